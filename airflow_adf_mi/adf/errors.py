@@ -1,0 +1,138 @@
+"""Every error a user can meet.
+
+    AdfError
+    ├── AdfConfigurationError       a connection field or an argument is wrong; nothing was sent
+    ├── AdfAuthenticationError      no token for the identity, or the service refused the token (401)
+    ├── AdfRequestError             the service refused the request (4xx); nothing was done
+    │   ├── AdfPermissionError      403: the identity lacks a role
+    │   ├── AdfNotFoundError        404: factory, pipeline or run
+    │   └── AdfThrottledError       429: too many requests
+    ├── AdfUnavailableError         no usable answer: 408, 5xx, dropped connection, timeout
+    ├── AdfAmbiguousStartError      a start whose answer was lost, and the run can be neither found nor ruled out
+    └── AdfRunError                 the run itself did not succeed
+        ├── AdfRunFailed
+        ├── AdfRunCancelled
+        └── AdfRunTimedOut          our deadline passed first
+
+Messages say what happened, to which run, pipeline, factory or identity, and what to do next. Foreign errors become
+these in one place only: `airflow_adf_mi.adf.translate`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from airflow_adf_mi.adf.models import PipelineRun
+
+
+class AdfError(Exception):
+    """Base of all errors of this package."""
+
+
+class AdfConfigurationError(AdfError, ValueError):
+    """A connection field or an argument is missing, unknown or contradictory. Raised before anything is sent."""
+
+
+class AdfAuthenticationError(AdfError):
+    """The identity got no token, or the service refused the token.
+
+    `transient` is true when the identity endpoint could not be reached or asked to come back later, so that the
+    same request may succeed shortly; false when it answered with a refusal.
+    """
+
+    def __init__(self, message: str, *, transient: bool = False) -> None:
+        super().__init__(message)
+        self.transient = transient
+
+
+class AdfRequestError(AdfError):
+    """The service answered with a refusal, so the request had no effect.
+
+    `status` is the HTTP status, `code` the service's error code, `request_id` its `x-ms-request-id` (what Microsoft's
+    support asks for), `retry_after` the seconds it asked to wait, if any.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int,
+        code: str | None = None,
+        request_id: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.request_id = request_id
+        self.retry_after = retry_after
+
+
+class AdfPermissionError(AdfRequestError):
+    """403: the identity is known but holds no role with the needed action."""
+
+
+class AdfNotFoundError(AdfRequestError):
+    """404: the factory, pipeline or run does not exist, or not where the connection points."""
+
+
+class AdfThrottledError(AdfRequestError):
+    """429: the subscription's or the factory's request limit is used up for now."""
+
+
+class AdfUnavailableError(AdfError):
+    """The service gave no usable answer.
+
+    `never_sent` is true only where it is proven that the request did not leave this machine (connection refused,
+    connect timeout, name resolution); otherwise a request that changes something may or may not have taken effect.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        never_sent: bool = False,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.never_sent = never_sent
+        self.retry_after = retry_after
+
+
+class AdfAmbiguousStartError(AdfError):
+    """The answer to createRun was lost, and the service shows no run that can be proven to be ours.
+
+    `request_id` is the id the request carried as `x-ms-client-request-id`.
+    """
+
+    def __init__(self, message: str, *, request_id: str) -> None:
+        super().__init__(message)
+        self.request_id = request_id
+
+
+class AdfRunError(AdfError):
+    """A run that did not succeed.
+
+    `run_id` and `studio_url` are always known; `run` is what the service last said of it, if it answered at all.
+    """
+
+    def __init__(self, message: str, *, run_id: str, studio_url: str, run: PipelineRun | None = None) -> None:
+        super().__init__(message)
+        self.run_id = run_id
+        self.studio_url = studio_url
+        self.run = run
+
+
+class AdfRunFailed(AdfRunError):
+    """The run ended as Failed."""
+
+
+class AdfRunCancelled(AdfRunError):
+    """The run ended as Cancelled."""
+
+
+class AdfRunTimedOut(AdfRunError):
+    """The deadline of the wait passed before the run ended."""
