@@ -1,0 +1,163 @@
+"""What the service says of runs and activities, read without losing anything.
+
+Readers take any mapping (the official client's models are mappings, and so are recorded answers) and keep the whole
+answer, so unknown fields stay available in `raw` and unknown statuses are carried as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Self
+
+from airflow_adf_mi.adf.redact import cap, redact
+
+
+class RunStatus:
+    """The statuses the service documents, and the questions asked of them.
+
+    The service sends plain strings and may add to them; a status in none of these sets counts as not finished.
+    """
+
+    QUEUED = "Queued"
+    IN_PROGRESS = "InProgress"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    CANCELING = "Canceling"
+    CANCELLED = "Cancelled"
+
+    TERMINAL = frozenset({SUCCEEDED, FAILED, CANCELLED})
+    """Has the run ended for good?"""
+    UNFINISHED = frozenset({QUEUED, IN_PROGRESS, CANCELING})
+    """Is it known to be still on its way?"""
+    KNOWN = TERMINAL | UNFINISHED
+
+
+def _time(value: object) -> datetime | None:
+    """A wire time (up to 7 digits of fraction, `Z`); the official client hands over either the text or a datetime."""
+    if isinstance(value, datetime):
+        return value
+    if isinstance(value, str) and value:
+        return datetime.fromisoformat(value)
+    return None
+
+
+def _wire(value: Any) -> Any:
+    """`value` as plain JSON types: the official client wraps answers in models, and models nest."""
+    if isinstance(value, Mapping):
+        return {str(key): _wire(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_wire(item) for item in value]
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return value
+
+
+def _text(value: object) -> str | None:
+    """Free text of the service, safe to show."""
+    return cap(redact(value)) if isinstance(value, str) and value else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PipelineRun:
+    """A run of a pipeline, as the service last described it."""
+
+    run_id: str
+    pipeline_name: str
+    status: str
+    run_group_id: str | None = None
+    message: str | None = None
+    """Why the run failed, credentials masked; None when there is nothing to say."""
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    duration_seconds: float | None = None
+    last_updated: datetime | None = None
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    """As the service keeps them: text, other types JSON-encoded."""
+    is_latest: bool | None = None
+    """False once a recovery run of the same group has replaced this one."""
+    run_dimensions: Mapping[str, str] = field(default_factory=dict)
+    raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    """The whole answer, also what this version does not know."""
+
+    @property
+    def is_terminal(self) -> bool:
+        return self.status in RunStatus.TERMINAL
+
+    @classmethod
+    def from_wire(cls, answer: Mapping[str, Any]) -> Self:
+        """Read a run object of PipelineRuns_Get or PipelineRuns_QueryByFactory."""
+        wire = _wire(answer)
+        duration = wire.get("durationInMs")
+        return cls(
+            run_id=wire["runId"],
+            pipeline_name=wire.get("pipelineName") or "",
+            status=wire.get("status") or "",
+            run_group_id=wire.get("runGroupId"),
+            message=_text(wire.get("message")),
+            started_at=_time(wire.get("runStart")),
+            ended_at=_time(wire.get("runEnd")),
+            duration_seconds=None if duration is None else duration / 1000,
+            last_updated=_time(wire.get("lastUpdated")),
+            parameters=wire.get("parameters") or {},
+            is_latest=wire.get("isLatest"),
+            # Recordings say runDimension; the specification, and so the official client's attribute, runDimensions.
+            run_dimensions=wire.get("runDimension") or wire.get("runDimensions") or {},
+            raw=wire,
+        )
+
+    def essentials(self) -> dict[str, Any]:
+        """The JSON form for a trigger's event: what `from_wire` needs, without parameters, which may be sensitive."""
+        kept = ("runId", "pipelineName", "status", "runGroupId", "runStart", "runEnd", "durationInMs", "lastUpdated")
+        return {key: self.raw[key] for key in kept if key in self.raw} | {"message": self.message}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActivityRun:
+    """One activity's run (one iteration's, inside a ForEach)."""
+
+    activity_name: str
+    activity_type: str
+    status: str
+    activity_run_id: str
+    pipeline_name: str | None = None
+    pipeline_run_id: str | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    duration_seconds: float | None = None
+    error_code: str | None = None
+    error_message: str | None = None
+    """What went wrong, credentials masked; None when nothing did."""
+    failure_type: str | None = None
+    """`UserError` or `SystemError` for a failed activity."""
+    retry_attempt: int | None = None
+    iteration_hash: str | None = None
+    output: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    @classmethod
+    def from_wire(cls, answer: Mapping[str, Any]) -> Self:
+        """Read an activity run object of ActivityRuns_QueryByPipelineRun."""
+        wire = _wire(answer)
+        error = wire.get("error") or {}
+        duration = wire.get("durationInMs")
+        return cls(
+            activity_name=wire.get("activityName") or "",
+            activity_type=wire.get("activityType") or "",
+            status=wire.get("status") or "",
+            activity_run_id=wire.get("activityRunId") or "",
+            pipeline_name=wire.get("pipelineName"),
+            pipeline_run_id=wire.get("pipelineRunId"),
+            started_at=_time(wire.get("activityRunStart")),
+            ended_at=_time(wire.get("activityRunEnd")),
+            duration_seconds=None if duration is None else duration / 1000,
+            # An activity that went well carries the error object with empty members.
+            error_code=error.get("errorCode") or None,
+            error_message=_text(error.get("message")),
+            failure_type=error.get("failureType") or None,
+            retry_attempt=wire.get("retryAttempt"),
+            iteration_hash=wire.get("iterationHash") or None,
+            output=wire.get("output") or {},
+            raw=wire,
+        )
