@@ -38,12 +38,14 @@ class AdfAuthenticationError(AdfError):
     """The identity got no token, or the service refused the token.
 
     `transient` is true when the identity endpoint could not be reached or asked to come back later, so that the
-    same request may succeed shortly; false when it answered with a refusal.
+    same request may succeed shortly; false when it answered with a refusal. `refused_token` is true when there was a
+    token and the service refused it (401).
     """
 
-    def __init__(self, message: str, *, transient: bool = False) -> None:
+    def __init__(self, message: str, *, transient: bool = False, refused_token: bool = False) -> None:
         super().__init__(message)
         self.transient = transient
+        self.refused_token = refused_token
 
 
 class AdfRequestError(AdfError):

@@ -1,0 +1,266 @@
+"""The two clients: they send a `Call` through the official client, once, and read the answer.
+
+The official client is imported when a client is made, never with this module. It is built without its policy that
+registers a resource provider and re-sends the request under another id, and without redirects; whether a request is
+repeated is decided by our own rules (`start`, `watch`), because azure-core's would send createRun twice.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from airflow_adf_mi.adf.calls import Call, Page, next_page
+from airflow_adf_mi.adf.errors import AdfAuthenticationError, AdfConfigurationError, AdfError, AdfRequestError
+from airflow_adf_mi.adf.identity import AsyncCredential, credential_for
+from airflow_adf_mi.adf.translate import translate, unreadable
+
+if TYPE_CHECKING:
+    import aiohttp
+    from azure.core.credentials import TokenCredential
+    from azure.core.pipeline.policies import HTTPPolicy, SansIOHTTPPolicy
+
+    from airflow_adf_mi.adf.settings import AdfSettings
+
+T = TypeVar("T")
+
+CONNECT_TIMEOUT = 5.0
+"""Seconds to make a connection; azure-core waits 300."""
+READ_TIMEOUT = 30.0
+"""Seconds of silence while waiting for an answer; azure-core waits 300."""
+
+
+class AdfClient:
+    """For code that may block. One per thread; close it, or use it as a context manager.
+
+    :param settings: the connection's settings.
+    :param credential: instead of the process's credential for these settings' identity.
+    :param read_retries: how often the transport may repeat a read (never a start or a cancel) after 408, 429, 5xx or a
+        dropped connection, backing off from 1 s. Waits use 0 and repeat by their own rules.
+    :param read_timeout: seconds of silence while waiting for an answer.
+    """
+
+    def __init__(
+        self,
+        settings: AdfSettings,
+        *,
+        credential: TokenCredential | None = None,
+        read_retries: int = 0,
+        read_timeout: float = READ_TIMEOUT,
+    ) -> None:
+        from azure.core.pipeline.policies import RetryPolicy
+        from azure.mgmt.core.policies import ARMChallengeAuthenticationPolicy
+        from azure.mgmt.datafactory import DataFactoryManagementClient
+
+        self._settings = settings
+        self._credential = credential or credential_for(settings)
+        self._read_retries = read_retries
+        self.official = DataFactoryManagementClient(
+            self._credential,
+            settings.subscription_id,
+            base_url=settings.arm_endpoint,
+            credential_scopes=[settings.arm_scope],
+            policies=_policies(RetryPolicy(), ARMChallengeAuthenticationPolicy(self._credential, settings.arm_scope)),
+            connection_verify=_checked_ca_bundle(settings) or True,
+            connection_timeout=CONNECT_TIMEOUT,
+            read_timeout=read_timeout,
+        )
+        """The official client itself, for everything that this package does not wrap."""
+
+    def send(self, call: Call[T]) -> T:
+        """Send `call` once and read its answer. Raises an `AdfError` for anything else than success."""
+        try:
+            return self._send_once(call)
+        except AdfAuthenticationError as refused:
+            # Refused, so nothing was done: safe to repeat, with a token that is not from a cache.
+            if not _forget_token(self._credential, refused):
+                raise
+        return self._send_once(call)
+
+    def pages(self, call: Call[Page[T]]) -> list[T]:
+        """The items of all pages."""
+        items: list[T] = []
+        following: Call[Page[T]] | None = call
+        while following is not None:
+            page = self.send(following)
+            items += page.items
+            following = next_page(following, page)
+        return items
+
+    def close(self) -> None:
+        self.official.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def _send_once(self, call: Call[T]) -> T:
+        from azure.core.exceptions import AzureError
+
+        method = getattr(getattr(self.official, call.group), call.method)
+        try:
+            body = method(*call.args, cls=_body, retry_total=_retries(call, self._read_retries), **call.kwargs)
+        except AzureError as e:
+            return _answer_or_raise(translate(e, call, self._settings), call, e)
+        return _read(call, body)
+
+
+class AsyncAdfClient:
+    """For the triggerer's event loop, which it never blocks. Used within the loop that made it.
+
+    Make it by `await AsyncAdfClient.open(settings)`; close it, or use it as a context manager. Reads are not repeated:
+    the wait that asks decides when to look again.
+    """
+
+    def __init__(self, settings: AdfSettings, session: aiohttp.ClientSession) -> None:
+        from azure.core.pipeline.policies import AsyncRetryPolicy
+        from azure.core.pipeline.transport import AioHttpTransport
+        from azure.mgmt.core.policies import AsyncARMChallengeAuthenticationPolicy
+        from azure.mgmt.datafactory.aio import DataFactoryManagementClient
+
+        self._settings = settings
+        self._session = session
+        self._credential = AsyncCredential(credential_for(settings))
+        self.official = DataFactoryManagementClient(
+            self._credential,
+            settings.subscription_id,
+            base_url=settings.arm_endpoint,
+            credential_scopes=[settings.arm_scope],
+            policies=_policies(
+                AsyncRetryPolicy(), AsyncARMChallengeAuthenticationPolicy(self._credential, settings.arm_scope)
+            ),
+            transport=AioHttpTransport(
+                session=session,
+                session_owner=False,
+                connection_timeout=CONNECT_TIMEOUT,
+                read_timeout=READ_TIMEOUT,
+            ),
+        )
+
+    @classmethod
+    async def open(cls, settings: AdfSettings) -> Self:
+        """A client with a session of its own."""
+        import asyncio
+
+        # Importing the official client and reading certificates take up to a second: not on the event loop.
+        await asyncio.to_thread(_import_async_client)
+        context = await asyncio.to_thread(ssl.create_default_context, cafile=_checked_ca_bundle(settings))
+        import aiohttp
+
+        session = aiohttp.ClientSession(
+            # azure-core would build a TLS context for every request; a connector's own context is used for all.
+            connector=aiohttp.TCPConnector(ssl=context),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            # azure-core unpacks answers itself.
+            auto_decompress=False,
+            trust_env=True,
+        )
+        return cls(settings, session)
+
+    async def send(self, call: Call[T]) -> T:
+        """Send `call` once and read its answer. Raises an `AdfError` for anything else than success."""
+        try:
+            return await self._send_once(call)
+        except AdfAuthenticationError as refused:
+            # As in AdfClient.send.
+            if not _forget_token(self._credential, refused):
+                raise
+        return await self._send_once(call)
+
+    async def pages(self, call: Call[Page[T]]) -> list[T]:
+        """The items of all pages."""
+        items: list[T] = []
+        following: Call[Page[T]] | None = call
+        while following is not None:
+            page = await self.send(following)
+            items += page.items
+            following = next_page(following, page)
+        return items
+
+    async def close(self) -> None:
+        await self.official.close()
+        await self._session.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def _send_once(self, call: Call[T]) -> T:
+        from azure.core.exceptions import AzureError
+
+        method = getattr(getattr(self.official, call.group), call.method)
+        try:
+            body = await method(*call.args, cls=_body, retry_total=0, **call.kwargs)
+        except AzureError as e:
+            return _answer_or_raise(translate(e, call, self._settings), call, e)
+        return _read(call, body)
+
+
+def _import_async_client() -> None:
+    import aiohttp
+    import azure.core.pipeline.policies
+    import azure.core.pipeline.transport
+    import azure.mgmt.core.policies
+    import azure.mgmt.datafactory.aio  # noqa: F401  imported for the side effect of being loaded
+
+
+def _policies(retry: Any, authentication: Any) -> list[HTTPPolicy[Any, Any] | SansIOHTTPPolicy[Any, Any]]:
+    from azure.core.pipeline import policies
+
+    from airflow_adf_mi import __version__
+
+    return [
+        policies.RequestIdPolicy(),
+        policies.HeadersPolicy(),
+        policies.UserAgentPolicy(base_user_agent=f"airflow-adf-mi/{__version__}"),
+        policies.ProxyPolicy(),
+        policies.ContentDecodePolicy(),
+        retry,
+        authentication,
+    ]
+
+
+def _body(response: Any, _model: object, _headers: object) -> Any:
+    """The answer as JSON rather than as the official client's model, whose attributes miss what the service sends."""
+    content = response.http_response
+    return content.json() if content.content else None
+
+
+def _retries(call: Call[Any], read_retries: int) -> int:
+    return read_retries if call.repeatable else 0
+
+
+def _read(call: Call[T], body: Any) -> T:
+    try:
+        return call.read(body)
+    except (AttributeError, KeyError, TypeError, ValueError) as e:
+        raise unreadable(e, call) from e
+
+
+def _answer_or_raise(error: AdfError, call: Call[T], cause: BaseException) -> T:
+    if isinstance(error, AdfRequestError) and error.code in call.answers_by_code:
+        return call.answers_by_code[error.code]
+    raise error from cause
+
+
+def _forget_token(credential: Any, refused: AdfAuthenticationError) -> bool:
+    """Whether a fresh token may help: only where it was the service that refused the one we had."""
+    forget = getattr(credential, "forget_token", None)
+    return refused.refused_token and forget is not None and bool(forget())
+
+
+def _checked_ca_bundle(settings: AdfSettings) -> str | None:
+    if settings.ca_bundle is not None and not os.path.isfile(settings.ca_bundle):
+        raise AdfConfigurationError(
+            f"ca_bundle is {settings.ca_bundle!r}, and there is no such file on this machine. It must exist on workers and "
+            "on the triggerer."
+        )
+    return settings.ca_bundle

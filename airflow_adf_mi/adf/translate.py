@@ -1,0 +1,186 @@
+"""The one place where foreign errors become ours.
+
+Azure's packages are imported inside the functions: this module is on the way of every Dag file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from airflow_adf_mi.adf.errors import (
+    AdfAuthenticationError,
+    AdfError,
+    AdfNotFoundError,
+    AdfPermissionError,
+    AdfRequestError,
+    AdfThrottledError,
+    AdfUnavailableError,
+)
+from airflow_adf_mi.adf.redact import cap, redact
+
+if TYPE_CHECKING:
+    from azure.core.exceptions import AzureError
+
+    from airflow_adf_mi.adf.calls import Call
+    from airflow_adf_mi.adf.settings import AdfSettings
+
+# ARM's gateway uses these where the address above the pipeline or run is wrong.
+_FACTORY_MISSING = frozenset(
+    {"ResourceNotFound", "ParentResourceNotFound", "ResourceGroupNotFound", "SubscriptionNotFound"}
+)
+
+
+def translate(error: AzureError, call: Call[Any], settings: AdfSettings) -> AdfError:
+    """What `error`, raised while sending `call`, means to a user."""
+    from azure.core.exceptions import HttpResponseError
+
+    response = error.response if isinstance(error, HttpResponseError) else None
+    if response is None:
+        return _no_answer(error, call, settings)
+    return from_answer(
+        call,
+        settings,
+        status=response.status_code,
+        code=_code(error),
+        said=_said(error),
+        request_id=response.headers.get("x-ms-request-id"),
+        retry_after=_retry_after(response.headers.get("Retry-After")),
+    )
+
+
+def from_answer(
+    call: Call[Any],
+    settings: AdfSettings,
+    *,
+    status: int,
+    code: str | None,
+    said: str,
+    request_id: str | None = None,
+    retry_after: float | None = None,
+) -> AdfError:
+    """What an answer of the service other than success means. Pure."""
+    what = f"Could not {call.doing} in {call.factory}"
+    quote = f" The service answered {status}{f' {code}' if code else ''}: {said}"
+    details: dict[str, Any] = {"status": status, "code": code, "request_id": request_id, "retry_after": retry_after}
+    if status == 401:
+        return AdfAuthenticationError(
+            f"{what}: the service refused the token of the {settings.identity}. Check that the connection's cloud, "
+            f"arm_endpoint and arm_scope belong together (now {settings.arm_endpoint} and {settings.arm_scope}), and that "
+            f"the identity belongs to the subscription's tenant.{quote}",
+            refused_token=True,
+        )
+    if status == 403:
+        action = f"Microsoft.DataFactory/factories/{call.permission}"
+        return AdfPermissionError(
+            f"{what}: the {settings.identity} has no permission for {action}. Grant it a role that holds this action on "
+            f"the factory, for example: az role assignment create --assignee-object-id <principal id of the identity> "
+            "--assignee-principal-type ServicePrincipal --role 'Data Factory Contributor' --scope "
+            f"{call.factory.resource_id} . A new assignment takes a few minutes to act.{quote}",
+            **details,
+        )
+    if status == 404 or code in call.not_found_codes:
+        return AdfNotFoundError(f"{what}: {_what_is_missing(call, code)}{quote}", **details)
+    if status == 429:
+        wait = f" It asked to wait {retry_after:g} s." if retry_after else ""
+        return AdfThrottledError(
+            f"{what}: too many requests for this subscription or factory.{wait} Look less often (check_interval), or start "
+            f"fewer runs at once.{quote}",
+            **details,
+        )
+    if status == 408 or status >= 500 or status < 400:
+        return AdfUnavailableError(
+            f"{what}: the service gave no usable answer. It may work again shortly.{quote}",
+            status=status,
+            retry_after=retry_after,
+        )
+    return AdfRequestError(f"{what}: the service refused the request.{quote}", **details)
+
+
+def unreadable(error: Exception, call: Call[Any]) -> AdfUnavailableError:
+    """An answer of status 200 that lacks what the specification promises, such as a proxy's page."""
+    return AdfUnavailableError(
+        f"Could not {call.doing} in {call.factory}: the answer could not be read ({type(error).__name__}: "
+        f"{cap(redact(str(error)), 200)}). Is there a proxy in between that answers for the service?",
+        status=200,
+    )
+
+
+def _what_is_missing(call: Call[Any], code: str | None) -> str:
+    if code in _FACTORY_MISSING or (call.run_id is None and call.pipeline_name is None):
+        return (
+            f"there is no such factory. Check subscriptionId ({call.factory.subscription_id}), resource_group_name and "
+            "factory_name in the connection or the arguments."
+        )
+    if call.run_id is not None:
+        return f"the factory knows no run {call.run_id}. Check the run id; runs are kept for 45 days."
+    return (
+        f"the factory has no published pipeline {call.pipeline_name!r}. Check the spelling, and that the pipeline was "
+        "published, not only saved in Git."
+    )
+
+
+def _no_answer(error: AzureError, call: Call[Any], settings: AdfSettings) -> AdfUnavailableError:
+    sent = was_never_sent(error)
+    how = "the connection could not be made" if sent else "the connection broke or timed out"
+    return AdfUnavailableError(
+        f"Could not {call.doing} in {call.factory}: {how} ({settings.arm_endpoint}). Check the network between this "
+        f"machine and the endpoint, its proxy, and ca_bundle. {type(error).__name__}: {cap(redact(str(error)), 300)}",
+        never_sent=sent,
+    )
+
+
+def was_never_sent(error: BaseException) -> bool:
+    """Whether it is proven that the request did not leave this machine.
+
+    Only the exception inside proves it: azure-core's own classes do not (its async transport raises ServiceRequestError
+    for an answer that was dropped after the request went out).
+    """
+    proofs: set[str] = {
+        "urllib3.exceptions.NewConnectionError",
+        "urllib3.exceptions.NameResolutionError",
+        "urllib3.exceptions.ConnectTimeoutError",
+        "requests.exceptions.ConnectTimeout",
+        "aiohttp.client_exceptions.ClientConnectorError",
+        "aiohttp.client_exceptions.ClientConnectorDNSError",
+        "aiohttp.client_exceptions.ConnectionTimeoutError",
+    }
+    return any(f"{type(e).__module__}.{type(e).__qualname__}" in proofs for e in _chain(error))
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """`error` and the errors inside it, as azure-core, requests and urllib3 wrap them."""
+    pending, seen = [error], set[int]()
+    while pending:
+        current = pending.pop()
+        if id(current) in seen:
+            continue
+        seen.add(id(current))
+        yield current
+        inside = (
+            getattr(current, "inner_exception", None),
+            getattr(current, "reason", None),
+            current.__cause__,
+            *current.args,
+        )
+        pending.extend(item for item in inside if isinstance(item, BaseException))
+
+
+def _code(error: AzureError) -> str | None:
+    inner = getattr(error, "error", None)
+    code = getattr(inner, "code", None)
+    return code if isinstance(code, str) else None
+
+
+def _said(error: AzureError) -> str:
+    inner = getattr(error, "error", None)
+    message = getattr(inner, "message", None) or getattr(error, "reason", None) or error.message
+    return cap(redact(str(message)), 500)
+
+
+def _retry_after(header: str | None) -> float | None:
+    """Seconds; the service sends numbers, never dates."""
+    try:
+        return max(0.0, float(header)) if header else None
+    except ValueError:
+        return None
