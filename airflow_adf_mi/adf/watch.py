@@ -1,0 +1,181 @@
+"""The rules of waiting: when to look at a run, and what a look means.
+
+A look that fails says nothing about the run. So no failed look ever cancels or fails a run: faults are looked through
+until the deadline; only a refusal (401, 403, 404 and their like) that lasts longer than `REFUSAL_GRACE` ends the wait,
+and the run goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from airflow_adf_mi.adf.calls import cancel_run, get_run
+from airflow_adf_mi.adf.drive import Pause, Routine
+from airflow_adf_mi.adf.errors import AdfAuthenticationError, AdfError, AdfThrottledError, AdfUnavailableError
+from airflow_adf_mi.adf.models import PipelineRun, RunStatus
+from airflow_adf_mi.adf.settings import FactoryRef
+
+log = logging.getLogger(__name__)
+
+REFUSAL_GRACE = 300.0
+"""Seconds for which the service may refuse our looks before the wait ends: a freshly granted role takes minutes to act
+everywhere, and a 404 may come from a replica that is behind."""
+FIRST_BACKOFF = 2.0
+"""Seconds until the look after the first failed one; doubled with each further failure."""
+LONGEST_BACKOFF = 60.0
+CANCEL_PATIENCE = 60.0
+"""Seconds for which a cancel that is not accepted (429, 5xx, dropped) is sent again."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How to wait: seconds between looks, and until when (epoch seconds; None waits for ever)."""
+
+    check_interval: float
+    deadline: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """The run ended by itself, in one of the terminal statuses."""
+
+    run: PipelineRun
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimedOut:
+    """The deadline passed first. `run` and `error` are what the last looks gave."""
+
+    run: PipelineRun | None = None
+    error: AdfError | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class GaveUp:
+    """The service kept refusing to show the run. The run itself may be well."""
+
+    error: AdfError
+    run: PipelineRun | None = None
+
+
+Outcome = Ended | TimedOut | GaveUp
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watching:
+    """What a wait has seen so far."""
+
+    run: PipelineRun | None = None
+    error: AdfError | None = None
+    """Why the last look failed; None after one that did not."""
+    failures: int = 0
+    """Failed looks in a row."""
+    refused_since: float | None = None
+    """When the service began to refuse, with no successful look since."""
+
+
+def is_refusal(error: AdfError) -> bool:
+    """Whether the service, or the identity endpoint, answered and said no, rather than failing to answer."""
+    if isinstance(error, AdfAuthenticationError):
+        return not error.transient
+    return not isinstance(error, AdfThrottledError | AdfUnavailableError)
+
+
+def fold(before: Watching, seen: PipelineRun | AdfError, now: float, plan: Plan) -> tuple[Watching, Outcome | None]:
+    """What a look adds: the new state, and the outcome if the wait is over."""
+    if isinstance(seen, PipelineRun):
+        after = Watching(run=seen)
+        if seen.is_terminal:
+            return after, Ended(run=seen)
+    else:
+        refused_since = before.refused_since
+        if refused_since is None and is_refusal(seen):
+            refused_since = now
+        after = replace(before, error=seen, failures=before.failures + 1, refused_since=refused_since)
+        if is_refusal(seen) and refused_since is not None and now - refused_since >= REFUSAL_GRACE:
+            return after, GaveUp(error=seen, run=after.run)
+    if plan.deadline is not None and now >= plan.deadline:
+        return after, TimedOut(run=after.run, error=after.error)
+    return after, None
+
+
+def backoff(failures: int, retry_after: float | None, jitter: float) -> float:
+    """Seconds to wait after `failures` failures in a row. `jitter` in [0, 1) spreads many waiters out.
+
+    Never sooner than the service asked for.
+    """
+    delay = min(LONGEST_BACKOFF, FIRST_BACKOFF * 2.0 ** min(failures - 1, 10))
+    return (retry_after or 0.0) + delay * (0.5 + jitter / 2)
+
+
+def pause_before_next_look(state: Watching, now: float, plan: Plan, jitter: float) -> float:
+    """Seconds until the next look; the deadline is never slept through."""
+    if state.error is not None:
+        delay = backoff(state.failures, getattr(state.error, "retry_after", None), jitter)
+    else:
+        delay = plan.check_interval * (0.95 + jitter / 10)
+    if plan.deadline is not None:
+        delay = min(delay, plan.deadline - now)
+    return max(0.0, delay)
+
+
+def waiting(
+    factory: FactoryRef,
+    run_id: str,
+    plan: Plan,
+    *,
+    clock: Callable[[], float],
+    jitter: Callable[[], float],
+) -> Routine[Outcome]:
+    """Look at the run until there is an outcome. Logs what is new. The first look is at once."""
+    state = Watching()
+    while True:
+        seen = yield get_run(factory, run_id)
+        now = clock()
+        _log_news(run_id, state, seen)
+        state, outcome = fold(state, seen, now, plan)
+        if outcome is not None:
+            return outcome
+        pause = pause_before_next_look(state, now, plan, jitter())
+        if state.error is not None:
+            log.warning("Run %s: the look failed, and the run goes on. Will look again in %.0f s. %s", run_id, pause, seen)
+        yield Pause(pause)
+
+
+def cancelling(
+    factory: FactoryRef,
+    run_id: str,
+    *,
+    clock: Callable[[], float],
+    jitter: Callable[[], float],
+    patience: float = CANCEL_PATIENCE,
+) -> Routine[bool]:
+    """Cancel the run and the runs it started: True when accepted, False when it had already ended.
+
+    Sends again what was not accepted for `patience` seconds; then, and for a refusal at once, raises the `AdfError`.
+    """
+    until = clock() + patience
+    failures = 0
+    while True:
+        answer = yield cancel_run(factory, run_id)
+        if not isinstance(answer, AdfError):
+            return bool(answer)
+        failures += 1
+        pause = backoff(failures, getattr(answer, "retry_after", None), jitter())
+        if is_refusal(answer) or clock() + pause > until:
+            raise answer
+        log.warning("Run %s: the cancel was not accepted. Will send it again in %.0f s. %s", run_id, pause, answer)
+        yield Pause(pause)
+
+
+def _log_news(run_id: str, before: Watching, seen: PipelineRun | AdfError) -> None:
+    if isinstance(seen, AdfError):
+        return
+    if before.error is not None:
+        log.info("Run %s: looks work again after %d failed.", run_id, before.failures)
+    if before.run is None or before.run.status != seen.status:
+        log.info("Run %s is %s.", run_id, seen.status)
+        if seen.status not in RunStatus.KNOWN:
+            log.warning("Run %s has the status %r, which this version does not know; waiting on.", run_id, seen.status)
