@@ -10,8 +10,10 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
+from airflow_adf_mi.adf.checks import check_pipeline_name
 from airflow_adf_mi.adf.models import ActivityRun, PipelineRun
-from airflow_adf_mi.adf.settings import FactoryRef, check_pipeline_name
+from airflow_adf_mi.adf.recovery import Recovery
+from airflow_adf_mi.adf.settings import FactoryRef, SubscriptionRef
 
 T = TypeVar("T")
 
@@ -22,7 +24,7 @@ class Call(Generic[T]):
 
     doing: str
     """For error texts: "start pipeline 'x'"."""
-    factory: FactoryRef
+    target: FactoryRef | SubscriptionRef
     permission: str
     """The action that a role must hold, below Microsoft.DataFactory/factories/ (resource provider operations)."""
     group: str
@@ -32,6 +34,8 @@ class Call(Generic[T]):
     """From the answer's JSON, None where the body is empty."""
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
+    listing: bool = False
+    """The official client follows the pages of this operation itself; `read` gets the list of all items."""
     repeatable: bool = True
     """False for what changes something: the transport must never send it a second time by itself."""
     answers_by_code: Mapping[str, T] = field(default_factory=dict)
@@ -46,22 +50,6 @@ class Call(Generic[T]):
 class Page(Generic[T]):
     items: list[T]
     continuation_token: str | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recovery:
-    """How a run continues an earlier one. All None: a plain new run.
-
-    Raises `AdfConfigurationError` for a combination that the service would ignore or misread.
-    """
-
-    reference_pipeline_run_id: str | None = None
-    is_recovery: bool | None = None
-    start_activity_name: str | None = None
-    start_from_failure: bool | None = None
-
-    def arguments(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if value is not None}
 
 
 def create_run(
@@ -79,7 +67,7 @@ def create_run(
     """
     return Call(
         doing=f"start pipeline {pipeline_name!r}",
-        factory=factory,
+        target=factory,
         permission="pipelines/createrun/action",
         group="pipelines",
         method="create_run",
@@ -100,7 +88,7 @@ def get_run(factory: FactoryRef, run_id: str) -> Call[PipelineRun]:
     """PipelineRuns_Get."""
     return Call(
         doing=f"look at run {run_id}",
-        factory=factory,
+        target=factory,
         permission="pipelineruns/read",
         group="pipeline_runs",
         method="get",
@@ -118,7 +106,7 @@ def cancel_run(factory: FactoryRef, run_id: str, *, recursive: bool = True) -> C
     """
     return Call(
         doing=f"cancel run {run_id}",
-        factory=factory,
+        target=factory,
         permission="pipelineruns/cancel/action",
         group="pipeline_runs",
         method="cancel",
@@ -149,7 +137,7 @@ def query_runs(
     """
     return Call(
         doing="list runs",
-        factory=factory,
+        target=factory,
         permission="querypipelineruns/action",
         group="pipeline_runs",
         method="query_by_factory",
@@ -174,7 +162,7 @@ def query_activity_runs(
     """
     return Call(
         doing=f"list the activities of run {run_id}",
-        factory=factory,
+        target=factory,
         permission="pipelineruns/queryactivityruns/action",
         group="activity_runs",
         method="query_by_pipeline_run",
@@ -193,7 +181,7 @@ def get_factory(factory: FactoryRef) -> Call[Mapping[str, Any]]:
     """Factories_Get: the factory's description as the service gives it."""
     return Call(
         doing="look at the factory",
-        factory=factory,
+        target=factory,
         permission="read",
         group="factories",
         method="get",
@@ -202,11 +190,24 @@ def get_factory(factory: FactoryRef) -> Call[Mapping[str, Any]]:
     )
 
 
+def list_factories(subscription_id: str) -> Call[list[str]]:
+    """Factories_List: the names of the subscription's factories that the identity may see."""
+    return Call(
+        doing="list the data factories",
+        target=SubscriptionRef(subscription_id),
+        permission="read",
+        group="factories",
+        method="list",
+        listing=True,
+        read=lambda items: [item["name"] for item in items],
+    )
+
+
 def get_pipeline(factory: FactoryRef, pipeline_name: str) -> Call[Mapping[str, Any]]:
     """Pipelines_Get: the published pipeline's definition as the service gives it."""
     return Call(
         doing=f"look at pipeline {pipeline_name!r}",
-        factory=factory,
+        target=factory,
         permission="pipelines/read",
         group="pipelines",
         method="get",

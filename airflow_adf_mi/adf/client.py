@@ -7,6 +7,8 @@ repeated is decided by our own rules (`start`, `watch`), because azure-core's wo
 
 from __future__ import annotations
 
+import asyncio
+import importlib
 import os
 import ssl
 from types import TracebackType
@@ -102,8 +104,12 @@ class AdfClient:
         from azure.core.exceptions import AzureError
 
         method = getattr(getattr(self.official, call.group), call.method)
+        retries = self._read_retries if call.repeatable else 0
         try:
-            body = method(*call.args, cls=_body, retry_total=_retries(call, self._read_retries), **call.kwargs)
+            if call.listing:
+                body = list(method(*call.args, retry_total=retries, **call.kwargs))
+            else:
+                body = method(*call.args, cls=_body, retry_total=retries, **call.kwargs)
         except AzureError as e:
             return _answer_or_raise(translate(e, call, self._settings), call, e)
         return _read(call, body)
@@ -144,11 +150,10 @@ class AsyncAdfClient:
     @classmethod
     async def open(cls, settings: AdfSettings) -> Self:
         """A client with a session of its own."""
-        import asyncio
-
+        ca_bundle = _checked_ca_bundle(settings)
         # Importing the official client and reading certificates take up to a second: not on the event loop.
         await asyncio.to_thread(_import_async_client)
-        context = await asyncio.to_thread(ssl.create_default_context, cafile=_checked_ca_bundle(settings))
+        context = await asyncio.to_thread(ssl.create_default_context, cafile=ca_bundle)
         import aiohttp
 
         session = aiohttp.ClientSession(
@@ -198,18 +203,24 @@ class AsyncAdfClient:
 
         method = getattr(getattr(self.official, call.group), call.method)
         try:
-            body = await method(*call.args, cls=_body, retry_total=0, **call.kwargs)
+            if call.listing:
+                body = [item async for item in method(*call.args, retry_total=0, **call.kwargs)]
+            else:
+                body = await method(*call.args, cls=_body, retry_total=0, **call.kwargs)
         except AzureError as e:
             return _answer_or_raise(translate(e, call, self._settings), call, e)
         return _read(call, body)
 
 
 def _import_async_client() -> None:
-    import aiohttp
-    import azure.core.pipeline.policies
-    import azure.core.pipeline.transport
-    import azure.mgmt.core.policies
-    import azure.mgmt.datafactory.aio  # noqa: F401  imported for the side effect of being loaded
+    for module in (
+        "aiohttp",
+        "azure.core.pipeline.policies",
+        "azure.core.pipeline.transport",
+        "azure.mgmt.core.policies",
+        "azure.mgmt.datafactory.aio",
+    ):
+        importlib.import_module(module)
 
 
 def _policies(retry: Any, authentication: Any) -> list[HTTPPolicy[Any, Any] | SansIOHTTPPolicy[Any, Any]]:
@@ -234,10 +245,6 @@ def _body(response: Any, _model: object, _headers: object) -> Any:
     return content.json() if content.content else None
 
 
-def _retries(call: Call[Any], read_retries: int) -> int:
-    return read_retries if call.repeatable else 0
-
-
 def _read(call: Call[T], body: Any) -> T:
     try:
         return call.read(body)
@@ -246,8 +253,9 @@ def _read(call: Call[T], body: Any) -> T:
 
 
 def _answer_or_raise(error: AdfError, call: Call[T], cause: BaseException) -> T:
-    if isinstance(error, AdfRequestError) and error.code in call.answers_by_code:
-        return call.answers_by_code[error.code]
+    code = error.code if isinstance(error, AdfRequestError) else None
+    if code is not None and code in call.answers_by_code:
+        return call.answers_by_code[code]
     raise error from cause
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import logging
 from collections.abc import Mapping
 from typing import Any
@@ -14,6 +15,8 @@ log = logging.getLogger(__name__)
 
 CONN_TYPE = "azure_data_factory_mi"
 PROVIDER_CONN_TYPE = "azure_data_factory"
+DEFAULT_CONN_ID = "azure_data_factory_default"
+"""The same as the provider's, so that moving over changes no connection id."""
 
 FIELDS = (
     "subscriptionId",
@@ -40,19 +43,19 @@ def settings_from_connection(
     *,
     conn_id: str,
     conn_type: str,
-    extra: Mapping[str, Any],
+    extra: str | None,
     login: str | None = None,
     password: str | None = None,
     host: str | None = None,
 ) -> AdfSettings:
     """The settings that the fields of connection `conn_id` describe.
 
-    Takes connections of type `azure_data_factory_mi`, and the Azure provider's `azure_data_factory` when they hold no
+    `extra` is the connection's JSON text. Takes connections of type `azure_data_factory_mi`, and the Azure provider's `azure_data_factory` when they hold no
     secret. Raises `AdfConfigurationError`, which names the connection, for a missing, unknown or contradictory field
     and for any secret.
     """
     try:
-        return _settings(conn_type, extra, login, password, host)
+        return _settings(conn_type, _parsed(extra), login, password, host)
     except AdfConfigurationError as e:
         raise AdfConfigurationError(f"Connection {conn_id!r}: {e}") from None
 
@@ -96,6 +99,17 @@ def _settings(
         arm_scope=fields.get("arm_scope", ""),
         ca_bundle=fields.get("ca_bundle"),
     )
+
+
+def _parsed(extra: str | None) -> Mapping[str, Any]:
+    try:
+        fields = json.loads(extra or "{}")
+    except ValueError as e:
+        # The text itself may hold a secret, so the error does not quote it.
+        raise AdfConfigurationError(f"extra is not JSON (line {getattr(e, 'lineno', '?')}).") from None
+    if not isinstance(fields, dict):
+        raise AdfConfigurationError("extra is not a JSON object of fields.")
+    return fields
 
 
 def _known_fields(conn_type: str, extra: Mapping[str, Any]) -> dict[str, str]:

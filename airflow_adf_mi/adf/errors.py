@@ -9,6 +9,7 @@
     │   └── AdfThrottledError       429: too many requests
     ├── AdfUnavailableError         no usable answer: 408, 5xx, dropped connection, timeout
     ├── AdfAmbiguousStartError      a start whose answer was lost, and the run can be neither found nor ruled out
+    ├── AdfTaskKilled               the task was told to die while it started or waited for its run
     └── AdfRunError                 the run itself did not succeed
         ├── AdfRunFailed
         ├── AdfRunCancelled
@@ -113,6 +114,10 @@ class AdfAmbiguousStartError(AdfError):
     def __init__(self, message: str, *, request_id: str) -> None:
         super().__init__(message)
         self.request_id = request_id
+
+
+class AdfTaskKilled(AdfError):
+    """The task was told to die; the text says what became of its run."""
 
 
 class AdfRunError(AdfError):

@@ -16,9 +16,8 @@ from urllib.parse import quote, urlsplit
 from airflow_adf_mi.adf.errors import AdfConfigurationError
 
 _GUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-# Name rules of the published specification (Factories_Get, Pipelines_CreateRun) and of ARM for resource groups.
+# Name rules of the published specification (Factories_Get) and of ARM for resource groups.
 _FACTORY_NAME = re.compile(r"(?=.{3,63}$)[A-Za-z0-9]+(?:-[A-Za-z0-9]+)*")
-_PIPELINE_NAME = re.compile(r"(?=.{1,260}$)[A-Za-z0-9_][^<>*#.%&:\\+?/]*")
 _RESOURCE_GROUP_NAME = re.compile(r"[-\w().]{0,89}[-\w()]")
 _IDENTITY_RESOURCE_ID = re.compile(
     r"/subscriptions/[^/]+/resource[gG]roups/[^/]+/providers/Microsoft\.ManagedIdentity/userAssignedIdentities/[^/]+",
@@ -166,6 +165,20 @@ class FactoryRef:
         return f"factory {self.factory_name!r} (resource group {self.resource_group_name!r})"
 
 
+@dataclass(frozen=True)
+class SubscriptionRef:
+    """A subscription, for the one question that is asked of no factory: which factories are there."""
+
+    subscription_id: str
+
+    @property
+    def resource_id(self) -> str:
+        return f"/subscriptions/{self.subscription_id}"
+
+    def __str__(self) -> str:
+        return f"subscription {self.subscription_id}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class AdfSettings:
     """A connection's fields, checked. Holds no secret."""
@@ -235,17 +248,3 @@ class AdfSettings:
         identity = dict(fields.pop("identity"))
         identity["kind"] = IdentityKind(identity["kind"])
         return cls(identity=Identity(**identity), cloud=CLOUDS[fields.pop("cloud")], **fields)
-
-
-
-def check_pipeline_name(name: object) -> str:
-    """The name itself, if Data Factory allows it as a pipeline's; spaces are allowed.
-
-    Raises `AdfConfigurationError` otherwise.
-    """
-    if not isinstance(name, str) or not _PIPELINE_NAME.fullmatch(name):
-        raise AdfConfigurationError(
-            f"pipeline_name is {name!r}, which is not a name that Data Factory allows: 1 to 260 characters, beginning "
-            "with a letter, digit or '_', without any of < > * # . % & : \\ + ? /"
-        )
-    return name

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from airflow_adf_mi.adf.calls import Recovery, create_run, get_run
+from airflow_adf_mi.adf.calls import create_run, get_run
+from airflow_adf_mi.adf.checks import check_parameters, check_pipeline_name
 from airflow_adf_mi.adf.drive import Pause, Routine
 from airflow_adf_mi.adf.errors import (
     AdfAmbiguousStartError,
@@ -25,7 +26,8 @@ from airflow_adf_mi.adf.errors import (
     AdfUnavailableError,
 )
 from airflow_adf_mi.adf.models import PipelineRun
-from airflow_adf_mi.adf.settings import FactoryRef, check_pipeline_name
+from airflow_adf_mi.adf.recovery import Recovery
+from airflow_adf_mi.adf.settings import FactoryRef
 from airflow_adf_mi.adf.watch import backoff
 
 log = logging.getLogger(__name__)
@@ -80,6 +82,12 @@ class Start:
 
     def __post_init__(self) -> None:
         check_pipeline_name(self.pipeline_name)
+        check_parameters(self.parameters)
+        if self.parameters and self.recovery.reference_pipeline_run_id is not None:
+            raise AdfConfigurationError(
+                "parameters and reference_pipeline_run_id are both given, but the parameters of a run that refers to "
+                "another are taken from that other run. Remove one of them."
+            )
 
 
 def starting(

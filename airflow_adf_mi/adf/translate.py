@@ -5,7 +5,7 @@ Azure's packages are imported inside the functions: this module is on the way of
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow_adf_mi.adf.errors import (
@@ -18,6 +18,7 @@ from airflow_adf_mi.adf.errors import (
     AdfUnavailableError,
 )
 from airflow_adf_mi.adf.redact import cap, redact
+from airflow_adf_mi.adf.settings import SubscriptionRef
 
 if TYPE_CHECKING:
     from azure.core.exceptions import AzureError
@@ -36,16 +37,17 @@ def translate(error: AzureError, call: Call[Any], settings: AdfSettings) -> AdfE
     from azure.core.exceptions import HttpResponseError
 
     response = error.response if isinstance(error, HttpResponseError) else None
-    if response is None:
+    if response is None or response.status_code is None:
         return _no_answer(error, call, settings)
+    headers: Mapping[str, str] = getattr(response, "headers", {})
     return from_answer(
         call,
         settings,
         status=response.status_code,
         code=_code(error),
         said=_said(error),
-        request_id=response.headers.get("x-ms-request-id"),
-        retry_after=_retry_after(response.headers.get("Retry-After")),
+        request_id=headers.get("x-ms-request-id"),
+        retry_after=_retry_after(headers.get("Retry-After")),
     )
 
 
@@ -60,7 +62,7 @@ def from_answer(
     retry_after: float | None = None,
 ) -> AdfError:
     """What an answer of the service other than success means. Pure."""
-    what = f"Could not {call.doing} in {call.factory}"
+    what = f"Could not {call.doing} in {call.target}"
     quote = f" The service answered {status}{f' {code}' if code else ''}: {said}"
     details: dict[str, Any] = {"status": status, "code": code, "request_id": request_id, "retry_after": retry_after}
     if status == 401:
@@ -76,7 +78,7 @@ def from_answer(
             f"{what}: the {settings.identity} has no permission for {action}. Grant it a role that holds this action on "
             f"the factory, for example: az role assignment create --assignee-object-id <principal id of the identity> "
             "--assignee-principal-type ServicePrincipal --role 'Data Factory Contributor' --scope "
-            f"{call.factory.resource_id} . A new assignment takes a few minutes to act.{quote}",
+            f"{call.target.resource_id} . A new assignment takes a few minutes to act.{quote}",
             **details,
         )
     if status == 404 or code in call.not_found_codes:
@@ -100,16 +102,18 @@ def from_answer(
 def unreadable(error: Exception, call: Call[Any]) -> AdfUnavailableError:
     """An answer of status 200 that lacks what the specification promises, such as a proxy's page."""
     return AdfUnavailableError(
-        f"Could not {call.doing} in {call.factory}: the answer could not be read ({type(error).__name__}: "
+        f"Could not {call.doing} in {call.target}: the answer could not be read ({type(error).__name__}: "
         f"{cap(redact(str(error)), 200)}). Is there a proxy in between that answers for the service?",
         status=200,
     )
 
 
 def _what_is_missing(call: Call[Any], code: str | None) -> str:
+    if isinstance(call.target, SubscriptionRef):
+        return "there is no such subscription, or the identity's tenant does not have it. Check subscriptionId."
     if code in _FACTORY_MISSING or (call.run_id is None and call.pipeline_name is None):
         return (
-            f"there is no such factory. Check subscriptionId ({call.factory.subscription_id}), resource_group_name and "
+            f"there is no such factory. Check subscriptionId ({call.target.subscription_id}), resource_group_name and "
             "factory_name in the connection or the arguments."
         )
     if call.run_id is not None:
@@ -124,7 +128,7 @@ def _no_answer(error: AzureError, call: Call[Any], settings: AdfSettings) -> Adf
     sent = was_never_sent(error)
     how = "the connection could not be made" if sent else "the connection broke or timed out"
     return AdfUnavailableError(
-        f"Could not {call.doing} in {call.factory}: {how} ({settings.arm_endpoint}). Check the network between this "
+        f"Could not {call.doing} in {call.target}: {how} ({settings.arm_endpoint}). Check the network between this "
         f"machine and the endpoint, its proxy, and ca_bundle. {type(error).__name__}: {cap(redact(str(error)), 300)}",
         never_sent=sent,
     )

@@ -1,0 +1,57 @@
+"""Checks of arguments, made before anything is sent. Each raises `AdfConfigurationError`."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+
+from airflow_adf_mi.adf.errors import AdfConfigurationError
+
+# The published specification's rule for pipeline names (Pipelines_CreateRun).
+_PIPELINE_NAME = re.compile(r"(?=.{1,260}$)[A-Za-z0-9_][^<>*#.%&:\\+?/]*")
+
+
+def check_pipeline_name(name: object) -> str:
+    """The name itself, if Data Factory allows it as a pipeline's; spaces are allowed.
+
+    Raises `AdfConfigurationError` otherwise.
+    """
+    if not isinstance(name, str) or not _PIPELINE_NAME.fullmatch(name):
+        raise AdfConfigurationError(
+            f"pipeline_name is {name!r}, which is not a name that Data Factory allows: 1 to 260 characters, beginning "
+            "with a letter, digit or '_', without any of < > * # . % & : \\ + ? /"
+        )
+    return name
+
+
+def check_parameters(parameters: object) -> None:
+    """Raises `AdfConfigurationError` unless `parameters` is None or a mapping from names to JSON values."""
+    if parameters is None:
+        return
+    if not isinstance(parameters, Mapping):
+        raise AdfConfigurationError(
+            f"parameters is of type {type(parameters).__name__}; it must be a mapping from parameter names to values."
+        )
+    for name, value in parameters.items():
+        if not isinstance(name, str):
+            raise AdfConfigurationError(f"parameters has the name {name!r}, which is not text.")
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError) as e:
+            # The value itself is not quoted: it may be sensitive.
+            raise AdfConfigurationError(
+                f"The value of parameter {name!r} cannot be sent as JSON ({e}). Use text, numbers, booleans, null, lists and "
+                "mappings of these; turn dates into text, for example with .isoformat()."
+            ) from None
+
+
+def check_seconds(name: str, value: object) -> float:
+    """`value` in seconds, if it is a positive number or timedelta."""
+    if isinstance(value, timedelta):
+        value = value.total_seconds()
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
+        raise AdfConfigurationError(f"{name} is {value!r}; it must be a positive number of seconds.")
+    return float(value)

@@ -1,0 +1,202 @@
+"""What a wait came to, for others: the JSON a trigger hands to its task, the run summary, and the error to raise. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+from airflow_adf_mi.adf.calls import get_run
+from airflow_adf_mi.adf.drive import Routine
+from airflow_adf_mi.adf.errors import (
+    AdfAuthenticationError,
+    AdfError,
+    AdfNotFoundError,
+    AdfPermissionError,
+    AdfRequestError,
+    AdfRunCancelled,
+    AdfRunFailed,
+    AdfRunTimedOut,
+)
+from airflow_adf_mi.adf.models import PipelineRun, RunStatus
+from airflow_adf_mi.adf.settings import FactoryRef
+from airflow_adf_mi.adf.watch import Ended, GaveUp, Outcome, Plan, TimedOut, cancelling, waiting
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunAddress:
+    """Which run, where: what every text about a run begins and ends with."""
+
+    run_id: str
+    factory: FactoryRef
+    studio_url: str
+    pipeline_name: str | None = None
+
+    def __str__(self) -> str:
+        pipeline = f" of pipeline {self.pipeline_name!r}" if self.pipeline_name else ""
+        return f"Run {self.run_id}{pipeline} in {self.factory}"
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Self:
+        return cls(**{**stored, "factory": FactoryRef(**stored["factory"])})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """The outcome of a wait for a run, and what was done about a run that outlived it."""
+
+    address: RunAddress
+    outcome: Outcome
+    cancel: str | None = None
+    """After a timeout: `REQUESTED`, `LEFT_RUNNING`, or why the cancel was not accepted."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The payload of a trigger's event. Airflow logs payloads, so it holds no parameters."""
+        run = self.outcome.run
+        error = None if isinstance(self.outcome, Ended) else self.outcome.error
+        return {
+            "address": self.address.to_json(),
+            "outcome": _KIND[type(self.outcome)],
+            "run": None if run is None else run.essentials(),
+            "error": None if error is None else _error_to_json(error),
+            "cancel": self.cancel,
+        }
+
+    @classmethod
+    def from_json(cls, payload: Mapping[str, Any]) -> Self:
+        run = None if payload["run"] is None else PipelineRun.from_wire(payload["run"])
+        error = None if payload["error"] is None else _error_from_json(payload["error"])
+        outcome: Outcome
+        if payload["outcome"] == "ended" and run is not None:
+            outcome = Ended(run=run)
+        elif payload["outcome"] == "gave_up" and error is not None:
+            outcome = GaveUp(error=error, run=run)
+        elif payload["outcome"] == "timed_out":
+            outcome = TimedOut(error=error, run=run)
+        else:
+            raise ValueError(f"not the payload of an AdfPipelineRunTrigger: {dict(payload)!r}")
+        return cls(address=RunAddress.from_json(payload["address"]), outcome=outcome, cancel=payload["cancel"])
+
+
+REQUESTED = "requested"
+LEFT_RUNNING = "left running"
+
+_KIND: Mapping[type[Outcome], str] = {Ended: "ended", TimedOut: "timed_out", GaveUp: "gave_up"}
+
+
+def reporting(
+    address: RunAddress,
+    plan: Plan,
+    *,
+    cancel_on_timeout: bool,
+    clock: Callable[[], float],
+    jitter: Callable[[], float],
+) -> Routine[Report]:
+    """Wait for the run; when the deadline passes first, cancel it if so told; report."""
+    outcome = yield from waiting(address.factory, address.run_id, plan, clock=clock, jitter=jitter)
+    if not isinstance(outcome, TimedOut):
+        return Report(address=address, outcome=outcome)
+    if not cancel_on_timeout:
+        return Report(address=address, outcome=outcome, cancel=LEFT_RUNNING)
+    try:
+        accepted = yield from cancelling(address.factory, address.run_id, clock=clock, jitter=jitter)
+    except AdfError as e:
+        return Report(address=address, outcome=outcome, cancel=str(e))
+    if not accepted:
+        # It ended between our last look and the cancel: what it ended as is what happened.
+        seen = yield get_run(address.factory, address.run_id)
+        if isinstance(seen, PipelineRun) and seen.is_terminal:
+            return Report(address=address, outcome=Ended(run=seen))
+    return Report(address=address, outcome=outcome, cancel=REQUESTED)
+
+
+def summary(address: RunAddress, run: PipelineRun | None) -> dict[str, Any]:
+    """What a task returns of a run. `run` is None where nothing but the start is known."""
+    return {
+        "run_id": address.run_id,
+        "run_group_id": run.run_group_id if run else None,
+        "pipeline_name": (run.pipeline_name if run else None) or address.pipeline_name,
+        "factory_name": address.factory.factory_name,
+        "resource_group_name": address.factory.resource_group_name,
+        "status": run.status if run else None,
+        "started_at": run.started_at.isoformat() if run and run.started_at else None,
+        "ended_at": run.ended_at.isoformat() if run and run.ended_at else None,
+        "duration_seconds": run.duration_seconds if run else None,
+        "studio_url": address.studio_url,
+    }
+
+
+def conclude(report: Report) -> dict[str, Any]:
+    """The summary of a run that succeeded; raises the error of any other report."""
+    error = error_of(report)
+    if error is not None:
+        raise error
+    return summary(report.address, report.outcome.run)
+
+
+def error_of(report: Report) -> AdfError | None:
+    """The error that a task raises for this report, or None for a run that succeeded."""
+    address, outcome = report.address, report.outcome
+    known = {"run_id": address.run_id, "studio_url": address.studio_url}
+    see = f" See {address.studio_url}"
+    if isinstance(outcome, GaveUp):
+        outcome.error.args = (
+            f"{address}: stopped looking at it, because the service kept refusing. The run itself was not touched and may "
+            f"well go on.{see} {outcome.error}",
+        )
+        return outcome.error
+    if isinstance(outcome, TimedOut):
+        last = f"It was {outcome.run.status} when last seen." if outcome.run else "No look at it succeeded."
+        why = f" The last look failed: {outcome.error}" if outcome.error else ""
+        return AdfRunTimedOut(
+            f"{address} did not end before the timeout. {last} {_what_became(report.cancel)}{see}{why}",
+            run=outcome.run,
+            **known,
+        )
+    run = outcome.run
+    took = f" after {run.duration_seconds:.0f} s" if run.duration_seconds is not None else ""
+    said = f": {run.message}" if run.message else "."
+    if run.status == RunStatus.FAILED:
+        return AdfRunFailed(f"{address} failed{took}{said}{see}", run=run, **known)
+    if run.status == RunStatus.CANCELLED:
+        return AdfRunCancelled(f"{address} was cancelled{took}{said}{see}", run=run, **known)
+    return None
+
+
+def _what_became(cancel: str | None) -> str:
+    if cancel == REQUESTED:
+        return "Its cancellation was requested."
+    if cancel in (None, LEFT_RUNNING):
+        return "It was left running."
+    return f"It could not be cancelled and may go on: {cancel}"
+
+
+# Errors that can end a wait, by the name under which a payload keeps them.
+_BY_NAME: Mapping[str, type[AdfError]] = {
+    kind.__name__: kind
+    for kind in (AdfError, AdfAuthenticationError, AdfRequestError, AdfPermissionError, AdfNotFoundError)
+}
+
+
+def _error_to_json(error: AdfError) -> dict[str, Any]:
+    return {
+        "type": type(error).__name__,
+        "message": str(error),
+        "status": getattr(error, "status", None),
+        "code": getattr(error, "code", None),
+        "request_id": getattr(error, "request_id", None),
+    }
+
+
+def _error_from_json(stored: Mapping[str, Any]) -> AdfError:
+    kind = _BY_NAME.get(stored["type"], AdfError)
+    if issubclass(kind, AdfRequestError) and stored.get("status") is not None:
+        return kind(
+            stored["message"], status=stored["status"], code=stored.get("code"), request_id=stored.get("request_id")
+        )
+    if issubclass(kind, AdfRequestError):
+        kind = AdfError
+    return kind(stored["message"])

@@ -1,0 +1,118 @@
+"""The hook for the triggerer's event loop, for triggers of your own; ours needs no connection look-up there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Self
+
+from airflow.sdk import BaseHook
+from airflow.sdk.exceptions import AirflowNotFoundException
+
+from airflow_adf_mi.adf import calls
+from airflow_adf_mi.adf.client import AsyncAdfClient
+from airflow_adf_mi.adf.connection import DEFAULT_CONN_ID
+from airflow_adf_mi.adf.drive import drive_async
+from airflow_adf_mi.adf.recovery import Recovery
+from airflow_adf_mi.hooks import (
+    activity_window,
+    no_such_connection,
+    read_connection,
+    start_routine,
+)
+
+if TYPE_CHECKING:
+    from airflow_adf_mi.adf.models import ActivityRun, PipelineRun
+
+
+class AdfAsyncHook(BaseHook):
+    """
+    The hook for triggers: the same operations, without blocking the event loop.
+
+    Use it as an async context manager, which looks the connection up and opens one client.
+
+    :param azure_data_factory_conn_id: as of :class:`AdfHook`.
+    """
+
+    def __init__(self, azure_data_factory_conn_id: str = DEFAULT_CONN_ID) -> None:
+        super().__init__()
+        self.azure_data_factory_conn_id = azure_data_factory_conn_id
+
+    async def __aenter__(self) -> Self:
+        try:
+            connection = await self.aget_connection(self.azure_data_factory_conn_id)
+        except AirflowNotFoundException as e:
+            raise no_such_connection(self.azure_data_factory_conn_id) from e
+        self.settings = read_connection(connection)
+        self.client = await AsyncAdfClient.open(self.settings)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.client.close()
+
+    async def run_pipeline(
+        self,
+        pipeline_name: str,
+        resource_group_name: str | None = None,
+        factory_name: str | None = None,
+        *,
+        parameters: Mapping[str, Any] | None = None,
+        recovery: Recovery = Recovery(),
+    ) -> str:
+        """As :meth:`AdfHook.run_pipeline`."""
+        factory = self.settings.factory(resource_group_name, factory_name)
+        routine = start_routine(factory, pipeline_name, parameters, recovery)
+        return await drive_async(routine, self.client, asyncio.sleep)
+
+    async def get_pipeline_run(
+        self, run_id: str, resource_group_name: str | None = None, factory_name: str | None = None
+    ) -> PipelineRun:
+        """As :meth:`AdfHook.get_pipeline_run`."""
+        return await self.client.send(calls.get_run(self.settings.factory(resource_group_name, factory_name), run_id))
+
+    async def cancel_pipeline_run(
+        self,
+        run_id: str,
+        resource_group_name: str | None = None,
+        factory_name: str | None = None,
+        *,
+        recursive: bool = True,
+    ) -> bool:
+        """As :meth:`AdfHook.cancel_pipeline_run`."""
+        factory = self.settings.factory(resource_group_name, factory_name)
+        return await self.client.send(calls.cancel_run(factory, run_id, recursive=recursive))
+
+    async def query_pipeline_runs(
+        self,
+        updated_after: datetime,
+        updated_before: datetime,
+        resource_group_name: str | None = None,
+        factory_name: str | None = None,
+        *,
+        filters: Sequence[Mapping[str, Any]] = (),
+        order_by: Sequence[Mapping[str, str]] = (),
+    ) -> list[PipelineRun]:
+        """As :meth:`AdfHook.query_pipeline_runs`."""
+        factory = self.settings.factory(resource_group_name, factory_name)
+        return await self.client.pages(
+            calls.query_runs(factory, updated_after, updated_before, filters=filters, order_by=order_by)
+        )
+
+    async def query_activity_runs(
+        self,
+        run_id: str,
+        resource_group_name: str | None = None,
+        factory_name: str | None = None,
+        *,
+        updated_after: datetime | None = None,
+        updated_before: datetime | None = None,
+        filters: Sequence[Mapping[str, Any]] = (),
+        order_by: Sequence[Mapping[str, str]] = (),
+    ) -> list[ActivityRun]:
+        """As :meth:`AdfHook.query_activity_runs`."""
+        factory = self.settings.factory(resource_group_name, factory_name)
+        window = activity_window(updated_after, updated_before)
+        return await self.client.pages(
+            calls.query_activity_runs(factory, run_id, *window, filters=filters, order_by=order_by)
+        )

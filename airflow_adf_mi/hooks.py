@@ -1,0 +1,262 @@
+"""Airflow's door to the core: from a connection id to settings, clients and the operations."""
+
+from __future__ import annotations
+
+import random
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.sdk import BaseHook
+from airflow.sdk.exceptions import AirflowNotFoundException
+
+from airflow_adf_mi.adf import calls
+from airflow_adf_mi.adf.client import AdfClient
+from airflow_adf_mi.adf.connection import CONN_TYPE, DEFAULT_CONN_ID, settings_from_connection
+from airflow_adf_mi.adf.drive import Routine, drive
+from airflow_adf_mi.adf.errors import AdfConfigurationError, AdfError
+from airflow_adf_mi.adf.recovery import Recovery
+from airflow_adf_mi.adf.start import Start, starting
+
+if TYPE_CHECKING:
+    from airflow.providers.microsoft.azure.hooks.data_factory import AzureDataFactoryHook
+    from airflow.sdk import Connection
+    from azure.mgmt.datafactory import DataFactoryManagementClient
+
+    from airflow_adf_mi.adf.models import ActivityRun, PipelineRun
+    from airflow_adf_mi.adf.settings import AdfSettings, FactoryRef
+
+READ_RETRIES = 3
+"""How often a hook's read is repeated; waits repeat by their own rules."""
+RETENTION = timedelta(days=45)
+"""How long the service keeps runs (Microsoft's documentation)."""
+
+
+class AdfHook(BaseHook):
+    """
+    Talks to Azure Data Factory as the managed identity that a connection names.
+
+    Every method takes the factory from the connection unless it is given, and raises an
+    :class:`~airflow_adf_mi.adf.errors.AdfError`.
+
+    :param azure_data_factory_conn_id: a connection of type ``azure_data_factory_mi``, or of the Azure provider's type
+        ``azure_data_factory`` that holds no secret.
+    """
+
+    conn_type: ClassVar[str] = CONN_TYPE
+    conn_name_attr: ClassVar[str] = "azure_data_factory_conn_id"
+    default_conn_name: ClassVar[str] = DEFAULT_CONN_ID
+    hook_name: ClassVar[str] = "Azure Data Factory (managed identity)"
+
+    def __init__(self, azure_data_factory_conn_id: str = DEFAULT_CONN_ID) -> None:
+        super().__init__()
+        self.azure_data_factory_conn_id = azure_data_factory_conn_id
+
+    @cached_property
+    def settings(self) -> AdfSettings:
+        """The connection's fields, checked."""
+        try:
+            connection = self.get_connection(self.azure_data_factory_conn_id)
+        except AirflowNotFoundException as e:
+            raise no_such_connection(self.azure_data_factory_conn_id) from e
+        return read_connection(connection)
+
+    def client(self, *, read_retries: int = 0) -> AdfClient:
+        """A new client of these settings, to be closed by the caller."""
+        return AdfClient(self.settings, read_retries=read_retries)
+
+    def run_pipeline(
+        self,
+        pipeline_name: str,
+        resource_group_name: str | None = None,
+        factory_name: str | None = None,
+        *,
+        parameters: Mapping[str, Any] | None = None,
+        recovery: Recovery = Recovery(),
+    ) -> str:
+        """
+        Start a run and return its id.
+
+        A start that provably did nothing (throttled, connection refused, no token yet) is sent again for some minutes; one
+        whose answer was lost is never sent again, but looked for.
+
+        :param pipeline_name: the pipeline.
+        :param resource_group_name: instead of the connection's.
+        :param factory_name: instead of the connection's.
+        :param parameters: the pipeline's parameters, JSON values by name.
+        :param recovery: the run to continue, and from where.
+        """
+        factory = self.settings.factory(resource_group_name, factory_name)
+        routine = start_routine(factory, pipeline_name, parameters, recovery)
+        with self.client() as client:
+            return drive(routine, client, time.sleep)
+
+    def get_pipeline_run(
+        self, run_id: str, resource_group_name: str | None = None, factory_name: str | None = None
+    ) -> PipelineRun:
+        """
+        Return what the service says of a run now.
+
+        :param run_id: the run.
+        :param resource_group_name: instead of the connection's.
+        :param factory_name: instead of the connection's.
+        """
+        with self.client(read_retries=READ_RETRIES) as client:
+            return client.send(calls.get_run(self.settings.factory(resource_group_name, factory_name), run_id))
+
+    def cancel_pipeline_run(
+        self,
+        run_id: str,
+        resource_group_name: str | None = None,
+        factory_name: str | None = None,
+        *,
+        recursive: bool = True,
+    ) -> bool:
+        """
+        Cancel a run: True when accepted, False when it had already ended.
+
+        Accepted is not ended: the run is ``Canceling`` for a while and may still end otherwise.
+
+        :param run_id: the run.
+        :param resource_group_name: instead of the connection's.
+        :param factory_name: instead of the connection's.
+        :param recursive: also cancel the runs that it started by ExecutePipeline activities.
+        """
+        with self.client() as client:
+            factory = self.settings.factory(resource_group_name, factory_name)
+            return client.send(calls.cancel_run(factory, run_id, recursive=recursive))
+
+    def query_pipeline_runs(
+        self,
+        updated_after: datetime,
+        updated_before: datetime,
+        resource_group_name: str | None = None,
+        factory_name: str | None = None,
+        *,
+        filters: Sequence[Mapping[str, Any]] = (),
+        order_by: Sequence[Mapping[str, str]] = (),
+    ) -> list[PipelineRun]:
+        """
+        Return all runs updated in a window, from all pages. The service's list can lag behind :meth:`get_pipeline_run`.
+
+        :param updated_after: begin of the window, with a time zone.
+        :param updated_before: end of the window, with a time zone.
+        :param resource_group_name: instead of the connection's.
+        :param factory_name: instead of the connection's.
+        :param filters: ``{"operand": "PipelineName", "operator": "Equals", "values": ["x"]}`` and the like.
+        :param order_by: ``{"orderBy": "RunStart", "order": "DESC"}`` and the like.
+        """
+        factory = self.settings.factory(resource_group_name, factory_name)
+        with self.client(read_retries=READ_RETRIES) as client:
+            return client.pages(
+                calls.query_runs(factory, updated_after, updated_before, filters=filters, order_by=order_by)
+            )
+
+    def query_activity_runs(
+        self,
+        run_id: str,
+        resource_group_name: str | None = None,
+        factory_name: str | None = None,
+        *,
+        updated_after: datetime | None = None,
+        updated_before: datetime | None = None,
+        filters: Sequence[Mapping[str, Any]] = (),
+        order_by: Sequence[Mapping[str, str]] = (),
+    ) -> list[ActivityRun]:
+        """
+        Return the activity runs of a run, from all pages.
+
+        :param run_id: the run. An unknown one has no activities, and the service says no more than that.
+        :param resource_group_name: instead of the connection's.
+        :param factory_name: instead of the connection's.
+        :param updated_after: begin of the window, with a time zone; by default as long ago as runs are kept.
+        :param updated_before: end of the window; by default tomorrow, so that clocks that differ do no harm.
+        :param filters: as in :meth:`query_pipeline_runs`, with the activity operands.
+        :param order_by: as in :meth:`query_pipeline_runs`.
+        """
+        factory = self.settings.factory(resource_group_name, factory_name)
+        window = activity_window(updated_after, updated_before)
+        with self.client(read_retries=READ_RETRIES) as client:
+            return client.pages(
+                calls.query_activity_runs(factory, run_id, *window, filters=filters, order_by=order_by)
+            )
+
+    @cached_property
+    def _official(self) -> AdfClient:
+        return self.client(read_retries=READ_RETRIES)
+
+    def get_conn(self) -> DataFactoryManagementClient:
+        """
+        Return the official client, authenticated as this connection's identity.
+
+        Its createRun and cancel are sent as azure-core sends them, which may be twice: start runs by :meth:`run_pipeline`.
+        """
+        return self._official.official
+
+    def provider_hook(self) -> AzureDataFactoryHook:
+        """Return the Azure provider's hook, authenticated as this connection's identity: datasets, linked services..."""
+        from airflow.providers.microsoft.azure.hooks.data_factory import AzureDataFactoryHook
+
+        hook = AzureDataFactoryHook(azure_data_factory_conn_id=self.azure_data_factory_conn_id)
+        # The attribute in which the provider's get_conn() keeps its client.
+        hook._conn = self.get_conn()
+        return hook
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Ask the service, as the identity, for the factory, or without one for any factory of the subscription."""
+        try:
+            settings = self.settings
+            with self.client() as client:
+                if settings.factory_name is None or settings.resource_group_name is None:
+                    found = client.send(calls.list_factories(settings.subscription_id))
+                    where = f"subscription {settings.subscription_id}, where it sees {len(found)} data factories"
+                else:
+                    factory = settings.factory()
+                    client.send(calls.get_factory(factory))
+                    where = str(factory)
+        except AdfError as e:
+            return False, str(e)
+        return True, f"The {settings.identity} reached {where}, at {settings.arm_endpoint}."
+
+
+def no_such_connection(conn_id: str) -> AdfConfigurationError:
+    """The error for a connection id that Airflow does not know."""
+    return AdfConfigurationError(
+        f"There is no connection {conn_id!r}. Create one of type {CONN_TYPE!r} (in the UI under Admin, Connections, or as "
+        f"the environment variable AIRFLOW_CONN_{conn_id.upper()}), or pass the id of another as azure_data_factory_conn_id."
+    )
+
+
+def read_connection(connection: Connection) -> AdfSettings:
+    """The settings of an Airflow connection."""
+    return settings_from_connection(
+        conn_id=connection.conn_id,
+        conn_type=connection.conn_type or "",
+        extra=connection.extra,
+        login=connection.login,
+        password=connection.password,
+        host=connection.host,
+    )
+
+
+def start_routine(
+    factory: FactoryRef, pipeline_name: str, parameters: Mapping[str, Any] | None, recovery: Recovery
+) -> Routine[str]:
+    """The start of a run under a new request id."""
+    start = Start(
+        factory=factory,
+        pipeline_name=pipeline_name,
+        request_id=str(uuid.uuid4()),
+        parameters=parameters,
+        recovery=recovery,
+    )
+    return starting(start, clock=time.time, jitter=random.random)
+
+
+def activity_window(after: datetime | None, before: datetime | None) -> tuple[datetime, datetime]:
+    """The window given, or one that holds all activities the service may still know, whatever the clocks say."""
+    now = datetime.now(UTC)
+    return after or now - RETENTION, before or now + timedelta(days=1)

@@ -1,0 +1,42 @@
+"""The button on a task that opens its run in ADF Studio."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from airflow.sdk import BaseOperatorLink
+from airflow.sdk.execution_time.xcom import XCom
+
+if TYPE_CHECKING:
+    from airflow.sdk import BaseOperator, Context
+    from airflow.sdk.types import TaskInstanceKey
+
+
+class AdfPipelineRunLink(BaseOperatorLink):
+    """
+    Opens the run in ADF Studio of the connection's cloud.
+
+    Airflow shows what is stored under the link's XCom key. Tasks store it there as soon as the run is known, so the link is
+    there while the task runs or is deferred.
+    """
+
+    name = "ADF Studio run"
+
+    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
+        """
+        Return the stored address, or "" for a task that knew no run.
+
+        :param operator: the task.
+        :param ti_key: its instance.
+        """
+        return XCom.get_value(ti_key=ti_key, key=self.xcom_key) or ""
+
+    @classmethod
+    def store(cls, context: Context, studio_url: str) -> None:
+        """
+        Make the link of this task instance point to a run.
+
+        :param context: the task's context.
+        :param studio_url: the run's page.
+        """
+        context["ti"].xcom_push(key=cls().xcom_key, value=studio_url)
