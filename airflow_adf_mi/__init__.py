@@ -1,1 +1,44 @@
+"""Run Azure Data Factory pipelines as steps of Airflow Dags, with managed identity and no secret anywhere.
+
+Importing this package, or its operators, loads no Azure package. The names below are imported when first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from airflow_adf_mi.async_hooks import AdfAsyncHook
+    from airflow_adf_mi.hooks import AdfHook
+    from airflow_adf_mi.links import AdfPipelineRunLink
+    from airflow_adf_mi.operators import AdfRunPipelineOperator
+    from airflow_adf_mi.sensors import AdfPipelineRunSensor
+    from airflow_adf_mi.triggers import AdfPipelineRunTrigger
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "AdfAsyncHook",
+    "AdfHook",
+    "AdfPipelineRunLink",
+    "AdfPipelineRunSensor",
+    "AdfPipelineRunTrigger",
+    "AdfRunPipelineOperator",
+    "__version__",
+]
+
+_MODULES = {
+    "AdfAsyncHook": "async_hooks",
+    "AdfHook": "hooks",
+    "AdfPipelineRunLink": "links",
+    "AdfPipelineRunSensor": "sensors",
+    "AdfPipelineRunTrigger": "triggers",
+    "AdfRunPipelineOperator": "operators",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -105,7 +105,9 @@ class AdfHook(BaseHook):
         :param factory_name: instead of the connection's.
         """
         with self.client(read_retries=READ_RETRIES) as client:
-            return client.send(calls.get_run(self.settings.factory(resource_group_name, factory_name), run_id))
+            return client.send(
+                calls.get_run(self.settings.factory(resource_group_name, factory_name), run_id)
+            )
 
     def cancel_pipeline_run(
         self,
@@ -212,7 +214,9 @@ class AdfHook(BaseHook):
             with self.client() as client:
                 if settings.factory_name is None or settings.resource_group_name is None:
                     found = client.send(calls.list_factories(settings.subscription_id))
-                    where = f"subscription {settings.subscription_id}, where it sees {len(found)} data factories"
+                    where = (
+                        f"subscription {settings.subscription_id}, where it sees {len(found)} data factories"
+                    )
                 else:
                     factory = settings.factory()
                     client.send(calls.get_factory(factory))

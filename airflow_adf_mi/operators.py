@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -10,9 +11,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import BaseOperator, XComArg
 from airflow.sdk.configuration import conf
+from airflow.sdk.exceptions import TaskDeferralError, TaskDeferralTimeout
 
 from airflow_adf_mi.adf.checks import check_parameters, check_pipeline_name, check_seconds
 from airflow_adf_mi.adf.connection import DEFAULT_CONN_ID
+from airflow_adf_mi.adf.errors import AdfError
 from airflow_adf_mi.adf.recovery import Recovery
 from airflow_adf_mi.links import AdfPipelineRunLink
 
@@ -162,6 +165,43 @@ class AdfRunPipelineOperator(BaseOperator):
         from airflow_adf_mi.adf.report import Report, conclude
 
         return conclude(Report.from_json(event))
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Resume after the deferral; also where Airflow ended it, by its own timeout or because the trigger failed."""
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except TaskDeferralTimeout:
+            return self._overdue(context)
+        except TaskDeferralError as e:
+            run_id = self._own_run_id(context)
+            raise AdfError(
+                f"The trigger that waited for run {run_id} failed ({e}). The run itself was not touched and may well go on. "
+                "See the trigger's error above, and whether triggerers and workers have the same version of this package."
+            ) from e
+
+    def _overdue(self, context: Context) -> dict[str, Any]:
+        """Our own deadline comes first while the trigger works; this is for when it did not."""
+        from airflow_adf_mi.adf.drive import drive
+        from airflow_adf_mi.adf.report import LEFT_RUNNING, Report, RunAddress, cancelling_overdue, conclude
+        from airflow_adf_mi.adf.watch import TimedOut
+        from airflow_adf_mi.hooks import AdfHook
+
+        hook = AdfHook(self.azure_data_factory_conn_id)
+        factory = hook.settings.factory(self.resource_group_name, self.factory_name)
+        run_id = self._own_run_id(context)
+        studio_url = hook.settings.studio_run_url(factory, run_id)
+        address = RunAddress(
+            run_id=run_id, factory=factory, studio_url=studio_url, pipeline_name=self.pipeline_name
+        )
+        if not self.cancel_on_timeout:
+            return conclude(Report(address=address, outcome=TimedOut(), cancel=LEFT_RUNNING))
+        with hook.client() as client:
+            routine = cancelling_overdue(address, TimedOut(), clock=time.time, jitter=random.random)
+            return conclude(drive(routine, client, time.sleep))
+
+    def _own_run_id(self, context: Context) -> str:
+        ti = context["ti"]
+        return str(ti.xcom_pull(task_ids=ti.task_id, key=RUN_ID_KEY, map_indexes=ti.map_index))
 
     def on_kill(self) -> None:
         """Cancel the run, in the few seconds that Airflow gives. Airflow calls this from a signal handler."""

@@ -141,7 +141,11 @@ def query_runs(
         permission="querypipelineruns/action",
         group="pipeline_runs",
         method="query_by_factory",
-        args=(factory.resource_group_name, factory.factory_name, _window(updated_after, updated_before, filters, order_by)),
+        args=(
+            factory.resource_group_name,
+            factory.factory_name,
+            _window(updated_after, updated_before, filters, order_by),
+        ),
         read=lambda body: _page(body, PipelineRun.from_wire),
     )
 
@@ -226,7 +230,10 @@ def next_page(call: Call[Page[T]], page: Page[T]) -> Call[Page[T]] | None:
 
 
 def _window(
-    after: datetime, before: datetime, filters: Sequence[Mapping[str, Any]], order_by: Sequence[Mapping[str, str]]
+    after: datetime,
+    before: datetime,
+    filters: Sequence[Mapping[str, Any]],
+    order_by: Sequence[Mapping[str, str]],
 ) -> dict[str, Any]:
     for moment in (after, before):
         if moment.tzinfo is None:
@@ -240,4 +247,6 @@ def _window(
 
 
 def _page(body: Mapping[str, Any], read: Callable[[Mapping[str, Any]], T]) -> Page[T]:
-    return Page(items=[read(item) for item in body["value"]], continuation_token=body.get("continuationToken") or None)
+    return Page(
+        items=[read(item) for item in body["value"]], continuation_token=body.get("continuationToken") or None
+    )

@@ -13,6 +13,9 @@ from airflow_adf_mi.adf.errors import AdfConfigurationError
 # The published specification's rule for pipeline names (Pipelines_CreateRun).
 _PIPELINE_NAME = re.compile(r"(?=.{1,260}$)[A-Za-z0-9_][^<>*#.%&:\\+?/]*")
 
+# Run ids are GUIDs in every recording; that they always are is not documented.
+_RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,200}")
+
 
 def check_pipeline_name(name: object) -> str:
     """The name itself, if Data Factory allows it as a pipeline's; spaces are allowed.
@@ -25,6 +28,16 @@ def check_pipeline_name(name: object) -> str:
             "with a letter, digit or '_', without any of < > * # . % & : \\ + ? /"
         )
     return name
+
+
+def check_run_id(run_id: object) -> str:
+    """The id itself, if it can be a run's: text without what would change the address it is put into."""
+    if not isinstance(run_id, str) or not _RUN_ID.fullmatch(run_id.strip()):
+        raise AdfConfigurationError(
+            f"run_id is {run_id!r}, which is not the id of a run. If it comes from another task, check that the task pushed "
+            "the XCom it is taken from."
+        )
+    return run_id.strip()
 
 
 def check_parameters(parameters: object) -> None:
@@ -52,6 +65,11 @@ def check_seconds(name: str, value: object) -> float:
     """`value` in seconds, if it is a positive number or timedelta."""
     if isinstance(value, timedelta):
         value = value.total_seconds()
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or not math.isfinite(value)
+        or value <= 0
+    ):
         raise AdfConfigurationError(f"{name} is {value!r}; it must be a positive number of seconds.")
     return float(value)

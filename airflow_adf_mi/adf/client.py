@@ -64,7 +64,9 @@ class AdfClient:
             settings.subscription_id,
             base_url=settings.arm_endpoint,
             credential_scopes=[settings.arm_scope],
-            policies=_policies(RetryPolicy(), ARMChallengeAuthenticationPolicy(self._credential, settings.arm_scope)),
+            policies=_policies(
+                RetryPolicy(), ARMChallengeAuthenticationPolicy(self._credential, settings.arm_scope)
+            ),
             connection_verify=_checked_ca_bundle(settings) or True,
             connection_timeout=CONNECT_TIMEOUT,
             read_timeout=read_timeout,
@@ -97,7 +99,9 @@ class AdfClient:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
         self.close()
 
     def _send_once(self, call: Call[T]) -> T:
@@ -137,7 +141,8 @@ class AsyncAdfClient:
             base_url=settings.arm_endpoint,
             credential_scopes=[settings.arm_scope],
             policies=_policies(
-                AsyncRetryPolicy(), AsyncARMChallengeAuthenticationPolicy(self._credential, settings.arm_scope)
+                AsyncRetryPolicy(),
+                AsyncARMChallengeAuthenticationPolicy(self._credential, settings.arm_scope),
             ),
             transport=AioHttpTransport(
                 session=session,

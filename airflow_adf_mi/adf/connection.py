@@ -34,7 +34,15 @@ FIELDS = (
 )
 # Connections saved by old Airflow forms carry their fields under these prefixes.
 _PREFIXES = (f"extra__{PROVIDER_CONN_TYPE}__", f"extra__{CONN_TYPE}__")
-_SECRET_FIELDS = {"password", "secret", "client_secret", "clientsecret", "certificate", "certificate_path", "token"}
+_SECRET_FIELDS = {
+    "password",
+    "secret",
+    "client_secret",
+    "clientsecret",
+    "certificate",
+    "certificate_path",
+    "token",
+}
 # What `az cloud list` calls the public cloud.
 _CLOUD_ALIASES = {"azurecloud": PUBLIC_CLOUD}
 
@@ -82,7 +90,9 @@ def _settings(
             "to managed_identity_client_id; otherwise remove it."
         )
     if host and conn_type == CONN_TYPE:
-        raise AdfConfigurationError(f"host is {host!r}, which is not used. A private ARM endpoint goes into arm_endpoint.")
+        raise AdfConfigurationError(
+            f"host is {host!r}, which is not used. A private ARM endpoint goes into arm_endpoint."
+        )
     return AdfSettings(
         subscription_id=fields.get("subscriptionId", ""),
         identity=Identity(
@@ -130,12 +140,16 @@ def _known_fields(conn_type: str, extra: Mapping[str, Any]) -> dict[str, str]:
         if name not in FIELDS:
             near = difflib.get_close_matches(name, FIELDS, n=1)
             hint = f"Did you mean {near[0]!r}? " if near else ""
-            raise AdfConfigurationError(f"unknown field {name!r} in extra. {hint}Known fields: {', '.join(FIELDS)}.")
+            raise AdfConfigurationError(
+                f"unknown field {name!r} in extra. {hint}Known fields: {', '.join(FIELDS)}."
+            )
         if not isinstance(value, str):
             raise AdfConfigurationError(f"{name} is {value!r}; it must be text.")
         text = value.strip()
         if fields.get(name, text) != text:
-            raise AdfConfigurationError(f"{name} is there twice, as {fields[name]!r} and as {text!r}. Keep one of them.")
+            raise AdfConfigurationError(
+                f"{name} is there twice, as {fields[name]!r} and as {text!r}. Keep one of them."
+            )
         if text:
             fields[name] = text
     return fields
@@ -162,4 +176,6 @@ def _cloud(name: str | None) -> Cloud:
     try:
         return by_lower_name[name.lower()]
     except KeyError:
-        raise AdfConfigurationError(f"cloud_environment is {name!r}; it must be one of {', '.join(CLOUDS)}.") from None
+        raise AdfConfigurationError(
+            f"cloud_environment is {name!r}; it must be one of {', '.join(CLOUDS)}."
+        ) from None

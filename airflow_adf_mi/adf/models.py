@@ -109,7 +109,16 @@ class PipelineRun:
 
     def essentials(self) -> dict[str, Any]:
         """The JSON form for a trigger's event: what `from_wire` needs, without parameters, which may be sensitive."""
-        kept = ("runId", "pipelineName", "status", "runGroupId", "runStart", "runEnd", "durationInMs", "lastUpdated")
+        kept = (
+            "runId",
+            "pipelineName",
+            "status",
+            "runGroupId",
+            "runStart",
+            "runEnd",
+            "durationInMs",
+            "lastUpdated",
+        )
         return {key: self.raw[key] for key in kept if key in self.raw} | {"message": self.message}
 
 

@@ -26,7 +26,9 @@ class Recovery:
 
     def __post_init__(self) -> None:
         if self.is_recovery and not self.reference_pipeline_run_id:
-            raise AdfConfigurationError("is_recovery is set without reference_pipeline_run_id: which run is to be continued?")
+            raise AdfConfigurationError(
+                "is_recovery is set without reference_pipeline_run_id: which run is to be continued?"
+            )
         if self.start_activity_name and self.start_from_failure:
             raise AdfConfigurationError(
                 f"start_activity_name ({self.start_activity_name!r}) and start_from_failure are both given, and the service "
@@ -34,7 +36,9 @@ class Recovery:
             )
         for name in ("start_activity_name", "start_from_failure"):
             if getattr(self, name) and not self.is_recovery:
-                raise AdfConfigurationError(f"{name} works only with is_recovery=True and reference_pipeline_run_id.")
+                raise AdfConfigurationError(
+                    f"{name} works only with is_recovery=True and reference_pipeline_run_id."
+                )
 
     @classmethod
     def from_arguments(cls, **arguments: Any) -> Self:

@@ -78,7 +78,9 @@ class Report:
             outcome = TimedOut(error=error, run=run)
         else:
             raise ValueError(f"not the payload of an AdfPipelineRunTrigger: {dict(payload)!r}")
-        return cls(address=RunAddress.from_json(payload["address"]), outcome=outcome, cancel=payload["cancel"])
+        return cls(
+            address=RunAddress.from_json(payload["address"]), outcome=outcome, cancel=payload["cancel"]
+        )
 
 
 REQUESTED = "requested"
@@ -97,20 +99,26 @@ def reporting(
 ) -> Routine[Report]:
     """Wait for the run; when the deadline passes first, cancel it if so told; report."""
     outcome = yield from waiting(address.factory, address.run_id, plan, clock=clock, jitter=jitter)
-    if not isinstance(outcome, TimedOut):
-        return Report(address=address, outcome=outcome)
-    if not cancel_on_timeout:
-        return Report(address=address, outcome=outcome, cancel=LEFT_RUNNING)
+    if isinstance(outcome, TimedOut) and cancel_on_timeout:
+        return (yield from cancelling_overdue(address, outcome, clock=clock, jitter=jitter))
+    cancel = LEFT_RUNNING if isinstance(outcome, TimedOut) else None
+    return Report(address=address, outcome=outcome, cancel=cancel)
+
+
+def cancelling_overdue(
+    address: RunAddress, overdue: TimedOut, *, clock: Callable[[], float], jitter: Callable[[], float]
+) -> Routine[Report]:
+    """Cancel a run whose deadline has passed, and report."""
     try:
         accepted = yield from cancelling(address.factory, address.run_id, clock=clock, jitter=jitter)
     except AdfError as e:
-        return Report(address=address, outcome=outcome, cancel=str(e))
+        return Report(address=address, outcome=overdue, cancel=str(e))
     if not accepted:
         # It ended between our last look and the cancel: what it ended as is what happened.
         seen = yield get_run(address.factory, address.run_id)
         if isinstance(seen, PipelineRun) and seen.is_terminal:
             return Report(address=address, outcome=Ended(run=seen))
-    return Report(address=address, outcome=outcome, cancel=REQUESTED)
+    return Report(address=address, outcome=overdue, cancel=REQUESTED)
 
 
 def summary(address: RunAddress, run: PipelineRun | None) -> dict[str, Any]:
@@ -195,7 +203,10 @@ def _error_from_json(stored: Mapping[str, Any]) -> AdfError:
     kind = _BY_NAME.get(stored["type"], AdfError)
     if issubclass(kind, AdfRequestError) and stored.get("status") is not None:
         return kind(
-            stored["message"], status=stored["status"], code=stored.get("code"), request_id=stored.get("request_id")
+            stored["message"],
+            status=stored["status"],
+            code=stored.get("code"),
+            request_id=stored.get("request_id"),
         )
     if issubclass(kind, AdfRequestError):
         kind = AdfError

@@ -130,7 +130,9 @@ CHINA_CLOUD = Cloud(
     authority_host="login.chinacloudapi.cn",
     studio_url="https://adf.azure.cn",
 )
-CLOUDS: Mapping[str, Cloud] = {cloud.name: cloud for cloud in (PUBLIC_CLOUD, US_GOVERNMENT_CLOUD, CHINA_CLOUD)}
+CLOUDS: Mapping[str, Cloud] = {
+    cloud.name: cloud for cloud in (PUBLIC_CLOUD, US_GOVERNMENT_CLOUD, CHINA_CLOUD)
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,7 +211,9 @@ class AdfSettings:
                 f"arm_endpoint is {self.arm_endpoint!r}. It must be an https:// address: tokens are never sent unencrypted."
             )
         if url.username or url.password or url.query or url.fragment:
-            raise AdfConfigurationError("arm_endpoint must be a plain https:// address without user, query or fragment.")
+            raise AdfConfigurationError(
+                "arm_endpoint must be a plain https:// address without user, query or fragment."
+            )
         if not (self.arm_scope.startswith("https://") and self.arm_scope.endswith("/.default")):
             raise AdfConfigurationError(
                 f"arm_scope is {self.arm_scope!r}. It looks like https://management.azure.com/.default."

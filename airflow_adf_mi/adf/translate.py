@@ -64,7 +64,12 @@ def from_answer(
     """What an answer of the service other than success means. Pure."""
     what = f"Could not {call.doing} in {call.target}"
     quote = f" The service answered {status}{f' {code}' if code else ''}: {said}"
-    details: dict[str, Any] = {"status": status, "code": code, "request_id": request_id, "retry_after": retry_after}
+    details: dict[str, Any] = {
+        "status": status,
+        "code": code,
+        "request_id": request_id,
+        "retry_after": retry_after,
+    }
     if status == 401:
         return AdfAuthenticationError(
             f"{what}: the service refused the token of the {settings.identity}. Check that the connection's cloud, "
@@ -110,7 +115,9 @@ def unreadable(error: Exception, call: Call[Any]) -> AdfUnavailableError:
 
 def _what_is_missing(call: Call[Any], code: str | None) -> str:
     if isinstance(call.target, SubscriptionRef):
-        return "there is no such subscription, or the identity's tenant does not have it. Check subscriptionId."
+        return (
+            "there is no such subscription, or the identity's tenant does not have it. Check subscriptionId."
+        )
     if code in _FACTORY_MISSING or (call.run_id is None and call.pipeline_name is None):
         return (
             f"there is no such factory. Check subscriptionId ({call.target.subscription_id}), resource_group_name and "

@@ -83,7 +83,9 @@ def is_refusal(error: AdfError) -> bool:
     return not isinstance(error, AdfThrottledError | AdfUnavailableError)
 
 
-def fold(before: Watching, seen: PipelineRun | AdfError, now: float, plan: Plan) -> tuple[Watching, Outcome | None]:
+def fold(
+    before: Watching, seen: PipelineRun | AdfError, now: float, plan: Plan
+) -> tuple[Watching, Outcome | None]:
     """What a look adds: the new state, and the outcome if the wait is over."""
     if isinstance(seen, PipelineRun):
         after = Watching(run=seen)
@@ -140,7 +142,12 @@ def waiting(
             return outcome
         pause = pause_before_next_look(state, now, plan, jitter())
         if state.error is not None:
-            log.warning("Run %s: the look failed, and the run goes on. Will look again in %.0f s. %s", run_id, pause, seen)
+            log.warning(
+                "Run %s: the look failed, and the run goes on. Will look again in %.0f s. %s",
+                run_id,
+                pause,
+                seen,
+            )
         yield Pause(pause)
 
 
@@ -166,7 +173,9 @@ def cancelling(
         pause = backoff(failures, getattr(answer, "retry_after", None), jitter())
         if is_refusal(answer) or clock() + pause > until:
             raise answer
-        log.warning("Run %s: the cancel was not accepted. Will send it again in %.0f s. %s", run_id, pause, answer)
+        log.warning(
+            "Run %s: the cancel was not accepted. Will send it again in %.0f s. %s", run_id, pause, answer
+        )
         yield Pause(pause)
 
 
@@ -178,4 +187,6 @@ def _log_news(run_id: str, before: Watching, seen: PipelineRun | AdfError) -> No
     if before.run is None or before.run.status != seen.status:
         log.info("Run %s is %s.", run_id, seen.status)
         if seen.status not in RunStatus.KNOWN:
-            log.warning("Run %s has the status %r, which this version does not know; waiting on.", run_id, seen.status)
+            log.warning(
+                "Run %s has the status %r, which this version does not know; waiting on.", run_id, seen.status
+            )

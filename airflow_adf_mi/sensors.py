@@ -1,0 +1,164 @@
+"""The sensor that waits for a run that somebody else started. Importing this module loads no Azure package."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseSensorOperator, PokeReturnValue
+from airflow.sdk.configuration import conf
+from airflow.sdk.exceptions import AirflowSensorTimeout
+
+from airflow_adf_mi.adf.checks import check_run_id, check_seconds
+from airflow_adf_mi.adf.connection import DEFAULT_CONN_ID
+from airflow_adf_mi.links import AdfPipelineRunLink
+from airflow_adf_mi.operators import BACKSTOP
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context, XComArg
+
+    from airflow_adf_mi.adf.report import RunAddress
+    from airflow_adf_mi.adf.settings import AdfSettings
+    from airflow_adf_mi.adf.watch import Watching
+
+REFUSED_SINCE_KEY = "adf_refused_since"
+"""Where a rescheduled sensor keeps, between looks, since when the service refuses them (epoch seconds)."""
+
+
+class AdfPipelineRunSensor(BaseSensorOperator):
+    """
+    Wait for a pipeline run to end.
+
+    Succeeds, returning the run's summary, when the run succeeded; raises
+    :class:`~airflow_adf_mi.adf.errors.AdfRunFailed` or :class:`~airflow_adf_mi.adf.errors.AdfRunCancelled` otherwise. It
+    only watches: nothing that happens to the sensor ever cancels the run. A look that fails does not fail the sensor.
+
+    :param run_id: the run, for example another task's XCom ``run_id``. (templated)
+    :param azure_data_factory_conn_id: as of :class:`~airflow_adf_mi.operators.AdfRunPipelineOperator`. (templated)
+    :param resource_group_name: instead of the connection's. (templated)
+    :param factory_name: instead of the connection's. (templated)
+    :param deferrable: wait in the triggerer rather than on a worker, looking every ``poke_interval``; by default as
+        ``[operators] default_deferrable`` says.
+    """
+
+    template_fields: Sequence[str] = (
+        "azure_data_factory_conn_id",
+        "resource_group_name",
+        "factory_name",
+        "run_id",
+    )
+    operator_extra_links = (AdfPipelineRunLink(),)
+    ui_color = "#0078d4"
+    ui_fgcolor = "#ffffff"
+
+    def __init__(
+        self,
+        *,
+        run_id: str | XComArg,
+        azure_data_factory_conn_id: str = DEFAULT_CONN_ID,
+        resource_group_name: str | XComArg | None = None,
+        factory_name: str | XComArg | None = None,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        check_seconds("poke_interval", self.poke_interval)
+        check_seconds("timeout", self.timeout)
+        # Templated: of these declared types before rendering, text afterwards.
+        self.run_id: Any = run_id
+        self.azure_data_factory_conn_id = azure_data_factory_conn_id
+        self.resource_group_name: Any = resource_group_name
+        self.factory_name: Any = factory_name
+        self.deferrable = deferrable
+        self._watching: Watching | None = None
+
+    def execute(self, context: Context) -> Any:
+        """Wait here, be rescheduled between looks, or defer."""
+        address, settings = self._address()
+        AdfPipelineRunLink.store(context, address.studio_url)
+        if not self.deferrable:
+            return super().execute(context)
+        from airflow_adf_mi.triggers import AdfPipelineRunTrigger
+
+        self.defer(
+            trigger=AdfPipelineRunTrigger(
+                settings=settings.to_json(),
+                resource_group_name=address.factory.resource_group_name,
+                factory_name=address.factory.factory_name,
+                run_id=address.run_id,
+                check_interval=self.poke_interval,
+                deadline=time.time() + self.timeout,
+                owns_run=False,
+            ),
+            method_name="execute_complete",
+            timeout=timedelta(seconds=self.timeout) + BACKSTOP,
+        )
+
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
+        """Conclude from what the trigger reported."""
+        from airflow_adf_mi.adf.errors import AdfRunTimedOut
+        from airflow_adf_mi.adf.report import Report, conclude
+
+        try:
+            return conclude(Report.from_json(event))
+        except AdfRunTimedOut as e:
+            # What Airflow's other sensors raise, so that soft_fail works and no retry is made.
+            raise AirflowSensorTimeout(str(e)) from e
+
+    def poke(self, context: Context) -> PokeReturnValue | bool:
+        """Look once."""
+        from airflow_adf_mi.adf.calls import get_run
+        from airflow_adf_mi.adf.errors import AdfError
+        from airflow_adf_mi.adf.models import PipelineRun
+        from airflow_adf_mi.adf.report import Report, conclude
+        from airflow_adf_mi.adf.watch import Plan, fold
+        from airflow_adf_mi.hooks import AdfHook
+
+        address, _ = self._address()
+        seen: PipelineRun | AdfError
+        try:
+            with AdfHook(self.azure_data_factory_conn_id).client() as client:
+                seen = client.send(get_run(address.factory, address.run_id))
+        except AdfError as e:
+            seen = e
+            self.log.warning("Run %s: the look failed, and the run goes on. %s", address.run_id, e)
+        before = self._watching or self._recalled(context)
+        self._watching, outcome = fold(before, seen, time.time(), Plan(check_interval=self.poke_interval))
+        if outcome is not None:
+            return PokeReturnValue(
+                is_done=True, xcom_value=conclude(Report(address=address, outcome=outcome))
+            )
+        self._remember(context, before, self._watching)
+        if isinstance(seen, PipelineRun):
+            self.log.info("Run %s is %s.", address.run_id, seen.status)
+        return False
+
+    def _recalled(self, context: Context) -> Watching:
+        """What an earlier process of this rescheduled sensor had seen."""
+        from airflow_adf_mi.adf.watch import Watching
+
+        if not self.reschedule:
+            return Watching()
+        since = context["task_state_store"].get(REFUSED_SINCE_KEY, None)
+        return Watching(refused_since=float(since) if isinstance(since, int | float) else None)
+
+    def _remember(self, context: Context, before: Watching, after: Watching) -> None:
+        if not self.reschedule or before.refused_since == after.refused_since:
+            return
+        if after.refused_since is None:
+            context["task_state_store"].delete(REFUSED_SINCE_KEY)
+        else:
+            context["task_state_store"].set(REFUSED_SINCE_KEY, after.refused_since)
+
+    def _address(self) -> tuple[RunAddress, AdfSettings]:
+        from airflow_adf_mi.adf.report import RunAddress
+        from airflow_adf_mi.hooks import AdfHook
+
+        settings = AdfHook(self.azure_data_factory_conn_id).settings
+        factory = settings.factory(self.resource_group_name, self.factory_name)
+        run_id = check_run_id(self.run_id)
+        return RunAddress(
+            run_id=run_id, factory=factory, studio_url=settings.studio_run_url(factory, run_id)
+        ), settings
