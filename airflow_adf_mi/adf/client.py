@@ -21,7 +21,7 @@ from airflow_adf_mi.adf.translate import translate, unreadable
 
 if TYPE_CHECKING:
     import aiohttp
-    from azure.core.credentials import TokenCredential
+    from azure.core.credentials import SupportsTokenInfo
     from azure.core.pipeline.policies import HTTPPolicy, SansIOHTTPPolicy
 
     from airflow_adf_mi.adf.settings import AdfSettings
@@ -48,7 +48,7 @@ class AdfClient:
         self,
         settings: AdfSettings,
         *,
-        credential: TokenCredential | None = None,
+        credential: SupportsTokenInfo | None = None,
         read_retries: int = 0,
         read_timeout: float = READ_TIMEOUT,
     ) -> None:
@@ -57,7 +57,8 @@ class AdfClient:
         from azure.mgmt.datafactory import DataFactoryManagementClient
 
         self._settings = settings
-        self._credential = credential or credential_for(settings)
+        # The official client's own types ask for the older form of credential; it calls this one.
+        self._credential: Any = credential or credential_for(settings)
         self._read_retries = read_retries
         self.official = DataFactoryManagementClient(
             self._credential,
@@ -134,7 +135,7 @@ class AsyncAdfClient:
 
         self._settings = settings
         self._session = session
-        self._credential = AsyncCredential(credential_for(settings))
+        self._credential: Any = AsyncCredential(credential_for(settings))
         self.official = DataFactoryManagementClient(
             self._credential,
             settings.subscription_id,

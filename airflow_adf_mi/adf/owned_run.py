@@ -139,7 +139,7 @@ class _LastToken:
         self._credential = credential
 
     def get_token_info(self, *scopes: str, options: Any = None) -> AccessTokenInfo:
-        return self._credential.last_token(scopes[0]) or self._credential.get_token_info(
+        return self._credential.last_token(*scopes) or self._credential.get_token_info(
             *scopes, options=options
         )
 

@@ -1,0 +1,188 @@
+"""The credential: one per identity and process, for threads and for event loops.
+
+azure-identity's managed identity code for asyncio is another implementation than its blocking one: it sends a resource
+id under a name the endpoints do not know, fails past half of a token's life while the endpoint is down, and asks anew
+for every concurrent caller. So the blocking one is used everywhere, behind one lock, and event loops call it in a thread.
+Azure's packages are imported when a token is first asked for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Self
+
+from airflow_adf_mi.adf.identity_sources import CredentialPlan, plan
+from airflow_adf_mi.adf.token_errors import check_principal, token_error
+
+if TYPE_CHECKING:
+    from azure.core.credentials import AccessToken, AccessTokenInfo, SupportsTokenInfo, TokenRequestOptions
+
+    from airflow_adf_mi.adf.settings import AdfSettings, Identity
+
+FRESH_TOKEN_INTERVAL = 30.0
+"""Seconds between two fresh tokens on account of a refusal: a service that refuses all must not flood the endpoint."""
+_FAST_PATH_LIFE = 600.0
+"""A token with more than this many seconds left is handed out on an event loop without asking azure-identity."""
+
+
+class ProcessCredential:
+    """A credential for the official clients; safe to use from many threads.
+
+    :param identity: who to be.
+    :param authority_host: the cloud's sign-in service.
+    :param make: makes azure-identity's credential from a plan.
+    :param environ: where the platform describes itself.
+    """
+
+    def __init__(
+        self,
+        identity: Identity,
+        authority_host: str,
+        *,
+        make: Callable[[CredentialPlan], SupportsTokenInfo] | None = None,
+        environ: Mapping[str, str] = os.environ,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._identity = identity
+        self._authority_host = authority_host
+        self._make = make or make_credential
+        self._environ = environ
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._inner: SupportsTokenInfo | None = None
+        self._plan: CredentialPlan | None = None
+        # Read without the lock: replacing an entry is atomic.
+        self._last: dict[tuple[str, ...], AccessTokenInfo] = {}
+        self._fresh_at = float("-inf")
+
+    def get_token_info(self, *scopes: str, options: TokenRequestOptions | None = None) -> AccessTokenInfo:
+        """A token, from azure-identity's cache where it has one that is good for a while.
+
+        Raises `AdfConfigurationError` where this environment cannot give the named identity, `AdfAuthenticationError`
+        where it did not.
+        """
+        # One at a time: the others then find the first one's token in the cache, instead of asking too.
+        with self._lock:
+            if self._inner is None:
+                self._plan = plan(self._identity, self._environ, self._authority_host)
+                self._inner = self._make(self._plan)
+            assert self._plan is not None  # noqa: S101  set together with the credential
+            try:
+                token = self._inner.get_token_info(*scopes, options=options or {})
+            except Exception as e:
+                # azure-identity lets errors of many libraries through; all of them mean "no token".
+                raise token_error(e, self._identity, self._plan, self._environ) from e
+            check_principal(token.token, self._identity, self._plan)
+            self._last[scopes] = token
+            return token
+
+    def get_token(self, *scopes: str, claims: str | None = None, **options: Any) -> AccessToken:
+        """The older form of `get_token_info`, for the provider's hook and other clients that ask by it."""
+        from azure.core.credentials import AccessToken
+
+        token = self.get_token_info(*scopes, options={"claims": claims} if claims else None)
+        return AccessToken(token.token, token.expires_on)
+
+    def last_token(self, *scopes: str) -> AccessTokenInfo | None:
+        """The token got last, if it has not expired. Takes no lock, so it may be called while another thread asks."""
+        token = self._last.get(scopes)
+        return token if token is not None and token.expires_on > self._clock() else None
+
+    def forget_token(self) -> bool:
+        """Make the next token a fresh one, since the service refused this one; False if that was done a moment ago.
+
+        azure-identity's cache cannot be bypassed, so its credential is replaced. The platform's own cache, of up to a
+        day, can not be.
+        """
+        with self._lock:
+            if self._clock() - self._fresh_at < FRESH_TOKEN_INTERVAL:
+                return False
+            self._fresh_at = self._clock()
+            self._inner = None
+            self._last.clear()
+            return True
+
+
+class AsyncCredential:
+    """A process's credential, for the official clients on an event loop."""
+
+    def __init__(self, credential: ProcessCredential) -> None:
+        self._credential = credential
+
+    async def get_token_info(
+        self, *scopes: str, options: TokenRequestOptions | None = None
+    ) -> AccessTokenInfo:
+        """As of `ProcessCredential`, without blocking the loop."""
+        if not options or not options.get("claims"):
+            last = self._credential.last_token(*scopes)
+            if last is not None and last.expires_on - time.time() > _FAST_PATH_LIFE:
+                return last
+        # A thread each, unlike asgiref's one thread for all, which anything that hangs there would stop.
+        return await asyncio.to_thread(self._credential.get_token_info, *scopes, options=options)
+
+    async def get_token(self, *scopes: str, claims: str | None = None, **options: Any) -> AccessToken:
+        """The older form of `get_token_info`."""
+        return await asyncio.to_thread(self._credential.get_token, *scopes, claims=claims)
+
+    def forget_token(self) -> bool:
+        """As of `ProcessCredential`. Does not block for long: the lock is held during token requests only."""
+        return self._credential.forget_token()
+
+    async def close(self) -> None:
+        """Nothing to close: the credential is the process's, not this client's."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+
+_credentials: dict[tuple[int, Identity, str], ProcessCredential] = {}
+
+
+def credential_for(settings: AdfSettings) -> ProcessCredential:
+    """This process's credential for the identity of `settings`.
+
+    Airflow forks; a child's process id differs, so it never waits for a lock that its parent held at the fork.
+    """
+    key = (os.getpid(), settings.identity, settings.cloud.authority_host)
+    # setdefault is atomic, so no lock is needed that a signal handler could meet.
+    return _credentials.setdefault(key, ProcessCredential(settings.identity, settings.cloud.authority_host))
+
+
+def make_credential(how: CredentialPlan) -> SupportsTokenInfo:
+    """azure-identity's credential for a plan."""
+    from airflow_adf_mi.adf.identity_sources import Source
+
+    # IMDS' own back-off for a machine without the endpoint takes about a minute; our loops repeat, and say so meanwhile.
+    quick = {"retry_total": 2, "retry_status": 2, "retry_connect": 1}
+    if how.source is Source.DEVELOPER:
+        from azure.identity import (
+            AzureCliCredential,
+            AzureDeveloperCliCredential,
+            AzurePowerShellCredential,
+            ChainedTokenCredential,
+        )
+
+        return ChainedTokenCredential(
+            AzureCliCredential(), AzurePowerShellCredential(), AzureDeveloperCliCredential()
+        )
+    if how.source is Source.WORKLOAD_IDENTITY:
+        from azure.identity import WorkloadIdentityCredential
+
+        return WorkloadIdentityCredential(
+            tenant_id=how.tenant_id,
+            client_id=how.client_id,
+            token_file_path=how.token_file,
+            authority=how.authority_host,
+            **quick,
+        )
+    from azure.identity import ManagedIdentityCredential
+
+    named = {name: getattr(how, name) for name in ("object_id", "resource_id") if getattr(how, name)}
+    return ManagedIdentityCredential(client_id=how.client_id, identity_config=named or None, **quick)

@@ -1,0 +1,143 @@
+"""Which managed identity source this machine offers, and whether it can give the identity that was named. Pure.
+
+azure-identity chooses the source by environment variables, and some sources silently ignore a name they do not know.
+So the name is held against the source here, before any request: it is used, or refused with a reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from airflow_adf_mi.adf.errors import AdfConfigurationError
+from airflow_adf_mi.adf.settings import Identity, IdentityKind
+
+
+class Source(StrEnum):
+    """Where tokens come from."""
+
+    IMDS = "the instance metadata service of the virtual machine or AKS node"
+    APP_SERVICE = "App Service, Functions or Container Apps"
+    SERVICE_FABRIC = "Service Fabric"
+    ARC = "Azure Arc"
+    AZURE_ML = "Azure Machine Learning"
+    CLOUD_SHELL = "Cloud Shell"
+    WORKLOAD_IDENTITY = "AKS workload identity"
+    DEVELOPER = "the developer's sign-in"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CredentialPlan:
+    """Which credential to make, of which source."""
+
+    source: Source
+    client_id: str | None = None
+    object_id: str | None = None
+    resource_id: str | None = None
+    tenant_id: str | None = None
+    token_file: str | None = None
+    authority_host: str | None = None
+    """Of the sign-in service, for workload identity."""
+
+
+# Which names each source understands (azure-identity 1.27, msal 1.39: read and tried against their requests).
+USABLE_NAMES: Mapping[Source, frozenset[str]] = {
+    Source.IMDS: frozenset({"client_id", "object_id", "resource_id"}),
+    Source.APP_SERVICE: frozenset({"client_id", "object_id", "resource_id"}),
+    Source.ARC: frozenset({"client_id", "object_id", "resource_id"}),
+    Source.AZURE_ML: frozenset({"client_id"}),
+    Source.CLOUD_SHELL: frozenset(),
+    Source.SERVICE_FABRIC: frozenset(),
+    Source.WORKLOAD_IDENTITY: frozenset({"client_id"}),
+}
+_WORKLOAD_VARIABLES = ("AZURE_TENANT_ID", "AZURE_FEDERATED_TOKEN_FILE", "AZURE_AUTHORITY_HOST")
+
+
+def detect_source(environ: Mapping[str, str]) -> Source:
+    """The source that azure-identity's ManagedIdentityCredential takes in this environment; the first match counts."""
+    if environ.get("IDENTITY_ENDPOINT"):
+        if environ.get("IDENTITY_HEADER"):
+            return Source.SERVICE_FABRIC if environ.get("IDENTITY_SERVER_THUMBPRINT") else Source.APP_SERVICE
+        if environ.get("IMDS_ENDPOINT"):
+            return Source.ARC
+        raise AdfConfigurationError(
+            "IDENTITY_ENDPOINT is set in the environment without IDENTITY_HEADER (App Service, Service Fabric) or "
+            "IMDS_ENDPOINT (Azure Arc), so it is unknown which platform gives the managed identity. Set the missing variable, "
+            "or unset IDENTITY_ENDPOINT."
+        )
+    if environ.get("MSI_ENDPOINT"):
+        return Source.AZURE_ML if environ.get("MSI_SECRET") else Source.CLOUD_SHELL
+    if all(environ.get(name) for name in _WORKLOAD_VARIABLES):
+        return Source.WORKLOAD_IDENTITY
+    return Source.IMDS
+
+
+def plan(identity: Identity, environ: Mapping[str, str], authority_host: str) -> CredentialPlan:
+    """How to be `identity` in this environment.
+
+    Raises `AdfConfigurationError` where the named identity could not, or not for certain, be the one that is used.
+    `authority_host` is the cloud's sign-in service.
+    """
+    if identity.kind is IdentityKind.DEVELOPER:
+        return CredentialPlan(source=Source.DEVELOPER)
+    if identity.kind is IdentityKind.WORKLOAD_IDENTITY:
+        return _workload_identity(identity, environ, authority_host)
+    source = detect_source(environ)
+    if source is Source.WORKLOAD_IDENTITY and not identity.names():
+        raise AdfConfigurationError(
+            "The connection asks for the system-assigned managed identity, but this environment offers AKS workload identity "
+            "(AZURE_FEDERATED_TOKEN_FILE is set), where there is none. Set identity to 'workload_identity', or name a "
+            "user-assigned identity by managed_identity_client_id."
+        )
+    for field in ("client_id", "object_id", "resource_id"):
+        if getattr(identity, field) is not None and field not in USABLE_NAMES[source]:
+            raise AdfConfigurationError(_unusable(field, source))
+    if source is Source.WORKLOAD_IDENTITY:
+        return _workload_identity(identity, environ, authority_host)
+    return CredentialPlan(
+        source=source,
+        client_id=identity.client_id,
+        object_id=identity.object_id,
+        resource_id=identity.resource_id,
+    )
+
+
+def _unusable(field: str, source: Source) -> str:
+    usable = sorted(USABLE_NAMES[source])
+    instead = (
+        f"Name it by managed_identity_{usable[0]} instead."
+        if usable
+        else "It offers one identity only: remove the name to use that one."
+    )
+    return (
+        f"The connection names the identity by managed_identity_{field}, which {source.value} cannot use; it would be "
+        f"ignored and another identity be used. {instead}"
+    )
+
+
+def _workload_identity(identity: Identity, environ: Mapping[str, str], authority_host: str) -> CredentialPlan:
+    for field in ("object_id", "resource_id"):
+        if getattr(identity, field) is not None:
+            raise AdfConfigurationError(_unusable(field, Source.WORKLOAD_IDENTITY))
+    found = {
+        "AZURE_CLIENT_ID (or managed_identity_client_id in the connection)": identity.client_id
+        or environ.get("AZURE_CLIENT_ID"),
+        "AZURE_TENANT_ID (or workload_identity_tenant_id in the connection)": identity.tenant_id
+        or environ.get("AZURE_TENANT_ID"),
+        "AZURE_FEDERATED_TOKEN_FILE": environ.get("AZURE_FEDERATED_TOKEN_FILE"),
+    }
+    missing = [name for name, value in found.items() if not value]
+    if missing:
+        raise AdfConfigurationError(
+            f"Workload identity is not set up in this environment: {', '.join(missing)} missing. On AKS, the pod needs the "
+            'label azure.workload.identity/use: "true" and a service account annotated with the identity\'s client id.'
+        )
+    client_id, tenant_id, token_file = found.values()
+    return CredentialPlan(
+        source=Source.WORKLOAD_IDENTITY,
+        client_id=client_id,
+        tenant_id=tenant_id,
+        token_file=token_file,
+        authority_host=environ.get("AZURE_AUTHORITY_HOST") or authority_host,
+    )

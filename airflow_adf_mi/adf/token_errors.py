@@ -1,0 +1,161 @@
+"""What went wrong on the way to a token, for a user; and whether a token is the one that was asked for."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from airflow_adf_mi.adf.errors import AdfAuthenticationError, AdfError
+from airflow_adf_mi.adf.identity_sources import CredentialPlan, Source
+from airflow_adf_mi.adf.redact import cap, redact
+from airflow_adf_mi.adf.settings import Identity
+
+_ENDPOINT_VARIABLES: Mapping[Source, tuple[str, ...]] = {
+    Source.IMDS: ("AZURE_POD_IDENTITY_AUTHORITY_HOST",),
+    Source.APP_SERVICE: ("IDENTITY_ENDPOINT",),
+    Source.SERVICE_FABRIC: ("IDENTITY_ENDPOINT",),
+    Source.ARC: ("IDENTITY_ENDPOINT",),
+    Source.AZURE_ML: ("MSI_ENDPOINT",),
+    Source.CLOUD_SHELL: ("MSI_ENDPOINT",),
+}
+
+# What the endpoints say, in lower case, and the usual cause. First match counts.
+_CAUSES: tuple[tuple[str, str], ...] = (
+    (
+        "identity not found",
+        "This identity is not assigned to the machine. Assign it (virtual machine, scale set or app: Identity, User "
+        "assigned), or correct the id in the connection.",
+    ),
+    (
+        "multiple user assigned identities",
+        "Several identities are assigned and the connection names none. Put the client id of the one to use into "
+        "managed_identity_client_id.",
+    ),
+    (
+        "no identity has been assigned",
+        "The machine has no such identity. Turn on its system-assigned identity, or assign the user-assigned one.",
+    ),
+    (
+        "aadsts70021",
+        "The identity has no federated credential that matches this service account. Check issuer, subject "
+        "(system:serviceaccount:<namespace>:<name>) and audience of its federated credential.",
+    ),
+    (
+        "aadsts700016",
+        "The tenant has no application with this client id. Check the client id and the tenant.",
+    ),
+    (
+        "aadsts500011",
+        "The tenant does not know the resource that the token is for. Check arm_scope and the cloud.",
+    ),
+)
+_UNREACHABLE = (
+    "ServiceRequestError",
+    "ServiceRequestTimeoutError",
+    "ServiceResponseError",
+    "ServiceResponseTimeoutError",
+)
+_TRANSIENT_WORDS = ("too many requests", "throttl", "temporarily", "timed out", "updat", "no response from")
+
+
+def token_error(
+    error: BaseException, identity: Identity, how: CredentialPlan, environ: Mapping[str, str]
+) -> AdfError:
+    """The error for a user: which identity was asked of what, what that said, and the usual cause."""
+    if isinstance(error, AdfError):
+        return error
+    causes = list(_chain(error))
+    statuses = [status for e in causes if isinstance(status := _status(e), int)]
+    text = _flat(error)
+    lowered = text.lower()
+    unreachable = any(type(e).__name__ in _UNREACHABLE for e in causes)
+    # azure-identity hides the status of an answer in its text, so words are looked at too.
+    transient = (
+        unreachable
+        or any(status in (404, 408, 410, 429) or status >= 500 for status in statuses)
+        or any(word in lowered for word in _TRANSIENT_WORDS)
+    )
+    cause = next((advice for said, advice in _CAUSES if said in lowered), None)
+    if cause is not None:
+        transient = False
+    elif how.source is Source.DEVELOPER:
+        cause = "Sign in first: az login, Connect-AzAccount or azd auth login."
+    elif isinstance(error, OSError) and how.token_file:
+        cause = f"The federated token file {how.token_file} could not be read. Is the service account's token mounted?"
+    elif unreachable:
+        cause = (
+            "The endpoint could not be reached. Does Airflow run where this source exists? Is a proxy in the way (add the "
+            "address to NO_PROXY), or does a network policy block the pod? identity in the connection chooses another source."
+        )
+    elif transient:
+        cause = "The endpoint asked to come back later."
+    else:
+        cause = "Check that the identity exists and is assigned to this machine."
+    return AdfAuthenticationError(
+        f"No token for the {identity}, asked of {how.source.value} ({_endpoint(how, environ)}). {cause} The answer was: "
+        f"{cap(redact(text), 400)}",
+        transient=transient,
+    )
+
+
+def check_principal(token: str, identity: Identity, how: CredentialPlan) -> None:
+    """Raises `AdfAuthenticationError` if the token is of another identity than the one named.
+
+    Tokens are opaque by contract, so one that cannot be read, or lacks the claim, is accepted.
+    """
+    claims = principal(token)
+    for claim, wanted in (
+        ("appid", how.client_id),
+        ("oid", how.object_id),
+        ("xms_mirid", how.resource_id),
+    ):
+        got = claims.get(claim)
+        if wanted and isinstance(got, str) and got.lower() != wanted.lower():
+            raise AdfAuthenticationError(
+                f"{how.source.value} gave a token of another identity than the {identity}: its {claim} is {got}. Nothing is "
+                "sent with it. Check the id in the connection, and which identities are assigned to this machine."
+            )
+
+
+def principal(token: str) -> dict[str, Any]:
+    """The claims of a token that say who it is; empty for a token that cannot be read."""
+    try:
+        payload = token.split(".")[1]
+        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    except (IndexError, ValueError):
+        return {}
+    return claims if isinstance(claims, dict) else {}
+
+
+def _endpoint(how: CredentialPlan, environ: Mapping[str, str]) -> str:
+    """Host of the endpoint; never its query or a header, which may be secret."""
+    if how.source is Source.WORKLOAD_IDENTITY:
+        return str(how.authority_host)
+    if how.source is Source.DEVELOPER:
+        return "Azure CLI, PowerShell, azd"
+    address = next(
+        (environ[name] for name in _ENDPOINT_VARIABLES[how.source] if environ.get(name)),
+        "http://169.254.169.254",
+    )
+    return urlsplit(address).netloc or address
+
+
+def _status(error: BaseException) -> object:
+    response = getattr(error, "response", None)
+    return getattr(error, "status_code", None) or getattr(response, "status_code", None)
+
+
+def _flat(error: BaseException) -> str:
+    return " ".join(str(getattr(error, "message", None) or error).split())
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    current: BaseException | None = error
+    seen: set[int] = set()
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        yield current
+        current = current.__cause__ or current.__context__

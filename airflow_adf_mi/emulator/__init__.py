@@ -1,0 +1,16 @@
+"""A stand-in for Azure on the loopback interface: ARM with Data Factory over HTTPS, and the managed identity endpoints.
+
+For developing and testing Dags without Azure: real azure-identity and the real official client talk to it. It holds to
+what recordings of the services show; what no source establishes is a switch (`state.Switches`).
+
+Belongs here: the services' wire behaviour, a factory's runs driven by a clock, scripted outcomes and scripted faults.
+Never here: an import of Airflow or of the rest of this package, which in turn never imports this.
+"""
+
+from __future__ import annotations
+
+from airflow_adf_mi.emulator.faults import Fault
+from airflow_adf_mi.emulator.server import Emulator, FactorySpec
+from airflow_adf_mi.emulator.tokens import ManagedIdentity
+
+__all__ = ["Emulator", "FactorySpec", "Fault", "ManagedIdentity"]

@@ -1,0 +1,146 @@
+"""Loads pipelines from an ADF Git folder, from one pipeline's JSON file, or from an ARM template."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+_PARAMETER = re.compile(r"\[parameters\('([^']+)'\)\]")
+_FACTORY_CHILD = re.compile(r"\[concat\(parameters\('[^']+'\), *'/([^']+)'\)\]")
+
+
+@dataclass(frozen=True)
+class PipelineDefinition:
+    """A published pipeline."""
+
+    name: str
+    properties: Mapping[str, Any]
+
+    @property
+    def activities(self) -> list[dict[str, Any]]:
+        return list(self.properties.get("activities") or [])
+
+    @property
+    def parameters(self) -> dict[str, dict[str, Any]]:
+        """Declarations: {name: {"type", "defaultValue"?}}. A whole template expression in their place declares none."""
+        declared = self.properties.get("parameters")
+        return dict(declared) if isinstance(declared, Mapping) else {}
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        declared = self.properties.get("variables")
+        if not isinstance(declared, Mapping):
+            return {}
+        return {name: spec.get("defaultValue") for name, spec in declared.items()}
+
+    @property
+    def concurrency(self) -> int | None:
+        value = self.properties.get("concurrency")
+        return value if isinstance(value, int) else None
+
+
+@dataclass(frozen=True)
+class FactoryDefinition:
+    """A data factory: what Factories_Get shows, and its pipelines by name."""
+
+    pipelines: Mapping[str, PipelineDefinition]
+    name: str | None = None
+    location: str = "westeurope"
+    identity: Mapping[str, Any] | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    global_parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    def pipeline(self, name: str) -> PipelineDefinition | None:
+        """By name; names are compared without case, as ARM compares paths."""
+        by_name = {known.lower(): definition for known, definition in self.pipelines.items()}
+        return by_name.get(name.lower())
+
+
+def load_factory(path: Path, *, arm_parameters: Mapping[str, Any] | None = None) -> FactoryDefinition:
+    """The factory described at `path`.
+
+    `path` is an ADF Git folder (`pipeline/*.json`, and `factory/*.json` where it is there), a file of one pipeline, or an
+    ARM template. Of a template's expressions, `[parameters('x')]` is replaced by `arm_parameters` or the parameter's
+    default, and left as it is where neither is there. Raises `ValueError` for anything else.
+    """
+    if path.is_dir():
+        return _load_folder(path)
+    document = _read(path)
+    if "resources" in document:
+        return _load_template(document, arm_parameters or {})
+    if "properties" in document:
+        pipeline = _pipeline(document, path)
+        return FactoryDefinition(pipelines={pipeline.name: pipeline})
+    raise ValueError(f"{path} is neither an ADF Git folder nor a pipeline nor an ARM template")
+
+
+def _load_folder(path: Path) -> FactoryDefinition:
+    files = sorted((path / "pipeline").glob("*.json"))
+    if not files:
+        raise ValueError(f"{path} is not an ADF Git folder: it has no pipeline/*.json")
+    pipelines = {pipeline.name: pipeline for pipeline in (_pipeline(_read(file), file) for file in files)}
+    described = [_read(file) for file in sorted((path / "factory").glob("*.json"))]
+    if not described:
+        return FactoryDefinition(pipelines=pipelines)
+    factory = described[0]
+    properties = factory.get("properties") or {}
+    return FactoryDefinition(
+        pipelines=pipelines,
+        name=factory.get("name"),
+        location=factory.get("location", "westeurope"),
+        identity=factory.get("identity"),
+        tags=factory.get("tags") or {},
+        global_parameters={
+            name: spec.get("value") for name, spec in (properties.get("globalParameters") or {}).items()
+        },
+    )
+
+
+def _load_template(template: Mapping[str, Any], given: Mapping[str, Any]) -> FactoryDefinition:
+    defaults = {
+        name: spec["defaultValue"]
+        for name, spec in (template.get("parameters") or {}).items()
+        if "defaultValue" in spec
+    }
+    values = {**defaults, **given}
+    pipelines = {}
+    for resource in template["resources"]:
+        if str(resource.get("type", "")).lower() != "microsoft.datafactory/factories/pipelines":
+            continue
+        child = _FACTORY_CHILD.fullmatch(resource["name"])
+        name = child.group(1) if child else resource["name"].rsplit("/", 1)[-1]
+        pipelines[name] = PipelineDefinition(name, _resolved(resource["properties"], values))
+    if not pipelines:
+        raise ValueError("the ARM template has no pipelines")
+    return FactoryDefinition(pipelines=pipelines)
+
+
+def _resolved(value: Any, values: Mapping[str, Any]) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _resolved(item, values) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_resolved(item, values) for item in value]
+    if isinstance(value, str) and (match := _PARAMETER.fullmatch(value)):
+        return values.get(match.group(1), value)
+    return value
+
+
+def _pipeline(document: Mapping[str, Any], path: Path) -> PipelineDefinition:
+    if "name" not in document or "activities" not in (document.get("properties") or {}):
+        raise ValueError(f"{path} is not a pipeline: it has no name or no properties.activities")
+    return PipelineDefinition(document["name"], document["properties"])
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        # utf-8-sig: ADF Studio and PowerShell write byte order marks.
+        document = json.loads(path.read_text(encoding="utf-8-sig"))
+    except ValueError as e:
+        raise ValueError(f"{path} is not JSON: {e}") from e
+    if not isinstance(document, dict):
+        raise ValueError(f"{path} is not a JSON object")
+    return document
