@@ -21,7 +21,6 @@ from airflow_adf_mi.adf.translate import translate, unreadable
 
 if TYPE_CHECKING:
     import aiohttp
-    from azure.core.credentials import SupportsTokenInfo
     from azure.core.pipeline.policies import HTTPPolicy, SansIOHTTPPolicy
 
     from airflow_adf_mi.adf.settings import AdfSettings
@@ -48,7 +47,7 @@ class AdfClient:
         self,
         settings: AdfSettings,
         *,
-        credential: SupportsTokenInfo | None = None,
+        credential: Any = None,
         read_retries: int = 0,
         read_timeout: float = READ_TIMEOUT,
     ) -> None:

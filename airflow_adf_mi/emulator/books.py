@@ -1,0 +1,63 @@
+"""What was asked of the emulator, and how it answered. Never a token or a header that may hold one."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class RequestRecord:
+    """A request to ARM."""
+
+    time: float
+    operation: str
+    method: str
+    path: str
+    status: int
+    """0 for a connection that was dropped."""
+    client_id: str | None = None
+    """Of the identity whose token came along."""
+    client_request_id: str | None = None
+    pipeline: str | None = None
+    run_id: str | None = None
+    fault: int | None = None
+    user_agent: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenRecord:
+    """A request for a token."""
+
+    time: float
+    source: str
+    named_by: str | None
+    """client_id, object_id or resource_id; None for the system-assigned identity."""
+    name: str | None
+    status: int
+    resource: str | None = None
+    client_id: str | None = None
+    """Of the identity that got a token."""
+
+
+@dataclass
+class Books:
+    """The records, oldest first."""
+
+    requests: list[RequestRecord] = field(default_factory=list)
+    tokens: list[TokenRecord] = field(default_factory=list)
+
+    def of(self, operation: str | None = None, **members: Any) -> list[RequestRecord]:
+        """The requests of an operation with these members."""
+        return [
+            record
+            for record in self.requests
+            if (operation is None or record.operation == operation)
+            and all(getattr(record, name) == value for name, value in members.items())
+        ]
+
+    def count(self, operation: str | None = None, **members: Any) -> int:
+        return len(self.of(operation, **members))
+
+    def to_json(self) -> dict[str, Any]:
+        return {"requests": [asdict(r) for r in self.requests], "tokens": [asdict(t) for t in self.tokens]}

@@ -1,0 +1,86 @@
+"""Drives an emulator in another process, by its control interface."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from airflow_adf_mi.emulator.faults import Fault
+
+
+class EmulatorClient:
+    """The control interface at `identity_endpoint`, as the ready file names it."""
+
+    def __init__(self, identity_endpoint: str) -> None:
+        # trust_env: a proxy for the internet has no business with the loopback interface.
+        self._http = httpx.Client(base_url=f"{identity_endpoint}/_emulator", trust_env=False, timeout=30)
+
+    def books(self) -> dict[str, list[dict[str, Any]]]:
+        """All requests to ARM and for tokens: {"requests": [...], "tokens": [...]}."""
+        return self._get("/books")  # type: ignore[no-any-return]  # JSON
+
+    def requests(self, operation: str | None = None, **members: Any) -> list[dict[str, Any]]:
+        """The requests to ARM of an operation, with these members."""
+        return [
+            record
+            for record in self.books()["requests"]
+            if (operation is None or record["operation"] == operation)
+            and all(record[name] == value for name, value in members.items())
+        ]
+
+    def runs(self, pipeline: str | None = None, **parameters: str) -> list[dict[str, Any]]:
+        """The runs of a pipeline with these parameters, as the service shows them and with their activities."""
+        return [
+            run
+            for run in self._get("/runs")
+            if (pipeline is None or run["pipelineName"] == pipeline)
+            and all(run["parameters"].get(name) == value for name, value in parameters.items())
+        ]
+
+    def add_fault(self, operation: str, **members: Any) -> int:
+        """Script a fault; its id."""
+        return int(self._post("/faults", Fault(operation=operation, **members).to_json())["id"])
+
+    def faults(self) -> list[Fault]:
+        return [Fault.from_json(fault) for fault in self._get("/faults")]
+
+    def clear_faults(self) -> None:
+        self._http.delete("/faults").raise_for_status()
+
+    def advance(self, seconds: float) -> None:
+        self._post("/clock", {"advance": seconds})
+
+    def set_script(self, script: dict[str, Any]) -> None:
+        self._post("/script", script)
+
+    def set_switches(self, **switches: Any) -> None:
+        self._post("/switches", switches)
+
+    def deny(self, **actions_by_client_id: list[str]) -> None:
+        """Take actions away from identities; all are allowed that are not named."""
+        self._post("/denied", actions_by_client_id)
+
+    def revoke_tokens(self) -> None:
+        self._post("/revoke", {})
+
+    def refuse_connections(self, seconds: float) -> None:
+        self._post("/refuse", {"seconds": seconds})
+
+    def close(self) -> None:
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _get(self, path: str) -> Any:
+        return self._http.get(path).raise_for_status().json()
+
+    def _post(self, path: str, body: Any) -> Any:
+        return self._http.post(path, json=body).raise_for_status().json()

@@ -1,0 +1,107 @@
+"""The emulator's own HTTP interface, for tests and demos in other processes: books, runs, faults, clock, switches.
+
+On the identity port, so that it also answers while the ARM port refuses connections.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+
+from airflow_adf_mi.emulator.faults import Fault
+from airflow_adf_mi.emulator.runs import Run
+from airflow_adf_mi.emulator.script import Script
+from airflow_adf_mi.emulator.state import FactoryState
+
+if TYPE_CHECKING:
+    from airflow_adf_mi.emulator.server import Emulator
+
+
+def run_to_json(factory: FactoryState, run: Run) -> dict[str, Any]:
+    """A run as the service shows it, with what only the emulator knows."""
+    return {
+        **run.wire(*factory.address),
+        "factory": factory.factory_name,
+        "clientRequestId": run.client_request_id,
+        "cancelledAt": run.cancelled_at,
+        "parentRunId": run.parent_run_id,
+        "activities": [entry.wire(*factory.address) for entry in run.activities],
+    }
+
+
+class Control:
+    """Handlers below /_emulator/."""
+
+    def __init__(self, emulator: Emulator) -> None:
+        self._emulator = emulator
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.get("/_emulator/health", self._health),
+            web.get("/_emulator/books", self._books),
+            web.get("/_emulator/runs", self._runs),
+            web.get("/_emulator/faults", self._faults),
+            web.post("/_emulator/faults", self._add_fault),
+            web.delete("/_emulator/faults", self._clear_faults),
+            web.post("/_emulator/clock", self._clock),
+            web.post("/_emulator/script", self._script),
+            web.post("/_emulator/switches", self._switches),
+            web.post("/_emulator/denied", self._denied),
+            web.post("/_emulator/revoke", self._revoke),
+            web.post("/_emulator/refuse", self._refuse),
+        ]
+
+    async def _health(self, _request: web.Request) -> web.Response:
+        return web.json_response({"status": "ok"})
+
+    async def _books(self, _request: web.Request) -> web.Response:
+        return web.json_response(self._emulator.books.to_json())
+
+    async def _runs(self, _request: web.Request) -> web.Response:
+        shown = []
+        for factory in self._emulator.factories:
+            factory.settle()
+            shown += [run_to_json(factory, run) for run in factory.runs.values()]
+        return web.json_response(shown)
+
+    async def _faults(self, _request: web.Request) -> web.Response:
+        return web.json_response([fault.to_json() for fault in self._emulator.faults.all()])
+
+    async def _add_fault(self, request: web.Request) -> web.Response:
+        return web.json_response({"id": self._emulator.faults.add(Fault.from_json(await request.json()))})
+
+    async def _clear_faults(self, _request: web.Request) -> web.Response:
+        self._emulator.faults.clear()
+        return web.json_response({})
+
+    async def _clock(self, request: web.Request) -> web.Response:
+        self._emulator.clock.advance(float((await request.json())["advance"]))
+        return web.json_response({"now": self._emulator.clock.now()})
+
+    async def _script(self, request: web.Request) -> web.Response:
+        """Replace the script; runs that have begun keep theirs where they took one of `runs`."""
+        script = Script.from_json(await request.json())
+        for factory in self._emulator.factories:
+            factory.script = script
+        return web.json_response({})
+
+    async def _switches(self, request: web.Request) -> web.Response:
+        changes = await request.json()
+        for factory in self._emulator.factories:
+            factory.switches = dataclasses.replace(factory.switches, **changes)
+        return web.json_response({})
+
+    async def _denied(self, request: web.Request) -> web.Response:
+        denied = await request.json()
+        self._emulator.tokens.denied = {client_id: set(actions) for client_id, actions in denied.items()}
+        return web.json_response({})
+
+    async def _revoke(self, _request: web.Request) -> web.Response:
+        self._emulator.tokens.revoke()
+        return web.json_response({})
+
+    async def _refuse(self, request: web.Request) -> web.Response:
+        await self._emulator.refuse_for(float((await request.json())["seconds"]))
+        return web.json_response({})

@@ -1,0 +1,70 @@
+"""Answers as ARM's front door sends them, and what a scripted fault does to a request."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from datetime import UTC, datetime
+from email.utils import formatdate
+from typing import Any
+
+from aiohttp import web
+
+from airflow_adf_mi.emulator.errors import ServiceError
+from airflow_adf_mi.emulator.faults import Fault
+
+
+def arm_headers(now: float, *, write: bool, remaining: int) -> dict[str, str]:
+    """The headers of recorded answers."""
+    request_id = str(uuid.uuid4())
+    stamp = datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%SZ")
+    kind = "writes" if write else "reads"
+    return {
+        "Cache-Control": "no-cache",
+        "Pragma": "no-cache",
+        "Expires": "-1",
+        "Date": formatdate(now, usegmt=True),
+        "Strict-Transport-Security": "max-age=31536000; includeSubDomains",
+        "X-Content-Type-Options": "nosniff",
+        "Server": "Kestrel",
+        f"x-ms-ratelimit-remaining-subscription-{kind}": str(remaining),
+        "x-ms-request-id": request_id,
+        "x-ms-correlation-request-id": request_id,
+        "x-ms-routing-request-id": f"WESTEUROPE:{stamp}:{request_id}",
+    }
+
+
+def arm_answer(body: Any, headers: dict[str, str], status: int = 200) -> web.Response:
+    """`body` as JSON; None as no body at all."""
+    if body is None:
+        # As recorded for cancel: no content and no content type.
+        answer = web.Response(status=status, headers=headers)
+        answer.headers.popall("Content-Type", None)
+        return answer
+    return web.Response(
+        status=status,
+        text=json.dumps(body),
+        content_type="application/json",
+        charset="utf-8",
+        headers=headers,
+    )
+
+
+def arm_error(error: ServiceError, headers: dict[str, str]) -> web.Response:
+    return arm_answer(error.body(), {**headers, **error.headers}, error.status)
+
+
+async def respond_to_fault(request: web.Request, fault: Fault) -> web.StreamResponse | None:
+    """What the fault answers; None where the proper answer is to follow."""
+    if fault.hang_seconds:
+        await asyncio.sleep(fault.hang_seconds)
+    if fault.drop:
+        if request.transport is not None:
+            request.transport.abort()
+        # Never sent: the connection is gone.
+        return web.Response(status=500)
+    if fault.status is not None:
+        error = ServiceError(fault.status, fault.code, fault.message, headers=fault.headers)
+        return arm_answer(error.body(), error.headers, error.status)
+    return None

@@ -1,0 +1,170 @@
+"""What activities do, chosen from outside: how long, how they end, what they put out.
+
+As JSON (a file for the command line, or sent to a running emulator):
+
+    {"defaults":   {"seconds": 1},
+     "pipelines":  {"<pipeline>": {"queued_seconds": 0.5, "cancel_seconds": 2, "cancel": "wins" | "loses"}},
+     "activities": {"<pipeline>/<activity>": {"seconds": 3, "outcome": "Succeeded" | "Failed", "output": {...},
+                                              "error": {"errorCode", "message", "failureType", "target"},
+                                              "items": [...], "iterations": 2, "condition": true, "case": "x",
+                                              "fail_iterations": [1], "fail_attempts": 1}},
+     "runs":       [{"pipeline": "<pipeline>", "when": {"<parameter>": "<value>"}, "times": 1,
+                     "pipelines": {...}, "activities": {...}}]}
+
+An entry of `runs` applies to runs whose parameters have the values of `when`, `times` times or always, and goes before
+the general entries. In its `activities` the pipeline's name may be left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Self
+
+_ACTIVITY_KEYS = frozenset(
+    {
+        "seconds",
+        "outcome",
+        "output",
+        "error",
+        "items",
+        "iterations",
+        "condition",
+        "case",
+        "fail_iterations",
+        "fail_attempts",
+    }
+)
+_PIPELINE_KEYS = frozenset({"queued_seconds", "cancel_seconds", "cancel"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActivityScript:
+    """What one activity does. None where the definition, or a default, decides."""
+
+    seconds: float | None = None
+    outcome: Literal["Succeeded", "Failed"] = "Succeeded"
+    output: Mapping[str, Any] | None = None
+    error: Mapping[str, Any] | None = None
+    items: list[Any] | None = None
+    """What a ForEach iterates over."""
+    iterations: int | None = None
+    """How many items a ForEach has, or how often an Until goes round."""
+    condition: bool | None = None
+    """Which branch an IfCondition takes."""
+    case: str | None = None
+    """Which case a Switch takes."""
+    fail_iterations: tuple[int, ...] = ()
+    """Inside a ForEach: the iterations, from 0, in which the activity fails."""
+    fail_attempts: int = 0
+    """How many attempts fail before one that ends as `outcome` says; retries come from the activity's policy."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PipelineScript:
+    """How a pipeline's runs are queued and cancelled."""
+
+    queued_seconds: float = 0.5
+    cancel_seconds: float = 2.0
+    cancel: Literal["wins", "loses"] = "wins"
+    """Whether a cancelled run ends as Cancelled, or ends as if nobody had cancelled it."""
+
+
+@dataclass
+class RunScript:
+    """What applies to some runs only."""
+
+    pipeline: str
+    when: Mapping[str, Any] = field(default_factory=dict)
+    times: int | None = None
+    pipelines: Mapping[str, PipelineScript] = field(default_factory=dict)
+    activities: Mapping[str, ActivityScript] = field(default_factory=dict)
+
+    def applies_to(self, pipeline: str, parameters: Mapping[str, Any]) -> bool:
+        return (
+            self.times != 0
+            and self.pipeline.lower() == pipeline.lower()
+            and all(name in parameters and parameters[name] == value for name, value in self.when.items())
+        )
+
+
+@dataclass
+class Script:
+    """The whole script."""
+
+    seconds: float = 1.0
+    """How long an activity takes that nothing else is said of."""
+    pipelines: Mapping[str, PipelineScript] = field(default_factory=dict)
+    activities: Mapping[str, ActivityScript] = field(default_factory=dict)
+    runs: list[RunScript] = field(default_factory=list)
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        """Raises `ValueError` for a member that has no meaning, so that a misspelt one does not go unnoticed."""
+        _check("the script", document, frozenset({"defaults", "pipelines", "activities", "runs"}))
+        _check("defaults", document.get("defaults", {}), frozenset({"seconds"}))
+        runs = []
+        for entry in document.get("runs", []):
+            _check("runs", entry, frozenset({"pipeline", "when", "times", "pipelines", "activities"}))
+            prefix = f"{entry['pipeline']}/"
+            activities = {
+                key if "/" in key else prefix + key: value
+                for key, value in entry.get("activities", {}).items()
+            }
+            runs.append(
+                RunScript(
+                    pipeline=entry["pipeline"],
+                    when=entry.get("when", {}),
+                    times=entry.get("times"),
+                    pipelines=_pipelines(entry.get("pipelines", {})),
+                    activities=_activities(activities),
+                )
+            )
+        return cls(
+            seconds=float(document.get("defaults", {}).get("seconds", 1.0)),
+            pipelines=_pipelines(document.get("pipelines", {})),
+            activities=_activities(document.get("activities", {})),
+            runs=runs,
+        )
+
+    def for_run(self, pipeline: str, parameters: Mapping[str, Any]) -> RunScript:
+        """The entry of `runs` for a new run, used up by one; an empty one where none applies."""
+        for entry in self.runs:
+            if entry.applies_to(pipeline, parameters):
+                if entry.times is not None:
+                    entry.times -= 1
+                return entry
+        return RunScript(pipeline)
+
+    def pipeline(self, name: str, run: RunScript) -> PipelineScript:
+        return run.pipelines.get(name) or self.pipelines.get(name) or PipelineScript()
+
+    def activity(self, pipeline: str, name: str, run: RunScript) -> ActivityScript:
+        key = f"{pipeline}/{name}"
+        return run.activities.get(key) or self.activities.get(key) or ActivityScript()
+
+
+def _pipelines(entries: Mapping[str, Any]) -> dict[str, PipelineScript]:
+    for name, entry in entries.items():
+        _check(f"pipeline {name!r}", entry, _PIPELINE_KEYS)
+    return {name: PipelineScript(**entry) for name, entry in entries.items()}
+
+
+def _activities(entries: Mapping[str, Any]) -> dict[str, ActivityScript]:
+    scripts = {}
+    for name, entry in entries.items():
+        _check(f"activity {name!r}", entry, _ACTIVITY_KEYS)
+        if entry.get("outcome", "Succeeded") not in ("Succeeded", "Failed"):
+            raise ValueError(f"activity {name!r}: outcome must be Succeeded or Failed")
+        scripts[name] = ActivityScript(
+            **{**entry, "fail_iterations": tuple(entry.get("fail_iterations", ()))}
+        )
+    return scripts
+
+
+def _check(where: str, entry: Mapping[str, Any], known: frozenset[str]) -> None:
+    unknown = set(entry) - known
+    if unknown:
+        raise ValueError(
+            f"{where} has unknown members: {', '.join(sorted(unknown))}; known are {', '.join(sorted(known))}"
+        )

@@ -1,0 +1,266 @@
+"""The emulator as a whole: two servers on the loopback interface, in a thread of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from aiohttp import web
+
+from airflow_adf_mi.emulator.arm import Arm
+from airflow_adf_mi.emulator.books import Books
+from airflow_adf_mi.emulator.certs import make_certificates
+from airflow_adf_mi.emulator.clock import Clock, FlowingClock
+from airflow_adf_mi.emulator.control import Control
+from airflow_adf_mi.emulator.definitions import FactoryDefinition, load_factory
+from airflow_adf_mi.emulator.faults import Fault, Faults
+from airflow_adf_mi.emulator.identity_endpoints import IdentityEndpoints
+from airflow_adf_mi.emulator.script import Script
+from airflow_adf_mi.emulator.state import FactoryState, Switches
+from airflow_adf_mi.emulator.tokens import SYSTEM_ASSIGNED, USER_ASSIGNED, ManagedIdentity, Tokens
+
+T = TypeVar("T")
+
+LOOPBACK = "127.0.0.1"
+ARM_RESOURCE = "https://management.azure.com"
+DEFAULT_SUBSCRIPTION = "11111111-1111-4111-8111-111111111111"
+DEFAULT_RESOURCE_GROUP = "rg-emulator"
+DEFAULT_FACTORY = "adf-emulator"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FactorySpec:
+    """A factory to emulate: where its pipelines come from, and its address."""
+
+    source: Path | FactoryDefinition
+    factory_name: str | None = None
+    """By default the name in the source, or `adf-emulator`."""
+    resource_group_name: str = DEFAULT_RESOURCE_GROUP
+    subscription_id: str = DEFAULT_SUBSCRIPTION
+
+
+class Emulator:
+    """Emulated Azure: use as a context manager, or call `start` and `stop`.
+
+    :param factories: the data factories; the first is the one that `connection_extra` points to.
+    :param script: what activities do.
+    :param switches: what no source establishes about the service.
+    :param clock: by default real time.
+    :param identities: assigned to the machine; by default a system-assigned and a user-assigned one.
+    :param port: of ARM (HTTPS); 0 is any free one.
+    :param identity_port: of the identity endpoints and the control interface (HTTP).
+    :param directory: for the certificates; by default a temporary one, removed at the end.
+    """
+
+    def __init__(
+        self,
+        *factories: FactorySpec,
+        script: Script | None = None,
+        switches: Switches | None = None,
+        clock: Clock | None = None,
+        identities: Sequence[ManagedIdentity] = (SYSTEM_ASSIGNED, USER_ASSIGNED),
+        port: int = 0,
+        identity_port: int = 0,
+        directory: Path | None = None,
+    ) -> None:
+        self.clock: Clock = clock or FlowingClock()
+        self.books = Books()
+        self.faults = Faults(self.clock.now)
+        self.tokens = Tokens(self.clock.now)
+        self.identities = list(identities)
+        self.factories = [_state(spec, self.clock, script, switches) for spec in factories]
+        self._ports = [port, identity_port]
+        self._temporary = directory is None
+        self._directory = directory
+        self._endpoints = IdentityEndpoints(
+            self.identities, self.tokens, self.faults, self.books, self.clock.now
+        )
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+
+    @property
+    def arm_endpoint(self) -> str:
+        return f"https://{LOOPBACK}:{self._ports[0]}"
+
+    @property
+    def identity_endpoint(self) -> str:
+        return f"http://{LOOPBACK}:{self._ports[1]}"
+
+    @property
+    def arm_scope(self) -> str:
+        return f"{ARM_RESOURCE}/.default"
+
+    @property
+    def directory(self) -> Path:
+        if self._directory is None:
+            raise RuntimeError("the emulator has not been started")
+        return self._directory
+
+    @property
+    def ca_bundle(self) -> Path:
+        return self.directory / "ca.pem"
+
+    def state(self, factory_name: str | None = None) -> FactoryState:
+        """A factory's state; from another thread than the emulator's, look at it by `call` only."""
+        for factory in self.factories:
+            if factory_name is None or factory.factory_name == factory_name:
+                return factory
+        raise LookupError(f"no factory {factory_name!r}")
+
+    def identity_environment(self, source: str = "imds") -> dict[str, str]:
+        """The environment variables by which azure-identity finds this machine's identities.
+
+        `source` is imds, app_service, azure_ml, cloud_shell or workload_identity.
+        """
+        return self._endpoints.environment(source, self.identity_endpoint, self.arm_endpoint, self.directory)
+
+    def connection_extra(self, **fields: str) -> dict[str, str]:
+        """The `extra` of an Airflow connection to the first factory, with `fields` on top."""
+        factory = self.state()
+        return {
+            "subscriptionId": factory.subscription_id,
+            "resource_group_name": factory.resource_group_name,
+            "factory_name": factory.factory_name,
+            "arm_endpoint": self.arm_endpoint,
+            "arm_scope": self.arm_scope,
+            "ca_bundle": str(self.ca_bundle),
+            **fields,
+        }
+
+    def add_fault(self, operation: str, **members: Any) -> Fault:
+        """Script a fault."""
+        fault = Fault(operation=operation, **members)
+        self.call(lambda: self.faults.add(fault))
+        return fault
+
+    def call(self, function: Callable[[], T]) -> T:
+        """Run `function` in the emulator's thread, where the state is safe to look at and change."""
+        if self._loop is None:
+            return function()
+
+        async def run() -> T:
+            return function()
+
+        return asyncio.run_coroutine_threadsafe(run(), self._loop).result(30)
+
+    def refuse_connections(self, seconds: float) -> None:
+        """Close the ARM port, and every connection to it, for real seconds."""
+        if self._loop is None:
+            raise RuntimeError("the emulator has not been started")
+        asyncio.run_coroutine_threadsafe(self.refuse_for(seconds), self._loop).result(30)
+
+    async def refuse_for(self, seconds: float) -> None:
+        """As `refuse_connections`, in the emulator's loop; returns once the port is closed."""
+        await self._arm_site.stop()
+        for connection in list(getattr(self._arm_runner.server, "connections", [])):
+            if connection.transport is not None:
+                connection.transport.abort()
+        asyncio.get_running_loop().call_later(seconds, self._open_again)
+
+    def start(self) -> Self:
+        if self._directory is None:
+            self._directory = Path(tempfile.mkdtemp(prefix="adf-emulator-"))
+        self._directory.mkdir(parents=True, exist_ok=True)
+        started = threading.Event()
+        failure: list[BaseException] = []
+        self._thread = threading.Thread(
+            target=self._serve, args=(started, failure), name="adf-emulator", daemon=True
+        )
+        self._thread.start()
+        started.wait(30)
+        if failure:
+            raise failure[0]
+        return self
+
+    def stop(self) -> None:
+        if self._loop is not None and self._thread is not None:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(30)
+            self._loop = None
+        if self._temporary and self._directory is not None:
+            shutil.rmtree(self._directory, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _serve(self, started: threading.Event, failure: list[BaseException]) -> None:
+        loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(loop)
+        try:
+            loop.run_until_complete(self._open())
+        except BaseException as e:  # noqa: BLE001  handed to the thread that called start()
+            failure.append(e)
+            started.set()
+            loop.close()
+            return
+        self._loop = loop
+        started.set()
+        try:
+            loop.run_forever()
+        finally:
+            loop.run_until_complete(self._close())
+            loop.close()
+
+    async def _open(self) -> None:
+        _, self._tls = make_certificates(self.directory)
+        arm = web.Application()
+        handler = Arm(self.factories, self.tokens, self.faults, self.books, self.clock.now, self._audiences)
+        arm.add_routes([*self._endpoints.sign_in_routes(), web.route("*", "/{path:.*}", handler.handle)])
+        self._arm_runner = await _runner(arm)
+        await self._open_arm()
+        identity = web.Application()
+        identity.add_routes([*self._endpoints.routes(), *Control(self).routes()])
+        self._identity_runner = await _runner(identity)
+        site = web.TCPSite(self._identity_runner, LOOPBACK, self._ports[1])
+        await site.start()
+        self._ports[1] = self._identity_runner.addresses[0][1]
+
+    async def _open_arm(self) -> None:
+        self._arm_site = web.TCPSite(
+            self._arm_runner, LOOPBACK, self._ports[0], ssl_context=self._tls, backlog=1024
+        )
+        await self._arm_site.start()
+        self._ports[0] = self._arm_runner.addresses[0][1]
+
+    def _open_again(self) -> None:
+        self._reopening = asyncio.get_running_loop().create_task(self._open_arm())
+
+    async def _close(self) -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.gather(self._arm_runner.cleanup(), self._identity_runner.cleanup())
+
+    def _audiences(self) -> list[str]:
+        return [ARM_RESOURCE, "https://management.core.windows.net", self.arm_endpoint]
+
+
+async def _runner(application: web.Application) -> web.AppRunner:
+    # No access log: its lines are not ours to vouch for, and the books hold what was asked.
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.5)
+    await runner.setup()
+    return runner
+
+
+def _state(spec: FactorySpec, clock: Clock, script: Script | None, switches: Switches | None) -> FactoryState:
+    definition = load_factory(spec.source) if isinstance(spec.source, Path) else spec.source
+    return FactoryState(
+        definition,
+        subscription_id=spec.subscription_id,
+        resource_group_name=spec.resource_group_name,
+        factory_name=spec.factory_name or definition.name or DEFAULT_FACTORY,
+        clock=clock,
+        script=script,
+        switches=switches,
+    )

@@ -1,0 +1,150 @@
+"""Identities, the tokens given to them, and what ARM thinks of a token."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import secrets
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from airflow_adf_mi.emulator.errors import ServiceError
+
+# What each operation needs, below Microsoft.DataFactory/factories/ (resource provider operations).
+ACTIONS = {
+    "createRun": "pipelines/createrun/action",
+    "getRun": "pipelineruns/read",
+    "cancelRun": "pipelineruns/cancel/action",
+    "queryRuns": "querypipelineruns/action",
+    "queryActivityRuns": "pipelineruns/queryactivityruns/action",
+    "getFactory": "read",
+    "listFactories": "read",
+    "getPipeline": "pipelines/read",
+    "listPipelines": "pipelines/read",
+}
+TENANT = "99999999-9999-4999-8999-999999999999"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ManagedIdentity:
+    """An identity that is assigned to the emulated machine."""
+
+    client_id: str
+    object_id: str
+    resource_id: str
+    system_assigned: bool = False
+
+
+SYSTEM_ASSIGNED = ManagedIdentity(
+    client_id="00000000-0000-4000-8000-00000000c001",
+    object_id="00000000-0000-4000-8000-00000000b001",
+    resource_id="/subscriptions/11111111-1111-4111-8111-111111111111/resourcegroups/rg-emulator/providers/"
+    "Microsoft.Compute/virtualMachines/airflow",
+    system_assigned=True,
+)
+USER_ASSIGNED = ManagedIdentity(
+    client_id="00000000-0000-4000-8000-00000000c002",
+    object_id="00000000-0000-4000-8000-00000000b002",
+    resource_id="/subscriptions/11111111-1111-4111-8111-111111111111/resourcegroups/rg-emulator/providers/"
+    "Microsoft.ManagedIdentity/userAssignedIdentities/airflow",
+)
+
+
+class Tokens:
+    """Gives out tokens and checks them. They look like JWTs, and mean something to this instance only."""
+
+    def __init__(self, now: Callable[[], float], *, lifetime: float = 86_400.0) -> None:
+        self._now = now
+        self._key = secrets.token_bytes(32)
+        self.lifetime = lifetime
+        self._revoked_before = 0
+        self._issued = 0
+        self.denied: dict[str, set[str]] = {}
+        """Actions that are not allowed, by client id; all others are."""
+
+    def issue(self, identity: ManagedIdentity, resource: str) -> tuple[str, int]:
+        """A token, and when it expires (epoch seconds)."""
+        now = int(self._now())
+        self._issued += 1
+        claims = {
+            "aud": resource,
+            "iss": f"https://sts.windows.net/{TENANT}/",
+            "iat": now,
+            "nbf": now,
+            "exp": now + int(self.lifetime),
+            "appid": identity.client_id,
+            "oid": identity.object_id,
+            "tid": TENANT,
+            "xms_mirid": identity.resource_id,
+            "uti": self._issued,
+        }
+        signed = f"{_encoded({'typ': 'JWT', 'alg': 'HS256'})}.{_encoded(claims)}"
+        return f"{signed}.{self._signature(signed)}", int(claims["exp"])  # type: ignore[call-overload]
+
+    def revoke(self) -> None:
+        """ARM refuses every token given out so far."""
+        self._revoked_before = self._issued
+
+    def check(self, authorization: str | None, audiences: Iterable[str]) -> dict[str, Any]:
+        """The claims of a good token. Raises `ServiceError` 401 for any other."""
+        kind, _, token = (authorization or "").partition(" ")
+        if not token or kind.lower() != "bearer":
+            raise _unauthorized(
+                "AuthenticationFailed", "Authentication failed. The 'Authorization' header is missing."
+            )
+        try:
+            signed, _, signature = token.rpartition(".")
+            claims = json.loads(_decoded(signed.split(".")[1]))
+        except (IndexError, ValueError):
+            raise _unauthorized("InvalidAuthenticationToken", "The access token is invalid.") from None
+        if (
+            not hmac.compare_digest(signature, self._signature(signed))
+            or claims["uti"] <= self._revoked_before
+        ):
+            raise _unauthorized("InvalidAuthenticationToken", "The access token is invalid.")
+        if claims["exp"] <= self._now():
+            raise _unauthorized("ExpiredAuthenticationToken", "The access token expiry UTC time has passed.")
+        if claims["aud"].rstrip("/") not in {audience.rstrip("/") for audience in audiences}:
+            raise _unauthorized(
+                "InvalidAuthenticationTokenAudience",
+                f"The access token has been obtained for wrong audience or resource '{claims['aud']}'.",
+            )
+        return dict(claims)
+
+    def authorize(self, claims: dict[str, Any], operation: str, scope: str) -> None:
+        """Raises `ServiceError` 403 if the identity lacks the operation's action."""
+        action = f"Microsoft.DataFactory/factories/{ACTIONS[operation]}"
+        if ACTIONS[operation] in self.denied.get(claims["appid"], ()):
+            raise ServiceError(
+                403,
+                "AuthorizationFailed",
+                f"The client '{claims['appid']}' with object id '{claims['oid']}' does not have authorization to perform "
+                f"action '{action}' over scope '{scope}' or the scope is invalid. If access was recently granted, please "
+                "refresh your credentials.",
+            )
+
+    def _signature(self, signed: str) -> str:
+        return (
+            base64.urlsafe_b64encode(hmac.digest(self._key, signed.encode(), hashlib.sha256))
+            .rstrip(b"=")
+            .decode()
+        )
+
+
+def _unauthorized(code: str, message: str) -> ServiceError:
+    challenge = (
+        'Bearer authorization_uri="https://login.windows.net/", error="invalid_token", '
+        f'error_description="{message}"'
+    )
+    return ServiceError(401, code, message, headers={"WWW-Authenticate": challenge})
+
+
+def _encoded(value: object) -> str:
+    return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
+
+
+def _decoded(text: str) -> bytes:
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
