@@ -78,16 +78,9 @@ def _filtered(
     items: list[Item], filters: list[Mapping[str, Any]], operands: Mapping[str, Callable[[Item], Any]]
 ) -> list[Item]:
     for condition in filters:
-        operand, operator, values = (
-            condition.get("operand"),
-            condition.get("operator"),
-            condition.get("values"),
-        )
-        if (
-            operand not in operands
-            or operator not in ("Equals", "NotEquals", "In", "NotIn")
-            or not isinstance(values, list)
-        ):
+        operand, operator, values = (condition.get(member) for member in ("operand", "operator", "values"))
+        read = operands.get(str(operand))
+        if read is None or operator not in ("Equals", "NotEquals", "In", "NotIn") or not isinstance(values, list):
             raise ServiceError(400, "BadRequest", f"Invalid filter: {json.dumps(condition)}.")
         if operand == "RunGroupId" and len(values) > 1:
             raise ServiceError(
@@ -97,7 +90,7 @@ def _filtered(
             )
         if operand == "LatestOnly" and values != [True]:
             continue
-        read, negated = operands[operand], operator.startswith("Not")
+        negated = operator.startswith("Not")
         items = [item for item in items if (read(item) in values) is not negated]
     return items
 

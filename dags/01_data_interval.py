@@ -1,0 +1,33 @@
+"""Run one pipeline, with parameters from the data interval.
+
+Deferrable: while the run goes on, the task is with the triggerer and no worker waits.
+"""
+
+from __future__ import annotations
+
+import pendulum
+from airflow.sdk import DAG
+
+from airflow_adf_mi.operators import AdfRunPipelineOperator
+
+EXPECTED = {"copy_sales": {"state": "success", "status": "Succeeded", "activities": 4}}
+
+with DAG(
+    "adf_01_data_interval",
+    description=__doc__,
+    schedule="@daily",
+    start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
+    catchup=False,
+    tags=["adf"],
+):
+    AdfRunPipelineOperator(
+        task_id="copy_sales",
+        pipeline_name="CopySalesDelta",
+        parameters={
+            "window_start": "{{ data_interval_start.isoformat() }}",
+            "window_end": "{{ data_interval_end.isoformat() }}",
+        },
+        deferrable=True,
+        check_interval=5,
+        timeout=2 * 60 * 60,
+    )

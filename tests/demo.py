@@ -1,0 +1,164 @@
+"""`make demo`: the example Dags in a real Airflow, against the emulator, with a table of what happened.
+
+`--keep` leaves everything up afterwards, until Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from airflow_adf_mi.emulator.client import EmulatorClient
+from tests.examples import DAGS, FACTORY, LOGICAL_DATE, ROOT, SCRIPT, Example, Row, examples, rows
+from tests.stack import ENDED, Process, RealAirflow
+
+HOME = ROOT / ".demo"
+TIMEOUT = 240.0
+"""Seconds that the Dag runs may take."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
+    parser.add_argument("--keep", action="store_true", help="leave it up until Ctrl-C")
+    keep = parser.parse_args(arguments).keep
+    # SIGTERM ends it as Ctrl-C does, through every `finally`.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    began = time.monotonic()
+    shutil.rmtree(HOME, ignore_errors=True)
+    HOME.mkdir()
+    emulator = start_emulator(HOME)
+    try:
+        ready = wait_for_ready(emulator, HOME / "emulator.json")
+        say(began, f"Emulator of ARM, Data Factory and managed identity: {ready['arm_endpoint']}")
+        with EmulatorClient(ready["identity_endpoint"]) as books:
+            airflow = RealAirflow(HOME / "airflow", DAGS, environment(ready))
+            say(began, "Starting Airflow: API server, scheduler, Dag processor, triggerer...")
+            with airflow:
+                say(began, f"Airflow is up: {airflow.url}")
+                table = run_examples(airflow, books, began)
+                print_table(table)
+                tokens = books.books()["tokens"]
+                say(
+                    began,
+                    f"Tokens were asked {len(tokens)} times of the managed identity endpoint, and no secret was used.",
+                )
+                if keep:
+                    stay(airflow)
+    except KeyboardInterrupt:
+        print("\nInterrupted; everything was stopped.")
+        return 130
+    finally:
+        emulator.stop()
+    problems = [row for row in table if row.problem]
+    say(
+        began,
+        "Everything ended as expected." if not problems else f"{len(problems)} rows are not as expected.",
+    )
+    return 1 if problems else 0
+
+
+def start_emulator(home: Path) -> Process:
+    command = [
+        sys.executable,
+        "-m",
+        "airflow_adf_mi.emulator",
+        "--factory",
+        str(FACTORY),
+        "--script",
+        str(SCRIPT),
+    ]
+    command += ["--directory", str(home / "emulator"), "--ready-file", str(home / "emulator.json")]
+    process = Process("emulator", command, dict(os.environ), home / "emulator.log")
+    process.start()
+    return process
+
+
+def wait_for_ready(emulator: Process, ready_file: Path) -> dict[str, Any]:
+    until = time.monotonic() + 60
+    while not ready_file.exists():
+        emulator.check()
+        if time.monotonic() > until:
+            raise TimeoutError(f"the emulator did not get ready; see {emulator.log_file}")
+        time.sleep(0.1)
+    return dict(json.loads(ready_file.read_text()))
+
+
+def environment(ready: dict[str, Any]) -> dict[str, str]:
+    """The variables that point Airflow's connection and azure-identity at the emulator."""
+    connection = {"conn_type": "azure_data_factory_mi", "extra": ready["connection_extra"]}
+    return {**ready["environment"]["imds"], "AIRFLOW_CONN_AZURE_DATA_FACTORY_DEFAULT": json.dumps(connection)}
+
+
+def run_examples(airflow: RealAirflow, books: EmulatorClient, began: float) -> list[Row]:
+    """Start all examples at once, show what changes, and collect what became of them."""
+    chosen = examples()
+    started: dict[str, tuple[Example, str]] = {}
+    for example in chosen:
+        started[example.dag_id] = (example, airflow.trigger(example.dag_id, logical_date=LOGICAL_DATE))
+        say(began, f"{example.dag_id}: started")
+    seen: dict[tuple[str, str], str] = {}
+    running = set(started)
+    until = time.monotonic() + TIMEOUT
+    while running and time.monotonic() < until:
+        for dag_id in sorted(running):
+            dag_run_id = started[dag_id][1]
+            for ti in airflow.task_instances(dag_id, dag_run_id):
+                index = "" if ti["map_index"] < 0 else f"[{ti['map_index']}]"
+                key = (dag_id, ti["task_id"] + index)
+                if ti["state"] and seen.get(key) != ti["state"]:
+                    seen[key] = ti["state"]
+                    say(began, f"{dag_id}.{key[1]}: {ti['state']}")
+            if airflow.state(dag_id, dag_run_id) in ENDED:
+                running.discard(dag_id)
+        time.sleep(0.5)
+    runs = books.runs()
+    return [
+        row for example, dag_run_id in started.values() for row in rows(example, airflow, dag_run_id, runs)
+    ]
+
+
+def print_table(table: list[Row]) -> None:
+    head = ("Dag", "task", "state", "ADF run", "status", "seconds", "activities", "")
+    lines = [
+        (
+            row.dag_id,
+            row.task_id,
+            row.state or "",
+            row.run_id or "",
+            row.status or "",
+            "" if row.seconds is None else f"{row.seconds:.1f}",
+            "" if row.activities is None else str(row.activities),
+            f"!! {row.problem}" if row.problem else "as expected",
+        )
+        for row in table
+    ]
+    widths = [max(len(line[column]) for line in [head, *lines]) for column in range(len(head))]
+    print()
+    for line in [head, tuple("-" * width for width in widths), *lines]:
+        print("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
+    print(flush=True)
+
+
+def stay(airflow: RealAirflow) -> None:
+    print(f"Airflow's UI: {airflow.url} (no login: in this demo everybody is an administrator).")
+    print("Press Ctrl-C to stop it.", flush=True)
+    while True:
+        time.sleep(1)
+        for process in airflow.processes.values():
+            process.check()
+
+
+def say(began: float, text: str) -> None:
+    print(f"[{time.monotonic() - began:5.1f} s] {text}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

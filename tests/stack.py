@@ -1,0 +1,318 @@
+"""A real Airflow for tests and the demo: API server, scheduler, Dag processor, triggerer and LocalExecutor workers.
+
+Everything listens on the loopback interface only, on free ports, lives in one folder, and is stopped by pid.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+LOOPBACK = "127.0.0.1"
+BIN = Path(sys.executable).parent
+ENDED = frozenset({"success", "failed"})
+TASK_ENDED = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind((LOOPBACK, 0))
+        return int(listener.getsockname()[1])
+
+
+def _die_with_parent() -> None:
+    """Linux: get SIGTERM when the process that started us dies, however it dies."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+
+
+@dataclass
+class Process:
+    """A process in a session of its own, with its output in a file."""
+
+    name: str
+    command: Sequence[str]
+    environment: Mapping[str, str]
+    log_file: Path
+    popen: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with self.log_file.open("ab") as output:
+            self.popen = subprocess.Popen(
+                list(self.command),
+                env=dict(self.environment),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=_die_with_parent,
+            )
+
+    @property
+    def pid(self) -> int:
+        if self.popen is None:
+            raise RuntimeError(f"{self.name} has not been started")
+        return self.popen.pid
+
+    def check(self) -> None:
+        """Raises if it has ended by itself."""
+        if self.popen is not None and self.popen.poll() is not None:
+            tail = self.log_file.read_text(errors="replace")[-3000:]
+            raise RuntimeError(f"{self.name} ended with status {self.popen.returncode}:\n{tail}")
+
+    def stop(self, patience: float = 15) -> None:
+        """Ask it to end, then kill what is left of its process group."""
+        if self.popen is None:
+            return
+        if self.popen.poll() is None:
+            self.popen.terminate()
+            try:
+                self.popen.wait(patience)
+            except subprocess.TimeoutExpired:
+                pass  # Killed below, with its children.
+        try:
+            os.killpg(self.popen.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass  # Nothing is left of it.
+        self.popen.wait()
+        self.popen = None
+
+
+@dataclass
+class RealAirflow:
+    """An Airflow of its own in `home`. Use as a context manager.
+
+    :param home: AIRFLOW_HOME; everything is written below it.
+    :param dags_folder: where Dags are read from.
+    :param environment: more variables, such as connections.
+    :param triggerers: how many triggerers to start.
+    """
+
+    home: Path
+    dags_folder: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
+    triggerers: int = 1
+
+    def __post_init__(self) -> None:
+        self.port = free_port()
+        self.processes: dict[str, Process] = {}
+        self._stack = ExitStack()
+        self.home.mkdir(parents=True, exist_ok=True)
+        (self.home / "output").mkdir(exist_ok=True)
+        self.env = self._env()
+        self._http = httpx.Client(base_url=self.url, trust_env=False, timeout=60)
+
+    @property
+    def url(self) -> str:
+        return f"http://{LOOPBACK}:{self.port}"
+
+    def _env(self) -> dict[str, str]:
+        settings = {
+            "core__dags_folder": str(self.dags_folder),
+            "core__load_examples": "False",
+            "core__executor": "LocalExecutor",
+            "core__parallelism": "4",
+            "core__dags_are_paused_at_creation": "False",
+            "core__simple_auth_manager_all_admins": "True",
+            "core__execution_api_server_url": f"{self.url}/execution/",
+            "core__test_connection": "Enabled",
+            "core__fernet_key": "",
+            "database__sql_alchemy_conn": f"sqlite:///{self.home}/airflow.db",
+            "api__host": LOOPBACK,
+            "api__port": str(self.port),
+            "api__base_url": self.url,
+            "api__secret_key": secrets.token_hex(16),
+            "api_auth__jwt_secret": secrets.token_hex(32),
+            "logging__base_log_folder": str(self.home / "logs"),
+            "dag_processor__refresh_interval": "5",
+            "dag_processor__min_file_process_interval": "5",
+            "scheduler__scheduler_idle_sleep_time": "0.2",
+            "scheduler__enable_health_check": "False",
+            "usage_data_collection__enabled": "False",
+        }
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            # Airflow's own settings of the caller, and a switch that would make every process compile everything anew.
+            if not name.startswith(("AIRFLOW", "AZURE_", "MSI_", "IDENTITY_"))
+            and name != "PYTHONDONTWRITEBYTECODE"
+        }
+        airflow = {f"AIRFLOW__{name.upper()}": value for name, value in settings.items()}
+        # NO_PROXY: the processes talk to each other, and to the emulator, without a company's proxy.
+        own = {
+            "AIRFLOW_HOME": str(self.home),
+            "NO_PROXY": f"{LOOPBACK},localhost",
+            "no_proxy": f"{LOOPBACK},localhost",
+        }
+        return {**kept, **airflow, **own, **self.environment}
+
+    def start(self) -> None:
+        """Start everything; returns when Dags can run."""
+        subprocess.run(
+            [BIN / "airflow", "db", "migrate"],
+            env=self.env,
+            check=True,
+            stdout=subprocess.DEVNULL,
+            timeout=300,
+        )
+        self._start("api-server", "--workers", "1")
+        self._start("scheduler", "--skip-serve-logs")
+        self._start("dag-processor")
+        for number in range(self.triggerers):
+            self._start(
+                "triggerer", "--skip-serve-logs", name=f"triggerer-{number + 1}" if number else "triggerer"
+            )
+        self.wait_until(self._is_healthy, "Airflow to be healthy", 180)
+        token = self._http.get("/auth/token").raise_for_status().json()["access_token"]
+        self._http.headers["Authorization"] = f"Bearer {token}"
+        # The first request to the execution API takes longer than a worker waits for it.
+        self._http.get("/execution/health").raise_for_status()
+
+    def stop(self) -> None:
+        for process in reversed(list(self.processes.values())):
+            process.stop()
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def trigger(
+        self, dag_id: str, *, conf: Mapping[str, Any] | None = None, logical_date: str | None = None
+    ) -> str:
+        """Start a Dag run through the REST API; its id. Waits for the Dag to be parsed."""
+        self.wait_until(
+            lambda: self._http.get(f"/api/v2/dags/{dag_id}").status_code == 200, f"Dag {dag_id}", 90
+        )
+        body = {"logical_date": logical_date, "conf": dict(conf or {})}
+        answer = self._http.post(f"/api/v2/dags/{dag_id}/dagRuns", json=body).raise_for_status()
+        return str(answer.json()["dag_run_id"])
+
+    def state(self, dag_id: str, run_id: str) -> str:
+        return str(self._get(f"/api/v2/dags/{dag_id}/dagRuns/{run_id}")["state"])
+
+    def wait_for_run(self, dag_id: str, run_id: str, timeout: float = 180) -> str:
+        """Wait for a Dag run to end: its state."""
+        self.wait_until(lambda: self.state(dag_id, run_id) in ENDED, f"{dag_id} {run_id} to end", timeout)
+        return self.state(dag_id, run_id)
+
+    def task_instances(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
+        """All task instances of a Dag run; a mapped task has one for each index."""
+        found = self._get(f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances?limit=1000")[
+            "task_instances"
+        ]
+        return list(found)
+
+    def task_state(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> str | None:
+        for ti in self.task_instances(dag_id, run_id):
+            if ti["task_id"] == task_id and ti["map_index"] == map_index:
+                return ti["state"]  # type: ignore[no-any-return]  # JSON
+        return None
+
+    def wait_for_task(
+        self, dag_id: str, run_id: str, task_id: str, *states: str, map_index: int = -1, timeout: float = 90
+    ) -> str:
+        """Wait for a task instance to be in one of `states`; by default, to have ended."""
+        wanted = set(states) or TASK_ENDED
+        what = f"{dag_id}.{task_id} to be {' or '.join(sorted(wanted))}"
+        self.wait_until(lambda: self.task_state(dag_id, run_id, task_id, map_index) in wanted, what, timeout)
+        return str(self.task_state(dag_id, run_id, task_id, map_index))
+
+    def xcom(
+        self, dag_id: str, run_id: str, task_id: str, key: str = "return_value", map_index: int = -1
+    ) -> Any:
+        """An XCom's value; None if it is not there."""
+        answer = self._http.get(
+            f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/{key}",
+            params={"map_index": map_index, "stringify": False},
+        )
+        return None if answer.status_code == 404 else answer.raise_for_status().json()["value"]
+
+    def links(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> dict[str, str | None]:
+        """The task's extra links, by name."""
+        found = self._get(
+            f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/links?map_index={map_index}"
+        )
+        return dict(found["extra_links"])
+
+    def log(self, dag_id: str, run_id: str, task_id: str, try_number: int = 1, map_index: int = -1) -> str:
+        """The task's log as the UI shows it, one event a line; errors with their messages."""
+        path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{try_number}"
+        content = self._get(f"{path}?full_content=true&map_index={map_index}")["content"]
+        lines = []
+        for entry in content:
+            if not isinstance(entry, dict):
+                lines.append(str(entry))
+                continue
+            lines.append(str(entry.get("event", "")))
+            lines += [f"{e.get('exc_type')}: {e.get('exc_value')}" for e in entry.get("error_detail") or []]
+        return "\n".join(lines)
+
+    def mark(self, dag_id: str, run_id: str, task_id: str, state: str, map_index: int = -1) -> None:
+        """What the UI's "Mark as..." does."""
+        path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}"
+        if map_index >= 0:
+            path += f"/{map_index}"
+        self._http.patch(path, json={"new_state": state}).raise_for_status()
+
+    def test_connection(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """What the UI's "Test" button does."""
+        return dict(self._http.post("/api/v2/connections/test", json=dict(body)).raise_for_status().json())
+
+    def connection_form(self) -> list[dict[str, Any]]:
+        """What the UI builds connection forms from."""
+        return list(self._get("/ui/connections/hook_meta"))
+
+    def wait_until(self, is_true: Callable[[], bool], what: str, timeout: float) -> None:
+        """Poll; fails at once when one of the processes has died."""
+        until = time.monotonic() + timeout
+        while not is_true():
+            for process in self.processes.values():
+                process.check()
+            if time.monotonic() > until:
+                raise TimeoutError(f"waited {timeout:.0f} s for {what}; see {self.home}/output")
+            time.sleep(0.5)
+
+    def _get(self, path: str) -> Any:
+        return self._http.get(path).raise_for_status().json()
+
+    def _start(self, command: str, *options: str, name: str | None = None) -> None:
+        name = name or command
+        process = Process(
+            name, [str(BIN / "airflow"), command, *options], self.env, self.home / "output" / f"{name}.log"
+        )
+        process.start()
+        self.processes[name] = process
+
+    def _is_healthy(self) -> bool:
+        try:
+            health = self._http.get("/api/v2/monitor/health", timeout=10)
+        except httpx.HTTPError:
+            return False
+        if health.status_code != 200:
+            return False
+        parts = ("metadatabase", "scheduler", "triggerer", "dag_processor")
+        return all((health.json().get(part) or {}).get("status") == "healthy" for part in parts)
