@@ -69,9 +69,7 @@ class AdfAsyncHook(BaseHook):
         self, run_id: str, resource_group_name: str | None = None, factory_name: str | None = None
     ) -> PipelineRun:
         """As :meth:`AdfHook.get_pipeline_run`."""
-        return await self.client.send(
-            calls.get_run(self.settings.factory(resource_group_name, factory_name), run_id)
-        )
+        return await self.client.send(calls.get_run(self.settings.factory(resource_group_name, factory_name), run_id))
 
     async def cancel_pipeline_run(
         self,

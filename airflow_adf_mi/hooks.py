@@ -105,9 +105,7 @@ class AdfHook(BaseHook):
         :param factory_name: instead of the connection's.
         """
         with self.client(read_retries=READ_RETRIES) as client:
-            return client.send(
-                calls.get_run(self.settings.factory(resource_group_name, factory_name), run_id)
-            )
+            return client.send(calls.get_run(self.settings.factory(resource_group_name, factory_name), run_id))
 
     def cancel_pipeline_run(
         self,
@@ -182,9 +180,7 @@ class AdfHook(BaseHook):
         factory = self.settings.factory(resource_group_name, factory_name)
         window = activity_window(updated_after, updated_before)
         with self.client(read_retries=READ_RETRIES) as client:
-            return client.pages(
-                calls.query_activity_runs(factory, run_id, *window, filters=filters, order_by=order_by)
-            )
+            return client.pages(calls.query_activity_runs(factory, run_id, *window, filters=filters, order_by=order_by))
 
     @cached_property
     def _official(self) -> AdfClient:
@@ -204,7 +200,7 @@ class AdfHook(BaseHook):
 
         hook = AzureDataFactoryHook(azure_data_factory_conn_id=self.azure_data_factory_conn_id)
         # The attribute in which the provider's get_conn() keeps its client.
-        hook._conn = self.get_conn()
+        hook._conn = self.get_conn()  # noqa: SLF001  there is no public way in
         return hook
 
     def test_connection(self) -> tuple[bool, str]:
@@ -214,9 +210,7 @@ class AdfHook(BaseHook):
             with self.client() as client:
                 if settings.factory_name is None or settings.resource_group_name is None:
                     found = client.send(calls.list_factories(settings.subscription_id))
-                    where = (
-                        f"subscription {settings.subscription_id}, where it sees {len(found)} data factories"
-                    )
+                    where = f"subscription {settings.subscription_id}, where it sees {len(found)} data factories"
                 else:
                     factory = settings.factory()
                     client.send(calls.get_factory(factory))

@@ -131,7 +131,7 @@ class AdfRunPipelineOperator(BaseOperator):
         if all(map(_is_static, recovery.values())):
             Recovery.from_arguments(**recovery)
 
-    def execute(self, context: Context) -> dict[str, Any]:
+    def execute(self, context: Context) -> dict[str, Any]:  # noqa: RET503  defer() does not return
         """Start the run; then return, wait, or defer."""
         # Imported here, since Dag files import this module at every parse.
         from airflow_adf_mi.adf.owned_run import OwnedRun
@@ -190,9 +190,7 @@ class AdfRunPipelineOperator(BaseOperator):
         factory = hook.settings.factory(self.resource_group_name, self.factory_name)
         run_id = self._own_run_id(context)
         studio_url = hook.settings.studio_run_url(factory, run_id)
-        address = RunAddress(
-            run_id=run_id, factory=factory, studio_url=studio_url, pipeline_name=self.pipeline_name
-        )
+        address = RunAddress(run_id=run_id, factory=factory, studio_url=studio_url, pipeline_name=self.pipeline_name)
         if not self.cancel_on_timeout:
             return conclude(Report(address=address, outcome=TimedOut(), cancel=LEFT_RUNNING))
         with hook.client() as client:

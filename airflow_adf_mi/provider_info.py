@@ -88,9 +88,7 @@ def get_provider_info() -> dict[str, Any]:
                         "Of a user-assigned identity. Leave this and the next two empty for the system-assigned one.",
                     ),
                     "managed_identity_object_id": _text("Identity: object ID", "Instead of the client ID."),
-                    "managed_identity_resource_id": _text(
-                        "Identity: resource ID", "Instead of the client ID."
-                    ),
+                    "managed_identity_resource_id": _text("Identity: resource ID", "Instead of the client ID."),
                     "workload_identity_tenant_id": _text(
                         "Workload identity: tenant ID",
                         "Only where it differs from AZURE_TENANT_ID of the pod.",

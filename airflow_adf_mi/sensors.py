@@ -74,7 +74,7 @@ class AdfPipelineRunSensor(BaseSensorOperator):
         self.deferrable = deferrable
         self._watching: Watching | None = None
 
-    def execute(self, context: Context) -> Any:
+    def execute(self, context: Context) -> Any:  # noqa: RET503  defer() does not return
         """Wait here, be rescheduled between looks, or defer."""
         address, settings = self._address()
         AdfPipelineRunLink.store(context, address.studio_url)
@@ -127,9 +127,7 @@ class AdfPipelineRunSensor(BaseSensorOperator):
         before = self._watching or self._recalled(context)
         self._watching, outcome = fold(before, seen, time.time(), Plan(check_interval=self.poke_interval))
         if outcome is not None:
-            return PokeReturnValue(
-                is_done=True, xcom_value=conclude(Report(address=address, outcome=outcome))
-            )
+            return PokeReturnValue(is_done=True, xcom_value=conclude(Report(address=address, outcome=outcome)))
         self._remember(context, before, self._watching)
         if isinstance(seen, PipelineRun):
             self.log.info("Run %s is %s.", address.run_id, seen.status)
@@ -159,6 +157,4 @@ class AdfPipelineRunSensor(BaseSensorOperator):
         settings = AdfHook(self.azure_data_factory_conn_id).settings
         factory = settings.factory(self.resource_group_name, self.factory_name)
         run_id = check_run_id(self.run_id)
-        return RunAddress(
-            run_id=run_id, factory=factory, studio_url=settings.studio_run_url(factory, run_id)
-        ), settings
+        return RunAddress(run_id=run_id, factory=factory, studio_url=settings.studio_run_url(factory, run_id)), settings

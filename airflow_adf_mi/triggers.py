@@ -129,18 +129,14 @@ class AdfPipelineRunTrigger(BaseTrigger):
             return
         if not self.cancel_on_kill:
             url = self._adf.studio_run_url(self._factory, self.run_id)
-            self.log.warning(
-                "Run %s was left running, as cancel_on_kill=False says. See %s", self.run_id, url
-            )
+            self.log.warning("Run %s was left running, as cancel_on_kill=False says. See %s", self.run_id, url)
             return
         routine = cancelling(self._factory, self.run_id, clock=time.time, jitter=random.random)
         try:
             async with shared_client(self._adf) as client:
                 accepted = await drive_async(routine, client, asyncio.sleep)
         except AdfError as e:
-            self.log.error(
-                "Run %s could not be cancelled after the task was marked %s: %s", self.run_id, state, e
-            )
+            self.log.error("Run %s could not be cancelled after the task was marked %s: %s", self.run_id, state, e)
             return
         said = "was cancelled" if accepted else "had already ended"
         self.log.info("Run %s %s: the task was marked %s.", self.run_id, said, state)
@@ -154,14 +150,12 @@ class AdfPipelineRunTrigger(BaseTrigger):
         if ti is None:
             return None
         answer = await SUPERVISOR_COMMS.asend(
-            GetTaskStates(
-                dag_id=ti.dag_id, run_ids=[ti.run_id], task_ids=[ti.task_id], map_index=ti.map_index
-            )
+            GetTaskStates(dag_id=ti.dag_id, run_ids=[ti.run_id], task_ids=[ti.task_id], map_index=ti.map_index)
         )
         if not isinstance(answer, TaskStatesResult):
             return None
         states = answer.task_states.get(ti.run_id, {})
         # A mapped task's key ends with its index.
-        key = ti.task_id if ti.map_index is None or ti.map_index < 0 else f"{ti.task_id}_{ti.map_index}"
+        key = ti.task_id if ti.map_index < 0 else f"{ti.task_id}_{ti.map_index}"
         state: str | None = states.get(key)
         return state

@@ -120,9 +120,7 @@ def run_examples(airflow: RealAirflow, books: EmulatorClient, began: float) -> l
                 running.discard(dag_id)
         time.sleep(0.5)
     runs = books.runs()
-    return [
-        row for example, dag_run_id in started.values() for row in rows(example, airflow, dag_run_id, runs)
-    ]
+    return [row for example, dag_run_id in started.values() for row in rows(example, airflow, dag_run_id, runs)]
 
 
 def print_table(table: list[Row]) -> None:

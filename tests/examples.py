@@ -74,9 +74,7 @@ def rows(example: Example, airflow: RealAirflow, dag_run_id: str, runs: list[dic
                 "activities": len(adf["activities"]) if adf else None,
             }
             wrong = [
-                f"{k}: expected {expected[k]}, got {v}"
-                for k, v in got.items()
-                if k in expected and expected[k] != v
+                f"{k}: expected {expected[k]}, got {v}" for k, v in got.items() if k in expected and expected[k] != v
             ]
             name = task_id if ti["map_index"] < 0 else f"{task_id}[{ti['map_index']}]"
             result.append(
@@ -92,10 +90,9 @@ def rows(example: Example, airflow: RealAirflow, dag_run_id: str, runs: list[dic
                 )
             )
     unexpected = {ti["task_id"] for ti in instances} - set(example.expected)
-    for task_id in sorted(unexpected):
-        result.append(
-            Row(example.dag_id, task_id, None, None, None, None, None, "the example expects no such task")
-        )
+    result += [
+        Row(example.dag_id, task_id, None, None, None, None, None, "unexpected") for task_id in sorted(unexpected)
+    ]
     return result
 
 

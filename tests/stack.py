@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -59,7 +59,7 @@ class Process:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=_die_with_parent,
+                preexec_fn=_die_with_parent,  # noqa: PLW1509  a single C call
             )
 
     @property
@@ -80,14 +80,11 @@ class Process:
             return
         if self.popen.poll() is None:
             self.popen.terminate()
-            try:
+            with suppress(subprocess.TimeoutExpired):
                 self.popen.wait(patience)
-            except subprocess.TimeoutExpired:
-                pass  # Killed below, with its children.
-        try:
+        # What is left of its children, too.
+        with suppress(ProcessLookupError):
             os.killpg(self.popen.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass  # Nothing is left of it.
         self.popen.wait()
         self.popen = None
 
@@ -110,7 +107,6 @@ class RealAirflow:
     def __post_init__(self) -> None:
         self.port = free_port()
         self.processes: dict[str, Process] = {}
-        self._stack = ExitStack()
         self.home.mkdir(parents=True, exist_ok=True)
         (self.home / "output").mkdir(exist_ok=True)
         self.env = self._env()
@@ -148,8 +144,7 @@ class RealAirflow:
             name: value
             for name, value in os.environ.items()
             # Airflow's own settings of the caller, and a switch that would make every process compile everything anew.
-            if not name.startswith(("AIRFLOW", "AZURE_", "MSI_", "IDENTITY_"))
-            and name != "PYTHONDONTWRITEBYTECODE"
+            if not name.startswith(("AIRFLOW", "AZURE_", "MSI_", "IDENTITY_")) and name != "PYTHONDONTWRITEBYTECODE"
         }
         airflow = {f"AIRFLOW__{name.upper()}": value for name, value in settings.items()}
         # NO_PROXY: the processes talk to each other, and to the emulator, without a company's proxy.
@@ -173,9 +168,7 @@ class RealAirflow:
         self._start("scheduler", "--skip-serve-logs")
         self._start("dag-processor")
         for number in range(self.triggerers):
-            self._start(
-                "triggerer", "--skip-serve-logs", name=f"triggerer-{number + 1}" if number else "triggerer"
-            )
+            self._start("triggerer", "--skip-serve-logs", name=f"triggerer-{number + 1}" if number else "triggerer")
         self.wait_until(self._is_healthy, "Airflow to be healthy", 180)
         token = self._http.get("/auth/token").raise_for_status().json()["access_token"]
         self._http.headers["Authorization"] = f"Bearer {token}"
@@ -195,18 +188,12 @@ class RealAirflow:
             raise
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.stop()
 
-    def trigger(
-        self, dag_id: str, *, conf: Mapping[str, Any] | None = None, logical_date: str | None = None
-    ) -> str:
+    def trigger(self, dag_id: str, *, conf: Mapping[str, Any] | None = None, logical_date: str | None = None) -> str:
         """Start a Dag run through the REST API; its id. Waits for the Dag to be parsed."""
-        self.wait_until(
-            lambda: self._http.get(f"/api/v2/dags/{dag_id}").status_code == 200, f"Dag {dag_id}", 90
-        )
+        self.wait_until(lambda: self._http.get(f"/api/v2/dags/{dag_id}").status_code == 200, f"Dag {dag_id}", 90)
         body = {"logical_date": logical_date, "conf": dict(conf or {})}
         answer = self._http.post(f"/api/v2/dags/{dag_id}/dagRuns", json=body).raise_for_status()
         return str(answer.json()["dag_run_id"])
@@ -221,9 +208,7 @@ class RealAirflow:
 
     def task_instances(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
         """All task instances of a Dag run; a mapped task has one for each index."""
-        found = self._get(f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances?limit=1000")[
-            "task_instances"
-        ]
+        found = self._get(f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances?limit=1000")["task_instances"]
         return list(found)
 
     def task_state(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> str | None:
@@ -241,9 +226,7 @@ class RealAirflow:
         self.wait_until(lambda: self.task_state(dag_id, run_id, task_id, map_index) in wanted, what, timeout)
         return str(self.task_state(dag_id, run_id, task_id, map_index))
 
-    def xcom(
-        self, dag_id: str, run_id: str, task_id: str, key: str = "return_value", map_index: int = -1
-    ) -> Any:
+    def xcom(self, dag_id: str, run_id: str, task_id: str, key: str = "return_value", map_index: int = -1) -> Any:
         """An XCom's value; None if it is not there."""
         answer = self._http.get(
             f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/{key}",
@@ -253,9 +236,7 @@ class RealAirflow:
 
     def links(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> dict[str, str | None]:
         """The task's extra links, by name."""
-        found = self._get(
-            f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/links?map_index={map_index}"
-        )
+        found = self._get(f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/links?map_index={map_index}")
         return dict(found["extra_links"])
 
     def log(self, dag_id: str, run_id: str, task_id: str, try_number: int = 1, map_index: int = -1) -> str:

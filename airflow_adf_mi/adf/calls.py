@@ -247,6 +247,4 @@ def _window(
 
 
 def _page(body: Mapping[str, Any], read: Callable[[Mapping[str, Any]], T]) -> Page[T]:
-    return Page(
-        items=[read(item) for item in body["value"]], continuation_token=body.get("continuationToken") or None
-    )
+    return Page(items=[read(item) for item in body["value"]], continuation_token=body.get("continuationToken") or None)

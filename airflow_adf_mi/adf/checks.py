@@ -65,11 +65,6 @@ def check_seconds(name: str, value: object) -> float:
     """`value` in seconds, if it is a positive number or timedelta."""
     if isinstance(value, timedelta):
         value = value.total_seconds()
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int | float)
-        or not math.isfinite(value)
-        or value <= 0
-    ):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
         raise AdfConfigurationError(f"{name} is {value!r}; it must be a positive number of seconds.")
     return float(value)

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import os
 import ssl
+from importlib.metadata import version
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -64,9 +65,7 @@ class AdfClient:
             settings.subscription_id,
             base_url=settings.arm_endpoint,
             credential_scopes=[settings.arm_scope],
-            policies=_policies(
-                RetryPolicy(), ARMChallengeAuthenticationPolicy(self._credential, settings.arm_scope)
-            ),
+            policies=_policies(RetryPolicy(), ARMChallengeAuthenticationPolicy(self._credential, settings.arm_scope)),
             connection_verify=_checked_ca_bundle(settings) or True,
             connection_timeout=CONNECT_TIMEOUT,
             read_timeout=read_timeout,
@@ -99,9 +98,7 @@ class AdfClient:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
 
     def _send_once(self, call: Call[T]) -> T:
@@ -231,12 +228,10 @@ def _import_async_client() -> None:
 def _policies(retry: Any, authentication: Any) -> list[HTTPPolicy[Any, Any] | SansIOHTTPPolicy[Any, Any]]:
     from azure.core.pipeline import policies
 
-    from airflow_adf_mi import __version__
-
     return [
         policies.RequestIdPolicy(),
         policies.HeadersPolicy(),
-        policies.UserAgentPolicy(base_user_agent=f"airflow-adf-mi/{__version__}"),
+        policies.UserAgentPolicy(base_user_agent=f"airflow-adf-mi/{version('airflow-adf-mi')}"),
         policies.ProxyPolicy(),
         policies.ContentDecodePolicy(),
         retry,
@@ -271,7 +266,7 @@ def _forget_token(credential: Any, refused: AdfAuthenticationError) -> bool:
 
 
 def _checked_ca_bundle(settings: AdfSettings) -> str | None:
-    if settings.ca_bundle is not None and not os.path.isfile(settings.ca_bundle):
+    if settings.ca_bundle is not None and not Path(settings.ca_bundle).is_file():
         raise AdfConfigurationError(
             f"ca_bundle is {settings.ca_bundle!r}, and there is no such file on this machine. It must exist on workers and "
             "on the triggerer."

@@ -56,9 +56,9 @@ def settings_from_connection(
     password: str | None = None,
     host: str | None = None,
 ) -> AdfSettings:
-    """The settings that the fields of connection `conn_id` describe.
+    """The settings that the fields of connection `conn_id` describe; `extra` is its JSON text.
 
-    `extra` is the connection's JSON text. Takes connections of type `azure_data_factory_mi`, and the Azure provider's `azure_data_factory` when they hold no
+    Takes connections of type `azure_data_factory_mi`, and the Azure provider's `azure_data_factory` when they hold no
     secret. Raises `AdfConfigurationError`, which names the connection, for a missing, unknown or contradictory field
     and for any secret.
     """
@@ -140,9 +140,7 @@ def _known_fields(conn_type: str, extra: Mapping[str, Any]) -> dict[str, str]:
         if name not in FIELDS:
             near = difflib.get_close_matches(name, FIELDS, n=1)
             hint = f"Did you mean {near[0]!r}? " if near else ""
-            raise AdfConfigurationError(
-                f"unknown field {name!r} in extra. {hint}Known fields: {', '.join(FIELDS)}."
-            )
+            raise AdfConfigurationError(f"unknown field {name!r} in extra. {hint}Known fields: {', '.join(FIELDS)}.")
         if not isinstance(value, str):
             raise AdfConfigurationError(f"{name} is {value!r}; it must be text.")
         text = value.strip()
@@ -176,6 +174,4 @@ def _cloud(name: str | None) -> Cloud:
     try:
         return by_lower_name[name.lower()]
     except KeyError:
-        raise AdfConfigurationError(
-            f"cloud_environment is {name!r}; it must be one of {', '.join(CLOUDS)}."
-        ) from None
+        raise AdfConfigurationError(f"cloud_environment is {name!r}; it must be one of {', '.join(CLOUDS)}.") from None

@@ -53,9 +53,7 @@ def drive(routine: Routine[T], client: Sends, pause: Callable[[float], object]) 
                 answer = e
 
 
-async def drive_async(
-    routine: Routine[T], client: SendsAsync, pause: Callable[[float], Awaitable[object]]
-) -> T:
+async def drive_async(routine: Routine[T], client: SendsAsync, pause: Callable[[float], Awaitable[object]]) -> T:
     """Run `routine` to its end on the event loop."""
     answer: Any = None
     while True:

@@ -9,13 +9,14 @@ Azure's packages are imported when a token is first asked for.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
-from airflow_adf_mi.adf.identity_sources import CredentialPlan, plan
+from airflow_adf_mi.adf.identity_sources import CredentialPlan, Source, plan
 from airflow_adf_mi.adf.token_errors import check_principal, token_error
 
 if TYPE_CHECKING:
@@ -113,9 +114,7 @@ class AsyncCredential:
     def __init__(self, credential: ProcessCredential) -> None:
         self._credential = credential
 
-    async def get_token_info(
-        self, *scopes: str, options: TokenRequestOptions | None = None
-    ) -> AccessTokenInfo:
+    async def get_token_info(self, *scopes: str, options: TokenRequestOptions | None = None) -> AccessTokenInfo:
         """As of `ProcessCredential`, without blocking the loop."""
         if not options or not options.get("claims"):
             last = self._credential.last_token(*scopes)
@@ -157,8 +156,7 @@ def credential_for(settings: AdfSettings) -> ProcessCredential:
 
 def make_credential(how: CredentialPlan) -> SupportsTokenInfo:
     """azure-identity's credential for a plan."""
-    from airflow_adf_mi.adf.identity_sources import Source
-
+    _quieten()
     # IMDS' own back-off for a machine without the endpoint takes about a minute; our loops repeat, and say so meanwhile.
     quick = {"retry_total": 2, "retry_status": 2, "retry_connect": 1}
     if how.source is Source.DEVELOPER:
@@ -169,9 +167,7 @@ def make_credential(how: CredentialPlan) -> SupportsTokenInfo:
             ChainedTokenCredential,
         )
 
-        return ChainedTokenCredential(
-            AzureCliCredential(), AzurePowerShellCredential(), AzureDeveloperCliCredential()
-        )
+        return ChainedTokenCredential(AzureCliCredential(), AzurePowerShellCredential(), AzureDeveloperCliCredential())
     if how.source is Source.WORKLOAD_IDENTITY:
         from azure.identity import WorkloadIdentityCredential
 
@@ -186,3 +182,11 @@ def make_credential(how: CredentialPlan) -> SupportsTokenInfo:
 
     named = {name: getattr(how, name) for name in ("object_id", "resource_id") if getattr(how, name)}
     return ManagedIdentityCredential(client_id=how.client_id, identity_config=named or None, **quick)
+
+
+def _quieten() -> None:
+    """Keep azure-identity's request logging, twelve lines for each token, out of task logs, unless somebody chose it."""
+    for name in ("azure.core.pipeline.policies.http_logging_policy", "azure.identity"):
+        logger = logging.getLogger(name)
+        if logger.level == logging.NOTSET:
+            logger.setLevel(logging.WARNING)

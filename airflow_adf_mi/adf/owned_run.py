@@ -89,9 +89,7 @@ class OwnedRun:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         # The canceller stays: a kill may come after this, as Airflow's does after an execution_timeout.
         self._client.close()
 
@@ -119,13 +117,9 @@ class OwnedRun:
         address = self._address
         if not self._cancel_on_kill:
             return f"{address} was left running, as cancel_on_kill=False says. See {address.studio_url}"
-        routine = cancelling(
-            address.factory, address.run_id, clock=time.time, jitter=random.random, patience=KILL_WAIT
-        )
+        routine = cancelling(address.factory, address.run_id, clock=time.time, jitter=random.random, patience=KILL_WAIT)
         try:
-            with AdfClient(
-                self._settings, credential=_LastToken(self._credential), read_timeout=KILL_WAIT
-            ) as client:
+            with AdfClient(self._settings, credential=_LastToken(self._credential), read_timeout=KILL_WAIT) as client:
                 accepted = drive(routine, client, time.sleep)
         except AdfError as e:
             return f"{address} could not be cancelled and may go on. See {address.studio_url} {e}"
@@ -139,9 +133,7 @@ class _LastToken:
         self._credential = credential
 
     def get_token_info(self, *scopes: str, options: Any = None) -> AccessTokenInfo:
-        return self._credential.last_token(*scopes) or self._credential.get_token_info(
-            *scopes, options=options
-        )
+        return self._credential.last_token(*scopes) or self._credential.get_token_info(*scopes, options=options)
 
 
 class _Canceller:

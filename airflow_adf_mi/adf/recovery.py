@@ -36,9 +36,7 @@ class Recovery:
             )
         for name in ("start_activity_name", "start_from_failure"):
             if getattr(self, name) and not self.is_recovery:
-                raise AdfConfigurationError(
-                    f"{name} works only with is_recovery=True and reference_pipeline_run_id."
-                )
+                raise AdfConfigurationError(f"{name} works only with is_recovery=True and reference_pipeline_run_id.")
 
     @classmethod
     def from_arguments(cls, **arguments: Any) -> Self:

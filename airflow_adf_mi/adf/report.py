@@ -78,9 +78,7 @@ class Report:
             outcome = TimedOut(error=error, run=run)
         else:
             raise ValueError(f"not the payload of an AdfPipelineRunTrigger: {dict(payload)!r}")
-        return cls(
-            address=RunAddress.from_json(payload["address"]), outcome=outcome, cancel=payload["cancel"]
-        )
+        return cls(address=RunAddress.from_json(payload["address"]), outcome=outcome, cancel=payload["cancel"])
 
 
 REQUESTED = "requested"

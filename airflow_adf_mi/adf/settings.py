@@ -130,9 +130,7 @@ CHINA_CLOUD = Cloud(
     authority_host="login.chinacloudapi.cn",
     studio_url="https://adf.azure.cn",
 )
-CLOUDS: Mapping[str, Cloud] = {
-    cloud.name: cloud for cloud in (PUBLIC_CLOUD, US_GOVERNMENT_CLOUD, CHINA_CLOUD)
-}
+CLOUDS: Mapping[str, Cloud] = {cloud.name: cloud for cloud in (PUBLIC_CLOUD, US_GOVERNMENT_CLOUD, CHINA_CLOUD)}
 
 
 @dataclass(frozen=True, kw_only=True)

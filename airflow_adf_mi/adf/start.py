@@ -124,9 +124,7 @@ def starting(
         yield Pause(pause)
 
 
-def _settling(
-    start: Start, lost: AdfError, *, clock: Callable[[], float], jitter: Callable[[], float]
-) -> Routine[str]:
+def _settling(start: Start, lost: AdfError, *, clock: Callable[[], float], jitter: Callable[[], float]) -> Routine[str]:
     """Look for the run whose createRun answer was lost. Never starts one."""
     until = clock() + SETTLE_TIME
     looks = 0

@@ -61,9 +61,7 @@ _UNREACHABLE = (
 _TRANSIENT_WORDS = ("too many requests", "throttl", "temporarily", "timed out", "updat", "no response from")
 
 
-def token_error(
-    error: BaseException, identity: Identity, how: CredentialPlan, environ: Mapping[str, str]
-) -> AdfError:
+def token_error(error: BaseException, identity: Identity, how: CredentialPlan, environ: Mapping[str, str]) -> AdfError:
     """The error for a user: which identity was asked of what, what that said, and the usual cause."""
     if isinstance(error, AdfError):
         return error

@@ -115,9 +115,7 @@ def unreadable(error: Exception, call: Call[Any]) -> AdfUnavailableError:
 
 def _what_is_missing(call: Call[Any], code: str | None) -> str:
     if isinstance(call.target, SubscriptionRef):
-        return (
-            "there is no such subscription, or the identity's tenant does not have it. Check subscriptionId."
-        )
+        return "there is no such subscription, or the identity's tenant does not have it. Check subscriptionId."
     if code in _FACTORY_MISSING or (call.run_id is None and call.pipeline_name is None):
         return (
             f"there is no such factory. Check subscriptionId ({call.target.subscription_id}), resource_group_name and "

@@ -83,9 +83,7 @@ def is_refusal(error: AdfError) -> bool:
     return not isinstance(error, AdfThrottledError | AdfUnavailableError)
 
 
-def fold(
-    before: Watching, seen: PipelineRun | AdfError, now: float, plan: Plan
-) -> tuple[Watching, Outcome | None]:
+def fold(before: Watching, seen: PipelineRun | AdfError, now: float, plan: Plan) -> tuple[Watching, Outcome | None]:
     """What a look adds: the new state, and the outcome if the wait is over."""
     if isinstance(seen, PipelineRun):
         after = Watching(run=seen)
@@ -173,9 +171,7 @@ def cancelling(
         pause = backoff(failures, getattr(answer, "retry_after", None), jitter())
         if is_refusal(answer) or clock() + pause > until:
             raise answer
-        log.warning(
-            "Run %s: the cancel was not accepted. Will send it again in %.0f s. %s", run_id, pause, answer
-        )
+        log.warning("Run %s: the cancel was not accepted. Will send it again in %.0f s. %s", run_id, pause, answer)
         yield Pause(pause)
 
 
@@ -187,6 +183,4 @@ def _log_news(run_id: str, before: Watching, seen: PipelineRun | AdfError) -> No
     if before.run is None or before.run.status != seen.status:
         log.info("Run %s is %s.", run_id, seen.status)
         if seen.status not in RunStatus.KNOWN:
-            log.warning(
-                "Run %s has the status %r, which this version does not know; waiting on.", run_id, seen.status
-            )
+            log.warning("Run %s has the status %r, which this version does not know; waiting on.", run_id, seen.status)

@@ -25,9 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         script = Script.from_json(json.loads(options.script.read_text())) if options.script else None
         specs = [
-            FactorySpec(
-                source=path, resource_group_name=options.resource_group, subscription_id=options.subscription
-            )
+            FactorySpec(source=path, resource_group_name=options.resource_group, subscription_id=options.subscription)
             for path in options.factory
         ]
         emulator = Emulator(
@@ -68,12 +66,8 @@ def _parser() -> argparse.ArgumentParser:
         metavar="PATH",
         help="an ADF Git folder, a pipeline's JSON file or an ARM template; may be given several times",
     )
-    parser.add_argument(
-        "--script", type=Path, metavar="FILE", help="JSON: what activities do (see emulator/script.py)"
-    )
-    parser.add_argument(
-        "--subscription", default=DEFAULT_SUBSCRIPTION, help="subscription id (default: %(default)s)"
-    )
+    parser.add_argument("--script", type=Path, metavar="FILE", help="JSON: what activities do (see emulator/script.py)")
+    parser.add_argument("--subscription", default=DEFAULT_SUBSCRIPTION, help="subscription id (default: %(default)s)")
     parser.add_argument(
         "--resource-group", default=DEFAULT_RESOURCE_GROUP, help="resource group (default: %(default)s)"
     )

@@ -198,11 +198,7 @@ def _wait(attempt: _Attempt) -> None:
     seconds = attempt.script.seconds
     if seconds is None:
         value = attempt.value("waitTimeInSeconds")
-        seconds = (
-            float(value)
-            if isinstance(value, int | float | str) and str(value).isdigit()
-            else attempt.seconds()
-        )
+        seconds = float(value) if isinstance(value, int | float | str) and str(value).isdigit() else attempt.seconds()
     attempt.after(seconds, attempt.conclude)
 
 
@@ -249,8 +245,7 @@ def _execute_pipeline(attempt: _Attempt) -> None:
     walk = attempt.walk
     wait = attempt.properties.get("waitOnCompletion", True)
     given = {
-        name: evaluate(value, walk.scope())
-        for name, value in (attempt.properties.get("parameters") or {}).items()
+        name: evaluate(value, walk.scope()) for name, value in (attempt.properties.get("parameters") or {}).items()
     }
     name = attempt.properties["pipeline"]["referenceName"]
 

@@ -19,7 +19,9 @@ from airflow_adf_mi.emulator.tokens import Tokens
 
 API_VERSION = "2018-06-01"
 
-_FACTORIES = r"/subscriptions/(?P<subscription>[^/]+)/resourceGroups/(?P<group>[^/]+)/providers/Microsoft\.DataFactory/factories"
+_FACTORIES = (
+    r"/subscriptions/(?P<subscription>[^/]+)/resourceGroups/(?P<group>[^/]+)/providers/Microsoft\.DataFactory/factories"
+)
 _FACTORY = _FACTORIES + r"/(?P<factory>[^/]+)"
 _RUN = _FACTORY + r"/pipelineruns/(?P<run_id>[^/]+)"
 # Operation, method, path. Paths are compared without case, as ARM does; the specification itself mixes cases.

@@ -122,19 +122,11 @@ class _Parser:
             else:
                 index = self.expression()
                 self._expect("]")
-                value = (
-                    value[index] if isinstance(index, int) and value is not UNKNOWN else _member(value, index)
-                )
+                value = value[index] if isinstance(index, int) and value is not UNKNOWN else _member(value, index)
         return value
 
     def _peek(self) -> str | None:
-        return (
-            None
-            if self.at_end()
-            else self._tokens[self._at][1]
-            if self._tokens[self._at][0] == "mark"
-            else None
-        )
+        return None if self.at_end() else self._tokens[self._at][1] if self._tokens[self._at][0] == "mark" else None
 
     def _next(self) -> tuple[str, str]:
         token = self._tokens[self._at]

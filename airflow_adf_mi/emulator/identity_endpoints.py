@@ -17,8 +17,8 @@ from airflow_adf_mi.emulator.replies import respond_to_fault
 from airflow_adf_mi.emulator.tokens import TENANT, ManagedIdentity, Tokens
 
 IDENTITY_HEADER = "emulated-identity-header"
-MSI_SECRET = "emulated-msi-secret"  # noqa: S105  a fixed value of the emulator, which guards nothing
-FEDERATED_TOKEN = "emulated-service-account-token"  # noqa: S105  as above
+MSI_SECRET = "emulated-msi-secret"
+FEDERATED_TOKEN = "emulated-service-account-token"
 
 # Query parameters by which each source takes a name.
 _NAMES: Mapping[str, Mapping[str, str]] = {
@@ -107,9 +107,7 @@ class IdentityEndpoints:
                     },
                 )
             if request.query.get("api-version") != "2018-02-01":
-                raise _Refused(
-                    400, {"error": "bad_request_101", "error_description": "Unsupported api-version"}
-                )
+                raise _Refused(400, {"error": "bad_request_101", "error_description": "Unsupported api-version"})
 
         return await self._token(request, "imds", request.query, check)
 
@@ -123,9 +121,7 @@ class IdentityEndpoints:
     async def _azure_ml(self, request: web.Request) -> web.StreamResponse:
         def check() -> None:
             if request.headers.get("secret") != MSI_SECRET:
-                raise _Refused(
-                    401, {"error": {"code": "Unauthorized", "message": "No or wrong secret header"}}
-                )
+                raise _Refused(401, {"error": {"code": "Unauthorized", "message": "No or wrong secret header"}})
 
         return await self._token(request, "azure_ml", request.query, check)
 
@@ -175,9 +171,7 @@ class IdentityEndpoints:
             check()
             unknown = set(query) - set(names) - {"resource", "api-version"}
             if unknown:
-                raise _Refused(
-                    400, _error(source, "invalid_request", f"Unsupported parameters: {sorted(unknown)}")
-                )
+                raise _Refused(400, _error(source, "invalid_request", f"Unsupported parameters: {sorted(unknown)}"))
             identity = self._identity(source, named_by, name)
         except _Refused as e:
             self._record(source, named_by, name, e.status, query)

@@ -31,9 +31,7 @@ _ACTIVITY_OPERANDS: Mapping[str, Callable[[Item], Any]] = {
 }
 
 
-def runs_page(
-    body: Mapping[str, Any], runs: Iterable[Run], seen_from: float, page_size: int
-) -> dict[str, Any]:
+def runs_page(body: Mapping[str, Any], runs: Iterable[Run], seen_from: float, page_size: int) -> dict[str, Any]:
     """A page of the runs as they were shown at `seen_from`; following pages look from the same moment."""
     offset, seen_from = _continued(body, seen_from)
     shown = []
@@ -62,9 +60,7 @@ def _window(body: Mapping[str, Any]) -> tuple[datetime, datetime]:
     try:
         return _moment(body["lastUpdatedAfter"]), _moment(body["lastUpdatedBefore"])
     except (KeyError, TypeError, ValueError):
-        raise ServiceError(
-            400, "BadRequest", "lastUpdatedAfter and lastUpdatedBefore are required."
-        ) from None
+        raise ServiceError(400, "BadRequest", "lastUpdatedAfter and lastUpdatedBefore are required.") from None
 
 
 def _moment(text: str) -> datetime:

@@ -13,9 +13,7 @@ if TYPE_CHECKING:
     from airflow_adf_mi.emulator.state import Switches
 
 
-def reference(
-    runs: Mapping[str, Run], run_id: str, pipeline: str, is_recovery: bool, switches: Switches
-) -> Run:
+def reference(runs: Mapping[str, Run], run_id: str, pipeline: str, *, is_recovery: bool, switches: Switches) -> Run:
     """The run referred to. Raises `ServiceError` for one that does not exist or is another pipeline's."""
     run = runs.get(run_id.lower())
     if run is None or run.pipeline != pipeline:
@@ -32,7 +30,7 @@ def reference(
 
 
 def carried_over(
-    run: Run, definition: PipelineDefinition, start_activity: str | None, from_failure: bool
+    run: Run, definition: PipelineDefinition, *, start_activity: str | None, from_failure: bool
 ) -> frozenset[str]:
     """The activities that are not run again. A start activity counts before `from_failure`; without both, all run."""
     names = [activity["name"] for activity in definition.activities]

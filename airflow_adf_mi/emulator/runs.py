@@ -33,6 +33,14 @@ def wire_parameters(values: Mapping[str, Any]) -> dict[str, str]:
     return {name: value if isinstance(value, str) else json.dumps(value) for name, value in values.items()}
 
 
+def _scope(subscription: str, resource_group: str, factory: str) -> str:
+    """The ARM part of an id, in capitals as recorded."""
+    return (
+        f"/subscriptions/{subscription}/resourceGroups/{resource_group}"
+        f"/providers/Microsoft.DataFactory/factories/{factory}"
+    ).upper()
+
+
 @dataclass
 class ActivityRun:
     """One attempt of one activity, in one iteration."""
@@ -60,11 +68,7 @@ class ActivityRun:
     def wire(self, subscription: str, resource_group: str, factory: str) -> dict[str, Any]:
         """As of ActivityRuns_QueryByPipelineRun (specification's example; iterationHash and retryAttempt from recordings)."""
         return {
-            "id": (
-                f"/SUBSCRIPTIONS/{subscription}/RESOURCEGROUPS/{resource_group}/PROVIDERS/MICROSOFT.DATAFACTORY/FACTORIES/"
-                f"{factory}"
-            ).upper()
-            + f"/pipelineruns/{self.run_id}/activityruns/{self.activity_run_id}",
+            "id": f"{_scope(subscription, resource_group, factory)}/pipelineruns/{self.run_id}/activityruns/{self.activity_run_id}",
             "activityName": self.name,
             "activityType": self.kind,
             "activityRunId": self.activity_run_id,
@@ -124,9 +128,8 @@ class Run:
 
     def wire(self, subscription: str, resource_group: str, factory: str) -> dict[str, Any]:
         """As recorded: these keys in this order, the ARM part of the id in capitals, `runDimension` in the singular."""
-        scope = f"/SUBSCRIPTIONS/{subscription}/RESOURCEGROUPS/{resource_group}/PROVIDERS/MICROSOFT.DATAFACTORY/FACTORIES/{factory}"
         return {
-            "id": f"{scope.upper()}/pipelineruns/{self.run_id}",
+            "id": f"{_scope(subscription, resource_group, factory)}/pipelineruns/{self.run_id}",
             "runId": self.run_id,
             "debugRunId": None,
             "runGroupId": self.group_id,

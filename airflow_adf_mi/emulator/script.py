@@ -108,8 +108,7 @@ class Script:
             _check("runs", entry, frozenset({"pipeline", "when", "times", "pipelines", "activities"}))
             prefix = f"{entry['pipeline']}/"
             activities = {
-                key if "/" in key else prefix + key: value
-                for key, value in entry.get("activities", {}).items()
+                key if "/" in key else prefix + key: value for key, value in entry.get("activities", {}).items()
             }
             runs.append(
                 RunScript(
@@ -156,9 +155,7 @@ def _activities(entries: Mapping[str, Any]) -> dict[str, ActivityScript]:
         _check(f"activity {name!r}", entry, _ACTIVITY_KEYS)
         if entry.get("outcome", "Succeeded") not in ("Succeeded", "Failed"):
             raise ValueError(f"activity {name!r}: outcome must be Succeeded or Failed")
-        scripts[name] = ActivityScript(
-            **{**entry, "fail_iterations": tuple(entry.get("fail_iterations", ()))}
-        )
+        scripts[name] = ActivityScript(**{**entry, "fail_iterations": tuple(entry.get("fail_iterations", ()))})
     return scripts
 
 

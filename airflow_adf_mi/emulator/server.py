@@ -80,9 +80,7 @@ class Emulator:
         self._ports = [port, identity_port]
         self._temporary = directory is None
         self._directory = directory
-        self._endpoints = IdentityEndpoints(
-            self.identities, self.tokens, self.faults, self.books, self.clock.now
-        )
+        self._endpoints = IdentityEndpoints(self.identities, self.tokens, self.faults, self.books, self.clock.now)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
@@ -171,9 +169,7 @@ class Emulator:
         self._directory.mkdir(parents=True, exist_ok=True)
         started = threading.Event()
         failure: list[BaseException] = []
-        self._thread = threading.Thread(
-            target=self._serve, args=(started, failure), name="adf-emulator", daemon=True
-        )
+        self._thread = threading.Thread(target=self._serve, args=(started, failure), name="adf-emulator", daemon=True)
         self._thread.start()
         started.wait(30)
         if failure:
@@ -191,9 +187,7 @@ class Emulator:
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.stop()
 
     def _serve(self, started: threading.Event, failure: list[BaseException]) -> None:
@@ -229,9 +223,7 @@ class Emulator:
         self._ports[1] = self._identity_runner.addresses[0][1]
 
     async def _open_arm(self) -> None:
-        self._arm_site = web.TCPSite(
-            self._arm_runner, LOOPBACK, self._ports[0], ssl_context=self._tls, backlog=1024
-        )
+        self._arm_site = web.TCPSite(self._arm_runner, LOOPBACK, self._ports[0], ssl_context=self._tls, backlog=1024)
         await self._arm_site.start()
         self._ports[0] = self._arm_runner.addresses[0][1]
 

@@ -142,20 +142,20 @@ class FactoryState:
         reference = None
         if reference_run_id is not None:
             reference = recovery.reference(
-                self.runs, reference_run_id, definition.name, is_recovery, self.switches
+                self.runs, reference_run_id, definition.name, is_recovery=is_recovery, switches=self.switches
             )
         values, missing = self._values(definition, parameters or {}, reference)
         carried = frozenset[str]()
         if reference is not None and is_recovery:
-            carried = recovery.carried_over(reference, definition, start_activity_name, start_from_failure)
+            carried = recovery.carried_over(
+                reference, definition, start_activity=start_activity_name, from_failure=start_from_failure
+            )
         run = self._new_run(run_id, definition, values, runs.manual())
         run.client_request_id = client_request_id
         if reference is not None and is_recovery:
             run.group_id = reference.group_id
             run.carried_over = carried
-            run.outputs.update(
-                {name: reference.outputs[name] for name in carried if name in reference.outputs}
-            )
+            run.outputs.update({name: reference.outputs[name] for name in carried if name in reference.outputs})
             for other in self.runs.values():
                 if other.group_id == run.group_id and other is not run and other.is_latest:
                     other.is_latest = False
@@ -199,7 +199,7 @@ class FactoryState:
                 target=f"pipelinerun/{run_id}",
                 details=None,
             )
-        self._cancel(run, recursive)
+        self._cancel(run, recursive=recursive)
 
     def query_runs(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """PipelineRuns_QueryByFactory."""
@@ -345,11 +345,7 @@ class FactoryState:
         )
 
     def _queue(self, run: Run, missing: list[str]) -> None:
-        queued = [
-            other
-            for other in self.runs.values()
-            if other.pipeline == run.pipeline and other.status == "Queued"
-        ]
+        queued = [other for other in self.runs.values() if other.pipeline == run.pipeline and other.status == "Queued"]
         if run.definition.concurrency is not None and len(queued) >= MOST_QUEUED:
             raise ServiceError(
                 400,
@@ -365,9 +361,7 @@ class FactoryState:
             return
         limit = run.definition.concurrency
         busy = sum(
-            other.pipeline == run.pipeline
-            and other.status in ("InProgress", "Canceling")
-            and other.started is not None
+            other.pipeline == run.pipeline and other.status in ("InProgress", "Canceling") and other.started is not None
             for other in self.runs.values()
         )
         if limit is not None and busy >= limit:
@@ -377,9 +371,7 @@ class FactoryState:
         run.status, run.message = "InProgress", ""
         self.touch(run)
         if missing:
-            self._end(
-                run, Result("Failed", f"The workflow parameter '{missing[0]}' is not found", run.pipeline)
-            )
+            self._end(run, Result("Failed", f"The workflow parameter '{missing[0]}' is not found", run.pipeline))
             return
         Walk(self, run, run.definition.activities, lambda result: self._end(run, result)).begin()
 
@@ -394,7 +386,7 @@ class FactoryState:
         else:
             self._close(run, "Succeeded", "")
 
-    def _cancel(self, run: Run, recursive: bool) -> None:
+    def _cancel(self, run: Run, *, recursive: bool) -> None:
         if run.cancelled_at is not None:
             return
         run.cancelled_at = self._now
@@ -405,7 +397,7 @@ class FactoryState:
         if recursive:
             for child in list(self.runs.values()):
                 if child.parent_run_id == run.run_id and not child.is_over:
-                    self._cancel(child, recursive)
+                    self._cancel(child, recursive=recursive)
 
     def _cancelled(self, run: Run) -> None:
         if run.is_over:

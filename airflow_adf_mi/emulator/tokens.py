@@ -92,18 +92,13 @@ class Tokens:
         """The claims of a good token. Raises `ServiceError` 401 for any other."""
         kind, _, token = (authorization or "").partition(" ")
         if not token or kind.lower() != "bearer":
-            raise _unauthorized(
-                "AuthenticationFailed", "Authentication failed. The 'Authorization' header is missing."
-            )
+            raise _unauthorized("AuthenticationFailed", "Authentication failed. The 'Authorization' header is missing.")
         try:
             signed, _, signature = token.rpartition(".")
             claims = json.loads(_decoded(signed.split(".")[1]))
         except (IndexError, ValueError):
             raise _unauthorized("InvalidAuthenticationToken", "The access token is invalid.") from None
-        if (
-            not hmac.compare_digest(signature, self._signature(signed))
-            or claims["uti"] <= self._revoked_before
-        ):
+        if not hmac.compare_digest(signature, self._signature(signed)) or claims["uti"] <= self._revoked_before:
             raise _unauthorized("InvalidAuthenticationToken", "The access token is invalid.")
         if claims["exp"] <= self._now():
             raise _unauthorized("ExpiredAuthenticationToken", "The access token expiry UTC time has passed.")
@@ -127,17 +122,12 @@ class Tokens:
             )
 
     def _signature(self, signed: str) -> str:
-        return (
-            base64.urlsafe_b64encode(hmac.digest(self._key, signed.encode(), hashlib.sha256))
-            .rstrip(b"=")
-            .decode()
-        )
+        return base64.urlsafe_b64encode(hmac.digest(self._key, signed.encode(), hashlib.sha256)).rstrip(b"=").decode()
 
 
 def _unauthorized(code: str, message: str) -> ServiceError:
     challenge = (
-        'Bearer authorization_uri="https://login.windows.net/", error="invalid_token", '
-        f'error_description="{message}"'
+        f'Bearer authorization_uri="https://login.windows.net/", error="invalid_token", error_description="{message}"'
     )
     return ServiceError(401, code, message, headers={"WWW-Authenticate": challenge})
 

@@ -65,9 +65,7 @@ def outcome_of(activities: list[dict[str, Any]], results: Mapping[str, Result]) 
     failed: the first of them, in the order of the definition, gives the message.
     """
     by_name = {activity["name"]: activity for activity in activities}
-    needed = {
-        dependency["activity"] for activity in activities for dependency in activity.get("dependsOn") or []
-    }
+    needed = {dependency["activity"] for activity in activities for dependency in activity.get("dependsOn") or []}
     pending = [name for name in by_name if name not in needed]
     deciding: set[str] = set()
     seen: set[str] = set()
@@ -179,9 +177,7 @@ class Walk:
     def _readiness(self, activity: Mapping[str, Any]) -> bool | None:
         """True to start, False to skip, None to wait."""
         dependencies = activity.get("dependsOn") or []
-        ended = [
-            (d, self._results[d["activity"]].status) for d in dependencies if d["activity"] in self._results
-        ]
+        ended = [(d, self._results[d["activity"]].status) for d in dependencies if d["activity"] in self._results]
         if any(not is_met(status, d.get("dependencyConditions") or []) for d, status in ended):
             return False
         return True if len(ended) == len(dependencies) else None

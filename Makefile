@@ -1,0 +1,81 @@
+# The one list of commands. All a machine needs is Python 3.11+ with pip, git and make.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+
+UV_VERSION := 0.13.9
+PYTHON ?= $(firstword $(foreach name,python3.13 python3.12 python3.11 python3.14 python3 python,\
+	$(shell $(name) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null && command -v $(name))))
+# The system's certificates, so that it works behind a proxy that inspects TLS; old versions of pip bring their own.
+CA_BUNDLE := $(firstword $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt \
+	/etc/ssl/ca-bundle.pem /etc/ssl/cert.pem))
+ifneq ($(CA_BUNDLE),)
+export PIP_CERT ?= $(CA_BUNDLE)
+endif
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_ROOT_USER_ACTION := ignore
+export UV_SYSTEM_CERTS := 1
+export UV_PYTHON := $(PYTHON)
+export UV_PYTHON_DOWNLOADS := never
+export UV_PROJECT_ENVIRONMENT := $(CURDIR)/.venv
+export UV_NO_PROGRESS := 1
+# Whatever Airflow writes stays inside the checkout.
+export AIRFLOW_HOME := $(CURDIR)/.airflow
+# Imports are paid over and over by Airflow's many processes: let Python keep what it compiled.
+unexport PYTHONDONTWRITEBYTECODE
+unexport VIRTUAL_ENV
+unexport PYTHONPATH
+
+UV := .tools/bin/uv
+RUN := .venv/bin/python
+
+.PHONY: help
+help:  ## Show this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "make %-10s %s\n", $$1, $$2}'
+
+.venv/installed: pyproject.toml uv.lock $(UV)
+	$(UV) sync --frozen --all-groups --compile-bytecode
+	@touch $@
+
+$(UV):
+	@if [ -z "$(PYTHON)" ]; then echo "No Python 3.11 to 3.14 found. Install one, or name it: make PYTHON=/path/to/python3" >&2; exit 1; fi
+	$(PYTHON) -m pip install --quiet --target .tools --upgrade uv==$(UV_VERSION)
+
+.PHONY: demo
+demo: .venv/installed  ## Run the example Dags in a real Airflow against the emulator (KEEP=1 leaves it up)
+	$(RUN) -m tests.demo $(if $(KEEP),--keep)
+
+.PHONY: test
+test: .venv/installed  ## Run the whole test suite
+	rm -f .coverage .coverage.*
+	$(RUN) -m pytest --cov --cov-report= $(ARGS)
+
+.PHONY: check
+check: .venv/installed  ## Format, lint, types, layers, lock file, branch coverage of the last `make test`
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy airflow_adf_mi tests
+	.venv/bin/lint-imports
+	$(UV) lock --check
+	.venv/bin/coverage report
+
+.PHONY: fix
+fix: .venv/installed  ## Format, and mend what the linter can mend
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+.PHONY: mutation
+mutation: .venv/installed  ## Remove each handling of a fault or a bad input, and see a test fail for it
+	$(RUN) -m tests.mutation
+
+.PHONY: emulator
+emulator: .venv/installed  ## Run the emulator with the sample factory until Ctrl-C
+	$(RUN) -m airflow_adf_mi.emulator --factory dags/factory --script dags/emulator_script.json
+
+.PHONY: lock
+lock: $(UV)  ## Lock the newest versions of all packages
+	$(UV) lock --upgrade
+
+.PHONY: clean
+clean:  ## Remove what the commands made
+	rm -rf .venv .tools .demo .airflow .coverage .coverage.* .hypothesis .pytest_cache .mypy_cache .ruff_cache dist
