@@ -143,12 +143,12 @@ class AdfPipelineRunTrigger(BaseTrigger):
 
     async def _task_state(self) -> str | None:
         """The task's state now, by the only look-up that works in a trigger."""
-        from airflow.sdk.execution_time.comms import GetTaskStates, TaskStatesResult
-        from airflow.sdk.execution_time.task_runner import SUPERVISOR_COMMS
-
         ti = self.task_instance
         if ti is None:
             return None
+        from airflow.sdk.execution_time.comms import GetTaskStates, TaskStatesResult
+        from airflow.sdk.execution_time.task_runner import SUPERVISOR_COMMS
+
         answer = await SUPERVISOR_COMMS.asend(
             GetTaskStates(dag_id=ti.dag_id, run_ids=[ti.run_id], task_ids=[ti.task_id], map_index=ti.map_index)
         )

@@ -167,8 +167,8 @@ class _Canceller:
             os.close(tell)
 
     def _run(self) -> None:
-        told = os.read(self._told, 1)
+        while os.read(self._told, 1):
+            if self.said is None:
+                self.said = self._act()
+                log.warning("The task was killed. %s", self.said)
         os.close(self._told)
-        if told:
-            self.said = self._act()
-            log.warning("The task was killed. %s", self.said)

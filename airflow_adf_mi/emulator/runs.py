@@ -66,9 +66,10 @@ class ActivityRun:
         return self.started if self.ended is None else self.ended
 
     def wire(self, subscription: str, resource_group: str, factory: str) -> dict[str, Any]:
-        """As of ActivityRuns_QueryByPipelineRun (specification's example; iterationHash and retryAttempt from recordings)."""
+        """As of ActivityRuns_QueryByPipelineRun; the specification lacks iterationHash and retryAttempt."""
+        run = f"{_scope(subscription, resource_group, factory)}/pipelineruns/{self.run_id}"
         return {
-            "id": f"{_scope(subscription, resource_group, factory)}/pipelineruns/{self.run_id}/activityruns/{self.activity_run_id}",
+            "id": f"{run}/activityruns/{self.activity_run_id}",
             "activityName": self.name,
             "activityType": self.kind,
             "activityRunId": self.activity_run_id,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import shutil
 import tempfile
 import threading
@@ -158,9 +157,7 @@ class Emulator:
     async def refuse_for(self, seconds: float) -> None:
         """As `refuse_connections`, in the emulator's loop; returns once the port is closed."""
         await self._arm_site.stop()
-        for connection in list(getattr(self._arm_runner.server, "connections", [])):
-            if connection.transport is not None:
-                connection.transport.abort()
+        _abort_connections(self._arm_runner)
         asyncio.get_running_loop().call_later(seconds, self._open_again)
 
     def start(self) -> Self:
@@ -231,11 +228,25 @@ class Emulator:
         self._reopening = asyncio.get_running_loop().create_task(self._open_arm())
 
     async def _close(self) -> None:
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.gather(self._arm_runner.cleanup(), self._identity_runner.cleanup())
+        for runner in (self._arm_runner, self._identity_runner):
+            # Without the closing handshake of TLS, for which a client that is gone would be waited.
+            _abort_connections(runner)
+            await runner.cleanup()
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        # The last callbacks of connections that have just been closed.
+        await asyncio.sleep(0.01)
 
     def _audiences(self) -> list[str]:
         return [ARM_RESOURCE, "https://management.core.windows.net", self.arm_endpoint]
+
+
+def _abort_connections(runner: web.AppRunner) -> None:
+    for connection in list(runner.server.connections) if runner.server is not None else []:
+        if connection.transport is not None:
+            connection.transport.abort()
 
 
 async def _runner(application: web.Application) -> web.AppRunner:

@@ -1,0 +1,110 @@
+"""Fixtures for all tests: an emulator of one's own, settings that point to it, and a reference folder if it is there."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_adf_mi.adf import identity
+from airflow_adf_mi.adf.connection import settings_from_connection
+from airflow_adf_mi.adf.settings import AdfSettings
+from airflow_adf_mi.emulator import Emulator, FactorySpec
+from airflow_adf_mi.emulator.definitions import FactoryDefinition, PipelineDefinition
+from airflow_adf_mi.emulator.script import Script
+
+ROOT = Path(__file__).parent.parent
+
+# Before anything imports Airflow: it writes a configuration file into its home.
+os.environ.setdefault("AIRFLOW_HOME", str(ROOT / ".airflow"))
+os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
+# The tests' servers are on the loopback interface, where no proxy belongs.
+os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
+
+_IDENTITY_PREFIXES = ("AZURE_", "MSI_", "IDENTITY_", "IMDS_")
+
+
+def reference(folder: str) -> Path:
+    """A folder of reference material beside the checkout; the test is skipped where it is not there."""
+    path = ROOT.parent / "shared" / "reference" / folder
+    if not path.is_dir():
+        pytest.skip(f"no reference material ({folder}) beside the checkout")
+    return path
+
+
+def factory_of(**pipelines: list[dict[str, Any]] | dict[str, Any]) -> FactoryDefinition:
+    """A factory whose pipelines are given by their activities, or by all their properties."""
+    definitions = {}
+    for name, given in pipelines.items():
+        properties = {"activities": given} if isinstance(given, list) else given
+        definitions[name] = PipelineDefinition(name, properties)
+    return FactoryDefinition(pipelines=definitions)
+
+
+def activity(name: str, kind: str = "Copy", *after: str, **properties: Any) -> dict[str, Any]:
+    """An activity that runs once those it comes `after` have succeeded ("name:Failed" for another condition)."""
+    dependencies = [[*entry.split(":"), "Succeeded"][:2] for entry in after]
+    return {
+        "name": name,
+        "type": kind,
+        "dependsOn": [{"activity": a, "dependencyConditions": [c]} for a, c in dependencies],
+        "typeProperties": properties,
+    }
+
+
+SAMPLE = factory_of(
+    Load={"activities": [activity("Copy")], "parameters": {"day": {"type": "string", "defaultValue": "2026-01-01"}}},
+    Broken=[activity("Copy")],
+    Slow=[activity("Copy")],
+    Other=[activity("Copy")],
+)
+SAMPLE_SCRIPT: Mapping[str, Any] = {
+    "defaults": {"seconds": 0.1},
+    "pipelines": {name: {"queued_seconds": 0.05, "cancel_seconds": 0.1} for name in SAMPLE.pipelines},
+    "activities": {
+        "Broken/Copy": {"outcome": "Failed", "error": {"errorCode": "2200", "message": "no such table"}},
+        "Slow/Copy": {"seconds": 3600},
+    },
+}
+
+
+@pytest.fixture(autouse=True)
+def _clean_identity_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No identity of the machine that runs the tests, and none of an earlier test."""
+    for name in list(os.environ):
+        if name.startswith(_IDENTITY_PREFIXES):
+            monkeypatch.delenv(name)
+    identity._credentials.clear()  # the process's own, which outlive a test and its emulator
+    yield
+    identity._credentials.clear()
+
+
+@pytest.fixture
+def emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
+    """An emulator of this test's own, with its machine's identities; every scripted fault must be used up."""
+    spec = FactorySpec(source=SAMPLE, factory_name="adf-test", resource_group_name="rg-test")
+    with Emulator(spec, script=Script.from_json(SAMPLE_SCRIPT)) as running:
+        for name, value in running.identity_environment("imds").items():
+            monkeypatch.setenv(name, value)
+        yield running
+        assert running.faults.unconsumed() == []
+
+
+@pytest.fixture
+def make_settings(emulator: Emulator) -> Callable[..., AdfSettings]:
+    """Settings of a connection to the emulator, with other fields on top."""
+
+    def make(**fields: str) -> AdfSettings:
+        extra = json.dumps(emulator.connection_extra(**fields))
+        return settings_from_connection(conn_id="test", conn_type="azure_data_factory_mi", extra=extra)
+
+    return make
+
+
+@pytest.fixture
+def settings(make_settings: Callable[..., AdfSettings]) -> AdfSettings:
+    return make_settings()

@@ -1,0 +1,380 @@
+"""Both clients over the official one, with real tokens, real TLS and real faults."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_adf_mi.adf import calls
+from airflow_adf_mi.adf.client import AdfClient, AsyncAdfClient
+from airflow_adf_mi.adf.drive import drive
+from airflow_adf_mi.adf.errors import (
+    AdfAmbiguousStartError,
+    AdfAuthenticationError,
+    AdfConfigurationError,
+    AdfError,
+    AdfNotFoundError,
+    AdfPermissionError,
+    AdfRequestError,
+    AdfThrottledError,
+    AdfUnavailableError,
+)
+from airflow_adf_mi.adf.recovery import Recovery
+from airflow_adf_mi.adf.settings import AdfSettings, FactoryRef
+from airflow_adf_mi.adf.sharing import shared_client
+from airflow_adf_mi.adf.start import Start, starting
+from airflow_adf_mi.emulator import Emulator
+from airflow_adf_mi.emulator.tokens import SYSTEM_ASSIGNED, USER_ASSIGNED
+
+Send = Callable[[calls.Call[Any]], Any]
+
+DAY = timedelta(days=1)
+
+
+@pytest.fixture(params=["sync", "async"])
+def send(request: pytest.FixtureRequest, settings: AdfSettings) -> Send:
+    """Sends a call through one client, and the same test through the other."""
+
+    def blocking(call: calls.Call[Any]) -> Any:
+        with AdfClient(settings) as client:
+            return client.send(call)
+
+    async def on_loop(call: calls.Call[Any]) -> Any:
+        async with await AsyncAdfClient.open(settings) as client:
+            return await client.send(call)
+
+    return blocking if request.param == "sync" else lambda call: asyncio.run(on_loop(call))
+
+
+def create(settings: AdfSettings, pipeline: str = "Load", **parameters: Any) -> calls.Call[str]:
+    return calls.create_run(settings.factory(), pipeline, parameters, request_id=str(uuid.uuid4()))
+
+
+def test_hot_path(send: Send, settings: AdfSettings, emulator: Emulator) -> None:
+    factory = settings.factory()
+    run_id = send(create(settings, "Slow"))
+    assert send(calls.get_run(factory, run_id)).pipeline_name == "Slow"
+    assert send(calls.cancel_run(factory, run_id)) is True
+    assert send(calls.get_factory(factory))["name"] == "adf-test"
+    assert send(calls.get_pipeline(factory, "Load"))["properties"]["parameters"]["day"]["type"] == "string"
+    assert send(calls.list_factories(settings.subscription_id)) == ["adf-test"]
+    now = datetime.now(UTC)
+    assert [r.run_id for r in send(calls.query_runs(factory, now - DAY, now + DAY)).items] == [run_id]
+    assert send(calls.query_activity_runs(factory, "nope", now - DAY, now + DAY)).items == []
+    assert {r.client_id for r in emulator.books.requests} == {SYSTEM_ASSIGNED.client_id}
+    assert emulator.books.requests[0].user_agent is not None
+    assert emulator.books.requests[0].user_agent.startswith("airflow-adf-mi/")
+
+
+def test_request_id_and_recovery_arguments_reach_the_wire(
+    send: Send, settings: AdfSettings, emulator: Emulator
+) -> None:
+    factory = settings.factory()
+    first = send(create(settings, "Broken"))
+    key = str(uuid.uuid4())
+    recovery = Recovery(reference_pipeline_run_id=first, is_recovery=True, start_from_failure=True)
+    assert send(calls.create_run(factory, "Broken", None, request_id=key, recovery=recovery)) == key
+    assert send(calls.get_run(factory, key)).run_group_id == first
+    assert emulator.books.requests[1].client_request_id == key
+
+
+def test_pages_are_followed_to_the_end(settings: AdfSettings, emulator: Emulator) -> None:
+    emulator.state().switches.page_size = 2
+    now = datetime.now(UTC)
+
+    async def on_loop() -> list[str]:
+        async with shared_client(settings) as client:
+            return [r.run_id for r in await client.pages(calls.query_runs(settings.factory(), now - DAY, now + DAY))]
+
+    with AdfClient(settings) as client:
+        started = {client.send(create(settings)) for _ in range(5)}
+        found = [r.run_id for r in client.pages(calls.query_runs(settings.factory(), now - DAY, now + DAY))]
+    assert (set(found), len(found)) == (started, 5)
+    assert asyncio.run(on_loop()) == found
+    assert emulator.books.count("queryRuns") == 6
+
+
+FAULTS: list[tuple[dict[str, Any], type[AdfError]]] = [
+    ({"status": 500}, AdfUnavailableError),
+    ({"status": 503, "headers": {"Retry-After": "1"}}, AdfUnavailableError),
+    ({"status": 504}, AdfUnavailableError),
+    ({"status": 408}, AdfUnavailableError),
+    ({"status": 429, "headers": {"Retry-After": "1"}}, AdfThrottledError),
+    ({"status": 409, "code": "MissingSubscriptionRegistration"}, AdfRequestError),
+    ({"drop": True}, AdfUnavailableError),
+]
+
+
+@pytest.mark.parametrize(("fault", "error"), FAULTS, ids=str)
+@pytest.mark.parametrize("effect", ["before", "after"])
+def test_createrun_is_never_sent_again_by_the_transport(
+    fault: dict[str, Any], error: type[AdfError], effect: str, send: Send, settings: AdfSettings, emulator: Emulator
+) -> None:
+    emulator.add_fault("createRun", effect=effect, **fault)
+    with pytest.raises(error):
+        send(create(settings))
+    assert emulator.books.count("createRun") == 1
+    assert len(emulator.state().runs) == (1 if effect == "after" else 0)
+
+
+@pytest.mark.parametrize(("fault", "error"), FAULTS, ids=str)
+def test_cancel_is_never_sent_again_by_the_transport(
+    fault: dict[str, Any], error: type[AdfError], send: Send, settings: AdfSettings, emulator: Emulator
+) -> None:
+    emulator.add_fault("cancelRun", **fault)
+    with pytest.raises(error):
+        send(calls.cancel_run(settings.factory(), "r1"))
+    assert emulator.books.count("cancelRun") == 1
+
+
+def test_hooks_reads_are_repeated(settings: AdfSettings, emulator: Emulator) -> None:
+    emulator.add_fault("getFactory", status=503)
+    with AdfClient(settings, read_retries=1) as client:
+        assert client.send(calls.get_factory(settings.factory()))["name"] == "adf-test"
+    assert emulator.books.count("getFactory") == 2
+
+
+def test_connection_refused_is_proven_not_to_have_been_sent(
+    send: Send, settings: AdfSettings, emulator: Emulator
+) -> None:
+    send(calls.get_factory(settings.factory()))
+    emulator.refuse_connections(1)
+    with pytest.raises(AdfUnavailableError) as refused:
+        send(create(settings))
+    assert refused.value.never_sent
+    assert "the connection could not be made" in str(refused.value)
+
+
+def test_dropped_answer_is_not_proven_not_to_have_been_sent(
+    send: Send, settings: AdfSettings, emulator: Emulator
+) -> None:
+    emulator.add_fault("createRun", drop=True, effect="after")
+    with pytest.raises(AdfUnavailableError) as dropped:
+        send(create(settings))
+    assert not dropped.value.never_sent
+
+
+def test_silence_ends_in_seconds(settings: AdfSettings, emulator: Emulator) -> None:
+    emulator.add_fault("getRun", hang_seconds=3)
+    began = time.monotonic()
+    with AdfClient(settings, read_timeout=0.5) as client, pytest.raises(AdfUnavailableError):
+        client.send(calls.get_run(settings.factory(), "r1"))
+    assert time.monotonic() - began < 2.5
+
+
+def test_unknown_host_is_proven_not_to_have_been_sent(make_settings: Callable[..., AdfSettings]) -> None:
+    settings = make_settings(arm_endpoint="https://no-such-host.invalid")
+    with AdfClient(settings) as client, pytest.raises(AdfUnavailableError) as refused:
+        client.send(calls.get_run(settings.factory(), "r1"))
+    assert refused.value.never_sent
+    assert "no-such-host.invalid" in str(refused.value)
+
+
+def test_revoked_token_is_replaced_once(send: Send, settings: AdfSettings, emulator: Emulator) -> None:
+    send(calls.get_factory(settings.factory()))
+    emulator.call(emulator.tokens.revoke)
+    assert send(create(settings))
+    assert len(emulator.state().runs) == 1
+    assert [r.status for r in emulator.books.of("createRun")] == [401, 200]
+
+
+def test_token_that_is_refused_again_is_an_error_and_not_a_loop(
+    send: Send, settings: AdfSettings, emulator: Emulator
+) -> None:
+    emulator.add_fault("getFactory", status=401, times=2, code="InvalidAuthenticationToken")
+    with pytest.raises(AdfAuthenticationError, match="refused the token") as refused:
+        send(calls.get_factory(settings.factory()))
+    assert refused.value.refused_token
+    assert emulator.books.count("getFactory") == 2
+
+
+ACTIONS: list[tuple[str, Callable[[FactoryRef], calls.Call[Any]]]] = [
+    ("pipelines/createrun/action", lambda f: calls.create_run(f, "Load", None, request_id=str(uuid.uuid4()))),
+    ("pipelineruns/read", lambda f: calls.get_run(f, "r1")),
+    ("pipelineruns/cancel/action", lambda f: calls.cancel_run(f, "r1")),
+    ("querypipelineruns/action", lambda f: calls.query_runs(f, datetime.now(UTC), datetime.now(UTC))),
+    (
+        "pipelineruns/queryactivityruns/action",
+        lambda f: calls.query_activity_runs(f, "r1", datetime.now(UTC), datetime.now(UTC)),
+    ),
+    ("read", calls.get_factory),
+    ("pipelines/read", lambda f: calls.get_pipeline(f, "Load")),
+]
+
+
+@pytest.mark.parametrize(("action", "call"), ACTIONS, ids=[action for action, _ in ACTIONS])
+def test_missing_role_names_identity_action_scope_and_the_command(
+    action: str, call: Callable[[FactoryRef], calls.Call[Any]], send: Send, settings: AdfSettings, emulator: Emulator
+) -> None:
+    emulator.tokens.denied = {SYSTEM_ASSIGNED.client_id: {action}}
+    with pytest.raises(AdfPermissionError) as denied:
+        send(call(settings.factory()))
+    text = str(denied.value)
+    assert "system-assigned managed identity" in text
+    assert f"Microsoft.DataFactory/factories/{action}" in text
+    assert "az role assignment create" in text
+    assert f"--scope {settings.factory().resource_id} " in text
+    assert denied.value.status == 403
+
+
+def test_each_missing_thing_is_named(send: Send, settings: AdfSettings) -> None:
+    factory = settings.factory()
+    for call, said in (
+        (create(settings, "Lod"), "no published pipeline 'Lod'"),
+        (calls.get_run(factory, "nope"), "the factory knows no run nope"),
+        (calls.cancel_run(factory, "nope"), "the factory knows no run nope"),
+        (calls.get_run(settings.factory(factory_name="adf-other"), "nope"), "there is no such factory"),
+        (calls.get_factory(settings.factory(resource_group_name="rg-other")), "there is no such factory"),
+    ):
+        with pytest.raises(AdfNotFoundError, match=said):
+            send(call)
+
+
+def test_cancel_of_a_finished_run_is_an_answer(send: Send, settings: AdfSettings, emulator: Emulator) -> None:
+    run_id = send(create(settings))
+    emulator.clock.advance(60)
+    assert send(calls.cancel_run(settings.factory(), run_id)) is False
+
+
+def test_answer_that_cannot_be_read_is_no_answer(send: Send, settings: AdfSettings, emulator: Emulator) -> None:
+    emulator.add_fault("createRun", status=200)
+    with pytest.raises(AdfUnavailableError, match="could not be read") as unreadable:
+        send(create(settings))
+    assert not unreadable.value.never_sent
+
+
+def test_missing_ca_bundle_is_refused_by_name(make_settings: Callable[..., AdfSettings]) -> None:
+    settings = make_settings(ca_bundle="/no/such/ca.pem")
+    with pytest.raises(AdfConfigurationError, match=r"/no/such/ca\.pem"):
+        AdfClient(settings)
+    with pytest.raises(AdfConfigurationError, match=r"/no/such/ca\.pem"):
+        asyncio.run(AsyncAdfClient.open(settings))
+
+
+def test_endpoint_whose_certificate_is_not_trusted_gets_no_token(
+    make_settings: Callable[..., AdfSettings], emulator: Emulator, tmp_path: Path
+) -> None:
+    from airflow_adf_mi.emulator.certs import make_certificates
+
+    other, _ = make_certificates(tmp_path)
+    settings = make_settings(ca_bundle=str(other))
+    with AdfClient(settings) as client, pytest.raises(AdfUnavailableError, match="certificate"):
+        client.send(create(settings))
+    assert emulator.books.requests == []
+
+
+def test_named_identity_is_the_one_that_calls(make_settings: Callable[..., AdfSettings], emulator: Emulator) -> None:
+    settings = make_settings(managed_identity_client_id=USER_ASSIGNED.client_id)
+    with AdfClient(settings) as client:
+        client.send(create(settings))
+    assert {r.client_id for r in emulator.books.requests} == {USER_ASSIGNED.client_id}
+
+
+def start(settings: AdfSettings) -> str:
+    order = Start(factory=settings.factory(), pipeline_name="Load", request_id=str(uuid.uuid4()))
+    with AdfClient(settings, read_timeout=1) as client:
+        # Pauses of a tenth of a second stand for those of seconds; the routine's clock follows the pauses.
+        now = [0.0]
+
+        def pause(seconds: float) -> None:
+            now[0] += seconds
+            time.sleep(0.1)
+
+        return drive(starting(order, clock=lambda: now[0], jitter=lambda: 0.5), client, pause)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"status": 500},
+        {"status": 503},
+        {"status": 504},
+        {"status": 408},
+        {"drop": True},
+        {"status": 200},
+        {"hang_seconds": 2, "drop": True},
+    ],
+    ids=str,
+)
+def test_start_whose_answer_is_lost_is_found_and_not_repeated(
+    fault: dict[str, Any], settings: AdfSettings, emulator: Emulator
+) -> None:
+    emulator.add_fault("createRun", effect="after", **fault)
+    run_id = start(settings)
+    assert list(emulator.state().runs) == [run_id]
+
+
+@pytest.mark.parametrize("switch", ["run_id_from_request_id"])
+def test_start_that_cannot_be_found_is_ambiguous_and_not_repeated(
+    switch: str, settings: AdfSettings, emulator: Emulator
+) -> None:
+    setattr(emulator.state().switches, switch, False)
+    emulator.add_fault("createRun", effect="after", drop=True)
+    with pytest.raises(AdfAmbiguousStartError):
+        start(settings)
+    assert emulator.books.count("createRun") == 1
+
+
+def test_throttled_start_is_sent_again_when_it_may_be(settings: AdfSettings, emulator: Emulator) -> None:
+    emulator.add_fault("createRun", status=429, times=2, headers={"Retry-After": "1"})
+    start(settings)
+    assert [r.status for r in emulator.books.of("createRun")] == [429, 429, 200]
+
+
+def test_start_that_is_throttled_to_the_end_says_so(settings: AdfSettings, emulator: Emulator) -> None:
+    emulator.add_fault("createRun", status=429, times=None, headers={"Retry-After": "100"})
+    with pytest.raises(AdfThrottledError, match="too many requests"):
+        start(settings)
+    assert emulator.state().runs == {}
+
+
+def test_start_waits_for_an_endpoint_that_refuses_connections(settings: AdfSettings, emulator: Emulator) -> None:
+    emulator.refuse_connections(0.5)
+    start(settings)
+    assert emulator.books.count("createRun") == 1
+
+
+def test_start_waits_for_an_identity_endpoint_that_is_down(settings: AdfSettings, emulator: Emulator) -> None:
+    # As often as azure-identity asks again by itself; after that msal answers from a cache of errors for 5 s.
+    emulator.add_fault("token", status=500, times=2)
+    start(settings)
+    assert emulator.books.count("createRun") == 1
+
+
+def is_closed(client: AsyncAdfClient) -> bool:
+    return client._session.closed
+
+
+async def test_clients_are_shared_and_closed_after_the_last_user(settings: AdfSettings) -> None:
+    async with shared_client(settings) as first:
+        async with shared_client(settings) as second:
+            assert first is second
+        assert not is_closed(first)
+    async with shared_client(settings) as third:
+        assert third is not first
+    for _ in range(100):
+        await asyncio.sleep(0.01)
+        if is_closed(first) and is_closed(third):
+            break
+    assert is_closed(first)
+    assert is_closed(third)
+
+
+async def test_user_that_is_cancelled_while_the_client_opens_disturbs_no_other(settings: AdfSettings) -> None:
+    async def use() -> str:
+        async with shared_client(settings) as client:
+            return (await client.send(calls.get_factory(settings.factory())))["name"]  # type: ignore[no-any-return]
+
+    first, second = asyncio.create_task(use()), asyncio.create_task(use())
+    await asyncio.sleep(0)
+    first.cancel()
+    assert await second == "adf-test"
+    with pytest.raises(asyncio.CancelledError):
+        await first

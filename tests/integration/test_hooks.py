@@ -1,0 +1,142 @@
+"""Hooks, with connections as Airflow gives them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import urllib.parse
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from airflow_adf_mi.adf.errors import AdfConfigurationError
+from airflow_adf_mi.async_hooks import AdfAsyncHook
+from airflow_adf_mi.emulator import Emulator
+from airflow_adf_mi.emulator.tokens import SYSTEM_ASSIGNED, USER_ASSIGNED
+from airflow_adf_mi.hooks import AdfHook
+
+Connect = Callable[..., str]
+DAY = timedelta(days=1)
+
+
+@pytest.fixture
+def connect(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Connect:
+    """Makes a connection to the emulator; its id."""
+
+    def make(conn_type: str = "azure_data_factory_mi", *, drop: tuple[str, ...] = (), **fields: str) -> str:
+        extra = {k: v for k, v in emulator.connection_extra(**fields).items() if k not in drop}
+        monkeypatch.setenv("AIRFLOW_CONN_ADF_HERE", json.dumps({"conn_type": conn_type, "extra": extra}))
+        return "adf_here"
+
+    return make
+
+
+def test_every_operation(connect: Connect, emulator: Emulator) -> None:
+    hook = AdfHook(connect(managed_identity_client_id=USER_ASSIGNED.client_id))
+    run_id = hook.run_pipeline("Slow")
+    assert hook.get_pipeline_run(run_id).pipeline_name == "Slow"
+    now = datetime.now(UTC)
+    assert [r.run_id for r in hook.query_pipeline_runs(now - DAY, now + DAY)] == [run_id]
+    emulator.clock.advance(1)
+    assert [a.activity_name for a in hook.query_activity_runs(run_id)] == ["Copy"]
+    assert hook.cancel_pipeline_run(run_id) is True
+    emulator.clock.advance(10)
+    assert hook.get_pipeline_run(run_id).status == "Cancelled"
+    assert {r.client_id for r in emulator.books.requests} == {USER_ASSIGNED.client_id}
+    assert len(emulator.books.tokens) == 1
+
+
+async def test_every_operation_on_the_event_loop(connect: Connect, emulator: Emulator) -> None:
+    async with AdfAsyncHook(connect(managed_identity_client_id=USER_ASSIGNED.client_id)) as hook:
+        run_id = await hook.run_pipeline("Slow")
+        assert (await hook.get_pipeline_run(run_id)).pipeline_name == "Slow"
+        now = datetime.now(UTC)
+        assert [r.run_id for r in await hook.query_pipeline_runs(now - DAY, now + DAY)] == [run_id]
+        emulator.clock.advance(1)
+        assert [a.activity_name for a in await hook.query_activity_runs(run_id)] == ["Copy"]
+        assert await hook.cancel_pipeline_run(run_id) is True
+    assert {r.client_id for r in emulator.books.requests} == {USER_ASSIGNED.client_id}
+
+
+def test_official_client_and_providers_hook_are_this_identity(connect: Connect, emulator: Emulator) -> None:
+    hook = AdfHook(connect(managed_identity_client_id=USER_ASSIGNED.client_id))
+    found = hook.get_conn().factories.get("rg-test", "adf-test")
+    assert found is not None
+    assert found.name == "adf-test"
+    run = hook.provider_hook().run_pipeline("Load", "rg-test", "adf-test")
+    assert run.run_id in emulator.state().runs
+    assert {r.client_id for r in emulator.books.requests} == {USER_ASSIGNED.client_id}
+    hook.get_conn().close()
+
+
+def test_connection_as_uri(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    extra = urllib.parse.urlencode({"__extra__": json.dumps(emulator.connection_extra())})
+    monkeypatch.setenv("AIRFLOW_CONN_ADF_URI", f"azure-data-factory-mi://?{extra}")
+    assert AdfHook("adf_uri").test_connection()[0]
+
+
+def test_connection_of_the_providers_type(connect: Connect, emulator: Emulator) -> None:
+    hook = AdfHook(connect("azure_data_factory", managed_identity_client_id=USER_ASSIGNED.client_id))
+    assert hook.test_connection()[0]
+    assert emulator.books.requests[-1].client_id == USER_ASSIGNED.client_id
+
+
+def test_test_connection_asks_the_service_and_names_identity_and_factory(connect: Connect, emulator: Emulator) -> None:
+    well, said = AdfHook(connect()).test_connection()
+    assert well
+    assert said == (
+        "The system-assigned managed identity reached factory 'adf-test' (resource group 'rg-test'), at "
+        f"{emulator.arm_endpoint}."
+    )
+    assert emulator.books.count("getFactory", status=200) == 1
+
+
+def test_test_connection_without_a_factory_asks_for_any(connect: Connect, emulator: Emulator) -> None:
+    well, said = AdfHook(connect(drop=("factory_name",))).test_connection()
+    assert well
+    assert "where it sees 1 data factories" in said
+    assert emulator.books.count("listFactories") == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"managed_identity_client_id": "00000000-0000-4000-8000-00000000c0ff"}, "is not assigned to the machine"),
+        ({"factory_name": "adf-other"}, "there is no such factory"),
+        ({"identity": "magic"}, "identity is 'magic'"),
+    ],
+)
+def test_test_connection_says_what_is_wrong(fields: dict[str, str], said: str, connect: Connect) -> None:
+    well, text = AdfHook(connect(**fields)).test_connection()
+    assert not well
+    assert said in text
+
+
+def test_test_connection_without_the_role_is_not_well(connect: Connect, emulator: Emulator) -> None:
+    emulator.tokens.denied = {SYSTEM_ASSIGNED.client_id: {"read"}}
+    well, text = AdfHook(connect()).test_connection()
+    assert not well
+    assert "Microsoft.DataFactory/factories/read" in text
+
+
+def test_unknown_connection_says_how_to_make_one() -> None:
+    with pytest.raises(AdfConfigurationError, match=r"no connection 'nowhere'.*AIRFLOW_CONN_NOWHERE"):
+        AdfHook("nowhere").get_conn()
+
+    async def enter() -> Any:
+        async with AdfAsyncHook("nowhere") as hook:
+            return hook
+
+    with pytest.raises(AdfConfigurationError, match="no connection 'nowhere'"):
+        asyncio.run(enter())
+
+
+def test_bad_request_is_refused_before_anything_is_sent(connect: Connect, emulator: Emulator) -> None:
+    hook = AdfHook(connect())
+    for arguments in ({"pipeline_name": "a/b"}, {"pipeline_name": "Load", "parameters": {"day": object()}}):
+        with pytest.raises(AdfConfigurationError):
+            hook.run_pipeline(**arguments)
+    assert emulator.books.requests == []
+    assert emulator.books.tokens == []

@@ -1,0 +1,153 @@
+"""Real azure-identity against the emulator's endpoints: the named identity is used, or an error says why not."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from airflow_adf_mi.adf.errors import AdfAuthenticationError
+from airflow_adf_mi.adf.identity import ProcessCredential
+from airflow_adf_mi.adf.settings import PUBLIC_CLOUD, Identity, IdentityKind
+from airflow_adf_mi.adf.token_errors import principal
+from airflow_adf_mi.emulator import Emulator, ManagedIdentity
+from airflow_adf_mi.emulator.tokens import SYSTEM_ASSIGNED, USER_ASSIGNED
+
+SCOPE = PUBLIC_CLOUD.arm_scope
+SECOND = ManagedIdentity(
+    client_id="00000000-0000-4000-8000-00000000c003",
+    object_id="00000000-0000-4000-8000-00000000b003",
+    resource_id=USER_ASSIGNED.resource_id + "-2",
+)
+NAMED = {
+    "system": Identity(),
+    "client_id": Identity(client_id=USER_ASSIGNED.client_id),
+    "object_id": Identity(object_id=USER_ASSIGNED.object_id),
+    "resource_id": Identity(resource_id=USER_ASSIGNED.resource_id),
+}
+CASES = [
+    *(("imds", name) for name in NAMED),
+    *(("app_service", name) for name in NAMED),
+    ("azure_ml", "system"),
+    ("azure_ml", "client_id"),
+    ("cloud_shell", "system"),
+    ("workload_identity", "client_id"),
+]
+
+
+def use(source: str, emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", raising=False)
+    for name, value in emulator.identity_environment(source).items():
+        monkeypatch.setenv(name, value)
+    # The sign-in service is on the emulator's TLS port.
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(emulator.ca_bundle))
+
+
+def token(identity: Identity) -> dict[str, str]:
+    return principal(ProcessCredential(identity, PUBLIC_CLOUD.authority_host).get_token_info(SCOPE).token)
+
+
+@pytest.fixture
+def machine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
+    """A machine with the identities that the test names."""
+    with Emulator(identities=request.param) as emulator:
+        use("imds", emulator, monkeypatch)
+        yield emulator
+
+
+def refused(identity: Identity) -> AdfAuthenticationError:
+    with pytest.raises(AdfAuthenticationError) as error:
+        token(identity)
+    return error.value
+
+
+@pytest.mark.parametrize(("source", "name"), CASES)
+def test_named_identity_is_used(source: str, name: str, emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    use(source, emulator, monkeypatch)
+    wanted = SYSTEM_ASSIGNED if name == "system" else USER_ASSIGNED
+    claims = token(NAMED[name])
+    assert (claims["appid"], claims["oid"]) == (wanted.client_id, wanted.object_id)
+    assert claims["aud"] == "https://management.azure.com"
+    record = emulator.books.tokens[-1]
+    assert (record.source, record.named_by, record.client_id) == (
+        source,
+        None if name == "system" else name,
+        wanted.client_id,
+    )
+
+
+def test_workload_identity_kind_takes_the_pods_client_id(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    use("workload_identity", emulator, monkeypatch)
+    assert token(Identity(kind=IdentityKind.WORKLOAD_IDENTITY))["appid"] == USER_ASSIGNED.client_id
+
+
+def test_workload_identity_without_a_federated_credential_says_so(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use("workload_identity", emulator, monkeypatch)
+    (emulator.directory / "federated-token").write_text("another service account's")
+    error = refused(Identity(kind=IdentityKind.WORKLOAD_IDENTITY))
+    assert "no federated credential that matches this service account" in str(error)
+    assert "another service account's" not in str(error)
+    assert not error.transient
+
+
+@pytest.mark.parametrize("source", ["imds", "app_service"])
+def test_identity_that_is_not_assigned_is_named(
+    source: str, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(source, emulator, monkeypatch)
+    error = refused(Identity(client_id=SECOND.client_id))
+    assert f"managed identity with client id {SECOND.client_id}" in str(error)
+    assert "is not assigned to the machine" in str(error)
+    assert emulator.identity_endpoint.removeprefix("http://") in str(error)
+    assert not error.transient
+
+
+@pytest.mark.parametrize("machine", [[USER_ASSIGNED, SECOND]], indirect=True)
+def test_several_identities_and_none_named_is_no_guess(machine: Emulator) -> None:
+    error = refused(Identity())
+    assert "Put the client id of the one to use into managed_identity_client_id" in str(error)
+    assert not error.transient
+    assert token(Identity(client_id=SECOND.client_id))["appid"] == SECOND.client_id
+
+
+@pytest.mark.parametrize("machine", [[USER_ASSIGNED]], indirect=True)
+def test_only_identity_of_a_machine_is_given_to_who_names_none(machine: Emulator) -> None:
+    """As the metadata service does; a connection that wants to be sure names it."""
+    assert token(Identity())["appid"] == USER_ASSIGNED.client_id
+
+
+def test_endpoint_that_cannot_be_reached_is_named_within_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", "http://127.0.0.1:9")
+    began = time.monotonic()
+    error = refused(Identity())
+    assert "127.0.0.1:9" in str(error)
+    assert "could not be reached" in str(error)
+    assert error.transient
+    assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize("status", [429, 500])
+def test_endpoint_that_asks_to_come_back_later_is_transient(status: int, emulator: Emulator) -> None:
+    emulator.add_fault("token", status=status, times=3)
+    assert refused(Identity()).transient
+
+
+def test_one_token_serves_many_threads(emulator: Emulator) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    shared = ProcessCredential(Identity(), PUBLIC_CLOUD.authority_host)
+    with ThreadPoolExecutor(20) as pool:
+        tokens = set(pool.map(lambda _: shared.get_token_info(SCOPE).token, range(20)))
+    assert len(tokens) == 1
+    assert len(emulator.books.tokens) == 1
+
+
+def test_no_secret_of_the_endpoint_is_in_an_error(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    use("app_service", emulator, monkeypatch)
+    monkeypatch.setenv("IDENTITY_HEADER", "hush-hush")
+    error = refused(Identity())
+    assert "hush-hush" not in str(error)
+    assert "hush-hush" not in repr(error.__cause__)

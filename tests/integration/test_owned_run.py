@@ -1,0 +1,173 @@
+"""The run that a worker owns, and the kill that may come at any moment, in a process of its own as in Airflow."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_adf_mi.adf.errors import AdfRunTimedOut, AdfTaskKilled
+from airflow_adf_mi.adf.owned_run import OwnedRun
+from airflow_adf_mi.adf.report import conclude
+from airflow_adf_mi.adf.settings import AdfSettings
+from airflow_adf_mi.adf.start import Start
+from airflow_adf_mi.adf.watch import Plan
+from airflow_adf_mi.emulator import Emulator
+from tests.conftest import ROOT
+
+KEY = "0cc3f4c2-0000-4000-8000-000000000001"
+
+# A worker: starts a run, waits for it, and cancels it when it gets SIGTERM. `hold` says what the main thread is doing.
+WORKER = """
+import json, signal, sys, time
+from airflow_adf_mi.adf.owned_run import OwnedRun
+from airflow_adf_mi.adf.errors import AdfTaskKilled
+from airflow_adf_mi.adf.settings import AdfSettings
+from airflow_adf_mi.adf.start import Start
+from airflow_adf_mi.adf.watch import Plan
+
+order = json.loads(sys.argv[1])
+settings = AdfSettings.from_json(order["settings"])
+start = Start(factory=settings.factory(), pipeline_name=order["pipeline"], request_id=order["key"])
+with OwnedRun(settings, cancel_on_kill=order["cancel_on_kill"]) as owned:
+    signal.signal(signal.SIGTERM, lambda *_: owned.kill())
+    try:
+        print("starting", flush=True)
+        owned.start(start)
+        print("started", flush=True)
+        if order["hold"] == "token lock":
+            with owned._credential._lock:
+                time.sleep(3)
+        print(owned.wait(Plan(check_interval=60), cancel_on_timeout=True).outcome, flush=True)
+    except AdfTaskKilled as e:
+        print(f"killed: {e}", flush=True)
+"""
+
+
+def worker(settings: AdfSettings, **order: Any) -> subprocess.Popen[str]:
+    full = {
+        "settings": settings.to_json(),
+        "pipeline": "Slow",
+        "key": KEY,
+        "cancel_on_kill": True,
+        "hold": None,
+        **order,
+    }
+    return subprocess.Popen(
+        [sys.executable, "-c", WORKER, json.dumps(full)], stdout=subprocess.PIPE, text=True, cwd=ROOT
+    )
+
+
+def line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+def kill(process: subprocess.Popen[str]) -> tuple[str, float]:
+    began = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    said = line(process)
+    took = time.monotonic() - began
+    process.wait(10)
+    assert process.stdout is not None
+    process.stdout.close()
+    return said, took
+
+
+@pytest.mark.parametrize("hold", [None, "token lock"])
+def test_killed_worker_cancels_its_run_in_time(hold: str | None, settings: AdfSettings, emulator: Emulator) -> None:
+    process = worker(settings, hold=hold)
+    assert [line(process), line(process)] == ["starting", "started"]
+    # Airflow kills the process 5 s after the signal: the cancel must have been sent by then.
+    began = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    while emulator.books.count("cancelRun", status=200) == 0:
+        assert time.monotonic() - began < 4.5
+        time.sleep(0.05)
+    said = line(process)
+    process.wait(10)
+    assert process.stdout is not None
+    process.stdout.close()
+    # Either the kill ended the wait, or a look that saw the run cancelled came first.
+    assert "was cancelled" in said or "status='Cancelled'" in said
+    assert emulator.books.count("cancelRun") == 1
+
+
+def test_worker_killed_while_it_starts_cancels_the_run_once_it_knows_it(
+    settings: AdfSettings, emulator: Emulator
+) -> None:
+    emulator.add_fault("createRun", effect="after", hang_seconds=1)
+    process = worker(settings)
+    assert line(process) == "starting"
+    while not emulator.state().runs:
+        time.sleep(0.05)
+    said, _ = kill(process)
+    assert "was cancelled" in said
+    assert emulator.books.count("cancelRun", status=200) == 1
+
+
+def test_killed_worker_that_must_not_cancel_says_where_its_run_is(settings: AdfSettings, emulator: Emulator) -> None:
+    process = worker(settings, cancel_on_kill=False)
+    assert [line(process), line(process)] == ["starting", "started"]
+    said, _ = kill(process)
+    assert "was left running" in said
+    assert f"/pipelineruns/{KEY}" in said
+    assert emulator.books.count("cancelRun") == 0
+
+
+def test_cancel_that_is_not_accepted_does_not_hold_the_process_up(settings: AdfSettings, emulator: Emulator) -> None:
+    emulator.add_fault("cancelRun", times=None, status=503)
+    process = worker(settings)
+    assert [line(process), line(process)] == ["starting", "started"]
+    said, took = kill(process)
+    assert "could not be cancelled and may go on" in said
+    assert took < 6
+
+
+def order(settings: AdfSettings, pipeline: str) -> Start:
+    return Start(factory=settings.factory(), pipeline_name=pipeline, request_id=KEY)
+
+
+def test_blocking_wait_gives_the_runs_summary(settings: AdfSettings) -> None:
+    with OwnedRun(settings, cancel_on_kill=True) as owned:
+        address = owned.start(order(settings, "Load"))
+        report = owned.wait(Plan(check_interval=0.2), cancel_on_timeout=True)
+        owned.kill()  # too late: nothing is left to cancel
+    assert conclude(report)["run_id"] == address.run_id
+
+
+def test_blocking_wait_cancels_at_its_deadline(settings: AdfSettings, emulator: Emulator) -> None:
+    with OwnedRun(settings, cancel_on_kill=True) as owned:
+        owned.start(order(settings, "Slow"))
+        report = owned.wait(Plan(check_interval=0.2, deadline=time.time() + 0.5), cancel_on_timeout=True)
+    with pytest.raises(AdfRunTimedOut, match="requested"):
+        conclude(report)
+    assert emulator.books.count("cancelRun", status=200) == 1
+
+
+def test_killed_before_anything_was_started_starts_nothing(settings: AdfSettings, emulator: Emulator) -> None:
+    emulator.add_fault("createRun", status=429)
+    with OwnedRun(settings, cancel_on_kill=True) as owned:
+        owned.kill()
+        with pytest.raises(AdfTaskKilled, match="Nothing was started"):
+            owned.start(order(settings, "Slow"))
+    assert emulator.state().runs == {}
+
+
+def test_wait_needs_a_start(settings: AdfSettings) -> None:
+    with OwnedRun(settings, cancel_on_kill=True) as owned, pytest.raises(ValueError, match="before start"):
+        owned.wait(Plan(check_interval=1), cancel_on_timeout=True)
+
+
+def test_kill_takes_no_lock_of_airflow_or_logging() -> None:
+    """The signal handler's own stack imports and logs nothing; the canceller's thread does."""
+    source = (Path(ROOT) / "airflow_adf_mi" / "adf" / "owned_run.py").read_text()
+    body = source.split("    def kill(self)")[1].split("    def ")[0]
+    assert "log." not in body
+    assert "import " not in body

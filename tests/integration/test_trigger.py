@@ -1,0 +1,144 @@
+"""The trigger on an event loop: what it reports, what it survives, and that it never blocks the loop."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+import uuid
+from typing import Any
+
+import pytest
+
+from airflow_adf_mi.adf import calls
+from airflow_adf_mi.adf.client import AdfClient
+from airflow_adf_mi.adf.errors import AdfNotFoundError, AdfRunTimedOut
+from airflow_adf_mi.adf.report import Report, conclude
+from airflow_adf_mi.adf.settings import AdfSettings
+from airflow_adf_mi.emulator import Emulator
+from airflow_adf_mi.triggers import AdfPipelineRunTrigger
+
+
+def start(settings: AdfSettings, pipeline: str) -> str:
+    with AdfClient(settings) as client:
+        return client.send(calls.create_run(settings.factory(), pipeline, None, request_id=str(uuid.uuid4())))
+
+
+def trigger(settings: AdfSettings, run_id: str, **arguments: Any) -> AdfPipelineRunTrigger:
+    made = AdfPipelineRunTrigger(
+        **{
+            "settings": settings.to_json(),
+            "resource_group_name": "rg-test",
+            "factory_name": "adf-test",
+            "run_id": run_id,
+            "pipeline_name": "Load",
+            "check_interval": 0.2,
+            "owns_run": True,
+            **arguments,
+        }
+    )
+    # As it comes out of Airflow's database.
+    path, stored = made.serialize()
+    assert path == "airflow_adf_mi.triggers.AdfPipelineRunTrigger"
+    return AdfPipelineRunTrigger(**json.loads(json.dumps(stored)))
+
+
+async def fire(waiting: AdfPipelineRunTrigger) -> Report:
+    events = [event.payload async for event in waiting.run()]
+    assert len(events) == 1
+    return Report.from_json(json.loads(json.dumps(events[0])))
+
+
+async def test_run_that_ends_is_reported(settings: AdfSettings) -> None:
+    report = await fire(trigger(settings, await asyncio.to_thread(start, settings, "Load")))
+    assert conclude(report)["status"] == "Succeeded"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"status": 429},
+        {"status": 500},
+        {"status": 503},
+        {"drop": True},
+        {"status": 404},
+        {"status": 401},
+        {"status": 403},
+    ],
+    ids=str,
+)
+async def test_failed_look_neither_cancels_nor_fails(
+    fault: dict[str, Any], settings: AdfSettings, emulator: Emulator
+) -> None:
+    run_id = await asyncio.to_thread(start, settings, "Load")
+    emulator.add_fault("getRun", times=2 if fault.get("status") == 401 else 1, **fault)
+    report = await fire(trigger(settings, run_id))
+    assert conclude(report)["status"] == "Succeeded"
+    assert emulator.books.count("cancelRun") == 0
+
+
+@pytest.mark.parametrize(("cancels", "owns"), [(True, True), (False, True), (True, False)])
+async def test_deadline_cancels_only_an_owned_run_and_only_if_told(
+    cancels: bool, owns: bool, settings: AdfSettings, emulator: Emulator
+) -> None:
+    run_id = await asyncio.to_thread(start, settings, "Slow")
+    waiting = trigger(settings, run_id, deadline=time.time() + 0.5, cancel_on_timeout=cancels, owns_run=owns)
+    report = await fire(waiting)
+    with pytest.raises(AdfRunTimedOut, match="requested" if cancels and owns else "left running"):
+        conclude(report)
+    assert emulator.books.count("cancelRun", status=200) == (1 if cancels and owns else 0)
+
+
+async def test_run_that_is_not_there_ends_the_wait_after_the_grace(
+    settings: AdfSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The grace is minutes: a clock that runs a thousand times as fast stands for them."""
+    began = time.time()
+    real = time.time
+    monkeypatch.setattr("airflow_adf_mi.triggers.time.time", lambda: began + (real() - began) * 1000)
+    report = await fire(trigger(settings, "nope"))
+    with pytest.raises(AdfNotFoundError, match="stopped looking at it"):
+        conclude(report)
+
+
+async def test_many_triggers_share_one_token_and_never_block_the_loop(
+    settings: AdfSettings, emulator: Emulator
+) -> None:
+    run_ids = [await asyncio.to_thread(start, settings, "Load") for _ in range(5)]
+    # What is imported and connected once per process is not the trigger's.
+    await fire(trigger(settings, run_ids[0]))
+    longest = 0.0
+
+    async def beat() -> None:
+        nonlocal longest
+        while True:
+            before = time.perf_counter()
+            await asyncio.sleep(0.005)
+            longest = max(longest, time.perf_counter() - before)
+
+    heart = asyncio.create_task(beat())
+    reports = await asyncio.gather(*(fire(trigger(settings, run_id)) for run_id in run_ids * 10))
+    heart.cancel()
+    assert {conclude(report)["status"] for report in reports} == {"Succeeded"}
+    assert len(emulator.books.tokens) == 1
+    assert longest < 0.5
+
+
+async def test_trigger_that_is_stopped_touches_nothing(settings: AdfSettings, emulator: Emulator) -> None:
+    """As at a restart of the triggerer: no cancel."""
+    run_id = await asyncio.to_thread(start, settings, "Slow")
+    running = asyncio.create_task(fire(trigger(settings, run_id)))
+    while emulator.books.count("getRun") == 0:  # noqa: ASYNC110  the emulator is in another thread
+        await asyncio.sleep(0.01)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert emulator.books.count("cancelRun") == 0
+
+
+async def test_kill_outside_of_a_triggerer_cancels_nothing(settings: AdfSettings, emulator: Emulator) -> None:
+    """Without a task whose state could be looked up, nothing says that the task is over."""
+    run_id = await asyncio.to_thread(start, settings, "Slow")
+    await trigger(settings, run_id).on_kill()
+    await trigger(settings, run_id, owns_run=False).on_kill()
+    assert emulator.books.count("cancelRun") == 0

@@ -1,0 +1,218 @@
+"""A connection's fields: what is read, and what is refused before anything is sent."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any
+
+import pytest
+
+from airflow_adf_mi.adf.connection import settings_from_connection
+from airflow_adf_mi.adf.errors import AdfConfigurationError
+from airflow_adf_mi.adf.settings import AdfSettings, IdentityKind
+
+SUBSCRIPTION = "11111111-1111-4111-8111-111111111111"
+GUID = "22222222-2222-4222-8222-222222222222"
+RESOURCE_ID = (
+    f"/subscriptions/{SUBSCRIPTION}/resourceGroups/rg/providers/Microsoft.ManagedIdentity/userAssignedIdentities/me"
+)
+OURS = "azure_data_factory_mi"
+PROVIDERS = "azure_data_factory"
+
+
+def read(conn_type: str = OURS, login: str | None = None, password: str | None = None, **extra: Any) -> AdfSettings:
+    extra.setdefault("subscriptionId", SUBSCRIPTION)
+    return settings_from_connection(
+        conn_id="adf", conn_type=conn_type, extra=json.dumps(extra), login=login, password=password
+    )
+
+
+def refusal(**arguments: Any) -> str:
+    with pytest.raises(AdfConfigurationError) as refused:
+        read(**arguments)
+    return str(refused.value)
+
+
+def test_subscription_alone_is_the_system_assigned_identity_in_the_public_cloud() -> None:
+    settings = read()
+    assert settings.identity.kind is IdentityKind.MANAGED_IDENTITY
+    assert str(settings.identity) == "system-assigned managed identity"
+    assert settings.arm_endpoint == "https://management.azure.com"
+    assert settings.arm_scope == "https://management.azure.com/.default"
+
+
+def test_fields_that_a_form_left_empty_count_as_not_set() -> None:
+    assert read(managed_identity_client_id="", managed_identity_object_id=None, factory_name="  ") == read()
+
+
+@pytest.mark.parametrize(
+    ("cloud", "endpoint", "scope", "studio"),
+    [
+        ("AzurePublicCloud", "https://management.azure.com", "https://management.azure.com/.default", "adf.azure.com"),
+        (
+            "AzureUSGovernment",
+            "https://management.usgovcloudapi.net",
+            "https://management.core.usgovcloudapi.net/.default",
+            "adf.azure.us",
+        ),
+        (
+            "azurechinacloud",
+            "https://management.chinacloudapi.cn",
+            "https://management.chinacloudapi.cn/.default",
+            "adf.azure.cn",
+        ),
+        ("AzureCloud", "https://management.azure.com", "https://management.azure.com/.default", "adf.azure.com"),
+    ],
+)
+def test_each_cloud_has_its_endpoint_scope_and_studio(cloud: str, endpoint: str, scope: str, studio: str) -> None:
+    settings = read(cloud_environment=cloud, resource_group_name="rg", factory_name="adf")
+    assert (settings.arm_endpoint, settings.arm_scope) == (endpoint, scope)
+    assert settings.studio_run_url(settings.factory(), "run/1") == (
+        f"https://{studio}/en/monitoring/pipelineruns/run%2F1?factory=%2Fsubscriptions%2F{SUBSCRIPTION}"
+        "%2FresourceGroups%2Frg%2Fproviders%2FMicrosoft.DataFactory%2Ffactories%2Fadf"
+    )
+
+
+def test_clouds_are_those_of_the_official_client() -> None:
+    """azure-mgmt-core knows endpoints and scopes itself; ours must not differ from them."""
+    from azure.core import AzureClouds
+    from azure.mgmt.core.tools import get_arm_endpoints
+
+    from airflow_adf_mi.adf.settings import CHINA_CLOUD, PUBLIC_CLOUD, US_GOVERNMENT_CLOUD
+
+    for cloud, theirs in (
+        (PUBLIC_CLOUD, AzureClouds.AZURE_PUBLIC_CLOUD),
+        (US_GOVERNMENT_CLOUD, AzureClouds.AZURE_US_GOVERNMENT),
+        (CHINA_CLOUD, AzureClouds.AZURE_CHINA_CLOUD),
+    ):
+        known = get_arm_endpoints(theirs)
+        assert cloud.arm_endpoint == known["resource_manager"].rstrip("/")
+        assert [cloud.arm_scope] == known["credential_scopes"]
+
+
+def test_private_endpoint_keeps_the_clouds_scope_unless_it_has_its_own() -> None:
+    private = read(arm_endpoint="https://arm.private.example/")
+    assert (private.arm_endpoint, private.arm_scope) == (
+        "https://arm.private.example",
+        "https://management.azure.com/.default",
+    )
+    own = read(arm_endpoint="https://arm.private.example", arm_scope="https://arm.private.example/.default")
+    assert own.arm_scope == "https://arm.private.example/.default"
+
+
+@pytest.mark.parametrize(
+    ("extra", "said"),
+    [
+        ({"subscriptionId": ""}, "no subscriptionId"),
+        ({"subscriptionId": "prod"}, "not a GUID"),
+        ({"managed_identity_client_id": GUID, "managed_identity_object_id": GUID}, "in 2 ways at once"),
+        ({"managed_identity_client_id": GUID, "managed_identity_resource_id": RESOURCE_ID}, "in 2 ways at once"),
+        ({"managed_identity_client_id": "me"}, "managed_identity_client_id is 'me', which is not a GUID"),
+        ({"managed_identity_resource_id": "/subscriptions/x"}, "It looks like /subscriptions/"),
+        ({"identity": "service_principal"}, "identity is 'service_principal'; it must be one of 'managed_identity'"),
+        ({"identity": "developer", "managed_identity_client_id": GUID}, "identity is 'developer'"),
+        ({"workload_identity_tenant_id": GUID}, "Set identity to 'workload_identity'"),
+        ({"cloud_environment": "AzureGermanCloud"}, "cloud_environment is 'AzureGermanCloud'; it must be one of"),
+        ({"factory": "adf"}, "unknown field 'factory' in extra. Did you mean 'factory_name'?"),
+        ({"tenantId": GUID}, "unknown field 'tenantId'"),
+        ({"factory_name": 7}, "factory_name is 7; it must be text"),
+        ({"arm_endpoint": "http://management.azure.com"}, "It must be an https:// address"),
+        ({"arm_endpoint": "https://user:pw@management.azure.com"}, "without user, query or fragment"),
+        ({"arm_scope": "management.azure.com"}, "It looks like https://management.azure.com/.default"),
+        ({"client_secret": "hush"}, "holds a secret (client_secret)"),
+        ({"factory_name": "a", "extra__azure_data_factory__factory_name": "b"}, "factory_name is there twice"),
+    ],
+)
+def test_bad_field_is_refused_with_the_connection_and_the_field(extra: dict[str, Any], said: str) -> None:
+    text = refusal(**extra)
+    assert text.startswith("Connection 'adf': ")
+    assert said in text
+    assert "hush" not in text
+
+
+def test_secret_is_refused_with_the_way_to_move_over() -> None:
+    text = refusal(conn_type=PROVIDERS, login="app", password="hush")
+    assert "holds a secret (password)" in text
+    assert "managed_identity_client_id" in text
+    assert "hush" not in text
+
+
+def test_login_alone_is_refused_with_the_right_field() -> None:
+    assert "move it to managed_identity_client_id" in refusal(conn_type=PROVIDERS, login=GUID)
+
+
+def test_host_is_refused_with_the_right_field() -> None:
+    with pytest.raises(AdfConfigurationError, match="goes into arm_endpoint"):
+        settings_from_connection(conn_id="adf", conn_type=OURS, extra=None, host="arm.example")
+
+
+def test_other_connection_types_are_refused() -> None:
+    assert "its type is 'wasb'" in refusal(conn_type="wasb")
+
+
+@pytest.mark.parametrize(("extra", "said"), [("{subscriptionId", "extra is not JSON"), ("[]", "not a JSON object")])
+def test_extra_that_is_no_json_object_is_refused_without_quoting_it(extra: str, said: str) -> None:
+    with pytest.raises(AdfConfigurationError, match=said) as refused:
+        settings_from_connection(conn_id="adf", conn_type=OURS, extra=extra)
+    assert "subscriptionId" not in str(refused.value)
+
+
+def test_providers_connection_works_with_its_prefixed_fields_and_an_ignored_tenant(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    settings = settings_from_connection(
+        conn_id="adf",
+        conn_type=PROVIDERS,
+        extra=json.dumps(
+            {
+                "extra__azure_data_factory__subscriptionId": SUBSCRIPTION,
+                "extra__azure_data_factory__managed_identity_client_id": GUID,
+                "tenantId": GUID,
+            }
+        ),
+    )
+    assert settings.identity.client_id == GUID
+    assert "tenantId of the connection is ignored" in caplog.text
+
+
+def test_providers_workload_identity_tenant_chooses_workload_identity() -> None:
+    settings = read(conn_type=PROVIDERS, workload_identity_tenant_id=GUID, managed_identity_client_id=GUID)
+    assert settings.identity.kind is IdentityKind.WORKLOAD_IDENTITY
+
+
+def test_factory_comes_from_the_arguments_before_the_connection() -> None:
+    settings = read(resource_group_name="rg", factory_name="adf")
+    assert settings.factory(factory_name="other").resource_id.endswith(
+        "/resourceGroups/rg/providers/Microsoft.DataFactory/factories/other"
+    )
+
+
+def test_missing_resource_group_and_factory_are_both_named() -> None:
+    with pytest.raises(AdfConfigurationError, match="No resource_group_name and no factory_name"):
+        read().factory()
+    with pytest.raises(AdfConfigurationError, match="No factory_name"):
+        read(resource_group_name="rg").factory()
+
+
+@pytest.mark.parametrize("name", ["ab", "-adf", "adf-", "a--b", "a_b", "a" * 64, "adf/../x"])
+def test_factory_names_that_azure_does_not_allow_are_refused(name: str) -> None:
+    with pytest.raises(AdfConfigurationError, match="factory_name"):
+        read(resource_group_name="rg").factory(factory_name=name)
+
+
+@pytest.mark.parametrize("name", ["rg.", "r/g", "a" * 91])
+def test_resource_group_names_that_azure_does_not_allow_are_refused(name: str) -> None:
+    with pytest.raises(AdfConfigurationError, match="resource_group_name"):
+        read(factory_name="adf").factory(resource_group_name=name)
+
+
+def test_settings_survive_being_stored_with_a_trigger() -> None:
+    settings = read(
+        managed_identity_resource_id=RESOURCE_ID,
+        cloud_environment="AzureUSGovernment",
+        arm_endpoint="https://arm.private.example",
+        ca_bundle="/etc/ca.pem",
+    )
+    assert AdfSettings.from_json(json.loads(json.dumps(settings.to_json()))) == settings

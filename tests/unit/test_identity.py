@@ -1,0 +1,258 @@
+"""One credential per identity and process, for threads, event loops and signal handlers."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import multiprocessing
+import os
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Self
+
+import pytest
+from azure.core.credentials import AccessTokenInfo
+from azure.core.exceptions import ClientAuthenticationError, ServiceRequestError
+from azure.identity import CredentialUnavailableError
+
+from airflow_adf_mi.adf.connection import settings_from_connection
+from airflow_adf_mi.adf.errors import AdfAuthenticationError, AdfConfigurationError
+from airflow_adf_mi.adf.identity import AsyncCredential, ProcessCredential, credential_for
+from airflow_adf_mi.adf.settings import AdfSettings, Identity, IdentityKind
+from airflow_adf_mi.adf.token_errors import principal
+
+SCOPE = "https://management.azure.com/.default"
+ID = "22222222-2222-4222-8222-222222222222"
+
+
+class Inner:
+    """Stands in for azure-identity's credential: gives tokens, counts, and can be slow or fail."""
+
+    def __init__(self, token: str = "opaque", *, life: float = 3600, wait: Callable[[], Any] | None = None) -> None:
+        self.calls = 0
+        self._token = token
+        self._life = life
+        self._wait = wait
+
+    def get_token_info(self, *scopes: str, options: Any = None) -> AccessTokenInfo:
+        self.calls += 1
+        if self._wait is not None:
+            self._wait()
+        return AccessTokenInfo(self._token, int(time.time() + self._life))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def credential(inner: Any, identity: Identity | None = None, **arguments: Any) -> ProcessCredential:
+    made = inner if callable(inner) else lambda _plan: inner
+    return ProcessCredential(identity or Identity(), "login", make=made, environ={}, **arguments)
+
+
+def failing(error: BaseException) -> ProcessCredential:
+    def fail() -> None:
+        raise error
+
+    return credential(Inner(wait=fail))
+
+
+def jwt(**claims: str) -> str:
+    payload = base64.urlsafe_b64encode(json.dumps(claims).encode()).rstrip(b"=").decode()
+    return f"e30.{payload}.sig"
+
+
+def settings(**extra: str) -> AdfSettings:
+    extra["subscriptionId"] = ID
+    return settings_from_connection(conn_id="x", conn_type="azure_data_factory_mi", extra=json.dumps(extra))
+
+
+def test_same_identity_has_one_credential_in_a_process() -> None:
+    assert credential_for(settings()) is credential_for(settings(factory_name="other"))
+    assert credential_for(settings()) is not credential_for(settings(managed_identity_client_id=ID))
+
+
+def test_forked_process_gets_a_credential_of_its_own() -> None:
+    """A child must not wait for a lock that its parent held at the fork."""
+    ours = credential_for(settings())
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    with ours._lock:  # as another thread of the parent would hold it at that moment
+        child = context.Process(target=lambda: queue.put(credential_for(settings())._lock.locked()))
+        child.start()
+        assert queue.get(timeout=30) is False
+        child.join(30)
+
+
+def test_concurrent_callers_take_turns() -> None:
+    """So the first one's token is in azure-identity's cache when the others ask."""
+    inside = 0
+    most = 0
+
+    def enter() -> None:
+        nonlocal inside, most
+        inside += 1
+        most = max(most, inside)
+        os.sched_yield()
+        inside -= 1
+
+    shared = credential(Inner(wait=enter))
+    threads = [threading.Thread(target=shared.get_token_info, args=(SCOPE,)) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == 1
+
+
+def test_last_token_is_there_while_another_thread_asks_for_one() -> None:
+    release = threading.Event()
+    inner = Inner("first")
+    shared = credential(inner)
+    shared.get_token_info(SCOPE)
+    inner._wait = release.wait
+    asking = threading.Thread(target=shared.get_token_info, args=(SCOPE,))
+    asking.start()
+    try:
+        last = shared.last_token(SCOPE)
+        assert last is not None
+        assert last.token == "first"
+    finally:
+        release.set()
+        asking.join()
+
+
+def test_expired_token_is_no_last_token() -> None:
+    shared = credential(Inner(life=-1))
+    shared.get_token_info(SCOPE)
+    assert shared.last_token(SCOPE) is None
+    assert shared.last_token("another scope") is None
+
+
+def test_forgotten_token_is_followed_by_one_of_a_new_credential_at_most_every_half_minute() -> None:
+    made: list[Inner] = []
+    now = [1000.0]
+
+    def make(_plan: Any) -> Inner:
+        made.append(Inner(f"token {len(made)}"))
+        return made[-1]
+
+    shared = credential(make, clock=lambda: now[0])
+    assert shared.get_token_info(SCOPE).token == "token 0"
+    assert shared.forget_token()
+    assert shared.last_token(SCOPE) is None
+    assert shared.get_token_info(SCOPE).token == "token 1"
+    assert not shared.forget_token()
+    assert shared.get_token_info(SCOPE).token == "token 1"
+    now[0] += 30
+    assert shared.forget_token()
+
+
+def test_older_form_gives_the_same_token() -> None:
+    assert credential(Inner("x")).get_token(SCOPE).token == "x"
+
+
+@pytest.mark.parametrize(
+    ("identity", "claims"),
+    [
+        (Identity(client_id=ID), {"appid": "33333333-3333-4333-8333-333333333333"}),
+        (Identity(object_id=ID), {"oid": "33333333-3333-4333-8333-333333333333"}),
+    ],
+)
+def test_token_of_another_identity_is_refused(identity: Identity, claims: dict[str, str]) -> None:
+    with pytest.raises(AdfAuthenticationError, match="token of another identity") as refused:
+        credential(Inner(jwt(**claims)), identity).get_token_info(SCOPE)
+    assert "33333333-3333-4333-8333-333333333333" in str(refused.value)
+    assert jwt(**claims) not in str(refused.value)
+
+
+@pytest.mark.parametrize("token", [jwt(appid=ID.upper()), jwt(), "opaque", "a.b.c"])
+def test_token_of_the_named_identity_or_one_that_cannot_be_read_is_taken(token: str) -> None:
+    assert credential(Inner(token), Identity(client_id=ID)).get_token_info(SCOPE).token == token
+
+
+def test_principal_of_an_unreadable_token_is_nobody() -> None:
+    assert principal("opaque") == {}
+    assert principal(jwt(oid="x")) == {"oid": "x"}
+
+
+@pytest.mark.parametrize(
+    ("error", "said", "transient"),
+    [
+        (CredentialUnavailableError("(invalid_request) Identity not found"), "is not assigned to the machine", False),
+        (
+            CredentialUnavailableError("Multiple user assigned identities exist, please specify"),
+            "the connection names none",
+            False,
+        ),
+        (ServiceRequestError("connection refused"), "could not be reached", True),
+        (CredentialUnavailableError("Too many requests"), "come back later", True),
+        (ClientAuthenticationError("AADSTS70021: no match"), "no federated credential that matches", False),
+        (ClientAuthenticationError("odd"), "Check that the identity exists", False),
+    ],
+)
+def test_failed_token_request_says_who_asked_whom_and_what_to_do(
+    error: BaseException, said: str, transient: bool
+) -> None:
+    with pytest.raises(AdfAuthenticationError) as refused:
+        failing(error).get_token_info(SCOPE)
+    text = str(refused.value)
+    assert "No token for the system-assigned managed identity" in text
+    assert "169.254.169.254" in text
+    assert said in text
+    assert refused.value.transient is transient
+
+
+def test_unreadable_federated_token_file_is_named() -> None:
+    environ = {"AZURE_CLIENT_ID": ID, "AZURE_TENANT_ID": ID, "AZURE_FEDERATED_TOKEN_FILE": "/no/such/file"}
+    shared = ProcessCredential(Identity(kind=IdentityKind.WORKLOAD_IDENTITY), "login.example", environ=environ)
+    with pytest.raises(AdfAuthenticationError, match="/no/such/file could not be read"):
+        shared.get_token_info(SCOPE)
+
+
+def test_developer_who_is_not_signed_in_is_told_to() -> None:
+    def fail() -> None:
+        raise CredentialUnavailableError("Azure CLI not found on path")
+
+    shared = credential(Inner(wait=fail), Identity(kind=IdentityKind.DEVELOPER))
+    with pytest.raises(AdfAuthenticationError, match="az login"):
+        shared.get_token_info(SCOPE)
+
+
+def test_identity_that_this_environment_cannot_give_is_refused_without_asking() -> None:
+    inner = Inner()
+    shared = ProcessCredential(
+        Identity(client_id=ID), "login", make=lambda _plan: inner, environ={"MSI_ENDPOINT": "http://x"}
+    )
+    with pytest.raises(AdfConfigurationError, match="Cloud Shell cannot use"):
+        shared.get_token_info(SCOPE)
+    assert inner.calls == 0
+
+
+async def test_event_loop_is_not_blocked_while_a_token_is_asked_for() -> None:
+    release = threading.Event()
+    shared = AsyncCredential(credential(Inner(wait=release.wait)))
+    asking = asyncio.create_task(shared.get_token_info(SCOPE))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not asking.done()
+    release.set()
+    assert (await asking).token == "opaque"
+
+
+async def test_good_token_is_handed_out_on_the_loop_without_asking() -> None:
+    inner = Inner()
+    shared = AsyncCredential(credential(inner))
+    async with shared:
+        await shared.get_token_info(SCOPE)
+        await shared.get_token_info(SCOPE)
+        assert inner.calls == 1
+        # A challenge must reach azure-identity.
+        await shared.get_token_info(SCOPE, options={"claims": "x"})
+        await shared.get_token(SCOPE)
+    assert inner.calls == 3

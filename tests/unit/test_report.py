@@ -1,0 +1,184 @@
+"""What a wait came to, as JSON, as a summary, and as an error."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from airflow_adf_mi.adf.errors import (
+    AdfAuthenticationError,
+    AdfError,
+    AdfNotFoundError,
+    AdfPermissionError,
+    AdfRunCancelled,
+    AdfRunFailed,
+    AdfRunTimedOut,
+    AdfUnavailableError,
+)
+from airflow_adf_mi.adf.models import PipelineRun
+from airflow_adf_mi.adf.report import (
+    LEFT_RUNNING,
+    REQUESTED,
+    Report,
+    RunAddress,
+    cancelling_overdue,
+    conclude,
+    reporting,
+    summary,
+)
+from airflow_adf_mi.adf.watch import Ended, GaveUp, Outcome, Plan, TimedOut
+from tests.unit.test_watch import FACTORY, Clock, play
+
+ADDRESS = RunAddress(run_id="r1", factory=FACTORY, studio_url="https://studio/r1", pipeline_name="Load")
+
+
+def run(status: str, message: str = "") -> PipelineRun:
+    return PipelineRun.from_wire(
+        {
+            "runId": "r1",
+            "runGroupId": "g1",
+            "pipelineName": "Load",
+            "status": status,
+            "message": message,
+            "runStart": "2026-01-01T10:00:00Z",
+            "runEnd": "2026-01-01T10:00:12Z",
+            "durationInMs": 12000,
+        }
+    )
+
+
+def raised(outcome: Outcome, cancel: str | None = None) -> AdfError:
+    report = Report(address=ADDRESS, outcome=outcome, cancel=cancel)
+    # As it comes out of a trigger's event.
+    with pytest.raises(AdfError) as error:
+        conclude(Report.from_json(json.loads(json.dumps(report.to_json()))))
+    return error.value
+
+
+def test_succeeded_run_gives_its_summary() -> None:
+    assert conclude(Report(address=ADDRESS, outcome=Ended(run=run("Succeeded")))) == {
+        "run_id": "r1",
+        "run_group_id": "g1",
+        "pipeline_name": "Load",
+        "factory_name": "adf",
+        "resource_group_name": "rg",
+        "status": "Succeeded",
+        "started_at": "2026-01-01T10:00:00+00:00",
+        "ended_at": "2026-01-01T10:00:12+00:00",
+        "duration_seconds": 12.0,
+        "studio_url": "https://studio/r1",
+    }
+
+
+def test_summary_of_a_run_that_was_only_started_knows_its_address() -> None:
+    known = {name: value for name, value in summary(ADDRESS, None).items() if value is not None}
+    assert set(known) == {"run_id", "pipeline_name", "factory_name", "resource_group_name", "studio_url"}
+
+
+def test_failed_run_says_why_where_and_how_long() -> None:
+    error = raised(Ended(run=run("Failed", "Operation on target Copy failed: no table")))
+    assert isinstance(error, AdfRunFailed)
+    assert str(error) == (
+        "Run r1 of pipeline 'Load' in factory 'adf' (resource group 'rg') failed after 12 s: Operation on target Copy "
+        "failed: no table See https://studio/r1"
+    )
+    assert (error.run_id, error.studio_url) == ("r1", "https://studio/r1")
+    assert error.run is not None
+    assert error.run.status == "Failed"
+
+
+def test_cancelled_run_is_an_error_of_its_own() -> None:
+    error = raised(Ended(run=run("Cancelled")))
+    assert isinstance(error, AdfRunCancelled)
+    assert "was cancelled after 12 s." in str(error)
+
+
+@pytest.mark.parametrize(
+    ("cancel", "said"),
+    [
+        (REQUESTED, "Its cancellation was requested."),
+        (LEFT_RUNNING, "It was left running."),
+        ("403", "It could not be cancelled and may go on: 403"),
+    ],
+)
+def test_timeout_says_what_became_of_the_run(cancel: str, said: str) -> None:
+    error = raised(TimedOut(run=run("InProgress"), error=AdfUnavailableError("503")), cancel)
+    assert isinstance(error, AdfRunTimedOut)
+    assert "did not end before the timeout. It was InProgress when last seen." in str(error)
+    assert said in str(error)
+    assert str(error).endswith("The last look failed: 503")
+
+
+def test_timeout_without_a_single_good_look_says_so() -> None:
+    assert "No look at it succeeded." in str(raised(TimedOut()))
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        AdfPermissionError("no role", status=403, code="AuthorizationFailed"),
+        AdfNotFoundError("no run", status=404),
+        AdfAuthenticationError("no identity"),
+    ],
+    ids=str,
+)
+def test_lasting_refusal_keeps_its_type_and_says_that_the_run_goes_on(refusal: AdfError) -> None:
+    error = raised(GaveUp(error=refusal))
+    assert type(error) is type(refusal)
+    assert "The run itself was not touched" in str(error)
+    assert str(refusal).split(":")[-1].strip() in str(error)
+    assert "https://studio/r1" in str(error)
+
+
+def test_event_holds_no_parameters() -> None:
+    secret = PipelineRun.from_wire({"runId": "r1", "status": "Succeeded", "parameters": {"key": "hush"}})
+    assert "hush" not in json.dumps(Report(address=ADDRESS, outcome=Ended(run=secret)).to_json())
+
+
+def test_foreign_event_is_refused() -> None:
+    payload: dict[str, Any] = Report(address=ADDRESS, outcome=TimedOut()).to_json() | {"outcome": "odd"}
+    with pytest.raises(ValueError, match="not the payload"):
+        Report.from_json(payload)
+
+
+def report(answers: list[Any], *, cancel_on_timeout: bool = True) -> tuple[Report, list[str]]:
+    clock = Clock()
+    routine = reporting(
+        ADDRESS,
+        Plan(check_interval=10, deadline=1015),
+        cancel_on_timeout=cancel_on_timeout,
+        clock=clock,
+        jitter=lambda: 0.5,
+    )
+    return play(routine, clock, iter(answers))
+
+
+def test_deadline_cancels_the_run() -> None:
+    result, asked = report([run("InProgress")] * 3 + [True])
+    assert (result.cancel, asked) == (REQUESTED, ["get", "get", "get", "cancel"])
+
+
+def test_deadline_leaves_the_run_where_told_so() -> None:
+    result, asked = report([run("InProgress")] * 3, cancel_on_timeout=False)
+    assert (result.cancel, asked) == (LEFT_RUNNING, ["get"] * 3)
+
+
+def test_run_that_succeeded_before_the_cancel_reached_it_has_succeeded() -> None:
+    result, asked = report([run("InProgress")] * 3 + [False, run("Succeeded")])
+    assert result.outcome == Ended(run=run("Succeeded"))
+    assert asked[-2:] == ["cancel", "get"]
+
+
+def test_refused_cancel_is_reported_with_the_timeout() -> None:
+    result, _ = report([run("InProgress")] * 3 + [AdfPermissionError("no role to cancel", status=403)])
+    assert isinstance(result.outcome, TimedOut)
+    assert result.cancel == "no role to cancel"
+
+
+def test_overdue_run_that_cannot_be_looked_at_stays_timed_out() -> None:
+    clock = Clock()
+    routine = cancelling_overdue(ADDRESS, TimedOut(), clock=clock, jitter=lambda: 0.5)
+    result, _ = play(routine, clock, iter([False, AdfUnavailableError("503")]))
+    assert isinstance(result.outcome, TimedOut)

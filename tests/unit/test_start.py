@@ -1,0 +1,204 @@
+"""The rules of starting once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_adf_mi.adf.errors import (
+    AdfAmbiguousStartError,
+    AdfAuthenticationError,
+    AdfConfigurationError,
+    AdfError,
+    AdfNotFoundError,
+    AdfPermissionError,
+    AdfRequestError,
+    AdfThrottledError,
+    AdfUnavailableError,
+)
+from airflow_adf_mi.adf.models import PipelineRun
+from airflow_adf_mi.adf.recovery import Recovery
+from airflow_adf_mi.adf.settings import FactoryRef
+from airflow_adf_mi.adf.start import Start, Verdict, judge, starting
+from tests.unit.test_watch import Clock, play
+
+FACTORY = FactoryRef(subscription_id="s", resource_group_name="rg", factory_name="adf")
+KEY = "0cc3f4c2-0000-4000-8000-000000000001"
+
+NOT_STARTED = [
+    AdfThrottledError("429", status=429),
+    AdfUnavailableError("refused", never_sent=True),
+    AdfAuthenticationError("no endpoint", transient=True),
+]
+REFUSED = [
+    AdfRequestError("400", status=400),
+    AdfPermissionError("403", status=403),
+    AdfNotFoundError("404", status=404),
+    AdfAuthenticationError("401", refused_token=True),
+    AdfConfigurationError("no identity"),
+]
+LOST = [
+    AdfUnavailableError("dropped"),
+    AdfUnavailableError("408", status=408),
+    AdfUnavailableError("500", status=500),
+    AdfUnavailableError("503", status=503, retry_after=1),
+    AdfRequestError("409", status=409),
+    AdfError("what is this"),
+]
+
+
+def run(pipeline: str = "Load") -> PipelineRun:
+    return PipelineRun.from_wire({"runId": KEY, "pipelineName": pipeline, "status": "InProgress"})
+
+
+def start(answers: list[Any]) -> tuple[Any, list[str]]:
+    clock = Clock()
+    routine = starting(Start(factory=FACTORY, pipeline_name="Load", request_id=KEY), clock=clock, jitter=lambda: 0.5)
+    return play(routine, clock, iter(answers))
+
+
+@pytest.mark.parametrize(
+    ("errors", "verdict"), [(NOT_STARTED, Verdict.NOT_STARTED), (REFUSED, Verdict.REFUSED), (LOST, Verdict.AMBIGUOUS)]
+)
+def test_each_error_has_its_meaning(errors: list[AdfError], verdict: Verdict) -> None:
+    assert [judge(error) for error in errors] == [verdict] * len(errors)
+
+
+def test_answered_start_is_one_request() -> None:
+    assert start(["r1"]) == ("r1", ["create_run"])
+
+
+@pytest.mark.parametrize("error", NOT_STARTED, ids=str)
+def test_start_that_did_nothing_is_sent_again(error: AdfError) -> None:
+    assert start([error, error, "r1"]) == ("r1", ["create_run"] * 3)
+
+
+@pytest.mark.parametrize("error", NOT_STARTED, ids=str)
+def test_start_that_never_gets_through_fails_with_its_own_error(error: AdfError) -> None:
+    with pytest.raises(type(error)):
+        start([error] * 100)
+
+
+@pytest.mark.parametrize("error", REFUSED, ids=str)
+def test_refused_start_fails_at_once(error: AdfError) -> None:
+    with pytest.raises(type(error)):
+        start([error])
+
+
+@pytest.mark.parametrize("error", LOST, ids=str)
+def test_lost_answer_is_settled_by_looking(error: AdfError) -> None:
+    assert start([error, AdfNotFoundError("404", status=404), run()]) == (KEY, ["create_run", "get", "get"])
+
+
+@pytest.mark.parametrize("seen", [AdfNotFoundError("404", status=404), AdfUnavailableError("503"), run("Other")])
+def test_lost_answer_that_cannot_be_settled_is_an_error_that_names_the_request(seen: Any) -> None:
+    with pytest.raises(AdfAmbiguousStartError) as ambiguous:
+        start([LOST[0]] + [seen] * 100)
+    assert ambiguous.value.request_id == KEY
+    assert "none is started again" in str(ambiguous.value)
+
+
+errors = st.sampled_from([*NOT_STARTED, *REFUSED, *LOST])
+
+
+@given(st.lists(errors, max_size=8), st.lists(st.one_of(errors, st.just(run()), st.just(run("Other"))), max_size=40))
+def test_createrun_is_never_sent_after_one_that_may_have_worked(before: list[AdfError], after: list[Any]) -> None:
+    """Whatever the answers: at most one createRun may have had an effect."""
+    sent: list[Any] = []
+    answers = iter([*before, "r1", *after, *[AdfNotFoundError("404", status=404)] * 100])
+    clock = Clock()
+    routine = starting(Start(factory=FACTORY, pipeline_name="Load", request_id=KEY), clock=clock, jitter=lambda: 0.5)
+    answer: Any = None
+    try:
+        while True:
+            step = routine.send(answer)
+            if hasattr(step, "seconds"):
+                clock.now += step.seconds
+                answer = None
+                continue
+            answer = next(answers)
+            if step.method == "create_run":
+                sent.append(answer)
+    except (StopIteration, AdfError):
+        pass
+    may_have_worked = [a for a in sent if not isinstance(a, AdfError) or judge(a) is Verdict.AMBIGUOUS]
+    assert len(may_have_worked) <= 1
+    assert may_have_worked in ([], sent[-1:])
+
+
+@pytest.mark.parametrize("parameters", ["day=1", ["day"], 7])
+def test_parameters_that_are_no_mapping_are_refused(parameters: Any) -> None:
+    with pytest.raises(AdfConfigurationError, match="must be a mapping"):
+        Start(factory=FACTORY, pipeline_name="Load", request_id=KEY, parameters=parameters)
+
+
+@pytest.mark.parametrize("value", [object(), {1, 2}, float("nan"), b"x"])
+def test_parameters_that_are_not_json_are_refused_by_name_and_without_the_value(value: Any) -> None:
+    with pytest.raises(AdfConfigurationError, match="parameter 'day' cannot be sent as JSON"):
+        Start(factory=FACTORY, pipeline_name="Load", request_id=KEY, parameters={"day": value})
+
+
+def test_parameter_names_must_be_text() -> None:
+    with pytest.raises(AdfConfigurationError, match="name 7"):
+        Start(factory=FACTORY, pipeline_name="Load", request_id=KEY, parameters={7: "x"})  # type: ignore[dict-item]
+
+
+def test_parameters_and_a_reference_contradict() -> None:
+    with pytest.raises(AdfConfigurationError, match="both given"):
+        Start(
+            factory=FACTORY,
+            pipeline_name="Load",
+            request_id=KEY,
+            parameters={"day": "x"},
+            recovery=Recovery(reference_pipeline_run_id="r0"),
+        )
+
+
+@pytest.mark.parametrize("name", ["", ".x", "a/b", "a?b", "a%b", "x" * 261, None, 7])
+def test_pipeline_names_that_data_factory_does_not_allow_are_refused(name: Any) -> None:
+    with pytest.raises(AdfConfigurationError, match="pipeline_name"):
+        Start(factory=FACTORY, pipeline_name=name, request_id=KEY)
+
+
+@pytest.mark.parametrize("name", ["Load", "_x", "Databricks - Run Serverless Notebook", "x" * 260])
+def test_pipeline_names_that_data_factory_allows_are_taken(name: str) -> None:
+    assert Start(factory=FACTORY, pipeline_name=name, request_id=KEY).pipeline_name == name
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"is_recovery": True}, "without reference_pipeline_run_id"),
+        ({"start_activity_name": "Copy"}, "works only with is_recovery"),
+        ({"reference_pipeline_run_id": "r0", "start_from_failure": True}, "works only with is_recovery"),
+        (
+            {
+                "reference_pipeline_run_id": "r0",
+                "is_recovery": True,
+                "start_activity_name": "Copy",
+                "start_from_failure": True,
+            },
+            "Keep one of them",
+        ),
+        ({"reference_pipeline_run_id": "r0", "is_recovery": "perhaps"}, "it must be true or false"),
+        ({"reference_pipeline_run_id": 7}, "it must be text"),
+    ],
+)
+def test_recovery_arguments_that_contradict_are_refused(arguments: dict[str, Any], said: str) -> None:
+    with pytest.raises(AdfConfigurationError, match=said):
+        Recovery.from_arguments(**arguments)
+
+
+def test_recovery_arguments_are_read_as_templates_leave_them() -> None:
+    recovery = Recovery.from_arguments(
+        reference_pipeline_run_id=" r0 ", is_recovery="True", start_activity_name="None", start_from_failure="true"
+    )
+    assert recovery.arguments() == {
+        "reference_pipeline_run_id": "r0",
+        "is_recovery": True,
+        "start_from_failure": True,
+    }
+    assert Recovery.from_arguments(reference_pipeline_run_id="", is_recovery="").arguments() == {}

@@ -1,0 +1,221 @@
+"""The rules of waiting."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_adf_mi.adf.calls import Call
+from airflow_adf_mi.adf.drive import Pause, Routine
+from airflow_adf_mi.adf.errors import (
+    AdfAuthenticationError,
+    AdfError,
+    AdfNotFoundError,
+    AdfPermissionError,
+    AdfRequestError,
+    AdfThrottledError,
+    AdfUnavailableError,
+)
+from airflow_adf_mi.adf.models import PipelineRun
+from airflow_adf_mi.adf.settings import FactoryRef
+from airflow_adf_mi.adf.watch import (
+    LONGEST_BACKOFF,
+    REFUSAL_GRACE,
+    Ended,
+    GaveUp,
+    Plan,
+    TimedOut,
+    Watching,
+    backoff,
+    cancelling,
+    fold,
+    pause_before_next_look,
+    waiting,
+)
+
+FACTORY = FactoryRef(subscription_id="s", resource_group_name="rg", factory_name="adf")
+PLAN = Plan(check_interval=10)
+FAULTS = [
+    AdfThrottledError("429", status=429, retry_after=7),
+    AdfUnavailableError("503", status=503),
+    AdfUnavailableError("dropped"),
+    AdfAuthenticationError("the endpoint is down", transient=True),
+]
+REFUSALS = [
+    AdfNotFoundError("404", status=404),
+    AdfPermissionError("403", status=403),
+    AdfRequestError("409", status=409),
+    AdfAuthenticationError("401", refused_token=True),
+]
+
+
+def run(status: str) -> PipelineRun:
+    return PipelineRun.from_wire({"runId": "r1", "pipelineName": "Load", "status": status})
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def play(routine: Routine[Any], clock: Clock, answers: Iterator[Any]) -> tuple[Any, list[str]]:
+    """Run a routine on a virtual clock; its result, and the methods it called."""
+    asked: list[str] = []
+    answer = None
+    while True:
+        try:
+            step = routine.send(answer)
+        except StopIteration as end:
+            return end.value, asked
+        if isinstance(step, Pause):
+            clock.now += step.seconds
+            answer = None
+        else:
+            assert isinstance(step, Call)
+            asked.append(step.method)
+            answer = next(answers)
+
+
+def wait(answers: list[Any], deadline: float | None = None) -> tuple[Any, list[str]]:
+    clock = Clock()
+    plan = Plan(check_interval=10, deadline=deadline)
+    return play(waiting(FACTORY, "r1", plan, clock=clock, jitter=lambda: 0.5), clock, iter(answers))
+
+
+@pytest.mark.parametrize("status", ["Succeeded", "Failed", "Cancelled"])
+def test_wait_ends_with_the_run(status: str) -> None:
+    outcome, asked = wait([run("Queued"), run("InProgress"), run("Canceling"), run(status)])
+    assert outcome == Ended(run=run(status))
+    assert len(asked) == 4
+
+
+def test_unknown_status_is_not_an_end_and_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    outcome, _ = wait([run("Paused"), run("Paused"), run("Succeeded")])
+    assert isinstance(outcome, Ended)
+    assert sum("does not know" in record.message for record in caplog.records) == 1
+
+
+@pytest.mark.parametrize("error", [*FAULTS, *REFUSALS], ids=str)
+def test_failed_look_does_not_end_the_wait(error: AdfError) -> None:
+    outcome, asked = wait([run("InProgress"), error, error, run("Succeeded")])
+    assert isinstance(outcome, Ended)
+    assert set(asked) == {"get"}
+
+
+@pytest.mark.parametrize("error", FAULTS, ids=str)
+def test_faults_are_looked_through_until_the_deadline(error: AdfError) -> None:
+    state, now = Watching(), 1000.0
+    for _ in range(500):
+        state, outcome = fold(state, error, now, PLAN)
+        assert outcome is None
+        now += 60
+    _, outcome = fold(state, error, now, Plan(check_interval=10, deadline=now))
+    assert outcome == TimedOut(run=None, error=error)
+
+
+@pytest.mark.parametrize("error", REFUSALS, ids=str)
+def test_lasting_refusal_ends_the_wait_after_its_grace_and_not_before(error: AdfError) -> None:
+    state, outcome = fold(Watching(run=run("InProgress")), error, 1000.0, PLAN)
+    assert outcome is None
+    _, outcome = fold(state, error, 1000.0 + REFUSAL_GRACE - 1, PLAN)
+    assert outcome is None
+    _, outcome = fold(state, error, 1000.0 + REFUSAL_GRACE, PLAN)
+    assert outcome == GaveUp(error=error, run=run("InProgress"))
+
+
+def test_good_look_starts_the_grace_anew() -> None:
+    state, _ = fold(Watching(), REFUSALS[0], 1000.0, PLAN)
+    state, _ = fold(state, run("InProgress"), 1200.0, PLAN)
+    state, outcome = fold(state, REFUSALS[0], 1400.0, PLAN)
+    assert outcome is None
+    assert state.refused_since == 1400.0
+
+
+def test_run_that_ended_wins_over_a_deadline_that_passed() -> None:
+    _, outcome = fold(Watching(), run("Succeeded"), 2000.0, Plan(check_interval=10, deadline=1500.0))
+    assert isinstance(outcome, Ended)
+
+
+def test_last_look_is_made_at_the_deadline() -> None:
+    outcome, asked = wait([run("InProgress")] * 10, deadline=1025.0)
+    assert outcome == TimedOut(run=run("InProgress"), error=None)
+    # At 1000, 1010, 1020 and 1025.
+    assert len(asked) == 4
+
+
+def test_retry_after_is_honoured() -> None:
+    error = AdfThrottledError("429", status=429, retry_after=90)
+    state = Watching(error=error, failures=1)
+    assert pause_before_next_look(state, 0.0, PLAN, 0.0) >= 90
+
+
+answers = st.one_of(
+    st.sampled_from(["Queued", "InProgress", "Canceling", "Succeeded", "Failed", "Cancelled", "Odd"]).map(run),
+    st.sampled_from([*FAULTS, *REFUSALS]),
+)
+
+
+@given(st.lists(st.tuples(answers, st.floats(0, 400)), max_size=30), st.one_of(st.none(), st.floats(1000, 9000)))
+def test_no_outcome_is_invented_or_lost(looks: list[tuple[Any, float]], deadline: float | None) -> None:
+    """Whatever is seen: the first look that shows an end gives it; nothing else ever says that the run ended."""
+    state, now = Watching(), 1000.0
+    plan = Plan(check_interval=10, deadline=deadline)
+    for seen, passed in looks:
+        now += passed
+        state, outcome = fold(state, seen, now, plan)
+        if isinstance(seen, PipelineRun) and seen.is_terminal:
+            assert outcome == Ended(run=seen)
+        else:
+            assert not isinstance(outcome, Ended)
+        if isinstance(outcome, TimedOut):
+            assert deadline is not None
+            assert now >= deadline
+        if isinstance(outcome, GaveUp):
+            assert state.refused_since is not None
+            assert now - state.refused_since >= REFUSAL_GRACE
+        if outcome is not None:
+            return
+
+
+@given(st.integers(1, 10_000), st.one_of(st.none(), st.floats(0, 4000)), st.floats(0, 1, exclude_max=True))
+def test_backoff_is_bounded_and_never_sooner_than_asked(
+    failures: int, retry_after: float | None, jitter: float
+) -> None:
+    seconds = backoff(failures, retry_after, jitter)
+    assert seconds >= (retry_after or 0)
+    assert seconds <= (retry_after or 0) + LONGEST_BACKOFF
+    assert seconds > 0
+
+
+def cancel(answers: list[Any], patience: float = 60.0) -> tuple[Any, list[str]]:
+    clock = Clock()
+    routine = cancelling(FACTORY, "r1", clock=clock, jitter=lambda: 0.5, patience=patience)
+    return play(routine, clock, iter(answers))
+
+
+@pytest.mark.parametrize("accepted", [True, False])
+def test_cancel_says_whether_it_was_accepted(accepted: bool) -> None:
+    assert cancel([accepted]) == (accepted, ["cancel"])
+
+
+@pytest.mark.parametrize("error", FAULTS, ids=str)
+def test_cancel_that_was_not_accepted_is_sent_again(error: AdfError) -> None:
+    assert cancel([error, error, True]) == (True, ["cancel"] * 3)
+
+
+@pytest.mark.parametrize("error", REFUSALS, ids=str)
+def test_refused_cancel_is_not_sent_again(error: AdfError) -> None:
+    with pytest.raises(type(error)):
+        cancel([error])
+
+
+def test_cancel_gives_up_after_its_patience() -> None:
+    with pytest.raises(AdfUnavailableError):
+        cancel([AdfUnavailableError("503")] * 50, patience=20)
