@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import unquote
@@ -12,48 +12,31 @@ from aiohttp import web
 
 from airflow_adf_mi.emulator.books import Books, RequestRecord
 from airflow_adf_mi.emulator.errors import ServiceError
-from airflow_adf_mi.emulator.faults import Fault, Faults
+from airflow_adf_mi.emulator.faults import Faults
+from airflow_adf_mi.emulator.limits import READS, WRITES, Limits
 from airflow_adf_mi.emulator.replies import arm_answer, arm_error, arm_headers, respond_to_fault
+from airflow_adf_mi.emulator.routes import Operation, find, scope
 from airflow_adf_mi.emulator.state import FactoryState
 from airflow_adf_mi.emulator.tokens import Tokens
 
 API_VERSION = "2018-06-01"
 
-_FACTORIES = (
-    r"/subscriptions/(?P<subscription>[^/]+)/resourceGroups/(?P<group>[^/]+)/providers/Microsoft\.DataFactory/factories"
-)
-_FACTORY = _FACTORIES + r"/(?P<factory>[^/]+)"
-_RUN = _FACTORY + r"/pipelineruns/(?P<run_id>[^/]+)"
-# Operation, method, path. Paths are compared without case, as ARM does; the specification itself mixes cases.
-_ROUTES = [
-    (operation, method, re.compile(path, re.IGNORECASE))
-    for operation, method, path in (
-        ("createRun", "POST", _FACTORY + r"/pipelines/(?P<pipeline>[^/]+)/createRun"),
-        ("getRun", "GET", _RUN),
-        ("cancelRun", "POST", _RUN + r"/cancel"),
-        ("queryActivityRuns", "POST", _RUN + r"/queryActivityruns"),
-        ("queryRuns", "POST", _FACTORY + r"/queryPipelineRuns"),
-        ("getFactory", "GET", _FACTORY),
-        ("getPipeline", "GET", _FACTORY + r"/pipelines/(?P<pipeline>[^/]+)"),
-        ("listPipelines", "GET", _FACTORY + r"/pipelines"),
-        ("listFactories", "GET", _FACTORIES),
-        (
-            "listFactories",
-            "GET",
-            r"/subscriptions/(?P<subscription>[^/]+)/providers/Microsoft\.DataFactory/factories",
-        ),
-    )
-]
+log = logging.getLogger(__name__)
 
 
 class Arm:
-    """Handles every request to the ARM port."""
+    """Handles every request to the ARM port, in ARM's order.
+
+    Token, limits, (scripted faults,) role, api-version, and only then whether there is such a factory: who may not look
+    does not learn what is there.
+    """
 
     def __init__(
         self,
         factories: list[FactoryState],
         tokens: Tokens,
         faults: Faults,
+        limits: Limits,
         books: Books,
         now: Callable[[], float],
         audiences: Callable[[], list[str]],
@@ -61,68 +44,74 @@ class Arm:
         self._factories = factories
         self._tokens = tokens
         self._faults = faults
+        self._limits = limits
         self._books = books
         self._now = now
         self._audiences = audiences
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         path = unquote(request.rel_url.raw_path)
-        operation, where = _route(request.method, path)
-        if operation is None:
-            return self._unknown(request, path)
-        request_id = request.headers.get("x-ms-client-request-id")
-        headers = arm_headers(self._now(), write=operation in ("createRun", "cancelRun"), remaining=11999)
-        pipeline = where.get("pipeline") or self._pipeline_of(where.get("run_id"))
+        record = RequestRecord(
+            time=self._now(),
+            operation="unknown",
+            method=request.method,
+            path=path,
+            client_request_id=request.headers.get("x-ms-client-request-id"),
+            user_agent=request.headers.get("User-Agent"),
+        )
+        found = find(request.method, request.rel_url.raw_path)
+        if found is None:
+            log.error("Not emulated: %s %s", request.method, path)
+            error = ServiceError(501, "NotEmulated", f"The emulator does not know {request.method} {path}.")
+            answer: web.StreamResponse = arm_answer(error.body(), {}, error.status)
+        else:
+            operation, where = found
+            record.operation = operation.name
+            record.run_id = where.get("run_id")
+            record.pipeline = where.get("pipeline") or self._pipeline_of(record.run_id)
+            answer = await self._answer(request, operation, where, record)
+        record.status = 0 if record.dropped else answer.status
+        self._books.requests.append(record)
+        return answer
+
+    async def _answer(
+        self, request: web.Request, operation: Operation, where: Mapping[str, str], record: RequestRecord
+    ) -> web.StreamResponse:
+        headers = arm_headers(self._now())
+        try:
+            claims = self._tokens.check(request.headers.get("Authorization"), self._audiences())
+            record.client_id, record.object_id = claims["appid"], claims["oid"]
+            remaining = self._limits.take(claims["oid"], WRITES if operation.is_write else READS)
+        except ServiceError as e:
+            return arm_error(e, headers)
+        kind = "writes" if operation.is_write else "reads"
+        headers[f"x-ms-ratelimit-remaining-subscription-{kind}"] = str(remaining)
         fault = self._faults.take(
-            operation, pipeline=pipeline, run_id=where.get("run_id"), client_request_id=request_id
+            operation.name,
+            pipeline=record.pipeline,
+            run_id=record.run_id,
+            client_request_id=record.client_request_id,
         )
-        claims: dict[str, Any] = {}
-        answer: web.StreamResponse | None = None
-        if fault is not None and fault.effect == "before":
-            answer = await respond_to_fault(request, fault)
-        if answer is None:
-            try:
-                claims = self._tokens.check(request.headers.get("Authorization"), self._audiences())
-                body = await self._operate(request, operation, where, claims, request_id)
-                answer = arm_answer(body, headers)
-            except ServiceError as e:
-                answer = arm_error(e, headers)
-            if fault is not None and fault.effect == "after":
-                answer = await respond_to_fault(request, fault) or answer
-        self._books.requests.append(
-            RequestRecord(
-                time=self._now(),
-                operation=operation,
-                method=request.method,
-                path=path,
-                status=0 if fault is not None and fault.drop else answer.status,
-                client_id=claims.get("appid"),
-                client_request_id=request_id,
-                pipeline=pipeline,
-                run_id=where.get("run_id"),
-                fault=fault.id if isinstance(fault, Fault) else None,
-                user_agent=request.headers.get("User-Agent"),
-            )
-        )
+        if fault is not None:
+            record.fault, record.dropped = fault.id, fault.drop
+            if fault.effect == "before":
+                instead = await respond_to_fault(request, fault, headers)
+                if instead is not None:
+                    return instead
+        try:
+            self._tokens.authorize(claims, operation.action, scope(record.path))
+            body = await self._operate(request, operation.name, where, record)
+            answer: web.StreamResponse = _read_answer(request, body, headers)
+        except ServiceError as e:
+            answer = arm_error(e, headers)
+        if fault is not None and fault.effect == "after":
+            return await respond_to_fault(request, fault, headers) or answer
         return answer
 
     async def _operate(
-        self,
-        request: web.Request,
-        operation: str,
-        where: Mapping[str, str],
-        claims: dict[str, Any],
-        request_id: str | None,
+        self, request: web.Request, operation: str, where: Mapping[str, str], record: RequestRecord
     ) -> Any:
-        scope = re.sub(r"/(createRun|cancel|queryActivityruns|queryPipelineRuns)$", "", request.path)
-        self._tokens.authorize(claims, operation, scope)
-        version = request.query.get("api-version")
-        if version != API_VERSION:
-            raise ServiceError(
-                400,
-                "InvalidApiVersionParameter" if version else "MissingApiVersionParameter",
-                f"The api-version {version!r} is invalid. The supported version is {API_VERSION}.",
-            )
+        _check_version(request.query.get("api-version"))
         if operation == "listFactories":
             return {"value": [factory.factory() for factory in self._factories if _is_in(factory, where)]}
         factory = self._factory(where)
@@ -141,16 +130,16 @@ class Arm:
             return factory.query_runs(body or {})
         if operation == "queryActivityRuns":
             return factory.query_activity_runs(where["run_id"], body or {})
-        run_id = factory.create_run(
+        record.run_id = factory.create_run(
             where["pipeline"],
             body,
-            client_request_id=request_id,
+            client_request_id=record.client_request_id,
             reference_run_id=request.query.get("referencePipelineRunId"),
             is_recovery=_flag(request, "isRecovery"),
             start_activity_name=request.query.get("startActivityName"),
             start_from_failure=_flag(request, "startFromFailure"),
         )
-        return {"runId": run_id}
+        return {"runId": record.run_id}
 
     def _factory(self, where: Mapping[str, str]) -> FactoryState:
         for factory in self._factories:
@@ -171,20 +160,31 @@ class Arm:
                 return run.pipeline
         return None
 
-    def _unknown(self, request: web.Request, path: str) -> web.Response:
-        self._books.requests.append(
-            RequestRecord(time=self._now(), operation="unknown", method=request.method, path=path, status=501)
+
+def _check_version(version: str | None) -> None:
+    if version is None:
+        raise ServiceError(
+            400,
+            "MissingApiVersionParameter",
+            "The api-version query parameter (?api-version=) is required for all requests.",
         )
-        error = ServiceError(501, "NotEmulated", f"The emulator does not know {request.method} {path}.")
-        return arm_answer(error.body(), {}, 501)
+    if version != API_VERSION:
+        raise ServiceError(
+            400,
+            "InvalidApiVersionParameter",
+            f"The api-version '{version}' is invalid. The supported versions are '{API_VERSION}'.",
+        )
 
 
-def _route(method: str, path: str) -> tuple[str | None, Mapping[str, str]]:
-    for operation, wanted, pattern in _ROUTES:
-        match = pattern.fullmatch(path)
-        if match is not None and method == wanted:
-            return operation, match.groupdict()
-    return None, {}
+def _read_answer(request: web.Request, body: Any, headers: dict[str, str]) -> web.Response:
+    """The body, or 304 for one that the client has already."""
+    held = request.headers.get("If-None-Match")
+    if held is not None and request.method == "GET" and isinstance(body, dict):
+        # A factory's tag comes with quotes, a pipeline's without (recorded).
+        tag = str(body.get("eTag") or body.get("etag") or "")
+        if tag and held.strip('"') in ("*", tag.strip('"')):
+            return arm_answer(None, headers, 304)
+    return arm_answer(body, headers)
 
 
 def _is_in(factory: FactoryState, where: Mapping[str, str]) -> bool:

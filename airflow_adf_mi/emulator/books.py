@@ -6,22 +6,28 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class RequestRecord:
-    """A request to ARM."""
+    """A request to ARM; entered once it is answered."""
 
     time: float
+    """When it came, by the emulator's clock."""
     operation: str
+    """`unknown` for one that is not emulated."""
     method: str
     path: str
-    status: int
+    status: int = 0
     """0 for a connection that was dropped."""
+    dropped: bool = False
     client_id: str | None = None
-    """Of the identity whose token came along."""
+    """Of the identity whose token came along; None where the token was not accepted."""
+    object_id: str | None = None
     client_request_id: str | None = None
     pipeline: str | None = None
     run_id: str | None = None
+    """The run asked about; of createRun, the run that was created, even if the answer was lost."""
     fault: int | None = None
+    """The id of the fault that struck."""
     user_agent: str | None = None
 
 
@@ -38,6 +44,7 @@ class TokenRecord:
     resource: str | None = None
     client_id: str | None = None
     """Of the identity that got a token."""
+    fault: int | None = None
 
 
 @dataclass

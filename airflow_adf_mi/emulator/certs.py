@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import ssl
 from datetime import UTC, datetime, timedelta
@@ -55,7 +56,9 @@ def make_certificates(directory: Path) -> tuple[Path, ssl.SSLContext]:
     pem = serialization.Encoding.PEM
     ca_file, server_file = directory / "ca.pem", directory / "server.pem"
     ca_file.write_bytes(ca.public_bytes(pem))
-    server_file.touch(mode=0o600)
+    # A new file: one that is there already would keep its mode.
+    server_file.unlink(missing_ok=True)
+    server_file.touch(mode=0o600, exist_ok=False)
     server_file.write_bytes(
         key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
         + server.public_bytes(pem)
@@ -63,6 +66,13 @@ def make_certificates(directory: Path) -> tuple[Path, ssl.SSLContext]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(server_file)
     return ca_file, context
+
+
+def server_thumbprint(directory: Path) -> str:
+    """SHA-1 of the server's certificate, by which Service Fabric's clients pin their endpoint."""
+    certificate = x509.load_pem_x509_certificate((directory / "server.pem").read_bytes())
+    der = certificate.public_bytes(serialization.Encoding.DER)
+    return hashlib.sha1(der, usedforsecurity=False).hexdigest().upper()
 
 
 def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:

@@ -7,6 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Self
 
+from airflow_adf_mi.emulator.routes import NAMES
+
+_OPERATIONS = NAMES | {"token", "*"}
+
 
 @dataclass(kw_only=True)
 class Fault:
@@ -31,6 +35,8 @@ class Fault:
     code: str = "InternalServerError"
     message: str = "The emulator was told to fail."
     headers: Mapping[str, str] = field(default_factory=dict)
+    text: str | None = None
+    """The body as it is, in place of the service's error: as of a gateway that answers with a page of HTML."""
     drop: bool = False
     """Close the connection without an answer."""
     hang_seconds: float = 0.0
@@ -55,7 +61,13 @@ class Faults:
         self._faults: list[tuple[float, Fault]] = []
 
     def add(self, fault: Fault) -> int:
-        """Make it active; its id."""
+        """Make it active; its id. Raises `ValueError` for one that could never strike, or that would do nothing."""
+        if fault.operation not in _OPERATIONS:
+            raise ValueError(f"no operation {fault.operation!r}; there are {', '.join(sorted(_OPERATIONS))}")
+        if fault.effect not in ("before", "after"):
+            raise ValueError(f"no effect {fault.effect!r}; there are before and after")
+        if fault.identity is not None and fault.operation != "token":
+            raise ValueError("identity is matched for operation token only")
         if fault.status is None and not fault.drop and fault.hang_seconds <= 0:
             raise ValueError("the fault does nothing: give status, drop or hang_seconds")
         fault.id = next(self._numbers)

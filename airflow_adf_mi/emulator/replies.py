@@ -15,11 +15,10 @@ from airflow_adf_mi.emulator.errors import ServiceError
 from airflow_adf_mi.emulator.faults import Fault
 
 
-def arm_headers(now: float, *, write: bool, remaining: int) -> dict[str, str]:
-    """The headers of recorded answers."""
+def arm_headers(now: float) -> dict[str, str]:
+    """The headers of recorded answers, but for what is left of the limits."""
     request_id = str(uuid.uuid4())
     stamp = datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%SZ")
-    kind = "writes" if write else "reads"
     return {
         "Cache-Control": "no-cache",
         "Pragma": "no-cache",
@@ -28,7 +27,6 @@ def arm_headers(now: float, *, write: bool, remaining: int) -> dict[str, str]:
         "Strict-Transport-Security": "max-age=31536000; includeSubDomains",
         "X-Content-Type-Options": "nosniff",
         "Server": "Kestrel",
-        f"x-ms-ratelimit-remaining-subscription-{kind}": str(remaining),
         "x-ms-request-id": request_id,
         "x-ms-correlation-request-id": request_id,
         "x-ms-routing-request-id": f"WESTEUROPE:{stamp}:{request_id}",
@@ -55,8 +53,10 @@ def arm_error(error: ServiceError, headers: dict[str, str]) -> web.Response:
     return arm_answer(error.body(), {**headers, **error.headers}, error.status)
 
 
-async def respond_to_fault(request: web.Request, fault: Fault) -> web.StreamResponse | None:
-    """What the fault answers; None where the proper answer is to follow."""
+async def respond_to_fault(
+    request: web.Request, fault: Fault, headers: dict[str, str] | None = None
+) -> web.StreamResponse | None:
+    """What the fault answers, with `headers` below its own; None where the proper answer is to follow."""
     if fault.hang_seconds:
         await asyncio.sleep(fault.hang_seconds)
     if fault.drop:
@@ -64,7 +64,12 @@ async def respond_to_fault(request: web.Request, fault: Fault) -> web.StreamResp
             request.transport.abort()
         # Never sent: the connection is gone.
         return web.Response(status=500)
-    if fault.status is not None:
-        error = ServiceError(fault.status, fault.code, fault.message, headers=fault.headers)
-        return arm_answer(error.body(), error.headers, error.status)
-    return None
+    if fault.status is None:
+        return None
+    if fault.text is not None:
+        # As a gateway in front of the service answers.
+        return web.Response(
+            status=fault.status, text=fault.text, content_type="text/html", headers={**(headers or {}), **fault.headers}
+        )
+    error = ServiceError(fault.status, fault.code, fault.message, headers=fault.headers)
+    return arm_error(error, headers or {})

@@ -22,6 +22,7 @@ from airflow_adf_mi.emulator.control import Control
 from airflow_adf_mi.emulator.definitions import FactoryDefinition, load_factory
 from airflow_adf_mi.emulator.faults import Fault, Faults
 from airflow_adf_mi.emulator.identity_endpoints import IdentityEndpoints
+from airflow_adf_mi.emulator.limits import Limits
 from airflow_adf_mi.emulator.script import Script
 from airflow_adf_mi.emulator.state import FactoryState, Switches
 from airflow_adf_mi.emulator.tokens import SYSTEM_ASSIGNED, USER_ASSIGNED, ManagedIdentity, Tokens
@@ -74,6 +75,7 @@ class Emulator:
         self.books = Books()
         self.faults = Faults(self.clock.now)
         self.tokens = Tokens(self.clock.now)
+        self.limits = Limits(self.clock.now)
         self.identities = list(identities)
         self.factories = [_state(spec, self.clock, script, switches) for spec in factories]
         self._ports = [port, identity_port]
@@ -208,7 +210,9 @@ class Emulator:
     async def _open(self) -> None:
         _, self._tls = make_certificates(self.directory)
         arm = web.Application()
-        handler = Arm(self.factories, self.tokens, self.faults, self.books, self.clock.now, self._audiences)
+        handler = Arm(
+            self.factories, self.tokens, self.faults, self.limits, self.books, self.clock.now, self._audiences
+        )
         arm.add_routes([*self._endpoints.sign_in_routes(), web.route("*", "/{path:.*}", handler.handle)])
         self._arm_runner = await _runner(arm)
         await self._open_arm()

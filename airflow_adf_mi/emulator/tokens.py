@@ -13,18 +13,6 @@ from typing import Any
 
 from airflow_adf_mi.emulator.errors import ServiceError
 
-# What each operation needs, below Microsoft.DataFactory/factories/ (resource provider operations).
-ACTIONS = {
-    "createRun": "pipelines/createrun/action",
-    "getRun": "pipelineruns/read",
-    "cancelRun": "pipelineruns/cancel/action",
-    "queryRuns": "querypipelineruns/action",
-    "queryActivityRuns": "pipelineruns/queryactivityruns/action",
-    "getFactory": "read",
-    "listFactories": "read",
-    "getPipeline": "pipelines/read",
-    "listPipelines": "pipelines/read",
-}
 TENANT = "99999999-9999-4999-8999-999999999999"
 
 
@@ -61,6 +49,7 @@ class Tokens:
         self._key = secrets.token_bytes(32)
         self.lifetime = lifetime
         self._revoked_before = 0
+        self._challenged_before = 0
         self._issued = 0
         self.denied: dict[str, set[str]] = {}
         """Actions that are not allowed, by client id; all others are."""
@@ -84,9 +73,16 @@ class Tokens:
         signed = f"{_encoded({'typ': 'JWT', 'alg': 'HS256'})}.{_encoded(claims)}"
         return f"{signed}.{self._signature(signed)}", int(claims["exp"])  # type: ignore[call-overload]
 
-    def revoke(self) -> None:
-        """ARM refuses every token given out so far."""
-        self._revoked_before = self._issued
+    def revoke(self, *, challenge: bool = False) -> None:
+        """ARM refuses every token given out so far.
+
+        With `challenge` it does so by a claims challenge (continuous access evaluation), which azure-core answers by
+        itself with a new token; otherwise as invalid.
+        """
+        if challenge:
+            self._challenged_before = self._issued
+        else:
+            self._revoked_before = self._issued
 
     def check(self, authorization: str | None, audiences: Iterable[str]) -> dict[str, Any]:
         """The claims of a good token. Raises `ServiceError` 401 for any other."""
@@ -98,8 +94,14 @@ class Tokens:
             claims = json.loads(_decoded(signed.split(".")[1]))
         except (IndexError, ValueError):
             raise _unauthorized("InvalidAuthenticationToken", "The access token is invalid.") from None
-        if not hmac.compare_digest(signature, self._signature(signed)) or claims["uti"] <= self._revoked_before:
+        # As bytes: text that is not ASCII cannot be compared, and is no signature either.
+        expected = self._signature(signed).encode()
+        if not hmac.compare_digest(signature.encode(errors="surrogateescape"), expected):
             raise _unauthorized("InvalidAuthenticationToken", "The access token is invalid.")
+        if claims["uti"] <= self._revoked_before:
+            raise _unauthorized("InvalidAuthenticationToken", "The access token is invalid.")
+        if claims["uti"] <= self._challenged_before:
+            raise _challenge(claims["iat"])
         if claims["exp"] <= self._now():
             raise _unauthorized("ExpiredAuthenticationToken", "The access token expiry UTC time has passed.")
         if claims["aud"].rstrip("/") not in {audience.rstrip("/") for audience in audiences}:
@@ -109,16 +111,15 @@ class Tokens:
             )
         return dict(claims)
 
-    def authorize(self, claims: dict[str, Any], operation: str, scope: str) -> None:
-        """Raises `ServiceError` 403 if the identity lacks the operation's action."""
-        action = f"Microsoft.DataFactory/factories/{ACTIONS[operation]}"
-        if ACTIONS[operation] in self.denied.get(claims["appid"], ()):
+    def authorize(self, claims: dict[str, Any], action: str, scope: str) -> None:
+        """Raises `ServiceError` 403 if the identity lacks `action`, which is below Microsoft.DataFactory/factories/."""
+        if action in self.denied.get(claims["appid"], ()):
             raise ServiceError(
                 403,
                 "AuthorizationFailed",
                 f"The client '{claims['appid']}' with object id '{claims['oid']}' does not have authorization to perform "
-                f"action '{action}' over scope '{scope}' or the scope is invalid. If access was recently granted, please "
-                "refresh your credentials.",
+                f"action 'Microsoft.DataFactory/factories/{action}' over scope '{scope}' or the scope is invalid. If access "
+                "was recently granted, please refresh your credentials.",
             )
 
     def _signature(self, signed: str) -> str:
@@ -130,6 +131,22 @@ def _unauthorized(code: str, message: str) -> ServiceError:
         f'Bearer authorization_uri="https://login.windows.net/", error="invalid_token", error_description="{message}"'
     )
     return ServiceError(401, code, message, headers={"WWW-Authenticate": challenge})
+
+
+def _challenge(issued: int) -> ServiceError:
+    """As documented for continuous access evaluation: a token from after `issued` is wanted."""
+    wanted = {"access_token": {"nbf": {"essential": True, "value": str(issued)}}}
+    claims = base64.b64encode(json.dumps(wanted).encode()).decode()
+    challenge = (
+        'Bearer realm="", authorization_uri="https://login.microsoftonline.com/common/oauth2/authorize", '
+        f'error="insufficient_claims", claims="{claims}"'
+    )
+    return ServiceError(
+        401,
+        "InvalidAuthenticationToken",
+        "The access token is no longer accepted: a claims challenge must be answered.",
+        headers={"WWW-Authenticate": challenge},
+    )
 
 
 def _encoded(value: object) -> str:

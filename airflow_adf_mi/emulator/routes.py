@@ -1,0 +1,65 @@
+"""Data Factory's operations as ARM routes them: method, path, the action that a role must allow."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+_SUBSCRIPTION = r"/subscriptions/(?P<subscription>[^/]+)"
+_PROVIDER = r"/providers/Microsoft\.DataFactory/factories"
+_FACTORIES = _SUBSCRIPTION + r"/resourceGroups/(?P<group>[^/]+)" + _PROVIDER
+_FACTORY = _FACTORIES + r"/(?P<factory>[^/]+)"
+_PIPELINE = _FACTORY + r"/pipelines/(?P<pipeline>[^/]+)"
+_RUN = _FACTORY + r"/pipelineruns/(?P<run_id>[^/]+)"
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One operation of the service."""
+
+    name: str
+    method: str
+    path: re.Pattern[str]
+    action: str
+    """Below Microsoft.DataFactory/factories/ (documented resource provider operations)."""
+    is_write: bool = False
+    """Counted as a write by ARM. The query operations are reads although they are POSTs (recorded)."""
+
+
+def _operation(name: str, method: str, path: str, action: str, *, is_write: bool = False) -> Operation:
+    # Compared without case, as ARM does; the specification itself mixes cases.
+    return Operation(name, method, re.compile(path, re.IGNORECASE), action, is_write)
+
+
+OPERATIONS = (
+    _operation("createRun", "POST", _PIPELINE + "/createRun", "pipelines/createrun/action", is_write=True),
+    _operation("getRun", "GET", _RUN, "pipelineruns/read"),
+    _operation("cancelRun", "POST", _RUN + "/cancel", "pipelineruns/cancel/action", is_write=True),
+    _operation("queryActivityRuns", "POST", _RUN + "/queryActivityruns", "pipelineruns/queryactivityruns/action"),
+    _operation("queryRuns", "POST", _FACTORY + "/queryPipelineRuns", "querypipelineruns/action"),
+    _operation("getFactory", "GET", _FACTORY, "read"),
+    _operation("getPipeline", "GET", _PIPELINE, "pipelines/read"),
+    _operation("listPipelines", "GET", _FACTORY + "/pipelines", "pipelines/read"),
+    _operation("listFactories", "GET", _FACTORIES, "read"),
+    _operation("listFactories", "GET", _SUBSCRIPTION + _PROVIDER, "read"),
+)
+NAMES = frozenset(operation.name for operation in OPERATIONS)
+
+
+def find(method: str, raw_path: str) -> tuple[Operation, Mapping[str, str]] | None:
+    """The operation that a request asks for, and the names in its path; None for one that is not emulated.
+
+    Names are decoded after the path has been taken apart, so that an encoded slash does not make another path of it.
+    """
+    for operation in OPERATIONS:
+        match = operation.path.fullmatch(raw_path)
+        if match is not None and method == operation.method:
+            return operation, {name: unquote(value) for name, value in match.groupdict().items()}
+    return None
+
+
+def scope(path: str) -> str:
+    """The resource that a request is about: its path without the operation's verb."""
+    return re.sub(r"/(createRun|cancel|queryActivityruns|queryPipelineRuns)$", "", path, flags=re.IGNORECASE)
