@@ -121,7 +121,7 @@ class RealAirflow:
             "core__dags_folder": str(self.dags_folder),
             "core__load_examples": "False",
             "core__executor": "LocalExecutor",
-            "core__parallelism": "4",
+            "core__parallelism": "12",
             "core__dags_are_paused_at_creation": "False",
             "core__simple_auth_manager_all_admins": "True",
             "core__execution_api_server_url": f"{self.url}/execution/",

@@ -1,0 +1,64 @@
+"""Dags for the tests in real Airflow processes: one task each, which pipeline it runs comes with the Dag run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.sdk import DAG, Param, task
+
+from airflow_adf_mi.hooks import AdfHook
+from airflow_adf_mi.operators import AdfRunPipelineOperator
+from airflow_adf_mi.sensors import AdfPipelineRunSensor
+
+PIPELINE = "{{ params.pipeline }}"
+RUN_ID = "{{ params.run_id }}"
+CONNECTION = {"azure_data_factory_conn_id": "adf_test"}
+IDENTITY = {"azure_data_factory_conn_id": "adf_identity"}
+NOWHERE = {"azure_data_factory_conn_id": "adf_nowhere"}
+
+
+def case(name: str) -> DAG:
+    return DAG(
+        f"case_{name}",
+        schedule=None,
+        catchup=False,
+        params={"pipeline": Param("", type="string"), "run_id": Param("", type="string")},
+    )
+
+
+def runs(name: str, **arguments: Any) -> None:
+    with case(name):
+        AdfRunPipelineOperator(task_id="it", pipeline_name=PIPELINE, check_interval=2, **{**CONNECTION, **arguments})
+
+
+def waits(name: str, **arguments: Any) -> None:
+    with case(name):
+        AdfPipelineRunSensor(task_id="it", run_id=RUN_ID, poke_interval=2, timeout=600, **{**CONNECTION, **arguments})
+
+
+for mode, deferrable in (("blocking", False), ("deferrable", True)):
+    runs(mode, deferrable=deferrable)
+    runs(f"{mode}_timeout", deferrable=deferrable, timeout=6)
+    runs(f"{mode}_timeout_keep", deferrable=deferrable, timeout=6, cancel_on_timeout=False)
+    runs(f"{mode}_kill_keep", deferrable=deferrable, cancel_on_kill=False)
+    runs(f"{mode}_identity", deferrable=deferrable, **IDENTITY)
+    waits(f"sensor_{mode}", deferrable=deferrable)
+runs("nowhere", deferrable=True, **NOWHERE)
+runs("no_wait", wait_for_termination=False)
+waits("sensor_reschedule", deferrable=False, mode="reschedule")
+waits("sensor_identity", deferrable=False, **IDENTITY)
+waits("sensor_timeout", deferrable=True, timeout=6)
+
+with case("hook_identity"):
+
+    @task
+    def it(params: dict[str, Any] | None = None) -> str:
+        """A task that uses the hook itself."""
+        return AdfHook("adf_identity").get_pipeline_run((params or {})["run_id"]).status
+
+    it()
+
+with case("mapped"):
+    AdfRunPipelineOperator.partial(task_id="it", pipeline_name=PIPELINE, check_interval=2, deferrable=True).expand(
+        azure_data_factory_conn_id=["adf_test", "adf_identity"]
+    )

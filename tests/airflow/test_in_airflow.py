@@ -1,0 +1,242 @@
+"""Operator, sensor, trigger, hook and link in real Airflow processes."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from airflow_adf_mi.emulator.tokens import USER_ASSIGNED
+from tests.airflow.conftest import World
+
+pytestmark = pytest.mark.airflow
+
+# What happens to every look at a run for two minutes; the run itself ends long before.
+FAULTS: dict[str, dict[str, Any]] = {
+    "faults_429": {"status": 429, "headers": {"Retry-After": "5"}},
+    "faults_503": {"status": 503},
+    "faults_drop": {"drop": True},
+    "faults_404": {"status": 404, "code": "NotFound"},
+    "faults_401": {"status": 401, "code": "InvalidAuthenticationToken"},
+    "faults_403": {"status": 403, "code": "AuthorizationFailed"},
+}
+TWO_MINUTES = 120.0
+
+
+def until(is_true: Callable[[], bool], what: str, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not is_true():
+        assert time.monotonic() < end, f"waited {seconds} s for {what}"
+        time.sleep(0.2)
+
+
+@pytest.fixture(scope="session")
+def launched(world: World) -> dict[str, tuple[str, str]]:
+    """Everything that takes its time is started first, and goes on side by side."""
+    for name, fault in FAULTS.items():
+        world.emulator.add_fault("getRun", pipeline=name, times=None, seconds=TWO_MINUTES, **fault)
+        world.start(name, "deferrable", name)
+    world.emulator.add_fault("getRun", pipeline="blocking_faults", times=4, status=503)
+    world.start("blocking_faults", "blocking", "blocking_faults")
+    world.emulator.add_fault("getRun", pipeline="one_404", times=1, status=404, code="NotFound")
+    world.start("one_404", "deferrable", "one_404")
+    world.emulator.add_fault(
+        "createRun", pipeline="lost_answer", effect="after", status=503, headers={"Retry-After": "1"}
+    )
+    world.start("lost_answer", "deferrable", "lost_answer")
+    for name in ("marked_failed", "marked_success"):
+        world.start(name, "deferrable", f"long_{name}")
+    world.start("marked_keep", "deferrable_kill_keep", "long_marked_keep")
+    world.start("marked_blocking", "blocking", "long_marked_blocking")
+    for mode in ("deferrable", "blocking"):
+        world.start(f"timeout_{mode}", f"{mode}_timeout", f"long_timeout_{mode}")
+        world.start(f"timeout_{mode}_keep", f"{mode}_timeout_keep", f"long_timeout_{mode}_keep")
+    world.start("failing", "deferrable", "failing")
+    world.start("failing_blocking", "blocking", "failing_blocking")
+    world.start("no_wait", "no_wait", "long_no_wait")
+    world.start("link", "deferrable", "long_link")
+    world.start("nowhere", "nowhere", "failing")
+    return world.started
+
+
+def task_state(world: World, name: str, *states: str, timeout: float = 120) -> str:
+    return world.airflow.wait_for_task(*world.started[name], "it", *states, timeout=timeout)
+
+
+def log(world: World, name: str) -> str:
+    return world.airflow.log(*world.started[name], "it")
+
+
+@pytest.mark.usefixtures("launched")
+class TestRuns:
+    """Cases that are launched together."""
+
+    def test_missing_connection_fails_before_anything_is_started(self, world: World) -> None:
+        assert task_state(world, "nowhere") == "failed"
+        assert "There is no connection 'adf_nowhere'. Create one of type 'azure_data_factory_mi'" in log(
+            world, "nowhere"
+        )
+
+    @pytest.mark.parametrize("name", ["failing", "failing_blocking"])
+    def test_failed_run_fails_the_task_with_its_message_and_link(self, name: str, world: World) -> None:
+        assert task_state(world, name) == "failed"
+        run = world.run(name)
+        text = log(world, name)
+        assert f"AdfRunFailed: Run {run.run_id} of pipeline '{name}' in factory 'adf-test'" in text
+        assert "Operation on target Copy failed: no such table: sales" in text
+        assert f"https://adf.azure.com/en/monitoring/pipelineruns/{run.run_id}" in text
+
+    def test_run_that_is_not_waited_for_goes_on(self, world: World) -> None:
+        assert task_state(world, "no_wait") == "success"
+        run = world.run("long_no_wait")
+        assert run.status == "InProgress"
+        assert world.airflow.xcom(*world.started["no_wait"], "it")["run_id"] == run.run_id
+
+    def test_lost_answer_is_one_run_and_a_success(self, world: World) -> None:
+        assert task_state(world, "lost_answer") == "success"
+        assert len(world.runs("lost_answer")) == 1
+
+    def test_link_and_run_id_are_there_while_the_task_is_deferred(self, world: World) -> None:
+        task_state(world, "link", "deferred")
+        run_id = world.airflow.xcom(*world.started["link"], "it", "run_id")
+        assert run_id == world.run("long_link").run_id
+        (link,) = world.airflow.links(*world.started["link"], "it").values()
+        assert link is not None
+        assert link.startswith(f"https://adf.azure.com/en/monitoring/pipelineruns/{run_id}?factory=")
+        world.airflow.mark(*world.started["link"], "it", "failed")
+
+    @pytest.mark.parametrize(("name", "state"), [("marked_failed", "failed"), ("marked_success", "success")])
+    def test_marking_a_deferred_task_cancels_its_run(self, name: str, state: str, world: World) -> None:
+        task_state(world, name, "deferred")
+        until(lambda: world.emulator.books.count("getRun", pipeline=f"long_{name}") > 0, "the trigger to look")
+        world.airflow.mark(*world.started[name], "it", state)
+        until(lambda: world.run(f"long_{name}").cancelled_at is not None, "the cancel", 15)
+        until(lambda: world.run(f"long_{name}").status == "Cancelled", "the run to be cancelled")
+
+    def test_marking_leaves_the_run_where_told_so(self, world: World) -> None:
+        task_state(world, "marked_keep", "deferred")
+        until(lambda: world.emulator.books.count("getRun", pipeline="long_marked_keep") > 0, "the trigger to look")
+        world.airflow.mark(*world.started["marked_keep"], "it", "failed")
+        until(lambda: "was left running, as cancel_on_kill=False says" in log(world, "marked_keep"), "the log line")
+        assert world.run("long_marked_keep").status == "InProgress"
+
+    def test_marking_a_task_that_waits_on_a_worker_cancels_its_run(self, world: World) -> None:
+        task_state(world, "marked_blocking", "running")
+        until(lambda: world.emulator.books.count("getRun", pipeline="long_marked_blocking") > 0, "the first look")
+        (link,) = world.airflow.links(*world.started["marked_blocking"], "it").values()
+        assert link, "the link is there while the task runs on a worker"
+        world.airflow.mark(*world.started["marked_blocking"], "it", "failed")
+        until(lambda: world.run("long_marked_blocking").cancelled_at is not None, "the cancel", 15)
+
+    @pytest.mark.parametrize("mode", ["deferrable", "blocking"])
+    def test_timeout_cancels_the_run(self, mode: str, world: World) -> None:
+        assert task_state(world, f"timeout_{mode}") == "failed"
+        until(lambda: world.run(f"long_timeout_{mode}").status == "Cancelled", "the run to be cancelled", 15)
+        assert "AdfRunTimedOut" in log(world, f"timeout_{mode}")
+        assert "Its cancellation was requested." in log(world, f"timeout_{mode}")
+
+    @pytest.mark.parametrize("mode", ["deferrable", "blocking"])
+    def test_timeout_leaves_the_run_where_told_so(self, mode: str, world: World) -> None:
+        assert task_state(world, f"timeout_{mode}_keep") == "failed"
+        assert world.run(f"long_timeout_{mode}_keep").status == "InProgress"
+        assert "It was left running." in log(world, f"timeout_{mode}_keep")
+
+    def test_failed_looks_of_a_blocking_wait_do_no_harm(self, world: World) -> None:
+        assert task_state(world, "blocking_faults") == "success"
+        assert world.run("blocking_faults").cancelled_at is None
+
+    def test_one_404_does_no_harm(self, world: World) -> None:
+        assert task_state(world, "one_404") == "success"
+        assert world.run("one_404").cancelled_at is None
+
+    @pytest.mark.parametrize("name", list(FAULTS))
+    def test_two_minutes_of_failing_looks_neither_cancel_nor_fail(self, name: str, world: World) -> None:
+        """Last, since it takes its two minutes."""
+        assert task_state(world, name, timeout=240) == "success"
+        run = world.run(name)
+        assert (run.status, run.cancelled_at) == ("Succeeded", None)
+        assert world.emulator.books.count("getRun", pipeline=name) > 3
+
+
+@pytest.mark.parametrize("case", ["blocking_identity", "deferrable_identity"])
+def test_named_identity_makes_every_call_of_operator_and_trigger(case: str, world: World) -> None:
+    before = len(world.runs("identity"))
+    world.start(case, case, "identity")
+    assert task_state(world, case) == "success"
+    run = world.runs("identity")[before]
+    requests = [r for r in world.emulator.books.requests if run.run_id in (r.run_id, r.client_request_id)]
+    assert {"createRun", "getRun"} <= {r.operation for r in requests}
+    assert {r.client_id for r in requests} == {USER_ASSIGNED.client_id}
+
+
+@pytest.mark.parametrize("case", ["sensor_identity", "hook_identity"])
+def test_named_identity_makes_every_call_of_sensor_and_hook(case: str, world: World) -> None:
+    run_id = world.start_outside("identity")
+    world.start(case, case, run_id=run_id)
+    assert task_state(world, case) == "success"
+    requests = world.emulator.books.of(run_id=run_id)
+    assert requests
+    assert {r.client_id for r in requests} == {USER_ASSIGNED.client_id}
+
+
+@pytest.mark.parametrize("mode", ["blocking", "deferrable", "reschedule"])
+def test_sensor_waits_for_a_run_from_outside(mode: str, world: World) -> None:
+    run_id = world.start_outside("sensed")
+    name = f"sensor_{mode}"
+    world.emulator.add_fault("getRun", run_id=run_id, times=1, status=404, code="NotFound")
+    world.start(name, name, run_id=run_id)
+    assert task_state(world, name) == "success"
+    assert world.airflow.xcom(*world.started[name], "it")["status"] == "Succeeded"
+    (link,) = world.airflow.links(*world.started[name], "it").values()
+    assert link is not None
+    assert run_id in link
+
+
+@pytest.mark.parametrize("mode", ["blocking", "deferrable"])
+def test_sensor_fails_with_the_run(mode: str, world: World) -> None:
+    run_id = world.start_outside("sensed_failing")
+    name = f"sensor_failing_{mode}"
+    world.start(name, f"sensor_{mode}", run_id=run_id)
+    assert task_state(world, name) == "failed"
+    assert f"AdfRunFailed: Run {run_id}" in log(world, name)
+
+
+def test_nothing_that_happens_to_a_sensor_cancels_the_run(world: World) -> None:
+    marked, timed_out = world.start_outside("long_marked_sensor"), world.start_outside("long_sensor_timeout")
+    world.start("sensor_marked", "sensor_deferrable", run_id=marked)
+    world.start("sensor_timed_out", "sensor_timeout", run_id=timed_out)
+    task_state(world, "sensor_marked", "deferred")
+    until(lambda: world.emulator.books.count("getRun", run_id=marked) > 0, "the trigger to look")
+    world.airflow.mark(*world.started["sensor_marked"], "it", "failed")
+    assert task_state(world, "sensor_timed_out") == "failed"
+    assert "AirflowSensorTimeout" in log(world, "sensor_timed_out")
+    time.sleep(3)
+    assert [world.run(p).cancelled_at for p in ("long_marked_sensor", "long_sensor_timeout")] == [None, None]
+
+
+def test_mapped_tasks_have_runs_and_links_of_their_own(world: World) -> None:
+    dag_id, run_id = world.start("mapped", "mapped", "mapped")
+    assert world.airflow.wait_for_run(dag_id, run_id) == "success"
+    ids = [world.airflow.xcom(dag_id, run_id, "it", "run_id", index) for index in (0, 1)]
+    assert sorted(ids) == sorted(run.run_id for run in world.runs("mapped"))
+    for index in (0, 1):
+        (link,) = world.airflow.links(dag_id, run_id, "it", index).values()
+        assert link is not None
+        assert ids[index] in link
+
+
+def test_connection_form_and_test_button(world: World) -> None:
+    form = next(f for f in world.airflow.connection_form() if f["connection_type"] == "azure_data_factory_mi")
+    fields = form["extra_fields"]
+    assert fields["identity"]["schema"]["enum"] == ["managed_identity", "workload_identity", "developer"]
+    assert fields["cloud_environment"]["schema"]["enum"][0] == "AzurePublicCloud"
+    extra = world.emulator.connection_extra()
+    body = {"connection_id": "x", "conn_type": "azure_data_factory_mi", "extra": json.dumps(extra)}
+    answer = world.airflow.test_connection(body)
+    assert answer["status"], answer
+    assert "system-assigned managed identity reached factory 'adf-sales'" in answer["message"]
+    body["extra"] = json.dumps(extra | {"managed_identity_client_id": "00000000-0000-4000-8000-00000000c0ff"})
+    assert "is not assigned to the machine" in world.airflow.test_connection(body)["message"]
