@@ -12,10 +12,9 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+from airflow_adf_mi.emulator.identity_endpoints import SOURCES
 from airflow_adf_mi.emulator.script import Script
 from airflow_adf_mi.emulator.server import DEFAULT_RESOURCE_GROUP, DEFAULT_SUBSCRIPTION, Emulator, FactorySpec
-
-SOURCES = ("imds", "app_service", "azure_ml", "cloud_shell", "workload_identity")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -14,7 +14,7 @@ from airflow_adf_mi.emulator.books import Books, RequestRecord
 from airflow_adf_mi.emulator.errors import ServiceError
 from airflow_adf_mi.emulator.faults import Faults
 from airflow_adf_mi.emulator.limits import READS, WRITES, Limits
-from airflow_adf_mi.emulator.replies import arm_answer, arm_error, arm_headers, respond_to_fault
+from airflow_adf_mi.emulator.replies import arm_answer, arm_error, arm_fault_body, arm_headers, respond_to_fault
 from airflow_adf_mi.emulator.routes import Operation, find, scope
 from airflow_adf_mi.emulator.state import FactoryState
 from airflow_adf_mi.emulator.tokens import Tokens
@@ -95,7 +95,7 @@ class Arm:
         if fault is not None:
             record.fault, record.dropped = fault.id, fault.drop
             if fault.effect == "before":
-                instead = await respond_to_fault(request, fault, headers)
+                instead = await respond_to_fault(request, fault, arm_fault_body, headers)
                 if instead is not None:
                     return instead
         try:
@@ -105,7 +105,7 @@ class Arm:
         except ServiceError as e:
             answer = arm_error(e, headers)
         if fault is not None and fault.effect == "after":
-            return await respond_to_fault(request, fault, headers) or answer
+            return await respond_to_fault(request, fault, arm_fault_body, headers) or answer
         return answer
 
     async def _operate(

@@ -31,16 +31,17 @@ class RequestRecord:
     user_agent: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class TokenRecord:
-    """A request for a token."""
+    """A request for a token; entered when it comes."""
 
     time: float
     source: str
     named_by: str | None
     """client_id, object_id or resource_id; None for the system-assigned identity."""
     name: str | None
-    status: int
+    status: int | None = None
+    """0 for a connection that was dropped; None for one that is not answered yet."""
     resource: str | None = None
     client_id: str | None = None
     """Of the identity that got a token."""

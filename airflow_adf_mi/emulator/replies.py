@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import uuid
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import formatdate
 from typing import Any
@@ -54,9 +55,15 @@ def arm_error(error: ServiceError, headers: dict[str, str]) -> web.Response:
 
 
 async def respond_to_fault(
-    request: web.Request, fault: Fault, headers: dict[str, str] | None = None
+    request: web.Request,
+    fault: Fault,
+    error_body: Callable[[str, str, int], Any],
+    headers: Mapping[str, str] | None = None,
 ) -> web.StreamResponse | None:
-    """What the fault answers, with `headers` below its own; None where the proper answer is to follow."""
+    """What the fault answers; None where the proper answer is to follow.
+
+    `error_body` gives the service's shape to code, message and status; the fault's own headers win over `headers`.
+    """
     if fault.hang_seconds:
         await asyncio.sleep(fault.hang_seconds)
     if fault.drop:
@@ -71,5 +78,10 @@ async def respond_to_fault(
         return web.Response(
             status=fault.status, text=fault.text, content_type="text/html", headers={**(headers or {}), **fault.headers}
         )
-    error = ServiceError(fault.status, fault.code, fault.message, headers=fault.headers)
-    return arm_error(error, headers or {})
+    body = error_body(fault.code, fault.message, fault.status)
+    return arm_answer(body, {**(headers or {}), **fault.headers}, fault.status)
+
+
+def arm_fault_body(code: str, message: str, status: int) -> dict[str, Any]:
+    """A scripted fault in ARM's shape."""
+    return ServiceError(status, code, message).body()

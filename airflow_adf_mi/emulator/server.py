@@ -81,7 +81,15 @@ class Emulator:
         self._ports = [port, identity_port]
         self._temporary = directory is None
         self._directory = directory
-        self._endpoints = IdentityEndpoints(self.identities, self.tokens, self.faults, self.books, self.clock.now)
+        self._endpoints = IdentityEndpoints(
+            self.identities,
+            self.tokens,
+            self.faults,
+            self.limits,
+            self.books,
+            self.clock.now,
+            lambda: self.directory,
+        )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
@@ -117,9 +125,10 @@ class Emulator:
     def identity_environment(self, source: str = "imds") -> dict[str, str]:
         """The environment variables by which azure-identity finds this machine's identities.
 
-        `source` is imds, app_service, azure_ml, cloud_shell or workload_identity.
+        `source` is one of `identity_endpoints.SOURCES`. Those over HTTPS need this emulator's CA (`REQUESTS_CA_BUNDLE`),
+        but for Service Fabric, whose clients pin the certificate. For Arc see `IdentityEndpoints`.
         """
-        return self._endpoints.environment(source, self.identity_endpoint, self.arm_endpoint, self.directory)
+        return self._endpoints.environment(source, self.identity_endpoint, self.arm_endpoint)
 
     def connection_extra(self, **fields: str) -> dict[str, str]:
         """The `extra` of an Airflow connection to the first factory, with `fields` on top."""
@@ -213,7 +222,7 @@ class Emulator:
         handler = Arm(
             self.factories, self.tokens, self.faults, self.limits, self.books, self.clock.now, self._audiences
         )
-        arm.add_routes([*self._endpoints.sign_in_routes(), web.route("*", "/{path:.*}", handler.handle)])
+        arm.add_routes([*self._endpoints.secure_routes(), web.route("*", "/{path:.*}", handler.handle)])
         self._arm_runner = await _runner(arm)
         await self._open_arm()
         identity = web.Application()
