@@ -39,6 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: stop.set())
+    if options.ready_file:
+        # One of an earlier emulator would be believed.
+        options.ready_file.unlink(missing_ok=True)
     try:
         emulator.start()
     except OSError as e:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -11,7 +12,10 @@ from airflow_adf_mi.emulator.faults import Fault
 
 
 class EmulatorClient:
-    """The control interface at `identity_endpoint`, as the ready file names it."""
+    """The control interface at `identity_endpoint`, as the ready file names it.
+
+    Every method raises `httpx.HTTPError` if the emulator is not there, and `ValueError` with its reason if it refuses.
+    """
 
     def __init__(self, identity_endpoint: str) -> None:
         # trust_env: a proxy for the internet has no business with the loopback interface.
@@ -30,6 +34,10 @@ class EmulatorClient:
             and all(record[name] == value for name, value in members.items())
         ]
 
+    def count(self, operation: str | None = None, **members: Any) -> int:
+        """How many requests to ARM there were of an operation, with these members."""
+        return len(self.requests(operation, **members))
+
     def runs(self, pipeline: str | None = None, **parameters: str) -> list[dict[str, Any]]:
         """The runs of a pipeline with these parameters, as the service shows them and with their activities."""
         return [
@@ -46,8 +54,12 @@ class EmulatorClient:
     def faults(self) -> list[Fault]:
         return [Fault.from_json(fault) for fault in self._get("/faults")]
 
+    def unconsumed_faults(self) -> list[Fault]:
+        """Those that have not struck as often as they were told to."""
+        return [Fault.from_json(fault) for fault in self._get("/faults/unconsumed")]
+
     def clear_faults(self) -> None:
-        self._http.delete("/faults").raise_for_status()
+        _read(self._http.delete("/faults"))
 
     def advance(self, seconds: float) -> None:
         self._post("/clock", {"advance": seconds})
@@ -58,15 +70,28 @@ class EmulatorClient:
     def set_switches(self, **switches: Any) -> None:
         self._post("/switches", switches)
 
-    def deny(self, **actions_by_client_id: list[str]) -> None:
-        """Take actions away from identities; all are allowed that are not named."""
-        self._post("/denied", actions_by_client_id)
+    def deny(self, actions_by_client_id: Mapping[str, Sequence[str]]) -> None:
+        """Take actions away from identities; all are allowed that are not named, so an empty mapping restores them."""
+        self._post("/denied", {client_id: list(actions) for client_id, actions in actions_by_client_id.items()})
 
-    def revoke_tokens(self) -> None:
-        self._post("/revoke", {})
+    def revoke_tokens(self, *, challenge: bool = False) -> None:
+        """ARM refuses all tokens given out so far; by a claims challenge, which azure-core answers itself, or plainly."""
+        self._post("/revoke", {"challenge": challenge})
+
+    def enforce_limits(self, *, enforced: bool = True) -> None:
+        """ARM's and the identity endpoint's limits on the rate of requests; off at first."""
+        self._post("/limits", {"enforced": enforced})
 
     def refuse_connections(self, seconds: float) -> None:
+        """Close the ARM port for real seconds."""
         self._post("/refuse", {"seconds": seconds})
+
+    def is_healthy(self) -> bool:
+        """Whether an emulator answers."""
+        try:
+            return bool(self._get("/health")["status"] == "ok")
+        except httpx.HTTPError:
+            return False
 
     def close(self) -> None:
         self._http.close()
@@ -78,7 +103,13 @@ class EmulatorClient:
         self.close()
 
     def _get(self, path: str) -> Any:
-        return self._http.get(path).raise_for_status().json()
+        return _read(self._http.get(path))
 
     def _post(self, path: str, body: Any) -> Any:
-        return self._http.post(path, json=body).raise_for_status().json()
+        return _read(self._http.post(path, json=body))
+
+
+def _read(answer: httpx.Response) -> Any:
+    if answer.status_code == httpx.codes.BAD_REQUEST:
+        raise ValueError(answer.json()["error"])
+    return answer.raise_for_status().json()

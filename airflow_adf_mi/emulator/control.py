@@ -9,11 +9,13 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from airflow_adf_mi.emulator.faults import Fault
+from airflow_adf_mi.emulator.routes import ACTIONS
 from airflow_adf_mi.emulator.runs import Run
 from airflow_adf_mi.emulator.script import Script
-from airflow_adf_mi.emulator.state import FactoryState
+from airflow_adf_mi.emulator.state import FactoryState, Switches
 
 if TYPE_CHECKING:
     from airflow_adf_mi.emulator.server import Emulator
@@ -31,6 +33,17 @@ def run_to_json(factory: FactoryState, run: Run) -> dict[str, Any]:
     }
 
 
+@web.middleware
+async def refuse_nonsense(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """What was asked of the control interface and means nothing is answered by 400 and the reason."""
+    if not request.path.startswith("/_emulator/"):
+        return await handler(request)
+    try:
+        return await handler(request)
+    except (AttributeError, KeyError, TypeError, ValueError) as e:
+        return web.json_response({"error": f"{type(e).__name__}: {e}"}, status=400)
+
+
 class Control:
     """Handlers below /_emulator/."""
 
@@ -43,6 +56,7 @@ class Control:
             web.get("/_emulator/books", self._books),
             web.get("/_emulator/runs", self._runs),
             web.get("/_emulator/faults", self._faults),
+            web.get("/_emulator/faults/unconsumed", self._unconsumed),
             web.post("/_emulator/faults", self._add_fault),
             web.delete("/_emulator/faults", self._clear_faults),
             web.post("/_emulator/clock", self._clock),
@@ -50,6 +64,7 @@ class Control:
             web.post("/_emulator/switches", self._switches),
             web.post("/_emulator/denied", self._denied),
             web.post("/_emulator/revoke", self._revoke),
+            web.post("/_emulator/limits", self._limits),
             web.post("/_emulator/refuse", self._refuse),
         ]
 
@@ -68,6 +83,9 @@ class Control:
 
     async def _faults(self, _request: web.Request) -> web.Response:
         return web.json_response([fault.to_json() for fault in self._emulator.faults.all()])
+
+    async def _unconsumed(self, _request: web.Request) -> web.Response:
+        return web.json_response([fault.to_json() for fault in self._emulator.faults.unconsumed()])
 
     async def _add_fault(self, request: web.Request) -> web.Response:
         return web.json_response({"id": self._emulator.faults.add(Fault.from_json(await request.json()))})
@@ -89,17 +107,28 @@ class Control:
 
     async def _switches(self, request: web.Request) -> web.Response:
         changes = await request.json()
+        unknown = set(changes) - {member.name for member in dataclasses.fields(Switches)}
+        if unknown:
+            raise ValueError(f"no such switches: {', '.join(sorted(unknown))}")
         for factory in self._emulator.factories:
             factory.switches = dataclasses.replace(factory.switches, **changes)
         return web.json_response({})
 
     async def _denied(self, request: web.Request) -> web.Response:
-        denied = await request.json()
+        """Take actions away from identities: {client id: [actions below Microsoft.DataFactory/factories/]}."""
+        denied: dict[str, list[str]] = await request.json()
+        unknown = {action for actions in denied.values() for action in actions} - ACTIONS
+        if unknown:
+            raise ValueError(f"no operation needs {', '.join(sorted(unknown))}; there are {', '.join(sorted(ACTIONS))}")
         self._emulator.tokens.denied = {client_id: set(actions) for client_id, actions in denied.items()}
         return web.json_response({})
 
-    async def _revoke(self, _request: web.Request) -> web.Response:
-        self._emulator.tokens.revoke()
+    async def _revoke(self, request: web.Request) -> web.Response:
+        self._emulator.tokens.revoke(challenge=bool((await request.json()).get("challenge")))
+        return web.json_response({})
+
+    async def _limits(self, request: web.Request) -> web.Response:
+        self._emulator.limits.enforced = bool((await request.json())["enforced"])
         return web.json_response({})
 
     async def _refuse(self, request: web.Request) -> web.Response:

@@ -46,6 +46,7 @@ OPERATIONS = (
     _operation("listFactories", "GET", _SUBSCRIPTION + _PROVIDER, "read"),
 )
 NAMES = frozenset(operation.name for operation in OPERATIONS)
+ACTIONS = frozenset(operation.action for operation in OPERATIONS)
 
 
 def find(method: str, raw_path: str) -> tuple[Operation, Mapping[str, str]] | None:

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +19,7 @@ from airflow_adf_mi.emulator.arm import Arm
 from airflow_adf_mi.emulator.books import Books
 from airflow_adf_mi.emulator.certs import make_certificates
 from airflow_adf_mi.emulator.clock import Clock, FlowingClock
-from airflow_adf_mi.emulator.control import Control
+from airflow_adf_mi.emulator.control import Control, refuse_nonsense
 from airflow_adf_mi.emulator.definitions import FactoryDefinition, load_factory
 from airflow_adf_mi.emulator.faults import Fault, Faults
 from airflow_adf_mi.emulator.identity_endpoints import IdentityEndpoints
@@ -48,7 +49,7 @@ class FactorySpec:
 
 
 class Emulator:
-    """Emulated Azure: use as a context manager, or call `start` and `stop`.
+    """Emulated Azure: use as a context manager, or call `start` and `stop`. Listens on the loopback interface only.
 
     :param factories: the data factories; the first is the one that `connection_extra` points to.
     :param script: what activities do.
@@ -57,7 +58,10 @@ class Emulator:
     :param identities: assigned to the machine; by default a system-assigned and a user-assigned one.
     :param port: of ARM (HTTPS); 0 is any free one.
     :param identity_port: of the identity endpoints and the control interface (HTTP).
-    :param directory: for the certificates; by default a temporary one, removed at the end.
+    :param directory: for the certificates and what else the machine has in files; by default a temporary one, removed at
+        the end.
+
+    Raises `ValueError` for factories that cannot be told apart, or whose source is none.
     """
 
     def __init__(
@@ -78,6 +82,9 @@ class Emulator:
         self.limits = Limits(self.clock.now)
         self.identities = list(identities)
         self.factories = [_state(spec, self.clock, script, switches) for spec in factories]
+        addresses = [tuple(part.lower() for part in factory.address) for factory in self.factories]
+        if len(set(addresses)) < len(addresses):
+            raise ValueError("two factories have the same address: give them different names or resource groups")
         self._ports = [port, identity_port]
         self._temporary = directory is None
         self._directory = directory
@@ -92,6 +99,8 @@ class Emulator:
         )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self._runners: list[web.AppRunner] = []
+        self._reopening: asyncio.Task[None] | None = None
 
     @property
     def arm_endpoint(self) -> str:
@@ -160,37 +169,51 @@ class Emulator:
         return asyncio.run_coroutine_threadsafe(run(), self._loop).result(30)
 
     def refuse_connections(self, seconds: float) -> None:
-        """Close the ARM port, and every connection to it, for real seconds."""
+        """Close the ARM port, and every connection to it, for real seconds; returns once it is closed.
+
+        Asked again meanwhile, it stays closed for that long from then on.
+        """
         if self._loop is None:
             raise RuntimeError("the emulator has not been started")
         asyncio.run_coroutine_threadsafe(self.refuse_for(seconds), self._loop).result(30)
 
     async def refuse_for(self, seconds: float) -> None:
-        """As `refuse_connections`, in the emulator's loop; returns once the port is closed."""
-        await self._arm_site.stop()
-        _abort_connections(self._arm_runner)
-        asyncio.get_running_loop().call_later(seconds, self._open_again)
+        """As `refuse_connections`, in the emulator's loop."""
+        if self._reopening is not None and not self._reopening.done():
+            self._reopening.cancel()
+        else:
+            await self._arm_site.stop()
+            _abort_connections(self._arm_runner)
+        self._reopening = asyncio.get_running_loop().create_task(self._open_arm_after(seconds))
 
     def start(self) -> Self:
+        """Serve in a thread of its own; returns once it does. Raises `OSError` for a port that cannot be had."""
+        if self._thread is not None:
+            raise RuntimeError("the emulator has been started already")
         if self._directory is None:
             self._directory = Path(tempfile.mkdtemp(prefix="adf-emulator-"))
         self._directory.mkdir(parents=True, exist_ok=True)
-        started = threading.Event()
-        failure: list[BaseException] = []
-        self._thread = threading.Thread(target=self._serve, args=(started, failure), name="adf-emulator", daemon=True)
+        started: Future[asyncio.AbstractEventLoop] = Future()
+        self._thread = threading.Thread(target=self._serve, args=(started,), name="adf-emulator", daemon=True)
         self._thread.start()
-        started.wait(30)
-        if failure:
-            raise failure[0]
+        try:
+            self._loop = started.result(30)
+        except BaseException:
+            self.stop()
+            raise
         return self
 
     def stop(self) -> None:
-        if self._loop is not None and self._thread is not None:
+        """Abort every connection, and remove the temporary directory."""
+        if self._loop is not None:
             self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join(30)
             self._loop = None
+        if self._thread is not None:
+            self._thread.join(30)
+            self._thread = None
         if self._temporary and self._directory is not None:
             shutil.rmtree(self._directory, ignore_errors=True)
+            self._directory = None
 
     def __enter__(self) -> Self:
         return self.start()
@@ -198,19 +221,16 @@ class Emulator:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.stop()
 
-    def _serve(self, started: threading.Event, failure: list[BaseException]) -> None:
+    def _serve(self, started: Future[asyncio.AbstractEventLoop]) -> None:
         loop = asyncio.new_event_loop()
         asyncio.set_event_loop(loop)
         try:
-            loop.run_until_complete(self._open())
-        except BaseException as e:  # noqa: BLE001  handed to the thread that called start()
-            failure.append(e)
-            started.set()
-            loop.close()
-            return
-        self._loop = loop
-        started.set()
-        try:
+            try:
+                loop.run_until_complete(self._open())
+            except BaseException as e:  # noqa: BLE001  handed to the thread that called start()
+                started.set_exception(e)
+                return
+            started.set_result(loop)
             loop.run_forever()
         finally:
             loop.run_until_complete(self._close())
@@ -223,34 +243,44 @@ class Emulator:
             self.factories, self.tokens, self.faults, self.limits, self.books, self.clock.now, self._audiences
         )
         arm.add_routes([*self._endpoints.secure_routes(), web.route("*", "/{path:.*}", handler.handle)])
-        self._arm_runner = await _runner(arm)
+        self._arm_runner = await self._runner(arm)
         await self._open_arm()
-        identity = web.Application()
+        identity = web.Application(middlewares=[refuse_nonsense])
         identity.add_routes([*self._endpoints.routes(), *Control(self).routes()])
-        self._identity_runner = await _runner(identity)
-        site = web.TCPSite(self._identity_runner, LOOPBACK, self._ports[1])
-        await site.start()
-        self._ports[1] = self._identity_runner.addresses[0][1]
+        identity_runner = await self._runner(identity)
+        await web.TCPSite(identity_runner, LOOPBACK, self._ports[1]).start()
+        self._ports[1] = identity_runner.addresses[0][1]
 
     async def _open_arm(self) -> None:
         self._arm_site = web.TCPSite(self._arm_runner, LOOPBACK, self._ports[0], ssl_context=self._tls, backlog=1024)
         await self._arm_site.start()
         self._ports[0] = self._arm_runner.addresses[0][1]
 
-    def _open_again(self) -> None:
-        self._reopening = asyncio.get_running_loop().create_task(self._open_arm())
+    async def _open_arm_after(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        await self._open_arm()
 
     async def _close(self) -> None:
-        for runner in (self._arm_runner, self._identity_runner):
+        if self._reopening is not None:
+            self._reopening.cancel()
+        for runner in self._runners:
             # Without the closing handshake of TLS, for which a client that is gone would be waited.
             _abort_connections(runner)
             await runner.cleanup()
+        self._runners.clear()
         others = asyncio.all_tasks() - {asyncio.current_task()}
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
         # The last callbacks of connections that have just been closed.
         await asyncio.sleep(0.01)
+
+    async def _runner(self, application: web.Application) -> web.AppRunner:
+        # No access log: its lines are not ours to vouch for, and the books hold what was asked.
+        runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.5)
+        await runner.setup()
+        self._runners.append(runner)
+        return runner
 
     def _audiences(self) -> list[str]:
         return [ARM_RESOURCE, "https://management.core.windows.net", self.arm_endpoint]
@@ -260,13 +290,6 @@ def _abort_connections(runner: web.AppRunner) -> None:
     for connection in list(runner.server.connections) if runner.server is not None else []:
         if connection.transport is not None:
             connection.transport.abort()
-
-
-async def _runner(application: web.Application) -> web.AppRunner:
-    # No access log: its lines are not ours to vouch for, and the books hold what was asked.
-    runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.5)
-    await runner.setup()
-    return runner
 
 
 def _state(spec: FactorySpec, clock: Clock, script: Script | None, switches: Switches | None) -> FactoryState:
