@@ -183,7 +183,7 @@ class Emulator:
             self._reopening.cancel()
         else:
             await self._arm_site.stop()
-            _abort_connections(self._arm_runner)
+            await _abort_connections(self._arm_runner)
         self._reopening = asyncio.get_running_loop().create_task(self._open_arm_after(seconds))
 
     def start(self) -> Self:
@@ -265,7 +265,7 @@ class Emulator:
             self._reopening.cancel()
         for runner in self._runners:
             # Without the closing handshake of TLS, for which a client that is gone would be waited.
-            _abort_connections(runner)
+            await _abort_connections(runner)
             await runner.cleanup()
         self._runners.clear()
         others = asyncio.all_tasks() - {asyncio.current_task()}
@@ -286,10 +286,14 @@ class Emulator:
         return [ARM_RESOURCE, "https://management.core.windows.net", self.arm_endpoint]
 
 
-def _abort_connections(runner: web.AppRunner) -> None:
-    for connection in list(runner.server.connections) if runner.server is not None else []:
-        if connection.transport is not None:
-            connection.transport.abort()
+async def _abort_connections(runner: web.AppRunner) -> None:
+    """Returns once the sockets are closed, so that no client sends on one that it takes for open."""
+    while runner.server is not None and runner.server.connections:
+        for connection in runner.server.connections:
+            if connection.transport is not None:
+                connection.transport.abort()
+        # A transport closes its socket in a later turn of the loop.
+        await asyncio.sleep(0)
 
 
 def _state(spec: FactorySpec, clock: Clock, script: Script | None, switches: Switches | None) -> FactoryState:

@@ -1,0 +1,611 @@
+"""The emulator over its real sockets: every operation, headers, errors, tokens, faults and limits."""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import ssl
+import time
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from airflow_adf_mi.emulator import Emulator, FactorySpec
+from airflow_adf_mi.emulator.client import EmulatorClient
+from airflow_adf_mi.emulator.clock import ManualClock
+from airflow_adf_mi.emulator.tokens import SYSTEM_ASSIGNED, USER_ASSIGNED
+from tests.conftest import activity, factory_of
+
+PIPELINES: dict[str, list[dict[str, Any]] | dict[str, Any]] = {
+    "Load": {"activities": [activity("Copy")], "parameters": {"day": {"type": "string", "defaultValue": "x"}}},
+    "pipe one": [activity("Copy")],
+    "Other": [activity("Copy")],
+}
+DEFINITION = factory_of(**PIPELINES)
+WINDOW = {"lastUpdatedAfter": "2000-01-01T00:00:00Z", "lastUpdatedBefore": "2100-01-01T00:00:00Z"}
+VERSION = {"api-version": "2018-06-01"}
+UNKNOWN = "00000000-0000-4000-8000-000000000404"
+
+
+class Azure:
+    """A client of the emulated ARM that is no SDK: what is sent is what is written here."""
+
+    def __init__(self, emulator: Emulator) -> None:
+        self.emulator = emulator
+        self.factory = emulator.state().resource_id
+        tls = ssl.create_default_context(cafile=str(emulator.ca_bundle))
+        limits = httpx.Limits(max_connections=None)
+        self.http = httpx.Client(
+            base_url=emulator.arm_endpoint, verify=tls, trust_env=False, timeout=20, params=VERSION, limits=limits
+        )
+        self.token = self.new_token()
+
+    def new_token(self, resource: str = "https://management.azure.com", **names: str) -> str:
+        answer = httpx.get(
+            f"{self.emulator.identity_endpoint}/metadata/identity/oauth2/token",
+            params={"api-version": "2018-02-01", "resource": resource, **names},
+            headers={"Metadata": "true"},
+            trust_env=False,
+        )
+        return str(answer.raise_for_status().json()["access_token"])
+
+    def ask(self, method: str, path: str = "", **request: Any) -> httpx.Response:
+        """A request below the factory, or to an absolute path; with the token unless `headers` bring another."""
+        headers = {"Authorization": f"Bearer {self.token}", **request.pop("headers", {})}
+        url = path if path.startswith("/subscriptions") else f"{self.factory}{path}"
+        return self.http.request(method, url, headers=headers, **request)
+
+    def create(self, pipeline: str = "Load", **request: Any) -> str:
+        return str(self.ask("POST", f"/pipelines/{pipeline}/createRun", **request).raise_for_status().json()["runId"])
+
+
+@pytest.fixture
+def azure() -> Iterator[Azure]:
+    spec = FactorySpec(source=DEFINITION, factory_name="adf-test", resource_group_name="rg-test")
+    with Emulator(spec, clock=ManualClock()) as emulator:
+        client = Azure(emulator)
+        yield client
+        client.http.close()
+
+
+@pytest.fixture
+def control(azure: Azure) -> Iterator[EmulatorClient]:
+    with EmulatorClient(azure.emulator.identity_endpoint) as client:
+        yield client
+
+
+def error(answer: httpx.Response) -> tuple[int, str, str]:
+    said = answer.json()["error"]
+    return answer.status_code, said["code"], said["message"]
+
+
+def test_a_run_from_start_to_end(azure: Azure) -> None:
+    key = str(uuid.uuid4())
+    created = azure.ask(
+        "POST", "/pipelines/Load/createRun", json={"day": "y", "undeclared": 1}, headers={"x-ms-client-request-id": key}
+    )
+    assert (created.status_code, created.json()) == (200, {"runId": key})
+    assert azure.ask("GET", f"/pipelineruns/{key}").json()["status"] == "Queued"
+    azure.emulator.clock.advance(60)
+    run = azure.ask("GET", f"/pipelineruns/{key}").json()
+    assert (run["status"], run["parameters"], run["message"]) == ("Succeeded", {"day": "y"}, "")
+    (listed,) = azure.ask("POST", "/queryPipelineRuns", json=WINDOW).json()["value"]
+    assert listed == run
+    (ran,) = azure.ask("POST", f"/pipelineruns/{key}/queryActivityruns", json=WINDOW).json()["value"]
+    assert (ran["activityName"], ran["status"]) == ("Copy", "Succeeded")
+
+
+def test_cancel_is_accepted_without_a_body_and_ends_later(azure: Azure) -> None:
+    run_id = azure.create()
+    answer = azure.ask("POST", f"/pipelineruns/{run_id}/cancel", params={**VERSION, "isRecursive": "true"})
+    assert (answer.status_code, answer.content, answer.headers["Content-Length"]) == (200, b"", "0")
+    assert "Content-Type" not in answer.headers
+    assert azure.ask("GET", f"/pipelineruns/{run_id}").json()["status"] == "Canceling"
+    azure.emulator.clock.advance(10)
+    assert azure.ask("GET", f"/pipelineruns/{run_id}").json()["status"] == "Cancelled"
+    again = error(azure.ask("POST", f"/pipelineruns/{run_id}/cancel"))
+    assert again == (
+        400,
+        "PipelineRunNotRunning",
+        "Pipeline run has already completed with status 'Cancelled'.Only pipeline runs that are in progress or queued can "
+        "be canceled.",
+    )
+
+
+def test_factories_and_pipelines_are_shown(azure: Azure) -> None:
+    factory = azure.ask("GET").json()
+    assert (factory["name"], factory["id"]) == ("adf-test", azure.factory)
+    group, _, _ = azure.factory.rpartition("/")
+    subscription = azure.factory.split("/resourceGroups")[0]
+    everywhere = f"{subscription}/providers/Microsoft.DataFactory/factories"
+    assert azure.ask("GET", group).json()["value"] == [factory]
+    assert azure.ask("GET", everywhere).json()["value"] == [factory]
+    names = [pipeline["name"] for pipeline in azure.ask("GET", "/pipelines").json()["value"]]
+    assert names == ["Load", "pipe one", "Other"]
+    pipeline = azure.ask("GET", "/pipelines/Load").json()
+    assert pipeline["properties"]["parameters"] == {"day": {"type": "string", "defaultValue": "x"}}
+
+
+def test_what_the_client_has_already_is_not_sent_again(azure: Azure) -> None:
+    for path, tag in (("", "eTag"), ("/pipelines/Load", "etag")):
+        held = azure.ask("GET", path).json()[tag]
+        unchanged = azure.ask("GET", path, headers={"If-None-Match": held})
+        assert (unchanged.status_code, unchanged.content) == (304, b"")
+        assert azure.ask("GET", path, headers={"If-None-Match": "another"}).status_code == 200
+
+
+def test_paths_are_compared_without_case_and_decoded(azure: Azure) -> None:
+    assert azure.ask("GET", azure.factory.upper().replace("/SUBSCRIPTIONS", "/subscriptions")).is_success
+    assert azure.create("PIPE%20one")
+    assert azure.emulator.books.requests[-1].pipeline == "PIPE one"
+    assert error(azure.ask("GET", "/pipelines/a%2FcreateRun"))[1] == "NotFound"
+
+
+def test_pages_hold_what_the_switch_says(azure: Azure, control: EmulatorClient) -> None:
+    control.set_switches(page_size=2)
+    started = {azure.create() for _ in range(5)}
+    found: list[str] = []
+    token = None
+    while True:
+        body = {**WINDOW, **({"continuationToken": token} if token else {})}
+        page = azure.ask("POST", "/queryPipelineRuns", json=body).json()
+        assert len(page["value"]) <= 2
+        found += [run["runId"] for run in page["value"]]
+        token = page.get("continuationToken")
+        if token is None:
+            break
+    assert (len(found), set(found)) == (5, started)
+
+
+def test_recovery_arguments_are_taken_from_the_query(azure: Azure) -> None:
+    first = azure.create(json={"day": "first"})
+    params = {**VERSION, "referencePipelineRunId": first, "isRecovery": "true", "startFromFailure": "true"}
+    second = azure.create(params=params, json={})
+    run = azure.ask("GET", f"/pipelineruns/{second}").json()
+    assert (run["runGroupId"], run["parameters"], run["isLatest"]) == (first, {"day": "first"}, True)
+    assert azure.ask("GET", f"/pipelineruns/{first}").json()["isLatest"] is False
+    refused = error(
+        azure.ask("POST", "/pipelines/Load/createRun", params={**params, "referencePipelineRunId": UNKNOWN})
+    )
+    assert refused == (
+        400,
+        "ReferencedPipelineRunNotValid",
+        f"Referenced pipeline run id {UNKNOWN} is not a valid run id.",
+    )
+
+
+def test_answers_have_the_recorded_headers(azure: Azure) -> None:
+    read = azure.ask("POST", "/queryPipelineRuns", json=WINDOW).headers
+    assert read["Cache-Control"] == read["Pragma"] == "no-cache"
+    assert (read["Expires"], read["X-Content-Type-Options"], read["Server"]) == ("-1", "nosniff", "Kestrel")
+    assert read["Content-Type"] == "application/json; charset=utf-8"
+    assert read["Strict-Transport-Security"] == "max-age=31536000; includeSubDomains"
+    assert read["x-ms-request-id"] == read["x-ms-correlation-request-id"]
+    assert read["x-ms-routing-request-id"] == f"WESTEUROPE:20231114T221320Z:{read['x-ms-request-id']}"
+    assert "x-ms-ratelimit-remaining-subscription-reads" in read
+    write = azure.ask("POST", "/pipelines/Load/createRun").headers
+    assert "x-ms-ratelimit-remaining-subscription-writes" in write
+    assert "x-ms-ratelimit-remaining-subscription-reads" not in write
+    assert write["Date"] == "Tue, 14 Nov 2023 22:13:20 GMT"
+
+
+NOT_THERE = [
+    ("GET", "/pipelineruns/nope", 404, "NotFound"),
+    ("POST", "/pipelineruns/nope/cancel", 400, "ReferencedPipelineRunNotFound"),
+    ("GET", "/pipelines/nope", 404, "NotFound"),
+    ("POST", "/pipelines/nope/createRun", 404, "NotFound"),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "status", "code"), NOT_THERE)
+def test_what_is_not_there_is_said_as_the_service_says_it(
+    azure: Azure, method: str, path: str, status: int, code: str
+) -> None:
+    assert error(azure.ask(method, path))[:2] == (status, code)
+
+
+def test_missing_factory_is_answered_by_the_gateway(azure: Azure) -> None:
+    for path in (azure.factory + "x", azure.factory.replace("rg-test", "rg-x")):
+        answer = azure.ask("GET", path)
+        assert error(answer)[:2] == (404, "ResourceNotFound")
+        assert answer.headers["x-ms-failure-cause"] == "gateway"
+
+
+@pytest.mark.parametrize("body", [b"{", b"[]", b"1", b'"x"', b"null", b"\xff"])
+def test_body_of_the_wrong_shape_is_refused(azure: Azure, body: bytes) -> None:
+    assert error(azure.ask("POST", "/pipelines/Load/createRun", content=body)) == (400, "BadRequest", "null")
+    assert azure.emulator.state().runs == {}
+
+
+@pytest.mark.parametrize(
+    ("params", "code"), [({}, "MissingApiVersionParameter"), ({"api-version": "1"}, "InvalidApiVersionParameter")]
+)
+def test_api_version_is_insisted_on(azure: Azure, params: dict[str, str], code: str) -> None:
+    azure.http.params = httpx.QueryParams()
+    assert error(azure.ask("GET", params=params))[:2] == (400, code)
+
+
+@pytest.mark.parametrize(("method", "path"), [("PUT", "/pipelines/Load"), ("DELETE", ""), ("GET", "/triggers")])
+def test_what_is_not_emulated_is_refused_loudly(
+    azure: Azure, method: str, path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.ERROR):
+        status, code, message = error(azure.ask(method, path))
+    assert (status, code) == (501, "NotEmulated")
+    assert f"{method} {azure.factory}{path}" in message
+    assert f"Not emulated: {method} {azure.factory}{path}" in caplog.text
+    assert azure.emulator.books.count("unknown", status=501) == 1
+
+
+def tampered(token: str) -> str:
+    head, _, signature = token.split(".")
+    claims = base64.urlsafe_b64encode(json.dumps({"aud": "https://management.azure.com"}).encode()).decode().rstrip("=")
+    return f"{head}.{claims}.{signature}"
+
+
+def test_token_is_checked_before_anything_else_is_learnt(azure: Azure) -> None:
+    missing_factory = azure.factory + "x"
+    for header, code in (
+        ("", "AuthenticationFailed"),
+        ("Bearer", "AuthenticationFailed"),
+        ("Basic abc", "AuthenticationFailed"),
+        ("Bearer garbage", "InvalidAuthenticationToken"),
+        ("Bearer a.W10.b", "InvalidAuthenticationToken"),
+        (f"Bearer {tampered(azure.token)}", "InvalidAuthenticationToken"),
+        (f"Bearer {azure.new_token('https://vault.azure.net')}", "InvalidAuthenticationTokenAudience"),
+    ):
+        for path in ("", missing_factory):
+            answer = azure.ask("GET", path, headers={"Authorization": header})
+            assert error(answer)[:2] == (401, code), header
+            assert answer.headers["WWW-Authenticate"].startswith("Bearer ")
+    assert {record.client_id for record in azure.emulator.books.requests} == {None}
+
+
+def test_signature_that_is_not_ascii_is_refused(azure: Azure) -> None:
+    header = azure.token.encode() + "\u00e9".encode()
+    answer = azure.http.get(azure.factory, headers=[(b"Authorization", b"Bearer " + header)])
+    assert error(answer)[:2] == (401, "InvalidAuthenticationToken")
+
+
+def test_token_expires_by_the_emulators_clock(azure: Azure) -> None:
+    azure.emulator.clock.advance(86_401)
+    assert error(azure.ask("GET"))[:2] == (401, "ExpiredAuthenticationToken")
+    azure.token = azure.new_token()
+    assert azure.ask("GET").is_success
+
+
+def test_endpoint_itself_is_an_audience(azure: Azure) -> None:
+    azure.token = azure.new_token(azure.emulator.arm_endpoint + "/")
+    assert azure.ask("GET").is_success
+
+
+def test_revoked_tokens_are_refused_and_new_ones_are_not(azure: Azure, control: EmulatorClient) -> None:
+    control.revoke_tokens()
+    assert error(azure.ask("GET"))[:2] == (401, "InvalidAuthenticationToken")
+    azure.token = azure.new_token()
+    assert azure.ask("GET").is_success
+
+
+def test_claims_challenge_asks_for_a_newer_token(azure: Azure, control: EmulatorClient) -> None:
+    control.revoke_tokens(challenge=True)
+    challenge = azure.ask("GET").headers["WWW-Authenticate"]
+    assert 'error="insufficient_claims"' in challenge
+    claims = json.loads(base64.b64decode(challenge.split('claims="')[1].rstrip('"')))
+    assert claims == {"access_token": {"nbf": {"essential": True, "value": "1700000000"}}}
+    azure.token = azure.new_token()
+    assert azure.ask("GET").is_success
+
+
+def test_missing_role_is_refused_in_the_services_words(azure: Azure, control: EmulatorClient) -> None:
+    control.deny({SYSTEM_ASSIGNED.client_id: ["pipelineruns/cancel/action"]})
+    run_id = azure.create()
+    assert error(azure.ask("POST", f"/pipelineruns/{run_id}/cancel")) == (
+        403,
+        "AuthorizationFailed",
+        f"The client '{SYSTEM_ASSIGNED.client_id}' with object id '{SYSTEM_ASSIGNED.object_id}' does not have authorization "
+        f"to perform action 'Microsoft.DataFactory/factories/pipelineruns/cancel/action' over scope "
+        f"'{azure.factory}/pipelineruns/{run_id}' or the scope is invalid. If access was recently granted, please refresh "
+        "your credentials.",
+    )
+    assert azure.ask("GET", f"/pipelineruns/{run_id}").is_success
+    azure.token = azure.new_token(client_id=USER_ASSIGNED.client_id)
+    assert azure.ask("POST", f"/pipelineruns/{run_id}/cancel").is_success
+    assert [r.client_id for r in azure.emulator.books.of("cancelRun")] == [
+        SYSTEM_ASSIGNED.client_id,
+        USER_ASSIGNED.client_id,
+    ]
+
+
+def test_who_may_not_look_does_not_learn_what_is_there(azure: Azure, control: EmulatorClient) -> None:
+    control.deny({SYSTEM_ASSIGNED.client_id: ["read"]})
+    assert azure.ask("GET", azure.factory + "x").status_code == 403
+
+
+def test_fault_before_keeps_the_operation_from_happening(azure: Azure) -> None:
+    azure.emulator.add_fault("createRun", status=503, code="Busy", message="later", headers={"Retry-After": "7"})
+    answer = azure.ask("POST", "/pipelines/Load/createRun")
+    assert error(answer) == (503, "Busy", "later")
+    assert answer.headers["Retry-After"] == "7"
+    assert answer.headers["x-ms-request-id"]
+    assert azure.emulator.state().runs == {}
+    assert azure.create()
+
+
+def test_fault_after_lets_it_happen_and_the_books_know_the_run(azure: Azure) -> None:
+    fault = azure.emulator.add_fault("createRun", effect="after", status=500)
+    assert azure.ask("POST", "/pipelines/Load/createRun").status_code == 500
+    (run_id,) = azure.emulator.state().runs
+    (record,) = azure.emulator.books.of("createRun")
+    assert (record.run_id, record.status, record.fault) == (run_id, 500, fault.id)
+    assert record.client_id == SYSTEM_ASSIGNED.client_id
+
+
+@pytest.mark.parametrize(("effect", "runs"), [("before", 0), ("after", 1)])
+def test_dropped_connection_has_no_answer(
+    azure: Azure, effect: str, runs: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    azure.emulator.add_fault("createRun", drop=True, effect=effect)
+    with pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)):
+        azure.ask("POST", "/pipelines/Load/createRun")
+    assert len(azure.emulator.state().runs) == runs
+    assert azure.create()
+    assert [record.status for record in azure.emulator.books.of("createRun")] == [0, 200]
+    assert caplog.records == [r for r in caplog.records if r.levelno < logging.WARNING]
+
+
+def test_hanging_answer_comes_late_but_is_the_real_one(azure: Azure) -> None:
+    run_id = azure.create()
+    azure.emulator.add_fault("getRun", hang_seconds=0.3)
+    began = time.monotonic()
+    with pytest.raises(httpx.ReadTimeout):
+        azure.ask("GET", f"/pipelineruns/{run_id}", timeout=0.05)
+    azure.emulator.add_fault("getRun", hang_seconds=0.3)
+    assert azure.ask("GET", f"/pipelineruns/{run_id}").json()["runId"] == run_id
+    assert time.monotonic() - began > 0.3
+
+
+def test_gateways_page_is_sent_as_it_is(azure: Azure) -> None:
+    azure.emulator.add_fault("getFactory", status=502, text="<html>Bad Gateway</html>")
+    answer = azure.ask("GET")
+    assert (answer.status_code, answer.text) == (502, "<html>Bad Gateway</html>")
+    assert answer.headers["Content-Type"].startswith("text/html")
+
+
+def test_faults_strike_only_what_they_are_addressed_to(azure: Azure) -> None:
+    mine, others = azure.create(), azure.create("Other")
+    key = str(uuid.uuid4())
+    add = azure.emulator.add_fault
+    faults = [
+        add("getRun", run_id=mine, status=500),
+        add("cancelRun", pipeline="Load", status=500),
+        add("createRun", client_request_id=key, status=500),
+    ]
+    assert azure.ask("GET", f"/pipelineruns/{others}").is_success
+    assert azure.ask("POST", f"/pipelineruns/{others}/cancel").is_success
+    assert azure.create()
+    assert azure.emulator.faults.unconsumed() == faults
+    assert azure.ask("GET", f"/pipelineruns/{mine}").status_code == 500
+    assert azure.ask("POST", f"/pipelineruns/{mine}/cancel").status_code == 500
+    answer = azure.ask("POST", "/pipelines/Other/createRun", headers={"x-ms-client-request-id": key})
+    assert answer.status_code == 500
+    assert azure.emulator.faults.unconsumed() == []
+
+
+def test_request_that_is_not_let_in_uses_up_no_fault(azure: Azure) -> None:
+    fault = azure.emulator.add_fault("createRun", status=500)
+    azure.ask("POST", "/pipelines/Load/createRun", headers={"Authorization": "Bearer garbage"})
+    assert fault.consumed == 0
+
+
+def test_faults_are_accounted_for_from_another_process(azure: Azure, control: EmulatorClient) -> None:
+    number = control.add_fault("getFactory", times=2, status=500)
+    assert azure.ask("GET").status_code == 500
+    assert [(f.id, f.consumed) for f in control.faults()] == [(number, 1)]
+    assert [f.id for f in control.unconsumed_faults()] == [number]
+    assert azure.ask("GET").status_code == 500
+    assert control.unconsumed_faults() == []
+    assert control.count("getFactory", fault=number) == 2
+    control.clear_faults()
+    assert control.faults() == []
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"operation": "getRuns", "status": 500},
+        {"operation": "getRun"},
+        {"operation": "getRun", "status": 500, "effect": "during"},
+        {"operation": "getRun", "status": 500, "identity": "x"},
+    ],
+    ids=str,
+)
+def test_fault_that_could_never_strike_is_refused(control: EmulatorClient, members: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"no operation|does nothing|no effect|token only"):
+        control.add_fault(**members)
+    assert control.faults() == []
+
+
+def test_control_refuses_what_means_nothing_and_says_why(azure: Azure, control: EmulatorClient) -> None:
+    with pytest.raises(ValueError, match="no such switches: page_sise"):
+        control.set_switches(page_sise=1)
+    with pytest.raises(ValueError, match="no operation needs pipelineruns/reed"):
+        control.deny({SYSTEM_ASSIGNED.client_id: ["pipelineruns/reed"]})
+    with pytest.raises(ValueError, match="unknown members"):
+        control.set_script({"activites": {}})
+    with pytest.raises(ValueError, match="backwards"):
+        control.advance(-1)
+    bad = httpx.post(f"{azure.emulator.identity_endpoint}/_emulator/clock", content=b"{", trust_env=False)
+    assert bad.status_code == 400
+
+
+def test_control_moves_time_and_tells_of_runs(azure: Azure, control: EmulatorClient) -> None:
+    assert control.is_healthy()
+    control.set_script({"activities": {"Load/Copy": {"outcome": "Failed", "error": {"message": "no table"}}}})
+    run_id = azure.create(headers={"x-ms-client-request-id": "not a guid"})
+    control.advance(60)
+    (run,) = control.runs("Load", day="x")
+    assert (run["runId"], run["status"], run["clientRequestId"]) == (run_id, "Failed", "not a guid")
+    assert [entry["activityName"] for entry in run["activities"]] == ["Copy"]
+    assert control.runs("Load", day="y") == []
+    assert [record["run_id"] for record in control.requests("createRun")] == [run_id]
+
+
+def test_emulator_that_is_not_there_is_not_healthy() -> None:
+    with EmulatorClient("http://127.0.0.1:9") as client:
+        assert not client.is_healthy()
+
+
+def test_refused_connections_come_back_and_the_control_interface_stays(azure: Azure, control: EmulatorClient) -> None:
+    assert azure.ask("GET").is_success
+    control.refuse_connections(30)
+    with pytest.raises(httpx.ConnectError):
+        azure.ask("GET")
+    assert control.is_healthy()
+    assert azure.new_token()
+    # Asked again while it is closed: from now on for as long as this.
+    azure.emulator.refuse_connections(0.05)
+    for _ in range(100):
+        time.sleep(0.02)
+        try:
+            answer = azure.ask("GET")
+        except httpx.ConnectError:
+            continue
+        break
+    assert answer.is_success
+    # What was refused never got as far as the books.
+    assert azure.emulator.books.count("getFactory") == 2
+
+
+def test_limits_are_enforced_on_demand_and_per_identity(azure: Azure, control: EmulatorClient) -> None:
+    control.enforce_limits()
+    left = [int(azure.ask("GET").headers["x-ms-ratelimit-remaining-subscription-reads"]) for _ in range(2)]
+    assert left == [249, 248]
+    with ThreadPoolExecutor(8) as pool:
+        assert all(answer.is_success for answer in pool.map(lambda _: azure.ask("GET"), range(248)))
+    throttled = azure.ask("GET")
+    assert error(throttled)[:2] == (429, "TooManyRequests")
+    assert throttled.headers["Retry-After"] == "1"
+    assert azure.create(), "writes have a bucket of their own"
+    other = {"Authorization": f"Bearer {azure.new_token(client_id=USER_ASSIGNED.client_id)}"}
+    assert azure.ask("GET", headers=other).is_success
+    azure.emulator.clock.advance(1)
+    assert int(azure.ask("GET").headers["x-ms-ratelimit-remaining-subscription-reads"]) == 24
+    control.enforce_limits(enforced=False)
+    assert azure.ask("GET").is_success
+
+
+def test_identity_endpoint_has_a_limit_too(azure: Azure, control: EmulatorClient) -> None:
+    control.enforce_limits()
+    for _ in range(20):
+        azure.new_token()
+    with pytest.raises(httpx.HTTPStatusError, match="429"):
+        azure.new_token()
+
+
+def test_nothing_of_a_token_gets_into_books_or_logs(
+    azure: Azure, control: EmulatorClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.DEBUG):
+        azure.create()
+        azure.ask("DELETE")
+        azure.ask("GET", headers={"Authorization": f"Bearer {azure.token}x"})
+    noted = json.dumps(control.books()) + " ".join(r.getMessage() for r in caplog.records if "emulator" in r.name)
+    assert azure.token not in noted
+    assert azure.token.rpartition(".")[2] not in noted
+
+
+def test_only_the_loopback_interface_listens(azure: Azure) -> None:
+    import socket
+
+    ports = [int(url.rpartition(":")[2]) for url in (azure.emulator.arm_endpoint, azure.emulator.identity_endpoint)]
+    others = {info[4][0] for info in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)} - {"127.0.0.1"}
+    for address in others or {"127.0.0.2"}:
+        for port in ports:
+            with socket.socket() as s:
+                s.settimeout(2)
+                assert s.connect_ex((str(address), port)) != 0
+
+
+def test_keys_are_readable_by_their_owner_only_and_gone_at_the_end(tmp_path: Path) -> None:
+    (tmp_path / "server.pem").touch(mode=0o644)
+    with Emulator(FactorySpec(source=DEFINITION), directory=tmp_path):
+        assert (tmp_path / "server.pem").stat().st_mode & 0o777 == 0o600
+        assert "PRIVATE" not in (tmp_path / "ca.pem").read_text()
+    assert tmp_path.exists(), "a directory that was given is the caller's"
+    with Emulator(FactorySpec(source=DEFINITION)) as emulator:
+        directory = emulator.directory
+        assert directory.stat().st_mode & 0o077 == 0
+    assert not directory.exists()
+
+
+def test_port_that_is_taken_is_an_error_that_leaves_nothing(azure: Azure) -> None:
+    taken = int(azure.emulator.identity_endpoint.rpartition(":")[2])
+    second = Emulator(FactorySpec(source=DEFINITION), identity_port=taken)
+    with pytest.raises(OSError, match="address already in use"):
+        second.start()
+    with pytest.raises(RuntimeError, match="not been started"):
+        _ = second.directory
+
+
+def test_emulator_starts_again_after_it_was_stopped() -> None:
+    emulator = Emulator(FactorySpec(source=DEFINITION))
+    with emulator:
+        first = emulator.arm_endpoint
+        with pytest.raises(RuntimeError, match="already"):
+            emulator.start()
+    with emulator:
+        assert emulator.arm_endpoint == first
+        client = Azure(emulator)
+        assert client.ask("GET").is_success
+        client.http.close()
+
+
+def test_factories_that_cannot_be_told_apart_are_refused() -> None:
+    with pytest.raises(ValueError, match="same address"):
+        Emulator(FactorySpec(source=DEFINITION), FactorySpec(source=DEFINITION))
+
+
+def test_factories_side_by_side_keep_their_own_runs() -> None:
+    specs = [FactorySpec(source=DEFINITION, factory_name=name) for name in ("adf-one", "adf-two")]
+    with Emulator(*specs) as emulator:
+        client = Azure(emulator)
+        client.create()
+        other = emulator.state("adf-two").resource_id
+        assert client.ask("POST", f"{other}/queryPipelineRuns", json=WINDOW).json()["value"] == []
+        client.http.close()
+        with pytest.raises(LookupError, match="adf-three"):
+            emulator.state("adf-three")
+
+
+def test_a_thousand_pollers_at_once_are_answered(azure: Azure) -> None:
+    """Not a measurement: all in flight together, by as many connections as a triggerer would have."""
+    import asyncio
+
+    import aiohttp
+
+    run_ids = [azure.create() for _ in range(10)]
+    tls = ssl.create_default_context(cafile=str(azure.emulator.ca_bundle))
+
+    async def poll() -> list[int]:
+        connector = aiohttp.TCPConnector(ssl=tls, limit=200)
+        headers = {"Authorization": f"Bearer {azure.token}"}
+        async with aiohttp.ClientSession(azure.emulator.arm_endpoint, connector=connector, headers=headers) as session:
+
+            async def look(number: int) -> int:
+                path = f"{azure.factory}/pipelineruns/{run_ids[number % 10]}"
+                async with session.get(path, params=VERSION) as answer:
+                    await answer.read()
+                    return answer.status
+
+            statuses = await asyncio.gather(*(look(number) for number in range(2000)))
+        await asyncio.sleep(0.05)  # aiohttp closes TLS connections a moment later
+        return statuses
+
+    assert set(asyncio.run(poll())) == {200}
+    assert azure.emulator.books.count("getRun") == 2000
