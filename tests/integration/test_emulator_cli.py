@@ -1,0 +1,155 @@
+"""`python -m airflow_adf_mi.emulator` as a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from airflow_adf_mi.emulator.client import EmulatorClient
+from airflow_adf_mi.emulator.identity_endpoints import SOURCES
+from tests.conftest import ROOT
+
+FACTORY = ROOT / "dags" / "factory"
+
+
+class Process:
+    """An emulator started by the command line; killed at the end if it is still there."""
+
+    def __init__(self, *arguments: str) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "airflow_adf_mi.emulator", *arguments],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def wait_for(self, ready_file: Path) -> dict[str, Any]:
+        deadline = time.monotonic() + 60
+        while not ready_file.exists():
+            assert self._process.poll() is None, self.end()
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        ready: dict[str, Any] = json.loads(ready_file.read_text())
+        return ready
+
+    def end(self, number: signal.Signals | None = None) -> tuple[int, str, str]:
+        """Send the signal; exit status, output and errors."""
+        if number is not None:
+            self._process.send_signal(number)
+        try:
+            output, errors = self._process.communicate(timeout=60)
+        finally:
+            self._process.kill()
+        return self._process.returncode, output, errors
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+
+@pytest.fixture
+def process(tmp_path: Path) -> Iterator[Process]:
+    directory = str(tmp_path / "emulator")
+    started = Process("--factory", str(FACTORY), "--ready-file", str(tmp_path / "ready.json"), "--directory", directory)
+    yield started
+    started.kill()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_serves_until_it_is_told_to_stop(number: signal.Signals, process: Process, tmp_path: Path) -> None:
+    ready = process.wait_for(tmp_path / "ready.json")
+    assert ready["factories"] == ["adf-sales"]
+    assert set(ready["environment"]) == set(SOURCES)
+    assert ready["environment"]["imds"] == {"AZURE_POD_IDENTITY_AUTHORITY_HOST": ready["identity_endpoint"]}
+    extra = ready["connection_extra"]
+    assert (extra["arm_endpoint"], extra["factory_name"]) == (ready["arm_endpoint"], "adf-sales")
+    os.kill(ready["pid"], 0)
+    with EmulatorClient(ready["identity_endpoint"]) as client:
+        assert client.is_healthy()
+    tls = ssl.create_default_context(cafile=ready["ca_bundle"])
+    assert httpx.get(f"{ready['arm_endpoint']}/x", verify=tls, trust_env=False).status_code == 501
+    status, output, errors = process.end(number)
+    assert (status, errors) == (0, "Not emulated: GET /x\n")
+    assert "factories/adf-sales" in output
+    assert f"export AZURE_POD_IDENTITY_AUTHORITY_HOST={ready['identity_endpoint']}\n" in output
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(ready["identity_endpoint"], trust_env=False)
+
+
+def test_printed_lines_can_be_taken_by_a_shell(process: Process, tmp_path: Path) -> None:
+    ready = process.wait_for(tmp_path / "ready.json")
+    _, output, _ = process.end(signal.SIGTERM)
+    exports = "".join(line for line in output.splitlines(keepends=True) if line.startswith("export "))
+    script = f'{exports}printf %s "$AIRFLOW_CONN_AZURE_DATA_FACTORY_DEFAULT"'
+    printed = subprocess.run(["/bin/sh", "-c", script], capture_output=True, text=True, check=True).stdout
+    assert json.loads(printed) == {"conn_type": "azure_data_factory_mi", "extra": ready["connection_extra"]}
+
+
+def test_script_and_ports_are_taken_from_the_command_line(tmp_path: Path) -> None:
+    script = tmp_path / "script.json"
+    script.write_text(json.dumps({"defaults": {"seconds": 0.01}}))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    ready_file = tmp_path / "ready.json"
+    ready_file.write_text("of an emulator that was killed")
+    process = Process(
+        *("--factory", str(FACTORY), "--script", str(script), "--identity-port", str(port)),
+        *("--resource-group", "rg-mine", "--ready-file", str(ready_file)),
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while "of an emulator" in (ready_file.read_text() if ready_file.exists() else "of an emulator"):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        ready = process.wait_for(ready_file)
+        assert ready["identity_endpoint"] == f"http://127.0.0.1:{port}"
+        assert ready["connection_extra"]["resource_group_name"] == "rg-mine"
+        directory = Path(ready["ca_bundle"]).parent
+        assert process.end(signal.SIGTERM)[0] == 0
+        assert not directory.exists(), "a temporary directory is removed"
+    finally:
+        process.kill()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "--factory"),
+        (["--factory", "/no/such/folder"], "/no/such/folder"),
+        (["--factory", str(FACTORY), "--factory", str(FACTORY)], "same address"),
+        (["--factory", str(FACTORY), "--script", "/no/such/script"], "/no/such/script"),
+        (["--factory", str(FACTORY), "--script", str(FACTORY / "factory" / "adf-sales.json")], "unknown members"),
+    ],
+    ids=str,
+)
+def test_arguments_that_make_no_sense_are_refused(arguments: list[str], said: str) -> None:
+    status, output, errors = Process(*arguments).end()
+    assert (status, output) == (2, "")
+    assert said in errors
+    assert "Traceback" not in errors
+
+
+def test_port_that_is_taken_is_said_in_a_line(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        status, _, errors = Process("--factory", str(FACTORY), "--port", port).end()
+    assert status == 1
+    assert errors.startswith("error: ")
+    assert port in errors
+    assert "Traceback" not in errors
