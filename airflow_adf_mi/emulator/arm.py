@@ -104,6 +104,9 @@ class Arm:
             answer: web.StreamResponse = _read_answer(request, body, headers)
         except ServiceError as e:
             answer = arm_error(e, headers)
+        except Exception:  # a defect of the emulator: logged here, answered and booked as the service's own would be
+            log.exception("Failed at %s %s", request.method, record.path)
+            answer = arm_error(ServiceError(500, "InternalServerError", "Internal error has occurred"), headers)
         if fault is not None and fault.effect == "after":
             return await respond_to_fault(request, fault, arm_fault_body, headers) or answer
         return answer

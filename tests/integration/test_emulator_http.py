@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import socket
 import ssl
 import time
 import uuid
@@ -221,6 +222,16 @@ def test_missing_factory_is_answered_by_the_gateway(azure: Azure) -> None:
 def test_body_of_the_wrong_shape_is_refused(azure: Azure, body: bytes) -> None:
     assert error(azure.ask("POST", "/pipelines/Load/createRun", content=body)) == (400, "BadRequest", "null")
     assert azure.emulator.state().runs == {}
+
+
+def test_defect_of_the_emulator_is_answered_booked_and_logged(azure: Azure, caplog: pytest.LogCaptureFixture) -> None:
+    """Brought about by a script that never went through its checks."""
+    azure.emulator.state().script = object()  # type: ignore[assignment]
+    answer = azure.ask("POST", "/pipelines/Load/createRun")
+    assert error(answer) == (500, "InternalServerError", "Internal error has occurred")
+    assert azure.emulator.books.count("createRun", status=500) == 1
+    assert "Traceback" in caplog.text
+    assert "Failed at POST" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -482,6 +493,34 @@ def test_refused_connections_come_back_and_the_control_interface_stays(azure: Az
     assert azure.emulator.books.count("getFactory") == 2
 
 
+def test_connections_are_closed_when_refusing_has_begun(azure: Azure, control: EmulatorClient) -> None:
+    """Else a client sends on one that it takes for open, and cannot know whether that arrived."""
+    host, port = "127.0.0.1", int(azure.emulator.arm_endpoint.rpartition(":")[2])
+    tls = ssl.create_default_context(cafile=str(azure.emulator.ca_bundle))
+    connections = [tls.wrap_socket(socket.create_connection((host, port)), server_hostname=host) for _ in range(50)]
+    control.refuse_connections(30)
+    still_open = 0
+    for connection in connections:
+        connection.setblocking(False)
+        try:
+            while connection.recv(4096):
+                continue  # what TLS sent along with its handshake
+        except (ssl.SSLWantReadError, BlockingIOError):
+            still_open += 1
+        except OSError:
+            pass  # reset: as closed as can be
+        connection.close()
+    assert still_open == 0
+
+
+def test_refusing_again_lasts_from_then_on(azure: Azure) -> None:
+    azure.emulator.refuse_connections(0.1)
+    azure.emulator.refuse_connections(30)
+    time.sleep(0.3)
+    with pytest.raises(httpx.ConnectError):
+        azure.ask("GET")
+
+
 def test_limits_are_enforced_on_demand_and_per_identity(azure: Azure, control: EmulatorClient) -> None:
     control.enforce_limits()
     left = [int(azure.ask("GET").headers["x-ms-ratelimit-remaining-subscription-reads"]) for _ in range(2)]
@@ -521,8 +560,6 @@ def test_nothing_of_a_token_gets_into_books_or_logs(
 
 
 def test_only_the_loopback_interface_listens(azure: Azure) -> None:
-    import socket
-
     ports = [int(url.rpartition(":")[2]) for url in (azure.emulator.arm_endpoint, azure.emulator.identity_endpoint)]
     others = {info[4][0] for info in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)} - {"127.0.0.1"}
     for address in others or {"127.0.0.2"}:

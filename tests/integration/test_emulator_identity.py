@@ -192,6 +192,13 @@ def test_several_identities_and_none_named_get_no_token(
         credential.get_token(SCOPE)
 
 
+def test_metadata_service_gives_the_only_identity_to_who_names_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Emulator(identities=[USER_ASSIGNED]) as emulator:
+        use(emulator, "imds", monkeypatch)
+        with ManagedIdentityCredential() as credential:
+            assert claims_of(credential.get_token(SCOPE).token)["appid"] == USER_ASSIGNED.client_id
+
+
 def test_service_fabric_without_its_identity_says_so(bare: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     use(bare, "service_fabric", monkeypatch)
     with (
