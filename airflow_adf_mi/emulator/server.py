@@ -287,11 +287,16 @@ class Emulator:
 
 
 async def _abort_connections(runner: web.AppRunner) -> None:
-    """Returns once the sockets are closed, so that no client sends on one that it takes for open."""
-    while runner.server is not None and runner.server.connections:
-        for connection in runner.server.connections:
-            if connection.transport is not None:
-                connection.transport.abort()
+    """Returns once the sockets are closed, so that no client sends on one that it takes for open.
+
+    Handlers go on: aiohttp keeps their connections in its list, without a transport.
+    """
+    while runner.server is not None:
+        transports = [c.transport for c in runner.server.connections if c.transport is not None]
+        if not transports:
+            return
+        for transport in transports:
+            transport.abort()
         # A transport closes its socket in a later turn of the loop.
         await asyncio.sleep(0)
 

@@ -513,6 +513,19 @@ def test_connections_are_closed_when_refusing_has_begun(azure: Azure, control: E
     assert still_open == 0
 
 
+def test_request_that_hangs_holds_up_neither_refusing_nor_stopping(azure: Azure) -> None:
+    fault = azure.emulator.add_fault("getFactory", hang_seconds=60)
+    with ThreadPoolExecutor(1) as pool:
+        hanging = pool.submit(azure.ask, "GET")
+        while not fault.consumed:
+            time.sleep(0.01)
+        began = time.monotonic()
+        azure.emulator.refuse_connections(0.05)
+        assert isinstance(hanging.exception(5), httpx.TransportError)
+        azure.emulator.stop()
+    assert time.monotonic() - began < 5
+
+
 def test_refusing_again_lasts_from_then_on(azure: Azure) -> None:
     azure.emulator.refuse_connections(0.1)
     azure.emulator.refuse_connections(30)
