@@ -12,17 +12,28 @@ from typing import Any
 _PARAMETER = re.compile(r"\[parameters\('([^']+)'\)\]")
 _FACTORY_CHILD = re.compile(r"\[concat\(parameters\('[^']+'\), *'/([^']+)'\)\]")
 
+INNER_LISTS = ("activities", "ifTrueActivities", "ifFalseActivities", "defaultActivities")
+"""Where containers keep their activities; a Switch has further ones in its `cases`."""
+
 
 @dataclass(frozen=True)
 class PipelineDefinition:
-    """A published pipeline."""
+    """A published pipeline. Raises `ValueError` for activities that no run could ever come to the end of."""
 
     name: str
     properties: Mapping[str, Any]
 
+    def __post_init__(self) -> None:
+        try:
+            _check_activities(self.activities)
+        except ValueError as e:
+            raise ValueError(f"pipeline {self.name!r}: {e}") from e
+
     @property
     def activities(self) -> list[dict[str, Any]]:
-        return list(self.properties.get("activities") or [])
+        """A whole template expression in their place makes a pipeline without activities."""
+        given = self.properties.get("activities")
+        return list(given) if isinstance(given, list) else []
 
     @property
     def parameters(self) -> dict[str, dict[str, Any]]:
@@ -41,6 +52,35 @@ class PipelineDefinition:
     def concurrency(self) -> int | None:
         value = self.properties.get("concurrency")
         return value if isinstance(value, int) else None
+
+
+def branches(activity: Mapping[str, Any]) -> list[list[dict[str, Any]]]:
+    """The lists of activities inside a container; none for any other activity."""
+    properties = activity.get("typeProperties") or {}
+    inner = [properties.get(member) for member in INNER_LISTS]
+    inner += [case.get("activities") for case in properties.get("cases") or []]
+    return [activities for activities in inner if isinstance(activities, list)]
+
+
+def _check_activities(activities: list[dict[str, Any]]) -> None:
+    """Names are given and unique, dependencies lead to activities of the same list, and never in a circle."""
+    before: dict[str, set[str]] = {}
+    for activity in activities:
+        if not activity.get("name") or not activity.get("type"):
+            raise ValueError("an activity has no name or no type")
+        if activity["name"] in before:
+            raise ValueError(f"two activities are named {activity['name']!r}")
+        before[activity["name"]] = {dependency["activity"] for dependency in activity.get("dependsOn") or []}
+        for inner in branches(activity):
+            _check_activities(inner)
+    for name, dependencies in before.items():
+        if unknown := dependencies - set(before):
+            raise ValueError(f"activity {name!r} depends on what is not there: {', '.join(sorted(unknown))}")
+    while before:
+        free = {name for name, dependencies in before.items() if not dependencies & set(before)}
+        if not free:
+            raise ValueError(f"activities depend on each other in a circle: {', '.join(sorted(before))}")
+        before = {name: dependencies for name, dependencies in before.items() if name not in free}
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ Data Factory's own evaluation.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ class Unknown:
 
 
 UNKNOWN = Unknown()
+MOST_ITEMS = 100_000
+"""The longest array that is made here; a ForEach takes no more in Data Factory (Microsoft's documentation)."""
 
 _TOKEN = re.compile(
     r"\s*(?:(?P<number>-?\d+(?:\.\d+)?)|'(?P<text>(?:[^']|'')*)'|(?P<name>[A-Za-z_]\w*)|(?P<mark>\?\.|\?\[|[()\[\],.]))"
@@ -34,8 +37,8 @@ class Scope:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     global_parameters: Mapping[str, Any] = field(default_factory=dict)
     variables: Mapping[str, Any] = field(default_factory=dict)
-    outputs: Mapping[str, Any] = field(default_factory=dict)
-    """Outputs of finished activities, by name."""
+    activities: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """What `activity('name')` is, of activities that have ended: `output`, `Status`, and `error` of one that failed."""
     item: Any = UNKNOWN
     run_id: str = ""
     pipeline: str = ""
@@ -54,10 +57,29 @@ def evaluate(value: Any, scope: Scope) -> Any:
     if "@{" not in value:
         return value
     parts = [_parsed(part, scope) for part in _INTERPOLATION.findall(value)]
-    if UNKNOWN in parts:
+    # What is left over holds braces of its own, as in @{concat('{', 'x')}.
+    if UNKNOWN in parts or "@{" in _INTERPOLATION.sub("", value):
         return UNKNOWN
     remaining = iter(parts)
-    return _INTERPOLATION.sub(lambda _match: str(next(remaining)), value)
+    return _INTERPOLATION.sub(lambda _match: _text(next(remaining)), value)
+
+
+def plain(value: Any) -> Any:
+    """The value as JSON has it: null where it is not known."""
+    if value is UNKNOWN:
+        return None
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    return value
+
+
+def _text(value: Any) -> str:
+    """Text as it is, truth values as ADF writes them, objects and arrays as JSON."""
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else str(value) if isinstance(value, bool) else json.dumps(plain(value))
 
 
 def _parsed(text: str, scope: Scope) -> Any:
@@ -118,11 +140,11 @@ class _Parser:
                 kind, key = self._next()
                 if kind != "name":
                     raise ValueError(f"unexpected {key!r}")
-                value = _member(value, key)
+                value = _member(value, key, optional=mark == "?.")
             else:
                 index = self.expression()
                 self._expect("]")
-                value = value[index] if isinstance(index, int) and value is not UNKNOWN else _member(value, index)
+                value = _member(value, index, optional=mark == "?[")
         return value
 
     def _peek(self) -> str | None:
@@ -138,8 +160,18 @@ class _Parser:
             raise ValueError(f"expected {mark!r}")
 
 
-def _member(value: Any, key: Any) -> Any:
-    return UNKNOWN if value is UNKNOWN else value[key]
+def _member(value: Any, key: Any, *, optional: bool) -> Any:
+    """A member, by a name that is compared without case where need be; null where it is absent and optional."""
+    if value is UNKNOWN or key is UNKNOWN:
+        return UNKNOWN
+    if isinstance(value, Mapping) and isinstance(key, str) and key not in value:
+        key = next((known for known in value if known.lower() == key.lower()), key)
+    try:
+        return value[key]
+    except (LookupError, TypeError):
+        if optional:
+            return None
+        raise
 
 
 def _call(name: str, arguments: list[Any], scope: Scope) -> Any:
@@ -152,7 +184,7 @@ def _call(name: str, arguments: list[Any], scope: Scope) -> Any:
             "Pipeline": scope.pipeline,
         }
     if name == "activity":
-        return {"output": scope.outputs[arguments[0]]} if arguments[0] in scope.outputs else UNKNOWN
+        return scope.activities[arguments[0]]
     if name == "variables":
         return scope.variables[arguments[0]]
     if name == "item":
@@ -174,16 +206,16 @@ _FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "if": lambda condition, yes, no: yes if condition else no,
     "bool": lambda a: a.lower() == "true" if isinstance(a, str) else bool(a),
     "int": int,
-    "string": str,
+    "string": lambda a: _text(a),
     "length": len,
     "empty": lambda a: not a,
     "contains": lambda a, b: b in a,
-    "concat": lambda *parts: "".join(str(part) for part in parts),
+    "concat": lambda *parts: "".join(_text(part) for part in parts),
     "first": lambda a: a[0],
     "last": lambda a: a[-1],
     "split": lambda text, separator: text.split(separator),
     "startswith": lambda text, start: text.lower().startswith(start.lower()),
     "endswith": lambda text, end: text.lower().endswith(end.lower()),
-    "range": lambda start, count: list(range(start, start + count)),
+    "range": lambda start, count: list(range(start, start + count)) if count <= MOST_ITEMS else UNKNOWN,
     "createarray": lambda *items: list(items),
 }

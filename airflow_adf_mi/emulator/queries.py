@@ -5,13 +5,18 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from airflow_adf_mi.emulator.errors import ServiceError
-from airflow_adf_mi.emulator.runs import Run
+from airflow_adf_mi.emulator.rendering import Address
+from airflow_adf_mi.emulator.runs import ActivityRun, Run
 
 Item = dict[str, Any]
+
+_OPERATORS = ("Equals", "NotEquals", "In", "NotIn")
+_TIMES = frozenset({"RunStart", "RunEnd", "ActivityRunStart", "ActivityRunEnd"})
 
 _RUN_OPERANDS: Mapping[str, Callable[[Item], Any]] = {
     "PipelineName": lambda run: run["pipelineName"],
@@ -32,7 +37,10 @@ _ACTIVITY_OPERANDS: Mapping[str, Callable[[Item], Any]] = {
 
 
 def runs_page(body: Mapping[str, Any], runs: Iterable[Run], seen_from: float, page_size: int) -> dict[str, Any]:
-    """A page of the runs as they were shown at `seen_from`; following pages look from the same moment."""
+    """A page of the runs as they were shown at `seen_from`, in the order of their start unless told otherwise.
+
+    Following pages look from the same moment: each run is on exactly one of them, whatever happens in between.
+    """
     offset, seen_from = _continued(body, seen_from)
     shown = []
     for run in runs:
@@ -41,42 +49,42 @@ def runs_page(body: Mapping[str, Any], runs: Iterable[Run], seen_from: float, pa
             shown.append(state)
     after, before = _window(body)
     inside = [run for run in shown if after <= _moment(run["lastUpdated"]) <= before]
-    chosen = _filtered(inside, body.get("filters") or [], _RUN_OPERANDS)
-    ordered = _ordered(chosen, body.get("orderBy") or [], _RUN_OPERANDS, default=lambda run: run["runStart"])
-    return _paged(ordered, offset, page_size, seen_from)
+    chosen = _filtered(inside, body.get("filters"), _RUN_OPERANDS)
+    return _paged(_ordered(chosen, body.get("orderBy"), _RUN_OPERANDS), offset, page_size, seen_from)
 
 
-def activities_page(body: Mapping[str, Any], entries: list[Item], page_size: int) -> dict[str, Any]:
-    """A page of a run's activities."""
-    offset, _ = _continued(body, 0.0)
+def activities_page(
+    body: Mapping[str, Any], entries: Iterable[ActivityRun], address: Address, seen_from: float, page_size: int
+) -> dict[str, Any]:
+    """A page of a run's activities as they were at `seen_from`, in the order of their start."""
+    offset, seen_from = _continued(body, seen_from)
+    shown = [entry.seen_at(seen_from).wire(*address) for entry in entries if entry.started <= seen_from]
     after, before = _window(body)
-    inside = [e for e in entries if after <= _moment(e["activityRunEnd"] or e["activityRunStart"]) <= before]
-    chosen = _filtered(inside, body.get("filters") or [], _ACTIVITY_OPERANDS)
-    ordered = _ordered(chosen, body.get("orderBy") or [], _ACTIVITY_OPERANDS, default=None)
-    return _paged(ordered, offset, page_size, 0.0)
+    inside = [e for e in shown if after <= _moment(e["activityRunEnd"] or e["activityRunStart"]) <= before]
+    chosen = _filtered(inside, body.get("filters"), _ACTIVITY_OPERANDS)
+    return _paged(_ordered(chosen, body.get("orderBy"), _ACTIVITY_OPERANDS), offset, page_size, seen_from)
 
 
 def _window(body: Mapping[str, Any]) -> tuple[datetime, datetime]:
     try:
         return _moment(body["lastUpdatedAfter"]), _moment(body["lastUpdatedBefore"])
     except (KeyError, TypeError, ValueError):
-        raise ServiceError(400, "BadRequest", "lastUpdatedAfter and lastUpdatedBefore are required.") from None
+        raise ServiceError(
+            400, "BadRequest", "lastUpdatedAfter and lastUpdatedBefore are required, as times."
+        ) from None
 
 
 def _moment(text: str) -> datetime:
+    """A time, of which the seventh digit is left out; one without a zone is in UTC."""
     moment = datetime.fromisoformat(text)
-    if moment.tzinfo is None:
-        moment = datetime.fromisoformat(f"{text}Z")
-    return moment
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
 
 
-def _filtered(
-    items: list[Item], filters: list[Mapping[str, Any]], operands: Mapping[str, Callable[[Item], Any]]
-) -> list[Item]:
-    for condition in filters:
+def _filtered(items: list[Item], filters: Any, operands: Mapping[str, Callable[[Item], Any]]) -> list[Item]:
+    for condition in _members(filters, "filters"):
         operand, operator, values = (condition.get(member) for member in ("operand", "operator", "values"))
         read = operands.get(str(operand))
-        if read is None or operator not in ("Equals", "NotEquals", "In", "NotIn") or not isinstance(values, list):
+        if read is None or operator not in _OPERATORS or not isinstance(values, list):
             raise ServiceError(400, "BadRequest", f"Invalid filter: {json.dumps(condition)}.")
         if operand == "RunGroupId" and len(values) > 1:
             raise ServiceError(
@@ -91,19 +99,31 @@ def _filtered(
     return items
 
 
-def _ordered(
-    items: list[Item],
-    order: list[Mapping[str, Any]],
-    operands: Mapping[str, Callable[[Item], Any]],
-    default: Callable[[Item], Any] | None,
-) -> list[Item]:
-    ordered = sorted(items, key=default) if default is not None else list(items)
-    for rule in reversed(order):
+def _ordered(items: list[Item], order: Any, operands: Mapping[str, Callable[[Item], Any]]) -> list[Item]:
+    ordered = list(items)
+    for rule in reversed(_members(order, "orderBy")):
         read = operands.get(str(rule.get("orderBy")))
         if read is None or rule.get("order") not in ("ASC", "DESC"):
             raise ServiceError(400, "BadRequest", f"Invalid orderBy: {json.dumps(rule)}.")
-        ordered.sort(key=lambda item, read=read: str(read(item) or ""), reverse=rule["order"] == "DESC")  # type: ignore[misc]
+        key = partial(_sort_key, read, is_time=rule["orderBy"] in _TIMES)
+        ordered.sort(key=key, reverse=rule["order"] == "DESC")
     return ordered
+
+
+def _sort_key(read: Callable[[Item], Any], item: Item, *, is_time: bool) -> Any:
+    """Times as times: as text, one without a fraction comes after those with one. What has not ended comes first."""
+    value = read(item)
+    if is_time:
+        return _moment(value) if value else datetime.min.replace(tzinfo=UTC)
+    return str(value or "")
+
+
+def _members(given: Any, name: str) -> list[Mapping[str, Any]]:
+    if given is None:
+        return []
+    if not isinstance(given, list) or not all(isinstance(entry, Mapping) for entry in given):
+        raise ServiceError(400, "BadRequest", f"{name} must be an array of objects.")
+    return given
 
 
 def _paged(items: list[Item], offset: int, size: int, seen_from: float) -> dict[str, Any]:

@@ -2,43 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
 from airflow_adf_mi.emulator.definitions import PipelineDefinition
+from airflow_adf_mi.emulator.expressions import Scope, evaluate, plain
+from airflow_adf_mi.emulator.rendering import run_resource_id, wire_milliseconds, wire_parameters, wire_time
 from airflow_adf_mi.emulator.script import PipelineScript, RunScript
 
 TERMINAL = frozenset({"Succeeded", "Failed", "Cancelled"})
-
-
-def wire_time(epoch: float | None) -> str | None:
-    """As recorded: up to 7 digits of fraction without trailing zeros, and Z."""
-    if epoch is None:
-        return None
-    moment = datetime.fromtimestamp(epoch, UTC)
-    fraction = f"{moment.microsecond:06d}0".rstrip("0")
-    return moment.strftime("%Y-%m-%dT%H:%M:%S") + (f".{fraction}" if fraction else "") + "Z"
-
-
-def wire_milliseconds(start: float | None, end: float | None) -> int | None:
-    return None if start is None or end is None else round((end - start) * 1000)
-
-
-def wire_parameters(values: Mapping[str, Any]) -> dict[str, str]:
-    """Text as it is, anything else JSON-encoded (the specification's example)."""
-    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in values.items()}
-
-
-def _scope(subscription: str, resource_group: str, factory: str) -> str:
-    """The ARM part of an id, in capitals as recorded."""
-    return (
-        f"/subscriptions/{subscription}/resourceGroups/{resource_group}"
-        f"/providers/Microsoft.DataFactory/factories/{factory}"
-    ).upper()
 
 
 @dataclass
@@ -50,7 +24,7 @@ class ActivityRun:
     pipeline: str
     run_id: str
     started: float
-    activity_run_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    activity_run_id: str = field(default_factory=lambda: new_id())
     ended: float | None = None
     status: str = "InProgress"
     input: Any = field(default_factory=dict)
@@ -61,15 +35,17 @@ class ActivityRun:
     user_properties: Mapping[str, Any] = field(default_factory=dict)
     linked_service: str = ""
 
-    @property
-    def last_updated(self) -> float:
-        return self.started if self.ended is None else self.ended
+    def seen_at(self, moment: float) -> Self:
+        """As it was at that moment, which is not before its start."""
+        if self.ended is None or self.ended <= moment:
+            return self
+        return replace(self, ended=None, status="InProgress", output={}, error=None)
 
     def wire(self, subscription: str, resource_group: str, factory: str) -> dict[str, Any]:
         """As of ActivityRuns_QueryByPipelineRun; the specification lacks iterationHash and retryAttempt."""
-        run = f"{_scope(subscription, resource_group, factory)}/pipelineruns/{self.run_id}"
         return {
-            "id": f"{run}/activityruns/{self.activity_run_id}",
+            "id": f"{run_resource_id((subscription, resource_group, factory), self.run_id)}"
+            f"/activityruns/{self.activity_run_id}",
             "activityName": self.name,
             "activityType": self.kind,
             "activityRunId": self.activity_run_id,
@@ -80,12 +56,12 @@ class ActivityRun:
             "durationInMs": wire_milliseconds(self.started, self.ended),
             "status": self.status,
             "error": self.error or {"errorCode": "", "message": "", "failureType": "", "target": self.name},
-            "input": self.input,
-            "output": dict(self.output),
+            "input": plain(self.input),
+            "output": plain(self.output),
             "linkedServiceName": self.linked_service,
             "retryAttempt": self.retry_attempt,
             "iterationHash": self.iteration_hash,
-            "userProperties": dict(self.user_properties),
+            "userProperties": plain(self.user_properties),
         }
 
 
@@ -113,9 +89,15 @@ class Run:
     cancelled_at: float | None = None
     variables: dict[str, Any] = field(default_factory=dict)
     activities: list[ActivityRun] = field(default_factory=list)
-    carried_over: frozenset[str] = frozenset()
-    """Activities that a recovery run does not run again."""
-    outputs: dict[str, Any] = field(default_factory=dict)
+    problem: str | None = None
+    """What its parameters lack: it fails with this as soon as it begins."""
+    start_activity: str | None = None
+    """The activity that a recovery run starts from, whatever became of those before it."""
+    ended_activities: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What `activity('name')` is, of those outside of containers; a recovery run begins with what it does not run again."""
+    return_value: dict[str, Any] = field(default_factory=dict)
+    """What the pipeline gives back to its caller (`pipelineReturnValue`)."""
+    children: list[Run] = field(default_factory=list)
     history: list[tuple[float, dict[str, Any]]] = field(default_factory=list)
     """What the service showed of it, and from when: lists look at it from behind."""
 
@@ -127,10 +109,15 @@ class Run:
     def is_over(self) -> bool:
         return self.status in TERMINAL
 
+    @property
+    def is_stopping(self) -> bool:
+        """It has ended, or will by a cancel that wins: nothing more happens in it."""
+        return self.is_over or (self.status == "Canceling" and self.script.cancel == "wins")
+
     def wire(self, subscription: str, resource_group: str, factory: str) -> dict[str, Any]:
         """As recorded: these keys in this order, the ARM part of the id in capitals, `runDimension` in the singular."""
         return {
-            "id": f"{_scope(subscription, resource_group, factory)}/pipelineruns/{self.run_id}",
+            "id": run_resource_id((subscription, resource_group, factory), self.run_id),
             "runId": self.run_id,
             "debugRunId": None,
             "runGroupId": self.group_id,
@@ -144,9 +131,21 @@ class Run:
             "message": self.message,
             "lastUpdated": wire_time(self.last_updated),
             "annotations": list(self.definition.properties.get("annotations") or []),
-            "runDimension": {},
+            "runDimension": self._dimensions(),
             "isLatest": self.is_latest,
         }
+
+    def _dimensions(self) -> dict[str, Any]:
+        declared = self.definition.properties.get("runDimensions")
+        if not isinstance(declared, Mapping):
+            return {}
+        scope = Scope(parameters=self.values, run_id=self.run_id, pipeline=self.pipeline)
+        return {name: plain(evaluate(value, scope)) for name, value in declared.items()}
+
+
+def new_id() -> str:
+    """An id that the service makes."""
+    return str(uuid.uuid4())
 
 
 def manual() -> dict[str, Any]:

@@ -7,7 +7,8 @@ As JSON (a file for the command line, or sent to a running emulator):
      "activities": {"<pipeline>/<activity>": {"seconds": 3, "outcome": "Succeeded" | "Failed", "output": {...},
                                               "error": {"errorCode", "message", "failureType", "target"},
                                               "items": [...], "iterations": 2, "condition": true, "case": "x",
-                                              "fail_iterations": [1], "fail_attempts": 1}},
+                                              "fail_iterations": [1], "fail_attempts": 1,
+                                              "outputs_by_iteration": [{...}, {...}]}},
      "runs":       [{"pipeline": "<pipeline>", "when": {"<parameter>": "<value>"}, "times": 1,
                      "pipelines": {...}, "activities": {...}}]}
 
@@ -33,8 +34,10 @@ _ACTIVITY_KEYS = frozenset(
         "case",
         "fail_iterations",
         "fail_attempts",
+        "outputs_by_iteration",
     }
 )
+_NUMBERS = frozenset({"seconds", "queued_seconds", "cancel_seconds", "iterations", "fail_attempts", "times"})
 _PIPELINE_KEYS = frozenset({"queued_seconds", "cancel_seconds", "cancel"})
 
 
@@ -55,9 +58,16 @@ class ActivityScript:
     case: str | None = None
     """Which case a Switch takes."""
     fail_iterations: tuple[int, ...] = ()
-    """Inside a ForEach: the iterations, from 0, in which the activity fails."""
+    """Inside a ForEach or Until, the innermost one: the iterations, from 0, in which the activity fails."""
     fail_attempts: int = 0
     """How many attempts fail before one that ends as `outcome` says; retries come from the activity's policy."""
+    outputs_by_iteration: tuple[Mapping[str, Any], ...] = ()
+    """Inside a ForEach or Until, the innermost one: the output in each iteration; after the last, `output` counts."""
+
+    def output_in(self, iteration: int | None) -> Mapping[str, Any] | None:
+        if iteration is not None and iteration < len(self.outputs_by_iteration):
+            return self.outputs_by_iteration[iteration]
+        return self.output
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,13 +165,20 @@ def _activities(entries: Mapping[str, Any]) -> dict[str, ActivityScript]:
         _check(f"activity {name!r}", entry, _ACTIVITY_KEYS)
         if entry.get("outcome", "Succeeded") not in ("Succeeded", "Failed"):
             raise ValueError(f"activity {name!r}: outcome must be Succeeded or Failed")
-        scripts[name] = ActivityScript(**{**entry, "fail_iterations": tuple(entry.get("fail_iterations", ()))})
+        several = {member: tuple(entry.get(member, ())) for member in ("fail_iterations", "outputs_by_iteration")}
+        scripts[name] = ActivityScript(**{**entry, **several})
     return scripts
 
 
 def _check(where: str, entry: Mapping[str, Any], known: frozenset[str]) -> None:
+    if not isinstance(entry, Mapping):
+        raise ValueError(f"{where} must be an object")
     unknown = set(entry) - known
     if unknown:
         raise ValueError(
             f"{where} has unknown members: {', '.join(sorted(unknown))}; known are {', '.join(sorted(known))}"
         )
+    for name in _NUMBERS & set(entry):
+        value = entry[name]
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or value < 0):
+            raise ValueError(f"{where}: {name} must be a number that is not negative")

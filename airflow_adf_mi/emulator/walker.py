@@ -5,24 +5,17 @@ A `Walk` runs one list of activities (a pipeline's, a branch's, an iteration's).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections import ChainMap
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Protocol
 
-from airflow_adf_mi.emulator.expressions import UNKNOWN, Scope
+from airflow_adf_mi.emulator.expressions import UNKNOWN, Scope, evaluate
+from airflow_adf_mi.emulator.outcomes import Result, is_met, outcome_of
 from airflow_adf_mi.emulator.runs import ActivityRun, Run
 from airflow_adf_mi.emulator.script import ActivityScript, Script
 
-
-@dataclass(frozen=True)
-class Result:
-    """How an activity, or a list of them, ended."""
-
-    status: str
-    message: str = ""
-    failed_activity: str | None = None
-    """The inner activity that failed, for a list of activities."""
+End = Callable[[Result], None]
 
 
 class Factory(Protocol):
@@ -35,6 +28,10 @@ class Factory(Protocol):
 
     @property
     def list_skipped(self) -> bool: ...
+
+    @property
+    def execute(self) -> Callable[[Walk, Mapping[str, Any], End], None]:
+        """Starts one activity; `End` is called when it has ended, now or later."""
 
     def now(self) -> float: ...
 
@@ -49,45 +46,14 @@ class Factory(Protocol):
         pipeline: str,
         values: Mapping[str, Any],
         on_end: Callable[[Run], None],
-    ) -> Run: ...
-
-
-def is_met(status: str, conditions: Iterable[str]) -> bool:
-    """Whether an activity that ended as `status` meets one of the conditions. Completed means that it ran."""
-    wanted = set(conditions) or {"Succeeded"}
-    return status in wanted or ("Completed" in wanted and status in ("Succeeded", "Failed"))
-
-
-def outcome_of(activities: list[dict[str, Any]], results: Mapping[str, Result]) -> Result:
-    """What a list of ended activities comes to, by Data Factory's documented rule.
-
-    The leaves decide; in place of a leaf that was skipped, the activities it depends on do. It failed if any that decides
-    failed: the first of them, in the order of the definition, gives the message.
-    """
-    by_name = {activity["name"]: activity for activity in activities}
-    needed = {dependency["activity"] for activity in activities for dependency in activity.get("dependsOn") or []}
-    pending = [name for name in by_name if name not in needed]
-    deciding: set[str] = set()
-    seen: set[str] = set()
-    while pending:
-        name = pending.pop()
-        if name in seen:
-            continue
-        seen.add(name)
-        if results[name].status == "Skipped":
-            pending += [dependency["activity"] for dependency in by_name[name].get("dependsOn") or []]
-        else:
-            deciding.add(name)
-    for name in by_name:
-        if name in deciding and results[name].status == "Failed":
-            return Result("Failed", results[name].message, name)
-    return Result("Succeeded")
+    ) -> Run:
+        """Starts another pipeline. Raises `ServiceError` where the service would refuse to."""
 
 
 class Walk:
     """One list of activities of a run, on its way.
 
-    `on_end` gets the outcome; a walk whose run was cancelled stops without one.
+    `on_end` gets the outcome; a walk that is stopped, or whose run is, ends without one.
     """
 
     def __init__(
@@ -95,8 +61,9 @@ class Walk:
         factory: Factory,
         run: Run,
         activities: list[dict[str, Any]],
-        on_end: Callable[[Result], None],
+        on_end: End,
         *,
+        parent: Walk | None = None,
         item: Any = UNKNOWN,
         iteration: int | None = None,
         iteration_hash: str = "",
@@ -106,16 +73,40 @@ class Walk:
         self.item = item
         self.iteration = iteration
         self.iteration_hash = iteration_hash
+        self._parent = parent
         self._activities = activities
         self._on_end = on_end
-        names = {activity["name"] for activity in activities}
-        self._results: dict[str, Result] = {name: Result("Succeeded") for name in names & run.carried_over}
         self._running: set[str] = set()
+        self._entries: list[ActivityRun] = []
+        self.inner: list[Walk] = []
         self._over = False
+        self._results: dict[str, Result] = {}
+        # An iteration sees its own activities, not those of the iterations beside it.
+        self.ended_activities: ChainMap[str, dict[str, Any]]
+        if parent is None:
+            self.ended_activities = ChainMap(run.ended_activities)
+            self._results = {name: Result(ended["Status"]) for name, ended in run.ended_activities.items()}
+        else:
+            self.ended_activities = parent.ended_activities.new_child()
+            parent.inner.append(self)
 
     def begin(self) -> None:
         """Start what depends on nothing."""
         self._advance()
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether it has ended, or is not to go on."""
+        return self._over or self.run.is_stopping or (self._parent is not None and self._parent.is_stopped)
+
+    def stop(self) -> None:
+        """End without an outcome, and with it whatever is running inside."""
+        self._over = True
+        for entry in self._entries:
+            if entry.ended is None:
+                entry.status, entry.ended = "Cancelled", self.factory.now()
+        for inner in self.inner:
+            inner.stop()
 
     def scope(self) -> Scope:
         """What expressions see at this point."""
@@ -123,7 +114,7 @@ class Walk:
             parameters=self.run.values,
             global_parameters=self.factory.global_parameters,
             variables=self.run.variables,
-            outputs=self.run.outputs,
+            activities=self.ended_activities,
             item=self.item,
             run_id=self.run.run_id,
             pipeline=self.run.pipeline,
@@ -142,22 +133,27 @@ class Walk:
             started=self.factory.now(),
             iteration_hash=self.iteration_hash,
             linked_service=(activity.get("linkedServiceName") or {}).get("referenceName", ""),
-            user_properties={p["name"]: p.get("value") for p in activity.get("userProperties") or []},
+            user_properties={
+                p["name"]: evaluate(p.get("value"), self.scope()) for p in activity.get("userProperties") or []
+            },
             **members,
         )
+        self._entries.append(entry)
         self.run.activities.append(entry)
         self.factory.touch(self.run)
         return entry
 
-    def _advance(self) -> None:
-        from airflow_adf_mi.emulator.activities import execute
+    def remember(self, name: str, ended: dict[str, Any]) -> None:
+        """What `activity('name')` is from now on."""
+        self.ended_activities[name] = ended
 
+    def _advance(self) -> None:
         progressed = True
-        while progressed and not self._over:
+        while progressed and not self.is_stopped:
             progressed = False
             for activity in self._activities:
                 name = activity["name"]
-                if name in self._results or name in self._running or self._over:
+                if name in self._results or name in self._running or self.is_stopped:
                     continue
                 ready = self._readiness(activity)
                 if ready is None:
@@ -165,27 +161,31 @@ class Walk:
                 progressed = True
                 if ready:
                     self._running.add(name)
-                    execute(self, activity, partial(self._ended, name))
+                    self.factory.execute(self, activity, partial(self._ended, name))
                 else:
-                    if self.factory.list_skipped:
-                        self.record(activity, status="Skipped", ended=self.factory.now())
-                    self._results[name] = Result("Skipped")
-        if not self._over and len(self._results) == len(self._activities):
+                    self._skip(activity)
+        if not self.is_stopped and len(self._results) == len(self._activities):
             self._over = True
             self._on_end(outcome_of(self._activities, self._results))
 
     def _readiness(self, activity: Mapping[str, Any]) -> bool | None:
         """True to start, False to skip, None to wait."""
+        if self._parent is None and activity["name"] == self.run.start_activity:
+            return True
         dependencies = activity.get("dependsOn") or []
         ended = [(d, self._results[d["activity"]].status) for d in dependencies if d["activity"] in self._results]
         if any(not is_met(status, d.get("dependencyConditions") or []) for d, status in ended):
             return False
         return True if len(ended) == len(dependencies) else None
 
+    def _skip(self, activity: Mapping[str, Any]) -> None:
+        if self.factory.list_skipped:
+            self.record(activity, status="Skipped", ended=self.factory.now())
+        self._results[activity["name"]] = Result("Skipped")
+        self.remember(activity["name"], {"Status": "Skipped"})
+
     def _ended(self, name: str, result: Result) -> None:
         self._running.discard(name)
-        if self.run.is_over:
-            return
         self._results[name] = result
         self.factory.touch(self.run)
         self._advance()

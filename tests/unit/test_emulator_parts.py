@@ -20,7 +20,7 @@ from tests.conftest import ROOT
 SCOPE = Scope(
     parameters={"day": "x", "list": [1, 2], "o": {"a": {"b": 7}}},
     variables={"v": "y"},
-    outputs={"Look Up": {"firstRow": {"n": 3}, "value": [{"name": "t"}]}},
+    activities={"Look Up": {"output": {"firstRow": {"n": 3}, "value": [{"name": "t"}]}, "Status": "Succeeded"}},
     item={"name": "i"},
 )
 

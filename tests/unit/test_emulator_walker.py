@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from airflow_adf_mi.emulator.clock import ManualClock
 from airflow_adf_mi.emulator.definitions import FactoryDefinition
+from airflow_adf_mi.emulator.outcomes import Result, is_met, outcome_of
 from airflow_adf_mi.emulator.runs import Run
 from airflow_adf_mi.emulator.script import Script
 from airflow_adf_mi.emulator.state import FactoryState, Switches
-from airflow_adf_mi.emulator.walker import Result, is_met, outcome_of
 from tests.conftest import activity, factory_of
 
 DAY = 86_400.0
@@ -244,7 +244,7 @@ def test_fail_activity_fails_with_its_own_words() -> None:
 
 def test_inactive_activity_counts_as_it_is_marked() -> None:
     inactive = activity("A") | {"state": "Inactive", "onInactiveMarkAs": "Failed"}
-    assert statuses(walked(inactive, activity("B", "Copy", "A:Failed"))) == [("A", "Failed"), ("B", "Succeeded")]
+    assert statuses(walked(inactive, activity("B", "Copy", "A:Failed"))) == [("A", "Inactive"), ("B", "Succeeded")]
 
 
 def test_output_of_an_activity_is_seen_by_the_next() -> None:

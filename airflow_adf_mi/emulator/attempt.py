@@ -1,0 +1,151 @@
+"""One attempt of one activity: its record, its end as the script says, and the next attempt after a failed one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from airflow_adf_mi.emulator.definitions import INNER_LISTS
+from airflow_adf_mi.emulator.expressions import UNKNOWN, evaluate
+from airflow_adf_mi.emulator.outcomes import Result
+from airflow_adf_mi.emulator.runs import ActivityRun
+from airflow_adf_mi.emulator.script import ActivityScript
+from airflow_adf_mi.emulator.walker import End, Walk
+
+_CONTAINERS = frozenset({"ForEach", "IfCondition", "Switch", "Until"})
+
+
+class Attempt:
+    """An attempt on its way. A failed one is followed by another while the activity's policy has retries left."""
+
+    def __init__(
+        self,
+        walk: Walk,
+        activity: Mapping[str, Any],
+        end: End,
+        perform: Callable[[Attempt], None],
+        number: int = 1,
+    ) -> None:
+        self.walk = walk
+        self.activity = activity
+        self.properties: Mapping[str, Any] = activity.get("typeProperties") or {}
+        self.script: ActivityScript = walk.script(activity["name"])
+        self._policy: Mapping[str, Any] = activity.get("policy") or {}
+        self._end = end
+        self._perform = perform
+        self._number = number
+        self.entry: ActivityRun = walk.record(
+            activity, retry_attempt=number if number > 1 else None, input=self._input()
+        )
+
+    def begin(self) -> None:
+        self._perform(self)
+
+    @property
+    def is_over(self) -> bool:
+        return self.entry.ended is not None
+
+    def after(self, seconds: float, action: Callable[[], None]) -> None:
+        """Later, unless this attempt has ended by then, or what it is part of was stopped."""
+        self.walk.factory.after(seconds, lambda: None if self.is_over or self.walk.is_stopped else action())
+
+    def seconds(self) -> float:
+        """How long it takes where its type has no duration of its own."""
+        return self.walk.factory.script.seconds if self.script.seconds is None else self.script.seconds
+
+    def value(self, name: str) -> Any:
+        """One of its `typeProperties`."""
+        return evaluate(self.properties.get(name), self.walk.scope())
+
+    def number(self, value: Any, default: float) -> float:
+        """A number that may be written as an expression, or be unresolved in a template."""
+        known = evaluate(value, self.walk.scope())
+        try:
+            return default if known is None or known is UNKNOWN else float(known)
+        except (TypeError, ValueError):
+            return default
+
+    def conclude(self, output: Mapping[str, Any] | None = None) -> None:
+        """End as the script says, with the script's output or else with `output`; without both it is not known."""
+        script, iteration = self.script, self.walk.iteration
+        if (
+            script.outcome == "Failed"
+            or self._number <= script.fail_attempts
+            or (iteration is not None and iteration in script.fail_iterations)
+        ):
+            self.fail(script.error)
+            return
+        scripted = script.output_in(iteration)
+        self._close("Succeeded", scripted if scripted is not None else output)
+        self._end(Result("Succeeded"))
+
+    def fail(self, error: Mapping[str, Any] | None = None, *, message: str | None = None) -> None:
+        """End as failed. Members of `error` that are not given have the values of a failed Copy."""
+        full = {
+            "errorCode": "2200",
+            "message": message or "ErrorCode=EmulatedFailure, the script says that this activity fails.",
+            "failureType": "UserError",
+            "target": self.entry.name,
+            "details": [],
+            **(error or {}),
+        }
+        self.entry.error = full
+        self._close("Failed", self.script.output)
+        if self._number <= self.number(self._policy.get("retry"), 0):
+            self.walk.factory.after(
+                self.number(self._policy.get("retryIntervalInSeconds"), 30),
+                lambda: None if self.walk.is_stopped else self._again(),
+            )
+        else:
+            self._end(Result("Failed", full["message"]))
+
+    def inside(self, activities: list[dict[str, Any]], on_end: End, **where: Any) -> Walk:
+        """Walk activities inside this one."""
+        kept = {
+            "item": self.walk.item,
+            "iteration": self.walk.iteration,
+            "iteration_hash": self.walk.iteration_hash,
+        }
+        inner = Walk(self.walk.factory, self.walk.run, activities, on_end, parent=self.walk, **{**kept, **where})
+        inner.begin()
+        return inner
+
+    def conclude_inner(self, result: Result) -> None:
+        """End as the activities inside did."""
+        if result.status == "Failed":
+            self.fail(
+                {"errorCode": "BadRequest"},
+                message="Activity failed because an inner activity failed; "
+                f"Inner activity name: {result.failed_activity}, Error: {result.message}",
+            )
+        else:
+            self.conclude({})
+
+    def _again(self) -> None:
+        Attempt(self.walk, self.activity, self._end, self._perform, self._number + 1).begin()
+
+    def _close(self, status: str, output: Mapping[str, Any] | None) -> None:
+        self.entry.status = status
+        self.entry.ended = self.walk.factory.now()
+        if output is not None and not self._policy.get("secureOutput"):
+            self.entry.output = output
+        ended: dict[str, Any] = {"output": UNKNOWN if output is None else output, "Status": status}
+        if self.entry.error is not None:
+            ended["error"] = self.entry.error
+        self.walk.remember(self.entry.name, ended)
+
+    def _input(self) -> dict[str, Any]:
+        """What it was given, evaluated as far as it can be: nothing of a container (the specification's example)."""
+        if self.activity["type"] in _CONTAINERS or self._policy.get("secureInput"):
+            return {}
+        scope = self.walk.scope()
+
+        def shown(value: Any) -> Any:
+            known = evaluate(value, scope)
+            if known is UNKNOWN:
+                return value
+            if isinstance(known, dict):
+                return {key: shown(item) for key, item in known.items()}
+            return [shown(item) for item in known] if isinstance(known, list) else known
+
+        return {name: shown(value) for name, value in self.properties.items() if name not in INNER_LISTS}

@@ -1,0 +1,203 @@
+"""Activities that hold other activities, or start another pipeline."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from airflow_adf_mi.emulator.attempt import Attempt
+from airflow_adf_mi.emulator.errors import ServiceError
+from airflow_adf_mi.emulator.expressions import UNKNOWN, evaluate
+from airflow_adf_mi.emulator.outcomes import Result
+from airflow_adf_mi.emulator.runs import Run
+from airflow_adf_mi.emulator.walker import Walk
+
+DEFAULT_ITEMS = 2
+"""How many items a ForEach has whose `items` can not be evaluated."""
+DEFAULT_BATCH = 20
+"""Iterations of a ForEach side by side, where neither `isSequential` nor `batchCount` says otherwise (documentation)."""
+MOST_ROUNDS = 1000
+"""After how many rounds the emulator gives up an Until, which may take no time at all and never come true."""
+DEFAULT_UNTIL_SECONDS = 7 * 86_400.0
+"""An Until's timeout where it names none (specification and documentation)."""
+
+_SPAN = re.compile(r"(?:(\d+)\.)?(\d+):(\d+):(\d+)")
+
+
+def for_each(attempt: Attempt) -> None:
+    _Loop(attempt).fill()
+
+
+class _Loop:
+    """A ForEach on its way: a few iterations side by side, and the others go on where one fails."""
+
+    def __init__(self, attempt: Attempt) -> None:
+        self._attempt = attempt
+        self._waiting = list(enumerate(_items(attempt)))
+        self._running = 0
+        self._failed: list[Result] = []
+        batch = attempt.number(attempt.properties.get("batchCount"), DEFAULT_BATCH)
+        self._at_once = 1 if attempt.value("isSequential") is True else max(1, int(batch))
+
+    def fill(self) -> None:
+        attempt = self._attempt
+        while self._waiting and self._running < self._at_once:
+            index, item = self._waiting.pop(0)
+            self._running += 1
+            digest = hashlib.sha1(f"{attempt.entry.activity_run_id}/{index}".encode(), usedforsecurity=False)
+            attempt.inside(
+                list(attempt.properties.get("activities") or []),
+                self._ended,
+                item=item,
+                iteration=index,
+                iteration_hash=digest.hexdigest()[:32],
+            )
+        if not self._waiting and not self._running and not attempt.is_over:
+            attempt.conclude_inner(self._failed[0] if self._failed else Result("Succeeded"))
+
+    def _ended(self, result: Result) -> None:
+        self._running -= 1
+        if result.status == "Failed":
+            self._failed.append(result)
+        # By an event: iterations without activities would otherwise nest as deep as there are items.
+        self._attempt.after(0, self.fill)
+
+
+def _items(attempt: Attempt) -> list[Any]:
+    if attempt.script.items is not None:
+        return attempt.script.items
+    if attempt.script.iterations is not None:
+        return list(range(attempt.script.iterations))
+    found = attempt.value("items")
+    return list(found) if isinstance(found, list) else list(range(DEFAULT_ITEMS))
+
+
+def if_condition(attempt: Attempt) -> None:
+    condition = attempt.script.condition
+    if condition is None:
+        condition = _truth(attempt.value("expression"))
+    branch = attempt.properties.get("ifTrueActivities" if condition else "ifFalseActivities") or []
+    attempt.inside(list(branch), attempt.conclude_inner)
+
+
+def switch(attempt: Attempt) -> None:
+    wanted = attempt.script.case if attempt.script.case is not None else attempt.value("on")
+    cases = attempt.properties.get("cases") or []
+    branch = next((case.get("activities") for case in cases if case.get("value") == str(wanted)), None)
+    if branch is None:
+        branch = attempt.properties.get("defaultActivities") or []
+    attempt.inside(list(branch), attempt.conclude_inner)
+
+
+def until(attempt: Attempt) -> None:
+    _Rounds(attempt).begin()
+
+
+class _Rounds:
+    """An Until on its way. A failed activity inside does not stop it (documentation); its last round decides its end."""
+
+    def __init__(self, attempt: Attempt) -> None:
+        self._attempt = attempt
+        self._done = 0
+        self._walk: Walk | None = None
+
+    def begin(self) -> None:
+        seconds = _seconds(self._attempt.value("timeout"))
+        self._attempt.after(seconds, lambda: self._give_up(f"Until activity timed out after {seconds:.0f} seconds."))
+        self._round()
+
+    def _round(self) -> None:
+        attempt = self._attempt
+        inner = list(attempt.properties.get("activities") or [])
+        self._walk = attempt.inside(
+            # By an event, when the walk is known: its activities are what the condition is about.
+            inner,
+            lambda result: attempt.after(0, lambda: self._ended(result)),
+            iteration=self._done,
+        )
+
+    def _ended(self, result: Result) -> None:
+        self._done += 1
+        script, walk = self._attempt.script, self._walk
+        if script.iterations is not None:
+            over = self._done >= script.iterations
+        else:
+            scope = walk.scope() if walk is not None else self._attempt.walk.scope()
+            over = _truth(evaluate(self._attempt.properties.get("expression"), scope))
+        if over:
+            self._attempt.conclude_inner(result)
+        elif self._done >= MOST_ROUNDS:
+            self._give_up(f"The emulator ends an Until after {MOST_ROUNDS} rounds; its script can say `iterations`.")
+        else:
+            self._round()
+
+    def _give_up(self, message: str) -> None:
+        if self._walk is not None:
+            self._walk.stop()
+        self._attempt.fail({"errorCode": "Timeout"}, message=message)
+
+
+def execute_pipeline(attempt: Attempt) -> None:
+    """Starts a run, and ends with it unless `waitOnCompletion` is false.
+
+    Waiting is the default by the documentation; the specification of 2020 says the contrary.
+    """
+    walk = attempt.walk
+    waits = attempt.value("waitOnCompletion") is not False
+    given: Mapping[str, Any] = attempt.properties.get("parameters") or {}
+    values = {name: evaluate(value, walk.scope()) for name, value in given.items()}
+
+    def ended(child: Run) -> None:
+        if not waits or attempt.is_over or walk.is_stopped:
+            return
+        if child.status == "Succeeded":
+            attempt.conclude(_result(child))
+        else:
+            attempt.fail(
+                {"errorCode": "BadRequest"}, message=child.message or f"Pipeline run {child.run_id} was cancelled."
+            )
+
+    try:
+        child = walk.factory.start_child(
+            walk.run, attempt.entry, attempt.properties["pipeline"]["referenceName"], values, ended
+        )
+    except ServiceError as e:
+        attempt.fail({"errorCode": e.code}, message=e.message)
+        return
+    attempt.entry.output = _result(child)
+    if not waits:
+        attempt.conclude(_result(child))
+
+
+def _result(child: Run) -> dict[str, Any]:
+    result: dict[str, Any] = {"pipelineName": child.pipeline, "pipelineRunId": child.run_id}
+    if child.return_value:
+        result["pipelineReturnValue"] = dict(child.return_value)
+    return result
+
+
+def _truth(value: Any) -> bool:
+    """A condition's value. What is not known counts as true: an If takes that branch, an Until ends."""
+    if value is UNKNOWN:
+        return True
+    return value.lower() == "true" if isinstance(value, str) else bool(value)
+
+
+def _seconds(span: Any) -> float:
+    """Of `d.hh:mm:ss` or `hh:mm:ss`."""
+    match = _SPAN.fullmatch(span) if isinstance(span, str) else None
+    if match is None:
+        return DEFAULT_UNTIL_SECONDS
+    days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
+    return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
+
+
+TYPES: Mapping[str, Callable[[Attempt], None]] = {
+    "ForEach": for_each,
+    "IfCondition": if_condition,
+    "Switch": switch,
+    "Until": until,
+    "ExecutePipeline": execute_pipeline,
+}
