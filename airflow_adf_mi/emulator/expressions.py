@@ -161,7 +161,7 @@ class _Parser:
 
 
 def _member(value: Any, key: Any, *, optional: bool) -> Any:
-    """A member, by a name that is compared without case where need be; null where it is absent and optional."""
+    """A member, by a name that is compared without case where need be. One that is absent is null where it is optional."""
     if value is UNKNOWN or key is UNKNOWN:
         return UNKNOWN
     if isinstance(value, Mapping) and isinstance(key, str) and key not in value:
@@ -169,9 +169,7 @@ def _member(value: Any, key: Any, *, optional: bool) -> Any:
     try:
         return value[key]
     except (LookupError, TypeError):
-        if optional:
-            return None
-        raise
+        return None if optional else UNKNOWN
 
 
 def _call(name: str, arguments: list[Any], scope: Scope) -> Any:
@@ -183,15 +181,20 @@ def _call(name: str, arguments: list[Any], scope: Scope) -> Any:
             "RunId": scope.run_id,
             "Pipeline": scope.pipeline,
         }
-    if name == "activity":
-        return scope.activities[arguments[0]]
-    if name == "variables":
-        return scope.variables[arguments[0]]
+    if name in ("activity", "variables"):
+        known: Mapping[str, Any] = scope.activities if name == "activity" else scope.variables
+        return known.get(arguments[0], UNKNOWN)
     if name == "item":
         return scope.item
+    if name == "if" and arguments[0] is not UNKNOWN:
+        # Only the chosen one has to be known: the other is often about what is not there yet.
+        return arguments[1] if arguments[0] else arguments[2]
     if UNKNOWN in arguments or name not in _FUNCTIONS:
         return UNKNOWN
-    return _FUNCTIONS[name](*arguments)
+    try:
+        return _FUNCTIONS[name](*arguments)
+    except (LookupError, TypeError, ValueError, AttributeError):
+        return UNKNOWN
 
 
 _FUNCTIONS: Mapping[str, Callable[..., Any]] = {
@@ -203,10 +206,9 @@ _FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "greaterorequals": lambda a, b: a >= b,
     "less": lambda a, b: a < b,
     "lessorequals": lambda a, b: a <= b,
-    "if": lambda condition, yes, no: yes if condition else no,
     "bool": lambda a: a.lower() == "true" if isinstance(a, str) else bool(a),
     "int": int,
-    "string": lambda a: _text(a),
+    "string": _text,
     "length": len,
     "empty": lambda a: not a,
     "contains": lambda a, b: b in a,

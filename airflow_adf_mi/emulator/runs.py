@@ -94,7 +94,7 @@ class Run:
     start_activity: str | None = None
     """The activity that a recovery run starts from, whatever became of those before it."""
     ended_activities: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """What `activity('name')` is, of those outside of containers; a recovery run begins with what it does not run again."""
+    """What `activity('name')` is; a recovery run begins with what it does not run again."""
     return_value: dict[str, Any] = field(default_factory=dict)
     """What the pipeline gives back to its caller (`pipelineReturnValue`)."""
     children: list[Run] = field(default_factory=list)

@@ -85,7 +85,11 @@ class Walk:
         self.ended_activities: ChainMap[str, dict[str, Any]]
         if parent is None:
             self.ended_activities = ChainMap(run.ended_activities)
-            self._results = {name: Result(ended["Status"]) for name, ended in run.ended_activities.items()}
+            self._results = {
+                activity["name"]: Result(run.ended_activities[activity["name"]]["Status"])
+                for activity in activities
+                if activity["name"] in run.ended_activities
+            }
         else:
             self.ended_activities = parent.ended_activities.new_child()
             parent.inner.append(self)
@@ -166,6 +170,9 @@ class Walk:
                     self._skip(activity)
         if not self.is_stopped and len(self._results) == len(self._activities):
             self._over = True
+            if self._parent is not None:
+                # Published pipelines refer to activities inside of a container after it: the last iteration's count.
+                self._parent.ended_activities.update(self.ended_activities.maps[0])
             self._on_end(outcome_of(self._activities, self._results))
 
     def _readiness(self, activity: Mapping[str, Any]) -> bool | None:
