@@ -15,7 +15,7 @@ from airflow_adf_mi.emulator.expressions import UNKNOWN, Scope, evaluate
 from airflow_adf_mi.emulator.faults import Fault, Faults
 from airflow_adf_mi.emulator.script import Script
 from airflow_adf_mi.emulator.tokens import USER_ASSIGNED, Tokens
-from tests.conftest import ROOT
+from tests.conftest import ROOT, activity, factory_of
 
 SCOPE = Scope(
     parameters={"day": "x", "list": [1, 2], "o": {"a": {"b": 7}}},
@@ -50,6 +50,12 @@ SCOPE = Scope(
         ("@range(2, 3)", [2, 3, 4]),
         ("@endswith('a.JSON', '.json')", True),
         ("@bool('True')", True),
+        ("@activity('Look Up').status", "Succeeded"),
+        ("@activity('Look Up').output.firstRow?.absent", None),
+        ("@activity('Look Up').output.value?[7]", None),
+        ("@if(true, 'e', pipeline().parameters.absent)", "e"),
+        ("@{pipeline().parameters.list}@{bool(1)}@{null}", "[1, 2]True"),
+        ("@string(createArray('a'))", '["a"]'),
     ],
 )
 def test_expressions_that_are_known(expression: Any, value: Any) -> None:
@@ -69,6 +75,14 @@ def test_expressions_that_are_known(expression: Any, value: Any) -> None:
         "@a b",
         "@{utcNow()}/x",
         "@first('')",
+        "@if(utcNow(), 1, 2)",
+        "@if(false, 1, utcNow())",
+        "@{concat('}', 'x')}",
+        "@range(0, 1000000000)",
+        "@greater(1, 'a')",
+        "@variables('absent')",
+        "@item()[utcNow()]",
+        "@",
     ],
 )
 def test_expressions_that_are_not_known_are_unknown_rather_than_wrong(expression: str) -> None:
@@ -104,6 +118,28 @@ def test_arm_template_is_loaded_with_its_parameters(tmp_path: Path) -> None:
     assert given.parameters == {"day": {"type": "string"}}
 
 
+@pytest.mark.parametrize(
+    ("activities", "reason"),
+    [
+        ([{"type": "Copy"}], "no name"),
+        ([{"name": "A"}], "no type"),
+        ([activity("A"), activity("A")], "two activities"),
+        ([activity("A", "Copy", "B")], "not there: B"),
+        ([activity("A", "Copy", "B"), activity("B", "Copy", "A"), activity("C")], "circle: A, B"),
+        ([activity("If", "IfCondition", ifFalseActivities=[activity("A", "Copy", "If")])], "not there: If"),
+        ([activity("S", "Switch", cases=[{"value": "x", "activities": [{"name": "A"}]}])], "no type"),
+    ],
+)
+def test_activities_that_could_never_end_are_refused(activities: list[dict[str, Any]], reason: str) -> None:
+    with pytest.raises(ValueError, match=f"pipeline 'P': .*{reason}"):
+        factory_of(P=activities)
+
+
+def test_activities_that_a_template_leaves_open_are_none() -> None:
+    definition = factory_of(P={"activities": "[parameters('activities')]"}).pipelines["P"]
+    assert (definition.activities, definition.variables, definition.concurrency) == ([], {}, None)
+
+
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"name": "x", "properties": {}}', '{"resources": []}'])
 def test_files_that_are_no_factory_are_refused(content: str, tmp_path: Path) -> None:
     path = tmp_path / "x.json"
@@ -126,6 +162,11 @@ def test_folder_without_pipelines_is_refused(tmp_path: Path) -> None:
         {"activities": {"P/A": {"outcomes": "Failed"}}},
         {"activities": {"P/A": {"outcome": "Broken"}}},
         {"runs": [{"pipeline": "P", "where": {}}]},
+        {"activities": {"P/A": {"seconds": -1}}},
+        {"activities": {"P/A": {"seconds": "3"}}},
+        {"activities": {"P/A": {"iterations": True}}},
+        {"activities": {"P/A": "Failed"}},
+        {"pipelines": {"P": {"cancel_seconds": [1]}}},
     ],
 )
 def test_script_with_a_member_that_means_nothing_is_refused(document: dict[str, Any]) -> None:

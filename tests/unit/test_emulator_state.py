@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_adf_mi.emulator.errors import ServiceError
+from airflow_adf_mi.emulator.rendering import wire_time
 from airflow_adf_mi.emulator.state import FactoryState
 from tests.conftest import activity, factory_of
 from tests.unit.test_emulator_walker import FAILED, run_to_end, state, statuses
@@ -186,6 +187,76 @@ def test_recovery_of_a_running_reference_does_what_the_switch_says() -> None:
             assert start() != first
 
 
+def test_old_reference_is_refused_where_the_switch_says_so() -> None:
+    factory = state(SIMPLE, recovery_within_days=30)
+    first = run_to_end(factory).run_id
+    assert factory.create_run("P", None, reference_run_id=first, is_recovery=True)
+    factory.clock.advance(30 * 86_400)
+    assert "30 days" in refused(lambda: factory.create_run("P", None, reference_run_id=first, is_recovery=True)).message
+    assert factory.create_run("P", None, reference_run_id=first)
+
+
+def again(activities: list[dict[str, Any]], failing: dict[str, Any], **arguments: Any) -> list[tuple[str, str]]:
+    """A run in which `failing` happens, and what its recovery runs, in which nothing fails."""
+    factory = state(factory_of(P=activities), {"runs": [{"pipeline": "P", "times": 1, "activities": failing}]})
+    first = run_to_end(factory).run_id
+    second = factory.create_run("P", None, reference_run_id=first, is_recovery=True, **arguments)
+    factory.clock.advance(3600)
+    factory.settle()
+    return statuses(factory.runs[second])
+
+
+def test_start_activity_starts_whatever_its_conditions_say() -> None:
+    handled = [activity("A"), activity("Handle", "Copy", "A:Failed"), activity("Last", "Copy", "Handle")]
+    assert again(handled, {}, start_activity_name="Handle") == [("Handle", "Succeeded"), ("Last", "Succeeded")]
+
+
+def test_recovery_from_the_failure_runs_again_what_handled_it_and_what_was_skipped() -> None:
+    activities = [
+        activity("Start"),
+        activity("A", "Copy", "Start"),
+        activity("Handle", "Copy", "A:Failed"),
+        activity("Next", "Copy", "A"),
+        activity("Beside"),
+    ]
+    assert again(activities, {"A": FAILED}, start_from_failure=True) == [
+        ("A", "Succeeded"),
+        ("Handle", "Skipped"),
+        ("Next", "Succeeded"),
+    ]
+
+
+def test_recovery_run_reads_the_outputs_of_what_it_does_not_run_again() -> None:
+    use = activity("Use", "Copy", "Look", found="@activity('Look').output.n")
+    failing = {"Look": {"output": {"n": 3}}, "Use": FAILED}
+    factory = state(
+        factory_of(P=[activity("Look", "Lookup"), use]),
+        {"runs": [{"pipeline": "P", "times": 1, "activities": failing}]},
+    )
+    first = run_to_end(factory).run_id
+    second = factory.create_run("P", None, reference_run_id=first, is_recovery=True, start_from_failure=True)
+    factory.clock.advance(60)
+    factory.settle()
+    assert [(entry.name, entry.input) for entry in factory.runs[second].activities] == [("Use", {"found": 3})]
+
+
+def test_recovery_of_a_recovery_keeps_what_neither_has_to_run() -> None:
+    factory = state(
+        factory_of(P=[activity("A"), activity("B", "Copy", "A"), activity("C", "Copy", "B")]),
+        {"runs": [{"pipeline": "P", "times": 1, "activities": {name: FAILED}} for name in ("B", "C")]},
+    )
+    previous = run_to_end(factory).run_id
+    ran = []
+    for _ in range(2):
+        previous = factory.create_run("P", None, reference_run_id=previous, is_recovery=True, start_from_failure=True)
+        factory.clock.advance(3600)
+        factory.settle()
+        ran.append([entry.name for entry in factory.runs[previous].activities])
+    assert ran == [["B", "C"], ["C"]]
+    assert [run["runId"] for run in listed(factory) if run["isLatest"]] == [previous]
+    assert len({run["runGroupId"] for run in listed(factory)}) == 1
+
+
 def test_concurrency_queues_runs_and_refuses_the_hundred_and_first() -> None:
     definition = factory_of(P={"activities": [activity("A")], "concurrency": 1})
     factory = state(definition, {"activities": {"P/A": {"seconds": 10}}})
@@ -197,6 +268,127 @@ def test_concurrency_queues_runs_and_refuses_the_hundred_and_first() -> None:
     for _ in range(100):
         factory.create_run("P", None)
     assert "maximum of 100 runs" in refused(lambda: factory.create_run("P", None)).message
+
+
+def limited(concurrency: int, **script: Any) -> FactoryState:
+    declared = {"n": {"type": "int", "defaultValue": 0}}
+    definition = {"activities": [activity("A")], "concurrency": concurrency, "parameters": declared}
+    return state(factory_of(P=definition), {"activities": {"P/A": {"seconds": 10}}, **script})
+
+
+def test_queue_is_first_come_first_served() -> None:
+    slow_to_queue = {"pipeline": "P", "when": {"n": 1}, "pipelines": {"P": {"queued_seconds": 5}}}
+    factory = limited(1, runs=[slow_to_queue])
+    first, second, third = (factory.create_run("P", {"n": n}) for n in range(3))
+    factory.clock.advance(60)
+    factory.settle()
+    started = [factory.runs[run_id].started for run_id in (first, second, third)]
+    assert started == sorted(started, key=lambda moment: moment or 0.0)
+    assert factory.runs[third].ended == factory.runs[first].created + 0.5 + 3 * 10
+
+
+def test_run_cancelled_in_the_queue_makes_room_and_holds_nobody_up() -> None:
+    factory = limited(1)
+    first, second, third = (factory.create_run("P", None) for _ in range(3))
+    factory.clock.advance(1)
+    factory.cancel_run(second)
+    factory.clock.advance(10)
+    assert [factory.get_run(run_id)["status"] for run_id in (first, second, third)] == [
+        "Succeeded",
+        "Cancelled",
+        "InProgress",
+    ]
+
+
+@given(st.integers(1, 4), st.lists(st.tuples(st.floats(0, 5), st.booleans()), min_size=1, max_size=12))
+def test_no_more_runs_are_in_progress_than_the_concurrency_allows(
+    concurrency: int, starts: list[tuple[float, bool]]
+) -> None:
+    factory = limited(concurrency)
+    for pause, cancelled in starts:
+        run_id = factory.create_run("P", None)
+        factory.clock.advance(pause)
+        factory.settle()
+        if cancelled and not factory.runs[run_id].is_over:
+            factory.cancel_run(run_id)
+    factory.clock.advance(1000)
+    factory.settle()
+    runs = list(factory.runs.values())
+    assert all(run.is_over for run in runs)
+    for run in runs:
+        if run.started is not None:
+            beside = [o for o in runs if o.started is not None and o.started <= run.started < (o.ended or 0.0)]
+            assert len(beside) <= concurrency
+
+
+def test_parameter_that_was_missing_is_still_missing_after_a_wait_in_the_queue() -> None:
+    definition = {"activities": [activity("A")], "concurrency": 1, "parameters": {"day": {"type": "string"}}}
+    factory = state(factory_of(P=definition), missing_parameter="fail_run")
+    factory.create_run("P", {"day": "x"})
+    run_id = factory.create_run("P", None)
+    factory.clock.advance(60)
+    assert "'day' is not found" in factory.get_run(run_id)["message"]
+
+
+def test_refused_start_changes_nothing() -> None:
+    factory = limited(1, runs=[{"pipeline": "P", "times": 1, "when": {"n": 7}, "activities": {"A": {"seconds": 1}}}])
+    first = factory.create_run("P", None)
+    factory.clock.advance(60)
+    for _ in range(100):
+        factory.create_run("P", None)
+    refused(lambda: factory.create_run("P", None, reference_run_id=first, is_recovery=True))
+    refused(lambda: factory.create_run("P", {"n": 7}))
+    assert factory.get_run(first)["isLatest"] is True
+    assert factory.script.runs[0].times == 1
+
+
+def test_cancel_that_wins_is_not_overtaken_by_a_failure() -> None:
+    script = {"activities": {"P/A": {"seconds": 10, **FAILED}}, "pipelines": {"P": {"cancel_seconds": 30}}}
+    factory = state(SIMPLE, script)
+    run_id = factory.create_run("P", None)
+    factory.clock.advance(5)
+    factory.cancel_run(run_id)
+    factory.cancel_run(run_id)
+    factory.clock.advance(10)
+    assert factory.get_run(run_id)["status"] == "Canceling"
+    factory.clock.advance(20)
+    assert factory.get_run(run_id)["status"] == "Cancelled"
+
+
+@pytest.mark.parametrize("child_seconds", [1, 30])
+def test_recursive_cancel_ends_the_caller_as_cancelled_whoever_is_first(child_seconds: float) -> None:
+    call = activity("Call", "ExecutePipeline", pipeline={"referenceName": "C"})
+    script = {"activities": {"C/A": {"seconds": 600}}, "pipelines": {"C": {"cancel_seconds": child_seconds}}}
+    factory = state(factory_of(P=[call], C=[activity("A")]), script)
+    run_id = factory.create_run("P", None)
+    factory.clock.advance(5)
+    factory.cancel_run(run_id, recursive=True)
+    factory.clock.advance(60)
+    factory.settle()
+    assert {run.status for run in factory.runs.values()} == {"Cancelled"}
+
+
+def test_ill_typed_parameter_does_what_the_switch_says() -> None:
+    declared = {
+        "n": {"type": "Int", "defaultValue": 1},
+        "flag": {"type": "bool", "defaultValue": True},
+        "names": {"type": "array", "defaultValue": []},
+    }
+    definition = factory_of(P={"activities": [activity("A")], "parameters": declared})
+    for given_values in ({"n": "1"}, {"n": True}, {"flag": 1}, {"names": "a"}):
+        assert run_to_end(state(definition), parameters=given_values).status == "Succeeded"
+        factory = state(definition, ill_typed_parameter="refuse")
+        assert refused(lambda f=factory, v=given_values: f.create_run("P", v)).status == 400
+        run = run_to_end(state(definition, ill_typed_parameter="fail_run"), parameters=given_values)
+        assert "is not of type" in str(run.message)
+    fitting = {"n": 2, "flag": False, "names": ["a"]}
+    assert run_to_end(state(definition, ill_typed_parameter="refuse"), parameters=fitting).status == "Succeeded"
+
+
+def test_answer_for_an_unknown_run_is_what_the_switches_say() -> None:
+    factory = state(SIMPLE, unknown_run_status=400, unknown_run_code="RunNotFound")
+    error = refused(lambda: factory.get_run("nope"))
+    assert (error.status, error.code) == (400, "RunNotFound")
 
 
 def test_list_is_behind_by_its_lag_and_frozen_where_switched() -> None:
@@ -244,9 +436,73 @@ def test_filters_and_order() -> None:
     assert listed(factory, lastUpdatedBefore="2001-01-01T00:00:00Z") == []
 
 
+def test_order_by_time_is_the_order_of_time_whatever_fractions_are_written() -> None:
+    factory = state(SIMPLE)
+    ids = []
+    for _ in range(4):
+        ids.append(factory.create_run("P", None))
+        factory.clock.advance(0.25)
+    for order, expected in (("ASC", ids), ("DESC", ids[::-1])):
+        assert [r["runId"] for r in listed(factory, orderBy=[{"orderBy": "RunStart", "order": order}])] == expected
+    factory.clock.advance(1)
+    by_end = listed(factory, orderBy=[{"orderBy": "RunEnd", "order": "ASC"}])
+    ended = [run["runId"] for run in by_end if run["runEnd"] is not None]
+    assert [run["runEnd"] for run in by_end][: 4 - len(ended)] == [None] * (4 - len(ended))
+    assert ended == ids[: len(ended)]
+    by_status = listed(
+        factory, orderBy=[{"orderBy": "Status", "order": "ASC"}, {"orderBy": "RunStart", "order": "DESC"}]
+    )
+    assert [r["status"] for r in by_status] == sorted(r["status"] for r in by_status)
+
+
+def test_activity_list_can_be_behind_the_run() -> None:
+    factory = state(SIMPLE, {"activities": {"P/A": FAILED}}, activity_list_lag_seconds=60)
+    run_id = factory.create_run("P", None)
+    factory.clock.advance(50)
+    assert factory.get_run(run_id)["status"] == "Failed"
+    assert factory.query_activity_runs(run_id, WINDOW)["value"] == []
+    factory.clock.advance(11)
+    (entry,) = factory.query_activity_runs(run_id, WINDOW)["value"]
+    assert (entry["status"], entry["activityRunEnd"], entry["error"]["message"]) == ("InProgress", None, "")
+    factory.clock.advance(60)
+    (entry,) = factory.query_activity_runs(run_id, WINDOW)["value"]
+    assert (entry["status"], entry["error"]["message"]) == ("Failed", "boom")
+
+
+def test_activity_runs_are_filtered_ordered_and_paged() -> None:
+    factory = state(factory_of(P=[activity(f"A{n}") for n in range(5)]), {"activities": {"P/A3": FAILED}}, page_size=2)
+    run = run_to_end(factory)
+    found: list[str] = []
+    token: dict[str, Any] = {}
+    while True:
+        body = {**WINDOW, "orderBy": [{"orderBy": "ActivityName", "order": "DESC"}], **token}
+        page = factory.query_activity_runs(run.run_id, body)
+        found += [entry["activityName"] for entry in page["value"]]
+        if "continuationToken" not in page:
+            break
+        token = {"continuationToken": page["continuationToken"]}
+    assert found == ["A4", "A3", "A2", "A1", "A0"]
+    failed = {"operand": "Status", "operator": "Equals", "values": ["Failed"]}
+    (only,) = factory.query_activity_runs(run.run_id, {**WINDOW, "filters": [failed]})["value"]
+    assert only["activityName"] == "A3"
+
+
+def test_run_dimensions_are_evaluated() -> None:
+    properties = {
+        "activities": [activity("A")],
+        "parameters": {"job": {"type": "string"}},
+        "runDimensions": {"Job": {"type": "Expression", "value": "@pipeline().parameters.job"}},
+    }
+    factory = state(factory_of(P=properties))
+    assert factory.get_run(factory.create_run("P", {"job": "j"}))["runDimension"] == {"Job": "j"}
+
+
 @pytest.mark.parametrize(
     "body",
     [
+        {"filters": "Status"},
+        {"filters": ["Status"]},
+        {"orderBy": {}},
         {"filters": [{"operand": "RunId", "operator": "Equals", "values": ["x"]}]},
         {"filters": [{"operand": "Status", "operator": "Like", "values": ["x"]}]},
         {"filters": [{"operand": "RunGroupId", "operator": "In", "values": ["a", "b"]}]},
@@ -296,3 +552,17 @@ def test_times_are_shown_as_the_service_does() -> None:
     shown = factory.get_run(factory.create_run("P", None))["runStart"]
     assert shown.endswith(".25Z")
     assert datetime.fromisoformat(shown) == datetime.fromtimestamp(factory.clock.now(), UTC)
+
+
+@pytest.mark.parametrize(
+    ("epoch", "text"),
+    [
+        (0.0, "1970-01-01T00:00:00Z"),
+        (0.5, "1970-01-01T00:00:00.5Z"),
+        (1.0000001, "1970-01-01T00:00:01.0000001Z"),
+        (1.99999999, "1970-01-01T00:00:02Z"),
+        (100.0, "1970-01-01T00:01:40Z"),
+    ],
+)
+def test_times_have_up_to_seven_digits(epoch: float, text: str) -> None:
+    assert wire_time(epoch) == text
