@@ -1,0 +1,242 @@
+"""The public face: provider info, entry point, names, imports, and the trigger's stored form."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+from importlib.metadata import entry_points
+from importlib.resources import files
+from typing import Any
+
+import jsonschema
+import pytest
+from airflow.sdk import DAG
+
+import airflow_adf_mi
+from airflow_adf_mi.adf.connection import FIELDS
+from airflow_adf_mi.adf.errors import AdfConfigurationError
+from airflow_adf_mi.adf.models import ActivityRun, PipelineRun
+from airflow_adf_mi.adf.settings import CLOUDS, AdfSettings, IdentityKind
+from airflow_adf_mi.operators import AdfRunPipelineOperator
+from airflow_adf_mi.provider_info import get_provider_info
+from airflow_adf_mi.sensors import AdfPipelineRunSensor
+from airflow_adf_mi.triggers import AdfPipelineRunTrigger
+from tests.conftest import ROOT, reference
+
+SETTINGS = AdfSettings(subscription_id="11111111-1111-4111-8111-111111111111")
+
+
+def test_provider_info_is_valid_by_airflows_own_schema() -> None:
+    schema = json.loads(files("airflow").joinpath("provider_info.schema.json").read_text())
+    jsonschema.validate(get_provider_info(), schema)
+
+
+def test_entry_point_is_registered() -> None:
+    found = [e for e in entry_points(group="apache_airflow_provider") if e.dist and e.dist.name == "airflow-adf-mi"]
+    assert [e.load() for e in found] == [get_provider_info]
+
+
+def test_every_name_in_the_provider_info_exists() -> None:
+    info = get_provider_info()
+    modules = [
+        m for kind in ("hooks", "operators", "sensors", "triggers") for e in info[kind] for m in e["python-modules"]
+    ]
+    for module in modules:
+        importlib.import_module(module)
+    names = [*info["extra-links"], *(c["hook-class-name"] for c in info["connection-types"])]
+    for name in names:
+        module, _, attribute = name.rpartition(".")
+        assert getattr(importlib.import_module(module), attribute)
+
+
+def test_form_has_exactly_the_fields_that_are_read() -> None:
+    (connection,) = get_provider_info()["connection-types"]
+    form = connection["conn-fields"]
+    assert tuple(form) == FIELDS
+    assert form["identity"]["schema"]["enum"] == [kind.value for kind in IdentityKind]
+    assert form["cloud_environment"]["schema"]["enum"] == list(CLOUDS)
+
+
+def test_airflow_lists_the_provider() -> None:
+    shown = subprocess.run(
+        [sys.executable, "-m", "airflow", "providers", "get", "airflow-adf-mi", "--full", "--output", "json"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    assert "azure_data_factory_mi" in shown.stdout
+
+
+def test_public_names() -> None:
+    for name in airflow_adf_mi.__all__:
+        assert getattr(airflow_adf_mi, name)
+    with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
+        _ = airflow_adf_mi.Nothing
+
+
+def test_dag_file_pays_for_no_azure_package() -> None:
+    code = """
+import sys
+import airflow_adf_mi.operators, airflow_adf_mi.sensors
+print([m for m in sys.modules if m.split(".")[0] in ("azure", "aiohttp", "msal", "requests")])
+"""
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert shown.stdout.splitlines()[-1] == "[]"
+
+
+def test_triggers_path_and_arguments_are_a_stored_format() -> None:
+    """Deferred tasks in users' databases hold these: they are only ever added to, with defaults."""
+    made = AdfPipelineRunTrigger(
+        settings=SETTINGS.to_json(),
+        resource_group_name="rg",
+        factory_name="adf",
+        run_id="r1",
+        check_interval=60,
+        owns_run=True,
+    )
+    assert made.serialize() == (
+        "airflow_adf_mi.triggers.AdfPipelineRunTrigger",
+        {
+            "settings": {
+                "subscription_id": "11111111-1111-4111-8111-111111111111",
+                "identity": {
+                    "kind": "managed_identity",
+                    "client_id": None,
+                    "object_id": None,
+                    "resource_id": None,
+                    "tenant_id": None,
+                },
+                "cloud": "AzurePublicCloud",
+                "resource_group_name": None,
+                "factory_name": None,
+                "ca_bundle": None,
+                "arm_endpoint": "https://management.azure.com",
+                "arm_scope": "https://management.azure.com/.default",
+            },
+            "resource_group_name": "rg",
+            "factory_name": "adf",
+            "run_id": "r1",
+            "pipeline_name": None,
+            "check_interval": 60,
+            "deadline": None,
+            "owns_run": True,
+            "cancel_on_kill": True,
+            "cancel_on_timeout": True,
+        },
+    )
+
+
+def test_operator_takes_the_providers_arguments() -> None:
+    """So that moving over is a changed import and class name."""
+    import inspect
+
+    from airflow.providers.microsoft.azure.operators.data_factory import AzureDataFactoryRunPipelineOperator
+
+    theirs = set(inspect.signature(AzureDataFactoryRunPipelineOperator.__init__).parameters)
+    ours = set(inspect.signature(AdfRunPipelineOperator.__init__).parameters)
+    assert theirs - ours <= {"self", "kwargs", "dag_id"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"pipeline_name": "a/b"}, "pipeline_name"),
+        ({"pipeline_name": "P", "timeout": 0}, "timeout is 0"),
+        ({"pipeline_name": "P", "check_interval": -1}, "check_interval is -1"),
+        ({"pipeline_name": "P", "check_interval": float("nan")}, "check_interval"),
+        ({"pipeline_name": "P", "parameters": ["day"]}, "must be a mapping"),
+        ({"pipeline_name": "P", "is_recovery": True}, "without reference_pipeline_run_id"),
+    ],
+)
+def test_bad_argument_is_an_error_when_the_dag_is_parsed(arguments: dict[str, Any], said: str) -> None:
+    with DAG("d"), pytest.raises(AdfConfigurationError, match=said):
+        AdfRunPipelineOperator(task_id="t", **arguments)
+
+
+@pytest.mark.parametrize("arguments", [{"poke_interval": 0}, {"timeout": 0}])
+def test_sensor_refuses_what_would_never_wait(arguments: dict[str, Any]) -> None:
+    with DAG("d"), pytest.raises(AdfConfigurationError, match="positive number of seconds"):
+        AdfPipelineRunSensor(task_id="t", run_id="r1", **arguments)
+
+
+def test_templates_are_checked_only_after_rendering() -> None:
+    with DAG("d"):
+        AdfRunPipelineOperator(
+            task_id="t",
+            pipeline_name="{{ params.pipeline }}",
+            parameters="{{ params.parameters }}",
+            is_recovery="{{ ti.try_number > 1 }}",
+        )
+
+
+def test_every_recorded_run_is_read_by_our_models() -> None:
+    read = 0
+    for path in reference("recordings").glob("*.json"):
+        for run in _found(json.loads(path.read_text()), "runGroupId"):
+            model = PipelineRun.from_wire(run)
+            assert model.run_id == run["runId"]
+            assert model.status == run["status"]
+            assert model.started_at is not None
+            assert (model.ended_at is None) is (run["runEnd"] is None)
+            read += 1
+    assert read >= 5
+
+
+def test_every_example_of_the_specification_is_read_by_our_models() -> None:
+    folder = reference("openapi") / "examples"
+    runs = _found(json.loads((folder / "PipelineRuns_QueryByFactory.json").read_text()), "runStart")
+    activities = _found(json.loads((folder / "ActivityRuns_QueryByPipelineRun.json").read_text()), "activityRunId")
+    assert [PipelineRun.from_wire(run).pipeline_name for run in runs]
+    assert {ActivityRun.from_wire(a).activity_type for a in activities} == {"ForEach", "Copy"}
+
+
+def _found(document: Any, key: str) -> list[dict[str, Any]]:
+    """All objects in `document` that have `key`."""
+    if isinstance(document, list):
+        return [found for item in document for found in _found(item, key)]
+    if isinstance(document, dict):
+        return [document] if key in document else [found for item in document.values() for found in _found(item, key)]
+    return []
+
+
+def test_wheel_works_in_a_clean_environment(tmp_path: Any) -> None:
+    uv = next((str(p) for p in (ROOT / ".tools" / "bin" / "uv",) if p.exists()), None)
+    if uv is None:
+        pytest.skip("needs the uv that `make` installs")
+
+    def run(*command: str) -> str:
+        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=280, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    run(uv, "build", "--wheel", "--out-dir", str(tmp_path), "--quiet")
+    (wheel,) = tmp_path.glob("*.whl")
+    locked = tmp_path / "locked.txt"
+    locked.write_text(
+        run(uv, "export", "--frozen", "--no-default-groups", "--no-emit-project", "--no-hashes", "--quiet")
+    )
+    run(uv, "venv", "--quiet", str(tmp_path / "venv"))
+    python = str(tmp_path / "venv" / "bin" / "python")
+    run(uv, "pip", "install", "--quiet", "--python", python, "--constraint", str(locked), str(wheel))
+    code = """
+import importlib.metadata as m
+import airflow_adf_mi, airflow_adf_mi.emulator
+from airflow_adf_mi import AdfHook, AdfRunPipelineOperator, AdfPipelineRunSensor
+found = [e for e in m.entry_points(group="apache_airflow_provider") if e.dist.name == "airflow-adf-mi"]
+print(airflow_adf_mi.__file__, m.version("airflow-adf-mi"), [e.load()()["package-name"] for e in found])
+"""
+    done = subprocess.run(
+        [python, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": ""},
+        check=True,
+    )
+    assert str(tmp_path) in done.stdout
+    assert f"{airflow_adf_mi.__version__} ['airflow-adf-mi']" in done.stdout
