@@ -1,0 +1,127 @@
+"""`make mutation`: removes the handling of each fault and each bad input, and sees a test fail for it.
+
+A row is: what is handled, the file, the code that handles it, what it becomes, and the tests that must notice.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.examples import ROOT
+
+CLIENT = "tests/integration/test_client.py"
+TRIGGER = "tests/integration/test_trigger.py"
+OWNED = "tests/integration/test_owned_run.py"
+HOOKS = "tests/integration/test_hooks.py"
+CONNECTION = "tests/unit/test_connection.py"
+START = "tests/unit/test_start.py"
+WATCH = "tests/unit/test_watch.py"
+SOURCES = "tests/unit/test_identity_sources.py"
+IDENTITY = "tests/unit/test_identity.py"
+EMULATED = "tests/integration/test_identity_emulated.py"
+PROVIDER = "tests/contract/test_provider.py"
+
+
+@dataclass(frozen=True)
+class Mutant:
+    what: str
+    file: str
+    old: str
+    new: str
+    tests: str
+
+
+MUTANTS = [
+    Mutant("createRun sent again by azure-core", "client.py", "if call.repeatable else 0", "if call.repeatable else 3", CLIENT),
+    Mutant("resource provider registered on 409", "client.py", "            policies=_policies(\n                RetryPolicy()", "            unused=_policies(\n                RetryPolicy()", CLIENT),
+    Mutant("dropped answer taken for not sent", "translate.py", "never_sent=sent", "never_sent=True", CLIENT),
+    Mutant("refused connection taken for ambiguous", "translate.py", "never_sent=sent", "never_sent=False", CLIENT),
+    Mutant("revoked token not replaced", "client.py", "return refused.refused_token and", "return False and", CLIENT),
+    Mutant("unreadable answer", "client.py", "raise unreadable(e, call) from e", "raise", CLIENT),
+    Mutant("timeouts of minutes", "client.py", "            read_timeout=read_timeout,\n", "", CLIENT),
+    Mutant("pages not followed", "calls.py", "if page.continuation_token is None:", "if True:", CLIENT),
+    Mutant("missing CA bundle", "client.py", "not Path(settings.ca_bundle).is_file()", "False", CLIENT),
+    Mutant("403 without its command", "translate.py", "if status == 403:", "if status == 4030:", CLIENT),
+    Mutant("404 not told apart", "translate.py", "if status == 404 or code in call.not_found_codes:", "if status == 4040:", CLIENT),
+    Mutant("429 not told apart", "translate.py", "if status == 429:", "if status == 4290:", CLIENT),
+    Mutant("cancel of a finished run", "calls.py", '"PipelineRunNotRunning": False', '"Other": False', CLIENT),
+    Mutant("lost answer not looked for", "start.py", "if verdict is Verdict.AMBIGUOUS:", "if False:", START),
+    Mutant("throttled start not repeated", "start.py", "case AdfThrottledError():\n            return Verdict.NOT_STARTED", "case AdfThrottledError():\n            return Verdict.REFUSED", START),
+    Mutant("another pipeline's run adopted", "start.py", "seen.pipeline_name.lower() == start.pipeline_name.lower()", "True", START),
+    Mutant("start tried for ever", "start.py", "verdict is Verdict.REFUSED or clock() + pause > until", "verdict is Verdict.REFUSED", START),
+    Mutant("failed look ends the wait", "watch.py", "now - refused_since >= REFUSAL_GRACE", "True", WATCH),
+    Mutant("lasting refusal waited through", "watch.py", "now - refused_since >= REFUSAL_GRACE", "False", WATCH),
+    Mutant("deadline not kept", "watch.py", "now >= plan.deadline", "False", WATCH),
+    Mutant("Retry-After ignored", "watch.py", "return (retry_after or 0.0) + delay", "return delay", WATCH),
+    Mutant("cancel not repeated", "watch.py", "is_refusal(answer) or clock() + pause > until", "True", WATCH),
+    Mutant("unknown status not logged", "watch.py", "seen.status not in RunStatus.KNOWN", "False", WATCH),
+    Mutant("timeout does not cancel", "report.py", "isinstance(outcome, TimedOut) and cancel_on_timeout", "False", TRIGGER),
+    Mutant("watched run cancelled", "../triggers.py", "cancel_on_timeout=self.owns_run and self.cancel_on_timeout", "cancel_on_timeout=self.cancel_on_timeout", TRIGGER),
+    Mutant("killed worker does not cancel", "owned_run.py", "            self._canceller.act(KILL_WAIT)\n\n    def __enter__", "            return\n\n    def __enter__", OWNED),
+    Mutant("kill waits for the token lock", "owned_run.py", "self._credential.last_token(*scopes) or ", "", OWNED),
+    Mutant("kill cancels where told not to", "owned_run.py", "if not self._cancel_on_kill:", "if False:", OWNED),
+    Mutant("token of another identity", "token_errors.py", "got.lower() != wanted.lower()", "False", IDENTITY),
+    Mutant("tokens asked for side by side", "identity.py", "        with self._lock:\n            if self._inner", "        if True:\n            if self._inner", IDENTITY),
+    Mutant("event loop blocked", "identity.py", "await asyncio.to_thread(self._credential.get_token_info, *scopes, options=options)", "self._credential.get_token_info(*scopes, options=options)", f"{IDENTITY} --timeout=20"),
+    Mutant("fork shares the credential", "identity.py", "key = (os.getpid(),", "key = (0,", IDENTITY),
+    Mutant("identity dropped by its source", "identity_sources.py", "field not in USABLE_NAMES[source]", "False", SOURCES),
+    Mutant("system-assigned under workload identity", "identity_sources.py", "source is Source.WORKLOAD_IDENTITY and not identity.names()", "False", SOURCES),
+    Mutant("identity not assigned", "token_errors.py", '"identity not found",', '"no such words",', EMULATED),
+    Mutant("several identities, none named", "token_errors.py", '"multiple user assigned identities",', '"no such words",', EMULATED),
+    Mutant("identity endpoint unreachable", "token_errors.py", "        unreachable\n        or any", "        any", EMULATED),
+    Mutant("no subscription", "settings.py", "if not self.subscription_id:", "if False:", CONNECTION),
+    Mutant("two ways of naming", "settings.py", "if len(names) > 1:", "if False:", CONNECTION),
+    Mutant("unknown identity", "connection.py", "return IdentityKind(chosen)", "return IdentityKind.MANAGED_IDENTITY", CONNECTION),
+    Mutant("unknown cloud", "connection.py", "return by_lower_name[name.lower()]", "return by_lower_name.get(name.lower(), PUBLIC_CLOUD)", CONNECTION),
+    Mutant("unknown field", "connection.py", "if name not in FIELDS:", "if False:", CONNECTION),
+    Mutant("http endpoint", "settings.py", 'url.scheme != "https" or', "", CONNECTION),
+    Mutant("client secret", "connection.py", "    if password:", "    if False:", CONNECTION),
+    Mutant("missing factory", "settings.py", "        if missing:", "        if False:", CONNECTION),
+    Mutant("bad pipeline name", "checks.py", "not isinstance(name, str) or not _PIPELINE_NAME.fullmatch(name)", "False", START),
+    Mutant("parameters no mapping", "checks.py", "if not isinstance(parameters, Mapping):", "if False:", START),
+    Mutant("parameters not JSON", "checks.py", "json.dumps(value, allow_nan=False)", "str(value)", START),
+    Mutant("no positive seconds", "checks.py", "or value <= 0", "", PROVIDER),
+    Mutant("contradicting recovery", "recovery.py", "if self.start_activity_name and self.start_from_failure:", "if False:", START),
+    Mutant("recovery without a reference", "recovery.py", "if self.is_recovery and not self.reference_pipeline_run_id:", "if False:", START),
+    Mutant("connection not found", "../hooks.py", "raise no_such_connection(self.azure_data_factory_conn_id) from e", "raise", HOOKS),
+    Mutant("credentials in messages", "redact.py", 'return _JWT.sub(_MASK, text)', "return text", "tests/unit/test_models.py"),
+]  # fmt: skip
+
+
+def main() -> int:
+    survivors = []
+    with tempfile.TemporaryDirectory() as folder:
+        for number, mutant in enumerate(MUTANTS, 1):
+            verdict = _try(mutant, Path(folder) / str(number))
+            print(f"{number:3} {verdict:9} {mutant.what:45} {mutant.tests.split()[0]}", flush=True)
+            if verdict != "killed":
+                survivors.append(mutant)
+    print(f"{len(MUTANTS) - len(survivors)} of {len(MUTANTS)} mutants killed.")
+    return 1 if survivors else 0
+
+
+def _try(mutant: Mutant, folder: Path) -> str:
+    for name in ("airflow_adf_mi", "tests", "dags"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    path = folder / "airflow_adf_mi" / "adf" / mutant.file
+    source = path.read_text()
+    if mutant.old not in source:
+        return "STALE"
+    path.write_text(source.replace(mutant.old, mutant.new))
+    environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *mutant.tests.split()]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, timeout=300, check=False)
+    shutil.rmtree(folder)
+    # 1 is "tests failed"; anything else but 0 means that the mutant itself is broken.
+    return {0: "SURVIVED", 1: "killed"}.get(done.returncode, f"BROKEN {done.returncode}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
