@@ -6,6 +6,7 @@ A row is: what is handled, the file, the code that handles it, what it becomes, 
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -39,7 +40,7 @@ class Mutant:
 
 MUTANTS = [
     Mutant("createRun sent again by azure-core", "client.py", "if call.repeatable else 0", "if call.repeatable else 3", CLIENT),
-    Mutant("resource provider registered on 409", "client.py", "            policies=_policies(\n                RetryPolicy()", "            unused=_policies(\n                RetryPolicy()", CLIENT),
+    Mutant("resource provider registered on 409", "client.py", "            policies=_policies(RetryPolicy(), ARMChallengeAuthenticationPolicy(self._credential, settings.arm_scope)),\n", "", f"{CLIENT} -k never_sent_again"),
     Mutant("dropped answer taken for not sent", "translate.py", "never_sent=sent", "never_sent=True", CLIENT),
     Mutant("refused connection taken for ambiguous", "translate.py", "never_sent=sent", "never_sent=False", CLIENT),
     Mutant("revoked token not replaced", "client.py", "return refused.refused_token and", "return False and", CLIENT),
@@ -116,7 +117,7 @@ def _try(mutant: Mutant, folder: Path) -> str:
         return "STALE"
     path.write_text(source.replace(mutant.old, mutant.new))
     environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *mutant.tests.split()]
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *shlex.split(mutant.tests)]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, timeout=300, check=False)
     shutil.rmtree(folder)
     # 1 is "tests failed"; anything else but 0 means that the mutant itself is broken.

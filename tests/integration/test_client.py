@@ -107,7 +107,14 @@ FAULTS: list[tuple[dict[str, Any], type[AdfError]]] = [
     ({"status": 504}, AdfUnavailableError),
     ({"status": 408}, AdfUnavailableError),
     ({"status": 429, "headers": {"Retry-After": "1"}}, AdfThrottledError),
-    ({"status": 409, "code": "MissingSubscriptionRegistration"}, AdfRequestError),
+    (
+        {
+            "status": 409,
+            "code": "MissingSubscriptionRegistration",
+            "message": "The subscription is not registered to use namespace 'Microsoft.DataFactory'.",
+        },
+        AdfRequestError,
+    ),
     ({"drop": True}, AdfUnavailableError),
 ]
 
@@ -120,7 +127,8 @@ def test_createrun_is_never_sent_again_by_the_transport(
     emulator.add_fault("createRun", effect=effect, **fault)
     with pytest.raises(error):
         send(create(settings))
-    assert emulator.books.count("createRun") == 1
+    # Not even another request on its account, such as one that registers the resource provider.
+    assert [record.operation for record in emulator.books.requests] == ["createRun"]
     assert len(emulator.state().runs) == (1 if effect == "after" else 0)
 
 
