@@ -35,6 +35,11 @@ _CAUSES: tuple[tuple[str, str], ...] = (
         "managed_identity_client_id.",
     ),
     (
+        # App Service's words for an identity that is not assigned.
+        "no user assigned or delegated managed identity found",
+        "This identity is not assigned to the app. Assign it (Identity, User assigned), or correct the id in the connection.",
+    ),
+    (
         "no identity has been assigned",
         "The machine has no such identity. Turn on its system-assigned identity, or assign the user-assigned one.",
     ),

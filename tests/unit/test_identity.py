@@ -190,6 +190,13 @@ def test_principal_of_an_unreadable_token_is_nobody() -> None:
             "the connection names none",
             False,
         ),
+        (
+            CredentialUnavailableError(
+                "No User Assigned or Delegated Managed Identity found for specified ClientId/ResourceId/PrincipalId."
+            ),
+            "is not assigned to the app",
+            False,
+        ),
         (ServiceRequestError("connection refused"), "could not be reached", True),
         (CredentialUnavailableError("Too many requests"), "come back later", True),
         (ClientAuthenticationError("AADSTS70021: no match"), "no federated credential that matches", False),
