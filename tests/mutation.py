@@ -75,7 +75,7 @@ MUTANTS = [
     Mutant("system-assigned under workload identity", "identity_sources.py", "source is Source.WORKLOAD_IDENTITY and not identity.names()", "False", SOURCES),
     Mutant("identity not assigned", "token_errors.py", '"identity not found",', '"no such words",', EMULATED),
     Mutant("several identities, none named", "token_errors.py", '"multiple user assigned identities",', '"no such words",', EMULATED),
-    Mutant("identity endpoint unreachable", "token_errors.py", "        unreachable\n        or any", "        any", EMULATED),
+    Mutant("identity endpoint unreachable", "token_errors.py", "unreachable = any(type(e).__name__ in _UNREACHABLE for e in causes)", "unreachable = False", EMULATED),
     Mutant("no subscription", "settings.py", "if not self.subscription_id:", "if False:", CONNECTION),
     Mutant("two ways of naming", "settings.py", "if len(names) > 1:", "if False:", CONNECTION),
     Mutant("unknown identity", "connection.py", "return IdentityKind(chosen)", "return IdentityKind.MANAGED_IDENTITY", CONNECTION),

@@ -43,7 +43,7 @@ with OwnedRun(settings, cancel_on_kill=order["cancel_on_kill"]) as owned:
         print("started", flush=True)
         if order["hold"] == "token lock":
             with owned._credential._lock:
-                time.sleep(3)
+                time.sleep(7)
         print(owned.wait(Plan(check_interval=60), cancel_on_timeout=True).outcome, flush=True)
     except AdfTaskKilled as e:
         print(f"killed: {e}", flush=True)
@@ -91,7 +91,7 @@ def test_killed_worker_cancels_its_run_in_time(hold: str | None, settings: AdfSe
         assert time.monotonic() - began < 4.5
         time.sleep(0.05)
     said = line(process)
-    process.wait(10)
+    process.wait(20)
     assert process.stdout is not None
     process.stdout.close()
     # Either the kill ended the wait, or a look that saw the run cancelled came first.
