@@ -74,8 +74,7 @@ class ProcessCredential:
             assert self._plan is not None  # noqa: S101  set together with the credential
             try:
                 token = self._inner.get_token_info(*scopes, options=options or {})
-            except Exception as e:
-                # azure-identity lets errors of many libraries through; all of them mean "no token".
+            except Exception as e:  # azure-identity lets errors of many libraries through; all mean "no token"
                 raise token_error(e, self._identity, self._plan, self._environ) from e
             check_principal(token.token, self._identity, self._plan)
             self._last[scopes] = token
