@@ -44,6 +44,7 @@ MUTANTS = [
     Mutant("dropped answer taken for not sent", "translate.py", "never_sent=sent", "never_sent=True", CLIENT),
     Mutant("refused connection taken for ambiguous", "translate.py", "never_sent=sent", "never_sent=False", CLIENT),
     Mutant("revoked token not replaced", "client.py", "return refused.refused_token and", "return False and", CLIENT),
+    Mutant("event loop blocked by the token lock", "client.py", "await asyncio.to_thread(_forget_token, self._credential, refused)", "_forget_token(self._credential, refused)", f"{CLIENT} -k block_the_loop --timeout=20"),
     Mutant("unreadable answer", "client.py", "raise unreadable(e, call) from e", "raise", CLIENT),
     Mutant("timeouts of minutes", "client.py", "            read_timeout=read_timeout,\n", "", CLIENT),
     Mutant("pages not followed", "calls.py", "if page.continuation_token is None:", "if True:", CLIENT),

@@ -173,8 +173,8 @@ class AsyncAdfClient:
         try:
             return await self._send_once(call)
         except AdfAuthenticationError as refused:
-            # As in AdfClient.send.
-            if not _forget_token(self._credential, refused):
+            # As in AdfClient.send; in a thread, since another thread may hold the token lock for seconds.
+            if not await asyncio.to_thread(_forget_token, self._credential, refused):
                 raise
         return await self._send_once(call)
 

@@ -127,7 +127,7 @@ class AsyncCredential:
         return await asyncio.to_thread(self._credential.get_token, *scopes, claims=claims)
 
     def forget_token(self) -> bool:
-        """As of `ProcessCredential`. Does not block for long: the lock is held during token requests only."""
+        """As of `ProcessCredential`. May block while another thread asks for a token: not for an event loop's own thread."""
         return self._credential.forget_token()
 
     async def close(self) -> None:

@@ -26,6 +26,7 @@ from airflow_adf_mi.adf.errors import (
     AdfThrottledError,
     AdfUnavailableError,
 )
+from airflow_adf_mi.adf.identity import credential_for
 from airflow_adf_mi.adf.recovery import Recovery
 from airflow_adf_mi.adf.settings import AdfSettings, FactoryRef
 from airflow_adf_mi.adf.sharing import shared_client
@@ -386,3 +387,18 @@ async def test_user_that_is_cancelled_while_the_client_opens_disturbs_no_other(s
     assert await second == "adf-test"
     with pytest.raises(asyncio.CancelledError):
         await first
+
+
+async def test_refused_token_does_not_block_the_loop_while_another_thread_asks_for_one(
+    settings: AdfSettings, emulator: Emulator
+) -> None:
+    """The token lock is held for as long as the identity endpoint takes to answer."""
+    async with shared_client(settings) as client:
+        await client.send(calls.get_factory(settings.factory()))
+        emulator.call(emulator.tokens.revoke)
+        with credential_for(settings)._lock:  # as another thread holds it that waits for a token
+            sending = asyncio.create_task(client.send(calls.get_factory(settings.factory())))
+            for _ in range(50):
+                await asyncio.sleep(0.01)
+            assert not sending.done()
+        assert (await sending)["name"] == "adf-test"
