@@ -148,8 +148,7 @@ class AdfRunPipelineOperator(BaseOperator):
         with OwnedRun(settings, cancel_on_kill=self.cancel_on_kill) as self._owned_run:
             address = self._owned_run.start(start)
             plan = Plan(check_interval=self.check_interval, deadline=time.time() + seconds)
-            context["ti"].xcom_push(key=RUN_ID_KEY, value=address.run_id)
-            AdfPipelineRunLink.store(context, address.studio_url)
+            self._announce(context, address)
             if not self.wait_for_termination:
                 return summary(address, None)
             if not self.deferrable:
@@ -159,6 +158,14 @@ class AdfRunPipelineOperator(BaseOperator):
             method_name="execute_complete",
             timeout=timedelta(seconds=seconds) + BACKSTOP,
         )
+
+    def _announce(self, context: Context, address: RunAddress) -> None:
+        """Push the run's id and link. The run is started: failing now would orphan it, and a retry start another."""
+        try:
+            context["ti"].xcom_push(key=RUN_ID_KEY, value=address.run_id)
+            AdfPipelineRunLink.store(context, address.studio_url)
+        except Exception as e:  # noqa: BLE001  whatever Airflow's API fails with must not end the wait
+            self.log.warning("%s goes on, but its id or link could not be pushed as XCom: %s", address, e)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Conclude from what the trigger reported."""
@@ -199,7 +206,13 @@ class AdfRunPipelineOperator(BaseOperator):
 
     def _own_run_id(self, context: Context) -> str:
         ti = context["ti"]
-        return str(ti.xcom_pull(task_ids=ti.task_id, key=RUN_ID_KEY, map_indexes=ti.map_index))
+        run_id = ti.xcom_pull(task_ids=ti.task_id, key=RUN_ID_KEY, map_indexes=ti.map_index)
+        if not isinstance(run_id, str):
+            raise AdfError(
+                f"The wait for a run of pipeline {self.pipeline_name!r} ended without its trigger, and the run's id is not "
+                "in this task's XCom run_id. The run was not touched; find it in ADF Studio by the log of this task's start."
+            )
+        return run_id
 
     def on_kill(self) -> None:
         """Cancel the run, in the few seconds that Airflow gives. Airflow calls this from a signal handler."""

@@ -110,16 +110,16 @@ class AdfPipelineRunSensor(BaseSensorOperator):
     def poke(self, context: Context) -> PokeReturnValue | bool:
         """Look once."""
         from airflow_adf_mi.adf.calls import get_run
+        from airflow_adf_mi.adf.client import AdfClient
         from airflow_adf_mi.adf.errors import AdfError
         from airflow_adf_mi.adf.models import PipelineRun
         from airflow_adf_mi.adf.report import Report, conclude
         from airflow_adf_mi.adf.watch import Plan, fold
-        from airflow_adf_mi.hooks import AdfHook
 
-        address, _ = self._address()
+        address, settings = self._address()
         seen: PipelineRun | AdfError
         try:
-            with AdfHook(self.azure_data_factory_conn_id).client() as client:
+            with AdfClient(settings) as client:
                 seen = client.send(get_run(address.factory, address.run_id))
         except AdfError as e:
             seen = e

@@ -26,6 +26,7 @@ WATCH = "tests/unit/test_watch.py"
 SOURCES = "tests/unit/test_identity_sources.py"
 IDENTITY = "tests/unit/test_identity.py"
 EMULATED = "tests/integration/test_identity_emulated.py"
+OPERATOR = "tests/integration/test_operator.py"
 PROVIDER = "tests/contract/test_provider.py"
 
 
@@ -92,6 +93,10 @@ MUTANTS = [
     Mutant("contradicting recovery", "recovery.py", "if self.start_activity_name and self.start_from_failure:", "if False:", START),
     Mutant("recovery without a reference", "recovery.py", "if self.is_recovery and not self.reference_pipeline_run_id:", "if False:", START),
     Mutant("connection not found", "../hooks.py", "raise no_such_connection(self.azure_data_factory_conn_id) from e", "raise", HOOKS),
+    Mutant("failed XCom orphans the run", "../operators.py", "        except Exception as e:  # noqa: BLE001", "        except ZeroDivisionError as e:  # noqa: BLE001", OPERATOR),
+    Mutant("run id that is lost", "../operators.py", "if not isinstance(run_id, str):", "if False:", OPERATOR),
+    Mutant("trigger failure taken for a timeout", "../operators.py", "except TaskDeferralTimeout:", "except (TaskDeferralTimeout, TaskDeferralError):", OPERATOR),
+    Mutant("refusal of IMDS taken for a fault", "token_errors.py", "any(word in lowered for word in _REFUSAL_WORDS)", "False", IDENTITY),
     Mutant("credentials in messages", "redact.py", 'return _JWT.sub(_MASK, text)', "return text", "tests/unit/test_models.py"),
 ]  # fmt: skip
 

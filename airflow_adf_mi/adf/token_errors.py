@@ -63,6 +63,8 @@ _UNREACHABLE = (
     "ServiceResponseError",
     "ServiceResponseTimeoutError",
 )
+# azure-identity says "no response from the IMDS endpoint" for every answer it cannot use, also for these refusals.
+_REFUSAL_WORDS = ("(invalid_", "(bad_request", "(unauthorized", "(access_denied", "(unsupported_", "(unknown_source")
 _TRANSIENT_WORDS = ("too many requests", "throttl", "temporarily", "timed out", "updat", "no response from")
 
 
@@ -82,26 +84,31 @@ def token_error(error: BaseException, identity: Identity, how: CredentialPlan, e
         or any(word in lowered for word in _TRANSIENT_WORDS)
     )
     cause = next((advice for said, advice in _CAUSES if said in lowered), None)
-    if cause is not None:
+    if cause is not None or any(word in lowered for word in _REFUSAL_WORDS):
         transient = False
-    elif how.source is Source.DEVELOPER:
-        cause = "Sign in first: az login, Connect-AzAccount or azd auth login."
-    elif isinstance(error, OSError) and how.token_file:
-        cause = f"The federated token file {how.token_file} could not be read. Is the service account's token mounted?"
-    elif unreachable:
-        cause = (
-            "The endpoint could not be reached. Does Airflow run where this source exists? Is a proxy in the way (add the "
-            "address to NO_PROXY), or does a network policy block the pod? identity in the connection chooses another source."
-        )
-    elif transient:
-        cause = "The endpoint asked to come back later."
-    else:
-        cause = "Check that the identity exists and is assigned to this machine."
+    if cause is None:
+        cause = _usual_cause(error, how, unreachable=unreachable, transient=transient)
     return AdfAuthenticationError(
         f"No token for the {identity}, asked of {how.source.value} ({_endpoint(how, environ)}). {cause} The answer was: "
         f"{cap(redact(text), 400)}",
         transient=transient,
     )
+
+
+def _usual_cause(error: BaseException, how: CredentialPlan, *, unreachable: bool, transient: bool) -> str:
+    """For an answer whose words are not known."""
+    if how.source is Source.DEVELOPER:
+        return "Sign in first: az login, Connect-AzAccount or azd auth login."
+    if isinstance(error, OSError) and how.token_file:
+        return f"The federated token file {how.token_file} could not be read. Is the service account's token mounted?"
+    if unreachable:
+        return (
+            "The endpoint could not be reached. Does Airflow run where this source exists? Is a proxy in the way (add the "
+            "address to NO_PROXY), or does a network policy block the pod? identity in the connection chooses another source."
+        )
+    if transient:
+        return "The endpoint asked to come back later."
+    return "Check that the identity exists and is assigned to this machine."
 
 
 def check_principal(token: str, identity: Identity, how: CredentialPlan) -> None:

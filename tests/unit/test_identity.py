@@ -198,6 +198,11 @@ def test_principal_of_an_unreadable_token_is_nobody() -> None:
             False,
         ),
         (ServiceRequestError("connection refused"), "could not be reached", True),
+        (
+            CredentialUnavailableError("no response from the IMDS endpoint. Token request error: (invalid_resource) x"),
+            "Check that the identity exists",
+            False,
+        ),
         (CredentialUnavailableError("Too many requests"), "come back later", True),
         (ClientAuthenticationError("AADSTS70021: no match"), "no federated credential that matches", False),
         (ClientAuthenticationError("odd"), "Check that the identity exists", False),
