@@ -92,7 +92,9 @@ class TestRuns:
     def test_run_that_is_not_waited_for_goes_on(self, world: World) -> None:
         assert task_state(world, "no_wait") == "success"
         run = world.run("long_no_wait")
-        assert run.status == "InProgress"
+        # The task may well have ended before the run is taken from the queue.
+        assert run.status in ("Queued", "InProgress")
+        assert run.cancelled_at is None
         assert world.airflow.xcom(*world.started["no_wait"], "it")["run_id"] == run.run_id
 
     def test_lost_answer_is_one_run_and_a_success(self, world: World) -> None:
