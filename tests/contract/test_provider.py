@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import runpy
 import subprocess
 import sys
 from importlib.metadata import entry_points
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -162,6 +164,15 @@ def test_bad_argument_is_an_error_when_the_dag_is_parsed(arguments: dict[str, An
 def test_sensor_refuses_what_would_never_wait(arguments: dict[str, Any]) -> None:
     with DAG("d"), pytest.raises(AdfConfigurationError, match="positive number of seconds"):
         AdfPipelineRunSensor(task_id="t", run_id="r1", **arguments)
+
+
+DAG_FILES = [*sorted((ROOT / "dags").glob("*.py")), *sorted((ROOT / "tests" / "airflow" / "dags").glob("*.py"))]
+
+
+@pytest.mark.parametrize("path", DAG_FILES, ids=lambda path: path.stem)
+def test_dag_file_imports(path: Path) -> None:
+    """Seconds instead of the minutes after which real Airflow processes would show it."""
+    assert runpy.run_path(str(path))["__doc__"]
 
 
 def test_templates_are_checked_only_after_rendering() -> None:

@@ -34,7 +34,7 @@ def runs(name: str, **arguments: Any) -> None:
 def waits(name: str, **arguments: Any) -> None:
     with case(name):
         AdfPipelineRunSensor(
-            task_id="it", run_id=RUN_ID, poke_interval=2, **{"timeout": 600, **CONNECTION, **arguments}
+            task_id="it", run_id=RUN_ID, **{"poke_interval": 2, "timeout": 600, **CONNECTION, **arguments}
         )
 
 
