@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import time
-import uuid
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -243,15 +242,10 @@ def read_connection(connection: Connection) -> AdfSettings:
 def start_routine(
     factory: FactoryRef, pipeline_name: str, parameters: Mapping[str, Any] | None, recovery: Recovery
 ) -> Routine[str]:
-    """The start of a run under a new request id."""
-    start = Start(
-        factory=factory,
-        pipeline_name=pipeline_name,
-        request_id=str(uuid.uuid4()),
-        parameters=parameters,
-        recovery=recovery,
-    )
-    return starting(start, clock=time.time, jitter=random.random)
+    """The start of a run under a new request id; its run id."""
+    start = Start(factory=factory, pipeline_name=pipeline_name, parameters=parameters, recovery=recovery)
+    started = yield from starting(start, start.intent(), clock=time.time, jitter=random.random)
+    return started.run_id
 
 
 def activity_window(after: datetime | None, before: datetime | None) -> tuple[datetime, datetime]:

@@ -6,24 +6,18 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_adf_mi.adf.drive import drive_async
-from airflow_adf_mi.adf.errors import AdfError
 from airflow_adf_mi.adf.report import RunAddress, reporting
 from airflow_adf_mi.adf.settings import AdfSettings, FactoryRef
 from airflow_adf_mi.adf.sharing import shared_client
-from airflow_adf_mi.adf.watch import Plan, cancelling
-
-# Task states in which a task is over. on_kill also fires when another triggerer takes this trigger over and when the task
-# is cleared; in both, the state is another one.
-_OVER = frozenset({"failed", "success", "skipped", "removed", "upstream_failed"})
-
-_cancels: set[asyncio.Task[None]] = set()
-"""Cancels under way: Airflow 3.3.2 interrupts on_kill after about a second, so it cannot hold them itself."""
+from airflow_adf_mi.adf.watch import Plan
+from airflow_adf_mi.kills import killed
 
 
 class AdfPipelineRunTrigger(BaseTrigger):
@@ -42,6 +36,7 @@ class AdfPipelineRunTrigger(BaseTrigger):
     :param owns_run: whether the task started this run. A run that is only watched is never cancelled.
     :param cancel_on_kill: cancel an owned run when a user marks the deferred task as failed or succeeded.
     :param cancel_on_timeout: cancel an owned run when the deadline passes.
+    :param adopted: whether an earlier try had started the run; for the summary only.
     """
 
     def __init__(
@@ -57,6 +52,7 @@ class AdfPipelineRunTrigger(BaseTrigger):
         owns_run: bool,
         cancel_on_kill: bool = True,
         cancel_on_timeout: bool = True,
+        adopted: bool = False,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # BaseTrigger is not annotated
         self.settings = settings
@@ -69,6 +65,7 @@ class AdfPipelineRunTrigger(BaseTrigger):
         self.owns_run = owns_run
         self.cancel_on_kill = cancel_on_kill
         self.cancel_on_timeout = cancel_on_timeout
+        self.adopted = adopted
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         return (
@@ -84,6 +81,7 @@ class AdfPipelineRunTrigger(BaseTrigger):
                 "owns_run": self.owns_run,
                 "cancel_on_kill": self.cancel_on_kill,
                 "cancel_on_timeout": self.cancel_on_timeout,
+                "adopted": self.adopted,
             },
         )
 
@@ -95,67 +93,28 @@ class AdfPipelineRunTrigger(BaseTrigger):
     def _factory(self) -> FactoryRef:
         return self._adf.factory(self.resource_group_name, self.factory_name)
 
-    async def run(self) -> AsyncIterator[TriggerEvent]:
-        address = RunAddress(
+    @cached_property
+    def _address(self) -> RunAddress:
+        return RunAddress(
             run_id=self.run_id,
             factory=self._factory,
             studio_url=self._adf.studio_run_url(self._factory, self.run_id),
             pipeline_name=self.pipeline_name,
         )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
         routine = reporting(
-            address,
+            self._address,
             Plan(check_interval=self.check_interval, deadline=self.deadline),
             cancel_on_timeout=self.owns_run and self.cancel_on_timeout,
             clock=time.time,
             jitter=random.random,
         )
         async with shared_client(self._adf) as client:
-            report = await drive_async(routine, client, asyncio.sleep)
+            report = replace(await drive_async(routine, client, asyncio.sleep), adopted=self.adopted)
         yield TriggerEvent(report.to_json())  # type: ignore[no-untyped-call]  # nor is its event
 
     async def on_kill(self) -> None:
         """Cancel an owned run, if the task is over because a user said so."""
-        if not self.owns_run:
-            return
-        cancel = asyncio.create_task(self._cancel_if_over())
-        _cancels.add(cancel)
-        cancel.add_done_callback(_cancels.discard)
-        await asyncio.shield(cancel)
-
-    async def _cancel_if_over(self) -> None:
-        state = await self._task_state()
-        if state not in _OVER:
-            self.log.info("Run %s goes on: the task is %s, not over.", self.run_id, state or "cleared")
-            return
-        if not self.cancel_on_kill:
-            url = self._adf.studio_run_url(self._factory, self.run_id)
-            self.log.warning("Run %s was left running, as cancel_on_kill=False says. See %s", self.run_id, url)
-            return
-        routine = cancelling(self._factory, self.run_id, clock=time.time, jitter=random.random)
-        try:
-            async with shared_client(self._adf) as client:
-                accepted = await drive_async(routine, client, asyncio.sleep)
-        except AdfError as e:
-            self.log.error("Run %s could not be cancelled after the task was marked %s: %s", self.run_id, state, e)
-            return
-        said = "was cancelled" if accepted else "had already ended"
-        self.log.info("Run %s %s: the task was marked %s.", self.run_id, said, state)
-
-    async def _task_state(self) -> str | None:
-        """The task's state now, by the only look-up that works in a trigger."""
-        ti = self.task_instance
-        if ti is None:
-            return None
-        from airflow.sdk.execution_time.comms import GetTaskStates, TaskStatesResult
-        from airflow.sdk.execution_time.task_runner import SUPERVISOR_COMMS
-
-        answer = await SUPERVISOR_COMMS.asend(
-            GetTaskStates(dag_id=ti.dag_id, run_ids=[ti.run_id], task_ids=[ti.task_id], map_index=ti.map_index)
-        )
-        if not isinstance(answer, TaskStatesResult):
-            return None
-        states = answer.task_states.get(ti.run_id, {})
-        # A mapped task's key ends with its index.
-        key = ti.task_id if ti.map_index < 0 else f"{ti.task_id}_{ti.map_index}"
-        state: str | None = states.get(key)
-        return state
+        if self.owns_run and self.task_instance is not None:
+            await killed(self.task_instance, self._adf, self._address, cancel=self.cancel_on_kill)

@@ -8,8 +8,11 @@ repeated is decided by our own rules (`start`, `watch`), because azure-core's wo
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import ssl
+import time
+from email.utils import parsedate_to_datetime
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +25,7 @@ from airflow_adf_mi.adf.translate import translate, unreadable
 
 if TYPE_CHECKING:
     import aiohttp
+    from azure.core.pipeline import PipelineResponse
     from azure.core.pipeline.policies import HTTPPolicy, SansIOHTTPPolicy
 
     from airflow_adf_mi.adf.settings import AdfSettings
@@ -60,17 +64,28 @@ class AdfClient:
         # The official client's own types ask for the older form of credential; it calls this one.
         self._credential: Any = credential or credential_for(settings)
         self._read_retries = read_retries
+        self._clock = _ServiceClock()
         self.official = DataFactoryManagementClient(
             self._credential,
             settings.subscription_id,
             base_url=settings.arm_endpoint,
             credential_scopes=[settings.arm_scope],
-            policies=_policies(RetryPolicy(), ARMChallengeAuthenticationPolicy(self._credential, settings.arm_scope)),
+            policies=_policies(
+                RetryPolicy(), ARMChallengeAuthenticationPolicy(self._credential, settings.arm_scope), self._clock
+            ),
             connection_verify=_checked_ca_bundle(settings) or True,
             connection_timeout=CONNECT_TIMEOUT,
             read_timeout=read_timeout,
         )
         """The official client itself, for everything that this package does not wrap."""
+
+    def authenticate(self) -> None:
+        """Have a token at hand. Raises what `ProcessCredential.get_token_info` raises."""
+        self._credential.get_token_info(self._settings.arm_scope)
+
+    def service_time(self) -> float:
+        """Epoch seconds by the service's clock, as far as its answers have told; they have no fractions."""
+        return self._clock.now()
 
     def send(self, call: Call[T]) -> T:
         """Send `call` once and read its answer. Raises an `AdfError` for anything else than success."""
@@ -132,6 +147,7 @@ class AsyncAdfClient:
         self._settings = settings
         self._session = session
         self._credential: Any = AsyncCredential(credential_for(settings))
+        self._clock = _ServiceClock()
         self.official = DataFactoryManagementClient(
             self._credential,
             settings.subscription_id,
@@ -140,6 +156,7 @@ class AsyncAdfClient:
             policies=_policies(
                 AsyncRetryPolicy(),
                 AsyncARMChallengeAuthenticationPolicy(self._credential, settings.arm_scope),
+                self._clock,
             ),
             transport=AioHttpTransport(
                 session=session,
@@ -167,6 +184,14 @@ class AsyncAdfClient:
             trust_env=True,
         )
         return cls(settings, session)
+
+    async def authenticate(self) -> None:
+        """As of `AdfClient`."""
+        await self._credential.get_token_info(self._settings.arm_scope)
+
+    def service_time(self) -> float:
+        """As of `AdfClient`."""
+        return self._clock.now()
 
     async def send(self, call: Call[T]) -> T:
         """Send `call` once and read its answer. Raises an `AdfError` for anything else than success."""
@@ -225,7 +250,24 @@ def _import_async_client() -> None:
         importlib.import_module(module)
 
 
-def _policies(retry: Any, authentication: Any) -> list[HTTPPolicy[Any, Any] | SansIOHTTPPolicy[Any, Any]]:
+class _ServiceClock:
+    """How far the service's clock is from ours, by the `Date` of its last answer."""
+
+    def __init__(self) -> None:
+        self._ahead = 0.0
+
+    def now(self) -> float:
+        return time.time() + self._ahead
+
+    def saw(self, answer: PipelineResponse[Any, Any]) -> None:
+        """For azure-core, which shows every answer to it."""
+        with contextlib.suppress(KeyError, TypeError, ValueError):
+            self._ahead = parsedate_to_datetime(answer.http_response.headers["Date"]).timestamp() - time.time()
+
+
+def _policies(
+    retry: Any, authentication: Any, clock: _ServiceClock
+) -> list[HTTPPolicy[Any, Any] | SansIOHTTPPolicy[Any, Any]]:
     from azure.core.pipeline import policies
 
     return [
@@ -236,6 +278,7 @@ def _policies(retry: Any, authentication: Any) -> list[HTTPPolicy[Any, Any] | Sa
         policies.ContentDecodePolicy(),
         retry,
         authentication,
+        policies.CustomHookPolicy(raw_response_hook=clock.saw),
     ]
 
 

@@ -21,6 +21,7 @@ these in one place only: `airflow_adf_mi.adf.translate`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -108,12 +109,13 @@ class AdfUnavailableError(AdfError):
 class AdfAmbiguousStartError(AdfError):
     """The answer to createRun was lost, and the service shows no run that can be proven to be ours.
 
-    `request_id` is the id the request carried as `x-ms-client-request-id`.
+    `request_id` is the id the request carried as `x-ms-client-request-id`; `candidates` are the runs that may be ours.
     """
 
-    def __init__(self, message: str, *, request_id: str) -> None:
+    def __init__(self, message: str, *, request_id: str, candidates: Sequence[PipelineRun] = ()) -> None:
         super().__init__(message)
         self.request_id = request_id
+        self.candidates = tuple(candidates)
 
 
 class AdfTaskKilled(AdfError):

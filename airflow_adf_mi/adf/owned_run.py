@@ -9,14 +9,16 @@ import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from airflow_adf_mi.adf.begin import Outlasting
 from airflow_adf_mi.adf.client import AdfClient
-from airflow_adf_mi.adf.drive import drive
-from airflow_adf_mi.adf.errors import AdfError, AdfTaskKilled
+from airflow_adf_mi.adf.drive import Routine, drive
+from airflow_adf_mi.adf.errors import AdfError, AdfNotFoundError, AdfTaskKilled
 from airflow_adf_mi.adf.identity import credential_for
+from airflow_adf_mi.adf.intent import Intent, Journal, NoJournal, Phase
 from airflow_adf_mi.adf.report import Report, RunAddress, reporting
-from airflow_adf_mi.adf.start import Start, starting
+from airflow_adf_mi.adf.start import Started
 from airflow_adf_mi.adf.watch import Plan, cancelling
 
 if TYPE_CHECKING:
@@ -25,65 +27,106 @@ if TYPE_CHECKING:
     from airflow_adf_mi.adf.identity import ProcessCredential
     from airflow_adf_mi.adf.settings import AdfSettings
 
+T = TypeVar("T")
+
 log = logging.getLogger(__name__)
 
 KILL_WAIT = 4.0
 """Seconds that `kill` waits for the cancel: Airflow kills the process 5 s after the signal."""
+CANCEL_WAIT = 3.0
+"""Seconds of these for which a cancel that is not accepted is repeated."""
 _SLICE = 1.0
 """Longest sleep, in seconds, without a look at whether we have been killed."""
 
 
 class OwnedRun:
-    """Start a run, wait for it; `kill` may be called at any moment from a signal handler.
+    """Start a run, or go on with an earlier one, and wait for it; `kill` may be called at any moment from a signal handler.
 
     Use as a context manager.
 
     :param settings: the connection.
     :param cancel_on_kill: whether `kill` cancels the run, or leaves it running and says so.
+    :param journal: where intents are kept.
+    :param known: what an earlier try wrote there: until this one has begun, it is that run which `kill` cancels.
+    :param goes_on: asked once, when killed: whether the task goes on without us (a retry will take the run over), so that
+        the run must be left alone. Must answer within about a second.
     """
 
-    def __init__(self, settings: AdfSettings, *, cancel_on_kill: bool) -> None:
+    def __init__(
+        self,
+        settings: AdfSettings,
+        *,
+        cancel_on_kill: bool,
+        journal: Journal | None = None,
+        known: Intent | None = None,
+        goes_on: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._settings = settings
         self._cancel_on_kill = cancel_on_kill
+        self._goes_on = goes_on
         self._credential = credential_for(settings)
         self._client = AdfClient(settings)
+        self._journal = _Followed(journal or NoJournal(), known, self._raise_if_killed)
         self._address: RunAddress | None = None
         self._killed = False
         self._canceller = _Canceller(self._cancel)
 
-    def start(self, start: Start) -> RunAddress:
-        """Start the run. Raises the errors of `starting`, and `AdfTaskKilled`."""
-        run_id = drive(starting(start, clock=time.time, jitter=random.random), self._client, self._pause)
-        self._address = RunAddress(
-            run_id=run_id,
-            factory=start.factory,
-            studio_url=self._settings.studio_run_url(start.factory, run_id),
-            pipeline_name=start.pipeline_name,
-        )
-        log.info("%s was started. See %s", self._address, self._address.studio_url)
+    def begin(self, routine: Routine[Started | Outlasting]) -> Started | Outlasting:
+        """Run `routine`. Raises its errors, and `AdfTaskKilled`."""
+        begun = drive(routine, self._client, self._pause, self._journal)
+        self._journal.latest = begun.intent
+        if isinstance(begun, Started):
+            self._address = self.address_of(begun.intent)
+            log.info(
+                "%s %s. See %s",
+                self._address,
+                "was adopted" if begun.adopted else "was started",
+                self._address.studio_url,
+            )
         self._raise_if_killed()
-        return self._address
+        return begun
+
+    def address_of(self, intent: Intent) -> RunAddress:
+        run_id = intent.run_id or intent.key
+        return RunAddress(
+            run_id=run_id,
+            factory=intent.factory,
+            studio_url=self._settings.studio_run_url(intent.factory, run_id),
+            pipeline_name=intent.pipeline_name,
+        )
 
     def wait(self, plan: Plan, *, cancel_on_timeout: bool) -> Report:
-        """Wait for the started run. Raises `AdfTaskKilled` once `kill` was called."""
+        """Wait for the run that was begun with. Raises `AdfTaskKilled` once `kill` was called."""
         if self._address is None:
-            raise ValueError("wait() before start()")
-        routine = reporting(
-            self._address, plan, cancel_on_timeout=cancel_on_timeout, clock=time.time, jitter=random.random
-        )
-        report = drive(routine, self._client, self._pause)
+            raise ValueError("wait() before begin()")
+        report = self.watch(self._address, plan, cancel_on_timeout=cancel_on_timeout)
         # Nothing is left to cancel.
         self._canceller.close()
         return report
 
+    def watch(self, address: RunAddress, plan: Plan, *, cancel_on_timeout: bool = False) -> Report:
+        """Wait for any run. Raises `AdfTaskKilled` once `kill` was called."""
+        routine = reporting(address, plan, cancel_on_timeout=cancel_on_timeout, clock=time.time, jitter=random.random)
+        return drive(routine, self._client, self._pause)
+
+    def rest(self, seconds: float) -> None:
+        """Sleep, while `kill` cancels what is known to be running."""
+        self._pause(seconds)
+
+    def overdue(self, *, cancel: bool) -> None:
+        """Airflow's own timeout struck: cancel what has been started, or leave it; `kill` then does nothing more."""
+        self._goes_on = lambda: False
+        if cancel and self._journal.latest is not None:
+            self._canceller.act(KILL_WAIT)
+        self._canceller.close()
+
     def kill(self) -> None:
-        """Make `start` or `wait` end, and cancel the run; waits at most `KILL_WAIT` seconds.
+        """Make what is going on end, and cancel the run; waits at most `KILL_WAIT` seconds.
 
         For signal handlers: it takes no lock and logs nothing itself, since the interrupted main thread may hold any lock.
-        Before the run's id is known there is nothing to cancel yet; `start` does it as soon as it knows.
         """
         self._killed = True
-        if self._address is not None:
+        if self._journal.latest is not None:
             self._canceller.act(KILL_WAIT)
 
     def __enter__(self) -> Self:
@@ -105,25 +148,72 @@ class OwnedRun:
     def _raise_if_killed(self) -> None:
         if not self._killed:
             return
-        if self._address is None:
+        if self._journal.latest is None:
             raise AdfTaskKilled("The task was killed before its run was started. Nothing was started.")
         self._canceller.act(KILL_WAIT)
         raise AdfTaskKilled(f"The task was killed. {self._canceller.said or 'Its run is being cancelled.'}")
 
     def _cancel(self) -> str:
         """Runs in the canceller's thread, with a session of its own."""
-        if self._address is None:
-            return "Nothing was started."
-        address = self._address
+        if self._goes_on():
+            return "The task has tries left: its run goes on, and the next try takes it over."
         if not self._cancel_on_kill:
+            left = self._journal.latest
+            if left is None:
+                return "Nothing was started."
+            address = self.address_of(left)
             return f"{address} was left running, as cancel_on_kill=False says. See {address.studio_url}"
-        routine = cancelling(address.factory, address.run_id, clock=time.time, jitter=random.random, patience=KILL_WAIT)
+        until = time.monotonic() + CANCEL_WAIT
+        with AdfClient(self._settings, credential=_LastToken(self._credential), read_timeout=CANCEL_WAIT) as client:
+            while True:
+                said = self._cancelled(client, patience=until - time.monotonic())
+                if said is not None or time.monotonic() > until:
+                    return said or "A start was on its way; if it has started a run, that run goes on."
+                # createRun may be about to answer.
+                time.sleep(0.3)
+
+    def _cancelled(self, client: AdfClient, *, patience: float) -> str | None:
+        """Try to cancel what has been started; None if the service knows no run of ours yet."""
+        latest = self._journal.latest
+        if latest is None:
+            return "Nothing was started."
+        address = self.address_of(latest)
+        routine = cancelling(address.factory, address.run_id, clock=time.time, jitter=random.random, patience=patience)
         try:
-            with AdfClient(self._settings, credential=_LastToken(self._credential), read_timeout=KILL_WAIT) as client:
-                accepted = drive(routine, client, time.sleep)
+            accepted = drive(routine, client, time.sleep)
+        except AdfNotFoundError as e:
+            if latest.run_id is None:
+                # Its key is the run's id only where the service makes it so.
+                return None
+            return f"{address} could not be cancelled. See {address.studio_url} {e}"
         except AdfError as e:
             return f"{address} could not be cancelled and may go on. See {address.studio_url} {e}"
         return f"{address} {'was cancelled' if accepted else 'had already ended'}. See {address.studio_url}"
+
+
+class _Followed:
+    """A journal, and the last thing written there by this process that may have started a run."""
+
+    def __init__(self, journal: Journal, known: Intent | None, check: Callable[[], None]) -> None:
+        self._journal = journal
+        self._check = check
+        self.latest = None if known is None or known.phase is Phase.PREPARED else known
+
+    def save(self, intent: Intent) -> None:
+        # A killed task sends nothing any more.
+        self._check()
+        self._journal.save(intent)
+        self.latest = None if intent.phase is Phase.PREPARED else intent
+
+    def note(self, intent: Intent) -> None:
+        self.latest = intent
+        self._journal.note(intent)
+
+    def claimed(self) -> Any:
+        return self._journal.claimed()
+
+    def claim(self, run_id: str) -> Any:
+        return self._journal.claim(run_id)
 
 
 class _LastToken:

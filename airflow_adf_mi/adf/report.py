@@ -52,6 +52,8 @@ class Report:
     outcome: Outcome
     cancel: str | None = None
     """After a timeout: `REQUESTED`, `LEFT_RUNNING`, or why the cancel was not accepted."""
+    adopted: bool = False
+    """An earlier try had started the run."""
 
     def to_json(self) -> dict[str, Any]:
         """The payload of a trigger's event. Airflow logs payloads, so it holds no parameters."""
@@ -63,6 +65,7 @@ class Report:
             "run": None if run is None else run.essentials(),
             "error": None if error is None else _error_to_json(error),
             "cancel": self.cancel,
+            "adopted": self.adopted,
         }
 
     @classmethod
@@ -78,7 +81,13 @@ class Report:
             outcome = TimedOut(error=error, run=run)
         else:
             raise ValueError(f"not the payload of an AdfPipelineRunTrigger: {dict(payload)!r}")
-        return cls(address=RunAddress.from_json(payload["address"]), outcome=outcome, cancel=payload["cancel"])
+        return cls(
+            address=RunAddress.from_json(payload["address"]),
+            outcome=outcome,
+            cancel=payload["cancel"],
+            # Events that were fired before an update of this package do not have it.
+            adopted=payload.get("adopted", False),
+        )
 
 
 REQUESTED = "requested"
@@ -119,7 +128,7 @@ def cancelling_overdue(
     return Report(address=address, outcome=overdue, cancel=REQUESTED)
 
 
-def summary(address: RunAddress, run: PipelineRun | None) -> dict[str, Any]:
+def summary(address: RunAddress, run: PipelineRun | None, *, adopted: bool = False) -> dict[str, Any]:
     """What a task returns of a run. `run` is None where nothing but the start is known."""
     return {
         "run_id": address.run_id,
@@ -132,6 +141,7 @@ def summary(address: RunAddress, run: PipelineRun | None) -> dict[str, Any]:
         "ended_at": run.ended_at.isoformat() if run and run.ended_at else None,
         "duration_seconds": run.duration_seconds if run else None,
         "studio_url": address.studio_url,
+        "adopted": adopted,
     }
 
 
@@ -140,7 +150,7 @@ def conclude(report: Report) -> dict[str, Any]:
     error = error_of(report)
     if error is not None:
         raise error
-    return summary(report.address, report.outcome.run)
+    return summary(report.address, report.outcome.run, adopted=report.adopted)
 
 
 def error_of(report: Report) -> AdfError | None:

@@ -1,30 +1,32 @@
 """The rules of starting a run: what a failed createRun means, and how a lost answer is settled.
 
 createRun has no idempotency key that the service documents, so nothing here ever sends it a second time unless it is
-proven that the first one did nothing.
+proven that the first one did nothing, or the author of the Dag allowed it.
 """
 
 from __future__ import annotations
 
 import logging
+import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Any
+from typing import Any, Literal
 
-from airflow_adf_mi.adf.calls import create_run, get_run
+from airflow_adf_mi.adf.calls import create_run
 from airflow_adf_mi.adf.checks import check_parameters, check_pipeline_name
-from airflow_adf_mi.adf.drive import Pause, Routine
+from airflow_adf_mi.adf.drive import Authenticate, Pause, Routine, claim, note, save
 from airflow_adf_mi.adf.errors import (
     AdfAmbiguousStartError,
     AdfAuthenticationError,
     AdfConfigurationError,
     AdfError,
-    AdfNotFoundError,
     AdfRequestError,
     AdfThrottledError,
     AdfUnavailableError,
 )
+from airflow_adf_mi.adf.find import Look, Wanted, looking
+from airflow_adf_mi.adf.intent import Intent, Occasion, Phase, fingerprint
 from airflow_adf_mi.adf.models import PipelineRun
 from airflow_adf_mi.adf.recovery import Recovery
 from airflow_adf_mi.adf.settings import FactoryRef
@@ -34,9 +36,13 @@ log = logging.getLogger(__name__)
 
 START_PATIENCE = 300.0
 """Seconds for which a start that provably did nothing (throttled, connection refused, no token) is tried again."""
-SETTLE_TIME = 60.0
-"""Seconds for which a lost answer's run is looked for. Above the client's read timeout, so that a request that the
-service is still working on has time to show."""
+START_SETTLE = 120.0
+"""Seconds for which the run of a lost answer is looked for, by default. Above the client's timeouts, so that a request
+that the service is still working on has time to show."""
+LAST_LOOK = 15.0
+"""Seconds for which a later try looks for a run that was lost longer ago than that."""
+_LIST_PAUSE = 10.0
+"""Most seconds between two looks for a lost run."""
 
 
 class Verdict(Enum):
@@ -75,47 +81,116 @@ class Start:
 
     factory: FactoryRef
     pipeline_name: str
-    request_id: str
-    """A GUID; travels as x-ms-client-request-id, and by it a run whose answer was lost may be found."""
     parameters: Mapping[str, Any] | None = None
     recovery: Recovery = Recovery()
+    correlation_parameter: str | None = None
+    """A parameter that the pipeline declares for it, and that gets the start's key: by it, a run is ours for certain."""
+    settle: float = START_SETTLE
+    """Seconds for which the run of a lost answer is looked for."""
+    on_ambiguous: Literal["fail", "start"] = "fail"
+    """What to do when it can be neither found nor ruled out."""
 
     def __post_init__(self) -> None:
         check_pipeline_name(self.pipeline_name)
         check_parameters(self.parameters)
-        if self.parameters and self.recovery.reference_pipeline_run_id is not None:
+        if self.on_ambiguous not in ("fail", "start"):
+            raise AdfConfigurationError(f"on_ambiguous_start is {self.on_ambiguous!r}; it must be 'fail' or 'start'.")
+        refers = self.recovery.reference_pipeline_run_id is not None
+        if refers and (self.parameters or self.correlation_parameter):
+            given = "parameters" if self.parameters else "correlation_parameter"
             raise AdfConfigurationError(
-                "parameters and reference_pipeline_run_id are both given, but the parameters of a run that refers to "
+                f"{given} and reference_pipeline_run_id are both given, but the parameters of a run that refers to "
                 "another are taken from that other run. Remove one of them."
             )
+        if self.correlation_parameter is not None and self.correlation_parameter in (self.parameters or {}):
+            raise AdfConfigurationError(
+                f"correlation_parameter {self.correlation_parameter!r} is in parameters, too. Its value is the start's "
+                "key, so leave it out of parameters."
+            )
+
+    def intent(self, occasion: Occasion = Occasion(), *, key: str | None = None) -> Intent:
+        """A new intent to make this start. Its key is random: a Dag run that is deleted and made again must not meet the
+        runs of the one before.
+        """
+        return Intent(
+            key=key or str(uuid.uuid4()),
+            factory=self.factory,
+            pipeline_name=self.pipeline_name,
+            fingerprint=fingerprint(self.factory, self.pipeline_name, self.parameters, self.recovery),
+            occasion=occasion,
+        )
+
+    def wanted(self) -> Wanted:
+        return Wanted(
+            factory=self.factory,
+            pipeline_name=self.pipeline_name,
+            parameters=self.parameters or {},
+            recovery=self.recovery,
+            correlation_parameter=self.correlation_parameter,
+        )
+
+    def call(self, key: str) -> Any:
+        own = {self.correlation_parameter: key} if self.correlation_parameter is not None else {}
+        return create_run(
+            self.factory,
+            self.pipeline_name,
+            {**(self.parameters or {}), **own},
+            request_id=key,
+            recovery=self.recovery,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Started:
+    """A run that is there because of us."""
+
+    intent: Intent
+    run: PipelineRun | None = None
+    """As it was last seen; None right after createRun's answer."""
+    adopted: bool = False
+    """It was found, rather than told of by createRun's answer."""
+
+    @property
+    def run_id(self) -> str:
+        assert self.intent.run_id is not None  # noqa: S101  that is what started means
+        return self.intent.run_id
 
 
 def starting(
-    start: Start,
-    *,
-    clock: Callable[[], float],
-    jitter: Callable[[], float],
-) -> Routine[str]:
-    """Start the run, once: its run id.
+    start: Start, intent: Intent, *, clock: Callable[[], float], jitter: Callable[[], float]
+) -> Routine[Started]:
+    """Start the run, once.
 
-    Raises `AdfAmbiguousStartError` when the answer was lost and the run can not be found; otherwise the `AdfError` of
-    the refusal, or of the last try after `START_PATIENCE`.
+    Raises `AdfAmbiguousStartError` when the answer was lost and the run can be neither found nor ruled out; otherwise the
+    `AdfError` of the refusal, or of the last try after `START_PATIENCE`.
     """
     until = clock() + START_PATIENCE
     failures = 0
+    prepared = replace(intent, phase=Phase.PREPARED, at=None)
+    yield save(prepared)
     while True:
-        answer = yield create_run(
-            start.factory,
-            start.pipeline_name,
-            start.parameters,
-            request_id=start.request_id,
-            recovery=start.recovery,
-        )
-        if not isinstance(answer, AdfError):
-            return str(answer)
-        verdict = judge(answer)
-        if verdict is Verdict.AMBIGUOUS:
-            return (yield from _settling(start, answer, clock=clock, jitter=jitter))
+        # Whatever takes time comes before the intent says that the request is on its way.
+        answer = yield Authenticate()
+        if answer is None:
+            sending = replace(prepared, phase=Phase.SENDING, at=clock())
+            yield save(sending)
+            answer = yield start.call(intent.key)
+            if not isinstance(answer, AdfError):
+                started = sending.started(str(answer))
+                yield note(started)
+                return Started(intent=started)
+            verdict = judge(answer)
+            if verdict is Verdict.AMBIGUOUS:
+                log.warning("The answer to the start was lost; looking for its run. %s", answer)
+                found = yield from settling(start, sending, lost=answer, clock=clock, jitter=jitter)
+                if found is not None:
+                    return found
+                if clock() > until:
+                    raise answer
+                continue
+            yield save(prepared)
+        else:
+            verdict = judge(answer)
         failures += 1
         pause = backoff(failures, getattr(answer, "retry_after", None), jitter())
         if verdict is Verdict.REFUSED or clock() + pause > until:
@@ -124,32 +199,69 @@ def starting(
         yield Pause(pause)
 
 
-def _settling(start: Start, lost: AdfError, *, clock: Callable[[], float], jitter: Callable[[], float]) -> Routine[str]:
-    """Look for the run whose createRun answer was lost. Never starts one."""
-    until = clock() + SETTLE_TIME
+def settling(
+    start: Start,
+    intent: Intent,
+    *,
+    lost: AdfError | None,
+    clock: Callable[[], float],
+    jitter: Callable[[], float],
+) -> Routine[Started | None]:
+    """Find the run of a start that may have been sent; None when it may be sent again.
+
+    A run that carries the key is taken at once. One that only looks like ours is taken at the end, when others that look
+    the same have had time to show, and only if it is the only one and no other task's. Raises `AdfAmbiguousStartError`.
+    """
+    now = clock()
+    until = now + start.settle if lost is not None else max(now + LAST_LOOK, (intent.at or now) + start.settle)
     looks = 0
-    log.warning("The answer to the start was lost; looking for run %s. %s", start.request_id, lost)
     while True:
-        seen = yield get_run(start.factory, start.request_id)
-        if isinstance(seen, PipelineRun) and seen.pipeline_name.lower() == start.pipeline_name.lower():
-            log.info("Run %s is there: the start had worked.", seen.run_id)
-            return seen.run_id
+        look = yield from looking(start.wanted(), intent, clock=clock)
         looks += 1
-        pause = backoff(looks, getattr(seen, "retry_after", None), jitter())
-        if clock() + pause > until:
-            raise AdfAmbiguousStartError(_ambiguous(start, lost, seen), request_id=start.request_id) from lost
+        pause = min(_LIST_PAUSE, backoff(looks, getattr(look.error, "retry_after", None), jitter()))
+        is_last = clock() + pause > until
+        found = _chosen(look, is_last=is_last)
+        if found is not None and (found in look.proven or (yield claim(found.run_id))):
+            log.info("Run %s is there: the start had worked.", found.run_id)
+            started = intent.started(found.run_id)
+            yield note(started)
+            return Started(intent=started, run=found, adopted=True)
+        if is_last:
+            break
         yield Pause(pause)
+    candidates = (*look.proven, *look.possible)
+    if not candidates and look.key_unknown and look.error is None and intent.key_honoured:
+        log.warning("Nothing was started: the service uses our keys as run ids, and knows no run %s.", intent.key)
+        return None
+    problem = AdfAmbiguousStartError(
+        _ambiguous(start, intent, look, lost), request_id=intent.key, candidates=candidates
+    )
+    if start.on_ambiguous == "start":
+        log.warning("Will start it again, as on_ambiguous_start='start' says. %s", problem)
+        return None
+    raise problem
 
 
-def _ambiguous(start: Start, lost: AdfError, seen: PipelineRun | AdfError) -> str:
-    if isinstance(seen, AdfNotFoundError):
-        found = f"the service shows no run {start.request_id}"
-    elif isinstance(seen, PipelineRun):
-        found = f"run {seen.run_id} is one of another pipeline, {seen.pipeline_name!r}"
+def _chosen(look: Look, *, is_last: bool) -> PipelineRun | None:
+    if len(look.proven) == 1:
+        return look.proven[0]
+    complete = is_last and not look.proven and look.error is None
+    return look.possible[0] if complete and len(look.possible) == 1 else None
+
+
+def _ambiguous(start: Start, intent: Intent, look: Look, lost: AdfError | None) -> str:
+    candidates = (*look.proven, *look.possible)
+    if candidates:
+        listed = ", ".join(f"{run.run_id} ({run.status}, began {run.started_at})" for run in candidates[:10])
+        found = f"{len(candidates)} run(s) may be the one: {listed}"
+    elif look.error is not None:
+        found = f"its run could not be looked for ({look.error})"
     else:
-        found = f"run {start.request_id} could not be looked up ({seen})"
+        found = f"the service shows no run with the id {intent.key}, and none in its list that fits"
     return (
         f"The start of pipeline {start.pipeline_name!r} in {start.factory} got no usable answer, and {found}. A run may or "
-        "may not have been started, so none is started again. Look at the pipeline's runs of the last minutes in ADF "
-        f"Studio: if there is none, clear this task. The first error was: {lost}"
+        "may not have been started, so none is started again. A retry of this task looks once more. Or look at the "
+        "pipeline's runs in ADF Studio: if none is this task's, clear the task, and a new run is started. To make this "
+        "certain in future, set correlation_parameter to a parameter that the pipeline declares for it; or set "
+        f"on_ambiguous_start='start' if two runs do no harm.{f' The first error was: {lost}' if lost else ''}"
     )

@@ -287,7 +287,7 @@ def test_named_identity_is_the_one_that_calls(make_settings: Callable[..., AdfSe
 
 
 def start(settings: AdfSettings) -> str:
-    order = Start(factory=settings.factory(), pipeline_name="Load", request_id=str(uuid.uuid4()))
+    order = Start(factory=settings.factory(), pipeline_name="Load")
     with AdfClient(settings, read_timeout=1) as client:
         # Pauses of a tenth of a second stand for those of seconds; the routine's clock follows the pauses.
         now = [0.0]
@@ -296,7 +296,8 @@ def start(settings: AdfSettings) -> str:
             now[0] += seconds
             time.sleep(0.1)
 
-        return drive(starting(order, clock=lambda: now[0], jitter=lambda: 0.5), client, pause)
+        routine = starting(order, order.intent(), clock=lambda: now[0], jitter=lambda: 0.5)
+        return drive(routine, client, pause).run_id
 
 
 @pytest.mark.parametrize(
@@ -320,11 +321,18 @@ def test_start_whose_answer_is_lost_is_found_and_not_repeated(
     assert list(emulator.state().runs) == [run_id]
 
 
-@pytest.mark.parametrize("switch", ["run_id_from_request_id"])
-def test_start_that_cannot_be_found_is_ambiguous_and_not_repeated(
-    switch: str, settings: AdfSettings, emulator: Emulator
+def test_start_whose_answer_is_lost_is_found_in_the_list_where_the_service_makes_its_own_ids(
+    settings: AdfSettings, emulator: Emulator
 ) -> None:
-    setattr(emulator.state().switches, switch, False)
+    emulator.state().switches.run_id_from_request_id = False
+    emulator.add_fault("createRun", effect="after", drop=True)
+    run_id = start(settings)
+    assert list(emulator.state().runs) == [run_id]
+
+
+def test_start_that_cannot_be_found_is_ambiguous_and_not_repeated(settings: AdfSettings, emulator: Emulator) -> None:
+    emulator.state().switches.run_id_from_request_id = False
+    emulator.state().switches.list_lag_seconds = 600
     emulator.add_fault("createRun", effect="after", drop=True)
     with pytest.raises(AdfAmbiguousStartError):
         start(settings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import signal
 import subprocess
 import sys
@@ -12,11 +13,12 @@ from typing import Any
 
 import pytest
 
+from airflow_adf_mi.adf.drive import Routine
 from airflow_adf_mi.adf.errors import AdfRunTimedOut, AdfTaskKilled
 from airflow_adf_mi.adf.owned_run import OwnedRun
 from airflow_adf_mi.adf.report import conclude
 from airflow_adf_mi.adf.settings import AdfSettings
-from airflow_adf_mi.adf.start import Start
+from airflow_adf_mi.adf.start import Start, Started, starting
 from airflow_adf_mi.adf.watch import Plan
 from airflow_adf_mi.emulator import Emulator
 from tests.conftest import ROOT
@@ -25,21 +27,22 @@ KEY = "0cc3f4c2-0000-4000-8000-000000000001"
 
 # A worker: starts a run, waits for it, and cancels it when it gets SIGTERM. `hold` says what the main thread is doing.
 WORKER = """
-import json, signal, sys, time
+import json, random, signal, sys, time
 from airflow_adf_mi.adf.owned_run import OwnedRun
 from airflow_adf_mi.adf.errors import AdfTaskKilled
 from airflow_adf_mi.adf.settings import AdfSettings
-from airflow_adf_mi.adf.start import Start
+from airflow_adf_mi.adf.start import Start, starting
 from airflow_adf_mi.adf.watch import Plan
 
 order = json.loads(sys.argv[1])
 settings = AdfSettings.from_json(order["settings"])
-start = Start(factory=settings.factory(), pipeline_name=order["pipeline"], request_id=order["key"])
+start = Start(factory=settings.factory(), pipeline_name=order["pipeline"])
+begin = starting(start, start.intent(key=order["key"]), clock=time.time, jitter=random.random)
 with OwnedRun(settings, cancel_on_kill=order["cancel_on_kill"]) as owned:
     signal.signal(signal.SIGTERM, lambda *_: owned.kill())
     try:
         print("starting", flush=True)
-        owned.start(start)
+        owned.begin(begin)
         print("started", flush=True)
         if order["hold"] == "token lock":
             with owned._credential._lock:
@@ -130,21 +133,22 @@ def test_cancel_that_is_not_accepted_does_not_hold_the_process_up(settings: AdfS
     assert took < 6
 
 
-def order(settings: AdfSettings, pipeline: str) -> Start:
-    return Start(factory=settings.factory(), pipeline_name=pipeline, request_id=KEY)
+def begin(settings: AdfSettings, pipeline: str) -> Routine[Started]:
+    start = Start(factory=settings.factory(), pipeline_name=pipeline)
+    return starting(start, start.intent(key=KEY), clock=time.time, jitter=random.random)
 
 
 def test_blocking_wait_gives_the_runs_summary(settings: AdfSettings) -> None:
     with OwnedRun(settings, cancel_on_kill=True) as owned:
-        address = owned.start(order(settings, "Load"))
+        begun = owned.begin(begin(settings, "Load"))
         report = owned.wait(Plan(check_interval=0.2), cancel_on_timeout=True)
         owned.kill()  # too late: nothing is left to cancel
-    assert conclude(report)["run_id"] == address.run_id
+    assert conclude(report)["run_id"] == begun.intent.run_id
 
 
 def test_blocking_wait_cancels_at_its_deadline(settings: AdfSettings, emulator: Emulator) -> None:
     with OwnedRun(settings, cancel_on_kill=True) as owned:
-        owned.start(order(settings, "Slow"))
+        owned.begin(begin(settings, "Slow"))
         report = owned.wait(Plan(check_interval=0.2, deadline=time.time() + 0.5), cancel_on_timeout=True)
     with pytest.raises(AdfRunTimedOut, match="requested"):
         conclude(report)
@@ -156,12 +160,12 @@ def test_killed_before_anything_was_started_starts_nothing(settings: AdfSettings
     with OwnedRun(settings, cancel_on_kill=True) as owned:
         owned.kill()
         with pytest.raises(AdfTaskKilled, match="Nothing was started"):
-            owned.start(order(settings, "Slow"))
+            owned.begin(begin(settings, "Slow"))
     assert emulator.state().runs == {}
 
 
 def test_wait_needs_a_start(settings: AdfSettings) -> None:
-    with OwnedRun(settings, cancel_on_kill=True) as owned, pytest.raises(ValueError, match="before start"):
+    with OwnedRun(settings, cancel_on_kill=True) as owned, pytest.raises(ValueError, match="before begin"):
         owned.wait(Plan(check_interval=1), cancel_on_timeout=True)
 
 

@@ -69,6 +69,7 @@ def test_succeeded_run_gives_its_summary() -> None:
         "ended_at": "2026-01-01T10:00:12+00:00",
         "duration_seconds": 12.0,
         "studio_url": "https://studio/r1",
+        "adopted": False,
     }
 
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from airflow_adf_mi.adf.calls import Call, Page
 from airflow_adf_mi.adf.errors import (
     AdfAmbiguousStartError,
     AdfAuthenticationError,
@@ -23,7 +24,7 @@ from airflow_adf_mi.adf.models import PipelineRun
 from airflow_adf_mi.adf.recovery import Recovery
 from airflow_adf_mi.adf.settings import FactoryRef
 from airflow_adf_mi.adf.start import Start, Verdict, judge, starting
-from tests.unit.test_watch import Clock, play
+from tests.unit.test_watch import Clock, answer_of, play
 
 FACTORY = FactoryRef(subscription_id="s", resource_group_name="rg", factory_name="adf")
 KEY = "0cc3f4c2-0000-4000-8000-000000000001"
@@ -50,14 +51,22 @@ LOST = [
 ]
 
 
+NOTHING_LISTED: Page[PipelineRun] = Page(items=[], continuation_token=None)
+
+
 def run(pipeline: str = "Load") -> PipelineRun:
     return PipelineRun.from_wire({"runId": KEY, "pipelineName": pipeline, "status": "InProgress"})
 
 
+ORDER = Start(factory=FACTORY, pipeline_name="Load")
+
+
 def start(answers: list[Any]) -> tuple[Any, list[str]]:
+    """The run id, and the requests that were made."""
     clock = Clock()
-    routine = starting(Start(factory=FACTORY, pipeline_name="Load", request_id=KEY), clock=clock, jitter=lambda: 0.5)
-    return play(routine, clock, iter(answers))
+    routine = starting(ORDER, ORDER.intent(key=KEY), clock=clock, jitter=lambda: 0.5)
+    started, asked = play(routine, clock, iter(answers))
+    return started.run_id, asked
 
 
 @pytest.mark.parametrize(
@@ -90,13 +99,14 @@ def test_refused_start_fails_at_once(error: AdfError) -> None:
 
 @pytest.mark.parametrize("error", LOST, ids=str)
 def test_lost_answer_is_settled_by_looking(error: AdfError) -> None:
-    assert start([error, AdfNotFoundError("404", status=404), run()]) == (KEY, ["create_run", "get", "get"])
+    asked = ["create_run", "get", "query_by_factory", "get"]
+    assert start([error, AdfNotFoundError("404", status=404), NOTHING_LISTED, run()]) == (KEY, asked)
 
 
 @pytest.mark.parametrize("seen", [AdfNotFoundError("404", status=404), AdfUnavailableError("503"), run("Other")])
 def test_lost_answer_that_cannot_be_settled_is_an_error_that_names_the_request(seen: Any) -> None:
     with pytest.raises(AdfAmbiguousStartError) as ambiguous:
-        start([LOST[0]] + [seen] * 100)
+        start([LOST[0]] + [seen, NOTHING_LISTED] * 100)
     assert ambiguous.value.request_id == KEY
     assert "none is started again" in str(ambiguous.value)
 
@@ -108,20 +118,22 @@ errors = st.sampled_from([*NOT_STARTED, *REFUSED, *LOST])
 def test_createrun_is_never_sent_after_one_that_may_have_worked(before: list[AdfError], after: list[Any]) -> None:
     """Whatever the answers: at most one createRun may have had an effect."""
     sent: list[Any] = []
-    answers = iter([*before, "r1", *after, *[AdfNotFoundError("404", status=404)] * 100])
+    creates, looks = iter([*before, "r1"]), iter(after)
     clock = Clock()
-    routine = starting(Start(factory=FACTORY, pipeline_name="Load", request_id=KEY), clock=clock, jitter=lambda: 0.5)
+    routine = starting(ORDER, ORDER.intent(key=KEY), clock=clock, jitter=lambda: 0.5)
     answer: Any = None
     try:
         while True:
             step = routine.send(answer)
-            if hasattr(step, "seconds"):
-                clock.now += step.seconds
-                answer = None
-                continue
-            answer = next(answers)
-            if step.method == "create_run":
+            if not isinstance(step, Call):
+                answer = answer_of(step, clock)
+            elif step.method == "create_run":
+                answer = next(creates)
                 sent.append(answer)
+            elif step.method == "get":
+                answer = next(looks, AdfNotFoundError("404", status=404))
+            else:
+                answer = NOTHING_LISTED
     except (StopIteration, AdfError):
         pass
     may_have_worked = [a for a in sent if not isinstance(a, AdfError) or judge(a) is Verdict.AMBIGUOUS]
@@ -132,18 +144,18 @@ def test_createrun_is_never_sent_after_one_that_may_have_worked(before: list[Adf
 @pytest.mark.parametrize("parameters", ["day=1", ["day"], 7])
 def test_parameters_that_are_no_mapping_are_refused(parameters: Any) -> None:
     with pytest.raises(AdfConfigurationError, match="must be a mapping"):
-        Start(factory=FACTORY, pipeline_name="Load", request_id=KEY, parameters=parameters)
+        Start(factory=FACTORY, pipeline_name="Load", parameters=parameters)
 
 
 @pytest.mark.parametrize("value", [object(), {1, 2}, float("nan"), b"x"])
 def test_parameters_that_are_not_json_are_refused_by_name_and_without_the_value(value: Any) -> None:
     with pytest.raises(AdfConfigurationError, match="parameter 'day' cannot be sent as JSON"):
-        Start(factory=FACTORY, pipeline_name="Load", request_id=KEY, parameters={"day": value})
+        Start(factory=FACTORY, pipeline_name="Load", parameters={"day": value})
 
 
 def test_parameter_names_must_be_text() -> None:
     with pytest.raises(AdfConfigurationError, match="name 7"):
-        Start(factory=FACTORY, pipeline_name="Load", request_id=KEY, parameters={7: "x"})  # type: ignore[dict-item]
+        Start(factory=FACTORY, pipeline_name="Load", parameters={7: "x"})  # type: ignore[dict-item]
 
 
 def test_parameters_and_a_reference_contradict() -> None:
@@ -151,7 +163,6 @@ def test_parameters_and_a_reference_contradict() -> None:
         Start(
             factory=FACTORY,
             pipeline_name="Load",
-            request_id=KEY,
             parameters={"day": "x"},
             recovery=Recovery(reference_pipeline_run_id="r0"),
         )
@@ -160,12 +171,12 @@ def test_parameters_and_a_reference_contradict() -> None:
 @pytest.mark.parametrize("name", ["", ".x", "a/b", "a?b", "a%b", "x" * 261, None, 7])
 def test_pipeline_names_that_data_factory_does_not_allow_are_refused(name: Any) -> None:
     with pytest.raises(AdfConfigurationError, match="pipeline_name"):
-        Start(factory=FACTORY, pipeline_name=name, request_id=KEY)
+        Start(factory=FACTORY, pipeline_name=name)
 
 
 @pytest.mark.parametrize("name", ["Load", "_x", "Databricks - Run Serverless Notebook", "x" * 260])
 def test_pipeline_names_that_data_factory_allows_are_taken(name: str) -> None:
-    assert Start(factory=FACTORY, pipeline_name=name, request_id=KEY).pipeline_name == name
+    assert Start(factory=FACTORY, pipeline_name=name).pipeline_name == name
 
 
 @pytest.mark.parametrize(

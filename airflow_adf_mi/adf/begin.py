@@ -1,0 +1,179 @@
+"""What a try of a task does first: go on with the run of an earlier try, or start one once the earlier one is over.
+
+Two runs of one task never overlap, and a run that an earlier try started is never started again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from airflow_adf_mi.adf.calls import cancel_run, get_run
+from airflow_adf_mi.adf.drive import Pause, Routine, note, save
+from airflow_adf_mi.adf.errors import AdfError, AdfNotFoundError
+from airflow_adf_mi.adf.find import Wanted, looking
+from airflow_adf_mi.adf.intent import Find, Follow, Fresh, Intent, Occasion, Phase, decide
+from airflow_adf_mi.adf.models import PipelineRun, RunStatus
+from airflow_adf_mi.adf.start import Start, Started, settling, starting
+from airflow_adf_mi.adf.watch import backoff, cancelling
+
+log = logging.getLogger(__name__)
+
+LOOK_PATIENCE = 60.0
+"""Seconds for which a look at an earlier run is repeated when it fails."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outlasting:
+    """A run of an earlier try that is on its way to its end, and must be there before anything is started."""
+
+    intent: Intent
+    run: PipelineRun
+
+
+def beginning(
+    start: Start,
+    stored: Intent | None,
+    occasion: Occasion,
+    *,
+    cancel_superseded: bool,
+    clock: Callable[[], float],
+    jitter: Callable[[], float],
+) -> Routine[Started | Outlasting]:
+    """Start a run, or go on with the one in `stored`. Begin again once an `Outlasting` run is over.
+
+    `cancel_superseded`: whether a run that a clear or changed parameters have made obsolete is cancelled, or only waited
+    for. Raises the errors of `starting`, and those of not being able to look at an earlier run.
+    """
+    fresh = start.intent(occasion)
+    decision = decide(stored, occasion, fresh.fingerprint)
+    match decision:
+        case Fresh(older=None):
+            pass
+        case Fresh(older=older):
+            assert older is not None  # noqa: S101  the case above
+            remaining = yield from _superseding(start, older, cancel=cancel_superseded, clock=clock, jitter=jitter)
+            if remaining is not None:
+                return Outlasting(intent=older, run=remaining)
+            fresh = fresh.after(older)
+        case Find(intent=lost):
+            lost = replace(lost, occasion=occasion, failed=False)
+            # Also where nothing could be read: from now on, a clear is seen as one.
+            yield save(lost)
+            found = yield from settling(start, lost, lost=None, clock=clock, jitter=jitter)
+            if found is not None:
+                return (yield from _following(start, found.intent, fresh, found.run, clock=clock, jitter=jitter))
+            # The same key: should the first request still arrive, the service may know it by that.
+            fresh = replace(fresh.after(lost), key=lost.key)
+        case Follow(intent=known):
+            seen = yield from _seen(known, clock=clock, jitter=jitter)
+            if isinstance(seen, AdfError):
+                # Not being able to see it proves nothing: wait for it, by the rules of waiting.
+                log.warning("Run %s of an earlier try cannot be looked at now; waiting for it. %s", known.run_id, seen)
+            run = seen if isinstance(seen, PipelineRun) else None
+            return (yield from _following(start, known, fresh, run, clock=clock, jitter=jitter))
+    return (yield from starting(start, fresh, clock=clock, jitter=jitter))
+
+
+def _following(
+    start: Start,
+    known: Intent,
+    fresh: Intent,
+    run: PipelineRun | None,
+    *,
+    clock: Callable[[], float],
+    jitter: Callable[[], float],
+) -> Routine[Started | Outlasting]:
+    """Go on with a run of an earlier try; or start another, once it is over, where it came to nothing."""
+    if run is not None and run.status == RunStatus.CANCELING:
+        return Outlasting(intent=known, run=run)
+    if run is not None and run.status in (RunStatus.FAILED, RunStatus.CANCELLED):
+        log.info("Run %s of an earlier try is %s; starting a new one.", known.run_id, run.status)
+        return (yield from starting(start, fresh.after(known), clock=clock, jitter=jitter))
+    log.info("Going on with run %s, which an earlier try started.", known.run_id)
+    # It is now this try's, which has not failed, and whose wait begins now.
+    adopted = replace(
+        known,
+        occasion=fresh.occasion,
+        failed=False,
+        deadline=known.deadline if known.occasion == fresh.occasion else None,
+        trigger_failures=known.trigger_failures if known.occasion == fresh.occasion else 0,
+    )
+    yield note(adopted)
+    return Started(intent=adopted, run=run, adopted=True)
+
+
+def _superseding(
+    start: Start, older: Intent, *, cancel: bool, clock: Callable[[], float], jitter: Callable[[], float]
+) -> Routine[PipelineRun | None]:
+    """See to it that an obsolete run ends: the run, while it has not; None once it is over."""
+    if older.phase is Phase.PREPARED:
+        return None
+    if older.run_id is None:
+        run, is_ours = yield from _lost(start, older, clock=clock)
+        if run is None:
+            log.warning("No run is known of an earlier start (key %s) whose answer was lost.", older.key)
+            return None
+        # What may be somebody else's is waited for, and not cancelled.
+        older, cancel = older.started(run.run_id), cancel and is_ours
+    seen = yield from _seen(older, clock=clock, jitter=jitter)
+    if isinstance(seen, AdfNotFoundError) and (yield from _is_gone(older, cancel=cancel)):
+        log.warning("Run %s of an earlier try is not known any more. %s", older.run_id, seen)
+        return None
+    if isinstance(seen, AdfError):
+        raise AdfError(
+            f"Run {older.run_id} of pipeline {older.pipeline_name!r}, started by an earlier try of this task, could not be "
+            f"looked at, so it is not known whether it is over. Nothing was started. Clear the task to try again. {seen}"
+        ) from seen
+    if seen.is_terminal:
+        return None
+    if cancel and seen.status != RunStatus.CANCELING:
+        accepted = yield from cancelling(older.factory, seen.run_id, clock=clock, jitter=jitter)
+        log.info(
+            "Run %s, which this try replaces, %s.",
+            seen.run_id,
+            "is being cancelled" if accepted else "had already ended",
+        )
+        if not accepted:
+            return None
+    return seen
+
+
+def _lost(start: Start, older: Intent, *, clock: Callable[[], float]) -> Routine[tuple[PipelineRun | None, bool]]:
+    """The run of an obsolete start whose answer was lost, as far as it can be told, and whether it is ours for certain."""
+    same = start.intent().fingerprint == older.fingerprint
+    wanted = Wanted(
+        factory=older.factory,
+        pipeline_name=older.pipeline_name,
+        parameters=(start.parameters or {}) if same else {},
+        correlation_parameter=start.correlation_parameter,
+    )
+    look = yield from looking(wanted, older, clock=clock)
+    for found, is_ours in ((look.proven, True), (look.possible, False)):
+        if len(found) == 1:
+            return found[0], is_ours
+    return None, False
+
+
+def _is_gone(older: Intent, *, cancel: bool) -> Routine[bool]:
+    """Whether the service has forgotten a run that it does not show: two operations must say so, if both may be used."""
+    answer = (yield cancel_run(older.factory, older.run_id or older.key)) if cancel else None
+    return answer is None or answer is False or isinstance(answer, AdfNotFoundError)
+
+
+def _seen(
+    intent: Intent, *, clock: Callable[[], float], jitter: Callable[[], float]
+) -> Routine[PipelineRun | AdfError]:
+    """Look at the run of `intent`; at faults, again for a while."""
+    until = clock() + LOOK_PATIENCE
+    failures = 0
+    while True:
+        seen: PipelineRun | AdfError = yield get_run(intent.factory, intent.run_id or intent.key)
+        if isinstance(seen, PipelineRun):
+            return seen
+        failures += 1
+        pause = backoff(failures, getattr(seen, "retry_after", None), jitter())
+        if clock() + pause > until:
+            return seen
+        yield Pause(pause)

@@ -1,0 +1,143 @@
+"""The rules of finding a run whose createRun answer was lost.
+
+Looking a run up by id does not lag; the list of runs can, by minutes to hours (adf_facts: azure-cli #22733). So a start
+is looked for under its key first, and in the list only where the service made an id of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import IntEnum
+from typing import Any
+
+from airflow_adf_mi.adf.calls import Page, get_run, next_page, query_runs
+from airflow_adf_mi.adf.drive import Routine, ServiceTime, Write
+from airflow_adf_mi.adf.errors import AdfError, AdfNotFoundError
+from airflow_adf_mi.adf.intent import Intent
+from airflow_adf_mi.adf.models import PipelineRun
+from airflow_adf_mi.adf.recovery import Recovery
+from airflow_adf_mi.adf.settings import FactoryRef
+
+log = logging.getLogger(__name__)
+
+CLOCK_SLACK = 5.0
+"""Seconds that a run may seem to have begun before its request was sent: the service's `Date` has no fractions."""
+START_WINDOW = 300.0
+"""Seconds after the request within which its run must have begun; later ones are somebody else's."""
+_DAY = 86400.0
+"""Seconds that are searched where it is not known when the request was sent; and those added to the end of a window."""
+
+
+class Likeness(IntEnum):
+    """How surely a run is the one that a start asked for."""
+
+    NO = 0
+    POSSIBLE = 1
+    """Same pipeline, same parameters, right time: so may be another task's."""
+    PROVEN = 2
+    """It carries our key, as its id or in the parameter that the author declared for it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """What one look found."""
+
+    proven: tuple[PipelineRun, ...] = ()
+    possible: tuple[PipelineRun, ...] = ()
+    key_unknown: bool = False
+    """The service said that no run has the key as its id."""
+    error: AdfError | None = None
+    """Why the look was not complete."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What tells the run of a start from others."""
+
+    factory: FactoryRef
+    pipeline_name: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    recovery: Recovery = Recovery()
+    correlation_parameter: str | None = None
+
+
+def likeness(run: PipelineRun, wanted: Wanted, key: str, sent_at: float | None) -> Likeness:
+    """How surely `run` is the one that a start with `key` started, at `sent_at` by the service's clock if that is known."""
+    if run.pipeline_name.lower() != wanted.pipeline_name.lower():
+        return Likeness.NO
+    if run.run_id.lower() == key.lower():
+        return Likeness.PROVEN
+    if wanted.correlation_parameter is not None:
+        same = run.parameters.get(wanted.correlation_parameter) == key
+        return Likeness.PROVEN if same else Likeness.NO
+    invoked_by = run.raw.get("invokedBy") or {}
+    if wanted.recovery.reference_pipeline_run_id is not None or invoked_by.get("invokedByType", "Manual") != "Manual":
+        # A start that takes its parameters from another run has none to be known by; and what a trigger or another
+        # pipeline started is not ours.
+        return Likeness.NO
+    began = run.started_at or run.last_updated
+    if began is None:
+        return Likeness.NO
+    if sent_at is not None and not -CLOCK_SLACK <= began.timestamp() - sent_at <= START_WINDOW:
+        return Likeness.NO
+    # The service drops parameters that the pipeline does not declare, and adds defaults.
+    shown = {name: text for name, text in run.parameters.items() if name in wanted.parameters}
+    same = all(same_value(wanted.parameters[name], text) for name, text in shown.items())
+    return Likeness.POSSIBLE if same else Likeness.NO
+
+
+def same_value(sent: Any, shown: object) -> bool:
+    """Whether `shown`, a parameter as the service shows it (text, or JSON in a text), is what was sent."""
+    if isinstance(sent, str) or not isinstance(shown, str):
+        return bool(sent == shown)
+    # Booleans come back in .NET's spelling, too.
+    return any(_read(text) == json.dumps(sent, sort_keys=True) for text in (shown, shown.lower()))
+
+
+def _read(text: str) -> str | None:
+    """JSON in one spelling, so that 1, 1.0 and true are told apart; None where `text` is none."""
+    try:
+        return json.dumps(json.loads(text), sort_keys=True)
+    except ValueError:
+        return None
+
+
+def looking(wanted: Wanted, intent: Intent, *, clock: Callable[[], float]) -> Routine[Look]:
+    """Look once: under the key, then through the list."""
+    seen = yield get_run(wanted.factory, intent.key)
+    if isinstance(seen, PipelineRun):
+        if likeness(seen, wanted, intent.key, None) is Likeness.PROVEN:
+            return Look(proven=(seen,))
+        return Look(error=AdfError(f"run {seen.run_id} is one of another pipeline, {seen.pipeline_name!r}"))
+    key_unknown = isinstance(seen, AdfNotFoundError)
+    now = yield ServiceTime()
+    sent_at = None if intent.at is None else intent.at + now - clock()
+    after = (now - _DAY if sent_at is None else sent_at) - CLOCK_SLACK
+    call = query_runs(
+        wanted.factory,
+        datetime.fromtimestamp(after, UTC),
+        datetime.fromtimestamp(now + _DAY, UTC),
+        filters=[{"operand": "PipelineName", "operator": "Equals", "values": [wanted.pipeline_name]}],
+    )
+    found: dict[Likeness, list[PipelineRun]] = {kind: [] for kind in Likeness}
+    following: Any = call
+    while following is not None:
+        page = yield following
+        if not isinstance(page, Page):
+            return Look(key_unknown=key_unknown, error=page)
+        for run in page.items:
+            if run.run_id in intent.earlier:
+                continue
+            found[likeness(run, wanted, intent.key, sent_at)].append(run)
+        following = next_page(following, page)
+    claimed = (yield Write(lambda journal: journal.claimed())) if found[Likeness.POSSIBLE] else frozenset()
+    return Look(
+        proven=tuple(found[Likeness.PROVEN]),
+        possible=tuple(run for run in found[Likeness.POSSIBLE] if run.run_id not in claimed),
+        key_unknown=key_unknown,
+        error=None if key_unknown else seen,
+    )

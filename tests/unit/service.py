@@ -1,0 +1,159 @@
+"""A service, a task's journal and a clock that exist in memory, for routines that start and adopt runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from airflow_adf_mi.adf.calls import Call, Page
+from airflow_adf_mi.adf.drive import Routine, drive
+from airflow_adf_mi.adf.errors import AdfError, AdfNotFoundError, AdfUnavailableError
+from airflow_adf_mi.adf.intent import Intent
+from airflow_adf_mi.adf.models import PipelineRun, RunStatus
+
+LOST = AdfUnavailableError("the answer was dropped")
+
+
+class ProcessDied(BaseException):
+    """The process that drove the routine was killed, without a chance to say anything."""
+
+
+@dataclass
+class Service:
+    """Runs by id. `on_create` decides what becomes of a createRun: "answered", "lost" or "dropped" (never arrived)."""
+
+    own_ids: bool = False
+    list_lag: float = 0.0
+    ahead: float = 0.0
+    """Seconds by which the service's clock is ahead of the task's."""
+    now: float = 1_000_000.0
+    runs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    on_create: Callable[[], str] = lambda: "answered"
+    cancel_loses: bool = False
+    created: int = 0
+    step: Callable[[], None] = lambda: None
+    """Called before each step that leaves the process: may raise `ProcessDied`."""
+
+    def clock(self) -> float:
+        return self.now
+
+    def service_time(self) -> float:
+        return self.now + self.ahead
+
+    def authenticate(self) -> None:
+        self.step()
+
+    def pause(self, seconds: float) -> None:
+        self.now += seconds
+        self.step()
+
+    def send(self, call: Call[Any]) -> Any:
+        self.step()
+        answer = getattr(self, f"_{call.method}")(call)
+        self.step()
+        return answer
+
+    def end(self, run_id: str, status: str) -> None:
+        self.runs[run_id]["status"] = status
+
+    def live(self) -> list[str]:
+        return [run_id for run_id, run in self.runs.items() if run["status"] not in RunStatus.TERMINAL]
+
+    def start_foreign(self, pipeline: str = "Load", **parameters: str) -> str:
+        """A run that somebody else started."""
+        return self._new(f"foreign-{len(self.runs)}", pipeline, parameters)
+
+    def _new(self, run_id: str, pipeline: str, parameters: Mapping[str, Any] | None) -> str:
+        began = datetime.fromtimestamp(self.service_time(), UTC).isoformat()
+        self.runs[run_id] = {
+            "runId": run_id,
+            "pipelineName": pipeline,
+            "parameters": {name: str(value) for name, value in (parameters or {}).items()},
+            "status": "InProgress",
+            "runStart": began,
+            "lastUpdated": began,
+            "invokedBy": {"invokedByType": "Manual"},
+            "listed_at": self.now + self.list_lag,
+        }
+        return run_id
+
+    def _create_run(self, call: Call[Any]) -> Any:
+        fate = self.on_create()
+        if fate == "dropped":
+            raise LOST
+        self.created += 1
+        run_id = f"own-{self.created}" if self.own_ids else call.kwargs["request_id"]
+        assert run_id not in self.runs, "the same key was sent twice"
+        self._new(run_id, call.args[2], call.kwargs["parameters"])
+        if fate == "lost":
+            raise LOST
+        return run_id
+
+    def _get(self, call: Call[Any]) -> PipelineRun:
+        run = self.runs.get(call.args[2])
+        if run is None:
+            raise AdfNotFoundError("404", status=404)
+        return PipelineRun.from_wire(run)
+
+    def _cancel(self, call: Call[Any]) -> bool:
+        run = self.runs.get(call.args[2])
+        if run is None:
+            raise AdfNotFoundError("400", status=400)
+        if run["status"] in RunStatus.TERMINAL:
+            return False
+        run["status"] = "Canceling"
+        return True
+
+    def settle_cancels(self) -> None:
+        """Let what is being cancelled come to its end."""
+        for run in self.runs.values():
+            if run["status"] == "Canceling":
+                run["status"] = "Succeeded" if self.cancel_loses else "Cancelled"
+
+    def _query_by_factory(self, call: Call[Any]) -> Page[PipelineRun]:
+        window = call.args[2]
+        after, before = (datetime.fromisoformat(window[f"lastUpdated{side}"]) for side in ("After", "Before"))
+        (name,) = window["filters"][0]["values"]
+        shown = [PipelineRun.from_wire(run) for run in self.runs.values() if run["listed_at"] <= self.now]
+        inside = [run for run in shown if run.last_updated and after <= run.last_updated <= before]
+        return Page(items=[run for run in inside if run.pipeline_name == name], continuation_token=None)
+
+
+@dataclass
+class MemoryJournal:
+    """A journal that outlives the tries of its task, as Airflow's task state store does."""
+
+    service: Service
+    kept: Any = None
+    others: set[str] = field(default_factory=set)
+    claims: list[str] = field(default_factory=list)
+    refuses_claims: bool = False
+
+    def save(self, intent: Intent) -> None:
+        self.service.step()
+        self.kept = intent.to_json()
+        self.service.step()
+
+    note = save
+
+    def claimed(self) -> frozenset[str]:
+        return frozenset(self.others)
+
+    def claim(self, run_id: str) -> bool:
+        self.claims.append(run_id)
+        return not self.refuses_claims
+
+
+def run_routine(routine: Routine[Any], service: Service, journal: MemoryJournal) -> Any:
+    """The routine's result; an `AdfError` is raised as it is."""
+    return drive(routine, service, service.pause, journal)
+
+
+def outcome(routine: Routine[Any], service: Service, journal: MemoryJournal) -> Any:
+    """The routine's result, or the `AdfError` it ended with."""
+    try:
+        return run_routine(routine, service, journal)
+    except AdfError as e:
+        return e

@@ -1,0 +1,390 @@
+"""What a try does about the tries before it: never two runs at a time, none lost, none started for nothing."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from airflow_adf_mi.adf.begin import Outlasting, beginning
+from airflow_adf_mi.adf.errors import AdfAmbiguousStartError, AdfError, AdfUnavailableError
+from airflow_adf_mi.adf.intent import Intent, Occasion, Phase, read
+from airflow_adf_mi.adf.settings import FactoryRef
+from airflow_adf_mi.adf.start import Start, Started
+from tests.unit.service import MemoryJournal, ProcessDied, Service, run_routine
+
+FACTORY = FactoryRef(subscription_id="s", resource_group_name="rg", factory_name="adf")
+FIRST = Occasion(try_number=1, max_tries=2, clear_number=0)
+RETRY = Occasion(try_number=2, max_tries=2, clear_number=0)
+CLEARED = Occasion(try_number=2, max_tries=3, clear_number=1)
+CLEARED_WHILE_RUNNING = Occasion(try_number=2, max_tries=2, clear_number=1)
+
+
+class World:
+    """A task whose tries follow each other."""
+
+    def __init__(self, **service: Any) -> None:
+        self.service = Service(**service)
+        self.journal = MemoryJournal(self.service)
+
+    def begin(self, occasion: Occasion, *, cancel: bool = True, **start: Any) -> Any:
+        """What a try begins with; an obsolete run is waited for until it is over."""
+        order = Start(**{"factory": FACTORY, "pipeline_name": "Load", **start})
+        while True:
+            stored = read(self.journal.kept, order.intent(occasion))
+            routine = beginning(
+                order,
+                stored,
+                occasion,
+                cancel_superseded=cancel,
+                clock=self.service.clock,
+                jitter=lambda: 0.5,
+            )
+            begun = run_routine(routine, self.service, self.journal)
+            if not isinstance(begun, Outlasting):
+                return begun
+            self.service.settle_cancels()
+            if begun.run.run_id in self.service.live():
+                # It is only waited for.
+                self.service.end(begun.run.run_id, "Succeeded")
+
+    def status(self, run_id: str) -> str:
+        return str(self.service.runs[run_id]["status"])
+
+
+def test_first_try_starts_a_run_under_its_key() -> None:
+    world = World()
+    begun = world.begin(FIRST)
+    assert not begun.adopted
+    assert list(world.service.runs) == [begun.run_id] == [begun.intent.key]
+    assert Intent.from_json(world.journal.kept).phase is Phase.STARTED
+
+
+def test_retry_goes_on_with_a_live_run() -> None:
+    world = World()
+    first = world.begin(FIRST)
+    again = world.begin(RETRY)
+    assert (again.run_id, again.adopted) == (first.run_id, True)
+    assert world.service.created == 1
+
+
+def test_retry_accepts_a_run_that_has_succeeded() -> None:
+    world = World()
+    first = world.begin(FIRST)
+    world.service.end(first.run_id, "Succeeded")
+    again = world.begin(RETRY)
+    assert again.run is not None
+    assert again.run.status == "Succeeded"
+    assert world.service.created == 1
+
+
+@pytest.mark.parametrize("status", ["Failed", "Cancelled"])
+def test_retry_starts_anew_over_a_run_that_came_to_nothing(status: str) -> None:
+    world = World()
+    first = world.begin(FIRST)
+    world.service.end(first.run_id, status)
+    again = world.begin(RETRY)
+    assert again.run_id != first.run_id
+    assert not again.adopted
+
+
+def test_retry_waits_for_a_run_that_is_being_cancelled() -> None:
+    world = World()
+    first = world.begin(FIRST)
+    world.service.end(first.run_id, "Canceling")
+    again = world.begin(RETRY)
+    assert world.status(first.run_id) == "Cancelled"
+    assert again.run_id != first.run_id
+
+
+@pytest.mark.parametrize("occasion", [CLEARED, CLEARED_WHILE_RUNNING])
+@pytest.mark.parametrize("status", ["InProgress", "Succeeded", "Failed"])
+def test_clear_starts_anew_once_the_older_run_is_over(occasion: Occasion, status: str) -> None:
+    world = World()
+    first = world.begin(FIRST)
+    world.service.end(first.run_id, status)
+    again = world.begin(occasion)
+    assert again.run_id != first.run_id
+    assert world.status(first.run_id) == ("Cancelled" if status == "InProgress" else status)
+    assert world.service.live() == [again.run_id]
+
+
+def test_clear_starts_anew_although_its_cancel_lost() -> None:
+    world = World(cancel_loses=True)
+    first = world.begin(FIRST)
+    again = world.begin(CLEARED_WHILE_RUNNING)
+    assert world.status(first.run_id) == "Succeeded"
+    assert again.run_id != first.run_id
+
+
+def test_clear_of_a_run_that_must_not_be_cancelled_waits_for_it() -> None:
+    world = World()
+    first = world.begin(FIRST)
+    again = world.begin(CLEARED, cancel=False)
+    assert world.status(first.run_id) == "Succeeded"
+    assert again.run_id != first.run_id
+
+
+def test_clear_of_another_task_is_no_clear_of_one_that_had_failed() -> None:
+    world = World()
+    first = world.begin(FIRST)
+    world.journal.kept["failed"] = True
+    again = world.begin(CLEARED_WHILE_RUNNING)
+    assert (again.run_id, again.adopted) == (first.run_id, True)
+
+
+def test_adopted_run_has_not_failed_any_more() -> None:
+    world = World()
+    world.begin(FIRST)
+    world.journal.kept["failed"] = True
+    world.begin(RETRY)
+    assert Intent.from_json(world.journal.kept).failed is False
+
+
+def test_changed_parameters_start_anew_once_the_older_run_is_over() -> None:
+    world = World()
+    first = world.begin(FIRST, parameters={"day": "1"})
+    again = world.begin(RETRY, parameters={"day": "2"})
+    assert world.status(first.run_id) == "Cancelled"
+    assert again.run_id != first.run_id
+
+
+def test_older_run_that_cannot_be_looked_at_lets_nothing_start() -> None:
+    world = World()
+    world.begin(FIRST)
+    get = world.service._get
+
+    def fail(_call: Any) -> Any:
+        raise AdfUnavailableError("503")
+
+    world.service._get = fail  # type: ignore[method-assign]  # the service is down
+    with pytest.raises(AdfError, match="Nothing was started"):
+        world.begin(CLEARED)
+    world.service._get = get  # type: ignore[method-assign]  # and up again
+    assert world.service.created == 1
+
+
+def test_run_that_the_service_has_forgotten_does_not_stop_a_clear() -> None:
+    world = World()
+    first = world.begin(FIRST)
+    del world.service.runs[first.run_id]
+    assert world.begin(CLEARED).run_id in world.service.runs
+
+
+def test_killed_while_prepared_has_started_nothing() -> None:
+    world = World()
+    world.journal.kept = Start(factory=FACTORY, pipeline_name="Load").intent(FIRST).to_json()
+    world.begin(RETRY)
+    assert world.service.created == 1
+
+
+def lost_start(world: World, fate: str, **start: Any) -> None:
+    """A try that is killed while its createRun is on its way."""
+    world.service.on_create = lambda: fate
+    steps = iter([False] * 100)
+
+    def die_after_create() -> None:
+        if world.service.runs or next(steps) is None:
+            raise ProcessDied
+
+    def die_at_get() -> None:
+        raise ProcessDied
+
+    world.service.step = die_after_create
+    if fate == "dropped":
+        world.service._get = lambda _call: die_at_get()  # type: ignore[method-assign,assignment,return-value]
+    with pytest.raises(ProcessDied):
+        world.begin(FIRST, **start)
+    world.service.step = lambda: None
+    world.service.on_create = lambda: "answered"
+    if fate == "dropped":
+        del world.service._get  # type: ignore[method-assign]  # the class's again
+
+
+def test_killed_while_sending_finds_its_run_by_the_key() -> None:
+    world = World()
+    lost_start(world, "answered")
+    again = world.begin(RETRY)
+    assert again.adopted
+    assert world.service.created == 1
+
+
+@pytest.mark.parametrize("ahead", [0.0, 90.0, -90.0])
+def test_killed_while_sending_finds_its_run_in_the_list_whatever_the_clocks(ahead: float) -> None:
+    world = World(own_ids=True, ahead=ahead)
+    lost_start(world, "answered", parameters={"day": "1"})
+    again = world.begin(RETRY, parameters={"day": "1"})
+    assert again.adopted
+    assert world.service.created == 1
+    assert world.journal.claims == [again.run_id]
+
+
+def test_killed_while_sending_and_nothing_listed_is_ambiguous_until_the_list_has_caught_up() -> None:
+    world = World(own_ids=True, list_lag=600)
+    lost_start(world, "answered")
+    with pytest.raises(AdfAmbiguousStartError, match="none is started again"):
+        world.begin(RETRY)
+    world.service.now += 600
+    assert world.begin(RETRY).adopted
+    assert world.service.created == 1
+
+
+def test_killed_before_the_request_left_is_ambiguous_and_never_started_blindly() -> None:
+    world = World(own_ids=True)
+    lost_start(world, "dropped")
+    for _ in range(3):
+        with pytest.raises(AdfAmbiguousStartError):
+            world.begin(RETRY)
+    assert world.service.created == 0
+    # The user looks, sees that there is none, and clears the task.
+    world.begin(CLEARED)
+    assert world.service.created == 1
+
+
+def test_start_that_provably_did_nothing_is_sent_again() -> None:
+    """The service has been seen to use our keys as run ids, so that knowing no such run proves something."""
+    world = World()
+    first = world.begin(FIRST)
+    world.service.end(first.run_id, "Failed")
+    fates = iter(["dropped", "answered"])
+    world.service.on_create = lambda: next(fates)
+    again = world.begin(RETRY)
+    assert world.service.created == 2
+    assert again.run_id in world.service.runs
+
+
+def test_author_may_allow_a_second_start() -> None:
+    world = World(own_ids=True)
+    lost_start(world, "dropped")
+    begun = world.begin(RETRY, on_ambiguous="start")
+    assert not begun.adopted
+    assert world.service.created == 1
+
+
+def test_run_with_other_parameters_is_not_adopted() -> None:
+    world = World(own_ids=True)
+    lost_start(world, "dropped", parameters={"day": "1"})
+    world.service.start_foreign(day="2")
+    with pytest.raises(AdfAmbiguousStartError) as ambiguous:
+        world.begin(RETRY, parameters={"day": "1"})
+    assert ambiguous.value.candidates == ()
+
+
+def test_two_runs_that_look_the_same_are_listed_and_not_adopted() -> None:
+    world = World(own_ids=True)
+    lost_start(world, "answered", parameters={"day": "1"})
+    world.service.start_foreign(day="1")
+    with pytest.raises(AdfAmbiguousStartError, match="2 run") as ambiguous:
+        world.begin(RETRY, parameters={"day": "1"})
+    assert {run.run_id for run in ambiguous.value.candidates} == set(world.service.runs)
+
+
+def test_run_that_a_sibling_has_claimed_is_not_adopted() -> None:
+    world = World(own_ids=True)
+    lost_start(world, "answered")
+    world.journal.others.add(world.service.start_foreign())
+    assert world.begin(RETRY).run_id == "own-1"
+
+
+def test_run_that_a_sibling_claims_at_the_same_time_is_left_to_it() -> None:
+    world = World(own_ids=True)
+    lost_start(world, "answered")
+    world.journal.refuses_claims = True
+    with pytest.raises(AdfAmbiguousStartError):
+        world.begin(RETRY)
+
+
+def test_correlation_parameter_tells_runs_apart_that_look_the_same() -> None:
+    world = World(own_ids=True)
+    start = {"parameters": {"day": "1"}, "correlation_parameter": "airflow_key"}
+    lost_start(world, "answered", **start)
+    world.service.start_foreign(day="1", airflow_key="another")
+    assert world.begin(RETRY, **start).run_id == "own-1"
+
+
+def test_obsolete_start_whose_answer_was_lost_is_cancelled_if_it_is_ours_for_certain() -> None:
+    world = World()
+    lost_start(world, "answered")
+    (older,) = world.service.runs
+    begun = world.begin(CLEARED)
+    assert world.status(older) == "Cancelled"
+    assert world.service.live() == [begun.run_id]
+
+
+def test_intent_that_cannot_be_read_is_looked_for() -> None:
+    world = World()
+    first = world.begin(FIRST)
+    world.journal.kept = {"version": 99, "run_id": first.run_id, "key": first.intent.key, "what": "ever"}
+    again = world.begin(RETRY)
+    assert (again.run_id, again.adopted) == (first.run_id, True)
+
+
+@pytest.mark.parametrize("kept", ["text", {"version": 1}, {"version": 99, "key": "no guid"}, 7])
+def test_nonsense_in_the_journal_is_no_reason_to_start_or_to_crash(kept: object) -> None:
+    world = World()
+    world.journal.kept = kept
+    with pytest.raises(AdfAmbiguousStartError):
+        world.begin(RETRY)
+    assert world.service.created == 0
+    # What could not be read has been replaced, so a clear is seen as one.
+    assert world.begin(CLEARED).run_id in world.service.runs
+
+
+@given(
+    own_ids=st.booleans(),
+    lag=st.sampled_from([0.0, 30.0]),
+    ahead=st.sampled_from([0.0, 90.0]),
+    seed=st.integers(0, 2**32 - 1),
+)
+@settings(max_examples=300, deadline=None)
+def test_whatever_happens_no_two_runs_overlap_and_none_is_repeated_for_nothing(
+    own_ids: bool, lag: float, ahead: float, seed: int
+) -> None:
+    """Tries that die at any step, answers that are lost, runs that end as they like, retries and clears in any order."""
+    dice = random.Random(seed)
+    world = World(own_ids=own_ids, list_lag=lag, ahead=ahead)
+    service = world.service
+    service.on_create = lambda: dice.choice(["answered", "answered", "lost", "dropped"])
+    occasion = FIRST
+    obsolete: set[str] = set()
+    """Runs that there was a reason to follow by another: they came to nothing, or were cleared."""
+    for _ in range(8):
+        lives = iter([False] * dice.randrange(1, 25) + [True])
+
+        def step(lives: Any = lives) -> None:
+            assert len(service.live()) <= 1, "two runs of one task at a time"
+            if next(lives, False):
+                raise ProcessDied
+
+        service.step = step if dice.random() < 0.6 else lambda: None
+        try:
+            begun = world.begin(occasion)
+            assert isinstance(begun, Started)
+            assert begun.run_id in service.runs
+        except (ProcessDied, AdfError):
+            pass
+        service.step = lambda: None
+        assert len(service.live()) <= 1
+        assert service.created <= len(obsolete) + 1
+        for run_id in service.live():
+            if dice.random() < 0.5:
+                service.end(run_id, dice.choice(["Succeeded", "Failed", "Cancelled"]))
+        service.settle_cancels()
+        obsolete |= {run_id for run_id, run in service.runs.items() if run["status"] in ("Failed", "Cancelled")}
+        service.now += dice.choice([1.0, 60.0, 2000.0])
+        if dice.random() < 0.25:
+            occasion = Occasion(
+                try_number=occasion.try_number + 1,
+                max_tries=occasion.max_tries + dice.choice([0, 1]),
+                clear_number=occasion.clear_number + 1,
+            )
+            obsolete |= set(service.runs)
+        else:
+            occasion = Occasion(
+                try_number=occasion.try_number + 1,
+                max_tries=occasion.max_tries,
+                clear_number=occasion.clear_number,
+            )
