@@ -67,14 +67,14 @@ class TaskJournal:
                 e,
             )
 
-    def failed(self, context: Context) -> None:
-        """Write that this try failed by itself, if it had begun with a run."""
+    def failed(self, now: Occasion) -> None:
+        """Write that the try `now` failed by itself, if it had begun with a run."""
         try:
             intent = Intent.from_json(self._store.get(STATE_KEY, None))
         except Exception as e:  # noqa: BLE001  the task fails anyway, by an error that says more
             log.debug("no intent to be marked as failed: %s", e)
             return
-        if intent.occasion == occasion_of(context):
+        if intent.occasion == now:
             self.note(replace(intent, failed=True))
 
     def claimed(self) -> frozenset[str]:

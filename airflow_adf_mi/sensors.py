@@ -14,7 +14,6 @@ from airflow.sdk.exceptions import AirflowSensorTimeout
 from airflow_adf_mi.adf.checks import check_run_id, check_seconds
 from airflow_adf_mi.adf.connection import DEFAULT_CONN_ID
 from airflow_adf_mi.links import AdfPipelineRunLink
-from airflow_adf_mi.operators import BACKSTOP
 
 if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
@@ -80,6 +79,7 @@ class AdfPipelineRunSensor(BaseSensorOperator):
         AdfPipelineRunLink.store(context, address.studio_url)
         if not self.deferrable:
             return super().execute(context)
+        from airflow_adf_mi.attempt import BACKSTOP
         from airflow_adf_mi.triggers import AdfPipelineRunTrigger
 
         self.defer(

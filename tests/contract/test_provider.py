@@ -129,6 +129,7 @@ def test_triggers_path_and_arguments_are_a_stored_format() -> None:
             "owns_run": True,
             "cancel_on_kill": True,
             "cancel_on_timeout": True,
+            "adopted": False,
         },
     )
 

@@ -156,12 +156,20 @@ def test_blocking_wait_cancels_at_its_deadline(settings: AdfSettings, emulator: 
 
 
 def test_killed_before_anything_was_started_starts_nothing(settings: AdfSettings, emulator: Emulator) -> None:
-    emulator.add_fault("createRun", status=429)
     with OwnedRun(settings, cancel_on_kill=True) as owned:
         owned.kill()
         with pytest.raises(AdfTaskKilled, match="Nothing was started"):
             owned.begin(begin(settings, "Slow"))
-    assert emulator.state().runs == {}
+    assert emulator.books.requests == []
+
+
+def test_killed_worker_whose_task_goes_on_leaves_its_run(settings: AdfSettings, emulator: Emulator) -> None:
+    with OwnedRun(settings, cancel_on_kill=True, goes_on=lambda: True) as owned:
+        owned.begin(begin(settings, "Slow"))
+        owned.kill()
+        with pytest.raises(AdfTaskKilled, match="the next try takes it over"):
+            owned.wait(Plan(check_interval=60), cancel_on_timeout=True)
+    assert emulator.books.count("cancelRun") == 0
 
 
 def test_wait_needs_a_start(settings: AdfSettings) -> None:
