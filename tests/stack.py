@@ -126,7 +126,7 @@ class RealAirflow:
             # Readers then do not wait for the writer, of whom SQLite has one; it is kept in the file.
             with closing(sqlite3.connect(self._file)) as database:
                 database.execute("PRAGMA journal_mode=WAL")
-        self.start_process("api-server", "--workers", "1")
+        self.start_api_server()
         self.start_process("scheduler", "--skip-serve-logs")
         self.start_process("dag-processor")
         for number in range(self.triggerers):
@@ -270,6 +270,9 @@ class RealAirflow:
                 problem = f"{answer.status_code}: {answer.text[:300]}"
             time.sleep(1)
         raise RuntimeError(f"{method} {path} failed five times, lastly with {problem}; see {self.home}/output")
+
+    def start_api_server(self) -> None:
+        self.start_process("api-server", "--workers", "1")
 
     def start_process(self, command: str, *options: str, name: str | None = None) -> Process:
         """Start one of Airflow's commands; its name tells several of one command apart."""
