@@ -18,7 +18,8 @@ from typing import Any
 
 from airflow_adf_mi.emulator.client import EmulatorClient
 from tests.examples import DAGS, FACTORY, LOGICAL_DATE, ROOT, SCRIPT, Example, Row, examples, rows
-from tests.stack import ENDED, Process, RealAirflow
+from tests.processes import Process
+from tests.stack import ENDED, RealAirflow
 
 HOME = ROOT / ".demo"
 TIMEOUT = 240.0
@@ -150,8 +151,7 @@ def stay(airflow: RealAirflow) -> None:
     print("Press Ctrl-C to stop it.", flush=True)
     while True:
         time.sleep(1)
-        for process in airflow.processes.values():
-            process.check()
+        airflow.check()
 
 
 def say(began: float, text: str) -> None:
