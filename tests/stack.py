@@ -16,7 +16,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -77,18 +77,20 @@ class Process:
             raise RuntimeError(f"{self.name} ended with status {self.popen.returncode}:\n{tail}")
 
     def stop(self, patience: float = 15) -> None:
-        """Ask it to end, then kill what is left of its process group."""
+        """Ask it to end, then kill what is left of its process group; at once for a second Ctrl-C."""
         if self.popen is None:
             return
-        if self.popen.poll() is None:
-            self.popen.terminate()
-            with suppress(subprocess.TimeoutExpired):
-                self.popen.wait(patience)
-        # What is left of its children, too.
-        with suppress(ProcessLookupError):
-            os.killpg(self.popen.pid, signal.SIGKILL)
-        self.popen.wait()
-        self.popen = None
+        try:
+            if self.popen.poll() is None:
+                self.popen.terminate()
+                with suppress(subprocess.TimeoutExpired):
+                    self.popen.wait(patience)
+        finally:
+            # What is left of its children, too.
+            with suppress(ProcessLookupError):
+                os.killpg(self.popen.pid, signal.SIGKILL)
+            self.popen.wait()
+            self.popen = None
 
 
 @dataclass
@@ -181,9 +183,11 @@ class RealAirflow:
         self._http.get("/execution/health").raise_for_status()
 
     def stop(self) -> None:
-        for process in reversed(list(self.processes.values())):
-            process.stop()
-        self._http.close()
+        """The last that was started first; all of them, even if a second Ctrl-C comes meanwhile."""
+        with ExitStack() as ending:
+            ending.callback(self._http.close)
+            for process in self.processes.values():
+                ending.callback(process.stop)
 
     def __enter__(self) -> Self:
         try:
