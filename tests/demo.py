@@ -12,7 +12,8 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with EmulatorClient(ready["identity_endpoint"]) as books:
             airflow = RealAirflow(HOME / "airflow", DAGS, environment(ready))
             say(began, "Starting Airflow: API server, scheduler, Dag processor, triggerer...")
-            with airflow:
+            with airflow, patience_asked_for():
                 say(began, f"Airflow is up: {airflow.url}")
                 table = run_examples(airflow, books, began)
                 print_table(table)
@@ -54,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 if keep:
                     stay(airflow)
     except KeyboardInterrupt:
-        print("\nInterrupted; everything was stopped.")
+        print("Interrupted; everything was stopped.")
         return 130
     finally:
         emulator.stop()
@@ -152,6 +153,16 @@ def stay(airflow: RealAirflow) -> None:
     while True:
         time.sleep(1)
         airflow.check()
+
+
+@contextmanager
+def patience_asked_for() -> Iterator[None]:
+    """Says after Ctrl-C what is being waited for: Airflow's processes take seconds to end."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("\nStopping Airflow and the emulator...", flush=True)
+        raise
 
 
 def say(began: float, text: str) -> None:

@@ -76,6 +76,7 @@ MUTANTS = [
     Mutant("identity dropped by its source", "identity_sources.py", "field not in USABLE_NAMES[source]", "False", SOURCES),
     Mutant("system-assigned under workload identity", "identity_sources.py", "source is Source.WORKLOAD_IDENTITY and not identity.names()", "False", SOURCES),
     Mutant("identity not assigned", "token_errors.py", '"identity not found",', '"no such words",', EMULATED),
+    Mutant("identity not assigned to an app", "token_errors.py", '"no user assigned or delegated managed identity found",', '"no such words",', EMULATED),
     Mutant("several identities, none named", "token_errors.py", '"multiple user assigned identities",', '"no such words",', EMULATED),
     Mutant("identity endpoint unreachable", "token_errors.py", "unreachable = any(type(e).__name__ in _UNREACHABLE for e in causes)", "unreachable = False", EMULATED),
     Mutant("no subscription", "settings.py", "if not self.subscription_id:", "if False:", CONNECTION),

@@ -86,18 +86,20 @@ class Process:
         os.kill(self.pid, number)
 
     def stop(self, patience: float = 15) -> None:
-        """Ask it to end, then kill what is left of its process group."""
+        """Ask it to end, then kill what is left of its process group; at once for a second Ctrl-C."""
         if self.popen is None:
             return
-        if self.popen.poll() is None:
-            self.popen.send_signal(self.stop_signal)
-            with suppress(subprocess.TimeoutExpired):
-                self.popen.wait(patience)
-        # What is left of its children, too.
-        with suppress(ProcessLookupError):
-            os.killpg(self.popen.pid, signal.SIGKILL)
-        self.popen.wait()
-        self.popen = None
+        try:
+            if self.popen.poll() is None:
+                self.popen.terminate()
+                with suppress(subprocess.TimeoutExpired):
+                    self.popen.wait(patience)
+        finally:
+            # What is left of its children, too.
+            with suppress(ProcessLookupError):
+                os.killpg(self.popen.pid, signal.SIGKILL)
+            self.popen.wait()
+            self.popen = None
 
 
 def as_user(user: str | None) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -140,11 +140,13 @@ class RealAirflow:
         self._http.get("/execution/health").raise_for_status()
 
     def stop(self) -> None:
-        for process in reversed(list(self.processes.values())):
-            process.stop()
-        if self._database is not None:
-            self._database.stop()
-        self._http.close()
+        """The last that was started first; all of them, even if a second Ctrl-C comes meanwhile."""
+        with ExitStack() as ending:
+            ending.callback(self._http.close)
+            if self._database is not None:
+                ending.callback(self._database.stop)
+            for process in self.processes.values():
+                ending.callback(process.stop)
 
     def __enter__(self) -> Self:
         try:
