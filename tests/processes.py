@@ -91,7 +91,7 @@ class Process:
             return
         try:
             if self.popen.poll() is None:
-                self.popen.terminate()
+                self.popen.send_signal(self.stop_signal)
                 with suppress(subprocess.TimeoutExpired):
                     self.popen.wait(patience)
         finally:
