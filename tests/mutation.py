@@ -27,6 +27,8 @@ SOURCES = "tests/unit/test_identity_sources.py"
 IDENTITY = "tests/unit/test_identity.py"
 EMULATED = "tests/integration/test_identity_emulated.py"
 OPERATOR = "tests/integration/test_operator.py"
+KILLS = "tests/integration/test_kills.py"
+BEGIN = "tests/unit/test_begin.py"
 PROVIDER = "tests/contract/test_provider.py"
 
 
@@ -41,7 +43,7 @@ class Mutant:
 
 MUTANTS = [
     Mutant("createRun sent again by azure-core", "client.py", "if call.repeatable else 0", "if call.repeatable else 3", CLIENT),
-    Mutant("resource provider registered on 409", "client.py", "            policies=_policies(RetryPolicy(), ARMChallengeAuthenticationPolicy(self._credential, settings.arm_scope)),\n", "", f"{CLIENT} -k never_sent_again"),
+    Mutant("resource provider registered on 409", "client.py", "            policies=_policies(\n                RetryPolicy(), ARMChallengeAuthenticationPolicy(self._credential, settings.arm_scope), self._clock\n            ),\n", "", f"{CLIENT} -k never_sent_again"),
     Mutant("dropped answer taken for not sent", "translate.py", "never_sent=sent", "never_sent=True", CLIENT),
     Mutant("refused connection taken for ambiguous", "translate.py", "never_sent=sent", "never_sent=False", CLIENT),
     Mutant("revoked token not replaced", "client.py", "return refused.refused_token and", "return False and", CLIENT),
@@ -56,7 +58,7 @@ MUTANTS = [
     Mutant("cancel of a finished run", "calls.py", '"PipelineRunNotRunning": False', '"Other": False', CLIENT),
     Mutant("lost answer not looked for", "start.py", "if verdict is Verdict.AMBIGUOUS:", "if False:", START),
     Mutant("throttled start not repeated", "start.py", "case AdfThrottledError():\n            return Verdict.NOT_STARTED", "case AdfThrottledError():\n            return Verdict.REFUSED", START),
-    Mutant("another pipeline's run adopted", "start.py", "seen.pipeline_name.lower() == start.pipeline_name.lower()", "True", START),
+    Mutant("another pipeline's run adopted", "find.py", "if run.pipeline_name.lower() != wanted.pipeline_name.lower():", "if False:", START),
     Mutant("start tried for ever", "start.py", "verdict is Verdict.REFUSED or clock() + pause > until", "verdict is Verdict.REFUSED", START),
     Mutant("failed look ends the wait", "watch.py", "now - refused_since >= REFUSAL_GRACE", "True", WATCH),
     Mutant("lasting refusal waited through", "watch.py", "now - refused_since >= REFUSAL_GRACE", "False", WATCH),
@@ -94,11 +96,47 @@ MUTANTS = [
     Mutant("contradicting recovery", "recovery.py", "if self.start_activity_name and self.start_from_failure:", "if False:", START),
     Mutant("recovery without a reference", "recovery.py", "if self.is_recovery and not self.reference_pipeline_run_id:", "if False:", START),
     Mutant("connection not found", "../hooks.py", "raise no_such_connection(self.azure_data_factory_conn_id) from e", "raise", HOOKS),
-    Mutant("failed XCom orphans the run", "../operators.py", "        except Exception as e:  # noqa: BLE001", "        except ZeroDivisionError as e:  # noqa: BLE001", OPERATOR),
-    Mutant("run id that is lost", "../operators.py", "if not isinstance(run_id, str):", "if False:", OPERATOR),
+    Mutant("failed XCom orphans the run", "../attempt.py", "        except Exception as e:  # noqa: BLE001", "        except ZeroDivisionError as e:  # noqa: BLE001", OPERATOR),
+    Mutant("run id that is lost", "../attempt.py", "if not isinstance(run_id, str) or not run_id:", "if False:", OPERATOR),
     Mutant("trigger failure taken for a timeout", "../operators.py", "except TaskDeferralTimeout:", "except (TaskDeferralTimeout, TaskDeferralError):", OPERATOR),
     Mutant("refusal of IMDS taken for a fault", "token_errors.py", "any(word in lowered for word in _REFUSAL_WORDS)", "False", IDENTITY),
     Mutant("credentials in messages", "redact.py", 'return _JWT.sub(_MASK, text)', "return text", "tests/unit/test_models.py"),
+    Mutant("retry starts a second run", "intent.py", "return Find(intent=stored) if stored.phase is Phase.SENDING else Follow(intent=stored)", "return Fresh()", BEGIN),
+    Mutant("clear adopts the old run", "intent.py", "before.max_tries != now.max_tries or", "", BEGIN),
+    Mutant("clear of a running task adopts", "intent.py", "(before.clear_number != now.clear_number and not stored.failed)", "False", BEGIN),
+    Mutant("clear of another task taken for ours", "intent.py", "and not stored.failed)", ")", BEGIN),
+    Mutant("changed parameters adopt", "intent.py", "or stored.fingerprint != wanted", "", BEGIN),
+    Mutant("unreadable intent taken for none", "intent.py", "    run_id, key = (_guid(stored, name)", "    return None\n    run_id, key = (_guid(stored, name)", BEGIN),
+    Mutant("obsolete run not cancelled", "begin.py", "if cancel and seen.status != RunStatus.CANCELING:", "if False:", BEGIN),
+    Mutant("obsolete run overlapped", "begin.py", "            if remaining is not None:", "            if False:", BEGIN),
+    Mutant("obsolete run that cannot be seen ignored", "begin.py", "    if isinstance(seen, AdfError):\n        raise AdfError(", "    if isinstance(seen, AdfError):\n        return None\n        raise AdfError(", BEGIN),
+    Mutant("run that came to nothing adopted", "begin.py", "run.status in (RunStatus.FAILED, RunStatus.CANCELLED)", "False", BEGIN),
+    Mutant("run that is being cancelled adopted", "begin.py", "run.status == RunStatus.CANCELING:", "False:", BEGIN),
+    Mutant("sent before it is written down", "start.py", "            yield save(sending)\n", "", BEGIN),
+    Mutant("blind start", "start.py", "and intent.key_honoured:", ":", BEGIN),
+    Mutant("absence that is proven not used", "start.py", "and intent.key_honoured:", "and False:", BEGIN),
+    Mutant("on_ambiguous_start ignored", "start.py", 'if start.on_ambiguous == "start":', "if False:", BEGIN),
+    Mutant("first that looks the same adopted", "start.py", "complete and len(look.possible) == 1", "complete and look.possible", BEGIN),
+    Mutant("sibling's run adopted", "find.py", "if run.run_id not in claimed", "if True", BEGIN),
+    Mutant("claim of a sibling not heeded", "start.py", "or (yield claim(found.run_id))", "or True", BEGIN),
+    Mutant("other parameters' run adopted", "find.py", "return Likeness.POSSIBLE if same else Likeness.NO", "return Likeness.POSSIBLE", BEGIN),
+    Mutant("own earlier run adopted", "find.py", "if run.run_id in intent.earlier:", "if False:", BEGIN),
+    Mutant("clocks taken to agree", "find.py", "intent.at + now - clock()", "intent.at", BEGIN),
+    Mutant("correlation parameter not looked at", "find.py", "    if wanted.correlation_parameter is not None:", "    if False:", BEGIN),
+    Mutant("store that fails does not stop the start", "../journal.py", "            raise AdfError(\n                f\"What is about", "            return\n            raise AdfError(\n                f\"What is about", OPERATOR),
+    Mutant("trigger's failure not taken up", "../attempt.py", "stored.trigger_failures >= TRIGGER_FAILURES", "True", OPERATOR),
+    Mutant("deadline of a wait begun anew", "../attempt.py", "deadline=intent.deadline or deadline", "deadline=deadline", OPERATOR),
+    Mutant("execution_timeout after Airflow's", "../attempt.py", "- (0 if self._task.deferrable else min(2.0, limit / 10))", "+ 60", OPERATOR),
+    Mutant("execution_timeout cancels as a kill", "../attempt.py", "owned_run.overdue(cancel=self._task.cancel_on_timeout)", "pass", OPERATOR),
+    Mutant("kill cancels what a retry takes over", "owned_run.py", "        if self._goes_on():", "        if False:", OWNED),
+    Mutant("kill at the begin forgets the known run", "owned_run.py", "self.latest = None if known is None or known.phase is Phase.PREPARED else known", "self.latest = None", OPERATOR),
+    Mutant("killed task sends all the same", "owned_run.py", "        self._check()\n", "", OWNED),
+    Mutant("kill of a trigger taken over cancels", "../kills.py", "if state not in OVER:", "if False:", KILLS),
+    Mutant("kill of a marked task does not cancel", "../kills.py", "if state not in OVER:", "if True:", KILLS),
+    Mutant("kill interrupted by Airflow", "../kills.py", "await asyncio.shield(_kills().hold(_cancel_if_over(ti, settings, address, cancel=cancel)))", "await _cancel_if_over(ti, settings, address, cancel=cancel)", KILLS),
+    Mutant("state asked for once only", "../kills.py", "            if time.monotonic() > until:\n                raise", "            raise", KILLS),
+    Mutant("mass kill asks for each task", "../kills.py", "if key not in kills.asked:", "if True:", KILLS),
+    Mutant("mapped task judged by another index", "../journal.py", 'f"{ti.task_id}_{ti.map_index}"', "ti.task_id", KILLS),
 ]  # fmt: skip
 
 

@@ -232,6 +232,18 @@ def test_state_store_that_fails_before_the_start_lets_nothing_start(operator: Ma
     assert emulator.books.requests == []
 
 
+def test_state_store_that_cannot_be_written_lets_nothing_start(operator: Make, emulator: Emulator) -> None:
+    task = Task()
+
+    def fail(_key: str, _value: Any) -> None:
+        raise RuntimeError("the API server is down")
+
+    task.set = fail  # type: ignore[method-assign]  # of our stand-in for Airflow
+    with pytest.raises(AdfError, match="nothing was started"):
+        execute(operator("Load"), task)
+    assert emulator.books.requests == []
+
+
 def test_state_store_that_fails_after_the_start_does_not_end_the_wait(operator: Make, emulator: Emulator) -> None:
     task = Task()
     keep = task.set

@@ -128,6 +128,15 @@ def test_clear_of_a_run_that_must_not_be_cancelled_waits_for_it() -> None:
     assert again.run_id != first.run_id
 
 
+def test_clear_of_a_task_that_had_failed_starts_anew() -> None:
+    world = World()
+    first = world.begin(FIRST)
+    world.journal.kept["failed"] = True
+    again = world.begin(CLEARED)
+    assert again.run_id != first.run_id
+    assert world.status(first.run_id) == "Cancelled"
+
+
 def test_clear_of_another_task_is_no_clear_of_one_that_had_failed() -> None:
     world = World()
     first = world.begin(FIRST)
