@@ -41,7 +41,7 @@ class Mutant:
 
 MUTANTS = [
     Mutant("createRun sent again by azure-core", "client.py", "if call.repeatable else 0", "if call.repeatable else 3", CLIENT),
-    Mutant("resource provider registered on 409", "client.py", "            policies=_policies(RetryPolicy(), ARMChallengeAuthenticationPolicy(self._credential, settings.arm_scope)),\n", "", f"{CLIENT} -k never_sent_again"),
+    Mutant("resource provider registered on 409", "client.py", "            policies=policies(\n                RetryPolicy(), ARMChallengeAuthenticationPolicy(self._credential, settings.arm_scope), self._clock\n            ),\n", "", f"{CLIENT} -k never_sent_again"),
     Mutant("dropped answer taken for not sent", "translate.py", "never_sent=sent", "never_sent=True", CLIENT),
     Mutant("refused connection taken for ambiguous", "translate.py", "never_sent=sent", "never_sent=False", CLIENT),
     Mutant("revoked token not replaced", "client.py", "return refused.refused_token and", "return False and", CLIENT),
@@ -49,7 +49,7 @@ MUTANTS = [
     Mutant("unreadable answer", "client.py", "raise unreadable(e, call) from e", "raise", CLIENT),
     Mutant("timeouts of minutes", "client.py", "            read_timeout=read_timeout,\n", "", CLIENT),
     Mutant("pages not followed", "calls.py", "if page.continuation_token is None:", "if True:", CLIENT),
-    Mutant("missing CA bundle", "client.py", "not Path(settings.ca_bundle).is_file()", "False", CLIENT),
+    Mutant("missing CA bundle", "transport.py", "not Path(settings.ca_bundle).is_file()", "False", CLIENT),
     Mutant("403 without its command", "translate.py", "if status == 403:", "if status == 4030:", CLIENT),
     Mutant("404 not told apart", "translate.py", "if status == 404 or code in call.not_found_codes:", "if status == 4040:", CLIENT),
     Mutant("429 not told apart", "translate.py", "if status == 429:", "if status == 4290:", CLIENT),

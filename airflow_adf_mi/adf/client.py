@@ -8,34 +8,30 @@ repeated is decided by our own rules (`start`, `watch`), because azure-core's wo
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import importlib
 import ssl
-import time
-from email.utils import parsedate_to_datetime
-from importlib.metadata import version
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from airflow_adf_mi.adf.calls import Call, Page, next_page
-from airflow_adf_mi.adf.errors import AdfAuthenticationError, AdfConfigurationError, AdfError, AdfRequestError
+from airflow_adf_mi.adf.errors import AdfAuthenticationError, AdfError, AdfRequestError
 from airflow_adf_mi.adf.identity import AsyncCredential, credential_for
 from airflow_adf_mi.adf.translate import translate, unreadable
+from airflow_adf_mi.adf.transport import (
+    CONNECT_TIMEOUT,
+    READ_TIMEOUT,
+    ServiceClock,
+    checked_ca_bundle,
+    import_async_client,
+    open_session,
+    policies,
+)
 
 if TYPE_CHECKING:
     import aiohttp
-    from azure.core.pipeline import PipelineResponse
-    from azure.core.pipeline.policies import HTTPPolicy, SansIOHTTPPolicy
 
     from airflow_adf_mi.adf.settings import AdfSettings
 
 T = TypeVar("T")
-
-CONNECT_TIMEOUT = 5.0
-"""Seconds to make a connection; azure-core waits 300."""
-READ_TIMEOUT = 30.0
-"""Seconds of silence while waiting for an answer; azure-core waits 300."""
 
 
 class AdfClient:
@@ -64,16 +60,16 @@ class AdfClient:
         # The official client's own types ask for the older form of credential; it calls this one.
         self._credential: Any = credential or credential_for(settings)
         self._read_retries = read_retries
-        self._clock = _ServiceClock()
+        self._clock = ServiceClock()
         self.official = DataFactoryManagementClient(
             self._credential,
             settings.subscription_id,
             base_url=settings.arm_endpoint,
             credential_scopes=[settings.arm_scope],
-            policies=_policies(
+            policies=policies(
                 RetryPolicy(), ARMChallengeAuthenticationPolicy(self._credential, settings.arm_scope), self._clock
             ),
-            connection_verify=_checked_ca_bundle(settings) or True,
+            connection_verify=checked_ca_bundle(settings) or True,
             connection_timeout=CONNECT_TIMEOUT,
             read_timeout=read_timeout,
         )
@@ -147,13 +143,13 @@ class AsyncAdfClient:
         self._settings = settings
         self._session = session
         self._credential: Any = AsyncCredential(credential_for(settings))
-        self._clock = _ServiceClock()
+        self._clock = ServiceClock()
         self.official = DataFactoryManagementClient(
             self._credential,
             settings.subscription_id,
             base_url=settings.arm_endpoint,
             credential_scopes=[settings.arm_scope],
-            policies=_policies(
+            policies=policies(
                 AsyncRetryPolicy(),
                 AsyncARMChallengeAuthenticationPolicy(self._credential, settings.arm_scope),
                 self._clock,
@@ -169,21 +165,11 @@ class AsyncAdfClient:
     @classmethod
     async def open(cls, settings: AdfSettings) -> Self:
         """A client with a session of its own."""
-        ca_bundle = _checked_ca_bundle(settings)
+        ca_bundle = checked_ca_bundle(settings)
         # Importing the official client and reading certificates take up to a second: not on the event loop.
-        await asyncio.to_thread(_import_async_client)
+        await asyncio.to_thread(import_async_client)
         context = await asyncio.to_thread(ssl.create_default_context, cafile=ca_bundle)
-        import aiohttp
-
-        session = aiohttp.ClientSession(
-            # azure-core would build a TLS context for every request; a connector's own context is used for all.
-            connector=aiohttp.TCPConnector(ssl=context),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            # azure-core unpacks answers itself.
-            auto_decompress=False,
-            trust_env=True,
-        )
-        return cls(settings, session)
+        return cls(settings, open_session(context))
 
     async def authenticate(self) -> None:
         """As of `AdfClient`."""
@@ -239,49 +225,6 @@ class AsyncAdfClient:
         return _read(call, body)
 
 
-def _import_async_client() -> None:
-    for module in (
-        "aiohttp",
-        "azure.core.pipeline.policies",
-        "azure.core.pipeline.transport",
-        "azure.mgmt.core.policies",
-        "azure.mgmt.datafactory.aio",
-    ):
-        importlib.import_module(module)
-
-
-class _ServiceClock:
-    """How far the service's clock is from ours, by the `Date` of its last answer."""
-
-    def __init__(self) -> None:
-        self._ahead = 0.0
-
-    def now(self) -> float:
-        return time.time() + self._ahead
-
-    def saw(self, answer: PipelineResponse[Any, Any]) -> None:
-        """For azure-core, which shows every answer to it."""
-        with contextlib.suppress(KeyError, TypeError, ValueError):
-            self._ahead = parsedate_to_datetime(answer.http_response.headers["Date"]).timestamp() - time.time()
-
-
-def _policies(
-    retry: Any, authentication: Any, clock: _ServiceClock
-) -> list[HTTPPolicy[Any, Any] | SansIOHTTPPolicy[Any, Any]]:
-    from azure.core.pipeline import policies
-
-    return [
-        policies.RequestIdPolicy(),
-        policies.HeadersPolicy(),
-        policies.UserAgentPolicy(base_user_agent=f"airflow-adf-mi/{version('airflow-adf-mi')}"),
-        policies.ProxyPolicy(),
-        policies.ContentDecodePolicy(),
-        retry,
-        authentication,
-        policies.CustomHookPolicy(raw_response_hook=clock.saw),
-    ]
-
-
 def _body(response: Any, _model: object, _headers: object) -> Any:
     """The answer as JSON rather than as the official client's model, whose attributes miss what the service sends."""
     content = response.http_response
@@ -306,12 +249,3 @@ def _forget_token(credential: Any, refused: AdfAuthenticationError) -> bool:
     """Whether a fresh token may help: only where it was the service that refused the one we had."""
     forget = getattr(credential, "forget_token", None)
     return refused.refused_token and forget is not None and bool(forget())
-
-
-def _checked_ca_bundle(settings: AdfSettings) -> str | None:
-    if settings.ca_bundle is not None and not Path(settings.ca_bundle).is_file():
-        raise AdfConfigurationError(
-            f"ca_bundle is {settings.ca_bundle!r}, and there is no such file on this machine. It must exist on workers and "
-            "on the triggerer."
-        )
-    return settings.ca_bundle
