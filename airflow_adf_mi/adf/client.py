@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+UNREADABLE = (AttributeError, KeyError, TypeError, ValueError)
+"""What reading an answer raises that is not what the specification promises, such as the page of a proxy."""
+
 
 class AdfClient:
     """For code that may block. One per thread; close it, or use it as a context manager.
@@ -124,6 +127,12 @@ class AdfClient:
                 body = method(*call.args, cls=_body, retry_total=retries, **call.kwargs)
         except AzureError as e:
             return _answer_or_raise(translate(e, call, self._settings), call, e)
+        except AdfError:
+            # Of the credential, which the official client asks for a token.
+            raise
+        except UNREADABLE as e:
+            # The official client reads answers as JSON before we do, and lets what comes of that through.
+            raise unreadable(e, call) from e
         return _read(call, body)
 
 
@@ -222,6 +231,12 @@ class AsyncAdfClient:
                 body = await method(*call.args, cls=_body, retry_total=0, **call.kwargs)
         except AzureError as e:
             return _answer_or_raise(translate(e, call, self._settings), call, e)
+        except AdfError:
+            # Of the credential, which the official client asks for a token.
+            raise
+        except UNREADABLE as e:
+            # The official client reads answers as JSON before we do, and lets what comes of that through.
+            raise unreadable(e, call) from e
         return _read(call, body)
 
 
@@ -234,7 +249,7 @@ def _body(response: Any, _model: object, _headers: object) -> Any:
 def _read(call: Call[T], body: Any) -> T:
     try:
         return call.read(body)
-    except (AttributeError, KeyError, TypeError, ValueError) as e:
+    except UNREADABLE as e:
         raise unreadable(e, call) from e
 
 

@@ -30,7 +30,7 @@ from airflow_adf_mi.adf.identity import credential_for
 from airflow_adf_mi.adf.recovery import Recovery
 from airflow_adf_mi.adf.settings import AdfSettings, FactoryRef
 from airflow_adf_mi.adf.sharing import shared_client
-from airflow_adf_mi.adf.start import Start, starting
+from airflow_adf_mi.adf.start import Start, Verdict, judge, starting
 from airflow_adf_mi.emulator import Emulator
 from airflow_adf_mi.emulator.tokens import SYSTEM_ASSIGNED, USER_ASSIGNED
 
@@ -252,11 +252,48 @@ def test_cancel_of_a_finished_run_is_an_answer(send: Send, settings: AdfSettings
     assert send(calls.cancel_run(settings.factory(), run_id)) is False
 
 
-def test_answer_that_cannot_be_read_is_no_answer(send: Send, settings: AdfSettings, emulator: Emulator) -> None:
-    emulator.add_fault("createRun", status=200)
+NO_ANSWERS = ("<html>proxy</html>", "", "[]", "null", "{}", '{"runId": null}', '{"runId": ""}', '{"runId": 7}')
+
+
+@pytest.mark.parametrize("text", NO_ANSWERS)
+@pytest.mark.parametrize("operation", ["createRun", "getRun", "queryRuns", "listFactories"])
+def test_answer_that_cannot_be_read_is_no_answer(
+    operation: str, text: str, send: Send, settings: AdfSettings, emulator: Emulator
+) -> None:
+    """A proxy that answers for the service, and a run whose id is not one."""
+    now = datetime.now(UTC)
+    call: calls.Call[Any] = {
+        "createRun": create(settings),
+        "getRun": calls.get_run(settings.factory(), "r1"),
+        "queryRuns": calls.query_runs(settings.factory(), now - DAY, now + DAY),
+        "listFactories": calls.list_factories(settings.subscription_id),
+    }[operation]
+    emulator.add_fault(operation, status=200, text=text)
+    if operation == "listFactories" and text.startswith("{"):
+        # The official client takes a missing list for an empty one.
+        assert send(call) == []
+        return
     with pytest.raises(AdfUnavailableError, match="could not be read") as unreadable:
-        send(create(settings))
+        send(call)
     assert not unreadable.value.never_sent
+    assert judge(unreadable.value) is Verdict.AMBIGUOUS
+
+
+def test_page_of_a_proxy_in_place_of_an_accepted_cancel_is_no_answer(
+    send: Send, settings: AdfSettings, emulator: Emulator
+) -> None:
+    emulator.add_fault("cancelRun", status=200, text="<html>proxy</html>")
+    with pytest.raises(AdfUnavailableError, match="could not be read"):
+        send(calls.cancel_run(settings.factory(), "r1"))
+
+
+def test_environment_that_cannot_give_the_identity_is_told_from_an_unreadable_answer(
+    send: Send, monkeypatch: pytest.MonkeyPatch, settings: AdfSettings
+) -> None:
+    """Both are ValueErrors that come out of the official client."""
+    monkeypatch.setenv("IDENTITY_ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(AdfConfigurationError, match="IDENTITY_ENDPOINT is set"):
+        send(create(settings))
 
 
 def test_missing_ca_bundle_is_refused_by_name(make_settings: Callable[..., AdfSettings]) -> None:
@@ -309,6 +346,8 @@ def start(settings: AdfSettings) -> str:
         {"status": 408},
         {"drop": True},
         {"status": 200},
+        {"status": 200, "text": "<html>proxy</html>"},
+        {"status": 200, "text": ""},
         {"hang_seconds": 2, "drop": True},
     ],
     ids=str,

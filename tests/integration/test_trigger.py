@@ -64,6 +64,8 @@ async def test_run_that_ends_is_reported(settings: AdfSettings) -> None:
         {"status": 404},
         {"status": 401},
         {"status": 403},
+        {"status": 200, "text": "<html>proxy</html>"},
+        {"status": 200, "text": ""},
     ],
     ids=str,
 )
