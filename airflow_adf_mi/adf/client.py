@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -24,10 +25,12 @@ from airflow_adf_mi.adf.transport import (
     import_async_client,
     open_session,
     policies,
+    token_of,
 )
 
 if TYPE_CHECKING:
     import aiohttp
+    from azure.core.exceptions import AzureError
 
     from airflow_adf_mi.adf.settings import AdfSettings
 
@@ -88,13 +91,11 @@ class AdfClient:
 
     def send(self, call: Call[T]) -> T:
         """Send `call` once and read its answer. Raises an `AdfError` for anything else than success."""
-        try:
-            return self._send_once(call)
-        except AdfAuthenticationError as refused:
-            # Refused, so nothing was done: safe to repeat, with a token that is not from a cache.
-            if not _forget_token(self._credential, refused):
-                raise
-        return self._send_once(call)
+        answer = self._send_once(call)
+        # A token that is refused does nothing: safe to repeat, with another one.
+        if isinstance(answer, _Failure) and _forget_token(self._credential, answer):
+            answer = self._send_once(call)
+        return _given(answer)
 
     def pages(self, call: Call[Page[T]]) -> list[T]:
         """The items of all pages."""
@@ -115,7 +116,7 @@ class AdfClient:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
 
-    def _send_once(self, call: Call[T]) -> T:
+    def _send_once(self, call: Call[T]) -> T | _Failure:
         from azure.core.exceptions import AzureError
 
         method = getattr(getattr(self.official, call.group), call.method)
@@ -126,7 +127,7 @@ class AdfClient:
             else:
                 body = method(*call.args, cls=_body, retry_total=retries, **call.kwargs)
         except AzureError as e:
-            return _answer_or_raise(translate(e, call, self._settings), call, e)
+            return _answer_or_failure(translate(e, call, self._settings), call, e)
         except AdfError:
             # Of the credential, which the official client asks for a token.
             raise
@@ -190,13 +191,11 @@ class AsyncAdfClient:
 
     async def send(self, call: Call[T]) -> T:
         """Send `call` once and read its answer. Raises an `AdfError` for anything else than success."""
-        try:
-            return await self._send_once(call)
-        except AdfAuthenticationError as refused:
-            # As in AdfClient.send; in a thread, since another thread may hold the token lock for seconds.
-            if not await asyncio.to_thread(_forget_token, self._credential, refused):
-                raise
-        return await self._send_once(call)
+        answer = await self._send_once(call)
+        # As in AdfClient.send; in a thread, since another thread may hold the token lock for seconds.
+        if isinstance(answer, _Failure) and await asyncio.to_thread(_forget_token, self._credential, answer):
+            answer = await self._send_once(call)
+        return _given(answer)
 
     async def pages(self, call: Call[Page[T]]) -> list[T]:
         """The items of all pages."""
@@ -220,7 +219,7 @@ class AsyncAdfClient:
     ) -> None:
         await self.close()
 
-    async def _send_once(self, call: Call[T]) -> T:
+    async def _send_once(self, call: Call[T]) -> T | _Failure:
         from azure.core.exceptions import AzureError
 
         method = getattr(getattr(self.official, call.group), call.method)
@@ -230,7 +229,7 @@ class AsyncAdfClient:
             else:
                 body = await method(*call.args, cls=_body, retry_total=0, **call.kwargs)
         except AzureError as e:
-            return _answer_or_raise(translate(e, call, self._settings), call, e)
+            return _answer_or_failure(translate(e, call, self._settings), call, e)
         except AdfError:
             # Of the credential, which the official client asks for a token.
             raise
@@ -253,14 +252,30 @@ def _read(call: Call[T], body: Any) -> T:
         raise unreadable(e, call) from e
 
 
-def _answer_or_raise(error: AdfError, call: Call[T], cause: BaseException) -> T:
+@dataclass(frozen=True)
+class _Failure:
+    """What came in place of an answer."""
+
+    error: AdfError
+    refused_token: str | None = field(default=None, repr=False)
+    """The token that the request carried, if that is what the service refused."""
+
+
+def _given(answer: T | _Failure) -> T:
+    if isinstance(answer, _Failure):
+        raise answer.error
+    return answer
+
+
+def _answer_or_failure(error: AdfError, call: Call[T], cause: AzureError) -> T | _Failure:
     code = error.code if isinstance(error, AdfRequestError) else None
     if code is not None and code in call.answers_by_code:
         return call.answers_by_code[code]
-    raise error from cause
+    refused = isinstance(error, AdfAuthenticationError) and error.refused_token
+    return _Failure(error, refused_token=token_of(cause) if refused else None)
 
 
-def _forget_token(credential: Any, refused: AdfAuthenticationError) -> bool:
-    """Whether a fresh token may help: only where it was the service that refused the one we had."""
+def _forget_token(credential: Any, failure: _Failure) -> bool:
+    """Whether another token may help: only where it was the service that refused the one we had."""
     forget = getattr(credential, "forget_token", None)
-    return refused.refused_token and forget is not None and bool(forget())
+    return failure.refused_token is not None and forget is not None and bool(forget(failure.refused_token))

@@ -92,13 +92,17 @@ class ProcessCredential:
         token = self._last.get(scopes)
         return token if token is not None and token.expires_on > self._clock() else None
 
-    def forget_token(self) -> bool:
-        """Make the next token a fresh one, since the service refused this one; False if that was done a moment ago.
+    def forget_token(self, refused: str) -> bool:
+        """Whether the next token is another one than `refused`, which the service did not take.
 
-        azure-identity's cache cannot be bypassed, so its credential is replaced. The platform's own cache, of up to a
-        day, can not be.
+        Where `refused` is the token we have, its successor is asked for anew, unless that was done a moment ago:
+        azure-identity's cache cannot be bypassed, so its credential is replaced. The platform's own cache, of up to a day,
+        can not be.
         """
         with self._lock:
+            if all(token.token != refused for token in self._last.values()):
+                # Somebody else was refused the same one, and has replaced it.
+                return True
             if self._clock() - self._fresh_at < FRESH_TOKEN_INTERVAL:
                 return False
             self._fresh_at = self._clock()
@@ -126,9 +130,9 @@ class AsyncCredential:
         """The older form of `get_token_info`."""
         return await asyncio.to_thread(self._credential.get_token, *scopes, claims=claims)
 
-    def forget_token(self) -> bool:
+    def forget_token(self, refused: str) -> bool:
         """As of `ProcessCredential`. May block while another thread asks for a token: not for an event loop's own thread."""
-        return self._credential.forget_token()
+        return self._credential.forget_token(refused)
 
     async def close(self) -> None:
         """Nothing to close: the credential is the process's, not this client's."""

@@ -18,6 +18,7 @@ from airflow_adf_mi.adf.errors import AdfConfigurationError
 
 if TYPE_CHECKING:
     import aiohttp
+    from azure.core.exceptions import AzureError
     from azure.core.pipeline import PipelineResponse
     from azure.core.pipeline.policies import HTTPPolicy, SansIOHTTPPolicy
 
@@ -70,6 +71,13 @@ def policies(
         authentication,
         azure.CustomHookPolicy(raw_response_hook=clock.saw),
     ]
+
+
+def token_of(refused: AzureError) -> str | None:
+    """The token that the request carried, to whose answer azure-core has raised `refused`."""
+    request = getattr(getattr(refused, "response", None), "request", None)
+    header = getattr(request, "headers", {}).get("Authorization") or ""
+    return header.removeprefix("Bearer ") or None
 
 
 def open_session(context: ssl.SSLContext) -> aiohttp.ClientSession:

@@ -26,11 +26,12 @@ from airflow_adf_mi.adf.errors import (
     AdfThrottledError,
     AdfUnavailableError,
 )
-from airflow_adf_mi.adf.identity import credential_for
+from airflow_adf_mi.adf.identity import FRESH_TOKEN_INTERVAL, ProcessCredential, credential_for
 from airflow_adf_mi.adf.recovery import Recovery
 from airflow_adf_mi.adf.settings import AdfSettings, FactoryRef
 from airflow_adf_mi.adf.sharing import shared_client
 from airflow_adf_mi.adf.start import Start, Verdict, judge, starting
+from airflow_adf_mi.adf.watch import cancelling
 from airflow_adf_mi.emulator import Emulator
 from airflow_adf_mi.emulator.tokens import SYSTEM_ASSIGNED, USER_ASSIGNED
 
@@ -204,6 +205,39 @@ def test_token_that_is_refused_again_is_an_error_and_not_a_loop(
     assert emulator.books.count("getFactory") == 2
 
 
+async def test_many_whose_token_is_refused_at_once_all_go_on_with_one_new_token(
+    settings: AdfSettings, emulator: Emulator
+) -> None:
+    async with shared_client(settings) as client:
+        run_ids = [await client.send(create(settings, "Slow")) for _ in range(5)]
+        emulator.call(emulator.tokens.revoke)
+        accepted = await asyncio.gather(
+            *(client.send(calls.cancel_run(settings.factory(), run_id)) for run_id in run_ids)
+        )
+    assert accepted == [True] * 5
+    assert len(emulator.books.tokens) == 2
+
+
+def test_cancel_outlasts_a_token_that_is_refused_right_after_it_was_replaced(
+    settings: AdfSettings, emulator: Emulator
+) -> None:
+    """Another fresh token is had after half a minute only, which is within the patience of a cancel."""
+    now = [1000.0]
+
+    def pause(seconds: float) -> None:
+        now[0] += seconds
+
+    identity = ProcessCredential(settings.identity, settings.cloud.authority_host, clock=lambda: now[0])
+    with AdfClient(settings, credential=identity) as client:
+        run_id = client.send(create(settings, "Slow"))
+        emulator.call(emulator.tokens.revoke)
+        client.send(calls.get_run(settings.factory(), run_id))
+        emulator.call(emulator.tokens.revoke)
+        cancel = cancelling(settings.factory(), run_id, clock=lambda: now[0], jitter=lambda: 0.5)
+        assert drive(cancel, client, pause)
+    assert now[0] >= 1000 + FRESH_TOKEN_INTERVAL
+
+
 ACTIONS: list[tuple[str, Callable[[FactoryRef], calls.Call[Any]]]] = [
     ("pipelines/createrun/action", lambda f: calls.create_run(f, "Load", None, request_id=str(uuid.uuid4()))),
     ("pipelineruns/read", lambda f: calls.get_run(f, "r1")),
@@ -262,12 +296,13 @@ def test_answer_that_cannot_be_read_is_no_answer(
 ) -> None:
     """A proxy that answers for the service, and a run whose id is not one."""
     now = datetime.now(UTC)
-    call: calls.Call[Any] = {
+    by_operation: dict[str, calls.Call[Any]] = {
         "createRun": create(settings),
         "getRun": calls.get_run(settings.factory(), "r1"),
         "queryRuns": calls.query_runs(settings.factory(), now - DAY, now + DAY),
         "listFactories": calls.list_factories(settings.subscription_id),
-    }[operation]
+    }
+    call = by_operation[operation]
     emulator.add_fault(operation, status=200, text=text)
     if operation == "listFactories" and text.startswith("{"):
         # The official client takes a missing list for an empty one.

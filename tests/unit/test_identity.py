@@ -144,13 +144,17 @@ def test_forgotten_token_is_followed_by_one_of_a_new_credential_at_most_every_ha
 
     shared = credential(make, clock=lambda: now[0])
     assert shared.get_token_info(SCOPE).token == "token 0"
-    assert shared.forget_token()
+    assert shared.forget_token("token 0")
     assert shared.last_token(SCOPE) is None
     assert shared.get_token_info(SCOPE).token == "token 1"
-    assert not shared.forget_token()
+    # Others whose request still carried the first one just take the second.
+    assert shared.forget_token("token 0")
+    assert shared.get_token_info(SCOPE).token == "token 1"
+    assert not shared.forget_token("token 1")
     assert shared.get_token_info(SCOPE).token == "token 1"
     now[0] += 30
-    assert shared.forget_token()
+    assert shared.forget_token("token 1")
+    assert shared.get_token_info(SCOPE).token == "token 2"
 
 
 def test_older_form_gives_the_same_token() -> None:
