@@ -84,7 +84,7 @@ MUTANTS = [
     Mutant("system-assigned under workload identity", "identity_sources.py", "source is Source.WORKLOAD_IDENTITY and not identity.names()", "False", SOURCES),
     Mutant("identity not assigned", "token_errors.py", '"identity not found",', '"no such words",', EMULATED),
     Mutant("several identities, none named", "token_errors.py", '"multiple user assigned identities",', '"no such words",', EMULATED),
-    Mutant("identity endpoint unreachable", "token_errors.py", "unreachable = any(type(e).__name__ in _UNREACHABLE for e in causes)", "unreachable = False", EMULATED),
+    Mutant("identity endpoint unreachable", "token_errors.py", "unreachable = any(type(e).__name__ in _UNREACHABLE for e in _chain(error))", "unreachable = False", EMULATED),
     Mutant("no subscription", "settings.py", "if not self.subscription_id:", "if False:", CONNECTION),
     Mutant("two ways of naming", "settings.py", "if len(names) > 1:", "if False:", CONNECTION),
     Mutant("unknown identity", "connection.py", "return IdentityKind(chosen)", "return IdentityKind.MANAGED_IDENTITY", CONNECTION),
@@ -103,7 +103,9 @@ MUTANTS = [
     Mutant("failed XCom orphans the run", "../operators.py", "        except Exception as e:  # noqa: BLE001", "        except ZeroDivisionError as e:  # noqa: BLE001", OPERATOR),
     Mutant("run id that is lost", "../operators.py", "if not isinstance(run_id, str):", "if False:", OPERATOR),
     Mutant("trigger failure taken for a timeout", "../operators.py", "except TaskDeferralTimeout:", "except (TaskDeferralTimeout, TaskDeferralError):", OPERATOR),
-    Mutant("refusal of IMDS taken for a fault", "token_errors.py", "any(word in lowered for word in _REFUSAL_WORDS)", "False", IDENTITY),
+    Mutant("refusal of IMDS taken for a fault", "token_errors.py", "status in (408, 410, 429) or status >= 500 or status < 400", "True", EMULATED),
+    Mutant("fault of App Service taken for a refusal", "token_errors.py", "status in (408, 410, 429) or status >= 500 or status < 400", "False", EMULATED),
+    Mutant("status of token requests not seen", "token_requests.py", ", on_status=statuses.append", "", EMULATED),
     Mutant("credentials in messages", "redact.py", 'return _JWT.sub(_MASK, text)', "return text", "tests/unit/test_models.py"),
 ]  # fmt: skip
 

@@ -9,15 +9,15 @@ Azure's packages are imported when a token is first asked for.
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
-from airflow_adf_mi.adf.identity_sources import CredentialPlan, Source, plan
+from airflow_adf_mi.adf.identity_sources import CredentialPlan, plan
 from airflow_adf_mi.adf.token_errors import check_principal, token_error
+from airflow_adf_mi.adf.token_requests import make_credential
 
 if TYPE_CHECKING:
     from azure.core.credentials import AccessToken, AccessTokenInfo, SupportsTokenInfo, TokenRequestOptions
@@ -35,7 +35,8 @@ class ProcessCredential:
 
     :param identity: who to be.
     :param authority_host: the cloud's sign-in service.
-    :param make: makes azure-identity's credential from a plan.
+    :param make: makes the credential from a plan. What it makes may tell, as `last_status`, the HTTP status of the last
+        answer to a token request.
     :param environ: where the platform describes itself.
     """
 
@@ -75,7 +76,8 @@ class ProcessCredential:
             try:
                 token = self._inner.get_token_info(*scopes, options=options or {})
             except Exception as e:  # azure-identity lets errors of many libraries through; all mean "no token"
-                raise token_error(e, self._identity, self._plan, self._environ) from e
+                status = getattr(self._inner, "last_status", None)
+                raise token_error(e, self._identity, self._plan, self._environ, status=status) from e
             check_principal(token.token, self._identity, self._plan)
             self._last[scopes] = token
             return token
@@ -155,41 +157,3 @@ def credential_for(settings: AdfSettings) -> ProcessCredential:
     key = (os.getpid(), settings.identity, settings.cloud.authority_host)
     # setdefault is atomic, so no lock is needed that a signal handler could meet.
     return _credentials.setdefault(key, ProcessCredential(settings.identity, settings.cloud.authority_host))
-
-
-def make_credential(how: CredentialPlan) -> SupportsTokenInfo:
-    """azure-identity's credential for a plan."""
-    _quieten()
-    # IMDS' own back-off for a machine without the endpoint takes about a minute; our loops repeat, and say so meanwhile.
-    quick = {"retry_total": 2, "retry_status": 2, "retry_connect": 1}
-    if how.source is Source.DEVELOPER:
-        from azure.identity import (
-            AzureCliCredential,
-            AzureDeveloperCliCredential,
-            AzurePowerShellCredential,
-            ChainedTokenCredential,
-        )
-
-        return ChainedTokenCredential(AzureCliCredential(), AzurePowerShellCredential(), AzureDeveloperCliCredential())
-    if how.source is Source.WORKLOAD_IDENTITY:
-        from azure.identity import WorkloadIdentityCredential
-
-        return WorkloadIdentityCredential(
-            tenant_id=how.tenant_id,
-            client_id=how.client_id,
-            token_file_path=how.token_file,
-            authority=how.authority_host,
-            **quick,
-        )
-    from azure.identity import ManagedIdentityCredential
-
-    named = {name: getattr(how, name) for name in ("object_id", "resource_id") if getattr(how, name)}
-    return ManagedIdentityCredential(client_id=how.client_id, identity_config=named or None, **quick)
-
-
-def _quieten() -> None:
-    """Keep azure-identity's request logging, twelve lines for each token, out of task logs, unless somebody chose it."""
-    for name in ("azure.core.pipeline.policies.http_logging_policy", "azure.identity"):
-        logger = logging.getLogger(name)
-        if logger.level == logging.NOTSET:
-            logger.setLevel(logging.WARNING)

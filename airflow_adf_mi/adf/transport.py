@@ -9,6 +9,7 @@ import contextlib
 import importlib
 import ssl
 import time
+from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -18,9 +19,11 @@ from airflow_adf_mi.adf.errors import AdfConfigurationError
 
 if TYPE_CHECKING:
     import aiohttp
+    import requests
     from azure.core.exceptions import AzureError
     from azure.core.pipeline import PipelineResponse
     from azure.core.pipeline.policies import HTTPPolicy, SansIOHTTPPolicy
+    from azure.core.pipeline.transport import RequestsTransport
 
     from airflow_adf_mi.adf.settings import AdfSettings
 
@@ -71,6 +74,25 @@ def policies(
         authentication,
         azure.CustomHookPolicy(raw_response_hook=clock.saw),
     ]
+
+
+def blocking_transport(
+    *, read_timeout: float, verify: str | bool = True, on_status: Callable[[int], object] | None = None
+) -> RequestsTransport:
+    """A transport for code that may block; `on_status` is told the HTTP status of every answer."""
+    from azure.core.pipeline.transport import RequestsTransport
+
+    transport = RequestsTransport(
+        connection_timeout=CONNECT_TIMEOUT, read_timeout=read_timeout, connection_verify=verify
+    )
+    transport.open()
+    if on_status is not None:
+
+        def tell(answer: requests.Response, *_: object, **__: object) -> None:
+            on_status(answer.status_code)
+
+        transport.session.hooks["response"].append(tell)
+    return transport
 
 
 def token_of(refused: AzureError) -> str | None:

@@ -129,9 +129,27 @@ def test_endpoint_that_cannot_be_reached_is_named_within_seconds(monkeypatch: py
     assert time.monotonic() - began < 10
 
 
-@pytest.mark.parametrize("status", [429, 500])
-def test_endpoint_that_asks_to_come_back_later_is_transient(status: int, emulator: Emulator) -> None:
-    emulator.add_fault("token", status=status, times=3)
+@pytest.mark.parametrize(("status", "transient"), [(429, True), (500, True), (503, True), (403, False), (400, False)])
+@pytest.mark.parametrize(
+    "source", ["imds", "app_service", "azure_ml", "cloud_shell", "service_fabric", "workload_identity"]
+)
+def test_status_alone_says_whether_an_endpoint_refuses_or_only_fails(
+    source: str, status: int, transient: bool, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(source, emulator, monkeypatch)
+    named = NAMED["client_id"] if source == "workload_identity" else NAMED["system"]
+    emulator.add_fault("token", status=status, times=None, code="odd", message="odd words")
+    error = refused(named)
+    assert error.transient is transient
+    assert f"The answer was {status}: " in str(error)
+
+
+@pytest.mark.parametrize("source", ["imds", "app_service"])
+def test_page_of_a_proxy_in_place_of_a_token_is_looked_through(
+    source: str, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(source, emulator, monkeypatch)
+    emulator.add_fault("token", status=200, text="<html>proxy</html>")
     assert refused(Identity()).transient
 
 

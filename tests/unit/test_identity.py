@@ -30,8 +30,16 @@ ID = "22222222-2222-4222-8222-222222222222"
 class Inner:
     """Stands in for azure-identity's credential: gives tokens, counts, and can be slow or fail."""
 
-    def __init__(self, token: str = "opaque", *, life: float = 3600, wait: Callable[[], Any] | None = None) -> None:
+    def __init__(
+        self,
+        token: str = "opaque",
+        *,
+        life: float = 3600,
+        wait: Callable[[], Any] | None = None,
+        last_status: int | None = None,
+    ) -> None:
         self.calls = 0
+        self.last_status = last_status
         self._token = token
         self._life = life
         self._wait = wait
@@ -55,11 +63,11 @@ def credential(inner: Any, identity: Identity | None = None, **arguments: Any) -
     return ProcessCredential(identity or Identity(), "login", make=made, environ={}, **arguments)
 
 
-def failing(error: BaseException) -> ProcessCredential:
+def failing(error: BaseException, status: int | None = None) -> ProcessCredential:
     def fail() -> None:
         raise error
 
-    return credential(Inner(wait=fail))
+    return credential(Inner(wait=fail, last_status=status))
 
 
 def jwt(**claims: str) -> str:
@@ -186,37 +194,51 @@ def test_principal_of_an_unreadable_token_is_nobody() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "said", "transient"),
+    ("status", "error", "said", "transient"),
     [
-        (CredentialUnavailableError("(invalid_request) Identity not found"), "is not assigned to the machine", False),
         (
+            400,
+            CredentialUnavailableError("(invalid_request) Identity not found"),
+            "is not assigned to the machine",
+            False,
+        ),
+        (
+            400,
             CredentialUnavailableError("Multiple user assigned identities exist, please specify"),
             "the connection names none",
             False,
         ),
         (
+            400,
             CredentialUnavailableError(
                 "No User Assigned or Delegated Managed Identity found for specified ClientId/ResourceId/PrincipalId."
             ),
             "is not assigned to the app",
             False,
         ),
-        (ServiceRequestError("connection refused"), "could not be reached", True),
+        (None, ServiceRequestError("connection refused"), "could not be reached", True),
+        # The last answer may be older than the failure.
+        (400, ServiceRequestError("connection refused"), "could not be reached", True),
+        (200, FileNotFoundError("token"), "Check that the identity exists", False),
         (
+            400,
             CredentialUnavailableError("no response from the IMDS endpoint. Token request error: (invalid_resource) x"),
             "Check that the identity exists",
             False,
         ),
-        (CredentialUnavailableError("Too many requests"), "come back later", True),
-        (ClientAuthenticationError("AADSTS70021: no match"), "no federated credential that matches", False),
-        (ClientAuthenticationError("odd"), "Check that the identity exists", False),
+        (429, CredentialUnavailableError("(invalid_scope) None, None"), "for now", True),
+        (410, CredentialUnavailableError("(gone) updating"), "for now", True),
+        (404, CredentialUnavailableError("(not_found) x"), "for now", True),
+        (200, CredentialUnavailableError("no JSON"), "for now", True),
+        (401, ClientAuthenticationError("AADSTS70021: no match"), "no federated credential that matches", False),
+        (None, ClientAuthenticationError("timed out, try again"), "Check that the identity exists", False),
     ],
 )
 def test_failed_token_request_says_who_asked_whom_and_what_to_do(
-    error: BaseException, said: str, transient: bool
+    status: int | None, error: BaseException, said: str, transient: bool
 ) -> None:
     with pytest.raises(AdfAuthenticationError) as refused:
-        failing(error).get_token_info(SCOPE)
+        failing(error, status).get_token_info(SCOPE)
     text = str(refused.value)
     assert "No token for the system-assigned managed identity" in text
     assert "169.254.169.254" in text
