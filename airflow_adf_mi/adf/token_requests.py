@@ -11,10 +11,17 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Self
 
 from airflow_adf_mi.adf.identity_sources import CredentialPlan, Source
-from airflow_adf_mi.adf.transport import READ_TIMEOUT, blocking_transport
+from airflow_adf_mi.adf.transport import blocking_transport
 
 if TYPE_CHECKING:
     from azure.core.credentials import AccessTokenInfo, SupportsTokenInfo, TokenRequestOptions
+    from azure.core.pipeline.transport import RequestsTransport
+
+
+CONNECT_TIMEOUT = 2.0
+"""Seconds to connect to an identity endpoint, most of which are on the same machine."""
+READ_TIMEOUT = 10.0
+"""Seconds of silence from an identity endpoint; azure-core waits 300, and all who need a token with it."""
 
 
 class ObservedCredential:
@@ -46,13 +53,16 @@ class ObservedCredential:
         self.inner.close()
 
 
-def make_credential(how: CredentialPlan) -> SupportsTokenInfo:
+def make_credential(how: CredentialPlan, *, read_timeout: float = READ_TIMEOUT) -> SupportsTokenInfo:
     """azure-identity's credential for a plan."""
     _quieten()
     statuses: deque[int] = deque(maxlen=1)
     if how.source is Source.DEVELOPER:
         return _developer()
-    return ObservedCredential(_from_source(how, statuses), statuses)
+    transport = blocking_transport(
+        connect_timeout=CONNECT_TIMEOUT, read_timeout=read_timeout, on_status=statuses.append
+    )
+    return ObservedCredential(_from_source(how, transport), statuses)
 
 
 def _developer() -> SupportsTokenInfo:
@@ -66,10 +76,11 @@ def _developer() -> SupportsTokenInfo:
     return ChainedTokenCredential(AzureCliCredential(), AzurePowerShellCredential(), AzureDeveloperCliCredential())
 
 
-def _from_source(how: CredentialPlan, statuses: deque[int]) -> SupportsTokenInfo:
+def _from_source(how: CredentialPlan, transport: RequestsTransport) -> SupportsTokenInfo:
     # IMDS' own back-off for a machine without the endpoint takes about a minute; our loops repeat, and say so meanwhile.
-    quick: dict[str, Any] = {"retry_total": 2, "retry_status": 2, "retry_connect": 1}
-    quick["transport"] = blocking_transport(read_timeout=READ_TIMEOUT, on_status=statuses.append)
+    # Silence is not waited through twice.
+    quick: dict[str, Any] = {"retry_total": 2, "retry_status": 2, "retry_connect": 1, "retry_read": 0}
+    quick["transport"] = transport
     if how.source is Source.WORKLOAD_IDENTITY:
         from azure.identity import WorkloadIdentityCredential
 

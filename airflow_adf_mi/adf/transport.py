@@ -77,13 +77,17 @@ def policies(
 
 
 def blocking_transport(
-    *, read_timeout: float, verify: str | bool = True, on_status: Callable[[int], object] | None = None
+    *,
+    read_timeout: float,
+    connect_timeout: float = CONNECT_TIMEOUT,
+    verify: str | bool = True,
+    on_status: Callable[[int], object] | None = None,
 ) -> RequestsTransport:
     """A transport for code that may block; `on_status` is told the HTTP status of every answer."""
     from azure.core.pipeline.transport import RequestsTransport
 
     transport = RequestsTransport(
-        connection_timeout=CONNECT_TIMEOUT, read_timeout=read_timeout, connection_verify=verify
+        connection_timeout=connect_timeout, read_timeout=read_timeout, connection_verify=verify
     )
     transport.open()
     if on_status is not None:

@@ -11,6 +11,7 @@ from airflow_adf_mi.adf.errors import AdfAuthenticationError
 from airflow_adf_mi.adf.identity import ProcessCredential
 from airflow_adf_mi.adf.settings import PUBLIC_CLOUD, Identity, IdentityKind
 from airflow_adf_mi.adf.token_errors import principal
+from airflow_adf_mi.adf.token_requests import READ_TIMEOUT, make_credential
 from airflow_adf_mi.emulator import Emulator, ManagedIdentity
 from airflow_adf_mi.emulator.tokens import SYSTEM_ASSIGNED, USER_ASSIGNED
 
@@ -142,6 +143,24 @@ def test_status_alone_says_whether_an_endpoint_refuses_or_only_fails(
     error = refused(named)
     assert error.transient is transient
     assert f"The answer was {status}: " in str(error)
+
+
+@pytest.mark.parametrize("source", ["imds", "app_service", "azure_ml", "cloud_shell", "workload_identity"])
+def test_silence_of_an_endpoint_ends_in_seconds(
+    source: str, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(source, emulator, monkeypatch)
+    emulator.add_fault("token", hang_seconds=4, times=1)
+    named = NAMED["client_id"] if source == "workload_identity" else NAMED["system"]
+    credential = ProcessCredential(
+        named, PUBLIC_CLOUD.authority_host, make=lambda how: make_credential(how, read_timeout=0.5)
+    )
+    began = time.monotonic()
+    with pytest.raises(AdfAuthenticationError) as silent:
+        credential.get_token_info(SCOPE)
+    assert time.monotonic() - began < 3
+    assert silent.value.transient
+    assert READ_TIMEOUT <= 10
 
 
 @pytest.mark.parametrize("source", ["imds", "app_service"])

@@ -19,7 +19,7 @@ from azure.identity import CredentialUnavailableError
 
 from airflow_adf_mi.adf.connection import settings_from_connection
 from airflow_adf_mi.adf.errors import AdfAuthenticationError, AdfConfigurationError
-from airflow_adf_mi.adf.identity import AsyncCredential, ProcessCredential, credential_for
+from airflow_adf_mi.adf.identity import FAILURE_KEPT, AsyncCredential, ProcessCredential, credential_for
 from airflow_adf_mi.adf.settings import AdfSettings, Identity, IdentityKind
 from airflow_adf_mi.adf.token_errors import principal
 
@@ -292,5 +292,66 @@ async def test_good_token_is_handed_out_on_the_loop_without_asking() -> None:
         assert inner.calls == 1
         # A challenge must reach azure-identity.
         await shared.get_token_info(SCOPE, options={"claims": "x"})
-        await shared.get_token(SCOPE)
+        assert inner.calls == 2
+        assert (await shared.get_token(SCOPE)).token == "opaque"
+        await shared.get_token(SCOPE, claims="x")
     assert inner.calls == 3
+
+
+def failing_slowly() -> None:
+    time.sleep(0.05)
+    raise ServiceRequestError("connection refused")
+
+
+def test_failure_is_the_answer_to_all_who_waited_for_it_and_to_all_for_a_while() -> None:
+    inner = Inner(wait=failing_slowly)
+    now = [1000.0]
+    shared = credential(inner, clock=lambda: now[0])
+    told: list[AdfAuthenticationError] = []
+
+    def ask() -> None:
+        with pytest.raises(AdfAuthenticationError, match="could not be reached") as refused:
+            shared.get_token_info(SCOPE)
+        told.append(refused.value)
+
+    threads = [threading.Thread(target=ask) for _ in range(50)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert inner.calls == 1
+    assert all(error.transient for error in told)
+    assert len({id(error) for error in told}) == 50
+    # Another question is another matter.
+    with pytest.raises(AdfAuthenticationError):
+        shared.get_token_info(SCOPE, options={"claims": "x"})
+    assert inner.calls == 2
+    now[0] += FAILURE_KEPT
+    inner._wait = None
+    assert shared.get_token_info(SCOPE).token == "opaque"
+
+
+async def test_all_on_a_loop_wait_for_one_request_in_one_thread() -> None:
+    inner = Inner(wait=failing_slowly)
+    shared = AsyncCredential(credential(inner))
+    told = await asyncio.gather(*(shared.get_token_info(SCOPE) for _ in range(50)), return_exceptions=True)
+    assert inner.calls == 1
+    assert {type(error) for error in told} == {AdfAuthenticationError}
+    assert len({id(error) for error in told}) == 50
+
+
+async def test_nobody_on_a_loop_waits_long_for_a_token_and_the_request_goes_on() -> None:
+    release = threading.Event()
+    inner = Inner(wait=release.wait)
+    shared = AsyncCredential(credential(inner), patience=0.1)
+    for _ in range(2):
+        with pytest.raises(AdfAuthenticationError, match="still being asked for") as slow:
+            await shared.get_token_info(SCOPE)
+        assert slow.value.transient
+    release.set()
+    for _ in range(200):
+        await asyncio.sleep(0.01)
+        if not shared._asking:  # a look at any time later finds its token
+            break
+    assert (await shared.get_token_info(SCOPE)).token == "opaque"
+    assert inner.calls == 1
