@@ -26,11 +26,12 @@ from airflow_adf_mi.adf.errors import (
     AdfThrottledError,
     AdfUnavailableError,
 )
-from airflow_adf_mi.adf.identity import credential_for
+from airflow_adf_mi.adf.identity import FRESH_TOKEN_INTERVAL, ProcessCredential, credential_for
 from airflow_adf_mi.adf.recovery import Recovery
 from airflow_adf_mi.adf.settings import AdfSettings, FactoryRef
 from airflow_adf_mi.adf.sharing import shared_client
-from airflow_adf_mi.adf.start import Start, starting
+from airflow_adf_mi.adf.start import Start, Verdict, judge, starting
+from airflow_adf_mi.adf.watch import cancelling
 from airflow_adf_mi.emulator import Emulator
 from airflow_adf_mi.emulator.tokens import SYSTEM_ASSIGNED, USER_ASSIGNED
 
@@ -204,6 +205,39 @@ def test_token_that_is_refused_again_is_an_error_and_not_a_loop(
     assert emulator.books.count("getFactory") == 2
 
 
+async def test_many_whose_token_is_refused_at_once_all_go_on_with_one_new_token(
+    settings: AdfSettings, emulator: Emulator
+) -> None:
+    async with shared_client(settings) as client:
+        run_ids = [await client.send(create(settings, "Slow")) for _ in range(5)]
+        emulator.call(emulator.tokens.revoke)
+        accepted = await asyncio.gather(
+            *(client.send(calls.cancel_run(settings.factory(), run_id)) for run_id in run_ids)
+        )
+    assert accepted == [True] * 5
+    assert len(emulator.books.tokens) == 2
+
+
+def test_cancel_outlasts_a_token_that_is_refused_right_after_it_was_replaced(
+    settings: AdfSettings, emulator: Emulator
+) -> None:
+    """Another fresh token is had after half a minute only, which is within the patience of a cancel."""
+    now = [1000.0]
+
+    def pause(seconds: float) -> None:
+        now[0] += seconds
+
+    identity = ProcessCredential(settings.identity, settings.cloud.authority_host, clock=lambda: now[0])
+    with AdfClient(settings, credential=identity) as client:
+        run_id = client.send(create(settings, "Slow"))
+        emulator.call(emulator.tokens.revoke)
+        client.send(calls.get_run(settings.factory(), run_id))
+        emulator.call(emulator.tokens.revoke)
+        cancel = cancelling(settings.factory(), run_id, clock=lambda: now[0], jitter=lambda: 0.5)
+        assert drive(cancel, client, pause)
+    assert now[0] >= 1000 + FRESH_TOKEN_INTERVAL
+
+
 ACTIONS: list[tuple[str, Callable[[FactoryRef], calls.Call[Any]]]] = [
     ("pipelines/createrun/action", lambda f: calls.create_run(f, "Load", None, request_id=str(uuid.uuid4()))),
     ("pipelineruns/read", lambda f: calls.get_run(f, "r1")),
@@ -252,11 +286,49 @@ def test_cancel_of_a_finished_run_is_an_answer(send: Send, settings: AdfSettings
     assert send(calls.cancel_run(settings.factory(), run_id)) is False
 
 
-def test_answer_that_cannot_be_read_is_no_answer(send: Send, settings: AdfSettings, emulator: Emulator) -> None:
-    emulator.add_fault("createRun", status=200)
+NO_ANSWERS = ("<html>proxy</html>", "", "[]", "null", "{}", '{"runId": null}', '{"runId": ""}', '{"runId": 7}')
+
+
+@pytest.mark.parametrize("text", NO_ANSWERS)
+@pytest.mark.parametrize("operation", ["createRun", "getRun", "queryRuns", "listFactories"])
+def test_answer_that_cannot_be_read_is_no_answer(
+    operation: str, text: str, send: Send, settings: AdfSettings, emulator: Emulator
+) -> None:
+    """A proxy that answers for the service, and a run whose id is not one."""
+    now = datetime.now(UTC)
+    by_operation: dict[str, calls.Call[Any]] = {
+        "createRun": create(settings),
+        "getRun": calls.get_run(settings.factory(), "r1"),
+        "queryRuns": calls.query_runs(settings.factory(), now - DAY, now + DAY),
+        "listFactories": calls.list_factories(settings.subscription_id),
+    }
+    call = by_operation[operation]
+    emulator.add_fault(operation, status=200, text=text)
+    if operation == "listFactories" and text.startswith("{"):
+        # The official client takes a missing list for an empty one.
+        assert send(call) == []
+        return
     with pytest.raises(AdfUnavailableError, match="could not be read") as unreadable:
-        send(create(settings))
+        send(call)
     assert not unreadable.value.never_sent
+    assert judge(unreadable.value) is Verdict.AMBIGUOUS
+
+
+def test_page_of_a_proxy_in_place_of_an_accepted_cancel_is_no_answer(
+    send: Send, settings: AdfSettings, emulator: Emulator
+) -> None:
+    emulator.add_fault("cancelRun", status=200, text="<html>proxy</html>")
+    with pytest.raises(AdfUnavailableError, match="could not be read"):
+        send(calls.cancel_run(settings.factory(), "r1"))
+
+
+def test_environment_that_cannot_give_the_identity_is_told_from_an_unreadable_answer(
+    send: Send, monkeypatch: pytest.MonkeyPatch, settings: AdfSettings
+) -> None:
+    """Both are ValueErrors that come out of the official client."""
+    monkeypatch.setenv("IDENTITY_ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(AdfConfigurationError, match="IDENTITY_ENDPOINT is set"):
+        send(create(settings))
 
 
 def test_missing_ca_bundle_is_refused_by_name(make_settings: Callable[..., AdfSettings]) -> None:
@@ -309,6 +381,8 @@ def start(settings: AdfSettings) -> str:
         {"status": 408},
         {"drop": True},
         {"status": 200},
+        {"status": 200, "text": "<html>proxy</html>"},
+        {"status": 200, "text": ""},
         {"hang_seconds": 2, "drop": True},
     ],
     ids=str,
