@@ -111,9 +111,10 @@ class AdfPipelineRunSensor(BaseSensorOperator):
         """Look once."""
         from airflow_adf_mi.adf.calls import get_run
         from airflow_adf_mi.adf.client import AdfClient
+        from airflow_adf_mi.adf.drive import drive
         from airflow_adf_mi.adf.errors import AdfError
         from airflow_adf_mi.adf.models import PipelineRun
-        from airflow_adf_mi.adf.report import Report, conclude
+        from airflow_adf_mi.adf.report import Report, conclude, explained
         from airflow_adf_mi.adf.watch import Plan, fold
 
         address, settings = self._address()
@@ -127,7 +128,9 @@ class AdfPipelineRunSensor(BaseSensorOperator):
         before = self._watching or self._recalled(context)
         self._watching, outcome = fold(before, seen, time.time(), Plan(check_interval=self.poke_interval))
         if outcome is not None:
-            return PokeReturnValue(is_done=True, xcom_value=conclude(Report(address=address, outcome=outcome)))
+            report = explained(Report(address=address, outcome=outcome), clock=time.time)
+            with AdfClient(settings) as client:
+                return PokeReturnValue(is_done=True, xcom_value=conclude(drive(report, client, time.sleep)))
         self._remember(context, before, self._watching)
         if isinstance(seen, PipelineRun):
             self.log.info("Run %s is %s.", address.run_id, seen.status)

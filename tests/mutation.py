@@ -30,6 +30,9 @@ OPERATOR = "tests/integration/test_operator.py"
 KILLS = "tests/integration/test_kills.py"
 BEGIN = "tests/unit/test_begin.py"
 PROVIDER = "tests/contract/test_provider.py"
+EXPLAIN = "tests/unit/test_explain.py"
+EXPLAINED = "tests/integration/test_explained.py"
+REPORT = "tests/unit/test_report.py"
 
 
 @dataclass(frozen=True)
@@ -152,6 +155,21 @@ MUTANTS = [
     Mutant("state asked for once only", "../kills.py", "            if time.monotonic() > until:\n                raise", "            raise", KILLS),
     Mutant("mass kill asks for each task", "../kills.py", "if key not in kills.asked:", "if True:", KILLS),
     Mutant("mapped task judged by another index", "../journal.py", 'f"{ti.task_id}_{ti.map_index}"', "ti.task_id", KILLS),
+    Mutant("failed child not followed", "explain.py", 'if row.activity_type == "ExecutePipeline" else None', 'if row.activity_type == "" else None', EXPLAIN),
+    Mutant("child that names its caller followed for ever", "explain.py", "and child not in search.seen", "", f"{EXPLAIN} --timeout=20"),
+    Mutant("container taken for a cause", "explain.py", "        if row.activity_type not in CONTAINERS:\n            return False\n", "        return False\n", EXPLAIN),
+    Mutant("timed out container left out", "explain.py", "return bool(set(_INNER.findall(row.error_message or \"\")) & names)", "return True", EXPLAIN),
+    Mutant("recovered activity taken for a cause", "explain.py", "    if _may_have_recovered(rows, said):", "    if False:", EXPLAIN),
+    Mutant("handled failure comes first", "explain.py", "return not _is_named(row, said) or row.activity_type == \"Fail\", _ended(row)", "return False, _ended(row)", EXPLAIN),
+    Mutant("Fail activity taken for the first cause", "explain.py", " or row.activity_type == \"Fail\"", "", EXPLAIN),
+    Mutant("explanation asks without end", "explain.py", "if self.requests >= MOST_REQUESTS:", "if False:", EXPLAIN),
+    Mutant("explanation takes its time", "explain.py", "elif self.clock() > self.until:", "elif False:", EXPLAIN),
+    Mutant("list that is behind taken for all", "explain.py", "if following is None and not rows and again_if_empty and search.may_rest():", "if False:", EXPLAIN),
+    Mutant("explanation given up at the first fault", "explain.py", "elif isinstance(page, AdfThrottledError | AdfUnavailableError) and search.may_rest():", "elif False:", EXPLAIN),
+    Mutant("explanation that fails hides the failure", "explain.py", "        else:\n            search.missing = cap(", "        else:\n            raise page\n            search.missing = cap(", EXPLAIN),
+    Mutant("long message not cut", "failure.py", "cap(run.error_message, LONGEST_MESSAGE)", "run.error_message", EXPLAIN),
+    Mutant("event of an older version", "report.py", 'if payload.get("explanation") else None', 'if payload["explanation"] else None', REPORT),
+    Mutant("own cancel taken for somebody's", "report.py", "if report.cancel == REQUESTED else _BY_OTHERS", "if False else _BY_OTHERS", REPORT),
 ]  # fmt: skip
 
 

@@ -25,6 +25,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from airflow_adf_mi.adf.failure import ActivityFailure
     from airflow_adf_mi.adf.models import PipelineRun
 
 
@@ -125,18 +126,48 @@ class AdfTaskKilled(AdfError):
 class AdfRunError(AdfError):
     """A run that did not succeed.
 
-    `run_id` and `studio_url` are always known; `run` is what the service last said of it, if it answered at all.
+    `run_id` and `studio_url` are always known; `run` is what the service last said of it, if it answered at all;
+    `activities` are those that failed, the first cause first, or that were on the way when it was cancelled.
     """
 
-    def __init__(self, message: str, *, run_id: str, studio_url: str, run: PipelineRun | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        run_id: str,
+        studio_url: str,
+        run: PipelineRun | None = None,
+        activities: Sequence[ActivityFailure] = (),
+    ) -> None:
         super().__init__(message)
         self.run_id = run_id
         self.studio_url = studio_url
         self.run = run
+        self.activities = tuple(activities)
 
 
 class AdfRunFailed(AdfRunError):
-    """The run ended as Failed."""
+    """The run ended as Failed. What is said of the failed activity is None where it could not be learnt."""
+
+    @property
+    def failed_activity(self) -> str | None:
+        """Name of the activity that failed first."""
+        return self.activities[0].activity_name if self.activities else None
+
+    @property
+    def error_code(self) -> str | None:
+        """Of that activity."""
+        return self.activities[0].error_code if self.activities else None
+
+    @property
+    def failure_type(self) -> str | None:
+        """`UserError` or `SystemError`, as the service judges that activity's failure."""
+        return self.activities[0].failure_type if self.activities else None
+
+    @property
+    def failed_pipeline_run_id(self) -> str | None:
+        """The run that has that activity: this one, or one that it started."""
+        return self.activities[0].pipeline_run_id if self.activities else None
 
 
 class AdfRunCancelled(AdfRunError):

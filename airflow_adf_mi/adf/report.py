@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
+from urllib.parse import quote
 
 from airflow_adf_mi.adf.calls import get_run
 from airflow_adf_mi.adf.drive import Routine
@@ -15,9 +16,12 @@ from airflow_adf_mi.adf.errors import (
     AdfPermissionError,
     AdfRequestError,
     AdfRunCancelled,
+    AdfRunError,
     AdfRunFailed,
     AdfRunTimedOut,
 )
+from airflow_adf_mi.adf.explain import explaining
+from airflow_adf_mi.adf.failure import ActivityFailure, Explanation, headline
 from airflow_adf_mi.adf.models import PipelineRun, RunStatus
 from airflow_adf_mi.adf.settings import FactoryRef
 from airflow_adf_mi.adf.watch import Ended, GaveUp, Outcome, Plan, TimedOut, cancelling, waiting
@@ -35,6 +39,10 @@ class RunAddress:
     def __str__(self) -> str:
         pipeline = f" of pipeline {self.pipeline_name!r}" if self.pipeline_name else ""
         return f"Run {self.run_id}{pipeline} in {self.factory}"
+
+    def page_of(self, run_id: str) -> str:
+        """The page of another run of the same factory."""
+        return self.studio_url.replace(quote(self.run_id, safe=""), quote(run_id, safe=""), 1)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -54,6 +62,8 @@ class Report:
     """After a timeout: `REQUESTED`, `LEFT_RUNNING`, or why the cancel was not accepted."""
     adopted: bool = False
     """An earlier try had started the run."""
+    explanation: Explanation | None = None
+    """Of a run that failed or was cancelled."""
 
     def to_json(self) -> dict[str, Any]:
         """The payload of a trigger's event. Airflow logs payloads, so it holds no parameters."""
@@ -66,6 +76,7 @@ class Report:
             "error": None if error is None else _error_to_json(error),
             "cancel": self.cancel,
             "adopted": self.adopted,
+            "explanation": None if self.explanation is None else self.explanation.to_json(),
         }
 
     @classmethod
@@ -85,8 +96,9 @@ class Report:
             address=RunAddress.from_json(payload["address"]),
             outcome=outcome,
             cancel=payload["cancel"],
-            # Events that were fired before an update of this package do not have it.
+            # Events that were fired before an update of this package do not have these.
             adopted=payload.get("adopted", False),
+            explanation=Explanation.from_json(payload["explanation"]) if payload.get("explanation") else None,
         )
 
 
@@ -107,9 +119,20 @@ def reporting(
     """Wait for the run; when the deadline passes first, cancel it if so told; report."""
     outcome = yield from waiting(address.factory, address.run_id, plan, clock=clock, jitter=jitter)
     if isinstance(outcome, TimedOut) and cancel_on_timeout:
-        return (yield from cancelling_overdue(address, outcome, clock=clock, jitter=jitter))
-    cancel = LEFT_RUNNING if isinstance(outcome, TimedOut) else None
-    return Report(address=address, outcome=outcome, cancel=cancel)
+        report = yield from cancelling_overdue(address, outcome, clock=clock, jitter=jitter)
+    else:
+        cancel = LEFT_RUNNING if isinstance(outcome, TimedOut) else None
+        report = Report(address=address, outcome=outcome, cancel=cancel)
+    return (yield from explained(report, clock=clock))
+
+
+def explained(report: Report, *, clock: Callable[[], float]) -> Routine[Report]:
+    """The report, with what can be learnt of why its run did not succeed."""
+    outcome, address = report.outcome, report.address
+    if not isinstance(outcome, Ended) or outcome.run.status == RunStatus.SUCCEEDED:
+        return report
+    explanation = yield from explaining(outcome.run, address.factory, address.page_of, clock=clock)
+    return replace(report, explanation=explanation)
 
 
 def cancelling_overdue(
@@ -124,7 +147,7 @@ def cancelling_overdue(
         # It ended between our last look and the cancel: what it ended as is what happened.
         seen = yield get_run(address.factory, address.run_id)
         if isinstance(seen, PipelineRun) and seen.is_terminal:
-            return Report(address=address, outcome=Ended(run=seen))
+            return Report(address=address, outcome=Ended(run=seen), cancel=REQUESTED)
     return Report(address=address, outcome=overdue, cancel=REQUESTED)
 
 
@@ -156,7 +179,7 @@ def conclude(report: Report) -> dict[str, Any]:
 def error_of(report: Report) -> AdfError | None:
     """The error that a task raises for this report, or None for a run that succeeded."""
     address, outcome = report.address, report.outcome
-    known = {"run_id": address.run_id, "studio_url": address.studio_url}
+    known: dict[str, Any] = {"run_id": address.run_id, "studio_url": address.studio_url}
     see = f" See {address.studio_url}"
     if isinstance(outcome, GaveUp):
         outcome.error.args = (
@@ -173,13 +196,36 @@ def error_of(report: Report) -> AdfError | None:
             **known,
         )
     run = outcome.run
+    if run.status == RunStatus.SUCCEEDED:
+        return None
     took = f" after {run.duration_seconds:.0f} s" if run.duration_seconds is not None else ""
-    said = f": {run.message}" if run.message else "."
-    if run.status == RunStatus.FAILED:
-        return AdfRunFailed(f"{address} failed{took}{said}{see}", run=run, **known)
+    kind: type[AdfRunError] = AdfRunFailed
+    what = f"{address} failed{took}"
     if run.status == RunStatus.CANCELLED:
-        return AdfRunCancelled(f"{address} was cancelled{took}{said}{see}", run=run, **known)
-    return None
+        kind = AdfRunCancelled
+        what = f"{address} was cancelled{took}, {_BY_US if report.cancel == REQUESTED else _BY_OTHERS}"
+    text, activities = _with_explanation(what, run, report)
+    return kind(f"{text}See {address.studio_url}", run=run, activities=activities, **known)
+
+
+_BY_US = "when this task asked for it because of its timeout"
+_BY_OTHERS = (
+    "and not by this task: somebody cancelled it in ADF Studio or through the API (the factory's activity log in the Azure "
+    "portal names the caller)"
+)
+
+
+def _with_explanation(what: str, run: PipelineRun, report: Report) -> tuple[str, tuple[ActivityFailure, ...]]:
+    """`what`, with the run's own message, or the activities that tell the same in more words."""
+    explanation = report.explanation or Explanation()
+    activities, listed = explanation.activities, explanation.text(report.address.run_id)
+    if activities:
+        what += f", {headline(activities, explanation.more)}"
+    if run.message and not explanation.covers(run.message):
+        what += f": {run.message}"
+    else:
+        what += ":" if activities else "."
+    return f"{what}\n{listed}\n" if listed else f"{what} ", activities
 
 
 def _what_became(cancel: str | None) -> str:

@@ -86,7 +86,7 @@ class TestRuns:
         run = world.run(name)
         text = log(world, name)
         assert f"AdfRunFailed: Run {run.run_id} of pipeline '{name}' in factory 'adf-test'" in text
-        assert "Operation on target Copy failed: no such table: sales" in text
+        assert "- 'Copy' (Copy): UserError 2200: no such table: sales." in text
         assert f"https://adf.azure.com/en/monitoring/pipelineruns/{run.run_id}" in text
 
     def test_run_that_is_not_waited_for_goes_on(self, world: World) -> None:

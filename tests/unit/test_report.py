@@ -17,6 +17,7 @@ from airflow_adf_mi.adf.errors import (
     AdfRunTimedOut,
     AdfUnavailableError,
 )
+from airflow_adf_mi.adf.failure import ActivityFailure, Explanation
 from airflow_adf_mi.adf.models import PipelineRun
 from airflow_adf_mi.adf.report import (
     LEFT_RUNNING,
@@ -25,6 +26,7 @@ from airflow_adf_mi.adf.report import (
     RunAddress,
     cancelling_overdue,
     conclude,
+    error_of,
     reporting,
     summary,
 )
@@ -93,7 +95,65 @@ def test_failed_run_says_why_where_and_how_long() -> None:
 def test_cancelled_run_is_an_error_of_its_own() -> None:
     error = raised(Ended(run=run("Cancelled")))
     assert isinstance(error, AdfRunCancelled)
-    assert "was cancelled after 12 s." in str(error)
+    assert "was cancelled after 12 s, and not by this task: somebody cancelled it in ADF Studio" in str(error)
+
+
+def test_run_that_we_were_cancelling_was_not_cancelled_by_somebody_else() -> None:
+    assert "was cancelled after 12 s, when this task asked for it because of its timeout." in str(
+        raised(Ended(run=run("Cancelled")), REQUESTED)
+    )
+
+
+FAILURE = ActivityFailure(
+    activity_name="Copy",
+    activity_type="Copy",
+    status="Failed",
+    pipeline_name="Inner",
+    pipeline_run_id="r2",
+    studio_url="https://studio/r2",
+    error_code="2200",
+    failure_type="SystemError",
+    message="no table",
+)
+
+
+def failed(explanation: Explanation, message: str) -> AdfRunFailed:
+    report = Report(address=ADDRESS, outcome=Ended(run=run("Failed", message)), explanation=explanation)
+    error = error_of(Report.from_json(json.loads(json.dumps(report.to_json()))))
+    assert isinstance(error, AdfRunFailed)
+    return error
+
+
+def test_failed_run_names_its_activities_and_the_error_carries_them() -> None:
+    error = failed(Explanation(activities=(FAILURE,)), "Operation on target Child failed: no table")
+    assert str(error) == (
+        "Run r1 of pipeline 'Load' in factory 'adf' (resource group 'rg') failed after 12 s, because an activity failed:\n"
+        "- 'Copy' (Copy) in run r2 of pipeline 'Inner': SystemError 2200: no table.\n"
+        "  See https://studio/r2\n"
+        "See https://studio/r1"
+    )
+    assert (error.failed_activity, error.error_code, error.failure_type) == ("Copy", "2200", "SystemError")
+    assert error.failed_pipeline_run_id == "r2"
+
+
+def test_failed_run_keeps_a_message_that_says_more_than_its_activities() -> None:
+    error = failed(Explanation(activities=(FAILURE, FAILURE), more=3), "the pipeline took too long")
+    assert "because 5 activities failed, the first cause first: the pipeline took too long\n- 'Copy'" in str(error)
+
+
+def test_failed_run_without_details_says_why_they_are_missing() -> None:
+    error = failed(Explanation(missing="503"), "Operation on target Copy failed: no table")
+    assert str(error) == (
+        "Run r1 of pipeline 'Load' in factory 'adf' (resource group 'rg') failed after 12 s: Operation on target Copy "
+        "failed: no table\nIts activities could not be looked up: 503.\nSee https://studio/r1"
+    )
+    assert (error.failed_activity, error.error_code, error.failure_type, error.failed_pipeline_run_id) == (None,) * 4
+
+
+def test_event_of_an_older_version_is_read() -> None:
+    payload = Report(address=ADDRESS, outcome=Ended(run=run("Failed", "boom"))).to_json()
+    del payload["explanation"], payload["adopted"]
+    assert str(error_of(Report.from_json(payload))).endswith("failed after 12 s: boom See https://studio/r1")
 
 
 @pytest.mark.parametrize(
@@ -173,7 +233,7 @@ def test_run_that_succeeded_before_the_cancel_reached_it_has_succeeded() -> None
 
 
 def test_refused_cancel_is_reported_with_the_timeout() -> None:
-    result, _ = report([run("InProgress")] * 3 + [AdfPermissionError("no role to cancel", status=403)])
+    result, _ = report([run("InProgress")] * 3 + [AdfPermissionError("no role to cancel", status=403)] * 20)
     assert isinstance(result.outcome, TimedOut)
     assert result.cancel == "no role to cancel"
 
