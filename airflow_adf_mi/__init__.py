@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from airflow_adf_mi.hooks import AdfHook
     from airflow_adf_mi.links import AdfPipelineRunLink
     from airflow_adf_mi.operators import AdfRunPipelineOperator
+    from airflow_adf_mi.retry import AdfRetryPolicy
     from airflow_adf_mi.sensors import AdfPipelineRunSensor
     from airflow_adf_mi.triggers import AdfPipelineRunTrigger
 
@@ -24,6 +25,7 @@ __all__ = [
     "AdfPipelineRunLink",
     "AdfPipelineRunSensor",
     "AdfPipelineRunTrigger",
+    "AdfRetryPolicy",
     "AdfRunPipelineOperator",
     "__version__",
 ]
@@ -34,6 +36,7 @@ _MODULES = {
     "AdfPipelineRunLink": "links",
     "AdfPipelineRunSensor": "sensors",
     "AdfPipelineRunTrigger": "triggers",
+    "AdfRetryPolicy": "retry",
     "AdfRunPipelineOperator": "operators",
 }
 

@@ -33,6 +33,7 @@ PROVIDER = "tests/contract/test_provider.py"
 EXPLAIN = "tests/unit/test_explain.py"
 EXPLAINED = "tests/integration/test_explained.py"
 REPORT = "tests/unit/test_report.py"
+RETRY = "tests/unit/test_retry.py"
 
 
 @dataclass(frozen=True)
@@ -170,6 +171,11 @@ MUTANTS = [
     Mutant("long message not cut", "failure.py", "cap(run.error_message, LONGEST_MESSAGE)", "run.error_message", EXPLAIN),
     Mutant("event of an older version", "report.py", 'if payload.get("explanation") else None', 'if payload["explanation"] else None', REPORT),
     Mutant("own cancel taken for somebody's", "report.py", "if report.cancel == REQUESTED else _BY_OTHERS", "if False else _BY_OTHERS", REPORT),
+    Mutant("user error retried", "../retry.py", "if failure.failure_type == USER_ERROR and not self._is_retried(failure):", "if False:", RETRY),
+    Mutant("retry_on not heeded", "../retry.py", "return any(text.lower() in said for text in self.retry_on)", "return False", RETRY),
+    Mutant("cancelled run started again", "../retry.py", "isinstance(exception, AdfRunCancelled) and not self.retry_cancelled", "False", RETRY),
+    Mutant("wrong configuration retried", "../retry.py", "isinstance(exception, AdfConfigurationError)", "False", RETRY),
+    Mutant("text for a list of texts", "../retry.py", "if isinstance(retry_on, str):", "if False:", RETRY),
 ]  # fmt: skip
 
 
