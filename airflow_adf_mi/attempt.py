@@ -17,11 +17,13 @@ from airflow_adf_mi.adf.begin import Outlasting, beginning
 from airflow_adf_mi.adf.drive import drive
 from airflow_adf_mi.adf.errors import AdfError, AdfTaskKilled
 from airflow_adf_mi.adf.intent import Intent, read
+from airflow_adf_mi.adf.models import PipelineRun
+from airflow_adf_mi.adf.outputs import parse_outputs, reading_outputs
 from airflow_adf_mi.adf.owned_run import OwnedRun
 from airflow_adf_mi.adf.report import LEFT_RUNNING, Report, RunAddress, cancelling_overdue, conclude, summary
 from airflow_adf_mi.adf.start import Start, Started
 from airflow_adf_mi.adf.watch import Ended, Plan, TimedOut
-from airflow_adf_mi.hooks import AdfHook
+from airflow_adf_mi.hooks import READ_RETRIES, AdfHook
 from airflow_adf_mi.journal import RUN_ID_KEY, TaskJournal, occasion_of, will_be_retried
 from airflow_adf_mi.links import AdfPipelineRunLink
 from airflow_adf_mi.triggers import AdfPipelineRunTrigger
@@ -65,6 +67,7 @@ class Attempt:
     def run(self) -> dict[str, Any]:  # noqa: RET503  _defer() does not return
         """Start the run, or go on with an earlier try's; then return, wait, or defer."""
         began = time.time()
+        parse_outputs(self._task.outputs)
         stored = self._stored()
         with self._saying_that_it_failed(), self._owning(stored) as owned_run:
             begun = self._begin(owned_run, stored)
@@ -75,11 +78,13 @@ class Attempt:
             self._announce(address)
             is_over = begun.run is not None and begun.run.is_terminal
             if is_over or not self._task.wait_for_termination:
+                if begun.run is not None and is_over:
+                    self._push_outputs(begun.run, address)
                 return summary(address, begun.run, adopted=begun.adopted)
             plan = self._plan(began, begun.intent)
             if not self._task.deferrable:
                 report = owned_run.wait(plan, cancel_on_timeout=self._task.cancel_on_timeout)
-                return conclude(replace(report, adopted=begun.adopted))
+                return self._conclude(replace(report, adopted=begun.adopted))
             if self._journal is not None:
                 self._journal.note(replace(begun.intent, deadline=plan.deadline))
             self._defer(
@@ -94,7 +99,7 @@ class Attempt:
     def complete(self, event: dict[str, Any]) -> dict[str, Any]:
         """Conclude from what the trigger reported."""
         with self._saying_that_it_failed():
-            return conclude(Report.from_json(event))
+            return self._conclude(Report.from_json(event))
 
     def overdue(self) -> dict[str, Any]:
         """Airflow's own deferral timeout passed. Ours comes first while the trigger works; this is for when it did not."""
@@ -193,6 +198,33 @@ class Attempt:
             AdfPipelineRunLink.store(self._context, address.studio_url)
         except Exception as e:  # noqa: BLE001  whatever Airflow's API fails with must not end the wait
             self._task.log.warning("%s goes on, but its id or link could not be pushed as XCom: %s", address, e)
+
+    def _conclude(self, report: Report) -> dict[str, Any]:
+        """The summary of a run that succeeded, whose outputs are then pushed; raises the error of any other."""
+        result = conclude(report)
+        if report.outcome.run is not None:
+            self._push_outputs(report.outcome.run, report.address)
+        return result
+
+    def _push_outputs(self, run: PipelineRun, address: RunAddress) -> None:
+        wanted = parse_outputs(self._task.outputs)
+        if not wanted:
+            return
+        try:
+            with AdfHook(self._task.azure_data_factory_conn_id).client(read_retries=READ_RETRIES) as client:
+                routine = reading_outputs(wanted, run, address.factory, clock=time.time)
+                found = drive(routine, client, time.sleep)
+        except AdfError as e:
+            what = f"{address} succeeded, but its outputs could not be read"
+            if self._task.durable:
+                raise AdfError(f"{what}. A retry accepts the run, and reads them again. {e}") from e
+            # A retry would start another run, and this one is well.
+            self._task.log.warning("%s, so none is pushed. %s", what, e)
+            return
+        for sentence in found.left_out:
+            self._task.log.warning("Run %s: %s", run.run_id, sentence)
+        for key, value in found.values.items():
+            self._context["ti"].xcom_push(key=key, value=value)
 
     def _plan(self, began: float, intent: Intent) -> Plan:
         """How to wait; a wait that this very try had begun before keeps its deadline."""

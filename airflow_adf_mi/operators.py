@@ -12,6 +12,7 @@ from airflow.sdk.exceptions import TaskDeferralError, TaskDeferralTimeout
 from airflow_adf_mi.adf.checks import check_parameters, check_pipeline_name, check_seconds
 from airflow_adf_mi.adf.connection import DEFAULT_CONN_ID
 from airflow_adf_mi.adf.errors import AdfConfigurationError
+from airflow_adf_mi.adf.outputs import parse_outputs
 from airflow_adf_mi.adf.recovery import Recovery
 from airflow_adf_mi.links import AdfPipelineRunLink
 
@@ -62,6 +63,10 @@ class AdfRunPipelineOperator(BaseOperator):
     :param correlation_parameter: a parameter that the pipeline declares for it (type string). It gets a value that is
         unique to the start, by which a run whose answer was lost is recognised for certain.
     :param start_settle: seconds for which the run of a lost answer is looked for.
+    :param outputs: XCom key to ``"Activity.member"``: chosen outputs of activities, pushed once the run has succeeded, such
+        as ``{"rows": "CopySales.rowsCopied", "id": "Lookup.firstRow.id", "total": "pipelineReturnValue.total"}``. Of an
+        activity in a loop, a list with one value for each iteration. What is not there or has more than 48 kB is left out,
+        and the log says so. (templated)
     :param supersede_timeout: seconds to wait for the run that a clear has made obsolete to end, before a new one starts.
     """
 
@@ -75,8 +80,9 @@ class AdfRunPipelineOperator(BaseOperator):
         "is_recovery",
         "start_activity_name",
         "start_from_failure",
+        "outputs",
     )
-    template_fields_renderers: ClassVar[dict[str, str]] = {"parameters": "json"}
+    template_fields_renderers: ClassVar[dict[str, str]] = {"parameters": "json", "outputs": "json"}
     operator_extra_links = (AdfPipelineRunLink(),)
     ui_color = "#0078d4"
     ui_fgcolor = "#ffffff"
@@ -104,6 +110,7 @@ class AdfRunPipelineOperator(BaseOperator):
         correlation_parameter: str | None = None,
         start_settle: float = 120,
         supersede_timeout: float = 600,
+        outputs: Mapping[str, str] | str | XComArg | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -128,6 +135,7 @@ class AdfRunPipelineOperator(BaseOperator):
         self.correlation_parameter = correlation_parameter
         self.start_settle = check_seconds("start_settle", start_settle)
         self.supersede_timeout = check_seconds("supersede_timeout", supersede_timeout)
+        self.outputs: Any = outputs
         self._attempt: Attempt | None = None
         self._check_what_is_static()
 
@@ -141,6 +149,12 @@ class AdfRunPipelineOperator(BaseOperator):
             check_pipeline_name(self.pipeline_name)
         if _is_static(self.parameters) and not isinstance(self.parameters, Mapping):
             check_parameters(self.parameters)
+        if _is_static(self.outputs) and not _has_templates(self.outputs):
+            parse_outputs(self.outputs)
+        if self.outputs and not self.wait_for_termination:
+            raise AdfConfigurationError(
+                "outputs needs wait_for_termination=True: they are there once the run has ended."
+            )
         recovery = self._recovery_arguments()
         if all(map(_is_static, recovery.values())):
             Recovery.from_arguments(**recovery)
@@ -199,6 +213,10 @@ class AdfRunPipelineOperator(BaseOperator):
             "start_activity_name": self.start_activity_name,
             "start_from_failure": self.start_from_failure,
         }
+
+
+def _has_templates(outputs: object) -> bool:
+    return isinstance(outputs, Mapping) and not all(map(_is_static, outputs.values()))
 
 
 def _is_static(value: object) -> bool:

@@ -33,6 +33,8 @@ PROVIDER = "tests/contract/test_provider.py"
 EXPLAIN = "tests/unit/test_explain.py"
 EXPLAINED = "tests/integration/test_explained.py"
 REPORT = "tests/unit/test_report.py"
+OUTPUTS = "tests/unit/test_outputs.py"
+PUSHED = "tests/integration/test_outputs.py"
 RETRY = "tests/unit/test_retry.py"
 
 
@@ -176,6 +178,17 @@ MUTANTS = [
     Mutant("cancelled run started again", "../retry.py", "isinstance(exception, AdfRunCancelled) and not self.retry_cancelled", "False", RETRY),
     Mutant("wrong configuration retried", "../retry.py", "isinstance(exception, AdfConfigurationError)", "False", RETRY),
     Mutant("text for a list of texts", "../retry.py", "if isinstance(retry_on, str):", "if False:", RETRY),
+    Mutant("large output pushed", "outputs.py", "if size > LARGEST:", "if False:", OUTPUTS),
+    Mutant("credentials in outputs", "outputs.py", "value = masked(_value(path, rows))", "value = _value(path, rows)", OUTPUTS),
+    Mutant("password in outputs", "outputs.py", 'return "***" if redact(member) != member else redact(value)', "return redact(value)", OUTPUTS),
+    Mutant("iterations mixed up", "outputs.py", "if any(row.iteration_hash for row in ran):", "if False:", OUTPUTS),
+    Mutant("path that is none", "outputs.py", "if not name or end != len(rest):", "if False:", OUTPUTS),
+    Mutant("output over an XCom of the task", "outputs.py", "    if taken:", "    if False:", OUTPUTS),
+    Mutant("pages of outputs not followed", "outputs.py", "following = next_page(following, page)", "following = None", OUTPUTS),
+    Mutant("outputs of an unfinished run", "../operators.py", "if self.outputs and not self.wait_for_termination:", "if False:", PUSHED),
+    Mutant("bad outputs seen after the run", "../attempt.py", "        began = time.time()\n        parse_outputs(self._task.outputs)\n", "        began = time.time()\n", PUSHED),
+    Mutant("outputs of an accepted run not pushed", "../attempt.py", "if begun.run is not None and is_over:", "if False:", PUSHED),
+    Mutant("unread outputs start a second run", "../attempt.py", "            if self._task.durable:\n                raise", "            if True:\n                raise", PUSHED),
 ]  # fmt: skip
 
 

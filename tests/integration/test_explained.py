@@ -7,6 +7,7 @@ import json
 import re
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from airflow.triggers.base import BaseTrigger
 
 from airflow_adf_mi.adf.errors import AdfError, AdfRunCancelled, AdfRunFailed
 from airflow_adf_mi.emulator import Emulator, FactorySpec
+from airflow_adf_mi.emulator.definitions import FactoryDefinition
 from airflow_adf_mi.emulator.script import Script
 from airflow_adf_mi.operators import AdfRunPipelineOperator
 from tests.conftest import activity, factory_of
@@ -49,16 +51,23 @@ SCRIPT = {
 }
 
 
-@pytest.fixture
-def emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
-    spec = FactorySpec(source=FACTORY, factory_name="adf-test", resource_group_name="rg-test")
-    with Emulator(spec, script=Script.from_json(SCRIPT)) as running:
+@contextmanager
+def emulator_of(factory: FactoryDefinition, script: Script, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
+    """An emulator of this factory, and a connection to it."""
+    spec = FactorySpec(source=factory, factory_name="adf-test", resource_group_name="rg-test")
+    with Emulator(spec, script=script) as running:
         connection = {"conn_type": "azure_data_factory_mi", "extra": running.connection_extra()}
         monkeypatch.setenv("AIRFLOW_CONN_ADF_HERE", json.dumps(connection))
         for name, value in running.identity_environment("imds").items():
             monkeypatch.setenv(name, value)
         yield running
         assert running.faults.unconsumed() == []
+
+
+@pytest.fixture
+def emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
+    with emulator_of(FACTORY, Script.from_json(SCRIPT), monkeypatch) as running:
+        yield running
 
 
 def operator(pipeline: str, **arguments: Any) -> AdfRunPipelineOperator:

@@ -1,0 +1,136 @@
+"""Chosen outputs: how they are named, what is found, and what is left out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from airflow_adf_mi.adf.calls import Page
+from airflow_adf_mi.adf.errors import AdfConfigurationError, AdfError, AdfUnavailableError
+from airflow_adf_mi.adf.models import ActivityRun, PipelineRun
+from airflow_adf_mi.adf.outputs import LARGEST, Outputs, parse_outputs, reading_outputs, taken
+from tests.unit.test_watch import FACTORY
+
+
+def row(name: str, output: dict[str, Any], *, kind: str = "Copy", at: int = 0, iteration: str = "") -> ActivityRun:
+    return ActivityRun.from_wire(
+        {
+            "activityName": name,
+            "activityType": kind,
+            "status": "Succeeded",
+            "activityRunStart": f"2026-01-01T10:00:{at:02}Z",
+            "output": output,
+            "iterationHash": iteration,
+        }
+    )
+
+
+ROWS = [
+    row("Copy Sales", {"rowsCopied": 42, "errors": []}),
+    row("Lookup", {"firstRow": {"id": "a.b"}, "value": [{"id": 1}, {"id": 2}]}, kind="Lookup"),
+    row("Each", {"rowsCopied": 2}, at=5, iteration="h2"),
+    row("Each", {"rowsCopied": 1}, at=2, iteration="h1"),
+]
+
+
+def find(path: str, rows: list[ActivityRun] = ROWS) -> Outputs:
+    return taken(parse_outputs({"it": path}), rows)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("Copy Sales.rowsCopied", 42),
+        ("Lookup.firstRow.id", "a.b"),
+        ("Lookup.value[1].id", 2),
+        ("Lookup.value.0", {"id": 1}),
+        ("Each.rowsCopied", [1, 2]),
+        ("Copy Sales", {"rowsCopied": 42, "errors": []}),
+    ],
+)
+def test_value_is_found(path: str, value: Any) -> None:
+    assert find(path) == Outputs({"it": value}, [])
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("Nope.x", "the run has no activity 'Nope' that succeeded."),
+        ("Copy Sales.rows", "Copy Sales has no 'rows'; it has errors, rowsCopied."),
+        ("Lookup.value[2]", "Lookup.value is a list of 2, and has no '2'."),
+        ("Copy Sales.rowsCopied.x", "Copy Sales.rowsCopied is no object, and has no 'x'."),
+        ("pipelineReturnValue.x", "the pipeline set no return value."),
+    ],
+)
+def test_value_that_is_not_there_is_told(path: str, said: str) -> None:
+    found = find(path)
+    assert found.values == {}
+    assert found.left_out[0].startswith("Output 'it' (")
+    assert found.left_out[0].endswith(f"is not there: {said}")
+
+
+@pytest.mark.parametrize(
+    "value", [{"rows": 7}, [{"key": "rows", "value": {"type": "Int", "content": 7}}, {"key": "other", "value": 1}]]
+)
+def test_return_value_of_the_pipeline(value: Any) -> None:
+    rows = [
+        row("Return", {"name": "pipelineReturnValue", "value": value}, kind="SetVariable"),
+        row("Set", {"name": "v", "value": {"rows": 8}}, kind="SetVariable", at=9),
+    ]
+    assert find("pipelineReturnValue.rows", rows).values == {"it": 7}
+
+
+def test_large_value_is_left_out_with_a_sentence() -> None:
+    fits = row("Web", {"text": "x" * (LARGEST - 20)})
+    assert find("Web", [fits]).left_out == []
+    (said,) = find("Web", [row("Web", {"text": "x" * LARGEST})]).left_out
+    assert said.startswith(f"Output 'it' (Web) was left out: it has {LARGEST + 12} bytes, and {LARGEST} at most are")
+
+
+def test_credentials_are_masked() -> None:
+    output = {"url": "https://x/?sig=abc%2F", "rows": [{"password": "hush", "n": 1, "jwt": "eyJhbGciOi.eyJzdWIi.xyz"}]}
+    assert find("Web", [row("Web", output)]).values["it"] == {
+        "url": "https://x/?sig=***",
+        "rows": [{"password": "***", "n": 1, "jwt": "***"}],
+    }
+
+
+@pytest.mark.parametrize(
+    "outputs",
+    [
+        "Copy.rows",
+        ["Copy.rows"],
+        {"": "Copy.rows"},
+        {"a": ""},
+        {"a": ".rows"},
+        {"a": "Copy.rows[x]"},
+        {"a": "Copy..rows"},
+        {"a": 7},
+        {"run_id": "Copy.rows"},
+        {"_link": "Copy.rows"},
+    ],
+    ids=str,
+)
+def test_what_cannot_be_a_path_is_refused(outputs: Any) -> None:
+    with pytest.raises(AdfConfigurationError, match="outputs"):
+        parse_outputs(outputs)
+
+
+def test_only_the_wanted_activities_are_asked_for_and_pages_followed() -> None:
+    wanted = parse_outputs({"a": "Copy Sales.rowsCopied", "b": "pipelineReturnValue.rows"})
+    run = PipelineRun.from_wire({"runId": "r1", "status": "Succeeded"})
+    routine = reading_outputs(wanted, run, FACTORY, clock=lambda: 1_000_000.0)
+    call: Any = next(routine)
+    assert call.args[3]["filters"][1] == {"operand": "ActivityName", "operator": "In", "values": ["Copy Sales"]}
+    call = routine.send(Page(items=[], continuation_token="more"))
+    assert call.args[3]["continuationToken"] == "more"
+    call = routine.send(Page(items=[ROWS[0]], continuation_token=None))
+    assert call.args[3]["filters"][1] == {"operand": "ActivityType", "operator": "In", "values": ["SetVariable"]}
+    with pytest.raises(StopIteration) as end:
+        routine.send(Page(items=[], continuation_token=None))
+    assert end.value.value.values == {"a": 42}
+    routine = reading_outputs(wanted, run, FACTORY, clock=lambda: 1_000_000.0)
+    next(routine)
+    with pytest.raises(AdfError, match="503"):
+        routine.send(AdfUnavailableError("503"))
