@@ -67,6 +67,7 @@ class Task:
         if not self.store_works:
             raise RuntimeError("the API server is down")
         self.kept[key] = json.dumps(value)
+        assert json.loads(self.kept[key]) == value, "Airflow takes plain JSON only"
 
     @property
     def intent(self) -> Intent:
