@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
+import traceback
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -329,6 +331,36 @@ def test_environment_that_cannot_give_the_identity_is_told_from_an_unreadable_an
     monkeypatch.setenv("IDENTITY_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(AdfConfigurationError, match="IDENTITY_ENDPOINT is set"):
         send(create(settings))
+
+
+SECRET = "https://x.blob.core.windows.net/c?sv=2022&sig=HUSHHUSH Authorization: Bearer HUSHHUSH.HUSHHUSH"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        *({"status": status, "code": "BadRequest", "message": SECRET} for status in (400, 401, 403, 404, 429, 500)),
+        # No JSON, of which nothing is quoted; and JSON that is not what it should be.
+        {"status": 502, "text": SECRET},
+        {"status": 200, "text": json.dumps({"runId": "r1", "runStart": SECRET})},
+    ],
+    ids=str,
+)
+def test_secret_in_an_answer_is_in_no_text_and_no_traceback(
+    fault: dict[str, Any],
+    send: Send,
+    settings: AdfSettings,
+    emulator: Emulator,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Airflow prints a task's whole traceback: every error in the chain, and their contexts."""
+    emulator.add_fault("getRun", times=2 if fault["status"] == 401 else 1, **fault)
+    with pytest.raises(AdfError) as error:
+        send(calls.get_run(settings.factory(), "r1"))
+    assert ("***" in str(error.value)) is (fault["status"] != 502)
+    assert "HUSHHUSH" not in "".join(traceback.format_exception(error.value))
+    assert error.value.__context__ is None
+    assert "HUSHHUSH" not in caplog.text
 
 
 def test_missing_ca_bundle_is_refused_by_name(make_settings: Callable[..., AdfSettings]) -> None:
