@@ -117,6 +117,10 @@ MUTANTS = [
     Mutant("fault of App Service taken for a refusal", "token_errors.py", "status in (408, 410, 429) or status >= 500 or status < 400", "False", EMULATED),
     Mutant("status of token requests not seen", "token_requests.py", ", on_status=statuses.append", "", EMULATED),
     Mutant("credentials in messages", "redact.py", 'return _JWT.sub(_MASK, text)', "return text", "tests/unit/test_models.py"),
+    Mutant("secrets of JSON within JSON", "redact.py", '"(?P<quote>', '"(?!)(?P<quote>', "tests/unit/test_models.py"),
+    Mutant("password of an address", "redact.py", "(?=@)", "(?=@@)", "tests/unit/test_models.py"),
+    Mutant("header of basic authentication", "redact.py", "(?:basic|", "(?:", "tests/unit/test_models.py"),
+    Mutant("key of a function app", "redact.py", "[?&]code=|", "", "tests/unit/test_models.py"),
 ]  # fmt: skip
 
 
