@@ -175,7 +175,7 @@ class AsyncAdfClient:
     @classmethod
     async def open(cls, settings: AdfSettings) -> Self:
         """A client with a session of its own."""
-        ca_bundle = checked_ca_bundle(settings)
+        ca_bundle = await asyncio.to_thread(checked_ca_bundle, settings)
         # Importing the official client and reading certificates take up to a second: not on the event loop.
         await asyncio.to_thread(import_async_client)
         context = await asyncio.to_thread(ssl.create_default_context, cafile=ca_bundle)

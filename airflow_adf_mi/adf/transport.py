@@ -121,10 +121,19 @@ def open_session(context: ssl.SSLContext) -> aiohttp.ClientSession:
 
 
 def checked_ca_bundle(settings: AdfSettings) -> str | None:
-    """The path of the certificates to trust. Raises `AdfConfigurationError` if there is no such file here."""
-    if settings.ca_bundle is not None and not Path(settings.ca_bundle).is_file():
+    """The path of the certificates to trust. Raises `AdfConfigurationError` if there are none in such a file here."""
+    if settings.ca_bundle is None:
+        return None
+    if not Path(settings.ca_bundle).is_file():
         raise AdfConfigurationError(
             f"ca_bundle is {settings.ca_bundle!r}, and there is no such file on this machine. It must exist on workers and "
             "on the triggerer."
         )
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(settings.ca_bundle)
+    except OSError as e:
+        raise AdfConfigurationError(
+            f"ca_bundle is {settings.ca_bundle!r}, from which no certificates could be read ({e}). It must be a PEM file of "
+            "certificate authorities, readable for Airflow."
+        ) from None
     return settings.ca_bundle
