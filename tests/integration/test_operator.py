@@ -236,7 +236,7 @@ def test_state_store_that_fails_before_the_start_lets_nothing_start(operator: Ma
 def test_state_store_that_cannot_be_written_lets_nothing_start(operator: Make, emulator: Emulator) -> None:
     task = Task()
 
-    def fail(_key: str, _value: Any) -> None:
+    def fail(key: str, value: Any) -> None:
         raise RuntimeError("the API server is down")
 
     task.set = fail  # type: ignore[method-assign]  # of our stand-in for Airflow
