@@ -28,6 +28,7 @@ IDENTITY = "tests/unit/test_identity.py"
 EMULATED = "tests/integration/test_identity_emulated.py"
 OPERATOR = "tests/integration/test_operator.py"
 KILLS = "tests/integration/test_kills.py"
+JOURNAL = "tests/unit/test_journal.py"
 BEGIN = "tests/unit/test_begin.py"
 PROVIDER = "tests/contract/test_provider.py"
 
@@ -159,6 +160,9 @@ MUTANTS = [
     Mutant("kill interrupted by Airflow", "../kills.py", "await asyncio.shield(_kills().hold(_cancel_if_over(ti, settings, address, cancel=cancel)))", "await _cancel_if_over(ti, settings, address, cancel=cancel)", KILLS),
     Mutant("state asked for once only", "../kills.py", "            if time.monotonic() > until:\n                raise", "            raise", KILLS),
     Mutant("mass kill asks for each task", "../kills.py", "if key not in kills.asked:", "if True:", KILLS),
+    Mutant("eviction cancels", "../journal.py", "not in STOPPED", "is None", JOURNAL),
+    Mutant("kill of a marked task leaves its run", "../journal.py", "not in STOPPED", "is not Ellipsis", JOURNAL),
+    Mutant("last try leaves its run to nobody", "../journal.py", "if ti.try_number > ti.max_tries:", "if False:", JOURNAL),
     Mutant("mapped task judged by another index", "../journal.py", 'f"{ti.task_id}_{ti.map_index}"', "ti.task_id", KILLS),
     Mutant("secrets of JSON within JSON", "redact.py", '"(?P<quote>', '"(?!)(?P<quote>', "tests/unit/test_models.py"),
     Mutant("password of an address", "redact.py", "(?=@)", "(?=@@)", "tests/unit/test_models.py"),

@@ -47,7 +47,9 @@ class Supervisor:
         ("success", False),
         ("restarting", False),
         ("skipped", False),
-        (None, False),
+        ("up_for_retry", True),
+        ("queued", True),
+        (None, True),
         (RuntimeError("the API server is down"), True),
     ],
 )
