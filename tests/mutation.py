@@ -28,6 +28,7 @@ IDENTITY = "tests/unit/test_identity.py"
 EMULATED = "tests/integration/test_identity_emulated.py"
 OPERATOR = "tests/integration/test_operator.py"
 KILLS = "tests/integration/test_kills.py"
+JOURNAL = "tests/unit/test_journal.py"
 BEGIN = "tests/unit/test_begin.py"
 PROVIDER = "tests/contract/test_provider.py"
 EXPLAIN = "tests/unit/test_explain.py"
@@ -50,17 +51,29 @@ class Mutant:
 MUTANTS = [
     Mutant("createRun sent again by azure-core", "client.py", "if call.repeatable else 0", "if call.repeatable else 3", CLIENT),
     Mutant("resource provider registered on 409", "client.py", "            policies=policies(\n                RetryPolicy(), ARMChallengeAuthenticationPolicy(self._credential, settings.arm_scope), self._clock\n            ),\n", "", f"{CLIENT} -k never_sent_again"),
+<<<<<<< HEAD
     Mutant("dropped answer taken for not sent", "translate.py", "never_sent=sent", "never_sent=True", CLIENT),
     Mutant("refused connection taken for ambiguous", "translate.py", "never_sent=sent", "never_sent=False", CLIENT),
+=======
+    Mutant("dropped answer taken for not sent", "translate.py", "never_sent=never_sent", "never_sent=True", CLIENT),
+    Mutant("refused connection taken for ambiguous", "translate.py", "never_sent=never_sent", "never_sent=False", CLIENT),
+>>>>>>> 99142a72922bc58e3c3b2091f029afa5b753be18
     Mutant("revoked token not replaced", "client.py", "return failure.refused_token is not None and", "return False and", CLIENT),
     Mutant("event loop blocked by the token lock", "client.py", "await asyncio.to_thread(_forget_token, self._credential, answer)", "_forget_token(self._credential, answer)", f"{CLIENT} -k block_the_loop --timeout=20"),
-    Mutant("unreadable answer", "client.py", "raise unreadable(e, call) from e", "raise", CLIENT),
+    Mutant("unreadable answer", "client.py", "    except UNREADABLE as e:\n        return", "    except ZeroDivisionError as e:\n        return", CLIENT),
+    Mutant("answers quoted with their secrets", "translate.py", "return cap(redact(str(message)), 500)", "return cap(str(message), 500)", f"{CLIENT} -k secret"),
+    Mutant("token errors quoted with their secrets", "token_errors.py", "{cap(redact(text), 400)}", "{cap(text, 400)}", f"{EMULATED} -k secret"),
+    Mutant("foreign error shown by the traceback", "client.py", "            return _answer_or_failure(translate(e, call, self._settings), call, e)", "            return _given(_answer_or_failure(translate(e, call, self._settings), call, e))", f"{CLIENT} -k secret"),
+    Mutant("warnings of azure-identity in the log", "token_requests.py", '("azure.identity", logging.ERROR)', '("azure.identity", logging.WARNING)', f"{EMULATED} -k secret"),
     Mutant("page of a proxy for an answer", "client.py", "        except UNREADABLE as e:\n            # The", "        except ZeroDivisionError as e:\n            # The", CLIENT),
-    Mutant("configuration error taken for unreadable", "client.py", "        except AdfError:\n", "        except ZeroDivisionError:\n", f"{CLIENT} -k cannot_give"),
+    Mutant("configuration error taken for unreadable", "client.py", "        except AdfError as e:\n", "        except ZeroDivisionError as e:\n", f"{CLIENT} -k cannot_give"),
     Mutant("run id that is no text", "models.py", "not isinstance(run_id, str) or not run_id.strip()", "False", CLIENT),
     Mutant("timeouts of minutes", "client.py", "            read_timeout=read_timeout,\n", "", CLIENT),
     Mutant("pages not followed", "calls.py", "if page.continuation_token is None:", "if True:", CLIENT),
     Mutant("missing CA bundle", "transport.py", "not Path(settings.ca_bundle).is_file()", "False", CLIENT),
+    Mutant("CA bundle without certificates", "transport.py", "    except OSError as e:", "    except ZeroDivisionError as e:", f"{CLIENT} -k ca_bundle"),
+    Mutant("untrusted certificate", "translate.py", '"ssl.SSLCertVerificationError"', '"x"', f"{CLIENT} -k certificate"),
+    Mutant("broken handshake taken for ambiguous", "translate.py", '        "aiohttp.client_exceptions.ClientConnectorSSLError",\n', "", f"{CLIENT} -k handshake"),
     Mutant("403 without its command", "translate.py", "if status == 403:", "if status == 4030:", CLIENT),
     Mutant("404 not told apart", "translate.py", "if status == 404 or code in call.not_found_codes:", "if status == 4040:", CLIENT),
     Mutant("429 not told apart", "translate.py", "if status == 429:", "if status == 4290:", CLIENT),
@@ -82,7 +95,8 @@ MUTANTS = [
     Mutant("timeout does not cancel", "report.py", "isinstance(outcome, TimedOut) and cancel_on_timeout", "False", TRIGGER),
     Mutant("watched run cancelled", "../triggers.py", "cancel_on_timeout=self.owns_run and self.cancel_on_timeout", "cancel_on_timeout=self.cancel_on_timeout", TRIGGER),
     Mutant("killed worker does not cancel", "owned_run.py", "            self._canceller.act(KILL_WAIT)\n\n    def __enter__", "            return\n\n    def __enter__", OWNED),
-    Mutant("kill waits for the token lock", "owned_run.py", "self._credential.last_token(*scopes) or ", "", OWNED),
+    Mutant("kill waits for the token lock", "owned_run.py", "            if token is not None and token.token not in self._refused:", "            if False:", OWNED),
+    Mutant("kill waits for a new token", "owned_run.py", ", self._credential.given_up_token(*scopes)):", ",):", OWNED),
     Mutant("kill cancels where told not to", "owned_run.py", "if not self._cancel_on_kill:", "if False:", OWNED),
     Mutant("token of another identity", "token_errors.py", "got.lower() != wanted.lower()", "False", IDENTITY),
     Mutant("tokens asked for side by side", "identity.py", "        with self._lock:\n            failure", "        if True:\n            failure", IDENTITY),
@@ -157,7 +171,11 @@ MUTANTS = [
     Mutant("kill interrupted by Airflow", "../kills.py", "await asyncio.shield(_kills().hold(_cancel_if_over(ti, settings, address, cancel=cancel)))", "await _cancel_if_over(ti, settings, address, cancel=cancel)", KILLS),
     Mutant("state asked for once only", "../kills.py", "            if time.monotonic() > until:\n                raise", "            raise", KILLS),
     Mutant("mass kill asks for each task", "../kills.py", "if key not in kills.asked:", "if True:", KILLS),
+    Mutant("eviction cancels", "../journal.py", "not in STOPPED", "is None", JOURNAL),
+    Mutant("kill of a marked task leaves its run", "../journal.py", "not in STOPPED", "is not Ellipsis", JOURNAL),
+    Mutant("last try leaves its run to nobody", "../journal.py", "if ti.try_number > ti.max_tries:", "if False:", JOURNAL),
     Mutant("mapped task judged by another index", "../journal.py", 'f"{ti.task_id}_{ti.map_index}"', "ti.task_id", KILLS),
+<<<<<<< HEAD
     Mutant("failed child not followed", "explain.py", 'if row.activity_type == "ExecutePipeline" else None', 'if row.activity_type == "" else None', EXPLAIN),
     Mutant("child that names its caller followed for ever", "explain.py", "and child not in search.seen", "", f"{EXPLAIN} --timeout=20"),
     Mutant("container taken for a cause", "explain.py", "        if row.activity_type not in CONTAINERS:\n            return False\n", "        return False\n", EXPLAIN),
@@ -189,6 +207,12 @@ MUTANTS = [
     Mutant("bad outputs seen after the run", "../attempt.py", "        began = time.time()\n        parse_outputs(self._task.outputs)\n", "        began = time.time()\n", PUSHED),
     Mutant("outputs of an accepted run not pushed", "../attempt.py", "if begun.run is not None and is_over:", "if False:", PUSHED),
     Mutant("unread outputs start a second run", "../attempt.py", "            if self._task.durable:\n                raise", "            if True:\n                raise", PUSHED),
+=======
+    Mutant("secrets of JSON within JSON", "redact.py", '"(?P<quote>', '"(?!)(?P<quote>', "tests/unit/test_models.py"),
+    Mutant("password of an address", "redact.py", "(?=@)", "(?=@@)", "tests/unit/test_models.py"),
+    Mutant("header of basic authentication", "redact.py", "(?:basic|", "(?:", "tests/unit/test_models.py"),
+    Mutant("key of a function app", "redact.py", "[?&]code=|", "", "tests/unit/test_models.py"),
+>>>>>>> 99142a72922bc58e3c3b2091f029afa5b753be18
 ]  # fmt: skip
 
 

@@ -128,12 +128,12 @@ class AdfClient:
                 body = method(*call.args, cls=_body, retry_total=retries, **call.kwargs)
         except AzureError as e:
             return _answer_or_failure(translate(e, call, self._settings), call, e)
-        except AdfError:
+        except AdfError as e:
             # Of the credential, which the official client asks for a token.
-            raise
+            return _Failure(e)
         except UNREADABLE as e:
             # The official client reads answers as JSON before we do, and lets what comes of that through.
-            raise unreadable(e, call) from e
+            return _Failure(unreadable(e, call))
         return _read(call, body)
 
 
@@ -175,7 +175,7 @@ class AsyncAdfClient:
     @classmethod
     async def open(cls, settings: AdfSettings) -> Self:
         """A client with a session of its own."""
-        ca_bundle = checked_ca_bundle(settings)
+        ca_bundle = await asyncio.to_thread(checked_ca_bundle, settings)
         # Importing the official client and reading certificates take up to a second: not on the event loop.
         await asyncio.to_thread(import_async_client)
         context = await asyncio.to_thread(ssl.create_default_context, cafile=ca_bundle)
@@ -188,6 +188,10 @@ class AsyncAdfClient:
     def service_time(self) -> float:
         """As of `AdfClient`."""
         return self._clock.now()
+
+    def remaining_reads(self) -> int | None:
+        """How many reads the service's last answer said are left in its limit; None before any did."""
+        return self._clock.remaining_reads
 
     async def send(self, call: Call[T]) -> T:
         """Send `call` once and read its answer. Raises an `AdfError` for anything else than success."""
@@ -230,12 +234,12 @@ class AsyncAdfClient:
                 body = await method(*call.args, cls=_body, retry_total=0, **call.kwargs)
         except AzureError as e:
             return _answer_or_failure(translate(e, call, self._settings), call, e)
-        except AdfError:
+        except AdfError as e:
             # Of the credential, which the official client asks for a token.
-            raise
+            return _Failure(e)
         except UNREADABLE as e:
             # The official client reads answers as JSON before we do, and lets what comes of that through.
-            raise unreadable(e, call) from e
+            return _Failure(unreadable(e, call))
         return _read(call, body)
 
 
@@ -243,13 +247,6 @@ def _body(response: Any, _model: object, _headers: object) -> Any:
     """The answer as JSON rather than as the official client's model, whose attributes miss what the service sends."""
     content = response.http_response
     return content.json() if content.content else None
-
-
-def _read(call: Call[T], body: Any) -> T:
-    try:
-        return call.read(body)
-    except UNREADABLE as e:
-        raise unreadable(e, call) from e
 
 
 @dataclass(frozen=True)
@@ -262,9 +259,20 @@ class _Failure:
 
 
 def _given(answer: T | _Failure) -> T:
+    """The answer; raises what came instead, without the foreign error it was made from.
+
+    A traceback shows the whole chain, and foreign errors quote answers, with whatever secret is in them.
+    """
     if isinstance(answer, _Failure):
-        raise answer.error
+        raise answer.error from None
     return answer
+
+
+def _read(call: Call[T], body: Any) -> T | _Failure:
+    try:
+        return call.read(body)
+    except UNREADABLE as e:
+        return _Failure(unreadable(e, call))
 
 
 def _answer_or_failure(error: AdfError, call: Call[T], cause: AzureError) -> T | _Failure:

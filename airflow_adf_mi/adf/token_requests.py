@@ -98,8 +98,13 @@ def _from_source(how: CredentialPlan, transport: RequestsTransport) -> SupportsT
 
 
 def _quieten() -> None:
-    """Keep azure-identity's request logging, twelve lines for each token, out of task logs, unless somebody chose it."""
-    for name in ("azure.core.pipeline.policies.http_logging_policy", "azure.identity"):
+    """Keep azure-identity out of task logs, unless somebody chose its logs: twelve lines for each token, and warnings that
+    quote answers as they are, which our errors quote with secrets masked.
+    """
+    for name, level in (
+        ("azure.core.pipeline.policies.http_logging_policy", logging.WARNING),
+        ("azure.identity", logging.ERROR),
+    ):
         logger = logging.getLogger(name)
         if logger.level == logging.NOTSET:
-            logger.setLevel(logging.WARNING)
+            logger.setLevel(level)

@@ -45,18 +45,23 @@ def import_async_client() -> None:
 
 
 class ServiceClock:
-    """How far the service's clock is from ours, by the `Date` of its last answer."""
+    """What the service's last answer told in its headers: its time, and how many reads are left in its limit."""
 
     def __init__(self) -> None:
         self._ahead = 0.0
+        self.remaining_reads: int | None = None
+        """Of the subscription, for this identity; None before an answer has told."""
 
     def now(self) -> float:
         return time.time() + self._ahead
 
     def saw(self, answer: PipelineResponse[Any, Any]) -> None:
         """For azure-core, which shows every answer to it."""
+        headers = answer.http_response.headers
         with contextlib.suppress(KeyError, TypeError, ValueError):
-            self._ahead = parsedate_to_datetime(answer.http_response.headers["Date"]).timestamp() - time.time()
+            self.remaining_reads = int(headers["x-ms-ratelimit-remaining-subscription-reads"])
+        with contextlib.suppress(KeyError, TypeError, ValueError):
+            self._ahead = parsedate_to_datetime(headers["Date"]).timestamp() - time.time()
 
 
 def policies(
@@ -121,10 +126,19 @@ def open_session(context: ssl.SSLContext) -> aiohttp.ClientSession:
 
 
 def checked_ca_bundle(settings: AdfSettings) -> str | None:
-    """The path of the certificates to trust. Raises `AdfConfigurationError` if there is no such file here."""
-    if settings.ca_bundle is not None and not Path(settings.ca_bundle).is_file():
+    """The path of the certificates to trust. Raises `AdfConfigurationError` if there are none in such a file here."""
+    if settings.ca_bundle is None:
+        return None
+    if not Path(settings.ca_bundle).is_file():
         raise AdfConfigurationError(
             f"ca_bundle is {settings.ca_bundle!r}, and there is no such file on this machine. It must exist on workers and "
             "on the triggerer."
         )
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(settings.ca_bundle)
+    except OSError as e:
+        raise AdfConfigurationError(
+            f"ca_bundle is {settings.ca_bundle!r}, from which no certificates could be read ({e}). It must be a PEM file of "
+            "certificate authorities, readable for Airflow."
+        ) from None
     return settings.ca_bundle

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
+import traceback
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -18,6 +20,7 @@ from airflow_adf_mi.adf.drive import drive
 from airflow_adf_mi.adf.errors import (
     AdfAmbiguousStartError,
     AdfAuthenticationError,
+    AdfCertificateError,
     AdfConfigurationError,
     AdfError,
     AdfNotFoundError,
@@ -40,9 +43,8 @@ Send = Callable[[calls.Call[Any]], Any]
 DAY = timedelta(days=1)
 
 
-@pytest.fixture(params=["sync", "async"])
-def send(request: pytest.FixtureRequest, settings: AdfSettings) -> Send:
-    """Sends a call through one client, and the same test through the other."""
+def sender(kind: str, settings: AdfSettings) -> Send:
+    """Sends a call through a client of its own."""
 
     def blocking(call: calls.Call[Any]) -> Any:
         with AdfClient(settings) as client:
@@ -52,7 +54,13 @@ def send(request: pytest.FixtureRequest, settings: AdfSettings) -> Send:
         async with await AsyncAdfClient.open(settings) as client:
             return await client.send(call)
 
-    return blocking if request.param == "sync" else lambda call: asyncio.run(on_loop(call))
+    return blocking if kind == "sync" else lambda call: asyncio.run(on_loop(call))
+
+
+@pytest.fixture(params=["sync", "async"])
+def send(request: pytest.FixtureRequest, settings: AdfSettings) -> Send:
+    """Sends a call through one client, and the same test through the other."""
+    return sender(request.param, settings)
 
 
 def create(settings: AdfSettings, pipeline: str = "Load", **parameters: Any) -> calls.Call[str]:
@@ -331,24 +339,83 @@ def test_environment_that_cannot_give_the_identity_is_told_from_an_unreadable_an
         send(create(settings))
 
 
+SECRET = "https://x.blob.core.windows.net/c?sv=2022&sig=HUSHHUSH Authorization: Bearer HUSHHUSH.HUSHHUSH"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        *({"status": status, "code": "BadRequest", "message": SECRET} for status in (400, 401, 403, 404, 429, 500)),
+        # No JSON, of which nothing is quoted; and JSON that is not what it should be.
+        {"status": 502, "text": SECRET},
+        {"status": 200, "text": json.dumps({"runId": "r1", "runStart": SECRET})},
+    ],
+    ids=str,
+)
+def test_secret_in_an_answer_is_in_no_text_and_no_traceback(
+    fault: dict[str, Any],
+    send: Send,
+    settings: AdfSettings,
+    emulator: Emulator,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Airflow prints a task's whole traceback: every error in the chain, and their contexts."""
+    emulator.add_fault("getRun", times=2 if fault["status"] == 401 else 1, **fault)
+    with pytest.raises(AdfError) as error:
+        send(calls.get_run(settings.factory(), "r1"))
+    assert ("***" in str(error.value)) is (fault["status"] != 502)
+    assert "HUSHHUSH" not in "".join(traceback.format_exception(error.value))
+    assert error.value.__context__ is None
+    assert "HUSHHUSH" not in caplog.text
+
+
 def test_missing_ca_bundle_is_refused_by_name(make_settings: Callable[..., AdfSettings]) -> None:
     settings = make_settings(ca_bundle="/no/such/ca.pem")
-    with pytest.raises(AdfConfigurationError, match=r"/no/such/ca\.pem"):
+    with pytest.raises(AdfConfigurationError, match=r"/no/such/ca\.pem', and there is no such file"):
         AdfClient(settings)
-    with pytest.raises(AdfConfigurationError, match=r"/no/such/ca\.pem"):
+    with pytest.raises(AdfConfigurationError, match=r"/no/such/ca\.pem', and there is no such file"):
         asyncio.run(AsyncAdfClient.open(settings))
 
 
-def test_endpoint_whose_certificate_is_not_trusted_gets_no_token(
-    make_settings: Callable[..., AdfSettings], emulator: Emulator, tmp_path: Path
+def test_ca_bundle_without_certificates_is_refused_by_name(
+    make_settings: Callable[..., AdfSettings], tmp_path: Path
+) -> None:
+    (tmp_path / "ca.pem").write_text("no certificate")
+    settings = make_settings(ca_bundle=str(tmp_path / "ca.pem"))
+    with pytest.raises(AdfConfigurationError, match=r"ca\.pem', from which no certificates could be read"):
+        AdfClient(settings)
+    with pytest.raises(AdfConfigurationError, match=r"ca\.pem', from which no certificates could be read"):
+        asyncio.run(AsyncAdfClient.open(settings))
+
+
+@pytest.mark.parametrize("client", ["sync", "async"])
+def test_endpoint_whose_certificate_is_not_trusted_gets_no_token_and_no_second_try(
+    client: str, make_settings: Callable[..., AdfSettings], emulator: Emulator, tmp_path: Path
 ) -> None:
     from airflow_adf_mi.emulator.certs import make_certificates
 
     other, _ = make_certificates(tmp_path)
     settings = make_settings(ca_bundle=str(other))
-    with AdfClient(settings) as client, pytest.raises(AdfUnavailableError, match="certificate"):
-        client.send(create(settings))
+    with pytest.raises(AdfCertificateError, match="is not trusted, so nothing was sent") as untrusted:
+        sender(client, settings)(create(settings))
+    assert f"ca_bundle ({other})" in str(untrusted.value)
+    assert judge(untrusted.value) is Verdict.REFUSED
     assert emulator.books.requests == []
+
+
+async def test_handshake_that_breaks_is_proven_not_to_have_been_sent(make_settings: Callable[..., AdfSettings]) -> None:
+    async def speak_no_tls(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(speak_no_tls, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        settings = make_settings(arm_endpoint=f"https://127.0.0.1:{port}")
+        async with shared_client(settings) as client:
+            with pytest.raises(AdfUnavailableError) as broken:
+                await client.send(create(settings))
+    assert broken.value.never_sent
 
 
 def test_named_identity_is_the_one_that_calls(make_settings: Callable[..., AdfSettings], emulator: Emulator) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Iterator
 
 import pytest
@@ -182,9 +183,27 @@ def test_one_token_serves_many_threads(emulator: Emulator) -> None:
     assert len(emulator.books.tokens) == 1
 
 
+@pytest.mark.parametrize("source", ["imds", "app_service", "azure_ml", "cloud_shell", "workload_identity"])
+@pytest.mark.parametrize("status", [400, 500])
+def test_secret_in_an_endpoints_answer_is_in_no_text_and_no_traceback(
+    source: str, status: int, emulator: Emulator, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    use(source, emulator, monkeypatch)
+    emulator.add_fault("token", status=status, times=None, code="odd", message="client_secret=HUSHHUSH")
+    shared = ProcessCredential(
+        NAMED["client_id" if source == "workload_identity" else "system"], PUBLIC_CLOUD.authority_host
+    )
+    for _ in range(2):  # the second time, by what is kept of the first
+        with pytest.raises(AdfAuthenticationError, match=r"client_secret=\*\*\*") as error:
+            shared.get_token_info(SCOPE)
+        assert "HUSHHUSH" not in "".join(traceback.format_exception(error.value))
+        assert error.value.__context__ is None
+    assert "HUSHHUSH" not in caplog.text
+
+
 def test_no_secret_of_the_endpoint_is_in_an_error(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     use("app_service", emulator, monkeypatch)
     monkeypatch.setenv("IDENTITY_HEADER", "hush-hush")
     error = refused(Identity())
     assert "hush-hush" not in str(error)
-    assert "hush-hush" not in repr(error.__cause__)
+    assert error.__cause__ is None

@@ -67,6 +67,7 @@ class Task:
         if not self.store_works:
             raise RuntimeError("the API server is down")
         self.kept[key] = json.dumps(value)
+        assert json.loads(self.kept[key]) == value, "Airflow takes plain JSON only"
 
     @property
     def intent(self) -> Intent:
@@ -235,7 +236,7 @@ def test_state_store_that_fails_before_the_start_lets_nothing_start(operator: Ma
 def test_state_store_that_cannot_be_written_lets_nothing_start(operator: Make, emulator: Emulator) -> None:
     task = Task()
 
-    def fail(_key: str, _value: Any) -> None:
+    def fail(key: str, value: Any) -> None:
         raise RuntimeError("the API server is down")
 
     task.set = fail  # type: ignore[method-assign]  # of our stand-in for Airflow

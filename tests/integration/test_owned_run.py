@@ -44,7 +44,9 @@ with OwnedRun(settings, cancel_on_kill=order["cancel_on_kill"]) as owned:
         print("starting", flush=True)
         owned.begin(begin)
         print("started", flush=True)
-        if order["hold"] == "token lock":
+        if order["hold"] == "token lock, token refused":
+            owned._credential.forget_token(owned._credential.last_token(settings.arm_scope).token)
+        if str(order["hold"]).startswith("token lock"):
             with owned._credential._lock:
                 time.sleep(7)
         print(owned.wait(Plan(check_interval=60), cancel_on_timeout=True).outcome, flush=True)
@@ -83,7 +85,7 @@ def kill(process: subprocess.Popen[str]) -> tuple[str, float]:
     return said, took
 
 
-@pytest.mark.parametrize("hold", [None, "token lock"])
+@pytest.mark.parametrize("hold", [None, "token lock", "token lock, token refused"])
 def test_killed_worker_cancels_its_run_in_time(hold: str | None, settings: AdfSettings, emulator: Emulator) -> None:
     process = worker(settings, hold=hold)
     assert [line(process), line(process)] == ["starting", "started"]

@@ -233,7 +233,7 @@ def test_run_that_succeeded_before_the_cancel_reached_it_has_succeeded() -> None
 
 
 def test_refused_cancel_is_reported_with_the_timeout() -> None:
-    result, _ = report([run("InProgress")] * 3 + [AdfPermissionError("no role to cancel", status=403)] * 20)
+    result, _ = report([run("InProgress")] * 3 + [AdfPermissionError("no role to cancel", status=403)] * 100)
     assert isinstance(result.outcome, TimedOut)
     assert result.cancel == "no role to cancel"
 
