@@ -51,13 +51,10 @@ class Mutant:
 MUTANTS = [
     Mutant("createRun sent again by azure-core", "client.py", "if call.repeatable else 0", "if call.repeatable else 3", CLIENT),
     Mutant("resource provider registered on 409", "client.py", "            policies=policies(\n                RetryPolicy(), ARMChallengeAuthenticationPolicy(self._credential, settings.arm_scope), self._clock\n            ),\n", "", f"{CLIENT} -k never_sent_again"),
-<<<<<<< HEAD
     Mutant("dropped answer taken for not sent", "translate.py", "never_sent=sent", "never_sent=True", CLIENT),
     Mutant("refused connection taken for ambiguous", "translate.py", "never_sent=sent", "never_sent=False", CLIENT),
-=======
     Mutant("dropped answer taken for not sent", "translate.py", "never_sent=never_sent", "never_sent=True", CLIENT),
     Mutant("refused connection taken for ambiguous", "translate.py", "never_sent=never_sent", "never_sent=False", CLIENT),
->>>>>>> 99142a72922bc58e3c3b2091f029afa5b753be18
     Mutant("revoked token not replaced", "client.py", "return failure.refused_token is not None and", "return False and", CLIENT),
     Mutant("event loop blocked by the token lock", "client.py", "await asyncio.to_thread(_forget_token, self._credential, answer)", "_forget_token(self._credential, answer)", f"{CLIENT} -k block_the_loop --timeout=20"),
     Mutant("unreadable answer", "client.py", "    except UNREADABLE as e:\n        return", "    except ZeroDivisionError as e:\n        return", CLIENT),
@@ -175,7 +172,6 @@ MUTANTS = [
     Mutant("kill of a marked task leaves its run", "../journal.py", "not in STOPPED", "is not Ellipsis", JOURNAL),
     Mutant("last try leaves its run to nobody", "../journal.py", "if ti.try_number > ti.max_tries:", "if False:", JOURNAL),
     Mutant("mapped task judged by another index", "../journal.py", 'f"{ti.task_id}_{ti.map_index}"', "ti.task_id", KILLS),
-<<<<<<< HEAD
     Mutant("failed child not followed", "explain.py", 'if row.activity_type == "ExecutePipeline" else None', 'if row.activity_type == "" else None', EXPLAIN),
     Mutant("child that names its caller followed for ever", "explain.py", "and child not in search.seen", "", f"{EXPLAIN} --timeout=20"),
     Mutant("container taken for a cause", "explain.py", "        if row.activity_type not in CONTAINERS:\n            return False\n", "        return False\n", EXPLAIN),
@@ -207,12 +203,10 @@ MUTANTS = [
     Mutant("bad outputs seen after the run", "../attempt.py", "        began = time.time()\n        parse_outputs(self._task.outputs)\n", "        began = time.time()\n", PUSHED),
     Mutant("outputs of an accepted run not pushed", "../attempt.py", "if begun.run is not None and is_over:", "if False:", PUSHED),
     Mutant("unread outputs start a second run", "../attempt.py", "            if self._task.durable:\n                raise", "            if True:\n                raise", PUSHED),
-=======
     Mutant("secrets of JSON within JSON", "redact.py", '"(?P<quote>', '"(?!)(?P<quote>', "tests/unit/test_models.py"),
     Mutant("password of an address", "redact.py", "(?=@)", "(?=@@)", "tests/unit/test_models.py"),
     Mutant("header of basic authentication", "redact.py", "(?:basic|", "(?:", "tests/unit/test_models.py"),
     Mutant("key of a function app", "redact.py", "[?&]code=|", "", "tests/unit/test_models.py"),
->>>>>>> 99142a72922bc58e3c3b2091f029afa5b753be18
 ]  # fmt: skip
 
 
