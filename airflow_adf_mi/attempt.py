@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.sdk.exceptions import AirflowTaskTimeout
 
+from airflow_adf_mi.adf.activity_log import ActivityLogMode
 from airflow_adf_mi.adf.begin import Outlasting, beginning
 from airflow_adf_mi.adf.drive import drive
 from airflow_adf_mi.adf.errors import AdfError, AdfTaskKilled
@@ -83,12 +84,19 @@ class Attempt:
                 return summary(address, begun.run, adopted=begun.adopted)
             plan = self._plan(began, begun.intent)
             if not self._task.deferrable:
-                report = owned_run.wait(plan, cancel_on_timeout=self._task.cancel_on_timeout)
+                report = owned_run.wait(
+                    plan, cancel_on_timeout=self._task.cancel_on_timeout, activity_log=self._task.activity_log
+                )
                 return self._conclude(replace(report, adopted=begun.adopted))
             if self._journal is not None:
                 self._journal.note(replace(begun.intent, deadline=plan.deadline))
             self._defer(
-                address, plan, "execute_complete", cancel_on_timeout=self._task.cancel_on_timeout, adopted=begun.adopted
+                address,
+                plan,
+                "execute_complete",
+                cancel_on_timeout=self._task.cancel_on_timeout,
+                adopted=begun.adopted,
+                activity_log=self._task.activity_log,
             )
 
     def run_after(self, event: dict[str, Any]) -> dict[str, Any]:
@@ -236,7 +244,14 @@ class Attempt:
         return Plan(check_interval=self._task.check_interval, deadline=intent.deadline or deadline)
 
     def _defer(
-        self, address: RunAddress, plan: Plan, method: str, *, cancel_on_timeout: bool, adopted: bool = False
+        self,
+        address: RunAddress,
+        plan: Plan,
+        method: str,
+        *,
+        cancel_on_timeout: bool,
+        adopted: bool = False,
+        activity_log: ActivityLogMode = "off",
     ) -> NoReturn:
         trigger = AdfPipelineRunTrigger(
             settings=self._settings.to_json(),
@@ -250,6 +265,7 @@ class Attempt:
             cancel_on_kill=self._task.cancel_on_kill,
             cancel_on_timeout=cancel_on_timeout,
             adopted=adopted,
+            activity_log=activity_log,
         )
         seconds = max(0.0, (plan.deadline or time.time()) - time.time())
         self._task.defer(trigger=trigger, method_name=method, timeout=timedelta(seconds=seconds) + BACKSTOP)

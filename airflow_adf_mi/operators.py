@@ -9,6 +9,7 @@ from airflow.sdk import BaseOperator, XComArg
 from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import TaskDeferralError, TaskDeferralTimeout
 
+from airflow_adf_mi.adf.activity_log import ActivityLogMode, check_mode
 from airflow_adf_mi.adf.checks import check_parameters, check_pipeline_name, check_seconds
 from airflow_adf_mi.adf.connection import DEFAULT_CONN_ID
 from airflow_adf_mi.adf.errors import AdfConfigurationError
@@ -63,6 +64,9 @@ class AdfRunPipelineOperator(BaseOperator):
     :param correlation_parameter: a parameter that the pipeline declares for it (type string). It gets a value that is
         unique to the start, by which a run whose answer was lost is recognised for certain.
     :param start_settle: seconds for which the run of a lost answer is looked for.
+    :param activity_log: what the task's log says of the run's activities: ``"live"`` a line whenever one changes, seen by
+        at most one query a minute; ``"summary"`` one query and a few lines at the end; ``"off"`` nothing. It never fails or
+        cancels a run.
     :param outputs: XCom key to ``"Activity.member"``: chosen outputs of activities, pushed once the run has succeeded, such
         as ``{"rows": "CopySales.rowsCopied", "id": "Lookup.firstRow.id", "total": "pipelineReturnValue.total"}``. Of an
         activity in a loop, a list with one value for each iteration. What is not there or has more than 48 kB is left out,
@@ -110,6 +114,7 @@ class AdfRunPipelineOperator(BaseOperator):
         correlation_parameter: str | None = None,
         start_settle: float = 120,
         supersede_timeout: float = 600,
+        activity_log: ActivityLogMode = "summary",
         outputs: Mapping[str, str] | str | XComArg | None = None,
         **kwargs: Any,
     ) -> None:
@@ -135,6 +140,7 @@ class AdfRunPipelineOperator(BaseOperator):
         self.correlation_parameter = correlation_parameter
         self.start_settle = check_seconds("start_settle", start_settle)
         self.supersede_timeout = check_seconds("supersede_timeout", supersede_timeout)
+        self.activity_log = check_mode(activity_log)
         self.outputs: Any = outputs
         self._attempt: Attempt | None = None
         self._check_what_is_static()

@@ -12,6 +12,7 @@ from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from airflow_adf_mi.adf.activity_log import ActivityLogMode
 from airflow_adf_mi.adf.drive import drive_async
 from airflow_adf_mi.adf.report import RunAddress, reporting
 from airflow_adf_mi.adf.settings import AdfSettings, FactoryRef
@@ -37,6 +38,7 @@ class AdfPipelineRunTrigger(BaseTrigger):
     :param cancel_on_kill: cancel an owned run when a user marks the deferred task as failed or succeeded.
     :param cancel_on_timeout: cancel an owned run when the deadline passes.
     :param adopted: whether an earlier try had started the run; for the summary only.
+    :param activity_log: ``"live"``, ``"summary"`` or ``"off"``: what is logged of the run's activities.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class AdfPipelineRunTrigger(BaseTrigger):
         cancel_on_kill: bool = True,
         cancel_on_timeout: bool = True,
         adopted: bool = False,
+        activity_log: ActivityLogMode = "off",
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # BaseTrigger is not annotated
         self.settings = settings
@@ -66,6 +69,7 @@ class AdfPipelineRunTrigger(BaseTrigger):
         self.cancel_on_kill = cancel_on_kill
         self.cancel_on_timeout = cancel_on_timeout
         self.adopted = adopted
+        self.activity_log = activity_log
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         return (
@@ -82,6 +86,7 @@ class AdfPipelineRunTrigger(BaseTrigger):
                 "cancel_on_kill": self.cancel_on_kill,
                 "cancel_on_timeout": self.cancel_on_timeout,
                 "adopted": self.adopted,
+                "activity_log": self.activity_log,
             },
         )
 
@@ -109,6 +114,7 @@ class AdfPipelineRunTrigger(BaseTrigger):
             cancel_on_timeout=self.owns_run and self.cancel_on_timeout,
             clock=time.time,
             jitter=random.random,
+            activity_log=self.activity_log,
         )
         async with shared_client(self._adf) as client:
             report = replace(await drive_async(routine, client, asyncio.sleep), adopted=self.adopted)

@@ -34,6 +34,7 @@ PROVIDER = "tests/contract/test_provider.py"
 EXPLAIN = "tests/unit/test_explain.py"
 EXPLAINED = "tests/integration/test_explained.py"
 REPORT = "tests/unit/test_report.py"
+ACTIVITIES = "tests/unit/test_activity_log.py"
 OUTPUTS = "tests/unit/test_outputs.py"
 PUSHED = "tests/integration/test_outputs.py"
 RETRY = "tests/unit/test_retry.py"
@@ -207,6 +208,14 @@ MUTANTS = [
     Mutant("password of an address", "redact.py", "(?=@)", "(?=@@)", "tests/unit/test_models.py"),
     Mutant("header of basic authentication", "redact.py", "(?:basic|", "(?:", "tests/unit/test_models.py"),
     Mutant("key of a function app", "redact.py", "[?&]code=|", "", "tests/unit/test_models.py"),
+    Mutant("activities asked for at every look", "activity_log.py", "now - self.looked_at < INTERVAL", "False", ACTIVITIES),
+    Mutant("factory's budget not kept", "activity_log.py", "if len(taken) >= self._per_minute:", "if False:", ACTIVITIES),
+    Mutant("deadline put off by the activity log", "activity_log.py", "self.deadline - now < LEAST_LEFT", "False", ACTIVITIES),
+    Mutant("refused list asked for again", "activity_log.py", "self.refused = isinstance(page, AdfError) and is_refusal(page)", "self.refused = False", ACTIVITIES),
+    Mutant("activity log ends the wait", "activity_log.py", "        except Exception as e:  # noqa: BLE001", "        except ZeroDivisionError as e:  # noqa: BLE001", ACTIVITIES),
+    Mutant("activity logged at every look", "activity_log.py", "before[row.activity_run_id].status != row.status", "True", ACTIVITIES),
+    Mutant("list that is late missed", "activity_log.py", "since - OVERLAP", "since", ACTIVITIES),
+    Mutant("mode that is none", "activity_log.py", "    for known in MODES:\n", "    return mode\n    for known in MODES:\n", PROVIDER),
 ]  # fmt: skip
 
 

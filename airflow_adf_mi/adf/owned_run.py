@@ -11,6 +11,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from airflow_adf_mi.adf.activity_log import ActivityLogMode
 from airflow_adf_mi.adf.begin import Outlasting
 from airflow_adf_mi.adf.client import AdfClient
 from airflow_adf_mi.adf.drive import Routine, drive
@@ -97,18 +98,32 @@ class OwnedRun:
             pipeline_name=intent.pipeline_name,
         )
 
-    def wait(self, plan: Plan, *, cancel_on_timeout: bool) -> Report:
+    def wait(self, plan: Plan, *, cancel_on_timeout: bool, activity_log: ActivityLogMode = "off") -> Report:
         """Wait for the run that was begun with. Raises `AdfTaskKilled` once `kill` was called."""
         if self._address is None:
             raise ValueError("wait() before begin()")
-        report = self.watch(self._address, plan, cancel_on_timeout=cancel_on_timeout)
+        report = self.watch(self._address, plan, cancel_on_timeout=cancel_on_timeout, activity_log=activity_log)
         # Nothing is left to cancel.
         self._canceller.close()
         return report
 
-    def watch(self, address: RunAddress, plan: Plan, *, cancel_on_timeout: bool = False) -> Report:
+    def watch(
+        self,
+        address: RunAddress,
+        plan: Plan,
+        *,
+        cancel_on_timeout: bool = False,
+        activity_log: ActivityLogMode = "off",
+    ) -> Report:
         """Wait for any run. Raises `AdfTaskKilled` once `kill` was called."""
-        routine = reporting(address, plan, cancel_on_timeout=cancel_on_timeout, clock=time.time, jitter=random.random)
+        routine = reporting(
+            address,
+            plan,
+            cancel_on_timeout=cancel_on_timeout,
+            clock=time.time,
+            jitter=random.random,
+            activity_log=activity_log,
+        )
         return drive(routine, self._client, self._pause)
 
     def rest(self, seconds: float) -> None:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 from urllib.parse import quote
 
+from airflow_adf_mi.adf.activity_log import ActivityLog, ActivityLogMode
 from airflow_adf_mi.adf.calls import get_run
 from airflow_adf_mi.adf.drive import Routine
 from airflow_adf_mi.adf.errors import (
@@ -115,9 +116,12 @@ def reporting(
     cancel_on_timeout: bool,
     clock: Callable[[], float],
     jitter: Callable[[], float],
+    activity_log: ActivityLogMode = "off",
 ) -> Routine[Report]:
     """Wait for the run; when the deadline passes first, cancel it if so told; report."""
-    outcome = yield from waiting(address.factory, address.run_id, plan, clock=clock, jitter=jitter)
+    wait = waiting(address.factory, address.run_id, plan, clock=clock, jitter=jitter)
+    activities = ActivityLog(address.factory, address.run_id, activity_log, clock, plan.deadline)
+    outcome = yield from activities.beside(wait)
     if isinstance(outcome, TimedOut) and cancel_on_timeout:
         report = yield from cancelling_overdue(address, outcome, clock=clock, jitter=jitter)
     else:

@@ -130,6 +130,7 @@ def test_triggers_path_and_arguments_are_a_stored_format() -> None:
             "cancel_on_kill": True,
             "cancel_on_timeout": True,
             "adopted": False,
+            "activity_log": "off",
         },
     )
 
@@ -153,6 +154,10 @@ def test_operator_takes_the_providers_arguments() -> None:
         ({"pipeline_name": "P", "check_interval": -1}, "check_interval is -1"),
         ({"pipeline_name": "P", "check_interval": float("nan")}, "check_interval"),
         ({"pipeline_name": "P", "parameters": ["day"]}, "must be a mapping"),
+        (
+            {"pipeline_name": "P", "activity_log": "loud"},
+            "activity_log is 'loud'; it must be 'live', 'summary' or 'off'",
+        ),
         ({"pipeline_name": "P", "is_recovery": True}, "without reference_pipeline_run_id"),
     ],
 )

@@ -78,6 +78,7 @@ def operator(pipeline: str, **arguments: Any) -> AdfRunPipelineOperator:
                 "pipeline_name": pipeline,
                 "azure_data_factory_conn_id": "adf_here",
                 "check_interval": 0.2,
+                "activity_log": "off",
                 **arguments,
             }
         )
@@ -201,3 +202,29 @@ def test_cancelled_outside(deferrable: bool, emulator: Emulator) -> None:
         "- 'CopySales' (Copy) was cancelled. <time> UTC, after <n> s.\n"
         f"See {page('Slow')}"
     )
+
+
+@both
+@pytest.mark.parametrize("mode", ["live", "summary", "off"])
+def test_activity_log(mode: str, deferrable: bool, emulator: Emulator, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    error_of(operator("Looped", deferrable=deferrable, activity_log=mode))
+    said = [general(r.getMessage(), emulator) for r in caplog.records if r.name.endswith("activity_log")]
+    if mode == "off":
+        assert said == []
+        return
+    assert re.fullmatch(r"Run <Looped> is Failed: 21 activities in \d s, 2 Failed, 19 Succeeded", said[-1])
+    if mode == "summary":
+        loop = "'EachTable' (ForEach) is Failed after <n> s: UserError BadRequest Activity failed because an inner activity"
+        assert said[0] == f"Run <Looped>: {loop} failed; Inner activity name: CopyTable, Error: no table 7"
+        assert said[1] == "Run <Looped>: 'CopyTable' (Copy) ran 20 times: 19 Succeeded, 1 Failed"
+    else:
+        assert sum("'CopyTable' (Copy, iteration" in line and "is Failed" in line for line in said) == 1
+
+
+@both
+def test_activity_log_that_is_refused_does_not_fail_the_task(deferrable: bool, emulator: Emulator) -> None:
+    emulator.tokens.denied = {"00000000-0000-4000-8000-00000000c001": {"pipelineruns/queryactivityruns/action"}}
+    emulator.call(lambda: setattr(emulator.state(), "script", Script()))
+    assert run(operator("Copies", deferrable=deferrable, activity_log="live"))["status"] == "Succeeded"
+    assert emulator.books.count("cancelRun") == 0

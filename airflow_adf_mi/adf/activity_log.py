@@ -1,0 +1,237 @@
+"""What a run's activities do, as lines of the task's log, beside a wait and never in its way.
+
+The log may cost at most one query per run and minute, and a tenth of what the service bears for a factory; and nothing
+that goes wrong here reaches the wait.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal, TypeVar
+
+from airflow_adf_mi.adf.calls import Page, next_page, query_activity_runs
+from airflow_adf_mi.adf.drive import Pause, Routine
+from airflow_adf_mi.adf.errors import AdfConfigurationError, AdfError
+from airflow_adf_mi.adf.models import ActivityRun, PipelineRun, RunStatus
+from airflow_adf_mi.adf.redact import cap
+from airflow_adf_mi.adf.settings import FactoryRef
+from airflow_adf_mi.adf.watch import Ended, is_refusal
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+ActivityLogMode = Literal["live", "summary", "off"]
+MODES: tuple[ActivityLogMode, ...] = ("live", "summary", "off")
+INTERVAL = 60.0
+"""Seconds between two queries about one run."""
+PER_MINUTE = 100
+"""Queries about all runs of a factory, in this process: a tenth of the 1000 monitoring queries a minute that the service
+bears (Microsoft's documentation, 2024)."""
+OVERLAP = 120.0
+"""Seconds by which a query looks behind the last one, since the list may be late."""
+LEAST_LEFT = 35.0
+"""Seconds that must be left until the deadline, which a query without an answer would put off."""
+MOST_PAGES = 5
+"""Of the summary at the end."""
+MOST_LINES = 50
+
+
+def check_mode(mode: object) -> ActivityLogMode:
+    """The mode, if it is one. Raises `AdfConfigurationError`."""
+    for known in MODES:
+        if mode == known:
+            return known
+    raise AdfConfigurationError(f"activity_log is {mode!r}; it must be 'live', 'summary' or 'off'.")
+
+
+class Budget:
+    """How many queries there were in the last minute, by factory."""
+
+    def __init__(self, per_minute: int = PER_MINUTE) -> None:
+        self._per_minute = per_minute
+        self._taken: dict[FactoryRef, deque[float]] = {}
+
+    def take(self, factory: FactoryRef, now: float) -> bool:
+        """Whether one more is allowed, which it then counts as."""
+        taken = self._taken.setdefault(factory, deque())
+        while taken and taken[0] <= now - 60:
+            taken.popleft()
+        if len(taken) >= self._per_minute:
+            return False
+        taken.append(now)
+        return True
+
+
+_budget = Budget()
+
+
+@dataclass
+class ActivityLog:
+    """The log of one wait."""
+
+    factory: FactoryRef
+    run_id: str
+    mode: ActivityLogMode
+    clock: Callable[[], float]
+    deadline: float | None = None
+    budget: Budget = field(default_factory=lambda: _budget)
+    run: PipelineRun | None = None
+    rows: dict[str, ActivityRun] = field(default_factory=dict)
+    """The last that is known of each attempt of an activity, by its id."""
+    looked_at: float | None = None
+    refused: bool = False
+
+    def beside(self, wait: Routine[T]) -> Routine[T]:
+        """`wait`, with queries in its pauses, and one at its end."""
+        answer: Any = None
+        while True:
+            try:
+                step = wait.send(answer)
+            except StopIteration as end:
+                outcome = end.value
+                break
+            if isinstance(step, Pause) and self._is_due():
+                yield from self._harmless(self._look())
+            answer = yield step
+            if isinstance(answer, PipelineRun):
+                self.run = answer
+        if self.mode != "off" and isinstance(outcome, Ended):
+            yield from self._harmless(self._sum_up(outcome.run))
+        return outcome  # type: ignore[no-any-return]  # StopIteration does not carry the generator's type
+
+    def _harmless(self, logging_it: Routine[None]) -> Routine[None]:
+        try:
+            yield from logging_it
+        except Exception as e:  # noqa: BLE001  whatever an activity's output makes go wrong, the wait goes on
+            log.warning("Run %s: its activities could not be logged. %s: %s", self.run_id, type(e).__name__, e)
+
+    def _is_due(self) -> bool:
+        now = self.clock()
+        if self.mode != "live" or self.refused or (self.deadline is not None and self.deadline - now < LEAST_LEFT):
+            return False
+        if self.looked_at is not None and now - self.looked_at < INTERVAL:
+            return False
+        return self.budget.take(self.factory, now)
+
+    def _look(self) -> Routine[None]:
+        """Say what is new."""
+        seen = yield from self._listed(pages=1, since=self.looked_at)
+        for row in self._changed(seen):
+            self._say(row)
+
+    def _sum_up(self, run: PipelineRun) -> Routine[None]:
+        self.run = run
+        if self.refused:
+            return
+        if not self.budget.take(self.factory, self.clock()):
+            log.info("Run %s: its activities are not listed, since too many runs were asked about.", self.run_id)
+            return
+        seen = yield from self._listed(pages=MOST_PAGES, since=None)
+        changed = self._changed(seen)
+        if not self.rows:
+            return
+        if self.mode == "live":
+            for row in changed:
+                self._say(row)
+        if self.mode == "summary":
+            for line in by_activity(self.rows.values()):
+                log.info("Run %s: %s", self.run_id, line)
+        log.info("Run %s is %s: %s", self.run_id, run.status, total(self.rows.values(), run.duration_seconds))
+
+    def _listed(self, *, pages: int, since: float | None) -> Routine[list[ActivityRun]]:
+        """What the service lists; nothing where it does not answer."""
+        now = self.clock()
+        self.looked_at = now
+        began = self.run.started_at.timestamp() - 86400 if self.run and self.run.started_at else now - 45 * 86400
+        after = began if since is None else since - OVERLAP
+        before = datetime.fromtimestamp(now, UTC) + timedelta(days=1)
+        following = query_activity_runs(self.factory, self.run_id, datetime.fromtimestamp(after, UTC), before)
+        rows: list[ActivityRun] = []
+        for _ in range(pages):
+            page = yield following
+            if not isinstance(page, Page):
+                self.refused = isinstance(page, AdfError) and is_refusal(page)
+                again = "They are not asked for again." if self.refused else "The run goes on."
+                log.warning("Run %s: its activities could not be listed. %s %s", self.run_id, again, page)
+                return []
+            rows += page.items
+            more = next_page(following, page)
+            if more is None:
+                break
+            following = more
+        return rows
+
+    def _changed(self, seen: Sequence[ActivityRun]) -> list[ActivityRun]:
+        """Take note of what was seen: the rows of which that is news."""
+        before = dict(self.rows)
+        self.rows |= {row.activity_run_id: row for row in seen}
+        return [
+            row for row in seen if row.activity_run_id not in before or before[row.activity_run_id].status != row.status
+        ]
+
+    def _say(self, row: ActivityRun) -> None:
+        done = sum(known.status not in RunStatus.UNFINISHED for known in self.rows.values())
+        elapsed = ""
+        if self.run and self.run.started_at:
+            elapsed = f" after {self.clock() - self.run.started_at.timestamp():.0f} s"
+        log.info("Run %s: %s (%d of %d activities done%s)", self.run_id, line_of(row), done, len(self.rows), elapsed)
+
+
+def line_of(row: ActivityRun) -> str:
+    """An activity's state."""
+    iteration = f", iteration {row.iteration_hash[:8]}" if row.iteration_hash else ""
+    attempt = f", attempt {row.retry_attempt}" if row.retry_attempt else ""
+    took = f" after {row.duration_seconds:.0f} s" if row.duration_seconds is not None else ""
+    why = ""
+    if row.error_message:
+        kind = " ".join(part for part in (row.failure_type, row.error_code) if part)
+        why = f": {kind} {cap(' '.join(row.error_message.split()), 300)}"
+    return (
+        f"{row.activity_name!r} ({row.activity_type}{iteration}{attempt}) is {row.status}{took}{_amounts([row])}{why}"
+    )
+
+
+def by_activity(rows: Iterable[ActivityRun]) -> list[str]:
+    """A line for each activity, which may have run many times."""
+    groups: dict[tuple[str, str], list[ActivityRun]] = {}
+    for row in sorted(rows, key=_started):
+        groups.setdefault((row.activity_name, row.activity_type), []).append(row)
+    lines = [
+        line_of(group[0]) if len(group) == 1 else f"{name!r} ({kind}) ran {len(group)} times: {_statuses(group)}"
+        for (name, kind), group in groups.items()
+    ]
+    return [*lines[:MOST_LINES], *([f"and {len(lines) - MOST_LINES} more activities"] if lines[MOST_LINES:] else [])]
+
+
+def total(rows: Iterable[ActivityRun], seconds: float | None) -> str:
+    """All of it in one line."""
+    known = list(rows)
+    took = f" in {seconds:.0f} s" if seconds is not None else ""
+    return f"{len(known)} {'activity' if len(known) == 1 else 'activities'}{took}, {_statuses(known)}"
+
+
+def _statuses(rows: Sequence[ActivityRun]) -> str:
+    counts: dict[str, int] = {}
+    for row in rows:
+        counts[row.status] = counts.get(row.status, 0) + 1
+    return ", ".join(f"{count} {status}" for status, count in counts.items()) + _amounts(rows)
+
+
+def _amounts(rows: Sequence[ActivityRun]) -> str:
+    """Rows and bytes, where Copy activities tell them."""
+    parts = []
+    for member, unit in (("rowsCopied", "rows"), ("dataWritten", "bytes")):
+        found = [row.output.get(member) for row in rows]
+        values = [value for value in found if isinstance(value, int | float) and not isinstance(value, bool)]
+        if values:
+            parts.append(f", {sum(values):,.0f} {unit}")
+    return "".join(parts)
+
+
+def _started(row: ActivityRun) -> datetime:
+    return row.started_at or datetime.min.replace(tzinfo=UTC)

@@ -1,0 +1,174 @@
+"""What is logged of a run's activities, what it costs, and that it never matters to the wait."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from airflow_adf_mi.adf.activity_log import (
+    INTERVAL,
+    LEAST_LEFT,
+    OVERLAP,
+    ActivityLog,
+    ActivityLogMode,
+    Budget,
+    by_activity,
+)
+from airflow_adf_mi.adf.calls import Call, Page, get_run
+from airflow_adf_mi.adf.drive import Pause, Routine
+from airflow_adf_mi.adf.errors import AdfPermissionError, AdfUnavailableError
+from airflow_adf_mi.adf.models import ActivityRun, PipelineRun
+from airflow_adf_mi.adf.watch import Ended, Outcome
+from tests.unit.test_watch import FACTORY, Clock
+
+
+def row(name: str, status: str, *, iteration: str = "", **output: Any) -> ActivityRun:
+    over = status != "InProgress"
+    return ActivityRun.from_wire(
+        {
+            "activityName": name,
+            "activityType": "Copy",
+            "activityRunId": f"{name}{iteration}",
+            "activityRunStart": "1970-01-01T00:16:41Z",
+            "durationInMs": 8000 if over else None,
+            "status": status,
+            "output": output,
+            "iterationHash": iteration,
+            "error": {"errorCode": "2200", "failureType": "UserError", "message": "no\ntable"}
+            if status == "Failed"
+            else {},
+        }
+    )
+
+
+def run(status: str = "InProgress") -> PipelineRun:
+    ended = {"durationInMs": 120_000} if status != "InProgress" else {}
+    return PipelineRun.from_wire({"runId": "r1", "status": status, "runStart": "1970-01-01T00:16:40Z", **ended})
+
+
+def looks(times: int, status: str = "Succeeded", pause: float = 20) -> Routine[Outcome]:
+    """A wait that ends at its last look."""
+    for number in range(times):
+        seen = yield get_run(FACTORY, "r1")
+        if number < times - 1:
+            yield Pause(pause)
+    return Ended(run=seen)
+
+
+def play(
+    answers: list[Any],
+    mode: ActivityLogMode = "live",
+    *,
+    times: int = 7,
+    deadline: float | None = None,
+    budget: Budget | None = None,
+    status: str = "Succeeded",
+) -> tuple[Any, list[tuple[float, Call[Any]]]]:
+    """A wait of two minutes with a look every 20 s: its outcome, and when activities were asked for."""
+    clock = Clock()
+    activities = ActivityLog(FACTORY, "r1", mode, clock, deadline, budget or Budget())
+    routine = activities.beside(looks(times))
+    asked: list[tuple[float, Call[Any]]] = []
+    pending = iter(answers)
+    looked = 0
+    answer: Any = None
+    while True:
+        try:
+            step = routine.send(answer)
+        except StopIteration as end:
+            return end.value, asked
+        answer = None
+        if isinstance(step, Pause):
+            clock.now += step.seconds
+        elif isinstance(step, Call) and step.group == "activity_runs":
+            asked.append((clock.now, step))
+            given = next(pending)
+            answer = Page(items=given, continuation_token=None) if isinstance(given, list) else given
+        else:
+            looked += 1
+            answer = run(status if looked == times else "InProgress")
+
+
+@pytest.fixture
+def lines(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
+    caplog.set_level(logging.INFO)
+    return lambda: [record.getMessage() for record in caplog.records]
+
+
+def test_live_says_each_change_once(lines: Callable[[], list[str]]) -> None:
+    began, copied = row("Copy", "InProgress"), row("Copy", "Succeeded", rowsCopied=1234, dataWritten=5_000_000)
+    outcome, asked = play([[began], [copied, row("Web", "InProgress")], [copied, row("Web", "Failed")]])
+    assert outcome.run.status == "Succeeded"
+    assert [at for at, _ in asked] == [1000, 1060, 1120]
+    assert lines() == [
+        "Run r1: 'Copy' (Copy) is InProgress (0 of 1 activities done after 0 s)",
+        "Run r1: 'Copy' (Copy) is Succeeded after 8 s, 1,234 rows, 5,000,000 bytes (1 of 2 activities done after 60 s)",
+        "Run r1: 'Web' (Copy) is InProgress (1 of 2 activities done after 60 s)",
+        "Run r1: 'Web' (Copy) is Failed after 8 s: UserError 2200 no table (2 of 2 activities done after 120 s)",
+        "Run r1 is Succeeded: 2 activities in 120 s, 1 Succeeded, 1 Failed, 1,234 rows, 5,000,000 bytes",
+    ]
+
+
+def test_summary_asks_once_at_the_end(lines: Callable[[], list[str]]) -> None:
+    copies = [row("Copy", "Succeeded", iteration=str(n), rowsCopied=n) for n in range(3)]
+    _, asked = play([[*copies, row("Web", "Failed")]], "summary")
+    assert [at for at, _ in asked] == [1120]
+    assert lines() == [
+        "Run r1: 'Copy' (Copy) ran 3 times: 3 Succeeded, 3 rows",
+        "Run r1: 'Web' (Copy) is Failed after 8 s: UserError 2200 no table",
+        "Run r1 is Succeeded: 4 activities in 120 s, 3 Succeeded, 1 Failed, 3 rows",
+    ]
+
+
+def test_off_asks_for_nothing(lines: Callable[[], list[str]]) -> None:
+    assert play([], "off")[1] == []
+    assert lines() == []
+
+
+def test_live_asks_only_for_what_is_new() -> None:
+    _, asked = play([[]] * 3)
+    after = [datetime.fromisoformat(call.args[3]["lastUpdatedAfter"]) for _, call in asked]
+    assert after[1] == datetime.fromtimestamp(1000 - OVERLAP, UTC)
+    assert after[0] < after[1]
+
+
+def test_nothing_is_asked_short_of_the_deadline() -> None:
+    _, asked = play([[]] * 3, deadline=1060 + LEAST_LEFT - 1)
+    assert [at for at, _ in asked] == [1000, 1120]
+
+
+def test_budget_is_shared_by_the_runs_of_a_factory() -> None:
+    budget = Budget(per_minute=2)
+    assert [budget.take(FACTORY, now) for now in (0, 1, 2, 60.5, 61.5, 62)] == [True, True, False, True, True, False]
+    assert play([], budget=Budget(per_minute=0))[1] == []
+
+
+@pytest.mark.parametrize("fault", [AdfUnavailableError("503"), AdfPermissionError("no role", status=403)], ids=str)
+def test_list_that_fails_does_not_matter_to_the_wait(fault: Any, lines: Callable[[], list[str]]) -> None:
+    outcome, asked = play([fault] * 3)
+    assert outcome.run.status == "Succeeded"
+    refused = isinstance(fault, AdfPermissionError)
+    assert len(asked) == (1 if refused else 3)
+    assert ("They are not asked for again." in lines()[0]) is refused
+
+
+def test_output_of_an_unexpected_form_does_not_matter_to_the_wait(lines: Callable[[], list[str]]) -> None:
+    odd = row("Copy", "Succeeded", rowsCopied="many", dataWritten=True)
+    object.__setattr__(odd, "iteration_hash", 7)  # of a type that nobody expects
+    outcome, _ = play([[odd]], "summary")
+    assert outcome.run.status == "Succeeded"
+    assert "could not be logged" in lines()[0]
+
+
+def test_interval_is_a_minute() -> None:
+    assert INTERVAL == 60
+
+
+def test_long_summary_is_cut() -> None:
+    lines = by_activity([row(f"A{n}", "Succeeded") for n in range(60)])
+    assert len(lines) == 51
+    assert lines[-1] == "and 10 more activities"
