@@ -17,6 +17,9 @@ from airflow_adf_mi.adf.settings import FactoryRef, SubscriptionRef
 
 T = TypeVar("T")
 
+MOST_LISTED = 1000
+"""Items of a listing that are asked for."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Call(Generic[T]):
@@ -35,7 +38,7 @@ class Call(Generic[T]):
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     listing: bool = False
-    """The official client follows the pages of this operation itself; `read` gets the list of all items."""
+    """The official client follows the pages of this operation itself; `read` gets the list of the first `MOST_LISTED`."""
     repeatable: bool = True
     """False for what changes something: the transport must never send it a second time by itself."""
     answers_by_code: Mapping[str, T] = field(default_factory=dict)
@@ -195,13 +198,27 @@ def get_factory(factory: FactoryRef) -> Call[Mapping[str, Any]]:
 
 
 def list_factories(subscription_id: str) -> Call[list[str]]:
-    """Factories_List: the names of the subscription's factories that the identity may see."""
+    """Factories_List: the ids of the subscription's factories that the identity may see."""
     return Call(
         doing="list the data factories",
         target=SubscriptionRef(subscription_id),
         permission="read",
         group="factories",
         method="list",
+        listing=True,
+        read=lambda items: [item["id"] for item in items],
+    )
+
+
+def list_pipelines(factory: FactoryRef) -> Call[list[str]]:
+    """Pipelines_ListByFactory: the names of the published pipelines."""
+    return Call(
+        doing="list the pipelines",
+        target=factory,
+        permission="pipelines/read",
+        group="pipelines",
+        method="list_by_factory",
+        args=(factory.resource_group_name, factory.factory_name),
         listing=True,
         read=lambda items: [item["name"] for item in items],
     )

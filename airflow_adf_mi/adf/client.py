@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import AsyncIterable
 from dataclasses import dataclass, field
+from itertools import islice
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from airflow_adf_mi.adf.calls import Call, Page, next_page
+from airflow_adf_mi.adf.calls import MOST_LISTED, Call, Page, next_page
 from airflow_adf_mi.adf.errors import AdfAuthenticationError, AdfError, AdfRequestError
 from airflow_adf_mi.adf.identity import AsyncCredential, credential_for
 from airflow_adf_mi.adf.translate import translate, unreadable
@@ -123,7 +125,7 @@ class AdfClient:
         retries = self._read_retries if call.repeatable else 0
         try:
             if call.listing:
-                body = list(method(*call.args, retry_total=retries, **call.kwargs))
+                body = list(islice(method(*call.args, retry_total=retries, **call.kwargs), MOST_LISTED))
             else:
                 body = method(*call.args, cls=_body, retry_total=retries, **call.kwargs)
         except AzureError as e:
@@ -229,7 +231,7 @@ class AsyncAdfClient:
         method = getattr(getattr(self.official, call.group), call.method)
         try:
             if call.listing:
-                body = [item async for item in method(*call.args, retry_total=0, **call.kwargs)]
+                body = await _first(method(*call.args, retry_total=0, **call.kwargs))
             else:
                 body = await method(*call.args, cls=_body, retry_total=0, **call.kwargs)
         except AzureError as e:
@@ -241,6 +243,15 @@ class AsyncAdfClient:
             # The official client reads answers as JSON before we do, and lets what comes of that through.
             return _Failure(unreadable(e, call))
         return _read(call, body)
+
+
+async def _first(items: AsyncIterable[Any]) -> list[Any]:
+    listed: list[Any] = []
+    async for item in items:
+        listed.append(item)
+        if len(listed) == MOST_LISTED:
+            break
+    return listed
 
 
 def _body(response: Any, _model: object, _headers: object) -> Any:

@@ -23,7 +23,7 @@ these in one place only: `airflow_adf_mi.adf.translate`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from airflow_adf_mi.adf.failure import ActivityFailure
@@ -84,7 +84,14 @@ class AdfPermissionError(AdfRequestError):
 
 
 class AdfNotFoundError(AdfRequestError):
-    """404: the factory, pipeline or run does not exist, or not where the connection points."""
+    """404: the factory, pipeline or run does not exist, or not where the connection points.
+
+    `missing` is which of them: `subscription`, `factory`, `pipeline` or `run`; None where that is not known.
+    """
+
+    def __init__(self, message: str, *, missing: str | None = None, **details: Any) -> None:
+        super().__init__(message, **details)
+        self.missing = missing
 
 
 class AdfThrottledError(AdfRequestError):

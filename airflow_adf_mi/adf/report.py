@@ -24,6 +24,7 @@ from airflow_adf_mi.adf.errors import (
 from airflow_adf_mi.adf.explain import explaining
 from airflow_adf_mi.adf.failure import ActivityFailure, Explanation, headline
 from airflow_adf_mi.adf.models import PipelineRun, RunStatus
+from airflow_adf_mi.adf.near import with_near_names
 from airflow_adf_mi.adf.settings import FactoryRef
 from airflow_adf_mi.adf.watch import Ended, GaveUp, Outcome, Plan, TimedOut, cancelling, waiting
 
@@ -133,6 +134,8 @@ def reporting(
 def explained(report: Report, *, clock: Callable[[], float]) -> Routine[Report]:
     """The report, with what can be learnt of why its run did not succeed."""
     outcome, address = report.outcome, report.address
+    if isinstance(outcome, GaveUp):
+        yield from with_near_names(outcome.error, address.factory, None)
     if not isinstance(outcome, Ended) or outcome.run.status == RunStatus.SUCCEEDED:
         return report
     explanation = yield from explaining(outcome.run, address.factory, address.page_of, clock=clock)

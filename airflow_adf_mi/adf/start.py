@@ -28,6 +28,7 @@ from airflow_adf_mi.adf.errors import (
 from airflow_adf_mi.adf.find import Look, Wanted, looking
 from airflow_adf_mi.adf.intent import Intent, Occasion, Phase, fingerprint
 from airflow_adf_mi.adf.models import PipelineRun
+from airflow_adf_mi.adf.near import with_near_names
 from airflow_adf_mi.adf.recovery import Recovery
 from airflow_adf_mi.adf.settings import FactoryRef
 from airflow_adf_mi.adf.watch import backoff
@@ -194,7 +195,7 @@ def starting(
         failures += 1
         pause = backoff(failures, getattr(answer, "retry_after", None), jitter())
         if verdict is Verdict.REFUSED or clock() + pause > until:
-            raise answer
+            raise (yield from with_near_names(answer, start.factory, start.pipeline_name))
         log.warning("Nothing was started. Will send the start again in %.0f s. %s", pause, answer)
         yield Pause(pause)
 

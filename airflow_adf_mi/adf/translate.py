@@ -6,6 +6,7 @@ Azure's packages are imported inside the functions: this module is on the way of
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from airflow_adf_mi.adf.errors import (
@@ -19,7 +20,10 @@ from airflow_adf_mi.adf.errors import (
     AdfUnavailableError,
 )
 from airflow_adf_mi.adf.redact import cap, redact
+from airflow_adf_mi.adf.role import BELOW, ROLE_NAME, assignment_command
 from airflow_adf_mi.adf.settings import SubscriptionRef
+from airflow_adf_mi.adf.token_errors import principal
+from airflow_adf_mi.adf.transport import token_of
 
 if TYPE_CHECKING:
     from azure.core.exceptions import AzureError
@@ -49,6 +53,7 @@ def translate(error: AzureError, call: Call[Any], settings: AdfSettings) -> AdfE
         said=_said(error),
         request_id=headers.get("x-ms-request-id"),
         retry_after=_retry_after(headers.get("Retry-After")),
+        claims=principal(token_of(error) or ""),
     )
 
 
@@ -61,8 +66,12 @@ def from_answer(
     said: str,
     request_id: str | None = None,
     retry_after: float | None = None,
+    claims: Mapping[str, Any] = MappingProxyType({}),
 ) -> AdfError:
-    """What an answer of the service other than success means. Pure."""
+    """What an answer of the service other than success means. Pure.
+
+    `claims` are those of the token that the request carried.
+    """
     what = f"Could not {call.doing} in {call.target}"
     quote = f" The service answered {status}{f' {code}' if code else ''}: {said}"
     details: dict[str, Any] = {
@@ -79,16 +88,10 @@ def from_answer(
             refused_token=True,
         )
     if status == 403:
-        action = f"Microsoft.DataFactory/factories/{call.permission}"
-        return AdfPermissionError(
-            f"{what}: the {settings.identity} has no permission for {action}. Grant it a role that holds this action on "
-            f"the factory, for example: az role assignment create --assignee-object-id <principal id of the identity> "
-            "--assignee-principal-type ServicePrincipal --role 'Data Factory Contributor' --scope "
-            f"{call.target.resource_id} . A new assignment takes a few minutes to act.{quote}",
-            **details,
-        )
+        return AdfPermissionError(f"{what}: {_not_permitted(call, settings, claims)}{quote}", **details)
     if status == 404 or code in call.not_found_codes:
-        return AdfNotFoundError(f"{what}: {_what_is_missing(call, code)}{quote}", **details)
+        missing, advice = _what_is_missing(call, code)
+        return AdfNotFoundError(f"{what}: {advice}{quote}", missing=missing, **details)
     if status == 429:
         wait = f" It asked to wait {retry_after:g} s." if retry_after else ""
         return AdfThrottledError(
@@ -114,17 +117,39 @@ def unreadable(error: Exception, call: Call[Any]) -> AdfUnavailableError:
     )
 
 
-def _what_is_missing(call: Call[Any], code: str | None) -> str:
+def _not_permitted(call: Call[Any], settings: AdfSettings, claims: Mapping[str, Any]) -> str:
+    """Who may not do what where, and the command that permits it."""
+    known = {"client id": claims.get("appid"), "object id": claims.get("oid")}
+    who = ", ".join(f"{name} {value}" for name, value in known.items() if value)
+    oid = claims.get("oid")
+    command = assignment_command(
+        call.target.resource_id,
+        oid if isinstance(oid, str) else None,
+        # Only tokens of people, such as a developer's, say what they may do on somebody's behalf.
+        "User" if "scp" in claims else "ServicePrincipal",
+    )
+    return (
+        f"the {settings.identity}{f' ({who})' if who else ''} has no permission for {BELOW}{call.permission} on "
+        f"{call.target.resource_id}. Give it the role {ROLE_NAME!r}, which `airflow-adf-mi role` prints:\n  {command}\n"
+        "A new assignment takes a few minutes to act."
+    )
+
+
+def _what_is_missing(call: Call[Any], code: str | None) -> tuple[str, str]:
+    """Subscription, factory, pipeline or run; and what to do about it."""
     if isinstance(call.target, SubscriptionRef):
-        return "there is no such subscription, or the identity's tenant does not have it. Check subscriptionId."
-    if code in _FACTORY_MISSING or (call.run_id is None and call.pipeline_name is None):
         return (
+            "subscription",
+            "there is no such subscription, or the identity's tenant does not have it. Check subscriptionId.",
+        )
+    if code in _FACTORY_MISSING or (call.run_id is None and call.pipeline_name is None):
+        return "factory", (
             f"there is no such factory. Check subscriptionId ({call.target.subscription_id}), resource_group_name and "
             "factory_name in the connection or the arguments."
         )
     if call.run_id is not None:
-        return f"the factory knows no run {call.run_id}. Check the run id; runs are kept for 45 days."
-    return (
+        return "run", f"the factory knows no run {call.run_id}. Check the run id; runs are kept for 45 days."
+    return "pipeline", (
         f"the factory has no published pipeline {call.pipeline_name!r}. Check the spelling, and that the pipeline was "
         "published, not only saved in Git."
     )
