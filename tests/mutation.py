@@ -34,6 +34,7 @@ PROVIDER = "tests/contract/test_provider.py"
 EXPLAIN = "tests/unit/test_explain.py"
 EXPLAINED = "tests/integration/test_explained.py"
 REPORT = "tests/unit/test_report.py"
+NEAR = "tests/unit/test_near.py"
 ACTIVITIES = "tests/unit/test_activity_log.py"
 OUTPUTS = "tests/unit/test_outputs.py"
 PUSHED = "tests/integration/test_outputs.py"
@@ -216,6 +217,12 @@ MUTANTS = [
     Mutant("activity logged at every look", "activity_log.py", "before[row.activity_run_id].status != row.status", "True", ACTIVITIES),
     Mutant("list that is late missed", "activity_log.py", "since - OVERLAP", "since", ACTIVITIES),
     Mutant("mode that is none", "activity_log.py", "    for known in MODES:\n", "    return mode\n    for known in MODES:\n", PROVIDER),
+    Mutant("403 without the principal", "translate.py", 'claims=principal(token_of(error) or "")', "claims={}", f"{CLIENT} -k missing_role"),
+    Mutant("403 says everything twice", "translate.py", 'if code == "AuthorizationFailed" and', "if False and", f"{EXPLAINED} -k role_to_start"),
+    Mutant("404 without near names", "start.py", "raise (yield from with_near_names(answer, start.factory, start.pipeline_name))", "raise answer", f"{EXPLAINED} -k misspelt"),
+    Mutant("factory in another group not seen", "near.py", "    if same:", "    if False:", NEAR),
+    Mutant("refused list of names hides the error", "near.py", "if not isinstance(names, AdfError):", "if True:", NEAR),
+    Mutant("names listed for a missing run", "near.py", 'elif error.missing == "factory":', "else:", NEAR),
 ]  # fmt: skip
 
 

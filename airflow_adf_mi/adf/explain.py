@@ -145,7 +145,7 @@ def _listed(
         elif isinstance(page, AdfThrottledError | AdfUnavailableError) and search.may_rest():
             yield Pause(REST)
         else:
-            search.missing = cap(str(page), 800) if isinstance(page, AdfError) else f"unexpected answer {page!r}"
+            search.missing = cap(str(page), 2000) if isinstance(page, AdfError) else f"unexpected answer {page!r}"
             break
     return rows
 

@@ -73,7 +73,7 @@ def from_answer(
     `claims` are those of the token that the request carried.
     """
     what = f"Could not {call.doing} in {call.target}"
-    quote = f" The service answered {status}{f' {code}' if code else ''}: {said}"
+    quote = f" The service answered {status}{f' {code}' if code else ''}: {said if said.endswith('.') else f'{said}.'}"
     details: dict[str, Any] = {
         "status": status,
         "code": code,
@@ -88,6 +88,9 @@ def from_answer(
             refused_token=True,
         )
     if status == 403:
+        if code == "AuthorizationFailed" and call.permission.lower() in said.lower():
+            # Its message says the same once more.
+            quote = f" The service answered {status} {code}."
         return AdfPermissionError(f"{what}: {_not_permitted(call, settings, claims)}{quote}", **details)
     if status == 404 or code in call.not_found_codes:
         missing, advice = _what_is_missing(call, code)

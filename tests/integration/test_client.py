@@ -74,7 +74,8 @@ def test_hot_path(send: Send, settings: AdfSettings, emulator: Emulator) -> None
     assert send(calls.cancel_run(factory, run_id)) is True
     assert send(calls.get_factory(factory))["name"] == "adf-test"
     assert send(calls.get_pipeline(factory, "Load"))["properties"]["parameters"]["day"]["type"] == "string"
-    assert send(calls.list_factories(settings.subscription_id)) == ["adf-test"]
+    assert send(calls.list_factories(settings.subscription_id)) == [factory.resource_id]
+    assert "Load" in send(calls.list_pipelines(factory))
     now = datetime.now(UTC)
     assert [r.run_id for r in send(calls.query_runs(factory, now - DAY, now + DAY)).items] == [run_id]
     assert send(calls.query_activity_runs(factory, "nope", now - DAY, now + DAY)).items == []
@@ -268,10 +269,14 @@ def test_missing_role_names_identity_action_scope_and_the_command(
     with pytest.raises(AdfPermissionError) as denied:
         send(call(settings.factory()))
     text = str(denied.value)
-    assert "system-assigned managed identity" in text
-    assert f"Microsoft.DataFactory/factories/{action}" in text
-    assert "az role assignment create" in text
-    assert f"--scope {settings.factory().resource_id} " in text
+    scope = settings.factory().resource_id
+    who = f"(client id {SYSTEM_ASSIGNED.client_id}, object id {SYSTEM_ASSIGNED.object_id})"
+    assert f"the system-assigned managed identity {who} has no permission" in text
+    assert f"for Microsoft.DataFactory/factories/{action} on {scope}." in text
+    assert (
+        f'\n  az role assignment create --role "ADF Pipeline Runner" --assignee-object-id {SYSTEM_ASSIGNED.object_id} '
+        f"--assignee-principal-type ServicePrincipal --scope {scope}\n"
+    ) in text
     assert denied.value.status == 403
 
 

@@ -6,7 +6,8 @@ import asyncio
 import json
 import re
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,43 +20,19 @@ from airflow_adf_mi.adf.errors import AdfError, AdfRunCancelled, AdfRunFailed
 from airflow_adf_mi.emulator import Emulator, FactorySpec
 from airflow_adf_mi.emulator.definitions import FactoryDefinition
 from airflow_adf_mi.emulator.script import Script
+from airflow_adf_mi.emulator.tokens import SYSTEM_ASSIGNED
 from airflow_adf_mi.operators import AdfRunPipelineOperator
-from tests.conftest import activity, factory_of
+from tests import explained
+from tests.explained import check_golden
 from tests.integration.test_operator import Task, execute
 
-NO_TABLE = "ErrorCode=SqlOperationFailed,'Type=...,Message=Invalid object name sales?sig=abc%2F1234'"
-
-
-def calls(name: str, pipeline: str) -> dict[str, Any]:
-    return activity(name, "ExecutePipeline", pipeline={"referenceName": pipeline}, waitOnCompletion=True)
-
-
-FACTORY = factory_of(
-    Copies=[activity("CopySales"), activity("Report", "Copy", "CopySales")],
-    Parent=[calls("CallChild", "Child")],
-    Child=[calls("CallGrandchild", "Grandchild")],
-    Grandchild=[activity("CopySales")],
-    Looped=[activity("EachTable", "ForEach", items=[], activities=[activity("CopyTable")])],
-    Slow=[activity("CopySales")],
-)
-SCRIPT = {
-    "defaults": {"seconds": 0.1},
-    "pipelines": {name: {"queued_seconds": 0.05, "cancel_seconds": 0.1} for name in FACTORY.pipelines},
-    "activities": {
-        "Copies/CopySales": {"outcome": "Failed", "error": {"message": NO_TABLE}},
-        "Grandchild/CopySales": {"outcome": "Failed", "error": {"message": "boom", "failureType": "SystemError"}},
-        "Looped/EachTable": {"iterations": 20},
-        "Looped/CopyTable": {"fail_iterations": [7], "error": {"message": "no table 7", "errorCode": "2100"}},
-        "Slow/CopySales": {"seconds": 3600},
-    },
-}
+LIST_ACTIVITIES = "pipelineruns/queryactivityruns/action"
 
 
 @contextmanager
 def emulator_of(factory: FactoryDefinition, script: Script, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
     """An emulator of this factory, and a connection to it."""
-    spec = FactorySpec(source=factory, factory_name="adf-test", resource_group_name="rg-test")
-    with Emulator(spec, script=script) as running:
+    with Emulator(FactorySpec(source=factory, factory_name="adf-test"), script=script) as running:
         connection = {"conn_type": "azure_data_factory_mi", "extra": running.connection_extra()}
         monkeypatch.setenv("AIRFLOW_CONN_ADF_HERE", json.dumps(connection))
         for name, value in running.identity_environment("imds").items():
@@ -66,8 +43,15 @@ def emulator_of(factory: FactoryDefinition, script: Script, monkeypatch: pytest.
 
 @pytest.fixture
 def emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
-    with emulator_of(FACTORY, Script.from_json(SCRIPT), monkeypatch) as running:
+    with emulator_of(explained.FACTORY, Script.from_json(explained.SCRIPT), monkeypatch) as running:
         yield running
+
+
+@pytest.fixture
+def minutes_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that runs a hundred times as fast stands for the minutes of a grace or of patience."""
+    began, real = time.time(), time.time
+    monkeypatch.setattr("time.time", lambda: began + (real() - began) * 100)
 
 
 def operator(pipeline: str, **arguments: Any) -> AdfRunPipelineOperator:
@@ -96,6 +80,7 @@ def run(it: AdfRunPipelineOperator, task: Task | None = None) -> Any:
 
 async def fired(trigger: BaseTrigger) -> Any:
     (event,) = [event async for event in trigger.run()]
+    assert "planted" not in json.dumps(event.payload)
     return event.payload
 
 
@@ -106,27 +91,7 @@ def error_of(it: AdfRunPipelineOperator) -> AdfError:
 
 
 def general(text: str, emulator: Emulator) -> str:
-    """`text`, without what differs each time: ids by the pipelines' names, times and ports."""
-    runs = emulator.call(lambda: list(emulator.state().runs.values()))
-    for ran in runs:
-        text = text.replace(ran.run_id, f"<{ran.pipeline}>")
-    text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "<time>", text)
-    text = re.sub(r"after \d+ s", "after <n> s", text)
-    return re.sub(r"127\.0\.0\.1:\d+", "<emulator>", text)
-
-
-FACTORY_ID = (
-    "%2Fsubscriptions%2F11111111-1111-4111-8111-111111111111%2FresourceGroups%2Frg-test%2Fproviders"
-    "%2FMicrosoft.DataFactory%2Ffactories%2Fadf-test"
-)
-
-
-def page(pipeline: str) -> str:
-    return f"https://adf.azure.com/en/monitoring/pipelineruns/<{pipeline}>?factory={FACTORY_ID}"
-
-
-def head(pipeline: str) -> str:
-    return f"Run <{pipeline}> of pipeline '{pipeline}' in factory 'adf-test' (resource group 'rg-test')"
+    return explained.general(text, [emulator])
 
 
 both = pytest.mark.parametrize("deferrable", [False, True], ids=["blocking", "deferrable"])
@@ -134,13 +99,8 @@ both = pytest.mark.parametrize("deferrable", [False, True], ids=["blocking", "de
 
 @both
 def test_failed_copy(deferrable: bool, emulator: Emulator) -> None:
-    error = error_of(operator("Copies", deferrable=deferrable))
-    assert general(str(error), emulator) == (
-        f"{head('Copies')} failed after <n> s, because an activity failed:\n"
-        "- 'CopySales' (Copy): UserError 2200: ErrorCode=SqlOperationFailed,'Type=...,Message=Invalid object name "
-        "sales?sig=***'. <time> UTC, after <n> s.\n"
-        f"See {page('Copies')}"
-    )
+    error = error_of(operator("ExplainCopy", deferrable=deferrable))
+    check_golden("failed_copy", general(str(error), emulator))
     assert isinstance(error, AdfRunFailed)
     assert (error.failure_type, error.error_code, error.failed_pipeline_run_id) == ("UserError", "2200", error.run_id)
     assert emulator.books.count("queryActivityRuns") == 1
@@ -148,13 +108,8 @@ def test_failed_copy(deferrable: bool, emulator: Emulator) -> None:
 
 @both
 def test_failed_child_of_a_child(deferrable: bool, emulator: Emulator) -> None:
-    error = error_of(operator("Parent", deferrable=deferrable))
-    assert general(str(error), emulator) == (
-        f"{head('Parent')} failed after <n> s, because an activity failed:\n"
-        "- 'CopySales' (Copy) in run <Grandchild> of pipeline 'Grandchild': SystemError 2200: boom. <time> UTC, after <n> s.\n"
-        f"  See {page('Grandchild')}\n"
-        f"See {page('Parent')}"
-    )
+    error = error_of(operator("ExplainParent", deferrable=deferrable))
+    check_golden("failed_child_of_a_child", general(str(error), emulator))
     assert isinstance(error, AdfRunFailed)
     assert error.failure_type == "SystemError"
     assert emulator.books.count("queryActivityRuns") == 3
@@ -162,23 +117,13 @@ def test_failed_child_of_a_child(deferrable: bool, emulator: Emulator) -> None:
 
 @both
 def test_one_failed_iteration_of_twenty(deferrable: bool, emulator: Emulator) -> None:
-    error = error_of(operator("Looped", deferrable=deferrable))
-    assert general(str(error), emulator) == (
-        f"{head('Looped')} failed after <n> s, because an activity failed:\n"
-        "- 'CopyTable' (Copy), in an iteration of 'EachTable' (ForEach): UserError 2100: no table 7. <time> UTC, after <n> s.\n"
-        f"See {page('Looped')}"
-    )
+    check_golden("failed_iteration", general(str(error_of(operator("ExplainLoop", deferrable=deferrable))), emulator))
 
 
 @both
-def test_failure_is_reported_although_its_activities_may_not_be_listed(deferrable: bool, emulator: Emulator) -> None:
-    emulator.add_fault("queryActivityRuns", times=None, status=503)
-    error = error_of(operator("Copies", deferrable=deferrable))
-    assert general(str(error), emulator).startswith(
-        f"{head('Copies')} failed after <n> s: Operation on target CopySales failed: ErrorCode=SqlOperationFailed,"
-    )
-    assert "\nIts activities could not be looked up: Could not list the activities of run" in str(error)
-    assert isinstance(error, AdfRunFailed)
+def test_timeout(deferrable: bool, emulator: Emulator) -> None:
+    error = error_of(operator("ExplainSlow", deferrable=deferrable, timeout=1))
+    check_golden("timeout", general(str(error), emulator))
 
 
 @both
@@ -194,37 +139,132 @@ def test_cancelled_outside(deferrable: bool, emulator: Emulator) -> None:
         emulator.call(now)
 
     threading.Thread(target=cancel).start()
-    error = error_of(operator("Slow", deferrable=deferrable))
+    error = error_of(operator("ExplainCancelled", deferrable=deferrable))
     assert isinstance(error, AdfRunCancelled)
-    assert general(str(error), emulator) == (
-        f"{head('Slow')} was cancelled after <n> s, and not by this task: somebody cancelled it in ADF Studio or through the "
-        "API (the factory's activity log in the Azure portal names the caller), while 1 activity was on the way:\n"
-        "- 'CopySales' (Copy) was cancelled. <time> UTC, after <n> s.\n"
-        f"See {page('Slow')}"
-    )
+    check_golden("cancelled_outside", general(str(error), emulator))
+
+
+@pytest.mark.usefixtures("minutes_pass")
+def test_throttled_start(emulator: Emulator) -> None:
+    emulator.add_fault("createRun", times=None, status=429, code="TooManyRequests", headers={"Retry-After": "7"})
+    check_golden("throttled_start", general(str(error_of(operator("ExplainCopy"))), emulator))
+
+
+def deny(emulator: Emulator, action: str) -> None:
+    emulator.tokens.denied = {SYSTEM_ASSIGNED.client_id: {action}}
+
+
+def test_missing_role_to_start(emulator: Emulator) -> None:
+    deny(emulator, "pipelines/createrun/action")
+    check_golden("missing_role_to_start", general(str(error_of(operator("ExplainCopy"))), emulator))
+
+
+@both
+@pytest.mark.usefixtures("minutes_pass")
+def test_missing_role_to_watch(deferrable: bool, emulator: Emulator) -> None:
+    deny(emulator, "pipelineruns/read")
+    error = error_of(operator("ExplainSlow", deferrable=deferrable))
+    check_golden("missing_role_to_watch", general(str(error), emulator))
+
+
+@both
+@pytest.mark.usefixtures("minutes_pass")
+def test_missing_role_to_cancel(deferrable: bool, emulator: Emulator) -> None:
+    deny(emulator, "pipelineruns/cancel/action")
+    error = error_of(operator("ExplainSlow", deferrable=deferrable, timeout=60))
+    check_golden("missing_role_to_cancel", general(str(error), emulator))
+
+
+@both
+def test_missing_role_to_explain(deferrable: bool, emulator: Emulator) -> None:
+    deny(emulator, LIST_ACTIVITIES)
+    error = error_of(operator("ExplainGrandchild", deferrable=deferrable))
+    check_golden("missing_role_to_explain", general(str(error), emulator))
+
+
+@pytest.mark.usefixtures("minutes_pass")
+def test_missing_role_to_find(emulator: Emulator) -> None:
+    """Where the service does not use our keys as run ids, a lost start is looked for in the list."""
+    emulator.state().switches.run_id_from_request_id = False
+    emulator.add_fault("createRun", effect="after", drop=True)
+    deny(emulator, "querypipelineruns/action")
+    text = general(str(error_of(operator("ExplainCopy"))), emulator)
+    check_golden("missing_role_to_find", re.sub(r"[0-9a-f-]{36}(?= and|\.)", "<key>", text))
+
+
+def test_wrong_factory(emulator: Emulator) -> None:
+    check_golden("wrong_factory", str(error_of(operator("ExplainCopy", factory_name="adf-tset"))))
+
+
+def test_wrong_resource_group(emulator: Emulator) -> None:
+    error = error_of(operator("ExplainCopy", resource_group_name="rg-other"))
+    check_golden("wrong_resource_group", str(error))
+
+
+def test_misspelt_pipeline(emulator: Emulator) -> None:
+    check_golden("misspelt_pipeline", str(error_of(operator("ExplianCopy"))))
+
+
+def test_near_names_that_may_not_be_listed_are_left_out(emulator: Emulator) -> None:
+    deny(emulator, "pipelines/read")
+    assert "Did you mean" not in str(error_of(operator("ExplianCopy")))
+    deny(emulator, "read")
+    assert "Did you mean" not in str(error_of(operator("ExplainCopy", factory_name="adf-tset")))
+
+
+@pytest.fixture
+def reconnect(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    def connect(**fields: str) -> None:
+        connection = {"conn_type": "azure_data_factory_mi", "extra": emulator.connection_extra(**fields)}
+        monkeypatch.setenv("AIRFLOW_CONN_ADF_HERE", json.dumps(connection))
+
+    return connect
+
+
+def test_unassigned_identity(emulator: Emulator, reconnect: Callable[..., None]) -> None:
+    reconnect(managed_identity_client_id="00000000-0000-4000-8000-00000000c0ff")
+    check_golden("unassigned_identity", general(str(error_of(operator("ExplainCopy"))), emulator))
+
+
+@pytest.mark.usefixtures("minutes_pass")
+def test_identity_endpoint_down(emulator: Emulator) -> None:
+    emulator.add_fault("token", times=None, status=503)
+    check_golden("identity_endpoint_down", general(str(error_of(operator("ExplainCopy"))), emulator))
+
+
+@both
+def test_failure_is_reported_although_its_activities_may_not_be_listed(deferrable: bool, emulator: Emulator) -> None:
+    emulator.add_fault("queryActivityRuns", times=None, status=503)
+    error = error_of(operator("ExplainGrandchild", deferrable=deferrable))
+    assert "failed after 0 s: Operation on target CopySales failed: The integration runtime is busy." in str(error)
+    assert "\nIts activities could not be looked up: Could not list the activities of run" in str(error)
+    assert isinstance(error, AdfRunFailed)
 
 
 @both
 @pytest.mark.parametrize("mode", ["live", "summary", "off"])
 def test_activity_log(mode: str, deferrable: bool, emulator: Emulator, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
-    error_of(operator("Looped", deferrable=deferrable, activity_log=mode))
+    error_of(operator("ExplainLoop", deferrable=deferrable, activity_log=mode))
     said = [general(r.getMessage(), emulator) for r in caplog.records if r.name.endswith("activity_log")]
     if mode == "off":
         assert said == []
         return
-    assert re.fullmatch(r"Run <Looped> is Failed: 21 activities in \d s, 2 Failed, 19 Succeeded", said[-1])
+    run_id = "Run <run of ExplainLoop>"
+    assert re.fullmatch(rf"{run_id} is Failed: 21 activities in \d s, 2 Failed, 19 Succeeded", said[-1])
     if mode == "summary":
         loop = "'EachTable' (ForEach) is Failed after <n> s: UserError BadRequest Activity failed because an inner activity"
-        assert said[0] == f"Run <Looped>: {loop} failed; Inner activity name: CopyTable, Error: no table 7"
-        assert said[1] == "Run <Looped>: 'CopyTable' (Copy) ran 20 times: 19 Succeeded, 1 Failed"
+        assert (
+            said[0] == f"{run_id}: {loop} failed; Inner activity name: CopyTable, Error: Invalid object name 'table7'."
+        )
+        assert said[1] == f"{run_id}: 'CopyTable' (Copy) ran 20 times: 19 Succeeded, 1 Failed"
     else:
         assert sum("'CopyTable' (Copy, iteration" in line and "is Failed" in line for line in said) == 1
 
 
 @both
 def test_activity_log_that_is_refused_does_not_fail_the_task(deferrable: bool, emulator: Emulator) -> None:
-    emulator.tokens.denied = {"00000000-0000-4000-8000-00000000c001": {"pipelineruns/queryactivityruns/action"}}
+    deny(emulator, LIST_ACTIVITIES)
     emulator.call(lambda: setattr(emulator.state(), "script", Script()))
-    assert run(operator("Copies", deferrable=deferrable, activity_log="live"))["status"] == "Succeeded"
+    assert run(operator("ExplainCopy", deferrable=deferrable, activity_log="live"))["status"] == "Succeeded"
     assert emulator.books.count("cancelRun") == 0

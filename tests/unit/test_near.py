@@ -1,0 +1,65 @@
+"""Names that may have been meant."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow_adf_mi.adf.errors import AdfError, AdfNotFoundError, AdfPermissionError
+from airflow_adf_mi.adf.near import near_factories, near_pipelines, with_near_names
+from airflow_adf_mi.adf.settings import FactoryRef
+
+FACTORY = FactoryRef(subscription_id="s", resource_group_name="rg", factory_name="adf-sales")
+
+
+def factory_id(name: str, group: str = "rg") -> str:
+    return f"/subscriptions/s/resourceGroups/{group}/providers/Microsoft.DataFactory/factories/{name}"
+
+
+def test_pipelines() -> None:
+    assert near_pipelines("copysales", ["CopySales", "Other"]) == "Did you mean 'CopySales'?"
+    assert near_pipelines("X", []) == "The factory has no published pipeline at all."
+    assert near_pipelines("X", ["B", "A"]) == "It has 2, none of a like name: 'A', 'B'."
+    many = near_pipelines("zzz", [f"Pipeline{n}" for n in range(9)])
+    assert many.startswith("It has 9, none of a like name: 'Pipeline0', ")
+    assert many.endswith(" and others.")
+
+
+def test_factories() -> None:
+    assert near_factories(FACTORY, [factory_id("ADF-Sales", "rg-2")]) == (
+        "There is a factory 'adf-sales' in resource group 'rg-2'."
+    )
+    assert near_factories(FACTORY, [factory_id("adf-sale")]) == "Did you mean 'adf-sale' (resource group 'rg')?"
+    assert near_factories(FACTORY, [factory_id("x-1"), "odd"]) == (
+        "The identity sees 1 in this subscription, none of a like name: 'x-1' (resource group 'rg')."
+    )
+    assert "sees no data factory in this subscription" in near_factories(FACTORY, [])
+
+
+def ask(error: AdfError, *answers: Any) -> tuple[str, int]:
+    """The error's text in the end, and how much was asked."""
+    routine = with_near_names(error, FACTORY, "CopySale")
+    answer: Any = None
+    for number, following in enumerate([*answers, None]):
+        try:
+            routine.send(answer)
+        except StopIteration as end:
+            assert end.value is error
+            return str(error), number
+        answer = following
+    raise AssertionError("it asks for more")
+
+
+def test_only_what_is_missing_is_asked_about() -> None:
+    assert ask(AdfNotFoundError("404.", status=404, missing="pipeline"), ["CopySales"]) == (
+        "404. Did you mean 'CopySales'?",
+        1,
+    )
+    assert ask(AdfNotFoundError("404.", status=404, missing="factory"), [factory_id("adf-sale")])[1] == 1
+    for error in (AdfNotFoundError("404.", status=404, missing="run"), AdfPermissionError("403.", status=403)):
+        assert ask(error)[1] == 0
+
+
+def test_names_that_may_not_be_listed_change_nothing() -> None:
+    for missing in ("pipeline", "factory"):
+        error = AdfNotFoundError("404.", status=404, missing=missing)
+        assert ask(error, AdfPermissionError("403", status=403)) == ("404.", 1)
