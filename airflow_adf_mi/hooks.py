@@ -13,6 +13,7 @@ from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException
 
 from airflow_adf_mi.adf import calls
+from airflow_adf_mi.adf.checkup import MAY, Holds, check
 from airflow_adf_mi.adf.client import AdfClient
 from airflow_adf_mi.adf.connection import CONN_TYPE, DEFAULT_CONN_ID, settings_from_connection
 from airflow_adf_mi.adf.drive import Routine, drive
@@ -203,20 +204,21 @@ class AdfHook(BaseHook):
         return hook
 
     def test_connection(self) -> tuple[bool, str]:
-        """Ask the service, as the identity, for the factory, or without one for any factory of the subscription."""
+        """Check, as the identity, all that the command ``airflow-adf-mi check`` does; nothing is started."""
         try:
             settings = self.settings
-            with self.client() as client:
-                if settings.factory_name is None or settings.resource_group_name is None:
-                    found = client.send(calls.list_factories(settings.subscription_id))
-                    where = f"subscription {settings.subscription_id}, where it sees {len(found)} data factories"
-                else:
-                    factory = settings.factory()
-                    client.send(calls.get_factory(factory))
-                    where = str(factory)
+            named = settings.factory_name is not None and settings.resource_group_name is not None
+            findings = check(settings, settings.factory() if named else None)
         except AdfError as e:
             return False, str(e)
-        return True, f"The {settings.identity} reached {where}, at {settings.arm_endpoint}."
+        wrong = [f for f in findings if f.holds not in (Holds.YES, Holds.PROBABLY)]
+        if wrong:
+            fixes = dict.fromkeys(f.fix for f in wrong if f.fix)
+            return False, " ".join([*(f"{f.step}: {f.detail}." for f in wrong), *(f"Run: {fix}" for fix in fixes)])
+        where = str(settings.factory()) if named else f"subscription {findings[-1].detail}"
+        may = ", ".join(f.step.removeprefix(MAY) for f in findings if f.step.startswith(MAY))
+        said = f"The {settings.identity} reached {where}, at {settings.arm_endpoint}."
+        return True, f"{said} It may {may}." if may else said
 
 
 def no_such_connection(conn_id: str) -> AdfConfigurationError:

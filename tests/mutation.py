@@ -34,6 +34,7 @@ PROVIDER = "tests/contract/test_provider.py"
 EXPLAIN = "tests/unit/test_explain.py"
 EXPLAINED = "tests/integration/test_explained.py"
 REPORT = "tests/unit/test_report.py"
+CLI = "tests/integration/test_cli.py"
 NEAR = "tests/unit/test_near.py"
 ACTIVITIES = "tests/unit/test_activity_log.py"
 OUTPUTS = "tests/unit/test_outputs.py"
@@ -223,6 +224,15 @@ MUTANTS = [
     Mutant("factory in another group not seen", "near.py", "    if same:", "    if False:", NEAR),
     Mutant("refused list of names hides the error", "near.py", "if not isinstance(names, AdfError):", "if True:", NEAR),
     Mutant("names listed for a missing run", "near.py", 'elif error.missing == "factory":', "else:", NEAR),
+    Mutant("missing permission taken for held", "checkup.py", "    if isinstance(answer, AdfPermissionError):\n        oid", "    if False:\n        oid", CLI),
+    Mutant("no answer taken for permission", "checkup.py", "and answer.status in (400, 404)", "or True", CLI),
+    Mutant("probable taken for certain", "checkup.py", "holds=Holds.PROBABLY, detail=f\"{BELOW}{action}\"", "holds=Holds.YES, detail=f\"{BELOW}{action}\"", CLI),
+    Mutant("check looks at a run that is not there", "checkup.py", "if isinstance(runs, calls.Page) and runs.items else _nowhere()", "if False else _nowhere()", CLI),
+    Mutant("check starts what is there", "checkup.py", "(yield calls.create_run(factory, _nowhere(), None", "(yield calls.create_run(factory, 'Load', None", CLI),
+    Mutant("missing certificates end the check", "checkup.py", "    except AdfError as e:  # such", "    except ZeroDivisionError as e:  # such", CLI),
+    Mutant("check goes on without a factory", "checkup.py", "if isinstance(found, AdfError) and not isinstance(found, AdfPermissionError):", "if False:", CLI),
+    Mutant("check always well", "../cli.py", "return 0 if well else 1", "return 0", CLI),
+    Mutant("test connection well without a permission", "../hooks.py", "        if wrong:", "        if False:", HOOKS),
 ]  # fmt: skip
 
 

@@ -77,13 +77,13 @@ class ActivityFailure:
         is_child = self.pipeline_run_id != root_run_id
         what = f"{self.activity_name!r} ({self.activity_type}){where if is_child else ''}{inside}"
         kind = " ".join(part for part in (self.failure_type, self.error_code) if part)
-        said = f": {kind + ': ' if kind else ''}{_sentence(self.message or 'no message')}"
-        if self.status == RunStatus.CANCELLED:
-            said = " was cancelled."
-        tries = f", attempt {self.attempts}" if self.attempts > 1 else ""
-        when = f" {_when(self.started_at, self.ended_at)}{tries}." if self.ended_at else ""
+        when = _when(self.started_at, self.ended_at)
         link = f"\n  See {self.studio_url}" if is_child else ""
-        return f"- {what}{said}{when}{link}"
+        if self.status == RunStatus.CANCELLED:
+            return f"- {what} was cancelled{when}.{link}"
+        tries = f", in attempt {self.attempts}" if self.attempts > 1 else ""
+        said = f"{kind + ': ' if kind else ''}{_sentence(self.message or 'no message')}"
+        return f"- {what}: {said} Failed{when}{tries}.{link}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +136,7 @@ def _when(started: datetime | None, ended: datetime | None) -> str:
     if ended is None:
         return ""
     took = f", after {(ended - started).total_seconds():.0f} s" if started else ""
-    return f"{ended.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC{took}"
+    return f" at {ended.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC{took}"
 
 
 def _sentence(text: str) -> str:

@@ -21,14 +21,14 @@ ACTIONS: Mapping[str, str] = {
     "pipelines/createrun/action": "start runs",
     "pipelineruns/read": "watch runs",
     "pipelineruns/cancel/action": "cancel runs",
-    "querypipelineruns/action": "find a run whose start was not answered",
-    "pipelineruns/queryactivityruns/action": "explain a failed run, log activities, read outputs",
+    "querypipelineruns/action": "find lost starts",
+    "pipelineruns/queryactivityruns/action": "explain failures",
 }
 """Below `BELOW`: what each is for."""
 
 Format = Literal["az", "bicep", "terraform"]
 FORMATS: tuple[Format, ...] = ("az", "bicep", "terraform")
-PRINCIPAL = "<principal id of the identity>"
+PRINCIPAL = "PRINCIPAL_ID"
 
 
 def full_actions() -> list[str]:

@@ -99,6 +99,7 @@ class Arm:
                 if instead is not None:
                     return instead
         try:
+            self._look_first(operation.name, where)
             self._tokens.authorize(claims, operation.action, scope(record.path))
             body = await self._operate(request, operation.name, where, record)
             answer: web.StreamResponse = _read_answer(request, body, headers)
@@ -147,6 +148,15 @@ class Arm:
             start_from_failure=_flag(request, "startFromFailure"),
         )
         return {"runId": record.run_id}
+
+    def _look_first(self, operation: str, where: Mapping[str, str]) -> None:
+        """Where the switch says so: whether what is to be changed is there, even before the role."""
+        if operation not in ("createRun", "cancelRun") or not self._factory(where).switches.existence_first:
+            return
+        if operation == "createRun":
+            self._factory(where).pipeline(where["pipeline"])
+        elif where["run_id"].lower() not in self._factory(where).runs:
+            self._factory(where).cancel_run(where["run_id"])
 
     def _factory(self, where: Mapping[str, str]) -> FactoryState:
         for factory in self._factories:

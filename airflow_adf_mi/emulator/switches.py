@@ -40,5 +40,7 @@ class Switches:
     """How far queryActivityruns is behind."""
     list_skipped: bool = True
     """Skipped activities appear among the activity runs."""
+    existence_first: bool = False
+    """createRun and cancel of what is not there answer so before they look at permissions; ARM's other operations do not."""
     get_visible_after: float = 0.0
     """Seconds for which PipelineRuns_Get answers 404 after createRun."""

@@ -88,9 +88,11 @@ def test_test_connection_asks_the_service_and_names_identity_and_factory(connect
     assert well
     assert said == (
         "The system-assigned managed identity reached factory 'adf-test' (resource group 'rg-test'), at "
-        f"{emulator.arm_endpoint}."
+        f"{emulator.arm_endpoint}. It may look at the factory, look at pipelines, start runs, watch runs, cancel runs, find lost "
+        "starts, explain failures."
     )
     assert emulator.books.count("getFactory", status=200) == 1
+    assert emulator.state().runs == {}
 
 
 def test_test_connection_without_a_factory_asks_for_any(connect: Connect, emulator: Emulator) -> None:
@@ -98,6 +100,16 @@ def test_test_connection_without_a_factory_asks_for_any(connect: Connect, emulat
     assert well
     assert "where it sees 1 data factories" in said
     assert emulator.books.count("listFactories") == 1
+
+
+def test_test_connection_names_what_is_missing_and_the_command(connect: Connect, emulator: Emulator) -> None:
+    emulator.tokens.denied = {SYSTEM_ASSIGNED.client_id: {"pipelines/createrun/action", "pipelineruns/cancel/action"}}
+    well, said = AdfHook(connect()).test_connection()
+    assert not well
+    assert said.startswith(
+        "may start runs: Microsoft.DataFactory/factories/pipelines/createrun/action is missing. may cancel runs: "
+    )
+    assert said.count("Run: az role assignment create") == 1
 
 
 @pytest.mark.parametrize(

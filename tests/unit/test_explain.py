@@ -120,7 +120,7 @@ def test_failed_activity_is_found_with_one_request() -> None:
     assert (activity.attempts, activity.pipeline_run_id) == (3, "root")
     assert service.asked == ["root"]
     assert found.text("root") == (
-        "- 'Copy' (Copy): UserError 2200: no table. 2026-01-01 10:00:12 UTC, after 12 s, attempt 3."
+        "- 'Copy' (Copy): UserError 2200: no table. Failed at 2026-01-01 10:00:12 UTC, after 12 s, in attempt 3."
     )
 
 
@@ -210,7 +210,7 @@ def test_long_message_is_cut_and_credentials_are_masked() -> None:
 def test_cancelled_run_says_where_it_was() -> None:
     service = Listing(root=[row("Copy", status="Cancelled"), row("Each", "ForEach", status="Cancelled", at=11)])
     found = service.explain(status="Cancelled")
-    assert found.text("root") == "- 'Copy' (Copy) was cancelled. 2026-01-01 10:00:10 UTC, after 10 s."
+    assert found.text("root") == "- 'Copy' (Copy) was cancelled at 2026-01-01 10:00:10 UTC, after 10 s."
     # Nothing may have been on the way.
     assert Listing().explain(status="Cancelled") == Explanation()
 

@@ -128,7 +128,7 @@ def test_failed_run_names_its_activities_and_the_error_carries_them() -> None:
     error = failed(Explanation(activities=(FAILURE,)), "Operation on target Child failed: no table")
     assert str(error) == (
         "Run r1 of pipeline 'Load' in factory 'adf' (resource group 'rg') failed after 12 s, because an activity failed:\n"
-        "- 'Copy' (Copy) in run r2 of pipeline 'Inner': SystemError 2200: no table.\n"
+        "- 'Copy' (Copy) in run r2 of pipeline 'Inner': SystemError 2200: no table. Failed.\n"
         "  See https://studio/r2\n"
         "See https://studio/r1"
     )

@@ -1,0 +1,218 @@
+"""What a connection needs, checked step by step without starting anything. Pure, but for the requests it asks for.
+
+Reads and queries are made for real. Whether runs may be started and cancelled is asked with a pipeline and a run that are
+not there: 403 says that it is not permitted, "not found" that it is. That the service looks at permissions first is not
+documented, so what rests on it is "probably".
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from airflow_adf_mi.adf import calls
+from airflow_adf_mi.adf.client import AdfClient
+from airflow_adf_mi.adf.drive import Authenticate, Routine, drive
+from airflow_adf_mi.adf.errors import (
+    AdfConfigurationError,
+    AdfError,
+    AdfNotFoundError,
+    AdfPermissionError,
+    AdfRequestError,
+)
+from airflow_adf_mi.adf.identity import credential_for
+from airflow_adf_mi.adf.near import with_near_names
+from airflow_adf_mi.adf.role import ACTIONS, BELOW, assignment_command
+from airflow_adf_mi.adf.settings import AdfSettings, FactoryRef
+from airflow_adf_mi.adf.token_errors import principal
+
+MAY = "may "
+"""How the steps about permissions begin."""
+CREATE_RUN, CANCEL = "pipelines/createrun/action", "pipelineruns/cancel/action"
+
+
+class Holds(StrEnum):
+    """Whether something is as it must be."""
+
+    YES = "yes"
+    PROBABLY = "probably"
+    NO = "NO"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One step, and how it went."""
+
+    step: str
+    holds: Holds
+    detail: str
+    fix: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def check(settings: AdfSettings, factory: FactoryRef | None = None, pipeline_name: str | None = None) -> list[Finding]:
+    """Check, as the identity of `settings`. Without a factory, not further than the subscription."""
+
+    def claims() -> Mapping[str, Any]:
+        token = credential_for(settings).last_token(settings.arm_scope)
+        return principal(token.token) if token is not None else {}
+
+    routine = checking(settings, factory, pipeline_name, claims=claims, clock=time.time)
+    try:
+        with AdfClient(settings) as client:
+            return drive(routine, client, time.sleep)
+    except AdfError as e:  # such as a ca_bundle that is not there
+        return [_failed("connection", e)]
+
+
+def all_well(findings: list[Finding]) -> bool:
+    return all(finding.holds in (Holds.YES, Holds.PROBABLY) for finding in findings)
+
+
+def checking(
+    settings: AdfSettings,
+    factory: FactoryRef | None,
+    pipeline_name: str | None,
+    *,
+    claims: Callable[[], Mapping[str, Any]],
+    clock: Callable[[], float],
+) -> Routine[list[Finding]]:
+    """From the token to each permission; what depends on a step that failed is left out.
+
+    `claims` gives those of the token, once there is one.
+    """
+    refused = yield Authenticate()
+    if isinstance(refused, AdfError):
+        return [_failed("token", refused)]
+    token = claims()
+    findings = [
+        Finding(step="token", holds=Holds.YES, detail=f"given to the {settings.identity}"),
+        _identity(token),
+    ]
+    if factory is None:
+        return [*findings, (yield from _subscription(settings))]
+    found = yield calls.get_factory(factory)
+    findings += yield from _where(factory, found)
+    if isinstance(found, AdfError) and not isinstance(found, AdfPermissionError):
+        return findings
+    try:
+        asked = calls.get_pipeline(factory, pipeline_name or _nowhere())
+    except AdfConfigurationError as e:
+        return [*findings, _failed("pipeline", e)]
+    pipeline = yield asked
+    if pipeline_name is not None:
+        findings.append((yield from _pipeline(factory, pipeline_name, pipeline)))
+    answers: dict[str, Any] = {"read": found, "pipelines/read": pipeline}
+    answers |= yield from _asked(factory, clock)
+    return [*findings, *(_permission(action, answers[action], factory, token) for action in ACTIONS)]
+
+
+def _identity(token: Mapping[str, Any]) -> Finding:
+    named = {"client id": token.get("appid"), "object id": token.get("oid"), "tenant": token.get("tid")}
+    known = ", ".join(f"{name} {value}" for name, value in named.items() if value)
+    return Finding(
+        step="identity",
+        holds=Holds.YES if known else Holds.PROBABLY,
+        detail=known or "the token does not say whose it is",
+    )
+
+
+def _subscription(settings: AdfSettings) -> Routine[Finding]:
+    """Where no factory is named, that is all there is to see."""
+    ids = yield calls.list_factories(settings.subscription_id)
+    if isinstance(ids, AdfError):
+        return _failed("subscription", ids)
+    detail = f"{settings.subscription_id}, where it sees {len(ids)} data factories; name one to check more"
+    return Finding(step="subscription", holds=Holds.YES, detail=detail)
+
+
+def _where(factory: FactoryRef, found: Any) -> Routine[list[Finding]]:
+    """Subscription and factory, by what the question for the factory was answered."""
+    here = Finding(step="subscription", holds=Holds.YES, detail=factory.subscription_id)
+    if not isinstance(found, AdfError):
+        location = f", in {found.get('location')}" if found.get("location") else ""
+        return [here, Finding(step="factory", holds=Holds.YES, detail=f"{factory}{location}")]
+    if isinstance(found, AdfPermissionError):
+        unseen = "not shown to this identity"
+        return [
+            Finding(step=step, holds=Holds.UNKNOWN, detail=f"{what}: {unseen}", fix=None)
+            for step, what in (("subscription", factory.subscription_id), ("factory", str(factory)))
+        ]
+    if isinstance(found, AdfRequestError) and "subscription" in (found.code or "").lower():
+        return [_failed("subscription", found)]
+    error = yield from with_near_names(found, factory, None)
+    return [*([here] if isinstance(found, AdfNotFoundError) else []), _failed("factory", error)]
+
+
+def _pipeline(factory: FactoryRef, name: str, answer: Any) -> Routine[Finding]:
+    if isinstance(answer, AdfPermissionError):
+        return Finding(step="pipeline", holds=Holds.UNKNOWN, detail=f"{name!r}: not shown to this identity")
+    if isinstance(answer, AdfError):
+        return _failed("pipeline", (yield from with_near_names(answer, factory, name)))
+    published = (answer.get("properties") or {}).get("lastPublishTime")
+    return Finding(
+        step="pipeline", holds=Holds.YES, detail=f"{name!r}{f', published {published}' if published else ''}"
+    )
+
+
+def _asked(factory: FactoryRef, clock: Callable[[], float]) -> Routine[dict[str, Any]]:
+    """The answers to one question for each permission, by its action."""
+    now = datetime.fromtimestamp(clock(), UTC)
+    window = now - timedelta(days=1), now + timedelta(hours=1)
+    runs = yield calls.query_runs(factory, *window)
+    run_id = runs.items[0].run_id if isinstance(runs, calls.Page) and runs.items else _nowhere()
+    return {
+        "querypipelineruns/action": runs,
+        "pipelineruns/read": (yield calls.get_run(factory, run_id)),
+        "pipelineruns/queryactivityruns/action": (yield calls.query_activity_runs(factory, run_id, *window)),
+        CREATE_RUN: (yield calls.create_run(factory, _nowhere(), None, request_id=str(uuid.uuid4()))),
+        CANCEL: (yield calls.cancel_run(factory, _nowhere())),
+    }
+
+
+def _permission(action: str, answer: Any, factory: FactoryRef, token: Mapping[str, Any]) -> Finding:
+    """What an answer says of the permission to ask for it."""
+    step = f"{MAY}{ACTIONS[action]}"
+    if isinstance(answer, AdfPermissionError):
+        oid = token.get("oid")
+        return Finding(
+            step=step,
+            holds=Holds.NO,
+            detail=f"{BELOW}{action} is missing",
+            fix=assignment_command(factory.resource_id, oid if isinstance(oid, str) else None),
+        )
+    if not isinstance(answer, AdfError):
+        return Finding(step=step, holds=Holds.YES, detail=f"{BELOW}{action}")
+    if isinstance(answer, AdfRequestError) and answer.status in (400, 404):
+        # The answer to what is not there.
+        return Finding(step=step, holds=Holds.PROBABLY, detail=f"{BELOW}{action}")
+    return Finding(step=step, holds=Holds.UNKNOWN, detail=str(answer))
+
+
+def _failed(step: str, error: AdfError) -> Finding:
+    return Finding(step=step, holds=Holds.NO, detail=str(error))
+
+
+def _nowhere() -> str:
+    """A name that no pipeline and no run has."""
+    return str(uuid.uuid4())
+
+
+def table(findings: list[Finding]) -> str:
+    """The findings as a table, and below it what is to be done."""
+    width = max(len(finding.step) for finding in findings)
+    lines = [f"{f.step:{width}}  {f.holds:8}  {f.detail}".rstrip() for f in findings]
+    fixes = list(dict.fromkeys(f.fix for f in findings if f.fix))
+    if fixes:
+        lines += ["", "To do (a new assignment takes a few minutes to act):", *(f"  {fix}" for fix in fixes)]
+    if any(f.holds is Holds.PROBABLY for f in findings):
+        lines += ["", "probably: asked with a name that is not there, and not refused for lack of a permission."]
+    return "\n".join(lines)
