@@ -83,7 +83,12 @@ class Attempt:
             if self._journal is not None:
                 self._journal.note(replace(begun.intent, deadline=plan.deadline))
             self._defer(
-                address, plan, "execute_complete", cancel_on_timeout=self._task.cancel_on_timeout, adopted=begun.adopted
+                address,
+                plan,
+                "execute_complete",
+                cancel_on_timeout=self._task.cancel_on_timeout,
+                adopted=begun.adopted,
+                since=time.time() if begun.run is not None or not begun.adopted else None,
             )
 
     def run_after(self, event: dict[str, Any]) -> dict[str, Any]:
@@ -204,7 +209,14 @@ class Attempt:
         return Plan(check_interval=self._task.check_interval, deadline=intent.deadline or deadline)
 
     def _defer(
-        self, address: RunAddress, plan: Plan, method: str, *, cancel_on_timeout: bool, adopted: bool = False
+        self,
+        address: RunAddress,
+        plan: Plan,
+        method: str,
+        *,
+        cancel_on_timeout: bool,
+        adopted: bool = False,
+        since: float | None = None,
     ) -> NoReturn:
         trigger = AdfPipelineRunTrigger(
             settings=self._settings.to_json(),
@@ -218,6 +230,7 @@ class Attempt:
             cancel_on_kill=self._task.cancel_on_kill,
             cancel_on_timeout=cancel_on_timeout,
             adopted=adopted,
+            since=since,
         )
         seconds = max(0.0, (plan.deadline or time.time()) - time.time())
         self._task.defer(trigger=trigger, method_name=method, timeout=timedelta(seconds=seconds) + BACKSTOP)

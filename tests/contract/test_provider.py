@@ -130,6 +130,7 @@ def test_triggers_path_and_arguments_are_a_stored_format() -> None:
             "cancel_on_kill": True,
             "cancel_on_timeout": True,
             "adopted": False,
+            "since": None,
         },
     )
 
