@@ -110,6 +110,7 @@ MUTANTS = [
     Mutant("parameters no mapping", "checks.py", "if not isinstance(parameters, Mapping):", "if False:", START),
     Mutant("parameters not JSON", "checks.py", "json.dumps(value, allow_nan=False)", "str(value)", START),
     Mutant("no positive seconds", "checks.py", "or value <= 0", "", PROVIDER),
+    Mutant("more seconds than Airflow can add", "checks.py", "    if value > YEAR:", "    if False:", PROVIDER),
     Mutant("contradicting recovery", "recovery.py", "if self.start_activity_name and self.start_from_failure:", "if False:", START),
     Mutant("recovery without a reference", "recovery.py", "if self.is_recovery and not self.reference_pipeline_run_id:", "if False:", START),
     Mutant("connection not found", "../hooks.py", "raise no_such_connection(self.azure_data_factory_conn_id) from e", "raise", HOOKS),

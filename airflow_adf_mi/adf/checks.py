@@ -10,6 +10,8 @@ from datetime import timedelta
 
 from airflow_adf_mi.adf.errors import AdfConfigurationError
 
+YEAR = 365 * 24 * 60 * 60
+
 # The published specification's rule for pipeline names (Pipelines_CreateRun).
 _PIPELINE_NAME = re.compile(r"(?=.{1,260}$)[A-Za-z0-9_][^<>*#.%&:\\+?/]*")
 
@@ -62,9 +64,12 @@ def check_parameters(parameters: object) -> None:
 
 
 def check_seconds(name: str, value: object) -> float:
-    """`value` in seconds, if it is a positive number or timedelta."""
+    """`value` in seconds, if it is a positive number or timedelta of a year at most: Airflow's own times overflow later."""
+    given = value
     if isinstance(value, timedelta):
         value = value.total_seconds()
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
-        raise AdfConfigurationError(f"{name} is {value!r}; it must be a positive number of seconds.")
+        raise AdfConfigurationError(f"{name} is {given!r}; it must be a positive number of seconds.")
+    if value > YEAR:
+        raise AdfConfigurationError(f"{name} is {given!r}; it must be {YEAR} seconds (a year) at most.")
     return float(value)

@@ -8,6 +8,7 @@ import os
 import runpy
 import subprocess
 import sys
+from datetime import timedelta
 from importlib.metadata import entry_points
 from importlib.resources import files
 from pathlib import Path
@@ -149,6 +150,8 @@ def test_operator_takes_the_providers_arguments() -> None:
     [
         ({"pipeline_name": "a/b"}, "pipeline_name"),
         ({"pipeline_name": "P", "timeout": 0}, "timeout is 0"),
+        ({"pipeline_name": "P", "timeout": 1e14}, "a year"),
+        ({"pipeline_name": "P", "timeout": timedelta(days=366)}, "a year"),
         ({"pipeline_name": "P", "check_interval": -1}, "check_interval is -1"),
         ({"pipeline_name": "P", "check_interval": float("nan")}, "check_interval"),
         ({"pipeline_name": "P", "parameters": ["day"]}, "must be a mapping"),
@@ -160,9 +163,9 @@ def test_bad_argument_is_an_error_when_the_dag_is_parsed(arguments: dict[str, An
         AdfRunPipelineOperator(task_id="t", **arguments)
 
 
-@pytest.mark.parametrize("arguments", [{"poke_interval": 0}, {"timeout": 0}])
+@pytest.mark.parametrize("arguments", [{"poke_interval": 0}, {"timeout": 0}, {"timeout": 1e9}, {"poke_interval": 1e9}])
 def test_sensor_refuses_what_would_never_wait(arguments: dict[str, Any]) -> None:
-    with DAG("d"), pytest.raises(AdfConfigurationError, match="positive number of seconds"):
+    with DAG("d"), pytest.raises(AdfConfigurationError, match=r"positive number of seconds|a year"):
         AdfPipelineRunSensor(task_id="t", run_id="r1", **arguments)
 
 
