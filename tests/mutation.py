@@ -26,6 +26,7 @@ WATCH = "tests/unit/test_watch.py"
 SOURCES = "tests/unit/test_identity_sources.py"
 IDENTITY = "tests/unit/test_identity.py"
 EMULATED = "tests/integration/test_identity_emulated.py"
+SENSOR = "tests/integration/test_sensor.py"
 OPERATOR = "tests/integration/test_operator.py"
 PROVIDER = "tests/contract/test_provider.py"
 
@@ -117,6 +118,12 @@ MUTANTS = [
     Mutant("contradicting recovery", "recovery.py", "if self.start_activity_name and self.start_from_failure:", "if False:", START),
     Mutant("recovery without a reference", "recovery.py", "if self.is_recovery and not self.reference_pipeline_run_id:", "if False:", START),
     Mutant("connection not found", "../hooks.py", "raise no_such_connection(self.azure_data_factory_conn_id) from e", "raise", HOOKS),
+    Mutant("grace of a refusal forgotten between looks", "../sensors.py", "        self._remember(context, before, self._watching)\n        if", "        if", SENSOR),
+    Mutant("grace of another try counted", "../sensors.py", "if not isinstance(stored, dict) or", "if False and", SENSOR),
+    Mutant("grace outlives its outcome", "../sensors.py", "            self._remember(context, before, Watching())\n", "", SENSOR),
+    Mutant("never_fail in the triggerer", "../sensors.py", "        except AdfError as e:", "        except ZeroDivisionError as e:", f"{SENSOR} -k softly"),
+    Mutant("never_fail at the timeout", "../sensors.py", "                if self.never_fail:", "                if False:", f"{SENSOR} -k softly"),
+    Mutant("failing store ends the sensor", "../sensors.py", "        except Exception as e:  # noqa: BLE001  as above", "        except ZeroDivisionError as e:", SENSOR),
     Mutant("failed XCom orphans the run", "../operators.py", "        except Exception as e:  # noqa: BLE001", "        except ZeroDivisionError as e:  # noqa: BLE001", OPERATOR),
     Mutant("run id that is lost", "../operators.py", "if not isinstance(run_id, str):", "if False:", OPERATOR),
     Mutant("trigger failure taken for a timeout", "../operators.py", "except TaskDeferralTimeout:", "except (TaskDeferralTimeout, TaskDeferralError):", OPERATOR),
