@@ -19,6 +19,23 @@ _PIPELINE_NAME = re.compile(r"(?=.{1,260}$)[A-Za-z0-9_][^<>*#.%&:\\+?/]*")
 _RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,200}")
 
 
+def is_given(value: object) -> bool:
+    """Whether a templated argument that may be left out is there: a template turns None into "" or "None"."""
+    return value is not None and not (isinstance(value, str) and value.strip() in ("", "None"))
+
+
+def name_as_text(field: str, value: object) -> str:
+    """A templated name: a Dag that renders templates to native objects turns one that looks like a number into it."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise AdfConfigurationError(f"{field} is {value!r}; it must be text.")
+    return str(value).strip()
+
+
+def optional_name(field: str, value: object) -> str | None:
+    """A templated name that may be left out."""
+    return name_as_text(field, value) if is_given(value) else None
+
+
 def check_pipeline_name(name: object) -> str:
     """The name itself, if Data Factory allows it as a pipeline's; spaces are allowed.
 
