@@ -62,6 +62,8 @@ MUTANTS = [
     Mutant("untrusted certificate", "translate.py", '"ssl.SSLCertVerificationError"', '"x"', f"{CLIENT} -k certificate"),
     Mutant("broken handshake taken for ambiguous", "translate.py", '        "aiohttp.client_exceptions.ClientConnectorSSLError",\n', "", f"{CLIENT} -k handshake"),
     Mutant("403 without its command", "translate.py", "if status == 403:", "if status == 4030:", CLIENT),
+    Mutant("403 of a subscription", "roles.py", "    if isinstance(target, SubscriptionRef):", "    if False:", f"{CLIENT} -k role"),
+    Mutant("role that is too wide", "roles.py", 'ROLE = "ADF Pipeline Runner"', 'ROLE = "Data Factory Contributor"', f"{CLIENT} -k role"),
     Mutant("404 not told apart", "translate.py", "if status == 404 or code in call.not_found_codes:", "if status == 4040:", CLIENT),
     Mutant("429 not told apart", "translate.py", "if status == 429:", "if status == 4290:", CLIENT),
     Mutant("cancel of a finished run", "calls.py", '"PipelineRunNotRunning": False', '"Other": False', CLIENT),
