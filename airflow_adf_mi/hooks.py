@@ -236,6 +236,8 @@ def read_connection(connection: Connection) -> AdfSettings:
         login=connection.login,
         password=connection.password,
         host=connection.host,
+        schema=connection.schema,
+        port=connection.port,
     )
 
 

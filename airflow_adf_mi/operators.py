@@ -9,7 +9,13 @@ from airflow.sdk import BaseOperator, XComArg
 from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import TaskDeferralError, TaskDeferralTimeout
 
-from airflow_adf_mi.adf.checks import check_parameters, check_pipeline_name, check_seconds
+from airflow_adf_mi.adf.checks import (
+    check_parameters,
+    check_pipeline_name,
+    check_seconds,
+    is_given,
+    name_as_text,
+)
 from airflow_adf_mi.adf.connection import DEFAULT_CONN_ID
 from airflow_adf_mi.adf.errors import AdfConfigurationError
 from airflow_adf_mi.adf.recovery import Recovery
@@ -184,8 +190,8 @@ class AdfRunPipelineOperator(BaseOperator):
 
         return Start(
             factory=settings.factory(self.resource_group_name, self.factory_name),
-            pipeline_name=self.pipeline_name,
-            parameters=self.parameters,
+            pipeline_name=name_as_text("pipeline_name", self.pipeline_name),
+            parameters=self.parameters if is_given(self.parameters) else None,
             recovery=Recovery.from_arguments(**self._recovery_arguments()),
             correlation_parameter=self.correlation_parameter,
             settle=self.start_settle,

@@ -26,6 +26,7 @@ WATCH = "tests/unit/test_watch.py"
 SOURCES = "tests/unit/test_identity_sources.py"
 IDENTITY = "tests/unit/test_identity.py"
 EMULATED = "tests/integration/test_identity_emulated.py"
+SENSOR = "tests/integration/test_sensor.py"
 OPERATOR = "tests/integration/test_operator.py"
 KILLS = "tests/integration/test_kills.py"
 JOURNAL = "tests/unit/test_journal.py"
@@ -64,6 +65,8 @@ MUTANTS = [
     Mutant("untrusted certificate", "translate.py", '"ssl.SSLCertVerificationError"', '"x"', f"{CLIENT} -k certificate"),
     Mutant("broken handshake taken for ambiguous", "translate.py", '        "aiohttp.client_exceptions.ClientConnectorSSLError",\n', "", f"{CLIENT} -k handshake"),
     Mutant("403 without its command", "translate.py", "if status == 403:", "if status == 4030:", CLIENT),
+    Mutant("403 of a subscription", "roles.py", "    if isinstance(target, SubscriptionRef):", "    if False:", f"{CLIENT} -k role"),
+    Mutant("role that is too wide", "roles.py", 'ROLE = "ADF Pipeline Runner"', 'ROLE = "Data Factory Contributor"', f"{CLIENT} -k role"),
     Mutant("404 not told apart", "translate.py", "if status == 404 or code in call.not_found_codes:", "if status == 4040:", CLIENT),
     Mutant("429 not told apart", "translate.py", "if status == 429:", "if status == 4290:", CLIENT),
     Mutant("cancel of a finished run", "calls.py", '"PipelineRunNotRunning": False', '"Other": False', CLIENT),
@@ -73,6 +76,9 @@ MUTANTS = [
     Mutant("start tried for ever", "start.py", "verdict is Verdict.REFUSED or clock() + pause > until", "verdict is Verdict.REFUSED", START),
     Mutant("failed look ends the wait", "watch.py", "now - refused_since >= REFUSAL_GRACE", "True", WATCH),
     Mutant("lasting refusal waited through", "watch.py", "now - refused_since >= REFUSAL_GRACE", "False", WATCH),
+    Mutant("useless connection waited with", "watch.py", "if isinstance(seen, AdfConfigurationError) and", "if False and", WATCH),
+    Mutant("certificate not waited for", "watch.py", " and not isinstance(seen, AdfCertificateError)", "", WATCH),
+    Mutant("configuration error loses its type", "report.py", "        AdfConfigurationError,\n        AdfCertificateError,\n        AdfAuth", "        AdfAuth", "tests/unit/test_report.py -k lasting"),
     Mutant("deadline not kept", "watch.py", "now >= plan.deadline", "False", WATCH),
     Mutant("Retry-After ignored", "watch.py", "return (retry_after or 0.0) + delay", "return delay", WATCH),
     Mutant("cancel not repeated", "watch.py", "not may_pass(answer) or clock() + pause > until", "True", WATCH),
@@ -110,16 +116,36 @@ MUTANTS = [
     Mutant("unknown field", "connection.py", "if name not in FIELDS:", "if False:", CONNECTION),
     Mutant("http endpoint", "settings.py", 'url.scheme != "https" or', "", CONNECTION),
     Mutant("client secret", "connection.py", "    if password:", "    if False:", CONNECTION),
+    Mutant("workload identity by object id", "settings.py", "and self.kind is IdentityKind.WORKLOAD_IDENTITY", "and False", CONNECTION),
+    Mutant("address that is none", "settings.py", "        except ValueError as e:", "        except ZeroDivisionError as e:", CONNECTION),
+    Mutant("port that is none", "settings.py", "            _ = url.port\n", "", CONNECTION),
+    Mutant("host, schema, port ignored silently", "connection.py", "        if not value:\n", "        if True:\n", CONNECTION),
+    Mutant("schema and port not looked at", "../hooks.py", "        schema=connection.schema,\n        port=connection.port,\n", "", HOOKS),
+    Mutant("templated None taken for a name", "checks.py", """in ("", "None"))""", """in ("",))""", CONNECTION),
+    Mutant("templated number refused as a name", "checks.py", "isinstance(value, str | int | float)", "isinstance(value, str)", CONNECTION),
+    Mutant("templated number refused as a pipeline", "../operators.py", 'name_as_text("pipeline_name", self.pipeline_name)', "self.pipeline_name", f"{PROVIDER} -k native"),
     Mutant("missing factory", "settings.py", "        if missing:", "        if False:", CONNECTION),
     Mutant("bad pipeline name", "checks.py", "not isinstance(name, str) or not _PIPELINE_NAME.fullmatch(name)", "False", START),
     Mutant("parameters no mapping", "checks.py", "if not isinstance(parameters, Mapping):", "if False:", START),
     Mutant("parameters not JSON", "checks.py", "json.dumps(value, allow_nan=False)", "str(value)", START),
     Mutant("no positive seconds", "checks.py", "or value <= 0", "", PROVIDER),
+    Mutant("more seconds than Airflow can add", "checks.py", "    if value > YEAR:", "    if False:", PROVIDER),
     Mutant("contradicting recovery", "recovery.py", "if self.start_activity_name and self.start_from_failure:", "if False:", START),
     Mutant("recovery without a reference", "recovery.py", "if self.is_recovery and not self.reference_pipeline_run_id:", "if False:", START),
     Mutant("connection not found", "../hooks.py", "raise no_such_connection(self.azure_data_factory_conn_id) from e", "raise", HOOKS),
+<<<<<<< HEAD
     Mutant("failed XCom orphans the run", "../attempt.py", "        except Exception as e:  # noqa: BLE001", "        except ZeroDivisionError as e:  # noqa: BLE001", OPERATOR),
     Mutant("run id that is lost", "../attempt.py", "if not isinstance(run_id, str) or not run_id:", "if False:", OPERATOR),
+=======
+    Mutant("grace of a refusal forgotten between looks", "../sensors.py", "        self._remember(context, before, self._watching)\n        if", "        if", SENSOR),
+    Mutant("grace of another try counted", "../sensors.py", "if not isinstance(stored, dict) or", "if False and", SENSOR),
+    Mutant("grace outlives its outcome", "../sensors.py", "            self._remember(context, before, Watching())\n", "", SENSOR),
+    Mutant("never_fail in the triggerer", "../sensors.py", "        except AdfError as e:", "        except ZeroDivisionError as e:", f"{SENSOR} -k softly"),
+    Mutant("never_fail at the timeout", "../sensors.py", "                if self.never_fail:", "                if False:", f"{SENSOR} -k softly"),
+    Mutant("failing store ends the sensor", "../sensors.py", "        except Exception as e:  # noqa: BLE001  as above", "        except ZeroDivisionError as e:", SENSOR),
+    Mutant("failed XCom orphans the run", "../operators.py", "        except Exception as e:  # noqa: BLE001", "        except ZeroDivisionError as e:  # noqa: BLE001", OPERATOR),
+    Mutant("run id that is lost", "../operators.py", "if not isinstance(run_id, str):", "if False:", OPERATOR),
+>>>>>>> cae99d6abe1eee0dcde15cd721fdf97cd1e7efba
     Mutant("trigger failure taken for a timeout", "../operators.py", "except TaskDeferralTimeout:", "except (TaskDeferralTimeout, TaskDeferralError):", OPERATOR),
     Mutant("refusal of IMDS taken for a fault", "token_errors.py", "status in (408, 410, 429) or status >= 500 or status < 400", "True", EMULATED),
     Mutant("fault of App Service taken for a refusal", "token_errors.py", "status in (408, 410, 429) or status >= 500 or status < 400", "False", EMULATED),

@@ -10,6 +10,8 @@ from airflow_adf_mi.adf.calls import get_run
 from airflow_adf_mi.adf.drive import Routine
 from airflow_adf_mi.adf.errors import (
     AdfAuthenticationError,
+    AdfCertificateError,
+    AdfConfigurationError,
     AdfError,
     AdfNotFoundError,
     AdfPermissionError,
@@ -171,9 +173,11 @@ def error_of(report: Report) -> AdfError | None:
     known = {"run_id": address.run_id, "studio_url": address.studio_url}
     see = f" See {address.studio_url}"
     if isinstance(outcome, GaveUp):
+        misconfigured = isinstance(outcome.error, AdfConfigurationError)
+        why = "the connection cannot be used here" if misconfigured else "the service kept refusing"
         outcome.error.args = (
-            f"{address}: stopped looking at it, because the service kept refusing. The run itself was not touched and may "
-            f"well go on.{see} {outcome.error}",
+            f"{address}: stopped looking at it, because {why}. The run itself was not touched and may well go on.{see} "
+            f"{outcome.error}",
         )
         return outcome.error
     if isinstance(outcome, TimedOut):
@@ -205,7 +209,15 @@ def _what_became(cancel: str | None) -> str:
 # Errors that can end a wait, by the name under which a payload keeps them.
 _BY_NAME: Mapping[str, type[AdfError]] = {
     kind.__name__: kind
-    for kind in (AdfError, AdfAuthenticationError, AdfRequestError, AdfPermissionError, AdfNotFoundError)
+    for kind in (
+        AdfError,
+        AdfConfigurationError,
+        AdfCertificateError,
+        AdfAuthenticationError,
+        AdfRequestError,
+        AdfPermissionError,
+        AdfNotFoundError,
+    )
 }
 
 

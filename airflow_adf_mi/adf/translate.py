@@ -19,6 +19,7 @@ from airflow_adf_mi.adf.errors import (
     AdfUnavailableError,
 )
 from airflow_adf_mi.adf.redact import cap, redact
+from airflow_adf_mi.adf.roles import how_to_grant
 from airflow_adf_mi.adf.settings import SubscriptionRef
 
 if TYPE_CHECKING:
@@ -81,10 +82,8 @@ def from_answer(
     if status == 403:
         action = f"Microsoft.DataFactory/factories/{call.permission}"
         return AdfPermissionError(
-            f"{what}: the {settings.identity} has no permission for {action}. Grant it a role that holds this action on "
-            f"the factory, for example: az role assignment create --assignee-object-id <principal id of the identity> "
-            "--assignee-principal-type ServicePrincipal --role 'Data Factory Contributor' --scope "
-            f"{call.target.resource_id} . A new assignment takes a few minutes to act.{quote}",
+            f"{what}: the {settings.identity} has no permission for {action}. {how_to_grant(call.target)} A new assignment takes a "
+            f"few minutes to act.{quote}",
             **details,
         )
     if status == 404 or code in call.not_found_codes:

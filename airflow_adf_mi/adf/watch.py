@@ -1,8 +1,8 @@
 """The rules of waiting: when to look at a run, and what a look means.
 
 A look that fails says nothing about the run. So no failed look ever cancels or fails a run: faults are looked through
-until the deadline; only a refusal (401, 403, 404 and their like) that lasts longer than `REFUSAL_GRACE` ends the wait,
-and the run goes on.
+until the deadline; only a refusal (401, 403, 404 and their like) that lasts longer than `REFUSAL_GRACE` ends the wait, or
+a connection that cannot be used on this machine, and the run goes on.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from airflow_adf_mi.adf.calls import cancel_run, get_run
 from airflow_adf_mi.adf.drive import Pause, Routine
 from airflow_adf_mi.adf.errors import (
     AdfAuthenticationError,
+    AdfCertificateError,
+    AdfConfigurationError,
     AdfError,
     AdfPermissionError,
     AdfThrottledError,
@@ -60,7 +62,7 @@ class TimedOut:
 
 @dataclass(frozen=True, kw_only=True)
 class GaveUp:
-    """The service kept refusing to show the run. The run itself may be well."""
+    """The service kept refusing to show the run, or it cannot be asked from here. The run itself may be well."""
 
     error: AdfError
     run: PipelineRun | None = None
@@ -110,6 +112,9 @@ def fold(before: Watching, seen: PipelineRun | AdfError, now: float, plan: Plan)
         if refused_since is None and is_refusal(seen):
             refused_since = now
         after = replace(before, error=seen, failures=before.failures + 1, refused_since=refused_since)
+        if isinstance(seen, AdfConfigurationError) and not isinstance(seen, AdfCertificateError):
+            # No look will ever work here. A certificate may be replaced, like a role that is missing.
+            return after, GaveUp(error=seen, run=after.run)
         if is_refusal(seen) and refused_since is not None and now - refused_since >= REFUSAL_GRACE:
             return after, GaveUp(error=seen, run=after.run)
     if plan.deadline is not None and now >= plan.deadline:

@@ -8,6 +8,8 @@ import os
 import runpy
 import subprocess
 import sys
+from dataclasses import replace
+from datetime import timedelta
 from importlib.metadata import entry_points
 from importlib.resources import files
 from pathlib import Path
@@ -21,6 +23,7 @@ import airflow_adf_mi
 from airflow_adf_mi.adf.connection import FIELDS
 from airflow_adf_mi.adf.errors import AdfConfigurationError
 from airflow_adf_mi.adf.models import ActivityRun, PipelineRun
+from airflow_adf_mi.adf.recovery import Recovery
 from airflow_adf_mi.adf.settings import CLOUDS, AdfSettings, IdentityKind
 from airflow_adf_mi.operators import AdfRunPipelineOperator
 from airflow_adf_mi.provider_info import get_provider_info
@@ -151,6 +154,8 @@ def test_operator_takes_the_providers_arguments() -> None:
     [
         ({"pipeline_name": "a/b"}, "pipeline_name"),
         ({"pipeline_name": "P", "timeout": 0}, "timeout is 0"),
+        ({"pipeline_name": "P", "timeout": 1e14}, "a year"),
+        ({"pipeline_name": "P", "timeout": timedelta(days=366)}, "a year"),
         ({"pipeline_name": "P", "check_interval": -1}, "check_interval is -1"),
         ({"pipeline_name": "P", "check_interval": float("nan")}, "check_interval"),
         ({"pipeline_name": "P", "parameters": ["day"]}, "must be a mapping"),
@@ -162,9 +167,9 @@ def test_bad_argument_is_an_error_when_the_dag_is_parsed(arguments: dict[str, An
         AdfRunPipelineOperator(task_id="t", **arguments)
 
 
-@pytest.mark.parametrize("arguments", [{"poke_interval": 0}, {"timeout": 0}])
+@pytest.mark.parametrize("arguments", [{"poke_interval": 0}, {"timeout": 0}, {"timeout": 1e9}, {"poke_interval": 1e9}])
 def test_sensor_refuses_what_would_never_wait(arguments: dict[str, Any]) -> None:
-    with DAG("d"), pytest.raises(AdfConfigurationError, match="positive number of seconds"):
+    with DAG("d"), pytest.raises(AdfConfigurationError, match=r"positive number of seconds|a year"):
         AdfPipelineRunSensor(task_id="t", run_id="r1", **arguments)
 
 
@@ -185,6 +190,25 @@ def test_templates_are_checked_only_after_rendering() -> None:
             parameters="{{ params.parameters }}",
             is_recovery="{{ ti.try_number > 1 }}",
         )
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_template_of_none_is_not_given_and_native_numbers_are_names_again(native: bool) -> None:
+    with DAG("d", render_template_as_native_obj=native):
+        it = AdfRunPipelineOperator(
+            task_id="t",
+            pipeline_name="{{ year }}",
+            resource_group_name="{{ nothing }}",
+            factory_name="{{ year }}",
+            parameters="{{ nothing }}",
+            reference_pipeline_run_id="{{ nothing }}",
+            is_recovery="{{ nothing }}",
+        )
+    it.render_template_fields({"year": "2024", "nothing": None})  # type: ignore[typeddict-unknown-key]  # as much as the templates use
+    start = it._start(replace(SETTINGS, resource_group_name="rg", factory_name="adf"))
+    assert start.pipeline_name == "2024"
+    assert (start.factory.resource_group_name, start.factory.factory_name) == ("rg", "2024")
+    assert (start.parameters, start.recovery) == (None, Recovery())
 
 
 def test_every_recorded_run_is_read_by_our_models() -> None:

@@ -31,12 +31,14 @@ from airflow_adf_mi.adf.errors import (
 )
 from airflow_adf_mi.adf.identity import FRESH_TOKEN_INTERVAL, ProcessCredential, credential_for
 from airflow_adf_mi.adf.recovery import Recovery
+from airflow_adf_mi.adf.roles import ACTIONS
 from airflow_adf_mi.adf.settings import AdfSettings, FactoryRef
 from airflow_adf_mi.adf.sharing import shared_client
 from airflow_adf_mi.adf.start import Start, Verdict, judge, starting
 from airflow_adf_mi.adf.watch import cancelling
 from airflow_adf_mi.emulator import Emulator
 from airflow_adf_mi.emulator.tokens import SYSTEM_ASSIGNED, USER_ASSIGNED
+from tests.conftest import ROOT
 
 Send = Callable[[calls.Call[Any]], Any]
 
@@ -246,7 +248,7 @@ def test_cancel_outlasts_a_token_that_is_refused_right_after_it_was_replaced(
     assert now[0] >= 1000 + FRESH_TOKEN_INTERVAL
 
 
-ACTIONS: list[tuple[str, Callable[[FactoryRef], calls.Call[Any]]]] = [
+NEEDED: list[tuple[str, Callable[[FactoryRef], calls.Call[Any]]]] = [
     ("pipelines/createrun/action", lambda f: calls.create_run(f, "Load", None, request_id=str(uuid.uuid4()))),
     ("pipelineruns/read", lambda f: calls.get_run(f, "r1")),
     ("pipelineruns/cancel/action", lambda f: calls.cancel_run(f, "r1")),
@@ -260,7 +262,7 @@ ACTIONS: list[tuple[str, Callable[[FactoryRef], calls.Call[Any]]]] = [
 ]
 
 
-@pytest.mark.parametrize(("action", "call"), ACTIONS, ids=[action for action, _ in ACTIONS])
+@pytest.mark.parametrize(("action", "call"), NEEDED, ids=[action for action, _ in NEEDED])
 def test_missing_role_names_identity_action_scope_and_the_command(
     action: str, call: Callable[[FactoryRef], calls.Call[Any]], send: Send, settings: AdfSettings, emulator: Emulator
 ) -> None:
@@ -270,9 +272,37 @@ def test_missing_role_names_identity_action_scope_and_the_command(
     text = str(denied.value)
     assert "system-assigned managed identity" in text
     assert f"Microsoft.DataFactory/factories/{action}" in text
-    assert "az role assignment create" in text
-    assert f"--scope {settings.factory().resource_id} " in text
+    for command in commands_of_the_readme(settings.factory()):
+        assert command in text
+    assert action in ACTIONS
     assert denied.value.status == 403
+
+
+def commands_of_the_readme(factory: FactoryRef) -> list[str]:
+    """The commands by which the README grants the role, for this factory."""
+    lines = (ROOT / "README.md").read_text().splitlines()
+    commands = [line.strip() for line in lines if line.strip().startswith("az role ")]
+    assert len(commands) == 2
+    words = {
+        "/subscriptions/S/": f"/subscriptions/{factory.subscription_id}/",
+        "/resourceGroups/RG": f"/resourceGroups/{factory.resource_group_name}",
+        "/factories/FACTORY": f"/factories/{factory.factory_name}",
+        '"ADF Pipeline Runner" --': "'ADF Pipeline Runner' --",
+    }
+    for word, instead in words.items():
+        commands = [command.replace(word, instead) for command in commands]
+    return commands
+
+
+def test_missing_role_on_a_subscription_is_answered_by_naming_the_factory(
+    send: Send, settings: AdfSettings, emulator: Emulator
+) -> None:
+    emulator.tokens.denied = {SYSTEM_ASSIGNED.client_id: {"read"}}
+    with pytest.raises(
+        AdfPermissionError, match="set resource_group_name and factory_name in the connection"
+    ) as denied:
+        send(calls.list_factories(settings.subscription_id))
+    assert "az role" not in str(denied.value)
 
 
 def test_each_missing_thing_is_named(send: Send, settings: AdfSettings) -> None:

@@ -12,7 +12,12 @@ import pytest
 
 from airflow_adf_mi.adf import calls
 from airflow_adf_mi.adf.client import AdfClient
+<<<<<<< HEAD
 from airflow_adf_mi.adf.errors import AdfNotFoundError, AdfRunTimedOut
+=======
+from airflow_adf_mi.adf.errors import AdfConfigurationError, AdfNotFoundError, AdfRunTimedOut
+from airflow_adf_mi.adf.identity import TOKEN_PATIENCE
+>>>>>>> cae99d6abe1eee0dcde15cd721fdf97cd1e7efba
 from airflow_adf_mi.adf.report import Report, conclude
 from airflow_adf_mi.adf.settings import AdfSettings
 from airflow_adf_mi.emulator import Emulator
@@ -89,6 +94,15 @@ async def test_deadline_cancels_only_an_owned_run_and_only_if_told(
     with pytest.raises(AdfRunTimedOut, match="requested" if cancels and owns else "left running"):
         conclude(report)
     assert emulator.books.count("cancelRun", status=200) == (1 if cancels and owns else 0)
+
+
+async def test_identity_that_this_machine_cannot_give_ends_the_wait_at_once(
+    settings: AdfSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IDENTITY_ENDPOINT", "http://127.0.0.1:9")
+    report = await asyncio.wait_for(fire(trigger(settings, "r1")), 20)
+    with pytest.raises(AdfConfigurationError, match=r"the connection cannot be used here.*IDENTITY_ENDPOINT is set"):
+        conclude(report)
 
 
 async def test_silent_identity_endpoint_does_not_make_the_trigger_late_for_its_deadline(

@@ -9,6 +9,8 @@ import pytest
 
 from airflow_adf_mi.adf.errors import (
     AdfAuthenticationError,
+    AdfCertificateError,
+    AdfConfigurationError,
     AdfError,
     AdfNotFoundError,
     AdfPermissionError,
@@ -75,7 +77,7 @@ def test_succeeded_run_gives_its_summary() -> None:
 
 def test_summary_of_a_run_that_was_only_started_knows_its_address() -> None:
     known = {name: value for name, value in summary(ADDRESS, None).items() if value is not None}
-    assert set(known) == {"run_id", "pipeline_name", "factory_name", "resource_group_name", "studio_url", "adopted"}
+    assert set(known) == {"run_id", "pipeline_name", "factory_name", "resource_group_name", "studio_url"}
 
 
 def test_failed_run_says_why_where_and_how_long() -> None:
@@ -122,6 +124,8 @@ def test_timeout_without_a_single_good_look_says_so() -> None:
         AdfPermissionError("no role", status=403, code="AuthorizationFailed"),
         AdfNotFoundError("no run", status=404),
         AdfAuthenticationError("no identity"),
+        AdfConfigurationError("no such file"),
+        AdfCertificateError("not trusted"),
     ],
     ids=str,
 )
@@ -129,6 +133,7 @@ def test_lasting_refusal_keeps_its_type_and_says_that_the_run_goes_on(refusal: A
     error = raised(GaveUp(error=refusal))
     assert type(error) is type(refusal)
     assert "The run itself was not touched" in str(error)
+    assert ("the service kept refusing" in str(error)) is not isinstance(error, AdfConfigurationError)
     assert str(refusal).split(":")[-1].strip() in str(error)
     assert "https://studio/r1" in str(error)
 
@@ -173,7 +178,7 @@ def test_run_that_succeeded_before_the_cancel_reached_it_has_succeeded() -> None
 
 
 def test_refused_cancel_is_reported_with_the_timeout() -> None:
-    result, _ = report([run("InProgress")] * 3 + [AdfPermissionError("no role to cancel", status=403)] * 100)
+    result, _ = report([run("InProgress")] * 3 + [AdfPermissionError("no role to cancel", status=403)] * 20)
     assert isinstance(result.outcome, TimedOut)
     assert result.cancel == "no role to cancel"
 
