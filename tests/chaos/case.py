@@ -16,7 +16,7 @@ from airflow_adf_mi.emulator.faults import Fault
 from airflow_adf_mi.emulator.runs import Run
 from tests.chaos.board import Instance
 from tests.chaos.row import Row
-from tests.chaos.verdict import Observed, SeenRun
+from tests.chaos.verdict import Observed, SeenRun, counted
 from tests.stack import ENDED, TASK_ENDED
 
 if TYPE_CHECKING:
@@ -54,6 +54,8 @@ class Case:
     def finish(self) -> None:
         """Tell the story, and wait for the end; what goes wrong is kept."""
         try:
+            if not self.run_id:
+                raise RuntimeError("it was never started")  # noqa: TRY301  kept like any other trouble
             if self.row.story is not None:
                 self.row.story(self)
             self.wait_end()
@@ -133,7 +135,7 @@ class Case:
         end = time.monotonic() + seconds
         while not is_true():
             if time.monotonic() > end:
-                states = [i.state for i in self.instances()]
+                states = counted(str(i.state) for i in self.instances())
                 raise TimeoutError(f"waited {seconds:.0f} s for {what}; task {states}, {len(self.runs())} runs")
             time.sleep(0.25)
 

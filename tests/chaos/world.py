@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
-import threading
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -57,7 +57,7 @@ class World:
             self.emulator_of(row).state(row.name).switches = Switches(**row.switches)
         self._home = home
         self._postgres = postgres
-        self._editing = threading.Lock()
+        self._numbers = itertools.count(2)
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -121,12 +121,17 @@ class World:
 
     # What is done to Airflow's processes. From the main thread: what a thread has started ends with it.
 
+    def triggerer(self) -> str:
+        """The name of the one that runs."""
+        (name,) = [name for name in self.airflow.processes if name.startswith("triggerer")]
+        return name
+
     def kill_triggerer(self, name: str) -> None:
         """Supervisor and runner at once, with nothing said to anybody."""
         self.airflow.processes.pop(name).kill()
 
-    def start_triggerer(self, name: str) -> None:
-        self.airflow.start_process("triggerer", "--skip-serve-logs", name=name)
+    def start_triggerer(self) -> None:
+        self.airflow.start_process("triggerer", "--skip-serve-logs", name=f"triggerer-{next(self._numbers)}")
 
 
 def _factories(rows: Sequence[Row], *, own_port: bool) -> list[FactorySpec]:
