@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 from airflow_adf_mi.adf.checks import check_pipeline_name
-from airflow_adf_mi.adf.models import ActivityRun, PipelineRun
+from airflow_adf_mi.adf.models import ActivityRun, PipelineRun, run_id_of
 from airflow_adf_mi.adf.recovery import Recovery
 from airflow_adf_mi.adf.settings import FactoryRef, SubscriptionRef
 
@@ -78,7 +78,7 @@ def create_run(
             "request_id": request_id,
             **recovery.arguments(),
         },
-        read=lambda body: str(body["runId"]),
+        read=run_id_of,
         repeatable=False,
         pipeline_name=pipeline_name,
     )

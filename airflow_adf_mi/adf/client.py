@@ -8,34 +8,36 @@ repeated is decided by our own rules (`start`, `watch`), because azure-core's wo
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import importlib
 import ssl
-import time
-from email.utils import parsedate_to_datetime
-from importlib.metadata import version
-from pathlib import Path
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from airflow_adf_mi.adf.calls import Call, Page, next_page
-from airflow_adf_mi.adf.errors import AdfAuthenticationError, AdfConfigurationError, AdfError, AdfRequestError
+from airflow_adf_mi.adf.errors import AdfAuthenticationError, AdfError, AdfRequestError
 from airflow_adf_mi.adf.identity import AsyncCredential, credential_for
 from airflow_adf_mi.adf.translate import translate, unreadable
+from airflow_adf_mi.adf.transport import (
+    CONNECT_TIMEOUT,
+    READ_TIMEOUT,
+    ServiceClock,
+    checked_ca_bundle,
+    import_async_client,
+    open_session,
+    policies,
+    token_of,
+)
 
 if TYPE_CHECKING:
     import aiohttp
-    from azure.core.pipeline import PipelineResponse
-    from azure.core.pipeline.policies import HTTPPolicy, SansIOHTTPPolicy
+    from azure.core.exceptions import AzureError
 
     from airflow_adf_mi.adf.settings import AdfSettings
 
 T = TypeVar("T")
 
-CONNECT_TIMEOUT = 5.0
-"""Seconds to make a connection; azure-core waits 300."""
-READ_TIMEOUT = 30.0
-"""Seconds of silence while waiting for an answer; azure-core waits 300."""
+UNREADABLE = (AttributeError, KeyError, TypeError, ValueError)
+"""What reading an answer raises that is not what the specification promises, such as the page of a proxy."""
 
 
 class AdfClient:
@@ -64,16 +66,16 @@ class AdfClient:
         # The official client's own types ask for the older form of credential; it calls this one.
         self._credential: Any = credential or credential_for(settings)
         self._read_retries = read_retries
-        self._clock = _ServiceClock()
+        self._clock = ServiceClock()
         self.official = DataFactoryManagementClient(
             self._credential,
             settings.subscription_id,
             base_url=settings.arm_endpoint,
             credential_scopes=[settings.arm_scope],
-            policies=_policies(
+            policies=policies(
                 RetryPolicy(), ARMChallengeAuthenticationPolicy(self._credential, settings.arm_scope), self._clock
             ),
-            connection_verify=_checked_ca_bundle(settings) or True,
+            connection_verify=checked_ca_bundle(settings) or True,
             connection_timeout=CONNECT_TIMEOUT,
             read_timeout=read_timeout,
         )
@@ -89,13 +91,11 @@ class AdfClient:
 
     def send(self, call: Call[T]) -> T:
         """Send `call` once and read its answer. Raises an `AdfError` for anything else than success."""
-        try:
-            return self._send_once(call)
-        except AdfAuthenticationError as refused:
-            # Refused, so nothing was done: safe to repeat, with a token that is not from a cache.
-            if not _forget_token(self._credential, refused):
-                raise
-        return self._send_once(call)
+        answer = self._send_once(call)
+        # A token that is refused does nothing: safe to repeat, with another one.
+        if isinstance(answer, _Failure) and _forget_token(self._credential, answer):
+            answer = self._send_once(call)
+        return _given(answer)
 
     def pages(self, call: Call[Page[T]]) -> list[T]:
         """The items of all pages."""
@@ -116,7 +116,7 @@ class AdfClient:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
 
-    def _send_once(self, call: Call[T]) -> T:
+    def _send_once(self, call: Call[T]) -> T | _Failure:
         from azure.core.exceptions import AzureError
 
         method = getattr(getattr(self.official, call.group), call.method)
@@ -127,7 +127,13 @@ class AdfClient:
             else:
                 body = method(*call.args, cls=_body, retry_total=retries, **call.kwargs)
         except AzureError as e:
-            return _answer_or_raise(translate(e, call, self._settings), call, e)
+            return _answer_or_failure(translate(e, call, self._settings), call, e)
+        except AdfError as e:
+            # Of the credential, which the official client asks for a token.
+            return _Failure(e)
+        except UNREADABLE as e:
+            # The official client reads answers as JSON before we do, and lets what comes of that through.
+            return _Failure(unreadable(e, call))
         return _read(call, body)
 
 
@@ -147,13 +153,13 @@ class AsyncAdfClient:
         self._settings = settings
         self._session = session
         self._credential: Any = AsyncCredential(credential_for(settings))
-        self._clock = _ServiceClock()
+        self._clock = ServiceClock()
         self.official = DataFactoryManagementClient(
             self._credential,
             settings.subscription_id,
             base_url=settings.arm_endpoint,
             credential_scopes=[settings.arm_scope],
-            policies=_policies(
+            policies=policies(
                 AsyncRetryPolicy(),
                 AsyncARMChallengeAuthenticationPolicy(self._credential, settings.arm_scope),
                 self._clock,
@@ -169,21 +175,11 @@ class AsyncAdfClient:
     @classmethod
     async def open(cls, settings: AdfSettings) -> Self:
         """A client with a session of its own."""
-        ca_bundle = _checked_ca_bundle(settings)
+        ca_bundle = await asyncio.to_thread(checked_ca_bundle, settings)
         # Importing the official client and reading certificates take up to a second: not on the event loop.
-        await asyncio.to_thread(_import_async_client)
+        await asyncio.to_thread(import_async_client)
         context = await asyncio.to_thread(ssl.create_default_context, cafile=ca_bundle)
-        import aiohttp
-
-        session = aiohttp.ClientSession(
-            # azure-core would build a TLS context for every request; a connector's own context is used for all.
-            connector=aiohttp.TCPConnector(ssl=context),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            # azure-core unpacks answers itself.
-            auto_decompress=False,
-            trust_env=True,
-        )
-        return cls(settings, session)
+        return cls(settings, open_session(context))
 
     async def authenticate(self) -> None:
         """As of `AdfClient`."""
@@ -195,13 +191,11 @@ class AsyncAdfClient:
 
     async def send(self, call: Call[T]) -> T:
         """Send `call` once and read its answer. Raises an `AdfError` for anything else than success."""
-        try:
-            return await self._send_once(call)
-        except AdfAuthenticationError as refused:
-            # As in AdfClient.send; in a thread, since another thread may hold the token lock for seconds.
-            if not await asyncio.to_thread(_forget_token, self._credential, refused):
-                raise
-        return await self._send_once(call)
+        answer = await self._send_once(call)
+        # As in AdfClient.send; in a thread, since another thread may hold the token lock for seconds.
+        if isinstance(answer, _Failure) and await asyncio.to_thread(_forget_token, self._credential, answer):
+            answer = await self._send_once(call)
+        return _given(answer)
 
     async def pages(self, call: Call[Page[T]]) -> list[T]:
         """The items of all pages."""
@@ -225,7 +219,7 @@ class AsyncAdfClient:
     ) -> None:
         await self.close()
 
-    async def _send_once(self, call: Call[T]) -> T:
+    async def _send_once(self, call: Call[T]) -> T | _Failure:
         from azure.core.exceptions import AzureError
 
         method = getattr(getattr(self.official, call.group), call.method)
@@ -235,51 +229,14 @@ class AsyncAdfClient:
             else:
                 body = await method(*call.args, cls=_body, retry_total=0, **call.kwargs)
         except AzureError as e:
-            return _answer_or_raise(translate(e, call, self._settings), call, e)
+            return _answer_or_failure(translate(e, call, self._settings), call, e)
+        except AdfError as e:
+            # Of the credential, which the official client asks for a token.
+            return _Failure(e)
+        except UNREADABLE as e:
+            # The official client reads answers as JSON before we do, and lets what comes of that through.
+            return _Failure(unreadable(e, call))
         return _read(call, body)
-
-
-def _import_async_client() -> None:
-    for module in (
-        "aiohttp",
-        "azure.core.pipeline.policies",
-        "azure.core.pipeline.transport",
-        "azure.mgmt.core.policies",
-        "azure.mgmt.datafactory.aio",
-    ):
-        importlib.import_module(module)
-
-
-class _ServiceClock:
-    """How far the service's clock is from ours, by the `Date` of its last answer."""
-
-    def __init__(self) -> None:
-        self._ahead = 0.0
-
-    def now(self) -> float:
-        return time.time() + self._ahead
-
-    def saw(self, answer: PipelineResponse[Any, Any]) -> None:
-        """For azure-core, which shows every answer to it."""
-        with contextlib.suppress(KeyError, TypeError, ValueError):
-            self._ahead = parsedate_to_datetime(answer.http_response.headers["Date"]).timestamp() - time.time()
-
-
-def _policies(
-    retry: Any, authentication: Any, clock: _ServiceClock
-) -> list[HTTPPolicy[Any, Any] | SansIOHTTPPolicy[Any, Any]]:
-    from azure.core.pipeline import policies
-
-    return [
-        policies.RequestIdPolicy(),
-        policies.HeadersPolicy(),
-        policies.UserAgentPolicy(base_user_agent=f"airflow-adf-mi/{version('airflow-adf-mi')}"),
-        policies.ProxyPolicy(),
-        policies.ContentDecodePolicy(),
-        retry,
-        authentication,
-        policies.CustomHookPolicy(raw_response_hook=clock.saw),
-    ]
 
 
 def _body(response: Any, _model: object, _headers: object) -> Any:
@@ -288,30 +245,41 @@ def _body(response: Any, _model: object, _headers: object) -> Any:
     return content.json() if content.content else None
 
 
-def _read(call: Call[T], body: Any) -> T:
+@dataclass(frozen=True)
+class _Failure:
+    """What came in place of an answer."""
+
+    error: AdfError
+    refused_token: str | None = field(default=None, repr=False)
+    """The token that the request carried, if that is what the service refused."""
+
+
+def _given(answer: T | _Failure) -> T:
+    """The answer; raises what came instead, without the foreign error it was made from.
+
+    A traceback shows the whole chain, and foreign errors quote answers, with whatever secret is in them.
+    """
+    if isinstance(answer, _Failure):
+        raise answer.error from None
+    return answer
+
+
+def _read(call: Call[T], body: Any) -> T | _Failure:
     try:
         return call.read(body)
-    except (AttributeError, KeyError, TypeError, ValueError) as e:
-        raise unreadable(e, call) from e
+    except UNREADABLE as e:
+        return _Failure(unreadable(e, call))
 
 
-def _answer_or_raise(error: AdfError, call: Call[T], cause: BaseException) -> T:
+def _answer_or_failure(error: AdfError, call: Call[T], cause: AzureError) -> T | _Failure:
     code = error.code if isinstance(error, AdfRequestError) else None
     if code is not None and code in call.answers_by_code:
         return call.answers_by_code[code]
-    raise error from cause
+    refused = isinstance(error, AdfAuthenticationError) and error.refused_token
+    return _Failure(error, refused_token=token_of(cause) if refused else None)
 
 
-def _forget_token(credential: Any, refused: AdfAuthenticationError) -> bool:
-    """Whether a fresh token may help: only where it was the service that refused the one we had."""
+def _forget_token(credential: Any, failure: _Failure) -> bool:
+    """Whether another token may help: only where it was the service that refused the one we had."""
     forget = getattr(credential, "forget_token", None)
-    return refused.refused_token and forget is not None and bool(forget())
-
-
-def _checked_ca_bundle(settings: AdfSettings) -> str | None:
-    if settings.ca_bundle is not None and not Path(settings.ca_bundle).is_file():
-        raise AdfConfigurationError(
-            f"ca_bundle is {settings.ca_bundle!r}, and there is no such file on this machine. It must exist on workers and "
-            "on the triggerer."
-        )
-    return settings.ca_bundle
+    return failure.refused_token is not None and forget is not None and bool(forget(failure.refused_token))

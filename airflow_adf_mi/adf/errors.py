@@ -2,6 +2,7 @@
 
     AdfError
     ├── AdfConfigurationError       a connection field or an argument is wrong; nothing was sent
+    │   └── AdfCertificateError     the endpoint's certificate is not trusted
     ├── AdfAuthenticationError      no token for the identity, or the service refused the token (401)
     ├── AdfRequestError             the service refused the request (4xx); nothing was done
     │   ├── AdfPermissionError      403: the identity lacks a role
@@ -34,6 +35,10 @@ class AdfError(Exception):
 
 class AdfConfigurationError(AdfError, ValueError):
     """A connection field or an argument is missing, unknown or contradictory. Raised before anything is sent."""
+
+
+class AdfCertificateError(AdfConfigurationError):
+    """The certificate of the endpoint is not trusted, so no request was sent to it, and no token."""
 
 
 class AdfAuthenticationError(AdfError):

@@ -9,15 +9,18 @@ Azure's packages are imported when a token is first asked for.
 from __future__ import annotations
 
 import asyncio
-import logging
+import contextvars
+import copy
 import os
 import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
-from airflow_adf_mi.adf.identity_sources import CredentialPlan, Source, plan
+from airflow_adf_mi.adf.errors import AdfAuthenticationError, AdfError
+from airflow_adf_mi.adf.identity_sources import CredentialPlan, plan
 from airflow_adf_mi.adf.token_errors import check_principal, token_error
+from airflow_adf_mi.adf.token_requests import make_credential
 
 if TYPE_CHECKING:
     from azure.core.credentials import AccessToken, AccessTokenInfo, SupportsTokenInfo, TokenRequestOptions
@@ -26,6 +29,11 @@ if TYPE_CHECKING:
 
 FRESH_TOKEN_INTERVAL = 30.0
 """Seconds between two fresh tokens on account of a refusal: a service that refuses all must not flood the endpoint."""
+TOKEN_PATIENCE = 5.0
+"""Seconds that anybody on an event loop waits for a token: a look must not be late for its wait's deadline because of it.
+The request itself goes on, for the next look."""
+FAILURE_KEPT = 3.0
+"""Seconds for which a failure is the answer to all: those who waited meanwhile must not ask again, one after another."""
 _FAST_PATH_LIFE = 600.0
 """A token with more than this many seconds left is handed out on an event loop without asking azure-identity."""
 
@@ -35,7 +43,8 @@ class ProcessCredential:
 
     :param identity: who to be.
     :param authority_host: the cloud's sign-in service.
-    :param make: makes azure-identity's credential from a plan.
+    :param make: makes the credential from a plan. What it makes may tell, as `last_status`, the HTTP status of the last
+        answer to a token request.
     :param environ: where the platform describes itself.
     """
 
@@ -48,7 +57,7 @@ class ProcessCredential:
         environ: Mapping[str, str] = os.environ,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._identity = identity
+        self.identity = identity
         self._authority_host = authority_host
         self._make = make or make_credential
         self._environ = environ
@@ -56,6 +65,7 @@ class ProcessCredential:
         self._lock = threading.Lock()
         self._inner: SupportsTokenInfo | None = None
         self._plan: CredentialPlan | None = None
+        self._failed: dict[object, tuple[float, AdfError]] = {}
         # Read without the lock: replacing an entry is atomic.
         self._last: dict[tuple[str, ...], AccessTokenInfo] = {}
         self._fresh_at = float("-inf")
@@ -66,19 +76,39 @@ class ProcessCredential:
         Raises `AdfConfigurationError` where this environment cannot give the named identity, `AdfAuthenticationError`
         where it did not.
         """
-        # One at a time: the others then find the first one's token in the cache, instead of asking too.
+        asked = (scopes, (options or {}).get("claims"))
+        # One at a time: the others then find the first one's token in the cache, or its failure, instead of asking too.
         with self._lock:
-            if self._inner is None:
-                self._plan = plan(self._identity, self._environ, self._authority_host)
-                self._inner = self._make(self._plan)
-            assert self._plan is not None  # noqa: S101  set together with the credential
-            try:
-                token = self._inner.get_token_info(*scopes, options=options or {})
-            except Exception as e:  # azure-identity lets errors of many libraries through; all mean "no token"
-                raise token_error(e, self._identity, self._plan, self._environ) from e
-            check_principal(token.token, self._identity, self._plan)
-            self._last[scopes] = token
-            return token
+            failure = self._kept_failure(asked)
+            if failure is None:
+                token = self._ask(scopes, options or {})
+                if not isinstance(token, AdfError):
+                    self._last[scopes] = token
+                    return token
+                failure = token
+                self._failed[asked] = self._clock(), failure
+        # A copy: each who is told adds to its traceback.
+        raise copy.copy(failure)
+
+    def _kept_failure(self, asked: object) -> AdfError | None:
+        at, failure = self._failed.pop(asked, (float("-inf"), None))
+        if failure is None or not 0 <= self._clock() - at < FAILURE_KEPT:
+            return None
+        self._failed[asked] = at, failure
+        return failure
+
+    def _ask(self, scopes: tuple[str, ...], options: TokenRequestOptions) -> AccessTokenInfo | AdfError:
+        if self._inner is None:
+            self._plan = plan(self.identity, self._environ, self._authority_host)
+            self._inner = self._make(self._plan)
+        assert self._plan is not None  # noqa: S101  set together with the credential
+        try:
+            token = self._inner.get_token_info(*scopes, options=options)
+            check_principal(token.token, self.identity, self._plan)
+        except Exception as e:  # noqa: BLE001  azure-identity lets errors of many libraries through; all mean "no token"
+            status = getattr(self._inner, "last_status", None)
+            return token_error(e, self.identity, self._plan, self._environ, status=status)
+        return token
 
     def get_token(self, *scopes: str, claims: str | None = None, **options: Any) -> AccessToken:
         """The older form of `get_token_info`, for the provider's hook and other clients that ask by it."""
@@ -92,13 +122,17 @@ class ProcessCredential:
         token = self._last.get(scopes)
         return token if token is not None and token.expires_on > self._clock() else None
 
-    def forget_token(self) -> bool:
-        """Make the next token a fresh one, since the service refused this one; False if that was done a moment ago.
+    def forget_token(self, refused: str) -> bool:
+        """Whether the next token is another one than `refused`, which the service did not take.
 
-        azure-identity's cache cannot be bypassed, so its credential is replaced. The platform's own cache, of up to a
-        day, can not be.
+        Where `refused` is the token we have, its successor is asked for anew, unless that was done a moment ago:
+        azure-identity's cache cannot be bypassed, so its credential is replaced. The platform's own cache, of up to a day,
+        can not be.
         """
         with self._lock:
+            if all(token.token != refused for token in self._last.values()):
+                # Somebody else was refused the same one, and has replaced it.
+                return True
             if self._clock() - self._fresh_at < FRESH_TOKEN_INTERVAL:
                 return False
             self._fresh_at = self._clock()
@@ -110,25 +144,57 @@ class ProcessCredential:
 class AsyncCredential:
     """A process's credential, for the official clients on an event loop."""
 
-    def __init__(self, credential: ProcessCredential) -> None:
+    def __init__(self, credential: ProcessCredential, *, patience: float = TOKEN_PATIENCE) -> None:
         self._credential = credential
+        self._patience = patience
+        self._asking: dict[object, asyncio.Task[AccessTokenInfo]] = {}
 
     async def get_token_info(self, *scopes: str, options: TokenRequestOptions | None = None) -> AccessTokenInfo:
-        """As of `ProcessCredential`, without blocking the loop."""
-        if not options or not options.get("claims"):
+        """As of `ProcessCredential`, without blocking the loop, and within `TOKEN_PATIENCE`."""
+        claims = (options or {}).get("claims")
+        if not claims:
             last = self._credential.last_token(*scopes)
             if last is not None and last.expires_on - time.time() > _FAST_PATH_LIFE:
                 return last
-        # A thread each, unlike asgiref's one thread for all, which anything that hangs there would stop.
-        return await asyncio.to_thread(self._credential.get_token_info, *scopes, options=options)
+        asking = self._asking.get((scopes, claims))
+        if asking is None:
+            asking = self._ask(scopes, options)
+            self._asking[scopes, claims] = asking
+            asking.add_done_callback(lambda _: self._asking.pop((scopes, claims)))
+        done, _ = await asyncio.wait([asking], timeout=self._patience)
+        if not done:
+            raise AdfAuthenticationError(
+                f"No token for the {self._credential.identity} within {self._patience:g} s. It is still being asked for.",
+                transient=True,
+            )
+        error = asking.exception()
+        if error is not None:
+            # A copy: each who is told adds to its traceback.
+            raise copy.copy(error)
+        return asking.result()
+
+    def _ask(self, scopes: tuple[str, ...], options: TokenRequestOptions | None) -> asyncio.Task[AccessTokenInfo]:
+        """One request for all who wait for it, in one thread: as many as they are would fill the loop's pool.
+
+        A thread, unlike asgiref's one for all, which anything that hangs there would stop. In a context of its own: it
+        outlives who came first.
+        """
+        asking = asyncio.to_thread(self._credential.get_token_info, *scopes, options=options)
+        task = asyncio.get_running_loop().create_task(asking, context=contextvars.Context())
+        # Looked at, so that asyncio does not complain where all who waited have gone.
+        task.add_done_callback(lambda done: None if done.cancelled() else done.exception())
+        return task
 
     async def get_token(self, *scopes: str, claims: str | None = None, **options: Any) -> AccessToken:
         """The older form of `get_token_info`."""
-        return await asyncio.to_thread(self._credential.get_token, *scopes, claims=claims)
+        from azure.core.credentials import AccessToken
 
-    def forget_token(self) -> bool:
+        token = await self.get_token_info(*scopes, options={"claims": claims} if claims else None)
+        return AccessToken(token.token, token.expires_on)
+
+    def forget_token(self, refused: str) -> bool:
         """As of `ProcessCredential`. May block while another thread asks for a token: not for an event loop's own thread."""
-        return self._credential.forget_token()
+        return self._credential.forget_token(refused)
 
     async def close(self) -> None:
         """Nothing to close: the credential is the process's, not this client's."""
@@ -151,41 +217,3 @@ def credential_for(settings: AdfSettings) -> ProcessCredential:
     key = (os.getpid(), settings.identity, settings.cloud.authority_host)
     # setdefault is atomic, so no lock is needed that a signal handler could meet.
     return _credentials.setdefault(key, ProcessCredential(settings.identity, settings.cloud.authority_host))
-
-
-def make_credential(how: CredentialPlan) -> SupportsTokenInfo:
-    """azure-identity's credential for a plan."""
-    _quieten()
-    # IMDS' own back-off for a machine without the endpoint takes about a minute; our loops repeat, and say so meanwhile.
-    quick = {"retry_total": 2, "retry_status": 2, "retry_connect": 1}
-    if how.source is Source.DEVELOPER:
-        from azure.identity import (
-            AzureCliCredential,
-            AzureDeveloperCliCredential,
-            AzurePowerShellCredential,
-            ChainedTokenCredential,
-        )
-
-        return ChainedTokenCredential(AzureCliCredential(), AzurePowerShellCredential(), AzureDeveloperCliCredential())
-    if how.source is Source.WORKLOAD_IDENTITY:
-        from azure.identity import WorkloadIdentityCredential
-
-        return WorkloadIdentityCredential(
-            tenant_id=how.tenant_id,
-            client_id=how.client_id,
-            token_file_path=how.token_file,
-            authority=how.authority_host,
-            **quick,
-        )
-    from azure.identity import ManagedIdentityCredential
-
-    named = {name: getattr(how, name) for name in ("object_id", "resource_id") if getattr(how, name)}
-    return ManagedIdentityCredential(client_id=how.client_id, identity_config=named or None, **quick)
-
-
-def _quieten() -> None:
-    """Keep azure-identity's request logging, twelve lines for each token, out of task logs, unless somebody chose it."""
-    for name in ("azure.core.pipeline.policies.http_logging_policy", "azure.identity"):
-        logger = logging.getLogger(name)
-        if logger.level == logging.NOTSET:
-            logger.setLevel(logging.WARNING)

@@ -54,6 +54,14 @@ def _wire(value: Any) -> Any:
     return value
 
 
+def run_id_of(wire: Mapping[str, Any]) -> str:
+    """The id in an answer. Raises `ValueError` for anything but text: `null` must not become a run called "None"."""
+    run_id = wire["runId"]
+    if not isinstance(run_id, str) or not run_id.strip():
+        raise ValueError(f"runId is {run_id!r}")
+    return run_id
+
+
 def _text(value: object) -> str | None:
     """Free text of the service, safe to show."""
     return cap(redact(value)) if isinstance(value, str) and value else None
@@ -91,7 +99,7 @@ class PipelineRun:
         wire = _wire(answer)
         duration = wire.get("durationInMs")
         return cls(
-            run_id=wire["runId"],
+            run_id=run_id_of(wire),
             pipeline_name=wire.get("pipelineName") or "",
             status=wire.get("status") or "",
             run_group_id=wire.get("runGroupId"),

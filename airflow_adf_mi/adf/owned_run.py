@@ -225,6 +225,10 @@ class _LastToken:
     def get_token_info(self, *scopes: str, options: Any = None) -> AccessTokenInfo:
         return self._credential.last_token(*scopes) or self._credential.get_token_info(*scopes, options=options)
 
+    def forget_token(self, refused: str) -> bool:
+        """As of `ProcessCredential`."""
+        return self._credential.forget_token(refused)
+
 
 class _Canceller:
     """A waiting thread that acts once when told to.

@@ -63,36 +63,50 @@ _UNREACHABLE = (
     "ServiceResponseError",
     "ServiceResponseTimeoutError",
 )
-# azure-identity says "no response from the IMDS endpoint" for every answer it cannot use, also for these refusals.
-_REFUSAL_WORDS = ("(invalid_", "(bad_request", "(unauthorized", "(access_denied", "(unsupported_", "(unknown_source")
-_TRANSIENT_WORDS = ("too many requests", "throttl", "temporarily", "timed out", "updat", "no response from")
 
 
-def token_error(error: BaseException, identity: Identity, how: CredentialPlan, environ: Mapping[str, str]) -> AdfError:
-    """The error for a user: which identity was asked of what, what that said, and the usual cause."""
+def token_error(
+    error: BaseException,
+    identity: Identity,
+    how: CredentialPlan,
+    environ: Mapping[str, str],
+    *,
+    status: int | None = None,
+) -> AdfError:
+    """The error for a user: which identity was asked of what, what that said, and the usual cause.
+
+    `status` is the HTTP status of the last answer to a token request, None where there was none.
+    """
     if isinstance(error, AdfError):
         return error
-    causes = list(_chain(error))
-    statuses = [status for e in causes if isinstance(status := _status(e), int)]
+    unreachable = any(type(e).__name__ in _UNREACHABLE for e in _chain(error))
+    transient = unreachable or (not isinstance(error, OSError) and is_transient(status, how.source))
     text = _flat(error)
     lowered = text.lower()
-    unreachable = any(type(e).__name__ in _UNREACHABLE for e in causes)
-    # azure-identity hides the status of an answer in its text, so words are looked at too.
-    transient = (
-        unreachable
-        or any(status in (404, 408, 410, 429) or status >= 500 for status in statuses)
-        or any(word in lowered for word in _TRANSIENT_WORDS)
-    )
     cause = next((advice for said, advice in _CAUSES if said in lowered), None)
-    if cause is not None or any(word in lowered for word in _REFUSAL_WORDS):
-        transient = False
     if cause is None:
         cause = _usual_cause(error, how, unreachable=unreachable, transient=transient)
+    said = f" The answer was{f' {status}' if status else ''}: "
     return AdfAuthenticationError(
-        f"No token for the {identity}, asked of {how.source.value} ({_endpoint(how, environ)}). {cause} The answer was: "
+        f"No token for the {identity}, asked of {how.source.value} ({_endpoint(how, environ)}). {cause}{said}"
         f"{cap(redact(text), 400)}",
         transient=transient,
     )
+
+
+def is_transient(status: int | None, source: Source) -> bool:
+    """Whether a source that answered a token request by `status`, and gave no token, may give one shortly.
+
+    Never by the words of an answer: msal calls each error of App Service and Azure ML "invalid_scope", and azure-identity
+    each of IMDS "no response".
+    """
+    if status is None:
+        return False
+    if status == 404:
+        # So IMDS answers while it is being updated (documented); elsewhere the address is wrong.
+        return source is Source.IMDS
+    # Below 400: no token in it, such as the page of a proxy.
+    return status in (408, 410, 429) or status >= 500 or status < 400
 
 
 def _usual_cause(error: BaseException, how: CredentialPlan, *, unreachable: bool, transient: bool) -> str:
@@ -107,7 +121,7 @@ def _usual_cause(error: BaseException, how: CredentialPlan, *, unreachable: bool
             "address to NO_PROXY), or does a network policy block the pod? identity in the connection chooses another source."
         )
     if transient:
-        return "The endpoint asked to come back later."
+        return "The endpoint gave no token for now; it may shortly."
     return "Check that the identity exists and is assigned to this machine."
 
 
@@ -151,11 +165,6 @@ def _endpoint(how: CredentialPlan, environ: Mapping[str, str]) -> str:
         "http://169.254.169.254",
     )
     return urlsplit(address).netloc or address
-
-
-def _status(error: BaseException) -> object:
-    response = getattr(error, "response", None)
-    return getattr(error, "status_code", None) or getattr(response, "status_code", None)
 
 
 def _flat(error: BaseException) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_adf_mi.adf.errors import (
     AdfAuthenticationError,
+    AdfCertificateError,
     AdfError,
     AdfNotFoundError,
     AdfPermissionError,
@@ -129,14 +130,39 @@ def _what_is_missing(call: Call[Any], code: str | None) -> str:
     )
 
 
-def _no_answer(error: AzureError, call: Call[Any], settings: AdfSettings) -> AdfUnavailableError:
-    sent = was_never_sent(error)
-    how = "the connection could not be made" if sent else "the connection broke or timed out"
+def _no_answer(error: AzureError, call: Call[Any], settings: AdfSettings) -> AdfError:
+    reason = f"{type(error).__name__}: {cap(redact(str(error)), 300)}"
+    if _is_any_of(error, _UNTRUSTED):
+        trusted = f"those in ca_bundle ({settings.ca_bundle})" if settings.ca_bundle else "the usual ones"
+        return AdfCertificateError(
+            f"Could not {call.doing} in {call.target}: the certificate of {settings.arm_endpoint} is not trusted, so nothing "
+            f"was sent. Authorities that are trusted: {trusted}. Where a proxy or a private endpoint has a certificate of its "
+            f"own authority, put the path of a PEM file that holds this authority into the connection's ca_bundle. {reason}"
+        )
+    never_sent = was_never_sent(error)
+    how = "the connection could not be made" if never_sent else "the connection broke or timed out"
     return AdfUnavailableError(
         f"Could not {call.doing} in {call.target}: {how} ({settings.arm_endpoint}). Check the network between this "
-        f"machine and the endpoint, its proxy, and ca_bundle. {type(error).__name__}: {cap(redact(str(error)), 300)}",
-        never_sent=sent,
+        f"machine and the endpoint, its proxy, and ca_bundle. {reason}",
+        never_sent=never_sent,
     )
+
+
+# The handshake comes before the request, and ends here by our own decision.
+_UNTRUSTED = frozenset({"ssl.SSLCertVerificationError"})
+_NEVER_SENT = frozenset(
+    {
+        "urllib3.exceptions.NewConnectionError",
+        "urllib3.exceptions.NameResolutionError",
+        "urllib3.exceptions.ConnectTimeoutError",
+        "requests.exceptions.ConnectTimeout",
+        "aiohttp.client_exceptions.ClientConnectorError",
+        "aiohttp.client_exceptions.ClientConnectorDNSError",
+        # Of the handshake only; blocking clients raise their SSLError for a connection that breaks later, too.
+        "aiohttp.client_exceptions.ClientConnectorSSLError",
+        "aiohttp.client_exceptions.ConnectionTimeoutError",
+    }
+)
 
 
 def was_never_sent(error: BaseException) -> bool:
@@ -145,16 +171,12 @@ def was_never_sent(error: BaseException) -> bool:
     Only the exception inside proves it: azure-core's own classes do not (its async transport raises ServiceRequestError
     for an answer that was dropped after the request went out).
     """
-    proofs: set[str] = {
-        "urllib3.exceptions.NewConnectionError",
-        "urllib3.exceptions.NameResolutionError",
-        "urllib3.exceptions.ConnectTimeoutError",
-        "requests.exceptions.ConnectTimeout",
-        "aiohttp.client_exceptions.ClientConnectorError",
-        "aiohttp.client_exceptions.ClientConnectorDNSError",
-        "aiohttp.client_exceptions.ConnectionTimeoutError",
-    }
-    return any(f"{type(e).__module__}.{type(e).__qualname__}" in proofs for e in _chain(error))
+    return _is_any_of(error, _NEVER_SENT)
+
+
+def _is_any_of(error: BaseException, kinds: frozenset[str]) -> bool:
+    """Whether `error`, or one inside it, is of one of these classes, by name: their packages need not be imported."""
+    return any(f"{type(e).__module__}.{type(e).__qualname__}" in kinds for e in _chain(error))
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -13,7 +13,13 @@ from dataclasses import dataclass, replace
 
 from airflow_adf_mi.adf.calls import cancel_run, get_run
 from airflow_adf_mi.adf.drive import Pause, Routine
-from airflow_adf_mi.adf.errors import AdfAuthenticationError, AdfError, AdfThrottledError, AdfUnavailableError
+from airflow_adf_mi.adf.errors import (
+    AdfAuthenticationError,
+    AdfError,
+    AdfPermissionError,
+    AdfThrottledError,
+    AdfUnavailableError,
+)
 from airflow_adf_mi.adf.models import PipelineRun, RunStatus
 from airflow_adf_mi.adf.settings import FactoryRef
 
@@ -81,6 +87,16 @@ def is_refusal(error: AdfError) -> bool:
     if isinstance(error, AdfAuthenticationError):
         return not error.transient
     return not isinstance(error, AdfThrottledError | AdfUnavailableError)
+
+
+def may_pass(error: AdfError) -> bool:
+    """Whether the same cancel may be accepted shortly: a run that goes on costs more than a few requests.
+
+    A refused token may be replaced by then, and a role that was granted takes minutes to act everywhere; but a run that is
+    not known stays so.
+    """
+    refused_token = isinstance(error, AdfAuthenticationError) and error.refused_token
+    return not is_refusal(error) or refused_token or isinstance(error, AdfPermissionError)
 
 
 def fold(before: Watching, seen: PipelineRun | AdfError, now: float, plan: Plan) -> tuple[Watching, Outcome | None]:
@@ -159,7 +175,8 @@ def cancelling(
 ) -> Routine[bool]:
     """Cancel the run and the runs it started: True when accepted, False when it had already ended.
 
-    Sends again what was not accepted for `patience` seconds; then, and for a refusal at once, raises the `AdfError`.
+    Sends again what was not accepted for `patience` seconds; then, and for a refusal that lasts at once, raises the
+    `AdfError`.
     """
     until = clock() + patience
     failures = 0
@@ -169,7 +186,7 @@ def cancelling(
             return bool(answer)
         failures += 1
         pause = backoff(failures, getattr(answer, "retry_after", None), jitter())
-        if is_refusal(answer) or clock() + pause > until:
+        if not may_pass(answer) or clock() + pause > until:
             raise answer
         log.warning("Run %s: the cancel was not accepted. Will send it again in %.0f s. %s", run_id, pause, answer)
         yield Pause(pause)

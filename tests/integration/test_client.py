@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
+import traceback
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -18,6 +20,7 @@ from airflow_adf_mi.adf.drive import drive
 from airflow_adf_mi.adf.errors import (
     AdfAmbiguousStartError,
     AdfAuthenticationError,
+    AdfCertificateError,
     AdfConfigurationError,
     AdfError,
     AdfNotFoundError,
@@ -26,11 +29,12 @@ from airflow_adf_mi.adf.errors import (
     AdfThrottledError,
     AdfUnavailableError,
 )
-from airflow_adf_mi.adf.identity import credential_for
+from airflow_adf_mi.adf.identity import FRESH_TOKEN_INTERVAL, ProcessCredential, credential_for
 from airflow_adf_mi.adf.recovery import Recovery
 from airflow_adf_mi.adf.settings import AdfSettings, FactoryRef
 from airflow_adf_mi.adf.sharing import shared_client
-from airflow_adf_mi.adf.start import Start, starting
+from airflow_adf_mi.adf.start import Start, Verdict, judge, starting
+from airflow_adf_mi.adf.watch import cancelling
 from airflow_adf_mi.emulator import Emulator
 from airflow_adf_mi.emulator.tokens import SYSTEM_ASSIGNED, USER_ASSIGNED
 
@@ -39,9 +43,8 @@ Send = Callable[[calls.Call[Any]], Any]
 DAY = timedelta(days=1)
 
 
-@pytest.fixture(params=["sync", "async"])
-def send(request: pytest.FixtureRequest, settings: AdfSettings) -> Send:
-    """Sends a call through one client, and the same test through the other."""
+def sender(kind: str, settings: AdfSettings) -> Send:
+    """Sends a call through a client of its own."""
 
     def blocking(call: calls.Call[Any]) -> Any:
         with AdfClient(settings) as client:
@@ -51,7 +54,13 @@ def send(request: pytest.FixtureRequest, settings: AdfSettings) -> Send:
         async with await AsyncAdfClient.open(settings) as client:
             return await client.send(call)
 
-    return blocking if request.param == "sync" else lambda call: asyncio.run(on_loop(call))
+    return blocking if kind == "sync" else lambda call: asyncio.run(on_loop(call))
+
+
+@pytest.fixture(params=["sync", "async"])
+def send(request: pytest.FixtureRequest, settings: AdfSettings) -> Send:
+    """Sends a call through one client, and the same test through the other."""
+    return sender(request.param, settings)
 
 
 def create(settings: AdfSettings, pipeline: str = "Load", **parameters: Any) -> calls.Call[str]:
@@ -204,6 +213,39 @@ def test_token_that_is_refused_again_is_an_error_and_not_a_loop(
     assert emulator.books.count("getFactory") == 2
 
 
+async def test_many_whose_token_is_refused_at_once_all_go_on_with_one_new_token(
+    settings: AdfSettings, emulator: Emulator
+) -> None:
+    async with shared_client(settings) as client:
+        run_ids = [await client.send(create(settings, "Slow")) for _ in range(5)]
+        emulator.call(emulator.tokens.revoke)
+        accepted = await asyncio.gather(
+            *(client.send(calls.cancel_run(settings.factory(), run_id)) for run_id in run_ids)
+        )
+    assert accepted == [True] * 5
+    assert len(emulator.books.tokens) == 2
+
+
+def test_cancel_outlasts_a_token_that_is_refused_right_after_it_was_replaced(
+    settings: AdfSettings, emulator: Emulator
+) -> None:
+    """Another fresh token is had after half a minute only, which is within the patience of a cancel."""
+    now = [1000.0]
+
+    def pause(seconds: float) -> None:
+        now[0] += seconds
+
+    identity = ProcessCredential(settings.identity, settings.cloud.authority_host, clock=lambda: now[0])
+    with AdfClient(settings, credential=identity) as client:
+        run_id = client.send(create(settings, "Slow"))
+        emulator.call(emulator.tokens.revoke)
+        client.send(calls.get_run(settings.factory(), run_id))
+        emulator.call(emulator.tokens.revoke)
+        cancel = cancelling(settings.factory(), run_id, clock=lambda: now[0], jitter=lambda: 0.5)
+        assert drive(cancel, client, pause)
+    assert now[0] >= 1000 + FRESH_TOKEN_INTERVAL
+
+
 ACTIONS: list[tuple[str, Callable[[FactoryRef], calls.Call[Any]]]] = [
     ("pipelines/createrun/action", lambda f: calls.create_run(f, "Load", None, request_id=str(uuid.uuid4()))),
     ("pipelineruns/read", lambda f: calls.get_run(f, "r1")),
@@ -252,31 +294,128 @@ def test_cancel_of_a_finished_run_is_an_answer(send: Send, settings: AdfSettings
     assert send(calls.cancel_run(settings.factory(), run_id)) is False
 
 
-def test_answer_that_cannot_be_read_is_no_answer(send: Send, settings: AdfSettings, emulator: Emulator) -> None:
-    emulator.add_fault("createRun", status=200)
+NO_ANSWERS = ("<html>proxy</html>", "", "[]", "null", "{}", '{"runId": null}', '{"runId": ""}', '{"runId": 7}')
+
+
+@pytest.mark.parametrize("text", NO_ANSWERS)
+@pytest.mark.parametrize("operation", ["createRun", "getRun", "queryRuns", "listFactories"])
+def test_answer_that_cannot_be_read_is_no_answer(
+    operation: str, text: str, send: Send, settings: AdfSettings, emulator: Emulator
+) -> None:
+    """A proxy that answers for the service, and a run whose id is not one."""
+    now = datetime.now(UTC)
+    by_operation: dict[str, calls.Call[Any]] = {
+        "createRun": create(settings),
+        "getRun": calls.get_run(settings.factory(), "r1"),
+        "queryRuns": calls.query_runs(settings.factory(), now - DAY, now + DAY),
+        "listFactories": calls.list_factories(settings.subscription_id),
+    }
+    call = by_operation[operation]
+    emulator.add_fault(operation, status=200, text=text)
+    if operation == "listFactories" and text.startswith("{"):
+        # The official client takes a missing list for an empty one.
+        assert send(call) == []
+        return
     with pytest.raises(AdfUnavailableError, match="could not be read") as unreadable:
-        send(create(settings))
+        send(call)
     assert not unreadable.value.never_sent
+    assert judge(unreadable.value) is Verdict.AMBIGUOUS
+
+
+def test_page_of_a_proxy_in_place_of_an_accepted_cancel_is_no_answer(
+    send: Send, settings: AdfSettings, emulator: Emulator
+) -> None:
+    emulator.add_fault("cancelRun", status=200, text="<html>proxy</html>")
+    with pytest.raises(AdfUnavailableError, match="could not be read"):
+        send(calls.cancel_run(settings.factory(), "r1"))
+
+
+def test_environment_that_cannot_give_the_identity_is_told_from_an_unreadable_answer(
+    send: Send, monkeypatch: pytest.MonkeyPatch, settings: AdfSettings
+) -> None:
+    """Both are ValueErrors that come out of the official client."""
+    monkeypatch.setenv("IDENTITY_ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(AdfConfigurationError, match="IDENTITY_ENDPOINT is set"):
+        send(create(settings))
+
+
+SECRET = "https://x.blob.core.windows.net/c?sv=2022&sig=HUSHHUSH Authorization: Bearer HUSHHUSH.HUSHHUSH"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        *({"status": status, "code": "BadRequest", "message": SECRET} for status in (400, 401, 403, 404, 429, 500)),
+        # No JSON, of which nothing is quoted; and JSON that is not what it should be.
+        {"status": 502, "text": SECRET},
+        {"status": 200, "text": json.dumps({"runId": "r1", "runStart": SECRET})},
+    ],
+    ids=str,
+)
+def test_secret_in_an_answer_is_in_no_text_and_no_traceback(
+    fault: dict[str, Any],
+    send: Send,
+    settings: AdfSettings,
+    emulator: Emulator,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Airflow prints a task's whole traceback: every error in the chain, and their contexts."""
+    emulator.add_fault("getRun", times=2 if fault["status"] == 401 else 1, **fault)
+    with pytest.raises(AdfError) as error:
+        send(calls.get_run(settings.factory(), "r1"))
+    assert ("***" in str(error.value)) is (fault["status"] != 502)
+    assert "HUSHHUSH" not in "".join(traceback.format_exception(error.value))
+    assert error.value.__context__ is None
+    assert "HUSHHUSH" not in caplog.text
 
 
 def test_missing_ca_bundle_is_refused_by_name(make_settings: Callable[..., AdfSettings]) -> None:
     settings = make_settings(ca_bundle="/no/such/ca.pem")
-    with pytest.raises(AdfConfigurationError, match=r"/no/such/ca\.pem"):
+    with pytest.raises(AdfConfigurationError, match=r"/no/such/ca\.pem', and there is no such file"):
         AdfClient(settings)
-    with pytest.raises(AdfConfigurationError, match=r"/no/such/ca\.pem"):
+    with pytest.raises(AdfConfigurationError, match=r"/no/such/ca\.pem', and there is no such file"):
         asyncio.run(AsyncAdfClient.open(settings))
 
 
-def test_endpoint_whose_certificate_is_not_trusted_gets_no_token(
-    make_settings: Callable[..., AdfSettings], emulator: Emulator, tmp_path: Path
+def test_ca_bundle_without_certificates_is_refused_by_name(
+    make_settings: Callable[..., AdfSettings], tmp_path: Path
+) -> None:
+    (tmp_path / "ca.pem").write_text("no certificate")
+    settings = make_settings(ca_bundle=str(tmp_path / "ca.pem"))
+    with pytest.raises(AdfConfigurationError, match=r"ca\.pem', from which no certificates could be read"):
+        AdfClient(settings)
+    with pytest.raises(AdfConfigurationError, match=r"ca\.pem', from which no certificates could be read"):
+        asyncio.run(AsyncAdfClient.open(settings))
+
+
+@pytest.mark.parametrize("client", ["sync", "async"])
+def test_endpoint_whose_certificate_is_not_trusted_gets_no_token_and_no_second_try(
+    client: str, make_settings: Callable[..., AdfSettings], emulator: Emulator, tmp_path: Path
 ) -> None:
     from airflow_adf_mi.emulator.certs import make_certificates
 
     other, _ = make_certificates(tmp_path)
     settings = make_settings(ca_bundle=str(other))
-    with AdfClient(settings) as client, pytest.raises(AdfUnavailableError, match="certificate"):
-        client.send(create(settings))
+    with pytest.raises(AdfCertificateError, match="is not trusted, so nothing was sent") as untrusted:
+        sender(client, settings)(create(settings))
+    assert f"ca_bundle ({other})" in str(untrusted.value)
+    assert judge(untrusted.value) is Verdict.REFUSED
     assert emulator.books.requests == []
+
+
+async def test_handshake_that_breaks_is_proven_not_to_have_been_sent(make_settings: Callable[..., AdfSettings]) -> None:
+    async def speak_no_tls(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(speak_no_tls, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        settings = make_settings(arm_endpoint=f"https://127.0.0.1:{port}")
+        async with shared_client(settings) as client:
+            with pytest.raises(AdfUnavailableError) as broken:
+                await client.send(create(settings))
+    assert broken.value.never_sent
 
 
 def test_named_identity_is_the_one_that_calls(make_settings: Callable[..., AdfSettings], emulator: Emulator) -> None:
@@ -309,6 +448,8 @@ def start(settings: AdfSettings) -> str:
         {"status": 408},
         {"drop": True},
         {"status": 200},
+        {"status": 200, "text": "<html>proxy</html>"},
+        {"status": 200, "text": ""},
         {"hang_seconds": 2, "drop": True},
     ],
     ids=str,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Iterator
 
 import pytest
@@ -11,6 +12,7 @@ from airflow_adf_mi.adf.errors import AdfAuthenticationError
 from airflow_adf_mi.adf.identity import ProcessCredential
 from airflow_adf_mi.adf.settings import PUBLIC_CLOUD, Identity, IdentityKind
 from airflow_adf_mi.adf.token_errors import principal
+from airflow_adf_mi.adf.token_requests import READ_TIMEOUT, make_credential
 from airflow_adf_mi.emulator import Emulator, ManagedIdentity
 from airflow_adf_mi.emulator.tokens import SYSTEM_ASSIGNED, USER_ASSIGNED
 
@@ -129,9 +131,45 @@ def test_endpoint_that_cannot_be_reached_is_named_within_seconds(monkeypatch: py
     assert time.monotonic() - began < 10
 
 
-@pytest.mark.parametrize("status", [429, 500])
-def test_endpoint_that_asks_to_come_back_later_is_transient(status: int, emulator: Emulator) -> None:
-    emulator.add_fault("token", status=status, times=3)
+@pytest.mark.parametrize(("status", "transient"), [(429, True), (500, True), (503, True), (403, False), (400, False)])
+@pytest.mark.parametrize(
+    "source", ["imds", "app_service", "azure_ml", "cloud_shell", "service_fabric", "workload_identity"]
+)
+def test_status_alone_says_whether_an_endpoint_refuses_or_only_fails(
+    source: str, status: int, transient: bool, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(source, emulator, monkeypatch)
+    named = NAMED["client_id"] if source == "workload_identity" else NAMED["system"]
+    emulator.add_fault("token", status=status, times=None, code="odd", message="odd words")
+    error = refused(named)
+    assert error.transient is transient
+    assert f"The answer was {status}: " in str(error)
+
+
+@pytest.mark.parametrize("source", ["imds", "app_service", "azure_ml", "cloud_shell", "workload_identity"])
+def test_silence_of_an_endpoint_ends_in_seconds(
+    source: str, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(source, emulator, monkeypatch)
+    emulator.add_fault("token", hang_seconds=4, times=1)
+    named = NAMED["client_id"] if source == "workload_identity" else NAMED["system"]
+    credential = ProcessCredential(
+        named, PUBLIC_CLOUD.authority_host, make=lambda how: make_credential(how, read_timeout=0.5)
+    )
+    began = time.monotonic()
+    with pytest.raises(AdfAuthenticationError) as silent:
+        credential.get_token_info(SCOPE)
+    assert time.monotonic() - began < 3
+    assert silent.value.transient
+    assert READ_TIMEOUT <= 10
+
+
+@pytest.mark.parametrize("source", ["imds", "app_service"])
+def test_page_of_a_proxy_in_place_of_a_token_is_looked_through(
+    source: str, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(source, emulator, monkeypatch)
+    emulator.add_fault("token", status=200, text="<html>proxy</html>")
     assert refused(Identity()).transient
 
 
@@ -145,9 +183,27 @@ def test_one_token_serves_many_threads(emulator: Emulator) -> None:
     assert len(emulator.books.tokens) == 1
 
 
+@pytest.mark.parametrize("source", ["imds", "app_service", "azure_ml", "cloud_shell", "workload_identity"])
+@pytest.mark.parametrize("status", [400, 500])
+def test_secret_in_an_endpoints_answer_is_in_no_text_and_no_traceback(
+    source: str, status: int, emulator: Emulator, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    use(source, emulator, monkeypatch)
+    emulator.add_fault("token", status=status, times=None, code="odd", message="client_secret=HUSHHUSH")
+    shared = ProcessCredential(
+        NAMED["client_id" if source == "workload_identity" else "system"], PUBLIC_CLOUD.authority_host
+    )
+    for _ in range(2):  # the second time, by what is kept of the first
+        with pytest.raises(AdfAuthenticationError, match=r"client_secret=\*\*\*") as error:
+            shared.get_token_info(SCOPE)
+        assert "HUSHHUSH" not in "".join(traceback.format_exception(error.value))
+        assert error.value.__context__ is None
+    assert "HUSHHUSH" not in caplog.text
+
+
 def test_no_secret_of_the_endpoint_is_in_an_error(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     use("app_service", emulator, monkeypatch)
     monkeypatch.setenv("IDENTITY_HEADER", "hush-hush")
     error = refused(Identity())
     assert "hush-hush" not in str(error)
-    assert "hush-hush" not in repr(error.__cause__)
+    assert error.__cause__ is None

@@ -102,6 +102,15 @@ def test_killed_worker_cancels_its_run_in_time(hold: str | None, settings: AdfSe
     assert emulator.books.count("cancelRun") == 1
 
 
+def test_killed_worker_whose_token_is_refused_cancels_with_a_new_one(settings: AdfSettings, emulator: Emulator) -> None:
+    process = worker(settings)
+    assert [line(process), line(process)] == ["starting", "started"]
+    emulator.call(emulator.tokens.revoke)
+    said, _ = kill(process)
+    assert "was cancelled" in said
+    assert [record.status for record in emulator.books.of("cancelRun")] == [401, 200]
+
+
 def test_worker_killed_while_it_starts_cancels_the_run_once_it_knows_it(
     settings: AdfSettings, emulator: Emulator
 ) -> None:

@@ -13,6 +13,7 @@ import pytest
 from airflow_adf_mi.adf import calls
 from airflow_adf_mi.adf.client import AdfClient
 from airflow_adf_mi.adf.errors import AdfNotFoundError, AdfRunTimedOut
+from airflow_adf_mi.adf.identity import TOKEN_PATIENCE
 from airflow_adf_mi.adf.report import Report, conclude
 from airflow_adf_mi.adf.settings import AdfSettings
 from airflow_adf_mi.emulator import Emulator
@@ -64,6 +65,8 @@ async def test_run_that_ends_is_reported(settings: AdfSettings) -> None:
         {"status": 404},
         {"status": 401},
         {"status": 403},
+        {"status": 200, "text": "<html>proxy</html>"},
+        {"status": 200, "text": ""},
     ],
     ids=str,
 )
@@ -87,6 +90,17 @@ async def test_deadline_cancels_only_an_owned_run_and_only_if_told(
     with pytest.raises(AdfRunTimedOut, match="requested" if cancels and owns else "left running"):
         conclude(report)
     assert emulator.books.count("cancelRun", status=200) == (1 if cancels and owns else 0)
+
+
+async def test_silent_identity_endpoint_does_not_make_the_trigger_late_for_its_deadline(
+    settings: AdfSettings, emulator: Emulator
+) -> None:
+    emulator.add_fault("token", hang_seconds=8, times=1)
+    began = time.time()
+    report = await fire(trigger(settings, "r1", deadline=began + 1, owns_run=False))
+    assert time.time() - began < 1 + TOKEN_PATIENCE + 1
+    with pytest.raises(AdfRunTimedOut, match="No token for the system-assigned managed identity within"):
+        conclude(report)
 
 
 async def test_run_that_is_not_there_ends_the_wait_after_the_grace(

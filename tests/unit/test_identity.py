@@ -19,7 +19,7 @@ from azure.identity import CredentialUnavailableError
 
 from airflow_adf_mi.adf.connection import settings_from_connection
 from airflow_adf_mi.adf.errors import AdfAuthenticationError, AdfConfigurationError
-from airflow_adf_mi.adf.identity import AsyncCredential, ProcessCredential, credential_for
+from airflow_adf_mi.adf.identity import FAILURE_KEPT, AsyncCredential, ProcessCredential, credential_for
 from airflow_adf_mi.adf.settings import AdfSettings, Identity, IdentityKind
 from airflow_adf_mi.adf.token_errors import principal
 
@@ -30,8 +30,16 @@ ID = "22222222-2222-4222-8222-222222222222"
 class Inner:
     """Stands in for azure-identity's credential: gives tokens, counts, and can be slow or fail."""
 
-    def __init__(self, token: str = "opaque", *, life: float = 3600, wait: Callable[[], Any] | None = None) -> None:
+    def __init__(
+        self,
+        token: str = "opaque",
+        *,
+        life: float = 3600,
+        wait: Callable[[], Any] | None = None,
+        last_status: int | None = None,
+    ) -> None:
         self.calls = 0
+        self.last_status = last_status
         self._token = token
         self._life = life
         self._wait = wait
@@ -55,11 +63,11 @@ def credential(inner: Any, identity: Identity | None = None, **arguments: Any) -
     return ProcessCredential(identity or Identity(), "login", make=made, environ={}, **arguments)
 
 
-def failing(error: BaseException) -> ProcessCredential:
+def failing(error: BaseException, status: int | None = None) -> ProcessCredential:
     def fail() -> None:
         raise error
 
-    return credential(Inner(wait=fail))
+    return credential(Inner(wait=fail, last_status=status))
 
 
 def jwt(**claims: str) -> str:
@@ -144,13 +152,17 @@ def test_forgotten_token_is_followed_by_one_of_a_new_credential_at_most_every_ha
 
     shared = credential(make, clock=lambda: now[0])
     assert shared.get_token_info(SCOPE).token == "token 0"
-    assert shared.forget_token()
+    assert shared.forget_token("token 0")
     assert shared.last_token(SCOPE) is None
     assert shared.get_token_info(SCOPE).token == "token 1"
-    assert not shared.forget_token()
+    # Others whose request still carried the first one just take the second.
+    assert shared.forget_token("token 0")
+    assert shared.get_token_info(SCOPE).token == "token 1"
+    assert not shared.forget_token("token 1")
     assert shared.get_token_info(SCOPE).token == "token 1"
     now[0] += 30
-    assert shared.forget_token()
+    assert shared.forget_token("token 1")
+    assert shared.get_token_info(SCOPE).token == "token 2"
 
 
 def test_older_form_gives_the_same_token() -> None:
@@ -182,37 +194,51 @@ def test_principal_of_an_unreadable_token_is_nobody() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "said", "transient"),
+    ("status", "error", "said", "transient"),
     [
-        (CredentialUnavailableError("(invalid_request) Identity not found"), "is not assigned to the machine", False),
         (
+            400,
+            CredentialUnavailableError("(invalid_request) Identity not found"),
+            "is not assigned to the machine",
+            False,
+        ),
+        (
+            400,
             CredentialUnavailableError("Multiple user assigned identities exist, please specify"),
             "the connection names none",
             False,
         ),
         (
+            400,
             CredentialUnavailableError(
                 "No User Assigned or Delegated Managed Identity found for specified ClientId/ResourceId/PrincipalId."
             ),
             "is not assigned to the app",
             False,
         ),
-        (ServiceRequestError("connection refused"), "could not be reached", True),
+        (None, ServiceRequestError("connection refused"), "could not be reached", True),
+        # The last answer may be older than the failure.
+        (400, ServiceRequestError("connection refused"), "could not be reached", True),
+        (200, FileNotFoundError("token"), "Check that the identity exists", False),
         (
+            400,
             CredentialUnavailableError("no response from the IMDS endpoint. Token request error: (invalid_resource) x"),
             "Check that the identity exists",
             False,
         ),
-        (CredentialUnavailableError("Too many requests"), "come back later", True),
-        (ClientAuthenticationError("AADSTS70021: no match"), "no federated credential that matches", False),
-        (ClientAuthenticationError("odd"), "Check that the identity exists", False),
+        (429, CredentialUnavailableError("(invalid_scope) None, None"), "for now", True),
+        (410, CredentialUnavailableError("(gone) updating"), "for now", True),
+        (404, CredentialUnavailableError("(not_found) x"), "for now", True),
+        (200, CredentialUnavailableError("no JSON"), "for now", True),
+        (401, ClientAuthenticationError("AADSTS70021: no match"), "no federated credential that matches", False),
+        (None, ClientAuthenticationError("timed out, try again"), "Check that the identity exists", False),
     ],
 )
 def test_failed_token_request_says_who_asked_whom_and_what_to_do(
-    error: BaseException, said: str, transient: bool
+    status: int | None, error: BaseException, said: str, transient: bool
 ) -> None:
     with pytest.raises(AdfAuthenticationError) as refused:
-        failing(error).get_token_info(SCOPE)
+        failing(error, status).get_token_info(SCOPE)
     text = str(refused.value)
     assert "No token for the system-assigned managed identity" in text
     assert "169.254.169.254" in text
@@ -266,5 +292,66 @@ async def test_good_token_is_handed_out_on_the_loop_without_asking() -> None:
         assert inner.calls == 1
         # A challenge must reach azure-identity.
         await shared.get_token_info(SCOPE, options={"claims": "x"})
-        await shared.get_token(SCOPE)
+        assert inner.calls == 2
+        assert (await shared.get_token(SCOPE)).token == "opaque"
+        await shared.get_token(SCOPE, claims="x")
     assert inner.calls == 3
+
+
+def failing_slowly() -> None:
+    time.sleep(0.05)
+    raise ServiceRequestError("connection refused")
+
+
+def test_failure_is_the_answer_to_all_who_waited_for_it_and_to_all_for_a_while() -> None:
+    inner = Inner(wait=failing_slowly)
+    now = [1000.0]
+    shared = credential(inner, clock=lambda: now[0])
+    told: list[AdfAuthenticationError] = []
+
+    def ask() -> None:
+        with pytest.raises(AdfAuthenticationError, match="could not be reached") as refused:
+            shared.get_token_info(SCOPE)
+        told.append(refused.value)
+
+    threads = [threading.Thread(target=ask) for _ in range(50)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert inner.calls == 1
+    assert all(error.transient for error in told)
+    assert len({id(error) for error in told}) == 50
+    # Another question is another matter.
+    with pytest.raises(AdfAuthenticationError):
+        shared.get_token_info(SCOPE, options={"claims": "x"})
+    assert inner.calls == 2
+    now[0] += FAILURE_KEPT
+    inner._wait = None
+    assert shared.get_token_info(SCOPE).token == "opaque"
+
+
+async def test_all_on_a_loop_wait_for_one_request_in_one_thread() -> None:
+    inner = Inner(wait=failing_slowly)
+    shared = AsyncCredential(credential(inner))
+    told = await asyncio.gather(*(shared.get_token_info(SCOPE) for _ in range(50)), return_exceptions=True)
+    assert inner.calls == 1
+    assert {type(error) for error in told} == {AdfAuthenticationError}
+    assert len({id(error) for error in told}) == 50
+
+
+async def test_nobody_on_a_loop_waits_long_for_a_token_and_the_request_goes_on() -> None:
+    release = threading.Event()
+    inner = Inner(wait=release.wait)
+    shared = AsyncCredential(credential(inner), patience=0.1)
+    for _ in range(2):
+        with pytest.raises(AdfAuthenticationError, match="still being asked for") as slow:
+            await shared.get_token_info(SCOPE)
+        assert slow.value.transient
+    release.set()
+    for _ in range(200):
+        await asyncio.sleep(0.01)
+        if not shared._asking:  # a look at any time later finds its token
+            break
+    assert (await shared.get_token_info(SCOPE)).token == "opaque"
+    assert inner.calls == 1

@@ -80,12 +80,13 @@ def test_table_of_sources_and_names(source: Source, name: str, usable: bool) -> 
 @pytest.mark.parametrize(("source", "name"), [(source, name) for source, name, usable in CASES if usable])
 def test_azure_identity_agrees_with_the_table(source: Source, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The credential that azure-identity makes in that environment is of the source we think it is."""
-    from airflow_adf_mi.adf.identity import make_credential
+    from airflow_adf_mi.adf.token_requests import ObservedCredential, make_credential
 
     for variable, value in ENVIRONMENTS[source].items():
         monkeypatch.setenv(variable, value)
     credential = make_credential(plan(NAMED[name], ENVIRONMENTS[source], AUTHORITY))
-    inner = getattr(credential, "_credential", credential)  # there is no public way to see what it chose
+    assert isinstance(credential, ObservedCredential)
+    inner = getattr(credential.inner, "_credential", credential.inner)  # there is no public way to see what it chose
     kinds = {
         Source.IMDS: "ImdsCredential",
         Source.APP_SERVICE: "AppServiceCredential",

@@ -13,6 +13,7 @@ from airflow_adf_mi.adf.calls import Call
 from airflow_adf_mi.adf.drive import Pause, Routine, ServiceTime, Step, Write
 from airflow_adf_mi.adf.errors import (
     AdfAuthenticationError,
+    AdfConfigurationError,
     AdfError,
     AdfNotFoundError,
     AdfPermissionError,
@@ -216,12 +217,25 @@ def test_cancel_says_whether_it_was_accepted(accepted: bool) -> None:
     assert cancel([accepted]) == (accepted, ["cancel"])
 
 
-@pytest.mark.parametrize("error", FAULTS, ids=str)
+@pytest.mark.parametrize(
+    "error",
+    [*FAULTS, AdfPermissionError("403", status=403), AdfAuthenticationError("401", refused_token=True)],
+    ids=str,
+)
 def test_cancel_that_was_not_accepted_is_sent_again(error: AdfError) -> None:
     assert cancel([error, error, True]) == (True, ["cancel"] * 3)
 
 
-@pytest.mark.parametrize("error", REFUSALS, ids=str)
+@pytest.mark.parametrize(
+    "error",
+    [
+        AdfNotFoundError("404", status=404),
+        AdfRequestError("409", status=409),
+        AdfAuthenticationError("no such identity"),
+        AdfConfigurationError("no such endpoint"),
+    ],
+    ids=str,
+)
 def test_refused_cancel_is_not_sent_again(error: AdfError) -> None:
     with pytest.raises(type(error)):
         cancel([error])
