@@ -80,10 +80,6 @@ class AdfPipelineRunSensor(BaseSensorOperator):
         address, settings = self._address()
         AdfPipelineRunLink.store(context, address.studio_url)
         if not self.deferrable:
-<<<<<<< HEAD
-            return super().execute(context)
-        from airflow_adf_mi.attempt import BACKSTOP
-=======
             try:
                 return super().execute(context)
             except AirflowSensorTimeout as e:
@@ -91,7 +87,7 @@ class AdfPipelineRunSensor(BaseSensorOperator):
                 if self.never_fail:
                     raise AirflowSkipException(f"Skipping due to never_fail is set to True. {e}") from e
                 raise
->>>>>>> cae99d6abe1eee0dcde15cd721fdf97cd1e7efba
+        from airflow_adf_mi.attempt import BACKSTOP
         from airflow_adf_mi.triggers import AdfPipelineRunTrigger
 
         self.defer(

@@ -24,7 +24,7 @@ from airflow_adf_mi.adf.models import PipelineRun, RunStatus
 from airflow_adf_mi.adf.rounds import List, Look, Rest, Rounds
 from airflow_adf_mi.adf.settings import AdfSettings, FactoryRef
 from airflow_adf_mi.adf.sharing import shared_client
-from airflow_adf_mi.adf.watch import Outcome, Plan, TimedOut, Watching, log_news
+from airflow_adf_mi.adf.watch import Outcome, Plan, TimedOut, Watching, fold, log_news
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +59,7 @@ class Poller:
         self._waits: dict[str, set[Wait]] = {}
         self._wake = asyncio.Event()
         self._asking: set[asyncio.Task[None]] = set()
+        self._pace = asyncio.Semaphore(LOOKS_AT_ONCE)
         self._trouble: AdfError | None = None
 
     def add(self, wait: Wait, since: float | None) -> None:
@@ -113,12 +114,21 @@ class Poller:
         if not asking.cancelled() and (defect := asking.exception()) is not None:
             log.error("a defect while looking at runs of %s: %r", self._factory, defect)
 
-    async def _look(self, ask: Look) -> None:
-        seen: PipelineRun | AdfError
+    async def look_last(self, wait: Wait, plan: Plan) -> Outcome:
+        """The outcome of a wait whose deadline has passed: the run may have ended since it was last looked at."""
+        async with self._pace:
+            seen = await self._seen(wait.run_id)
+        _, outcome = fold(wait.watching, seen, time.time(), plan)
+        return outcome or TimedOut(run=wait.watching.run, error=wait.watching.error)
+
+    async def _seen(self, run_id: str) -> PipelineRun | AdfError:
         try:
-            seen = await self._client.send(get_run(self._factory, ask.run_id))
+            return await self._client.send(get_run(self._factory, run_id))
         except AdfError as e:
-            seen = e
+            return e
+
+    async def _look(self, ask: Look) -> None:
+        seen = await self._seen(ask.run_id)
         self._tell(self._rounds.looked(ask.run_id, seen, time.time()), ask.run_id)
 
     async def _list(self, ask: List) -> None:
@@ -149,11 +159,6 @@ class Poller:
         for waits in self._waits.values():
             for wait in waits:
                 wait.tell(replace(wait.watching, error=error, failures=wait.watching.failures + 1), None)
-
-    @property
-    def error(self) -> AdfError | None:
-        """Why the last request failed."""
-        return self._rounds.error
 
 
 @dataclass
@@ -210,6 +215,6 @@ async def wait_shared(
                 log_news(run_id, before, wait.watching)
             return wait.outcome
         except TimeoutError:
-            return TimedOut(run=wait.watching.run, error=wait.watching.error or poller.error)
+            return await poller.look_last(wait, plan)
         finally:
             poller.remove(wait)

@@ -12,12 +12,7 @@ import pytest
 
 from airflow_adf_mi.adf import calls
 from airflow_adf_mi.adf.client import AdfClient
-<<<<<<< HEAD
-from airflow_adf_mi.adf.errors import AdfNotFoundError, AdfRunTimedOut
-=======
 from airflow_adf_mi.adf.errors import AdfConfigurationError, AdfNotFoundError, AdfRunTimedOut
-from airflow_adf_mi.adf.identity import TOKEN_PATIENCE
->>>>>>> cae99d6abe1eee0dcde15cd721fdf97cd1e7efba
 from airflow_adf_mi.adf.report import Report, conclude
 from airflow_adf_mi.adf.settings import AdfSettings
 from airflow_adf_mi.emulator import Emulator
