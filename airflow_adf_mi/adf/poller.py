@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 
 LOOKS_AT_ONCE = 8
 """Looks under way at the same time."""
+LAST_LOOK = 5.0
+"""Seconds that the look at a deadline may take."""
 _ENDED = [{"operand": "Status", "operator": "In", "values": sorted(RunStatus.TERMINAL)}]
 
 
@@ -116,10 +118,14 @@ class Poller:
 
     async def look_last(self, wait: Wait, plan: Plan) -> Outcome:
         """The outcome of a wait whose deadline has passed: the run may have ended since it was last looked at."""
-        async with self._pace:
-            seen = await self._seen(wait.run_id)
+        late = TimedOut(run=wait.watching.run, error=wait.watching.error)
+        try:
+            async with self._pace, asyncio.timeout(LAST_LOOK):
+                seen = await self._seen(wait.run_id)
+        except TimeoutError:
+            return late
         _, outcome = fold(wait.watching, seen, time.time(), plan)
-        return outcome or TimedOut(run=wait.watching.run, error=wait.watching.error)
+        return outcome or late
 
     async def _seen(self, run_id: str) -> PipelineRun | AdfError:
         try:

@@ -13,7 +13,7 @@ import pytest
 from airflow_adf_mi.adf import calls
 from airflow_adf_mi.adf.client import AdfClient
 from airflow_adf_mi.adf.errors import AdfConfigurationError, AdfNotFoundError, AdfRunTimedOut
-from airflow_adf_mi.adf.identity import TOKEN_PATIENCE
+from airflow_adf_mi.adf.poller import LAST_LOOK
 from airflow_adf_mi.adf.report import Report, conclude
 from airflow_adf_mi.adf.settings import AdfSettings
 from airflow_adf_mi.emulator import Emulator
@@ -107,7 +107,7 @@ async def test_silent_identity_endpoint_does_not_make_the_trigger_late_for_its_d
     emulator.add_fault("token", hang_seconds=8, times=1)
     began = time.time()
     report = await fire(trigger(settings, "r1", deadline=began + 1, owns_run=False))
-    assert time.time() - began < 1 + TOKEN_PATIENCE + 1
+    assert time.time() - began < 1 + LAST_LOOK + 1
     with pytest.raises(AdfRunTimedOut, match="No look at it succeeded"):
         conclude(report)
 
