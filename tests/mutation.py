@@ -17,6 +17,7 @@ from pathlib import Path
 from tests.examples import ROOT
 
 CLIENT = "tests/integration/test_client.py"
+TRANSPORT = "tests/integration/test_transport.py"
 TRIGGER = "tests/integration/test_trigger.py"
 OWNED = "tests/integration/test_owned_run.py"
 HOOKS = "tests/integration/test_hooks.py"
@@ -55,7 +56,13 @@ MUTANTS = [
     Mutant("page of a proxy for an answer", "client.py", "        except UNREADABLE as e:\n            # The", "        except ZeroDivisionError as e:\n            # The", CLIENT),
     Mutant("configuration error taken for unreadable", "client.py", "        except AdfError as e:\n", "        except ZeroDivisionError as e:\n", f"{CLIENT} -k cannot_give"),
     Mutant("run id that is no text", "models.py", "not isinstance(run_id, str) or not run_id.strip()", "False", CLIENT),
-    Mutant("timeouts of minutes", "client.py", "            read_timeout=read_timeout,\n", "", CLIENT),
+    Mutant("timeouts of minutes", "client.py", "read_timeout=read_timeout, verify", "read_timeout=300, verify", f"{CLIENT} -k silence"),
+    Mutant("connection waited for, blocking", "transport.py", "connect_timeout: float = CONNECT_TIMEOUT", "connect_timeout: float = 300", f"{TRANSPORT} -k not_taken --timeout=30"),
+    Mutant("connection waited for, on the loop", "client.py", "                connection_timeout=CONNECT_TIMEOUT,\n", "", f"{TRANSPORT} -k not_taken --timeout=30"),
+    Mutant(".netrc, blocking", "transport.py", "    transport.session.auth = _leave_as_it_is\n", "", f"{TRANSPORT} -k netrc"),
+    Mutant(".netrc, on the loop", "transport.py", "trust_env=False", "trust_env=True", f"{TRANSPORT} -k netrc"),
+    Mutant("proxy not used on the loop", "client.py", "                proxies=proxies_for(settings.arm_endpoint),\n", "", f"{TRANSPORT} -k proxy"),
+    Mutant("proxy used for what is exempt", "transport.py", 'if proxy and not proxy_bypass(url.hostname or "")', "if proxy", f"{TRANSPORT} -k proxy"),
     Mutant("pages not followed", "calls.py", "if page.continuation_token is None:", "if True:", CLIENT),
     Mutant("missing CA bundle", "transport.py", "not Path(settings.ca_bundle).is_file()", "False", CLIENT),
     Mutant("CA bundle without certificates", "transport.py", "    except OSError as e:", "    except ZeroDivisionError as e:", f"{CLIENT} -k ca_bundle"),
