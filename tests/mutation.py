@@ -28,6 +28,7 @@ SOURCES = "tests/unit/test_identity_sources.py"
 IDENTITY = "tests/unit/test_identity.py"
 EMULATED = "tests/integration/test_identity_emulated.py"
 SENSOR = "tests/integration/test_sensor.py"
+DEFERRAL = "tests/integration/test_deferral.py"
 OPERATOR = "tests/integration/test_operator.py"
 PROVIDER = "tests/contract/test_provider.py"
 
@@ -63,6 +64,10 @@ MUTANTS = [
     Mutant(".netrc, on the loop", "transport.py", "trust_env=False", "trust_env=True", f"{TRANSPORT} -k netrc"),
     Mutant("proxy not used on the loop", "client.py", "                proxies=proxies_for(settings.arm_endpoint),\n", "", f"{TRANSPORT} -k proxy"),
     Mutant("proxy used for what is exempt", "transport.py", 'if proxy and not proxy_bypass(url.hostname or "")', "if proxy", f"{TRANSPORT} -k proxy"),
+    Mutant("Retry-After not read", "translate.py", 'retry_after=_retry_after(headers.get("Retry-After"))', "retry_after=None", f"{CLIENT} -k asks_for"),
+    Mutant("operator ended by Airflow first", "../operators.py", "timeout=timedelta(seconds=max(0.0, plan.deadline - time.time())) + BACKSTOP", "timeout=timedelta(seconds=max(0.0, plan.deadline - time.time()))", DEFERRAL),
+    Mutant("sensor ended by Airflow first", "../sensors.py", "timeout=timedelta(seconds=self.timeout) + BACKSTOP", "timeout=timedelta(seconds=self.timeout)", DEFERRAL),
+    Mutant("operator without a deadline of its own", "../operators.py", "deadline=plan.deadline,\n            owns_run", "deadline=None,\n            owns_run", DEFERRAL),
     Mutant("pages not followed", "calls.py", "if page.continuation_token is None:", "if True:", CLIENT),
     Mutant("missing CA bundle", "transport.py", "not Path(settings.ca_bundle).is_file()", "False", CLIENT),
     Mutant("CA bundle without certificates", "transport.py", "    except OSError as e:", "    except ZeroDivisionError as e:", f"{CLIENT} -k ca_bundle"),
