@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn
 
-from airflow.sdk import BaseOperator, XComArg
+from airflow.sdk import BaseOperator
 from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowTaskTimeout, TaskDeferralError, TaskDeferralTimeout
 
@@ -19,7 +19,9 @@ from airflow_adf_mi.adf.checks import (
     check_pipeline_name,
     check_seconds,
     is_given,
+    is_static,
     name_as_text,
+    static_part,
 )
 from airflow_adf_mi.adf.connection import DEFAULT_CONN_ID
 from airflow_adf_mi.adf.errors import AdfConfigurationError, AdfError, AdfTaskKilled
@@ -27,7 +29,7 @@ from airflow_adf_mi.adf.recovery import Recovery
 from airflow_adf_mi.links import AdfPipelineRunLink
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
+    from airflow.sdk import Context, XComArg
 
     from airflow_adf_mi.adf.begin import Outlasting
     from airflow_adf_mi.adf.intent import Intent
@@ -158,12 +160,12 @@ class AdfRunPipelineOperator(BaseOperator):
             raise AdfConfigurationError(
                 f"on_ambiguous_start is {self.on_ambiguous_start!r}; it must be 'fail' or 'start'."
             )
-        if _is_static(self.pipeline_name):
+        if is_static(self.pipeline_name):
             check_pipeline_name(self.pipeline_name)
-        if _is_static(self.parameters) and not isinstance(self.parameters, Mapping):
-            check_parameters(self.parameters)
+        if is_static(self.parameters):
+            check_parameters(static_part(self.parameters))
         recovery = self._recovery_arguments()
-        if all(map(_is_static, recovery.values())):
+        if all(map(is_static, recovery.values())):
             Recovery.from_arguments(**recovery)
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -459,8 +461,3 @@ class AdfRunPipelineOperator(BaseOperator):
             cancel_on_timeout=cancel_on_timeout,
             adopted=adopted,
         )
-
-
-def _is_static(value: object) -> bool:
-    """Whether a templated argument is given as it will be used: neither a template nor another task's result."""
-    return not isinstance(value, XComArg) and not (isinstance(value, str) and "{" in value)
