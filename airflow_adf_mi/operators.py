@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from airflow.sdk import BaseOperator, XComArg
+from airflow.sdk import BaseOperator
 from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import TaskDeferralError, TaskDeferralTimeout
 
@@ -14,7 +14,9 @@ from airflow_adf_mi.adf.checks import (
     check_pipeline_name,
     check_seconds,
     is_given,
+    is_static,
     name_as_text,
+    static_part,
 )
 from airflow_adf_mi.adf.connection import DEFAULT_CONN_ID
 from airflow_adf_mi.adf.errors import AdfConfigurationError
@@ -22,7 +24,7 @@ from airflow_adf_mi.adf.recovery import Recovery
 from airflow_adf_mi.links import AdfPipelineRunLink
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
+    from airflow.sdk import Context, XComArg
 
     from airflow_adf_mi.adf.settings import AdfSettings
     from airflow_adf_mi.adf.start import Start
@@ -143,12 +145,12 @@ class AdfRunPipelineOperator(BaseOperator):
             raise AdfConfigurationError(
                 f"on_ambiguous_start is {self.on_ambiguous_start!r}; it must be 'fail' or 'start'."
             )
-        if _is_static(self.pipeline_name):
+        if is_static(self.pipeline_name):
             check_pipeline_name(self.pipeline_name)
-        if _is_static(self.parameters) and not isinstance(self.parameters, Mapping):
-            check_parameters(self.parameters)
+        if is_static(self.parameters):
+            check_parameters(static_part(self.parameters))
         recovery = self._recovery_arguments()
-        if all(map(_is_static, recovery.values())):
+        if all(map(is_static, recovery.values())):
             Recovery.from_arguments(**recovery)
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -205,8 +207,3 @@ class AdfRunPipelineOperator(BaseOperator):
             "start_activity_name": self.start_activity_name,
             "start_from_failure": self.start_from_failure,
         }
-
-
-def _is_static(value: object) -> bool:
-    """Whether a templated argument is given as it will be used: neither a template nor another task's result."""
-    return not isinstance(value, XComArg) and not (isinstance(value, str) and "{" in value)

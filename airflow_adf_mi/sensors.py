@@ -11,7 +11,7 @@ from airflow.sdk import BaseSensorOperator, PokeReturnValue
 from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowSensorTimeout, AirflowSkipException
 
-from airflow_adf_mi.adf.checks import check_run_id, check_seconds
+from airflow_adf_mi.adf.checks import check_run_id, check_seconds, is_static
 from airflow_adf_mi.adf.connection import DEFAULT_CONN_ID
 from airflow_adf_mi.links import AdfPipelineRunLink
 
@@ -67,6 +67,8 @@ class AdfPipelineRunSensor(BaseSensorOperator):
         super().__init__(**kwargs)
         check_seconds("poke_interval", self.poke_interval)
         check_seconds("timeout", self.timeout)
+        if is_static(run_id):
+            check_run_id(run_id)
         # Templated: of these declared types before rendering, text afterwards.
         self.run_id: Any = run_id
         self.azure_data_factory_conn_id = azure_data_factory_conn_id

@@ -17,6 +17,7 @@ from pathlib import Path
 from tests.examples import ROOT
 
 CLIENT = "tests/integration/test_client.py"
+TRANSPORT = "tests/integration/test_transport.py"
 TRIGGER = "tests/integration/test_trigger.py"
 OWNED = "tests/integration/test_owned_run.py"
 HOOKS = "tests/integration/test_hooks.py"
@@ -27,6 +28,7 @@ SOURCES = "tests/unit/test_identity_sources.py"
 IDENTITY = "tests/unit/test_identity.py"
 EMULATED = "tests/integration/test_identity_emulated.py"
 SENSOR = "tests/integration/test_sensor.py"
+DEFERRAL = "tests/integration/test_deferral.py"
 OPERATOR = "tests/integration/test_operator.py"
 KILLS = "tests/integration/test_kills.py"
 JOURNAL = "tests/unit/test_journal.py"
@@ -58,7 +60,17 @@ MUTANTS = [
     Mutant("page of a proxy for an answer", "client.py", "        except UNREADABLE as e:\n            # The", "        except ZeroDivisionError as e:\n            # The", CLIENT),
     Mutant("configuration error taken for unreadable", "client.py", "        except AdfError as e:\n", "        except ZeroDivisionError as e:\n", f"{CLIENT} -k cannot_give"),
     Mutant("run id that is no text", "models.py", "not isinstance(run_id, str) or not run_id.strip()", "False", CLIENT),
-    Mutant("timeouts of minutes", "client.py", "            read_timeout=read_timeout,\n", "", CLIENT),
+    Mutant("timeouts of minutes", "client.py", "read_timeout=read_timeout, verify", "read_timeout=300, verify", f"{CLIENT} -k silence"),
+    Mutant("connection waited for, blocking", "transport.py", "connect_timeout: float = CONNECT_TIMEOUT", "connect_timeout: float = 300", f"{TRANSPORT} -k not_taken --timeout=30"),
+    Mutant("connection waited for, on the loop", "client.py", "                connection_timeout=CONNECT_TIMEOUT,\n", "", f"{TRANSPORT} -k not_taken --timeout=30"),
+    Mutant(".netrc, blocking", "transport.py", "    transport.session.auth = _leave_as_it_is\n", "", f"{TRANSPORT} -k netrc"),
+    Mutant(".netrc, on the loop", "transport.py", "trust_env=False", "trust_env=True", f"{TRANSPORT} -k netrc"),
+    Mutant("proxy not used on the loop", "client.py", "                proxies=proxies_for(settings.arm_endpoint),\n", "", f"{TRANSPORT} -k proxy"),
+    Mutant("proxy used for what is exempt", "transport.py", 'if proxy and not proxy_bypass(url.hostname or "")', "if proxy", f"{TRANSPORT} -k proxy"),
+    Mutant("Retry-After not read", "translate.py", 'retry_after=_retry_after(headers.get("Retry-After"))', "retry_after=None", f"{CLIENT} -k asks_for"),
+    Mutant("operator ended by Airflow first", "../operators.py", "timeout=timedelta(seconds=max(0.0, plan.deadline - time.time())) + BACKSTOP", "timeout=timedelta(seconds=max(0.0, plan.deadline - time.time()))", DEFERRAL),
+    Mutant("sensor ended by Airflow first", "../sensors.py", "timeout=timedelta(seconds=self.timeout) + BACKSTOP", "timeout=timedelta(seconds=self.timeout)", DEFERRAL),
+    Mutant("operator without a deadline of its own", "../operators.py", "deadline=plan.deadline,\n            owns_run", "deadline=None,\n            owns_run", DEFERRAL),
     Mutant("pages not followed", "calls.py", "if page.continuation_token is None:", "if True:", CLIENT),
     Mutant("missing CA bundle", "transport.py", "not Path(settings.ca_bundle).is_file()", "False", CLIENT),
     Mutant("CA bundle without certificates", "transport.py", "    except OSError as e:", "    except ZeroDivisionError as e:", f"{CLIENT} -k ca_bundle"),
@@ -85,7 +97,7 @@ MUTANTS = [
     Mutant("cancel given up for a refused token", "watch.py", "not is_refusal(error) or refused_token or", "not is_refusal(error) or", f"{CLIENT} -k outlasts"),
     Mutant("cancel given up for a role that does not act yet", "watch.py", " or isinstance(error, AdfPermissionError)", "", WATCH),
     Mutant("refused token replaced by somebody else", "identity.py", "if all(token.token != refused for token in self._last.values()):", "if False:", IDENTITY),
-    Mutant("kill with a refused token", "owned_run.py", "        return self._credential.forget_token(refused)", "        return False", OWNED),
+    Mutant("kill with a refused token", "owned_run.py", "        return self._credential.forget_token(refused)", "        return False", f"{OWNED} -k refused"),
     Mutant("unknown status not logged", "watch.py", "seen.status not in RunStatus.KNOWN", "False", WATCH),
     Mutant("timeout does not cancel", "report.py", "isinstance(outcome, TimedOut) and cancel_on_timeout", "False", TRIGGER),
     Mutant("watched run cancelled", "../triggers.py", "cancel_on_timeout=self.owns_run and self.cancel_on_timeout", "cancel_on_timeout=self.cancel_on_timeout", TRIGGER),
@@ -129,7 +141,12 @@ MUTANTS = [
     Mutant("parameters no mapping", "checks.py", "if not isinstance(parameters, Mapping):", "if False:", START),
     Mutant("parameters not JSON", "checks.py", "json.dumps(value, allow_nan=False)", "str(value)", START),
     Mutant("no positive seconds", "checks.py", "or value <= 0", "", PROVIDER),
-    Mutant("more seconds than Airflow can add", "checks.py", "    if value > YEAR:", "    if False:", PROVIDER),
+    Mutant("more seconds than Airflow can add", "checks.py", "    if value > YEAR:", "    if False:", f"{PROVIDER} -k 'bad_argument or would_never'"),
+    Mutant("parameters not checked when parsed", "../operators.py", "            check_parameters(static_part(self.parameters))", "            check_parameters(None)", f"{PROVIDER} -k parsed"),
+    Mutant("template in a parameter refused", "checks.py", "value if _is_static_throughout(value) else None", "value", f"{PROVIDER} -k templates_are"),
+    Mutant("Dag's parameter refused", "checks.py", 'not hasattr(value, "iter_references") and', "", f"{PROVIDER} -k templates_are"),
+    Mutant("no run id", "../sensors.py", "        if is_static(run_id):", "        if False:", f"{PROVIDER} -k no_run_id"),
+    Mutant("message cut twice", "report.py", "PipelineRun.from_essentials", "PipelineRun.from_wire", "tests/unit/test_report.py -k cut"),
     Mutant("contradicting recovery", "recovery.py", "if self.start_activity_name and self.start_from_failure:", "if False:", START),
     Mutant("recovery without a reference", "recovery.py", "if self.is_recovery and not self.reference_pipeline_run_id:", "if False:", START),
     Mutant("connection not found", "../hooks.py", "raise no_such_connection(self.azure_data_factory_conn_id) from e", "raise", HOOKS),

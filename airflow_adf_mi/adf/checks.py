@@ -19,6 +19,27 @@ _PIPELINE_NAME = re.compile(r"(?=.{1,260}$)[A-Za-z0-9_][^<>*#.%&:\\+?/]*")
 _RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,200}")
 
 
+def is_static(value: object) -> bool:
+    """Whether a templated argument is given as it will be used: neither a template nor what Airflow resolves later."""
+    # All of Airflow's stand-ins (another task's result, a Dag's parameter) have this method.
+    return not hasattr(value, "iter_references") and not (isinstance(value, str) and "{" in value)
+
+
+def static_part(parameters: object) -> object:
+    """`parameters` with None in place of every value that is known only after rendering; names are never rendered."""
+    if not isinstance(parameters, Mapping):
+        return parameters
+    return {name: value if _is_static_throughout(value) else None for name, value in parameters.items()}
+
+
+def _is_static_throughout(value: object) -> bool:
+    if isinstance(value, Mapping):
+        return all(map(_is_static_throughout, value.values()))
+    if isinstance(value, list | tuple | set | frozenset):
+        return all(map(_is_static_throughout, value))
+    return is_static(value)
+
+
 def is_given(value: object) -> bool:
     """Whether a templated argument that may be left out is there: a template turns None into "" or "None"."""
     return value is not None and not (isinstance(value, str) and value.strip() in ("", "None"))

@@ -72,7 +72,7 @@ class Report:
 
     @classmethod
     def from_json(cls, payload: Mapping[str, Any]) -> Self:
-        run = None if payload["run"] is None else PipelineRun.from_wire(payload["run"])
+        run = None if payload["run"] is None else PipelineRun.from_essentials(payload["run"])
         error = None if payload["error"] is None else _error_from_json(payload["error"])
         outcome: Outcome
         if payload["outcome"] == "ended" and run is not None:

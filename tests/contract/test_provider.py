@@ -9,7 +9,7 @@ import runpy
 import subprocess
 import sys
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import entry_points
 from importlib.resources import files
 from pathlib import Path
@@ -159,6 +159,13 @@ def test_operator_takes_the_providers_arguments() -> None:
         ({"pipeline_name": "P", "check_interval": -1}, "check_interval is -1"),
         ({"pipeline_name": "P", "check_interval": float("nan")}, "check_interval"),
         ({"pipeline_name": "P", "parameters": ["day"]}, "must be a mapping"),
+        (
+            {"pipeline_name": "P", "parameters": {"day": datetime(2026, 1, 1, tzinfo=UTC)}},
+            "parameter 'day' cannot be sent",
+        ),
+        ({"pipeline_name": "P", "parameters": {"a": "{{ ds }}", "b": {1, 2}}}, "parameter 'b' cannot be sent"),
+        ({"pipeline_name": "P", "parameters": {"a": [{"b": float("nan")}]}}, "parameter 'a' cannot be sent"),
+        ({"pipeline_name": "P", "parameters": {7: "{{ ds }}"}}, "the name 7, which is not text"),
         ({"pipeline_name": "P", "is_recovery": True}, "without reference_pipeline_run_id"),
     ],
 )
@@ -173,6 +180,12 @@ def test_sensor_refuses_what_would_never_wait(arguments: dict[str, Any]) -> None
         AdfPipelineRunSensor(task_id="t", run_id="r1", **arguments)
 
 
+@pytest.mark.parametrize("run_id", ["", "a b", "../x", None])
+def test_sensor_refuses_what_is_no_run_id(run_id: Any) -> None:
+    with DAG("d"), pytest.raises(AdfConfigurationError, match="is not the id of a run"):
+        AdfPipelineRunSensor(task_id="t", run_id=run_id)
+
+
 DAG_FILES = [*sorted((ROOT / "dags").glob("*.py")), *sorted((ROOT / "tests" / "airflow" / "dags").glob("*.py"))]
 
 
@@ -183,13 +196,20 @@ def test_dag_file_imports(path: Path) -> None:
 
 
 def test_templates_are_checked_only_after_rendering() -> None:
-    with DAG("d"):
-        AdfRunPipelineOperator(
-            task_id="t",
+    with DAG("d", params={"a": 1}) as dag:
+        before = AdfRunPipelineOperator(
+            task_id="before",
             pipeline_name="{{ params.pipeline }}",
             parameters="{{ params.parameters }}",
             is_recovery="{{ ti.try_number > 1 }}",
         )
+        AdfRunPipelineOperator(
+            task_id="t",
+            pipeline_name="P",
+            parameters={"a": before.output, "b": [{"c": dag.param("a")}], "d": {"{{ ds }}"}, "e": ("{{ ds }}", 1)},
+        )
+        AdfPipelineRunSensor(task_id="s", run_id="{{ ti.xcom_pull('before') }}")
+        AdfPipelineRunSensor(task_id="s2", run_id=before.output["run_id"])  # type: ignore[index]  # Airflow's __getitem__ is not typed
 
 
 @pytest.mark.parametrize("native", [True, False])

@@ -144,6 +144,19 @@ def test_createrun_is_never_sent_again_by_the_transport(
     assert len(emulator.state().runs) == (1 if effect == "after" else 0)
 
 
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize(("header", "seconds"), [("7", 7.0), ("0.5", 0.5), ("-1", 0.0), ("soon", None), (None, None)])
+def test_wait_that_the_service_asks_for_is_read(
+    header: str | None, seconds: float | None, status: int, send: Send, settings: AdfSettings, emulator: Emulator
+) -> None:
+    emulator.add_fault("getRun", status=status, headers={} if header is None else {"Retry-After": header})
+    with pytest.raises((AdfThrottledError, AdfUnavailableError)) as later:
+        send(calls.get_run(settings.factory(), "r1"))
+    assert later.value.retry_after == seconds  # type: ignore[attr-defined]  # both have it
+    if status == 429 and seconds:
+        assert f"It asked to wait {seconds:g} s." in str(later.value)
+
+
 @pytest.mark.parametrize(("fault", "error"), FAULTS, ids=str)
 def test_cancel_is_never_sent_again_by_the_transport(
     fault: dict[str, Any], error: type[AdfError], send: Send, settings: AdfSettings, emulator: Emulator

@@ -143,6 +143,13 @@ def test_event_holds_no_parameters() -> None:
     assert "hush" not in json.dumps(Report(address=ADDRESS, outcome=Ended(run=secret)).to_json())
 
 
+def test_message_that_was_cut_is_not_cut_again() -> None:
+    report = Report(address=ADDRESS, outcome=Ended(run=run("Failed", "m" * 2300)))
+    read = Report.from_json(json.loads(json.dumps(report.to_json())))
+    assert read.outcome.run is not None
+    assert read.outcome.run.message == "m" * 2000 + "… (300 more characters)"
+
+
 def test_foreign_event_is_refused() -> None:
     payload: dict[str, Any] = Report(address=ADDRESS, outcome=TimedOut()).to_json() | {"outcome": "odd"}
     with pytest.raises(ValueError, match="not the payload"):
