@@ -97,6 +97,7 @@ class Attempt:
                 cancel_on_timeout=self._task.cancel_on_timeout,
                 adopted=begun.adopted,
                 activity_log=self._task.activity_log,
+                since=time.time() if begun.run is not None or not begun.adopted else None,
             )
 
     def run_after(self, event: dict[str, Any]) -> dict[str, Any]:
@@ -252,6 +253,7 @@ class Attempt:
         cancel_on_timeout: bool,
         adopted: bool = False,
         activity_log: ActivityLogMode = "off",
+        since: float | None = None,
     ) -> NoReturn:
         trigger = AdfPipelineRunTrigger(
             settings=self._settings.to_json(),
@@ -266,6 +268,7 @@ class Attempt:
             cancel_on_timeout=cancel_on_timeout,
             adopted=adopted,
             activity_log=activity_log,
+            since=since,
         )
         seconds = max(0.0, (plan.deadline or time.time()) - time.time())
         self._task.defer(trigger=trigger, method_name=method, timeout=timedelta(seconds=seconds) + BACKSTOP)

@@ -238,6 +238,8 @@ def read_connection(connection: Connection) -> AdfSettings:
         login=connection.login,
         password=connection.password,
         host=connection.host,
+        schema=connection.schema,
+        port=connection.port,
     )
 
 

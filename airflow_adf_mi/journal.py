@@ -113,9 +113,11 @@ def will_be_retried(context: Context) -> bool:
     """Whether a kill of this process is not meant for the task, and tries are left: another try will take its run over.
 
     So it is when the worker itself is told to go (an evicted pod, a spot machine, a restart), when Airflow has lost sight of
-    it and gone on to the next try, and when Airflow's API is down for so long that the worker gives up. Airflow tells a worker
-    of a mark or clear through that API, so where that does not answer, this is none. Asked in a thread of its own, since the kill may have interrupted the main thread within another
-    question to Airflow, and then there is no answer until it goes on.
+    it and gone on to the next try, and when Airflow's API is down for so long that the worker gives up. Airflow tells a
+    worker of a mark or clear through that API, so where that does not answer, this is none.
+
+    Asked in a thread of its own, since the kill may have interrupted the main thread within another question to Airflow,
+    and then there is no answer until it goes on.
     """
     ti: Any = context["ti"]
     if ti.try_number > ti.max_tries:

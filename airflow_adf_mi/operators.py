@@ -5,12 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from airflow.sdk import BaseOperator, XComArg
+from airflow.sdk import BaseOperator
 from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import TaskDeferralError, TaskDeferralTimeout
 
 from airflow_adf_mi.adf.activity_log import ActivityLogMode, check_mode
-from airflow_adf_mi.adf.checks import check_parameters, check_pipeline_name, check_seconds
+from airflow_adf_mi.adf.checks import (
+    check_parameters,
+    check_pipeline_name,
+    check_seconds,
+    is_given,
+    is_static,
+    name_as_text,
+    static_part,
+)
 from airflow_adf_mi.adf.connection import DEFAULT_CONN_ID
 from airflow_adf_mi.adf.errors import AdfConfigurationError
 from airflow_adf_mi.adf.outputs import parse_outputs
@@ -18,7 +26,7 @@ from airflow_adf_mi.adf.recovery import Recovery
 from airflow_adf_mi.links import AdfPipelineRunLink
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
+    from airflow.sdk import Context, XComArg
 
     from airflow_adf_mi.adf.settings import AdfSettings
     from airflow_adf_mi.adf.start import Start
@@ -151,18 +159,19 @@ class AdfRunPipelineOperator(BaseOperator):
             raise AdfConfigurationError(
                 f"on_ambiguous_start is {self.on_ambiguous_start!r}; it must be 'fail' or 'start'."
             )
-        if _is_static(self.pipeline_name):
+        if is_static(self.pipeline_name):
             check_pipeline_name(self.pipeline_name)
-        if _is_static(self.parameters) and not isinstance(self.parameters, Mapping):
-            check_parameters(self.parameters)
-        if _is_static(self.outputs) and not _has_templates(self.outputs):
-            parse_outputs(self.outputs)
+        if is_static(self.parameters):
+            check_parameters(static_part(self.parameters))
+        if is_static(self.outputs):
+            known = static_part(self.outputs)
+            parse_outputs({k: v for k, v in known.items() if v is not None} if isinstance(known, Mapping) else known)
         if self.outputs and not self.wait_for_termination:
             raise AdfConfigurationError(
                 "outputs needs wait_for_termination=True: they are there once the run has ended."
             )
         recovery = self._recovery_arguments()
-        if all(map(_is_static, recovery.values())):
+        if all(map(is_static, recovery.values())):
             Recovery.from_arguments(**recovery)
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -204,8 +213,8 @@ class AdfRunPipelineOperator(BaseOperator):
 
         return Start(
             factory=settings.factory(self.resource_group_name, self.factory_name),
-            pipeline_name=self.pipeline_name,
-            parameters=self.parameters,
+            pipeline_name=name_as_text("pipeline_name", self.pipeline_name),
+            parameters=self.parameters if is_given(self.parameters) else None,
             recovery=Recovery.from_arguments(**self._recovery_arguments()),
             correlation_parameter=self.correlation_parameter,
             settle=self.start_settle,
@@ -219,12 +228,3 @@ class AdfRunPipelineOperator(BaseOperator):
             "start_activity_name": self.start_activity_name,
             "start_from_failure": self.start_from_failure,
         }
-
-
-def _has_templates(outputs: object) -> bool:
-    return isinstance(outputs, Mapping) and not all(map(_is_static, outputs.values()))
-
-
-def _is_static(value: object) -> bool:
-    """Whether a templated argument is given as it will be used: neither a template nor another task's result."""
-    return not isinstance(value, XComArg) and not (isinstance(value, str) and "{" in value)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
 from airflow.sdk.configuration import conf
-from airflow.sdk.exceptions import AirflowSensorTimeout
+from airflow.sdk.exceptions import AirflowSensorTimeout, AirflowSkipException
 
-from airflow_adf_mi.adf.checks import check_run_id, check_seconds
+from airflow_adf_mi.adf.checks import check_run_id, check_seconds, is_static
 from airflow_adf_mi.adf.connection import DEFAULT_CONN_ID
 from airflow_adf_mi.links import AdfPipelineRunLink
 
@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from airflow_adf_mi.adf.settings import AdfSettings
     from airflow_adf_mi.adf.watch import Watching
 
-REFUSED_SINCE_KEY = "adf_refused_since"
-"""Where a rescheduled sensor keeps, between looks, since when the service refuses them (epoch seconds)."""
+REFUSED_SINCE_KEY = "airflow_adf_mi.refused_since"
+"""Where a rescheduled sensor keeps, between looks, since when the service refuses them: epoch seconds, with the try whose
+looks these were. The store outlives retries and clears, and what an earlier try met says nothing about this one.
+"""
 
 
 class AdfPipelineRunSensor(BaseSensorOperator):
@@ -65,6 +67,8 @@ class AdfPipelineRunSensor(BaseSensorOperator):
         super().__init__(**kwargs)
         check_seconds("poke_interval", self.poke_interval)
         check_seconds("timeout", self.timeout)
+        if is_static(run_id):
+            check_run_id(run_id)
         # Templated: of these declared types before rendering, text afterwards.
         self.run_id: Any = run_id
         self.azure_data_factory_conn_id = azure_data_factory_conn_id
@@ -78,7 +82,13 @@ class AdfPipelineRunSensor(BaseSensorOperator):
         address, settings = self._address()
         AdfPipelineRunLink.store(context, address.studio_url)
         if not self.deferrable:
-            return super().execute(context)
+            try:
+                return super().execute(context)
+            except AirflowSensorTimeout as e:
+                # As Airflow does after a deferral, but not here.
+                if self.never_fail:
+                    raise AirflowSkipException(f"Skipping due to never_fail is set to True. {e}") from e
+                raise
         from airflow_adf_mi.attempt import BACKSTOP
         from airflow_adf_mi.triggers import AdfPipelineRunTrigger
 
@@ -98,7 +108,7 @@ class AdfPipelineRunSensor(BaseSensorOperator):
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Conclude from what the trigger reported."""
-        from airflow_adf_mi.adf.errors import AdfRunTimedOut
+        from airflow_adf_mi.adf.errors import AdfError, AdfRunTimedOut
         from airflow_adf_mi.adf.report import Report, conclude
 
         try:
@@ -106,6 +116,11 @@ class AdfPipelineRunSensor(BaseSensorOperator):
         except AdfRunTimedOut as e:
             # What Airflow's other sensors raise, so that soft_fail works and no retry is made.
             raise AirflowSensorTimeout(str(e)) from e
+        except AdfError as e:
+            # As Airflow does where poke() raises it: it knows this rule for its own errors only.
+            if self.never_fail:
+                raise AirflowSkipException(f"Skipping due to never_fail is set to True. {e}") from e
+            raise
 
     def poke(self, context: Context) -> PokeReturnValue | bool:
         """Look once."""
@@ -115,7 +130,7 @@ class AdfPipelineRunSensor(BaseSensorOperator):
         from airflow_adf_mi.adf.errors import AdfError
         from airflow_adf_mi.adf.models import PipelineRun
         from airflow_adf_mi.adf.report import Report, conclude, explained
-        from airflow_adf_mi.adf.watch import Plan, fold
+        from airflow_adf_mi.adf.watch import Plan, Watching, fold
 
         address, settings = self._address()
         seen: PipelineRun | AdfError
@@ -128,6 +143,7 @@ class AdfPipelineRunSensor(BaseSensorOperator):
         before = self._watching or self._recalled(context)
         self._watching, outcome = fold(before, seen, time.time(), Plan(check_interval=self.poke_interval))
         if outcome is not None:
+            self._remember(context, before, Watching())
             report = explained(Report(address=address, outcome=outcome), clock=time.time)
             with AdfClient(settings) as client:
                 return PokeReturnValue(is_done=True, xcom_value=conclude(drive(report, client, time.sleep)))
@@ -137,21 +153,29 @@ class AdfPipelineRunSensor(BaseSensorOperator):
         return False
 
     def _recalled(self, context: Context) -> Watching:
-        """What an earlier process of this rescheduled sensor had seen."""
+        """What an earlier process of this try had seen."""
         from airflow_adf_mi.adf.watch import Watching
 
         if not self.reschedule:
             return Watching()
-        since = context["task_state_store"].get(REFUSED_SINCE_KEY, None)
-        return Watching(refused_since=float(since) if isinstance(since, int | float) else None)
+        try:
+            stored: Any = context["task_state_store"].get(REFUSED_SINCE_KEY, None)
+        except Exception as e:  # noqa: BLE001  whatever Airflow's API fails with must not end the wait
+            self.log.warning("Since when looks are refused could not be read from Airflow's task state store. %s", e)
+            return Watching()
+        return Watching(refused_since=refused_since(stored, context["ti"]))
 
     def _remember(self, context: Context, before: Watching, after: Watching) -> None:
         if not self.reschedule or before.refused_since == after.refused_since:
             return
-        if after.refused_since is None:
-            context["task_state_store"].delete(REFUSED_SINCE_KEY)
-        else:
-            context["task_state_store"].set(REFUSED_SINCE_KEY, after.refused_since)
+        store = context["task_state_store"]
+        try:
+            if after.refused_since is None:
+                store.delete(REFUSED_SINCE_KEY)
+            else:
+                store.set(REFUSED_SINCE_KEY, {"since": after.refused_since, **_try_of(context["ti"])})
+        except Exception as e:  # noqa: BLE001  as above
+            self.log.warning("Since when looks are refused could not be written to Airflow's task state store. %s", e)
 
     def _address(self) -> tuple[RunAddress, AdfSettings]:
         from airflow_adf_mi.adf.report import RunAddress
@@ -161,3 +185,16 @@ class AdfPipelineRunSensor(BaseSensorOperator):
         factory = settings.factory(self.resource_group_name, self.factory_name)
         run_id = check_run_id(self.run_id)
         return RunAddress(run_id=run_id, factory=factory, studio_url=settings.studio_run_url(factory, run_id)), settings
+
+
+def refused_since(stored: object, ti: Any) -> float | None:
+    """Since when the looks of the try of `ti` have been refused, as an earlier process of that try has `stored` it."""
+    if not isinstance(stored, dict) or {name: stored.get(name) for name in _try_of(ti)} != _try_of(ti):
+        return None
+    since = stored.get("since")
+    return float(since) if isinstance(since, int | float) else None
+
+
+def _try_of(ti: Any) -> dict[str, int]:
+    """What tells a try from all others: a clear begins anew with more tries, and with the number it had got to."""
+    return {"try_number": ti.try_number, "max_tries": ti.max_tries}

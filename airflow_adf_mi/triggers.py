@@ -12,9 +12,10 @@ from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_adf_mi.adf.activity_log import ActivityLogMode
+from airflow_adf_mi.adf.activity_log import ActivityLog, ActivityLogMode, accompanied
 from airflow_adf_mi.adf.drive import drive_async
-from airflow_adf_mi.adf.report import RunAddress, reporting
+from airflow_adf_mi.adf.poller import wait_shared
+from airflow_adf_mi.adf.report import RunAddress, concluding
 from airflow_adf_mi.adf.settings import AdfSettings, FactoryRef
 from airflow_adf_mi.adf.sharing import shared_client
 from airflow_adf_mi.adf.watch import Plan
@@ -39,6 +40,7 @@ class AdfPipelineRunTrigger(BaseTrigger):
     :param cancel_on_timeout: cancel an owned run when the deadline passes.
     :param adopted: whether an earlier try had started the run; for the summary only.
     :param activity_log: ``"live"``, ``"summary"`` or ``"off"``: what is logged of the run's activities.
+    :param since: epoch seconds; the run is known not to have ended before. None: it is looked at first.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class AdfPipelineRunTrigger(BaseTrigger):
         cancel_on_timeout: bool = True,
         adopted: bool = False,
         activity_log: ActivityLogMode = "off",
+        since: float | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # BaseTrigger is not annotated
         self.settings = settings
@@ -70,6 +73,7 @@ class AdfPipelineRunTrigger(BaseTrigger):
         self.cancel_on_timeout = cancel_on_timeout
         self.adopted = adopted
         self.activity_log = activity_log
+        self.since = since
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         return (
@@ -87,6 +91,7 @@ class AdfPipelineRunTrigger(BaseTrigger):
                 "cancel_on_timeout": self.cancel_on_timeout,
                 "adopted": self.adopted,
                 "activity_log": self.activity_log,
+                "since": self.since,
             },
         )
 
@@ -108,15 +113,19 @@ class AdfPipelineRunTrigger(BaseTrigger):
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        routine = reporting(
-            self._address,
-            Plan(check_interval=self.check_interval, deadline=self.deadline),
-            cancel_on_timeout=self.owns_run and self.cancel_on_timeout,
-            clock=time.time,
-            jitter=random.random,
-            activity_log=self.activity_log,
-        )
+        plan = Plan(check_interval=self.check_interval, deadline=self.deadline)
+        activities = ActivityLog(self._factory, self.run_id, self.activity_log, time.time, self.deadline)
         async with shared_client(self._adf) as client:
+            async with accompanied(activities, client):
+                outcome = await wait_shared(self._adf, self._factory, self.run_id, plan, since=self.since)
+            await drive_async(activities.at_end(outcome), client, asyncio.sleep)
+            routine = concluding(
+                self._address,
+                outcome,
+                cancel_on_timeout=self.owns_run and self.cancel_on_timeout,
+                clock=time.time,
+                jitter=random.random,
+            )
             report = replace(await drive_async(routine, client, asyncio.sleep), adopted=self.adopted)
         yield TriggerEvent(report.to_json())  # type: ignore[no-untyped-call]  # nor is its event
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from tests.examples import ROOT
 
 CLIENT = "tests/integration/test_client.py"
+TRANSPORT = "tests/integration/test_transport.py"
 TRIGGER = "tests/integration/test_trigger.py"
 OWNED = "tests/integration/test_owned_run.py"
 HOOKS = "tests/integration/test_hooks.py"
@@ -26,6 +27,8 @@ WATCH = "tests/unit/test_watch.py"
 SOURCES = "tests/unit/test_identity_sources.py"
 IDENTITY = "tests/unit/test_identity.py"
 EMULATED = "tests/integration/test_identity_emulated.py"
+SENSOR = "tests/integration/test_sensor.py"
+DEFERRAL = "tests/integration/test_deferral.py"
 OPERATOR = "tests/integration/test_operator.py"
 KILLS = "tests/integration/test_kills.py"
 JOURNAL = "tests/unit/test_journal.py"
@@ -68,13 +71,25 @@ MUTANTS = [
     Mutant("page of a proxy for an answer", "client.py", "        except UNREADABLE as e:\n            # The", "        except ZeroDivisionError as e:\n            # The", CLIENT),
     Mutant("configuration error taken for unreadable", "client.py", "        except AdfError as e:\n", "        except ZeroDivisionError as e:\n", f"{CLIENT} -k cannot_give"),
     Mutant("run id that is no text", "models.py", "not isinstance(run_id, str) or not run_id.strip()", "False", CLIENT),
-    Mutant("timeouts of minutes", "client.py", "            read_timeout=read_timeout,\n", "", CLIENT),
+    Mutant("timeouts of minutes", "client.py", "read_timeout=read_timeout, verify", "read_timeout=300, verify", f"{CLIENT} -k silence"),
+    Mutant("connection waited for, blocking", "transport.py", "connect_timeout: float = CONNECT_TIMEOUT", "connect_timeout: float = 300", f"{TRANSPORT} -k not_taken --timeout=30"),
+    Mutant("connection waited for, on the loop", "client.py", "                connection_timeout=CONNECT_TIMEOUT,\n", "", f"{TRANSPORT} -k not_taken --timeout=30"),
+    Mutant(".netrc, blocking", "transport.py", "    transport.session.auth = _leave_as_it_is\n", "", f"{TRANSPORT} -k netrc"),
+    Mutant(".netrc, on the loop", "transport.py", "trust_env=False", "trust_env=True", f"{TRANSPORT} -k netrc"),
+    Mutant("proxy not used on the loop", "client.py", "                proxies=proxies_for(settings.arm_endpoint),\n", "", f"{TRANSPORT} -k proxy"),
+    Mutant("proxy used for what is exempt", "transport.py", 'if proxy and not proxy_bypass(url.hostname or "")', "if proxy", f"{TRANSPORT} -k proxy"),
+    Mutant("Retry-After not read", "translate.py", 'retry_after=_retry_after(headers.get("Retry-After"))', "retry_after=None", f"{CLIENT} -k asks_for"),
+    Mutant("operator ended by Airflow first", "../attempt.py", "timeout=timedelta(seconds=seconds) + BACKSTOP", "timeout=timedelta(seconds=seconds)", DEFERRAL),
+    Mutant("sensor ended by Airflow first", "../sensors.py", "timeout=timedelta(seconds=self.timeout) + BACKSTOP", "timeout=timedelta(seconds=self.timeout)", DEFERRAL),
+    Mutant("operator without a deadline of its own", "../attempt.py", "deadline=plan.deadline,\n            owns_run", "deadline=None,\n            owns_run", DEFERRAL),
     Mutant("pages not followed", "calls.py", "if page.continuation_token is None:", "if True:", CLIENT),
     Mutant("missing CA bundle", "transport.py", "not Path(settings.ca_bundle).is_file()", "False", CLIENT),
     Mutant("CA bundle without certificates", "transport.py", "    except OSError as e:", "    except ZeroDivisionError as e:", f"{CLIENT} -k ca_bundle"),
     Mutant("untrusted certificate", "translate.py", '"ssl.SSLCertVerificationError"', '"x"', f"{CLIENT} -k certificate"),
     Mutant("broken handshake taken for ambiguous", "translate.py", '        "aiohttp.client_exceptions.ClientConnectorSSLError",\n', "", f"{CLIENT} -k handshake"),
     Mutant("403 without its command", "translate.py", "if status == 403:", "if status == 4030:", CLIENT),
+    Mutant("403 of a subscription", "role.py", "    if isinstance(target, SubscriptionRef):", "    if False:", f"{CLIENT} -k role"),
+    Mutant("role that is too wide", "role.py", 'ROLE_NAME = "ADF Pipeline Runner"', 'ROLE_NAME = "Data Factory Contributor"', f"{CLIENT} -k role"),
     Mutant("404 not told apart", "translate.py", "if status == 404 or code in call.not_found_codes:", "if status == 4040:", CLIENT),
     Mutant("429 not told apart", "translate.py", "if status == 429:", "if status == 4290:", CLIENT),
     Mutant("cancel of a finished run", "calls.py", '"PipelineRunNotRunning": False', '"Other": False', CLIENT),
@@ -84,17 +99,20 @@ MUTANTS = [
     Mutant("start tried for ever", "start.py", "verdict is Verdict.REFUSED or clock() + pause > until", "verdict is Verdict.REFUSED", START),
     Mutant("failed look ends the wait", "watch.py", "now - refused_since >= REFUSAL_GRACE", "True", WATCH),
     Mutant("lasting refusal waited through", "watch.py", "now - refused_since >= REFUSAL_GRACE", "False", WATCH),
+    Mutant("useless connection waited with", "watch.py", "if isinstance(seen, AdfConfigurationError) and", "if False and", WATCH),
+    Mutant("certificate not waited for", "watch.py", " and not isinstance(seen, AdfCertificateError)", "", WATCH),
+    Mutant("configuration error loses its type", "report.py", "        AdfConfigurationError,\n        AdfCertificateError,\n        AdfAuth", "        AdfAuth", "tests/unit/test_report.py -k lasting"),
     Mutant("deadline not kept", "watch.py", "now >= plan.deadline", "False", WATCH),
     Mutant("Retry-After ignored", "watch.py", "return (retry_after or 0.0) + delay", "return delay", WATCH),
     Mutant("cancel not repeated", "watch.py", "not may_pass(answer) or clock() + pause > until", "True", WATCH),
     Mutant("cancel given up for a refused token", "watch.py", "not is_refusal(error) or refused_token or", "not is_refusal(error) or", f"{CLIENT} -k outlasts"),
     Mutant("cancel given up for a role that does not act yet", "watch.py", " or isinstance(error, AdfPermissionError)", "", WATCH),
     Mutant("refused token replaced by somebody else", "identity.py", "if all(token.token != refused for token in self._last.values()):", "if False:", IDENTITY),
-    Mutant("kill with a refused token", "owned_run.py", "        return self._credential.forget_token(refused)", "        return False", OWNED),
+    Mutant("kill with a refused token", "owned_run.py", "        return self._credential.forget_token(refused)", "        return False", f"{OWNED} -k refused"),
     Mutant("unknown status not logged", "watch.py", "seen.status not in RunStatus.KNOWN", "False", WATCH),
     Mutant("timeout does not cancel", "report.py", "isinstance(outcome, TimedOut) and cancel_on_timeout", "False", TRIGGER),
     Mutant("watched run cancelled", "../triggers.py", "cancel_on_timeout=self.owns_run and self.cancel_on_timeout", "cancel_on_timeout=self.cancel_on_timeout", TRIGGER),
-    Mutant("killed worker does not cancel", "owned_run.py", "            self._canceller.act(KILL_WAIT)\n\n    def __enter__", "            return\n\n    def __enter__", OWNED),
+    Mutant("killed worker does not cancel", "owned_run.py", "            self._canceller.act(HANDLER_WAIT)\n", "            self._killed = False\n", OWNED),
     Mutant("kill waits for the token lock", "owned_run.py", "            if token is not None and token.token not in self._refused:", "            if False:", OWNED),
     Mutant("kill waits for a new token", "owned_run.py", ", self._credential.given_up_token(*scopes)):", ",):", OWNED),
     Mutant("kill cancels where told not to", "owned_run.py", "if not self._cancel_on_kill:", "if False:", OWNED),
@@ -121,14 +139,34 @@ MUTANTS = [
     Mutant("unknown field", "connection.py", "if name not in FIELDS:", "if False:", CONNECTION),
     Mutant("http endpoint", "settings.py", 'url.scheme != "https" or', "", CONNECTION),
     Mutant("client secret", "connection.py", "    if password:", "    if False:", CONNECTION),
+    Mutant("workload identity by object id", "settings.py", "and self.kind is IdentityKind.WORKLOAD_IDENTITY", "and False", CONNECTION),
+    Mutant("address that is none", "settings.py", "        except ValueError as e:", "        except ZeroDivisionError as e:", CONNECTION),
+    Mutant("port that is none", "settings.py", "            _ = url.port\n", "", CONNECTION),
+    Mutant("host, schema, port ignored silently", "connection.py", "        if not value:\n", "        if True:\n", CONNECTION),
+    Mutant("schema and port not looked at", "../hooks.py", "        schema=connection.schema,\n        port=connection.port,\n", "", HOOKS),
+    Mutant("templated None taken for a name", "checks.py", """in ("", "None"))""", """in ("",))""", CONNECTION),
+    Mutant("templated number refused as a name", "checks.py", "isinstance(value, str | int | float)", "isinstance(value, str)", CONNECTION),
+    Mutant("templated number refused as a pipeline", "../operators.py", 'name_as_text("pipeline_name", self.pipeline_name)', "self.pipeline_name", f"{PROVIDER} -k native"),
     Mutant("missing factory", "settings.py", "        if missing:", "        if False:", CONNECTION),
     Mutant("bad pipeline name", "checks.py", "not isinstance(name, str) or not _PIPELINE_NAME.fullmatch(name)", "False", START),
     Mutant("parameters no mapping", "checks.py", "if not isinstance(parameters, Mapping):", "if False:", START),
     Mutant("parameters not JSON", "checks.py", "json.dumps(value, allow_nan=False)", "str(value)", START),
     Mutant("no positive seconds", "checks.py", "or value <= 0", "", PROVIDER),
+    Mutant("more seconds than Airflow can add", "checks.py", "    if value > YEAR:", "    if False:", f"{PROVIDER} -k 'bad_argument or would_never'"),
+    Mutant("parameters not checked when parsed", "../operators.py", "            check_parameters(static_part(self.parameters))", "            check_parameters(None)", f"{PROVIDER} -k parsed"),
+    Mutant("template in a parameter refused", "checks.py", "value if _is_static_throughout(value) else None", "value", f"{PROVIDER} -k templates_are"),
+    Mutant("Dag's parameter refused", "checks.py", 'not hasattr(value, "iter_references") and', "", f"{PROVIDER} -k templates_are"),
+    Mutant("no run id", "../sensors.py", "        if is_static(run_id):", "        if False:", f"{PROVIDER} -k no_run_id"),
+    Mutant("message cut twice", "report.py", "PipelineRun.from_essentials", "PipelineRun.from_wire", "tests/unit/test_report.py -k cut"),
     Mutant("contradicting recovery", "recovery.py", "if self.start_activity_name and self.start_from_failure:", "if False:", START),
     Mutant("recovery without a reference", "recovery.py", "if self.is_recovery and not self.reference_pipeline_run_id:", "if False:", START),
     Mutant("connection not found", "../hooks.py", "raise no_such_connection(self.azure_data_factory_conn_id) from e", "raise", HOOKS),
+    Mutant("grace of a refusal forgotten between looks", "../sensors.py", "        self._remember(context, before, self._watching)\n        if", "        if", SENSOR),
+    Mutant("grace of another try counted", "../sensors.py", "if not isinstance(stored, dict) or", "if False and", SENSOR),
+    Mutant("grace outlives its outcome", "../sensors.py", "            self._remember(context, before, Watching())\n", "", SENSOR),
+    Mutant("never_fail in the triggerer", "../sensors.py", "        except AdfError as e:", "        except ZeroDivisionError as e:", f"{SENSOR} -k softly"),
+    Mutant("never_fail at the timeout", "../sensors.py", "                if self.never_fail:", "                if False:", f"{SENSOR} -k softly"),
+    Mutant("failing store ends the sensor", "../sensors.py", "        except Exception as e:  # noqa: BLE001  as above", "        except ZeroDivisionError as e:", SENSOR),
     Mutant("failed XCom orphans the run", "../attempt.py", "        except Exception as e:  # noqa: BLE001", "        except ZeroDivisionError as e:  # noqa: BLE001", OPERATOR),
     Mutant("run id that is lost", "../attempt.py", "if not isinstance(run_id, str) or not run_id:", "if False:", OPERATOR),
     Mutant("trigger failure taken for a timeout", "../operators.py", "except TaskDeferralTimeout:", "except (TaskDeferralTimeout, TaskDeferralError):", OPERATOR),
@@ -248,16 +286,24 @@ def main() -> int:
     return 1 if survivors else 0
 
 
-def _try(mutant: Mutant, folder: Path) -> str:
+def mutated_copy(folder: Path, file: str, old: str, new: str) -> dict[str, str] | None:
+    """A copy of the project in `folder` with one change; the environment that uses it, or None where `old` is not there."""
     for name in ("airflow_adf_mi", "tests", "dags"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", folder)
-    path = folder / "airflow_adf_mi" / "adf" / mutant.file
+    path = folder / "airflow_adf_mi" / "adf" / file
     source = path.read_text()
-    if mutant.old not in source:
+    if old not in source:
+        return None
+    path.write_text(source.replace(old, new))
+    return {**os.environ, "PYTHONPATH": str(folder)}
+
+
+def _try(mutant: Mutant, folder: Path) -> str:
+    environment = mutated_copy(folder, mutant.file, mutant.old, mutant.new)
+    if environment is None:
         return "STALE"
-    path.write_text(source.replace(mutant.old, mutant.new))
-    environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment["PYTHONDONTWRITEBYTECODE"] = "1"
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *shlex.split(mutant.tests)]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, timeout=300, check=False)
     shutil.rmtree(folder)

@@ -6,15 +6,17 @@ that goes wrong here reaches the wait.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, TypeVar
 
 from airflow_adf_mi.adf.calls import Page, next_page, query_activity_runs
-from airflow_adf_mi.adf.drive import Pause, Routine
+from airflow_adf_mi.adf.drive import Pause, Routine, SendsAsync, drive_async
 from airflow_adf_mi.adf.errors import AdfConfigurationError, AdfError
 from airflow_adf_mi.adf.models import ActivityRun, PipelineRun, RunStatus
 from airflow_adf_mi.adf.redact import cap
@@ -36,6 +38,8 @@ OVERLAP = 120.0
 """Seconds by which a query looks behind the last one, since the list may be late."""
 LEAST_LEFT = 35.0
 """Seconds that must be left until the deadline, which a query without an answer would put off."""
+LOOK_AROUND = 5.0
+"""Seconds between two questions, on an event loop, of whether a query is due."""
 MOST_PAGES = 5
 """Of the summary at the end."""
 MOST_LINES = 50
@@ -95,14 +99,23 @@ class ActivityLog:
             except StopIteration as end:
                 outcome = end.value
                 break
-            if isinstance(step, Pause) and self._is_due():
-                yield from self._harmless(self._look())
+            if isinstance(step, Pause):
+                yield from self.look_if_due()
             answer = yield step
             if isinstance(answer, PipelineRun):
                 self.run = answer
+        yield from self.at_end(outcome)
+        return outcome  # type: ignore[no-any-return]  # StopIteration does not carry the generator's type
+
+    def look_if_due(self) -> Routine[None]:
+        """In live mode, once a minute: say what is new."""
+        if self._is_due():
+            yield from self._harmless(self._look())
+
+    def at_end(self, outcome: object) -> Routine[None]:
+        """Once the run has ended: say what it came to."""
         if self.mode != "off" and isinstance(outcome, Ended):
             yield from self._harmless(self._sum_up(outcome.run))
-        return outcome  # type: ignore[no-any-return]  # StopIteration does not carry the generator's type
 
     def _harmless(self, logging_it: Routine[None]) -> Routine[None]:
         try:
@@ -176,10 +189,32 @@ class ActivityLog:
 
     def _say(self, row: ActivityRun) -> None:
         done = sum(known.status not in RunStatus.UNFINISHED for known in self.rows.values())
-        elapsed = ""
-        if self.run and self.run.started_at:
-            elapsed = f" after {self.clock() - self.run.started_at.timestamp():.0f} s"
+        began = self.run.started_at if self.run else min(map(_started, self.rows.values()))
+        elapsed = f" after {self.clock() - began.timestamp():.0f} s" if began else ""
         log.info("Run %s: %s (%d of %d activities done%s)", self.run_id, line_of(row), done, len(self.rows), elapsed)
+
+
+@asynccontextmanager
+async def accompanied(activities: ActivityLog, client: SendsAsync) -> AsyncIterator[None]:
+    """While this lasts, which is a wait on an event loop, look when that is due; logs in the caller's context."""
+
+    async def look() -> None:
+        while True:
+            try:
+                await drive_async(activities.look_if_due(), client, asyncio.sleep)
+            except Exception as e:  # noqa: BLE001  whatever it is, the wait goes on
+                log.warning("Run %s: its activities could not be logged. %s", activities.run_id, e)
+            await asyncio.sleep(LOOK_AROUND)
+
+    if activities.mode != "live":
+        yield
+        return
+    looking = asyncio.get_running_loop().create_task(look())
+    try:
+        yield
+    finally:
+        looking.cancel()
+        await asyncio.wait([looking])
 
 
 def line_of(row: ActivityRun) -> str:

@@ -10,11 +10,51 @@ from datetime import timedelta
 
 from airflow_adf_mi.adf.errors import AdfConfigurationError
 
+YEAR = 365 * 24 * 60 * 60
+
 # The published specification's rule for pipeline names (Pipelines_CreateRun).
 _PIPELINE_NAME = re.compile(r"(?=.{1,260}$)[A-Za-z0-9_][^<>*#.%&:\\+?/]*")
 
 # Run ids are GUIDs in every recording; that they always are is not documented.
 _RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,200}")
+
+
+def is_static(value: object) -> bool:
+    """Whether a templated argument is given as it will be used: neither a template nor what Airflow resolves later."""
+    # All of Airflow's stand-ins (another task's result, a Dag's parameter) have this method.
+    return not hasattr(value, "iter_references") and not (isinstance(value, str) and "{" in value)
+
+
+def static_part(parameters: object) -> object:
+    """`parameters` with None in place of every value that is known only after rendering; names are never rendered."""
+    if not isinstance(parameters, Mapping):
+        return parameters
+    return {name: value if _is_static_throughout(value) else None for name, value in parameters.items()}
+
+
+def _is_static_throughout(value: object) -> bool:
+    if isinstance(value, Mapping):
+        return all(map(_is_static_throughout, value.values()))
+    if isinstance(value, list | tuple | set | frozenset):
+        return all(map(_is_static_throughout, value))
+    return is_static(value)
+
+
+def is_given(value: object) -> bool:
+    """Whether a templated argument that may be left out is there: a template turns None into "" or "None"."""
+    return value is not None and not (isinstance(value, str) and value.strip() in ("", "None"))
+
+
+def name_as_text(field: str, value: object) -> str:
+    """A templated name: a Dag that renders templates to native objects turns one that looks like a number into it."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise AdfConfigurationError(f"{field} is {value!r}; it must be text.")
+    return str(value).strip()
+
+
+def optional_name(field: str, value: object) -> str | None:
+    """A templated name that may be left out."""
+    return name_as_text(field, value) if is_given(value) else None
 
 
 def check_pipeline_name(name: object) -> str:
@@ -62,9 +102,12 @@ def check_parameters(parameters: object) -> None:
 
 
 def check_seconds(name: str, value: object) -> float:
-    """`value` in seconds, if it is a positive number or timedelta."""
+    """`value` in seconds, if it is a positive number or timedelta of a year at most: Airflow's own times overflow later."""
+    given = value
     if isinstance(value, timedelta):
         value = value.total_seconds()
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
-        raise AdfConfigurationError(f"{name} is {value!r}; it must be a positive number of seconds.")
+        raise AdfConfigurationError(f"{name} is {given!r}; it must be a positive number of seconds.")
+    if value > YEAR:
+        raise AdfConfigurationError(f"{name} is {given!r}; it must be {YEAR} seconds (a year) at most.")
     return float(value)

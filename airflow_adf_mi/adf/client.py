@@ -23,10 +23,12 @@ from airflow_adf_mi.adf.transport import (
     CONNECT_TIMEOUT,
     READ_TIMEOUT,
     ServiceClock,
+    blocking_transport,
     checked_ca_bundle,
     import_async_client,
     open_session,
     policies,
+    proxies_for,
     token_of,
 )
 
@@ -77,9 +79,7 @@ class AdfClient:
             policies=policies(
                 RetryPolicy(), ARMChallengeAuthenticationPolicy(self._credential, settings.arm_scope), self._clock
             ),
-            connection_verify=checked_ca_bundle(settings) or True,
-            connection_timeout=CONNECT_TIMEOUT,
-            read_timeout=read_timeout,
+            transport=blocking_transport(read_timeout=read_timeout, verify=checked_ca_bundle(settings) or True),
         )
         """The official client itself, for everything that this package does not wrap."""
 
@@ -165,6 +165,7 @@ class AsyncAdfClient:
                 AsyncRetryPolicy(),
                 AsyncARMChallengeAuthenticationPolicy(self._credential, settings.arm_scope),
                 self._clock,
+                proxies=proxies_for(settings.arm_endpoint),
             ),
             transport=AioHttpTransport(
                 session=session,

@@ -55,6 +55,8 @@ def settings_from_connection(
     login: str | None = None,
     password: str | None = None,
     host: str | None = None,
+    schema: str | None = None,
+    port: int | None = None,
 ) -> AdfSettings:
     """The settings that the fields of connection `conn_id` describe; `extra` is its JSON text.
 
@@ -63,13 +65,18 @@ def settings_from_connection(
     and for any secret.
     """
     try:
-        return _settings(conn_type, _parsed(extra), login, password, host)
+        unused = {"host": host, "schema": schema, "port": port}
+        return _settings(conn_type, _parsed(extra), login, password, unused)
     except AdfConfigurationError as e:
         raise AdfConfigurationError(f"Connection {conn_id!r}: {e}") from None
 
 
 def _settings(
-    conn_type: str, extra: Mapping[str, Any], login: str | None, password: str | None, host: str | None
+    conn_type: str,
+    extra: Mapping[str, Any],
+    login: str | None,
+    password: str | None,
+    unused: Mapping[str, str | int | None],
 ) -> AdfSettings:
     if conn_type not in (CONN_TYPE, PROVIDER_CONN_TYPE):
         raise AdfConfigurationError(
@@ -89,10 +96,14 @@ def _settings(
             f"login is {login!r}, which is not used. If it is the client id of a user-assigned managed identity, move it "
             "to managed_identity_client_id; otherwise remove it."
         )
-    if host and conn_type == CONN_TYPE:
-        raise AdfConfigurationError(
-            f"host is {host!r}, which is not used. A private ARM endpoint goes into arm_endpoint."
-        )
+    for name, value in unused.items():
+        if not value:
+            continue
+        if conn_type == CONN_TYPE:
+            raise AdfConfigurationError(
+                f"{name} is {value!r}, which is not used. A private ARM endpoint goes into arm_endpoint; otherwise remove it."
+            )
+        log.info("%s of the connection is ignored. A private ARM endpoint goes into arm_endpoint.", name)
     return AdfSettings(
         subscription_id=fields.get("subscriptionId", ""),
         identity=Identity(

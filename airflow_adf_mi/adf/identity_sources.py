@@ -117,9 +117,6 @@ def _unusable(field: str, source: Source) -> str:
 
 
 def _workload_identity(identity: Identity, environ: Mapping[str, str], authority_host: str) -> CredentialPlan:
-    for field in ("object_id", "resource_id"):
-        if getattr(identity, field) is not None:
-            raise AdfConfigurationError(_unusable(field, Source.WORKLOAD_IDENTITY))
     found = {
         "AZURE_CLIENT_ID (or managed_identity_client_id in the connection)": identity.client_id
         or environ.get("AZURE_CLIENT_ID"),

@@ -7,7 +7,7 @@ answer, so unknown fields stay available in `raw` and unknown statuses are carri
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Self
 
@@ -128,6 +128,11 @@ class PipelineRun:
             "lastUpdated",
         )
         return {key: self.raw[key] for key in kept if key in self.raw} | {"message": self.message}
+
+    @classmethod
+    def from_essentials(cls, stored: Mapping[str, Any]) -> Self:
+        """Read what `essentials` gave, whose text is redacted and cut already."""
+        return replace(cls.from_wire(stored), message=stored.get("message"))
 
 
 @dataclass(frozen=True, kw_only=True)

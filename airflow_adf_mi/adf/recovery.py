@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
+from airflow_adf_mi.adf.checks import is_given, name_as_text
 from airflow_adf_mi.adf.errors import AdfConfigurationError
 
 _TRUE, _FALSE = frozenset({"true", "1", "yes"}), frozenset({"false", "0", "no"})
@@ -49,12 +50,10 @@ class Recovery:
 
 
 def _cleaned(name: str, value: Any) -> Any:
-    if value is None or (isinstance(value, str) and value.strip() in ("", "None")):
+    if not is_given(value):
         return None
     if name in ("reference_pipeline_run_id", "start_activity_name"):
-        if not isinstance(value, str):
-            raise AdfConfigurationError(f"{name} is {value!r}; it must be text.")
-        return value.strip()
+        return name_as_text(name, value)
     if isinstance(value, bool):
         return value
     text = str(value).strip().lower()

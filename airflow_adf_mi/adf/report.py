@@ -12,6 +12,8 @@ from airflow_adf_mi.adf.calls import get_run
 from airflow_adf_mi.adf.drive import Routine
 from airflow_adf_mi.adf.errors import (
     AdfAuthenticationError,
+    AdfCertificateError,
+    AdfConfigurationError,
     AdfError,
     AdfNotFoundError,
     AdfPermissionError,
@@ -24,7 +26,6 @@ from airflow_adf_mi.adf.errors import (
 from airflow_adf_mi.adf.explain import explaining
 from airflow_adf_mi.adf.failure import ActivityFailure, Explanation, headline
 from airflow_adf_mi.adf.models import PipelineRun, RunStatus
-from airflow_adf_mi.adf.near import with_near_names
 from airflow_adf_mi.adf.settings import FactoryRef
 from airflow_adf_mi.adf.watch import Ended, GaveUp, Outcome, Plan, TimedOut, cancelling, waiting
 
@@ -83,7 +84,7 @@ class Report:
 
     @classmethod
     def from_json(cls, payload: Mapping[str, Any]) -> Self:
-        run = None if payload["run"] is None else PipelineRun.from_wire(payload["run"])
+        run = None if payload["run"] is None else PipelineRun.from_essentials(payload["run"])
         error = None if payload["error"] is None else _error_from_json(payload["error"])
         outcome: Outcome
         if payload["outcome"] == "ended" and run is not None:
@@ -120,9 +121,20 @@ def reporting(
     activity_log: ActivityLogMode = "off",
 ) -> Routine[Report]:
     """Wait for the run; when the deadline passes first, cancel it if so told; report."""
-    wait = waiting(address.factory, address.run_id, plan, clock=clock, jitter=jitter)
     activities = ActivityLog(address.factory, address.run_id, activity_log, clock, plan.deadline)
-    outcome = yield from activities.beside(wait)
+    outcome = yield from activities.beside(waiting(address.factory, address.run_id, plan, clock=clock, jitter=jitter))
+    return (yield from concluding(address, outcome, cancel_on_timeout=cancel_on_timeout, clock=clock, jitter=jitter))
+
+
+def concluding(
+    address: RunAddress,
+    outcome: Outcome,
+    *,
+    cancel_on_timeout: bool,
+    clock: Callable[[], float],
+    jitter: Callable[[], float],
+) -> Routine[Report]:
+    """Report the outcome of a wait; cancel a run whose deadline has passed, if so told; explain one that failed."""
     if isinstance(outcome, TimedOut) and cancel_on_timeout:
         report = yield from cancelling_overdue(address, outcome, clock=clock, jitter=jitter)
     else:
@@ -134,8 +146,6 @@ def reporting(
 def explained(report: Report, *, clock: Callable[[], float]) -> Routine[Report]:
     """The report, with what can be learnt of why its run did not succeed."""
     outcome, address = report.outcome, report.address
-    if isinstance(outcome, GaveUp):
-        yield from with_near_names(outcome.error, address.factory, None)
     if not isinstance(outcome, Ended) or outcome.run.status == RunStatus.SUCCEEDED:
         return report
     explanation = yield from explaining(outcome.run, address.factory, address.page_of, clock=clock)
@@ -189,9 +199,11 @@ def error_of(report: Report) -> AdfError | None:
     known: dict[str, Any] = {"run_id": address.run_id, "studio_url": address.studio_url}
     see = f" See {address.studio_url}"
     if isinstance(outcome, GaveUp):
+        misconfigured = isinstance(outcome.error, AdfConfigurationError)
+        why = "the connection cannot be used here" if misconfigured else "the service kept refusing"
         outcome.error.args = (
-            f"{address}: stopped looking at it, because the service kept refusing. The run itself was not touched and may "
-            f"well go on.{see} {outcome.error}",
+            f"{address}: stopped looking at it, because {why}. The run itself was not touched and may well go on.{see} "
+            f"{outcome.error}",
         )
         return outcome.error
     if isinstance(outcome, TimedOut):
@@ -246,7 +258,15 @@ def _what_became(cancel: str | None) -> str:
 # Errors that can end a wait, by the name under which a payload keeps them.
 _BY_NAME: Mapping[str, type[AdfError]] = {
     kind.__name__: kind
-    for kind in (AdfError, AdfAuthenticationError, AdfRequestError, AdfPermissionError, AdfNotFoundError)
+    for kind in (
+        AdfError,
+        AdfConfigurationError,
+        AdfCertificateError,
+        AdfAuthenticationError,
+        AdfRequestError,
+        AdfPermissionError,
+        AdfNotFoundError,
+    )
 }
 
 

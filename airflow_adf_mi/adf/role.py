@@ -11,7 +11,7 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from airflow_adf_mi.adf.settings import FactoryRef
+from airflow_adf_mi.adf.settings import FactoryRef, SubscriptionRef
 
 ROLE_NAME = "ADF Pipeline Runner"
 BELOW = "Microsoft.DataFactory/factories/"
@@ -54,6 +54,23 @@ def assignment_command(scope: str, principal_id: str | None, principal_type: str
     return (
         f'az role assignment create --role "{ROLE_NAME}" --assignee-object-id {principal_id or PRINCIPAL} '
         f"--assignee-principal-type {principal_type} --scope {scope}"
+    )
+
+
+def how_to_grant(target: FactoryRef | SubscriptionRef, claims: Mapping[str, Any]) -> str:
+    """What to do for an identity, whose token has `claims`, that lacks a permission on `target`."""
+    if isinstance(target, SubscriptionRef):
+        return (
+            "It is asked of the whole subscription because the connection names no factory: set resource_group_name and "
+            "factory_name in the connection, and the role on that factory is enough."
+        )
+    oid = claims.get("oid")
+    # Only tokens of people, such as a developer's, have scopes.
+    kind = "User" if "scp" in claims else "ServicePrincipal"
+    command = assignment_command(target.resource_id, oid if isinstance(oid, str) else None, kind)
+    return (
+        f"Give it the role {ROLE_NAME!r}, of which `airflow-adf-mi role` prints the definition:\n  {command}\n"
+        "A new assignment takes a few minutes to act."
     )
 
 

@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Any, Self
 from urllib.parse import quote, urlsplit
 
+from airflow_adf_mi.adf.checks import optional_name
 from airflow_adf_mi.adf.errors import AdfConfigurationError
 
 _GUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -69,6 +70,13 @@ class Identity:
                 f"identity is 'developer', which is whoever is signed in on this machine, but {names[0]} names another "
                 "identity. Remove it, or set identity to 'managed_identity'."
             )
+
+        for field in ("object_id", "resource_id"):
+            if getattr(self, field) is not None and self.kind is IdentityKind.WORKLOAD_IDENTITY:
+                raise AdfConfigurationError(
+                    f"identity is 'workload_identity', which is named by its client id only, but {_field_name(field)} is "
+                    "set. Use managed_identity_client_id instead, or leave it to the pod's AZURE_CLIENT_ID."
+                )
 
     def names(self) -> list[str]:
         """The connection fields that name this identity."""
@@ -203,7 +211,11 @@ class AdfSettings:
             raise AdfConfigurationError(f"subscriptionId is {self.subscription_id!r}, which is not a GUID.")
         object.__setattr__(self, "arm_endpoint", (self.arm_endpoint or self.cloud.arm_endpoint).rstrip("/"))
         object.__setattr__(self, "arm_scope", self.arm_scope or self.cloud.arm_scope)
-        url = urlsplit(self.arm_endpoint)
+        try:
+            url = urlsplit(self.arm_endpoint)
+            _ = url.port
+        except ValueError as e:
+            raise AdfConfigurationError(f"arm_endpoint is {self.arm_endpoint!r}, which is no address ({e}).") from None
         if url.scheme != "https" or not url.hostname:
             raise AdfConfigurationError(
                 f"arm_endpoint is {self.arm_endpoint!r}. It must be an https:// address: tokens are never sent unencrypted."
@@ -217,11 +229,15 @@ class AdfSettings:
                 f"arm_scope is {self.arm_scope!r}. It looks like https://management.azure.com/.default."
             )
 
-    def factory(self, resource_group_name: str | None = None, factory_name: str | None = None) -> FactoryRef:
-        """The factory to use: the arguments where given, else the connection's."""
+    def factory(self, resource_group_name: object = None, factory_name: object = None) -> FactoryRef:
+        """The factory to use: the arguments where given, else the connection's.
+
+        Arguments may come from templates, which turn None into text and text into numbers.
+        """
         chosen = {
-            "resource_group_name": resource_group_name or self.resource_group_name,
-            "factory_name": factory_name or self.factory_name,
+            "resource_group_name": optional_name("resource_group_name", resource_group_name)
+            or self.resource_group_name,
+            "factory_name": optional_name("factory_name", factory_name) or self.factory_name,
         }
         missing = [field for field, value in chosen.items() if not value]
         if missing:

@@ -20,7 +20,7 @@ from airflow_adf_mi.adf.errors import (
     AdfUnavailableError,
 )
 from airflow_adf_mi.adf.redact import cap, redact
-from airflow_adf_mi.adf.role import BELOW, ROLE_NAME, assignment_command
+from airflow_adf_mi.adf.role import BELOW, how_to_grant
 from airflow_adf_mi.adf.settings import SubscriptionRef
 from airflow_adf_mi.adf.token_errors import principal
 from airflow_adf_mi.adf.transport import token_of
@@ -121,20 +121,12 @@ def unreadable(error: Exception, call: Call[Any]) -> AdfUnavailableError:
 
 
 def _not_permitted(call: Call[Any], settings: AdfSettings, claims: Mapping[str, Any]) -> str:
-    """Who may not do what where, and the command that permits it."""
+    """Who may not do what where, and what permits it."""
     known = {"client id": claims.get("appid"), "object id": claims.get("oid")}
     who = ", ".join(f"{name} {value}" for name, value in known.items() if value)
-    oid = claims.get("oid")
-    command = assignment_command(
-        call.target.resource_id,
-        oid if isinstance(oid, str) else None,
-        # Only tokens of people, such as a developer's, say what they may do on somebody's behalf.
-        "User" if "scp" in claims else "ServicePrincipal",
-    )
     return (
         f"the {settings.identity}{f' ({who})' if who else ''} has no permission for {BELOW}{call.permission} on "
-        f"{call.target.resource_id}. Give it the role {ROLE_NAME!r}, which `airflow-adf-mi role` prints:\n  {command}\n"
-        "A new assignment takes a few minutes to act."
+        f"{call.target.resource_id}. {how_to_grant(call.target, claims)}"
     )
 
 

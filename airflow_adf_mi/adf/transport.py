@@ -14,6 +14,8 @@ from email.utils import parsedate_to_datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from airflow_adf_mi.adf.errors import AdfConfigurationError
 
@@ -65,7 +67,7 @@ class ServiceClock:
 
 
 def policies(
-    retry: Any, authentication: Any, clock: ServiceClock
+    retry: Any, authentication: Any, clock: ServiceClock, *, proxies: dict[str, str] | None = None
 ) -> list[HTTPPolicy[Any, Any] | SansIOHTTPPolicy[Any, Any]]:
     from azure.core.pipeline import policies as azure
 
@@ -73,7 +75,7 @@ def policies(
         azure.RequestIdPolicy(),
         azure.HeadersPolicy(),
         azure.UserAgentPolicy(base_user_agent=f"airflow-adf-mi/{version('airflow-adf-mi')}"),
-        azure.ProxyPolicy(),
+        azure.ProxyPolicy(proxies=proxies),
         azure.ContentDecodePolicy(),
         retry,
         authentication,
@@ -88,13 +90,18 @@ def blocking_transport(
     verify: str | bool = True,
     on_status: Callable[[int], object] | None = None,
 ) -> RequestsTransport:
-    """A transport for code that may block; `on_status` is told the HTTP status of every answer."""
+    """A transport for code that may block, with the environment's proxies and without its .netrc.
+
+    `on_status` is told the HTTP status of every answer.
+    """
     from azure.core.pipeline.transport import RequestsTransport
 
     transport = RequestsTransport(
         connection_timeout=connect_timeout, read_timeout=read_timeout, connection_verify=verify
     )
     transport.open()
+    # Where there is none, requests puts what .netrc holds for the host in the place of our token.
+    transport.session.auth = _leave_as_it_is
     if on_status is not None:
 
         def tell(answer: requests.Response, *_: object, **__: object) -> None:
@@ -102,6 +109,17 @@ def blocking_transport(
 
         transport.session.hooks["response"].append(tell)
     return transport
+
+
+def _leave_as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    return request
+
+
+def proxies_for(address: str) -> dict[str, str]:
+    """The proxy that the environment names for an address, as azure-core takes it; empty for none."""
+    url = urlsplit(address)
+    proxy = getproxies().get(url.scheme)
+    return {url.scheme: proxy} if proxy and not proxy_bypass(url.hostname or "") else {}
 
 
 def token_of(refused: AzureError) -> str | None:
@@ -121,7 +139,8 @@ def open_session(context: ssl.SSLContext) -> aiohttp.ClientSession:
         cookie_jar=aiohttp.DummyCookieJar(),
         # azure-core unpacks answers itself.
         auto_decompress=False,
-        trust_env=True,
+        # Not for proxies only: it would take .netrc, too, and refuse to send that beside our token.
+        trust_env=False,
     )
 
 

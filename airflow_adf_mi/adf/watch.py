@@ -1,8 +1,8 @@
 """The rules of waiting: when to look at a run, and what a look means.
 
 A look that fails says nothing about the run. So no failed look ever cancels or fails a run: faults are looked through
-until the deadline; only a refusal (401, 403, 404 and their like) that lasts longer than `REFUSAL_GRACE` ends the wait,
-and the run goes on.
+until the deadline; only a refusal (401, 403, 404 and their like) that lasts longer than `REFUSAL_GRACE` ends the wait, or
+a connection that cannot be used on this machine, and the run goes on.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from airflow_adf_mi.adf.calls import cancel_run, get_run
 from airflow_adf_mi.adf.drive import Pause, Routine
 from airflow_adf_mi.adf.errors import (
     AdfAuthenticationError,
+    AdfCertificateError,
+    AdfConfigurationError,
     AdfError,
     AdfPermissionError,
     AdfThrottledError,
@@ -60,7 +62,7 @@ class TimedOut:
 
 @dataclass(frozen=True, kw_only=True)
 class GaveUp:
-    """The service kept refusing to show the run. The run itself may be well."""
+    """The service kept refusing to show the run, or it cannot be asked from here. The run itself may be well."""
 
     error: AdfError
     run: PipelineRun | None = None
@@ -110,6 +112,9 @@ def fold(before: Watching, seen: PipelineRun | AdfError, now: float, plan: Plan)
         if refused_since is None and is_refusal(seen):
             refused_since = now
         after = replace(before, error=seen, failures=before.failures + 1, refused_since=refused_since)
+        if isinstance(seen, AdfConfigurationError) and not isinstance(seen, AdfCertificateError):
+            # No look will ever work here. A certificate may be replaced, like a role that is missing.
+            return after, GaveUp(error=seen, run=after.run)
         if is_refusal(seen) and refused_since is not None and now - refused_since >= REFUSAL_GRACE:
             return after, GaveUp(error=seen, run=after.run)
     if plan.deadline is not None and now >= plan.deadline:
@@ -148,21 +153,13 @@ def waiting(
     """Look at the run until there is an outcome. Logs what is new. The first look is at once."""
     state = Watching()
     while True:
-        seen = yield get_run(factory, run_id)
+        before, seen = state, (yield get_run(factory, run_id))
         now = clock()
-        _log_news(run_id, state, seen)
-        state, outcome = fold(state, seen, now, plan)
+        state, outcome = fold(before, seen, now, plan)
+        log_news(run_id, before, state)
         if outcome is not None:
             return outcome
-        pause = pause_before_next_look(state, now, plan, jitter())
-        if state.error is not None:
-            log.warning(
-                "Run %s: the look failed, and the run goes on. Will look again in %.0f s. %s",
-                run_id,
-                pause,
-                seen,
-            )
-        yield Pause(pause)
+        yield Pause(pause_before_next_look(state, now, plan, jitter()))
 
 
 def cancelling(
@@ -192,8 +189,14 @@ def cancelling(
         yield Pause(pause)
 
 
-def _log_news(run_id: str, before: Watching, seen: PipelineRun | AdfError) -> None:
-    if isinstance(seen, AdfError):
+def log_news(run_id: str, before: Watching, after: Watching) -> None:
+    """Log what a look has told about the run."""
+    if after.error is not None:
+        if after.error is not before.error:
+            log.warning("Run %s: the look failed, and the run goes on. %s", run_id, after.error)
+        return
+    seen = after.run
+    if seen is None:
         return
     if before.error is not None:
         log.info("Run %s: looks work again after %d failed.", run_id, before.failures)

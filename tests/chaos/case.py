@@ -16,7 +16,7 @@ from airflow_adf_mi.emulator.faults import Fault
 from airflow_adf_mi.emulator.runs import Run
 from tests.chaos.board import Instance
 from tests.chaos.row import Row
-from tests.chaos.verdict import Observed, SeenRun
+from tests.chaos.verdict import Observed, SeenRun, counted
 from tests.stack import ENDED, TASK_ENDED
 
 if TYPE_CHECKING:
@@ -54,6 +54,8 @@ class Case:
     def finish(self) -> None:
         """Tell the story, and wait for the end; what goes wrong is kept."""
         try:
+            if not self.run_id:
+                raise RuntimeError("it was never started")
             if self.row.story is not None:
                 self.row.story(self)
             self.wait_end()
@@ -133,7 +135,7 @@ class Case:
         end = time.monotonic() + seconds
         while not is_true():
             if time.monotonic() > end:
-                states = [i.state for i in self.instances()]
+                states = counted(str(i.state) for i in self.instances())
                 raise TimeoutError(f"waited {seconds:.0f} s for {what}; task {states}, {len(self.runs())} runs")
             time.sleep(0.25)
 
@@ -145,9 +147,8 @@ class Case:
         """Until the task has started its run and has looked at it."""
         before = self.looks() if run_count > 1 else 0
         self.until(lambda: len(self.runs()) >= run_count, f"{run_count} runs")
-        state = "running" if self.row.mode == "blocking" or self.row.task.get("deferrable") is False else "deferred"
         if self.row.mode != "no-wait":
-            self.wait_state(state)
+            self.wait_state("running" if self.row.waits_on_worker else "deferred")
             self.until(lambda: self.looks() > before, "a look")
 
     def wait_fault(self, number: int = 0) -> Fault:
@@ -155,6 +156,12 @@ class Case:
         fault = self.faults[number]
         self.until(lambda: fault.consumed > 0, f"the fault of {fault.operation}")
         return fault
+
+    def wait_all_over(self, state: str) -> None:
+        """Until its task and all runs have ended."""
+        self.wait_state(state, seconds=150)
+        self.wait_dag_run_end()
+        self.until(lambda: all(run.is_over for run in self.runs()), "the runs to end")
 
     def wait_dag_run_end(self) -> None:
         self.until(lambda: self.world.board.dag_run_state(self.row.dag_id, self.run_id) in ENDED, "the Dag run to end")

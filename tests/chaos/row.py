@@ -93,6 +93,10 @@ class Row:
         return self.name.startswith("edited")
 
     @property
+    def waits_on_worker(self) -> bool:
+        return self.mode == "blocking" or (self.mode == "sensor" and not self.task.get("deferrable"))
+
+    @property
     def conn_id(self) -> str:
         if self.own_identity:
             return "adf_" + self.name.replace("-", "_")

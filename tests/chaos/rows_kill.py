@@ -68,7 +68,9 @@ def rows() -> list[Row]:
                     mode=mode,
                     faults=({"operation": "createRun", "effect": "after", "hang_seconds": 100, "drop": True},),
                     story=at_fault,
-                    seconds=60,
+                    # What is not waited for is still there to be adopted.
+                    seconds=LONG if mode == "no-wait" else 60,
+                    expected=Expected(adf=("InProgress" if mode == "no-wait" else "Succeeded",)),
                     subset=(mode, who) == ("deferrable", "supervisor"),
                 ),
                 Row(

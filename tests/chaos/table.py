@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 
 from tests.chaos.case import Case
 from tests.chaos.row import Row
+from tests.chaos.verdict import counted
 
 HEAD = ("case", "mode", "runs", "cancels", "ADF", "task", "seconds", "")
 
@@ -41,8 +41,3 @@ def _line(case: Case, why: Sequence[str]) -> tuple[str, ...]:
         f"{case.ended - case.began:.0f}",
         f"!! {'; '.join(why)}" if why else "as expected",
     )
-
-
-def counted(texts: Sequence[str]) -> str:
-    """Each text once, with how often it is there, in the order of their first time."""
-    return " ".join(text if number == 1 else f"{text} x{number}" for text, number in Counter(texts).items()) or "-"

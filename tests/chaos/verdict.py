@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -50,10 +51,10 @@ def problems(expected: Expected, observed: Observed) -> list[str]:
     if len(cancels) != expected.cancels:
         found.append(f"{len(cancels)} cancels, expected {expected.cancels}")
     if statuses != expected.adf:
-        found.append(f"runs {' '.join(statuses) or 'none'}, expected {' '.join(expected.adf) or 'none'}")
-    others = sorted({str(state) for state in observed.tasks if expected.task and state != expected.task})
-    if others:
-        found.append(f"task {' '.join(others)}, expected {expected.task}")
+        found.append(f"runs {counted(statuses)}, expected {counted(expected.adf)}")
+    others = [str(state) for state in observed.tasks if expected.task and state != expected.task]
+    if others or not observed.tasks:
+        found.append(f"task {counted(others)}, expected {expected.task}")
     if expected.error and expected.error not in observed.log:
         found.append(f"the log lacks {expected.error!r}")
     if observed.acted is not None:
@@ -67,6 +68,11 @@ def problems(expected: Expected, observed: Observed) -> list[str]:
         found += overlaps(observed.runs)
     found += [f"fault not used up: {fault}" for fault in observed.unused_faults]
     return found
+
+
+def counted(texts: Iterable[str]) -> str:
+    """Each text once, with how often it is there, in the order of their first time."""
+    return " ".join(text if number == 1 else f"{text} x{number}" for text, number in Counter(texts).items()) or "none"
 
 
 def overlaps(runs: Sequence[SeenRun]) -> list[str]:

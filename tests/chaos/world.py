@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
 import shutil
-import threading
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from airflow_adf_mi.emulator import Emulator, FactorySpec
 from airflow_adf_mi.emulator.script import Script
 from airflow_adf_mi.emulator.state import Switches
-from airflow_adf_mi.emulator.tokens import SYSTEM_ASSIGNED, ManagedIdentity
+from airflow_adf_mi.emulator.tokens import SYSTEM_ASSIGNED, USER_ASSIGNED, ManagedIdentity
 from tests.chaos.board import Board
 from tests.chaos.row import CORRELATION, Row, dag_spec
 from tests.conftest import activity, factory_of
@@ -35,21 +37,36 @@ SETTINGS = {
 }
 
 
+@dataclass(frozen=True, kw_only=True)
+class Guests:
+    """What other tests need of the world that they share with the cases."""
+
+    factories: Sequence[FactorySpec] = ()
+    script: Mapping[str, Any] = field(default_factory=dict)
+    dags: Mapping[str, Path] = field(default_factory=dict)
+    """Folders of Dag files, by the name that they get."""
+    connections: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Fields of connections to the emulator, by their id."""
+
+
 class World:
     """Everything that cases share.
 
     :param rows: the cases that will run, for which Dags, pipelines, factories and identities are made.
+    :param guests: what other tests bring along that use the same processes.
     """
 
-    def __init__(self, home: Path, rows: Sequence[Row], *, postgres: bool = True) -> None:
+    def __init__(self, home: Path, rows: Sequence[Row], *, postgres: bool = True, guests: Guests | None = None) -> None:
+        guests = guests or Guests()
         self.rows = list(rows)
         self._dags = home / "dags"
         self._dags.mkdir(parents=True)
         self.import_block = home / "import-block"
         self._identities = {row.name: _identity(number) for number, row in enumerate(rows) if row.own_identity}
-        identities = [SYSTEM_ASSIGNED, *self._identities.values()]
-        script = _script(rows)
-        self.emulator = Emulator(*_factories(rows, own_port=False), script=script, identities=identities)
+        identities = [SYSTEM_ASSIGNED, USER_ASSIGNED, *self._identities.values()]
+        script = _script(rows, guests.script)
+        specs = [*guests.factories, *_factories(rows, own_port=False)]
+        self.emulator = Emulator(*specs, script=script, identities=identities)
         self.second = Emulator(*_factories(rows, own_port=True), script=script, identities=identities)
         # Tokens come from one endpoint, and are good at both.
         self.second.tokens = self.emulator.tokens
@@ -57,16 +74,17 @@ class World:
             self.emulator_of(row).state(row.name).switches = Switches(**row.switches)
         self._home = home
         self._postgres = postgres
-        self._editing = threading.Lock()
+        self._guests = guests
+        self._numbers = itertools.count(2)
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        self.write_dags()
+        self._write_dags()
         with self.emulator, self.second:
             environment = self._environment()
             airflow = RealAirflow(self._home / "airflow", self._dags, environment, postgres=self._postgres)
             airflow.process_environment["triggerer"] = {
-                "PYTHONPATH": str(HERE / "import_block"),
+                "PYTHONPATH": os.pathsep.join([str(HERE / "import_block"), str(HERE.parent.parent)]),
                 "ADF_CHAOS_IMPORT_BLOCK": str(self.import_block),
             }
             self.airflow = airflow
@@ -80,12 +98,14 @@ class World:
     def identity(self, row: Row) -> ManagedIdentity:
         return self._identities[row.name]
 
-    def write_dags(self) -> None:
+    def _write_dags(self) -> None:
         """One file for most rows, since each file costs a process at every parse; and one for each that is edited."""
         own = [row for row in self.rows if row.is_edited]
         self._write(PLAIN_FILE, [row for row in self.rows if row not in own], {})
         for row in own:
             self._write(OWN_FILE + row.name, [row], {})
+        for name, folder in self._guests.dags.items():
+            shutil.copytree(folder, self._dags / name, ignore=shutil.ignore_patterns("__pycache__"))
 
     def edit(self, row: Row, arguments: Mapping[str, Any]) -> None:
         """Write the row's Dag file anew; returns once Airflow has parsed it."""
@@ -109,6 +129,8 @@ class World:
         for row in self.rows:
             fields = {"managed_identity_client_id": self.identity(row).client_id} if row.own_identity else {}
             extras[row.conn_id] = self.emulator_of(row).connection_extra(**fields)
+        for conn_id, guest in self._guests.connections.items():
+            extras[conn_id] = self.emulator.connection_extra(**guest)
         connections = {
             f"AIRFLOW_CONN_{name.upper()}": json.dumps({"conn_type": "azure_data_factory_mi", "extra": extra})
             for name, extra in extras.items()
@@ -121,12 +143,17 @@ class World:
 
     # What is done to Airflow's processes. From the main thread: what a thread has started ends with it.
 
+    def triggerer(self) -> str:
+        """The name of the one that runs."""
+        (name,) = [name for name in self.airflow.processes if name.startswith("triggerer")]
+        return name
+
     def kill_triggerer(self, name: str) -> None:
         """Supervisor and runner at once, with nothing said to anybody."""
         self.airflow.processes.pop(name).kill()
 
-    def start_triggerer(self, name: str) -> None:
-        self.airflow.start_process("triggerer", "--skip-serve-logs", name=name)
+    def start_triggerer(self) -> None:
+        self.airflow.start_process("triggerer", "--skip-serve-logs", name=f"triggerer-{next(self._numbers)}")
 
 
 def _factories(rows: Sequence[Row], *, own_port: bool) -> list[FactorySpec]:
@@ -139,15 +166,17 @@ def _factories(rows: Sequence[Row], *, own_port: bool) -> list[FactorySpec]:
     return [FactorySpec(source=factory_of(**{name: pipeline}), factory_name=name) for name in ["adf-default", *names]]
 
 
-def _script(rows: Sequence[Row]) -> Script:
+def _script(rows: Sequence[Row], guests: Mapping[str, Any]) -> Script:
+    pipelines = {row.name: {"queued_seconds": 0.2, "cancel_seconds": 1, **row.script} for row in rows}
+    activities = {f"{row.name}/Copy": {"seconds": row.seconds} for row in rows}
+    first_runs = [
+        {"pipeline": row.name, "times": 1, "activities": {"Copy": dict(first)}} for row in rows for first in row.first
+    ]
     document: dict[str, Any] = {
-        "pipelines": {row.name: {"queued_seconds": 0.2, "cancel_seconds": 1, **row.script} for row in rows},
-        "activities": {f"{row.name}/Copy": {"seconds": row.seconds} for row in rows},
-        "runs": [
-            {"pipeline": row.name, "times": 1, "activities": {"Copy": dict(first)}}
-            for row in rows
-            for first in row.first
-        ],
+        **guests,
+        "pipelines": {**guests.get("pipelines", {}), **pipelines},
+        "activities": {**guests.get("activities", {}), **activities},
+        "runs": [*guests.get("runs", []), *first_runs],
     }
     return Script.from_json(document)
 

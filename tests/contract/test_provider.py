@@ -8,6 +8,8 @@ import os
 import runpy
 import subprocess
 import sys
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import entry_points
 from importlib.resources import files
 from pathlib import Path
@@ -21,6 +23,7 @@ import airflow_adf_mi
 from airflow_adf_mi.adf.connection import FIELDS
 from airflow_adf_mi.adf.errors import AdfConfigurationError
 from airflow_adf_mi.adf.models import ActivityRun, PipelineRun
+from airflow_adf_mi.adf.recovery import Recovery
 from airflow_adf_mi.adf.settings import CLOUDS, AdfSettings, IdentityKind
 from airflow_adf_mi.operators import AdfRunPipelineOperator
 from airflow_adf_mi.provider_info import get_provider_info
@@ -131,6 +134,7 @@ def test_triggers_path_and_arguments_are_a_stored_format() -> None:
             "cancel_on_timeout": True,
             "adopted": False,
             "activity_log": "off",
+            "since": None,
         },
     )
 
@@ -151,9 +155,18 @@ def test_operator_takes_the_providers_arguments() -> None:
     [
         ({"pipeline_name": "a/b"}, "pipeline_name"),
         ({"pipeline_name": "P", "timeout": 0}, "timeout is 0"),
+        ({"pipeline_name": "P", "timeout": 1e14}, "a year"),
+        ({"pipeline_name": "P", "timeout": timedelta(days=366)}, "a year"),
         ({"pipeline_name": "P", "check_interval": -1}, "check_interval is -1"),
         ({"pipeline_name": "P", "check_interval": float("nan")}, "check_interval"),
         ({"pipeline_name": "P", "parameters": ["day"]}, "must be a mapping"),
+        (
+            {"pipeline_name": "P", "parameters": {"day": datetime(2026, 1, 1, tzinfo=UTC)}},
+            "parameter 'day' cannot be sent",
+        ),
+        ({"pipeline_name": "P", "parameters": {"a": "{{ ds }}", "b": {1, 2}}}, "parameter 'b' cannot be sent"),
+        ({"pipeline_name": "P", "parameters": {"a": [{"b": float("nan")}]}}, "parameter 'a' cannot be sent"),
+        ({"pipeline_name": "P", "parameters": {7: "{{ ds }}"}}, "the name 7, which is not text"),
         (
             {"pipeline_name": "P", "activity_log": "loud"},
             "activity_log is 'loud'; it must be 'live', 'summary' or 'off'",
@@ -166,10 +179,16 @@ def test_bad_argument_is_an_error_when_the_dag_is_parsed(arguments: dict[str, An
         AdfRunPipelineOperator(task_id="t", **arguments)
 
 
-@pytest.mark.parametrize("arguments", [{"poke_interval": 0}, {"timeout": 0}])
+@pytest.mark.parametrize("arguments", [{"poke_interval": 0}, {"timeout": 0}, {"timeout": 1e9}, {"poke_interval": 1e9}])
 def test_sensor_refuses_what_would_never_wait(arguments: dict[str, Any]) -> None:
-    with DAG("d"), pytest.raises(AdfConfigurationError, match="positive number of seconds"):
+    with DAG("d"), pytest.raises(AdfConfigurationError, match=r"positive number of seconds|a year"):
         AdfPipelineRunSensor(task_id="t", run_id="r1", **arguments)
+
+
+@pytest.mark.parametrize("run_id", ["", "a b", "../x", None])
+def test_sensor_refuses_what_is_no_run_id(run_id: Any) -> None:
+    with DAG("d"), pytest.raises(AdfConfigurationError, match="is not the id of a run"):
+        AdfPipelineRunSensor(task_id="t", run_id=run_id)
 
 
 DAG_FILES = [*sorted((ROOT / "dags").glob("*.py")), *sorted((ROOT / "tests" / "airflow" / "dags").glob("*.py"))]
@@ -182,13 +201,39 @@ def test_dag_file_imports(path: Path) -> None:
 
 
 def test_templates_are_checked_only_after_rendering() -> None:
-    with DAG("d"):
-        AdfRunPipelineOperator(
-            task_id="t",
+    with DAG("d", params={"a": 1}) as dag:
+        before = AdfRunPipelineOperator(
+            task_id="before",
             pipeline_name="{{ params.pipeline }}",
             parameters="{{ params.parameters }}",
             is_recovery="{{ ti.try_number > 1 }}",
         )
+        AdfRunPipelineOperator(
+            task_id="t",
+            pipeline_name="P",
+            parameters={"a": before.output, "b": [{"c": dag.param("a")}], "d": {"{{ ds }}"}, "e": ("{{ ds }}", 1)},
+        )
+        AdfPipelineRunSensor(task_id="s", run_id="{{ ti.xcom_pull('before') }}")
+        AdfPipelineRunSensor(task_id="s2", run_id=before.output["run_id"])  # type: ignore[index]  # Airflow's __getitem__ is not typed
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_template_of_none_is_not_given_and_native_numbers_are_names_again(native: bool) -> None:
+    with DAG("d", render_template_as_native_obj=native):
+        it = AdfRunPipelineOperator(
+            task_id="t",
+            pipeline_name="{{ year }}",
+            resource_group_name="{{ nothing }}",
+            factory_name="{{ year }}",
+            parameters="{{ nothing }}",
+            reference_pipeline_run_id="{{ nothing }}",
+            is_recovery="{{ nothing }}",
+        )
+    it.render_template_fields({"year": "2024", "nothing": None})  # type: ignore[typeddict-unknown-key]  # as much as the templates use
+    start = it.start_of(replace(SETTINGS, resource_group_name="rg", factory_name="adf"))
+    assert start.pipeline_name == "2024"
+    assert (start.factory.resource_group_name, start.factory.factory_name) == ("rg", "2024")
+    assert (start.parameters, start.recovery) == (None, Recovery())
 
 
 def test_every_recorded_run_is_read_by_our_models() -> None:

@@ -143,6 +143,19 @@ def test_createrun_is_never_sent_again_by_the_transport(
     assert len(emulator.state().runs) == (1 if effect == "after" else 0)
 
 
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize(("header", "seconds"), [("7", 7.0), ("0.5", 0.5), ("-1", 0.0), ("soon", None), (None, None)])
+def test_wait_that_the_service_asks_for_is_read(
+    header: str | None, seconds: float | None, status: int, send: Send, settings: AdfSettings, emulator: Emulator
+) -> None:
+    emulator.add_fault("getRun", status=status, headers={} if header is None else {"Retry-After": header})
+    with pytest.raises((AdfThrottledError, AdfUnavailableError)) as later:
+        send(calls.get_run(settings.factory(), "r1"))
+    assert later.value.retry_after == seconds  # type: ignore[attr-defined]  # both have it
+    if status == 429 and seconds:
+        assert f"It asked to wait {seconds:g} s." in str(later.value)
+
+
 @pytest.mark.parametrize(("fault", "error"), FAULTS, ids=str)
 def test_cancel_is_never_sent_again_by_the_transport(
     fault: dict[str, Any], error: type[AdfError], send: Send, settings: AdfSettings, emulator: Emulator
@@ -247,7 +260,7 @@ def test_cancel_outlasts_a_token_that_is_refused_right_after_it_was_replaced(
     assert now[0] >= 1000 + FRESH_TOKEN_INTERVAL
 
 
-ACTIONS: list[tuple[str, Callable[[FactoryRef], calls.Call[Any]]]] = [
+NEEDED: list[tuple[str, Callable[[FactoryRef], calls.Call[Any]]]] = [
     ("pipelines/createrun/action", lambda f: calls.create_run(f, "Load", None, request_id=str(uuid.uuid4()))),
     ("pipelineruns/read", lambda f: calls.get_run(f, "r1")),
     ("pipelineruns/cancel/action", lambda f: calls.cancel_run(f, "r1")),
@@ -261,7 +274,7 @@ ACTIONS: list[tuple[str, Callable[[FactoryRef], calls.Call[Any]]]] = [
 ]
 
 
-@pytest.mark.parametrize(("action", "call"), ACTIONS, ids=[action for action, _ in ACTIONS])
+@pytest.mark.parametrize(("action", "call"), NEEDED, ids=[action for action, _ in NEEDED])
 def test_missing_role_names_identity_action_scope_and_the_command(
     action: str, call: Callable[[FactoryRef], calls.Call[Any]], send: Send, settings: AdfSettings, emulator: Emulator
 ) -> None:
@@ -278,6 +291,17 @@ def test_missing_role_names_identity_action_scope_and_the_command(
         f"--assignee-principal-type ServicePrincipal --scope {scope}\n"
     ) in text
     assert denied.value.status == 403
+
+
+def test_missing_role_on_a_subscription_is_answered_by_naming_the_factory(
+    send: Send, settings: AdfSettings, emulator: Emulator
+) -> None:
+    emulator.tokens.denied = {SYSTEM_ASSIGNED.client_id: {"read"}}
+    with pytest.raises(
+        AdfPermissionError, match="set resource_group_name and factory_name in the connection"
+    ) as denied:
+        send(calls.list_factories(settings.subscription_id))
+    assert "az role" not in str(denied.value)
 
 
 def test_each_missing_thing_is_named(send: Send, settings: AdfSettings) -> None:

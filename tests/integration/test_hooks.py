@@ -152,3 +152,17 @@ def test_bad_request_is_refused_before_anything_is_sent(connect: Connect, emulat
             hook.run_pipeline(**arguments)
     assert emulator.books.requests == []
     assert emulator.books.tokens == []
+
+
+def test_fields_of_airflows_form_that_are_not_used_reach_the_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    for unused in ({"host": "arm.example"}, {"schema": "https"}, {"port": 443}):
+        stored = {"conn_type": "azure_data_factory_mi", "extra": {}, **unused}
+        monkeypatch.setenv("AIRFLOW_CONN_ADF_HERE", json.dumps(stored))
+        works, said = AdfHook("adf_here").test_connection()
+        assert not works
+        assert f"Connection 'adf_here': {next(iter(unused))} is " in said
+
+
+def test_address_that_is_none_is_said_by_the_connection_test(connect: Connect) -> None:
+    works, said = AdfHook(connect(arm_endpoint="https://[::1")).test_connection()
+    assert (works, "Connection 'adf_here': arm_endpoint is 'https://[::1'" in said) == (False, True)

@@ -112,12 +112,23 @@ def test_private_endpoint_keeps_the_clouds_scope_unless_it_has_its_own() -> None
         ({"managed_identity_resource_id": "/subscriptions/x"}, "It looks like /subscriptions/"),
         ({"identity": "service_principal"}, "identity is 'service_principal'; it must be one of 'managed_identity'"),
         ({"identity": "developer", "managed_identity_client_id": GUID}, "identity is 'developer'"),
+        (
+            {"identity": "workload_identity", "managed_identity_object_id": GUID},
+            "managed_identity_object_id is set. Use managed_identity_client_id",
+        ),
+        (
+            {"identity": "workload_identity", "managed_identity_resource_id": RESOURCE_ID},
+            "managed_identity_resource_id is set. Use managed_identity_client_id",
+        ),
         ({"workload_identity_tenant_id": GUID}, "Set identity to 'workload_identity'"),
         ({"cloud_environment": "AzureGermanCloud"}, "cloud_environment is 'AzureGermanCloud'; it must be one of"),
         ({"factory": "adf"}, "unknown field 'factory' in extra. Did you mean 'factory_name'?"),
         ({"tenantId": GUID}, "unknown field 'tenantId'"),
         ({"factory_name": 7}, "factory_name is 7; it must be text"),
         ({"arm_endpoint": "http://management.azure.com"}, "It must be an https:// address"),
+        ({"arm_endpoint": "https://[::1"}, "arm_endpoint is 'https://[::1', which is no address"),
+        ({"arm_endpoint": "https://arm:99999"}, "arm_endpoint is 'https://arm:99999', which is no address"),
+        ({"arm_endpoint": "https://arm:port"}, "arm_endpoint is 'https://arm:port', which is no address"),
         ({"arm_endpoint": "https://user:pw@management.azure.com"}, "without user, query or fragment"),
         ({"arm_scope": "management.azure.com"}, "It looks like https://management.azure.com/.default"),
         ({"client_secret": "hush"}, "holds a secret (client_secret)"),
@@ -142,9 +153,25 @@ def test_login_alone_is_refused_with_the_right_field() -> None:
     assert "move it to managed_identity_client_id" in refusal(conn_type=PROVIDERS, login=GUID)
 
 
-def test_host_is_refused_with_the_right_field() -> None:
-    with pytest.raises(AdfConfigurationError, match="goes into arm_endpoint"):
-        settings_from_connection(conn_id="adf", conn_type=OURS, extra=None, host="arm.example")
+UNUSED: list[dict[str, Any]] = [{"host": "arm.example"}, {"schema": "https"}, {"port": 443}]
+
+
+@pytest.mark.parametrize("unused", UNUSED, ids=str)
+def test_what_is_not_used_is_refused_with_the_right_field(unused: dict[str, Any]) -> None:
+    (name,) = unused
+    with pytest.raises(AdfConfigurationError, match=rf"^Connection 'adf': {name} is .*goes into arm_endpoint"):
+        settings_from_connection(conn_id="adf", conn_type=OURS, extra=None, **unused)
+
+
+@pytest.mark.parametrize("unused", UNUSED, ids=str)
+def test_what_is_not_used_of_the_providers_connection_is_told_of(
+    unused: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    extra = json.dumps({"subscriptionId": SUBSCRIPTION})
+    settings_from_connection(conn_id="adf", conn_type=PROVIDERS, extra=extra, **unused)
+    (name,) = unused
+    assert f"{name} of the connection is ignored" in caplog.text
 
 
 def test_other_connection_types_are_refused() -> None:
@@ -187,6 +214,21 @@ def test_factory_comes_from_the_arguments_before_the_connection() -> None:
     assert settings.factory(factory_name="other").resource_id.endswith(
         "/resourceGroups/rg/providers/Microsoft.DataFactory/factories/other"
     )
+
+
+@pytest.mark.parametrize("nothing", [None, "", " ", "None"])
+def test_template_that_renders_nothing_leaves_the_connections_factory(nothing: str | None) -> None:
+    settings = read(resource_group_name="rg", factory_name="adf")
+    assert settings.factory(nothing, nothing) == settings.factory("rg", "adf")
+    with pytest.raises(AdfConfigurationError, match="No resource_group_name and no factory_name"):
+        read().factory(nothing, nothing)
+
+
+def test_names_that_a_template_has_turned_into_numbers_are_text_again() -> None:
+    assert read().factory(123, 2024) == read().factory("123", "2024")
+    for no_name in (True, ["adf"]):
+        with pytest.raises(AdfConfigurationError, match=r"factory_name is .*; it must be text"):
+            read().factory("rg", no_name)
 
 
 def test_missing_resource_group_and_factory_are_both_named() -> None:

@@ -9,6 +9,8 @@ import pytest
 
 from airflow_adf_mi.adf.errors import (
     AdfAuthenticationError,
+    AdfCertificateError,
+    AdfConfigurationError,
     AdfError,
     AdfNotFoundError,
     AdfPermissionError,
@@ -182,6 +184,8 @@ def test_timeout_without_a_single_good_look_says_so() -> None:
         AdfPermissionError("no role", status=403, code="AuthorizationFailed"),
         AdfNotFoundError("no run", status=404),
         AdfAuthenticationError("no identity"),
+        AdfConfigurationError("no such file"),
+        AdfCertificateError("not trusted"),
     ],
     ids=str,
 )
@@ -189,6 +193,7 @@ def test_lasting_refusal_keeps_its_type_and_says_that_the_run_goes_on(refusal: A
     error = raised(GaveUp(error=refusal))
     assert type(error) is type(refusal)
     assert "The run itself was not touched" in str(error)
+    assert ("the service kept refusing" in str(error)) is not isinstance(error, AdfConfigurationError)
     assert str(refusal).split(":")[-1].strip() in str(error)
     assert "https://studio/r1" in str(error)
 
@@ -196,6 +201,13 @@ def test_lasting_refusal_keeps_its_type_and_says_that_the_run_goes_on(refusal: A
 def test_event_holds_no_parameters() -> None:
     secret = PipelineRun.from_wire({"runId": "r1", "status": "Succeeded", "parameters": {"key": "hush"}})
     assert "hush" not in json.dumps(Report(address=ADDRESS, outcome=Ended(run=secret)).to_json())
+
+
+def test_message_that_was_cut_is_not_cut_again() -> None:
+    report = Report(address=ADDRESS, outcome=Ended(run=run("Failed", "m" * 2300)))
+    read = Report.from_json(json.loads(json.dumps(report.to_json())))
+    assert read.outcome.run is not None
+    assert read.outcome.run.message == "m" * 2000 + "… (300 more characters)"
 
 
 def test_foreign_event_is_refused() -> None:
@@ -233,7 +245,7 @@ def test_run_that_succeeded_before_the_cancel_reached_it_has_succeeded() -> None
 
 
 def test_refused_cancel_is_reported_with_the_timeout() -> None:
-    result, _ = report([run("InProgress")] * 3 + [AdfPermissionError("no role to cancel", status=403)] * 100)
+    result, _ = report([run("InProgress")] * 3 + [AdfPermissionError("no role to cancel", status=403)] * 20)
     assert isinstance(result.outcome, TimedOut)
     assert result.cancel == "no role to cancel"
 

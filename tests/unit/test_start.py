@@ -195,7 +195,7 @@ def test_pipeline_names_that_data_factory_allows_are_taken(name: str) -> None:
             "Keep one of them",
         ),
         ({"reference_pipeline_run_id": "r0", "is_recovery": "perhaps"}, "it must be true or false"),
-        ({"reference_pipeline_run_id": 7}, "it must be text"),
+        ({"reference_pipeline_run_id": ["r0"]}, "it must be text"),
     ],
 )
 def test_recovery_arguments_that_contradict_are_refused(arguments: dict[str, Any], said: str) -> None:

@@ -13,6 +13,7 @@ from airflow_adf_mi.adf.calls import Call
 from airflow_adf_mi.adf.drive import Pause, Routine, ServiceTime, Step, Write
 from airflow_adf_mi.adf.errors import (
     AdfAuthenticationError,
+    AdfCertificateError,
     AdfConfigurationError,
     AdfError,
     AdfNotFoundError,
@@ -52,6 +53,7 @@ REFUSALS = [
     AdfPermissionError("403", status=403),
     AdfRequestError("409", status=409),
     AdfAuthenticationError("401", refused_token=True),
+    AdfCertificateError("not trusted"),
 ]
 
 
@@ -139,6 +141,12 @@ def test_lasting_refusal_ends_the_wait_after_its_grace_and_not_before(error: Adf
     _, outcome = fold(state, error, 1000.0 + REFUSAL_GRACE - 1, PLAN)
     assert outcome is None
     _, outcome = fold(state, error, 1000.0 + REFUSAL_GRACE, PLAN)
+    assert outcome == GaveUp(error=error, run=run("InProgress"))
+
+
+def test_connection_that_cannot_be_used_here_ends_the_wait_at_once() -> None:
+    error = AdfConfigurationError("no such file")
+    _, outcome = fold(Watching(run=run("InProgress")), error, 1000.0, PLAN)
     assert outcome == GaveUp(error=error, run=run("InProgress"))
 
 

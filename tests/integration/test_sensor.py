@@ -1,0 +1,214 @@
+"""What the sensor remembers between processes, and that its modes come to the same."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+import uuid
+from typing import Any
+
+import pytest
+from airflow.sdk import DAG
+from airflow.sdk.bases.sensor import PokeReturnValue
+from airflow.sdk.exceptions import AirflowSensorTimeout, AirflowSkipException, TaskDeferred
+
+from airflow_adf_mi.adf import calls
+from airflow_adf_mi.adf.client import AdfClient
+from airflow_adf_mi.adf.errors import AdfConfigurationError, AdfNotFoundError, AdfRunFailed
+from airflow_adf_mi.adf.settings import AdfSettings
+from airflow_adf_mi.adf.watch import REFUSAL_GRACE
+from airflow_adf_mi.emulator import Emulator
+from airflow_adf_mi.sensors import REFUSED_SINCE_KEY, AdfPipelineRunSensor
+
+
+class TaskInstance:
+    """What the sensor uses of one."""
+
+    task_id = "it"
+    map_index = -1
+
+    def __init__(self, try_number: int = 1, max_tries: int = 1) -> None:
+        self.try_number = try_number
+        self.max_tries = max_tries
+
+    def xcom_push(self, key: str, value: Any) -> None: ...
+
+
+class Store:
+    """Airflow's task state store, which outlives processes, tries and clears."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, Any] = {}
+        self.works = True
+
+    def get(self, key: str, default: Any) -> Any:
+        self._check()
+        return json.loads(self.kept[key]) if key in self.kept else default
+
+    def set(self, key: str, value: Any) -> None:
+        self._check()
+        self.kept[key] = json.dumps(value)
+
+    def delete(self, key: str) -> None:
+        self._check()
+        self.kept.pop(key, None)
+
+    def _check(self) -> None:
+        if not self.works:
+            raise RuntimeError("the API server is down")
+
+
+@pytest.fixture
+def connection(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> str:
+    stored = {"conn_type": "azure_data_factory_mi", "extra": emulator.connection_extra()}
+    monkeypatch.setenv("AIRFLOW_CONN_ADF_HERE", json.dumps(stored))
+    return "adf_here"
+
+
+def sensor(connection: str, run_id: str, **arguments: Any) -> AdfPipelineRunSensor:
+    """As a process of its own makes it."""
+    with DAG("d"):
+        return AdfPipelineRunSensor(
+            task_id="it",
+            run_id=run_id,
+            azure_data_factory_conn_id=connection,
+            **{"mode": "reschedule", "deferrable": False, **arguments},
+        )
+
+
+def context(store: Store, **ti: int) -> Any:
+    return {"ti": TaskInstance(**ti), "task_state_store": store}
+
+
+def start(settings: AdfSettings, pipeline: str) -> str:
+    with AdfClient(settings) as client:
+        return client.send(calls.create_run(settings.factory(), pipeline, None, request_id=str(uuid.uuid4())))
+
+
+def since_long_ago(store: Store, **ti: int) -> None:
+    """As if the looks of that try had been refused for longer than the grace."""
+    stored = json.loads(store.kept[REFUSED_SINCE_KEY])
+    assert stored["since"] == pytest.approx(time.time(), abs=30)
+    store.kept[REFUSED_SINCE_KEY] = json.dumps({**stored, "since": stored["since"] - REFUSAL_GRACE, **ti})
+
+
+def test_rescheduled_sensor_goes_on_counting_the_grace_of_a_refusal(connection: str) -> None:
+    store = Store()
+    assert sensor(connection, "nope").poke(context(store)) is False
+    since_long_ago(store)
+    with pytest.raises(AdfNotFoundError, match="stopped looking at it"):
+        sensor(connection, "nope").poke(context(store))
+    assert store.kept == {}
+
+
+@pytest.mark.parametrize("ti", [{"try_number": 2}, {"try_number": 2, "max_tries": 2}, {"max_tries": 3}])
+def test_grace_of_another_try_is_not_counted(ti: dict[str, int], connection: str) -> None:
+    """Neither that of the try before a retry, nor that of one before a clear."""
+    store = Store()
+    assert sensor(connection, "nope").poke(context(store)) is False
+    since_long_ago(store)
+    assert sensor(connection, "nope").poke(context(store, **ti)) is False
+    since_long_ago(store)
+    with pytest.raises(AdfNotFoundError):
+        sensor(connection, "nope").poke(context(store, **ti))
+
+
+def test_grace_is_forgotten_after_a_good_look(connection: str, settings: AdfSettings, emulator: Emulator) -> None:
+    store = Store()
+    run_id = start(settings, "Slow")
+    emulator.add_fault("getRun", status=403)
+    assert sensor(connection, run_id).poke(context(store)) is False
+    assert REFUSED_SINCE_KEY in store.kept
+    assert sensor(connection, run_id).poke(context(store)) is False
+    assert store.kept == {}
+
+
+def test_store_of_airflow_that_fails_does_not_end_the_wait(
+    connection: str, settings: AdfSettings, emulator: Emulator
+) -> None:
+    store = Store()
+    run_id = start(settings, "Load")
+    emulator.add_fault("getRun", status=403)
+    assert sensor(connection, run_id).poke(context(store)) is False
+    store.works = False
+    emulator.clock.advance(60)
+    waiting = sensor(connection, run_id)
+    emulator.add_fault("getRun", status=403)
+    assert waiting.poke(context(store)) is False
+    ended = waiting.poke(context(store))
+    assert isinstance(ended, PokeReturnValue)
+    assert (ended.xcom_value or {})["status"] == "Succeeded"
+
+
+def test_sensor_that_is_not_rescheduled_asks_nothing_of_the_store(connection: str) -> None:
+    waiting = sensor(connection, "nope", mode="poke")
+    for _ in range(2):
+        assert waiting.poke({"ti": TaskInstance()}) is False  # type: ignore[typeddict-item]  # there is no store in it
+
+
+def test_connection_that_cannot_be_used_here_ends_the_sensor_at_once(
+    connection: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IDENTITY_ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(AdfConfigurationError, match="IDENTITY_ENDPOINT is set"):
+        sensor(connection, "r1").poke(context(Store()))
+
+
+RULES: list[tuple[str, dict[str, bool], type[Exception]]] = [
+    ("failed", {}, AdfRunFailed),
+    ("failed", {"soft_fail": True}, AdfRunFailed),
+    ("failed", {"never_fail": True}, AirflowSkipException),
+    ("timed out", {}, AirflowSensorTimeout),
+    ("timed out", {"soft_fail": True}, AirflowSkipException),
+    ("timed out", {"never_fail": True}, AirflowSkipException),
+    ("refused", {}, AdfNotFoundError),
+    ("refused", {"soft_fail": True}, AdfNotFoundError),
+    ("refused", {"never_fail": True}, AirflowSkipException),
+]
+
+
+@pytest.mark.parametrize(("what", "arguments", "expected"), RULES, ids=str)
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_failing_softly_is_the_same_in_all_modes(
+    deferrable: bool,
+    what: str,
+    arguments: dict[str, bool],
+    expected: type[Exception],
+    connection: str,
+    settings: AdfSettings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run_id = {"failed": "Broken", "timed out": "Slow", "refused": ""}[what]
+    run_id = start(settings, run_id) if run_id else "nope"
+    waiting = sensor(
+        connection,
+        run_id,
+        mode="poke",
+        deferrable=deferrable,
+        poke_interval=0.2,
+        timeout=1 if what == "timed out" else 100_000,
+        **arguments,
+    )
+    if what == "refused":
+        # The grace is minutes: a clock that runs a thousand times as fast stands for them.
+        began, real = time.time(), time.time
+        monkeypatch.setattr("airflow_adf_mi.sensors.time.time", lambda: began + (real() - began) * 1000)
+    here: Any = context(Store())
+    with pytest.raises(expected) as ended:
+        executed(waiting, here)
+    assert type(ended.value) is expected
+
+
+def executed(waiting: AdfPipelineRunSensor, here: Any) -> Any:
+    """What the sensor comes to; a deferral is resumed with what its trigger fires."""
+    try:
+        return AdfPipelineRunSensor.execute.__wrapped__(waiting, here)  # type: ignore[attr-defined]  # without Airflow's guard
+    except TaskDeferred as deferred:
+        event = asyncio.run(fired(deferred.trigger))
+    return waiting.resume_execution("execute_complete", {"event": json.loads(json.dumps(event))}, here)
+
+
+async def fired(trigger: Any) -> Any:
+    (event,) = [event async for event in trigger.run()]
+    return event.payload
