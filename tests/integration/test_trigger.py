@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from airflow_adf_mi.adf import calls
+from airflow_adf_mi.adf.async_identity import TOKEN_PATIENCE
 from airflow_adf_mi.adf.client import AdfClient
 from airflow_adf_mi.adf.errors import AdfConfigurationError, AdfNotFoundError, AdfRunTimedOut
-from airflow_adf_mi.adf.identity import TOKEN_PATIENCE
 from airflow_adf_mi.adf.report import Report, conclude
 from airflow_adf_mi.adf.settings import AdfSettings
 from airflow_adf_mi.emulator import Emulator
