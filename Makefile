@@ -64,6 +64,10 @@ fix: .venv/installed  ## Format, and mend what the linter can mend
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 
+.PHONY: chaos
+chaos: .venv/installed  ## Kill, mark, clear and cut off tasks in real Airflow processes (ARGS="--subset", "--only lost")
+	$(RUN) -m tests.chaos $(ARGS)
+
 .PHONY: mutation
 mutation: .venv/installed  ## Remove each handling of a fault or a bad input, and see a test fail for it
 	$(RUN) -m tests.mutation
@@ -78,4 +82,4 @@ lock: $(UV)  ## Lock the newest versions of all packages
 
 .PHONY: clean
 clean:  ## Remove what the commands made
-	rm -rf .venv .tools .demo .airflow .coverage .coverage.* .hypothesis .pytest_cache .mypy_cache .ruff_cache dist
+	rm -rf .venv .tools .demo .chaos .airflow .coverage .coverage.* .hypothesis .pytest_cache .mypy_cache .ruff_cache dist

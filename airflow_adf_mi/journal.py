@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import queue
 import threading
@@ -22,7 +21,11 @@ STATE_KEY = "airflow_adf_mi.intent"
 """In the task state store, which survives retries, killed workers and clears, and goes with the Dag run."""
 RUN_ID_KEY = "run_id"
 """XCom of the run's id, pushed as soon as it is known; by it a mapped task's siblings know what is not theirs."""
-STATE_WAIT = 1.0
+OVER = frozenset({"failed", "success", "skipped", "removed", "upstream_failed"})
+"""Task states in which a task is over."""
+STOPPED = OVER | {"restarting"}
+"""Task states that somebody gives a running task to stop it; the last by clearing it."""
+STATE_WAIT = 2.0
 """Seconds to wait for Airflow's word on the task's state while the process is being killed."""
 
 
@@ -67,14 +70,14 @@ class TaskJournal:
                 e,
             )
 
-    def failed(self, context: Context) -> None:
-        """Write that this try failed by itself, if it had begun with a run."""
+    def failed(self, now: Occasion) -> None:
+        """Write that the try `now` failed by itself, if it had begun with a run."""
         try:
             intent = Intent.from_json(self._store.get(STATE_KEY, None))
         except Exception as e:  # noqa: BLE001  the task fails anyway, by an error that says more
             log.debug("no intent to be marked as failed: %s", e)
             return
-        if intent.occasion == occasion_of(context):
+        if intent.occasion == now:
             self.note(replace(intent, failed=True))
 
     def claimed(self) -> frozenset[str]:
@@ -107,20 +110,27 @@ def occasion_of(context: Context) -> Occasion:
 
 
 def will_be_retried(context: Context) -> bool:
-    """Whether a kill of this process is not meant for the task: Airflow still has it running, with tries left.
+    """Whether a kill of this process is not meant for the task, and tries are left: another try will take its run over.
 
-    So it is when the worker itself is told to go (an evicted pod, a spot machine, a restart). Asked in a thread of its own
-    and for `STATE_WAIT` at most: the kill may have interrupted the main thread within another question to Airflow, and
-    then there is no answer until it goes on. No answer means no.
+    So it is when the worker itself is told to go (an evicted pod, a spot machine, a restart), when Airflow has lost sight of
+    it and gone on to the next try, and when Airflow's API is down for so long that the worker gives up. Airflow tells a
+    worker of a mark or clear through that API, so where that does not answer, this is none.
+
+    Asked in a thread of its own, since the kill may have interrupted the main thread within another question to Airflow,
+    and then there is no answer until it goes on.
     """
     ti: Any = context["ti"]
     if ti.try_number > ti.max_tries:
         return False
     answers: queue.SimpleQueue[str | None] = queue.SimpleQueue()
     threading.Thread(target=lambda: answers.put(_state(ti)), name="adf-task-state", daemon=True).start()
-    with contextlib.suppress(queue.Empty):
-        return answers.get(timeout=STATE_WAIT) == "running"
-    return False
+    try:
+        return answers.get(timeout=STATE_WAIT) not in STOPPED
+    except queue.Empty:
+        return True
+
+
+_UNKNOWN = "unknown"
 
 
 def _state(ti: Any) -> str | None:
@@ -133,8 +143,8 @@ def _state(ti: Any) -> str | None:
         )
     except Exception as e:  # noqa: BLE001  whatever goes wrong, the state is not known
         log.debug("the task's state could not be learnt: %s", e)
-        return None
-    return state_of(answer.task_states, ti) if isinstance(answer, TaskStatesResult) else None
+        return _UNKNOWN
+    return state_of(answer.task_states, ti) if isinstance(answer, TaskStatesResult) else _UNKNOWN
 
 
 def state_of(states: Mapping[str, Mapping[str, Any]], ti: Any) -> str | None:

@@ -22,14 +22,12 @@ from airflow_adf_mi.adf.report import RunAddress
 from airflow_adf_mi.adf.settings import AdfSettings
 from airflow_adf_mi.adf.sharing import shared_client
 from airflow_adf_mi.adf.watch import backoff, cancelling
-from airflow_adf_mi.journal import state_of
+from airflow_adf_mi.journal import OVER, state_of
 
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-OVER = frozenset({"failed", "success", "skipped", "removed", "upstream_failed"})
-"""Task states in which a task is over; after a take-over or a clear, the state is another one."""
 GATHER = 0.3
 """Seconds for which kills of a Dag run are gathered, to be asked about at once."""
 PATIENCE = 600.0
@@ -69,6 +67,7 @@ async def killed(ti: Any, settings: AdfSettings, address: RunAddress, *, cancel:
 async def _cancel_if_over(ti: Any, settings: AdfSettings, address: RunAddress, *, cancel: bool) -> None:
     state = await _state(ti)
     if state not in OVER:
+        # It was cleared, or another triggerer has taken it over.
         log.info("%s goes on: the task is %s, not over.", address, state or "cleared")
         return
     if not cancel:

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import random
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from airflow.sdk import BaseOperator
 from airflow.sdk.configuration import conf
-from airflow.sdk.exceptions import AirflowTaskTimeout, TaskDeferralError, TaskDeferralTimeout
+from airflow.sdk.exceptions import TaskDeferralError, TaskDeferralTimeout
 
 from airflow_adf_mi.adf.checks import (
     check_parameters,
@@ -24,28 +19,18 @@ from airflow_adf_mi.adf.checks import (
     static_part,
 )
 from airflow_adf_mi.adf.connection import DEFAULT_CONN_ID
-from airflow_adf_mi.adf.errors import AdfConfigurationError, AdfError, AdfTaskKilled
+from airflow_adf_mi.adf.errors import AdfConfigurationError
 from airflow_adf_mi.adf.recovery import Recovery
 from airflow_adf_mi.links import AdfPipelineRunLink
 
 if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
 
-    from airflow_adf_mi.adf.begin import Outlasting
-    from airflow_adf_mi.adf.intent import Intent
-    from airflow_adf_mi.adf.owned_run import OwnedRun
-    from airflow_adf_mi.adf.report import Report, RunAddress
     from airflow_adf_mi.adf.settings import AdfSettings
-    from airflow_adf_mi.adf.start import Start, Started
-    from airflow_adf_mi.adf.watch import Plan
-    from airflow_adf_mi.journal import TaskJournal
-    from airflow_adf_mi.triggers import AdfPipelineRunTrigger
+    from airflow_adf_mi.adf.start import Start
+    from airflow_adf_mi.attempt import Attempt
 
 WEEK = 7 * 24 * 60 * 60
-BACKSTOP = timedelta(minutes=10)
-"""How much later than our own deadline Airflow's deferral timeout is, so that ours comes first and cancels the run."""
-TRIGGER_FAILURES = 6
-"""How often in a try a wait whose trigger failed is taken up again."""
 
 
 class AdfRunPipelineOperator(BaseOperator):
@@ -151,7 +136,7 @@ class AdfRunPipelineOperator(BaseOperator):
         self.correlation_parameter = correlation_parameter
         self.start_settle = check_seconds("start_settle", start_settle)
         self.supersede_timeout = check_seconds("supersede_timeout", supersede_timeout)
-        self._owned_run: OwnedRun | None = None
+        self._attempt: Attempt | None = None
         self._check_what_is_static()
 
     def _check_what_is_static(self) -> None:
@@ -170,259 +155,39 @@ class AdfRunPipelineOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Start the run, or go on with an earlier try's; then return, wait, or defer."""
-        return self._run(context)
-
-    def _run(self, context: Context) -> dict[str, Any]:  # noqa: RET503  defer() does not return
-        # Imported here, since Dag files import this module at every parse.
-        from airflow_adf_mi.adf.begin import Outlasting
-        from airflow_adf_mi.adf.owned_run import OwnedRun
-        from airflow_adf_mi.adf.report import conclude, summary
-        from airflow_adf_mi.hooks import AdfHook
-        from airflow_adf_mi.journal import will_be_retried
-
-        settings = AdfHook(self.azure_data_factory_conn_id).settings
-        start = self._start(settings)
-        began = time.time()
-        journal = self._journal(context)
-        stored = self._stored(journal, start, context)
-        with (
-            self._saying_that_it_failed(context),
-            OwnedRun(
-                settings,
-                cancel_on_kill=self.cancel_on_kill,
-                journal=journal,
-                known=stored,
-                goes_on=lambda: journal is not None and will_be_retried(context),
-            ) as self._owned_run,
-            self._heeding_airflows_timeout(self._owned_run),
-        ):
-            begun = self._begin(start, stored, context)
-            while isinstance(begun, Outlasting):
-                self._let_it_end(settings, self._owned_run, begun)
-                begun = self._begin(start, self._stored(journal, start, context), context)
-            address = self._owned_run.address_of(begun.intent)
-            self._announce(context, address)
-            if begun.run is not None and begun.run.is_terminal:
-                return summary(address, begun.run, adopted=True)
-            if not self.wait_for_termination:
-                return summary(address, begun.run, adopted=begun.adopted)
-            plan = self._plan(began, begun.intent)
-            if not self.deferrable:
-                report = self._owned_run.wait(plan, cancel_on_timeout=self.cancel_on_timeout)
-                return conclude(replace(report, adopted=begun.adopted))
-            if journal is not None:
-                journal.note(replace(begun.intent, deadline=plan.deadline))
-        self._defer_until_it_ends(settings, address, plan, adopted=begun.adopted)
-
-    def _begin(self, start: Start, stored: Intent | None, context: Context) -> Started | Outlasting:
-        from airflow_adf_mi.adf.begin import beginning
-        from airflow_adf_mi.journal import occasion_of
-
-        assert self._owned_run is not None  # noqa: S101  execute() has just made it
-        routine = beginning(
-            start,
-            stored,
-            occasion_of(context),
-            cancel_superseded=self.cancel_on_kill,
-            clock=time.time,
-            jitter=random.random,
-        )
-        return self._owned_run.begin(routine)
-
-    def _let_it_end(self, settings: AdfSettings, owned_run: OwnedRun, begun: Outlasting) -> None:
-        """Wait for the run that a new one replaces; a deferrable task waits in the triggerer, and executes again."""
-        from airflow_adf_mi.adf.watch import Plan
-
-        address = owned_run.address_of(begun.intent)
-        plan = Plan(check_interval=min(self.check_interval, 10), deadline=time.time() + self.supersede_timeout)
-        self.log.info("%s is %s; the new run is started once it is over.", address, begun.run.status)
-        if self.deferrable:
-            self.defer(
-                trigger=self._trigger(settings, address, plan, cancel_on_timeout=False),
-                method_name="execute_after",
-                timeout=timedelta(seconds=self.supersede_timeout) + BACKSTOP,
-            )
-        self._is_over(owned_run.watch(address, plan))
-
-    def _is_over(self, report: Report) -> None:
-        """Raises unless the run that a new one replaces has ended."""
-        from airflow_adf_mi.adf.report import conclude
-        from airflow_adf_mi.adf.watch import Ended, TimedOut
-
-        if isinstance(report.outcome, TimedOut):
-            run = report.outcome.run
-            raise AdfError(
-                f"{report.address}, which this try replaces, is still {run.status if run else 'not seen'} after "
-                f"{self.supersede_timeout:g} s (supersede_timeout). Two runs of one task must not overlap, so nothing was "
-                f"started. Clear the task once that run is over. See {report.address.studio_url}"
-            )
-        if not isinstance(report.outcome, Ended):
-            conclude(report)
+        return self._new_attempt(context).run()
 
     def execute_after(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Begin again: the run that a new one replaces has ended."""
-        from airflow_adf_mi.adf.report import Report
-
-        self._is_over(Report.from_json(event))
-        return self._run(context)
+        return self._new_attempt(context).run_after(event)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Conclude from what the trigger reported."""
-        from airflow_adf_mi.adf.report import Report, conclude
-
-        with self._saying_that_it_failed(context):
-            return conclude(Report.from_json(event))
+        return self._new_attempt(context).complete(event)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume after the deferral; also where Airflow ended it, by its own timeout or because the trigger failed."""
         try:
             return super().resume_execution(next_method, next_kwargs, context)
         except TaskDeferralTimeout:
-            with self._saying_that_it_failed(context):
-                return self._overdue(context)
+            return self._new_attempt(context).overdue()
         except TaskDeferralError as e:
-            return self._take_up_again(context, e)
-
-    def _overdue(self, context: Context) -> dict[str, Any]:
-        """Our own deadline comes first while the trigger works; this is for when it did not."""
-        from airflow_adf_mi.adf.drive import drive
-        from airflow_adf_mi.adf.report import LEFT_RUNNING, Report, cancelling_overdue, conclude
-        from airflow_adf_mi.adf.watch import TimedOut
-        from airflow_adf_mi.hooks import AdfHook
-
-        hook = AdfHook(self.azure_data_factory_conn_id)
-        address = self._own_run(hook.settings, context)
-        if not self.cancel_on_timeout:
-            return conclude(Report(address=address, outcome=TimedOut(), cancel=LEFT_RUNNING))
-        with hook.client() as client:
-            routine = cancelling_overdue(address, TimedOut(), clock=time.time, jitter=random.random)
-            return conclude(drive(routine, client, time.sleep))
-
-    def _own_run(self, settings: AdfSettings, context: Context) -> RunAddress:
-        """The run that this try was waiting for."""
-        from airflow_adf_mi.adf.report import RunAddress
-        from airflow_adf_mi.journal import RUN_ID_KEY
-
-        ti = context["ti"]
-        run_id = ti.xcom_pull(task_ids=ti.task_id, key=RUN_ID_KEY, map_indexes=ti.map_index)
-        if not isinstance(run_id, str) or not run_id:
-            raise AdfError(
-                f"The wait for a run of pipeline {self.pipeline_name!r} ended without its trigger, and the run's id is not "
-                "in this task's XCom run_id. The run was not touched; find it in ADF Studio by the log of this task's start."
-            )
-        factory = settings.factory(self.resource_group_name, self.factory_name)
-        return RunAddress(
-            run_id=run_id,
-            factory=factory,
-            studio_url=settings.studio_run_url(factory, run_id),
-            pipeline_name=self.pipeline_name,
-        )
-
-    def _take_up_again(self, context: Context, failure: TaskDeferralError) -> dict[str, Any]:
-        """The trigger failed, as all do after a broken deployment. The run is well: wait on, a few times."""
-        from airflow_adf_mi.adf.owned_run import OwnedRun
-        from airflow_adf_mi.hooks import AdfHook
-        from airflow_adf_mi.journal import will_be_retried
-
-        settings = AdfHook(self.azure_data_factory_conn_id).settings
-        journal = self._journal(context)
-        stored = self._stored(journal, self._start(settings), context)
-        with self._saying_that_it_failed(context):
-            if journal is None or stored is None or stored.trigger_failures >= TRIGGER_FAILURES:
-                address = self._own_run(settings, context)
-                raise AdfError(
-                    f"The trigger that waited for {address} failed ({failure}). The run itself was not touched and may well "
-                    f"go on; with durable=True a retry goes on with it. See the trigger's error above, and whether triggerers "
-                    f"and workers have the same version of this package. See {address.studio_url}"
-                ) from failure
-            pause = min(60, 5 * 2**stored.trigger_failures)
-            self.log.warning(
-                "The trigger that waited for run %s failed, and the run goes on. Will wait for it again in %d s. %s",
-                stored.run_id,
-                pause,
-                failure,
-            )
-            journal.note(replace(stored, trigger_failures=stored.trigger_failures + 1))
-            with OwnedRun(
-                settings,
-                cancel_on_kill=self.cancel_on_kill,
-                known=stored,
-                goes_on=lambda: will_be_retried(context),
-            ) as self._owned_run:
-                self._owned_run.rest(pause)
-        return self._run(context)
-
-    @contextlib.contextmanager
-    def _saying_that_it_failed(self, context: Context) -> Iterator[None]:
-        """Write into the journal that the try failed by itself: what follows is then a retry, and no clear."""
-        try:
-            yield
-        except AdfTaskKilled:
-            raise
-        except (Exception, AirflowTaskTimeout):
-            journal = self._journal(context)
-            if journal is not None:
-                journal.failed(context)
-            raise
-
-    @contextlib.contextmanager
-    def _heeding_airflows_timeout(self, owned_run: OwnedRun) -> Iterator[None]:
-        """An execution_timeout counts as ours: it cancels the run as cancel_on_timeout says, not as cancel_on_kill does."""
-        try:
-            yield
-        except AirflowTaskTimeout:
-            owned_run.overdue(cancel=self.cancel_on_timeout)
-            raise
-
-    def _journal(self, context: Context) -> TaskJournal | None:
-        from airflow_adf_mi.journal import TaskJournal
-
-        return TaskJournal(context) if self.durable else None
-
-    def _stored(self, journal: TaskJournal | None, start: Start, context: Context) -> Intent | None:
-        from airflow_adf_mi.adf.intent import read
-        from airflow_adf_mi.journal import occasion_of
-
-        return None if journal is None else read(journal.stored(), start.intent(occasion_of(context)))
-
-    def _plan(self, began: float, intent: Intent) -> Plan:
-        """How to wait; a wait that this very try had begun before keeps its deadline."""
-        from airflow_adf_mi.adf.watch import Plan
-
-        seconds, since = self.timeout, time.time()
-        if self.execution_timeout is not None:
-            # Airflow 3.3 does not enforce it while a task is deferred; on a worker ours is to come first, and to cancel.
-            limit = self.execution_timeout.total_seconds()
-            if began + limit < since + seconds:
-                seconds, since = limit - (0 if self.deferrable else min(2.0, limit / 10)), began
-        return Plan(check_interval=self.check_interval, deadline=intent.deadline or since + seconds)
-
-    def _defer_until_it_ends(
-        self, settings: AdfSettings, address: RunAddress, plan: Plan, *, adopted: bool
-    ) -> NoReturn:
-        assert plan.deadline is not None  # noqa: S101  _plan always sets one
-        self.defer(
-            trigger=self._trigger(settings, address, plan, cancel_on_timeout=self.cancel_on_timeout, adopted=adopted),
-            method_name="execute_complete",
-            timeout=timedelta(seconds=max(0.0, plan.deadline - time.time())) + BACKSTOP,
-        )
-
-    def _announce(self, context: Context, address: RunAddress) -> None:
-        """Push the run's id and link. The run is started: failing now would orphan it."""
-        from airflow_adf_mi.journal import RUN_ID_KEY
-
-        try:
-            context["ti"].xcom_push(key=RUN_ID_KEY, value=address.run_id)
-            AdfPipelineRunLink.store(context, address.studio_url)
-        except Exception as e:  # noqa: BLE001  whatever Airflow's API fails with must not end the wait
-            self.log.warning("%s goes on, but its id or link could not be pushed as XCom: %s", address, e)
+            return self._new_attempt(context).take_up_again(e)
 
     def on_kill(self) -> None:
         """Cancel the run, in the few seconds that Airflow gives. Airflow calls this from a signal handler."""
-        if self._owned_run is not None:
-            self._owned_run.kill()
+        if self._attempt is not None:
+            self._attempt.kill()
 
-    def _start(self, settings: AdfSettings) -> Start:
+    def _new_attempt(self, context: Context) -> Attempt:
+        # Imported here, since Dag files import this module at every parse.
+        from airflow_adf_mi.attempt import Attempt
+
+        self._attempt = Attempt(self, context)
+        return self._attempt
+
+    def start_of(self, settings: AdfSettings) -> Start:
+        """The start that the rendered arguments describe. Raises `AdfConfigurationError` for what cannot be one."""
         from airflow_adf_mi.adf.start import Start
 
         return Start(
@@ -442,22 +207,3 @@ class AdfRunPipelineOperator(BaseOperator):
             "start_activity_name": self.start_activity_name,
             "start_from_failure": self.start_from_failure,
         }
-
-    def _trigger(
-        self, settings: AdfSettings, address: RunAddress, plan: Plan, *, cancel_on_timeout: bool, adopted: bool = False
-    ) -> AdfPipelineRunTrigger:
-        from airflow_adf_mi.triggers import AdfPipelineRunTrigger
-
-        return AdfPipelineRunTrigger(
-            settings=settings.to_json(),
-            resource_group_name=address.factory.resource_group_name,
-            factory_name=address.factory.factory_name,
-            run_id=address.run_id,
-            pipeline_name=address.pipeline_name,
-            check_interval=plan.check_interval,
-            deadline=plan.deadline,
-            owns_run=True,
-            cancel_on_kill=self.cancel_on_kill,
-            cancel_on_timeout=cancel_on_timeout,
-            adopted=adopted,
-        )

@@ -14,7 +14,6 @@ from airflow.sdk.exceptions import AirflowSensorTimeout, AirflowSkipException
 from airflow_adf_mi.adf.checks import check_run_id, check_seconds, is_static
 from airflow_adf_mi.adf.connection import DEFAULT_CONN_ID
 from airflow_adf_mi.links import AdfPipelineRunLink
-from airflow_adf_mi.operators import BACKSTOP
 
 if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
@@ -90,6 +89,7 @@ class AdfPipelineRunSensor(BaseSensorOperator):
                 if self.never_fail:
                     raise AirflowSkipException(f"Skipping due to never_fail is set to True. {e}") from e
                 raise
+        from airflow_adf_mi.attempt import BACKSTOP
         from airflow_adf_mi.triggers import AdfPipelineRunTrigger
 
         self.defer(

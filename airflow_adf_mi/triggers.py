@@ -13,7 +13,8 @@ from typing import Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_adf_mi.adf.drive import drive_async
-from airflow_adf_mi.adf.report import RunAddress, reporting
+from airflow_adf_mi.adf.poller import wait_shared
+from airflow_adf_mi.adf.report import RunAddress, concluding
 from airflow_adf_mi.adf.settings import AdfSettings, FactoryRef
 from airflow_adf_mi.adf.sharing import shared_client
 from airflow_adf_mi.adf.watch import Plan
@@ -37,6 +38,7 @@ class AdfPipelineRunTrigger(BaseTrigger):
     :param cancel_on_kill: cancel an owned run when a user marks the deferred task as failed or succeeded.
     :param cancel_on_timeout: cancel an owned run when the deadline passes.
     :param adopted: whether an earlier try had started the run; for the summary only.
+    :param since: epoch seconds; the run is known not to have ended before. None: it is looked at first.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class AdfPipelineRunTrigger(BaseTrigger):
         cancel_on_kill: bool = True,
         cancel_on_timeout: bool = True,
         adopted: bool = False,
+        since: float | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # BaseTrigger is not annotated
         self.settings = settings
@@ -66,6 +69,7 @@ class AdfPipelineRunTrigger(BaseTrigger):
         self.cancel_on_kill = cancel_on_kill
         self.cancel_on_timeout = cancel_on_timeout
         self.adopted = adopted
+        self.since = since
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         return (
@@ -82,6 +86,7 @@ class AdfPipelineRunTrigger(BaseTrigger):
                 "cancel_on_kill": self.cancel_on_kill,
                 "cancel_on_timeout": self.cancel_on_timeout,
                 "adopted": self.adopted,
+                "since": self.since,
             },
         )
 
@@ -103,14 +108,16 @@ class AdfPipelineRunTrigger(BaseTrigger):
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        routine = reporting(
-            self._address,
-            Plan(check_interval=self.check_interval, deadline=self.deadline),
-            cancel_on_timeout=self.owns_run and self.cancel_on_timeout,
-            clock=time.time,
-            jitter=random.random,
-        )
+        plan = Plan(check_interval=self.check_interval, deadline=self.deadline)
         async with shared_client(self._adf) as client:
+            outcome = await wait_shared(self._adf, self._factory, self.run_id, plan, since=self.since)
+            routine = concluding(
+                self._address,
+                outcome,
+                cancel_on_timeout=self.owns_run and self.cancel_on_timeout,
+                clock=time.time,
+                jitter=random.random,
+            )
             report = replace(await drive_async(routine, client, asyncio.sleep), adopted=self.adopted)
         yield TriggerEvent(report.to_json())  # type: ignore[no-untyped-call]  # nor is its event
 

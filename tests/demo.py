@@ -12,13 +12,15 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from airflow_adf_mi.emulator.client import EmulatorClient
 from tests.examples import DAGS, FACTORY, LOGICAL_DATE, ROOT, SCRIPT, Example, Row, examples, rows
-from tests.stack import ENDED, Process, RealAirflow
+from tests.processes import Process
+from tests.stack import ENDED, RealAirflow
 
 HOME = ROOT / ".demo"
 TIMEOUT = 240.0
@@ -41,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with EmulatorClient(ready["identity_endpoint"]) as books:
             airflow = RealAirflow(HOME / "airflow", DAGS, environment(ready))
             say(began, "Starting Airflow: API server, scheduler, Dag processor, triggerer...")
-            with airflow:
+            with airflow, patience_asked_for():
                 say(began, f"Airflow is up: {airflow.url}")
                 table = run_examples(airflow, books, began)
                 print_table(table)
@@ -53,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 if keep:
                     stay(airflow)
     except KeyboardInterrupt:
-        print("\nInterrupted; everything was stopped.")
+        print("Interrupted; everything was stopped.")
         return 130
     finally:
         emulator.stop()
@@ -150,8 +152,17 @@ def stay(airflow: RealAirflow) -> None:
     print("Press Ctrl-C to stop it.", flush=True)
     while True:
         time.sleep(1)
-        for process in airflow.processes.values():
-            process.check()
+        airflow.check()
+
+
+@contextmanager
+def patience_asked_for() -> Iterator[None]:
+    """Says after Ctrl-C what is being waited for: Airflow's processes take seconds to end."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("\nStopping Airflow and the emulator...", flush=True)
+        raise
 
 
 def say(began: float, text: str) -> None:

@@ -1,22 +1,20 @@
 """A real Airflow for tests and the demo: API server, scheduler, Dag processor, triggerer and LocalExecutor workers.
 
-Everything listens on the loopback interface only, on free ports, lives in one folder, and is stopped by pid.
+Everything listens on the loopback interface only, on free ports, lives in one folder (a PostgreSQL server in one of its
+own), and is stopped by pid.
 """
 
 from __future__ import annotations
 
-import ctypes
 import os
 import secrets
-import signal
-import socket
 import sqlite3
 import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing, suppress
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -24,71 +22,12 @@ from typing import Any, Self
 
 import httpx
 
-LOOPBACK = "127.0.0.1"
+from tests.postgres import Postgres
+from tests.processes import LOOPBACK, Process, free_port
+
 BIN = Path(sys.executable).parent
 ENDED = frozenset({"success", "failed"})
 TASK_ENDED = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind((LOOPBACK, 0))
-        return int(listener.getsockname()[1])
-
-
-def _die_with_parent() -> None:
-    """Linux: get SIGTERM when the process that started us dies, however it dies."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)
-
-
-@dataclass
-class Process:
-    """A process in a session of its own, with its output in a file."""
-
-    name: str
-    command: Sequence[str]
-    environment: Mapping[str, str]
-    log_file: Path
-    popen: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        with self.log_file.open("ab") as output:
-            self.popen = subprocess.Popen(
-                list(self.command),
-                env=dict(self.environment),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                preexec_fn=_die_with_parent,  # noqa: PLW1509  a single C call
-            )
-
-    @property
-    def pid(self) -> int:
-        if self.popen is None:
-            raise RuntimeError(f"{self.name} has not been started")
-        return self.popen.pid
-
-    def check(self) -> None:
-        """Raises if it has ended by itself."""
-        if self.popen is not None and self.popen.poll() is not None:
-            tail = self.log_file.read_text(errors="replace")[-3000:]
-            raise RuntimeError(f"{self.name} ended with status {self.popen.returncode}:\n{tail}")
-
-    def stop(self, patience: float = 15) -> None:
-        """Ask it to end, then kill what is left of its process group."""
-        if self.popen is None:
-            return
-        if self.popen.poll() is None:
-            self.popen.terminate()
-            with suppress(subprocess.TimeoutExpired):
-                self.popen.wait(patience)
-        # What is left of its children, too.
-        with suppress(ProcessLookupError):
-            os.killpg(self.popen.pid, signal.SIGKILL)
-        self.popen.wait()
-        self.popen = None
 
 
 @dataclass
@@ -99,24 +38,37 @@ class RealAirflow:
     :param dags_folder: where Dags are read from.
     :param environment: more variables, such as connections.
     :param triggerers: how many triggerers to start.
+    :param postgres: on a PostgreSQL server of its own, which bears many tasks at once; otherwise on SQLite.
     """
 
     home: Path
     dags_folder: Path
     environment: Mapping[str, str] = field(default_factory=dict)
     triggerers: int = 1
+    postgres: bool = False
 
     def __post_init__(self) -> None:
         self.port = free_port()
         self.processes: dict[str, Process] = {}
         self.home.mkdir(parents=True, exist_ok=True)
         (self.home / "output").mkdir(exist_ok=True)
+        self._database = Postgres(self.home / "output") if self.postgres else None
+        self.process_environment: dict[str, dict[str, str]] = {}
+        """More variables for the processes of one command, such as triggerer."""
         self.env = self._env()
         self._http = httpx.Client(base_url=self.url, trust_env=False, timeout=60)
 
     @property
     def url(self) -> str:
         return f"http://{LOOPBACK}:{self.port}"
+
+    @property
+    def database_url(self) -> str:
+        return self._database.url if self._database else f"sqlite:///{self._file}?timeout=60"
+
+    @property
+    def _file(self) -> Path:
+        return self.home / "airflow.db"
 
     def _env(self) -> dict[str, str]:
         settings = {
@@ -129,7 +81,9 @@ class RealAirflow:
             "core__execution_api_server_url": f"{self.url}/execution/",
             "core__test_connection": "Enabled",
             "core__fernet_key": "",
-            "database__sql_alchemy_conn": f"sqlite:///{self.home}/airflow.db?timeout=60",
+            "database__sql_alchemy_conn": self._database.url
+            if self._database
+            else f"sqlite:///{self._file}?timeout=60",
             "api__host": LOOPBACK,
             "api__port": str(self.port),
             "api__base_url": self.url,
@@ -159,6 +113,8 @@ class RealAirflow:
 
     def start(self) -> None:
         """Start everything; returns when Dags can run."""
+        if self._database is not None:
+            self._database.start()
         subprocess.run(
             [BIN / "airflow", "db", "migrate"],
             env=self.env,
@@ -166,14 +122,17 @@ class RealAirflow:
             stdout=subprocess.DEVNULL,
             timeout=300,
         )
-        # Readers then do not wait for the writer, of whom SQLite has one; it is kept in the file.
-        with closing(sqlite3.connect(self.home / "airflow.db")) as database:
-            database.execute("PRAGMA journal_mode=WAL")
-        self._start("api-server", "--workers", "1")
-        self._start("scheduler", "--skip-serve-logs")
-        self._start("dag-processor")
+        if self._database is None:
+            # Readers then do not wait for the writer, of whom SQLite has one; it is kept in the file.
+            with closing(sqlite3.connect(self._file)) as database:
+                database.execute("PRAGMA journal_mode=WAL")
+        self.start_api_server()
+        self.start_process("scheduler", "--skip-serve-logs")
+        self.start_process("dag-processor")
         for number in range(self.triggerers):
-            self._start("triggerer", "--skip-serve-logs", name=f"triggerer-{number + 1}" if number else "triggerer")
+            self.start_process(
+                "triggerer", "--skip-serve-logs", name=f"triggerer-{number + 1}" if number else "triggerer"
+            )
         self.wait_until(self._is_healthy, "Airflow to be healthy", 180)
         token = self._http.get("/auth/token").raise_for_status().json()["access_token"]
         self._http.headers["Authorization"] = f"Bearer {token}"
@@ -181,9 +140,13 @@ class RealAirflow:
         self._http.get("/execution/health").raise_for_status()
 
     def stop(self) -> None:
-        for process in reversed(list(self.processes.values())):
-            process.stop()
-        self._http.close()
+        """The last that was started first; all of them, even if a second Ctrl-C comes meanwhile."""
+        with ExitStack() as ending:
+            ending.callback(self._http.close)
+            if self._database is not None:
+                ending.callback(self._database.stop)
+            for process in self.processes.values():
+                ending.callback(process.stop)
 
     def __enter__(self) -> Self:
         try:
@@ -198,15 +161,11 @@ class RealAirflow:
 
     def trigger(self, dag_id: str, *, conf: Mapping[str, Any] | None = None, logical_date: str | None = None) -> str:
         """Start a Dag run through the REST API; its id. Waits for the Dag to be parsed."""
-        self.wait_until(lambda: self._http.get(f"/api/v2/dags/{dag_id}").status_code == 200, f"Dag {dag_id}", 90)
+        self.wait_until(lambda: self.ask("GET", f"/api/v2/dags/{dag_id}").status_code == 200, f"Dag {dag_id}", 90)
         run_id = f"test__{uuid.uuid4()}"
         body = {"dag_run_id": run_id, "logical_date": logical_date, "conf": dict(conf or {})}
-        for _ in range(5):
-            answer = self._http.post(f"/api/v2/dags/{dag_id}/dagRuns", json=body)
-            # On SQLite the API server gives up when the database is locked for long; with an id of ours, asking again
-            # starts no second Dag run: 409 says that it is there.
-            if answer.status_code != 500:
-                break
+        # With an id of ours, asking again starts no second Dag run: 409 says that it is there.
+        answer = self.ask("POST", f"/api/v2/dags/{dag_id}/dagRuns", json=body)
         if answer.status_code != 409:
             answer.raise_for_status()
         return run_id
@@ -241,7 +200,8 @@ class RealAirflow:
 
     def xcom(self, dag_id: str, run_id: str, task_id: str, key: str = "return_value", map_index: int = -1) -> Any:
         """An XCom's value; None if it is not there."""
-        answer = self._http.get(
+        answer = self.ask(
+            "GET",
             f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/{key}",
             params={"map_index": map_index, "stringify": False},
         )
@@ -270,7 +230,7 @@ class RealAirflow:
         path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}"
         if map_index >= 0:
             path += f"/{map_index}"
-        self._http.patch(path, json={"new_state": state}).raise_for_status()
+        self.ask("PATCH", path, json={"new_state": state}).raise_for_status()
 
     def test_connection(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """What the UI's "Test" button does."""
@@ -280,26 +240,51 @@ class RealAirflow:
         """What the UI builds connection forms from."""
         return list(self._get("/ui/connections/hook_meta"))
 
+    def check(self) -> None:
+        """Raises if one of its processes has ended by itself."""
+        for process in self.processes.values():
+            process.check()
+        if self._database is not None:
+            self._database.check()
+
     def wait_until(self, is_true: Callable[[], bool], what: str, timeout: float) -> None:
         """Poll; fails at once when one of the processes has died."""
         until = time.monotonic() + timeout
         while not is_true():
-            for process in self.processes.values():
-                process.check()
+            self.check()
             if time.monotonic() > until:
                 raise TimeoutError(f"waited {timeout:.0f} s for {what}; see {self.home}/output")
             time.sleep(0.5)
 
     def _get(self, path: str) -> Any:
-        return self._http.get(path).raise_for_status().json()
+        return self.ask("GET", path).raise_for_status().json()
 
-    def _start(self, command: str, *options: str, name: str | None = None) -> None:
+    def ask(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """A request that may be made twice, made again where the API server is down, stuck or at odds with its database."""
+        for _ in range(5):
+            try:
+                answer = self._http.request(method, path, **options)
+            except httpx.TransportError as e:
+                problem = f"{type(e).__name__}: {e}"
+            else:
+                if answer.status_code < 500:
+                    return answer
+                problem = f"{answer.status_code}: {answer.text[:300]}"
+            time.sleep(1)
+        raise RuntimeError(f"{method} {path} failed five times, lastly with {problem}; see {self.home}/output")
+
+    def start_api_server(self) -> None:
+        self.start_process("api-server", "--workers", "1")
+
+    def start_process(self, command: str, *options: str, name: str | None = None) -> Process:
+        """Start one of Airflow's commands; its name tells several of one command apart."""
         name = name or command
-        process = Process(
-            name, [str(BIN / "airflow"), command, *options], self.env, self.home / "output" / f"{name}.log"
-        )
+        environment = {**self.env, **self.process_environment.get(command, {})}
+        program = [str(BIN / "airflow"), command, *options]
+        process = Process(name, program, environment, self.home / "output" / f"{name}.log")
         process.start()
         self.processes[name] = process
+        return process
 
     def _is_healthy(self) -> bool:
         try:

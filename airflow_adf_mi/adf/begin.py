@@ -15,7 +15,7 @@ from airflow_adf_mi.adf.errors import AdfError, AdfNotFoundError
 from airflow_adf_mi.adf.find import Wanted, looking
 from airflow_adf_mi.adf.intent import Find, Follow, Fresh, Intent, Occasion, Phase, decide
 from airflow_adf_mi.adf.models import PipelineRun, RunStatus
-from airflow_adf_mi.adf.start import Start, Started, settling, starting
+from airflow_adf_mi.adf.start import LIST_PAUSE, Start, Started, settling, starting
 from airflow_adf_mi.adf.watch import backoff, cancelling
 
 log = logging.getLogger(__name__)
@@ -149,11 +149,15 @@ def _lost(start: Start, older: Intent, *, clock: Callable[[], float]) -> Routine
         parameters=(start.parameters or {}) if same else {},
         correlation_parameter=start.correlation_parameter,
     )
-    look = yield from looking(wanted, older, clock=clock)
-    for found, is_ours in ((look.proven, True), (look.possible, False)):
-        if len(found) == 1:
-            return found[0], is_ours
-    return None, False
+    until = (older.at or clock()) + start.settle
+    while True:
+        look = yield from looking(wanted, older, clock=clock)
+        if len(look.proven) == 1:
+            return look.proven[0], True
+        if clock() + LIST_PAUSE > until:
+            return (look.possible[0], False) if len(look.possible) == 1 else (None, False)
+        # A start of a moment ago may yet show.
+        yield Pause(LIST_PAUSE)
 
 
 def _is_gone(older: Intent, *, cancel: bool) -> Routine[bool]:

@@ -177,6 +177,10 @@ class AsyncAdfClient:
         """As of `AdfClient`."""
         return self._clock.now()
 
+    def remaining_reads(self) -> int | None:
+        """How many reads the service's last answer said are left in its limit; None before any did."""
+        return self._clock.remaining_reads
+
     async def send(self, call: Call[T]) -> T:
         """Send `call` once and read its answer. Raises an `AdfError` for anything else than success."""
         answer = await self._send_once(call)

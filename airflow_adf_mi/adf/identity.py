@@ -61,6 +61,7 @@ class ProcessCredential:
         self._failed: dict[object, tuple[float, AdfError]] = {}
         # Read without the lock: replacing an entry is atomic.
         self._last: dict[tuple[str, ...], AccessTokenInfo] = {}
+        self._given_up: dict[tuple[str, ...], AccessTokenInfo] = {}
         self._fresh_at = float("-inf")
 
     def get_token_info(self, *scopes: str, options: TokenRequestOptions | None = None) -> AccessTokenInfo:
@@ -115,6 +116,10 @@ class ProcessCredential:
         token = self._last.get(scopes)
         return token if token is not None and token.expires_on > self._clock() else None
 
+    def given_up_token(self, *scopes: str) -> AccessTokenInfo | None:
+        """The token that was replaced last, for whoever cannot wait for its successor. Takes no lock."""
+        return self._given_up.get(scopes)
+
     def forget_token(self, refused: str) -> bool:
         """Whether the next token is another one than `refused`, which the service did not take.
 
@@ -130,7 +135,8 @@ class ProcessCredential:
                 return False
             self._fresh_at = self._clock()
             self._inner = None
-            self._last.clear()
+            self._given_up = self._last
+            self._last = {}
             return True
 
 

@@ -75,7 +75,7 @@ class Intent:
     """How often in this try the wait lost its trigger."""
 
     def to_json(self) -> dict[str, Any]:
-        return {"version": VERSION, **asdict(self), "phase": self.phase.value}
+        return {"version": VERSION, **asdict(self), "phase": self.phase.value, "earlier": list(self.earlier)}
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Self:

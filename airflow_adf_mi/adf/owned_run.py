@@ -31,10 +31,12 @@ T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-KILL_WAIT = 4.0
-"""Seconds that `kill` waits for the cancel: Airflow kills the process 5 s after the signal."""
-CANCEL_WAIT = 3.0
-"""Seconds of these for which a cancel that is not accepted is repeated."""
+KILL_WAIT = 4.5
+"""Seconds that a killed task waits for the cancel: Airflow kills the process 5 s after the signal."""
+HANDLER_WAIT = 1.0
+"""Seconds of these that are spent in the signal handler. What it interrupted may hold what the cancel needs."""
+CANCEL_WAIT = 2.0
+"""Seconds for which a cancel that is not accepted is repeated."""
 _SLICE = 1.0
 """Longest sleep, in seconds, without a look at whether we have been killed."""
 
@@ -49,7 +51,7 @@ class OwnedRun:
     :param journal: where intents are kept.
     :param known: what an earlier try wrote there: until this one has begun, it is that run which `kill` cancels.
     :param goes_on: asked once, when killed: whether the task goes on without us (a retry will take the run over), so that
-        the run must be left alone. Must answer within about a second.
+        the run must be left alone. Must answer within about 2 seconds.
     """
 
     def __init__(
@@ -121,13 +123,13 @@ class OwnedRun:
         self._canceller.close()
 
     def kill(self) -> None:
-        """Make what is going on end, and cancel the run; waits at most `KILL_WAIT` seconds.
+        """Make what is going on end, and cancel the run; waits at most `HANDLER_WAIT` seconds.
 
         For signal handlers: it takes no lock and logs nothing itself, since the interrupted main thread may hold any lock.
         """
         self._killed = True
         if self._journal.latest is not None:
-            self._canceller.act(KILL_WAIT)
+            self._canceller.act(HANDLER_WAIT)
 
     def __enter__(self) -> Self:
         return self
@@ -217,16 +219,24 @@ class _Followed:
 
 
 class _LastToken:
-    """The token this process got last, without asking for the lock that the main thread may hold."""
+    """The token this process got last, without asking for the lock that the main thread may hold while it asks for another.
+
+    Also one that was refused: it may have been by mistake, and there may be no time for its successor.
+    """
 
     def __init__(self, credential: ProcessCredential) -> None:
         self._credential = credential
+        self._refused: set[str] = set()
 
     def get_token_info(self, *scopes: str, options: Any = None) -> AccessTokenInfo:
-        return self._credential.last_token(*scopes) or self._credential.get_token_info(*scopes, options=options)
+        for token in (self._credential.last_token(*scopes), self._credential.given_up_token(*scopes)):
+            if token is not None and token.token not in self._refused:
+                return token
+        return self._credential.get_token_info(*scopes, options=options)
 
     def forget_token(self, refused: str) -> bool:
         """As of `ProcessCredential`."""
+        self._refused.add(refused)
         return self._credential.forget_token(refused)
 
 

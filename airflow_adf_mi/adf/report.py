@@ -108,6 +108,18 @@ def reporting(
 ) -> Routine[Report]:
     """Wait for the run; when the deadline passes first, cancel it if so told; report."""
     outcome = yield from waiting(address.factory, address.run_id, plan, clock=clock, jitter=jitter)
+    return (yield from concluding(address, outcome, cancel_on_timeout=cancel_on_timeout, clock=clock, jitter=jitter))
+
+
+def concluding(
+    address: RunAddress,
+    outcome: Outcome,
+    *,
+    cancel_on_timeout: bool,
+    clock: Callable[[], float],
+    jitter: Callable[[], float],
+) -> Routine[Report]:
+    """Report the outcome of a wait; cancel a run whose deadline has passed, if so told."""
     if isinstance(outcome, TimedOut) and cancel_on_timeout:
         return (yield from cancelling_overdue(address, outcome, clock=clock, jitter=jitter))
     cancel = LEFT_RUNNING if isinstance(outcome, TimedOut) else None

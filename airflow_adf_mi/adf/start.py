@@ -41,7 +41,7 @@ START_SETTLE = 120.0
 that the service is still working on has time to show."""
 LAST_LOOK = 15.0
 """Seconds for which a later try looks for a run that was lost longer ago than that."""
-_LIST_PAUSE = 10.0
+LIST_PAUSE = 10.0
 """Most seconds between two looks for a lost run."""
 
 
@@ -218,7 +218,7 @@ def settling(
     while True:
         look = yield from looking(start.wanted(), intent, clock=clock)
         looks += 1
-        pause = min(_LIST_PAUSE, backoff(looks, getattr(look.error, "retry_after", None), jitter()))
+        pause = min(LIST_PAUSE, backoff(looks, getattr(look.error, "retry_after", None), jitter()))
         is_last = clock() + pause > until
         found = _chosen(look, is_last=is_last)
         if found is not None and (found in look.proven or (yield claim(found.run_id))):

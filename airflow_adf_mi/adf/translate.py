@@ -82,8 +82,8 @@ def from_answer(
     if status == 403:
         action = f"Microsoft.DataFactory/factories/{call.permission}"
         return AdfPermissionError(
-            f"{what}: the {settings.identity} has no permission for {action}. {how_to_grant(call.target)} A new "
-            f"assignment takes a few minutes to act.{quote}",
+            f"{what}: the {settings.identity} has no permission for {action}. {how_to_grant(call.target)} A new assignment "
+            f"takes a few minutes to act.{quote}",
             **details,
         )
     if status == 404 or code in call.not_found_codes:

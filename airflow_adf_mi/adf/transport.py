@@ -47,18 +47,23 @@ def import_async_client() -> None:
 
 
 class ServiceClock:
-    """How far the service's clock is from ours, by the `Date` of its last answer."""
+    """What the service's last answer told in its headers: its time, and how many reads are left in its limit."""
 
     def __init__(self) -> None:
         self._ahead = 0.0
+        self.remaining_reads: int | None = None
+        """Of the subscription, for this identity; None before an answer has told."""
 
     def now(self) -> float:
         return time.time() + self._ahead
 
     def saw(self, answer: PipelineResponse[Any, Any]) -> None:
         """For azure-core, which shows every answer to it."""
+        headers = answer.http_response.headers
         with contextlib.suppress(KeyError, TypeError, ValueError):
-            self._ahead = parsedate_to_datetime(answer.http_response.headers["Date"]).timestamp() - time.time()
+            self.remaining_reads = int(headers["x-ms-ratelimit-remaining-subscription-reads"])
+        with contextlib.suppress(KeyError, TypeError, ValueError):
+            self._ahead = parsedate_to_datetime(headers["Date"]).timestamp() - time.time()
 
 
 def policies(

@@ -153,21 +153,13 @@ def waiting(
     """Look at the run until there is an outcome. Logs what is new. The first look is at once."""
     state = Watching()
     while True:
-        seen = yield get_run(factory, run_id)
+        before, seen = state, (yield get_run(factory, run_id))
         now = clock()
-        _log_news(run_id, state, seen)
-        state, outcome = fold(state, seen, now, plan)
+        state, outcome = fold(before, seen, now, plan)
+        log_news(run_id, before, state)
         if outcome is not None:
             return outcome
-        pause = pause_before_next_look(state, now, plan, jitter())
-        if state.error is not None:
-            log.warning(
-                "Run %s: the look failed, and the run goes on. Will look again in %.0f s. %s",
-                run_id,
-                pause,
-                seen,
-            )
-        yield Pause(pause)
+        yield Pause(pause_before_next_look(state, now, plan, jitter()))
 
 
 def cancelling(
@@ -197,8 +189,14 @@ def cancelling(
         yield Pause(pause)
 
 
-def _log_news(run_id: str, before: Watching, seen: PipelineRun | AdfError) -> None:
-    if isinstance(seen, AdfError):
+def log_news(run_id: str, before: Watching, after: Watching) -> None:
+    """Log what a look has told about the run."""
+    if after.error is not None:
+        if after.error is not before.error:
+            log.warning("Run %s: the look failed, and the run goes on. %s", run_id, after.error)
+        return
+    seen = after.run
+    if seen is None:
         return
     if before.error is not None:
         log.info("Run %s: looks work again after %d failed.", run_id, before.failures)

@@ -28,8 +28,8 @@ def execute(walk: Walk, activity: Mapping[str, Any], end: End) -> None:
 
 
 def _work(attempt: Attempt) -> None:
-    """Anything that is done elsewhere: a Copy, a Lookup, a notebook."""
-    attempt.after(attempt.seconds(), attempt.conclude)
+    """Anything that is done elsewhere: a Copy, a Lookup, a notebook. Only these have a timeout (specification)."""
+    attempt.work()
 
 
 def _wait(attempt: Attempt) -> None:

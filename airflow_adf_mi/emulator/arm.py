@@ -129,8 +129,12 @@ class Arm:
         if operation == "cancelRun":
             return factory.cancel_run(where["run_id"], recursive=_flag(request, "isRecursive"))
         body = await _body(request)
+        if operation == "putPipeline":
+            return factory.put_pipeline(where["pipeline"], body or {}, if_match=request.headers.get("If-Match"))
         if operation == "queryRuns":
             return factory.query_runs(body or {})
+        if operation == "queryTriggerRuns":
+            return factory.query_trigger_runs(body or {})
         if operation == "queryActivityRuns":
             return factory.query_activity_runs(where["run_id"], body or {})
         record.run_id = factory.create_run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,6 +13,10 @@ from airflow_adf_mi.emulator.runs import ActivityRun
 from airflow_adf_mi.emulator.script import ActivityScript
 from airflow_adf_mi.emulator.walker import End, Walk
 
+DEFAULT_TIMEOUT = 7 * 86_400.0
+"""Seconds, of an activity or an Until that names none (specification)."""
+
+_SPAN = re.compile(r"(?:(\d+)\.)?(\d+):(\d+):(\d+)")
 _CONTAINERS = frozenset({"ForEach", "IfCondition", "Switch", "Until"})
 
 
@@ -64,6 +69,27 @@ class Attempt:
             return default if known is None or known is UNKNOWN else float(known)
         except (TypeError, ValueError):
             return default
+
+    def span(self, value: Any) -> float:
+        """Seconds of `d.hh:mm:ss` or `hh:mm:ss`; the default timeout where that is not known."""
+        known = evaluate(value, self.walk.scope())
+        match = _SPAN.fullmatch(known) if isinstance(known, str) else None
+        if match is None:
+            return DEFAULT_TIMEOUT
+        days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
+        return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
+
+    def work(self) -> None:
+        """Take as long as the script says, and then end; or fail once the policy's timeout has passed.
+
+        The words of that failure are the emulator's: no source shows the service's.
+        """
+        seconds, timeout = self.seconds(), self.span(self._policy.get("timeout"))
+        if seconds <= timeout:
+            self.after(seconds, self.conclude)
+            return
+        message = f"The activity timed out after {timeout:.0f} seconds."
+        self.after(timeout, lambda: self.fail({"errorCode": "Timeout"}, message=message))
 
     def conclude(self, output: Mapping[str, Any] | None = None) -> None:
         """End as the script says, with the script's output or else with `output`; without both it is not known."""

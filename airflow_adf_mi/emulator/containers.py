@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -20,10 +19,6 @@ DEFAULT_BATCH = 20
 """Iterations of a ForEach side by side, where neither `isSequential` nor `batchCount` says otherwise (documentation)."""
 MOST_ROUNDS = 1000
 """After how many rounds the emulator gives up an Until, which may take no time at all and never come true."""
-DEFAULT_UNTIL_SECONDS = 7 * 86_400.0
-"""An Until's timeout where it names none (specification and documentation)."""
-
-_SPAN = re.compile(r"(?:(\d+)\.)?(\d+):(\d+):(\d+)")
 
 
 def for_each(attempt: Attempt) -> None:
@@ -104,7 +99,7 @@ class _Rounds:
         self._walk: Walk | None = None
 
     def begin(self) -> None:
-        seconds = _seconds(self._attempt.value("timeout"))
+        seconds = self._attempt.span(self._attempt.properties.get("timeout"))
         self._attempt.after(seconds, lambda: self._give_up(f"Until activity timed out after {seconds:.0f} seconds."))
         self._round()
 
@@ -183,15 +178,6 @@ def _truth(value: Any) -> bool:
     if value is UNKNOWN:
         return True
     return value.lower() == "true" if isinstance(value, str) else bool(value)
-
-
-def _seconds(span: Any) -> float:
-    """Of `d.hh:mm:ss` or `hh:mm:ss`."""
-    match = _SPAN.fullmatch(span) if isinstance(span, str) else None
-    if match is None:
-        return DEFAULT_UNTIL_SECONDS
-    days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
-    return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
 
 
 TYPES: Mapping[str, Callable[[Attempt], None]] = {

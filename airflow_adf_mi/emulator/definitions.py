@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 _PARAMETER = re.compile(r"\[parameters\('([^']+)'\)\]")
+_PIPELINE_NAME = re.compile(r"[A-Za-z0-9_][^<>*#.%&:\\+?/]{0,259}")
 _FACTORY_CHILD = re.compile(r"\[concat\(parameters\('[^']+'\), *'/([^']+)'\)\]")
 
 INNER_LISTS = ("activities", "ifTrueActivities", "ifFalseActivities", "defaultActivities")
@@ -66,6 +67,7 @@ def _check_activities(activities: list[dict[str, Any]]) -> None:
     """Names are given and unique, dependencies lead to activities of the same list, and never in a circle."""
     before: dict[str, set[str]] = {}
     for activity in activities:
+        _check_shape(activity)
         if not activity.get("name") or not activity.get("type"):
             raise ValueError("an activity has no name or no type")
         if activity["name"] in before:
@@ -83,6 +85,26 @@ def _check_activities(activities: list[dict[str, Any]]) -> None:
         before = {name: dependencies for name, dependencies in before.items() if name not in free}
 
 
+def _check_shape(activity: Any) -> None:
+    """What everything else relies on: objects where the specification has objects, and lists where it has lists."""
+    if not isinstance(activity, Mapping):
+        raise ValueError("an activity is not an object")
+    name = activity.get("name")
+    for member in ("typeProperties", "policy"):
+        if not isinstance(activity.get(member) or {}, Mapping):
+            raise ValueError(f"{member} of activity {name!r} must be an object")
+    cases = (activity.get("typeProperties") or {}).get("cases") or []
+    if not _are_objects(cases):
+        raise ValueError(f"cases of activity {name!r} must be a list of objects")
+    dependencies = activity.get("dependsOn") or []
+    if not _are_objects(dependencies) or not all(isinstance(d.get("activity"), str) for d in dependencies):
+        raise ValueError(f"dependsOn of activity {name!r} must be a list of objects that each name an activity")
+
+
+def _are_objects(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(entry, Mapping) for entry in value)
+
+
 @dataclass(frozen=True)
 class FactoryDefinition:
     """A data factory: what Factories_Get shows, and its pipelines by name."""
@@ -98,6 +120,10 @@ class FactoryDefinition:
         """By name; names are compared without case, as ARM compares paths."""
         by_name = {known.lower(): definition for known, definition in self.pipelines.items()}
         return by_name.get(name.lower())
+
+    def with_pipeline(self, pipeline: PipelineDefinition) -> Self:
+        """With this pipeline on top, or in place of the one of its name."""
+        return replace(self, pipelines={**self.pipelines, pipeline.name: pipeline})
 
 
 def load_factory(path: Path, *, arm_parameters: Mapping[str, Any] | None = None) -> FactoryDefinition:
@@ -173,6 +199,22 @@ def _pipeline(document: Mapping[str, Any], path: Path) -> PipelineDefinition:
     if "name" not in document or "activities" not in (document.get("properties") or {}):
         raise ValueError(f"{path} is not a pipeline: it has no name or no properties.activities")
     return PipelineDefinition(document["name"], document["properties"])
+
+
+def published_pipeline(name: str, resource: Mapping[str, Any]) -> PipelineDefinition:
+    """A pipeline as it is sent to be published. Raises `ValueError` for what the specification does not allow.
+
+    A `lastPublishTime` that was read before is not taken for a property.
+    """
+    if not _PIPELINE_NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is no name for a pipeline")
+    properties = resource.get("properties")
+    if not isinstance(properties, Mapping):
+        raise ValueError("its properties are missing")
+    for member, kind in (("activities", list), ("parameters", dict), ("variables", dict)):
+        if not isinstance(properties.get(member, kind()), kind):
+            raise ValueError(f"its {member} must be of type {'array' if kind is list else 'object'}")
+    return PipelineDefinition(name, {key: value for key, value in properties.items() if key != "lastPublishTime"})
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -42,6 +42,8 @@ class Source:
     """The header that proves that a request comes from the machine itself, and its value."""
     names: Mapping[str, str] = field(default_factory=dict)
     """By which parameters an identity can be named, and what of it they hold."""
+    not_assigned: str = "Identity not found"
+    """What it says of an identity that was named and is not the machine's."""
 
     def named(self, fields: Mapping[str, str]) -> tuple[str, str] | tuple[None, None]:
         """What a request names its identity by, and the name."""
@@ -90,7 +92,7 @@ class Source:
             for identity in identities:
                 if getattr(identity, named_by).lower() == name.lower():
                     return identity
-            raise self.error("invalid_request", "Identity not found")
+            raise self.error("invalid_request", self.not_assigned)
         system = next((identity for identity in identities if identity.system_assigned), None)
         if system is not None:
             return system
@@ -148,6 +150,7 @@ APP_SERVICE = Source(
         "principal_id": "object_id",
         "mi_res_id": "resource_id",
     },
+    not_assigned="No User Assigned or Delegated Managed Identity found for specified ClientId/ResourceId/PrincipalId.",
 )
 AZURE_ML = Source(
     name="azure_ml", api_version="2017-09-01", secret=("secret", MSI_SECRET), names={"clientid": "client_id"}

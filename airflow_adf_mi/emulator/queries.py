@@ -1,4 +1,4 @@
-"""The two query operations: window, filters, order and pages."""
+"""The query operations: window, filters, order and pages."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from functools import partial
+from operator import itemgetter
 from typing import Any
 
 from airflow_adf_mi.emulator.errors import ServiceError
@@ -16,7 +17,7 @@ from airflow_adf_mi.emulator.runs import ActivityRun, Run
 Item = dict[str, Any]
 
 _OPERATORS = ("Equals", "NotEquals", "In", "NotIn")
-_TIMES = frozenset({"RunStart", "RunEnd", "ActivityRunStart", "ActivityRunEnd"})
+_TIMES = frozenset({"RunStart", "RunEnd", "ActivityRunStart", "ActivityRunEnd", "TriggerRunTimestamp"})
 
 _RUN_OPERANDS: Mapping[str, Callable[[Item], Any]] = {
     "PipelineName": lambda run: run["pipelineName"],
@@ -33,6 +34,11 @@ _ACTIVITY_OPERANDS: Mapping[str, Callable[[Item], Any]] = {
     "ActivityRunEnd": lambda entry: entry["activityRunEnd"],
     "PipelineName": lambda entry: entry["pipelineName"],
     "Status": lambda entry: entry["status"],
+}
+_TRIGGER_OPERANDS: Mapping[str, Callable[[Item], Any]] = {
+    "TriggerName": itemgetter("triggerName"),
+    "TriggerRunTimestamp": itemgetter("triggerRunTimestamp"),
+    "Status": itemgetter("status"),
 }
 
 
@@ -63,6 +69,14 @@ def activities_page(
     inside = [e for e in shown if after <= _moment(e["activityRunEnd"] or e["activityRunStart"]) <= before]
     chosen = _filtered(inside, body.get("filters"), _ACTIVITY_OPERANDS)
     return _paged(_ordered(chosen, body.get("orderBy"), _ACTIVITY_OPERANDS), offset, page_size, seen_from)
+
+
+def trigger_runs_page(body: Mapping[str, Any], seen_from: float, page_size: int) -> dict[str, Any]:
+    """A page without entries, as there are no triggers; a body that the other queries refuse is refused here, too."""
+    offset, seen_from = _continued(body, seen_from)
+    _window(body)
+    chosen = _filtered([], body.get("filters"), _TRIGGER_OPERANDS)
+    return _paged(_ordered(chosen, body.get("orderBy"), _TRIGGER_OPERANDS), offset, page_size, seen_from)
 
 
 def _window(body: Mapping[str, Any]) -> tuple[datetime, datetime]:

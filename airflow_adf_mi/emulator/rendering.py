@@ -73,12 +73,13 @@ def factory(definition: FactoryDefinition, address: Address, created: float) -> 
     return shown
 
 
-def pipeline(definition: PipelineDefinition, address: Address, published: float) -> dict[str, Any]:
-    """As of Pipelines_Get: what was published, and when, in whole seconds."""
+def pipeline(definition: PipelineDefinition, address: Address, etag: str, published: float | None) -> dict[str, Any]:
+    """What was published, and when, in whole seconds. The answer to its publication lacks the time (recorded)."""
+    time = {} if published is None else {"lastPublishTime": wire_time(float(int(published)))}
     return {
         "id": f"{resource_id(address)}/pipelines/{definition.name}",
         "name": definition.name,
         "type": "Microsoft.DataFactory/factories/pipelines",
-        "properties": {**definition.properties, "lastPublishTime": wire_time(float(int(published)))},
-        "etag": "8b011762-0000-0800-0000-62e564610000",
+        "properties": {**definition.properties, **time},
+        "etag": etag,
     }

@@ -39,8 +39,10 @@ OPERATIONS = (
     _operation("cancelRun", "POST", _RUN + "/cancel", "pipelineruns/cancel/action", is_write=True),
     _operation("queryActivityRuns", "POST", _RUN + "/queryActivityruns", "pipelineruns/queryactivityruns/action"),
     _operation("queryRuns", "POST", _FACTORY + "/queryPipelineRuns", "querypipelineruns/action"),
+    _operation("queryTriggerRuns", "POST", _FACTORY + "/queryTriggerRuns", "querytriggerruns/action"),
     _operation("getFactory", "GET", _FACTORY, "read"),
     _operation("getPipeline", "GET", _PIPELINE, "pipelines/read"),
+    _operation("putPipeline", "PUT", _PIPELINE, "pipelines/write", is_write=True),
     _operation("listPipelines", "GET", _FACTORY + "/pipelines", "pipelines/read"),
     _operation("listFactories", "GET", _FACTORIES, "read"),
     _operation("listFactories", "GET", _SUBSCRIPTION + _PROVIDER, "read"),
@@ -63,4 +65,6 @@ def find(method: str, raw_path: str) -> tuple[Operation, Mapping[str, str]] | No
 
 def scope(path: str) -> str:
     """The resource that a request is about: its path without the operation's verb."""
-    return re.sub(r"/(createRun|cancel|queryActivityruns|queryPipelineRuns)$", "", path, flags=re.IGNORECASE)
+    return re.sub(
+        r"/(createRun|cancel|queryActivityruns|queryPipelineRuns|queryTriggerRuns)$", "", path, flags=re.IGNORECASE
+    )

@@ -46,6 +46,7 @@ class ActivityScript:
     """What one activity does. None where the definition, or a default, decides."""
 
     seconds: float | None = None
+    """How long it takes; if that is longer than its policy's timeout, it fails at its timeout."""
     outcome: Literal["Succeeded", "Failed"] = "Succeeded"
     output: Mapping[str, Any] | None = None
     error: Mapping[str, Any] | None = None

@@ -8,7 +8,7 @@ from typing import Any
 
 from airflow_adf_mi.emulator import queries, recovery, rendering, runs
 from airflow_adf_mi.emulator.clock import Clock
-from airflow_adf_mi.emulator.definitions import FactoryDefinition, PipelineDefinition
+from airflow_adf_mi.emulator.definitions import FactoryDefinition, PipelineDefinition, published_pipeline
 from airflow_adf_mi.emulator.errors import ServiceError
 from airflow_adf_mi.emulator.lifecycle import Lifecycle
 from airflow_adf_mi.emulator.parameters import values_of
@@ -18,6 +18,7 @@ from airflow_adf_mi.emulator.switches import Switches
 
 __all__ = ["FactoryState", "Switches"]
 
+_FIRST_ETAG = "8b011762-0000-0800-0000-62e564610000"
 _NOT_THERE = "The document could not be retrieved because it does not exist."
 
 
@@ -45,6 +46,8 @@ class FactoryState(Lifecycle):
         self.resource_group_name = resource_group_name
         self.factory_name = factory_name
         self._created = clock.now()
+        # Of pipelines that were put since then, by name: their tag, and when.
+        self._put: dict[str, tuple[str, float]] = {}
 
     @property
     def resource_id(self) -> str:
@@ -140,17 +143,42 @@ class FactoryState(Lifecycle):
         entries = run.activities if run is not None else []
         return queries.activities_page(body, entries, self.address, seen_from, self.switches.page_size)
 
+    def query_trigger_runs(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """TriggerRuns_QueryByFactory."""
+        return queries.trigger_runs_page(body, self.clock.now(), self.switches.page_size)
+
     def factory(self) -> dict[str, Any]:
         """Factories_Get."""
         return rendering.factory(self.definition, self.address, self._created)
 
     def pipeline(self, name: str) -> dict[str, Any]:
         """Pipelines_Get."""
-        return rendering.pipeline(self._definition(name), self.address, self._created)
+        definition = self._definition(name)
+        etag, published = self._put.get(definition.name, (_FIRST_ETAG, self._created))
+        return rendering.pipeline(definition, self.address, etag, published)
 
     def pipelines(self) -> list[dict[str, Any]]:
         """Pipelines_ListByFactory, without its envelope."""
         return [self.pipeline(name) for name in self.definition.pipelines]
+
+    def put_pipeline(self, name: str, body: Mapping[str, Any], *, if_match: str | None = None) -> dict[str, Any]:
+        """Pipelines_CreateOrUpdate. Runs that have been started keep the pipeline that they were started with.
+
+        The code and text of 412, and the text of 400, are the emulator's: no source shows the service's.
+        """
+        self.settle()
+        held = self.definition.pipeline(name)
+        if if_match is not None and (held is None or if_match.strip('"') not in ("*", self.pipeline(name)["etag"])):
+            raise ServiceError(412, "PreconditionFailed", f"If-Match {if_match} is not the etag of pipeline {name!r}.")
+        try:
+            # A name that differs in case is the same pipeline's, which is shown as it was first written.
+            definition = published_pipeline(name if held is None else held.name, body)
+        except ValueError as e:
+            raise ServiceError(400, "BadRequest", f"The pipeline is not valid: {e}") from None
+        etag = str(uuid.uuid4())
+        self.definition = self.definition.with_pipeline(definition)
+        self._put[definition.name] = (etag, self.clock.now())
+        return rendering.pipeline(definition, self.address, etag, None)
 
     def _start_again(
         self,

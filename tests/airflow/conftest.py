@@ -104,7 +104,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             **emulator.identity_environment("imds"),
             **{f"AIRFLOW_CONN_{name}": _connection(extra) for name, extra in connections.items()},
         }
-        with RealAirflow(home / "home", dags, environment) as airflow:
+        with RealAirflow(home / "home", dags, environment, postgres=True) as airflow:
             yield World(emulator, airflow)
         assert [fault for fault in emulator.faults.unconsumed() if fault.operation != "getRun"] == []
 

@@ -39,6 +39,8 @@ OPERATION_IDS = {
     "Factories_ListByResourceGroup": "listFactories",
     "Pipelines_Get": "getPipeline",
     "Pipelines_ListByFactory": "listPipelines",
+    "Pipelines_CreateOrUpdate": "putPipeline",
+    "TriggerRuns_QueryByFactory": "queryTriggerRuns",
 }
 WINDOW = {"lastUpdatedAfter": "2000-01-01T00:00:00Z", "lastUpdatedBefore": "2100-01-01T00:00:00Z"}
 UNKNOWN = "00000000-0000-4000-8000-000000000404"
@@ -186,8 +188,14 @@ def test_every_answer_is_described(asking: Asking, emulator: Emulator) -> None:
     asking.ask("Factories_Get", headers={"If-None-Match": factory["eTag"]})
     asking.ask("Factories_List")
     asking.ask("Factories_ListByResourceGroup")
+    asking.ask("TriggerRuns_QueryByFactory", json=WINDOW)
+    published = asking.ask("Pipelines_Get", pipelineName=names[0])
+    asking.ask("Pipelines_CreateOrUpdate", pipelineName=names[0], json=published)
+    asking.ask("Pipelines_CreateOrUpdate", pipelineName="New", json={"properties": {"activities": []}})
+    asking.ask("Pipelines_Get", pipelineName="New")
 
-    # And what is refused: missing things, a finished run, a bad body, a bad filter, no token, no role, throttled.
+    # And what is refused: missing things, a finished run, a bad body, a bad filter, a bad pipeline, an old tag, no token, no
+    # role, throttled.
     asking.ask("PipelineRuns_Get", runId=UNKNOWN)
     asking.ask("PipelineRuns_Cancel", runId=UNKNOWN)
     asking.ask("PipelineRuns_Cancel", runId=run_ids[0])
@@ -196,13 +204,16 @@ def test_every_answer_is_described(asking: Asking, emulator: Emulator) -> None:
     asking.ask("Pipelines_CreateRun", pipelineName=names[0], json=[])
     asking.ask("PipelineRuns_QueryByFactory", json={**WINDOW, "filters": [{"operand": "Nope"}]})
     asking.ask("PipelineRuns_QueryByFactory", json={})
+    asking.ask("TriggerRuns_QueryByFactory", json={})
+    asking.ask("Pipelines_CreateOrUpdate", pipelineName=names[0], json={})
+    asking.ask("Pipelines_CreateOrUpdate", pipelineName=names[0], json=published, headers={"If-Match": "old"})
     asking.ask("Factories_Get", headers={"Authorization": "Bearer x"})
     emulator.tokens.denied = {emulator.identities[0].client_id: {"pipelineruns/read"}}
     asking.ask("PipelineRuns_Get", runId=run_ids[0])
     emulator.add_fault("queryRuns", status=429)
     asking.ask("PipelineRuns_QueryByFactory", json=WINDOW)
     answered = {status for _, status in asking.seen}
-    assert answered == {200, 304, 400, 401, 403, 404, 429}
+    assert answered == {200, 304, 400, 401, 403, 404, 412, 429}
     assert {operation_id for operation_id, status in asking.seen if status == 200} == set(OPERATION_IDS)
 
 

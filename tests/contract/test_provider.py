@@ -132,6 +132,8 @@ def test_triggers_path_and_arguments_are_a_stored_format() -> None:
             "owns_run": True,
             "cancel_on_kill": True,
             "cancel_on_timeout": True,
+            "adopted": False,
+            "since": None,
         },
     )
 
@@ -223,7 +225,7 @@ def test_template_of_none_is_not_given_and_native_numbers_are_names_again(native
             is_recovery="{{ nothing }}",
         )
     it.render_template_fields({"year": "2024", "nothing": None})  # type: ignore[typeddict-unknown-key]  # as much as the templates use
-    start = it._start(replace(SETTINGS, resource_group_name="rg", factory_name="adf"))
+    start = it.start_of(replace(SETTINGS, resource_group_name="rg", factory_name="adf"))
     assert start.pipeline_name == "2024"
     assert (start.factory.resource_group_name, start.factory.factory_name) == ("rg", "2024")
     assert (start.parameters, start.recovery) == (None, Recovery())

@@ -11,8 +11,9 @@ import pytest
 from airflow.sdk import DAG
 from airflow.sdk.exceptions import TaskDeferred
 
+from airflow_adf_mi.attempt import BACKSTOP
 from airflow_adf_mi.emulator import Emulator
-from airflow_adf_mi.operators import BACKSTOP, AdfRunPipelineOperator
+from airflow_adf_mi.operators import AdfRunPipelineOperator
 from airflow_adf_mi.sensors import AdfPipelineRunSensor
 
 

@@ -133,6 +133,47 @@ def test_factories_and_pipelines_are_shown(azure: Azure) -> None:
     assert pipeline["properties"]["parameters"] == {"day": {"type": "string", "defaultValue": "x"}}
 
 
+def test_pipeline_is_published_replaced_and_run(azure: Azure) -> None:
+    """By who has it as it is now, in whatever case its name is written; it counts as a write, and needs its own role."""
+    body: dict[str, Any] = {"properties": {"activities": [activity("First")], "annotations": []}}
+    new = azure.ask("PUT", "/pipelines/New", json=body)
+    assert (new.status_code, new.json()["properties"]) == (200, body["properties"])
+    assert "x-ms-ratelimit-remaining-subscription-writes" in new.headers
+    shown = azure.ask("GET", "/pipelines/New").json()
+    assert shown.pop("properties") == {**body["properties"], "lastPublishTime": "2023-11-14T22:13:20Z"}
+    assert shown.items() <= new.json().items()
+    azure.emulator.clock.advance(60)
+    first = azure.create("New")
+    body = {"properties": {"activities": [activity("Second")], "lastPublishTime": "2023-11-14T22:13:20Z"}}
+    tag = {"If-Match": shown["etag"]}
+    replaced = azure.ask("PUT", "/pipelines/NEW", json=body, headers=tag).json()
+    assert (replaced["name"], replaced["properties"]) == ("New", {"activities": [activity("Second")]})
+    assert error(azure.ask("PUT", "/pipelines/New", json=body, headers=tag))[:2] == (412, "PreconditionFailed")
+    assert azure.ask("GET", "/pipelines/new").json()["properties"]["lastPublishTime"] == "2023-11-14T22:14:20Z"
+    second = azure.create("New")
+    azure.emulator.clock.advance(60)
+    ran = [
+        azure.ask("POST", f"/pipelineruns/{run_id}/queryActivityruns", json=WINDOW).json()["value"][0]["activityName"]
+        for run_id in (first, second)
+    ]
+    assert ran == ["First", "Second"]
+    names = [pipeline["name"] for pipeline in azure.ask("GET", "/pipelines").json()["value"]]
+    assert names == ["Load", "pipe one", "Other", "New"]
+    azure.emulator.tokens.denied = {SYSTEM_ASSIGNED.client_id: {"pipelines/write"}}
+    status, _, message = error(azure.ask("PUT", "/pipelines/New", json=body))
+    assert (status, "'Microsoft.DataFactory/factories/pipelines/write' over scope" in message) == (403, True)
+
+
+def test_there_are_no_trigger_runs(azure: Azure) -> None:
+    answer = azure.ask("POST", "/queryTriggerRuns", json=WINDOW)
+    assert (answer.status_code, answer.json()) == (200, {"value": []})
+    assert "x-ms-ratelimit-remaining-subscription-reads" in answer.headers
+    azure.emulator.tokens.denied = {SYSTEM_ASSIGNED.client_id: {"querytriggerruns/action"}}
+    status, _, message = error(azure.ask("POST", "/queryTriggerRuns", json=WINDOW))
+    assert status == 403
+    assert f"'Microsoft.DataFactory/factories/querytriggerruns/action' over scope '{azure.factory}'" in message
+
+
 def test_what_the_client_has_already_is_not_sent_again(azure: Azure) -> None:
     for path, tag in (("", "eTag"), ("/pipelines/Load", "etag")):
         held = azure.ask("GET", path).json()[tag]
@@ -242,7 +283,9 @@ def test_api_version_is_insisted_on(azure: Azure, params: dict[str, str], code: 
     assert error(azure.ask("GET", params=params))[:2] == (400, code)
 
 
-@pytest.mark.parametrize(("method", "path"), [("PUT", "/pipelines/Load"), ("DELETE", ""), ("GET", "/triggers")])
+@pytest.mark.parametrize(
+    ("method", "path"), [("DELETE", "/pipelines/Load"), ("PUT", "/triggers/Daily"), ("GET", "/triggers")]
+)
 def test_what_is_not_emulated_is_refused_loudly(
     azure: Azure, method: str, path: str, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -28,6 +28,9 @@ SECOND = ManagedIdentity(
     object_id="00000000-0000-4000-8000-00000000b009",
     resource_id=USER_ASSIGNED.resource_id + "-second",
 )
+NOT_ASSIGNED_TO_THE_APP = (
+    "No User Assigned or Delegated Managed Identity found for specified ClientId/ResourceId/PrincipalId."
+)
 BY_CLIENT_ID: dict[str, Any] = {"client_id": USER_ASSIGNED.client_id}
 BY_OBJECT_ID: dict[str, Any] = {"identity_config": {"object_id": USER_ASSIGNED.object_id}}
 BY_RESOURCE_ID: dict[str, Any] = {"identity_config": {"resource_id": USER_ASSIGNED.resource_id}}
@@ -175,8 +178,8 @@ def test_identity_that_is_not_assigned_gets_no_token(
         pytest.raises(ClientAuthenticationError) as refused,
     ):
         credential.get_token(SCOPE)
-    expected = "AADSTS700016" if source == "workload_identity" else "Identity not found"
-    assert expected in str(refused.value)
+    expected = {"workload_identity": "AADSTS700016", "app_service": NOT_ASSIGNED_TO_THE_APP}
+    assert expected.get(source, "Identity not found") in str(refused.value)
     assert emulator.books.tokens[-1].status == 400
 
 
@@ -248,6 +251,16 @@ BAD_REQUESTS: list[tuple[str, dict[str, str], dict[str, str], int, object]] = [
         {"error": "invalid_request", "error_description": "Identity not found"},
     ),
     (APP_SERVICE, {"api-version": "2019-08-01", "resource": RESOURCE}, {}, 401, "X-IDENTITY-HEADER"),
+    *(
+        (
+            APP_SERVICE,
+            {"api-version": "2019-08-01", "resource": RESOURCE, name: "x"},
+            HEADER,
+            400,
+            {"statusCode": 400, "message": NOT_ASSIGNED_TO_THE_APP},
+        )
+        for name in ("client_id", "object_id", "principal_id", "mi_res_id")
+    ),
     (APP_SERVICE, {"api-version": "2017-09-01", "resource": RESOURCE}, HEADER, 400, "api-version"),
     (AZURE_ML, {"api-version": "2017-09-01", "resource": RESOURCE}, {}, 401, "secret"),
     (AZURE_ML, {"api-version": "2017-09-01", "resource": RESOURCE, "client_id": "x"}, SECRET, 400, "client_id"),

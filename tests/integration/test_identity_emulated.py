@@ -95,14 +95,14 @@ def test_workload_identity_without_a_federated_credential_says_so(
     assert not error.transient
 
 
-@pytest.mark.parametrize("source", ["imds", "app_service"])
+@pytest.mark.parametrize(("source", "whose"), [("imds", "machine"), ("app_service", "app")])
 def test_identity_that_is_not_assigned_is_named(
-    source: str, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+    source: str, whose: str, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use(source, emulator, monkeypatch)
     error = refused(Identity(client_id=SECOND.client_id))
     assert f"managed identity with client id {SECOND.client_id}" in str(error)
-    assert "is not assigned to the machine" in str(error)
+    assert f"is not assigned to the {whose}" in str(error)
     assert emulator.identity_endpoint.removeprefix("http://") in str(error)
     assert not error.transient
 

@@ -44,7 +44,9 @@ with OwnedRun(settings, cancel_on_kill=order["cancel_on_kill"]) as owned:
         print("starting", flush=True)
         owned.begin(begin)
         print("started", flush=True)
-        if order["hold"] == "token lock":
+        if order["hold"] == "token lock, token refused":
+            owned._credential.forget_token(owned._credential.last_token(settings.arm_scope).token)
+        if str(order["hold"]).startswith("token lock"):
             with owned._credential._lock:
                 time.sleep(7)
         print(owned.wait(Plan(check_interval=60), cancel_on_timeout=True).outcome, flush=True)
@@ -83,7 +85,7 @@ def kill(process: subprocess.Popen[str]) -> tuple[str, float]:
     return said, took
 
 
-@pytest.mark.parametrize("hold", [None, "token lock"])
+@pytest.mark.parametrize("hold", [None, "token lock", "token lock, token refused"])
 def test_killed_worker_cancels_its_run_in_time(hold: str | None, settings: AdfSettings, emulator: Emulator) -> None:
     process = worker(settings, hold=hold)
     assert [line(process), line(process)] == ["starting", "started"]
@@ -165,12 +167,20 @@ def test_blocking_wait_cancels_at_its_deadline(settings: AdfSettings, emulator: 
 
 
 def test_killed_before_anything_was_started_starts_nothing(settings: AdfSettings, emulator: Emulator) -> None:
-    emulator.add_fault("createRun", status=429)
     with OwnedRun(settings, cancel_on_kill=True) as owned:
         owned.kill()
         with pytest.raises(AdfTaskKilled, match="Nothing was started"):
             owned.begin(begin(settings, "Slow"))
-    assert emulator.state().runs == {}
+    assert emulator.books.requests == []
+
+
+def test_killed_worker_whose_task_goes_on_leaves_its_run(settings: AdfSettings, emulator: Emulator) -> None:
+    with OwnedRun(settings, cancel_on_kill=True, goes_on=lambda: True) as owned:
+        owned.begin(begin(settings, "Slow"))
+        owned.kill()
+        with pytest.raises(AdfTaskKilled, match="the next try takes it over"):
+            owned.wait(Plan(check_interval=60), cancel_on_timeout=True)
+    assert emulator.books.count("cancelRun") == 0
 
 
 def test_wait_needs_a_start(settings: AdfSettings) -> None:

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from airflow_adf_mi.adf import calls
-from airflow_adf_mi.adf.async_identity import TOKEN_PATIENCE
 from airflow_adf_mi.adf.client import AdfClient
 from airflow_adf_mi.adf.errors import AdfConfigurationError, AdfNotFoundError, AdfRunTimedOut
+from airflow_adf_mi.adf.poller import LAST_LOOK
 from airflow_adf_mi.adf.report import Report, conclude
 from airflow_adf_mi.adf.settings import AdfSettings
 from airflow_adf_mi.emulator import Emulator
@@ -107,8 +107,8 @@ async def test_silent_identity_endpoint_does_not_make_the_trigger_late_for_its_d
     emulator.add_fault("token", hang_seconds=8, times=1)
     began = time.time()
     report = await fire(trigger(settings, "r1", deadline=began + 1, owns_run=False))
-    assert time.time() - began < 1 + TOKEN_PATIENCE + 1
-    with pytest.raises(AdfRunTimedOut, match="No token for the system-assigned managed identity within"):
+    assert time.time() - began < 1 + LAST_LOOK + 1
+    with pytest.raises(AdfRunTimedOut, match="No look at it succeeded"):
         conclude(report)
 
 
@@ -145,6 +145,33 @@ async def test_many_triggers_share_one_token_and_never_block_the_loop(
     assert {conclude(report)["status"] for report in reports} == {"Succeeded"}
     assert len(emulator.books.tokens) == 1
     assert longest < 0.5
+
+
+async def test_many_waits_share_the_list(settings: AdfSettings, emulator: Emulator) -> None:
+    keys = await asyncio.gather(*(asyncio.to_thread(start, settings, "Load") for _ in range(20)))
+    began = time.time() - 1
+    reports = await asyncio.gather(*(fire(trigger(settings, run_id, since=began, check_interval=1)) for run_id in keys))
+    assert {conclude(report)["status"] for report in reports} == {"Succeeded"}
+    assert sorted(conclude(report)["run_id"] for report in reports) == sorted(keys)
+    assert emulator.books.count("queryRuns") <= 4
+    assert emulator.books.count("getRun") <= 4
+
+
+async def test_wait_that_is_cancelled_disturbs_no_other(settings: AdfSettings, emulator: Emulator) -> None:
+    slow, quick = await asyncio.to_thread(start, settings, "Slow"), await asyncio.to_thread(start, settings, "Load")
+    leaving = asyncio.create_task(fire(trigger(settings, slow)))
+    staying = asyncio.create_task(fire(trigger(settings, quick)))
+    await asyncio.sleep(0)
+    leaving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+    assert conclude(await staying)["status"] == "Succeeded"
+
+
+async def test_two_waits_for_one_run_both_learn_of_its_end(settings: AdfSettings) -> None:
+    run_id = await asyncio.to_thread(start, settings, "Load")
+    reports = await asyncio.gather(*(fire(trigger(settings, run_id)) for _ in range(2)))
+    assert [conclude(report)["run_id"] for report in reports] == [run_id, run_id]
 
 
 async def test_trigger_that_is_stopped_touches_nothing(settings: AdfSettings, emulator: Emulator) -> None:

@@ -32,6 +32,9 @@ class Service:
     runs: dict[str, dict[str, Any]] = field(default_factory=dict)
     on_create: Callable[[], str] = lambda: "answered"
     cancel_loses: bool = False
+    looks_fail: bool = False
+    dies_after_create: bool = False
+    """The process that asks dies once the run is there."""
     created: int = 0
     step: Callable[[], None] = lambda: None
     """Called before each step that leaves the process: may raise `ProcessDied`."""
@@ -87,11 +90,15 @@ class Service:
         run_id = f"own-{self.created}" if self.own_ids else call.kwargs["request_id"]
         assert run_id not in self.runs, "the same key was sent twice"
         self._new(run_id, call.args[2], call.kwargs["parameters"])
+        if self.dies_after_create:
+            raise ProcessDied
         if fate == "lost":
             raise LOST
         return run_id
 
     def _get(self, call: Call[Any]) -> PipelineRun:
+        if self.looks_fail:
+            raise AdfUnavailableError("503", status=503)
         run = self.runs.get(call.args[2])
         if run is None:
             raise AdfNotFoundError("404", status=404)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_adf_mi.adf.begin import Outlasting, beginning
-from airflow_adf_mi.adf.errors import AdfAmbiguousStartError, AdfError, AdfUnavailableError
+from airflow_adf_mi.adf.errors import AdfAmbiguousStartError, AdfError
 from airflow_adf_mi.adf.intent import Intent, Occasion, Phase, read
 from airflow_adf_mi.adf.settings import FactoryRef
 from airflow_adf_mi.adf.start import Start, Started
@@ -128,6 +128,15 @@ def test_clear_of_a_run_that_must_not_be_cancelled_waits_for_it() -> None:
     assert again.run_id != first.run_id
 
 
+def test_clear_of_a_task_that_had_failed_starts_anew() -> None:
+    world = World()
+    first = world.begin(FIRST)
+    world.journal.kept["failed"] = True
+    again = world.begin(CLEARED)
+    assert again.run_id != first.run_id
+    assert world.status(first.run_id) == "Cancelled"
+
+
 def test_clear_of_another_task_is_no_clear_of_one_that_had_failed() -> None:
     world = World()
     first = world.begin(FIRST)
@@ -155,15 +164,9 @@ def test_changed_parameters_start_anew_once_the_older_run_is_over() -> None:
 def test_older_run_that_cannot_be_looked_at_lets_nothing_start() -> None:
     world = World()
     world.begin(FIRST)
-    get = world.service._get
-
-    def fail(_call: Any) -> Any:
-        raise AdfUnavailableError("503")
-
-    world.service._get = fail  # type: ignore[method-assign]  # the service is down
+    world.service.looks_fail = True
     with pytest.raises(AdfError, match="Nothing was started"):
         world.begin(CLEARED)
-    world.service._get = get  # type: ignore[method-assign]  # and up again
     assert world.service.created == 1
 
 
@@ -182,26 +185,19 @@ def test_killed_while_prepared_has_started_nothing() -> None:
 
 
 def lost_start(world: World, fate: str, **start: Any) -> None:
-    """A try that is killed while its createRun is on its way."""
-    world.service.on_create = lambda: fate
-    steps = iter([False] * 100)
+    """A try that is killed while its createRun is on its way: it arrives, or it does not."""
 
-    def die_after_create() -> None:
-        if world.service.runs or next(steps) is None:
+    def die() -> str:
+        if fate == "dropped":
             raise ProcessDied
+        world.service.dies_after_create = True
+        return fate
 
-    def die_at_get() -> None:
-        raise ProcessDied
-
-    world.service.step = die_after_create
-    if fate == "dropped":
-        world.service._get = lambda _call: die_at_get()  # type: ignore[method-assign,assignment,return-value]
+    world.service.on_create = die
     with pytest.raises(ProcessDied):
         world.begin(FIRST, **start)
-    world.service.step = lambda: None
     world.service.on_create = lambda: "answered"
-    if fate == "dropped":
-        del world.service._get  # type: ignore[method-assign]  # the class's again
+    world.service.dies_after_create = False
 
 
 def test_killed_while_sending_finds_its_run_by_the_key() -> None:
@@ -299,7 +295,7 @@ def test_run_that_a_sibling_claims_at_the_same_time_is_left_to_it() -> None:
 
 def test_correlation_parameter_tells_runs_apart_that_look_the_same() -> None:
     world = World(own_ids=True)
-    start = {"parameters": {"day": "1"}, "correlation_parameter": "airflow_key"}
+    start: dict[str, Any] = {"parameters": {"day": "1"}, "correlation_parameter": "airflow_key"}
     lost_start(world, "answered", **start)
     world.service.start_foreign(day="1", airflow_key="another")
     assert world.begin(RETRY, **start).run_id == "own-1"

@@ -128,6 +128,10 @@ def test_arm_template_is_loaded_with_its_parameters(tmp_path: Path) -> None:
         ([activity("A", "Copy", "B"), activity("B", "Copy", "A"), activity("C")], "circle: A, B"),
         ([activity("If", "IfCondition", ifFalseActivities=[activity("A", "Copy", "If")])], "not there: If"),
         ([activity("S", "Switch", cases=[{"value": "x", "activities": [{"name": "A"}]}])], "no type"),
+        (["A"], "not an object"),
+        ([{"name": "A", "type": "Copy", "policy": "default"}], "policy of activity 'A' must be an object"),
+        ([activity("S", "Switch", cases=[[]])], "cases of activity 'S' must be a list of objects"),
+        ([{"name": "A", "type": "Copy", "dependsOn": [{}]}], "dependsOn of activity 'A' must be a list"),
     ],
 )
 def test_activities_that_could_never_end_are_refused(activities: list[dict[str, Any]], reason: str) -> None:

@@ -515,6 +515,40 @@ def test_bad_queries_are_refused(body: dict[str, Any]) -> None:
     factory = state(SIMPLE)
     run_to_end(factory)
     assert refused(lambda: factory.query_runs({**WINDOW, **body})).status == 400
+    assert refused(lambda: factory.query_trigger_runs({**WINDOW, **body})).status == 400
+
+
+def test_trigger_runs_have_operands_of_their_own_and_there_are_none() -> None:
+    factory = state(SIMPLE)
+    body = {
+        "filters": [{"operand": "TriggerName", "operator": "Equals", "values": ["Daily"]}],
+        "orderBy": [{"orderBy": "TriggerRunTimestamp", "order": "DESC"}],
+    }
+    assert factory.query_trigger_runs({**WINDOW, **body}) == {"value": []}
+    assert refused(lambda: factory.query_runs({**WINDOW, **body})).status == 400
+
+
+@pytest.mark.parametrize(
+    ("name", "body"),
+    [
+        ("P", {}),
+        ("P", {"properties": {"activities": "[parameters('activities')]"}}),
+        ("P", {"properties": {"activities": [], "parameters": []}}),
+        ("P", {"properties": {"activities": [activity("A"), activity("A")]}}),
+        ("P?", {"properties": {"activities": []}}),
+    ],
+)
+def test_pipeline_that_is_not_valid_is_refused_and_changes_nothing(name: str, body: dict[str, Any]) -> None:
+    factory = state(SIMPLE)
+    before = factory.pipelines()
+    assert refused(lambda: factory.put_pipeline(name, body)).status == 400
+    assert factory.pipelines() == before
+
+
+def test_tag_of_a_pipeline_that_is_not_there_does_not_match() -> None:
+    factory = state(SIMPLE)
+    assert refused(lambda: factory.put_pipeline("New", {"properties": {}}, if_match="*")).status == 412
+    assert factory.put_pipeline("P", {"properties": {}}, if_match="*")["properties"] == {}
 
 
 @given(st.integers(0, 25), st.integers(1, 7))

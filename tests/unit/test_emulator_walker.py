@@ -126,6 +126,66 @@ def test_retries_used_up_fail() -> None:
     assert run.status == "Failed"
 
 
+def test_activity_fails_at_its_timeout() -> None:
+    """And what is to happen on its failure happens then, not when its work would have been done."""
+    slow = activity("A") | {"policy": {"timeout": "0.00:01:30"}}
+    run = walked(slow, activity("Handle", "Copy", "A:Failed"), A={"seconds": 91})
+    assert statuses(run) == [("A", "Failed"), ("Handle", "Succeeded")]
+    failed, handled = run.activities
+    assert failed.ended is not None
+    assert failed.ended - failed.started == 90
+    assert handled.started == failed.ended
+    assert failed.error is not None
+    assert (failed.error["errorCode"], failed.error["message"]) == (
+        "Timeout",
+        "The activity timed out after 90 seconds.",
+    )
+
+
+def test_activity_that_times_out_is_tried_again_as_its_policy_says() -> None:
+    slow = activity("A") | {"policy": {"timeout": "00:01:00", "retry": 1, "retryIntervalInSeconds": 30}}
+    run = walked(slow, A={"seconds": 600})
+    assert [(entry.status, entry.retry_attempt) for entry in run.activities] == [("Failed", None), ("Failed", 2)]
+    first, second = run.activities
+    assert (first.ended, second.ended) == (first.started + 60, first.started + 60 + 30 + 60)
+    assert (run.status, run.message) == (
+        "Failed",
+        "Operation on target A failed: The activity timed out after 60 seconds.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("timeout", "seconds", "status"),
+    [
+        ("0.00:01:00", 60, "Succeeded"),
+        ("1.01:00:00", 90_000, "Succeeded"),
+        ("1.01:00:00", 90_001, "Failed"),
+        ({"type": "Expression", "value": "@concat('00:0', '1:00')"}, 61, "Failed"),
+        # Seven days, where it has none, or none that is known.
+        (None, 604_800, "Succeeded"),
+        (None, 604_801, "Failed"),
+        ("[parameters('timeout')]", 604_801, "Failed"),
+    ],
+)
+def test_timeout_is_what_the_policy_says(timeout: Any, seconds: float, status: str) -> None:
+    definition = factory_of(P=[activity("A") | {"policy": {"timeout": timeout}}])
+    factory = state(definition, {"activities": {"P/A": {"seconds": seconds}}})
+    run_id = factory.create_run("P", None)
+    factory.clock.advance(8 * DAY)
+    assert factory.get_run(run_id)["status"] == status
+
+
+def test_run_cancelled_before_the_timeout_has_no_failure() -> None:
+    definition = factory_of(P=[activity("A") | {"policy": {"timeout": "00:01:00"}}])
+    factory = state(definition, {"activities": {"P/A": {"seconds": 600}}})
+    run_id = factory.create_run("P", None)
+    factory.clock.advance(30)
+    factory.cancel_run(run_id)
+    factory.clock.advance(DAY)
+    assert factory.get_run(run_id)["status"] == "Cancelled"
+    assert statuses(factory.runs[run_id]) == [("A", "Cancelled")]
+
+
 def test_for_each_runs_its_batch_side_by_side_and_goes_on_after_a_failure() -> None:
     loop = activity("Each", "ForEach", items="@pipeline().parameters.names", activities=[activity("Inner")])
     factory = state(

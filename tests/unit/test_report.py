@@ -77,7 +77,7 @@ def test_succeeded_run_gives_its_summary() -> None:
 
 def test_summary_of_a_run_that_was_only_started_knows_its_address() -> None:
     known = {name: value for name, value in summary(ADDRESS, None).items() if value is not None}
-    assert set(known) == {"run_id", "pipeline_name", "factory_name", "resource_group_name", "studio_url"}
+    assert set(known) == {"run_id", "pipeline_name", "factory_name", "resource_group_name", "studio_url", "adopted"}
 
 
 def test_failed_run_says_why_where_and_how_long() -> None:

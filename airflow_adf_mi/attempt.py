@@ -1,0 +1,271 @@
+"""One try of an `AdfRunPipelineOperator` on a worker: from its arguments to its result. Imported by tasks, not by Dag files."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from airflow.sdk.exceptions import AirflowTaskTimeout
+
+from airflow_adf_mi.adf.begin import Outlasting, beginning
+from airflow_adf_mi.adf.drive import drive
+from airflow_adf_mi.adf.errors import AdfError, AdfTaskKilled
+from airflow_adf_mi.adf.intent import Intent, read
+from airflow_adf_mi.adf.owned_run import OwnedRun
+from airflow_adf_mi.adf.report import LEFT_RUNNING, Report, RunAddress, cancelling_overdue, conclude, summary
+from airflow_adf_mi.adf.start import Start, Started
+from airflow_adf_mi.adf.watch import Ended, Plan, TimedOut
+from airflow_adf_mi.hooks import AdfHook
+from airflow_adf_mi.journal import RUN_ID_KEY, TaskJournal, occasion_of, will_be_retried
+from airflow_adf_mi.links import AdfPipelineRunLink
+from airflow_adf_mi.triggers import AdfPipelineRunTrigger
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_adf_mi.operators import AdfRunPipelineOperator
+
+BACKSTOP = timedelta(minutes=10)
+"""How much later than our own deadline Airflow's deferral timeout is, so that ours comes first and cancels the run."""
+TRIGGER_FAILURES = 6
+"""How often in a try a wait whose trigger failed is taken up again."""
+FIRST_REST = 5.0
+"""Seconds until the first of these; doubled each time, up to a minute."""
+OBSOLETE_INTERVAL = 10.0
+"""Most seconds between looks at a run that is about to end."""
+
+
+class Attempt:
+    """A try.
+
+    :param task: the operator, with its templates rendered.
+    :param context: the task's context.
+    """
+
+    def __init__(self, task: AdfRunPipelineOperator, context: Context) -> None:
+        self._task = task
+        self._context = context
+        self._journal = TaskJournal(context) if task.durable else None
+        self._owned_run: OwnedRun | None = None
+
+    @cached_property
+    def _settings(self) -> Any:
+        return AdfHook(self._task.azure_data_factory_conn_id).settings
+
+    @cached_property
+    def _start(self) -> Start:
+        return self._task.start_of(self._settings)
+
+    def run(self) -> dict[str, Any]:  # noqa: RET503  _defer() does not return
+        """Start the run, or go on with an earlier try's; then return, wait, or defer."""
+        began = time.time()
+        stored = self._stored()
+        with self._saying_that_it_failed(), self._owning(stored) as owned_run:
+            begun = self._begin(owned_run, stored)
+            while isinstance(begun, Outlasting):
+                self._let_it_end(owned_run, begun)
+                begun = self._begin(owned_run, self._stored())
+            address = owned_run.address_of(begun.intent)
+            self._announce(address)
+            is_over = begun.run is not None and begun.run.is_terminal
+            if is_over or not self._task.wait_for_termination:
+                return summary(address, begun.run, adopted=begun.adopted)
+            plan = self._plan(began, begun.intent)
+            if not self._task.deferrable:
+                report = owned_run.wait(plan, cancel_on_timeout=self._task.cancel_on_timeout)
+                return conclude(replace(report, adopted=begun.adopted))
+            if self._journal is not None:
+                self._journal.note(replace(begun.intent, deadline=plan.deadline))
+            self._defer(
+                address,
+                plan,
+                "execute_complete",
+                cancel_on_timeout=self._task.cancel_on_timeout,
+                adopted=begun.adopted,
+                since=time.time() if begun.run is not None or not begun.adopted else None,
+            )
+
+    def run_after(self, event: dict[str, Any]) -> dict[str, Any]:
+        """Begin again: the run that a new one replaces was waited for in the triggerer."""
+        self._must_be_over(Report.from_json(event))
+        return self.run()
+
+    def complete(self, event: dict[str, Any]) -> dict[str, Any]:
+        """Conclude from what the trigger reported."""
+        with self._saying_that_it_failed():
+            return conclude(Report.from_json(event))
+
+    def overdue(self) -> dict[str, Any]:
+        """Airflow's own deferral timeout passed. Ours comes first while the trigger works; this is for when it did not."""
+        with self._saying_that_it_failed():
+            address = self._own_run()
+            if not self._task.cancel_on_timeout:
+                return conclude(Report(address=address, outcome=TimedOut(), cancel=LEFT_RUNNING))
+            with AdfHook(self._task.azure_data_factory_conn_id).client() as client:
+                routine = cancelling_overdue(address, TimedOut(), clock=time.time, jitter=random.random)
+                return conclude(drive(routine, client, time.sleep))
+
+    def take_up_again(self, failure: Exception) -> dict[str, Any]:
+        """The trigger failed, as all do after a broken deployment. The run is well: wait on, a few times."""
+        stored = self._stored()
+        with self._saying_that_it_failed():
+            if self._journal is None or stored is None or stored.trigger_failures >= TRIGGER_FAILURES:
+                address = self._own_run()
+                raise AdfError(
+                    f"The trigger that waited for {address} failed ({failure}). The run itself was not touched and may well "
+                    "go on; with durable=True a retry goes on with it. See the trigger's error above, and whether triggerers "
+                    f"and workers have the same version of this package. See {address.studio_url}"
+                ) from failure
+            pause = min(12 * FIRST_REST, FIRST_REST * 2**stored.trigger_failures)
+            self._task.log.warning(
+                "The trigger that waited for run %s failed, and the run goes on. Will wait for it again in %.0f s. %s",
+                stored.run_id,
+                pause,
+                failure,
+            )
+            self._journal.note(replace(stored, trigger_failures=stored.trigger_failures + 1))
+            with self._owning(stored) as owned_run:
+                owned_run.rest(pause)
+        return self.run()
+
+    def kill(self) -> None:
+        """Cancel what has been started. Called from a signal handler."""
+        if self._owned_run is not None:
+            self._owned_run.kill()
+
+    @contextlib.contextmanager
+    def _owning(self, stored: Intent | None) -> Iterator[OwnedRun]:
+        """While this lasts, and after, `kill` knows what to cancel."""
+        journal = self._journal
+        with OwnedRun(
+            self._settings,
+            cancel_on_kill=self._task.cancel_on_kill,
+            journal=journal,
+            known=stored,
+            goes_on=lambda: journal is not None and will_be_retried(self._context),
+        ) as owned_run:
+            self._owned_run = owned_run
+            try:
+                yield owned_run
+            except AirflowTaskTimeout:
+                # An execution_timeout counts as ours: it cancels as cancel_on_timeout says, not as cancel_on_kill does.
+                owned_run.overdue(cancel=self._task.cancel_on_timeout)
+                raise
+
+    def _begin(self, owned_run: OwnedRun, stored: Intent | None) -> Started | Outlasting:
+        routine = beginning(
+            self._start,
+            stored,
+            occasion_of(self._context),
+            cancel_superseded=self._task.cancel_on_kill,
+            clock=time.time,
+            jitter=random.random,
+        )
+        return owned_run.begin(routine)
+
+    def _let_it_end(self, owned_run: OwnedRun, begun: Outlasting) -> None:
+        """Wait for the run that a new one replaces; a deferrable task waits in the triggerer, and begins again."""
+        seconds = self._task.supersede_timeout
+        address = owned_run.address_of(begun.intent)
+        plan = Plan(check_interval=min(self._task.check_interval, OBSOLETE_INTERVAL), deadline=time.time() + seconds)
+        self._task.log.info("%s is %s; a new run is started once it is over.", address, begun.run.status)
+        if self._task.deferrable:
+            self._defer(address, plan, "execute_after", cancel_on_timeout=False)
+        self._must_be_over(owned_run.watch(address, plan))
+
+    def _must_be_over(self, report: Report) -> None:
+        if isinstance(report.outcome, Ended):
+            return
+        if isinstance(report.outcome, TimedOut):
+            status = report.outcome.run.status if report.outcome.run else "not seen"
+            raise AdfError(
+                f"{report.address}, which this try replaces, is still {status} after {self._task.supersede_timeout:g} s "
+                "(supersede_timeout). Two runs of one task must not overlap, so nothing was started. Clear the task once that "
+                f"run is over. See {report.address.studio_url}"
+            )
+        conclude(report)
+
+    def _announce(self, address: RunAddress) -> None:
+        """Push the run's id and link. The run is started: failing now would orphan it."""
+        try:
+            self._context["ti"].xcom_push(key=RUN_ID_KEY, value=address.run_id)
+            AdfPipelineRunLink.store(self._context, address.studio_url)
+        except Exception as e:  # noqa: BLE001  whatever Airflow's API fails with must not end the wait
+            self._task.log.warning("%s goes on, but its id or link could not be pushed as XCom: %s", address, e)
+
+    def _plan(self, began: float, intent: Intent) -> Plan:
+        """How to wait; a wait that this very try had begun before keeps its deadline."""
+        deadline = time.time() + self._task.timeout
+        if self._task.execution_timeout is not None:
+            # Airflow 3.3 does not enforce it while a task is deferred; on a worker ours is to come first, and to cancel.
+            limit = self._task.execution_timeout.total_seconds()
+            deadline = min(deadline, began + limit - (0 if self._task.deferrable else min(2.0, limit / 10)))
+        return Plan(check_interval=self._task.check_interval, deadline=intent.deadline or deadline)
+
+    def _defer(
+        self,
+        address: RunAddress,
+        plan: Plan,
+        method: str,
+        *,
+        cancel_on_timeout: bool,
+        adopted: bool = False,
+        since: float | None = None,
+    ) -> NoReturn:
+        trigger = AdfPipelineRunTrigger(
+            settings=self._settings.to_json(),
+            resource_group_name=address.factory.resource_group_name,
+            factory_name=address.factory.factory_name,
+            run_id=address.run_id,
+            pipeline_name=address.pipeline_name,
+            check_interval=plan.check_interval,
+            deadline=plan.deadline,
+            owns_run=True,
+            cancel_on_kill=self._task.cancel_on_kill,
+            cancel_on_timeout=cancel_on_timeout,
+            adopted=adopted,
+            since=since,
+        )
+        seconds = max(0.0, (plan.deadline or time.time()) - time.time())
+        self._task.defer(trigger=trigger, method_name=method, timeout=timedelta(seconds=seconds) + BACKSTOP)
+
+    def _own_run(self) -> RunAddress:
+        """The run that this try was waiting for."""
+        ti = self._context["ti"]
+        run_id = ti.xcom_pull(task_ids=ti.task_id, key=RUN_ID_KEY, map_indexes=ti.map_index)
+        if not isinstance(run_id, str) or not run_id:
+            raise AdfError(
+                f"The wait for a run of pipeline {self._task.pipeline_name!r} ended without its trigger, and the run's id is "
+                "not in this task's XCom run_id. The run was not touched; find it in ADF Studio by the log of this task's "
+                "start."
+            )
+        factory = self._start.factory
+        return RunAddress(
+            run_id=run_id,
+            factory=factory,
+            studio_url=self._settings.studio_run_url(factory, run_id),
+            pipeline_name=self._start.pipeline_name,
+        )
+
+    def _stored(self) -> Intent | None:
+        """What an earlier try wrote. Bad input gets its error first."""
+        otherwise = self._start.intent(occasion_of(self._context))
+        return None if self._journal is None else read(self._journal.stored(), otherwise)
+
+    @contextlib.contextmanager
+    def _saying_that_it_failed(self) -> Iterator[None]:
+        """Write into the journal that the try failed by itself: what follows is then a retry, and no clear."""
+        try:
+            yield
+        except AdfTaskKilled:
+            raise
+        except (Exception, AirflowTaskTimeout):
+            if self._journal is not None:
+                self._journal.failed(occasion_of(self._context))
+            raise

@@ -1,0 +1,60 @@
+"""`make chaos`: every case, in real Airflow processes, with a table at the end; exit status 0 only if all are as expected.
+
+--list              show the cases
+--only TEXT...      only cases whose name or fault has one of these in it
+--subset            the fast ones, which cover every fault in at least one mode
+--many N            how many deferred tasks are marked failed at once
+--database sqlite   on SQLite, of which the process faults are no part
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.chaos.row import Row
+from tests.chaos.run import all_rows, run
+from tests.chaos.table import print_table, show_rows
+from tests.chaos.world import World
+
+MANY, MANY_OF_SUBSET = 300, 40
+HOME = Path(__file__).parent.parent.parent / ".chaos"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="make chaos", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--list", action="store_true")
+    parser.add_argument("--only", nargs="*", default=[])
+    parser.add_argument("--subset", action="store_true")
+    parser.add_argument("--many", type=int)
+    parser.add_argument("--database", choices=("postgres", "sqlite"), default="postgres")
+    options = parser.parse_args(arguments)
+    many = options.many or (MANY_OF_SUBSET if options.subset else MANY)
+    chosen = [row for row in all_rows(many) if is_chosen(row, options.only, subset=options.subset)]
+    if options.database == "sqlite":
+        chosen = [row for row in chosen if not row.scene]
+    if options.list:
+        show_rows(chosen)
+        return 0
+    # SIGTERM ends it as Ctrl-C does, through every `finally`.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    shutil.rmtree(HOME, ignore_errors=True)
+    results = run(World(HOME, chosen, postgres=options.database == "postgres"))
+    print_table(results)
+    return 0 if len(results) == len(chosen) and not any(why for _, why in results) else 1
+
+
+def is_chosen(row: Row, only: Sequence[str], *, subset: bool) -> bool:
+    if subset and not row.subset:
+        return False
+    return not only or any(text.lower() in f"{row.name} {row.fault}".lower() for text in only)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,248 @@
+"""A case on its way: what its story can do to it and see of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+from airflow_adf_mi.emulator.faults import Fault
+from airflow_adf_mi.emulator.runs import Run
+from tests.chaos.board import Instance
+from tests.chaos.row import Row
+from tests.chaos.verdict import Observed, SeenRun, counted
+from tests.stack import ENDED, TASK_ENDED
+
+if TYPE_CHECKING:
+    from airflow_adf_mi.emulator import Emulator
+    from tests.chaos.world import World
+
+QUIET = 4.0
+"""Seconds after the end in which nothing more may happen."""
+
+
+class Case:
+    """A row that was started."""
+
+    def __init__(self, row: Row, world: World) -> None:
+        self.row = row
+        self.world = world
+        self.run_id = ""
+        self.acted: float | None = None
+        self.trouble: list[str] = []
+        self.faults: list[Fault] = []
+        self.began = self.ended = time.monotonic()
+
+    @property
+    def emulator(self) -> Emulator:
+        return self.world.emulator_of(self.row)
+
+    def start(self) -> None:
+        """Arrange the faults and start the Dag run."""
+        self.began = time.monotonic()
+        for fault in self.row.faults:
+            self.add_fault(**fault)
+        conf = {"run_id": self._start_outside()} if self.row.mode == "sensor" else {}
+        self.run_id = self.world.airflow.trigger(self.row.dag_id, conf=conf)
+
+    def finish(self) -> None:
+        """Tell the story, and wait for the end; what goes wrong is kept."""
+        try:
+            if not self.run_id:
+                raise RuntimeError("it was never started")
+            if self.row.story is not None:
+                self.row.story(self)
+            self.wait_end()
+        except Exception as e:  # noqa: BLE001  one case's trouble is not another's
+            self.trouble.append(f"{type(e).__name__}: {e}")
+        self.ended = time.monotonic()
+
+    def wait_end(self) -> None:
+        """Until the tasks have ended, and the runs as expected; then a while in which nothing more may happen."""
+        left = self.began + self.row.patience - time.monotonic()
+        self.until(self._has_ended, "the tasks to end", max(left, 5))
+        with suppress(TimeoutError):
+            # The verdict says what is wrong where they do not.
+            self.until(self._runs_are_as_expected, "the runs to be as expected", 20 + self.cancel_seconds)
+        time.sleep(QUIET)
+
+    @property
+    def cancel_seconds(self) -> float:
+        return float(self.row.script.get("cancel_seconds", 0))
+
+    def observed(self) -> Observed:
+        runs = self.runs()
+        trouble = list(self.trouble)
+        if self.row.check is not None:
+            try:
+                self.row.check(self)
+            except Exception as e:  # noqa: BLE001  as above
+                trouble.append(str(e) or type(e).__name__)
+        return Observed(
+            runs=[
+                SeenRun(run_id=r.run_id, status=r.status, created=r.created, ended=r.ended, cancelled=r.cancelled_at)
+                for r in runs
+            ],
+            tasks=[i.state for i in self.instances()],
+            log=self.log() if self.row.expected.error else "",
+            acted=self.acted,
+            may_overlap=self.row.mapped > 1,
+            unused_faults=[f"{f.operation} {f.consumed} of {f.times}" for f in self.faults if not self._is_used(f)],
+            trouble=trouble,
+        )
+
+    # What is there.
+
+    def runs(self) -> list[Run]:
+        """The pipeline's runs, in the order of their start."""
+
+        def look() -> list[Run]:
+            factory = self.emulator.state(self.row.name)
+            factory.settle()
+            return sorted(factory.runs.values(), key=lambda run: run.created)
+
+        return self.emulator.call(look)
+
+    def looks(self) -> int:
+        """How often its runs were looked at and shown."""
+        return self.emulator.call(lambda: self.emulator.books.count("getRun", pipeline=self.row.name, status=200))
+
+    def instances(self) -> list[Instance]:
+        return self.world.board.instances(self.row.dag_id, self.run_id)
+
+    def instance(self) -> Instance:
+        """The first instance of its task; raises where it is not there yet."""
+        return self.instances()[0]
+
+    def log(self, try_number: int = 0, map_index: int | None = None) -> str:
+        """The log of a try; by default the last."""
+        instance = self.instance() if map_index is None else self.instances()[map_index]
+        number = try_number or instance.try_number
+        return self.world.airflow.log(self.row.dag_id, self.run_id, "it", number, instance.map_index)
+
+    def xcom(self, key: str, map_index: int = -1) -> Any:
+        return self.world.airflow.xcom(self.row.dag_id, self.run_id, "it", key, map_index)
+
+    # Waiting.
+
+    def until(self, is_true: Callable[[], bool], what: str, seconds: float = 90) -> None:
+        end = time.monotonic() + seconds
+        while not is_true():
+            if time.monotonic() > end:
+                states = counted(str(i.state) for i in self.instances())
+                raise TimeoutError(f"waited {seconds:.0f} s for {what}; task {states}, {len(self.runs())} runs")
+            time.sleep(0.25)
+
+    def wait_state(self, *states: str, seconds: float = 90) -> None:
+        """Until all instances of its task are in one of these states."""
+        self.until(lambda: self._all_in(states), f"the task to be {' or '.join(states)}", seconds)
+
+    def wait_waiting(self, run_count: int = 1) -> None:
+        """Until the task has started its run and has looked at it."""
+        before = self.looks() if run_count > 1 else 0
+        self.until(lambda: len(self.runs()) >= run_count, f"{run_count} runs")
+        if self.row.mode != "no-wait":
+            self.wait_state("running" if self.row.waits_on_worker else "deferred")
+            self.until(lambda: self.looks() > before, "a look")
+
+    def wait_fault(self, number: int = 0) -> Fault:
+        """Until a request has met the fault."""
+        fault = self.faults[number]
+        self.until(lambda: fault.consumed > 0, f"the fault of {fault.operation}")
+        return fault
+
+    def wait_all_over(self, state: str) -> None:
+        """Until its task and all runs have ended."""
+        self.wait_state(state, seconds=150)
+        self.wait_dag_run_end()
+        self.until(lambda: all(run.is_over for run in self.runs()), "the runs to end")
+
+    def wait_dag_run_end(self) -> None:
+        self.until(lambda: self.world.board.dag_run_state(self.row.dag_id, self.run_id) in ENDED, "the Dag run to end")
+
+    # What can be done to it. Each remembers when.
+
+    def add_fault(self, operation: str, **members: Any) -> Fault:
+        """Script a fault for its pipeline; for tokens, for its identity."""
+        where: Mapping[str, Any] = {"pipeline": self.row.name}
+        if operation == "token":
+            where = {"identity": self.world.identity(self.row).client_id}
+        emulator = self.world.emulator if operation == "token" else self.emulator
+        fault = emulator.add_fault(operation, **where, **members)
+        self.faults.append(fault)
+        return fault
+
+    def act(self) -> None:
+        """From now on the cancel is waited for."""
+        self.acted = self.emulator.clock.now()
+
+    def mark(self, state: str) -> None:
+        self.act()
+        for instance in self.instances():
+            self.world.airflow.mark(self.row.dag_id, self.run_id, "it", state, instance.map_index)
+        self.world.board.look()
+
+    def mark_dag_run(self, state: str) -> None:
+        self.act()
+        self._ask("PATCH", f"dagRuns/{self.run_id}", {"state": state})
+
+    def clear(self, *, downstream: bool = False, latest: bool = False, map_index: int | None = None) -> None:
+        """What the UI's "Clear" does."""
+        self.act()
+        body = {
+            "dry_run": False,
+            "only_failed": False,
+            "reset_dag_runs": True,
+            "task_ids": ["it"] if map_index is None else [["it", map_index]],
+            "dag_run_id": self.run_id,
+            "include_downstream": downstream,
+            "run_on_latest_version": latest,
+        }
+        self._ask("POST", "clearTaskInstances", body)
+
+    def clear_dag_run(self) -> None:
+        self.act()
+        self._ask("POST", f"dagRuns/{self.run_id}/clear", {"dry_run": False, "only_failed": False})
+
+    def kill(self, number: signal.Signals = signal.SIGKILL, *, supervisor: bool = False, process: bool = True) -> None:
+        """Signal the task's process, or its supervisor, or both (the supervisor first)."""
+        pid = self.instance().pid
+        if pid is None:
+            raise RuntimeError("the task has no process")
+        pids = [psutil.Process(pid).ppid()] * supervisor + [pid] * process
+        for each in pids:
+            os.kill(each, number)
+
+    def edit(self, **arguments: Any) -> None:
+        """Change the task's arguments in the Dag file; returns once Airflow knows."""
+        self.world.edit(self.row, arguments)
+
+    # Inner things.
+
+    def _ask(self, method: str, path: str, body: Mapping[str, Any]) -> None:
+        self.world.airflow.ask(method, f"/api/v2/dags/{self.row.dag_id}/{path}", json=dict(body)).raise_for_status()
+        self.world.board.look()
+
+    def _start_outside(self) -> str:
+        key = str(uuid.uuid4())
+        state = self.emulator.state(self.row.name)
+        return self.emulator.call(lambda: state.create_run(self.row.name, None, client_request_id=key))
+
+    def _all_in(self, states: Iterable[str]) -> bool:
+        found = self.instances()
+        return len(found) >= self.row.task_count and all(i.state in set(states) for i in found)
+
+    def _has_ended(self) -> bool:
+        return self._all_in(TASK_ENDED) and self.world.board.dag_run_state(self.row.dag_id, self.run_id) in ENDED
+
+    def _runs_are_as_expected(self) -> bool:
+        return tuple(run.status for run in self.runs()) == self.row.expected.adf
+
+    def _is_used(self, fault: Fault) -> bool:
+        return fault.consumed >= (1 if self.row.loose or fault.times is None else fault.times)

@@ -1,0 +1,125 @@
+"""What a case of the chaos suite is: data, and a short story of what is done to it while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from tests.chaos.case import Case
+
+Mode = Literal["blocking", "deferrable", "no-wait", "sensor"]
+Story = Callable[["Case"], None]
+
+HOUR = 3600.0
+LONG = HOUR / 2
+"""Seconds of a run that would go on long after its case has ended."""
+
+CORRELATION = "correlation"
+"""The parameter that every pipeline here declares."""
+
+OWN_IDS: Mapping[str, Any] = {"run_id_from_request_id": False}
+LIST_LAGS: Mapping[str, Any] = {"list_lag_seconds": 600.0}
+NO_PROOF: Mapping[str, Any] = {**OWN_IDS, **LIST_LAGS}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expected:
+    """What the emulator's books and Airflow must show at the end."""
+
+    runs: int = 1
+    cancels: int = 0
+    adf: tuple[str, ...] = ("Succeeded",)
+    """Statuses of the runs, in the order of their start."""
+    task: str = "success"
+    """Of each task instance that runs the pipeline or watches its run; empty where the row's own check says it."""
+    error: str = ""
+    """In the log of the last try."""
+    cancel_within: float = 15.0
+    """Seconds from what was done to the case until the cancel."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A case. Its name is its Dag's, its pipeline's and its factory's."""
+
+    name: str
+    fault: str
+    mode: Mode
+    expected: Expected = Expected()
+    faults: tuple[Mapping[str, Any], ...] = ()
+    """Of the emulator, for this pipeline; in place before the Dag run is started."""
+    loose: bool = False
+    """The faults last for a time, so that how often they strike is not known; once is enough."""
+    switches: Mapping[str, Any] = field(default_factory=dict)
+    """Of the service, for this factory; by default it takes the start key for the run's id, and lists runs at once."""
+    seconds: float = 20.0
+    """How long the pipeline's run lasts."""
+    script: Mapping[str, Any] = field(default_factory=dict)
+    """The pipeline's members of the emulator's script: cancel_seconds, cancel."""
+    first: tuple[Mapping[str, Any], ...] = ()
+    """What the script says of the first runs' activity, where they are not as the later ones."""
+    task: Mapping[str, Any] = field(default_factory=dict)
+    """More arguments of the operator or sensor; execution_timeout and retry_delay in seconds."""
+    dag: Mapping[str, Any] = field(default_factory=dict)
+    """More arguments of the Dag; dagrun_timeout in seconds."""
+    mapped: int = 0
+    """How many instances the task is mapped to."""
+    extra_task: Literal["", "fails", "downstream"] = ""
+    """Another task, `extra`: one that fails beside it when it is told to, or one after it."""
+    story: Story | None = None
+    """What is done while it runs; then the end is waited for."""
+    check: Story | None = None
+    """What more must be true at the end; raises AssertionError."""
+    own_identity: bool = False
+    """Uses an identity of its own, so that its token requests are told apart."""
+    own_port: bool = False
+    """Uses the second emulator, whose port may be closed and whose clock may be moved without touching other cases."""
+    scene: str = ""
+    """The process fault it is part of; such rows run without others."""
+    subset: bool = False
+    """Among the fast ones that together cover every fault."""
+    patience: float = 240.0
+    """Seconds after which it has failed."""
+
+    @property
+    def dag_id(self) -> str:
+        return self.name
+
+    @property
+    def is_edited(self) -> bool:
+        """Its Dag file is changed while it runs, so that it needs one of its own."""
+        return self.name.startswith("edited")
+
+    @property
+    def waits_on_worker(self) -> bool:
+        return self.mode == "blocking" or (self.mode == "sensor" and not self.task.get("deferrable"))
+
+    @property
+    def conn_id(self) -> str:
+        if self.own_identity:
+            return "adf_" + self.name.replace("-", "_")
+        return "adf_second" if self.own_port else "adf_first"
+
+    @property
+    def task_count(self) -> int:
+        return self.mapped or 1
+
+
+def dag_spec(row: Row) -> dict[str, Any]:
+    """What `dag_file.py` makes the row's Dag from."""
+    arguments: dict[str, Any] = {"azure_data_factory_conn_id": row.conn_id, "factory_name": row.name}
+    if row.mode == "sensor":
+        arguments |= {"poke_interval": 2, "timeout": 600, "run_id": "{{ params.run_id }}"}
+    else:
+        arguments |= {"pipeline_name": row.name, "check_interval": 2, "start_settle": 20}
+        arguments |= {"deferrable": row.mode == "deferrable", "wait_for_termination": row.mode != "no-wait"}
+    return {
+        "dag_id": row.dag_id,
+        "sensor": row.mode == "sensor",
+        "mapped": row.mapped,
+        "extra_task": row.extra_task,
+        "dag": dict(row.dag),
+        "task": {"retries": 1, "retry_delay": 1, **arguments, **row.task},
+    }

@@ -1,0 +1,348 @@
+"""What users and timeouts do to a task: marked, cleared, timed out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from tests.chaos.case import Case
+from tests.chaos.row import CORRELATION, LONG, Expected, Mode, Row
+
+MODES: tuple[Mode, ...] = ("blocking", "deferrable")
+START_MODES: tuple[Mode, ...] = (*MODES, "no-wait")
+FIRST_IS_LONG: tuple[Mapping[str, Any], ...] = ({"seconds": LONG},)
+FIRST_FAILS: tuple[Mapping[str, Any], ...] = ({"seconds": 3, "outcome": "Failed", "error": {"message": "so be it"}},)
+SHORT_LIVED = 240.0
+"""Seconds that a token lives which is renewed at its next use: azure-identity wants 5 minutes left."""
+ONE_NEW_RUN = Expected(runs=2, cancels=1, adf=("Cancelled", "Succeeded"))
+ONE_MORE_RUN = Expected(runs=2, adf=("Succeeded", "Succeeded"))
+
+
+def marked(case: Case, state: str) -> None:
+    case.wait_waiting()
+    case.mark(state)
+
+
+def dag_run_marked(case: Case, state: str) -> None:
+    case.wait_waiting()
+    case.mark_dag_run(state)
+
+
+def cleared(case: Case) -> None:
+    case.wait_waiting()
+    case.clear()
+
+
+def cleared_with_dag_run(case: Case) -> None:
+    case.wait_waiting()
+    case.clear_dag_run()
+
+
+def other_task_fails(case: Case) -> None:
+    case.wait_waiting()
+    case.world.tell_extra_task_to_fail(case.row)
+    case.until(lambda: case.world.board.instances(case.row.dag_id, case.run_id, "extra")[0].state == "failed", "extra")
+    case.act()
+
+
+def dag_run_times_out(case: Case) -> None:
+    case.wait_waiting()
+    case.until(
+        lambda: case.world.board.dag_run_state(case.row.dag_id, case.run_id) == "failed", "the Dag run's timeout"
+    )
+    case.act()
+
+
+def cleared_after(case: Case, state: str, *, downstream: bool = False, map_index: int | None = None) -> None:
+    case.wait_all_over(state)
+    case.clear(downstream=downstream, map_index=map_index)
+
+
+def dag_run_cleared_after_success(case: Case) -> None:
+    case.wait_all_over("success")
+    case.clear_dag_run()
+
+
+def cleared_while_left_alone(case: Case) -> None:
+    """The task has ended, and its run goes on."""
+    case.wait_dag_run_end()
+    case.clear()
+
+
+def retries_edited_and_cleared(case: Case) -> None:
+    case.wait_waiting()
+    case.edit(retries=0)
+    case.clear(latest=True)
+
+
+def killed_with_other_parameters_next(case: Case) -> None:
+    case.wait_waiting()
+    case.kill()
+
+
+def marked_in_token_lock(case: Case) -> None:
+    """The main thread renews its token, and the endpoint is silent; what it has is still good."""
+    tokens = case.world.emulator.tokens
+    usual, tokens.lifetime = tokens.lifetime, SHORT_LIVED
+    case.wait_waiting()
+    tokens.lifetime = usual
+    _mark_while_token_is_asked_for(case)
+
+
+def marked_in_token_lock_after_401(case: Case) -> None:
+    """The main thread asks for another token, since one was refused, and the endpoint is silent."""
+    case.wait_waiting()
+    case.add_fault("getRun", status=401, code="InvalidAuthenticationToken")
+    _mark_while_token_is_asked_for(case)
+
+
+def _mark_while_token_is_asked_for(case: Case) -> None:
+    silence = case.add_fault("token", hang_seconds=60, drop=True)
+    case.until(lambda: silence.consumed > 0, "the task to ask for a token")
+    case.mark("failed")
+
+
+def rows() -> list[Row]:
+    return [row for mode in MODES for row in [*_ended_by_user(mode), *_timed_out(mode), *_cleared(mode)]] + _others()
+
+
+def _ended_by_user(mode: Mode) -> list[Row]:
+    def row(name: str, fault: str, state: str, **more: Any) -> Row:
+        expected = Expected(cancels=1, adf=("Cancelled",), task=state)
+        return Row(name=f"{name}-{mode}", fault=f"{fault} ({mode})", mode=mode, seconds=LONG, expected=expected, **more)
+
+    return [
+        row("marked-failed", "task marked failed", "failed", story=partial(marked, state="failed"), subset=True),
+        row("marked-success", "task marked succeeded", "success", story=partial(marked, state="success")),
+        row(
+            "dag-run-failed",
+            "Dag run marked failed",
+            "failed",
+            story=partial(dag_run_marked, state="failed"),
+            subset=mode == "deferrable",
+        ),
+        row(
+            "dag-run-success",
+            "Dag run marked success",
+            "success",
+            story=partial(dag_run_marked, state="success"),
+            subset=mode == "deferrable",
+        ),
+        row(
+            "fail-fast",
+            "fail_fast: another task fails",
+            "failed" if mode == "blocking" else "skipped",
+            story=other_task_fails,
+            dag={"fail_fast": True},
+            extra_task="fails",
+            subset=mode == "deferrable",
+        ),
+    ]
+
+
+def _timed_out(mode: Mode) -> list[Row]:
+    cancelled = Expected(cancels=1, adf=("Cancelled",), task="failed", error="AdfRunTimedOut")
+    return [
+        Row(
+            name=f"dagrun-timeout-{mode}",
+            fault="dagrun_timeout",
+            mode=mode,
+            seconds=LONG,
+            dag={"dagrun_timeout": 75},
+            story=dag_run_times_out,
+            expected=Expected(cancels=1, adf=("Cancelled",), task="skipped"),
+            subset=mode == "deferrable",
+        ),
+        Row(
+            name=f"execution-timeout-{mode}",
+            fault="execution_timeout",
+            mode=mode,
+            seconds=LONG,
+            task={"execution_timeout": 20, "retries": 0},
+            expected=Expected(cancels=1, adf=("Cancelled",), task="failed"),
+            subset=mode == "deferrable",
+        ),
+        Row(
+            name=f"own-timeout-{mode}",
+            fault="own timeout",
+            mode=mode,
+            seconds=LONG,
+            task={"timeout": 10, "retries": 0},
+            expected=cancelled,
+            subset=mode == "blocking",
+        ),
+    ]
+
+
+def _cleared(mode: Mode) -> list[Row]:
+    return [
+        Row(
+            name=f"cleared-{mode}",
+            fault=f"cleared while {mode}",
+            mode=mode,
+            first=FIRST_IS_LONG,
+            seconds=5,
+            story=cleared,
+            expected=ONE_NEW_RUN,
+            subset=mode == "blocking",
+        ),
+        Row(
+            name=f"cleared-slow-cancel-{mode}",
+            fault=f"cleared while {mode}, and the cancel takes 60 s",
+            mode=mode,
+            first=FIRST_IS_LONG,
+            seconds=5,
+            script={"cancel_seconds": 60},
+            story=cleared,
+            expected=ONE_NEW_RUN,
+            patience=360,
+            subset=mode == "deferrable",
+        ),
+        Row(
+            name=f"dag-run-cleared-{mode}",
+            fault=f"whole Dag run cleared while {mode}",
+            mode=mode,
+            first=FIRST_IS_LONG,
+            seconds=5,
+            story=cleared_with_dag_run,
+            expected=ONE_NEW_RUN,
+        ),
+        Row(
+            name=f"cleared-cancel-loses-{mode}",
+            fault=f"cleared while {mode}, and the cancel loses to success",
+            mode=mode,
+            first=({"seconds": 45},),
+            seconds=5,
+            script={"cancel": "loses"},
+            story=cleared,
+            expected=Expected(runs=2, cancels=1, adf=("Succeeded", "Succeeded")),
+            subset=mode == "blocking",
+        ),
+        Row(
+            name=f"cleared-keep-{mode}",
+            fault=f"cleared while {mode} with cancel_on_kill=False",
+            mode=mode,
+            first=({"seconds": 60},),
+            seconds=5,
+            task={"cancel_on_kill": False},
+            story=cleared,
+            expected=ONE_MORE_RUN,
+            subset=mode == "blocking",
+        ),
+        Row(
+            name=f"edited-retries-{mode}",
+            fault=f"cleared while {mode} after retries was edited 1 to 0",
+            mode=mode,
+            first=FIRST_IS_LONG,
+            seconds=5,
+            story=retries_edited_and_cleared,
+            expected=ONE_NEW_RUN,
+            subset=mode == "blocking",
+        ),
+        Row(
+            name=f"retried-{mode}",
+            fault="the run failed, tries left",
+            mode=mode,
+            first=FIRST_FAILS,
+            seconds=5,
+            expected=Expected(runs=2, adf=("Failed", "Succeeded")),
+        ),
+        Row(
+            name=f"cleared-mapped-{mode}",
+            fault="one of two mapped instances cleared after success",
+            mode=mode,
+            mapped=2,
+            seconds=5,
+            story=partial(cleared_after, state="success", map_index=0),
+            expected=Expected(runs=3, adf=("Succeeded",) * 3),
+        ),
+    ]
+
+
+def _others() -> list[Row]:
+    found: list[Row] = []
+    for mode in START_MODES:
+        found += [
+            Row(
+                name=f"cleared-after-success-{mode}",
+                fault="cleared after success",
+                mode=mode,
+                seconds=4,
+                story=partial(cleared_after, state="success"),
+                expected=ONE_MORE_RUN,
+                subset=mode == "deferrable",
+            ),
+            Row(
+                name=f"dag-run-cleared-after-success-{mode}",
+                fault="whole Dag run cleared after success",
+                mode=mode,
+                seconds=4,
+                story=dag_run_cleared_after_success,
+                expected=ONE_MORE_RUN,
+                subset=mode == "blocking",
+            ),
+        ]
+    found += [
+        Row(
+            name=f"cleared-after-failure-{mode}",
+            fault="cleared after failure",
+            mode=mode,
+            first=FIRST_FAILS,
+            seconds=4,
+            task={"retries": 0},
+            story=partial(cleared_after, state="failed"),
+            expected=Expected(runs=2, adf=("Failed", "Succeeded")),
+            subset=mode == "blocking",
+        )
+        for mode in MODES
+    ]
+    return [
+        *found,
+        Row(
+            name="cleared-with-downstream",
+            fault="cleared with downstream after success",
+            mode="deferrable",
+            seconds=4,
+            extra_task="downstream",
+            story=partial(cleared_after, state="success", downstream=True),
+            expected=ONE_MORE_RUN,
+        ),
+        Row(
+            name="cleared-no-wait",
+            fault="cleared while the run that is not waited for goes on",
+            mode="no-wait",
+            first=FIRST_IS_LONG,
+            seconds=5,
+            story=cleared_while_left_alone,
+            # Nothing of the first try is left to cancel it: the second does when it begins.
+            expected=Expected(runs=2, cancels=1, adf=("Cancelled", "Succeeded"), cancel_within=45),
+        ),
+        Row(
+            name="parameters-changed",
+            fault="parameters changed between tries: killed while waiting",
+            mode="blocking",
+            first=FIRST_IS_LONG,
+            seconds=5,
+            task={"parameters": {CORRELATION: "{{ ti.try_number }}"}},
+            story=killed_with_other_parameters_next,
+            expected=ONE_NEW_RUN,
+            subset=True,
+        ),
+        *(
+            Row(
+                name=name,
+                fault=f"SIGTERM while the main thread holds the token lock{more}",
+                mode="blocking",
+                own_identity=True,
+                seconds=LONG,
+                story=story,
+                expected=Expected(cancels=1, adf=("Cancelled",), task="failed"),
+                subset=True,
+            )
+            for name, more, story in (
+                ("sigterm-in-token-lock", "", marked_in_token_lock),
+                ("sigterm-in-token-lock-401", ", after a 401", marked_in_token_lock_after_401),
+            )
+        ),
+    ]

@@ -1,0 +1,85 @@
+"""Runs the cases: side by side where they do not disturb each other, then one scene after the other."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+
+from tests.chaos import rows_kill, rows_start, rows_user, rows_wait, scenes
+from tests.chaos.case import Case
+from tests.chaos.row import Row
+from tests.chaos.verdict import problems
+from tests.chaos.world import World
+
+AT_ONCE = 25
+
+Result = tuple[Case, list[str]]
+"""A case that has ended, and why it is not as expected."""
+
+
+def all_rows(many: int = 2) -> list[Row]:
+    # The looks that fail for minutes come first, so that nothing waits for them at the end.
+    return [*rows_wait.rows(), *rows_kill.rows(), *rows_start.rows(), *rows_user.rows(), *scenes.rows(many)]
+
+
+def run(world: World) -> list[Result]:
+    """All of the world's rows, saying so as they end."""
+    began = time.monotonic()
+    rows = world.rows
+    with world.running():
+        say(began, f"Airflow is up: {world.airflow.url}; {len(rows)} cases")
+        results = run_side_by_side(world, [row for row in rows if not row.scene], began)
+        for name in scenes.SCENES:
+            aboard = [row for row in rows if row.scene == name]
+            if aboard:
+                results += run_scene(world, name, aboard, began)
+    say(began, "done")
+    return results
+
+
+def run_side_by_side(world: World, rows: Sequence[Row], began: float) -> list[Result]:
+    """Rows that do nothing to Airflow's own processes."""
+    results: list[Result] = []
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        for future in as_completed([pool.submit(run_alone, world, row) for row in rows]):
+            results.append(future.result())
+            say_result(began, results[-1])
+    return results
+
+
+def run_alone(world: World, row: Row) -> Result:
+    case = Case(row, world)
+    try:
+        case.start()
+    except Exception as e:  # noqa: BLE001  one case's trouble is not another's
+        case.trouble.append(f"could not be started: {type(e).__name__}: {e}")
+        return case, case.trouble
+    case.finish()
+    return case, problems(row.expected, case.observed())
+
+
+def run_scene(world: World, name: str, rows: Sequence[Row], began: float) -> list[Result]:
+    """The fault in this thread, the ends of its cases side by side."""
+    say(began, f"scene: {name}")
+    cases = [Case(row, world) for row in rows]
+    try:
+        scenes.SCENES[name](world, cases)
+    except Exception as e:  # noqa: BLE001  the other scenes can still be had
+        for case in cases:
+            case.trouble.append(f"the scene failed: {type(e).__name__}: {e}")
+    with ThreadPoolExecutor(len(cases)) as pool:
+        list(pool.map(Case.finish, cases))
+    results = [(case, problems(case.row.expected, case.observed())) for case in cases]
+    for result in results:
+        say_result(began, result)
+    return results
+
+
+def say_result(began: float, result: Result) -> None:
+    case, why = result
+    say(began, f"{case.row.name}: {'; '.join(why) or 'as expected'}")
+
+
+def say(began: float, text: str) -> None:
+    print(f"[{time.monotonic() - began:6.1f} s] {text}", flush=True)

@@ -1,0 +1,207 @@
+"""Faults of Airflow's own processes: one at a time, with all their cases on board."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from tests.chaos.case import Case
+from tests.chaos.row import HOUR, LONG, Expected, Row
+from tests.chaos.world import World
+
+Scene = Callable[[World, Sequence[Case]], None]
+
+
+def import_blocked(world: World, cases: Sequence[Case]) -> None:
+    """A deploy without the trigger's module: the triggerer starts anew, and fails every trigger for a minute."""
+    world.import_block.touch()
+    world.kill_triggerer(world.triggerer())
+    world.start_triggerer()
+    for case in cases:
+        case.start()
+        case.until(lambda case=case: len(case.runs()) == 1, "the run")  # type: ignore[misc]  # mypy types no default
+    time.sleep(60)
+    world.import_block.unlink()
+    # A triggerer remembers no failed import: the next trigger finds the module.
+
+
+def triggerer_killed(world: World, cases: Sequence[Case]) -> None:
+    """And started again; meanwhile an hour passes for the cases of the second emulator."""
+    _start(cases)
+    world.kill_triggerer(world.triggerer())
+    world.second.call(lambda: world.second.clock.advance(HOUR))
+    time.sleep(5)
+    world.start_triggerer()
+
+
+def triggerer_lost(world: World, cases: Sequence[Case]) -> None:
+    """Two triggerers, and the one that has the triggers is gone for good."""
+    _start(cases)
+    old = world.triggerer()
+    world.start_triggerer()
+    time.sleep(15)
+    world.kill_triggerer(old)
+
+
+def triggerer_stopped(world: World, cases: Sequence[Case]) -> None:
+    """Two triggerers; the one that has the triggers sleeps until the other has taken them over, then goes on."""
+    _start(cases)
+    old = world.triggerer()
+    world.start_triggerer()
+    before = {case: case.instance().triggerer_id for case in cases}
+    time.sleep(15)
+    sleeper = world.airflow.processes[old]
+    sleeper.signal(signal.SIGSTOP)
+    try:
+        for case in cases:
+            case.until(lambda case=case: case.instance().triggerer_id != before[case], "the takeover", 90)  # type: ignore[misc]  # as above
+    finally:
+        sleeper.signal(signal.SIGCONT)
+    time.sleep(10)
+    sleeper.stop()
+    del world.airflow.processes[old]
+
+
+def api_server_down(world: World, cases: Sequence[Case]) -> None:
+    _start(cases)
+    world.airflow.processes.pop("api-server").stop()
+    time.sleep(30)
+    world.airflow.start_api_server()
+
+
+def sigterm_in_supervisor_call(world: World, cases: Sequence[Case]) -> None:
+    """The API server stops to answer while the run's id is to be stored; then the task is told to end."""
+    (case,) = cases
+    case.start()
+    case.wait_fault()
+    server = world.airflow.processes["api-server"]
+    server.signal(signal.SIGSTOP)
+    try:
+        # The answer to createRun comes, and the task calls its supervisor, which waits for the API server.
+        time.sleep(5)
+        case.act()
+        case.kill(signal.SIGTERM)
+        case.until(lambda: case.runs()[0].cancelled_at is not None, "the cancel", 15)
+    finally:
+        server.signal(signal.SIGCONT)
+
+
+def many_marked(world: World, cases: Sequence[Case]) -> None:
+    """A Dag run of many deferred tasks is marked failed, with the service's limits enforced."""
+    (case,) = cases
+    case.start()
+    case.until(lambda: len(case.runs()) == case.row.mapped, "the runs", case.row.patience)
+    case.wait_state("deferred", seconds=120)
+    case.emulator.limits.enforced = True
+    try:
+        case.mark_dag_run("failed")
+        case.until(lambda: all(run.cancelled_at for run in case.runs()), "the cancels", 90)
+    finally:
+        case.emulator.limits.enforced = False
+
+
+SCENES: Mapping[str, Scene] = {
+    "API server down": api_server_down,
+    "SIGTERM in a supervisor call": sigterm_in_supervisor_call,
+    "import blocked": import_blocked,
+    "triggerer killed": triggerer_killed,
+    "triggerer lost": triggerer_lost,
+    "triggerer stopped": triggerer_stopped,
+    "many marked": many_marked,
+}
+"""In this order; each leaves one triggerer behind."""
+
+
+def rows(many: int) -> list[Row]:
+    found = [
+        Row(
+            name="import-blocked",
+            fault="trigger class cannot be imported for 60 s",
+            mode="deferrable",
+            scene="import blocked",
+            seconds=90,
+            patience=400,
+            subset=True,
+        ),
+        Row(
+            name="sigterm-in-supervisor-call",
+            fault="SIGTERM inside a supervisor call",
+            mode="blocking",
+            scene="SIGTERM in a supervisor call",
+            faults=({"operation": "createRun", "effect": "after", "hang_seconds": 3},),
+            seconds=LONG,
+            task={"retries": 0},
+            expected=Expected(cancels=1, adf=("Cancelled",), task="failed"),
+            subset=True,
+        ),
+        Row(
+            name="ended-an-hour-ago",
+            fault="the run ended while nobody looked for an hour",
+            mode="deferrable",
+            scene="triggerer killed",
+            own_port=True,
+            seconds=LONG,
+            subset=True,
+        ),
+        Row(
+            name="failed-an-hour-ago",
+            fault="the run failed while nobody looked for an hour",
+            mode="deferrable",
+            scene="triggerer killed",
+            own_port=True,
+            first=({"seconds": LONG, "outcome": "Failed", "error": {"message": "so be it"}},),
+            task={"retries": 0},
+            expected=Expected(adf=("Failed",), task="failed", error="so be it"),
+        ),
+        Row(
+            name="many-marked",
+            fault=f"Dag run with {many} deferred tasks marked failed",
+            mode="deferrable",
+            scene="many marked",
+            mapped=many,
+            seconds=LONG,
+            patience=60 + 5.0 * many,
+            expected=Expected(runs=many, cancels=many, adf=("Cancelled",) * many, task="failed", cancel_within=60),
+            subset=True,
+        ),
+    ]
+    for scene, fault in (
+        ("triggerer killed", "triggerer killed -9 while waiting, restarted"),
+        ("triggerer lost", "two triggerers, one killed for good"),
+        ("triggerer stopped", "two triggerers, one stopped until the other took over, then continued"),
+        ("API server down", "API server down for 30 s while waiting"),
+    ):
+        name = scene.lower().replace(" ", "-")
+        found.append(
+            Row(name=f"{name}-deferrable", fault=fault, mode="deferrable", scene=scene, seconds=60, subset=True)
+        )
+        found.append(
+            Row(
+                name=f"{name}-sensor",
+                fault=f"{fault} (sensor)",
+                mode="sensor",
+                task={"deferrable": True},
+                scene=scene,
+                seconds=60,
+            )
+        )
+    found.append(
+        Row(
+            name="api-server-down-blocking",
+            fault="API server down for 30 s while waiting",
+            mode="blocking",
+            scene="API server down",
+            seconds=60,
+            # The scheduler, which hears no heartbeat meanwhile, uses up tries that cannot even begin.
+            task={"retries": 3, "retry_delay": 10},
+        )
+    )
+    return found
+
+
+def _start(cases: Sequence[Case]) -> None:
+    for case in cases:
+        case.start()
+    for case in cases:
+        case.wait_waiting()

@@ -1,0 +1,188 @@
+"""The processes of the chaos suite: two emulators, one Airflow, and what is done to it as a whole."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from airflow_adf_mi.emulator import Emulator, FactorySpec
+from airflow_adf_mi.emulator.script import Script
+from airflow_adf_mi.emulator.state import Switches
+from airflow_adf_mi.emulator.tokens import SYSTEM_ASSIGNED, USER_ASSIGNED, ManagedIdentity
+from tests.chaos.board import Board
+from tests.chaos.row import CORRELATION, Row, dag_spec
+from tests.conftest import activity, factory_of
+from tests.stack import RealAirflow
+
+HERE = Path(__file__).parent
+PLAIN_FILE, OWN_FILE = "rows", "row_"
+SETTINGS = {
+    "core__parallelism": "40",
+    "core__max_active_tasks_per_dag": "1000",
+    "dag_processor__min_file_process_interval": "30",
+    "scheduler__task_instance_heartbeat_timeout": "20",
+    "scheduler__task_instance_heartbeat_timeout_detection_interval": "5",
+    "scheduler__max_tis_per_query": "64",
+    "triggerer__job_heartbeat_sec": "2",
+    "triggerer__triggerer_health_check_threshold": "15",
+    "logging__logging_level": "INFO",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guests:
+    """What other tests need of the world that they share with the cases."""
+
+    factories: Sequence[FactorySpec] = ()
+    script: Mapping[str, Any] = field(default_factory=dict)
+    dags: Mapping[str, Path] = field(default_factory=dict)
+    """Folders of Dag files, by the name that they get."""
+    connections: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Fields of connections to the emulator, by their id."""
+
+
+class World:
+    """Everything that cases share.
+
+    :param rows: the cases that will run, for which Dags, pipelines, factories and identities are made.
+    :param guests: what other tests bring along that use the same processes.
+    """
+
+    def __init__(self, home: Path, rows: Sequence[Row], *, postgres: bool = True, guests: Guests | None = None) -> None:
+        guests = guests or Guests()
+        self.rows = list(rows)
+        self._dags = home / "dags"
+        self._dags.mkdir(parents=True)
+        self.import_block = home / "import-block"
+        self._identities = {row.name: _identity(number) for number, row in enumerate(rows) if row.own_identity}
+        identities = [SYSTEM_ASSIGNED, USER_ASSIGNED, *self._identities.values()]
+        script = _script(rows, guests.script)
+        specs = [*guests.factories, *_factories(rows, own_port=False)]
+        self.emulator = Emulator(*specs, script=script, identities=identities)
+        self.second = Emulator(*_factories(rows, own_port=True), script=script, identities=identities)
+        # Tokens come from one endpoint, and are good at both.
+        self.second.tokens = self.emulator.tokens
+        for row in rows:
+            self.emulator_of(row).state(row.name).switches = Switches(**row.switches)
+        self._home = home
+        self._postgres = postgres
+        self._guests = guests
+        self._numbers = itertools.count(2)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        self._write_dags()
+        with self.emulator, self.second:
+            environment = self._environment()
+            airflow = RealAirflow(self._home / "airflow", self._dags, environment, postgres=self._postgres)
+            airflow.process_environment["triggerer"] = {
+                "PYTHONPATH": str(HERE / "import_block"),
+                "ADF_CHAOS_IMPORT_BLOCK": str(self.import_block),
+            }
+            self.airflow = airflow
+            self.board = Board(airflow.database_url)
+            with airflow, self.board:
+                yield
+
+    def emulator_of(self, row: Row) -> Emulator:
+        return self.second if row.own_port else self.emulator
+
+    def identity(self, row: Row) -> ManagedIdentity:
+        return self._identities[row.name]
+
+    def _write_dags(self) -> None:
+        """One file for most rows, since each file costs a process at every parse; and one for each that is edited."""
+        own = [row for row in self.rows if row.is_edited]
+        self._write(PLAIN_FILE, [row for row in self.rows if row not in own], {})
+        for row in own:
+            self._write(OWN_FILE + row.name, [row], {})
+        for name, folder in self._guests.dags.items():
+            shutil.copytree(folder, self._dags / name, ignore=shutil.ignore_patterns("__pycache__"))
+
+    def edit(self, row: Row, arguments: Mapping[str, Any]) -> None:
+        """Write the row's Dag file anew; returns once Airflow has parsed it."""
+        before = self._dag_version(row)
+        self._write(OWN_FILE + row.name, [row], arguments)
+        self.airflow.wait_until(lambda: self._dag_version(row) != before, f"{row.dag_id} to be parsed again", 90)
+
+    def _write(self, name: str, rows: Sequence[Row], arguments: Mapping[str, Any]) -> None:
+        specs = [dag_spec(row) for row in rows]
+        for spec in specs:
+            spec["task"] |= arguments
+        (self._dags / f"{name}.json").write_text(json.dumps(specs))
+        shutil.copyfile(HERE / "dag_file.py", self._dags / f"{name}.py")
+
+    def _dag_version(self, row: Row) -> Any:
+        answer = self.airflow.ask("GET", f"/api/v2/dags/{row.dag_id}")
+        return answer.json().get("last_parsed_time")
+
+    def _environment(self) -> dict[str, str]:
+        extras: dict[str, dict[str, str]] = {}
+        for row in self.rows:
+            fields = {"managed_identity_client_id": self.identity(row).client_id} if row.own_identity else {}
+            extras[row.conn_id] = self.emulator_of(row).connection_extra(**fields)
+        for conn_id, guest in self._guests.connections.items():
+            extras[conn_id] = self.emulator.connection_extra(**guest)
+        connections = {
+            f"AIRFLOW_CONN_{name.upper()}": json.dumps({"conn_type": "azure_data_factory_mi", "extra": extra})
+            for name, extra in extras.items()
+        }
+        settings = {f"AIRFLOW__{name.upper()}": value for name, value in SETTINGS.items()}
+        return {**self.emulator.identity_environment("imds"), **connections, **settings}
+
+    def tell_extra_task_to_fail(self, row: Row) -> None:
+        (self._dags / f"{row.dag_id}.fail").touch()
+
+    # What is done to Airflow's processes. From the main thread: what a thread has started ends with it.
+
+    def triggerer(self) -> str:
+        """The name of the one that runs."""
+        (name,) = [name for name in self.airflow.processes if name.startswith("triggerer")]
+        return name
+
+    def kill_triggerer(self, name: str) -> None:
+        """Supervisor and runner at once, with nothing said to anybody."""
+        self.airflow.processes.pop(name).kill()
+
+    def start_triggerer(self) -> None:
+        self.airflow.start_process("triggerer", "--skip-serve-logs", name=f"triggerer-{next(self._numbers)}")
+
+
+def _factories(rows: Sequence[Row], *, own_port: bool) -> list[FactorySpec]:
+    """A factory for each row, and one that is always there. Pipelines may be given a text, to be told apart by."""
+    names = [row.name for row in rows if row.own_port is own_port]
+    pipeline = {
+        "activities": [activity("Copy")],
+        "parameters": {CORRELATION: {"type": "string", "defaultValue": ""}},
+    }
+    return [FactorySpec(source=factory_of(**{name: pipeline}), factory_name=name) for name in ["adf-default", *names]]
+
+
+def _script(rows: Sequence[Row], guests: Mapping[str, Any]) -> Script:
+    pipelines = {row.name: {"queued_seconds": 0.2, "cancel_seconds": 1, **row.script} for row in rows}
+    activities = {f"{row.name}/Copy": {"seconds": row.seconds} for row in rows}
+    first_runs = [
+        {"pipeline": row.name, "times": 1, "activities": {"Copy": dict(first)}} for row in rows for first in row.first
+    ]
+    document: dict[str, Any] = {
+        **guests,
+        "pipelines": {**guests.get("pipelines", {}), **pipelines},
+        "activities": {**guests.get("activities", {}), **activities},
+        "runs": [*guests.get("runs", []), *first_runs],
+    }
+    return Script.from_json(document)
+
+
+def _identity(number: int) -> ManagedIdentity:
+    return ManagedIdentity(
+        client_id=f"00000000-0000-4000-8000-0000000d{number:04d}",
+        object_id=str(uuid.uuid4()),
+        resource_id=f"{SYSTEM_ASSIGNED.resource_id}-{number}",
+    )

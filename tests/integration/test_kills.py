@@ -1,0 +1,159 @@
+"""What a killed trigger does about its run, by what Airflow says of the task."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from airflow.sdk.execution_time import task_runner
+from airflow.sdk.execution_time.comms import GetTaskStates, TaskStatesResult
+
+from airflow_adf_mi.adf import calls
+from airflow_adf_mi.adf.client import AdfClient
+from airflow_adf_mi.adf.settings import AdfSettings
+from airflow_adf_mi.emulator import Emulator
+from airflow_adf_mi.triggers import AdfPipelineRunTrigger
+
+
+@dataclass
+class Supervisor:
+    """Airflow's answers to questions about tasks; the only seam that a trigger has for them."""
+
+    states: dict[str, Any]
+    failures: int = 0
+    asked: list[Any] = field(default_factory=list)
+
+    async def asend(self, message: Any) -> Any:
+        self.asked.append(message)
+        await asyncio.sleep(0.05)
+        if self.failures:
+            self.failures -= 1
+            raise RuntimeError("the API server is down")
+        return TaskStatesResult(task_states={"run1": self.states})
+
+
+@dataclass
+class TaskInstance:
+    """What a trigger knows of its task."""
+
+    dag_id: str = "dag"
+    run_id: str = "run1"
+    task_id: str = "it"
+    map_index: int = -1
+
+
+@pytest.fixture
+def supervisor(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Supervisor]:
+    def make(failures: int = 0, **states: Any) -> Supervisor:
+        made = Supervisor(states, failures)
+        monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", made, raising=False)
+        return made
+
+    return make
+
+
+def start(settings: AdfSettings) -> str:
+    key = "0cc3f4c2-0000-4000-8000-00000000000{}"
+    with AdfClient(settings) as client:
+        return client.send(calls.create_run(settings.factory(), "Slow", None, request_id=key.format(1)))
+
+
+def trigger(settings: AdfSettings, run_id: str, map_index: int = -1, **arguments: Any) -> AdfPipelineRunTrigger:
+    made = AdfPipelineRunTrigger(
+        **{
+            "settings": settings.to_json(),
+            "resource_group_name": "rg-test",
+            "factory_name": "adf-test",
+            "run_id": run_id,
+            "check_interval": 60,
+            "owns_run": True,
+            **arguments,
+        }
+    )
+    made.task_instance = TaskInstance(map_index=map_index)  # type: ignore[assignment]  # as much of one as is used
+    return made
+
+
+@pytest.mark.parametrize("state", ["failed", "success", "skipped", "removed", "upstream_failed"])
+async def test_task_that_is_over_has_its_run_cancelled(
+    state: str, supervisor: Any, settings: AdfSettings, emulator: Emulator
+) -> None:
+    supervisor(it=state)
+    await trigger(settings, await asyncio.to_thread(start, settings)).on_kill()
+    assert emulator.books.count("cancelRun", status=200) == 1
+
+
+@pytest.mark.parametrize("state", ["deferred", "running", "queued", "scheduled", "up_for_retry", None])
+async def test_task_that_goes_on_elsewhere_or_was_cleared_keeps_its_run(
+    state: str | None, supervisor: Any, settings: AdfSettings, emulator: Emulator
+) -> None:
+    supervisor(it=state)
+    await trigger(settings, await asyncio.to_thread(start, settings)).on_kill()
+    assert emulator.books.count("cancelRun") == 0
+
+
+@pytest.mark.parametrize(("map_index", "cancels"), [(0, 0), (1, 1)])
+async def test_mapped_task_is_judged_by_its_own_index(
+    map_index: int, cancels: int, supervisor: Any, settings: AdfSettings, emulator: Emulator
+) -> None:
+    supervisor(it_0="deferred", it_1="failed")
+    await trigger(settings, await asyncio.to_thread(start, settings), map_index=map_index).on_kill()
+    assert emulator.books.count("cancelRun") == cancels
+
+
+async def test_watched_run_is_never_cancelled(supervisor: Any, settings: AdfSettings, emulator: Emulator) -> None:
+    asked = supervisor(it="failed").asked
+    await trigger(settings, await asyncio.to_thread(start, settings), owns_run=False).on_kill()
+    assert (asked, emulator.books.count("cancelRun")) == ([], 0)
+
+
+async def test_run_is_left_where_told_so(supervisor: Any, settings: AdfSettings, emulator: Emulator) -> None:
+    supervisor(it="failed")
+    await trigger(settings, await asyncio.to_thread(start, settings), cancel_on_kill=False).on_kill()
+    assert emulator.books.count("cancelRun") == 0
+
+
+async def test_kill_that_airflow_interrupts_is_finished_all_the_same(
+    supervisor: Any, settings: AdfSettings, emulator: Emulator
+) -> None:
+    """Airflow 3.3.2 cancels on_kill after about a second."""
+    supervisor(it="failed")
+    killing = asyncio.create_task(trigger(settings, await asyncio.to_thread(start, settings)).on_kill())
+    await asyncio.sleep(0.01)
+    killing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await killing
+    async with asyncio.timeout(10):
+        while emulator.books.count("cancelRun", status=200) == 0:  # noqa: ASYNC110  the emulator is in another thread
+            await asyncio.sleep(0.01)
+
+
+async def test_state_that_cannot_be_learnt_is_asked_for_again(
+    supervisor: Any, settings: AdfSettings, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_adf_mi.adf.watch.FIRST_BACKOFF", 0.01)  # stands for seconds
+    asked = supervisor(failures=2, it="failed").asked
+    await trigger(settings, await asyncio.to_thread(start, settings)).on_kill()
+    assert len(asked) == 3
+    assert emulator.books.count("cancelRun", status=200) == 1
+
+
+async def test_cancel_that_is_not_accepted_is_sent_again(
+    supervisor: Any, settings: AdfSettings, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_adf_mi.adf.watch.FIRST_BACKOFF", 0.01)  # stands for seconds
+    supervisor(it="failed")
+    emulator.add_fault("cancelRun", status=429, times=3)
+    await trigger(settings, await asyncio.to_thread(start, settings)).on_kill()
+    assert [r.status for r in emulator.books.of("cancelRun")] == [429, 429, 429, 200]
+
+
+async def test_mass_kill_asks_once_for_a_dag_run(supervisor: Any, settings: AdfSettings, emulator: Emulator) -> None:
+    run_id = await asyncio.to_thread(start, settings)
+    asked = supervisor(**{f"it_{n}": "failed" for n in range(50)}).asked
+    await asyncio.gather(*(trigger(settings, run_id, map_index=n).on_kill() for n in range(50)))
+    assert asked == [GetTaskStates(dag_id="dag", run_ids=["run1"])]
+    assert emulator.books.count("cancelRun") == 50

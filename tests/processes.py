@@ -1,0 +1,112 @@
+"""Processes that tests start on the loopback interface, and that never outlive them."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+LOOPBACK = "127.0.0.1"
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind((LOOPBACK, 0))
+        return int(listener.getsockname()[1])
+
+
+def _die_with_parent(stop_signal: signal.Signals) -> Callable[[], None]:
+    """Linux: get the signal when the process (its thread, in fact) that started us dies, however it dies."""
+
+    def ask() -> None:
+        if sys.platform == "linux":
+            ctypes.CDLL(None).prctl(1, stop_signal)
+
+    return ask
+
+
+@dataclass
+class Process:
+    """A process in a session of its own, with its output in a file. Start it from a thread that outlives it."""
+
+    name: str
+    command: Sequence[str]
+    environment: Mapping[str, str]
+    log_file: Path
+    user: str | None = None
+    """Run as this user, whose first group counts too; by default as this process's own."""
+    stop_signal: signal.Signals = signal.SIGTERM
+    popen: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with self.log_file.open("ab") as output:
+            self.popen = subprocess.Popen(
+                list(self.command),
+                env=dict(self.environment),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=_die_with_parent(self.stop_signal),  # noqa: PLW1509  a single C call
+                **as_user(self.user),
+            )
+
+    @property
+    def pid(self) -> int:
+        if self.popen is None:
+            raise RuntimeError(f"{self.name} has not been started")
+        return self.popen.pid
+
+    def check(self) -> None:
+        """Raises if it has ended by itself."""
+        if self.popen is not None and self.popen.poll() is not None:
+            tail = self.log_file.read_text(errors="replace")[-3000:]
+            raise RuntimeError(f"{self.name} ended with status {self.popen.returncode}:\n{tail}")
+
+    def kill(self) -> None:
+        """End it and everything it has started, with nothing said to anybody."""
+        everything = [psutil.Process(self.pid), *psutil.Process(self.pid).children(recursive=True)]
+        for process in everything:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        self.stop()
+
+    def signal(self, number: signal.Signals) -> None:
+        """To the process itself, not to what it has started."""
+        os.kill(self.pid, number)
+
+    def stop(self, patience: float = 15) -> None:
+        """Ask it to end, then kill what is left of its process group; at once for a second Ctrl-C."""
+        if self.popen is None:
+            return
+        try:
+            if self.popen.poll() is None:
+                self.popen.send_signal(self.stop_signal)
+                with suppress(subprocess.TimeoutExpired):
+                    self.popen.wait(patience)
+        finally:
+            # What is left of its children, too.
+            with suppress(ProcessLookupError):
+                os.killpg(self.popen.pid, signal.SIGKILL)
+            self.popen.wait()
+            self.popen = None
+
+
+def as_user(user: str | None) -> dict[str, Any]:
+    """The arguments of `subprocess` by which a process runs as another user."""
+    if user is None:
+        return {}
+    import pwd
+
+    entry = pwd.getpwnam(user)
+    return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}

@@ -1,0 +1,77 @@
+"""Whether a killed process is to leave its run for a retry, by what Airflow says and does not say."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from airflow.sdk.execution_time import task_runner
+from airflow.sdk.execution_time.comms import TaskStatesResult
+
+from airflow_adf_mi import journal
+
+
+@dataclass
+class TaskInstance:
+    try_number: int = 1
+    max_tries: int = 1
+    map_index: int = -1
+    dag_id: str = "dag"
+    run_id: str = "run1"
+    task_id: str = "it"
+
+
+class Supervisor:
+    """Answers with a state; or, for an exception, raises it; or, for an event, not before it is set."""
+
+    def __init__(self, answer: Any) -> None:
+        self.answer = answer
+
+    def send(self, _message: Any) -> Any:
+        if isinstance(self.answer, threading.Event):
+            self.answer.wait(10)
+            return None
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return TaskStatesResult(task_states={"run1": {"it": self.answer}})
+
+
+@pytest.mark.parametrize(
+    ("answer", "left"),
+    [
+        ("running", True),
+        ("failed", False),
+        ("success", False),
+        ("restarting", False),
+        ("skipped", False),
+        ("up_for_retry", True),
+        ("queued", True),
+        (None, True),
+        (RuntimeError("the API server is down"), True),
+    ],
+)
+def test_run_is_left_for_the_retry_only_where_the_task_goes_on(
+    answer: Any, left: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", Supervisor(answer), raising=False)
+    context: Any = {"ti": TaskInstance()}
+    assert journal.will_be_retried(context) is left
+
+
+def test_no_answer_means_that_the_kill_was_not_airflows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal, "STATE_WAIT", 0.05)  # stands for seconds
+    silence = threading.Event()
+    monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", Supervisor(silence), raising=False)
+    context: Any = {"ti": TaskInstance()}
+    began = time.monotonic()
+    assert journal.will_be_retried(context)
+    assert time.monotonic() - began < 2
+    silence.set()
+
+
+def test_last_try_leaves_nothing_to_a_retry() -> None:
+    context: Any = {"ti": TaskInstance(try_number=2)}
+    assert not journal.will_be_retried(context)

@@ -1,0 +1,306 @@
+"""Waiting for many runs at once, against a factory whose list lags, forgets and fails, on a virtual clock."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from airflow_adf_mi.adf.errors import (
+    AdfAuthenticationError,
+    AdfError,
+    AdfNotFoundError,
+    AdfPermissionError,
+    AdfThrottledError,
+    AdfUnavailableError,
+)
+from airflow_adf_mi.adf.models import PipelineRun
+from airflow_adf_mi.adf.rounds import BUDGET, FEW, List, Look, Rest, Rounds
+from airflow_adf_mi.adf.watch import Ended, GaveUp, Outcome
+
+INTERVAL = 10.0
+
+
+def seen(run_id: str, status: str, updated: float) -> PipelineRun:
+    moment = datetime.fromtimestamp(updated, UTC).isoformat()
+    return PipelineRun.from_wire({"runId": run_id, "pipelineName": "Load", "status": status, "lastUpdated": moment})
+
+
+@dataclass
+class Factory:
+    """Runs that end at a time, a list that shows it later or never, and requests that may fail."""
+
+    ahead: float = 0.0
+    """Seconds by which the service's clock is ahead of ours."""
+    lag: float = 0.0
+    frozen: bool = False
+    hidden: set[str] = field(default_factory=set)
+    """Runs that the list never shows."""
+    fails: Any = lambda _now: None
+    """Our time -> the error that every request gets, or None."""
+    ends: dict[str, float] = field(default_factory=dict)
+    """Run -> our time of its end."""
+    foreign: list[float] = field(default_factory=list)
+    """Ends of other people's runs, in order."""
+    now: float = 1_000_000.0
+    lists: int = 0
+    looks: int = 0
+    pages: int = 0
+    log: list[float] = field(default_factory=list)
+
+    def answer_look(self, run_id: str) -> PipelineRun | AdfError:
+        self.looks += 1
+        self.log.append(self.now)
+        error = self.fails(self.now)
+        if error is not None:
+            return error  # type: ignore[no-any-return]
+        if run_id not in self.ends:
+            return AdfNotFoundError("404", status=404)
+        ended = self.ends[run_id] <= self.now
+        updated = (self.ends[run_id] if ended else self.now) + self.ahead
+        return seen(run_id, "Succeeded" if ended else "InProgress", updated)
+
+    def answer_list(self, ask: List) -> list[PipelineRun] | AdfError:
+        self.lists += 1
+        error = self.fails(self.now)
+        if error is not None:
+            self.log.append(self.now)
+            return error  # type: ignore[no-any-return]
+        shown_until = float("-inf") if self.frozen else self.now - self.lag
+        shown = [
+            seen(run_id, "Succeeded", end + self.ahead)
+            for run_id, end in self.ends.items()
+            if end <= shown_until and run_id not in self.hidden and ask.after <= end + self.ahead <= ask.before
+        ]
+        others = [
+            seen(f"foreign-{n}", "Failed", end + self.ahead)
+            for n, end in enumerate(self.foreign)
+            if end <= shown_until and ask.after <= end + self.ahead <= ask.before
+        ]
+        pages = max(1, -(-(len(shown) + len(others)) // 100))
+        self.pages += pages
+        self.log += [self.now] * pages
+        return shown + others
+
+
+@dataclass
+class Simulation:
+    """Rounds that are driven until all that is waited for has come to something."""
+
+    factory: Factory
+    rounds: Rounds = field(default_factory=Rounds)
+    outcomes: dict[str, tuple[float, Outcome]] = field(default_factory=dict)
+    arrivals: list[tuple[float, str, float | None]] = field(default_factory=list)
+    """(time, run, since), in order of time."""
+    remaining: int | None = None
+
+    def run(self, until: float) -> None:
+        factory, rounds = self.factory, self.rounds
+        while factory.now < until:
+            while self.arrivals and self.arrivals[0][0] <= factory.now:
+                _, run_id, since = self.arrivals.pop(0)
+                rounds.add(
+                    run_id, interval=INTERVAL, since=since, now=factory.now, service_now=factory.now + factory.ahead
+                )
+            ask = rounds.next(factory.now, factory.now + factory.ahead, self.remaining)
+            told: dict[str, Outcome] = {}
+            if isinstance(ask, Rest):
+                wake = factory.now + ask.seconds
+                factory.now = min(wake, self.arrivals[0][0]) if self.arrivals else wake
+            elif isinstance(ask, Look):
+                told = rounds.looked(ask.run_id, factory.answer_look(ask.run_id), factory.now)
+            else:
+                items = factory.answer_list(ask)
+                if isinstance(items, AdfError):
+                    told = rounds.list_failed(items, factory.now)
+                else:
+                    told = rounds.listed(ask, items, factory.now)
+            for run_id, outcome in told.items():
+                assert run_id not in self.outcomes, "told twice"
+                self.outcomes[run_id] = factory.now, outcome
+                rounds.remove(run_id)
+            if not len(rounds) and not self.arrivals:
+                return
+
+    def lags(self) -> list[float]:
+        """Seconds from each run's end until it was known."""
+        return [at - self.factory.ends[run_id] for run_id, (at, _) in self.outcomes.items()]
+
+
+def wait_for(count: int, seconds: float, **factory: Any) -> Simulation:
+    """So many runs that were just started, all of the same length."""
+    made = Factory(**factory)
+    names = [f"r{n}" for n in range(count)]
+    made.ends = {name: made.now + seconds + n * 0.01 for n, name in enumerate(names)}
+    simulation = Simulation(made)
+    simulation.arrivals = [(made.now, name, made.now) for name in names]
+    simulation.run(made.now + 100_000)
+    assert set(simulation.outcomes) == set(names), "an outcome was lost"
+    assert all(isinstance(outcome, Ended) for _, outcome in simulation.outcomes.values())
+    return simulation
+
+
+def test_a_thousand_waits_cost_little_while_the_list_keeps_up() -> None:
+    simulation = wait_for(1000, 60)
+    assert simulation.factory.looks + simulation.factory.pages <= 150
+    assert max(simulation.lags()) <= 11
+
+
+def test_frozen_list_costs_delay_within_the_bound_and_no_outcome() -> None:
+    simulation = wait_for(1000, 60, frozen=True)
+    assert max(simulation.lags()) <= 1000 / BUDGET
+    assert simulation.factory.looks + simulation.factory.pages <= 2500
+
+
+@pytest.mark.parametrize("lag", [5.0, 30.0, 600.0])
+@pytest.mark.parametrize("ahead", [0.0, 90.0, -90.0])
+def test_lagging_list_and_wrong_clock_lose_nothing(lag: float, ahead: float) -> None:
+    simulation = wait_for(500, 60, lag=lag, ahead=ahead)
+    assert max(simulation.lags()) <= 60 + lag if lag <= 30 else 60
+
+
+def test_run_that_the_list_hides_is_found_by_looking() -> None:
+    simulation = wait_for(200, 60, hidden={"r7"})
+    assert simulation.outcomes["r7"][0] - simulation.factory.ends["r7"] <= 200 + INTERVAL
+
+
+def test_few_runs_are_looked_at_one_by_one_at_their_interval() -> None:
+    simulation = wait_for(FEW, 60)
+    assert simulation.factory.lists == 0
+    assert simulation.factory.looks <= FEW * 8
+
+
+def test_run_of_which_nothing_is_known_is_looked_at_first() -> None:
+    factory = Factory(ends={f"r{n}": 999_000.0 for n in range(100)})
+    simulation = Simulation(factory, arrivals=[(factory.now, name, None) for name in factory.ends])
+    simulation.run(factory.now + 1000)
+    assert len(simulation.outcomes) == 100
+    assert factory.now <= 1_000_000 + 100 / BUDGET + INTERVAL
+
+
+def test_long_absence_is_caught_up_by_looking() -> None:
+    factory = Factory(ends={f"r{n}": 999_000.0 for n in range(100)})
+    simulation = Simulation(factory, arrivals=[(factory.now, name, 990_000.0) for name in factory.ends])
+    simulation.run(factory.now + 1000)
+    assert len(simulation.outcomes) == 100
+
+
+def test_short_absence_is_caught_up_by_the_list() -> None:
+    factory = Factory(ends={f"r{n}": 999_800.0 for n in range(100)})
+    simulation = Simulation(factory, arrivals=[(factory.now, name, 999_500.0) for name in factory.ends])
+    simulation.run(factory.now + 1000)
+    assert len(simulation.outcomes) == 100
+    assert factory.looks <= 2 * INTERVAL
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        AdfThrottledError("429", status=429, retry_after=30),
+        AdfUnavailableError("503", status=503),
+        AdfAuthenticationError("no endpoint", transient=True),
+        AdfAuthenticationError("401", refused_token=True),
+    ],
+    ids=str,
+)
+def test_outage_of_two_minutes_costs_few_requests_and_no_outcome(error: AdfError) -> None:
+    begin = 1_000_030.0
+    simulation = wait_for(500, 60, fails=lambda now: error if begin <= now < begin + 120 else None)
+    during = [moment for moment in simulation.factory.log if begin <= moment < begin + 120]
+    assert len(during) <= 15, "one request at a time, backing off"
+    assert max(simulation.lags()) <= 120 + 60
+
+
+def test_service_that_asks_to_wait_is_left_alone_for_so_long() -> None:
+    error = AdfThrottledError("429", status=429, retry_after=30)
+    simulation = wait_for(50, 60, fails=lambda now: error if now < 1_000_050 else None)
+    pauses = [b - a for a, b in zip(simulation.factory.log, simulation.factory.log[1:], strict=False) if b <= 1_000_050]
+    assert all(pause >= 30 for pause in pauses)
+
+
+def test_list_that_is_refused_is_done_without() -> None:
+    class NoList(Factory):
+        def answer_list(self, ask: List) -> list[PipelineRun] | AdfError:
+            self.lists += 1
+            return AdfPermissionError("403", status=403)
+
+    factory = NoList(ends={f"r{n}": 1_000_060.0 for n in range(200)})
+    simulation = Simulation(factory, arrivals=[(factory.now, name, factory.now) for name in factory.ends])
+    simulation.run(factory.now + 10_000)
+    assert len(simulation.outcomes) == 200
+    assert max(simulation.lags()) <= 60
+    assert factory.lists <= 2
+
+
+def test_refusal_that_lasts_ends_all_waits() -> None:
+    error = AdfAuthenticationError("401", refused_token=True)
+    made = Factory(fails=lambda _now: error, ends=dict.fromkeys([f"r{n}" for n in range(50)], 2e6))
+    simulation = Simulation(made, arrivals=[(made.now, name, made.now) for name in made.ends])
+    simulation.run(made.now + 10_000)
+    assert {type(outcome) for _, outcome in simulation.outcomes.values()} == {GaveUp}
+    assert 300 <= made.now - 1_000_000 <= 400
+
+
+def test_run_that_is_not_there_ends_its_own_wait_only() -> None:
+    made = Factory(ends={f"r{n}": 1_000_700.0 for n in range(50)})
+    arrivals = [(made.now, name, made.now) for name in made.ends]
+    simulation = Simulation(made, arrivals=[(made.now, "nowhere", None), *arrivals])
+    simulation.run(made.now + 10_000)
+    assert isinstance(simulation.outcomes["nowhere"][1], GaveUp)
+    assert simulation.outcomes["nowhere"][0] - 1_000_000 <= 420
+    assert {type(o) for name, (_, o) in simulation.outcomes.items() if name != "nowhere"} == {Ended}
+
+
+def test_little_left_of_the_limit_slows_down() -> None:
+    def looks(remaining: int | None) -> int:
+        made = Factory(frozen=True, ends={f"r{n}": 1e9 for n in range(500)})
+        simulation = Simulation(made, arrivals=[(made.now, name, None) for name in made.ends], remaining=remaining)
+        simulation.run(made.now + 30)
+        return made.looks
+
+    assert looks(10) < looks(None) / 2
+
+
+@given(
+    count=st.integers(1, 60),
+    lag=st.sampled_from([0.0, 15.0, 120.0]),
+    ahead=st.sampled_from([0.0, 90.0, -90.0]),
+    frozen=st.booleans(),
+    seed=st.integers(0, 2**32 - 1),
+)
+@settings(max_examples=150, deadline=None)
+def test_no_outcome_is_lost_told_twice_or_invented(
+    count: int, lag: float, ahead: float, frozen: bool, seed: int
+) -> None:
+    """Whatever the lag, the clocks, the faults, what others run, and when waiters come."""
+    dice = random.Random(seed)
+    errors = [AdfUnavailableError("503"), AdfThrottledError("429", status=429, retry_after=5), AdfUnavailableError("x")]
+    outages = sorted((dice.uniform(0, 400), dice.uniform(1, 100), dice.choice(errors)) for _ in range(3))
+
+    def fails(now: float) -> AdfError | None:
+        at = now - 1_000_000
+        return next((error for begin, length, error in outages if begin <= at < begin + length), None)
+
+    made = Factory(lag=lag, ahead=ahead, frozen=frozen, fails=fails)
+    made.foreign = [made.now + dice.uniform(0, 500) for _ in range(200)]
+    names = [f"r{n}" for n in range(count)]
+    begins = {name: made.now + dice.uniform(0, 200) for name in names}
+    made.ends = {name: begins[name] + dice.uniform(0, 200) for name in names}
+    made.hidden = {name for name in names if dice.random() < 0.1}
+    simulation = Simulation(made)
+    simulation.arrivals = sorted(
+        (max(begins[name], made.ends[name] + 50) if dice.random() < 0.2 else begins[name], name, None)
+        if dice.random() < 0.3
+        else (begins[name], name, begins[name])
+        for name in names
+    )
+    simulation.run(made.now + 50_000)
+    assert set(simulation.outcomes) == set(names)
+    for name, (at, outcome) in simulation.outcomes.items():
+        assert isinstance(outcome, Ended)
+        assert at >= made.ends[name], "known before it happened"
