@@ -31,7 +31,7 @@ RUN := .venv/bin/python
 
 .PHONY: help
 help:  ## Show this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "make %-10s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "make %-13s %s\n", $$1, $$2}'
 
 .venv/installed: pyproject.toml uv.lock $(UV)
 	$(UV) sync --frozen --all-groups --compile-bytecode
@@ -67,6 +67,10 @@ fix: .venv/installed  ## Format, and mend what the linter can mend
 .PHONY: chaos
 chaos: .venv/installed  ## Kill, mark, clear and cut off tasks in real Airflow processes (ARGS="--subset", "--only lost")
 	$(RUN) -m tests.chaos $(ARGS)
+
+.PHONY: chaos-proofs
+chaos-proofs: .venv/installed  ## Take each rule away that protects a row of `make chaos`, and see the row fail
+	$(RUN) -m tests.chaos.proofs $(ARGS)
 
 .PHONY: mutation
 mutation: .venv/installed  ## Remove each handling of a fault or a bad input, and see a test fail for it

@@ -223,16 +223,24 @@ def main() -> int:
     return 1 if survivors else 0
 
 
-def _try(mutant: Mutant, folder: Path) -> str:
+def mutated_copy(folder: Path, file: str, old: str, new: str) -> dict[str, str] | None:
+    """A copy of the project in `folder` with one change; the environment that uses it, or None where `old` is not there."""
     for name in ("airflow_adf_mi", "tests", "dags"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", folder)
-    path = folder / "airflow_adf_mi" / "adf" / mutant.file
+    path = folder / "airflow_adf_mi" / "adf" / file
     source = path.read_text()
-    if mutant.old not in source:
+    if old not in source:
+        return None
+    path.write_text(source.replace(old, new))
+    return {**os.environ, "PYTHONPATH": str(folder)}
+
+
+def _try(mutant: Mutant, folder: Path) -> str:
+    environment = mutated_copy(folder, mutant.file, mutant.old, mutant.new)
+    if environment is None:
         return "STALE"
-    path.write_text(source.replace(mutant.old, mutant.new))
-    environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment["PYTHONDONTWRITEBYTECODE"] = "1"
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *shlex.split(mutant.tests)]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, timeout=300, check=False)
     shutil.rmtree(folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -83,7 +84,7 @@ class World:
             environment = self._environment()
             airflow = RealAirflow(self._home / "airflow", self._dags, environment, postgres=self._postgres)
             airflow.process_environment["triggerer"] = {
-                "PYTHONPATH": str(HERE / "import_block"),
+                "PYTHONPATH": os.pathsep.join([str(HERE / "import_block"), str(HERE.parent.parent)]),
                 "ADF_CHAOS_IMPORT_BLOCK": str(self.import_block),
             }
             self.airflow = airflow

@@ -43,12 +43,14 @@ with OwnedRun(settings, cancel_on_kill=order["cancel_on_kill"]) as owned:
     try:
         print("starting", flush=True)
         owned.begin(begin)
-        print("started", flush=True)
         if order["hold"] == "token lock, token refused":
             owned._credential.forget_token(owned._credential.last_token(settings.arm_scope).token)
         if str(order["hold"]).startswith("token lock"):
             with owned._credential._lock:
+                print("started", flush=True)
                 time.sleep(7)
+        else:
+            print("started", flush=True)
         print(owned.wait(Plan(check_interval=60), cancel_on_timeout=True).outcome, flush=True)
     except AdfTaskKilled as e:
         print(f"killed: {e}", flush=True)

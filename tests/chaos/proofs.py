@@ -1,0 +1,100 @@
+"""`make chaos-proofs`: takes each guarantee's rule away, and sees its row of the chaos suite fail.
+
+A proof is: the guarantee, the file, the rule, what it becomes, and the row that must notice.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.mutation import mutated_copy
+
+AT_ONCE = 2
+TIMEOUT = 600
+
+
+@dataclass(frozen=True)
+class Proof:
+    guarantee: str
+    file: str
+    old: str
+    new: str
+    row: str
+
+
+PROOFS = [
+    Proof("a retry adopts the live run", "intent.py", "else Follow(intent=stored)", "else Fresh()", "kill-waiting-process"),
+    Proof("a retry accepts what has succeeded", "intent.py", "else Follow(intent=stored)", "else Fresh()", "kill-result-process"),
+    Proof("what is sent is written down before", "start.py", "            yield save(sending)\n", "", "kill-sent-deferrable-process"),
+    Proof("no blind start", "start.py", "and intent.key_honoured:", ":", "kill-sending-blocking-process"),
+    Proof("a lost answer is looked for", "start.py", "if verdict is Verdict.AMBIGUOUS:", "if False:", "lost-drop-blocking"),
+    Proof("a lost run is found in the list", "find.py", "return Likeness.POSSIBLE if same else Likeness.NO", "return Likeness.NO", "lost-own-ids-deferrable"),
+    Proof("a clear starts a new run", "intent.py", "return before.max_tries != now.max_tries or", "return False and", "cleared-after-success-deferrable"),
+    Proof("a clear of a running task starts a new run", "intent.py", "(before.clear_number != now.clear_number and not stored.failed)", "False", "cleared-cancel-loses-blocking"),
+    Proof("runs of one task never overlap", "begin.py", "            if remaining is not None:", "            if False:", "cleared-slow-cancel-deferrable"),
+    Proof("changed parameters start a new run", "intent.py", "or stored.fingerprint != wanted", "", "parameters-changed"),
+    Proof("marking a deferred task cancels", "../kills.py", "    if state not in OVER:", "    if True:", "marked-failed-deferrable"),
+    Proof("a triggerer that was overtaken does not cancel", "../kills.py", "    if state not in OVER:", "    if False:", "triggerer-stopped-deferrable"),
+    Proof("marking a task on a worker cancels", "owned_run.py", "            self._canceller.act(HANDLER_WAIT)\n", "            self._killed = False\n", "marked-failed-blocking"),
+    Proof("an eviction leaves the run to the retry", "../journal.py", "not in STOPPED", "is None", "eviction"),
+    Proof("a refused token does not stop a cancel", "owned_run.py", ", self._credential.given_up_token(*scopes)):", ",):", "sigterm-in-token-lock"),
+    Proof("failed looks end no wait", "watch.py", "REFUSAL_GRACE = 300.0", "REFUSAL_GRACE = 0.0", "looks-404-deferrable"),
+    Proof("a trigger that cannot be loaded ends no wait", "../attempt.py", "TRIGGER_FAILURES = 6", "TRIGGER_FAILURES = 0", "import-blocked"),
+    Proof("our timeout cancels", "report.py", "isinstance(outcome, TimedOut) and cancel_on_timeout", "False", "own-timeout-deferrable"),
+    Proof("a sensor owns nothing", "../triggers.py", "if self.owns_run and self.task_instance", "if self.task_instance", "sensor-marked-deferrable"),
+]  # fmt: skip
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="make chaos-proofs", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", nargs="*", default=[])
+    only = parser.parse_args(arguments).only
+    chosen = [proof for proof in PROOFS if not only or any(text in f"{proof.guarantee} {proof.row}" for text in only)]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        verdicts = list(pool.map(_try, chosen))
+    failed = verdicts.count(True)
+    print(f"{failed} of {len(chosen)} rows fail once their rule is taken away.")
+    return 0 if failed == len(chosen) else 1
+
+
+def _try(proof: Proof) -> bool:
+    """Whether the row is not as expected without its rule; says what it came to."""
+    folder = Path(tempfile.mkdtemp(prefix="adf-proof-"))
+    folder.chmod(0o755)
+    try:
+        environment = mutated_copy(folder, proof.file, proof.old, proof.new)
+        if environment is None:
+            said, fails = "the rule is not where it was", False
+        else:
+            said, fails = _row_without_rule(proof, folder, environment)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    print(f"{'fails' if fails else 'STILL AS EXPECTED':17}  {proof.guarantee:50} {proof.row:35} {said}", flush=True)
+    return fails
+
+
+def _row_without_rule(proof: Proof, folder: Path, environment: dict[str, str]) -> tuple[str, bool]:
+    command = [sys.executable, "-m", "tests.chaos", "--only", proof.row]
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=TIMEOUT, check=False
+    )
+    # The row itself must have been judged: a suite that breaks down proves nothing.
+    line = re.search(rf"^\[ *[\d.]+ s\] {re.escape(proof.row)}: (.*)$", done.stdout, re.MULTILINE)
+    if line is None:
+        return f"the suite broke down: {done.stderr[-300:]}", False
+    return line[1][:160], done.returncode == 1 and line[1] != "as expected"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
