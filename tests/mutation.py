@@ -112,7 +112,7 @@ MUTANTS = [
     Mutant("a thread for each who waits on the loop", "async_identity.py", "asking = self._asking.get((scopes, claims))", "asking = None", IDENTITY),
     Mutant("token about to expire used on the loop", "async_identity.py", "> _FAST_PATH_LIFE", "> -1e9", IDENTITY),
     Mutant("sensor without a link", "../sensors.py", "        AdfPipelineRunLink.store(context, address.studio_url)\n", "", f"{SENSOR} -k softly"),
-    Mutant("trigger late because of a token", "async_identity.py", "asyncio.wait([asking], timeout=self._patience)", "asyncio.wait([asking])", f"{IDENTITY} -k waits_long --timeout=20"),
+    Mutant("trigger late because of a token", "async_identity.py", "asyncio.wait([asking], timeout=self._patience)", "asyncio.wait([asking])", f"{IDENTITY} -k waits_long"),
     Mutant("silent identity endpoint waited for", "token_requests.py", "read_timeout=read_timeout, on_status", "read_timeout=300, on_status", f"{EMULATED} -k silence"),
     Mutant("silence waited through twice", "token_requests.py", '"retry_read": 0', '"retry_read": 2', f"{EMULATED} -k silence"),
     Mutant("event loop blocked", "async_identity.py", "asking = asyncio.to_thread(self._credential.get_token_info, *scopes, options=options)", "asking = asyncio.sleep(0, self._credential.get_token_info(*scopes, options=options))", f"{IDENTITY} --timeout=20"),

@@ -343,7 +343,7 @@ async def test_all_on_a_loop_wait_for_one_request_in_one_thread() -> None:
 
 async def test_nobody_on_a_loop_waits_long_for_a_token_and_the_request_goes_on() -> None:
     release = threading.Event()
-    inner = Inner(wait=release.wait)
+    inner = Inner(wait=lambda: release.wait(5))
     shared = AsyncCredential(credential(inner), patience=0.1)
     for _ in range(2):
         with pytest.raises(AdfAuthenticationError, match="still being asked for") as slow:
