@@ -54,7 +54,7 @@ test: .venv/installed  ## Run the whole test suite
 check: .venv/installed  ## Format, lint, types, layers, lock file, branch coverage of the last `make test`
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
-	.venv/bin/mypy airflow_adf_mi tests
+	.venv/bin/mypy airflow_adf_mi tests bench
 	.venv/bin/lint-imports
 	$(UV) lock --check
 	.venv/bin/coverage report
@@ -71,6 +71,10 @@ chaos: .venv/installed  ## Kill, mark, clear and cut off tasks in real Airflow p
 .PHONY: chaos-proofs
 chaos-proofs: .venv/installed  ## Take each rule away that protects a row of `make chaos`, and see the row fail
 	$(RUN) -m tests.chaos.proofs $(ARGS)
+
+.PHONY: bench
+bench: .venv/installed  ## Measure importing and waiting, the Azure provider's and ours side by side; saved as bench/RESULTS.md
+	$(RUN) -m bench $(ARGS)
 
 .PHONY: mutation
 mutation: .venv/installed  ## Remove each handling of a fault or a bad input, and see a test fail for it

@@ -10,15 +10,15 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterable
-from dataclasses import dataclass, field
 from itertools import islice
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from airflow_adf_mi.adf import answers
+from airflow_adf_mi.adf.answers import Failure
+from airflow_adf_mi.adf.async_identity import AsyncCredential
 from airflow_adf_mi.adf.calls import MOST_LISTED, Call, Page, next_page
-from airflow_adf_mi.adf.errors import AdfAuthenticationError, AdfError, AdfRequestError
-from airflow_adf_mi.adf.identity import AsyncCredential, credential_for
-from airflow_adf_mi.adf.translate import translate, unreadable
+from airflow_adf_mi.adf.identity import credential_for
 from airflow_adf_mi.adf.transport import (
     CONNECT_TIMEOUT,
     READ_TIMEOUT,
@@ -29,19 +29,14 @@ from airflow_adf_mi.adf.transport import (
     open_session,
     policies,
     proxies_for,
-    token_of,
 )
 
 if TYPE_CHECKING:
     import aiohttp
-    from azure.core.exceptions import AzureError
 
     from airflow_adf_mi.adf.settings import AdfSettings
 
 T = TypeVar("T")
-
-UNREADABLE = (AttributeError, KeyError, TypeError, ValueError)
-"""What reading an answer raises that is not what the specification promises, such as the page of a proxy."""
 
 
 class AdfClient:
@@ -95,9 +90,9 @@ class AdfClient:
         """Send `call` once and read its answer. Raises an `AdfError` for anything else than success."""
         answer = self._send_once(call)
         # A token that is refused does nothing: safe to repeat, with another one.
-        if isinstance(answer, _Failure) and _forget_token(self._credential, answer):
+        if isinstance(answer, Failure) and answers.forget_token(self._credential, answer):
             answer = self._send_once(call)
-        return _given(answer)
+        return answers.given(answer)
 
     def pages(self, call: Call[Page[T]]) -> list[T]:
         """The items of all pages."""
@@ -118,25 +113,17 @@ class AdfClient:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
 
-    def _send_once(self, call: Call[T]) -> T | _Failure:
-        from azure.core.exceptions import AzureError
-
+    def _send_once(self, call: Call[T]) -> T | Failure:
         method = getattr(getattr(self.official, call.group), call.method)
         retries = self._read_retries if call.repeatable else 0
         try:
             if call.listing:
                 body = list(islice(method(*call.args, retry_total=retries, **call.kwargs), MOST_LISTED))
             else:
-                body = method(*call.args, cls=_body, retry_total=retries, **call.kwargs)
-        except AzureError as e:
-            return _answer_or_failure(translate(e, call, self._settings), call, e)
-        except AdfError as e:
-            # Of the credential, which the official client asks for a token.
-            return _Failure(e)
-        except UNREADABLE as e:
-            # The official client reads answers as JSON before we do, and lets what comes of that through.
-            return _Failure(unreadable(e, call))
-        return _read(call, body)
+                body = method(*call.args, cls=answers.body_of, retry_total=retries, **call.kwargs)
+        except Exception as e:  # noqa: BLE001  what is of no known kind is raised again
+            return answers.read_error(e, call, self._settings)
+        return answers.read(call, body)
 
 
 class AsyncAdfClient:
@@ -200,9 +187,9 @@ class AsyncAdfClient:
         """Send `call` once and read its answer. Raises an `AdfError` for anything else than success."""
         answer = await self._send_once(call)
         # As in AdfClient.send; in a thread, since another thread may hold the token lock for seconds.
-        if isinstance(answer, _Failure) and await asyncio.to_thread(_forget_token, self._credential, answer):
+        if isinstance(answer, Failure) and await asyncio.to_thread(answers.forget_token, self._credential, answer):
             answer = await self._send_once(call)
-        return _given(answer)
+        return answers.given(answer)
 
     async def pages(self, call: Call[Page[T]]) -> list[T]:
         """The items of all pages."""
@@ -226,24 +213,16 @@ class AsyncAdfClient:
     ) -> None:
         await self.close()
 
-    async def _send_once(self, call: Call[T]) -> T | _Failure:
-        from azure.core.exceptions import AzureError
-
+    async def _send_once(self, call: Call[T]) -> T | Failure:
         method = getattr(getattr(self.official, call.group), call.method)
         try:
             if call.listing:
                 body = await _first(method(*call.args, retry_total=0, **call.kwargs))
             else:
-                body = await method(*call.args, cls=_body, retry_total=0, **call.kwargs)
-        except AzureError as e:
-            return _answer_or_failure(translate(e, call, self._settings), call, e)
-        except AdfError as e:
-            # Of the credential, which the official client asks for a token.
-            return _Failure(e)
-        except UNREADABLE as e:
-            # The official client reads answers as JSON before we do, and lets what comes of that through.
-            return _Failure(unreadable(e, call))
-        return _read(call, body)
+                body = await method(*call.args, cls=answers.body_of, retry_total=0, **call.kwargs)
+        except Exception as e:  # noqa: BLE001  what is of no known kind is raised again
+            return answers.read_error(e, call, self._settings)
+        return answers.read(call, body)
 
 
 async def _first(items: AsyncIterable[Any]) -> list[Any]:
@@ -253,49 +232,3 @@ async def _first(items: AsyncIterable[Any]) -> list[Any]:
         if len(listed) == MOST_LISTED:
             break
     return listed
-
-
-def _body(response: Any, _model: object, _headers: object) -> Any:
-    """The answer as JSON rather than as the official client's model, whose attributes miss what the service sends."""
-    content = response.http_response
-    return content.json() if content.content else None
-
-
-@dataclass(frozen=True)
-class _Failure:
-    """What came in place of an answer."""
-
-    error: AdfError
-    refused_token: str | None = field(default=None, repr=False)
-    """The token that the request carried, if that is what the service refused."""
-
-
-def _given(answer: T | _Failure) -> T:
-    """The answer; raises what came instead, without the foreign error it was made from.
-
-    A traceback shows the whole chain, and foreign errors quote answers, with whatever secret is in them.
-    """
-    if isinstance(answer, _Failure):
-        raise answer.error from None
-    return answer
-
-
-def _read(call: Call[T], body: Any) -> T | _Failure:
-    try:
-        return call.read(body)
-    except UNREADABLE as e:
-        return _Failure(unreadable(e, call))
-
-
-def _answer_or_failure(error: AdfError, call: Call[T], cause: AzureError) -> T | _Failure:
-    code = error.code if isinstance(error, AdfRequestError) else None
-    if code is not None and code in call.answers_by_code:
-        return call.answers_by_code[code]
-    refused = isinstance(error, AdfAuthenticationError) and error.refused_token
-    return _Failure(error, refused_token=token_of(cause) if refused else None)
-
-
-def _forget_token(credential: Any, failure: _Failure) -> bool:
-    """Whether another token may help: only where it was the service that refused the one we had."""
-    forget = getattr(credential, "forget_token", None)
-    return failure.refused_token is not None and forget is not None and bool(forget(failure.refused_token))

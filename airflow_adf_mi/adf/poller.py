@@ -1,7 +1,7 @@
 """Drives `rounds` for all that wait on an event loop: one poller per factory and connection, for as long as anybody waits.
 
-Airflow's own shared streams would do the fanning-out as well; this is used instead because a wait must also know what was
-last seen, must end by itself at its deadline, and must log in its own task's context. See docs/waiting.md for measurements.
+Airflow's own shared streams would share the request as well; this is used instead because a wait must also know what was
+last seen, must end by itself at its deadline, and must log in its own task's context (docs/waiting.md).
 """
 
 from __future__ import annotations

@@ -106,12 +106,12 @@ def test_killed_worker_cancels_its_run_in_time(hold: str | None, settings: AdfSe
     assert emulator.books.count("cancelRun") == 1
 
 
-def test_killed_worker_whose_token_is_refused_cancels_with_a_new_one(settings: AdfSettings, emulator: Emulator) -> None:
-    process = worker(settings)
-    assert [line(process), line(process)] == ["starting", "started"]
-    emulator.call(emulator.tokens.revoke)
-    said, _ = kill(process)
-    assert "was cancelled" in said
+def test_kill_whose_token_is_refused_cancels_with_a_new_one(settings: AdfSettings, emulator: Emulator) -> None:
+    """In this process, where no look of the wait replaces the token first."""
+    with OwnedRun(settings, cancel_on_kill=True) as owned:
+        owned.begin(begin(settings, "Slow"))
+        emulator.call(emulator.tokens.revoke)
+        owned.kill()
     assert [record.status for record in emulator.books.of("cancelRun")] == [401, 200]
 
 

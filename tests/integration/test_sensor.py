@@ -31,8 +31,10 @@ class TaskInstance:
     def __init__(self, try_number: int = 1, max_tries: int = 1) -> None:
         self.try_number = try_number
         self.max_tries = max_tries
+        self.pushed: dict[str, Any] = {}
 
-    def xcom_push(self, key: str, value: Any) -> None: ...
+    def xcom_push(self, key: str, value: Any) -> None:
+        self.pushed[key] = value
 
 
 class Store:
@@ -198,6 +200,9 @@ def test_failing_softly_is_the_same_in_all_modes(
     with pytest.raises(expected) as ended:
         executed(waiting, here)
     assert type(ended.value) is expected
+    # Airflow shows the link while the sensor still waits.
+    (link,) = here["ti"].pushed.values()
+    assert f"/pipelineruns/{run_id}" in link
 
 
 def executed(waiting: AdfPipelineRunSensor, here: Any) -> Any:

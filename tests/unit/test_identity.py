@@ -17,9 +17,10 @@ from azure.core.credentials import AccessTokenInfo
 from azure.core.exceptions import ClientAuthenticationError, ServiceRequestError
 from azure.identity import CredentialUnavailableError
 
+from airflow_adf_mi.adf.async_identity import AsyncCredential
 from airflow_adf_mi.adf.connection import settings_from_connection
 from airflow_adf_mi.adf.errors import AdfAuthenticationError, AdfConfigurationError
-from airflow_adf_mi.adf.identity import FAILURE_KEPT, AsyncCredential, ProcessCredential, credential_for
+from airflow_adf_mi.adf.identity import FAILURE_KEPT, ProcessCredential, credential_for
 from airflow_adf_mi.adf.settings import AdfSettings, Identity, IdentityKind
 from airflow_adf_mi.adf.token_errors import principal
 
@@ -342,7 +343,7 @@ async def test_all_on_a_loop_wait_for_one_request_in_one_thread() -> None:
 
 async def test_nobody_on_a_loop_waits_long_for_a_token_and_the_request_goes_on() -> None:
     release = threading.Event()
-    inner = Inner(wait=release.wait)
+    inner = Inner(wait=lambda: release.wait(5))
     shared = AsyncCredential(credential(inner), patience=0.1)
     for _ in range(2):
         with pytest.raises(AdfAuthenticationError, match="still being asked for") as slow:
@@ -355,3 +356,11 @@ async def test_nobody_on_a_loop_waits_long_for_a_token_and_the_request_goes_on()
             break
     assert (await shared.get_token_info(SCOPE)).token == "opaque"
     assert inner.calls == 1
+
+
+async def test_token_that_is_about_to_expire_is_asked_for_again_on_the_loop() -> None:
+    inner = Inner(life=300)
+    shared = AsyncCredential(credential(inner))
+    await shared.get_token_info(SCOPE)
+    await shared.get_token_info(SCOPE)
+    assert inner.calls == 2

@@ -1,0 +1,78 @@
+"""What comes back for a call: its answer, or a failure, read from what the official client returns or raises."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from airflow_adf_mi.adf.calls import Call
+from airflow_adf_mi.adf.errors import AdfAuthenticationError, AdfError, AdfRequestError
+from airflow_adf_mi.adf.translate import translate, unreadable
+from airflow_adf_mi.adf.transport import token_of
+
+if TYPE_CHECKING:
+    from airflow_adf_mi.adf.settings import AdfSettings
+
+T = TypeVar("T")
+
+_UNREADABLE = (AttributeError, KeyError, TypeError, ValueError)
+"""What reading an answer raises that is not what the specification promises, such as the page of a proxy."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What came in place of an answer."""
+
+    error: AdfError
+    refused_token: str | None = field(default=None, repr=False)
+    """The token that the request carried, if that is what the service refused."""
+
+
+def body_of(response: Any, _model: object, _headers: object) -> Any:
+    """The answer as JSON rather than as the official client's model, whose attributes miss what the service sends."""
+    content = response.http_response
+    return content.json() if content.content else None
+
+
+def read(call: Call[T], body: Any) -> T | Failure:
+    """The answer in a body."""
+    try:
+        return call.read(body)
+    except _UNREADABLE as e:
+        return Failure(unreadable(e, call))
+
+
+def read_error(error: Exception, call: Call[T], settings: AdfSettings) -> T | Failure:
+    """What `error`, which the official client raised for `call`, comes to; raises it if it is of no known kind."""
+    from azure.core.exceptions import AzureError
+
+    if isinstance(error, AdfError):
+        # Of the credential, which the official client asks for a token.
+        return Failure(error)
+    if isinstance(error, AzureError):
+        ours = translate(error, call, settings)
+        code = ours.code if isinstance(ours, AdfRequestError) else None
+        if code is not None and code in call.answers_by_code:
+            return call.answers_by_code[code]
+        refused = isinstance(ours, AdfAuthenticationError) and ours.refused_token
+        return Failure(ours, refused_token=token_of(error) if refused else None)
+    if isinstance(error, _UNREADABLE):
+        # The official client reads answers as JSON before we do, and lets what comes of that through.
+        return Failure(unreadable(error, call))
+    raise error
+
+
+def given(answer: T | Failure) -> T:
+    """The answer; raises what came instead, without the foreign error it was made from.
+
+    A traceback shows the whole chain, and foreign errors quote answers, with whatever secret is in them.
+    """
+    if isinstance(answer, Failure):
+        raise answer.error from None
+    return answer
+
+
+def forget_token(credential: Any, failure: Failure) -> bool:
+    """Whether another token may help: only where it was the service that refused the one we had."""
+    forget = getattr(credential, "forget_token", None)
+    return failure.refused_token is not None and forget is not None and bool(forget(failure.refused_token))

@@ -1,0 +1,123 @@
+"""What it costs to wait for many runs, and how late their ends are known: the provider's triggers and ours, same emulator."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from airflow_adf_mi.adf.connection import settings_from_connection
+from airflow_adf_mi.emulator import Emulator, FactorySpec
+from airflow_adf_mi.emulator.definitions import FactoryDefinition, PipelineDefinition
+from airflow_adf_mi.emulator.script import Script
+from airflow_adf_mi.emulator.state import Switches
+
+COPY = {"name": "Copy", "type": "Copy", "dependsOn": [], "typeProperties": {}}
+DEFINITION = FactoryDefinition(pipelines={"Load": PipelineDefinition("Load", {"activities": [COPY]})})
+
+
+@dataclass(frozen=True)
+class Load:
+    """So many runs of one length, begun within `spread` seconds of each other, waited for at an interval."""
+
+    runs: int
+    seconds: float = 60.0
+    spread: float = 10.0
+    interval: float = 10.0
+    switches: Switches = field(default_factory=Switches)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What it came to."""
+
+    requests: int
+    tokens: int
+    cpu: float
+    peak_rss: int
+    lag_median: float
+    lag_max: float
+    longest_block: float
+    wall: float
+    lost: int
+    most_reads_a_second: float
+
+
+def measure(who: str, load: Load) -> Cost:
+    """Runs the load once, the waiting in a process of its own."""
+    script = Script.from_json(
+        {
+            "pipelines": {"Load": {"queued_seconds": 0}},
+            "runs": [
+                {
+                    "pipeline": "Load",
+                    "times": 1,
+                    "activities": {"Copy": {"seconds": load.seconds + load.spread * n / load.runs}},
+                }
+                for n in range(load.runs)
+            ],
+        }
+    )
+    spec = FactorySpec(source=DEFINITION, factory_name="adf-bench")
+    with Emulator(spec, script=script, switches=replace(load.switches)) as emulator:
+        extra = emulator.connection_extra()
+        settings = settings_from_connection(conn_id="bench", conn_type="azure_data_factory_mi", extra=json.dumps(extra))
+        environment = {
+            **os.environ,
+            **emulator.identity_environment("imds"),
+            "AIRFLOW_CONN_ADF_BENCH": json.dumps(
+                {"conn_type": "azure_data_factory", "extra": {"subscriptionId": extra["subscriptionId"]}}
+            ),
+        }
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        factory = emulator.state()
+        began = time.time()
+        run_ids = emulator.call(lambda: [factory.create_run("Load", None) for _ in range(load.runs)])
+        if load.switches.list_frozen_at is not None:
+            factory.switches.list_frozen_at = emulator.clock.now()
+        order = {
+            "who": who,
+            "settings": settings.to_json(),
+            "resource_group_name": extra["resource_group_name"],
+            "factory_name": extra["factory_name"],
+            "run_ids": run_ids,
+            "interval": load.interval,
+            "since": began,
+        }
+        command = [sys.executable, "-m", "bench.child_waits"]
+        done = subprocess.run(
+            command,
+            input=json.dumps(order),
+            capture_output=True,
+            text=True,
+            check=False,
+            env=environment,
+            cwd=Path(__file__).parent.parent,
+        )
+        if done.returncode != 0:
+            raise RuntimeError(done.stderr[-3000:])
+        result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        wall = time.time() - began
+        ends = emulator.call(lambda: {run.run_id: run.ended for run in factory.runs.values()})
+        lags = [known - (ends[run_id] or 0) for run_id, known in result["known"].items()]
+        times = sorted(record.time for record in emulator.books.requests)
+        return Cost(
+            requests=len(emulator.books.requests),
+            tokens=len(emulator.books.tokens),
+            cpu=result["cpu"],
+            peak_rss=result["peak_rss"],
+            lag_median=median(lags),
+            lag_max=max(lags),
+            longest_block=result["longest_block"],
+            wall=wall,
+            lost=len(set(run_ids) - set(result["known"])),
+            most_reads_a_second=max(
+                (sum(1 for t in times if s <= t < s + 1) for s in times[:: max(1, len(times) // 500)]), default=0
+            ),
+        )
