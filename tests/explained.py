@@ -34,7 +34,20 @@ PIPELINES: dict[str, list[dict[str, Any]]] = {
     "ExplainGrandchild": [activity("CopySales")],
     "ExplainLoop": [activity("EachTable", "ForEach", items=[], activities=[activity("CopyTable")])],
     "ExplainSlow": [activity("CopySales")],
-    "ExplainCancelled": [activity("CopySales")],
+    **{
+        f"Explain{name}": [activity("CopySales")]
+        for name in (
+            "Cancelled",
+            "CancelledBlocking",
+            "CancelledDeferrable",
+            "Throttled",
+            "Outputs",
+            "UserBlocking",
+            "UserDeferrable",
+            "SystemBlocking",
+            "SystemDeferrable",
+        )
+    },
 }
 ACTIVITIES: dict[str, Any] = {
     "ExplainCopy/CopySales": {"outcome": "Failed", "error": {"message": NO_TABLE}},
@@ -48,7 +61,13 @@ ACTIVITIES: dict[str, Any] = {
         "error": {"message": "Invalid object name 'table7'.", "errorCode": "2100"},
     },
     "ExplainSlow/CopySales": {"seconds": 3600},
-    "ExplainCancelled/CopySales": {"seconds": 3600},
+    **{f"ExplainCancelled{mode}/CopySales": {"seconds": 3600} for mode in ("", "Blocking", "Deferrable")},
+    "ExplainOutputs/CopySales": {"output": {"rowsCopied": 42}},
+    **{
+        f"Explain{kind}{mode}/CopySales": {"outcome": "Failed", "error": {"failureType": f"{kind}Error"}}
+        for kind in ("User", "System")
+        for mode in ("Blocking", "Deferrable")
+    },
 }
 FACTORY = factory_of(**PIPELINES)
 SCRIPT: dict[str, Any] = {

@@ -147,7 +147,7 @@ def test_cancelled_outside(deferrable: bool, emulator: Emulator) -> None:
 @pytest.mark.usefixtures("minutes_pass")
 def test_throttled_start(emulator: Emulator) -> None:
     emulator.add_fault("createRun", times=None, status=429, code="TooManyRequests", headers={"Retry-After": "7"})
-    check_golden("throttled_start", general(str(error_of(operator("ExplainCopy"))), emulator))
+    check_golden("throttled_start", general(str(error_of(operator("ExplainThrottled"))), emulator))
 
 
 def deny(emulator: Emulator, action: str) -> None:
