@@ -20,6 +20,7 @@ from airflow_adf_mi.adf.settings import AdfSettings, FactoryRef
 from airflow_adf_mi.adf.sharing import shared_client
 from airflow_adf_mi.adf.watch import Plan
 from airflow_adf_mi.kills import killed
+from airflow_adf_mi.stats import use_in_triggerer
 
 
 class AdfPipelineRunTrigger(BaseTrigger):
@@ -113,6 +114,7 @@ class AdfPipelineRunTrigger(BaseTrigger):
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
+        use_in_triggerer()
         plan = Plan(check_interval=self.check_interval, deadline=self.deadline)
         activities = ActivityLog(self._factory, self.run_id, self.activity_log, time.time, self.deadline)
         async with shared_client(self._adf) as client:

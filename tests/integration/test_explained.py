@@ -6,7 +6,6 @@ import asyncio
 import json
 import re
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -45,13 +44,6 @@ def emulator_of(factory: FactoryDefinition, script: Script, monkeypatch: pytest.
 def emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
     with emulator_of(explained.FACTORY, Script.from_json(explained.SCRIPT), monkeypatch) as running:
         yield running
-
-
-@pytest.fixture
-def minutes_pass(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A clock that runs a hundred times as fast stands for the minutes of a grace or of patience."""
-    began, real = time.time(), time.time
-    monkeypatch.setattr("time.time", lambda: began + (real() - began) * 100)
 
 
 def operator(pipeline: str, **arguments: Any) -> AdfRunPipelineOperator:
