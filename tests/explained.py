@@ -18,7 +18,7 @@ GOLDEN = ROOT / "tests" / "golden"
 NO_TABLE = (
     "ErrorCode=SqlOperationFailed,'Type=Microsoft.DataTransfer.Common.Shared.HybridDeliveryException,Message=Cannot open "
     "https://lake.blob.core.windows.net/in?sp=r&sig=planted%2Fsecret=&sv=1 with AccountKey=planted==;Password=planted; "
-    "Authorization: Bearer plantedplanted.planted'"
+    "Authorization: Bearer plantedplanted.planted; token eyJhbGciOiJub25lIn0.eyJzdWIiOiJwbGFudGVkIn0.c2VjcmV0'"
 )
 
 
@@ -88,6 +88,12 @@ def general(text: str, emulators: Iterable[Emulator] = ()) -> str:
     text = re.sub(rf"run {_GUID}", "run <id>", text)
     text = re.sub(r"after \d+ s", "after <n> s", text)
     return re.sub(r"127\.0\.0\.1:\d+", "<address>", text)
+
+
+def assert_no_secret(text: str) -> None:
+    """Nothing of what is planted in an activity's message is in `text`."""
+    assert "planted" not in text
+    assert "eyJ" not in text
 
 
 def check_golden(name: str, text: str) -> None:

@@ -58,8 +58,6 @@ class Mutant:
 MUTANTS = [
     Mutant("createRun sent again by azure-core", "client.py", "if call.repeatable else 0", "if call.repeatable else 3", CLIENT),
     Mutant("resource provider registered on 409", "client.py", "            policies=policies(\n                RetryPolicy(), ARMChallengeAuthenticationPolicy(self._credential, settings.arm_scope), self._clock\n            ),\n", "", f"{CLIENT} -k never_sent_again"),
-    Mutant("dropped answer taken for not sent", "translate.py", "never_sent=sent", "never_sent=True", CLIENT),
-    Mutant("refused connection taken for ambiguous", "translate.py", "never_sent=sent", "never_sent=False", CLIENT),
     Mutant("dropped answer taken for not sent", "translate.py", "never_sent=never_sent", "never_sent=True", CLIENT),
     Mutant("refused connection taken for ambiguous", "translate.py", "never_sent=never_sent", "never_sent=False", CLIENT),
     Mutant("revoked token not replaced", "answers.py", "return failure.refused_token is not None and", "return False and", CLIENT),

@@ -8,7 +8,7 @@ import pytest
 
 from airflow_adf_mi.emulator.tokens import SYSTEM_ASSIGNED
 from tests.airflow.conftest import WITHOUT, World
-from tests.explained import GOLDEN, general
+from tests.explained import GOLDEN, assert_no_secret, general
 
 pytestmark = pytest.mark.airflow
 
@@ -19,7 +19,7 @@ def log_of(world: World, name: str, timeout: float = 150) -> str:
     """The log of a case's task, once it has failed, without what differs each time."""
     assert world.airflow.wait_for_task(*world.explained[name], "it", timeout=timeout) == "failed"
     text = general(world.airflow.log(*world.explained[name], "it"), [world.emulator])
-    assert "planted" not in text
+    assert_no_secret(text)
     for identity in WITHOUT.values():
         text = text.replace(f"managed identity with client id {identity.client_id}", "system-assigned managed identity")
         text = text.replace(identity.client_id, SYSTEM_ASSIGNED.client_id)
