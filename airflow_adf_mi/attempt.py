@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.sdk.exceptions import AirflowTaskTimeout
 
+from airflow_adf_mi.adf import metrics
 from airflow_adf_mi.adf.activity_log import ActivityLogMode
 from airflow_adf_mi.adf.begin import Outlasting, beginning
 from airflow_adf_mi.adf.drive import drive
-from airflow_adf_mi.adf.errors import AdfError, AdfTaskKilled
+from airflow_adf_mi.adf.errors import AdfAmbiguousStartError, AdfError, AdfTaskKilled
 from airflow_adf_mi.adf.intent import Intent, read
 from airflow_adf_mi.adf.models import PipelineRun
 from airflow_adf_mi.adf.outputs import parse_outputs, reading_outputs
@@ -27,6 +28,7 @@ from airflow_adf_mi.adf.watch import Ended, Plan, TimedOut
 from airflow_adf_mi.hooks import READ_RETRIES, AdfHook
 from airflow_adf_mi.journal import RUN_ID_KEY, TaskJournal, occasion_of, will_be_retried
 from airflow_adf_mi.links import AdfPipelineRunLink
+from airflow_adf_mi.stats import use_in_tasks
 from airflow_adf_mi.triggers import AdfPipelineRunTrigger
 
 if TYPE_CHECKING:
@@ -56,6 +58,7 @@ class Attempt:
         self._context = context
         self._journal = TaskJournal(context) if task.durable else None
         self._owned_run: OwnedRun | None = None
+        use_in_tasks()
 
     @cached_property
     def _settings(self) -> Any:
@@ -75,6 +78,7 @@ class Attempt:
             while isinstance(begun, Outlasting):
                 self._let_it_end(owned_run, begun)
                 begun = self._begin(owned_run, self._stored())
+            metrics.count(metrics.ADOPTIONS if begun.adopted else metrics.STARTS)
             address = owned_run.address_of(begun.intent)
             self._announce(address)
             is_over = begun.run is not None and begun.run.is_terminal
@@ -303,7 +307,9 @@ class Attempt:
             yield
         except AdfTaskKilled:
             raise
-        except (Exception, AirflowTaskTimeout):
+        except (Exception, AirflowTaskTimeout) as e:
+            if isinstance(e, AdfAmbiguousStartError):
+                metrics.count(metrics.AMBIGUOUS_STARTS)
             if self._journal is not None:
                 self._journal.failed(occasion_of(self._context))
             raise

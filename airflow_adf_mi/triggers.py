@@ -20,6 +20,7 @@ from airflow_adf_mi.adf.settings import AdfSettings, FactoryRef
 from airflow_adf_mi.adf.sharing import shared_client
 from airflow_adf_mi.adf.watch import Plan
 from airflow_adf_mi.kills import begin_kill
+from airflow_adf_mi.stats import use_in_triggerer
 
 USER_ACTION = "__airflow_user_action__"
 """With this, Airflow 3.3 cancels a trigger whose task a user has acted on, rather than one that is shut down."""
@@ -117,6 +118,7 @@ class AdfPipelineRunTrigger(BaseTrigger):
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
+        use_in_triggerer()
         try:
             report = await self._report()
         except asyncio.CancelledError as e:

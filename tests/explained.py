@@ -18,7 +18,7 @@ GOLDEN = ROOT / "tests" / "golden"
 NO_TABLE = (
     "ErrorCode=SqlOperationFailed,'Type=Microsoft.DataTransfer.Common.Shared.HybridDeliveryException,Message=Cannot open "
     "https://lake.blob.core.windows.net/in?sp=r&sig=planted%2Fsecret=&sv=1 with AccountKey=planted==;Password=planted; "
-    "Authorization: Bearer plantedplanted.planted'"
+    "Authorization: Bearer plantedplanted.planted; token eyJhbGciOiJub25lIn0.eyJzdWIiOiJwbGFudGVkIn0.c2VjcmV0'"
 )
 
 
@@ -34,7 +34,20 @@ PIPELINES: dict[str, list[dict[str, Any]]] = {
     "ExplainGrandchild": [activity("CopySales")],
     "ExplainLoop": [activity("EachTable", "ForEach", items=[], activities=[activity("CopyTable")])],
     "ExplainSlow": [activity("CopySales")],
-    "ExplainCancelled": [activity("CopySales")],
+    **{
+        f"Explain{name}": [activity("CopySales")]
+        for name in (
+            "Cancelled",
+            "CancelledBlocking",
+            "CancelledDeferrable",
+            "Throttled",
+            "Outputs",
+            "UserBlocking",
+            "UserDeferrable",
+            "SystemBlocking",
+            "SystemDeferrable",
+        )
+    },
 }
 ACTIVITIES: dict[str, Any] = {
     "ExplainCopy/CopySales": {"outcome": "Failed", "error": {"message": NO_TABLE}},
@@ -48,7 +61,13 @@ ACTIVITIES: dict[str, Any] = {
         "error": {"message": "Invalid object name 'table7'.", "errorCode": "2100"},
     },
     "ExplainSlow/CopySales": {"seconds": 3600},
-    "ExplainCancelled/CopySales": {"seconds": 3600},
+    **{f"ExplainCancelled{mode}/CopySales": {"seconds": 3600} for mode in ("", "Blocking", "Deferrable")},
+    "ExplainOutputs/CopySales": {"output": {"rowsCopied": 42}},
+    **{
+        f"Explain{kind}{mode}/CopySales": {"outcome": "Failed", "error": {"failureType": f"{kind}Error"}}
+        for kind in ("User", "System")
+        for mode in ("Blocking", "Deferrable")
+    },
 }
 FACTORY = factory_of(**PIPELINES)
 SCRIPT: dict[str, Any] = {
@@ -69,6 +88,12 @@ def general(text: str, emulators: Iterable[Emulator] = ()) -> str:
     text = re.sub(rf"run {_GUID}", "run <id>", text)
     text = re.sub(r"after \d+ s", "after <n> s", text)
     return re.sub(r"127\.0\.0\.1:\d+", "<address>", text)
+
+
+def assert_no_secret(text: str) -> None:
+    """Nothing of what is planted in an activity's message is in `text`."""
+    assert "planted" not in text
+    assert "eyJ" not in text
 
 
 def check_golden(name: str, text: str) -> None:

@@ -37,6 +37,7 @@ PROVIDER = "tests/contract/test_provider.py"
 EXPLAIN = "tests/unit/test_explain.py"
 EXPLAINED = "tests/integration/test_explained.py"
 REPORT = "tests/unit/test_report.py"
+STATS = "tests/integration/test_stats.py"
 CLI = "tests/integration/test_cli.py"
 NEAR = "tests/unit/test_near.py"
 ACTIVITIES = "tests/unit/test_activity_log.py"
@@ -273,6 +274,10 @@ MUTANTS = [
     Mutant("check goes on without a factory", "checkup.py", "if isinstance(found, AdfError) and not isinstance(found, AdfPermissionError):", "if False:", CLI),
     Mutant("check always well", "../cli.py", "return 0 if well else 1", "return 0", CLI),
     Mutant("test connection well without a permission", "../hooks.py", "        if wrong:", "        if False:", HOOKS),
+    Mutant("throttled request not counted", "answers.py", "if isinstance(error, AdfThrottledError):", "if False:", STATS),
+    Mutant("broken metrics end a run", "../stats.py", "except Exception as e:", "except ZeroDivisionError as e:", STATS),
+    Mutant("triggerer counts where nobody listens", "../stats.py", "    from airflow.observability import stats\n", "    from airflow.sdk.observability import stats\n", STATS),
+    Mutant("ambiguous start not counted", "../attempt.py", "if isinstance(e, AdfAmbiguousStartError):", "if False:", STATS),
 ]  # fmt: skip
 
 

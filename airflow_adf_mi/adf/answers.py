@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from airflow_adf_mi.adf import metrics
 from airflow_adf_mi.adf.calls import Call
-from airflow_adf_mi.adf.errors import AdfAuthenticationError, AdfError, AdfRequestError
+from airflow_adf_mi.adf.errors import AdfAuthenticationError, AdfError, AdfRequestError, AdfThrottledError
 from airflow_adf_mi.adf.translate import translate, unreadable
 from airflow_adf_mi.adf.transport import token_of
 
@@ -37,9 +38,11 @@ def body_of(response: Any, _model: object, _headers: object) -> Any:
 def read(call: Call[T], body: Any) -> T | Failure:
     """The answer in a body."""
     try:
-        return call.read(body)
+        answer = call.read(body)
     except _UNREADABLE as e:
-        return Failure(unreadable(e, call))
+        return _failed(call, unreadable(e, call))
+    metrics.count(metrics.REQUESTS, operation=f"{call.group}.{call.method}", outcome="answered")
+    return answer
 
 
 def read_error(error: Exception, call: Call[T], settings: AdfSettings) -> T | Failure:
@@ -48,18 +51,25 @@ def read_error(error: Exception, call: Call[T], settings: AdfSettings) -> T | Fa
 
     if isinstance(error, AdfError):
         # Of the credential, which the official client asks for a token.
-        return Failure(error)
+        return _failed(call, error)
     if isinstance(error, AzureError):
         ours = translate(error, call, settings)
         code = ours.code if isinstance(ours, AdfRequestError) else None
         if code is not None and code in call.answers_by_code:
             return call.answers_by_code[code]
         refused = isinstance(ours, AdfAuthenticationError) and ours.refused_token
-        return Failure(ours, refused_token=token_of(error) if refused else None)
+        return _failed(call, ours, refused_token=token_of(error) if refused else None)
     if isinstance(error, _UNREADABLE):
         # The official client reads answers as JSON before we do, and lets what comes of that through.
-        return Failure(unreadable(error, call))
+        return _failed(call, unreadable(error, call))
     raise error
+
+
+def _failed(call: Call[Any], error: AdfError, *, refused_token: str | None = None) -> Failure:
+    metrics.count(metrics.REQUESTS, operation=f"{call.group}.{call.method}", outcome=type(error).__name__)
+    if isinstance(error, AdfThrottledError):
+        metrics.count(metrics.THROTTLED, operation=f"{call.group}.{call.method}")
+    return Failure(error, refused_token=refused_token)
 
 
 def given(answer: T | Failure) -> T:

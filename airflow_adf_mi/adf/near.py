@@ -14,6 +14,8 @@ from airflow_adf_mi.adf.settings import FactoryRef
 MOST_NAMES = 3
 FEW = 8
 """Names that are listed where none is near."""
+LEAST_LIKENESS = 0.75
+"""Of two names, by difflib."""
 _FACTORY_ID = re.compile(r".*/resourceGroups/(?P<group>[^/]+)/.*/factories/(?P<name>[^/]+)", re.IGNORECASE)
 
 
@@ -64,7 +66,7 @@ def near_factories(wanted: FactoryRef, ids: Iterable[str]) -> str:
 
 def _near(wanted: str, names: Iterable[str]) -> list[str]:
     by_lower = {name.lower(): name for name in names}
-    return [by_lower[near] for near in difflib.get_close_matches(wanted.lower(), by_lower, MOST_NAMES, 0.6)]
+    return [by_lower[near] for near in difflib.get_close_matches(wanted.lower(), by_lower, MOST_NAMES, LEAST_LIKENESS)]
 
 
 def _either(names: Iterable[str]) -> str:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 from urllib.parse import quote
 
+from airflow_adf_mi.adf import metrics
 from airflow_adf_mi.adf.activity_log import ActivityLog, ActivityLogMode
 from airflow_adf_mi.adf.calls import get_run
 from airflow_adf_mi.adf.drive import Routine
@@ -135,12 +136,23 @@ def concluding(
     jitter: Callable[[], float],
 ) -> Routine[Report]:
     """Report the outcome of a wait; cancel a run whose deadline has passed, if so told; explain one that failed."""
+    _measure(outcome, clock())
     if isinstance(outcome, TimedOut) and cancel_on_timeout:
         report = yield from cancelling_overdue(address, outcome, clock=clock, jitter=jitter)
     else:
         cancel = LEFT_RUNNING if isinstance(outcome, TimedOut) else None
         report = Report(address=address, outcome=outcome, cancel=cancel)
     return (yield from explained(report, clock=clock))
+
+
+def _measure(outcome: Outcome, now: float) -> None:
+    """Count how waits end; and by our clock, which may differ from the service's, how late an end is seen."""
+    run = outcome.run
+    metrics.count(metrics.ENDED, outcome=run.status if isinstance(outcome, Ended) and run else _KIND[type(outcome)])
+    if isinstance(outcome, Ended) and outcome.run.ended_at is not None:
+        metrics.time(metrics.DETECTION_LAG, now - outcome.run.ended_at.timestamp())
+    if isinstance(outcome, Ended) and outcome.run.duration_seconds is not None:
+        metrics.time(metrics.RUN_DURATION, outcome.run.duration_seconds, status=outcome.run.status)
 
 
 def explained(report: Report, *, clock: Callable[[], float]) -> Routine[Report]:

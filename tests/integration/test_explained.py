@@ -6,7 +6,6 @@ import asyncio
 import json
 import re
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -23,7 +22,7 @@ from airflow_adf_mi.emulator.script import Script
 from airflow_adf_mi.emulator.tokens import SYSTEM_ASSIGNED
 from airflow_adf_mi.operators import AdfRunPipelineOperator
 from tests import explained
-from tests.explained import check_golden
+from tests.explained import assert_no_secret, check_golden
 from tests.integration.test_operator import Task, execute
 
 LIST_ACTIVITIES = "pipelineruns/queryactivityruns/action"
@@ -45,13 +44,6 @@ def emulator_of(factory: FactoryDefinition, script: Script, monkeypatch: pytest.
 def emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
     with emulator_of(explained.FACTORY, Script.from_json(explained.SCRIPT), monkeypatch) as running:
         yield running
-
-
-@pytest.fixture
-def minutes_pass(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A clock that runs a hundred times as fast stands for the minutes of a grace or of patience."""
-    began, real = time.time(), time.time
-    monkeypatch.setattr("time.time", lambda: began + (real() - began) * 100)
 
 
 def operator(pipeline: str, **arguments: Any) -> AdfRunPipelineOperator:
@@ -80,7 +72,7 @@ def run(it: AdfRunPipelineOperator, task: Task | None = None) -> Any:
 
 async def fired(trigger: BaseTrigger) -> Any:
     (event,) = [event async for event in trigger.run()]
-    assert "planted" not in json.dumps(event.payload)
+    assert_no_secret(json.dumps(event.payload))
     return event.payload
 
 
@@ -98,12 +90,19 @@ both = pytest.mark.parametrize("deferrable", [False, True], ids=["blocking", "de
 
 
 @both
-def test_failed_copy(deferrable: bool, emulator: Emulator) -> None:
-    error = error_of(operator("ExplainCopy", deferrable=deferrable))
+def test_failed_copy(deferrable: bool, emulator: Emulator, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
+    task = Task()
+    with pytest.raises(AdfRunFailed) as e:
+        run(operator("ExplainCopy", deferrable=deferrable, activity_log="summary"), task)
+    error = e.value
     check_golden("failed_copy", general(str(error), emulator))
-    assert isinstance(error, AdfRunFailed)
+    ours = [record.getMessage() for record in caplog.records if record.name.startswith("airflow_adf_mi.adf")]
+    assert any("'CopySales' (Copy) is Failed" in line for line in ours)
+    assert_no_secret("\n".join(ours) + repr(task.xcoms) + repr(task.kept) + repr(error.activities))
     assert (error.failure_type, error.error_code, error.failed_pipeline_run_id) == ("UserError", "2200", error.run_id)
-    assert emulator.books.count("queryActivityRuns") == 1
+    # One for the summary of the activities, one for the explanation.
+    assert emulator.books.count("queryActivityRuns") == 2
 
 
 @both
@@ -147,7 +146,7 @@ def test_cancelled_outside(deferrable: bool, emulator: Emulator) -> None:
 @pytest.mark.usefixtures("minutes_pass")
 def test_throttled_start(emulator: Emulator) -> None:
     emulator.add_fault("createRun", times=None, status=429, code="TooManyRequests", headers={"Retry-After": "7"})
-    check_golden("throttled_start", general(str(error_of(operator("ExplainCopy"))), emulator))
+    check_golden("throttled_start", general(str(error_of(operator("ExplainThrottled"))), emulator))
 
 
 def deny(emulator: Emulator, action: str) -> None:

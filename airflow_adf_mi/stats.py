@@ -1,0 +1,48 @@
+"""The core's counters and timers, sent through Airflow's own stats (`[metrics]`: StatsD, OpenTelemetry, Datadog)."""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+from typing import Any
+
+from airflow_adf_mi.adf import metrics
+
+log = logging.getLogger(__name__)
+
+
+class AirflowStats:
+    """A sink for `metrics`.
+
+    :param stats: Airflow's module of functions. The task SDK and Airflow's core have one each, of which only that of the
+        process at hand is set up.
+    """
+
+    def __init__(self, stats: Any) -> None:
+        self._stats = stats
+
+    def count(self, name: str, tags: dict[str, str]) -> None:
+        try:
+            self._stats.incr(name, tags=tags)
+        except Exception as e:  # noqa: BLE001  a metric is never worth a run
+            log.debug("%s could not be counted: %s", name, e)
+
+    def time(self, name: str, seconds: float, tags: dict[str, str]) -> None:
+        try:
+            self._stats.timing(name, timedelta(seconds=seconds), tags=tags)
+        except Exception as e:  # noqa: BLE001  as above
+            log.debug("%s could not be timed: %s", name, e)
+
+
+def use_in_tasks() -> None:
+    """Send what is counted in this process, a task's, through the task SDK."""
+    from airflow.sdk.observability import stats
+
+    metrics.send_to(AirflowStats(stats))
+
+
+def use_in_triggerer() -> None:
+    """Send what is counted in this process, a triggerer's, through Airflow's core."""
+    from airflow.observability import stats
+
+    metrics.send_to(AirflowStats(stats))

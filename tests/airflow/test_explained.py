@@ -1,0 +1,99 @@
+"""What a user reads in the log of a real task for what can go wrong; the texts are those of `tests/golden`."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from airflow_adf_mi.emulator.tokens import SYSTEM_ASSIGNED
+from tests.airflow.conftest import WITHOUT, World
+from tests.explained import GOLDEN, assert_no_secret, general
+
+pytestmark = pytest.mark.airflow
+
+MODES = ("blocking", "deferrable")
+
+
+def log_of(world: World, name: str, timeout: float = 150) -> str:
+    """The log of a case's task, once it has failed, without what differs each time."""
+    assert world.airflow.wait_for_task(*world.explained[name], "it", timeout=timeout) == "failed"
+    text = general(world.airflow.log(*world.explained[name], "it"), [world.emulator])
+    assert_no_secret(text)
+    for identity in WITHOUT.values():
+        text = text.replace(f"managed identity with client id {identity.client_id}", "system-assigned managed identity")
+        text = text.replace(identity.client_id, SYSTEM_ASSIGNED.client_id)
+        text = text.replace(identity.object_id, SYSTEM_ASSIGNED.object_id)
+    return text
+
+
+def golden(name: str) -> str:
+    return (GOLDEN / f"{name}.txt").read_text().strip()
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("failed_copy", "AdfRunFailed"),
+        ("failed_child_of_a_child", "AdfRunFailed"),
+        ("failed_iteration", "AdfRunFailed"),
+        ("timeout", "AdfRunTimedOut"),
+        ("missing_role_to_explain", "AdfRunFailed"),
+    ],
+)
+def test_run_that_did_not_succeed(name: str, kind: str, mode: str, explaining: World) -> None:
+    assert f"{kind}: {golden(name)}" in log_of(explaining, f"{name}_{mode}")
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_cancelled_outside(mode: str, explaining: World) -> None:
+    pipeline = f"ExplainCancelled{mode.title()}"
+    until = time.monotonic() + 90
+    while not explaining.emulator.books.count("getRun", pipeline=pipeline):
+        assert time.monotonic() < until
+        time.sleep(0.2)
+    (run,) = explaining.runs(pipeline)
+    explaining.emulator.call(lambda: explaining.emulator.state("adf-test").cancel_run(run.run_id))
+    text = log_of(explaining, f"cancelled_outside_{mode}").replace(pipeline, "ExplainCancelled")
+    assert f"AdfRunCancelled: {golden('cancelled_outside')}" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("missing_role_to_start", "AdfPermissionError"),
+        ("wrong_factory", "AdfNotFoundError"),
+        ("misspelt_pipeline", "AdfNotFoundError"),
+        ("unassigned_identity", "AdfAuthenticationError"),
+    ],
+)
+def test_start_that_was_refused(name: str, kind: str, explaining: World) -> None:
+    """A start is made on the worker, whether the task then defers or not."""
+    assert f"{kind}: {golden(name)}" in log_of(explaining, name)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_outputs_and_activities(mode: str, explaining: World) -> None:
+    case = explaining.explained[f"outputs_{mode}"]
+    assert explaining.airflow.wait_for_task(*case, "it", timeout=120) == "success"
+    assert explaining.airflow.xcom(*case, "it", "rows") == 42
+    text = general(explaining.airflow.log(*case, "it"), [explaining.emulator])
+    assert "'CopySales' (Copy) is Succeeded after <n> s, 42 rows" in text
+    assert "Run <run of ExplainOutputs> is Succeeded: 1 activity in" in text
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_retry_policy_stops_on_a_user_error(mode: str, explaining: World) -> None:
+    case = explaining.explained[f"policy_user_{mode}"]
+    assert explaining.airflow.wait_for_task(*case, "it", timeout=120) == "failed"
+    (ti,) = explaining.airflow.task_instances(*case)
+    assert ti["try_number"] == 1
+    assert len(explaining.runs(f"ExplainUser{mode.title()}")) == 1
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_retry_policy_retries_a_system_error(mode: str, explaining: World) -> None:
+    case = explaining.explained[f"policy_system_{mode}"]
+    assert explaining.airflow.wait_for_task(*case, "it", timeout=120) == "failed"
+    assert len(explaining.runs(f"ExplainSystem{mode.title()}")) == 2

@@ -1,0 +1,31 @@
+"""What is waited through for five minutes before it fails a task: last of this folder, and launched with `test_explained`."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.airflow.conftest import World
+from tests.airflow.test_explained import MODES, golden, log_of
+
+pytestmark = [pytest.mark.airflow, pytest.mark.timeout(480)]
+
+
+def test_throttled_start(explaining: World) -> None:
+    assert f"AdfThrottledError: {golden('throttled_start')}" in log_of(explaining, "throttled_start", 420)
+
+
+def test_identity_endpoint_down(explaining: World) -> None:
+    text = log_of(explaining, "identity_endpoint_down", 420)
+    assert f"AdfAuthenticationError: {golden('identity_endpoint_down')}" in text
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_missing_role_to_watch(mode: str, explaining: World) -> None:
+    text = log_of(explaining, f"missing_role_to_watch_{mode}", 420)
+    assert f"AdfPermissionError: {golden('missing_role_to_watch')}" in text
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_missing_role_to_cancel(mode: str, explaining: World) -> None:
+    text = log_of(explaining, f"missing_role_to_cancel_{mode}", 420)
+    assert f"AdfRunTimedOut: {golden('missing_role_to_cancel')}" in text
