@@ -59,9 +59,9 @@ def _kills() -> _Kills:
     return _by_loop.setdefault(asyncio.get_running_loop(), _Kills())
 
 
-async def killed(ti: Any, settings: AdfSettings, address: RunAddress, *, cancel: bool) -> None:
-    """Cancel an owned run if its task is over, or say that it was left running. Goes on when its caller is cancelled."""
-    await asyncio.shield(_kills().hold(_cancel_if_over(ti, settings, address, cancel=cancel)))
+def begin_kill(ti: Any, settings: AdfSettings, address: RunAddress, *, cancel: bool) -> asyncio.Task[None]:
+    """Cancel an owned run if its task is over, or say that it was left running. Goes on whatever becomes of the caller."""
+    return _kills().hold(_cancel_if_over(ti, settings, address, cancel=cancel))
 
 
 async def _cancel_if_over(ti: Any, settings: AdfSettings, address: RunAddress, *, cancel: bool) -> None:

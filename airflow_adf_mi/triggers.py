@@ -15,12 +15,15 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from airflow_adf_mi.adf.activity_log import ActivityLog, ActivityLogMode, accompanied
 from airflow_adf_mi.adf.drive import drive_async
 from airflow_adf_mi.adf.poller import wait_shared
-from airflow_adf_mi.adf.report import RunAddress, concluding
+from airflow_adf_mi.adf.report import Report, RunAddress, concluding
 from airflow_adf_mi.adf.settings import AdfSettings, FactoryRef
 from airflow_adf_mi.adf.sharing import shared_client
 from airflow_adf_mi.adf.watch import Plan
-from airflow_adf_mi.kills import killed
+from airflow_adf_mi.kills import begin_kill
 from airflow_adf_mi.stats import use_in_triggerer
+
+USER_ACTION = "__airflow_user_action__"
+"""With this, Airflow 3.3 cancels a trigger whose task a user has acted on, rather than one that is shut down."""
 
 
 class AdfPipelineRunTrigger(BaseTrigger):
@@ -75,6 +78,7 @@ class AdfPipelineRunTrigger(BaseTrigger):
         self.adopted = adopted
         self.activity_log = activity_log
         self.since = since
+        self._killing: asyncio.Task[None] | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         return (
@@ -114,6 +118,15 @@ class AdfPipelineRunTrigger(BaseTrigger):
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
+        try:
+            report = await self._report()
+        except asyncio.CancelledError as e:
+            if e.args[:1] == (USER_ACTION,):
+                self._kill()
+            raise
+        yield TriggerEvent(report.to_json())  # type: ignore[no-untyped-call]  # nor is its event
+
+    async def _report(self) -> Report:
         use_in_triggerer()
         plan = Plan(check_interval=self.check_interval, deadline=self.deadline)
         activities = ActivityLog(self._factory, self.run_id, self.activity_log, time.time, self.deadline)
@@ -128,10 +141,16 @@ class AdfPipelineRunTrigger(BaseTrigger):
                 clock=time.time,
                 jitter=random.random,
             )
-            report = replace(await drive_async(routine, client, asyncio.sleep), adopted=self.adopted)
-        yield TriggerEvent(report.to_json())  # type: ignore[no-untyped-call]  # nor is its event
+            return replace(await drive_async(routine, client, asyncio.sleep), adopted=self.adopted)
 
     async def on_kill(self) -> None:
         """Cancel an owned run, if the task is over because a user said so."""
-        if self.owns_run and self.task_instance is not None:
-            await killed(self.task_instance, self._adf, self._address, cancel=self.cancel_on_kill)
+        killing = self._kill()
+        if killing is not None:
+            await asyncio.shield(killing)
+
+    def _kill(self) -> asyncio.Task[None] | None:
+        """Begin to see to the run, once: Airflow's own call of on_kill is lost when many triggers are killed at once."""
+        if self._killing is None and self.owns_run and self.task_instance is not None:
+            self._killing = begin_kill(self.task_instance, self._adf, self._address, cancel=self.cancel_on_kill)
+        return self._killing

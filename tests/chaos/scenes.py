@@ -93,6 +93,9 @@ def many_marked(world: World, cases: Sequence[Case]) -> None:
     case.start()
     case.until(lambda: len(case.runs()) == case.row.mapped, "the runs", case.row.patience)
     case.wait_state("deferred", seconds=120)
+    # A trigger that no triggerer has begun yet is told nothing.
+    case.until(lambda: all(i.triggerer_id is not None for i in case.instances()), "the triggers to be taken", 60)
+    time.sleep(5)
     case.emulator.limits.enforced = True
     try:
         case.mark_dag_run("failed")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from airflow.jobs import triggerer_job_runner
 from airflow.sdk.execution_time import task_runner
 from airflow.sdk.execution_time.comms import GetTaskStates, TaskStatesResult
 
@@ -15,7 +16,7 @@ from airflow_adf_mi.adf import calls
 from airflow_adf_mi.adf.client import AdfClient
 from airflow_adf_mi.adf.settings import AdfSettings
 from airflow_adf_mi.emulator import Emulator
-from airflow_adf_mi.triggers import AdfPipelineRunTrigger
+from airflow_adf_mi.triggers import USER_ACTION, AdfPipelineRunTrigger
 
 
 @dataclass
@@ -129,6 +130,38 @@ async def test_kill_that_airflow_interrupts_is_finished_all_the_same(
     async with asyncio.timeout(10):
         while emulator.books.count("cancelRun", status=200) == 0:  # noqa: ASYNC110  the emulator is in another thread
             await asyncio.sleep(0.01)
+
+
+async def test_trigger_that_is_killed_needs_no_on_kill(
+    supervisor: Any, settings: AdfSettings, emulator: Emulator
+) -> None:
+    """When many are killed at once, Airflow 3.3.2 cancels a trigger a second time before it has called on_kill."""
+    supervisor(it="failed")
+    waiting = trigger(settings, await asyncio.to_thread(start, settings))
+    running = asyncio.ensure_future(anext(waiting.run()))
+    await asyncio.sleep(0.1)
+    running.cancel(USER_ACTION)
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    await waiting.on_kill()
+    assert emulator.books.count("cancelRun", status=200) == 1
+
+
+async def test_trigger_that_is_shut_down_asks_and_cancels_nothing(
+    supervisor: Any, settings: AdfSettings, emulator: Emulator
+) -> None:
+    asked = supervisor(it="failed").asked
+    running = asyncio.ensure_future(anext(trigger(settings, await asyncio.to_thread(start, settings)).run()))
+    await asyncio.sleep(0.1)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    await asyncio.sleep(0.5)
+    assert (asked, emulator.books.count("cancelRun")) == ([], 0)
+
+
+def test_airflow_marks_a_users_action_as_we_read_it() -> None:
+    assert triggerer_job_runner._USER_ACTION_CANCEL_MSG == USER_ACTION  # what installed Airflow really uses
 
 
 async def test_state_that_cannot_be_learnt_is_asked_for_again(
