@@ -174,7 +174,7 @@ def test_missing_role_to_watch(deferrable: bool, emulator: Emulator) -> None:
 def test_missing_role_to_cancel(deferrable: bool, emulator: Emulator) -> None:
     deny(emulator, "pipelineruns/cancel/action")
     # Minutes pass for what is asked of the service, and not for a deadline on the event loop.
-    error = error_of(operator("ExplainSlow", deferrable=deferrable, timeout=2 if deferrable else 60))
+    error = error_of(operator("ExplainSlow", deferrable=deferrable, timeout=5 if deferrable else 60))
     check_golden("missing_role_to_cancel", general(str(error), emulator))
 
 
