@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -216,7 +217,7 @@ MUTANTS = [
     Mutant("eviction cancels", "../journal.py", "not in STOPPED", "is None", JOURNAL),
     Mutant("kill of a marked task leaves its run", "../journal.py", "not in STOPPED", "is not Ellipsis", JOURNAL),
     Mutant("last try leaves its run to nobody", "../journal.py", "if ti.try_number > ti.max_tries:", "if False:", JOURNAL),
-    Mutant("kill before anything was looked up", "../attempt.py", "            if self._task.is_killed:", "            if False:", OPERATOR),
+    Mutant("kill before anything was looked up", "../attempt.py", "            if self._task.is_killed:", "            if False:", f"{OPERATOR} -k kill --timeout=20"),
     Mutant("kill right after the start", "../attempt.py", "            self._announce(address)\n            owned_run.raise_if_killed()\n", "            self._announce(address)\n", OPERATOR),
     Mutant("kill while the intent is written", "owned_run.py", "        try:\n            self._check()\n        except AdfTaskKilled:", "        try:\n            pass\n        except AdfTaskKilled:", OPERATOR),
     Mutant("same try taken for a cleared one", "intent.py", "if not same_try and (", "if (", BEGIN),
@@ -306,8 +307,9 @@ MUTANTS = [
 def main() -> int:
     survivors = []
     with tempfile.TemporaryDirectory() as folder:
-        for number, mutant in enumerate(MUTANTS, 1):
-            verdict = _try(mutant, Path(folder) / str(number))
+        pool = ThreadPoolExecutor(os.cpu_count())
+        tried = pool.map(lambda item: _try(item[1], Path(folder) / str(item[0])), enumerate(MUTANTS))
+        for number, (mutant, verdict) in enumerate(zip(MUTANTS, tried, strict=True), 1):
             print(f"{number:3} {verdict:9} {mutant.what:45} {mutant.tests.split()[0]}", flush=True)
             if verdict != "killed":
                 survivors.append(mutant)
