@@ -77,7 +77,7 @@ class TaskJournal:
         except Exception as e:  # noqa: BLE001  the task fails anyway, by an error that says more
             log.debug("no intent to be marked as failed: %s", e)
             return
-        if (intent.occasion.try_number, intent.occasion.max_tries) == (now.try_number, now.max_tries):
+        if intent.occasion.is_try_of(now):
             # Clears of other tasks until now say nothing of this one.
             self.note(replace(intent, failed=True, occasion=now))
 

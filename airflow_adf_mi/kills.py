@@ -68,7 +68,13 @@ def begin_kill(ti: Any, settings: AdfSettings, address: RunAddress, *, cancel: b
 
 
 async def _cancel_if_over(ti: Any, settings: AdfSettings, address: RunAddress, *, cancel: bool) -> None:
-    state = await _state(ti)
+    try:
+        state = await _state(ti)
+    except Exception as e:  # noqa: BLE001  whatever Airflow fails with, a run that may go on must be told of
+        log.error(
+            "%s may go on: whether its task is over could not be learnt. See %s %s", address, address.studio_url, e
+        )
+        return
     if state not in OVER:
         # It was cleared, or another triggerer has taken it over.
         log.info("%s goes on: the task is %s, not over.", address, state or "cleared")

@@ -98,13 +98,14 @@ def _following(
         log.info("Run %s of an earlier try is %s; starting a new one.", known.run_id, run.status)
         return (yield from starting(start, fresh.after(known), clock=clock, jitter=jitter))
     log.info("Going on with run %s, which an earlier try started.", known.run_id)
+    same_try = known.occasion.is_try_of(fresh.occasion)
     # It is now this try's, which has not failed, and whose wait begins now.
     adopted = replace(
         known,
         occasion=fresh.occasion,
         failed=False,
-        deadline=known.deadline if known.occasion == fresh.occasion else None,
-        trigger_failures=known.trigger_failures if known.occasion == fresh.occasion else 0,
+        deadline=known.deadline if same_try else None,
+        trigger_failures=known.trigger_failures if same_try else 0,
     )
     yield note(adopted)
     return Started(intent=adopted, run=run, adopted=True)

@@ -47,6 +47,10 @@ class Occasion:
     clear_number: int = 0
     """Of the Dag run: every clear of any of its tasks raises it; a retry does not."""
 
+    def is_try_of(self, other: Occasion) -> bool:
+        """Whether both are of the same try, whatever else of the Dag run was cleared meanwhile."""
+        return (self.try_number, self.max_tries) == (other.try_number, other.max_tries)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Intent:
@@ -183,8 +187,7 @@ def decide(stored: Intent | None, now: Occasion, wanted: str) -> Decision:
     if stored is None:
         return Fresh()
     # A try that goes on, after its trigger has failed, is neither cleared nor given other parameters.
-    same_try = (stored.occasion.try_number, stored.occasion.max_tries) == (now.try_number, now.max_tries)
-    if not same_try and (was_cleared(stored, now) or stored.fingerprint != wanted):
+    if not stored.occasion.is_try_of(now) and (was_cleared(stored, now) or stored.fingerprint != wanted):
         return Fresh(older=stored)
     if stored.phase is Phase.PREPARED:
         return Fresh()

@@ -70,7 +70,7 @@ class OwnedRun:
         self._goes_on = goes_on
         self._credential = credential_for(settings)
         self._client = AdfClient(settings)
-        self._journal = _Followed(journal or NoJournal(), known, self._raise_if_killed)
+        self._journal = _Followed(journal or NoJournal(), known, self.raise_if_killed)
         self._address: RunAddress | None = None
         self._killed = False
         self._canceller = _Canceller(self._cancel)
@@ -87,7 +87,7 @@ class OwnedRun:
                 "was adopted" if begun.adopted else "was started",
                 self._address.studio_url,
             )
-        self._raise_if_killed()
+        self.raise_if_killed()
         return begun
 
     def address_of(self, intent: Intent) -> RunAddress:
@@ -127,10 +127,6 @@ class OwnedRun:
         )
         return drive(routine, self._client, self._pause)
 
-    def raise_if_killed(self) -> None:
-        """Raises `AdfTaskKilled` once `kill` was called: nothing must be returned or deferred for a run that is cancelled."""
-        self._raise_if_killed()
-
     def explain(self, report: Report) -> Report:
         """The report of a run that had ended before it could be waited for, with why it did not succeed."""
         return drive(explained(report, clock=time.time), self._client, self._pause)
@@ -166,13 +162,14 @@ class OwnedRun:
     def _pause(self, seconds: float) -> None:
         until = time.monotonic() + seconds
         while True:
-            self._raise_if_killed()
+            self.raise_if_killed()
             left = until - time.monotonic()
             if left <= 0:
                 return
             time.sleep(min(left, _SLICE))
 
-    def _raise_if_killed(self) -> None:
+    def raise_if_killed(self) -> None:
+        """Raises `AdfTaskKilled` once `kill` was called: nothing must be returned or deferred for a run that is cancelled."""
         if not self._killed:
             return
         if self._journal.latest is None:
@@ -233,7 +230,9 @@ class _Followed:
         try:
             self._check()
         except AdfTaskKilled:
-            self._journal.save(replace(intent, phase=Phase.PREPARED, at=None))
+            if self.latest is None:
+                # Nothing of it was sent. Where something was, by an earlier try, what is written down must stay.
+                self._journal.save(replace(intent, phase=Phase.PREPARED, at=None))
             raise
         self.latest = None if intent.phase is Phase.PREPARED else intent
 

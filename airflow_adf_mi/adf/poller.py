@@ -89,10 +89,11 @@ class Poller:
             while True:
                 self._wake.clear()
                 ask = self._rounds.next(time.time(), self._client.service_time(), self._client.remaining_reads())
-                if isinstance(ask, Rest) or len(self._asking) >= LOOKS_AT_ONCE:
-                    await self._rest(ask.seconds if isinstance(ask, Rest) else 1.0)
                 if isinstance(ask, Rest):
+                    await self._rest(ask.seconds)
                     continue
+                while len(self._asking) >= LOOKS_AT_ONCE:
+                    await asyncio.wait(self._asking, return_when=asyncio.FIRST_COMPLETED)
                 asking = asyncio.get_running_loop().create_task(
                     self._list(ask) if isinstance(ask, List) else self._look(ask)
                 )

@@ -78,11 +78,9 @@ class _Waited:
     """A run that is waited for."""
 
     interval: float
-    looked_at: float
-    """When it was last known not to have ended (our clock); -inf for never."""
     watching: Watching = field(default_factory=Watching)
     entry: float = 0.0
-    """Of its entry in the queue that counts; older ones are skipped."""
+    """When it was last looked at (our clock; -inf for never): of its entry in the queue that counts, older ones are skipped."""
 
 
 class Rounds:
@@ -111,7 +109,6 @@ class Rounds:
         self._credit = 0.0
         self._failures = 0
         self._not_before = float("-inf")
-        self._refused: AdfError | None = None
         self._refused_since: float | None = None
         self._list_refused_until = float("-inf")
         self.error: AdfError | None = None
@@ -142,7 +139,7 @@ class Rounds:
             looked_at = since
             wanted = since + (service_now - now) - LAG_TOLERANCE
             self._list_from = wanted if self._list_from is None else min(self._list_from, wanted)
-        self._waited[run_id] = waited = _Waited(interval=interval, looked_at=looked_at)
+        self._waited[run_id] = waited = _Waited(interval=interval)
         self._intervals[interval] += 1
         self._put(run_id, waited, looked_at)
         if len(self._waited) == 1:
@@ -185,7 +182,9 @@ class Rounds:
         """The outcomes in the list's answer to `asked`, of all its pages."""
         self._worked()
         self._refused_since = None
-        self._list_from = None
+        if self._list_from is not None and asked.after <= self._list_from:
+            # Not so for those who came while this was asked, and were gone for longer than it reached back.
+            self._list_from = None
         self._rate_seen = len(items) / max(1.0, asked.before - asked.after)
         self._listed_until = asked.before - LAG_TOLERANCE
         found: dict[str, Outcome] = {}
@@ -218,7 +217,6 @@ class Rounds:
             return {}
         waited.watching, outcome = fold(waited.watching, seen, now, Plan(check_interval=waited.interval))
         if isinstance(seen, PipelineRun):
-            waited.looked_at = now
             if seen.is_terminal:
                 self._judge_list(seen, now)
         else:

@@ -188,6 +188,16 @@ async def test_state_that_cannot_be_learnt_is_asked_for_again(
     assert emulator.books.count("cancelRun", status=200) == 1
 
 
+async def test_state_that_is_never_learnt_is_told_of(
+    supervisor: Any, settings: AdfSettings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("airflow_adf_mi.adf.watch.FIRST_BACKOFF", 0.01)  # stands for seconds
+    monkeypatch.setattr("airflow_adf_mi.kills.PATIENCE", 0.05)  # stands for minutes
+    supervisor(failures=10**6, it="failed")
+    await trigger(settings, await asyncio.to_thread(start, settings)).on_kill()
+    assert "may go on: whether its task is over could not be learnt" in caplog.text
+
+
 async def test_cancel_that_is_not_accepted_is_sent_again(
     supervisor: Any, settings: AdfSettings, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import json
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
@@ -194,6 +194,27 @@ def test_kill_while_the_intent_is_written_starts_nothing(operator: Make, emulato
         execute(it, task)
     assert emulator.books.count("createRun") == 0
     assert task.intent.phase is Phase.PREPARED
+
+
+def test_kill_while_a_lost_start_is_looked_for_forgets_nothing_of_it(operator: Make, emulator: Emulator) -> None:
+    task, it = Task(), operator("Slow", wait_for_termination=False)
+    first = execute(it, task)["run_id"]
+    # As if the process had died before the answer came.
+    task.set(STATE_KEY, replace(task.intent, phase=Phase.SENDING, run_id=None).to_json())
+    task.retry()
+    keep = task.set
+
+    def kill_while_writing(key: str, value: Any) -> None:
+        keep(key, value)
+        it.on_kill()
+
+    task.set = kill_while_writing  # type: ignore[method-assign]  # of our stand-in for Airflow
+    with pytest.raises(AdfTaskKilled):
+        execute(it, task)
+    assert task.intent.phase is Phase.SENDING
+    task.set = keep  # type: ignore[method-assign]  # as above
+    assert cancelled(emulator) == [first]
+    assert len(runs(emulator)) == 1
 
 
 @pytest.mark.parametrize("deferrable", [False, True])

@@ -153,8 +153,10 @@ def test_same_try_is_neither_cleared_nor_given_other_parameters(parameters: dict
     """It begins again when its trigger has failed, whatever was cleared or rendered anew meanwhile."""
     world = World()
     first = world.begin(FIRST, parameters={"day": "1"})
+    world.journal.kept |= {"deadline": 5.0, "trigger_failures": 2}
     again = world.begin(replace(FIRST, clear_number=5), parameters=parameters)
     assert (again.run_id, again.adopted) == (first.run_id, True)
+    assert (again.intent.deadline, again.intent.trigger_failures) == (5.0, 2), "the wait is the same"
     assert world.status(first.run_id) == "InProgress"
 
 

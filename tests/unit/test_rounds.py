@@ -164,6 +164,22 @@ def test_lagging_list_and_wrong_clock_lose_nothing(lag: float, ahead: float) -> 
     assert max(simulation.lags()) <= 60 + lag if lag <= 30 else 60
 
 
+def test_who_comes_while_the_list_is_asked_is_caught_up_by_the_next() -> None:
+    now = 1_000_000.0
+    rounds = Rounds(jitter=0)
+    for n in range(FEW + 2):
+        rounds.add(f"r{n}", interval=INTERVAL, since=now, now=now, service_now=now)
+    asked = rounds.next(now, now)
+    assert isinstance(asked, List)
+    rounds.add("late", interval=INTERVAL, since=now - 300, now=now, service_now=now)
+    rounds.listed(asked, [], now)
+    ask: Any = None
+    while not isinstance(ask, List):
+        now += 1
+        ask = rounds.next(now, now)
+    assert ask.after <= 1_000_000 - 300
+
+
 def test_run_that_the_list_hides_is_found_by_looking() -> None:
     simulation = wait_for(200, 60, hidden={"r7"})
     assert simulation.outcomes["r7"][0] - simulation.factory.ends["r7"] <= 200 + INTERVAL
