@@ -22,7 +22,7 @@ from airflow_adf_mi.adf.intent import Intent, read
 from airflow_adf_mi.adf.models import PipelineRun
 from airflow_adf_mi.adf.outputs import parse_outputs, reading_outputs
 from airflow_adf_mi.adf.owned_run import OwnedRun
-from airflow_adf_mi.adf.report import LEFT_RUNNING, Report, RunAddress, cancelling_overdue, conclude, summary
+from airflow_adf_mi.adf.report import LEFT_RUNNING, Report, RunAddress, conclude, concluding, summary
 from airflow_adf_mi.adf.start import Start, Started
 from airflow_adf_mi.adf.watch import Ended, Plan, TimedOut
 from airflow_adf_mi.hooks import READ_RETRIES, AdfHook
@@ -121,8 +121,9 @@ class Attempt:
             if not self._task.cancel_on_timeout:
                 return conclude(Report(address=address, outcome=TimedOut(), cancel=LEFT_RUNNING))
             with AdfHook(self._task.azure_data_factory_conn_id).client() as client:
-                routine = cancelling_overdue(address, TimedOut(), clock=time.time, jitter=random.random)
-                return conclude(drive(routine, client, time.sleep))
+                routine = concluding(address, TimedOut(), cancel_on_timeout=True, clock=time.time, jitter=random.random)
+                report = drive(routine, client, time.sleep)
+            return self._conclude(report)
 
     def take_up_again(self, failure: Exception) -> dict[str, Any]:
         """The trigger failed, as all do after a broken deployment. The run is well: wait on, a few times."""

@@ -15,6 +15,7 @@ from airflow.sdk import DAG
 from airflow.sdk.exceptions import TaskDeferred
 from airflow.triggers.base import BaseTrigger
 
+from airflow_adf_mi.adf import sharing
 from airflow_adf_mi.adf.errors import AdfError, AdfRunCancelled, AdfRunFailed
 from airflow_adf_mi.emulator import Emulator, FactorySpec
 from airflow_adf_mi.emulator.definitions import FactoryDefinition
@@ -73,6 +74,8 @@ def run(it: AdfRunPipelineOperator, task: Task | None = None) -> Any:
 async def fired(trigger: BaseTrigger) -> Any:
     (event,) = [event async for event in trigger.run()]
     assert_no_secret(json.dumps(event.payload))
+    # The shared client is closed by a task of its own, which the loop's end would cut off.
+    await asyncio.gather(*sharing._closing)
     return event.payload
 
 
