@@ -200,6 +200,21 @@ class AdfRunPipelineOperator(BaseOperator):
         if self._attempt is not None:
             self._attempt.kill()
 
+    # The three that the OpenLineage provider calls, where it is installed.
+
+    def get_openlineage_facets_on_start(self) -> Any:
+        from airflow_adf_mi.lineage import at_start
+
+        return at_start(self)
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
+        from airflow_adf_mi.lineage import at_end
+
+        return at_end(self, self._attempt.trace if self._attempt else None)
+
+    def get_openlineage_facets_on_failure(self, task_instance: Any) -> Any:
+        return self.get_openlineage_facets_on_complete(task_instance)
+
     def _new_attempt(self, context: Context) -> Attempt:
         # Imported here, since Dag files import this module at every parse.
         from airflow_adf_mi.attempt import Attempt
