@@ -196,8 +196,10 @@ def _references(group: Any) -> list[str]:
     found = []
     for entry in group.values() if isinstance(group, Mapping) else group if isinstance(group, list) else []:
         reference = entry.get("dataset", entry) if isinstance(entry, Mapping) else None
-        name = reference.get("referenceName") if isinstance(reference, Mapping) else None
-        if isinstance(name, str) and name and reference.get("type") == "DatasetReference":
+        if not isinstance(reference, Mapping) or reference.get("type") != "DatasetReference":
+            continue
+        name = reference.get("referenceName")
+        if isinstance(name, str) and name:
             found.append(redact(name))
     return found
 

@@ -12,6 +12,7 @@ import pytest
 from airflow.providers.openlineage import conf
 from airflow.providers.openlineage.extractors.base import DefaultExtractor
 from airflow.providers.openlineage.plugins.adapter import OpenLineageAdapter
+from airflow.providers.openlineage.utils.utils import TaskInfo
 from openlineage.client.serde import Serde
 
 from airflow_adf_mi.adf.errors import AdfError
@@ -37,7 +38,7 @@ def copying(name: str, source: str, sink: str) -> dict[str, Any]:
     return {**activity(name, source={"type": "AzureSqlSource"}, sink={"type": "ParquetSink"}), **beside}
 
 
-PARAMETERS = {"key": {"type": "SecureString"}}
+PARAMETERS = {"key": {"type": "SecureString"}, "password": {"type": "SecureString"}}
 FACTORY = factory_of(
     Load={
         "parameters": PARAMETERS,
@@ -50,7 +51,7 @@ FACTORY = factory_of(
     Broken={"parameters": PARAMETERS, "activities": [copying("CopySales", "Sales", "Lake")]},
     Slow=[activity("Copy")],
 )
-SCRIPT = {
+SCRIPT: dict[str, Any] = {
     "defaults": {"seconds": 0.1},
     "pipelines": {name: {"queued_seconds": 0.05, "cancel_seconds": 0.1} for name in FACTORY.pipelines},
     "activities": {
@@ -75,7 +76,7 @@ def listening(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def loading(pipeline: str = "Load", **arguments: Any) -> AdfRunPipelineOperator:
-    return operator(pipeline, parameters={"key": "planted"}, **arguments)
+    return operator(pipeline, parameters={"key": "planted", "password": "planted"}, **arguments)
 
 
 def event_of(it: AdfRunPipelineOperator, error: Exception | None = None) -> Any:
@@ -96,6 +97,19 @@ def event_of(it: AdfRunPipelineOperator, error: Exception | None = None) -> Any:
     found = json.loads(text)
     check_event(found)
     return found
+
+
+@pytest.mark.usefixtures("listening")
+def test_provider_is_not_shown_parameters_and_the_run_gets_them(emulator: Emulator) -> None:
+    """As in a thread of the task's process; in a fork, the task does not see what is hidden."""
+    it = loading()
+    it.get_openlineage_facets_on_start()
+    assert TaskInfo(it)["parameters"] == {"key": "***", "password": "***"}
+    result = run(it)
+    it.get_openlineage_facets_on_complete(None)
+    assert TaskInfo(it)["parameters"] == {"key": "***", "password": "***"}
+    sent = emulator.call(lambda: emulator.state("adf-test").runs[result["run_id"]].values)
+    assert sent == {"key": "planted", "password": "planted"}
 
 
 def names(datasets: Any) -> list[tuple[str, str]]:

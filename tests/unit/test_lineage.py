@@ -218,7 +218,8 @@ def test_no_more_is_asked_than_a_few() -> None:
 def test_nor_for_longer_than_some_seconds() -> None:
     service = Service({"r1": [[row("A", copy())]] * 3})
     routine = reading_lineage(RUN, FACTORY, clock=service.clock)
-    page = service.answer(next(routine))
+    step: Any = next(routine)
+    page = service.answer(step)
     service.clock.now += PATIENCE + 1
     with pytest.raises(StopIteration) as end:
         routine.send(page)
