@@ -228,10 +228,13 @@ def test_at_the_start_the_arguments_are_told() -> None:
     assert (facet.pipelineName, facet.factoryName, facet.resourceGroupName) == ("Load", "adf-other", None)
 
 
-def test_without_the_provider_all_works(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_provider_all_works(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setitem(sys.modules, "airflow.providers.openlineage", None)
     assert run(loading())["status"] == "Succeeded"
     assert emulator.books.count(LIST) == 0
+    assert "lineage" not in caplog.text
 
 
 def test_what_it_needs_is_imported_when_it_asks() -> None:
