@@ -84,12 +84,12 @@ class Attempt:
             address = owned_run.address_of(begun.intent)
             self.trace.began(address, begun.run, adopted=begun.adopted)
             self._announce(address)
-            is_over = begun.run is not None and begun.run.is_terminal
-            if is_over or not self._task.wait_for_termination:
-                self._read_data()
-                if begun.run is not None and is_over:
-                    self._push_outputs(begun.run, address)
+            owned_run.raise_if_killed()
+            if not self._task.wait_for_termination:
                 return summary(address, begun.run, adopted=begun.adopted)
+            if begun.run is not None and begun.run.is_terminal:
+                report = Report(address=address, outcome=Ended(run=begun.run), adopted=begun.adopted)
+                return self._conclude(owned_run.explain(report))
             plan = self._plan(began, begun.intent)
             if not self._task.deferrable:
                 report = owned_run.wait(
@@ -98,6 +98,7 @@ class Attempt:
                 return self._conclude(replace(report, adopted=begun.adopted))
             if self._journal is not None:
                 self._journal.note(replace(begun.intent, deadline=plan.deadline))
+            owned_run.raise_if_killed()
             self._defer(
                 address,
                 plan,
@@ -169,6 +170,9 @@ class Attempt:
             goes_on=lambda: journal is not None and will_be_retried(self._context),
         ) as owned_run:
             self._owned_run = owned_run
+            if self._task.is_killed:
+                # The kill came before there was anything to tell of it.
+                owned_run.kill()
             try:
                 yield owned_run
             except AirflowTaskTimeout:
@@ -194,7 +198,7 @@ class Attempt:
         plan = Plan(check_interval=min(self._task.check_interval, OBSOLETE_INTERVAL), deadline=time.time() + seconds)
         self._task.log.info("%s is %s; a new run is started once it is over.", address, begun.run.status)
         if self._task.deferrable:
-            self._defer(address, plan, "execute_after", cancel_on_timeout=False)
+            self._defer(address, plan, "execute_after", cancel_on_timeout=False, owns_run=begun.is_ours)
         self._must_be_over(owned_run.watch(address, plan))
 
     def _must_be_over(self, report: Report) -> None:
@@ -265,6 +269,7 @@ class Attempt:
         method: str,
         *,
         cancel_on_timeout: bool,
+        owns_run: bool = True,
         adopted: bool = False,
         activity_log: ActivityLogMode = "off",
         since: float | None = None,
@@ -277,7 +282,7 @@ class Attempt:
             pipeline_name=address.pipeline_name,
             check_interval=plan.check_interval,
             deadline=plan.deadline,
-            owns_run=True,
+            owns_run=owns_run,
             cancel_on_kill=self._task.cancel_on_kill,
             cancel_on_timeout=cancel_on_timeout,
             adopted=adopted,
@@ -289,6 +294,14 @@ class Attempt:
 
     def _own_run(self) -> RunAddress:
         """The run that this try was waiting for."""
+        stored = self._stored()
+        if stored is not None and stored.run_id and stored.occasion.try_number == self._context["ti"].try_number:
+            return RunAddress(
+                run_id=stored.run_id,
+                factory=stored.factory,
+                studio_url=self._settings.studio_run_url(stored.factory, stored.run_id),
+                pipeline_name=stored.pipeline_name,
+            )
         ti = self._context["ti"]
         run_id = ti.xcom_pull(task_ids=ti.task_id, key=RUN_ID_KEY, map_indexes=ti.map_index)
         if not isinstance(run_id, str) or not run_id:

@@ -77,8 +77,9 @@ class TaskJournal:
         except Exception as e:  # noqa: BLE001  the task fails anyway, by an error that says more
             log.debug("no intent to be marked as failed: %s", e)
             return
-        if intent.occasion == now:
-            self.note(replace(intent, failed=True))
+        if (intent.occasion.try_number, intent.occasion.max_tries) == (now.try_number, now.max_tries):
+            # Clears of other tasks until now say nothing of this one.
+            self.note(replace(intent, failed=True, occasion=now))
 
     def claimed(self) -> frozenset[str]:
         """The runs of the other map indexes of this task, as their XComs name them."""

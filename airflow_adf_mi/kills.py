@@ -11,9 +11,10 @@ import asyncio
 import contextvars
 import logging
 import random
+import re
 import time
 from collections.abc import Coroutine, Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 from weakref import WeakKeyDictionary
 
 from airflow_adf_mi.adf.drive import drive_async
@@ -25,6 +26,8 @@ from airflow_adf_mi.adf.watch import backoff, cancelling
 from airflow_adf_mi.journal import OVER, state_of
 
 T = TypeVar("T")
+Question: TypeAlias = tuple[str, str, str | None]
+"""Dag, Dag run, and task, or None for all tasks."""
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +44,7 @@ class _Kills:
 
     def __init__(self) -> None:
         self.held: set[asyncio.Task[Any]] = set()
-        self.asked: dict[tuple[str, str], asyncio.Task[Mapping[str, Mapping[str, Any]]]] = {}
+        self.asked: dict[Question, asyncio.Task[Mapping[str, Mapping[str, Any]]]] = {}
         self.pace = asyncio.Semaphore(AT_ONCE)
 
     def hold(self, coroutine: Coroutine[Any, Any, T], context: contextvars.Context | None = None) -> asyncio.Task[T]:
@@ -95,7 +98,7 @@ async def _state(ti: Any) -> str | None:
     failures = 0
     while True:
         try:
-            return state_of(await asyncio.shield(_states(ti.dag_id, ti.run_id)), ti)
+            return state_of(await asyncio.shield(_states(ti)), ti)
         except Exception as e:
             failures += 1
             if time.monotonic() > until:
@@ -105,9 +108,14 @@ async def _state(ti: Any) -> str | None:
             await asyncio.sleep(pause)
 
 
-def _states(dag_id: str, run_id: str) -> asyncio.Task[Mapping[str, Mapping[str, Any]]]:
-    """One question about a whole Dag run, for all that ask within `GATHER` seconds: Airflow answers one at a time."""
-    kills, key = _kills(), (dag_id, run_id)
+def _states(ti: Any) -> asyncio.Task[Mapping[str, Mapping[str, Any]]]:
+    """One question about a whole Dag run, for all that ask within `GATHER` seconds: Airflow answers one at a time.
+
+    In its answer, the task `it_1` and the second instance of a mapped task `it` have the same name: those are asked about by
+    their task.
+    """
+    may_be_confused = ti.map_index >= 0 or re.search(r"_\d+$", ti.task_id) is not None
+    kills, key = _kills(), (ti.dag_id, ti.run_id, ti.task_id if may_be_confused else None)
     if key not in kills.asked:
         kills.asked[key] = kills.hold(_ask(kills, key), contextvars.Context())
         kills.asked[key].add_done_callback(_forget)
@@ -120,14 +128,16 @@ def _forget(asking: asyncio.Task[Any]) -> None:
         asking.exception()
 
 
-async def _ask(kills: _Kills, key: tuple[str, str]) -> Mapping[str, Mapping[str, Any]]:
+async def _ask(kills: _Kills, key: Question) -> Mapping[str, Mapping[str, Any]]:
     from airflow.sdk.execution_time.comms import GetTaskStates, TaskStatesResult
     from airflow.sdk.execution_time.task_runner import SUPERVISOR_COMMS
 
     await asyncio.sleep(GATHER)
     # Whoever comes from now on asks anew: the state may have changed since this question.
     del kills.asked[key]
-    answer = await SUPERVISOR_COMMS.asend(GetTaskStates(dag_id=key[0], run_ids=[key[1]]))
+    answer = await SUPERVISOR_COMMS.asend(
+        GetTaskStates(dag_id=key[0], run_ids=[key[1]], task_ids=None if key[2] is None else [key[2]])
+    )
     if not isinstance(answer, TaskStatesResult):
         raise TypeError(f"Airflow answered {answer!r}")
     return answer.task_states

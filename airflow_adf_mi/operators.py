@@ -152,6 +152,7 @@ class AdfRunPipelineOperator(BaseOperator):
         self.activity_log = check_mode(activity_log)
         self.outputs: Any = outputs
         self._attempt: Attempt | None = None
+        self.is_killed = False
         self._check_what_is_static()
 
     def _check_what_is_static(self) -> None:
@@ -198,6 +199,7 @@ class AdfRunPipelineOperator(BaseOperator):
 
     def on_kill(self) -> None:
         """Cancel the run, in the few seconds that Airflow gives. Airflow calls this from a signal handler."""
+        self.is_killed = True
         if self._attempt is not None:
             self._attempt.kill()
 

@@ -118,6 +118,7 @@ class AdfPipelineRunTrigger(BaseTrigger):
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
+        use_in_triggerer()
         try:
             report = await self._report()
         except asyncio.CancelledError as e:
@@ -127,7 +128,6 @@ class AdfPipelineRunTrigger(BaseTrigger):
         yield TriggerEvent(report.to_json())  # type: ignore[no-untyped-call]  # nor is its event
 
     async def _report(self) -> Report:
-        use_in_triggerer()
         plan = Plan(check_interval=self.check_interval, deadline=self.deadline)
         activities = ActivityLog(self._factory, self.run_id, self.activity_log, time.time, self.deadline)
         async with shared_client(self._adf) as client:

@@ -33,6 +33,7 @@ OPERATOR = "tests/integration/test_operator.py"
 KILLS = "tests/integration/test_kills.py"
 JOURNAL = "tests/unit/test_journal.py"
 BEGIN = "tests/unit/test_begin.py"
+ROUNDS = "tests/unit/test_rounds.py"
 PROVIDER = "tests/contract/test_provider.py"
 EXPLAIN = "tests/unit/test_explain.py"
 EXPLAINED = "tests/integration/test_explained.py"
@@ -218,6 +219,27 @@ MUTANTS = [
     Mutant("eviction cancels", "../journal.py", "not in STOPPED", "is None", JOURNAL),
     Mutant("kill of a marked task leaves its run", "../journal.py", "not in STOPPED", "is not Ellipsis", JOURNAL),
     Mutant("last try leaves its run to nobody", "../journal.py", "if ti.try_number > ti.max_tries:", "if False:", JOURNAL),
+    Mutant("kill before anything was looked up", "../attempt.py", "            if self._task.is_killed:", "            if False:", OPERATOR),
+    Mutant("kill right after the start", "../attempt.py", "            self._announce(address)\n            owned_run.raise_if_killed()\n", "            self._announce(address)\n", OPERATOR),
+    Mutant("kill while the intent is written", "owned_run.py", "        try:\n            self._check()\n        except AdfTaskKilled:", "        try:\n            pass\n        except AdfTaskKilled:", OPERATOR),
+    Mutant("same try taken for a cleared one", "intent.py", "if not same_try and (", "if (", BEGIN),
+    Mutant("newer intent not read", "intent.py", "if name in known}", "}", BEGIN),
+    Mutant("evidence of another factory used", "intent.py", "older.key_honoured and older.factory == self.factory", "older.key_honoured", BEGIN),
+    Mutant("run of another time adopted", "find.py", "-CLOCK_SLACK <= began.timestamp() - sent_at <= START_WINDOW", "True", BEGIN),
+    Mutant("run of a trigger adopted", "find.py", 'invoked_by.get("invokedByType", "Manual") != "Manual"', "False", BEGIN),
+    Mutant("missing factory taken for an ended run", "begin.py", 'and answer.missing == "run"', "", BEGIN),
+    Mutant("404 alone taken for an ended run", "begin.py", "return older.at is not None and clock() - older.at > RETENTION", "return True", BEGIN),
+    Mutant("another run than the found one waited for", "begin.py", "return Outlasting(intent=older, run=seen, is_ours=is_ours)", "return Outlasting(intent=start.intent(), run=seen, is_ours=is_ours)", BEGIN),
+    Mutant("retry claims nothing", "begin.py", "            yield claim(known.run_id or known.key)\n", "", BEGIN),
+    Mutant("own failure not told because of another's clear", "../journal.py", "if (intent.occasion.try_number, intent.occasion.max_tries) == (now.try_number, now.max_tries):", "if intent.occasion == now:", OPERATOR),
+    Mutant("execution_timeout heeds cancel_on_kill", "owned_run.py", "        self._cancel_on_kill = cancel\n", "", OPERATOR),
+    Mutant("run known to the journal only not cancelled", "../attempt.py", "if stored is not None and stored.run_id and stored", "if False and stored", OPERATOR),
+    Mutant("names that are confused", "../kills.py", "ti.task_id if may_be_confused else None", "None", KILLS),
+    Mutant("two refused looks end all waits", "rounds.py", "or self._failures < FEWEST_REFUSALS", "", ROUNDS),
+    Mutant("longest interval of a run's waiters counts", "rounds.py", "if interval < known.interval:", "if False:", ROUNDS),
+    Mutant("lagging list not noticed", "rounds.py", "if moment > self._listed_until - LAG_TOLERANCE:", "if True:", ROUNDS),
+    Mutant("list query does not reach back", "rounds.py", "return begin if self._list_from is None else min(begin, self._list_from)", "return service_now", ROUNDS),
+    Mutant("all waits hammer a failing service", "rounds.py", "        self._not_before = now + pause\n", "", ROUNDS),
     Mutant("mapped task judged by another index", "../journal.py", 'f"{ti.task_id}_{ti.map_index}"', "ti.task_id", KILLS),
     Mutant("failed child not followed", "explain.py", 'if row.activity_type == "ExecutePipeline" else None', 'if row.activity_type == "" else None', EXPLAIN),
     Mutant("child that names its caller followed for ever", "explain.py", "and child not in search.seen", "", f"{EXPLAIN} --timeout=20"),
@@ -248,7 +270,7 @@ MUTANTS = [
     Mutant("pages of outputs not followed", "outputs.py", "following = next_page(following, page)", "following = None", OUTPUTS),
     Mutant("outputs of an unfinished run", "../operators.py", "if self.outputs and not self.wait_for_termination:", "if False:", PUSHED),
     Mutant("bad outputs seen after the run", "../attempt.py", "        began = time.time()\n        parse_outputs(self._task.outputs)\n", "        began = time.time()\n", PUSHED),
-    Mutant("outputs of an accepted run not pushed", "../attempt.py", "if begun.run is not None and is_over:", "if False:", PUSHED),
+    Mutant("run of a lost answer that failed returned as success", "../attempt.py", "return self._conclude(owned_run.explain(report))", "return summary(address, begun.run, adopted=begun.adopted)", OPERATOR),
     Mutant("unread outputs start a second run", "../attempt.py", "            if self._task.durable:\n                raise", "            if True:\n                raise", PUSHED),
     Mutant("secrets of JSON within JSON", "redact.py", '"(?P<quote>', '"(?!)(?P<quote>', "tests/unit/test_models.py"),
     Mutant("password of an address", "redact.py", "(?=@)", "(?=@@)", "tests/unit/test_models.py"),
@@ -290,7 +312,6 @@ MUTANTS = [
     Mutant("lineage needs the provider", "../trace.py", "    except ImportError:\n        return False\n", "    except ZeroDivisionError:\n        return False\n", LINEAGE),
     Mutant("lineage of a run that goes on", "../trace.py", "or not self.run.is_terminal or", "or", LINEAGE),
     Mutant("lineage without activities that failed", "../trace.py", "if report.explanation is not None:", "if False:", LINEAGE),
-    Mutant("accepted run without lineage", "../attempt.py", "                self._read_data()\n                if begun", "                if begun", LINEAGE),
     Mutant("parameters shown to the provider", "../operators.py", "        from airflow_adf_mi.lineage import at_start\n\n        hide_parameters(self)\n", "        from airflow_adf_mi.lineage import at_start\n\n", LINEAGE),
     Mutant("hidden parameters sent to the service", "../operators.py", "parameters = parameters_of(self)", "parameters = self.parameters", LINEAGE),
     Mutant("another task's parameters", "../hidden.py", "known.task() is task and ", "", HIDDEN),

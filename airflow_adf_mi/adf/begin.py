@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from airflow_adf_mi.adf.calls import cancel_run, get_run
-from airflow_adf_mi.adf.drive import Pause, Routine, note, save
+from airflow_adf_mi.adf.drive import Pause, Routine, claim, note, save
 from airflow_adf_mi.adf.errors import AdfError, AdfNotFoundError
 from airflow_adf_mi.adf.find import Wanted, looking
 from airflow_adf_mi.adf.intent import Find, Follow, Fresh, Intent, Occasion, Phase, decide
@@ -20,6 +20,8 @@ from airflow_adf_mi.adf.watch import backoff, cancelling
 
 log = logging.getLogger(__name__)
 
+RETENTION = 45 * 86400.0
+"""Seconds for which the service keeps runs (Microsoft's documentation)."""
 LOOK_PATIENCE = 60.0
 """Seconds for which a look at an earlier run is repeated when it fails."""
 
@@ -30,6 +32,8 @@ class Outlasting:
 
     intent: Intent
     run: PipelineRun
+    is_ours: bool = True
+    """False for a run that only looks like the one of a lost start: it is waited for, and never cancelled."""
 
 
 def beginning(
@@ -55,7 +59,7 @@ def beginning(
             assert older is not None  # noqa: S101  the case above
             remaining = yield from _superseding(start, older, cancel=cancel_superseded, clock=clock, jitter=jitter)
             if remaining is not None:
-                return Outlasting(intent=older, run=remaining)
+                return remaining
             fresh = fresh.after(older)
         case Find(intent=lost):
             lost = replace(lost, occasion=occasion, failed=False)
@@ -67,6 +71,8 @@ def beginning(
             # The same key: should the first request still arrive, the service may know it by that.
             fresh = replace(fresh.after(lost), key=lost.key)
         case Follow(intent=known):
+            # A retry has lost its XComs, by which its siblings know that the run is not theirs.
+            yield claim(known.run_id or known.key)
             seen = yield from _seen(known, clock=clock, jitter=jitter)
             if isinstance(seen, AdfError):
                 # Not being able to see it proves nothing: wait for it, by the rules of waiting.
@@ -106,8 +112,9 @@ def _following(
 
 def _superseding(
     start: Start, older: Intent, *, cancel: bool, clock: Callable[[], float], jitter: Callable[[], float]
-) -> Routine[PipelineRun | None]:
-    """See to it that an obsolete run ends: the run, while it has not; None once it is over."""
+) -> Routine[Outlasting | None]:
+    """See to it that an obsolete run ends: what remains of it, while it has not; None once it is over."""
+    is_ours = True
     if older.phase is Phase.PREPARED:
         return None
     if older.run_id is None:
@@ -118,13 +125,15 @@ def _superseding(
         # What may be somebody else's is waited for, and not cancelled.
         older, cancel = older.started(run.run_id), cancel and is_ours
     seen = yield from _seen(older, clock=clock, jitter=jitter)
-    if isinstance(seen, AdfNotFoundError) and (yield from _is_gone(older, cancel=cancel)):
+    if isinstance(seen, AdfNotFoundError) and (yield from _is_gone(older, cancel=cancel, clock=clock)):
         log.warning("Run %s of an earlier try is not known any more. %s", older.run_id, seen)
         return None
     if isinstance(seen, AdfError):
         raise AdfError(
             f"Run {older.run_id} of pipeline {older.pipeline_name!r}, started by an earlier try of this task, could not be "
-            f"looked at, so it is not known whether it is over. Nothing was started. Clear the task to try again. {seen}"
+            "looked at, so it is not known whether it is over, and nothing was started. Restore what the service misses, and "
+            "clear the task; or, once you have seen in ADF Studio that the run is over, run the task with durable=False. "
+            f"{seen}"
         ) from seen
     if seen.is_terminal:
         return None
@@ -137,7 +146,7 @@ def _superseding(
         )
         if not accepted:
             return None
-    return seen
+    return Outlasting(intent=older, run=seen, is_ours=is_ours)
 
 
 def _lost(start: Start, older: Intent, *, clock: Callable[[], float]) -> Routine[tuple[PipelineRun | None, bool]]:
@@ -160,10 +169,12 @@ def _lost(start: Start, older: Intent, *, clock: Callable[[], float]) -> Routine
         yield Pause(LIST_PAUSE)
 
 
-def _is_gone(older: Intent, *, cancel: bool) -> Routine[bool]:
-    """Whether the service has forgotten a run that it does not show: two operations must say so, if both may be used."""
-    answer = (yield cancel_run(older.factory, older.run_id or older.key)) if cancel else None
-    return answer is None or answer is False or isinstance(answer, AdfNotFoundError)
+def _is_gone(older: Intent, *, cancel: bool, clock: Callable[[], float]) -> Routine[bool]:
+    """Whether the service has forgotten a run that it does not show: another operation must say so too, or the calendar."""
+    if not cancel:
+        return older.at is not None and clock() - older.at > RETENTION
+    answer = yield cancel_run(older.factory, older.run_id or older.key)
+    return answer is False or (isinstance(answer, AdfNotFoundError) and answer.missing == "run")
 
 
 def _seen(

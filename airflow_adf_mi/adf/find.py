@@ -82,7 +82,7 @@ def likeness(run: PipelineRun, wanted: Wanted, key: str, sent_at: float | None) 
     began = run.started_at or run.last_updated
     if began is None:
         return Likeness.NO
-    if sent_at is not None and not -CLOCK_SLACK <= began.timestamp() - sent_at <= START_WINDOW:
+    if sent_at is None or not -CLOCK_SLACK <= began.timestamp() - sent_at <= START_WINDOW:
         return Likeness.NO
     # The service drops parameters that the pipeline does not declare, and adds defaults.
     shown = {name: text for name, text in run.parameters.items() if name in wanted.parameters}

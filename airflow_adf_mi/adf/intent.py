@@ -1,7 +1,7 @@
 """What a task meant to start: written down before createRun, so that a later try knows what an earlier one did. Pure.
 
-The JSON form lives in Airflow's task state store, which outlives retries, killed workers and clears. `key`, `run_id` and
-`version` keep their names in every version, so that a version that cannot read the rest can still find the run.
+The JSON form lives in Airflow's task state store, which outlives retries, killed workers and clears. Members keep their
+names and meanings in every version, and are only added to, so that an older version reads what a newer one wrote.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import logging
 import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from dataclasses import fields as dataclass_fields
 from enum import Enum
 from typing import Any, Protocol, Self
 
@@ -79,25 +80,26 @@ class Intent:
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Self:
-        fields = {name: value for name, value in stored.items() if name != "version"}
+        """Members that this version does not know are left out: a newer one may have written them."""
+        fields = _members(cls, stored)
         return cls(
             **{
                 **fields,
-                "factory": FactoryRef(**fields["factory"]),
-                "occasion": Occasion(**fields["occasion"]),
+                "factory": FactoryRef(**_members(FactoryRef, fields["factory"])),
+                "occasion": Occasion(**_members(Occasion, fields["occasion"])),
                 "phase": Phase(fields["phase"]),
                 "earlier": tuple(fields["earlier"]),
             }
         )
 
     def started(self, run_id: str) -> Self:
-        honoured = self.key_honoured or run_id.lower() == self.key.lower()
-        return replace(self, phase=Phase.STARTED, run_id=run_id, key_honoured=honoured)
+        return replace(self, phase=Phase.STARTED, run_id=run_id, key_honoured=run_id.lower() == self.key.lower())
 
     def after(self, older: Intent) -> Self:
         """This intent, of a start that follows on `older`."""
         earlier = (*older.earlier, *([older.run_id] if older.run_id else []))[-MOST_EARLIER:]
-        return replace(self, key_honoured=older.key_honoured, earlier=earlier)
+        # What one factory does proves nothing of another.
+        return replace(self, key_honoured=older.key_honoured and older.factory == self.factory, earlier=earlier)
 
 
 class Journal(Protocol):
@@ -180,7 +182,9 @@ def decide(stored: Intent | None, now: Occasion, wanted: str) -> Decision:
     """What the try `now`, which wants a run of fingerprint `wanted`, does about what an earlier try wrote."""
     if stored is None:
         return Fresh()
-    if was_cleared(stored, now) or stored.fingerprint != wanted:
+    # A try that goes on, after its trigger has failed, is neither cleared nor given other parameters.
+    same_try = (stored.occasion.try_number, stored.occasion.max_tries) == (now.try_number, now.max_tries)
+    if not same_try and (was_cleared(stored, now) or stored.fingerprint != wanted):
         return Fresh(older=stored)
     if stored.phase is Phase.PREPARED:
         return Fresh()
@@ -196,10 +200,10 @@ def read(stored: object, otherwise: Intent) -> Intent | None:
     if stored is None:
         return None
     try:
-        if isinstance(stored, Mapping) and stored.get("version") == VERSION:
+        if isinstance(stored, Mapping):
             return Intent.from_json(stored)
-    except (KeyError, TypeError, ValueError):
-        log.debug("not an intent of version %d", VERSION, exc_info=True)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        log.debug("not an intent that version %d can read", VERSION, exc_info=True)
     run_id, key = (_guid(stored, name) for name in ("run_id", "key"))
     log.warning(
         "What an earlier try wrote down about its start cannot be read, perhaps by another version of this package. "
@@ -208,6 +212,12 @@ def read(stored: object, otherwise: Intent) -> Intent | None:
     )
     found = replace(otherwise, phase=Phase.SENDING, key=key or otherwise.key, at=None)
     return found.started(run_id) if run_id else found
+
+
+def _members(kind: type, stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Of what is stored, what `kind` has a member for."""
+    known = {member.name for member in dataclass_fields(kind)}
+    return {name: value for name, value in stored.items() if name in known}
 
 
 def _guid(stored: object, name: str) -> str | None:

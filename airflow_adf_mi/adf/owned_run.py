@@ -8,6 +8,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -18,7 +19,7 @@ from airflow_adf_mi.adf.drive import Routine, drive
 from airflow_adf_mi.adf.errors import AdfError, AdfNotFoundError, AdfTaskKilled
 from airflow_adf_mi.adf.identity import credential_for
 from airflow_adf_mi.adf.intent import Intent, Journal, NoJournal, Phase
-from airflow_adf_mi.adf.report import Report, RunAddress, reporting
+from airflow_adf_mi.adf.report import Report, RunAddress, explained, reporting
 from airflow_adf_mi.adf.start import Started
 from airflow_adf_mi.adf.watch import Plan, cancelling
 
@@ -77,7 +78,7 @@ class OwnedRun:
     def begin(self, routine: Routine[Started | Outlasting]) -> Started | Outlasting:
         """Run `routine`. Raises its errors, and `AdfTaskKilled`."""
         begun = drive(routine, self._client, self._pause, self._journal)
-        self._journal.latest = begun.intent
+        self._journal.latest = None if isinstance(begun, Outlasting) and not begun.is_ours else begun.intent
         if isinstance(begun, Started):
             self._address = self.address_of(begun.intent)
             log.info(
@@ -126,6 +127,14 @@ class OwnedRun:
         )
         return drive(routine, self._client, self._pause)
 
+    def raise_if_killed(self) -> None:
+        """Raises `AdfTaskKilled` once `kill` was called: nothing must be returned or deferred for a run that is cancelled."""
+        self._raise_if_killed()
+
+    def explain(self, report: Report) -> Report:
+        """The report of a run that had ended before it could be waited for, with why it did not succeed."""
+        return drive(explained(report, clock=time.time), self._client, self._pause)
+
     def rest(self, seconds: float) -> None:
         """Sleep, while `kill` cancels what is known to be running."""
         self._pause(seconds)
@@ -133,6 +142,7 @@ class OwnedRun:
     def overdue(self, *, cancel: bool) -> None:
         """Airflow's own timeout struck: cancel what has been started, or leave it; `kill` then does nothing more."""
         self._goes_on = lambda: False
+        self._cancel_on_kill = cancel
         if cancel and self._journal.latest is not None:
             self._canceller.act(KILL_WAIT)
         self._canceller.close()
@@ -217,9 +227,14 @@ class _Followed:
         self.latest = None if known is None or known.phase is Phase.PREPARED else known
 
     def save(self, intent: Intent) -> None:
-        # A killed task sends nothing any more.
+        # A killed task sends nothing any more; the kill may also come while this is written.
         self._check()
         self._journal.save(intent)
+        try:
+            self._check()
+        except AdfTaskKilled:
+            self._journal.save(replace(intent, phase=Phase.PREPARED, at=None))
+            raise
         self.latest = None if intent.phase is Phase.PREPARED else intent
 
     def note(self, intent: Intent) -> None:

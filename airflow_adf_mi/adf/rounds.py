@@ -38,6 +38,8 @@ REACH = 900.0
 """Seconds that the first list query of new waiters may reach back; a longer absence is caught up by looking at single runs."""
 LIST_REFUSED_PAUSE = 300.0
 """Seconds until the list is tried again after the service refused it, for example for a missing role."""
+FEWEST_REFUSALS = 5
+"""Refused looks in a row without which a refusal does not count as lasting."""
 FEWEST_READS = 60
 """Reads that the service says are left in its limit, below which everything slows down."""
 
@@ -128,7 +130,12 @@ class Rounds:
 
     def add(self, run_id: str, *, interval: float, since: float | None, now: float, service_now: float) -> None:
         """Wait for a run, which `since` (our clock) is known not to have ended before; None knows nothing."""
-        if run_id in self._waited:
+        known = self._waited.get(run_id)
+        if known is not None:
+            if interval < known.interval:
+                self._intervals -= Counter([known.interval])
+                self._intervals[interval] += 1
+                known.interval = interval
             return
         looked_at = float("-inf")
         if since is not None and now - since <= REACH:
@@ -177,6 +184,7 @@ class Rounds:
     def listed(self, asked: List, items: Sequence[PipelineRun], now: float) -> dict[str, Outcome]:
         """The outcomes in the list's answer to `asked`, of all its pages."""
         self._worked()
+        self._refused_since = None
         self._list_from = None
         self._rate_seen = len(items) / max(1.0, asked.before - asked.after)
         self._listed_until = asked.before - LAG_TOLERANCE
@@ -198,6 +206,9 @@ class Rounds:
         waited = self._waited.get(run_id)
         if isinstance(seen, AdfError):
             if _is_about_all(seen):
+                if waited is not None:
+                    # Whether the refusal lasts is to be seen by more than one look, whatever the interval.
+                    self._put(run_id, waited, now - waited.interval)
                 return self._failed(seen, now)
             self._worked()
         else:
@@ -234,7 +245,7 @@ class Rounds:
         if not is_refusal(error):
             return {}
         self._refused_since = now if self._refused_since is None else self._refused_since
-        if now - self._refused_since < REFUSAL_GRACE:
+        if now - self._refused_since < REFUSAL_GRACE or self._failures < FEWEST_REFUSALS:
             return {}
         return {run_id: GaveUp(error=error, run=waited.watching.run) for run_id, waited in self._waited.items()}
 

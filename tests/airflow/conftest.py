@@ -23,12 +23,6 @@ from tests.stack import RealAirflow
 
 # A pipeline of its own for each case, so that faults and runs are told apart: name -> seconds that a run takes.
 SECONDS = {
-    "faults_429": 15,
-    "faults_503": 15,
-    "faults_drop": 15,
-    "faults_404": 15,
-    "faults_401": 15,
-    "faults_403": 15,
     "blocking_faults": 15,
     "one_404": 8,
     "failing": 3,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
@@ -13,17 +12,6 @@ from airflow_adf_mi.emulator.tokens import USER_ASSIGNED
 from tests.airflow.conftest import World
 
 pytestmark = pytest.mark.airflow
-
-# What happens to every look at a run for two minutes; the run itself ends long before.
-FAULTS: dict[str, dict[str, Any]] = {
-    "faults_429": {"status": 429, "headers": {"Retry-After": "5"}},
-    "faults_503": {"status": 503},
-    "faults_drop": {"drop": True},
-    "faults_404": {"status": 404, "code": "NotFound"},
-    "faults_401": {"status": 401, "code": "InvalidAuthenticationToken"},
-    "faults_403": {"status": 403, "code": "AuthorizationFailed"},
-}
-TWO_MINUTES = 120.0
 
 
 def until(is_true: Callable[[], bool], what: str, seconds: float = 60) -> None:
@@ -36,9 +24,6 @@ def until(is_true: Callable[[], bool], what: str, seconds: float = 60) -> None:
 @pytest.fixture(scope="session")
 def launched(world: World) -> dict[str, tuple[str, str]]:
     """Everything that takes its time is started first, and goes on side by side."""
-    for name, fault in FAULTS.items():
-        world.emulator.add_fault("getRun", pipeline=name, times=None, seconds=TWO_MINUTES, **fault)
-        world.start(name, "deferrable", name)
     world.emulator.add_fault("getRun", pipeline="blocking_faults", times=4, status=503)
     world.start("blocking_faults", "blocking", "blocking_faults")
     world.emulator.add_fault("getRun", pipeline="one_404", times=1, status=404, code="NotFound")
@@ -153,14 +138,6 @@ class TestRuns:
     def test_one_404_does_no_harm(self, world: World) -> None:
         assert task_state(world, "one_404") == "success"
         assert world.run("one_404").cancelled_at is None
-
-    @pytest.mark.parametrize("name", list(FAULTS))
-    def test_two_minutes_of_failing_looks_neither_cancel_nor_fail(self, name: str, world: World) -> None:
-        """Last, since it takes its two minutes."""
-        assert task_state(world, name, timeout=240) == "success"
-        run = world.run(name)
-        assert (run.status, run.cancelled_at) == ("Succeeded", None)
-        assert world.emulator.books.count("getRun", pipeline=name) > 3
 
 
 @pytest.mark.parametrize("case", ["blocking_identity", "deferrable_identity"])

@@ -50,7 +50,7 @@ PROOFS = [
     Proof("failed looks end no wait", "watch.py", "REFUSAL_GRACE = 300.0", "REFUSAL_GRACE = 0.0", "looks-404-deferrable"),
     Proof("a trigger that cannot be loaded ends no wait", "../attempt.py", "TRIGGER_FAILURES = 6", "TRIGGER_FAILURES = 0", "import-blocked"),
     Proof("our timeout cancels", "report.py", "isinstance(outcome, TimedOut) and cancel_on_timeout", "False", "own-timeout-deferrable"),
-    Proof("a sensor owns nothing", "../triggers.py", "if self.owns_run and self.task_instance", "if self.task_instance", "sensor-marked-deferrable"),
+    Proof("a sensor owns nothing", "../triggers.py", "and self.owns_run and self.task_instance", "and self.task_instance", "sensor-marked-deferrable"),
 ]  # fmt: skip
 
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import AsyncIterator
 
 import pytest
+
+from airflow_adf_mi import kills
+from airflow_adf_mi.adf import sharing
 
 
 @pytest.fixture
@@ -12,3 +17,12 @@ def minutes_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     """A clock that runs a hundred times as fast stands for the minutes of a grace or of patience."""
     began, real = time.time(), time.time
     monkeypatch.setattr("time.time", lambda: began + (real() - began) * 100)
+
+
+@pytest.fixture
+async def nothing_left() -> AsyncIterator[None]:
+    """What goes on after its trigger has come to its end, as in a triggerer that goes on: kills, and clients being closed."""
+    yield
+    while left := {*kills._kills().held, *sharing._closing}:
+        await asyncio.wait(left, timeout=10)
+        await asyncio.sleep(0)

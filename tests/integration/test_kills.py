@@ -18,6 +18,8 @@ from airflow_adf_mi.adf.settings import AdfSettings
 from airflow_adf_mi.emulator import Emulator
 from airflow_adf_mi.triggers import USER_ACTION, AdfPipelineRunTrigger
 
+pytestmark = pytest.mark.usefixtures("nothing_left")
+
 
 @dataclass
 class Supervisor:
@@ -105,6 +107,18 @@ async def test_mapped_task_is_judged_by_its_own_index(
     assert emulator.books.count("cancelRun") == cancels
 
 
+async def test_task_whose_name_may_be_another_instances_is_asked_about_by_itself(
+    supervisor: Any, settings: AdfSettings
+) -> None:
+    asked = supervisor(it_1="deferred", other="deferred").asked
+    run_id = await asyncio.to_thread(start, settings)
+    for task_id in ("it_1", "other"):
+        waiting = trigger(settings, run_id)
+        waiting.task_instance = TaskInstance(task_id=task_id)  # type: ignore[assignment]  # as above
+        await waiting.on_kill()
+    assert [message.task_ids for message in asked] == [["it_1"], None]
+
+
 async def test_watched_run_is_never_cancelled(supervisor: Any, settings: AdfSettings, emulator: Emulator) -> None:
     asked = supervisor(it="failed").asked
     await trigger(settings, await asyncio.to_thread(start, settings), owns_run=False).on_kill()
@@ -188,5 +202,5 @@ async def test_mass_kill_asks_once_for_a_dag_run(supervisor: Any, settings: AdfS
     run_id = await asyncio.to_thread(start, settings)
     asked = supervisor(**{f"it_{n}": "failed" for n in range(50)}).asked
     await asyncio.gather(*(trigger(settings, run_id, map_index=n).on_kill() for n in range(50)))
-    assert asked == [GetTaskStates(dag_id="dag", run_ids=["run1"])]
+    assert asked == [GetTaskStates(dag_id="dag", run_ids=["run1"], task_ids=["it"])]
     assert emulator.books.count("cancelRun") == 50

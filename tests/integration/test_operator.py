@@ -14,7 +14,7 @@ import pytest
 from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowTaskTimeout, TaskDeferred
 
-from airflow_adf_mi.adf.errors import AdfConfigurationError, AdfError, AdfRunFailed, AdfRunTimedOut
+from airflow_adf_mi.adf.errors import AdfConfigurationError, AdfError, AdfRunFailed, AdfRunTimedOut, AdfTaskKilled
 from airflow_adf_mi.adf.intent import Intent, Phase
 from airflow_adf_mi.attempt import BACKSTOP, Attempt
 from airflow_adf_mi.emulator import Emulator
@@ -159,6 +159,82 @@ def test_not_durable_starts_anew_at_every_try_and_keeps_nothing(operator: Make, 
     task.retry()
     execute(it, task)
     assert len(runs(emulator)) == 2
+
+
+@pytest.mark.parametrize("own_ids", [False, True])
+def test_run_of_a_lost_answer_that_has_failed_meanwhile_fails_the_task(
+    own_ids: bool, operator: Make, emulator: Emulator
+) -> None:
+    emulator.state().switches.run_id_from_request_id = not own_ids
+    emulator.add_fault("createRun", effect="after", hang_seconds=0.5, status=504)
+    with pytest.raises(AdfRunFailed, match="no such table"):
+        execute(operator("Broken", start_settle=1), Task())
+    assert len(runs(emulator)) == 1
+
+
+def test_kill_before_anything_was_looked_up_starts_nothing(operator: Make, emulator: Emulator) -> None:
+    it = operator("Slow")
+    it.on_kill()
+    with pytest.raises(AdfTaskKilled, match="Nothing was started"):
+        execute(it, Task())
+    assert emulator.books.count("createRun") == 0
+
+
+def test_kill_while_the_intent_is_written_starts_nothing(operator: Make, emulator: Emulator) -> None:
+    task, it = Task(), operator("Slow")
+    keep = task.set
+
+    def kill_while_sending(key: str, value: Any) -> None:
+        keep(key, value)
+        if value["phase"] == Phase.SENDING.value:
+            it.on_kill()
+
+    task.set = kill_while_sending  # type: ignore[method-assign]  # of our stand-in for Airflow
+    with pytest.raises(AdfTaskKilled, match="Nothing was started"):
+        execute(it, task)
+    assert emulator.books.count("createRun") == 0
+    assert task.intent.phase is Phase.PREPARED
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_kill_right_after_the_start_neither_returns_nor_defers(
+    deferrable: bool, operator: Make, emulator: Emulator
+) -> None:
+    task = Task(try_number=2)
+    it = operator("Slow", deferrable=deferrable, wait_for_termination=deferrable)
+    push = task.xcom_push
+
+    def kill_while_pushing(key: str, value: Any) -> None:
+        push(key, value)
+        it.on_kill()
+
+    task.xcom_push = kill_while_pushing  # type: ignore[method-assign]  # of our stand-in for Airflow
+    with pytest.raises(AdfTaskKilled, match="was cancelled"):
+        execute(it, task)
+    assert len(cancelled(emulator)) == 1
+
+
+def test_clear_of_another_task_does_not_replace_a_run_whose_try_failed_by_itself(
+    operator: Make, emulator: Emulator
+) -> None:
+    task = Task()
+    it = operator("Slow", deferrable=True, cancel_on_timeout=False)
+    first = deferred(it, task).trigger.run_id
+    task.clear_number += 1
+    with pytest.raises(AdfRunTimedOut):
+        it.resume_execution("__fail__", {"error": "Trigger timeout"}, task.context)
+    task.retry()
+    assert deferred(it, task).trigger.run_id == first
+    assert cancelled(emulator) == []
+
+
+def test_airflows_deferral_timeout_finds_the_run_without_its_xcom(operator: Make, emulator: Emulator) -> None:
+    task = Task(xcoms_work=False)
+    it = operator("Slow", deferrable=True)
+    deferred(it, task)
+    with pytest.raises(AdfRunTimedOut, match="requested"):
+        it.resume_execution("__fail__", {"error": "Trigger timeout"}, task.context)
+    assert len(cancelled(emulator)) == 1
 
 
 def test_deferrable_retry_adopts_a_live_run(operator: Make, emulator: Emulator) -> None:
@@ -311,10 +387,13 @@ def test_execution_timeout_cancels_as_our_own_timeout_does(cancels: bool, operat
     assert len(cancelled(emulator)) == (1 if cancels else 0)
 
 
+@pytest.mark.parametrize("on_kill", [True, False])
 @pytest.mark.parametrize("cancels", [True, False])
-def test_airflows_execution_timeout_in_the_middle_of_a_wait(cancels: bool, operator: Make, emulator: Emulator) -> None:
+def test_airflows_execution_timeout_in_the_middle_of_a_wait(
+    cancels: bool, on_kill: bool, operator: Make, emulator: Emulator
+) -> None:
     task = Task()
-    it = operator("Slow", cancel_on_timeout=cancels)
+    it = operator("Slow", cancel_on_timeout=cancels, cancel_on_kill=on_kill)
     attempt = Attempt(it, task.context)
     with contextlib.suppress(AirflowTaskTimeout), attempt._owning(None) as owned_run:
         attempt._begin(owned_run, None)

@@ -19,6 +19,8 @@ from airflow_adf_mi.adf.settings import AdfSettings
 from airflow_adf_mi.emulator import Emulator
 from airflow_adf_mi.triggers import AdfPipelineRunTrigger
 
+pytestmark = pytest.mark.usefixtures("nothing_left")
+
 
 def start(settings: AdfSettings, pipeline: str) -> str:
     with AdfClient(settings) as client:

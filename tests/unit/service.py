@@ -33,6 +33,8 @@ class Service:
     on_create: Callable[[], str] = lambda: "answered"
     cancel_loses: bool = False
     looks_fail: bool = False
+    missing: str | None = None
+    """What the service says it does not know, whatever it is asked about."""
     dies_after_create: bool = False
     """The process that asks dies once the run is there."""
     created: int = 0
@@ -99,15 +101,19 @@ class Service:
     def _get(self, call: Call[Any]) -> PipelineRun:
         if self.looks_fail:
             raise AdfUnavailableError("503", status=503)
+        if self.missing is not None:
+            raise AdfNotFoundError("404", status=404, missing=self.missing)
         run = self.runs.get(call.args[2])
         if run is None:
-            raise AdfNotFoundError("404", status=404)
+            raise AdfNotFoundError("404", status=404, missing="run")
         return PipelineRun.from_wire(run)
 
     def _cancel(self, call: Call[Any]) -> bool:
+        if self.missing is not None:
+            raise AdfNotFoundError("404", status=404, missing=self.missing)
         run = self.runs.get(call.args[2])
         if run is None:
-            raise AdfNotFoundError("400", status=400)
+            raise AdfNotFoundError("400", status=400, missing="run")
         if run["status"] in RunStatus.TERMINAL:
             return False
         run["status"] = "Canceling"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ FACTORY = FactoryRef(subscription_id="s", resource_group_name="rg", factory_name
 FIRST = Occasion(try_number=1, max_tries=2, clear_number=0)
 RETRY = Occasion(try_number=2, max_tries=2, clear_number=0)
 CLEARED = Occasion(try_number=2, max_tries=3, clear_number=1)
+RETRY_OF_CLEAR = Occasion(try_number=3, max_tries=3, clear_number=1)
 CLEARED_WHILE_RUNNING = Occasion(try_number=2, max_tries=2, clear_number=1)
 
 
@@ -46,6 +48,7 @@ class World:
             begun = run_routine(routine, self.service, self.journal)
             if not isinstance(begun, Outlasting):
                 return begun
+            assert begun.intent.run_id == begun.run.run_id, "another run would be waited for"
             self.service.settle_cancels()
             if begun.run.run_id in self.service.live():
                 # It is only waited for.
@@ -145,6 +148,104 @@ def test_clear_of_another_task_is_no_clear_of_one_that_had_failed() -> None:
     assert (again.run_id, again.adopted) == (first.run_id, True)
 
 
+@pytest.mark.parametrize("parameters", [{"day": "1"}, {"day": "2"}])
+def test_same_try_is_neither_cleared_nor_given_other_parameters(parameters: dict[str, str]) -> None:
+    """It begins again when its trigger has failed, whatever was cleared or rendered anew meanwhile."""
+    world = World()
+    first = world.begin(FIRST, parameters={"day": "1"})
+    again = world.begin(replace(FIRST, clear_number=5), parameters=parameters)
+    assert (again.run_id, again.adopted) == (first.run_id, True)
+    assert world.status(first.run_id) == "InProgress"
+
+
+def test_what_a_newer_version_wrote_is_read_as_far_as_it_is_known() -> None:
+    world = World()
+    first = world.begin(FIRST)
+    world.service.end(first.run_id, "Succeeded")
+    world.journal.kept |= {"version": 2, "newer": 1}
+    world.journal.kept["occasion"]["newer"] = world.journal.kept["factory"]["newer"] = 1
+    assert world.begin(CLEARED).run_id != first.run_id
+    assert world.begin(RETRY_OF_CLEAR).adopted
+
+
+def test_unreadable_intent_adopts_no_run_that_only_looks_like_its_own() -> None:
+    world = World()
+    world.service.start_foreign()
+    world.journal.kept = {"version": 99}
+    with pytest.raises(AdfAmbiguousStartError):
+        world.begin(RETRY)
+
+
+@pytest.mark.parametrize("missing", ["factory", "subscription"])
+def test_factory_that_cannot_be_found_does_not_mean_that_its_runs_are_over(missing: str) -> None:
+    world = World()
+    world.begin(FIRST)
+    world.service.missing = missing
+    with pytest.raises(AdfError, match="nothing was started"):
+        world.begin(CLEARED)
+    assert world.service.created == 1
+
+
+def test_run_that_is_not_shown_and_must_not_be_cancelled_may_go_on() -> None:
+    world = World()
+    world.begin(FIRST)
+    world.service.missing = "run"
+    with pytest.raises(AdfError, match="nothing was started"):
+        world.begin(CLEARED, cancel=False)
+    world.service.now += 46 * 86400
+    world.begin(CLEARED, cancel=False)
+    assert world.service.created == 2
+
+
+def test_what_one_factory_does_proves_nothing_of_another() -> None:
+    world = World()
+    first = world.begin(FIRST)
+    world.service.end(first.run_id, "Failed")
+    world.service.own_ids = True
+    world.service.on_create = lambda: "dropped"
+    elsewhere = FactoryRef(subscription_id="s", resource_group_name="rg", factory_name="other")
+    with pytest.raises(AdfAmbiguousStartError):
+        world.begin(RETRY, factory=elsewhere)
+
+
+def test_run_that_only_looks_like_that_of_an_obsolete_start_is_waited_for_and_not_cancelled() -> None:
+    world = World(own_ids=True)
+    lost_start(world, "answered")
+    begun = world.begin(CLEARED)
+    assert world.status("own-1") == "Succeeded"
+    assert world.service.live() == [begun.run_id]
+
+
+def test_retry_claims_its_run_before_its_siblings_look() -> None:
+    world = World()
+    first = world.begin(FIRST)
+    world.journal.claims.clear()
+    world.begin(RETRY)
+    assert world.journal.claims == [first.run_id]
+
+
+@pytest.mark.parametrize("began", [-60.0, 400.0])
+def test_run_of_another_time_is_not_adopted(began: float) -> None:
+    world = World(own_ids=True)
+    world.service.now += began
+    stranger = world.service.start_foreign() if began < 0 else None
+    world.service.now -= began
+    lost_start(world, "dropped")
+    world.service.now += max(0.0, began)
+    stranger = stranger or world.service.start_foreign()
+    with pytest.raises(AdfAmbiguousStartError):
+        world.begin(RETRY)
+    assert stranger not in world.journal.claims
+
+
+def test_run_that_a_trigger_or_a_pipeline_started_is_not_adopted() -> None:
+    world = World(own_ids=True)
+    lost_start(world, "dropped")
+    world.service.runs[world.service.start_foreign()]["invokedBy"] = {"invokedByType": "ScheduleTrigger"}
+    with pytest.raises(AdfAmbiguousStartError):
+        world.begin(RETRY)
+
+
 def test_adopted_run_has_not_failed_any_more() -> None:
     world = World()
     world.begin(FIRST)
@@ -165,7 +266,7 @@ def test_older_run_that_cannot_be_looked_at_lets_nothing_start() -> None:
     world = World()
     world.begin(FIRST)
     world.service.looks_fail = True
-    with pytest.raises(AdfError, match="Nothing was started"):
+    with pytest.raises(AdfError, match="nothing was started"):
         world.begin(CLEARED)
     assert world.service.created == 1
 

@@ -246,6 +246,27 @@ def test_refusal_that_lasts_ends_all_waits() -> None:
     assert 300 <= made.now - 1_000_000 <= 400
 
 
+def test_refusal_must_be_seen_more_than_twice_to_last() -> None:
+    """Whatever the interval: two looks that are refused may be two short bouts."""
+    error = AdfAuthenticationError("401", refused_token=True)
+    made = Factory(fails=lambda _now: error, ends={"r1": 2e6})
+    rounds = Rounds()
+    rounds.add("r1", interval=600, since=None, now=made.now, service_now=made.now)
+    simulation = Simulation(made, rounds=rounds)
+    simulation.run(made.now + 10_000)
+    assert made.looks >= 5
+    assert made.now - 1_000_000 <= 420
+
+
+def test_shortest_interval_of_a_runs_waiters_counts() -> None:
+    rounds = Rounds()
+    for interval in (3600.0, 5.0):
+        rounds.add("r1", interval=interval, since=1_000_000, now=1_000_000, service_now=1_000_000)
+    ask = rounds.next(1_000_000, 1_000_000)
+    assert isinstance(ask, Rest)
+    assert ask.seconds <= 6
+
+
 def test_run_that_is_not_there_ends_its_own_wait_only() -> None:
     made = Factory(ends={f"r{n}": 1_000_700.0 for n in range(50)})
     arrivals = [(made.now, name, made.now) for name in made.ends]
