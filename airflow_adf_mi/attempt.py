@@ -29,6 +29,7 @@ from airflow_adf_mi.hooks import READ_RETRIES, AdfHook
 from airflow_adf_mi.journal import RUN_ID_KEY, TaskJournal, occasion_of, will_be_retried
 from airflow_adf_mi.links import AdfPipelineRunLink
 from airflow_adf_mi.stats import use_in_tasks
+from airflow_adf_mi.trace import Trace
 from airflow_adf_mi.triggers import AdfPipelineRunTrigger
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class Attempt:
         self._context = context
         self._journal = TaskJournal(context) if task.durable else None
         self._owned_run: OwnedRun | None = None
+        self.trace = Trace()
         use_in_tasks()
 
     @cached_property
@@ -80,6 +82,7 @@ class Attempt:
                 begun = self._begin(owned_run, self._stored())
             metrics.count(metrics.ADOPTIONS if begun.adopted else metrics.STARTS)
             address = owned_run.address_of(begun.intent)
+            self.trace.began(address, begun.run, adopted=begun.adopted)
             self._announce(address)
             owned_run.raise_if_killed()
             if not self._task.wait_for_termination:
@@ -121,7 +124,7 @@ class Attempt:
         with self._saying_that_it_failed():
             address = self._own_run()
             if not self._task.cancel_on_timeout:
-                return conclude(Report(address=address, outcome=TimedOut(), cancel=LEFT_RUNNING))
+                return self._conclude(Report(address=address, outcome=TimedOut(), cancel=LEFT_RUNNING))
             with AdfHook(self._task.azure_data_factory_conn_id).client() as client:
                 routine = concluding(address, TimedOut(), cancel_on_timeout=True, clock=time.time, jitter=random.random)
                 report = drive(routine, client, time.sleep)
@@ -220,10 +223,15 @@ class Attempt:
 
     def _conclude(self, report: Report) -> dict[str, Any]:
         """The summary of a run that succeeded, whose outputs are then pushed; raises the error of any other."""
+        self.trace.ended(report)
+        self._read_data()
         result = conclude(report)
         if report.outcome.run is not None:
             self._push_outputs(report.outcome.run, report.address)
         return result
+
+    def _read_data(self) -> None:
+        self.trace.read_data(self._task, AdfHook(self._task.azure_data_factory_conn_id).client)
 
     def _push_outputs(self, run: PipelineRun, address: RunAddress) -> None:
         wanted = parse_outputs(self._task.outputs)

@@ -23,6 +23,7 @@ from airflow_adf_mi.adf.connection import DEFAULT_CONN_ID
 from airflow_adf_mi.adf.errors import AdfConfigurationError
 from airflow_adf_mi.adf.outputs import parse_outputs
 from airflow_adf_mi.adf.recovery import Recovery
+from airflow_adf_mi.hidden import hide_parameters, parameters_of
 from airflow_adf_mi.links import AdfPipelineRunLink
 
 if TYPE_CHECKING:
@@ -202,6 +203,23 @@ class AdfRunPipelineOperator(BaseOperator):
         if self._attempt is not None:
             self._attempt.kill()
 
+    # The three that the OpenLineage provider calls, where it is installed.
+
+    def get_openlineage_facets_on_start(self) -> Any:
+        from airflow_adf_mi.lineage import at_start
+
+        hide_parameters(self)
+        return at_start(self)
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
+        from airflow_adf_mi.lineage import at_end
+
+        hide_parameters(self)
+        return at_end(self, self._attempt.trace if self._attempt else None)
+
+    def get_openlineage_facets_on_failure(self, task_instance: Any) -> Any:
+        return self.get_openlineage_facets_on_complete(task_instance)
+
     def _new_attempt(self, context: Context) -> Attempt:
         # Imported here, since Dag files import this module at every parse.
         from airflow_adf_mi.attempt import Attempt
@@ -213,10 +231,11 @@ class AdfRunPipelineOperator(BaseOperator):
         """The start that the rendered arguments describe. Raises `AdfConfigurationError` for what cannot be one."""
         from airflow_adf_mi.adf.start import Start
 
+        parameters = parameters_of(self)
         return Start(
             factory=settings.factory(self.resource_group_name, self.factory_name),
             pipeline_name=name_as_text("pipeline_name", self.pipeline_name),
-            parameters=self.parameters if is_given(self.parameters) else None,
+            parameters=parameters if is_given(parameters) else None,
             recovery=Recovery.from_arguments(**self._recovery_arguments()),
             correlation_parameter=self.correlation_parameter,
             settle=self.start_settle,

@@ -129,9 +129,11 @@ class AdfPipelineRunSensor(BaseSensorOperator):
         from airflow_adf_mi.adf.drive import drive
         from airflow_adf_mi.adf.errors import AdfError
         from airflow_adf_mi.adf.models import PipelineRun
-        from airflow_adf_mi.adf.report import Report, conclude, explained
+        from airflow_adf_mi.adf.report import Report, conclude, explained, measure
         from airflow_adf_mi.adf.watch import Plan, Watching, fold
+        from airflow_adf_mi.stats import use_in_tasks
 
+        use_in_tasks()
         address, settings = self._address()
         seen: PipelineRun | AdfError
         try:
@@ -143,6 +145,7 @@ class AdfPipelineRunSensor(BaseSensorOperator):
         before = self._watching or self._recalled(context)
         self._watching, outcome = fold(before, seen, time.time(), Plan(check_interval=self.poke_interval))
         if outcome is not None:
+            measure(outcome, time.time())
             self._remember(context, before, Watching())
             report = explained(Report(address=address, outcome=outcome), clock=time.time)
             with AdfClient(settings) as client:

@@ -46,6 +46,9 @@ ACTIVITIES = "tests/unit/test_activity_log.py"
 OUTPUTS = "tests/unit/test_outputs.py"
 PUSHED = "tests/integration/test_outputs.py"
 RETRY = "tests/unit/test_retry.py"
+DATASETS = "tests/unit/test_lineage.py"
+LINEAGE = "tests/integration/test_lineage.py"
+HIDDEN = "tests/unit/test_hidden.py"
 
 
 @dataclass(frozen=True)
@@ -303,6 +306,30 @@ MUTANTS = [
     Mutant("broken metrics end a run", "../stats.py", "except Exception as e:", "except ZeroDivisionError as e:", STATS),
     Mutant("triggerer counts where nobody listens", "../stats.py", "    from airflow.observability import stats\n", "    from airflow.sdk.observability import stats\n", STATS),
     Mutant("ambiguous start not counted", "../attempt.py", "if isinstance(e, AdfAmbiguousStartError):", "if False:", STATS),
+    Mutant("sensor's requests not counted", "../sensors.py", "        use_in_tasks()\n", "", STATS),
+    Mutant("sensor's waits not counted", "../sensors.py", "            measure(outcome, time.time())\n", "", STATS),
+    Mutant("cancel of a run that is over not counted", "answers.py", '            _count(call, "answered")\n            return call', "            return call", STATS),
+    Mutant("lineage asked for where nobody listens", "../trace.py", "    if conf.is_disabled():\n        return False\n", "", LINEAGE),
+    Mutant("lineage asked for a task that is left out", "../trace.py", "return bool(policy.emit and policy.extract_operator_metadata)", "return True", LINEAGE),
+    Mutant("lineage fails a task", "../trace.py", "except Exception as e:", "except KeyError as e:", f"{LINEAGE} -k foresaw"),
+    Mutant("lineage needs the provider", "../trace.py", "    except ImportError:\n        return False\n", "    except ZeroDivisionError:\n        return False\n", LINEAGE),
+    Mutant("lineage of a run that goes on", "../trace.py", "or not self.run.is_terminal or", "or", LINEAGE),
+    Mutant("lineage without activities that failed", "../trace.py", "if report.explanation is not None:", "if False:", LINEAGE),
+    Mutant("parameters shown to the provider", "../operators.py", "        from airflow_adf_mi.lineage import at_start\n\n        hide_parameters(self)\n", "        from airflow_adf_mi.lineage import at_start\n\n", LINEAGE),
+    Mutant("hidden parameters sent to the service", "../operators.py", "parameters = parameters_of(self)", "parameters = self.parameters", LINEAGE),
+    Mutant("another task's parameters", "../hidden.py", "known.task() is task and ", "", HIDDEN),
+    Mutant("parameters of an earlier rendering", "../hidden.py", " and known.shown is shown else", " else", HIDDEN),
+    Mutant("parameters hidden for good", "../hidden.py", "given is None or given is not parameters_of(task)", "given is None", HIDDEN),
+    Mutant("lineage without an end", "lineage.py", "if self.requests >= MOST_REQUESTS or self.clock() > self.until:", "if self.clock() > self.until:", DATASETS),
+    Mutant("lineage takes its time", "lineage.py", "self.requests >= MOST_REQUESTS or self.clock() > self.until", "self.requests >= MOST_REQUESTS", DATASETS),
+    Mutant("lineage in circles", "lineage.py", "child and child not in search.seen", "child", DATASETS),
+    Mutant("refused list taken for no datasets", "lineage.py", "            search.missing = search.missing or str(page)\n", "", DATASETS),
+    Mutant("refused definition not told", "lineage.py", "search.missing = search.missing or str(answer)", "pass", DATASETS),
+    Mutant("skipped activity moved data", "lineage.py", "        if row.started_at is None:\n            continue", "        if False:\n            continue", DATASETS),
+    Mutant("amount that is not all", "lineage.py", "if len(known) == len(values) else None", "", DATASETS),
+    Mutant("data flow taken for a dataset", "lineage.py", ' or reference.get("type") != "DatasetReference"', "", DATASETS),
+    Mutant("secret in a dataset's name", "lineage.py", "found.append(redact(name))", "found.append(name)", DATASETS),
+    Mutant("each attempt's rows", "lineage.py", "for row, _ in final_attempts(listed):", "for row in listed:", DATASETS),
 ]  # fmt: skip
 
 

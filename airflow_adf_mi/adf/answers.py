@@ -41,7 +41,7 @@ def read(call: Call[T], body: Any) -> T | Failure:
         answer = call.read(body)
     except _UNREADABLE as e:
         return _failed(call, unreadable(e, call))
-    metrics.count(metrics.REQUESTS, operation=f"{call.group}.{call.method}", outcome="answered")
+    _count(call, "answered")
     return answer
 
 
@@ -56,6 +56,7 @@ def read_error(error: Exception, call: Call[T], settings: AdfSettings) -> T | Fa
         ours = translate(error, call, settings)
         code = ours.code if isinstance(ours, AdfRequestError) else None
         if code is not None and code in call.answers_by_code:
+            _count(call, "answered")
             return call.answers_by_code[code]
         refused = isinstance(ours, AdfAuthenticationError) and ours.refused_token
         return _failed(call, ours, refused_token=token_of(error) if refused else None)
@@ -66,10 +67,14 @@ def read_error(error: Exception, call: Call[T], settings: AdfSettings) -> T | Fa
 
 
 def _failed(call: Call[Any], error: AdfError, *, refused_token: str | None = None) -> Failure:
-    metrics.count(metrics.REQUESTS, operation=f"{call.group}.{call.method}", outcome=type(error).__name__)
+    _count(call, type(error).__name__)
     if isinstance(error, AdfThrottledError):
         metrics.count(metrics.THROTTLED, operation=f"{call.group}.{call.method}")
     return Failure(error, refused_token=refused_token)
+
+
+def _count(call: Call[Any], outcome: str) -> None:
+    metrics.count(metrics.REQUESTS, operation=f"{call.group}.{call.method}", outcome=outcome)
 
 
 def given(answer: T | Failure) -> T:

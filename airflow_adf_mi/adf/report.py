@@ -136,7 +136,7 @@ def concluding(
     jitter: Callable[[], float],
 ) -> Routine[Report]:
     """Report the outcome of a wait; cancel a run whose deadline has passed, if so told; explain one that failed."""
-    _measure(outcome, clock())
+    measure(outcome, clock())
     if isinstance(outcome, TimedOut) and cancel_on_timeout:
         report = yield from cancelling_overdue(address, outcome, clock=clock, jitter=jitter)
     else:
@@ -145,7 +145,7 @@ def concluding(
     return (yield from explained(report, clock=clock))
 
 
-def _measure(outcome: Outcome, now: float) -> None:
+def measure(outcome: Outcome, now: float) -> None:
     """Count how waits end; and by our clock, which may differ from the service's, how late an end is seen."""
     run = outcome.run
     metrics.count(metrics.ENDED, outcome=run.status if isinstance(outcome, Ended) and run else _KIND[type(outcome)])

@@ -7,12 +7,15 @@ from typing import Any
 
 import pytest
 from airflow.observability import stats as core_stats
+from airflow.sdk import DAG
 from airflow.sdk.observability import stats as sdk_stats
 
 from airflow_adf_mi.adf import metrics
 from airflow_adf_mi.adf.errors import AdfError
 from airflow_adf_mi.emulator import Emulator
 from airflow_adf_mi.emulator.script import Script
+from airflow_adf_mi.hooks import AdfHook
+from airflow_adf_mi.sensors import AdfPipelineRunSensor
 from airflow_adf_mi.stats import AirflowStats
 from tests import explained
 from tests.conftest import ROOT
@@ -99,6 +102,24 @@ def test_backend_that_fails_does_no_harm() -> None:
     sink.time("a", 1, {})
 
 
-def test_readme_names_all() -> None:
-    readme = (ROOT / "README.md").read_text()
-    assert [name for name in metrics.NAMES if f"`{name}`" not in readme] == []
+def test_sensor_on_a_worker(emulator: Emulator, backends: tuple[Backend, Backend]) -> None:
+    run_id = run(operator("ExplainOutputs"))["run_id"]
+    with DAG("d"):
+        it: Any = AdfPipelineRunSensor(task_id="watch", run_id=run_id, azure_data_factory_conn_id="adf_here")
+    # What a sensor does in a process of its own.
+    metrics.send_to(AirflowStats(Backend()))
+    before = backends[0].count(metrics.REQUESTS)
+    assert it.poke(Task().context)
+    assert backends[0].count(metrics.ENDED, outcome="Succeeded") == 2
+    assert backends[0].count(metrics.REQUESTS) == before + 1
+
+
+def test_cancel_of_a_run_that_is_over_is_counted(emulator: Emulator, backends: tuple[Backend, Backend]) -> None:
+    result = run(operator("ExplainOutputs"))
+    assert not AdfHook("adf_here").cancel_pipeline_run(result["run_id"])
+    assert backends[0].count(metrics.REQUESTS, operation="pipeline_runs.cancel", outcome="answered") == 1
+
+
+def test_docs_name_all() -> None:
+    docs = (ROOT / "docs" / "metrics.md").read_text()
+    assert [name for name in metrics.NAMES if f"| `{name}` |" not in docs] == []

@@ -1,0 +1,18 @@
+"""Dags of which other systems are told: one task each; the pipeline comes with the Dag run."""
+
+from __future__ import annotations
+
+from airflow.sdk import DAG, Param
+
+from airflow_adf_mi.operators import AdfRunPipelineOperator
+
+for mode, deferrable in (("blocking", False), ("deferrable", True)):
+    with DAG(f"observed_{mode}", schedule=None, catchup=False, params={"pipeline": Param("", type="string")}):
+        AdfRunPipelineOperator(
+            task_id="it",
+            pipeline_name="{{ params.pipeline }}",
+            azure_data_factory_conn_id="adf_test",
+            parameters={"key": "{{ conn.adf_secret.password }}", "password": "planted"},
+            check_interval=2,
+            deferrable=deferrable,
+        )

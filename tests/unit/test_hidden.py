@@ -1,0 +1,64 @@
+"""Parameters that others see the names of, and the task all of."""
+
+from __future__ import annotations
+
+import gc
+from typing import Any
+
+import pytest
+
+from airflow_adf_mi import hidden
+from airflow_adf_mi.hidden import hide_parameters, parameters_of
+
+
+class Task:
+    """Equal to all others, as the operators of a mapped task are."""
+
+    def __init__(self, parameters: Any) -> None:
+        self.parameters = parameters
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Task)
+
+    def __hash__(self) -> int:
+        return 1
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [({"a": 1, "b": {"c": "x"}}, {"a": "***", "b": "***"}), ('{"a": 1}', "***"), (None, None), ({}, {})],
+)
+def test_values_are_hidden_from_others_only(given: Any, shown: Any) -> None:
+    task = Task(given)
+    for _ in range(2):
+        hide_parameters(task)
+        assert task.parameters == shown
+        assert parameters_of(task) is given
+
+
+def test_what_is_rendered_anew_counts() -> None:
+    task = Task({"a": 1})
+    hide_parameters(task)
+    task.parameters = {"a": 2}
+    assert parameters_of(task) == {"a": 2}
+    hide_parameters(task)
+    assert (task.parameters, parameters_of(task)) == ({"a": "***"}, {"a": 2})
+
+
+def test_each_of_equal_tasks_has_its_own() -> None:
+    tasks = [Task({"n": n}) for n in range(3)]
+    for task in tasks[1:]:
+        hide_parameters(task)
+    assert [parameters_of(task)["n"] for task in tasks] == [0, 1, 2]
+
+
+def test_task_that_gets_the_address_of_another() -> None:
+    gone = Task({"n": 0})
+    hide_parameters(gone)
+    known = hidden._hidden[id(gone)]
+    task = Task(known.shown)
+    hidden._hidden[id(task)] = known
+    assert parameters_of(task) == {"n": "***"}
+    del gone
+    gc.collect()
+    assert known.task() is None
