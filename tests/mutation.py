@@ -365,8 +365,12 @@ def _try(mutant: Mutant, folder: Path) -> str:
         return "STALE"
     environment["PYTHONDONTWRITEBYTECODE"] = "1"
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *shlex.split(mutant.tests)]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, timeout=300, check=False)
-    shutil.rmtree(folder)
+    try:
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, timeout=300, check=False)
+    except subprocess.TimeoutExpired:
+        return "HUNG"
+    finally:
+        shutil.rmtree(folder)
     # 1 is "tests failed"; anything else but 0 means that the mutant itself is broken.
     return {0: "SURVIVED", 1: "killed"}.get(done.returncode, f"BROKEN {done.returncode}")
 

@@ -107,6 +107,7 @@ class Simulation:
                 rounds.add(
                     run_id, interval=INTERVAL, since=since, now=factory.now, service_now=factory.now + factory.ahead
                 )
+            assert factory.lists < 20_000, "it asks without rest"
             ask = rounds.next(factory.now, factory.now + factory.ahead, self.remaining)
             told: dict[str, Outcome] = {}
             if isinstance(ask, Rest):
