@@ -24,6 +24,16 @@ from airflow_adf_mi.hooks import (
 
 if TYPE_CHECKING:
     from airflow_adf_mi.adf.models import ActivityRun, PipelineRun
+    from airflow_adf_mi.adf.settings import AdfSettings
+
+
+async def read_settings(azure_data_factory_conn_id: str) -> AdfSettings:
+    """The fields of a connection, checked, as Airflow has them now."""
+    try:
+        connection = await BaseHook.aget_connection(azure_data_factory_conn_id)
+    except AirflowNotFoundException as e:
+        raise no_such_connection(azure_data_factory_conn_id) from e
+    return read_connection(connection)
 
 
 class AdfAsyncHook(BaseHook):
@@ -40,11 +50,7 @@ class AdfAsyncHook(BaseHook):
         self.azure_data_factory_conn_id = azure_data_factory_conn_id
 
     async def __aenter__(self) -> Self:
-        try:
-            connection = await self.aget_connection(self.azure_data_factory_conn_id)
-        except AirflowNotFoundException as e:
-            raise no_such_connection(self.azure_data_factory_conn_id) from e
-        self.settings = read_connection(connection)
+        self.settings = await read_settings(self.azure_data_factory_conn_id)
         self.client = await AsyncAdfClient.open(self.settings)
         return self
 

@@ -6,7 +6,7 @@ import contextlib
 import random
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -17,12 +17,13 @@ from airflow_adf_mi.adf import metrics
 from airflow_adf_mi.adf.activity_log import ActivityLogMode
 from airflow_adf_mi.adf.begin import Outlasting, beginning
 from airflow_adf_mi.adf.drive import drive
+from airflow_adf_mi.adf.error_json import error_from_json
 from airflow_adf_mi.adf.errors import AdfAmbiguousStartError, AdfError, AdfTaskKilled
 from airflow_adf_mi.adf.intent import Intent, read
 from airflow_adf_mi.adf.models import PipelineRun
 from airflow_adf_mi.adf.outputs import parse_outputs, reading_outputs
 from airflow_adf_mi.adf.owned_run import OwnedRun
-from airflow_adf_mi.adf.report import LEFT_RUNNING, Report, RunAddress, conclude, concluding, summary
+from airflow_adf_mi.adf.report import LEFT_RUNNING, Report, RunAddress, conclude, concluding, must_be_over, summary
 from airflow_adf_mi.adf.start import Start, Started
 from airflow_adf_mi.adf.watch import Ended, Plan, TimedOut
 from airflow_adf_mi.hooks import READ_RETRIES, AdfHook
@@ -30,17 +31,18 @@ from airflow_adf_mi.journal import RUN_ID_KEY, TaskJournal, occasion_of, will_be
 from airflow_adf_mi.links import AdfPipelineRunLink
 from airflow_adf_mi.stats import use_in_tasks
 from airflow_adf_mi.trace import Trace
-from airflow_adf_mi.triggers import AdfPipelineRunTrigger
+from airflow_adf_mi.triggers import BACKSTOP, AdfPipelineRunTrigger
+from airflow_adf_mi.worker_less import AdfRunPipelineTrigger
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_adf_mi.operators import AdfRunPipelineOperator
 
-BACKSTOP = timedelta(minutes=10)
-"""How much later than our own deadline Airflow's deferral timeout is, so that ours comes first and cancels the run."""
 TRIGGER_FAILURES = 6
 """How often in a try a wait whose trigger failed is taken up again."""
+TRIGGER_FAILURES_KEY = "airflow_adf_mi.trigger_failures"
+"""In the task state store, of a task that starts in the triggerer."""
 FIRST_REST = 5.0
 """Seconds until the first of these; doubled each time, up to a minute."""
 OBSOLETE_INTERVAL = 10.0
@@ -57,7 +59,9 @@ class Attempt:
     def __init__(self, task: AdfRunPipelineOperator, context: Context) -> None:
         self._task = task
         self._context = context
-        self._journal = TaskJournal(context) if task.durable else None
+        # Of a task that starts in the triggerer, the journal is kept there, and nothing is started here.
+        self._is_worker_less = task.start_from_trigger
+        self._journal = TaskJournal(context) if task.durable and not self._is_worker_less else None
         self._owned_run: OwnedRun | None = None
         self.trace = Trace()
         use_in_tasks()
@@ -107,17 +111,25 @@ class Attempt:
                 adopted=begun.adopted,
                 activity_log=self._task.activity_log,
                 since=time.time() if begun.run is not None or not begun.adopted else None,
+                ends_task=not self._task.outputs and self._task.may_end_in_triggerer(),
             )
 
     def run_after(self, event: dict[str, Any]) -> dict[str, Any]:
         """Begin again: the run that a new one replaces was waited for in the triggerer."""
-        self._must_be_over(Report.from_json(event))
+        must_be_over(Report.from_json(event), self._task.supersede_timeout)
         return self.run()
 
     def complete(self, event: dict[str, Any]) -> dict[str, Any]:
         """Conclude from what the trigger reported."""
         with self._saying_that_it_failed():
-            return self._conclude(Report.from_json(event))
+            if "not_started" in event:
+                raise error_from_json(event["not_started"])
+            if "started" in event:
+                return dict(event["started"])
+            report = Report.from_json(event)
+            if self._is_worker_less:
+                self._announce(report.address)
+            return self._conclude(report)
 
     def overdue(self) -> dict[str, Any]:
         """Airflow's own deferral timeout passed. Ours comes first while the trigger works; this is for when it did not."""
@@ -132,6 +144,8 @@ class Attempt:
 
     def take_up_again(self, failure: Exception) -> dict[str, Any]:
         """The trigger failed, as all do after a broken deployment. The run is well: wait on, a few times."""
+        if self._is_worker_less:
+            return self._start_again_in_triggerer(failure)
         stored = self._stored()
         with self._saying_that_it_failed():
             if self._journal is None or stored is None or stored.trigger_failures >= TRIGGER_FAILURES:
@@ -153,6 +167,45 @@ class Attempt:
                 owned_run.rest(pause)
         return self.run()
 
+    def _start_again_in_triggerer(self, failure: Exception) -> NoReturn:
+        """The trigger that is the task failed. Its successor finds out what it had started."""
+        with self._saying_that_it_failed():
+            store = self._context["task_state_store"]
+            now = asdict(occasion_of(self._context))
+            before: Any = store.get(TRIGGER_FAILURES_KEY, None)
+            failures = before["failures"] if isinstance(before, dict) and before.get("of") == now else 0
+            if failures >= TRIGGER_FAILURES:
+                raise AdfError(
+                    f"The trigger of this task failed {failures + 1} times ({failure}). If it had started a run, that was not "
+                    "touched, and a retry goes on with it. See the trigger's error above, and whether triggerers and "
+                    "scheduler have the same version of this package."
+                ) from failure
+            store.set(TRIGGER_FAILURES_KEY, {"of": now, "failures": failures + 1})
+            pause = min(12 * FIRST_REST, FIRST_REST * 2**failures)
+            self._task.log.warning(
+                "The trigger of this task failed. Will start it again in %.0f s; it goes on with what was started. %s",
+                pause,
+                failure,
+            )
+            with self._owning(self._started_in_triggerer()) as owned_run:
+                owned_run.rest(pause)
+        # With the templates as they are in the Dag: what is rendered may be secret, and is rendered again there.
+        again = self._task.dag.get_task(self._task.task_id).start_trigger_args
+        assert again is not None  # noqa: S101  or its first trigger would not have been
+        self._task.defer(
+            trigger=AdfRunPipelineTrigger(**(again.trigger_kwargs or {})),
+            method_name=again.next_method,
+            timeout=again.timeout,
+        )
+
+    def _started_in_triggerer(self) -> Intent | None:
+        """What this task's trigger has started, as far as a worker can tell."""
+        ti = self._context["ti"]
+        run_id = ti.xcom_pull(task_ids=ti.task_id, key=RUN_ID_KEY, map_indexes=ti.map_index)
+        if not isinstance(run_id, str) or not run_id:
+            return None
+        return replace(self._start.intent(occasion_of(self._context)), key=run_id).started(run_id)
+
     def kill(self) -> None:
         """Cancel what has been started. Called from a signal handler."""
         if self._owned_run is not None:
@@ -161,13 +214,12 @@ class Attempt:
     @contextlib.contextmanager
     def _owning(self, stored: Intent | None) -> Iterator[OwnedRun]:
         """While this lasts, and after, `kill` knows what to cancel."""
-        journal = self._journal
         with OwnedRun(
             self._settings,
             cancel_on_kill=self._task.cancel_on_kill,
-            journal=journal,
+            journal=self._journal,
             known=stored,
-            goes_on=lambda: journal is not None and will_be_retried(self._context),
+            goes_on=lambda: self._task.durable and will_be_retried(self._context),
         ) as owned_run:
             self._owned_run = owned_run
             if self._task.is_killed:
@@ -199,19 +251,7 @@ class Attempt:
         self._task.log.info("%s is %s; a new run is started once it is over.", address, begun.run.status)
         if self._task.deferrable:
             self._defer(address, plan, "execute_after", cancel_on_timeout=False, owns_run=begun.is_ours)
-        self._must_be_over(owned_run.watch(address, plan))
-
-    def _must_be_over(self, report: Report) -> None:
-        if isinstance(report.outcome, Ended):
-            return
-        if isinstance(report.outcome, TimedOut):
-            status = report.outcome.run.status if report.outcome.run else "not seen"
-            raise AdfError(
-                f"{report.address}, which this try replaces, is still {status} after {self._task.supersede_timeout:g} s "
-                "(supersede_timeout). Two runs of one task must not overlap, so nothing was started. Clear the task once that "
-                f"run is over. See {report.address.studio_url}"
-            )
-        conclude(report)
+        must_be_over(owned_run.watch(address, plan), seconds)
 
     def _announce(self, address: RunAddress) -> None:
         """Push the run's id and link. The run is started: failing now would orphan it."""
@@ -273,6 +313,7 @@ class Attempt:
         adopted: bool = False,
         activity_log: ActivityLogMode = "off",
         since: float | None = None,
+        ends_task: bool = False,
     ) -> NoReturn:
         trigger = AdfPipelineRunTrigger(
             settings=self._settings.to_json(),
@@ -288,6 +329,8 @@ class Attempt:
             adopted=adopted,
             activity_log=activity_log,
             since=since,
+            ends_task=ends_task,
+            push_result=self._task.do_xcom_push,
         )
         seconds = max(0.0, (plan.deadline or time.time()) - time.time())
         self._task.defer(trigger=trigger, method_name=method, timeout=timedelta(seconds=seconds) + BACKSTOP)
@@ -335,4 +378,16 @@ class Attempt:
                 metrics.count(metrics.AMBIGUOUS_STARTS)
             if self._journal is not None:
                 self._journal.failed(occasion_of(self._context))
+            elif self._is_worker_less and self._task.durable:
+                self._tell_workers()
             raise
+
+    def _tell_workers(self) -> None:
+        """Write down for a later try on a worker, should the Dag be changed, what was started in the triggerer."""
+        try:
+            started = self._started_in_triggerer()
+        except Exception as e:  # noqa: BLE001  the task fails anyway, by an error that says more
+            self._task.log.debug("what was started could not be read: %s", e)
+            return
+        if started is not None:
+            TaskJournal(self._context).note(replace(started, failed=True))

@@ -62,6 +62,11 @@ def _kills() -> _Kills:
     return _by_loop.setdefault(asyncio.get_running_loop(), _Kills())
 
 
+def hold(coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    """Run `coroutine` in a task of its own, which goes on whatever becomes of the caller."""
+    return _kills().hold(coroutine)
+
+
 def begin_kill(ti: Any, settings: AdfSettings, address: RunAddress, *, cancel: bool) -> asyncio.Task[None]:
     """Cancel an owned run if its task is over, or say that it was left running. Goes on whatever becomes of the caller."""
     return _kills().hold(_cancel_if_over(ti, settings, address, cancel=cancel))
@@ -82,20 +87,19 @@ async def _cancel_if_over(ti: Any, settings: AdfSettings, address: RunAddress, *
     if not cancel:
         log.warning("%s was left running, as cancel_on_kill=False says. See %s", address, address.studio_url)
         return
+    await cancel_now(settings, address, f"the task was marked {state}")
+
+
+async def cancel_now(settings: AdfSettings, address: RunAddress, why: str) -> None:
+    """Cancel a run and say so; what is not accepted is sent again for `PATIENCE` seconds."""
     routine = cancelling(address.factory, address.run_id, clock=time.time, jitter=random.random, patience=PATIENCE)
     try:
         async with _kills().pace, shared_client(settings) as client:
             accepted = await drive_async(routine, client, asyncio.sleep)
     except AdfError as e:
-        log.error(
-            "%s could not be cancelled after the task was marked %s, and may go on. See %s %s",
-            address,
-            state,
-            address.studio_url,
-            e,
-        )
+        log.error("%s could not be cancelled (%s), and may go on. See %s %s", address, why, address.studio_url, e)
         return
-    log.info("%s %s: the task was marked %s.", address, "was cancelled" if accepted else "had already ended", state)
+    log.info("%s %s: %s.", address, "was cancelled" if accepted else "had already ended", why)
 
 
 async def _state(ti: Any) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from airflow.sdk import BaseOperator
@@ -14,9 +14,7 @@ from airflow_adf_mi.adf.checks import (
     check_parameters,
     check_pipeline_name,
     check_seconds,
-    is_given,
     is_static,
-    name_as_text,
     static_part,
 )
 from airflow_adf_mi.adf.connection import DEFAULT_CONN_ID
@@ -28,10 +26,28 @@ from airflow_adf_mi.links import AdfPipelineRunLink
 
 if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
+    from airflow.triggers.base import StartTriggerArgs
 
     from airflow_adf_mi.adf.settings import AdfSettings
     from airflow_adf_mi.adf.start import Start
     from airflow_adf_mi.attempt import Attempt
+
+
+class Decided:
+    """An attribute that is decided when it is read, and is a default on the class.
+
+    :param default: its value on the class, and while an instance is being made.
+    :param decide: its value on an instance.
+    """
+
+    def __init__(self, default: Any, decide: Callable[[Any], Any]) -> None:
+        self._default = default
+        self._decide = decide
+
+    def __get__(self, task: Any, kind: type | None = None) -> Any:
+        is_made = task is not None and hasattr(task, "is_worker_less")
+        return self._decide(task) if is_made else self._default
+
 
 WEEK = 7 * 24 * 60 * 60
 
@@ -81,6 +97,9 @@ class AdfRunPipelineOperator(BaseOperator):
         activity in a loop, a list with one value for each iteration. What is not there or has more than 48 kB is left out,
         and the log says so. (templated)
     :param supersede_timeout: seconds to wait for the run that a clear has made obsolete to end, before a new one starts.
+    :param start_from_trigger: start, wait and end in the triggerer: no worker at all, where the run succeeds. What Airflow
+        does not do there is done on a worker all the same, and the log says why; pools and other limits of concurrency are
+        ignored by Airflow (docs/worker-less.md).
     """
 
     template_fields: Sequence[str] = (
@@ -99,6 +118,10 @@ class AdfRunPipelineOperator(BaseOperator):
     operator_extra_links = (AdfPipelineRunLink(),)
     ui_color = "#0078d4"
     ui_fgcolor = "#ffffff"
+    # Decided when they are read: Airflow serializes a Dag when its tasks are complete. On the class, as for mapped tasks,
+    # they are what Airflow's own are.
+    start_from_trigger = Decided(False, lambda task: task.is_worker_less and task.why_on_worker() is None)
+    start_trigger_args = Decided(None, lambda task: task.trigger_arguments() if task.start_from_trigger else None)
 
     def __init__(
         self,
@@ -125,6 +148,7 @@ class AdfRunPipelineOperator(BaseOperator):
         supersede_timeout: float = 600,
         activity_log: ActivityLogMode = "summary",
         outputs: Mapping[str, str] | str | XComArg | None = None,
+        start_from_trigger: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -151,6 +175,7 @@ class AdfRunPipelineOperator(BaseOperator):
         self.supersede_timeout = check_seconds("supersede_timeout", supersede_timeout)
         self.activity_log = check_mode(activity_log)
         self.outputs: Any = outputs
+        self.is_worker_less = start_from_trigger
         self._attempt: Attempt | None = None
         self.is_killed = False
         self._check_what_is_static()
@@ -178,6 +203,9 @@ class AdfRunPipelineOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Start the run, or go on with an earlier try's; then return, wait, or defer."""
+        if self.is_worker_less:
+            why = self.why_on_worker() or "that is where Airflow started it"
+            self.log.info("start_from_trigger=True, but this try runs on a worker: %s.", why)
         return self._new_attempt(context).run()
 
     def execute_after(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
@@ -229,23 +257,28 @@ class AdfRunPipelineOperator(BaseOperator):
 
     def start_of(self, settings: AdfSettings) -> Start:
         """The start that the rendered arguments describe. Raises `AdfConfigurationError` for what cannot be one."""
-        from airflow_adf_mi.adf.start import Start
+        from airflow_adf_mi.arguments import start_of
 
-        parameters = parameters_of(self)
-        return Start(
-            factory=settings.factory(self.resource_group_name, self.factory_name),
-            pipeline_name=name_as_text("pipeline_name", self.pipeline_name),
-            parameters=parameters if is_given(parameters) else None,
-            recovery=Recovery.from_arguments(**self._recovery_arguments()),
-            correlation_parameter=self.correlation_parameter,
-            settle=self.start_settle,
-            on_ambiguous=self.on_ambiguous_start,
-        )
+        return start_of(self, settings, parameters=parameters_of(self))
+
+    def why_on_worker(self) -> str | None:
+        """Why this task cannot start in the triggerer; None if it can."""
+        from airflow_adf_mi.placement import why_start_on_worker
+
+        return why_start_on_worker(self, {name: getattr(self, name) for name in self.template_fields})
+
+    def may_end_in_triggerer(self) -> bool:
+        """Whether a try that has come to its wait needs no worker to end, if its run succeeds."""
+        from airflow_adf_mi.placement import has_success_listeners, why_end_on_worker
+
+        return not has_success_listeners() and why_end_on_worker(self) is None
+
+    def trigger_arguments(self) -> StartTriggerArgs:
+        """What Airflow's scheduler makes the trigger of, where the task starts in the triggerer."""
+        from airflow_adf_mi.placement import start_trigger_args
+
+        return start_trigger_args(self)
 
     def _recovery_arguments(self) -> dict[str, Any]:
-        return {
-            "reference_pipeline_run_id": self.reference_pipeline_run_id,
-            "is_recovery": self.is_recovery,
-            "start_activity_name": self.start_activity_name,
-            "start_from_failure": self.start_from_failure,
-        }
+        names = ("reference_pipeline_run_id", "is_recovery", "start_activity_name", "start_from_failure")
+        return {name: getattr(self, name) for name in names}

@@ -89,8 +89,7 @@ class AdfPipelineRunSensor(BaseSensorOperator):
                 if self.never_fail:
                     raise AirflowSkipException(f"Skipping due to never_fail is set to True. {e}") from e
                 raise
-        from airflow_adf_mi.attempt import BACKSTOP
-        from airflow_adf_mi.triggers import AdfPipelineRunTrigger
+        from airflow_adf_mi.triggers import BACKSTOP, AdfPipelineRunTrigger
 
         self.defer(
             trigger=AdfPipelineRunTrigger(

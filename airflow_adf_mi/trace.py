@@ -60,13 +60,18 @@ class Trace:
             )
 
 
-def is_wanted(task: Any) -> bool:
-    """Whether the OpenLineage provider is installed, and will ask about this task."""
+def is_openlineage_on() -> bool:
+    """Whether the OpenLineage provider is installed and not switched off."""
     try:
         from airflow.providers.openlineage import conf
     except ImportError:
         return False
-    if conf.is_disabled():
+    return not conf.is_disabled()
+
+
+def is_wanted(task: Any) -> bool:
+    """Whether the OpenLineage provider is there, and will ask about this task."""
+    if not is_openlineage_on():
         return False
     try:
         from airflow.providers.openlineage.utils.emission_policy import resolve_task_emission_policy

@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
+from datetime import timedelta
 from functools import cached_property
 from typing import Any
 
@@ -15,13 +16,16 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from airflow_adf_mi.adf.activity_log import ActivityLog, ActivityLogMode, accompanied
 from airflow_adf_mi.adf.drive import drive_async
 from airflow_adf_mi.adf.poller import wait_shared
-from airflow_adf_mi.adf.report import Report, RunAddress, concluding
+from airflow_adf_mi.adf.report import Report, RunAddress, concluding, summary
 from airflow_adf_mi.adf.settings import AdfSettings, FactoryRef
 from airflow_adf_mi.adf.sharing import shared_client
 from airflow_adf_mi.adf.watch import Plan
+from airflow_adf_mi.ending import end_in_triggerer
 from airflow_adf_mi.kills import begin_kill
 from airflow_adf_mi.stats import use_in_triggerer
 
+BACKSTOP = timedelta(minutes=10)
+"""How much later than our own deadline Airflow's timeout of a trigger is, so that ours comes first and cancels the run."""
 USER_ACTION = "__airflow_user_action__"
 """With this, Airflow 3.3 cancels a trigger whose task a user has acted on, rather than one that is shut down."""
 
@@ -45,6 +49,8 @@ class AdfPipelineRunTrigger(BaseTrigger):
     :param adopted: whether an earlier try had started the run; for the summary only.
     :param activity_log: ``"live"``, ``"summary"`` or ``"off"``: what is logged of the run's activities.
     :param since: epoch seconds; the run is known not to have ended before. None: it is looked at first.
+    :param ends_task: end the task, without a worker, if the run has succeeded.
+    :param push_result: whether the summary is pushed as the XCom ``return_value`` then.
     """
 
     def __init__(
@@ -63,6 +69,8 @@ class AdfPipelineRunTrigger(BaseTrigger):
         adopted: bool = False,
         activity_log: ActivityLogMode = "off",
         since: float | None = None,
+        ends_task: bool = False,
+        push_result: bool = True,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # BaseTrigger is not annotated
         self.settings = settings
@@ -78,6 +86,8 @@ class AdfPipelineRunTrigger(BaseTrigger):
         self.adopted = adopted
         self.activity_log = activity_log
         self.since = since
+        self.ends_task = ends_task
+        self.push_result = push_result
         self._killing: asyncio.Task[None] | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -97,6 +107,8 @@ class AdfPipelineRunTrigger(BaseTrigger):
                 "adopted": self.adopted,
                 "activity_log": self.activity_log,
                 "since": self.since,
+                "ends_task": self.ends_task,
+                "push_result": self.push_result,
             },
         )
 
@@ -120,14 +132,25 @@ class AdfPipelineRunTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         use_in_triggerer()
         try:
-            report = await self._report()
+            event = await self._event()
         except asyncio.CancelledError as e:
             if e.args[:1] == (USER_ACTION,):
                 self._kill()
             raise
-        yield TriggerEvent(report.to_json())  # type: ignore[no-untyped-call]  # nor is its event
+        yield event
 
-    async def _report(self) -> Report:
+    async def _event(self) -> TriggerEvent:
+        report = await self.report()
+        # Without a task instance, in dag.test(), there is nobody to push for.
+        if self.ends_task and report.is_success and self.task_instance is not None:
+            result = summary(report.address, report.outcome.run, adopted=report.adopted)
+            event = await end_in_triggerer(self.task_instance, result if self.push_result else None)
+            if event is not None:
+                return event
+        return TriggerEvent(report.to_json())  # type: ignore[no-untyped-call]  # nor is its event
+
+    async def report(self) -> Report:
+        """Wait, without firing an event."""
         plan = Plan(check_interval=self.check_interval, deadline=self.deadline)
         activities = ActivityLog(self._factory, self.run_id, self.activity_log, time.time, self.deadline)
         async with shared_client(self._adf) as client:

@@ -62,12 +62,16 @@ def beginning(
                 return remaining
             fresh = fresh.after(older)
         case Find(intent=lost):
+            same_try = lost.occasion.is_try_of(occasion)
             lost = replace(lost, occasion=occasion, failed=False)
             # Also where nothing could be read: from now on, a clear is seen as one.
             yield save(lost)
             found = yield from settling(start, lost, lost=None, clock=clock, jitter=jitter)
             if found is not None:
-                return (yield from _following(start, found.intent, fresh, found.run, clock=clock, jitter=jitter))
+                follow = _following(
+                    start, found.intent, fresh, found.run, same_try=same_try, clock=clock, jitter=jitter
+                )
+                return (yield from follow)
             # The same key: should the first request still arrive, the service may know it by that.
             fresh = replace(fresh.after(lost), key=lost.key)
         case Follow(intent=known):
@@ -78,7 +82,9 @@ def beginning(
                 # Not being able to see it proves nothing: wait for it, by the rules of waiting.
                 log.warning("Run %s of an earlier try cannot be looked at now; waiting for it. %s", known.run_id, seen)
             run = seen if isinstance(seen, PipelineRun) else None
-            return (yield from _following(start, known, fresh, run, clock=clock, jitter=jitter))
+            same_try = known.occasion.is_try_of(occasion)
+            follow = _following(start, known, fresh, run, same_try=same_try, clock=clock, jitter=jitter)
+            return (yield from follow)
     return (yield from starting(start, fresh, clock=clock, jitter=jitter))
 
 
@@ -88,17 +94,21 @@ def _following(
     fresh: Intent,
     run: PipelineRun | None,
     *,
+    same_try: bool,
     clock: Callable[[], float],
     jitter: Callable[[], float],
 ) -> Routine[Started | Outlasting]:
-    """Go on with a run of an earlier try; or start another, once it is over, where it came to nothing."""
-    if run is not None and run.status == RunStatus.CANCELING:
+    """Go on with a run of an earlier try; or start another, once it is over, where it came to nothing.
+
+    `same_try`: it is this very try's, which goes on after its trigger or triggerer was lost, and has one run, whatever that
+    comes to.
+    """
+    if run is not None and run.status == RunStatus.CANCELING and not same_try:
         return Outlasting(intent=known, run=run)
-    if run is not None and run.status in (RunStatus.FAILED, RunStatus.CANCELLED):
+    if run is not None and run.status in (RunStatus.FAILED, RunStatus.CANCELLED) and not same_try:
         log.info("Run %s of an earlier try is %s; starting a new one.", known.run_id, run.status)
         return (yield from starting(start, fresh.after(known), clock=clock, jitter=jitter))
-    log.info("Going on with run %s, which an earlier try started.", known.run_id)
-    same_try = known.occasion.is_try_of(fresh.occasion)
+    log.info("Going on with run %s, which %s started.", known.run_id, "this try" if same_try else "an earlier try")
     # It is now this try's, which has not failed, and whose wait begins now.
     adopted = replace(
         known,

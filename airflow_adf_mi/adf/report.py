@@ -11,14 +11,10 @@ from airflow_adf_mi.adf import metrics
 from airflow_adf_mi.adf.activity_log import ActivityLog, ActivityLogMode
 from airflow_adf_mi.adf.calls import get_run
 from airflow_adf_mi.adf.drive import Routine
+from airflow_adf_mi.adf.error_json import error_from_json, error_to_json
 from airflow_adf_mi.adf.errors import (
-    AdfAuthenticationError,
-    AdfCertificateError,
     AdfConfigurationError,
     AdfError,
-    AdfNotFoundError,
-    AdfPermissionError,
-    AdfRequestError,
     AdfRunCancelled,
     AdfRunError,
     AdfRunFailed,
@@ -69,6 +65,10 @@ class Report:
     explanation: Explanation | None = None
     """Of a run that failed or was cancelled."""
 
+    @property
+    def is_success(self) -> bool:
+        return isinstance(self.outcome, Ended) and self.outcome.run.status == RunStatus.SUCCEEDED
+
     def to_json(self) -> dict[str, Any]:
         """The payload of a trigger's event. Airflow logs payloads, so it holds no parameters."""
         run = self.outcome.run
@@ -77,7 +77,7 @@ class Report:
             "address": self.address.to_json(),
             "outcome": _KIND[type(self.outcome)],
             "run": None if run is None else run.essentials(),
-            "error": None if error is None else _error_to_json(error),
+            "error": None if error is None else error_to_json(error),
             "cancel": self.cancel,
             "adopted": self.adopted,
             "explanation": None if self.explanation is None else self.explanation.to_json(),
@@ -86,7 +86,7 @@ class Report:
     @classmethod
     def from_json(cls, payload: Mapping[str, Any]) -> Self:
         run = None if payload["run"] is None else PipelineRun.from_essentials(payload["run"])
-        error = None if payload["error"] is None else _error_from_json(payload["error"])
+        error = None if payload["error"] is None else error_from_json(payload["error"])
         outcome: Outcome
         if payload["outcome"] == "ended" and run is not None:
             outcome = Ended(run=run)
@@ -180,6 +180,20 @@ def cancelling_overdue(
     return Report(address=address, outcome=overdue, cancel=REQUESTED)
 
 
+def must_be_over(report: Report, timeout: float) -> None:
+    """Raises `AdfError` unless an obsolete run has ended in the `timeout` seconds for which it was waited for."""
+    if isinstance(report.outcome, Ended):
+        return
+    if isinstance(report.outcome, TimedOut):
+        status = report.outcome.run.status if report.outcome.run else "not seen"
+        raise AdfError(
+            f"{report.address}, which this try replaces, is still {status} after {timeout:g} s (supersede_timeout). Two runs "
+            "of one task must not overlap, so nothing was started. Clear the task once that run is over. See "
+            f"{report.address.studio_url}"
+        )
+    conclude(report)
+
+
 def summary(address: RunAddress, run: PipelineRun | None, *, adopted: bool = False) -> dict[str, Any]:
     """What a task returns of a run. `run` is None where nothing but the start is known."""
     return {
@@ -265,42 +279,3 @@ def _what_became(cancel: str | None) -> str:
     if cancel in (None, LEFT_RUNNING):
         return "It was left running."
     return f"It could not be cancelled and may go on: {cancel}"
-
-
-# Errors that can end a wait, by the name under which a payload keeps them.
-_BY_NAME: Mapping[str, type[AdfError]] = {
-    kind.__name__: kind
-    for kind in (
-        AdfError,
-        AdfConfigurationError,
-        AdfCertificateError,
-        AdfAuthenticationError,
-        AdfRequestError,
-        AdfPermissionError,
-        AdfNotFoundError,
-    )
-}
-
-
-def _error_to_json(error: AdfError) -> dict[str, Any]:
-    return {
-        "type": type(error).__name__,
-        "message": str(error),
-        "status": getattr(error, "status", None),
-        "code": getattr(error, "code", None),
-        "request_id": getattr(error, "request_id", None),
-    }
-
-
-def _error_from_json(stored: Mapping[str, Any]) -> AdfError:
-    kind = _BY_NAME.get(stored["type"], AdfError)
-    if issubclass(kind, AdfRequestError) and stored.get("status") is not None:
-        return kind(
-            stored["message"],
-            status=stored["status"],
-            code=stored.get("code"),
-            request_id=stored.get("request_id"),
-        )
-    if issubclass(kind, AdfRequestError):
-        kind = AdfError
-    return kind(stored["message"])

@@ -90,6 +90,8 @@ class Start:
     """Seconds for which the run of a lost answer is looked for."""
     on_ambiguous: Literal["fail", "start"] = "fail"
     """What to do when it can be neither found nor ruled out."""
+    key: str | None = None
+    """The key that it is made with; None for a random one."""
 
     def __post_init__(self) -> None:
         check_pipeline_name(self.pipeline_name)
@@ -109,12 +111,12 @@ class Start:
                 "key, so leave it out of parameters."
             )
 
-    def intent(self, occasion: Occasion = Occasion(), *, key: str | None = None) -> Intent:
-        """A new intent to make this start. Its key is random: a Dag run that is deleted and made again must not meet the
-        runs of the one before.
+    def intent(self, occasion: Occasion = Occasion()) -> Intent:
+        """A new intent to make this start. Its key is random where none is given: a Dag run that is deleted and made again
+        must not meet the runs of the one before.
         """
         return Intent(
-            key=key or str(uuid.uuid4()),
+            key=self.key or str(uuid.uuid4()),
             factory=self.factory,
             pipeline_name=self.pipeline_name,
             fingerprint=fingerprint(self.factory, self.pipeline_name, self.parameters, self.recovery),
@@ -218,6 +220,9 @@ def settling(
     looks = 0
     while True:
         look = yield from looking(start.wanted(), intent, clock=clock)
+        if intent.key_honoured:
+            # Where keys are run ids, a run with another id is not ours.
+            look = replace(look, possible=())
         looks += 1
         pause = min(LIST_PAUSE, backoff(looks, getattr(look.error, "retry_after", None), jitter()))
         is_last = clock() + pause > until

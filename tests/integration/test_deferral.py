@@ -11,10 +11,10 @@ import pytest
 from airflow.sdk import DAG
 from airflow.sdk.exceptions import TaskDeferred
 
-from airflow_adf_mi.attempt import BACKSTOP
 from airflow_adf_mi.emulator import Emulator
 from airflow_adf_mi.operators import AdfRunPipelineOperator
 from airflow_adf_mi.sensors import AdfPipelineRunSensor
+from airflow_adf_mi.triggers import BACKSTOP
 
 
 class Store(dict[str, Any]):

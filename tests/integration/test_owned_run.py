@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ KEY = "0cc3f4c2-0000-4000-8000-000000000001"
 # A worker: starts a run, waits for it, and cancels it when it gets SIGTERM. `hold` says what the main thread is doing.
 WORKER = """
 import json, random, signal, sys, time
+from dataclasses import replace
 from airflow_adf_mi.adf.owned_run import OwnedRun
 from airflow_adf_mi.adf.errors import AdfTaskKilled
 from airflow_adf_mi.adf.settings import AdfSettings
@@ -37,7 +39,7 @@ from airflow_adf_mi.adf.watch import Plan
 order = json.loads(sys.argv[1])
 settings = AdfSettings.from_json(order["settings"])
 start = Start(factory=settings.factory(), pipeline_name=order["pipeline"])
-begin = starting(start, start.intent(key=order["key"]), clock=time.time, jitter=random.random)
+begin = starting(start, replace(start, key=order["key"]).intent(), clock=time.time, jitter=random.random)
 with OwnedRun(settings, cancel_on_kill=order["cancel_on_kill"]) as owned:
     signal.signal(signal.SIGTERM, lambda *_: owned.kill())
     try:
@@ -148,7 +150,7 @@ def test_cancel_that_is_not_accepted_does_not_hold_the_process_up(settings: AdfS
 
 def begin(settings: AdfSettings, pipeline: str) -> Routine[Started]:
     start = Start(factory=settings.factory(), pipeline_name=pipeline)
-    return starting(start, start.intent(key=KEY), clock=time.time, jitter=random.random)
+    return starting(start, replace(start, key=KEY).intent(), clock=time.time, jitter=random.random)
 
 
 def test_blocking_wait_gives_the_runs_summary(settings: AdfSettings) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -64,7 +65,7 @@ ORDER = Start(factory=FACTORY, pipeline_name="Load")
 def start(answers: list[Any]) -> tuple[Any, list[str]]:
     """The run id, and the requests that were made."""
     clock = Clock()
-    routine = starting(ORDER, ORDER.intent(key=KEY), clock=clock, jitter=lambda: 0.5)
+    routine = starting(ORDER, replace(ORDER, key=KEY).intent(), clock=clock, jitter=lambda: 0.5)
     started, asked = play(routine, clock, iter(answers))
     return started.run_id, asked
 
@@ -120,7 +121,7 @@ def test_createrun_is_never_sent_after_one_that_may_have_worked(before: list[Adf
     sent: list[Any] = []
     creates, looks = iter([*before, "r1"]), iter(after)
     clock = Clock()
-    routine = starting(ORDER, ORDER.intent(key=KEY), clock=clock, jitter=lambda: 0.5)
+    routine = starting(ORDER, replace(ORDER, key=KEY).intent(), clock=clock, jitter=lambda: 0.5)
     answer: Any = None
     try:
         while True:

@@ -1,0 +1,204 @@
+"""Starting a run in the triggerer: once, at a pace that the service bears, and through whatever happens to the triggerer."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from airflow_adf_mi.adf.begin import Outlasting, beginning
+from airflow_adf_mi.adf.calls import Call, get_run
+from airflow_adf_mi.adf.drive import drive_async
+from airflow_adf_mi.adf.errors import AdfAmbiguousStartError, AdfError, AdfTaskKilled, AdfThrottledError
+from airflow_adf_mi.adf.intent import Intent
+from airflow_adf_mi.adf.models import PipelineRun
+from airflow_adf_mi.adf.pace import Pace
+from airflow_adf_mi.adf.poller import wait_shared
+from airflow_adf_mi.adf.report import Report, RunAddress, must_be_over
+from airflow_adf_mi.adf.settings import AdfSettings, FactoryRef
+from airflow_adf_mi.adf.sharing import shared_client
+from airflow_adf_mi.adf.start import Start, Started
+from airflow_adf_mi.adf.watch import Plan
+from airflow_adf_mi.kills import begin_kill, cancel_now, hold
+from airflow_adf_mi.xcom_journal import ChangedMeanwhile, TriggerJournal
+
+if TYPE_CHECKING:
+    from airflow_adf_mi.adf.client import AsyncAdfClient
+
+log = logging.getLogger(__name__)
+
+OBSOLETE_INTERVAL = 10.0
+"""Most seconds between looks at a run that is about to end."""
+
+OVERLAP = 5.0
+"""Seconds for which two tries of a cleared task may both be alive; up to 3 were seen in Airflow 3.3.2."""
+
+_paces: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[AdfSettings, str], Pace]] = WeakKeyDictionary()
+_honoured: set[FactoryRef] = set()
+"""Factories that this process has seen to use our keys as run ids, so that "no such run" proves something there."""
+
+
+class TriggererStart:
+    """Starts a run, or goes on with one that was started before, in a task of its own that a kill can wait for.
+
+    :param adf: the connection.
+    :param start: what to start.
+    :param journal: where it is written down.
+    :param cancel_on_kill: cancel the run when the task is killed, and an obsolete one before a new one is started.
+    :param supersede_timeout: seconds to wait for an obsolete run to end.
+    :param began: epoch seconds at which this try began.
+    """
+
+    def __init__(
+        self,
+        adf: AdfSettings,
+        start: Start,
+        journal: TriggerJournal,
+        *,
+        cancel_on_kill: bool,
+        supersede_timeout: float,
+        began: float | None,
+    ) -> None:
+        fingerprint = start.intent().fingerprint
+        self._start = replace(start, key=journal.place.key(journal.occasion.try_number, fingerprint))
+        self._adf = adf
+        self._journal = journal
+        self._cancel_on_kill = cancel_on_kill
+        self._supersede_timeout = supersede_timeout
+        self._began = began
+        self._stopped = asyncio.Event()
+        self._doing: asyncio.Task[Started] | None = None
+
+    async def begin(self) -> Started:
+        """The run that is there when this returns. Raises the errors of starting."""
+        self._doing = hold(self._begin())
+        return await asyncio.shield(self._doing)
+
+    def address_of(self, intent: Intent) -> RunAddress:
+        run_id = intent.run_id or intent.key
+        return RunAddress(
+            run_id=run_id,
+            factory=intent.factory,
+            studio_url=self._adf.studio_run_url(intent.factory, run_id),
+            pipeline_name=intent.pipeline_name,
+        )
+
+    def kill(self, ti: Any) -> asyncio.Task[None]:
+        """Start nothing more, and see to what has been started. Goes on whatever becomes of the caller."""
+        self._stopped.set()
+        self._journal.is_stopped = True
+        if self._doing is not None and not self._journal.is_sending:
+            self._doing.cancel()
+        return hold(self._kill(ti))
+
+    async def _kill(self, ti: Any) -> None:
+        was_sending = self._journal.is_sending
+        if self._doing is not None:
+            await asyncio.wait([self._doing])
+        latest = self._journal.latest
+        if latest is None:
+            log.info("The task was killed before its run was started. Nothing was started.")
+            return
+        address = self.address_of(latest)
+        if was_sending and await self._journal.is_taken():
+            # The task was cleared, and its next try began before this start had been written down.
+            await cancel_now(self._adf, address, "the task was cleared, and its next try has a run of its own")
+            return
+        await begin_kill(ti, self._adf, address, cancel=self._cancel_on_kill)
+
+    async def _begin(self) -> Started:
+        pace = _pace_of(self._adf, self._start.factory)
+        async with shared_client(self._adf) as client:
+            # Airflow starts the next try of a cleared task before it stops the one before, which may be about to start.
+            await self._pause(pace.reserve(time.time()) + (OVERLAP if self._journal.occasion.try_number > 1 else 0))
+            has_asked_again = False
+            while True:
+                try:
+                    begun = await self._begin_with(_Paced(client, pace))
+                except ChangedMeanwhile:
+                    log.info("Another triggerer has gone on with this task; going on from what it has written.")
+                    continue
+                except AdfAmbiguousStartError:
+                    # What was no proof when the look began may be one by now.
+                    if has_asked_again or self._start.factory not in _honoured:
+                        raise
+                    has_asked_again = True
+                    continue
+                if isinstance(begun, Started):
+                    if begun.intent.key_honoured:
+                        _honoured.add(begun.intent.factory)
+                    return begun
+                await self._let_it_end(begun)
+
+    async def _begin_with(self, client: _Paced) -> Started | Outlasting:
+        occasion = self._journal.occasion
+        wanted = self._start.intent(occasion)
+        stored = await self._journal.stored(wanted, began=self._began)
+        if stored is None or not stored.occasion.is_try_of(occasion):
+            # Whatever is written: if our key is a run's id, that run is ours.
+            seen = await _seen(client, wanted)
+            if seen is not None:
+                stored = wanted.started(seen.run_id)
+        if stored is not None and stored.factory in _honoured:
+            stored = replace(stored, key_honoured=True)
+        routine = beginning(
+            self._start,
+            stored,
+            occasion,
+            cancel_superseded=self._cancel_on_kill,
+            clock=time.time,
+            jitter=random.random,
+        )
+        return await drive_async(routine, client, self._pause, self._journal)
+
+    async def _let_it_end(self, begun: Outlasting) -> None:
+        address = self.address_of(begun.intent)
+        plan = Plan(check_interval=OBSOLETE_INTERVAL, deadline=time.time() + self._supersede_timeout)
+        log.info("%s is %s; a new run is started once it is over.", address, begun.run.status)
+        outcome = await wait_shared(self._adf, address.factory, address.run_id, plan)
+        must_be_over(Report(address=address, outcome=outcome), self._supersede_timeout)
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._stopped.wait()
+        except TimeoutError:
+            return
+        raise AdfTaskKilled("The task was killed.")
+
+
+class _Paced:
+    """A client that lets nobody start anything for as long as the service has asked one to wait."""
+
+    def __init__(self, client: AsyncAdfClient, pace: Pace) -> None:
+        self._client = client
+        self._pace = pace
+        self.authenticate: Callable[[], Any] = client.authenticate
+        self.service_time = client.service_time
+
+    async def send(self, call: Call[Any]) -> Any:
+        try:
+            return await self._client.send(call)
+        except AdfThrottledError as e:
+            self._pace.hold(time.time() + (e.retry_after or 0))
+            raise
+
+
+async def _seen(client: _Paced, wanted: Intent) -> PipelineRun | None:
+    try:
+        seen: PipelineRun = await client.send(get_run(wanted.factory, wanted.key))
+    except AdfError:
+        # Mostly 404. A look proves nothing by failing, and the rest goes by what is written.
+        return None
+    return seen
+
+
+def _pace_of(adf: AdfSettings, factory: FactoryRef) -> Pace:
+    """The service's limit is one for all that an identity does in a subscription."""
+    paces = _paces.setdefault(asyncio.get_running_loop(), {})
+    return paces.setdefault((adf, factory.subscription_id), Pace())

@@ -1,0 +1,243 @@
+"""The trigger that is a whole task: it starts a run, waits for it, and where all is well ends the task. No worker is used."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import time
+from collections.abc import AsyncIterator, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+import jinja2
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from airflow_adf_mi.adf import metrics
+from airflow_adf_mi.adf.activity_log import ActivityLogMode
+from airflow_adf_mi.adf.error_json import error_to_json
+from airflow_adf_mi.adf.errors import AdfAmbiguousStartError, AdfError
+from airflow_adf_mi.adf.outputs import parse_outputs
+from airflow_adf_mi.adf.report import summary
+from airflow_adf_mi.adf.start import Started
+from airflow_adf_mi.arguments import start_of
+from airflow_adf_mi.ending import LINK_KEY, end_in_triggerer, linked_later
+from airflow_adf_mi.settings_once import settings_of
+from airflow_adf_mi.stats import use_in_triggerer
+from airflow_adf_mi.trace import is_openlineage_on
+from airflow_adf_mi.triggerer_start import TriggererStart
+from airflow_adf_mi.triggers import USER_ACTION, AdfPipelineRunTrigger
+from airflow_adf_mi.xcom_journal import TriggerJournal
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_adf_mi.adf.settings import AdfSettings
+
+log = logging.getLogger(__name__)
+
+MARGIN = 15.0
+"""Seconds by which our deadline comes before Airflow's `execution_timeout`, so that ours cancels the run."""
+
+
+class AdfRunPipelineTrigger(BaseTrigger):
+    """
+    Is the task of an `AdfRunPipelineOperator` with ``start_from_trigger=True``, from its start to its success.
+
+    Fires :class:`~airflow.triggers.base.TaskSuccessEvent`, which ends the task; or where the run did not succeed, could not
+    be started, or a worker is needed for its outputs, the event that `AdfRunPipelineOperator.execute_complete` concludes
+    from on a worker. Airflow renders the templated arguments in the triggerer.
+
+    The class path and these arguments are stored with every such task: they are only ever added to. All are as of
+    :class:`~airflow_adf_mi.operators.AdfRunPipelineOperator`, but for:
+
+    :param backstop: seconds that Airflow's own timeout of this trigger adds to ``timeout``.
+    :param execution_timeout: the task's, in seconds.
+    :param push_result: whether the summary is pushed as the XCom ``return_value``.
+    """
+
+    def __init__(
+        self,
+        *,
+        azure_data_factory_conn_id: str,
+        pipeline_name: Any,
+        resource_group_name: Any = None,
+        factory_name: Any = None,
+        parameters: Any = None,
+        reference_pipeline_run_id: Any = None,
+        is_recovery: Any = None,
+        start_activity_name: Any = None,
+        start_from_failure: Any = None,
+        outputs: Any = None,
+        wait_for_termination: bool = True,
+        timeout: float,
+        check_interval: float,
+        cancel_on_kill: bool = True,
+        cancel_on_timeout: bool = True,
+        durable: bool = True,
+        on_ambiguous_start: Literal["fail", "start"] = "fail",
+        correlation_parameter: str | None = None,
+        start_settle: float,
+        supersede_timeout: float,
+        activity_log: ActivityLogMode = "off",
+        backstop: float,
+        execution_timeout: float | None = None,
+        push_result: bool = True,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # BaseTrigger is not annotated
+        self.azure_data_factory_conn_id = azure_data_factory_conn_id
+        self.pipeline_name = pipeline_name
+        self.resource_group_name = resource_group_name
+        self.factory_name = factory_name
+        self.parameters = parameters
+        self.reference_pipeline_run_id = reference_pipeline_run_id
+        self.is_recovery = is_recovery
+        self.start_activity_name = start_activity_name
+        self.start_from_failure = start_from_failure
+        self.outputs = outputs
+        self.wait_for_termination = wait_for_termination
+        self.timeout = timeout
+        self.check_interval = check_interval
+        self.cancel_on_kill = cancel_on_kill
+        self.cancel_on_timeout = cancel_on_timeout
+        self.durable = durable
+        self.on_ambiguous_start = on_ambiguous_start
+        self.correlation_parameter = correlation_parameter
+        self.start_settle = start_settle
+        self.supersede_timeout = supersede_timeout
+        self.activity_log = activity_log
+        self.backstop = backstop
+        self.execution_timeout = execution_timeout
+        self.push_result = push_result
+        self._context: Context | None = None
+        self._start: TriggererStart | None = None
+        self._killing: asyncio.Task[None] | None = None
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        return "airflow_adf_mi.worker_less.AdfRunPipelineTrigger", {name: getattr(self, name) for name in ARGUMENTS}
+
+    def get_template_env(self, dag: Any = None) -> jinja2.Environment:
+        """As a Dag's: what is not defined is an error, and not empty text."""
+        environment = super().get_template_env(dag)
+        environment.undefined = jinja2.StrictUndefined
+        return environment
+
+    def render_template_fields(self, context: Context, jinja_env: jinja2.Environment | None = None) -> None:
+        self._context = context
+        super().render_template_fields(context, jinja_env)
+
+    def __repr__(self) -> str:
+        # Airflow's has all arguments, whose rendered values may be secret.
+        return f"<{self.serialize()[0]} pipeline_name={self.pipeline_name!r}>"
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        use_in_triggerer()
+        try:
+            event = await self._event()
+        except asyncio.CancelledError as e:
+            if e.args[:1] == (USER_ACTION,):
+                self._kill()
+            raise
+        yield event
+
+    async def on_kill(self) -> None:
+        """Cancel the run, if the task is over because a user said so."""
+        killing = self._kill()
+        if killing is not None:
+            await asyncio.shield(killing)
+
+    async def _event(self) -> TriggerEvent:
+        try:
+            # Bad input gets its error before anything is started.
+            parse_outputs(self.outputs)
+            adf = await settings_of(self.azure_data_factory_conn_id)
+            started = await self._started(adf)
+        except AdfError as e:
+            if isinstance(e, AdfAmbiguousStartError):
+                metrics.count(metrics.AMBIGUOUS_STARTS)
+            return _made({"not_started": error_to_json(e)})
+        return await self._until_ended(adf, started)
+
+    async def _started(self, adf: AdfSettings) -> Started:
+        if self._context is None:
+            raise AdfError(
+                "Airflow gave this task's trigger no context to start with, as it does since 3.3. Nothing was started. "
+                "Remove start_from_trigger=True."
+            )
+        self._start = TriggererStart(
+            adf,
+            start_of(self, adf, parameters=self.parameters),
+            TriggerJournal(self._context, durable=self.durable),
+            cancel_on_kill=self.cancel_on_kill,
+            supersede_timeout=self.supersede_timeout,
+            began=self._began,
+        )
+        started = await self._start.begin()
+        metrics.count(metrics.ADOPTIONS if started.adopted else metrics.STARTS)
+        address = self._start.address_of(started.intent)
+        log.info("%s %s. See %s", address, "was adopted" if started.adopted else "was started", address.studio_url)
+        if is_openlineage_on():
+            log.info("OpenLineage is told nothing of this task: Airflow calls no listeners in the triggerer.")
+        return started
+
+    async def _until_ended(self, adf: AdfSettings, started: Started) -> TriggerEvent:
+        assert self._start is not None  # noqa: S101  that is how it was started
+        address = self._start.address_of(started.intent)
+        if not self.wait_for_termination:
+            result = summary(address, started.run, adopted=started.adopted)
+            return await self._ended(result) or _made({"started": result})
+        waiting = AdfPipelineRunTrigger(
+            settings=adf.to_json(),
+            resource_group_name=address.factory.resource_group_name,
+            factory_name=address.factory.factory_name,
+            run_id=address.run_id,
+            pipeline_name=address.pipeline_name,
+            check_interval=self.check_interval,
+            deadline=self._deadline,
+            owns_run=True,
+            cancel_on_kill=self.cancel_on_kill,
+            cancel_on_timeout=self.cancel_on_timeout,
+            adopted=started.adopted,
+            activity_log=self.activity_log,
+            since=None if started.adopted and (started.run is None or started.run.is_terminal) else time.time(),
+        )
+        async with linked_later(self.task_instance, address.studio_url):
+            report = await waiting.report()
+        if not self.outputs and report.is_success:
+            event = await self._ended(summary(address, report.outcome.run, adopted=started.adopted))
+            if event is not None:
+                return event
+        return _made(report.to_json())
+
+    async def _ended(self, result: dict[str, Any]) -> TriggerEvent | None:
+        link = {LINK_KEY: result["studio_url"]}
+        return await end_in_triggerer(self.task_instance, result if self.push_result else None, xcoms=link)
+
+    @cached_property
+    def _began(self) -> float | None:
+        """When Airflow began this try: its timeout for this trigger counts from then."""
+        timeout_after: Any = getattr(self, "timeout_after", None)
+        if timeout_after is None:
+            return None
+        allowed = self.timeout + self.backstop
+        return float(timeout_after.timestamp()) - min(allowed, self.execution_timeout or allowed)
+
+    @cached_property
+    def _deadline(self) -> float:
+        limit = self.timeout
+        if self.execution_timeout is not None:
+            limit = min(limit, self.execution_timeout - min(MARGIN, self.execution_timeout / 4))
+        return (time.time() if self._began is None else self._began) + limit
+
+    def _kill(self) -> asyncio.Task[None] | None:
+        """Begin to see to the run, once."""
+        if self._killing is None and self._start is not None and self.task_instance is not None:
+            self._killing = self._start.kill(self.task_instance)
+        return self._killing
+
+
+ARGUMENTS = tuple(inspect.signature(AdfRunPipelineTrigger).parameters)
+
+
+def _made(payload: Mapping[str, Any]) -> TriggerEvent:
+    return TriggerEvent(payload)  # type: ignore[no-untyped-call]  # nor is Airflow's event

@@ -1,0 +1,185 @@
+"""The journal of a task that starts in the triggerer: the XCom `run_id`, and for what it cannot tell, one beside it.
+
+A trigger has no task state store: asking for it hangs. An XCom that a trigger has set survives killed triggerers, retries
+and clears. Each question or answer takes Airflow 30 to 90 ms, one at a time in a triggerer, so there are as few as can be.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+
+from airflow.sdk.execution_time.xcom import XCom
+
+from airflow_adf_mi.adf.errors import AdfError, AdfTaskKilled
+from airflow_adf_mi.adf.intent import Intent, Occasion, Phase
+from airflow_adf_mi.adf.recall import recall, says_all
+from airflow_adf_mi.adf.start_key import Place
+from airflow_adf_mi.journal import RUN_ID_KEY
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+T = TypeVar("T")
+Pause: TypeAlias = Callable[[float], Awaitable[object]]
+
+log = logging.getLogger(__name__)
+
+INTENT_KEY = "airflow_adf_mi.intent"
+"""XCom of an intent that the XCom `run_id` cannot tell: of a service with run ids of its own, or of an adopted run."""
+PAUSES = (1.0, 4.0, 10.0, 15.0)
+"""Seconds between questions that Airflow fails to answer."""
+FRESH = 10.0
+"""Seconds after which what was read is read again before a start is sent: another triggerer may have taken over, which
+Airflow does once it has not heard from one for 30 s."""
+
+
+class ChangedMeanwhile(Exception):
+    """Somebody else has written the journal: what it says now must be read."""
+
+
+def address_of(ti: Any) -> dict[str, Any]:
+    """Whose XComs: the arguments that Airflow wants for it."""
+    return {"dag_id": ti.dag_id, "run_id": ti.run_id, "task_id": ti.task_id, "map_index": ti.map_index}
+
+
+def place_of(context: Context) -> Place:
+    """Where in Airflow's counting the task instance of `context` is."""
+    ti: Any = context["ti"]
+    dag_run: Any = context["dag_run"]
+    return Place(
+        dag_id=ti.dag_id,
+        dag_run_id=ti.run_id,
+        task_id=ti.task_id,
+        map_index=ti.map_index,
+        clear_number=dag_run.clear_number,
+        began=dag_run.start_date.astimezone(UTC).isoformat() if dag_run.start_date else "",
+    )
+
+
+def xcom_occasion_of(context: Context) -> Occasion:
+    """Which try this is, as far as a trigger can know; without `max_tries`, which it cannot."""
+    ti: Any = context["ti"]
+    dag_run: Any = context["dag_run"]
+    return Occasion(try_number=ti.try_number, clear_number=dag_run.clear_number)
+
+
+async def patiently(act: Callable[[], Awaitable[T]], what: str, pause: Pause = asyncio.sleep) -> T:
+    """What `act` asks of Airflow; asked again for half a minute where that fails.
+
+    Raises `AdfError`: nothing has been started that is not written down.
+    """
+    for seconds in PAUSES:
+        try:
+            return await act()
+        except Exception as e:  # noqa: BLE001  whatever Airflow fails with may pass
+            log.warning("Airflow did not let %s. Will try again in %.0f s. %s", what, seconds, e)
+        await pause(seconds)
+    try:
+        return await act()
+    except Exception as e:
+        raise AdfError(f"Airflow did not let {what} in the triggerer, for {sum(PAUSES):.0f} s. {e}") from e
+
+
+class TriggerJournal:
+    """The journal as a trigger keeps it.
+
+    :param context: the context that Airflow rendered the trigger's templates with.
+    :param durable: whether the starts of earlier tries count.
+    """
+
+    def __init__(self, context: Context, *, durable: bool, clock: Callable[[], float] = time.monotonic) -> None:
+        self._ti: Any = context["ti"]
+        self.place = place_of(context)
+        self.occasion = xcom_occasion_of(context)
+        self._durable = durable
+        self._clock = clock
+        self._run_id: Any = None
+        self._read_at = 0.0
+        self.latest: Intent | None = None
+        """What may have started a run, as far as is known."""
+        self.is_sending = False
+        """A start is on its way, and must not be interrupted."""
+        self.is_stopped = False
+        """Nothing more must be started: the task was killed."""
+
+    async def stored(self, wanted: Intent, *, began: float | None = None) -> Intent | None:
+        """What an earlier try, or this one before its triggerer was killed, has written."""
+        await self._read()
+        kept = await self._get(INTENT_KEY) if self._run_id else None
+        self.latest = recall(self._run_id, kept, self.place, wanted, durable=self._durable, began=began)
+        return self.latest
+
+    async def save(self, intent: Intent) -> None:
+        self._check()
+        if intent.phase is Phase.PREPARED:
+            if self.is_sending:
+                # What was sent has started nothing.
+                self.is_sending = False
+                self.latest = None
+                await self._write("")
+            return
+        if self._clock() - self._read_at > FRESH:
+            before = self._run_id
+            await self._read()
+            if before != self._run_id:
+                raise ChangedMeanwhile
+        self.is_sending = True
+        await self._keep(intent)
+        try:
+            self._check()
+        except AdfTaskKilled:
+            # Nothing of it was sent. What is written stays: by now it may be another's, and a look will tell.
+            self.is_sending = False
+            raise
+        self.latest = intent
+
+    async def note(self, intent: Intent) -> None:
+        self.latest = intent
+        try:
+            await self._keep(intent)
+        except Exception as e:  # noqa: BLE001  whatever Airflow's API fails with must not end the wait
+            log.warning("Run %s goes on, but its id could not be pushed as XCom. %s", intent.run_id, e)
+        self.is_sending = False
+
+    async def is_taken(self) -> bool:
+        """Whether another try has written its own start over ours, and so knows nothing of it."""
+        mine = self._run_id
+        await self._read()
+        return bool(mine != self._run_id)
+
+    def claimed(self) -> frozenset[str]:
+        # Mapped tasks never start in the triggerer.
+        return frozenset()
+
+    def claim(self, run_id: str) -> bool:
+        return True
+
+    def _check(self) -> None:
+        if self.is_stopped:
+            raise AdfTaskKilled("The task was killed before its run was started. Nothing was started.")
+
+    async def _keep(self, intent: Intent) -> None:
+        if not says_all(intent, self.place):
+            await self._set(INTENT_KEY, intent.to_json())
+        run_id = intent.run_id or intent.key
+        if run_id != self._run_id:
+            await self._write(run_id)
+
+    async def _read(self) -> None:
+        self._run_id = await self._get(RUN_ID_KEY) or None
+        self._read_at = self._clock()
+
+    async def _write(self, run_id: str) -> None:
+        await self._set(RUN_ID_KEY, run_id)
+        self._run_id = run_id or None
+
+    async def _get(self, key: str) -> Any:
+        return await patiently(lambda: XCom.aget_one(key=key, **address_of(self._ti)), f"XCom {key} be read")
+
+    async def _set(self, key: str, value: Any) -> None:
+        await patiently(lambda: XCom.aset(key, value, **address_of(self._ti)), f"XCom {key} be pushed")

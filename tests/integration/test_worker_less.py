@@ -1,0 +1,499 @@
+"""Tasks that start, wait and end in the triggerer: real HTTP to the emulator, Airflow's own serialization and rendering."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any, TypeAlias
+
+import jinja2
+import pytest
+from airflow.sdk import DAG
+from airflow.triggers.base import TaskSuccessEvent
+
+from airflow_adf_mi import async_hooks, ending, kills, triggerer_start, xcom_journal
+from airflow_adf_mi.adf import calls
+from airflow_adf_mi.adf.client import AdfClient
+from airflow_adf_mi.adf.error_json import error_from_json
+from airflow_adf_mi.adf.errors import (
+    AdfAmbiguousStartError,
+    AdfConfigurationError,
+    AdfError,
+    AdfNotFoundError,
+    AdfRunFailed,
+    AdfRunTimedOut,
+)
+from airflow_adf_mi.adf.intent import Phase
+from airflow_adf_mi.adf.report import Report, conclude, error_of
+from airflow_adf_mi.adf.settings import AdfSettings
+from airflow_adf_mi.adf.start import Start
+from airflow_adf_mi.arguments import start_of
+from airflow_adf_mi.emulator import Emulator
+from airflow_adf_mi.ending import LINK_KEY
+from airflow_adf_mi.operators import AdfRunPipelineOperator
+from airflow_adf_mi.triggers import USER_ACTION
+from airflow_adf_mi.worker_less import AdfRunPipelineTrigger
+from airflow_adf_mi.xcom_journal import ChangedMeanwhile, TriggerJournal, place_of
+from tests.triggerer import BEGAN, Airflow, use_airflow
+
+__all__ = ["use_airflow"]
+Make: TypeAlias = Callable[..., Airflow]
+pytestmark = pytest.mark.usefixtures("nothing_left")
+
+
+@pytest.fixture(autouse=True)
+def _process(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A triggerer that has a connection and knows nothing yet."""
+    given = {"conn_type": "azure_data_factory_mi", "extra": emulator.connection_extra()}
+    monkeypatch.setenv("AIRFLOW_CONN_ADF", json.dumps(given))
+    monkeypatch.setattr(triggerer_start, "OVERLAP", 0.05)
+    triggerer_start._honoured.clear()
+    yield
+    triggerer_start._honoured.clear()
+
+
+@pytest.fixture
+def task(use_airflow: Callable[[Airflow], Airflow]) -> Make:
+    def make(**arguments: Any) -> Airflow:
+        with DAG("dag", schedule=None, start_date=BEGAN) as dag:
+            AdfRunPipelineOperator(
+                **{
+                    "task_id": "it",
+                    "azure_data_factory_conn_id": "adf",
+                    "pipeline_name": "Load",
+                    "check_interval": 0.2,
+                    "start_from_trigger": True,
+                    **arguments,
+                }
+            )
+        return use_airflow(Airflow(dag, task_id=dag.task_ids[0]))
+
+    return make
+
+
+async def fire(airflow: Airflow) -> Any:
+    (event,) = [event async for event in airflow.trigger().run()]
+    return event
+
+
+def runs(emulator: Emulator) -> list[str]:
+    return emulator.call(lambda: list(emulator.state().runs))
+
+
+def cancelled(emulator: Emulator) -> list[str]:
+    return [str(r.run_id) for r in emulator.books.of("cancelRun", status=200)]
+
+
+async def begin(airflow: Airflow, emulator: Emulator, count: int = 1) -> asyncio.Task[Any]:
+    """A trigger that has begun to wait for its run, the `count`-th of all."""
+    waiting = asyncio.get_running_loop().create_task(fire(airflow))
+    await until(lambda: waiting.done() or (len(runs(emulator)) >= count and airflow.xcoms.get("run_id")))
+    assert not waiting.done(), waiting.result()
+    await asyncio.sleep(0.1)
+    return waiting
+
+
+async def until(true: Callable[[], object]) -> None:
+    async with asyncio.timeout(20):
+        while not true():  # noqa: ASYNC110  what is waited for happens in another thread
+            await asyncio.sleep(0.01)
+
+
+async def killed(waiting: asyncio.Task[Any], message: str | None = None) -> None:
+    """As a triggerer ends a trigger: with the message, since a user has acted on its task."""
+    waiting.cancel(message)
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+
+
+async def lost(waiting: asyncio.Task[Any]) -> None:
+    """As a triggerer that is killed loses a trigger, with all that it had under way."""
+    held = set(kills._kills().held)
+    for task in held:
+        task.cancel()
+    await asyncio.wait([*held, waiting])
+
+
+async def settled() -> None:
+    while held := kills._kills().held:
+        await asyncio.wait(set(held))
+
+
+def context_of(airflow: Airflow) -> Any:
+    return airflow.trigger()._context
+
+
+def start_of_task(airflow: Airflow, settings: AdfSettings) -> Start:
+    trigger = airflow.trigger()
+    return start_of(trigger, settings, parameters=trigger.parameters)
+
+
+def key_of(airflow: Airflow, settings: AdfSettings) -> str:
+    """The key of the start that the present try makes."""
+    fingerprint = start_of_task(airflow, settings).intent().fingerprint
+    return place_of(context_of(airflow)).key(airflow.try_number, fingerprint)
+
+
+async def failure(airflow: Airflow) -> AdfError:
+    """Why the task fails, on the worker that ends it."""
+    event = await fire(airflow)
+    assert not isinstance(event, TaskSuccessEvent)
+    payload = json.loads(json.dumps(event.payload))
+    if "not_started" in payload:
+        return error_from_json(payload["not_started"])
+    error = error_of(Report.from_json(payload))
+    assert error is not None
+    return error
+
+
+async def test_whole_task_without_a_worker_in_three_questions_to_airflow(
+    task: Make, emulator: Emulator, settings: AdfSettings
+) -> None:
+    airflow = task(parameters={"day": "{{ ds }}"})
+    event = await fire(airflow)
+    assert isinstance(event, TaskSuccessEvent)
+    (run,) = runs(emulator)
+    with AdfClient(settings) as client:
+        seen = client.send(calls.get_run(settings.factory(), run))
+    assert seen.parameters == {"day": "2026-11-01"}
+    assert airflow.xcoms["run_id"] == run
+    assert airflow.xcoms["return_value"]["status"] == "Succeeded"
+    assert event.xcoms is not None
+    assert run in event.xcoms[LINK_KEY]
+    assert airflow.questions == ["GetXCom run_id", "SetXCom run_id", "SetXCom return_value"]
+
+
+async def test_task_that_does_not_wait(task: Make, emulator: Emulator) -> None:
+    airflow = task(pipeline_name="Slow", wait_for_termination=False)
+    assert isinstance(await fire(airflow), TaskSuccessEvent)
+    assert [airflow.xcoms["return_value"]["run_id"]] == runs(emulator)
+    assert cancelled(emulator) == []
+
+
+async def test_nothing_is_pushed_where_the_author_says_so(task: Make) -> None:
+    airflow = task(do_xcom_push=False)
+    assert isinstance(await fire(airflow), TaskSuccessEvent)
+    assert list(airflow.xcoms) == ["run_id"]
+
+
+async def test_outputs_and_failures_end_on_a_worker(task: Make, emulator: Emulator) -> None:
+    event = await fire(task(outputs={"rows": "Copy.rowsCopied"}))
+    assert conclude(Report.from_json(event.payload))["status"] == "Succeeded"
+    error = await failure(task(pipeline_name="Broken"))
+    assert isinstance(error, AdfRunFailed)
+    assert "no such table" in str(error)
+    assert error.error_code == "2200"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "text"),
+    [
+        ({"pipeline_name": "Laod"}, AdfNotFoundError, "'Load'"),
+        ({"pipeline_name": "{{ params.name }}"}, AdfConfigurationError, "pipeline_name"),
+        ({"outputs": "{{ params.name }}"}, AdfConfigurationError, "outputs"),
+        ({"azure_data_factory_conn_id": "nowhere"}, AdfConfigurationError, "nowhere"),
+    ],
+    ids=str,
+)
+async def test_bad_input_starts_nothing_and_says_what_is_wrong(
+    arguments: dict[str, Any], kind: type[AdfError], text: str, task: Make, emulator: Emulator
+) -> None:
+    error = await failure(task(**{"params": {"name": "a/b"}, **arguments}))
+    assert isinstance(error, kind)
+    assert text in str(error)
+    assert runs(emulator) == []
+
+
+async def test_name_that_is_not_defined_is_an_error_as_on_a_worker(task: Make, emulator: Emulator) -> None:
+    with pytest.raises(jinja2.UndefinedError):
+        await fire(task(parameters={"day": "{{ dag_run.conf.nothing.there }}"}))
+    assert runs(emulator) == []
+
+
+async def test_triggerer_that_is_lost_while_waiting(task: Make, emulator: Emulator) -> None:
+    airflow = task(pipeline_name="Slow")
+    await killed(await begin(airflow, emulator))
+    (run,) = runs(emulator)
+    emulator.clock.advance(4000)
+    assert isinstance(await fire(airflow), TaskSuccessEvent)
+    assert runs(emulator) == [run]
+    assert cancelled(emulator) == []
+    assert airflow.xcoms["return_value"]["run_id"] == run
+
+
+async def test_triggerer_that_is_lost_between_the_start_and_its_answer(task: Make, emulator: Emulator) -> None:
+    emulator.add_fault("createRun", effect="after", hang_seconds=1)
+    airflow = task()
+    starting = asyncio.get_running_loop().create_task(fire(airflow))
+    await until(lambda: runs(emulator))
+    await lost(starting)
+    assert isinstance(await fire(airflow), TaskSuccessEvent)
+    assert len(runs(emulator)) == 1
+
+
+async def test_triggerer_that_is_lost_while_its_run_fails_reports_that_run(task: Make, emulator: Emulator) -> None:
+    airflow = task(pipeline_name="Broken", check_interval=60)
+    await killed(await begin(airflow, emulator))
+    await asyncio.sleep(0.3)
+    assert isinstance(await failure(airflow), AdfRunFailed)
+    assert len(runs(emulator)) == 1
+
+
+async def test_lost_between_writing_and_sending_is_no_blind_start(
+    task: Make, use_airflow: Callable[[Airflow], Airflow], emulator: Emulator, settings: AdfSettings
+) -> None:
+    airflow = task(start_settle=0.5)
+    airflow.xcoms["run_id"] = key_of(airflow, settings)
+    error = await failure(airflow)
+    assert isinstance(error, AdfAmbiguousStartError)
+    assert runs(emulator) == []
+    # Where the service has been seen to use our keys, there is proof.
+    await fire(task(task_id="other"))
+    use_airflow(airflow)
+    assert isinstance(await fire(airflow), TaskSuccessEvent)
+    assert len(runs(emulator)) == 2
+
+
+async def test_service_with_run_ids_of_its_own(task: Make, emulator: Emulator) -> None:
+    emulator.state().switches.run_id_from_request_id = False
+    airflow = task(pipeline_name="Slow")
+    await killed(await begin(airflow, emulator))
+    (run,) = runs(emulator)
+    assert airflow.xcoms["run_id"] == run
+    emulator.clock.advance(4000)
+    assert isinstance(await fire(airflow), TaskSuccessEvent)
+    assert runs(emulator) == [run]
+    # A retry, too, knows it by what is kept beside; a clear does not take it for its own.
+    airflow.retry()
+    await fire(airflow)
+    assert runs(emulator) == [run]
+    airflow.clear()
+    await killed(await begin(airflow, emulator, 2))
+    assert len(runs(emulator)) == 2
+
+
+async def test_retry_accepts_what_has_succeeded_and_a_clear_starts_anew(task: Make, emulator: Emulator) -> None:
+    airflow = task()
+    await fire(airflow)
+    airflow.retry()
+    await fire(airflow)
+    (first,) = runs(emulator)
+    assert airflow.xcoms["return_value"]["adopted"] is True
+    airflow.clear()
+    await fire(airflow)
+    assert len(runs(emulator)) == 2
+    assert airflow.xcoms["run_id"] != first
+    assert airflow.xcoms["return_value"]["adopted"] is False
+
+
+async def test_retry_after_a_failure_starts_another_run(task: Make, emulator: Emulator) -> None:
+    airflow = task(pipeline_name="Broken")
+    await failure(airflow)
+    airflow.retry()
+    await failure(airflow)
+    assert len(runs(emulator)) == 2
+
+
+async def test_retry_adopts_a_run_that_goes_on(task: Make, emulator: Emulator) -> None:
+    airflow = task(pipeline_name="Slow", timeout=0.5, cancel_on_timeout=False)
+    assert isinstance(await failure(airflow), AdfRunTimedOut)
+    (run,) = runs(emulator)
+    airflow.retry()
+    emulator.clock.advance(4000)
+    await fire(airflow)
+    assert runs(emulator) == [run]
+
+
+async def test_timeout_cancels(task: Make, emulator: Emulator) -> None:
+    error = await failure(task(pipeline_name="Slow", timeout=0.5))
+    assert isinstance(error, AdfRunTimedOut)
+    assert cancelled(emulator) == runs(emulator)
+
+
+async def test_execution_timeout_cancels_before_airflow_ends_the_trigger(task: Make, emulator: Emulator) -> None:
+    error = await failure(task(pipeline_name="Slow", execution_timeout=timedelta(seconds=2)))
+    assert isinstance(error, AdfRunTimedOut)
+    assert cancelled(emulator) == runs(emulator)
+
+
+async def test_changed_parameters_replace_the_run(task: Make, emulator: Emulator) -> None:
+    airflow = task(pipeline_name="Slow", parameters={"n": "{{ ti.try_number }}"})
+    await killed(await begin(airflow, emulator))
+    airflow.retry()
+    await killed(await begin(airflow, emulator, 2))
+    first, second = runs(emulator)
+    assert cancelled(emulator) == [first]
+    assert airflow.xcoms["run_id"] == second
+
+
+async def test_not_durable_starts_anew_at_every_try_but_once_in_one(task: Make, emulator: Emulator) -> None:
+    airflow = task(durable=False)
+    await fire(airflow)
+    await fire(airflow)
+    assert len(runs(emulator)) == 1
+    airflow.retry()
+    await fire(airflow)
+    assert len(runs(emulator)) == 2
+
+
+@pytest.mark.parametrize(
+    ("state", "cancels"), [("failed", 1), ("success", 1), ("deferred", 0), (None, 0), ("up_for_retry", 0)], ids=str
+)
+async def test_kill_cancels_if_the_task_is_over(state: str, cancels: int, task: Make, emulator: Emulator) -> None:
+    airflow = task(pipeline_name="Slow")
+    waiting = await begin(airflow, emulator)
+    airflow.state = state
+    await killed(waiting, USER_ACTION)
+    await settled()
+    assert cancelled(emulator) == runs(emulator)[:cancels]
+
+
+async def test_kill_with_cancel_on_kill_false_leaves_the_run(task: Make, emulator: Emulator) -> None:
+    airflow = task(pipeline_name="Slow", cancel_on_kill=False)
+    waiting = await begin(airflow, emulator)
+    airflow.state = "failed"
+    await killed(waiting, USER_ACTION)
+    await settled()
+    assert cancelled(emulator) == []
+
+
+async def test_kill_between_the_start_and_its_answer_cancels(task: Make, emulator: Emulator) -> None:
+    emulator.add_fault("createRun", effect="after", hang_seconds=0.5)
+    airflow = task(pipeline_name="Slow")
+    starting = asyncio.get_running_loop().create_task(fire(airflow))
+    await until(lambda: runs(emulator))
+    airflow.state = "failed"
+    await killed(starting, USER_ACTION)
+    await settled()
+    assert cancelled(emulator) == runs(emulator) != []
+
+
+async def test_kill_before_the_start_starts_nothing(task: Make, emulator: Emulator) -> None:
+    airflow = task(pipeline_name="Slow")
+    airflow.delay = 0.2
+    starting = asyncio.get_running_loop().create_task(fire(airflow))
+    await until(lambda: "SetXCom run_id" in airflow.questions)
+    airflow.state = "failed"
+    await killed(starting, USER_ACTION)
+    await settled()
+    assert runs(emulator) == []
+    assert emulator.books.of("createRun") == []
+
+
+async def test_clear_replaces_a_run_that_goes_on(task: Make, emulator: Emulator) -> None:
+    airflow = task(pipeline_name="Slow")
+    waiting = await begin(airflow, emulator)
+    airflow.clear()
+    again = await begin(airflow, emulator, 2)
+    await asyncio.wait([waiting])
+    first, second = runs(emulator)
+    assert cancelled(emulator) == [first]
+    assert airflow.xcoms["run_id"] == second
+    await killed(again)
+
+
+async def test_start_that_a_clear_overtakes_is_cancelled(task: Make, emulator: Emulator) -> None:
+    emulator.add_fault("createRun", effect="after", hang_seconds=1)
+    airflow = task(pipeline_name="Slow")
+    starting = asyncio.get_running_loop().create_task(fire(airflow))
+    await until(lambda: runs(emulator))
+    # The next try has read nothing of it, and has written its own.
+    airflow.xcoms["run_id"] = "another"
+    await killed(starting, USER_ACTION)
+    await settled()
+    assert cancelled(emulator) == runs(emulator) != []
+
+
+async def test_two_triggerers_start_one_run(task: Make, emulator: Emulator, settings: AdfSettings) -> None:
+    """One stopped, after it had looked, for so long that another took over; then it went on."""
+    airflow = task(pipeline_name="Slow", start_settle=1)
+    journal = TriggerJournal(context_of(airflow), durable=True, clock=iter([0.0, 60.0, 60.0]).__next__)
+    wanted = start_of_task(airflow, settings).intent(journal.occasion)
+    assert await journal.stored(wanted) is None
+    other = await begin(airflow, emulator)
+    with pytest.raises(ChangedMeanwhile):
+        await journal.save(replace(wanted, phase=Phase.SENDING))
+    await killed(other)
+
+
+async def test_airflow_that_fails_for_a_moment_is_asked_again(
+    task: Make, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(xcom_journal, "PAUSES", (0.01, 0.01, 0.01))
+    airflow = task()
+    airflow.failures = 3
+    assert isinstance(await fire(airflow), TaskSuccessEvent)
+    assert len(runs(emulator)) == 1
+
+
+async def test_airflow_that_fails_for_long_means_nothing_is_started(
+    task: Make, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(xcom_journal, "PAUSES", (0.01,))
+    airflow = task()
+    airflow.failures = 2
+    assert "run_id be read" in str(await failure(airflow))
+    assert runs(emulator) == []
+
+
+async def test_result_that_airflow_does_not_take_ends_on_a_worker(
+    task: Make, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(xcom_journal, "PAUSES", (0.01,))
+    airflow = task(pipeline_name="Slow")
+    waiting = await begin(airflow, emulator)
+    airflow.failures = 2
+    (run,) = runs(emulator)
+    emulator.clock.advance(4000)
+    event = await waiting
+    assert conclude(Report.from_json(event.payload))["run_id"] == run
+
+
+async def test_throttled_start_holds_all_others(task: Make, emulator: Emulator) -> None:
+    emulator.add_fault("createRun", status=429, headers={"Retry-After": "1"})
+    airflow = task()
+    await asyncio.gather(fire(airflow), fire(task(task_id="other")))
+    assert len(emulator.books.of("createRun", status=429)) == 1
+    assert len(runs(emulator)) == 2
+
+
+async def test_connection_is_read_once_for_all(task: Make, emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    real = async_hooks.read_connection
+
+    def counted(connection: Any) -> Any:
+        read.append(connection.conn_id)
+        return real(connection)
+
+    monkeypatch.setattr(async_hooks, "read_connection", counted)
+    airflow = task()
+    await asyncio.gather(*(fire(airflow) for _ in range(5)))
+    assert read == ["adf"]
+
+
+async def test_link_of_a_long_run_is_pushed_while_it_runs(
+    task: Make, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ending, "LINK_AFTER", 0.1)
+    airflow = task(pipeline_name="Slow")
+    waiting = await begin(airflow, emulator)
+    await asyncio.sleep(0.2)
+    assert runs(emulator)[0] in airflow.xcoms[LINK_KEY]
+    await killed(waiting)
+
+
+async def test_trigger_shows_no_parameters() -> None:
+    made = AdfRunPipelineTrigger(
+        azure_data_factory_conn_id="adf",
+        pipeline_name="Load",
+        parameters={"password": "hunter2"},
+        timeout=1,
+        check_interval=1,
+        start_settle=1,
+        supersede_timeout=1,
+        backstop=1,
+    )
+    assert "hunter2" not in repr(made)

@@ -1,0 +1,134 @@
+"""A triggerer's side of a task that starts there: Airflow's own serialization and rendering, and its answers in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from airflow.executors.workloads.task import TaskInstanceDTO
+from airflow.jobs.triggerer_job_runner import TriggerRunner
+from airflow.sdk import DAG
+from airflow.sdk.execution_time import task_runner
+from airflow.sdk.execution_time.comms import (
+    GetTaskStates,
+    GetXCom,
+    MaskSecret,
+    OKResponse,
+    SetXCom,
+    TaskStatesResult,
+    XComResult,
+)
+from airflow.serialization.decoders import smart_decode_trigger_kwargs
+from airflow.serialization.serialized_objects import DagSerialization
+
+from airflow_adf_mi.worker_less import AdfRunPipelineTrigger
+
+BEGAN = datetime(2026, 11, 1, tzinfo=UTC)
+
+
+@dataclass
+class Airflow:
+    """One task of one Dag run, as Airflow keeps it, and what the task's triggers ask of it."""
+
+    dag: DAG
+    task_id: str = "it"
+    try_number: int = 1
+    clear_number: int = 0
+    state: str | None = "deferred"
+    xcoms: dict[str, Any] = field(default_factory=dict)
+    asked: list[Any] = field(default_factory=list)
+    failures: int = 0
+    """How many questions are not answered."""
+    delay: float = 0.0
+
+    @property
+    def questions(self) -> list[str]:
+        """The names of what was asked, with the key of an XCom."""
+        return [f"{type(message).__name__} {getattr(message, 'key', '')}".strip() for message in self.asked]
+
+    async def asend(self, message: Any) -> Any:
+        if isinstance(message, MaskSecret):
+            return None  # once for each connection that is read
+        self.asked.append(message)
+        await asyncio.sleep(self.delay)
+        if self.failures:
+            self.failures -= 1
+            raise RuntimeError("the API server is down")
+        match message:
+            case GetXCom():
+                return XComResult(key=message.key, value=self.xcoms.get(message.key))
+            case SetXCom():
+                self.xcoms[message.key] = json.loads(json.dumps(message.value))
+                return OKResponse(ok=True)
+            case GetTaskStates():
+                return TaskStatesResult(task_states={message.run_ids[0]: {self.task_id: self.state}})
+        raise AssertionError(f"a trigger must not ask for {message!r}: it hangs")
+
+    def trigger(self) -> AdfRunPipelineTrigger:
+        """The trigger of the present try, as a triggerer makes it from the database."""
+        encoded = json.loads(json.dumps(DagSerialization.to_dict(self.dag)))
+        dag_run = {
+            "dag_id": self.dag.dag_id,
+            "run_id": "run1",
+            "logical_date": BEGAN,
+            "data_interval_start": BEGAN,
+            "data_interval_end": BEGAN,
+            "run_after": BEGAN,
+            "start_date": BEGAN,
+            "end_date": None,
+            "clear_number": self.clear_number,
+            "run_type": "manual",
+            "state": "running",
+            "consumed_asset_events": [],
+            "partition_key": None,
+        }
+        made = TaskInstanceDTO(
+            id=uuid.uuid4(),
+            task_id=self.task_id,
+            dag_id=self.dag.dag_id,
+            run_id="run1",
+            try_number=self.try_number,
+            map_index=-1,
+            dag_version_id=uuid.uuid4(),
+            pool_slots=1,
+            queue="default",
+            priority_weight=1,
+        )
+        ti = TriggerRunner.create_runtime_ti(made, encoded, dag_run)
+        args = ti.task.start_trigger_args
+        assert args is not None, "the task starts on a worker"
+        kwargs = {name: smart_decode_trigger_kwargs(value) for name, value in _inner(args.trigger_kwargs).items()}
+        trigger = AdfRunPipelineTrigger(**kwargs)
+        assert args.trigger_cls == trigger.serialize()[0]
+        trigger.task_instance = ti  # type: ignore[assignment]  # as Airflow does
+        limits = [args.timeout, self.dag.get_task(self.task_id).execution_timeout]
+        trigger.timeout_after = datetime.now(UTC) + min(limit for limit in limits if limit is not None)
+        trigger.render_template_fields(ti.get_template_context())
+        return trigger
+
+    def retry(self) -> None:
+        self.try_number += 1
+
+    def clear(self) -> None:
+        self.try_number += 1
+        self.clear_number += 1
+
+
+def _inner(encoded: Any) -> Any:
+    return encoded["__var"] if isinstance(encoded, dict) and "__type" in encoded else encoded
+
+
+@pytest.fixture
+def use_airflow(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Have this process's triggers ask the given `Airflow`."""
+
+    def use(airflow: Airflow) -> Airflow:
+        monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", airflow, raising=False)
+        return airflow
+
+    return use
