@@ -29,6 +29,7 @@ from airflow_adf_mi.adf.watch import Ended, Plan, TimedOut
 from airflow_adf_mi.hooks import READ_RETRIES, AdfHook
 from airflow_adf_mi.journal import RUN_ID_KEY, TaskJournal, occasion_of, will_be_retried
 from airflow_adf_mi.links import AdfPipelineRunLink
+from airflow_adf_mi.placement import may_end_in_triggerer
 from airflow_adf_mi.stats import use_in_tasks
 from airflow_adf_mi.trace import Trace
 from airflow_adf_mi.triggers import BACKSTOP, AdfPipelineRunTrigger
@@ -111,7 +112,7 @@ class Attempt:
                 adopted=begun.adopted,
                 activity_log=self._task.activity_log,
                 since=time.time() if begun.run is not None or not begun.adopted else None,
-                ends_task=not self._task.outputs and self._task.may_end_in_triggerer(),
+                ends_task=not self._task.outputs and may_end_in_triggerer(self._task),
             )
 
     def run_after(self, event: dict[str, Any]) -> dict[str, Any]:

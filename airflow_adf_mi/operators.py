@@ -267,12 +267,6 @@ class AdfRunPipelineOperator(BaseOperator):
 
         return why_start_on_worker(self, {name: getattr(self, name) for name in self.template_fields})
 
-    def may_end_in_triggerer(self) -> bool:
-        """Whether a try that has come to its wait needs no worker to end, if its run succeeds."""
-        from airflow_adf_mi.placement import has_success_listeners, why_end_on_worker
-
-        return not has_success_listeners() and why_end_on_worker(self) is None
-
     def trigger_arguments(self) -> StartTriggerArgs:
         """What Airflow's scheduler makes the trigger of, where the task starts in the triggerer."""
         from airflow_adf_mi.placement import start_trigger_args

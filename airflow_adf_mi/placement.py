@@ -87,7 +87,12 @@ def why_end_on_worker(task: BaseOperator) -> str | None:
     return _overridden(task, CALLED_TO_END)
 
 
-def has_success_listeners() -> bool:
+def may_end_in_triggerer(task: BaseOperator) -> bool:
+    """Whether a task that is about to wait needs no worker to end, if its run succeeds. For this task's own process only."""
+    return not _has_success_listeners() and why_end_on_worker(task) is None
+
+
+def _has_success_listeners() -> bool:
     """Whether plugins of this process want to be told of tasks that succeed, as OpenLineage's does: workers tell them."""
     from airflow.sdk.listener import get_listener_manager
 

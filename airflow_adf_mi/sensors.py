@@ -89,6 +89,7 @@ class AdfPipelineRunSensor(BaseSensorOperator):
                 if self.never_fail:
                     raise AirflowSkipException(f"Skipping due to never_fail is set to True. {e}") from e
                 raise
+        from airflow_adf_mi.placement import may_end_in_triggerer
         from airflow_adf_mi.triggers import BACKSTOP, AdfPipelineRunTrigger
 
         self.defer(
@@ -100,6 +101,8 @@ class AdfPipelineRunSensor(BaseSensorOperator):
                 check_interval=self.poke_interval,
                 deadline=time.time() + self.timeout,
                 owns_run=False,
+                ends_task=may_end_in_triggerer(self),
+                push_result=self.do_xcom_push,
             ),
             method_name="execute_complete",
             timeout=timedelta(seconds=self.timeout) + BACKSTOP,

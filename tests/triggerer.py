@@ -66,7 +66,7 @@ class Airflow:
                 self.xcoms[message.key] = json.loads(json.dumps(message.value))
                 return OKResponse(ok=True)
             case GetTaskStates():
-                return TaskStatesResult(task_states={message.run_ids[0]: {self.task_id: self.state}})
+                return TaskStatesResult(task_states={"run1": {self.task_id: self.state}})
         raise AssertionError(f"a trigger must not ask for {message!r}: it hangs")
 
     def trigger(self) -> AdfRunPipelineTrigger:
@@ -102,12 +102,13 @@ class Airflow:
         ti = TriggerRunner.create_runtime_ti(made, encoded, dag_run)
         args = ti.task.start_trigger_args
         assert args is not None, "the task starts on a worker"
-        kwargs = {name: smart_decode_trigger_kwargs(value) for name, value in _inner(args.trigger_kwargs).items()}
+        kwargs = {name: _decoded(value) for name, value in _inner(args.trigger_kwargs).items()}
         trigger = AdfRunPipelineTrigger(**kwargs)
         assert args.trigger_cls == trigger.serialize()[0]
         trigger.task_instance = ti  # type: ignore[assignment]  # as Airflow does
         limits = [args.timeout, self.dag.get_task(self.task_id).execution_timeout]
-        trigger.timeout_after = datetime.now(UTC) + min(limit for limit in limits if limit is not None)
+        limit = min(limit for limit in limits if limit is not None)
+        trigger.timeout_after = datetime.now(UTC) + limit  # type: ignore[attr-defined]  # as Airflow does
         trigger.render_template_fields(ti.get_template_context())
         return trigger
 
@@ -117,6 +118,10 @@ class Airflow:
     def clear(self) -> None:
         self.try_number += 1
         self.clear_number += 1
+
+
+def _decoded(value: Any) -> Any:
+    return smart_decode_trigger_kwargs(value)  # type: ignore[no-untyped-call]  # Airflow's is not annotated
 
 
 def _inner(encoded: Any) -> Any:

@@ -29,6 +29,7 @@ from airflow_adf_mi.operators import AdfRunPipelineOperator
 from airflow_adf_mi.provider_info import get_provider_info
 from airflow_adf_mi.sensors import AdfPipelineRunSensor
 from airflow_adf_mi.triggers import AdfPipelineRunTrigger
+from airflow_adf_mi.worker_less import AdfRunPipelineTrigger
 from tests.conftest import ROOT, reference
 
 SETTINGS = AdfSettings(subscription_id="11111111-1111-4111-8111-111111111111")
@@ -94,6 +95,48 @@ print([m for m in sys.modules if m.split(".")[0] in ("azure", "aiohttp", "msal",
     assert shown.stdout.splitlines()[-1] == "[]"
 
 
+def test_path_and_arguments_of_the_trigger_that_is_a_task_are_a_stored_format() -> None:
+    """As above: serialized Dags hold these."""
+    made = AdfRunPipelineTrigger(
+        azure_data_factory_conn_id="adf",
+        pipeline_name="Load",
+        timeout=60,
+        check_interval=5,
+        start_settle=120,
+        supersede_timeout=600,
+        backstop=600,
+    )
+    assert made.serialize() == (
+        "airflow_adf_mi.worker_less.AdfRunPipelineTrigger",
+        {
+            "azure_data_factory_conn_id": "adf",
+            "pipeline_name": "Load",
+            "resource_group_name": None,
+            "factory_name": None,
+            "parameters": None,
+            "reference_pipeline_run_id": None,
+            "is_recovery": None,
+            "start_activity_name": None,
+            "start_from_failure": None,
+            "outputs": None,
+            "wait_for_termination": True,
+            "timeout": 60,
+            "check_interval": 5,
+            "cancel_on_kill": True,
+            "cancel_on_timeout": True,
+            "durable": True,
+            "on_ambiguous_start": "fail",
+            "correlation_parameter": None,
+            "start_settle": 120,
+            "supersede_timeout": 600,
+            "activity_log": "off",
+            "backstop": 600,
+            "execution_timeout": None,
+            "push_result": True,
+        },
+    )
+
+
 def test_triggers_path_and_arguments_are_a_stored_format() -> None:
     """Deferred tasks in users' databases hold these: they are only ever added to, with defaults."""
     made = AdfPipelineRunTrigger(
@@ -135,6 +178,8 @@ def test_triggers_path_and_arguments_are_a_stored_format() -> None:
             "adopted": False,
             "activity_log": "off",
             "since": None,
+            "ends_task": False,
+            "push_result": True,
         },
     )
 

@@ -11,10 +11,10 @@ from typing import Any, TypeAlias
 
 import jinja2
 import pytest
-from airflow.sdk import DAG
+from airflow.sdk import DAG, BaseHook
 from airflow.triggers.base import TaskSuccessEvent
 
-from airflow_adf_mi import async_hooks, ending, kills, triggerer_start, xcom_journal
+from airflow_adf_mi import ending, kills, triggerer_start, xcom_journal
 from airflow_adf_mi.adf import calls
 from airflow_adf_mi.adf.client import AdfClient
 from airflow_adf_mi.adf.error_json import error_from_json
@@ -69,7 +69,7 @@ def task(use_airflow: Callable[[Airflow], Airflow]) -> Make:
                     **arguments,
                 }
             )
-        return use_airflow(Airflow(dag, task_id=dag.task_ids[0]))
+        return use_airflow(Airflow(dag, task_id=next(iter(dag.task_dict))))
 
     return make
 
@@ -162,7 +162,7 @@ async def test_whole_task_without_a_worker_in_three_questions_to_airflow(
     assert airflow.xcoms["run_id"] == run
     assert airflow.xcoms["return_value"]["status"] == "Succeeded"
     assert event.xcoms is not None
-    assert run in event.xcoms[LINK_KEY]
+    assert run in str(event.xcoms[LINK_KEY])
     assert airflow.questions == ["GetXCom run_id", "SetXCom run_id", "SetXCom return_value"]
 
 
@@ -462,13 +462,13 @@ async def test_throttled_start_holds_all_others(task: Make, emulator: Emulator) 
 
 async def test_connection_is_read_once_for_all(task: Make, emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[str] = []
-    real = async_hooks.read_connection
+    real = BaseHook.aget_connection
 
-    def counted(connection: Any) -> Any:
-        read.append(connection.conn_id)
-        return real(connection)
+    async def counted(conn_id: str) -> Any:
+        read.append(conn_id)
+        return await real(conn_id)
 
-    monkeypatch.setattr(async_hooks, "read_connection", counted)
+    monkeypatch.setattr(BaseHook, "aget_connection", counted)
     airflow = task()
     await asyncio.gather(*(fire(airflow) for _ in range(5)))
     assert read == ["adf"]
