@@ -34,7 +34,7 @@ help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "make %-13s %s\n", $$1, $$2}'
 
 .venv/installed: pyproject.toml uv.lock $(UV)
-	$(UV) sync --frozen --all-groups --compile-bytecode
+	$(UV) sync --frozen --group dev --compile-bytecode
 	@touch $@
 
 $(UV):
@@ -73,7 +73,8 @@ chaos-proofs: .venv/installed  ## Take each rule away that protects a row of `ma
 	$(RUN) -m tests.chaos.proofs $(ARGS)
 
 .PHONY: bench
-bench: .venv/installed  ## Measure importing and waiting, the Azure provider's and ours side by side; saved as bench/RESULTS.md
+bench: .venv/installed  ## Measure what tasks cost, the Azure provider's and ours side by side; saved as bench/RESULTS.md (ARGS=--quick)
+	$(UV) sync --frozen --group dev --group bench --compile-bytecode
 	$(RUN) -m bench $(ARGS)
 
 .PHONY: mutation

@@ -126,6 +126,7 @@ class TriggererStart:
                 except AdfAmbiguousStartError:
                     # What was no proof when the look began may be one by now.
                     if has_asked_again or self._start.factory not in _honoured:
+                        await self._journal.remember()
                         raise
                     has_asked_again = True
                     continue

@@ -146,6 +146,11 @@ class TriggerJournal:
             log.warning("Run %s goes on, but its id could not be pushed as XCom. %s", intent.run_id, e)
         self.is_sending = False
 
+    async def remember(self) -> None:
+        """Keep all that is known of a start that was not found, for the next try: its key does not tell when it was sent."""
+        if self.latest is not None:
+            await self._set(INTENT_KEY, self.latest.to_json())
+
     async def is_taken(self) -> bool:
         """Whether another try has written its own start over ours, and so knows nothing of it."""
         mine = self._run_id

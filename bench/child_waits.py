@@ -41,25 +41,6 @@ def providers_trigger(order: dict[str, Any], run_id: str) -> Any:
     )
 
 
-def point_provider_at_emulator(order: dict[str, Any]) -> None:
-    """The provider knows the public cloud only; its client is given another address, and is otherwise its own."""
-    from airflow.providers.microsoft.azure.hooks import data_factory
-
-    name = "AsyncDataFactoryManagementClient"
-    official = getattr(data_factory, name)
-
-    def here(**arguments: Any) -> Any:
-        settings = order["settings"]
-        return official(
-            **arguments,
-            base_url=settings["arm_endpoint"],
-            credential_scopes=[settings["arm_scope"]],
-            connection_verify=settings["ca_bundle"],
-        )
-
-    setattr(data_factory, name, here)
-
-
 async def wait_for_all(order: dict[str, Any]) -> dict[str, Any]:
     make = our_trigger if order["who"] == "ours" else providers_trigger
     known: dict[str, float] = {}
@@ -96,8 +77,6 @@ def cpu() -> float:
 def main() -> None:
     order = json.loads(sys.stdin.read())
     logging.disable(logging.INFO)
-    if order["who"] == "provider":
-        point_provider_at_emulator(order)
     print("ready", flush=True)
     result = asyncio.run(wait_for_all(order))
     result["peak_rss"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

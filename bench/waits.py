@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -13,24 +12,30 @@ from statistics import median
 from typing import Any
 
 from airflow_adf_mi.adf.connection import settings_from_connection
-from airflow_adf_mi.emulator import Emulator, FactorySpec
-from airflow_adf_mi.emulator.definitions import FactoryDefinition, PipelineDefinition
+from airflow_adf_mi.emulator import Emulator
 from airflow_adf_mi.emulator.script import Script
 from airflow_adf_mi.emulator.state import Switches
-
-COPY = {"name": "Copy", "type": "Copy", "dependsOn": [], "typeProperties": {}}
-DEFINITION = FactoryDefinition(pipelines={"Load": PipelineDefinition("Load", {"activities": [COPY]})})
+from bench.world import SPEC, environment_for
 
 
 @dataclass(frozen=True)
 class Load:
-    """So many runs of one length, begun within `spread` seconds of each other, waited for at an interval."""
+    """So many runs of one length, begun within `spread` seconds of each other, waited for at an interval.
+
+    `foreign` runs of other people end meanwhile in the same factory, and the service's clock is `ahead` of ours.
+    """
 
     runs: int
     seconds: float = 60.0
     spread: float = 10.0
     interval: float = 10.0
     switches: Switches = field(default_factory=Switches)
+    foreign: int = 0
+    ahead: float = 0.0
+
+    @property
+    def most_seconds(self) -> float:
+        return self.seconds + self.spread
 
 
 @dataclass(frozen=True)
@@ -61,24 +66,26 @@ def measure(who: str, load: Load) -> Cost:
                     "activities": {"Copy": {"seconds": load.seconds + load.spread * n / load.runs}},
                 }
                 for n in range(load.runs)
+            ]
+            + [
+                {
+                    "pipeline": "Load",
+                    "times": 1,
+                    "activities": {"Copy": {"seconds": load.most_seconds * n / load.foreign}},
+                }
+                for n in range(load.foreign)
             ],
         }
     )
-    spec = FactorySpec(source=DEFINITION, factory_name="adf-bench")
-    with Emulator(spec, script=script, switches=replace(load.switches)) as emulator:
+    with Emulator(SPEC, script=script, switches=replace(load.switches)) as emulator:
         extra = emulator.connection_extra()
         settings = settings_from_connection(conn_id="bench", conn_type="azure_data_factory_mi", extra=json.dumps(extra))
-        environment = {
-            **os.environ,
-            **emulator.identity_environment("imds"),
-            "AIRFLOW_CONN_ADF_BENCH": json.dumps(
-                {"conn_type": "azure_data_factory", "extra": {"subscriptionId": extra["subscriptionId"]}}
-            ),
-        }
-        environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        environment = environment_for(emulator)
         factory = emulator.state()
         began = time.time()
+        emulator.clock.advance(load.ahead)
         run_ids = emulator.call(lambda: [factory.create_run("Load", None) for _ in range(load.runs)])
+        emulator.call(lambda: [factory.create_run("Load", None) for _ in range(load.foreign)])
         if load.switches.list_frozen_at is not None:
             factory.switches.list_frozen_at = emulator.clock.now()
         order = {
@@ -105,7 +112,7 @@ def measure(who: str, load: Load) -> Cost:
         result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
         wall = time.time() - began
         ends = emulator.call(lambda: {run.run_id: run.ended for run in factory.runs.values()})
-        lags = [known - (ends[run_id] or 0) for run_id, known in result["known"].items()]
+        lags = [known + load.ahead - (ends[run_id] or 0) for run_id, known in result["known"].items()]
         times = sorted(record.time for record in emulator.books.requests)
         return Cost(
             requests=len(emulator.books.requests),

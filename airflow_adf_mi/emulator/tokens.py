@@ -48,6 +48,8 @@ class Tokens:
         self._now = now
         self._key = secrets.token_bytes(32)
         self.lifetime = lifetime
+        self.lifetimes: dict[str, float] = {}
+        """Other lifetimes, by client id."""
         self._revoked_before = 0
         self._challenged_before = 0
         self._issued = 0
@@ -63,7 +65,7 @@ class Tokens:
             "iss": f"https://sts.windows.net/{TENANT}/",
             "iat": now,
             "nbf": now,
-            "exp": now + int(self.lifetime),
+            "exp": now + int(self.lifetimes.get(identity.client_id, self.lifetime)),
             "appid": identity.client_id,
             "oid": identity.object_id,
             "tid": TENANT,

@@ -6,10 +6,11 @@ import signal
 from functools import partial
 
 from tests.chaos.case import Case
-from tests.chaos.row import LONG, OWN_IDS, Expected, Row
-from tests.chaos.rows_start import AMBIGUOUS, START_MODES
+from tests.chaos.row import LONG, OWN_IDS, Expected, Mode, Row
+from tests.chaos.rows_start import AMBIGUOUS, MODES
 
 WHO = {"process": False, "supervisor": True}
+WORKER_MODES: tuple[Mode, ...] = (*MODES, "no-wait")
 
 
 def killed_at_fault(case: Case, *, supervisor: bool) -> None:
@@ -50,7 +51,7 @@ def rows() -> list[Row]:
         at_fault, waiting, result = (
             partial(story, supervisor=supervisor) for story in (killed_at_fault, killed_waiting, killed_before_result)
         )
-        for mode in START_MODES:
+        for mode in WORKER_MODES:
             found += [
                 Row(
                     name=f"kill-prepared-{mode}-{who}",

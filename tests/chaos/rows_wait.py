@@ -8,7 +8,7 @@ from typing import Any
 from tests.chaos.case import Case
 from tests.chaos.row import LONG, Expected, Mode, Row
 
-MODES: tuple[Mode, ...] = ("blocking", "deferrable", "sensor")
+MODES: tuple[Mode, ...] = ("blocking", "deferrable", "worker-less", "sensor")
 TWO_MINUTES = 120.0
 LOOKS: Mapping[str, Mapping[str, Any]] = {
     "429": {"status": 429, "headers": {"Retry-After": "5"}},

@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from tests.chaos.case import Case
-from tests.chaos.row import HOUR, LONG, Expected, Row
+from tests.chaos.row import HOUR, LONG, OWN_IDS, Expected, Row
+from tests.chaos.rows_start import AMBIGUOUS
 from tests.chaos.world import World
 
 Scene = Callable[[World, Sequence[Case]], None]
@@ -20,7 +21,8 @@ def import_blocked(world: World, cases: Sequence[Case]) -> None:
     world.start_triggerer()
     for case in cases:
         case.start()
-        case.until(lambda case=case: len(case.runs()) == 1, "the run")  # type: ignore[misc]  # mypy types no default
+        if case.row.mode != "worker-less":
+            case.until(lambda case=case: len(case.runs()) == 1, "the run")  # type: ignore[misc]  # mypy types no default
     time.sleep(60)
     world.import_block.unlink()
     # A triggerer remembers no failed import: the next trigger finds the module.
@@ -31,6 +33,17 @@ def triggerer_killed(world: World, cases: Sequence[Case]) -> None:
     _start(cases)
     world.kill_triggerer(world.triggerer())
     world.second.call(lambda: world.second.clock.advance(HOUR))
+    time.sleep(5)
+    world.start_triggerer()
+
+
+def triggerer_killed_starting(world: World, cases: Sequence[Case]) -> None:
+    """At the moment at which the faults of the cases hold up their starts; and started again."""
+    for case in cases:
+        case.start()
+    for case in cases:
+        case.wait_fault()
+    world.kill_triggerer(world.triggerer())
     time.sleep(5)
     world.start_triggerer()
 
@@ -109,6 +122,7 @@ SCENES: Mapping[str, Scene] = {
     "SIGTERM in a supervisor call": sigterm_in_supervisor_call,
     "import blocked": import_blocked,
     "triggerer killed": triggerer_killed,
+    "triggerer killed while starting": triggerer_killed_starting,
     "triggerer lost": triggerer_lost,
     "triggerer stopped": triggerer_stopped,
     "many marked": many_marked,
@@ -129,6 +143,70 @@ def rows(many: int) -> list[Row]:
             task={"retries": 5},
             patience=400,
             subset=True,
+        ),
+        Row(
+            name="import-blocked-worker-less",
+            fault="trigger class cannot be imported for 60 s (nothing is started yet)",
+            mode="worker-less",
+            scene="import blocked",
+            seconds=20,
+            task={"retries": 5},
+            patience=400,
+        ),
+        Row(
+            name="kill-prepared-worker-less",
+            fault="triggerer killed -9 in phase prepared",
+            mode="worker-less",
+            scene="triggerer killed while starting",
+            own_identity=True,
+            faults=({"operation": "token", "hang_seconds": 100, "drop": True},),
+            seconds=5,
+        ),
+        Row(
+            name="kill-sent-worker-less",
+            fault="triggerer killed -9 after createRun before its answer",
+            mode="worker-less",
+            scene="triggerer killed while starting",
+            faults=({"operation": "createRun", "effect": "after", "hang_seconds": 100, "drop": True},),
+            seconds=60,
+            subset=True,
+        ),
+        Row(
+            name="kill-sent-own-ids-worker-less",
+            fault="triggerer killed -9 after createRun before its answer; own run ids",
+            mode="worker-less",
+            scene="triggerer killed while starting",
+            switches=OWN_IDS,
+            faults=({"operation": "createRun", "effect": "after", "hang_seconds": 100, "drop": True},),
+            seconds=120,
+        ),
+        Row(
+            name="kill-sent-failed-worker-less",
+            fault="triggerer killed -9 after createRun before its answer; the run fails meanwhile, no try left",
+            mode="worker-less",
+            scene="triggerer killed while starting",
+            faults=({"operation": "createRun", "effect": "after", "hang_seconds": 100, "drop": True},),
+            first=({"seconds": 20, "outcome": "Failed", "error": {"message": "so be it"}},),
+            task={"retries": 0},
+            expected=Expected(adf=("Failed",), task="failed", error="so be it"),
+        ),
+        Row(
+            name="kill-sending-worker-less",
+            fault="triggerer killed -9 in phase sending before the request left; own run ids, nothing listed",
+            mode="worker-less",
+            scene="triggerer killed while starting",
+            switches=OWN_IDS,
+            faults=({"operation": "createRun", "hang_seconds": 100, "drop": True},),
+            expected=Expected(runs=0, adf=(), task="failed", error=AMBIGUOUS),
+            subset=True,
+        ),
+        Row(
+            name="ended-an-hour-ago-worker-less",
+            fault="the run ended while nobody looked for an hour",
+            mode="worker-less",
+            scene="triggerer killed",
+            own_port=True,
+            seconds=LONG,
         ),
         Row(
             name="sigterm-in-supervisor-call",
@@ -181,6 +259,16 @@ def rows(many: int) -> list[Row]:
         name = scene.lower().replace(" ", "-")
         found.append(
             Row(name=f"{name}-deferrable", fault=fault, mode="deferrable", scene=scene, seconds=60, subset=True)
+        )
+        found.append(
+            Row(
+                name=f"{name}-worker-less",
+                fault=f"{fault} (worker-less)",
+                mode="worker-less",
+                scene=scene,
+                seconds=60,
+                subset=scene == "triggerer stopped",
+            )
         )
         found.append(
             Row(

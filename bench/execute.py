@@ -1,0 +1,78 @@
+"""What a deferrable task's process has spent when its run is started and it defers: the provider's operator and ours."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from statistics import median
+
+from airflow_adf_mi.emulator import Emulator
+from bench.imports import BASE as SDK
+from bench.world import HERE, SPEC, environment_for
+
+BASE = f"""
+{SDK}
+import airflow.sdk.execution_time.task_runner
+from airflow.sdk.listener import get_listener_manager
+get_listener_manager().hook
+"""
+"""What every task's process has loaded before it comes to its operator."""
+MAKE = {
+    "provider": """
+from airflow.providers.microsoft.azure.operators.data_factory import AzureDataFactoryRunPipelineOperator as Operator
+names = dict(azure_data_factory_conn_id="adf_bench", resource_group_name="rg-emulator", factory_name="adf-bench")
+""",
+    "ours": """
+from airflow_adf_mi.operators import AdfRunPipelineOperator as Operator
+names = dict(azure_data_factory_conn_id="adf_ours")
+""",
+}
+CODE = """
+import json, logging, resource, sys
+logging.disable(logging.INFO)
+{base}
+from airflow.sdk.exceptions import TaskDeferred
+def used():
+    r = resource.getrusage(resource.RUSAGE_SELF)
+    return r.ru_utime + r.ru_stime, r.ru_maxrss
+class Instance:
+    dag_id, run_id, task_id, map_index, try_number, max_tries, clear_number = "dag", "run1", "it", -1, 1, 0, 0
+    start_date = None
+    def xcom_push(self, key, value, **_): pass
+    def xcom_pull(self, **_): return None
+    def get(self, key, default=None): return default
+    def set(self, key, value, **_): pass
+it = Instance()
+before = used()
+{make}
+with DAG("dag"):
+    task = Operator(task_id="it", pipeline_name="Load", deferrable=True, **names)
+try:
+    type(task).execute.__wrapped__(task, {{"ti": it, "dag_run": it, "task_state_store": it, "task": task}})
+except TaskDeferred:
+    after = used()
+print(json.dumps([after[0] - before[0], (after[1] - before[1]) / 1024]))
+"""
+
+
+def measure(who: str, times: int) -> tuple[float, float]:
+    """(CPU seconds, MB), medians, with compiled bytecode."""
+    found = []
+    with Emulator(SPEC) as emulator:
+        environment = environment_for(emulator)
+        for _ in range(times + 1):
+            code = CODE.format(base=BASE, make=MAKE[who])
+            done = subprocess.run(
+                [sys.executable, "-c", code],
+                capture_output=True,
+                text=True,
+                check=False,
+                env=environment,
+                cwd=HERE.parent,
+            )
+            if done.returncode != 0:
+                raise RuntimeError(done.stderr[-3000:])
+            found.append(json.loads(done.stdout.splitlines()[-1]))
+    # The first may have had to compile.
+    return median(cpu for cpu, _ in found[1:]), median(mb for _, mb in found[1:])

@@ -1,0 +1,140 @@
+"""Ten real minutes with 2,000 waits at a time: whether memory grows, sessions stay open, or the event loop is blocked.
+
+python -m bench.soak [minutes]
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import subprocess
+import sys
+import threading
+import time
+import traceback
+import uuid
+import warnings
+from typing import Any
+
+import psutil
+
+from airflow_adf_mi.adf.calls import create_run
+from airflow_adf_mi.adf.connection import settings_from_connection
+from airflow_adf_mi.adf.settings import AdfSettings
+from airflow_adf_mi.adf.sharing import shared_client
+from airflow_adf_mi.emulator import Emulator
+from airflow_adf_mi.emulator.script import Script
+from airflow_adf_mi.triggers import AdfPipelineRunTrigger
+from bench.world import SPEC, environment_for
+
+WAITS = 2_000
+SECONDS = 60.0
+BLOCK = 0.1
+
+
+async def soak(settings: AdfSettings, minutes: float) -> dict[str, Any]:
+    """Always `WAITS` triggers at once, each for a run of `SECONDS`."""
+    until = time.monotonic() + minutes * 60
+    ended = 0
+    blocks: list[tuple[float, str]] = []
+    memory: list[float] = []
+    me = psutil.Process()
+    loop_thread = threading.get_ident()
+    beaten = time.perf_counter()
+
+    async def one(number: int) -> None:
+        nonlocal ended
+        await asyncio.sleep(SECONDS * number / WAITS)
+        while time.monotonic() < until:
+            async with shared_client(settings) as client:
+                run_id = await client.send(create_run(settings.factory(), "Load", None, request_id=str(uuid.uuid4())))
+            trigger = AdfPipelineRunTrigger(
+                settings=settings.to_json(),
+                resource_group_name=str(settings.resource_group_name),
+                factory_name=str(settings.factory_name),
+                run_id=run_id,
+                check_interval=10,
+                owns_run=True,
+                since=time.time(),
+            )
+            async for event in trigger.run():
+                if event.payload["run"]["status"] != "Succeeded":
+                    raise RuntimeError(str(event.payload))
+                ended += 1
+
+    async def beat() -> None:
+        nonlocal beaten
+        while True:
+            await asyncio.sleep(0.01)
+            beaten = time.perf_counter()
+
+    def watch() -> None:
+        """Where the loop is when it has not come round for `BLOCK` seconds."""
+        seen = 0.0
+        while True:
+            time.sleep(BLOCK / 4)
+            late = time.perf_counter() - beaten
+            if late > BLOCK and beaten != seen:
+                seen = beaten
+                frame = sys._current_frames().get(loop_thread)  # noqa: SLF001  there is no other way to see it
+                where = "".join(traceback.format_stack(frame)[-3:]) if frame else "?"
+                blocks.append((late, where))
+
+    async def weigh() -> None:
+        while True:
+            await asyncio.sleep(15)
+            memory.append(me.memory_info().rss / 1e6)
+
+    threading.Thread(target=watch, daemon=True).start()
+    helpers = [asyncio.create_task(beat()), asyncio.create_task(weigh())]
+    await asyncio.gather(*(one(number) for number in range(WAITS)))
+    for helper in helpers:
+        helper.cancel()
+    await asyncio.sleep(1)
+    return {"ended": ended, "memory": memory, "blocks": blocks, "tasks_left": len(asyncio.all_tasks()) - 1}
+
+
+def child(minutes: float) -> None:
+    logging.disable(logging.INFO)
+    warnings.simplefilter("error", ResourceWarning)
+    extra = os.environ["ADF_SOAK_EXTRA"]
+    settings = settings_from_connection(conn_id="soak", conn_type="azure_data_factory_mi", extra=extra)
+    print(json.dumps(asyncio.run(soak(settings, minutes))), flush=True)
+
+
+def main() -> int:
+    if sys.argv[1:2] == ["--child"]:
+        child(float(sys.argv[2]))
+        return 0
+    minutes = float(sys.argv[1]) if len(sys.argv) > 1 else 10.0
+    script = Script.from_json(
+        {"pipelines": {"Load": {"queued_seconds": 0}}, "activities": {"Load/Copy": {"seconds": SECONDS}}}
+    )
+    with Emulator(SPEC, script=script) as emulator:
+        environment = {**environment_for(emulator), "ADF_SOAK_EXTRA": json.dumps(emulator.connection_extra())}
+        command = [sys.executable, "-m", "bench.soak", "--child", str(minutes)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    if done.returncode != 0:
+        print(done.stderr[-3000:], file=sys.stderr)
+        return 1
+    result = json.loads(done.stdout.splitlines()[-1])
+    memory = result["memory"]
+    # After the first two minutes everything is there that will be.
+    settled = memory[8:] or memory
+    half = len(settled) // 2
+    before, after = (sum(part) / max(1, len(part)) for part in (settled[:half], settled[half:]))
+    unclosed = [line for line in done.stderr.splitlines() if "nclosed" in line or "never retrieved" in line]
+    print(
+        f"{minutes:g} minutes, {WAITS:,} waits at a time: {result['ended']:,} runs ended; memory {before:.0f} MB, then "
+        f"{after:.0f} MB ({(after / before - 1) * 100:+.1f} %); {len(unclosed)} sessions left open, {result['tasks_left']} tasks "
+        f"left; {len(result['blocks'])} times the event loop was blocked for over {BLOCK * 1000:.0f} ms"
+    )
+    for late, where in sorted(result["blocks"], reverse=True)[:5]:
+        print(f"  {late * 1000:.0f} ms at\n{where}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
