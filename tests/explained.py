@@ -40,12 +40,15 @@ PIPELINES: dict[str, list[dict[str, Any]]] = {
             "Cancelled",
             "CancelledBlocking",
             "CancelledDeferrable",
+            "CancelledWorkerLess",
             "Throttled",
             "Outputs",
             "UserBlocking",
             "UserDeferrable",
+            "UserWorkerLess",
             "SystemBlocking",
             "SystemDeferrable",
+            "SystemWorkerLess",
         )
     },
 }
@@ -61,12 +64,12 @@ ACTIVITIES: dict[str, Any] = {
         "error": {"message": "Invalid object name 'table7'.", "errorCode": "2100"},
     },
     "ExplainSlow/CopySales": {"seconds": 3600},
-    **{f"ExplainCancelled{mode}/CopySales": {"seconds": 3600} for mode in ("", "Blocking", "Deferrable")},
+    **{f"ExplainCancelled{mode}/CopySales": {"seconds": 3600} for mode in ("", "Blocking", "Deferrable", "WorkerLess")},
     "ExplainOutputs/CopySales": {"output": {"rowsCopied": 42}},
     **{
         f"Explain{kind}{mode}/CopySales": {"outcome": "Failed", "error": {"failureType": f"{kind}Error"}}
         for kind in ("User", "System")
-        for mode in ("Blocking", "Deferrable")
+        for mode in ("Blocking", "Deferrable", "WorkerLess")
     },
 }
 FACTORY = factory_of(**PIPELINES)

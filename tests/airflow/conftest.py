@@ -144,6 +144,9 @@ WITHOUT = {
     )
 }
 """Identities that lack one permission each; the last is one that gets no token."""
+EXPLAINED_MODES = ("blocking", "deferrable", "worker_less")
+STARTED_IN = ("blocking", "worker_less")
+"""A start is made on a worker, whether the task then defers or not; or in the triggerer."""
 RETRY_AFTER = {"Retry-After": "7"}
 
 
@@ -157,26 +160,29 @@ def explaining(world: World) -> World:
     no_token = WITHOUT["nothing"].client_id
     emulator.add_fault("token", identity=no_token, times=None, status=503)
     without = {action: f"adf_without_{number}" for number, action in enumerate(WITHOUT)}
-    world.explain("throttled_start", "blocking", "ExplainThrottled")
-    world.explain("identity_endpoint_down", "blocking", "ExplainCopy", without["nothing"])
-    for mode in ("blocking", "deferrable"):
+    for mode in STARTED_IN:
+        world.explain(f"throttled_start_{mode}", mode, "ExplainThrottled")
+        world.explain(f"identity_endpoint_down_{mode}", mode, "ExplainCopy", without["nothing"])
+    for mode in EXPLAINED_MODES:
+        camel = camel_of(mode)
         world.explain(f"missing_role_to_watch_{mode}", mode, "ExplainSlow", without["pipelineruns/read"])
         cancel = without["pipelineruns/cancel/action"]
         world.explain(f"missing_role_to_cancel_{mode}", f"{mode}_timeout", "ExplainSlow", cancel)
         world.explain(f"timeout_{mode}", f"{mode}_timeout", "ExplainSlow")
-        world.explain(f"cancelled_outside_{mode}", mode, f"ExplainCancelled{mode.title()}")
+        world.explain(f"cancelled_outside_{mode}", mode, f"ExplainCancelled{camel}")
         world.explain(f"failed_copy_{mode}", mode, "ExplainCopy")
         world.explain(f"failed_child_of_a_child_{mode}", mode, "ExplainParent")
         world.explain(f"failed_iteration_{mode}", mode, "ExplainLoop")
         explain = without["pipelineruns/queryactivityruns/action"]
         world.explain(f"missing_role_to_explain_{mode}", mode, "ExplainGrandchild", explain)
         world.explain(f"outputs_{mode}", f"{mode}_outputs", "ExplainOutputs")
-        world.explain(f"policy_user_{mode}", f"{mode}_policy", f"ExplainUser{mode.title()}")
-        world.explain(f"policy_system_{mode}", f"{mode}_policy", f"ExplainSystem{mode.title()}")
-    world.explain("missing_role_to_start", "deferrable", "ExplainCopy", without["pipelines/createrun/action"])
-    world.explain("wrong_factory", "deferrable", "ExplainCopy", "adf_typo")
-    world.explain("misspelt_pipeline", "deferrable", "ExplianCopy")
-    world.explain("unassigned_identity", "deferrable", "ExplainCopy", "adf_unassigned")
+        world.explain(f"policy_user_{mode}", f"{mode}_policy", f"ExplainUser{camel}")
+        world.explain(f"policy_system_{mode}", f"{mode}_policy", f"ExplainSystem{camel}")
+    for mode in STARTED_IN:
+        world.explain(f"missing_role_to_start_{mode}", mode, "ExplainCopy", without["pipelines/createrun/action"])
+        world.explain(f"wrong_factory_{mode}", mode, "ExplainCopy", "adf_typo")
+        world.explain(f"misspelt_pipeline_{mode}", mode, "ExplianCopy")
+        world.explain(f"unassigned_identity_{mode}", mode, "ExplainCopy", "adf_unassigned")
     return world
 
 
@@ -194,6 +200,11 @@ LONG_CASES = (
     "link",
     "no_wait",
 )
+
+
+def camel_of(mode: str) -> str:
+    """As the pipelines of a mode's cases are named."""
+    return mode.title().replace("_", "")
 
 
 def _connection(extra: dict[str, Any]) -> str:

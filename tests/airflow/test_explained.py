@@ -7,12 +7,11 @@ import time
 import pytest
 
 from airflow_adf_mi.emulator.tokens import SYSTEM_ASSIGNED
-from tests.airflow.conftest import WITHOUT, World
+from tests.airflow.conftest import EXPLAINED_MODES as MODES
+from tests.airflow.conftest import STARTED_IN, WITHOUT, World, camel_of
 from tests.explained import GOLDEN, assert_no_secret, general
 
 pytestmark = pytest.mark.airflow
-
-MODES = ("blocking", "deferrable")
 
 
 def log_of(world: World, name: str, timeout: float = 150) -> str:
@@ -48,7 +47,7 @@ def test_run_that_did_not_succeed(name: str, kind: str, mode: str, explaining: W
 
 @pytest.mark.parametrize("mode", MODES)
 def test_cancelled_outside(mode: str, explaining: World) -> None:
-    pipeline = f"ExplainCancelled{mode.title()}"
+    pipeline = f"ExplainCancelled{camel_of(mode)}"
     until = time.monotonic() + 90
     while not explaining.emulator.books.count("getRun", pipeline=pipeline):
         assert time.monotonic() < until
@@ -59,6 +58,7 @@ def test_cancelled_outside(mode: str, explaining: World) -> None:
     assert f"AdfRunCancelled: {golden('cancelled_outside')}" in text
 
 
+@pytest.mark.parametrize("mode", STARTED_IN)
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
@@ -68,9 +68,8 @@ def test_cancelled_outside(mode: str, explaining: World) -> None:
         ("unassigned_identity", "AdfAuthenticationError"),
     ],
 )
-def test_start_that_was_refused(name: str, kind: str, explaining: World) -> None:
-    """A start is made on the worker, whether the task then defers or not."""
-    assert f"{kind}: {golden(name)}" in log_of(explaining, name)
+def test_start_that_was_refused(name: str, kind: str, mode: str, explaining: World) -> None:
+    assert f"{kind}: {golden(name)}" in log_of(explaining, f"{name}_{mode}")
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -89,11 +88,11 @@ def test_retry_policy_stops_on_a_user_error(mode: str, explaining: World) -> Non
     assert explaining.airflow.wait_for_task(*case, "it", timeout=120) == "failed"
     (ti,) = explaining.airflow.task_instances(*case)
     assert ti["try_number"] == 1
-    assert len(explaining.runs(f"ExplainUser{mode.title()}")) == 1
+    assert len(explaining.runs(f"ExplainUser{camel_of(mode)}")) == 1
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_retry_policy_retries_a_system_error(mode: str, explaining: World) -> None:
     case = explaining.explained[f"policy_system_{mode}"]
     assert explaining.airflow.wait_for_task(*case, "it", timeout=120) == "failed"
-    assert len(explaining.runs(f"ExplainSystem{mode.title()}")) == 2
+    assert len(explaining.runs(f"ExplainSystem{camel_of(mode)}")) == 2

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import pytest
 
-from tests.airflow.conftest import World
-from tests.airflow.test_explained import MODES, golden, log_of
+from tests.airflow.conftest import EXPLAINED_MODES as MODES
+from tests.airflow.conftest import STARTED_IN, World
+from tests.airflow.test_explained import golden, log_of
 
 pytestmark = [pytest.mark.airflow, pytest.mark.timeout(480)]
 
 
-def test_throttled_start(explaining: World) -> None:
-    assert f"AdfThrottledError: {golden('throttled_start')}" in log_of(explaining, "throttled_start", 420)
+@pytest.mark.parametrize("mode", STARTED_IN)
+def test_throttled_start(mode: str, explaining: World) -> None:
+    assert f"AdfThrottledError: {golden('throttled_start')}" in log_of(explaining, f"throttled_start_{mode}", 420)
 
 
-def test_identity_endpoint_down(explaining: World) -> None:
-    text = log_of(explaining, "identity_endpoint_down", 420)
+@pytest.mark.parametrize("mode", STARTED_IN)
+def test_identity_endpoint_down(mode: str, explaining: World) -> None:
+    text = log_of(explaining, f"identity_endpoint_down_{mode}", 420)
     assert f"AdfAuthenticationError: {golden('identity_endpoint_down')}" in text
 
 

@@ -46,7 +46,7 @@ PROOFS = [
     Proof("a triggerer that was overtaken does not cancel", "../kills.py", "    if state not in OVER:", "    if False:", "triggerer-stopped-deferrable"),
     Proof("marking a task on a worker cancels", "owned_run.py", "            self._canceller.act(HANDLER_WAIT)\n", "            self._killed = False\n", "marked-failed-blocking"),
     Proof("an eviction leaves the run to the retry", "../journal.py", "not in STOPPED", "is None", "eviction"),
-    Proof("a refused token does not stop a cancel", "owned_run.py", ", self._credential.given_up_token(*scopes)):", ",):", "sigterm-in-token-lock"),
+    Proof("a refused token does not stop a cancel", "owned_run.py", ", self._credential.given_up_token(*scopes)):", ",):", "sigterm-in-token-lock-401"),
     Proof("failed looks end no wait", "watch.py", "REFUSAL_GRACE = 300.0", "REFUSAL_GRACE = 0.0", "looks-404-deferrable"),
     Proof("a trigger that cannot be loaded ends no wait", "../attempt.py", "TRIGGER_FAILURES = 6", "TRIGGER_FAILURES = 0", "import-blocked"),
     Proof("our timeout cancels", "report.py", "isinstance(outcome, TimedOut) and cancel_on_timeout", "False", "own-timeout-deferrable"),

@@ -24,13 +24,19 @@ def explained(name: str, **arguments: Any) -> None:
         )
 
 
-for mode, deferrable in (("blocking", False), ("deferrable", True)):
-    explained(mode, deferrable=deferrable)
-    explained(f"{mode}_timeout", deferrable=deferrable, timeout=6)
-    explained(f"{mode}_outputs", deferrable=deferrable, outputs={"rows": "CopySales.rowsCopied"}, activity_log="live")
+MODES: dict[str, dict[str, Any]] = {
+    "blocking": {"deferrable": False},
+    "deferrable": {"deferrable": True},
+    "worker_less": {"start_from_trigger": True},
+}
+
+for mode, how in MODES.items():
+    explained(mode, **how)
+    explained(f"{mode}_timeout", **how, timeout=6)
+    explained(f"{mode}_outputs", **how, outputs={"rows": "CopySales.rowsCopied"}, activity_log="live")
     explained(
         f"{mode}_policy",
-        deferrable=deferrable,
+        **how,
         retries=1,
         retry_delay=timedelta(seconds=1),
         retry_policy=AdfRetryPolicy(),
