@@ -19,7 +19,7 @@ from airflow_adf_mi.adf.begin import Outlasting, beginning
 from airflow_adf_mi.adf.drive import drive
 from airflow_adf_mi.adf.error_json import error_from_json
 from airflow_adf_mi.adf.errors import AdfAmbiguousStartError, AdfError, AdfTaskKilled
-from airflow_adf_mi.adf.intent import Intent, read
+from airflow_adf_mi.adf.intent import Intent, Occasion, Phase, read
 from airflow_adf_mi.adf.models import PipelineRun
 from airflow_adf_mi.adf.outputs import parse_outputs, reading_outputs
 from airflow_adf_mi.adf.owned_run import OwnedRun
@@ -27,13 +27,14 @@ from airflow_adf_mi.adf.report import LEFT_RUNNING, Report, RunAddress, conclude
 from airflow_adf_mi.adf.start import Start, Started
 from airflow_adf_mi.adf.watch import Ended, Plan, TimedOut
 from airflow_adf_mi.hooks import READ_RETRIES, AdfHook
-from airflow_adf_mi.journal import RUN_ID_KEY, TaskJournal, occasion_of, will_be_retried
+from airflow_adf_mi.journal import RUN_ID_KEY, TaskJournal, is_last_try, occasion_of, will_be_retried
 from airflow_adf_mi.links import AdfPipelineRunLink
 from airflow_adf_mi.placement import may_end_in_triggerer
 from airflow_adf_mi.stats import use_in_tasks
 from airflow_adf_mi.trace import Trace
 from airflow_adf_mi.triggers import BACKSTOP, AdfPipelineRunTrigger
 from airflow_adf_mi.worker_less import AdfRunPipelineTrigger
+from airflow_adf_mi.xcom_journal import INTENT_KEY
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -130,7 +131,10 @@ class Attempt:
             report = Report.from_json(event)
             if self._is_worker_less:
                 self._announce(report.address)
-            return self._conclude(report)
+            result = self._conclude(report)
+            if self._is_worker_less:
+                self._tell_next_try(retry=False)
+            return result
 
     def overdue(self) -> dict[str, Any]:
         """Airflow's own deferral timeout passed. Ours comes first while the trigger works; this is for when it did not."""
@@ -205,7 +209,12 @@ class Attempt:
         run_id = ti.xcom_pull(task_ids=ti.task_id, key=RUN_ID_KEY, map_indexes=ti.map_index)
         if not isinstance(run_id, str) or not run_id:
             return None
-        return replace(self._start.intent(occasion_of(self._context)), key=run_id).started(run_id)
+        kept = ti.xcom_pull(task_ids=ti.task_id, key=INTENT_KEY, map_indexes=ti.map_index)
+        wanted = replace(self._start.intent(occasion_of(self._context)), key=run_id, phase=Phase.SENDING)
+        known = (
+            read(kept, wanted) if isinstance(kept, dict) and run_id in (kept.get("run_id"), kept.get("key")) else wanted
+        )
+        return None if known is None else replace(known, occasion=wanted.occasion)
 
     def kill(self) -> None:
         """Cancel what has been started. Called from a signal handler."""
@@ -380,15 +389,23 @@ class Attempt:
             if self._journal is not None:
                 self._journal.failed(occasion_of(self._context))
             elif self._is_worker_less and self._task.durable:
-                self._tell_workers()
+                self._tell_next_try(retry=not is_last_try(self._context))
             raise
 
-    def _tell_workers(self) -> None:
-        """Write down for a later try on a worker, should the Dag be changed, what was started in the triggerer."""
+    def _tell_next_try(self, *, retry: bool) -> None:
+        """Of a task that starts in the triggerer: whether what follows on this try, if anything does, is a retry.
+
+        Its next try in the triggerer reads it in an XCom, or one on a worker, should the Dag have been changed, in the state
+        store.
+        """
         try:
             started = self._started_in_triggerer()
-        except Exception as e:  # noqa: BLE001  the task fails anyway, by an error that says more
-            self._task.log.debug("what was started could not be read: %s", e)
-            return
-        if started is not None:
-            TaskJournal(self._context).note(replace(started, failed=True))
+            if started is None:
+                return
+            if retry:
+                TaskJournal(self._context).note(replace(started, failed=True))
+            occasion = Occasion(try_number=started.occasion.try_number)
+            intent = replace(started, occasion=occasion, failed=retry)
+            self._context["ti"].xcom_push(key=INTENT_KEY, value=intent.to_json())
+        except Exception as e:  # noqa: BLE001  it must neither hide the error nor the success
+            self._task.log.warning("What was started could not be written down for a next try: %s", e)

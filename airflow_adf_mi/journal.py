@@ -110,6 +110,12 @@ def occasion_of(context: Context) -> Occasion:
     )
 
 
+def is_last_try(context: Context) -> bool:
+    """Whether Airflow makes no other try of this task by itself."""
+    ti: Any = context["ti"]
+    return bool(ti.try_number > ti.max_tries)
+
+
 def will_be_retried(context: Context) -> bool:
     """Whether a kill of this process is not meant for the task, and tries are left: another try will take its run over.
 
@@ -120,9 +126,9 @@ def will_be_retried(context: Context) -> bool:
     Asked in a thread of its own, since the kill may have interrupted the main thread within another question to Airflow,
     and then there is no answer until it goes on.
     """
-    ti: Any = context["ti"]
-    if ti.try_number > ti.max_tries:
+    if is_last_try(context):
         return False
+    ti: Any = context["ti"]
     answers: queue.SimpleQueue[str | None] = queue.SimpleQueue()
     threading.Thread(target=lambda: answers.put(_state(ti)), name="adf-task-state", daemon=True).start()
     try:

@@ -29,13 +29,19 @@ RENDERED_ALIKE: Mapping[str, frozenset[str]] = {
     "task_instance": _TASK,
     "task": frozenset({"task_id"}),
     "dag": frozenset({"dag_id"}),
+    "dag_run": frozenset(
+        {
+            *("dag_id", "run_id", "run_type", "state", "conf", "partition_key", "partition_date"),
+            *("logical_date", "data_interval_start", "data_interval_end", "run_after", "start_date", "end_date"),
+        }
+    ),
 }
 """Of these, what a template may use in the triggerer; everything else of theirs is another or hangs there."""
 ANYTHING = frozenset(
     {
         *("ds", "ds_nodash", "ts", "ts_nodash", "ts_nodash_with_tz"),
         *("logical_date", "data_interval_start", "data_interval_end"),
-        *("dag_run", "run_id", "task_instance_key_str", "params", "conn", "var", "macros"),
+        *("run_id", "task_instance_key_str", "params", "conn", "var", "macros"),
     }
 )
 """Of these, anything."""

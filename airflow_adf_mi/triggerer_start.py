@@ -64,8 +64,7 @@ class TriggererStart:
         supersede_timeout: float,
         began: float | None,
     ) -> None:
-        fingerprint = start.intent().fingerprint
-        self._start = replace(start, key=journal.place.key(journal.occasion.try_number, fingerprint))
+        self._start = replace(start, key=journal.place.key(journal.occasion.try_number))
         self._adf = adf
         self._journal = journal
         self._cancel_on_kill = cancel_on_kill
@@ -126,7 +125,6 @@ class TriggererStart:
                 except AdfAmbiguousStartError:
                     # What was no proof when the look began may be one by now.
                     if has_asked_again or self._start.factory not in _honoured:
-                        await self._journal.remember()
                         raise
                     has_asked_again = True
                     continue

@@ -110,6 +110,7 @@ class AdfRunPipelineTrigger(BaseTrigger):
         self.execution_timeout = execution_timeout
         self.push_result = push_result
         self._context: Context | None = None
+        self._journal: TriggerJournal | None = None
         self._start: TriggererStart | None = None
         self._killing: asyncio.Task[None] | None = None
 
@@ -155,7 +156,7 @@ class AdfRunPipelineTrigger(BaseTrigger):
         except AdfError as e:
             if isinstance(e, AdfAmbiguousStartError):
                 metrics.count(metrics.AMBIGUOUS_STARTS)
-            return _made({"not_started": error_to_json(e)})
+            return await self._handed_over({"not_started": error_to_json(e)})
         return await self._until_ended(adf, started)
 
     async def _started(self, adf: AdfSettings) -> Started:
@@ -164,10 +165,11 @@ class AdfRunPipelineTrigger(BaseTrigger):
                 "Airflow gave this task's trigger no context to start with, as it does since 3.3. Nothing was started. "
                 "Remove start_from_trigger=True."
             )
+        self._journal = TriggerJournal(self._context, durable=self.durable)
         self._start = TriggererStart(
             adf,
             start_of(self, adf, parameters=self.parameters),
-            TriggerJournal(self._context, durable=self.durable),
+            self._journal,
             cancel_on_kill=self.cancel_on_kill,
             supersede_timeout=self.supersede_timeout,
             began=self._began,
@@ -185,7 +187,7 @@ class AdfRunPipelineTrigger(BaseTrigger):
         address = self._start.address_of(started.intent)
         if not self.wait_for_termination:
             result = summary(address, started.run, adopted=started.adopted)
-            return await self._ended(result) or _made({"started": result})
+            return await self._ended(result) or await self._handed_over({"started": result})
         waiting = AdfPipelineRunTrigger(
             settings=adf.to_json(),
             resource_group_name=address.factory.resource_group_name,
@@ -207,7 +209,16 @@ class AdfRunPipelineTrigger(BaseTrigger):
             event = await self._ended(summary(address, report.outcome.run, adopted=started.adopted))
             if event is not None:
                 return event
-        return _made(report.to_json())
+        return await self._handed_over(report.to_json())
+
+    async def _handed_over(self, payload: Mapping[str, Any]) -> TriggerEvent:
+        """The event with which the task goes on on a worker."""
+        if self._journal is not None:
+            try:
+                await self._journal.hand_over()
+            except AdfError as e:
+                log.warning("A retry of this task will not know what this try has started, and replace it. %s", e)
+        return TriggerEvent(payload)  # type: ignore[no-untyped-call]  # nor is Airflow's event
 
     async def _ended(self, result: dict[str, Any]) -> TriggerEvent | None:
         link = {LINK_KEY: result["studio_url"]}
@@ -237,7 +248,3 @@ class AdfRunPipelineTrigger(BaseTrigger):
 
 
 ARGUMENTS = tuple(inspect.signature(AdfRunPipelineTrigger).parameters)
-
-
-def _made(payload: Mapping[str, Any]) -> TriggerEvent:
-    return TriggerEvent(payload)  # type: ignore[no-untyped-call]  # nor is Airflow's event

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
@@ -30,7 +31,8 @@ Pause: TypeAlias = Callable[[float], Awaitable[object]]
 log = logging.getLogger(__name__)
 
 INTENT_KEY = "airflow_adf_mi.intent"
-"""XCom of an intent that the XCom `run_id` cannot tell: of a service with run ids of its own, or of an adopted run."""
+"""XCom of an intent that the XCom `run_id` cannot tell: of a service with run ids of its own, of an adopted run, or of a try
+that has failed."""
 PAUSES = (1.0, 4.0, 10.0, 15.0)
 """Seconds between questions that Airflow fails to answer."""
 FRESH = 10.0
@@ -56,16 +58,8 @@ def place_of(context: Context) -> Place:
         dag_run_id=ti.run_id,
         task_id=ti.task_id,
         map_index=ti.map_index,
-        clear_number=dag_run.clear_number,
         began=dag_run.start_date.astimezone(UTC).isoformat() if dag_run.start_date else "",
     )
-
-
-def xcom_occasion_of(context: Context) -> Occasion:
-    """Which try this is, as far as a trigger can know; without `max_tries`, which it cannot."""
-    ti: Any = context["ti"]
-    dag_run: Any = context["dag_run"]
-    return Occasion(try_number=ti.try_number, clear_number=dag_run.clear_number)
 
 
 async def patiently(act: Callable[[], Awaitable[T]], what: str, pause: Pause = asyncio.sleep) -> T:
@@ -95,7 +89,8 @@ class TriggerJournal:
     def __init__(self, context: Context, *, durable: bool, clock: Callable[[], float] = time.monotonic) -> None:
         self._ti: Any = context["ti"]
         self.place = place_of(context)
-        self.occasion = xcom_occasion_of(context)
+        self.occasion = Occasion(try_number=self._ti.try_number)
+        """All that a trigger knows of it: Airflow 3.3.2 shows it neither `max_tries` nor the count of clears."""
         self._durable = durable
         self._clock = clock
         self._run_id: Any = None
@@ -146,10 +141,11 @@ class TriggerJournal:
             log.warning("Run %s goes on, but its id could not be pushed as XCom. %s", intent.run_id, e)
         self.is_sending = False
 
-    async def remember(self) -> None:
-        """Keep all that is known of a start that was not found, for the next try: its key does not tell when it was sent."""
+    async def hand_over(self) -> None:
+        """A worker is to end this try, most likely since it fails: keep all that is known of its start, for a retry."""
         if self.latest is not None:
-            await self._set(INTENT_KEY, self.latest.to_json())
+            known = replace(self.latest, occasion=self.occasion, failed=True)
+            await self._set(INTENT_KEY, known.to_json())
 
     async def is_taken(self) -> bool:
         """Whether another try has written its own start over ours, and so knows nothing of it."""

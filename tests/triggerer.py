@@ -38,7 +38,6 @@ class Airflow:
     dag: DAG
     task_id: str = "it"
     try_number: int = 1
-    clear_number: int = 0
     state: str | None = "deferred"
     xcoms: dict[str, Any] = field(default_factory=dict)
     asked: list[Any] = field(default_factory=list)
@@ -81,7 +80,6 @@ class Airflow:
             "run_after": BEGAN,
             "start_date": BEGAN,
             "end_date": None,
-            "clear_number": self.clear_number,
             "run_type": "manual",
             "state": "running",
             "consumed_asset_events": [],
@@ -112,12 +110,9 @@ class Airflow:
         trigger.render_template_fields(ti.get_template_context())
         return trigger
 
-    def retry(self) -> None:
+    def next_try(self) -> None:
+        """After a failure or a clear: a trigger is not told which."""
         self.try_number += 1
-
-    def clear(self) -> None:
-        self.try_number += 1
-        self.clear_number += 1
 
 
 def _decoded(value: Any) -> Any:

@@ -27,10 +27,10 @@ def looks_fail(case: Case) -> None:
 
 
 def identity_endpoint_down(case: Case) -> None:
-    """And a token that the task has already is refused; a trigger or a sensor has none yet."""
+    """And a token that the task has already is refused; a deferred task's trigger or a sensor has none yet."""
     case.until(lambda: len(case.runs()) == 1, "the run")
     case.add_fault("token", times=None, seconds=TWO_MINUTES, status=500)
-    if case.row.mode == "blocking":
+    if case.row.mode in ("blocking", "worker-less"):
         case.add_fault("getRun", times=None, seconds=TWO_MINUTES, **LOOKS["401"])
 
 

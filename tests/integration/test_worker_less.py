@@ -36,7 +36,7 @@ from airflow_adf_mi.ending import LINK_KEY
 from airflow_adf_mi.operators import AdfRunPipelineOperator
 from airflow_adf_mi.triggers import USER_ACTION
 from airflow_adf_mi.worker_less import AdfRunPipelineTrigger
-from airflow_adf_mi.xcom_journal import ChangedMeanwhile, TriggerJournal, place_of
+from airflow_adf_mi.xcom_journal import INTENT_KEY, ChangedMeanwhile, TriggerJournal, place_of
 from tests.triggerer import BEGAN, Airflow, use_airflow
 
 __all__ = ["use_airflow"]
@@ -131,10 +131,9 @@ def start_of_task(airflow: Airflow, settings: AdfSettings) -> Start:
     return start_of(trigger, settings, parameters=trigger.parameters)
 
 
-def key_of(airflow: Airflow, settings: AdfSettings) -> str:
+def key_of(airflow: Airflow) -> str:
     """The key of the start that the present try makes."""
-    fingerprint = start_of_task(airflow, settings).intent().fingerprint
-    return place_of(context_of(airflow)).key(airflow.try_number, fingerprint)
+    return place_of(context_of(airflow)).key(airflow.try_number)
 
 
 async def failure(airflow: Airflow) -> AdfError:
@@ -182,7 +181,7 @@ async def test_nothing_is_pushed_where_the_author_says_so(task: Make) -> None:
 async def test_outputs_and_failures_end_on_a_worker(task: Make, emulator: Emulator) -> None:
     event = await fire(task(outputs={"rows": "Copy.rowsCopied"}))
     assert conclude(Report.from_json(event.payload))["status"] == "Succeeded"
-    error = await failure(task(pipeline_name="Broken"))
+    error = await failure(task(task_id="other", pipeline_name="Broken"))
     assert isinstance(error, AdfRunFailed)
     assert "no such table" in str(error)
     assert error.error_code == "2200"
@@ -243,10 +242,10 @@ async def test_triggerer_that_is_lost_while_its_run_fails_reports_that_run(task:
 
 
 async def test_lost_between_writing_and_sending_is_no_blind_start(
-    task: Make, use_airflow: Callable[[Airflow], Airflow], emulator: Emulator, settings: AdfSettings
+    task: Make, use_airflow: Callable[[Airflow], Airflow], emulator: Emulator
 ) -> None:
     airflow = task(start_settle=0.5)
-    airflow.xcoms["run_id"] = key_of(airflow, settings)
+    airflow.xcoms["run_id"] = key_of(airflow)
     error = await failure(airflow)
     assert isinstance(error, AdfAmbiguousStartError)
     assert runs(emulator) == []
@@ -266,33 +265,61 @@ async def test_service_with_run_ids_of_its_own(task: Make, emulator: Emulator) -
     emulator.clock.advance(4000)
     assert isinstance(await fire(airflow), TaskSuccessEvent)
     assert runs(emulator) == [run]
-    # A retry, too, knows it by what is kept beside; a clear does not take it for its own.
-    airflow.retry()
-    await fire(airflow)
-    assert runs(emulator) == [run]
-    airflow.clear()
+    # A clear does not take it for its own.
+    airflow.next_try()
     await killed(await begin(airflow, emulator, 2))
     assert len(runs(emulator)) == 2
 
 
-async def test_retry_accepts_what_has_succeeded_and_a_clear_starts_anew(task: Make, emulator: Emulator) -> None:
-    airflow = task()
+@pytest.mark.parametrize("own_ids", [False, True])
+async def test_retry_accepts_what_has_succeeded_and_a_clear_starts_anew(
+    own_ids: bool, task: Make, emulator: Emulator
+) -> None:
+    emulator.state().switches.run_id_from_request_id = not own_ids
+    # Its outputs are read on a worker, where that may fail.
+    airflow = task(outputs={"rows": "Copy.rowsCopied"})
     await fire(airflow)
-    airflow.retry()
-    await fire(airflow)
+    airflow.next_try()
+    event = await fire(airflow)
     (first,) = runs(emulator)
-    assert airflow.xcoms["return_value"]["adopted"] is True
-    airflow.clear()
-    await fire(airflow)
+    assert conclude(Report.from_json(event.payload))["adopted"] is True
+    # The worker that ends the try well says so, and what follows then is a clear.
+    airflow.xcoms[INTENT_KEY] |= {"failed": False}
+    airflow.next_try()
+    event = await fire(airflow)
     assert len(runs(emulator)) == 2
     assert airflow.xcoms["run_id"] != first
+    assert conclude(Report.from_json(event.payload))["adopted"] is False
+
+
+async def test_clear_after_success_starts_anew(task: Make, emulator: Emulator) -> None:
+    airflow = task()
+    await fire(airflow)
+    airflow.next_try()
+    await fire(airflow)
+    assert len(runs(emulator)) == 2
     assert airflow.xcoms["return_value"]["adopted"] is False
+
+
+async def test_retry_that_adopts_survives_its_triggerer(task: Make, emulator: Emulator) -> None:
+    airflow = task(pipeline_name="Slow", timeout=0.5, cancel_on_timeout=False)
+    await failure(airflow)
+    airflow.next_try()
+    await failure(airflow)
+    # Of the same try, and of one after it, which is a clear.
+    await failure(airflow)
+    assert len(runs(emulator)) == 1
+    airflow.xcoms[INTENT_KEY] |= {"failed": False}
+    airflow.next_try()
+    await failure(airflow)
+    assert len(runs(emulator)) == 2
+    assert cancelled(emulator) == runs(emulator)[:1]
 
 
 async def test_retry_after_a_failure_starts_another_run(task: Make, emulator: Emulator) -> None:
     airflow = task(pipeline_name="Broken")
     await failure(airflow)
-    airflow.retry()
+    airflow.next_try()
     await failure(airflow)
     assert len(runs(emulator)) == 2
 
@@ -301,7 +328,7 @@ async def test_retry_adopts_a_run_that_goes_on(task: Make, emulator: Emulator) -
     airflow = task(pipeline_name="Slow", timeout=0.5, cancel_on_timeout=False)
     assert isinstance(await failure(airflow), AdfRunTimedOut)
     (run,) = runs(emulator)
-    airflow.retry()
+    airflow.next_try()
     emulator.clock.advance(4000)
     await fire(airflow)
     assert runs(emulator) == [run]
@@ -320,10 +347,11 @@ async def test_execution_timeout_cancels_before_airflow_ends_the_trigger(task: M
 
 
 async def test_changed_parameters_replace_the_run(task: Make, emulator: Emulator) -> None:
-    airflow = task(pipeline_name="Slow", parameters={"n": "{{ ti.try_number }}"})
-    await killed(await begin(airflow, emulator))
-    airflow.retry()
-    await killed(await begin(airflow, emulator, 2))
+    arguments: dict[str, Any] = {"timeout": 0.5, "cancel_on_timeout": False}
+    airflow = task(pipeline_name="Slow", parameters={"n": "{{ ti.try_number }}"}, **arguments)
+    await failure(airflow)
+    airflow.next_try()
+    await failure(airflow)
     first, second = runs(emulator)
     assert cancelled(emulator) == [first]
     assert airflow.xcoms["run_id"] == second
@@ -334,7 +362,7 @@ async def test_not_durable_starts_anew_at_every_try_but_once_in_one(task: Make, 
     await fire(airflow)
     await fire(airflow)
     assert len(runs(emulator)) == 1
-    airflow.retry()
+    airflow.next_try()
     await fire(airflow)
     assert len(runs(emulator)) == 2
 
@@ -386,7 +414,7 @@ async def test_kill_before_the_start_starts_nothing(task: Make, emulator: Emulat
 async def test_clear_replaces_a_run_that_goes_on(task: Make, emulator: Emulator) -> None:
     airflow = task(pipeline_name="Slow")
     waiting = await begin(airflow, emulator)
-    airflow.clear()
+    airflow.next_try()
     again = await begin(airflow, emulator, 2)
     await asyncio.wait([waiting])
     first, second = runs(emulator)
