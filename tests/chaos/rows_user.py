@@ -234,6 +234,16 @@ def _cleared(mode: Mode) -> list[Row]:
             subset=mode == "blocking",
         ),
         Row(
+            name=f"edited-retries-keep-{mode}",
+            fault=f"cleared while {mode} with cancel_on_kill=False, after retries was edited 1 to 0",
+            mode=mode,
+            first=({"seconds": 60},),
+            seconds=5,
+            task={"cancel_on_kill": False},
+            story=retries_edited_and_cleared,
+            expected=ONE_MORE_RUN,
+        ),
+        Row(
             name=f"edited-retries-{mode}",
             fault=f"cleared while {mode} after retries was edited 1 to 0",
             mode=mode,
@@ -288,6 +298,19 @@ def _others() -> list[Row]:
             story=partial(cleared_after, state="failed"),
             expected=Expected(runs=2, adf=("Failed", "Succeeded")),
             subset=mode == "blocking",
+        )
+        for mode in MODES
+    ]
+    found += [
+        Row(
+            name=f"cleared-after-timeout-{mode}",
+            fault="cleared after a timeout that left the run going",
+            mode=mode,
+            first=FIRST_IS_LONG,
+            seconds=4,
+            task={"retries": 0, "timeout": 10, "cancel_on_timeout": False},
+            story=cleared_while_left_alone,
+            expected=Expected(runs=2, cancels=1, adf=("Cancelled", "Succeeded"), cancel_within=45),
         )
         for mode in MODES
     ]
