@@ -49,6 +49,12 @@ RETRY = "tests/unit/test_retry.py"
 DATASETS = "tests/unit/test_lineage.py"
 LINEAGE = "tests/integration/test_lineage.py"
 HIDDEN = "tests/unit/test_hidden.py"
+WORKER_LESS = "tests/integration/test_worker_less.py"
+ON_A_WORKER = "tests/integration/test_worker_less_on_a_worker.py"
+PLACEMENT = "tests/integration/test_placement.py"
+RECALL = "tests/unit/test_recall.py"
+PACE = "tests/unit/test_pace.py"
+ERROR_JSON = "tests/unit/test_error_json.py"
 
 
 @dataclass(frozen=True)
@@ -105,7 +111,7 @@ MUTANTS = [
     Mutant("lasting refusal waited through", "watch.py", "now - refused_since >= REFUSAL_GRACE", "False", WATCH),
     Mutant("useless connection waited with", "watch.py", "if isinstance(seen, AdfConfigurationError) and", "if False and", WATCH),
     Mutant("certificate not waited for", "watch.py", " and not isinstance(seen, AdfCertificateError)", "", WATCH),
-    Mutant("configuration error loses its type", "report.py", "        AdfConfigurationError,\n        AdfCertificateError,\n        AdfAuth", "        AdfAuth", "tests/unit/test_report.py -k lasting"),
+    Mutant("configuration error loses its type", "error_json.py", "    AdfConfigurationError: (),\n    AdfCertificateError: (),\n", "", "tests/unit/test_report.py -k lasting"),
     Mutant("deadline not kept", "watch.py", "now >= plan.deadline", "False", WATCH),
     Mutant("Retry-After ignored", "watch.py", "return (retry_after or 0.0) + delay", "return delay", WATCH),
     Mutant("cancel not repeated", "watch.py", "not may_pass(answer) or clock() + pause > until", "True", WATCH),
@@ -152,7 +158,7 @@ MUTANTS = [
     Mutant("schema and port not looked at", "../hooks.py", "        schema=connection.schema,\n        port=connection.port,\n", "", HOOKS),
     Mutant("templated None taken for a name", "checks.py", """in ("", "None"))""", """in ("",))""", CONNECTION),
     Mutant("templated number refused as a name", "checks.py", "isinstance(value, str | int | float)", "isinstance(value, str)", CONNECTION),
-    Mutant("templated number refused as a pipeline", "../operators.py", 'name_as_text("pipeline_name", self.pipeline_name)', "self.pipeline_name", f"{PROVIDER} -k native"),
+    Mutant("templated number refused as a pipeline", "../arguments.py", 'name_as_text("pipeline_name", given.pipeline_name)', "given.pipeline_name", f"{PROVIDER} -k native"),
     Mutant("missing factory", "settings.py", "        if missing:", "        if False:", CONNECTION),
     Mutant("bad pipeline name", "checks.py", "not isinstance(name, str) or not _PIPELINE_NAME.fullmatch(name)", "False", START),
     Mutant("parameters no mapping", "checks.py", "if not isinstance(parameters, Mapping):", "if False:", START),
@@ -190,7 +196,7 @@ MUTANTS = [
     Mutant("obsolete run overlapped", "begin.py", "            if remaining is not None:", "            if False:", BEGIN),
     Mutant("obsolete run that cannot be seen ignored", "begin.py", "    if isinstance(seen, AdfError):\n        raise AdfError(", "    if isinstance(seen, AdfError):\n        return None\n        raise AdfError(", BEGIN),
     Mutant("run that came to nothing adopted", "begin.py", "run.status in (RunStatus.FAILED, RunStatus.CANCELLED)", "False", BEGIN),
-    Mutant("run that is being cancelled adopted", "begin.py", "run.status == RunStatus.CANCELING:", "False:", BEGIN),
+    Mutant("run that is being cancelled adopted", "begin.py", "run.status == RunStatus.CANCELING and not same_try:", "False:", BEGIN),
     Mutant("sent before it is written down", "start.py", "            yield save(sending)\n", "", BEGIN),
     Mutant("blind start", "start.py", "and intent.key_honoured:", ":", BEGIN),
     Mutant("absence that is proven not used", "start.py", "and intent.key_honoured:", "and False:", BEGIN),
@@ -219,7 +225,7 @@ MUTANTS = [
     Mutant("mass kill asks for each task", "../kills.py", "if key not in kills.asked:", "if True:", KILLS),
     Mutant("eviction cancels", "../journal.py", "not in STOPPED", "is None", JOURNAL),
     Mutant("kill of a marked task leaves its run", "../journal.py", "not in STOPPED", "is not Ellipsis", JOURNAL),
-    Mutant("last try leaves its run to nobody", "../journal.py", "if ti.try_number > ti.max_tries:", "if False:", JOURNAL),
+    Mutant("last try leaves its run to nobody", "../journal.py", "    if is_last_try(context):", "    if False:", JOURNAL),
     Mutant("kill before anything was looked up", "../attempt.py", "            if self._task.is_killed:", "            if False:", f"{OPERATOR} -k kill --timeout=20"),
     Mutant("kill right after the start", "../attempt.py", "            self._announce(address)\n            owned_run.raise_if_killed()\n", "            self._announce(address)\n", OPERATOR),
     Mutant("kill while the intent is written", "owned_run.py", "        try:\n            self._check()\n        except AdfTaskKilled:", "        try:\n            pass\n        except AdfTaskKilled:", OPERATOR),
@@ -309,14 +315,14 @@ MUTANTS = [
     Mutant("sensor's requests not counted", "../sensors.py", "        use_in_tasks()\n", "", STATS),
     Mutant("sensor's waits not counted", "../sensors.py", "            measure(outcome, time.time())\n", "", STATS),
     Mutant("cancel of a run that is over not counted", "answers.py", '            _count(call, "answered")\n            return call', "            return call", STATS),
-    Mutant("lineage asked for where nobody listens", "../trace.py", "    if conf.is_disabled():\n        return False\n", "", LINEAGE),
+    Mutant("lineage asked for where nobody listens", "../trace.py", "return not conf.is_disabled()", "return True", LINEAGE),
     Mutant("lineage asked for a task that is left out", "../trace.py", "return bool(policy.emit and policy.extract_operator_metadata)", "return True", LINEAGE),
     Mutant("lineage fails a task", "../trace.py", "except Exception as e:", "except KeyError as e:", f"{LINEAGE} -k foresaw"),
     Mutant("lineage needs the provider", "../trace.py", "    except ImportError:\n        return False\n", "    except ZeroDivisionError:\n        return False\n", LINEAGE),
     Mutant("lineage of a run that goes on", "../trace.py", "or not self.run.is_terminal or", "or", LINEAGE),
     Mutant("lineage without activities that failed", "../trace.py", "if report.explanation is not None:", "if False:", LINEAGE),
     Mutant("parameters shown to the provider", "../operators.py", "        from airflow_adf_mi.lineage import at_start\n\n        hide_parameters(self)\n", "        from airflow_adf_mi.lineage import at_start\n\n", LINEAGE),
-    Mutant("hidden parameters sent to the service", "../operators.py", "parameters = parameters_of(self)", "parameters = self.parameters", LINEAGE),
+    Mutant("hidden parameters sent to the service", "../operators.py", "parameters=parameters_of(self)", "parameters=self.parameters", LINEAGE),
     Mutant("another task's parameters", "../hidden.py", "known.task() is task and ", "", HIDDEN),
     Mutant("parameters of an earlier rendering", "../hidden.py", " and known.shown is shown else", " else", HIDDEN),
     Mutant("parameters hidden for good", "../hidden.py", "given is None or given is not parameters_of(task)", "given is None", HIDDEN),
@@ -330,6 +336,46 @@ MUTANTS = [
     Mutant("data flow taken for a dataset", "lineage.py", ' or reference.get("type") != "DatasetReference"', "", DATASETS),
     Mutant("secret in a dataset's name", "lineage.py", "found.append(redact(name))", "found.append(name)", DATASETS),
     Mutant("each attempt's rows", "lineage.py", "for row, _ in final_attempts(listed):", "for row in listed:", DATASETS),
+    Mutant("start in the triggerer not written down", "../xcom_journal.py", "        await self._keep(intent)\n        try:\n            self._check()", "        try:\n            self._check()", f"{WORKER_LESS} -k whole_task"),
+    Mutant("no look before a start in the triggerer", "../triggerer_start.py", "            if seen is not None:", "            if False:", f"{WORKER_LESS} -k does_not_tell"),
+    Mutant("overtaken triggerer starts as well", "../xcom_journal.py", "            if before != self._run_id:\n", "            if False:\n", f"{WORKER_LESS} -k two_triggerers"),
+    Mutant("clear in the triggerer taken for a retry", "recall.py", "known.failed and ", "", RECALL),
+    Mutant("clear without a word taken for a retry", "recall.py", "clear_number=BEFORE_A_CLEAR)", "clear_number=0)", RECALL),
+    Mutant("parameters of the same try count", "recall.py", "    if known is not None and known.occasion.try_number == now.try_number:\n        return known\n", "", RECALL),
+    Mutant("kill interrupts createRun", "../triggerer_start.py", "if self._doing is not None and not self._journal.is_sending:", "if self._doing is not None:", f"{WORKER_LESS} -k between_the_start_and_its_answer_cancels"),
+    Mutant("start goes on after a kill", "../xcom_journal.py", "        if self.is_stopped:", "        if False:", f"{WORKER_LESS} -k before_the_start"),
+    Mutant("start that a clear overtook goes on", "../triggerer_start.py", "if was_sending and await self._journal.is_taken():", "if False:", f"{WORKER_LESS} -k overtakes"),
+    Mutant("throttled start holds nobody", "../triggerer_start.py", "            self._pace.hold(time.time() + (e.retry_after or 0))\n", "", f"{WORKER_LESS} -k holds_all"),
+    Mutant("starts not paced", "pace.py", "return max(0.0, self._empty_until - now - self.burst / self.per_second)", "return 0.0", PACE),
+    Mutant("throttle ends no burst", "pace.py", "until + (self.burst - 1) / self.per_second", "until", PACE),
+    Mutant("undefined name rendered as nothing", "../worker_less.py", "        environment.undefined = jinja2.StrictUndefined\n", "", f"{WORKER_LESS} -k not_defined"),
+    Mutant("trigger shows its parameters", "../worker_less.py", 'return f"<{self.serialize()[0]} pipeline_name={self.pipeline_name!r}>"', "return super().__repr__()", f"{WORKER_LESS} -k shows_no"),
+    Mutant("execution_timeout ends a trigger without a cancel", "../worker_less.py", "limit = min(limit, self.execution_timeout - min(MARGIN, self.execution_timeout / 4))", "pass", f"{WORKER_LESS} -k execution_timeout"),
+    Mutant("each task reads its connection", "../settings_once.py", "    if known is None or", "    if True or", f"{WORKER_LESS} -k once_for_all"),
+    Mutant("no link while a task without a worker runs", "../ending.py", "    await asyncio.sleep(LINK_AFTER", "    return\n    await asyncio.sleep(LINK_AFTER", f"{WORKER_LESS} -k link_of"),
+    Mutant("failed run of the same try is followed by another", "begin.py", "(RunStatus.FAILED, RunStatus.CANCELLED) and not same_try:", "(RunStatus.FAILED, RunStatus.CANCELLED):", f"{WORKER_LESS} -k its_run_fails"),
+    Mutant("handed over without a word", "../worker_less.py", "                await self._journal.hand_over()\n", "                pass\n", f"{WORKER_LESS} -k retry_accepts"),
+    Mutant("what this process has seen proves nothing", "../triggerer_start.py", "if stored is not None and stored.factory in _honoured:", "if False:", f"{WORKER_LESS} -k blind_start"),
+    Mutant("another's run adopted where keys are ids", "start.py", "        if intent.key_honoured:\n            # Where", "        if False:\n            # Where", f"{WORKER_LESS} -k blind_start"),
+    Mutant("Airflow asked once only", "../xcom_journal.py", "    for seconds in PAUSES:", "    for seconds in ():", f"{WORKER_LESS} -k for_a_moment"),
+    Mutant("result that is not taken ends the task", "../ending.py", "        return None\n    return TaskSuccessEvent", "    return TaskSuccessEvent", f"{WORKER_LESS} -k does_not_take"),
+    Mutant("worker-less start loses its error's type", "error_json.py", 'kind = _BY_NAME.get(stored["type"], AdfError)', "kind = AdfError", ERROR_JSON),
+    Mutant("xcom_pull that is never answered", "../placement.py", 'if attribute.attr == "xcom_pull" and id(attribute) not in allowed:', "if False:", PLACEMENT),
+    Mutant("name that is not there rendered in the triggerer", "../placement.py", "    if unknown:", "    if False:", PLACEMENT),
+    Mutant("result of another task rendered in the triggerer", "../placement.py", 'why = "the result of another task"', "why = None", PLACEMENT),
+    Mutant("Jinja settings forgotten", "../placement.py", "    if customized:", "    if False:", PLACEMENT),
+    Mutant("pool ignored", "../placement.py", 'if task.pool != "default_pool":', "if False:", PLACEMENT),
+    Mutant("limits ignored", "../placement.py", "if task.max_active_tis_per_dag is not None or task.max_active_tis_per_dagrun is not None:", "if False:", PLACEMENT),
+    Mutant("outlets forgotten", "../placement.py", "    if task.outlets:", "    if False:", PLACEMENT),
+    Mutant("success callback forgotten", "../placement.py", "    if task.on_success_callback:", "    if False:", PLACEMENT),
+    Mutant("mapped group starts in the triggerer", "../placement.py", "if next(iter(task.iter_mapped_task_groups()), None) is not None:", "if False:", PLACEMENT),
+    Mutant("tasks mapped over a result forgotten", "../placement.py", "if next(iter(task.iter_mapped_dependants()), None) is not None:", "if False:", PLACEMENT),
+    Mutant("subclass's execute forgotten", "../placement.py", "        or _overridden(task, CALLED_BY_WORKERS)\n", "", PLACEMENT),
+    Mutant("listeners not told", "../placement.py", "return not _has_success_listeners() and", "return", f"{ON_A_WORKER} -k listeners"),
+    Mutant("broken trigger ends its task", "../attempt.py", "            return self._start_again_in_triggerer(failure)\n", "            raise failure\n", f"{ON_A_WORKER} -k started_again"),
+    Mutant("rendered secrets stored with a trigger", "../attempt.py", "again = self._task.dag.get_task(self._task.task_id).start_trigger_args", "again = self._task.start_trigger_args", f"{ON_A_WORKER} -k started_again"),
+    Mutant("last failure taken for one that is retried", "../attempt.py", "self._tell_next_try(retry=not is_last_try(self._context))", "self._tell_next_try(retry=True)", f"{ON_A_WORKER} -k whether_a_retry"),
+    Mutant("success on a worker taken for a failure", "../attempt.py", "                self._tell_next_try(retry=False)\n", "                pass\n", f"{ON_A_WORKER} -k is_no_failure"),
 ]  # fmt: skip
 
 

@@ -233,6 +233,16 @@ async def test_triggerer_that_is_lost_between_the_start_and_its_answer(task: Mak
     assert len(runs(emulator)) == 1
 
 
+async def test_run_that_the_xcom_does_not_tell_of_is_found_before_a_start(task: Make, emulator: Emulator) -> None:
+    airflow = task(pipeline_name="Slow")
+    await killed(await begin(airflow, emulator))
+    # Overwritten, by a triggerer that was stopped for long and went on.
+    airflow.xcoms["run_id"] = ""
+    emulator.clock.advance(4000)
+    await fire(airflow)
+    assert len(runs(emulator)) == 1
+
+
 async def test_triggerer_that_is_lost_while_its_run_fails_reports_that_run(task: Make, emulator: Emulator) -> None:
     airflow = task(pipeline_name="Broken", check_interval=60)
     await killed(await begin(airflow, emulator))

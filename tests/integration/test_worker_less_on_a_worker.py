@@ -1,0 +1,193 @@
+"""What a worker does for a task that starts in the triggerer: it concludes, and takes up what a broken trigger has left."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from airflow.listeners import hookimpl
+from airflow.sdk import DAG
+from airflow.sdk.exceptions import TaskDeferred
+from airflow.sdk.listener import get_listener_manager
+
+from airflow_adf_mi.adf import calls
+from airflow_adf_mi.adf.client import AdfClient
+from airflow_adf_mi.adf.error_json import error_to_json
+from airflow_adf_mi.adf.errors import AdfAmbiguousStartError, AdfError, AdfRunFailed, AdfTaskKilled, AdfThrottledError
+from airflow_adf_mi.adf.intent import Intent, Phase
+from airflow_adf_mi.adf.models import PipelineRun, RunStatus
+from airflow_adf_mi.adf.report import Report, RunAddress
+from airflow_adf_mi.adf.settings import AdfSettings
+from airflow_adf_mi.adf.watch import Ended
+from airflow_adf_mi.attempt import TRIGGER_FAILURES, Attempt
+from airflow_adf_mi.emulator import Emulator
+from airflow_adf_mi.ending import LINK_KEY
+from airflow_adf_mi.journal import STATE_KEY
+from airflow_adf_mi.operators import AdfRunPipelineOperator
+from airflow_adf_mi.placement import may_end_in_triggerer
+from airflow_adf_mi.worker_less import AdfRunPipelineTrigger
+from airflow_adf_mi.xcom_journal import INTENT_KEY
+from tests.integration.test_operator import Task
+from tests.triggerer import BEGAN
+
+Make = Callable[..., AdfRunPipelineOperator]
+
+
+@pytest.fixture
+def operator(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Make:
+    given = {"conn_type": "azure_data_factory_mi", "extra": emulator.connection_extra()}
+    monkeypatch.setenv("AIRFLOW_CONN_ADF", json.dumps(given))
+
+    def make(**arguments: Any) -> AdfRunPipelineOperator:
+        with DAG("dag", schedule=None, start_date=BEGAN):
+            return AdfRunPipelineOperator(
+                **{
+                    "task_id": "it",
+                    "azure_data_factory_conn_id": "adf",
+                    "pipeline_name": "Load",
+                    "start_from_trigger": True,
+                    **arguments,
+                }
+            )
+
+    return make
+
+
+def started(settings: AdfSettings, task: Task, pipeline: str = "Load") -> str:
+    """A run that the task's trigger has started."""
+    key = "0cc3f4c2-0000-4000-8000-000000000001"
+    with AdfClient(settings) as client:
+        task.xcoms["run_id"] = client.send(calls.create_run(settings.factory(), pipeline, None, request_id=key))
+    return key
+
+
+def report(settings: AdfSettings, run_id: str, status: str) -> dict[str, Any]:
+    factory = settings.factory()
+    url = settings.studio_run_url(factory, run_id)
+    address = RunAddress(run_id=run_id, factory=factory, studio_url=url, pipeline_name="Load")
+    run = PipelineRun.from_wire({"runId": run_id, "pipelineName": "Load", "status": status})
+    return dict(json.loads(json.dumps(Report(address=address, outcome=Ended(run=run)).to_json())))
+
+
+def test_success_that_needs_a_worker_is_concluded_and_is_no_failure(
+    operator: Make, settings: AdfSettings, emulator: Emulator
+) -> None:
+    task = Task()
+    run_id = started(settings, task)
+    event = report(settings, run_id, RunStatus.SUCCEEDED)
+    assert operator().execute_complete(task.context, event)["run_id"] == run_id
+    assert run_id in task.xcoms[LINK_KEY]
+    # What follows is then a clear.
+    assert Intent.from_json(task.xcoms[INTENT_KEY]).failed is False
+
+
+@pytest.mark.parametrize("tries_left", [True, False])
+def test_failure_says_whether_a_retry_follows(tries_left: bool, operator: Make, settings: AdfSettings) -> None:
+    task = Task(max_tries=int(tries_left))
+    run_id = started(settings, task)
+    with pytest.raises(AdfRunFailed):
+        operator().execute_complete(task.context, report(settings, run_id, RunStatus.FAILED))
+    kept = Intent.from_json(task.xcoms[INTENT_KEY])
+    assert (kept.key, kept.failed, kept.occasion.try_number) == (run_id, tries_left, 1)
+    # Also for a retry on a worker, should the Dag be changed.
+    assert (STATE_KEY in task.kept) is tries_left
+
+
+def test_what_the_trigger_has_kept_is_not_forgotten(operator: Make, settings: AdfSettings) -> None:
+    task = Task()
+    run_id = started(settings, task)
+    known = operator().start_of(settings).intent()
+    sending = Intent.from_json({**known.to_json(), "key": run_id, "phase": Phase.SENDING.value, "at": 123.0})
+    task.xcoms[INTENT_KEY] = sending.to_json()
+    lost = AdfAmbiguousStartError("lost", request_id=run_id)
+    with pytest.raises(AdfAmbiguousStartError):
+        operator().execute_complete(task.context, {"not_started": error_to_json(lost)})
+    kept = Intent.from_json(task.xcoms[INTENT_KEY])
+    assert (kept.at, kept.phase, kept.failed) == (123.0, Phase.SENDING, True)
+
+
+def test_start_that_failed_fails_the_task_by_its_error(operator: Make) -> None:
+    task = Task()
+    event = {"not_started": error_to_json(AdfThrottledError("too many", status=429))}
+    with pytest.raises(AdfThrottledError, match="too many"):
+        operator().execute_complete(task.context, event)
+    assert INTENT_KEY not in task.xcoms
+
+
+def test_run_that_is_not_waited_for_is_returned(operator: Make) -> None:
+    summary = {"run_id": "r", "status": None}
+    made = operator(wait_for_termination=False)
+    assert made.execute_complete(Task().context, {"started": summary}) == summary
+
+
+def test_trigger_that_fails_is_started_again_as_it_is_in_the_dag(
+    operator: Make, settings: AdfSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_adf_mi.attempt.FIRST_REST", 0.001)  # stands for seconds
+    task = Task()
+    started(settings, task)
+    plain = operator(parameters={"password": "{{ conn.adf.password }}"})
+    rendered = plain.prepare_for_execution()
+    rendered.parameters = {"password": "hunter2"}
+    for _ in range(TRIGGER_FAILURES):
+        with pytest.raises(TaskDeferred) as deferral:
+            rendered.resume_execution("__fail__", {"error": "Trigger failure"}, task.context)
+        trigger = deferral.value.trigger
+        assert isinstance(trigger, AdfRunPipelineTrigger)
+        assert trigger.parameters == {"password": "{{ conn.adf.password }}"}
+        assert deferral.value.method_name == "execute_complete"
+    with pytest.raises(AdfError, match="failed 7 times"):
+        rendered.resume_execution("__fail__", {"error": "Trigger failure"}, task.context)
+    # Another try counts anew.
+    task.retry()
+    with pytest.raises(TaskDeferred):
+        rendered.resume_execution("__fail__", {"error": "Trigger failure"}, task.context)
+
+
+def test_kill_while_a_broken_trigger_is_rested_from_cancels(
+    operator: Make, settings: AdfSettings, emulator: Emulator
+) -> None:
+    task = Task(max_tries=0)
+    run_id = started(settings, task, "Slow")
+    attempt = Attempt(operator(pipeline_name="Slow"), task.context)
+    with attempt._owning(attempt._started_in_triggerer()) as owned_run:
+        attempt.kill()
+        with pytest.raises(AdfTaskKilled):
+            owned_run.rest(60)
+    assert [r.run_id for r in emulator.books.of("cancelRun", status=200)] == [run_id]
+
+
+def test_airflows_own_timeout_cancels_what_the_trigger_has_started(
+    operator: Make, settings: AdfSettings, emulator: Emulator
+) -> None:
+    task = Task()
+    run_id = started(settings, task, "Slow")
+    with pytest.raises(AdfError, match=run_id):
+        operator(pipeline_name="Slow").resume_execution("__fail__", {"error": "Trigger timeout"}, task.context)
+    assert [r.run_id for r in emulator.books.of("cancelRun", status=200)] == [run_id]
+
+
+def test_listeners_of_success_are_told_by_a_worker(operator: Make) -> None:
+    class Listener:
+        @hookimpl
+        def on_task_instance_success(self, previous_state: Any, task_instance: Any) -> None:
+            raise AssertionError("never called")
+
+    class Other:
+        @hookimpl
+        def on_task_instance_failed(self, previous_state: Any, task_instance: Any, error: Any) -> None:
+            raise AssertionError("never called")
+
+    it = operator(start_from_trigger=False)
+    manager: Any = get_listener_manager()
+    other, listener = Other(), Listener()
+    manager.add_listener(other)
+    try:
+        assert may_end_in_triggerer(it)
+        manager.add_listener(listener)
+        assert not may_end_in_triggerer(it)
+    finally:
+        manager.pm.unregister(other)
+        manager.pm.unregister(listener)
