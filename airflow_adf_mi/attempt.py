@@ -6,7 +6,7 @@ import contextlib
 import random
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -17,9 +17,8 @@ from airflow_adf_mi.adf import metrics
 from airflow_adf_mi.adf.activity_log import ActivityLogMode
 from airflow_adf_mi.adf.begin import Outlasting, beginning
 from airflow_adf_mi.adf.drive import drive
-from airflow_adf_mi.adf.error_json import error_from_json
 from airflow_adf_mi.adf.errors import AdfAmbiguousStartError, AdfError, AdfTaskKilled
-from airflow_adf_mi.adf.intent import Intent, Occasion, Phase, read
+from airflow_adf_mi.adf.intent import Intent, read
 from airflow_adf_mi.adf.models import PipelineRun
 from airflow_adf_mi.adf.outputs import parse_outputs, reading_outputs
 from airflow_adf_mi.adf.owned_run import OwnedRun
@@ -27,14 +26,12 @@ from airflow_adf_mi.adf.report import LEFT_RUNNING, Report, RunAddress, conclude
 from airflow_adf_mi.adf.start import Start, Started
 from airflow_adf_mi.adf.watch import Ended, Plan, TimedOut
 from airflow_adf_mi.hooks import READ_RETRIES, AdfHook
-from airflow_adf_mi.journal import RUN_ID_KEY, TaskJournal, is_last_try, occasion_of, will_be_retried
+from airflow_adf_mi.journal import RUN_ID_KEY, TaskJournal, occasion_of, will_be_retried
 from airflow_adf_mi.links import AdfPipelineRunLink
 from airflow_adf_mi.placement import may_end_in_triggerer
 from airflow_adf_mi.stats import use_in_tasks
 from airflow_adf_mi.trace import Trace
 from airflow_adf_mi.triggers import BACKSTOP, AdfPipelineRunTrigger
-from airflow_adf_mi.worker_less import AdfRunPipelineTrigger
-from airflow_adf_mi.xcom_journal import INTENT_KEY
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -43,12 +40,15 @@ if TYPE_CHECKING:
 
 TRIGGER_FAILURES = 6
 """How often in a try a wait whose trigger failed is taken up again."""
-TRIGGER_FAILURES_KEY = "airflow_adf_mi.trigger_failures"
-"""In the task state store, of a task that starts in the triggerer."""
 FIRST_REST = 5.0
 """Seconds until the first of these; doubled each time, up to a minute."""
 OBSOLETE_INTERVAL = 10.0
 """Most seconds between looks at a run that is about to end."""
+
+
+def rest_after(failures: int) -> float:
+    """Seconds until a wait that has lost so many triggers before is taken up again."""
+    return min(12 * FIRST_REST, FIRST_REST * float(2**failures))
 
 
 class Attempt:
@@ -61,9 +61,7 @@ class Attempt:
     def __init__(self, task: AdfRunPipelineOperator, context: Context) -> None:
         self._task = task
         self._context = context
-        # Of a task that starts in the triggerer, the journal is kept there, and nothing is started here.
-        self._is_worker_less = task.start_from_trigger
-        self._journal = TaskJournal(context) if task.durable and not self._is_worker_less else None
+        self._journal = TaskJournal(context) if task.durable else None
         self._owned_run: OwnedRun | None = None
         self.trace = Trace()
         use_in_tasks()
@@ -124,17 +122,7 @@ class Attempt:
     def complete(self, event: dict[str, Any]) -> dict[str, Any]:
         """Conclude from what the trigger reported."""
         with self._saying_that_it_failed():
-            if "not_started" in event:
-                raise error_from_json(event["not_started"])
-            if "started" in event:
-                return dict(event["started"])
-            report = Report.from_json(event)
-            if self._is_worker_less:
-                self._announce(report.address)
-            result = self._conclude(report)
-            if self._is_worker_less:
-                self._tell_next_try(retry=False)
-            return result
+            return self._conclude(Report.from_json(event))
 
     def overdue(self) -> dict[str, Any]:
         """Airflow's own deferral timeout passed. Ours comes first while the trigger works; this is for when it did not."""
@@ -149,8 +137,6 @@ class Attempt:
 
     def take_up_again(self, failure: Exception) -> dict[str, Any]:
         """The trigger failed, as all do after a broken deployment. The run is well: wait on, a few times."""
-        if self._is_worker_less:
-            return self._start_again_in_triggerer(failure)
         stored = self._stored()
         with self._saying_that_it_failed():
             if self._journal is None or stored is None or stored.trigger_failures >= TRIGGER_FAILURES:
@@ -160,7 +146,7 @@ class Attempt:
                     "go on; with durable=True a retry goes on with it. See the trigger's error above, and whether triggerers "
                     f"and workers have the same version of this package. See {address.studio_url}"
                 ) from failure
-            pause = min(12 * FIRST_REST, FIRST_REST * 2**stored.trigger_failures)
+            pause = rest_after(stored.trigger_failures)
             self._task.log.warning(
                 "The trigger that waited for run %s failed, and the run goes on. Will wait for it again in %.0f s. %s",
                 stored.run_id,
@@ -171,50 +157,6 @@ class Attempt:
             with self._owning(stored) as owned_run:
                 owned_run.rest(pause)
         return self.run()
-
-    def _start_again_in_triggerer(self, failure: Exception) -> NoReturn:
-        """The trigger that is the task failed. Its successor finds out what it had started."""
-        with self._saying_that_it_failed():
-            store = self._context["task_state_store"]
-            now = asdict(occasion_of(self._context))
-            before: Any = store.get(TRIGGER_FAILURES_KEY, None)
-            failures = before["failures"] if isinstance(before, dict) and before.get("of") == now else 0
-            if failures >= TRIGGER_FAILURES:
-                raise AdfError(
-                    f"The trigger of this task failed {failures + 1} times ({failure}). If it had started a run, that was not "
-                    "touched, and a retry goes on with it. See the trigger's error above, and whether triggerers and "
-                    "scheduler have the same version of this package."
-                ) from failure
-            store.set(TRIGGER_FAILURES_KEY, {"of": now, "failures": failures + 1})
-            pause = min(12 * FIRST_REST, FIRST_REST * 2**failures)
-            self._task.log.warning(
-                "The trigger of this task failed. Will start it again in %.0f s; it goes on with what was started. %s",
-                pause,
-                failure,
-            )
-            with self._owning(self._started_in_triggerer()) as owned_run:
-                owned_run.rest(pause)
-        # With the templates as they are in the Dag: what is rendered may be secret, and is rendered again there.
-        again = self._task.dag.get_task(self._task.task_id).start_trigger_args
-        assert again is not None  # noqa: S101  or its first trigger would not have been
-        self._task.defer(
-            trigger=AdfRunPipelineTrigger(**(again.trigger_kwargs or {})),
-            method_name=again.next_method,
-            timeout=again.timeout,
-        )
-
-    def _started_in_triggerer(self) -> Intent | None:
-        """What this task's trigger has started, as far as a worker can tell."""
-        ti = self._context["ti"]
-        run_id = ti.xcom_pull(task_ids=ti.task_id, key=RUN_ID_KEY, map_indexes=ti.map_index)
-        if not isinstance(run_id, str) or not run_id:
-            return None
-        kept = ti.xcom_pull(task_ids=ti.task_id, key=INTENT_KEY, map_indexes=ti.map_index)
-        wanted = replace(self._start.intent(occasion_of(self._context)), key=run_id, phase=Phase.SENDING)
-        known = (
-            read(kept, wanted) if isinstance(kept, dict) and run_id in (kept.get("run_id"), kept.get("key")) else wanted
-        )
-        return None if known is None else replace(known, occasion=wanted.occasion)
 
     def kill(self) -> None:
         """Cancel what has been started. Called from a signal handler."""
@@ -355,8 +297,7 @@ class Attempt:
                 studio_url=self._settings.studio_run_url(stored.factory, stored.run_id),
                 pipeline_name=stored.pipeline_name,
             )
-        ti = self._context["ti"]
-        run_id = ti.xcom_pull(task_ids=ti.task_id, key=RUN_ID_KEY, map_indexes=ti.map_index)
+        run_id = self._xcom(RUN_ID_KEY)
         if not isinstance(run_id, str) or not run_id:
             raise AdfError(
                 f"The wait for a run of pipeline {self._task.pipeline_name!r} ended without its trigger, and the run's id is "
@@ -386,26 +327,13 @@ class Attempt:
         except (Exception, AirflowTaskTimeout) as e:
             if isinstance(e, AdfAmbiguousStartError):
                 metrics.count(metrics.AMBIGUOUS_STARTS)
-            if self._journal is not None:
-                self._journal.failed(occasion_of(self._context))
-            elif self._is_worker_less and self._task.durable:
-                self._tell_next_try(retry=not is_last_try(self._context))
+            self._say_that_it_failed()
             raise
 
-    def _tell_next_try(self, *, retry: bool) -> None:
-        """Of a task that starts in the triggerer: whether what follows on this try, if anything does, is a retry.
+    def _say_that_it_failed(self) -> None:
+        if self._journal is not None:
+            self._journal.failed(occasion_of(self._context))
 
-        Its next try in the triggerer reads it in an XCom, or one on a worker, should the Dag have been changed, in the state
-        store.
-        """
-        try:
-            started = self._started_in_triggerer()
-            if started is None:
-                return
-            if retry:
-                TaskJournal(self._context).note(replace(started, failed=True))
-            occasion = Occasion(try_number=started.occasion.try_number)
-            intent = replace(started, occasion=occasion, failed=retry)
-            self._context["ti"].xcom_push(key=INTENT_KEY, value=intent.to_json())
-        except Exception as e:  # noqa: BLE001  it must neither hide the error nor the success
-            self._task.log.warning("What was started could not be written down for a next try: %s", e)
+    def _xcom(self, key: str) -> Any:
+        ti = self._context["ti"]
+        return ti.xcom_pull(task_ids=ti.task_id, key=key, map_indexes=ti.map_index)

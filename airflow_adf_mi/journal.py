@@ -81,6 +81,14 @@ class TaskJournal:
             # Clears of other tasks until now say nothing of this one.
             self.note(replace(intent, failed=True, occasion=now))
 
+    def is_of_this_try(self, now: Occasion) -> bool:
+        """Whether the try `now` has written here before."""
+        try:
+            return Intent.from_json(self._store.get(STATE_KEY, None)).occasion.is_try_of(now)
+        except Exception as e:  # noqa: BLE001  what cannot be read is not of this try
+            log.debug("no intent of this try: %s", e)
+            return False
+
     def claimed(self) -> frozenset[str]:
         """The runs of the other map indexes of this task, as their XComs name them."""
         if self._ti.map_index < 0:

@@ -214,16 +214,16 @@ class AdfRunPipelineOperator(BaseOperator):
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Conclude from what the trigger reported."""
-        return self._new_attempt(context).complete(event)
+        return self._attempt_that_goes_on(context).complete(event)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume after the deferral; also where Airflow ended it, by its own timeout or because the trigger failed."""
         try:
             return super().resume_execution(next_method, next_kwargs, context)
         except TaskDeferralTimeout:
-            return self._new_attempt(context).overdue()
+            return self._attempt_that_goes_on(context).overdue()
         except TaskDeferralError as e:
-            return self._new_attempt(context).take_up_again(e)
+            return self._attempt_that_goes_on(context).take_up_again(e)
 
     def on_kill(self) -> None:
         """Cancel the run, in the few seconds that Airflow gives. Airflow calls this from a signal handler."""
@@ -253,6 +253,12 @@ class AdfRunPipelineOperator(BaseOperator):
         from airflow_adf_mi.attempt import Attempt
 
         self._attempt = Attempt(self, context)
+        return self._attempt
+
+    def _attempt_that_goes_on(self, context: Context) -> Attempt:
+        from airflow_adf_mi.worker_less_end import attempt_that_goes_on
+
+        self._attempt = attempt_that_goes_on(self, context)
         return self._attempt
 
     def start_of(self, settings: AdfSettings) -> Start:

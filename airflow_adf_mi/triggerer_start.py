@@ -78,15 +78,6 @@ class TriggererStart:
         self._doing = hold(self._begin())
         return await asyncio.shield(self._doing)
 
-    def address_of(self, intent: Intent) -> RunAddress:
-        run_id = intent.run_id or intent.key
-        return RunAddress(
-            run_id=run_id,
-            factory=intent.factory,
-            studio_url=self._adf.studio_run_url(intent.factory, run_id),
-            pipeline_name=intent.pipeline_name,
-        )
-
     def kill(self, ti: Any) -> asyncio.Task[None]:
         """Start nothing more, and see to what has been started. Goes on whatever becomes of the caller."""
         self._stopped.set()
@@ -99,11 +90,14 @@ class TriggererStart:
         was_sending = self._journal.is_sending
         if self._doing is not None:
             await asyncio.wait([self._doing])
+        if not self._journal.is_read:
+            # This trigger may have come back, after its triggerer was lost, to a run that it had started.
+            await self._journal.stored(self._start.intent(self._journal.occasion))
         latest = self._journal.latest
         if latest is None:
             log.info("The task was killed before its run was started. Nothing was started.")
             return
-        address = self.address_of(latest)
+        address = address_of(self._adf, latest)
         if was_sending and await self._journal.is_taken():
             # The task was cleared, and its next try began before this start had been written down.
             await cancel_now(self._adf, address, "the task was cleared, and its next try has a run of its own")
@@ -156,7 +150,7 @@ class TriggererStart:
         return await drive_async(routine, client, self._pause, self._journal)
 
     async def _let_it_end(self, begun: Outlasting) -> None:
-        address = self.address_of(begun.intent)
+        address = address_of(self._adf, begun.intent)
         plan = Plan(check_interval=OBSOLETE_INTERVAL, deadline=time.time() + self._supersede_timeout)
         log.info("%s is %s; a new run is started once it is over.", address, begun.run.status)
         outcome = await wait_shared(self._adf, address.factory, address.run_id, plan)
@@ -186,6 +180,17 @@ class _Paced:
         except AdfThrottledError as e:
             self._pace.hold(time.time() + (e.retry_after or 0))
             raise
+
+
+def address_of(adf: AdfSettings, intent: Intent) -> RunAddress:
+    """Where the run of `intent` is, by its key while no more is known."""
+    run_id = intent.run_id or intent.key
+    return RunAddress(
+        run_id=run_id,
+        factory=intent.factory,
+        studio_url=adf.studio_run_url(intent.factory, run_id),
+        pipeline_name=intent.pipeline_name,
+    )
 
 
 async def _seen(client: _Paced, wanted: Intent) -> PipelineRun | None:

@@ -22,10 +22,11 @@ from airflow_adf_mi.adf.report import summary
 from airflow_adf_mi.adf.start import Started
 from airflow_adf_mi.arguments import start_of
 from airflow_adf_mi.ending import LINK_KEY, end_in_triggerer, linked_later
+from airflow_adf_mi.kills import hold
 from airflow_adf_mi.settings_once import settings_of
 from airflow_adf_mi.stats import use_in_triggerer
 from airflow_adf_mi.trace import is_openlineage_on
-from airflow_adf_mi.triggerer_start import TriggererStart
+from airflow_adf_mi.triggerer_start import TriggererStart, address_of
 from airflow_adf_mi.triggers import USER_ACTION, AdfPipelineRunTrigger
 from airflow_adf_mi.xcom_journal import TriggerJournal
 
@@ -160,31 +161,34 @@ class AdfRunPipelineTrigger(BaseTrigger):
         return await self._until_ended(adf, started)
 
     async def _started(self, adf: AdfSettings) -> Started:
-        if self._context is None:
-            raise AdfError(
-                "Airflow gave this task's trigger no context to start with, as it does since 3.3. Nothing was started. "
-                "Remove start_from_trigger=True."
-            )
-        self._journal = TriggerJournal(self._context, durable=self.durable)
-        self._start = TriggererStart(
-            adf,
-            start_of(self, adf, parameters=self.parameters),
-            self._journal,
-            cancel_on_kill=self.cancel_on_kill,
-            supersede_timeout=self.supersede_timeout,
-            began=self._began,
-        )
-        started = await self._start.begin()
+        started = await self._begin_with(adf).begin()
         metrics.count(metrics.ADOPTIONS if started.adopted else metrics.STARTS)
-        address = self._start.address_of(started.intent)
+        address = address_of(adf, started.intent)
         log.info("%s %s. See %s", address, "was adopted" if started.adopted else "was started", address.studio_url)
         if is_openlineage_on():
             log.info("OpenLineage is told nothing of this task: Airflow calls no listeners in the triggerer.")
         return started
 
+    def _begin_with(self, adf: AdfSettings) -> TriggererStart:
+        if self._context is None:
+            raise AdfError(
+                "Airflow gave this task's trigger no context to start with, as it does since 3.3. Nothing was started. "
+                "Remove start_from_trigger=True."
+            )
+        start = start_of(self, adf, parameters=self.parameters)
+        self._journal = TriggerJournal(self._context, durable=self.durable)
+        self._start = TriggererStart(
+            adf,
+            start,
+            self._journal,
+            cancel_on_kill=self.cancel_on_kill,
+            supersede_timeout=self.supersede_timeout,
+            began=self._began,
+        )
+        return self._start
+
     async def _until_ended(self, adf: AdfSettings, started: Started) -> TriggerEvent:
-        assert self._start is not None  # noqa: S101  that is how it was started
-        address = self._start.address_of(started.intent)
+        address = address_of(adf, started.intent)
         if not self.wait_for_termination:
             result = summary(address, started.run, adopted=started.adopted)
             return await self._ended(result) or await self._handed_over({"started": result})
@@ -242,9 +246,18 @@ class AdfRunPipelineTrigger(BaseTrigger):
 
     def _kill(self) -> asyncio.Task[None] | None:
         """Begin to see to the run, once."""
-        if self._killing is None and self._start is not None and self.task_instance is not None:
-            self._killing = self._start.kill(self.task_instance)
+        if self._killing is None and self.task_instance is not None:
+            self._killing = self._start.kill(self.task_instance) if self._start else hold(self._kill_before_start())
         return self._killing
+
+    async def _kill_before_start(self) -> None:
+        """The kill came while the connection was read; before that, another triggerer may have started the run."""
+        try:
+            start = self._begin_with(await settings_of(self.azure_data_factory_conn_id))
+        except AdfError as e:
+            log.warning("The task was killed, and whether it has a run could not be learnt. %s", e)
+            return
+        await start.kill(self.task_instance)
 
 
 ARGUMENTS = tuple(inspect.signature(AdfRunPipelineTrigger).parameters)

@@ -18,7 +18,7 @@ from airflow.sdk.execution_time.xcom import XCom
 
 from airflow_adf_mi.adf.errors import AdfError, AdfTaskKilled
 from airflow_adf_mi.adf.intent import Intent, Occasion, Phase
-from airflow_adf_mi.adf.recall import recall, says_all
+from airflow_adf_mi.adf.recall import is_of_before_a_clear, recall, says_all
 from airflow_adf_mi.adf.start_key import Place
 from airflow_adf_mi.journal import RUN_ID_KEY
 
@@ -94,7 +94,7 @@ class TriggerJournal:
         self._durable = durable
         self._clock = clock
         self._run_id: Any = None
-        self._read_at = 0.0
+        self._read_at: float | None = None
         self.latest: Intent | None = None
         """What may have started a run, as far as is known."""
         self.is_sending = False
@@ -102,10 +102,16 @@ class TriggerJournal:
         self.is_stopped = False
         """Nothing more must be started: the task was killed."""
 
+    @property
+    def is_read(self) -> bool:
+        """Whether it is known what was written before."""
+        return self._read_at is not None
+
     async def stored(self, wanted: Intent, *, began: float | None = None) -> Intent | None:
         """What an earlier try, or this one before its triggerer was killed, has written."""
-        await self._read()
-        kept = await self._get(INTENT_KEY) if self._run_id else None
+        run_id = await self._get(RUN_ID_KEY) or None
+        kept = await self._get(INTENT_KEY) if run_id else None
+        self._run_id, self._read_at = run_id, self._clock()
         self.latest = recall(self._run_id, kept, self.place, wanted, durable=self._durable, began=began)
         return self.latest
 
@@ -118,7 +124,7 @@ class TriggerJournal:
                 self.latest = None
                 await self._write("")
             return
-        if self._clock() - self._read_at > FRESH:
+        if self._clock() - (self._read_at or 0.0) > FRESH:
             before = self._run_id
             await self._read()
             if before != self._run_id:
@@ -143,7 +149,7 @@ class TriggerJournal:
 
     async def hand_over(self) -> None:
         """A worker is to end this try, most likely since it fails: keep all that is known of its start, for a retry."""
-        if self.latest is not None:
+        if self.latest is not None and not is_of_before_a_clear(self.latest):
             known = replace(self.latest, occasion=self.occasion, failed=True)
             await self._set(INTENT_KEY, known.to_json())
 

@@ -44,6 +44,11 @@ def recall(
     return replace(known or sent, occasion=cleared, failed=False)
 
 
+def is_of_before_a_clear(intent: Intent) -> bool:
+    """Whether `recall` has taken a start for one that a clear has made obsolete."""
+    return intent.occasion.clear_number == BEFORE_A_CLEAR
+
+
 def says_all(intent: Intent, place: Place) -> bool:
     """Whether the XCom `run_id` alone tells all of a start; otherwise the intent must be kept beside it."""
     run_id = intent.run_id or intent.key

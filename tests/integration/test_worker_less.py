@@ -409,6 +409,31 @@ async def test_kill_between_the_start_and_its_answer_cancels(task: Make, emulato
     assert cancelled(emulator) == runs(emulator) != []
 
 
+@pytest.mark.parametrize("asked", [0, 1])
+async def test_kill_of_a_trigger_that_has_just_come_back_cancels(asked: int, task: Make, emulator: Emulator) -> None:
+    """Its triggerer was lost; the next one has not asked yet what was started, or has and waits for the answer."""
+    airflow = task(pipeline_name="Slow")
+    await killed(await begin(airflow, emulator))
+    airflow.state, airflow.delay, airflow.asked = "failed", 0.2, []
+    coming_back = asyncio.get_running_loop().create_task(fire(airflow))
+    await until(lambda: len(airflow.asked) >= asked)
+    await asyncio.sleep(0)
+    await killed(coming_back, USER_ACTION)
+    await settled()
+    assert cancelled(emulator) == runs(emulator) != []
+
+
+async def test_obsolete_run_that_does_not_end_is_no_start_of_this_try(task: Make, emulator: Emulator) -> None:
+    airflow = task(pipeline_name="Slow", supersede_timeout=0.3, cancel_on_kill=False)
+    await killed(await begin(airflow, emulator))
+    airflow.next_try()
+    assert "Two runs of one task must not overlap" in str(await failure(airflow))
+    assert INTENT_KEY not in airflow.xcoms
+    airflow.next_try()
+    assert "Two runs of one task must not overlap" in str(await failure(airflow))
+    assert len(runs(emulator)) == 1
+
+
 async def test_kill_before_the_start_starts_nothing(task: Make, emulator: Emulator) -> None:
     airflow = task(pipeline_name="Slow")
     airflow.delay = 0.2

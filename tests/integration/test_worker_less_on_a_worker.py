@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -21,18 +23,28 @@ from airflow_adf_mi.adf.models import PipelineRun, RunStatus
 from airflow_adf_mi.adf.report import Report, RunAddress
 from airflow_adf_mi.adf.settings import AdfSettings
 from airflow_adf_mi.adf.watch import Ended
-from airflow_adf_mi.attempt import TRIGGER_FAILURES, Attempt
+from airflow_adf_mi.attempt import TRIGGER_FAILURES
 from airflow_adf_mi.emulator import Emulator
 from airflow_adf_mi.ending import LINK_KEY
 from airflow_adf_mi.journal import STATE_KEY
 from airflow_adf_mi.operators import AdfRunPipelineOperator
 from airflow_adf_mi.placement import may_end_in_triggerer
 from airflow_adf_mi.worker_less import AdfRunPipelineTrigger
-from airflow_adf_mi.xcom_journal import INTENT_KEY
-from tests.integration.test_operator import Task
+from airflow_adf_mi.worker_less_end import WorkerLessAttempt
+from airflow_adf_mi.xcom_journal import INTENT_KEY, place_of
+from tests.integration.test_operator import Task as TaskOnAWorker
 from tests.triggerer import BEGAN
 
 Make = Callable[..., AdfRunPipelineOperator]
+
+
+@dataclass
+class Task(TaskOnAWorker):
+    """With what tells tasks apart."""
+
+    dag_id: str = "dag"
+    run_id: str = "run1"
+    start_date: datetime = BEGAN
 
 
 @pytest.fixture
@@ -57,7 +69,7 @@ def operator(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Make:
 
 def started(settings: AdfSettings, task: Task, pipeline: str = "Load") -> str:
     """A run that the task's trigger has started."""
-    key = "0cc3f4c2-0000-4000-8000-000000000001"
+    key = place_of(task.context).key(task.try_number)
     with AdfClient(settings) as client:
         task.xcoms["run_id"] = client.send(calls.create_run(settings.factory(), pipeline, None, request_id=key))
     return key
@@ -116,6 +128,33 @@ def test_start_that_failed_fails_the_task_by_its_error(operator: Make) -> None:
     assert INTENT_KEY not in task.xcoms
 
 
+def test_run_of_before_a_clear_is_not_taken_for_one_of_the_try_that_failed(
+    operator: Make, settings: AdfSettings
+) -> None:
+    task = Task()
+    started(settings, task)
+    task.try_number = 2
+    task.max_tries = 9
+    event = {"not_started": error_to_json(AdfError("the older run is still there"))}
+    with pytest.raises(AdfError, match="still there"):
+        operator().execute_complete(task.context, event)
+    assert INTENT_KEY not in task.xcoms
+
+
+def test_try_that_began_on_a_worker_ends_there_as_it_began(
+    operator: Make, settings: AdfSettings, emulator: Emulator
+) -> None:
+    """Airflow had the Dag as it was before; or it is tested by dag.test()."""
+    task = Task()
+    it = operator(pipeline_name="Slow", deferrable=True)
+    with pytest.raises(TaskDeferred):
+        AdfRunPipelineOperator.execute.__wrapped__(it, task.context)  # type: ignore[attr-defined]  # Airflow's
+    with pytest.raises(AdfRunFailed):
+        it.execute_complete(task.context, report(settings, task.xcoms["run_id"], RunStatus.FAILED))
+    assert task.intent.failed
+    assert INTENT_KEY not in task.xcoms
+
+
 def test_run_that_is_not_waited_for_is_returned(operator: Make) -> None:
     summary = {"run_id": "r", "status": None}
     made = operator(wait_for_termination=False)
@@ -151,7 +190,7 @@ def test_kill_while_a_broken_trigger_is_rested_from_cancels(
 ) -> None:
     task = Task(max_tries=0)
     run_id = started(settings, task, "Slow")
-    attempt = Attempt(operator(pipeline_name="Slow"), task.context)
+    attempt = WorkerLessAttempt(operator(pipeline_name="Slow"), task.context)
     with attempt._owning(attempt._started_in_triggerer()) as owned_run:
         attempt.kill()
         with pytest.raises(AdfTaskKilled):
