@@ -109,12 +109,15 @@ def start_trigger_args(task: AdfRunPipelineOperator) -> StartTriggerArgs:
     """What Airflow makes the trigger of a task that starts in the triggerer of."""
     from airflow.triggers.base import StartTriggerArgs
 
+    from airflow_adf_mi.adf.start import START_PATIENCE
     from airflow_adf_mi.triggers import BACKSTOP
     from airflow_adf_mi.worker_less import ARGUMENTS, AdfRunPipelineTrigger
 
     limit = task.execution_timeout
+    # Airflow's timeout counts from before the start, which may take its time.
+    backstop = BACKSTOP.total_seconds() + task.supersede_timeout + START_PATIENCE + task.start_settle
     own: dict[str, Any] = {
-        "backstop": BACKSTOP.total_seconds(),
+        "backstop": backstop,
         "execution_timeout": None if limit is None else limit.total_seconds(),
         "push_result": task.do_xcom_push,
     }
@@ -125,7 +128,7 @@ def start_trigger_args(task: AdfRunPipelineOperator) -> StartTriggerArgs:
         trigger_cls=trigger_cls,
         trigger_kwargs=trigger_kwargs,
         next_method="execute_complete",
-        timeout=timedelta(seconds=task.timeout) + BACKSTOP,
+        timeout=timedelta(seconds=task.timeout + backstop),
     )
 
 

@@ -199,7 +199,7 @@ class AdfRunPipelineTrigger(BaseTrigger):
             run_id=address.run_id,
             pipeline_name=address.pipeline_name,
             check_interval=self.check_interval,
-            deadline=self._deadline,
+            deadline=self._deadline(started),
             owns_run=True,
             cancel_on_kill=self.cancel_on_kill,
             cancel_on_timeout=self.cancel_on_timeout,
@@ -237,12 +237,16 @@ class AdfRunPipelineTrigger(BaseTrigger):
         allowed = self.timeout + self.backstop
         return float(timeout_after.timestamp()) - min(allowed, self.execution_timeout or allowed)
 
-    @cached_property
-    def _deadline(self) -> float:
-        limit = self.timeout
-        if self.execution_timeout is not None:
-            limit = min(limit, self.execution_timeout - min(MARGIN, self.execution_timeout / 4))
-        return (time.time() if self._began is None else self._began) + limit
+    def _deadline(self, started: Started) -> float:
+        """`timeout` counts from this try's start or adoption of the run, also where a triggerer was lost since."""
+        now = time.time()
+        seen = started.run.started_at if started.run else None
+        from_run = now if seen is None else seen.timestamp()
+        began = now if self._began is None else self._began
+        deadline = max(began, from_run) + self.timeout
+        if self.execution_timeout is None:
+            return deadline
+        return min(deadline, began + self.execution_timeout - min(MARGIN, self.execution_timeout / 4))
 
     def _kill(self) -> asyncio.Task[None] | None:
         """Begin to see to the run, once."""

@@ -350,7 +350,7 @@ MUTANTS = [
     Mutant("throttle ends no burst", "pace.py", "until + (self.burst - 1) / self.per_second", "until", PACE),
     Mutant("undefined name rendered as nothing", "../worker_less.py", "        environment.undefined = jinja2.StrictUndefined\n", "", f"{WORKER_LESS} -k not_defined"),
     Mutant("trigger shows its parameters", "../worker_less.py", 'return f"<{self.serialize()[0]} pipeline_name={self.pipeline_name!r}>"', "return super().__repr__()", f"{WORKER_LESS} -k shows_no"),
-    Mutant("execution_timeout ends a trigger without a cancel", "../worker_less.py", "limit = min(limit, self.execution_timeout - min(MARGIN, self.execution_timeout / 4))", "pass", f"{WORKER_LESS} -k execution_timeout"),
+    Mutant("execution_timeout ends a trigger without a cancel", "../worker_less.py", "return min(deadline, began + self.execution_timeout - min(MARGIN, self.execution_timeout / 4))", "return deadline", f"{WORKER_LESS} -k execution_timeout"),
     Mutant("each task reads its connection", "../settings_once.py", "    if known is None or", "    if True or", f"{WORKER_LESS} -k once_for_all"),
     Mutant("no link while a task without a worker runs", "../ending.py", "    await asyncio.sleep(LINK_AFTER", "    return\n    await asyncio.sleep(LINK_AFTER", f"{WORKER_LESS} -k link_of"),
     Mutant("failed run of the same try is followed by another", "begin.py", "(RunStatus.FAILED, RunStatus.CANCELLED) and not same_try:", "(RunStatus.FAILED, RunStatus.CANCELLED):", f"{WORKER_LESS} -k its_run_fails"),

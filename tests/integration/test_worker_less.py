@@ -74,8 +74,8 @@ def task(use_airflow: Callable[[Airflow], Airflow]) -> Make:
     return make
 
 
-async def fire(airflow: Airflow) -> Any:
-    (event,) = [event async for event in airflow.trigger().run()]
+async def fire(airflow: Airflow, trigger: AdfRunPipelineTrigger | None = None) -> Any:
+    (event,) = [event async for event in (trigger or airflow.trigger()).run()]
     return event
 
 
@@ -348,6 +348,22 @@ async def test_timeout_cancels(task: Make, emulator: Emulator) -> None:
     error = await failure(task(pipeline_name="Slow", timeout=0.5))
     assert isinstance(error, AdfRunTimedOut)
     assert cancelled(emulator) == runs(emulator)
+
+
+async def test_timeout_counts_from_the_start_of_the_run(
+    task: Make, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    airflow = task(pipeline_name="Slow", timeout=1.5)
+    late = airflow.trigger()
+    # A busy triggerer takes it up long after the scheduler has handed it over.
+    late.timeout_after -= timedelta(seconds=60)  # type: ignore[attr-defined]  # Airflow's
+    waiting = asyncio.get_running_loop().create_task(fire(airflow, late))
+    await until(lambda: runs(emulator))
+    await asyncio.sleep(0.5)
+    assert not waiting.done()
+    assert cancelled(emulator) == []
+    event = await waiting
+    assert isinstance(error_of(Report.from_json(event.payload)), AdfRunTimedOut)
 
 
 async def test_execution_timeout_cancels_before_airflow_ends_the_trigger(task: Make, emulator: Emulator) -> None:
