@@ -214,7 +214,7 @@ class AdfRunPipelineOperator(BaseOperator):
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Conclude from what the trigger reported."""
-        return self._attempt_that_goes_on(context).complete(event)
+        return self._attempt_that_goes_on(context, event).complete(event)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume after the deferral; also where Airflow ended it, by its own timeout or because the trigger failed."""
@@ -255,10 +255,10 @@ class AdfRunPipelineOperator(BaseOperator):
         self._attempt = Attempt(self, context)
         return self._attempt
 
-    def _attempt_that_goes_on(self, context: Context) -> Attempt:
+    def _attempt_that_goes_on(self, context: Context, event: dict[str, Any] | None = None) -> Attempt:
         from airflow_adf_mi.worker_less_end import attempt_that_goes_on
 
-        self._attempt = attempt_that_goes_on(self, context)
+        self._attempt = attempt_that_goes_on(self, context, event)
         return self._attempt
 
     def start_of(self, settings: AdfSettings) -> Start:

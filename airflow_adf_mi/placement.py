@@ -57,7 +57,10 @@ def why_start_on_worker(task: AdfRunPipelineOperator, arguments: Mapping[str, An
     :param task: complete, as its Dag has it when Airflow serializes that.
     :param arguments: its templated arguments.
     """
-    if next(iter(task.iter_mapped_task_groups()), None) is not None:
+    if (
+        getattr(task, "_BaseOperator__from_mapped", False)
+        or next(iter(task.iter_mapped_task_groups()), None) is not None
+    ):
         return "it is mapped"
     if task.pool != "default_pool":
         return f"pool {task.pool!r} would be ignored"
@@ -120,6 +123,7 @@ def start_trigger_args(task: AdfRunPipelineOperator) -> StartTriggerArgs:
         "backstop": backstop,
         "execution_timeout": None if limit is None else limit.total_seconds(),
         "push_result": task.do_xcom_push,
+        "began": None,
     }
     given: dict[str, Any] = {name: own[name] if name in own else getattr(task, name) for name in ARGUMENTS}
     trigger = AdfRunPipelineTrigger(**given)
@@ -190,6 +194,8 @@ def _why_not_template(text: str, *, customized: bool) -> str | None:
         names = find_undeclared_variables(parsed)
     except jinja2.TemplateError:
         return "a template that cannot be read"
+    if next(parsed.find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)), None) is not None:
+        return "a template of other templates"
     if customized:
         return "a template, and its Dag has Jinja settings of its own"
     unknown = names - RENDERED_ALIKE.keys() - ANYTHING

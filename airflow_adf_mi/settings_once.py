@@ -35,5 +35,12 @@ async def settings_of(azure_data_factory_conn_id: str) -> AdfSettings:
     if known is None or known.until < time.monotonic() or (known.reading.done() and known.reading.exception()):
         # In a context of its own, and shielded: it belongs to nobody who waits for it.
         reading = loop.create_task(read_settings(azure_data_factory_conn_id), context=contextvars.Context())
+        reading.add_done_callback(_seen)
         known = of_loop[azure_data_factory_conn_id] = _Known(reading, time.monotonic() + KEPT)
     return await asyncio.shield(known.reading)
+
+
+def _seen(reading: asyncio.Task[AdfSettings]) -> None:
+    # An error is told to those who wait for it; asyncio complains of one that nobody waits for any more.
+    if not reading.cancelled():
+        reading.exception()

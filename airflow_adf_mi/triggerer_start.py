@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -25,7 +25,7 @@ from airflow_adf_mi.adf.sharing import shared_client
 from airflow_adf_mi.adf.start import Start, Started
 from airflow_adf_mi.adf.watch import Plan
 from airflow_adf_mi.kills import begin_kill, cancel_now, hold
-from airflow_adf_mi.xcom_journal import ChangedMeanwhile, TriggerJournal
+from airflow_adf_mi.xcom_journal import OVERLAP, ChangedMeanwhile, TriggerJournal
 
 if TYPE_CHECKING:
     from airflow_adf_mi.adf.client import AsyncAdfClient
@@ -35,10 +35,8 @@ log = logging.getLogger(__name__)
 OBSOLETE_INTERVAL = 10.0
 """Most seconds between looks at a run that is about to end."""
 
-OVERLAP = 5.0
-"""Seconds for which two tries of a cleared task may both be alive; up to 3 were seen in Airflow 3.3.2."""
 
-_paces: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[AdfSettings, str], Pace]] = WeakKeyDictionary()
+_paces: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Hashable, Pace]] = WeakKeyDictionary()
 _honoured: set[FactoryRef] = set()
 """Factories that this process has seen to use our keys as run ids, so that "no such run" proves something there."""
 
@@ -51,7 +49,6 @@ class TriggererStart:
     :param journal: where it is written down.
     :param cancel_on_kill: cancel the run when the task is killed, and an obsolete one before a new one is started.
     :param supersede_timeout: seconds to wait for an obsolete run to end.
-    :param began: epoch seconds at which this try began.
     """
 
     def __init__(
@@ -62,14 +59,12 @@ class TriggererStart:
         *,
         cancel_on_kill: bool,
         supersede_timeout: float,
-        began: float | None,
     ) -> None:
         self._start = replace(start, key=journal.place.key(journal.occasion.try_number))
         self._adf = adf
         self._journal = journal
         self._cancel_on_kill = cancel_on_kill
         self._supersede_timeout = supersede_timeout
-        self._began = began
         self._stopped = asyncio.Event()
         self._doing: asyncio.Task[Started] | None = None
 
@@ -80,35 +75,57 @@ class TriggererStart:
 
     def kill(self, ti: Any) -> asyncio.Task[None]:
         """Start nothing more, and see to what has been started. Goes on whatever becomes of the caller."""
+        self.stop()
+        return hold(self._kill(ti))
+
+    def stop(self) -> None:
+        """Start nothing more."""
         self._stopped.set()
         self._journal.is_stopped = True
         if self._doing is not None and not self._journal.is_sending:
             self._doing.cancel()
-        return hold(self._kill(ti))
 
     async def _kill(self, ti: Any) -> None:
         was_sending = self._journal.is_sending
         if self._doing is not None:
             await asyncio.wait([self._doing])
-        if not self._journal.is_read:
+            if not self._doing.cancelled():
+                # Whoever waited for it has been cancelled; asyncio complains of errors that nobody has seen.
+                self._doing.exception()
+        wanted = self._start.intent(self._journal.occasion)
+        try:
             # This trigger may have come back, after its triggerer was lost, to a run that it had started.
-            await self._journal.stored(self._start.intent(self._journal.occasion))
-        latest = self._journal.latest
+            latest = self._journal.latest if self._journal.is_read else await self._journal.stored(wanted)
+        except AdfError as e:
+            address = address_of(self._adf, wanted)
+            log.error(
+                "Whether the killed task has a run could not be learnt. If so, it is %s %s", address.studio_url, e
+            )
+            return
         if latest is None:
             log.info("The task was killed before its run was started. Nothing was started.")
             return
         address = address_of(self._adf, latest)
-        if was_sending and await self._journal.is_taken():
+        if was_sending and await self._is_replaced():
             # The task was cleared, and its next try began before this start had been written down.
             await cancel_now(self._adf, address, "the task was cleared, and its next try has a run of its own")
             return
         await begin_kill(ti, self._adf, address, cancel=self._cancel_on_kill)
+
+    async def _is_replaced(self) -> bool:
+        try:
+            return await self._journal.is_taken()
+        except AdfError as e:
+            log.warning("Whether the next try has a run of its own could not be learnt. %s", e)
+            return False
 
     async def _begin(self) -> Started:
         pace = _pace_of(self._adf, self._start.factory)
         async with shared_client(self._adf) as client:
             # Airflow starts the next try of a cleared task before it stops the one before, which may be about to start.
             await self._pause(pace.reserve(time.time()) + (OVERLAP if self._journal.occasion.try_number > 1 else 0))
+            while held := pace.held(time.time()):
+                await self._pause(held + random.random())  # noqa: S311  spreads, and hides nothing
             has_asked_again = False
             while True:
                 try:
@@ -131,12 +148,12 @@ class TriggererStart:
     async def _begin_with(self, client: _Paced) -> Started | Outlasting:
         occasion = self._journal.occasion
         wanted = self._start.intent(occasion)
-        stored = await self._journal.stored(wanted, began=self._began)
+        stored = await self._journal.stored(wanted)
         if stored is None or not stored.occasion.is_try_of(occasion):
             # Whatever is written: if our key is a run's id, that run is ours.
             seen = await _seen(client, wanted)
             if seen is not None:
-                stored = wanted.started(seen.run_id)
+                stored = self._journal.latest = wanted.started(seen.run_id)
         if stored is not None and stored.factory in _honoured:
             stored = replace(stored, key_honoured=True)
         routine = beginning(
@@ -166,7 +183,7 @@ class TriggererStart:
 
 
 class _Paced:
-    """A client that lets nobody start anything for as long as the service has asked one to wait."""
+    """A client that remembers for how long the service has asked to wait with starts."""
 
     def __init__(self, client: AsyncAdfClient, pace: Pace) -> None:
         self._client = client
@@ -178,7 +195,8 @@ class _Paced:
         try:
             return await self._client.send(call)
         except AdfThrottledError as e:
-            self._pace.hold(time.time() + (e.retry_after or 0))
+            if call.method == "create_run":
+                self._pace.hold(time.time() + (e.retry_after or 0))
             raise
 
 
@@ -205,4 +223,4 @@ async def _seen(client: _Paced, wanted: Intent) -> PipelineRun | None:
 def _pace_of(adf: AdfSettings, factory: FactoryRef) -> Pace:
     """The service's limit is one for all that an identity does in a subscription."""
     paces = _paces.setdefault(asyncio.get_running_loop(), {})
-    return paces.setdefault((adf, factory.subscription_id), Pace())
+    return paces.setdefault((adf.identity, adf.arm_endpoint, factory.subscription_id), Pace())

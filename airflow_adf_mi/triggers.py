@@ -30,6 +30,13 @@ USER_ACTION = "__airflow_user_action__"
 """With this, Airflow 3.3 cancels a trigger whose task a user has acted on, rather than one that is shut down."""
 
 
+def was_killed(trigger: BaseTrigger, cancelled: asyncio.CancelledError) -> bool:
+    """Whether Airflow has ended a trigger since a user acted on its task: not by a timeout, nor because a triggerer ends."""
+    timeout_after: Any = getattr(trigger, "timeout_after", None)
+    is_late = timeout_after is not None and timeout_after.timestamp() < time.time()
+    return cancelled.args[:1] == (USER_ACTION,) and not is_late
+
+
 class AdfPipelineRunTrigger(BaseTrigger):
     """
     Waits for a pipeline run to end, and fires one event: :meth:`airflow_adf_mi.adf.report.Report.to_json`.
@@ -134,7 +141,7 @@ class AdfPipelineRunTrigger(BaseTrigger):
         try:
             event = await self._event()
         except asyncio.CancelledError as e:
-            if e.args[:1] == (USER_ACTION,):
+            if was_killed(self, e):
                 self._kill()
             raise
         yield event

@@ -18,17 +18,17 @@ from airflow_adf_mi.adf.activity_log import ActivityLogMode
 from airflow_adf_mi.adf.error_json import error_to_json
 from airflow_adf_mi.adf.errors import AdfAmbiguousStartError, AdfError
 from airflow_adf_mi.adf.outputs import parse_outputs
-from airflow_adf_mi.adf.report import summary
+from airflow_adf_mi.adf.report import RunAddress, summary
 from airflow_adf_mi.adf.start import Started
 from airflow_adf_mi.arguments import start_of
-from airflow_adf_mi.ending import LINK_KEY, end_in_triggerer, linked_later
-from airflow_adf_mi.kills import hold
+from airflow_adf_mi.ending import LINK_KEY, RETURN_VALUE, end_in_triggerer, linked_later
+from airflow_adf_mi.kills import begin_kill, hold
 from airflow_adf_mi.settings_once import settings_of
 from airflow_adf_mi.stats import use_in_triggerer
 from airflow_adf_mi.trace import is_openlineage_on
 from airflow_adf_mi.triggerer_start import TriggererStart, address_of
-from airflow_adf_mi.triggers import USER_ACTION, AdfPipelineRunTrigger
-from airflow_adf_mi.xcom_journal import TriggerJournal
+from airflow_adf_mi.triggers import AdfPipelineRunTrigger, was_killed
+from airflow_adf_mi.xcom_journal import TriggerJournal, run_id_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -37,6 +37,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+FOR_A_WORKER = "for_a_worker"
+"""Member of an event that asks a worker to go on with the task, in place of the trigger."""
+NOT_STARTED, STARTED = "not_started", "started"
+"""Members of events: the error of a start, and the summary of a run that is not waited for."""
 MARGIN = 15.0
 """Seconds by which our deadline comes before Airflow's `execution_timeout`, so that ours cancels the run."""
 
@@ -55,6 +59,7 @@ class AdfRunPipelineTrigger(BaseTrigger):
     :param backstop: seconds that Airflow's own timeout of this trigger adds to ``timeout``.
     :param execution_timeout: the task's, in seconds.
     :param push_result: whether the summary is pushed as the XCom ``return_value``.
+    :param began: epoch seconds at which the try began, where that is not told by Airflow's timeout.
     """
 
     def __init__(
@@ -84,6 +89,7 @@ class AdfRunPipelineTrigger(BaseTrigger):
         backstop: float,
         execution_timeout: float | None = None,
         push_result: bool = True,
+        began: float | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # BaseTrigger is not annotated
         self.azure_data_factory_conn_id = azure_data_factory_conn_id
@@ -110,6 +116,7 @@ class AdfRunPipelineTrigger(BaseTrigger):
         self.backstop = backstop
         self.execution_timeout = execution_timeout
         self.push_result = push_result
+        self.began = began
         self._context: Context | None = None
         self._journal: TriggerJournal | None = None
         self._start: TriggererStart | None = None
@@ -137,8 +144,11 @@ class AdfRunPipelineTrigger(BaseTrigger):
         try:
             event = await self._event()
         except asyncio.CancelledError as e:
-            if e.args[:1] == (USER_ACTION,):
+            if was_killed(self, e):
                 self._kill()
+            elif self._start is not None:
+                # Airflow's own timeout, or the end of this triggerer.
+                self._start.stop()
             raise
         yield event
 
@@ -149,19 +159,24 @@ class AdfRunPipelineTrigger(BaseTrigger):
             await asyncio.shield(killing)
 
     async def _event(self) -> TriggerEvent:
+        if self._context is None:
+            # The Dag was changed since: by its newest version the task is one for a worker, which goes on with it.
+            return TriggerEvent({FOR_A_WORKER: True})  # type: ignore[no-untyped-call]  # Airflow's is not annotated
         try:
             # Bad input gets its error before anything is started.
             parse_outputs(self.outputs)
             adf = await settings_of(self.azure_data_factory_conn_id)
-            started = await self._started(adf)
+            started = await self._started(adf, self._context)
         except AdfError as e:
             if isinstance(e, AdfAmbiguousStartError):
                 metrics.count(metrics.AMBIGUOUS_STARTS)
-            return await self._handed_over({"not_started": error_to_json(e)})
+            return await self._handed_over({NOT_STARTED: error_to_json(e)})
         return await self._until_ended(adf, started)
 
-    async def _started(self, adf: AdfSettings) -> Started:
-        started = await self._begin_with(adf).begin()
+    async def _started(self, adf: AdfSettings, context: Context) -> Started:
+        started = await self._begin_with(adf, context).begin()
+        if self._journal is not None and not started.adopted and self._journal.occasion.try_number > 1:
+            await self._journal.forget([RETURN_VALUE, LINK_KEY, *parse_outputs(self.outputs)])
         metrics.count(metrics.ADOPTIONS if started.adopted else metrics.STARTS)
         address = address_of(adf, started.intent)
         log.info("%s %s. See %s", address, "was adopted" if started.adopted else "was started", address.studio_url)
@@ -169,21 +184,15 @@ class AdfRunPipelineTrigger(BaseTrigger):
             log.info("OpenLineage is told nothing of this task: Airflow calls no listeners in the triggerer.")
         return started
 
-    def _begin_with(self, adf: AdfSettings) -> TriggererStart:
-        if self._context is None:
-            raise AdfError(
-                "Airflow gave this task's trigger no context to start with, as it does since 3.3. Nothing was started. "
-                "Remove start_from_trigger=True."
-            )
+    def _begin_with(self, adf: AdfSettings, context: Context) -> TriggererStart:
         start = start_of(self, adf, parameters=self.parameters)
-        self._journal = TriggerJournal(self._context, durable=self.durable)
+        self._journal = TriggerJournal(context, durable=self.durable, began=self._began)
         self._start = TriggererStart(
             adf,
             start,
             self._journal,
             cancel_on_kill=self.cancel_on_kill,
             supersede_timeout=self.supersede_timeout,
-            began=self._began,
         )
         return self._start
 
@@ -191,7 +200,7 @@ class AdfRunPipelineTrigger(BaseTrigger):
         address = address_of(adf, started.intent)
         if not self.wait_for_termination:
             result = summary(address, started.run, adopted=started.adopted)
-            return await self._ended(result) or await self._handed_over({"started": result})
+            return await self._ended(result) or await self._handed_over({STARTED: result})
         waiting = AdfPipelineRunTrigger(
             settings=adf.to_json(),
             resource_group_name=address.factory.resource_group_name,
@@ -231,6 +240,8 @@ class AdfRunPipelineTrigger(BaseTrigger):
     @cached_property
     def _began(self) -> float | None:
         """When Airflow began this try: its timeout for this trigger counts from then."""
+        if self.began is not None:
+            return self.began
         timeout_after: Any = getattr(self, "timeout_after", None)
         if timeout_after is None:
             return None
@@ -257,11 +268,17 @@ class AdfRunPipelineTrigger(BaseTrigger):
     async def _kill_before_start(self) -> None:
         """The kill came while the connection was read; before that, another triggerer may have started the run."""
         try:
-            start = self._begin_with(await settings_of(self.azure_data_factory_conn_id))
+            adf = await settings_of(self.azure_data_factory_conn_id)
+            if self._context is not None:
+                await self._begin_with(adf, self._context).kill(self.task_instance)
+                return
+            run_id = await run_id_of(self.task_instance)
+            if run_id:
+                factory = adf.factory(self.resource_group_name, self.factory_name)
+                address = RunAddress(run_id=run_id, factory=factory, studio_url=adf.studio_run_url(factory, run_id))
+                await begin_kill(self.task_instance, adf, address, cancel=self.cancel_on_kill)
         except AdfError as e:
             log.warning("The task was killed, and whether it has a run could not be learnt. %s", e)
-            return
-        await start.kill(self.task_instance)
 
 
 ARGUMENTS = tuple(inspect.signature(AdfRunPipelineTrigger).parameters)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any, NoReturn
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
 from airflow_adf_mi.adf.error_json import error_from_json
 from airflow_adf_mi.adf.errors import AdfError
 from airflow_adf_mi.adf.intent import Intent, Occasion
 from airflow_adf_mi.adf.recall import is_of_before_a_clear, recall
-from airflow_adf_mi.adf.report import Report
+from airflow_adf_mi.adf.report import Report, RunAddress
 from airflow_adf_mi.attempt import TRIGGER_FAILURES, Attempt, rest_after
 from airflow_adf_mi.journal import RUN_ID_KEY, TaskJournal, is_last_try, occasion_of
-from airflow_adf_mi.worker_less import AdfRunPipelineTrigger
+from airflow_adf_mi.triggerer_start import address_of as run_address
+from airflow_adf_mi.worker_less import FOR_A_WORKER, NOT_STARTED, STARTED, AdfRunPipelineTrigger
 from airflow_adf_mi.xcom_journal import INTENT_KEY, place_of
 
 if TYPE_CHECKING:
@@ -24,11 +28,26 @@ TRIGGER_FAILURES_KEY = "airflow_adf_mi.trigger_failures"
 """In the task state store, how often the trigger of a try has failed."""
 
 
-def attempt_that_goes_on(task: AdfRunPipelineOperator, context: Context) -> Attempt:
-    """The try that a deferral has interrupted; by where it began."""
-    if task.start_from_trigger and not (task.durable and TaskJournal(context).is_of_this_try(occasion_of(context))):
-        return WorkerLessAttempt(task, context)
-    return Attempt(task, context)
+def attempt_that_goes_on(
+    task: AdfRunPipelineOperator, context: Context, event: Mapping[str, Any] | None = None
+) -> Attempt:
+    """The try that a deferral has interrupted, by where it began; `event` is what its trigger has said, if it has."""
+    return (
+        WorkerLessAttempt(task, context) if _began_in_triggerer(task, context, event or {}) else Attempt(task, context)
+    )
+
+
+def _began_in_triggerer(task: AdfRunPipelineOperator, context: Context, event: Mapping[str, Any]) -> bool:
+    """Whether this try did, whatever the Dag says by now."""
+    if event.keys() & {FOR_A_WORKER, NOT_STARTED, STARTED}:
+        return True
+    if task.durable and TaskJournal(context).is_of_this_try(occasion_of(context)):
+        return False
+    ti: Any = context["ti"]
+    if task.start_from_trigger or ti.map_index >= 0:
+        return bool(task.start_from_trigger) and ti.map_index < 0
+    run_id = ti.xcom_pull(task_ids=ti.task_id, key=RUN_ID_KEY, map_indexes=ti.map_index)
+    return isinstance(run_id, str) and place_of(context).try_of(run_id, ti.try_number) == ti.try_number
 
 
 class WorkerLessAttempt(Attempt):
@@ -37,21 +56,42 @@ class WorkerLessAttempt(Attempt):
     def __init__(self, task: AdfRunPipelineOperator, context: Context) -> None:
         super().__init__(task, context)
         self._journal = None
+        self._here: Attempt | None = None
+        """What goes on on workers, where the Dag was changed meanwhile."""
+
+    def kill(self) -> None:
+        if self._here is not None:
+            self._here.kill()
+        else:
+            super().kill()
 
     def complete(self, event: dict[str, Any]) -> dict[str, Any]:
         """Conclude from what the trigger reported."""
         with self._saying_that_it_failed():
-            if "not_started" in event:
-                raise error_from_json(event["not_started"])
-            if "started" in event:
-                return dict(event["started"])
+            if FOR_A_WORKER in event:
+                return self._go_on_here()
+            if NOT_STARTED in event:
+                raise error_from_json(event[NOT_STARTED])
+            if STARTED in event:
+                return dict(event[STARTED])
             report = Report.from_json(event)
             self._announce(report.address)
             result = self._conclude(report)
         self._tell_next_try(retry=False)
         return result
 
-    def take_up_again(self, failure: Exception) -> NoReturn:
+    def _go_on_here(self) -> dict[str, Any]:
+        """Do what is left of the task on workers, from what was started in the triggerer."""
+        known = self._recalled()
+        here = occasion_of(self._context)
+        if known is not None and self._task.durable:
+            # A start of before a clear keeps the occasion by which it is seen as one.
+            TaskJournal(self._context).save(known if is_of_before_a_clear(known) else replace(known, occasion=here))
+        self._here = Attempt(self._task, self._context)
+        self.trace = self._here.trace
+        return self._here.run()
+
+    def take_up_again(self, failure: Exception) -> dict[str, Any]:  # noqa: RET503  defer() does not return
         """The trigger that is the task failed. Its successor finds out what it had started."""
         with self._saying_that_it_failed():
             store = self._context["task_state_store"]
@@ -75,12 +115,17 @@ class WorkerLessAttempt(Attempt):
                 owned_run.rest(pause)
         # With the templates as they are in the Dag: what is rendered may be secret, and is rendered again there.
         again = self._task.dag.get_task(self._task.task_id).start_trigger_args
-        assert again is not None  # noqa: S101  or its first trigger would not have been
-        self._task.defer(
-            trigger=AdfRunPipelineTrigger(**(again.trigger_kwargs or {})),
-            method_name=again.next_method,
-            timeout=again.timeout,
-        )
+        if again is None or again.timeout is None:
+            # The Dag was changed since.
+            return self._go_on_here()
+        began = self._context["ti"].start_date.timestamp()
+        left = again.timeout
+        if self._task.execution_timeout is not None:
+            left = min(
+                left, max(timedelta(seconds=1), self._task.execution_timeout - timedelta(seconds=time.time() - began))
+            )
+        trigger = AdfRunPipelineTrigger(**{**(again.trigger_kwargs or {}), "began": began})
+        self._task.defer(trigger=trigger, method_name=again.next_method, timeout=left)
 
     def _started_in_triggerer(self) -> Intent | None:
         """What this task's trigger has started, as far as a worker can tell."""
@@ -88,6 +133,21 @@ class WorkerLessAttempt(Attempt):
         if not isinstance(run_id, str) or not run_id:
             return None
         return replace(self._start.intent(occasion_of(self._context)), key=run_id).started(run_id)
+
+    def _recalled(self) -> Intent | None:
+        """What this task's triggers have written, as the next one would read it."""
+        wanted = self._start.intent(Occasion(try_number=self._context["ti"].try_number))
+        stored = self._xcom(RUN_ID_KEY), self._xcom(INTENT_KEY)
+        return recall(*stored, place_of(self._context), wanted, durable=self._task.durable)
+
+    def _own_run(self) -> RunAddress:
+        known = self._recalled()
+        if known is None or is_of_before_a_clear(known):
+            raise AdfError(
+                f"The time for this task was over before its trigger had started a run of pipeline {self._task.pipeline_name!r}. "
+                "Nothing was started by this try. Are triggerers running, and do they have capacity left?"
+            )
+        return run_address(self._settings, known)
 
     def _say_that_it_failed(self) -> None:
         if self._task.durable:
@@ -100,12 +160,10 @@ class WorkerLessAttempt(Attempt):
         store.
         """
         try:
-            occasion = Occasion(try_number=self._context["ti"].try_number)
-            run_id, kept = (self._xcom(key) for key in (RUN_ID_KEY, INTENT_KEY))
-            known = recall(run_id, kept, place_of(self._context), self._start.intent(occasion))
+            known = self._recalled()
             if known is None or is_of_before_a_clear(known):
                 return
-            told = replace(known, occasion=occasion, failed=retry)
+            told = replace(known, occasion=Occasion(try_number=self._context["ti"].try_number), failed=retry)
             self._context["ti"].xcom_push(key=INTENT_KEY, value=told.to_json())
             if retry:
                 TaskJournal(self._context).note(replace(told, occasion=occasion_of(self._context)))

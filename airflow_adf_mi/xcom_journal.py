@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from datetime import UTC
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
@@ -35,9 +35,13 @@ INTENT_KEY = "airflow_adf_mi.intent"
 that has failed."""
 PAUSES = (1.0, 4.0, 10.0, 15.0)
 """Seconds between questions that Airflow fails to answer."""
-FRESH = 10.0
-"""Seconds after which what was read is read again before a start is sent: another triggerer may have taken over, which
-Airflow does once it has not heard from one for 30 s."""
+OVERLAP = 5.0
+"""Seconds for which two tries of a cleared task may both be alive; up to 3 were seen in Airflow 3.3.2."""
+FRESH = 4.0
+"""Seconds after which what was read is read again before a start is sent: the task may have been cleared, or another
+triggerer may have taken it over. Less than `OVERLAP`, for which the next try waits before it reads."""
+LATE = 60.0
+"""Seconds between the begin of a try and its start after which the XCom `run_id` does not tell well enough when that was."""
 
 
 class ChangedMeanwhile(Exception):
@@ -79,20 +83,37 @@ async def patiently(act: Callable[[], Awaitable[T]], what: str, pause: Pause = a
         raise AdfError(f"Airflow did not let {what} in the triggerer, for {sum(PAUSES):.0f} s. {e}") from e
 
 
+async def run_id_of(ti: Any) -> str | None:
+    """The XCom `run_id` of a task instance."""
+    found = await patiently(lambda: XCom.aget_one(key=RUN_ID_KEY, **address_of(ti)), f"XCom {RUN_ID_KEY} be read")
+    return found if isinstance(found, str) and found else None
+
+
 class TriggerJournal:
     """The journal as a trigger keeps it.
 
     :param context: the context that Airflow rendered the trigger's templates with.
     :param durable: whether the starts of earlier tries count.
+    :param began: epoch seconds at which this try began, where that is known.
     """
 
-    def __init__(self, context: Context, *, durable: bool, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        context: Context,
+        *,
+        durable: bool,
+        began: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        pause: Pause = asyncio.sleep,
+    ) -> None:
         self._ti: Any = context["ti"]
         self.place = place_of(context)
         self.occasion = Occasion(try_number=self._ti.try_number)
         """All that a trigger knows of it: Airflow 3.3.2 shows it neither `max_tries` nor the count of clears."""
         self._durable = durable
+        self._began = began
         self._clock = clock
+        self._pause = pause
         self._run_id: Any = None
         self._read_at: float | None = None
         self.latest: Intent | None = None
@@ -107,33 +128,32 @@ class TriggerJournal:
         """Whether it is known what was written before."""
         return self._read_at is not None
 
-    async def stored(self, wanted: Intent, *, began: float | None = None) -> Intent | None:
+    async def stored(self, wanted: Intent) -> Intent | None:
         """What an earlier try, or this one before its triggerer was killed, has written."""
         run_id = await self._get(RUN_ID_KEY) or None
         kept = await self._get(INTENT_KEY) if run_id else None
         self._run_id, self._read_at = run_id, self._clock()
-        self.latest = recall(self._run_id, kept, self.place, wanted, durable=self._durable, began=began)
+        self.latest = recall(self._run_id, kept, self.place, wanted, durable=self._durable, began=self._began)
         return self.latest
 
     async def save(self, intent: Intent) -> None:
         self._check()
         if intent.phase is Phase.PREPARED:
             if self.is_sending:
-                # What was sent has started nothing.
-                self.is_sending = False
-                self.latest = None
-                await self._write("")
+                await self._take_back(intent)
             return
-        if self._clock() - (self._read_at or 0.0) > FRESH:
-            before = self._run_id
-            await self._read()
-            if before != self._run_id:
-                raise ChangedMeanwhile
+        if self._is_stale():
+            await self._must_be(self._run_id)
         self.is_sending = True
-        await self._keep(intent)
         try:
+            await self._keep(intent)
+            if self._is_stale():
+                # It took so long to be written that a kill may be on its way, or another's start have come in between.
+                await self._pause(OVERLAP)
+                self._check()
+                await self._must_be(intent.key)
             self._check()
-        except AdfTaskKilled:
+        except (AdfError, ChangedMeanwhile):
             # Nothing of it was sent. What is written stays: by now it may be another's, and a look will tell.
             self.is_sending = False
             raise
@@ -153,6 +173,17 @@ class TriggerJournal:
             known = replace(self.latest, occasion=self.occasion, failed=True)
             await self._set(INTENT_KEY, known.to_json())
 
+    async def forget(self, keys: Iterable[str]) -> None:
+        """Delete XComs of earlier tries: on a worker, Airflow does when a try begins."""
+        from airflow.sdk.execution_time.comms import DeleteXCom
+        from airflow.sdk.execution_time.task_runner import SUPERVISOR_COMMS
+
+        try:
+            for key in keys:
+                await SUPERVISOR_COMMS.asend(DeleteXCom(key=key, **address_of(self._ti)))
+        except Exception as e:  # noqa: BLE001  the run is there, and its own XComs follow
+            log.warning("XComs of an earlier try could not be deleted. %s", e)
+
     async def is_taken(self) -> bool:
         """Whether another try has written its own start over ours, and so knows nothing of it."""
         mine = self._run_id
@@ -166,12 +197,32 @@ class TriggerJournal:
     def claim(self, run_id: str) -> bool:
         return True
 
+    async def _take_back(self, prepared: Intent) -> None:
+        """What was sent has started nothing."""
+        self.is_sending = False
+        self.latest = None
+        try:
+            await self._write("")
+        except AdfError as e:
+            # It must not hide why nothing was started; a worker that ends this try may keep what is known.
+            log.warning("A retry of this task may look for a run in vain. %s", e)
+            self.latest = prepared
+
+    def _is_stale(self) -> bool:
+        return self._clock() - (self._read_at or 0.0) > FRESH
+
+    async def _must_be(self, run_id: str | None) -> None:
+        await self._read()
+        if self._run_id != run_id:
+            raise ChangedMeanwhile
+
     def _check(self) -> None:
         if self.is_stopped:
             raise AdfTaskKilled("The task was killed before its run was started. Nothing was started.")
 
     async def _keep(self, intent: Intent) -> None:
-        if not says_all(intent, self.place):
+        is_late = intent.at is not None and self._began is not None and intent.at - self._began > LATE
+        if is_late or not says_all(intent, self.place):
             await self._set(INTENT_KEY, intent.to_json())
         run_id = intent.run_id or intent.key
         if run_id != self._run_id:

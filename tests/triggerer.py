@@ -15,6 +15,7 @@ from airflow.jobs.triggerer_job_runner import TriggerRunner
 from airflow.sdk import DAG
 from airflow.sdk.execution_time import task_runner
 from airflow.sdk.execution_time.comms import (
+    DeleteXCom,
     GetTaskStates,
     GetXCom,
     MaskSecret,
@@ -63,6 +64,9 @@ class Airflow:
                 return XComResult(key=message.key, value=self.xcoms.get(message.key))
             case SetXCom():
                 self.xcoms[message.key] = json.loads(json.dumps(message.value))
+                return OKResponse(ok=True)
+            case DeleteXCom():
+                self.xcoms.pop(message.key, None)
                 return OKResponse(ok=True)
             case GetTaskStates():
                 return TaskStatesResult(task_states={"run1": {self.task_id: self.state}})

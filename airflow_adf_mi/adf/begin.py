@@ -170,6 +170,10 @@ def _lost(start: Start, older: Intent, *, clock: Callable[[], float]) -> Routine
         correlation_parameter=start.correlation_parameter,
     )
     until = (older.at or clock()) + start.settle
+    # Whatever its pipeline: the task may have been changed since.
+    seen = yield get_run(older.factory, older.key)
+    if isinstance(seen, PipelineRun):
+        return seen, True
     while True:
         look = yield from looking(wanted, older, clock=clock)
         if len(look.proven) == 1:

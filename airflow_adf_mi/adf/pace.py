@@ -20,6 +20,7 @@ class Pace:
     per_second: float = PER_SECOND
     _empty_until: float = 0.0
     """When the bucket would be full again, if nothing more was taken."""
+    _held_until: float = 0.0
 
     def reserve(self, now: float) -> float:
         """Take one start: seconds to wait before it may leave."""
@@ -28,4 +29,9 @@ class Pace:
 
     def hold(self, until: float) -> None:
         """The service has turned a start away: nothing more leaves until then, and then no burst."""
+        self._held_until = max(self._held_until, until)
         self._empty_until = max(self._empty_until, until + (self.burst - 1) / self.per_second)
+
+    def held(self, now: float) -> float:
+        """Seconds for which nothing may leave, whatever was reserved before."""
+        return max(0.0, self._held_until - now)

@@ -212,12 +212,15 @@ class Case:
 
     def kill(self, number: signal.Signals = signal.SIGKILL, *, supervisor: bool = False, process: bool = True) -> None:
         """Signal the task's process, or its supervisor, or both (the supervisor first)."""
+        for each in self.pids(supervisor=supervisor, process=process):
+            os.kill(each, number)
+
+    def pids(self, *, supervisor: bool, process: bool) -> list[int]:
+        """Of the task's supervisor and of its process."""
         pid = self.instance().pid
         if pid is None:
             raise RuntimeError("the task has no process")
-        pids = [psutil.Process(pid).ppid()] * supervisor + [pid] * process
-        for each in pids:
-            os.kill(each, number)
+        return [psutil.Process(pid).ppid()] * supervisor + [pid] * process
 
     def edit(self, **arguments: Any) -> None:
         """Change the task's arguments in the Dag file; returns once Airflow knows."""

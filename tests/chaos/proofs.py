@@ -39,7 +39,7 @@ PROOFS = [
     Proof("a lost answer is looked for", "start.py", "if verdict is Verdict.AMBIGUOUS:", "if False:", "lost-drop-blocking"),
     Proof("a lost run is found in the list", "find.py", "return Likeness.POSSIBLE if same else Likeness.NO", "return Likeness.NO", "lost-own-ids-deferrable"),
     Proof("a clear starts a new run", "intent.py", "return before.max_tries != now.max_tries or", "return False and", "cleared-after-success-deferrable"),
-    Proof("a clear of a running task starts a new run", "intent.py", "(before.clear_number != now.clear_number and not stored.failed)", "False", "edited-retries-keep-blocking"),
+    Proof("a clear of a running task starts a new run", "intent.py", "(before.clear_number != now.clear_number and not stored.failed)", "False", "cleared-and-killed"),
     Proof("runs of one task never overlap", "begin.py", "            if remaining is not None:", "            if False:", "cleared-slow-cancel-deferrable"),
     Proof("changed parameters start a new run", "intent.py", "or stored.fingerprint != wanted", "", "parameters-changed"),
     Proof("marking a deferred task cancels", "../kills.py", "    if state not in OVER:", "    if True:", "marked-failed-deferrable"),
@@ -51,11 +51,11 @@ PROOFS = [
     Proof("a trigger that cannot be loaded ends no wait", "../attempt.py", "TRIGGER_FAILURES = 6", "TRIGGER_FAILURES = 0", "import-blocked"),
     Proof("our timeout cancels", "report.py", "isinstance(outcome, TimedOut) and cancel_on_timeout", "False", "own-timeout-deferrable"),
     Proof("a sensor owns nothing", "../triggers.py", "and self.owns_run and self.task_instance", "and self.task_instance", "sensor-marked-deferrable"),
-    Proof("a start in the triggerer is written down before", "../xcom_journal.py", "        await self._keep(intent)\n        try:\n            self._check()", "        try:\n            self._check()", "kill-sent-own-ids-worker-less"),
+    Proof("a start in the triggerer is written down before", "../xcom_journal.py", "            await self._keep(intent)\n            if self._is_stale", "            if self._is_stale", "kill-sent-own-ids-worker-less"),
     Proof("a clear in the triggerer starts a new run", "recall.py", "cleared = replace(now, try_number=0, clear_number=BEFORE_A_CLEAR)", "cleared = replace(now, try_number=0)", "cleared-keep-worker-less"),
     Proof("a clear after a failure in the triggerer starts a new run", "recall.py", "known.failed and ", "", "cleared-after-timeout-worker-less"),
-    Proof("marking a task without a worker cancels", "../worker_less.py", "            self._killing = self._start.kill(self.task_instance)\n", "            pass\n", "marked-failed-worker-less"),
-    Proof("a trigger that is a task and cannot be loaded loses nothing", "../attempt.py", "            return self._start_again_in_triggerer(failure)\n", "            raise failure\n", "import-blocked-worker-less"),
+    Proof("marking a task without a worker cancels", "../worker_less.py", "        if self._killing is None and self.task_instance is not None:", "        if False:", "marked-failed-worker-less"),
+    Proof("a trigger that is a task and cannot be loaded loses nothing", "../worker_less_end.py", "            if failures >= TRIGGER_FAILURES:", "            if True:", "import-blocked-worker-less"),
 ]  # fmt: skip
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -34,6 +36,15 @@ def dag_run_marked(case: Case, state: str) -> None:
 def cleared(case: Case) -> None:
     case.wait_waiting()
     case.clear()
+
+
+def cleared_and_killed(case: Case) -> None:
+    """Its process and supervisor are gone before they have heard of the clear, and Airflow leaves `max_tries` as it is."""
+    case.wait_waiting()
+    pids = case.pids(supervisor=True, process=True)
+    case.clear()
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
 
 
 def cleared_with_dag_run(case: Case) -> None:
@@ -336,6 +347,15 @@ def _others() -> list[Row]:
             extra_task="downstream",
             story=partial(cleared_after, state="success", downstream=True),
             expected=ONE_MORE_RUN,
+        ),
+        Row(
+            name="cleared-and-killed",
+            fault="cleared while blocking, and its process killed -9 before it hears of it",
+            mode="blocking",
+            first=FIRST_IS_LONG,
+            seconds=5,
+            story=cleared_and_killed,
+            expected=Expected(runs=2, cancels=1, adf=("Cancelled", "Succeeded"), cancel_within=90),
         ),
         Row(
             name="cleared-no-wait",

@@ -133,6 +133,7 @@ def test_path_and_arguments_of_the_trigger_that_is_a_task_are_a_stored_format() 
             "backstop": 600,
             "execution_timeout": None,
             "push_result": True,
+            "began": None,
         },
     )
 

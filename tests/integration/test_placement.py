@@ -73,6 +73,7 @@ def test_template_that_comes_out_the_same_in_the_triggerer(template: str) -> Non
         ("{{ task_state_store.get('x') }}", "the name 'task_state_store'"),
         ("{{ prev_start_date_success }}", "the name 'prev_start_date_success'"),
         ("{{ ds | mine }}", "cannot be read"),
+        ("{% include 'x.sql' %}", "of other templates"),
         ("{{ ds ", "cannot be read"),
     ],
 )

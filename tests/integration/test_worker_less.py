@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
 
 import jinja2
@@ -23,6 +23,7 @@ from airflow_adf_mi.adf.errors import (
     AdfConfigurationError,
     AdfError,
     AdfNotFoundError,
+    AdfPermissionError,
     AdfRunFailed,
     AdfRunTimedOut,
 )
@@ -35,7 +36,7 @@ from airflow_adf_mi.emulator import Emulator
 from airflow_adf_mi.ending import LINK_KEY
 from airflow_adf_mi.operators import AdfRunPipelineOperator
 from airflow_adf_mi.triggers import USER_ACTION
-from airflow_adf_mi.worker_less import AdfRunPipelineTrigger
+from airflow_adf_mi.worker_less import FOR_A_WORKER, AdfRunPipelineTrigger
 from airflow_adf_mi.xcom_journal import INTENT_KEY, ChangedMeanwhile, TriggerJournal, place_of
 from tests.triggerer import BEGAN, Airflow, use_airflow
 
@@ -49,7 +50,8 @@ def _process(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
     """A triggerer that has a connection and knows nothing yet."""
     given = {"conn_type": "azure_data_factory_mi", "extra": emulator.connection_extra()}
     monkeypatch.setenv("AIRFLOW_CONN_ADF", json.dumps(given))
-    monkeypatch.setattr(triggerer_start, "OVERLAP", 0.05)
+    for module in (triggerer_start, xcom_journal):
+        monkeypatch.setattr(module, "OVERLAP", 0.05)
     triggerer_start._honoured.clear()
     yield
     triggerer_start._honoured.clear()
@@ -383,6 +385,17 @@ async def test_changed_parameters_replace_the_run(task: Make, emulator: Emulator
     assert airflow.xcoms["run_id"] == second
 
 
+async def test_changed_pipeline_replaces_the_run(task: Make, emulator: Emulator) -> None:
+    airflow = task(pipeline_name="Slow")
+    await killed(await begin(airflow, emulator))
+    changed = task(pipeline_name="Other")
+    changed.xcoms = airflow.xcoms
+    changed.next_try()
+    await fire(changed)
+    assert cancelled(emulator) == runs(emulator)[:1]
+    assert len(runs(emulator)) == 2
+
+
 async def test_not_durable_starts_anew_at_every_try_but_once_in_one(task: Make, emulator: Emulator) -> None:
     airflow = task(durable=False)
     await fire(airflow)
@@ -489,13 +502,122 @@ async def test_start_that_a_clear_overtakes_is_cancelled(task: Make, emulator: E
 async def test_two_triggerers_start_one_run(task: Make, emulator: Emulator, settings: AdfSettings) -> None:
     """One stopped, after it had looked, for so long that another took over; then it went on."""
     airflow = task(pipeline_name="Slow", start_settle=1)
-    journal = TriggerJournal(context_of(airflow), durable=True, clock=iter([0.0, 60.0, 60.0]).__next__)
+    journal = TriggerJournal(context_of(airflow), durable=True, clock=iter([0.0, 60.0, 60.0, 60.0]).__next__)
     wanted = start_of_task(airflow, settings).intent(journal.occasion)
     assert await journal.stored(wanted) is None
     other = await begin(airflow, emulator)
     with pytest.raises(ChangedMeanwhile):
         await journal.save(replace(wanted, phase=Phase.SENDING))
     await killed(other)
+
+
+async def test_start_that_was_long_in_being_written_makes_sure_that_it_still_counts(
+    task: Make, emulator: Emulator, settings: AdfSettings
+) -> None:
+    """The supervisor had much to do; meanwhile the task was cleared, and its next try has written its own."""
+    airflow = task()
+    pauses: list[float] = []
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        airflow.xcoms["run_id"] = "of-the-next-try"
+
+    clock = iter([0.0, 0.0, 60.0, 60.0, 60.0]).__next__
+    journal = TriggerJournal(context_of(airflow), durable=True, clock=clock, pause=pause)
+    wanted = start_of_task(airflow, settings).intent(journal.occasion)
+    await journal.stored(wanted)
+    with pytest.raises(ChangedMeanwhile):
+        await journal.save(replace(wanted, phase=Phase.SENDING))
+    assert pauses == [xcom_journal.OVERLAP]
+    assert not journal.is_sending
+
+
+async def test_start_long_after_its_try_began_keeps_when_it_was_sent(task: Make, emulator: Emulator) -> None:
+    """So that its run is found in the list, where the service makes run ids of its own."""
+    emulator.state().switches.run_id_from_request_id = False
+    emulator.add_fault("createRun", effect="after", hang_seconds=1)
+    airflow = task(start_settle=1)
+    late = airflow.trigger()
+    late.timeout_after -= timedelta(hours=1)  # type: ignore[attr-defined]  # Airflow's
+    starting = asyncio.get_running_loop().create_task(fire(airflow, late))
+    await until(lambda: runs(emulator))
+    await lost(starting)
+    again = airflow.trigger()
+    again.timeout_after -= timedelta(hours=1)  # type: ignore[attr-defined]  # as above
+    assert isinstance(await fire(airflow, again), TaskSuccessEvent)
+    assert len(runs(emulator)) == 1
+
+
+async def test_results_of_the_run_before_are_gone_once_a_clear_has_started_another(
+    task: Make, emulator: Emulator
+) -> None:
+    airflow = task(pipeline_name="Slow", outputs={"rows": "Copy.rowsCopied"}, start_settle=0.1)
+    old = {"rows": 5, "return_value": {}, LINK_KEY: "https://old"}
+    airflow.xcoms |= {"run_id": "of-before", **old}
+    airflow.next_try()
+    waiting = await begin(airflow, emulator)
+    await until(lambda: not old.keys() & airflow.xcoms.keys())
+    await killed(waiting)
+
+
+async def test_task_that_is_for_a_worker_by_now_goes_on_there(task: Make, emulator: Emulator) -> None:
+    airflow = task(pipeline_name="Slow")
+    await killed(await begin(airflow, emulator))
+    trigger = airflow.trigger()
+    # Airflow gives none where the Dag's newest version says so.
+    trigger._context = None
+    event = await fire(airflow, trigger)
+    assert event.payload == {FOR_A_WORKER: True}
+    # And a kill still finds what was started.
+    airflow.state = "failed"
+    await trigger.on_kill()
+    await settled()
+    assert cancelled(emulator) == runs(emulator) != []
+
+
+async def test_timeout_of_airflow_is_no_kill(task: Make, emulator: Emulator) -> None:
+    airflow = task(pipeline_name="Slow", cancel_on_timeout=False)
+    trigger = airflow.trigger()
+    waiting = asyncio.get_running_loop().create_task(fire(airflow, trigger))
+    await until(lambda: airflow.xcoms.get("run_id") and runs(emulator))
+    trigger.timeout_after = datetime.now(UTC) - timedelta(seconds=1)  # type: ignore[attr-defined]  # Airflow's
+    airflow.state = "failed"
+    await killed(waiting, USER_ACTION)
+    await settled()
+    assert cancelled(emulator) == []
+
+
+async def test_kill_while_airflow_does_not_answer_says_what_may_go_on(
+    task: Make, emulator: Emulator, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(xcom_journal, "PAUSES", (0.01,))
+    airflow = task(pipeline_name="Slow")
+    await killed(await begin(airflow, emulator))
+    airflow.failures, airflow.delay, airflow.asked = 9, 0.1, []
+    coming_back = asyncio.get_running_loop().create_task(fire(airflow))
+    await until(lambda: airflow.asked)
+    await killed(coming_back, USER_ACTION)
+    await settled()
+    (run,) = runs(emulator)
+    assert any(
+        "could not be learnt" in r.message and run in r.message for r in caplog.records if r.levelname == "ERROR"
+    )
+
+
+async def test_reason_of_a_refusal_is_not_lost_where_airflow_fails(
+    task: Make, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(xcom_journal, "PAUSES", (0.01,))
+    emulator.add_fault("createRun", status=403, code="AuthorizationFailed", hang_seconds=0.5)
+    airflow = task()
+    starting = asyncio.get_running_loop().create_task(failure(airflow))
+    await until(lambda: "SetXCom run_id" in airflow.questions)
+    airflow.failures = 2
+    assert isinstance(await starting, AdfPermissionError)
+    # And the next try knows that nothing was started.
+    airflow.next_try()
+    assert isinstance(await fire(airflow), TaskSuccessEvent)
+    assert len(runs(emulator)) == 1
 
 
 async def test_airflow_that_fails_for_a_moment_is_asked_again(

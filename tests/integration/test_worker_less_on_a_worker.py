@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -206,6 +206,66 @@ def test_airflows_own_timeout_cancels_what_the_trigger_has_started(
     with pytest.raises(AdfError, match=run_id):
         operator(pipeline_name="Slow").resume_execution("__fail__", {"error": "Trigger timeout"}, task.context)
     assert [r.run_id for r in emulator.books.of("cancelRun", status=200)] == [run_id]
+
+
+def test_timeout_before_this_try_has_started_anything_is_not_the_run_of_the_try_before(
+    operator: Make, settings: AdfSettings, emulator: Emulator
+) -> None:
+    """A clear, and no triggerer that took the new try up: what succeeded before the clear is not its result."""
+    task = Task()
+    started(settings, task)
+    task.clear()
+    task.xcoms["run_id"] = place_of(task.context).key(1)
+    with pytest.raises(AdfError, match="Nothing was started by this try"):
+        operator().resume_execution("__fail__", {"error": "Trigger timeout"}, task.context)
+    assert emulator.books.of("cancelRun") == []
+
+
+def test_trigger_that_is_started_again_keeps_the_time_of_its_try(
+    operator: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_adf_mi.attempt.FIRST_REST", 0.001)  # stands for seconds
+    began = datetime.now(UTC) - timedelta(minutes=50)
+    task = Task(start_date=began)
+    it = operator(execution_timeout=timedelta(hours=1))
+    with pytest.raises(TaskDeferred) as deferral:
+        it.resume_execution("__fail__", {"error": "Trigger failure"}, task.context)
+    assert deferral.value.trigger.began == began.timestamp()
+    assert timedelta(minutes=9) < deferral.value.timeout < timedelta(minutes=11)
+
+
+@pytest.mark.parametrize("event", [{"for_a_worker": True}, None], ids=["event", "failure"])
+def test_task_whose_dag_was_changed_goes_on_with_its_run_on_workers(
+    event: dict[str, Any] | None,
+    operator: Make,
+    settings: AdfSettings,
+    emulator: Emulator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("airflow_adf_mi.attempt.FIRST_REST", 0.001)  # stands for seconds
+    task = Task(max_tries=0)
+    run_id = started(settings, task, "Slow")
+    it = operator(pipeline_name="Slow", start_from_trigger=False, deferrable=True)
+    method, kwargs = (
+        ("__fail__", {"error": "Trigger failure"}) if event is None else ("execute_complete", {"event": event})
+    )
+    with pytest.raises(TaskDeferred) as deferral:
+        it.resume_execution(method, kwargs, task.context)
+    assert deferral.value.trigger.run_id == run_id
+    assert len(emulator.books.of("createRun")) == 1
+    # From now on it is a task like any other, whose kill cancels.
+    assert task.intent.run_id == run_id
+    it.on_kill()
+    assert [r.run_id for r in emulator.books.of("cancelRun", status=200)] == [run_id]
+
+
+def test_task_whose_dag_was_changed_before_it_had_started_anything_starts_here(
+    operator: Make, emulator: Emulator
+) -> None:
+    it = operator(start_from_trigger=False, deferrable=False, check_interval=0.2)
+    task = Task()
+    assert it.execute_complete(task.context, {"for_a_worker": True})["status"] == "Succeeded"
+    assert len(emulator.books.of("createRun")) == 1
 
 
 def test_listeners_of_success_are_told_by_a_worker(operator: Make) -> None:
