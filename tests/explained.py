@@ -27,7 +27,11 @@ def calls(name: str, pipeline: str) -> dict[str, Any]:
     return activity(name, "ExecutePipeline", pipeline={"referenceName": pipeline}, waitOnCompletion=True)
 
 
-PIPELINES: dict[str, list[dict[str, Any]]] = {
+PIPELINES: dict[str, list[dict[str, Any]] | dict[str, Any]] = {
+    "ExplainSecure": {
+        "activities": [activity("CopySales")],
+        "parameters": {"key": {"type": "secureString"}, "day": {"type": "string"}},
+    },
     "ExplainCopy": [activity("CopySales"), activity("Report", "Copy", "CopySales")],
     "ExplainParent": [calls("CallChild", "ExplainChild")],
     "ExplainChild": [calls("CallGrandchild", "ExplainGrandchild")],
@@ -42,6 +46,7 @@ PIPELINES: dict[str, list[dict[str, Any]]] = {
             "CancelledDeferrable",
             "CancelledWorkerLess",
             "Throttled",
+            "Find",
             "Outputs",
             "UserBlocking",
             "UserDeferrable",
@@ -54,6 +59,7 @@ PIPELINES: dict[str, list[dict[str, Any]]] = {
 }
 ACTIVITIES: dict[str, Any] = {
     "ExplainCopy/CopySales": {"outcome": "Failed", "error": {"message": NO_TABLE}},
+    "ExplainSecure/CopySales": {"outcome": "Failed", "error": {"message": "no such table"}},
     "ExplainGrandchild/CopySales": {
         "outcome": "Failed",
         "error": {"message": "The integration runtime is busy.", "failureType": "SystemError", "errorCode": "2108"},

@@ -81,8 +81,8 @@ class PipelineRun:
     ended_at: datetime | None = None
     duration_seconds: float | None = None
     last_updated: datetime | None = None
-    parameters: Mapping[str, str] = field(default_factory=dict)
-    """As the service keeps them: text, other types JSON-encoded."""
+    parameters: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """As the service keeps them: text, other types JSON-encoded. Not shown, since some may be secret."""
     is_latest: bool | None = None
     """False once a recovery run of the same group has replaced this one."""
     run_dimensions: Mapping[str, str] = field(default_factory=dict)

@@ -139,6 +139,7 @@ WITHOUT = {
             "pipelineruns/read",
             "pipelineruns/cancel/action",
             "pipelineruns/queryactivityruns/action",
+            "querypipelineruns/action",
             "nothing",
         )
     )
@@ -157,11 +158,14 @@ def explaining(world: World) -> World:
     emulator.add_fault(
         "createRun", pipeline="ExplainThrottled", times=None, status=429, code="TooManyRequests", headers=RETRY_AFTER
     )
+    # It never arrives, and whether it did may not be looked for.
+    emulator.add_fault("createRun", pipeline="ExplainFind", times=len(STARTED_IN), drop=True)
     no_token = WITHOUT["nothing"].client_id
     emulator.add_fault("token", identity=no_token, times=None, status=503)
     without = {action: f"adf_without_{number}" for number, action in enumerate(WITHOUT)}
     for mode in STARTED_IN:
         world.explain(f"throttled_start_{mode}", mode, "ExplainThrottled")
+        world.explain(f"missing_role_to_find_{mode}", mode, "ExplainFind", without["querypipelineruns/action"])
         world.explain(f"identity_endpoint_down_{mode}", mode, "ExplainCopy", without["nothing"])
     for mode in EXPLAINED_MODES:
         camel = camel_of(mode)

@@ -29,8 +29,20 @@ def test_example_ends_as_it_expects(example: Example, world: World, started: dic
     assert [row for row in table if row.problem] == []
 
 
-def test_there_are_five_examples() -> None:
-    assert len(EXAMPLES) == 5
+def test_there_are_six_examples() -> None:
+    assert len(EXAMPLES) == 6
+
+
+def test_task_without_a_worker_had_none(world: World, started: dict[str, str]) -> None:
+    world.airflow.wait_for_run("adf_06_without_workers", started["adf_06_without_workers"])
+    for ti in world.airflow.task_instances("adf_06_without_workers", started["adf_06_without_workers"]):
+        # Workers write these when they begin.
+        assert (ti["pid"], ti["hostname"] or None) == (None, None)
+    run_id = world.airflow.xcom("adf_06_without_workers", started["adf_06_without_workers"], "copy_apac", "run_id")
+    (link,) = world.airflow.links("adf_06_without_workers", started["adf_06_without_workers"], "copy_apac").values()
+    assert run_id in str(link)
+    summary = world.airflow.xcom("adf_06_without_workers", started["adf_06_without_workers"], "copy_apac")
+    assert (summary["run_id"], summary["status"]) == (run_id, "Succeeded")
 
 
 def test_parameters_came_from_the_data_interval(world: World, started: dict[str, str]) -> None:

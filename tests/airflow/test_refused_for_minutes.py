@@ -22,6 +22,12 @@ def test_identity_endpoint_down(mode: str, explaining: World) -> None:
     assert f"AdfAuthenticationError: {golden('identity_endpoint_down')}" in text
 
 
+@pytest.mark.parametrize("mode", STARTED_IN)
+def test_missing_role_to_find(mode: str, explaining: World) -> None:
+    text = log_of(explaining, f"missing_role_to_find_{mode}", 420).replace("ExplainFind", "ExplainCopy")
+    assert f"AdfAmbiguousStartError: {golden('missing_role_to_find')}" in text
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_missing_role_to_watch(mode: str, explaining: World) -> None:
     text = log_of(explaining, f"missing_role_to_watch_{mode}", 420)

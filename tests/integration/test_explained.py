@@ -73,7 +73,7 @@ def run(it: AdfRunPipelineOperator, task: Task | None = None) -> Any:
 
 async def fired(trigger: BaseTrigger) -> Any:
     (event,) = [event async for event in trigger.run()]
-    assert_no_secret(json.dumps(event.payload))
+    assert_no_secret(json.dumps(event.payload) + repr(trigger.serialize()))
     # The shared client is closed by a task of its own, which the loop's end would cut off.
     await asyncio.gather(*sharing._closing)
     return event.payload
@@ -106,6 +106,21 @@ def test_failed_copy(deferrable: bool, emulator: Emulator, caplog: pytest.LogCap
     assert (error.failure_type, error.error_code, error.failed_pipeline_run_id) == ("UserError", "2200", error.run_id)
     # One for the summary of the activities, one for the explanation.
     assert emulator.books.count("queryActivityRuns") == 2
+
+
+@both
+def test_secure_parameter_reaches_the_service_and_nothing_else(
+    deferrable: bool, emulator: Emulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    task = Task()
+    secure = {"key": "planted", "day": "2026-11-25"}
+    with pytest.raises(AdfRunFailed) as e:
+        run(operator("ExplainSecure", deferrable=deferrable, parameters=secure, activity_log="live"), task)
+    assert emulator.call(lambda: [run.values for run in emulator.state().runs.values()]) == [secure]
+    ours = [record.getMessage() for record in caplog.records if record.name.startswith(("airflow_adf_mi", "azure"))]
+    said = "\n".join(ours) + repr(task.xcoms) + repr(task.kept) + repr(e.value) + repr(vars(e.value))
+    assert_no_secret(said)
 
 
 @both

@@ -1,0 +1,40 @@
+"""Run a pipeline without a worker: the task starts, waits and ends in the triggerer, and uses no worker slot.
+
+For many runs at a time that only have to be started and waited for. What a triggerer cannot do, a worker does all the same,
+and the task's log says why (docs/worker-less.md).
+"""
+
+from __future__ import annotations
+
+import pendulum
+from airflow.sdk import DAG
+
+from airflow_adf_mi.operators import AdfRunPipelineOperator
+
+REGIONS = ("emea", "apac")
+EXPECTED = {
+    "copy_emea": {"state": "success", "status": "Succeeded", "activities": 4},
+    "copy_apac": {"state": "success", "status": "Succeeded", "activities": 4},
+}
+
+with DAG(
+    "adf_06_without_workers",
+    description=__doc__,
+    schedule="@daily",
+    start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
+    catchup=False,
+    tags=["adf"],
+):
+    for region in REGIONS:
+        AdfRunPipelineOperator(
+            task_id=f"copy_{region}",
+            pipeline_name="CopySalesDelta",
+            parameters={
+                "window_start": "{{ data_interval_start.isoformat() }}",
+                "window_end": "{{ data_interval_end.isoformat() }}",
+                "region": region,
+            },
+            start_from_trigger=True,
+            check_interval=5,
+            timeout=2 * 60 * 60,
+        )
