@@ -22,7 +22,16 @@ from airflow_adf_mi.adf.intent import Intent, read
 from airflow_adf_mi.adf.models import PipelineRun
 from airflow_adf_mi.adf.outputs import parse_outputs, reading_outputs
 from airflow_adf_mi.adf.owned_run import OwnedRun
-from airflow_adf_mi.adf.report import LEFT_RUNNING, Report, RunAddress, conclude, concluding, must_be_over, summary
+from airflow_adf_mi.adf.report import (
+    LEFT_RUNNING,
+    Report,
+    RunAddress,
+    address_of,
+    conclude,
+    concluding,
+    must_be_over,
+    summary,
+)
 from airflow_adf_mi.adf.start import Start, Started
 from airflow_adf_mi.adf.watch import Ended, Plan, TimedOut
 from airflow_adf_mi.hooks import READ_RETRIES, AdfHook
@@ -85,7 +94,7 @@ class Attempt:
                 self._let_it_end(owned_run, begun)
                 begun = self._begin(owned_run, self._stored())
             metrics.count(metrics.ADOPTIONS if begun.adopted else metrics.STARTS)
-            address = owned_run.address_of(begun.intent)
+            address = address_of(self._settings, begun.intent)
             self.trace.began(address, begun.run, adopted=begun.adopted)
             self._announce(address)
             owned_run.raise_if_killed()
@@ -198,7 +207,7 @@ class Attempt:
     def _let_it_end(self, owned_run: OwnedRun, begun: Outlasting) -> None:
         """Wait for the run that a new one replaces; a deferrable task waits in the triggerer, and begins again."""
         seconds = self._task.supersede_timeout
-        address = owned_run.address_of(begun.intent)
+        address = address_of(self._settings, begun.intent)
         plan = Plan(check_interval=min(self._task.check_interval, OBSOLETE_INTERVAL), deadline=time.time() + seconds)
         self._task.log.info("%s is %s; a new run is started once it is over.", address, begun.run.status)
         if self._task.deferrable:
@@ -291,12 +300,7 @@ class Attempt:
         """The run that this try was waiting for."""
         stored = self._stored()
         if stored is not None and stored.run_id and stored.occasion.try_number == self._context["ti"].try_number:
-            return RunAddress(
-                run_id=stored.run_id,
-                factory=stored.factory,
-                studio_url=self._settings.studio_run_url(stored.factory, stored.run_id),
-                pipeline_name=stored.pipeline_name,
-            )
+            return address_of(self._settings, stored)
         run_id = self._xcom(RUN_ID_KEY)
         if not isinstance(run_id, str) or not run_id:
             raise AdfError(

@@ -19,7 +19,7 @@ from airflow_adf_mi.adf.intent import Intent
 from airflow_adf_mi.adf.models import PipelineRun
 from airflow_adf_mi.adf.pace import Pace
 from airflow_adf_mi.adf.poller import wait_shared
-from airflow_adf_mi.adf.report import Report, RunAddress, must_be_over
+from airflow_adf_mi.adf.report import Report, address_of, must_be_over
 from airflow_adf_mi.adf.settings import AdfSettings, FactoryRef
 from airflow_adf_mi.adf.sharing import shared_client
 from airflow_adf_mi.adf.start import Start, Started
@@ -198,17 +198,6 @@ class _Paced:
             if call.method == "create_run":
                 self._pace.hold(time.time() + (e.retry_after or 0))
             raise
-
-
-def address_of(adf: AdfSettings, intent: Intent) -> RunAddress:
-    """Where the run of `intent` is, by its key while no more is known."""
-    run_id = intent.run_id or intent.key
-    return RunAddress(
-        run_id=run_id,
-        factory=intent.factory,
-        studio_url=adf.studio_run_url(intent.factory, run_id),
-        pipeline_name=intent.pipeline_name,
-    )
 
 
 async def _seen(client: _Paced, wanted: Intent) -> PipelineRun | None:

@@ -18,7 +18,7 @@ from airflow_adf_mi.adf.activity_log import ActivityLogMode
 from airflow_adf_mi.adf.error_json import error_to_json
 from airflow_adf_mi.adf.errors import AdfAmbiguousStartError, AdfError
 from airflow_adf_mi.adf.outputs import parse_outputs
-from airflow_adf_mi.adf.report import RunAddress, summary
+from airflow_adf_mi.adf.report import RunAddress, address_of, summary
 from airflow_adf_mi.adf.start import Started
 from airflow_adf_mi.arguments import start_of
 from airflow_adf_mi.ending import LINK_KEY, RETURN_VALUE, end_in_triggerer, linked_later
@@ -26,7 +26,7 @@ from airflow_adf_mi.kills import begin_kill, hold
 from airflow_adf_mi.settings_once import settings_of
 from airflow_adf_mi.stats import use_in_triggerer
 from airflow_adf_mi.trace import is_openlineage_on
-from airflow_adf_mi.triggerer_start import TriggererStart, address_of
+from airflow_adf_mi.triggerer_start import TriggererStart
 from airflow_adf_mi.triggers import AdfPipelineRunTrigger, was_killed
 from airflow_adf_mi.xcom_journal import TriggerJournal, run_id_of
 

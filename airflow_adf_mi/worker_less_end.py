@@ -12,10 +12,9 @@ from airflow_adf_mi.adf.error_json import error_from_json
 from airflow_adf_mi.adf.errors import AdfError
 from airflow_adf_mi.adf.intent import Intent, Occasion
 from airflow_adf_mi.adf.recall import is_of_before_a_clear, recall
-from airflow_adf_mi.adf.report import Report, RunAddress
+from airflow_adf_mi.adf.report import Report, RunAddress, address_of
 from airflow_adf_mi.attempt import TRIGGER_FAILURES, Attempt, rest_after
 from airflow_adf_mi.journal import RUN_ID_KEY, TaskJournal, is_last_try, occasion_of
-from airflow_adf_mi.triggerer_start import address_of as run_address
 from airflow_adf_mi.worker_less import FOR_A_WORKER, NOT_STARTED, STARTED, AdfRunPipelineTrigger
 from airflow_adf_mi.xcom_journal import INTENT_KEY, place_of
 
@@ -147,7 +146,7 @@ class WorkerLessAttempt(Attempt):
                 f"The time for this task was over before its trigger had started a run of pipeline {self._task.pipeline_name!r}. "
                 "Nothing was started by this try. Are triggerers running, and do they have capacity left?"
             )
-        return run_address(self._settings, known)
+        return address_of(self._settings, known)
 
     def _say_that_it_failed(self) -> None:
         if self._task.durable:

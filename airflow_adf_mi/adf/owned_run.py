@@ -19,7 +19,7 @@ from airflow_adf_mi.adf.drive import Routine, drive
 from airflow_adf_mi.adf.errors import AdfError, AdfNotFoundError, AdfTaskKilled
 from airflow_adf_mi.adf.identity import credential_for
 from airflow_adf_mi.adf.intent import Intent, Journal, NoJournal, Phase
-from airflow_adf_mi.adf.report import Report, RunAddress, explained, reporting
+from airflow_adf_mi.adf.report import Report, RunAddress, address_of, explained, reporting
 from airflow_adf_mi.adf.start import Started
 from airflow_adf_mi.adf.watch import Plan, cancelling
 
@@ -80,7 +80,7 @@ class OwnedRun:
         begun = drive(routine, self._client, self._pause, self._journal)
         self._journal.latest = None if isinstance(begun, Outlasting) and not begun.is_ours else begun.intent
         if isinstance(begun, Started):
-            self._address = self.address_of(begun.intent)
+            self._address = address_of(self._settings, begun.intent)
             log.info(
                 "%s %s. See %s",
                 self._address,
@@ -89,15 +89,6 @@ class OwnedRun:
             )
         self.raise_if_killed()
         return begun
-
-    def address_of(self, intent: Intent) -> RunAddress:
-        run_id = intent.run_id or intent.key
-        return RunAddress(
-            run_id=run_id,
-            factory=intent.factory,
-            studio_url=self._settings.studio_run_url(intent.factory, run_id),
-            pipeline_name=intent.pipeline_name,
-        )
 
     def wait(self, plan: Plan, *, cancel_on_timeout: bool, activity_log: ActivityLogMode = "off") -> Report:
         """Wait for the run that was begun with. Raises `AdfTaskKilled` once `kill` was called."""
@@ -185,7 +176,7 @@ class OwnedRun:
             left = self._journal.latest
             if left is None:
                 return "Nothing was started."
-            address = self.address_of(left)
+            address = address_of(self._settings, left)
             return f"{address} was left running, as cancel_on_kill=False says. See {address.studio_url}"
         until = time.monotonic() + CANCEL_WAIT
         with AdfClient(self._settings, credential=_LastToken(self._credential), read_timeout=CANCEL_WAIT) as client:
@@ -201,7 +192,7 @@ class OwnedRun:
         latest = self._journal.latest
         if latest is None:
             return "Nothing was started."
-        address = self.address_of(latest)
+        address = address_of(self._settings, latest)
         routine = cancelling(address.factory, address.run_id, clock=time.time, jitter=random.random, patience=patience)
         try:
             accepted = drive(routine, client, time.sleep)

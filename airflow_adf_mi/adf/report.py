@@ -22,8 +22,9 @@ from airflow_adf_mi.adf.errors import (
 )
 from airflow_adf_mi.adf.explain import explaining
 from airflow_adf_mi.adf.failure import ActivityFailure, Explanation, headline
+from airflow_adf_mi.adf.intent import Intent
 from airflow_adf_mi.adf.models import PipelineRun, RunStatus
-from airflow_adf_mi.adf.settings import FactoryRef
+from airflow_adf_mi.adf.settings import AdfSettings, FactoryRef
 from airflow_adf_mi.adf.watch import Ended, GaveUp, Outcome, Plan, TimedOut, cancelling, waiting
 
 
@@ -50,6 +51,17 @@ class RunAddress:
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Self:
         return cls(**{**stored, "factory": FactoryRef(**stored["factory"])})
+
+
+def address_of(settings: AdfSettings, intent: Intent) -> RunAddress:
+    """Where the run of `intent` is; by its key while no more is known."""
+    run_id = intent.run_id or intent.key
+    return RunAddress(
+        run_id=run_id,
+        factory=intent.factory,
+        studio_url=settings.studio_run_url(intent.factory, run_id),
+        pipeline_name=intent.pipeline_name,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
