@@ -7,7 +7,7 @@ import json
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -37,6 +37,9 @@ class Task:
     kept: dict[str, Any] = field(default_factory=dict)
     task_id: str = "it"
     map_index: int = -1
+    dag_id: str = "dag"
+    run_id: str = "run1"
+    start_date: datetime = datetime(2026, 11, 1, tzinfo=UTC)
 
     @property
     def context(self) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -32,19 +31,10 @@ from airflow_adf_mi.placement import may_end_in_triggerer
 from airflow_adf_mi.worker_less import AdfRunPipelineTrigger
 from airflow_adf_mi.worker_less_end import WorkerLessAttempt
 from airflow_adf_mi.xcom_journal import INTENT_KEY, place_of
-from tests.integration.test_operator import Task as TaskOnAWorker
+from tests.integration.test_operator import Task
 from tests.triggerer import BEGAN
 
 Make = Callable[..., AdfRunPipelineOperator]
-
-
-@dataclass
-class Task(TaskOnAWorker):
-    """With what tells tasks apart."""
-
-    dag_id: str = "dag"
-    run_id: str = "run1"
-    start_date: datetime = BEGAN
 
 
 @pytest.fixture
