@@ -196,10 +196,12 @@ def provider_requests(waiting: int, interval: float = INTERVAL) -> float:
     return waiting / interval
 
 
-def requests_against_waits() -> list[tuple[int, float, float]]:
+def requests_against_waits(
+    counts: Sequence[int] = (10, 30, 100, 300, 1000, 3000, 10_000),
+) -> list[tuple[int, float, float]]:
     """(waits, provider-style, ours) in requests a second, each waited for over ten minutes with a list that keeps up."""
     points = []
-    for waiting in (10, 30, 100, 300, 1000, 3000, 10_000):
+    for waiting in counts:
         runs = [(START, START + 1200 + n / waiting * 600, f"run-{n}") for n in range(waiting)]
         service = Service(lag=lambda _now: 5.0)
         came = simulate(service, runs, triggerers=max(1, waiting // 1000))
