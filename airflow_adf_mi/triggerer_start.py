@@ -126,18 +126,18 @@ class TriggererStart:
             await self._pause(pace.reserve(time.time()) + (OVERLAP if self._journal.occasion.try_number > 1 else 0))
             while held := pace.held(time.time()):
                 await self._pause(held + random.random())  # noqa: S311  spreads, and hides nothing
-            has_asked_again = False
+            ambiguous: AdfAmbiguousStartError | None = None
             while True:
                 try:
                     begun = await self._begin_with(_Paced(client, pace))
                 except ChangedMeanwhile:
                     log.info("Another triggerer has gone on with this task; going on from what it has written.")
                     continue
-                except AdfAmbiguousStartError:
-                    # What was no proof when the look began may be one by now.
-                    if has_asked_again or self._start.factory not in _honoured:
-                        raise
-                    has_asked_again = True
+                except AdfAmbiguousStartError as e:
+                    # What was no proof when the look began may be one by now. If not, only the first can tell what was lost.
+                    if ambiguous is not None or self._start.factory not in _honoured:
+                        raise ambiguous or e from None
+                    ambiguous = e
                     continue
                 if isinstance(begun, Started):
                     if begun.intent.key_honoured:
