@@ -22,7 +22,8 @@ from bench.world import SPEC, environment_for
 class Load:
     """So many runs of one length, begun within `spread` seconds of each other, waited for at an interval.
 
-    `foreign` runs of other people end meanwhile in the same factory, and the service's clock is `ahead` of ours.
+    `foreign` runs of other people end meanwhile in the same factory, and the service's clock is `ahead` of ours. `limited`
+    makes the service refuse what is beyond its documented limits.
     """
 
     runs: int
@@ -32,6 +33,7 @@ class Load:
     switches: Switches = field(default_factory=Switches)
     foreign: int = 0
     ahead: float = 0.0
+    limited: bool = False
 
     @property
     def most_seconds(self) -> float:
@@ -51,7 +53,7 @@ class Cost:
     longest_block: float
     wall: float
     lost: int
-    most_reads_a_second: float
+    refused: int
 
 
 def measure(who: str, load: Load) -> Cost:
@@ -84,6 +86,7 @@ def measure(who: str, load: Load) -> Cost:
         factory = emulator.state()
         began = time.time()
         emulator.clock.advance(load.ahead)
+        emulator.limits.enforced = load.limited
         run_ids = emulator.call(lambda: [factory.create_run("Load", None) for _ in range(load.runs)])
         emulator.call(lambda: [factory.create_run("Load", None) for _ in range(load.foreign)])
         if load.switches.list_frozen_at is not None:
@@ -113,7 +116,6 @@ def measure(who: str, load: Load) -> Cost:
         wall = time.time() - began
         ends = emulator.call(lambda: {run.run_id: run.ended for run in factory.runs.values()})
         lags = [known + load.ahead - (ends[run_id] or 0) for run_id, known in result["known"].items()]
-        times = sorted(record.time for record in emulator.books.requests)
         return Cost(
             requests=len(emulator.books.requests),
             tokens=len(emulator.books.tokens),
@@ -124,7 +126,5 @@ def measure(who: str, load: Load) -> Cost:
             longest_block=result["longest_block"],
             wall=wall,
             lost=len(set(run_ids) - set(result["known"])),
-            most_reads_a_second=max(
-                (sum(1 for t in times if s <= t < s + 1) for s in times[:: max(1, len(times) // 500)]), default=0
-            ),
+            refused=sum(record.status == 429 for record in emulator.books.requests),
         )
