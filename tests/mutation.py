@@ -336,7 +336,7 @@ MUTANTS = [
     Mutant("data flow taken for a dataset", "lineage.py", ' or reference.get("type") != "DatasetReference"', "", DATASETS),
     Mutant("secret in a dataset's name", "lineage.py", "found.append(redact(name))", "found.append(name)", DATASETS),
     Mutant("each attempt's rows", "lineage.py", "for row, _ in final_attempts(listed):", "for row in listed:", DATASETS),
-    Mutant("start in the triggerer not written down", "../xcom_journal.py", "            await self._keep(intent)\n            if self._is_stale", "            if self._is_stale", f"{WORKER_LESS} -k whole_task"),
+    Mutant("start in the triggerer not written down", "../xcom_journal.py", "            await self._keep(intent)\n            if self._is_stale", "            if self._is_stale", f"{WORKER_LESS} -k lost_between_the_start"),
     Mutant("no look before a start in the triggerer", "../triggerer_start.py", "            if seen is not None:", "            if False:", f"{WORKER_LESS} -k does_not_tell"),
     Mutant("overtaken triggerer starts as well", "../xcom_journal.py", "        if self._run_id != run_id:\n", "        if False:\n", f"{WORKER_LESS} -k two_triggerers"),
     Mutant("clear in the triggerer taken for a retry", "recall.py", "known.failed and ", "", RECALL),

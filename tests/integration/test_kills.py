@@ -157,6 +157,9 @@ async def test_trigger_that_is_killed_needs_no_on_kill(
     running.cancel(USER_ACTION)
     with pytest.raises(asyncio.CancelledError):
         await running
+    async with asyncio.timeout(10):
+        while emulator.books.count("cancelRun", status=200) == 0:  # noqa: ASYNC110  the emulator is in another thread
+            await asyncio.sleep(0.01)
     await waiting.on_kill()
     assert emulator.books.count("cancelRun", status=200) == 1
 

@@ -210,7 +210,7 @@ async def test_bad_input_starts_nothing_and_says_what_is_wrong(
 
 async def test_name_that_is_not_defined_is_an_error_as_on_a_worker(task: Make, emulator: Emulator) -> None:
     with pytest.raises(jinja2.UndefinedError):
-        await fire(task(parameters={"day": "{{ dag_run.conf.nothing.there }}"}))
+        await fire(task(parameters={"day": "{{ dag_run.conf.nothing }}"}))
     assert runs(emulator) == []
 
 
@@ -230,6 +230,7 @@ async def test_triggerer_that_is_lost_between_the_start_and_its_answer(task: Mak
     airflow = task()
     starting = asyncio.get_running_loop().create_task(fire(airflow))
     await until(lambda: runs(emulator))
+    assert [airflow.xcoms["run_id"]] == runs(emulator)
     await lost(starting)
     assert isinstance(await fire(airflow), TaskSuccessEvent)
     assert len(runs(emulator)) == 1
@@ -243,6 +244,7 @@ async def test_run_that_the_xcom_does_not_tell_of_is_found_before_a_start(task: 
     emulator.clock.advance(4000)
     await fire(airflow)
     assert len(runs(emulator)) == 1
+    assert len(emulator.books.of("createRun")) == 1
 
 
 async def test_triggerer_that_is_lost_while_its_run_fails_reports_that_run(task: Make, emulator: Emulator) -> None:
@@ -251,6 +253,7 @@ async def test_triggerer_that_is_lost_while_its_run_fails_reports_that_run(task:
     await asyncio.sleep(0.3)
     assert isinstance(await failure(airflow), AdfRunFailed)
     assert len(runs(emulator)) == 1
+    assert len(emulator.books.of("createRun")) == 1
 
 
 async def test_lost_between_writing_and_sending_is_no_blind_start(
@@ -369,7 +372,8 @@ async def test_timeout_counts_from_the_start_of_the_run(
 
 
 async def test_execution_timeout_cancels_before_airflow_ends_the_trigger(task: Make, emulator: Emulator) -> None:
-    error = await failure(task(pipeline_name="Slow", execution_timeout=timedelta(seconds=2)))
+    async with asyncio.timeout(20):
+        error = await failure(task(pipeline_name="Slow", execution_timeout=timedelta(seconds=2)))
     assert isinstance(error, AdfRunTimedOut)
     assert cancelled(emulator) == runs(emulator)
 
@@ -427,7 +431,9 @@ async def test_kill_with_cancel_on_kill_false_leaves_the_run(task: Make, emulato
     assert cancelled(emulator) == []
 
 
-async def test_kill_between_the_start_and_its_answer_cancels(task: Make, emulator: Emulator) -> None:
+@pytest.mark.parametrize("own_ids", [False, True])
+async def test_kill_between_the_start_and_its_answer_cancels(own_ids: bool, task: Make, emulator: Emulator) -> None:
+    emulator.state().switches.run_id_from_request_id = not own_ids
     emulator.add_fault("createRun", effect="after", hang_seconds=0.5)
     airflow = task(pipeline_name="Slow")
     starting = asyncio.get_running_loop().create_task(fire(airflow))
@@ -655,10 +661,13 @@ async def test_result_that_airflow_does_not_take_ends_on_a_worker(
 
 async def test_throttled_start_holds_all_others(task: Make, emulator: Emulator) -> None:
     emulator.add_fault("createRun", status=429, headers={"Retry-After": "1"})
-    airflow = task()
-    await asyncio.gather(fire(airflow), fire(task(task_id="other")))
-    assert len(emulator.books.of("createRun", status=429)) == 1
-    assert len(runs(emulator)) == 2
+    first = asyncio.get_running_loop().create_task(fire(task()))
+    await until(lambda: emulator.books.of("createRun", status=429))
+    await asyncio.sleep(0.1)
+    await asyncio.gather(first, fire(task(task_id="other")))
+    refused, *others = (record.time for record in emulator.books.of("createRun"))
+    assert len(others) == len(runs(emulator)) == 2
+    assert min(others) >= refused + 1
 
 
 async def test_connection_is_read_once_for_all(task: Make, emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:

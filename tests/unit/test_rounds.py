@@ -275,6 +275,17 @@ def test_refusal_must_be_seen_more_than_twice_to_last() -> None:
     assert made.now - 1_000_000 <= 420
 
 
+def test_two_refusals_with_a_stopped_process_between_them_do_not_last() -> None:
+    error = AdfAuthenticationError("401", refused_token=True)
+    rounds = Rounds()
+    rounds.add("r1", interval=5, since=None, now=1_000_000, service_now=1_000_000)
+    assert rounds.looked("r1", error, 1_000_001) == {}
+    assert rounds.looked("r1", error, 1_000_601) == {}
+    for _ in range(2):
+        assert rounds.looked("r1", error, 1_000_610) == {}
+    assert set(rounds.looked("r1", error, 1_000_611)) == {"r1"}
+
+
 def test_shortest_interval_of_a_runs_waiters_counts() -> None:
     rounds = Rounds()
     for interval in (3600.0, 5.0):
