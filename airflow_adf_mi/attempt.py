@@ -72,6 +72,7 @@ class Attempt:
         self._context = context
         self._journal = TaskJournal(context) if task.durable else None
         self._owned_run: OwnedRun | None = None
+        self._began = time.time()
         self.trace = Trace()
         use_in_tasks()
 
@@ -232,7 +233,9 @@ class Attempt:
         return result
 
     def _read_data(self) -> None:
-        self.trace.read_data(self._task, AdfHook(self._task.azure_data_factory_conn_id).client)
+        limit = self._task.execution_timeout
+        left = None if limit is None else self._began + limit.total_seconds() - time.time()
+        self.trace.read_data(self._task, AdfHook(self._task.azure_data_factory_conn_id).client, seconds_left=left)
 
     def _push_outputs(self, run: PipelineRun, address: RunAddress) -> None:
         wanted = parse_outputs(self._task.outputs)

@@ -95,11 +95,11 @@ async def cancel_now(settings: AdfSettings, address: RunAddress, why: str) -> No
     routine = cancelling(address.factory, address.run_id, clock=time.time, jitter=random.random, patience=PATIENCE)
     try:
         async with _kills().pace, shared_client(settings) as client:
-            accepted = await drive_async(routine, client, asyncio.sleep)
+            cancel = await drive_async(routine, client, asyncio.sleep)
     except AdfError as e:
         log.error("%s could not be cancelled (%s), and may go on. See %s %s", address, why, address.studio_url, e)
         return
-    log.info("%s %s: %s.", address, "was cancelled" if accepted else "had already ended", why)
+    log.info("%s %s: %s.", address, cancel, why)
 
 
 async def _state(ti: Any) -> str | None:

@@ -68,6 +68,9 @@ class AdfRetryPolicy(RetryPolicy):
 
     def _of_activities(self, error: AdfRunFailed) -> RetryDecision:
         failures = [failure for failure in error.activities if failure.failure_type]
+        # A Fail activity only says what others made the pipeline say.
+        if any(failure.is_named and failure.activity_type != "Fail" for failure in failures):
+            failures = [failure for failure in failures if failure.is_named]
         for failure in failures:
             # One that no retry mends is enough.
             if failure.failure_type == USER_ERROR and not self._is_retried(failure):

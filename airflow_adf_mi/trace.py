@@ -22,6 +22,9 @@ from airflow_adf_mi.adf.report import Report, RunAddress
 
 log = logging.getLogger(__name__)
 
+LONGEST = 45.0
+"""Seconds that reading the datasets may take, where the service hangs: never worth the timeout of a task."""
+
 
 @dataclass
 class Trace:
@@ -41,12 +44,26 @@ class Trace:
         if report.explanation is not None:
             self.failures = report.explanation.activities
 
-    def read_data(self, task: Any, client: Callable[[], AbstractContextManager[AdfClient]]) -> None:
-        """Ask for the datasets of a run that has ended, if somebody wants to know. Raises nothing."""
+    def read_data(
+        self,
+        task: Any,
+        client: Callable[[], AbstractContextManager[AdfClient]],
+        *,
+        seconds_left: float | None = None,
+    ) -> None:
+        """Ask for the datasets of a run that has ended, if somebody wants to know. Raises nothing.
+
+        `seconds_left` is how long the task may go on, if there is a limit.
+        """
         if self.address is None or self.run is None or not self.run.is_terminal or self.data != Lineage():
             return
         try:
             if not is_wanted(task):
+                return
+            if seconds_left is not None and seconds_left < LONGEST:
+                log.info(
+                    "Run %s: its datasets are not read for lineage, so near to execution_timeout.", self.run.run_id
+                )
                 return
             with client() as asking:
                 routine = reading_lineage(self.run, self.address.factory, clock=time.time)

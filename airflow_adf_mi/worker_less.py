@@ -16,7 +16,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from airflow_adf_mi.adf import metrics
 from airflow_adf_mi.adf.activity_log import ActivityLogMode
 from airflow_adf_mi.adf.error_json import error_to_json
-from airflow_adf_mi.adf.errors import AdfAmbiguousStartError, AdfError
+from airflow_adf_mi.adf.errors import AdfError
 from airflow_adf_mi.adf.outputs import parse_outputs
 from airflow_adf_mi.adf.report import RunAddress, address_of, summary
 from airflow_adf_mi.adf.start import Started
@@ -168,8 +168,6 @@ class AdfRunPipelineTrigger(BaseTrigger):
             adf = await settings_of(self.azure_data_factory_conn_id)
             started = await self._started(adf, self._context)
         except AdfError as e:
-            if isinstance(e, AdfAmbiguousStartError):
-                metrics.count(metrics.AMBIGUOUS_STARTS)
             return await self._handed_over({NOT_STARTED: error_to_json(e)})
         return await self._until_ended(adf, started)
 

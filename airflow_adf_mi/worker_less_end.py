@@ -66,9 +66,9 @@ class WorkerLessAttempt(Attempt):
 
     def complete(self, event: dict[str, Any]) -> dict[str, Any]:
         """Conclude from what the trigger reported."""
+        if FOR_A_WORKER in event:
+            return self._go_on_here()
         with self._saying_that_it_failed():
-            if FOR_A_WORKER in event:
-                return self._go_on_here()
             if NOT_STARTED in event:
                 raise error_from_json(event[NOT_STARTED])
             if STARTED in event:

@@ -1,7 +1,7 @@
 """What a run's activities do, as lines of the task's log, beside a wait and never in its way.
 
-The log may cost at most one query per run and minute, and a tenth of what the service bears for a factory; and nothing
-that goes wrong here reaches the wait.
+The log may cost at most one query per run and minute, and one at the end, of several pages where there is much; and all
+logs of a process a tenth of what the service bears for a factory. Nothing that goes wrong here reaches the wait.
 """
 
 from __future__ import annotations
@@ -165,7 +165,10 @@ class ActivityLog:
         before = datetime.fromtimestamp(now, UTC) + timedelta(days=1)
         following = query_activity_runs(self.factory, self.run_id, datetime.fromtimestamp(after, UTC), before)
         rows: list[ActivityRun] = []
-        for _ in range(pages):
+        for number in range(pages):
+            if number and not self.budget.take(self.factory, self.clock()):
+                log.info("Run %s: not all of its activities are listed, since many runs were asked about.", self.run_id)
+                break
             page = yield following
             if not isinstance(page, Page):
                 self.refused = isinstance(page, AdfError) and is_refusal(page)
@@ -189,7 +192,8 @@ class ActivityLog:
 
     def _say(self, row: ActivityRun) -> None:
         done = sum(known.status not in RunStatus.UNFINISHED for known in self.rows.values())
-        began = self.run.started_at if self.run else min(map(_started, self.rows.values()))
+        known = [row.started_at for row in self.rows.values() if row.started_at]
+        began = self.run.started_at if self.run else min(known, default=None)
         elapsed = f" after {self.clock() - began.timestamp():.0f} s" if began else ""
         log.info("Run %s: %s (%d of %d activities done%s)", self.run_id, line_of(row), done, len(self.rows), elapsed)
 

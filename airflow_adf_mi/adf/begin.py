@@ -16,7 +16,7 @@ from airflow_adf_mi.adf.find import Wanted, looking
 from airflow_adf_mi.adf.intent import Find, Follow, Fresh, Intent, Occasion, Phase, decide
 from airflow_adf_mi.adf.models import PipelineRun, RunStatus
 from airflow_adf_mi.adf.start import LIST_PAUSE, Start, Started, settling, starting
-from airflow_adf_mi.adf.watch import backoff, cancelling
+from airflow_adf_mi.adf.watch import Cancel, backoff, cancelling
 
 log = logging.getLogger(__name__)
 
@@ -149,13 +149,9 @@ def _superseding(
     if seen.is_terminal:
         return None
     if cancel and seen.status != RunStatus.CANCELING:
-        accepted = yield from cancelling(older.factory, seen.run_id, clock=clock, jitter=jitter)
-        log.info(
-            "Run %s, which this try replaces, %s.",
-            seen.run_id,
-            "is being cancelled" if accepted else "had already ended",
-        )
-        if not accepted:
+        answer = yield from cancelling(older.factory, seen.run_id, clock=clock, jitter=jitter)
+        log.info("Run %s, which this try replaces, %s.", seen.run_id, answer)
+        if answer is not Cancel.ACCEPTED:
             return None
     return Outlasting(intent=older, run=seen, is_ours=is_ours)
 

@@ -27,7 +27,7 @@ from airflow_adf_mi.adf.errors import (
 )
 from airflow_adf_mi.adf.identity import credential_for
 from airflow_adf_mi.adf.near import with_near_names
-from airflow_adf_mi.adf.role import ACTIONS, BELOW, assignment_command
+from airflow_adf_mi.adf.role import ACTIONS, BELOW, assignment_for
 from airflow_adf_mi.adf.settings import AdfSettings, FactoryRef
 from airflow_adf_mi.adf.token_errors import principal
 
@@ -182,12 +182,11 @@ def _permission(action: str, answer: Any, factory: FactoryRef, token: Mapping[st
     """What an answer says of the permission to ask for it."""
     step = f"{MAY}{ACTIONS[action]}"
     if isinstance(answer, AdfPermissionError):
-        oid = token.get("oid")
         return Finding(
             step=step,
             holds=Holds.NO,
             detail=f"{BELOW}{action} is missing",
-            fix=assignment_command(factory.resource_id, oid if isinstance(oid, str) else None),
+            fix=assignment_for(factory, token),
         )
     if not isinstance(answer, AdfError):
         return Finding(step=step, holds=Holds.YES, detail=f"{BELOW}{action}")
@@ -212,7 +211,11 @@ def table(findings: list[Finding]) -> str:
     lines = [f"{f.step:{width}}  {f.holds:8}  {f.detail}".rstrip() for f in findings]
     fixes = list(dict.fromkeys(f.fix for f in findings if f.fix))
     if fixes:
-        lines += ["", "To do (a new assignment takes a few minutes to act):", *(f"  {fix}" for fix in fixes)]
+        head = (
+            "To do (a new assignment takes a few minutes to act; where the role is assigned already, it lacks what is missing: "
+            "`airflow-adf-mi role` prints what it must have):"
+        )
+        lines += ["", head, *(f"  {fix}" for fix in fixes)]
     if any(f.holds is Holds.PROBABLY for f in findings):
         lines += ["", "probably: asked with a name that is not there, and not refused for lack of a permission."]
     return "\n".join(lines)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -108,11 +108,14 @@ def _causes(search: _Search, run_id: str, said: str | None) -> Routine[list[Acti
             attempts=attempts,
             loop=loop_of(row, [other for other, _ in rows]),
             studio_url=search.studio_url(row.pipeline_run_id or run_id),
+            is_named=_is_named(row, said),
         )
         child = row.output.get("pipelineRunId") if row.activity_type == "ExecutePipeline" else None
         inside: list[ActivityFailure] = []
         if isinstance(child, str) and child and child not in search.seen:
             inside = yield from _causes(search, child, row.error_message)
+        if not failure.is_named:
+            inside = [replace(cause, is_named=False) for cause in inside]
         found += inside or [failure]
     return found
 

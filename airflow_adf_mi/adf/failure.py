@@ -38,9 +38,11 @@ class ActivityFailure:
     """The ForEach, If, Switch or Until that it failed in, where that can be told."""
     is_iteration: bool = False
     """It is one iteration of several."""
+    is_named: bool = False
+    """The run's own message names it as what the run failed by; the pipeline may have handled others."""
 
     @classmethod
-    def of(cls, run: ActivityRun, *, attempts: int, loop: str | None, studio_url: str) -> Self:
+    def of(cls, run: ActivityRun, *, attempts: int, loop: str | None, studio_url: str, is_named: bool) -> Self:
         return cls(
             activity_name=run.activity_name,
             activity_type=run.activity_type,
@@ -56,6 +58,7 @@ class ActivityFailure:
             attempts=max(attempts, run.retry_attempt or 1),
             loop=loop,
             is_iteration=run.iteration_hash is not None,
+            is_named=is_named,
         )
 
     def to_json(self) -> dict[str, Any]:

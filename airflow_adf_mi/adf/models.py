@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Self
 
 from airflow_adf_mi.adf.redact import cap, redact
@@ -36,10 +36,11 @@ class RunStatus:
 
 def _time(value: object) -> datetime | None:
     """A wire time (up to 7 digits of fraction, `Z`); the official client hands over either the text or a datetime."""
-    if isinstance(value, datetime):
-        return value
     if isinstance(value, str) and value:
-        return datetime.fromisoformat(value)
+        value = datetime.fromisoformat(value)
+    if isinstance(value, datetime):
+        # Times of one answer are compared with each other, so all of them must know their zone.
+        return value if value.tzinfo is not None else value.replace(tzinfo=UTC)
     return None
 
 
@@ -65,6 +66,24 @@ def run_id_of(wire: Mapping[str, Any]) -> str:
 def _text(value: object) -> str | None:
     """Free text of the service, safe to show."""
     return cap(redact(value)) if isinstance(value, str) and value else None
+
+
+def _word(value: object) -> str | None:
+    """A code or a name; the service is not bound to send text."""
+    return str(value) if isinstance(value, str | int) and not isinstance(value, bool) and value != "" else None
+
+
+def _number(value: object) -> float | None:
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _seconds(milliseconds: object) -> float | None:
+    known = _number(milliseconds)
+    return None if known is None else known / 1000
+
+
+def _object(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +116,6 @@ class PipelineRun:
     def from_wire(cls, answer: Mapping[str, Any]) -> Self:
         """Read a run object of PipelineRuns_Get or PipelineRuns_QueryByFactory."""
         wire = _wire(answer)
-        duration = wire.get("durationInMs")
         return cls(
             run_id=run_id_of(wire),
             pipeline_name=wire.get("pipelineName") or "",
@@ -106,7 +124,7 @@ class PipelineRun:
             message=_text(wire.get("message")),
             started_at=_time(wire.get("runStart")),
             ended_at=_time(wire.get("runEnd")),
-            duration_seconds=None if duration is None else duration / 1000,
+            duration_seconds=_seconds(wire.get("durationInMs")),
             last_updated=_time(wire.get("lastUpdated")),
             parameters=wire.get("parameters") or {},
             is_latest=wire.get("isLatest"),
@@ -162,24 +180,24 @@ class ActivityRun:
     def from_wire(cls, answer: Mapping[str, Any]) -> Self:
         """Read an activity run object of ActivityRuns_QueryByPipelineRun."""
         wire = _wire(answer)
-        error = wire.get("error") or {}
-        duration = wire.get("durationInMs")
+        error = _object(wire.get("error"))
+        attempt = _number(wire.get("retryAttempt"))
         return cls(
-            activity_name=wire.get("activityName") or "",
-            activity_type=wire.get("activityType") or "",
-            status=wire.get("status") or "",
-            activity_run_id=wire.get("activityRunId") or "",
-            pipeline_name=wire.get("pipelineName"),
-            pipeline_run_id=wire.get("pipelineRunId"),
+            activity_name=_word(wire.get("activityName")) or "",
+            activity_type=_word(wire.get("activityType")) or "",
+            status=_word(wire.get("status")) or "",
+            activity_run_id=_word(wire.get("activityRunId")) or "",
+            pipeline_name=_word(wire.get("pipelineName")),
+            pipeline_run_id=_word(wire.get("pipelineRunId")),
             started_at=_time(wire.get("activityRunStart")),
             ended_at=_time(wire.get("activityRunEnd")),
-            duration_seconds=None if duration is None else duration / 1000,
+            duration_seconds=_seconds(wire.get("durationInMs")),
             # An activity that went well carries the error object with empty members.
-            error_code=error.get("errorCode") or None,
+            error_code=_word(error.get("errorCode")),
             error_message=_text(error.get("message")),
-            failure_type=error.get("failureType") or None,
-            retry_attempt=wire.get("retryAttempt"),
-            iteration_hash=wire.get("iterationHash") or None,
-            output=wire.get("output") or {},
+            failure_type=_word(error.get("failureType")),
+            retry_attempt=None if attempt is None else int(attempt),
+            iteration_hash=_word(wire.get("iterationHash")),
+            output=_object(wire.get("output")),
             raw=wire,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
@@ -13,7 +13,7 @@ from airflow_adf_mi.adf.calls import Call, Page, next_page, query_activity_runs
 from airflow_adf_mi.adf.drive import Routine
 from airflow_adf_mi.adf.errors import AdfConfigurationError, AdfError
 from airflow_adf_mi.adf.models import ActivityRun, PipelineRun, RunStatus
-from airflow_adf_mi.adf.redact import redact
+from airflow_adf_mi.adf.redact import names_secret, redact
 from airflow_adf_mi.adf.settings import FactoryRef
 
 LARGEST = 48 * 1024
@@ -85,11 +85,12 @@ def reading_outputs(
     window = (run.started_at or now - RETENTION) - timedelta(days=1), now + timedelta(days=1)
     names = sorted({path.activity for path in wanted.values()} - {RETURN_VALUE})
     rows: list[ActivityRun] = []
-    for operand, values in (
-        ("ActivityName", names),
-        ("ActivityType", ["SetVariable"] if any(p.activity == RETURN_VALUE for p in wanted.values()) else []),
+    cut: set[str] = set()
+    for operand, values, wanted_of_it in (
+        ("ActivityName", names, names),
+        ("ActivityType", ["SetVariable"], sorted({RETURN_VALUE} & {path.activity for path in wanted.values()})),
     ):
-        if not values:
+        if not wanted_of_it:
             continue
         filters = [
             {"operand": "Status", "operator": "Equals", "values": [RunStatus.SUCCEEDED]},
@@ -104,15 +105,25 @@ def reading_outputs(
                 raise page
             rows += page.items
             following = next_page(following, page)
-    return taken(wanted, rows)
+        if following is not None:
+            cut |= set(wanted_of_it)
+    return taken(wanted, rows, cut)
 
 
-def taken(wanted: Mapping[str, OutputPath], rows: Sequence[ActivityRun]) -> Outputs:
-    """The values in `rows`, the activities that succeeded."""
+def taken(wanted: Mapping[str, OutputPath], rows: Sequence[ActivityRun], cut: Collection[str] = ()) -> Outputs:
+    """The values in `rows`, the activities that succeeded. Not all rows are known of the activities in `cut`."""
     found = Outputs()
     for key, path in wanted.items():
+        if path.activity in cut:
+            found.left_out.append(
+                f"Output {key!r} ({path}) was left out: the activities asked for ran so often that {MOST_PAGES} pages of the "
+                "service's list do not show all of them, and a part would pass for the whole. Have the pipeline sum them up."
+            )
+            continue
         try:
-            value = masked(_value(path, rows))
+            value = masked(
+                _value(path, rows), next((step for step in reversed(path.steps) if not step.isdecimal()), "")
+            )
         except LookupError as e:
             found.left_out.append(f"Output {key!r} ({path}) is not there: {e.args[0]}")
             continue
@@ -177,16 +188,17 @@ def _step(value: Any, path: OutputPath) -> Any:
 
 
 def masked(value: Any, name: str = "") -> Any:
-    """`value` without credentials, like everything that leaves this package."""
+    """`value`, the member called `name`, without credentials, like everything that leaves this package."""
+    if names_secret(name) and value not in (None, "", True, False):
+        return "***"
     if isinstance(value, Mapping):
-        return {key: masked(item, str(key)) for key, item in value.items()}
+        # A pair of a name and a value, as headers and parameters are written.
+        said = value.get("name")
+        pair = {"value": said} if isinstance(said, str) else {}
+        return {key: masked(item, pair.get(str(key), str(key))) for key, item in value.items()}
     if isinstance(value, list):
         return [masked(item) for item in value]
-    if not isinstance(value, str):
-        return value
-    # As a member, so that a name such as password counts.
-    member = f'"{name}": "x"'
-    return "***" if redact(member) != member else redact(value)
+    return redact(value) if isinstance(value, str) else value
 
 
 def _started(row: ActivityRun) -> datetime:

@@ -195,7 +195,7 @@ class OwnedRun:
         address = address_of(self._settings, latest)
         routine = cancelling(address.factory, address.run_id, clock=time.time, jitter=random.random, patience=patience)
         try:
-            accepted = drive(routine, client, time.sleep)
+            cancel = drive(routine, client, time.sleep)
         except AdfNotFoundError as e:
             if latest.run_id is None:
                 # Its key is the run's id only where the service makes it so.
@@ -203,7 +203,7 @@ class OwnedRun:
             return f"{address} could not be cancelled. See {address.studio_url} {e}"
         except AdfError as e:
             return f"{address} could not be cancelled and may go on. See {address.studio_url} {e}"
-        return f"{address} {'was cancelled' if accepted else 'had already ended'}. See {address.studio_url}"
+        return f"{address} {cancel}. See {address.studio_url}"
 
 
 class _Followed:

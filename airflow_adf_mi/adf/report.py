@@ -24,8 +24,9 @@ from airflow_adf_mi.adf.explain import explaining
 from airflow_adf_mi.adf.failure import ActivityFailure, Explanation, headline
 from airflow_adf_mi.adf.intent import Intent
 from airflow_adf_mi.adf.models import PipelineRun, RunStatus
+from airflow_adf_mi.adf.redact import redact
 from airflow_adf_mi.adf.settings import AdfSettings, FactoryRef
-from airflow_adf_mi.adf.watch import Ended, GaveUp, Outcome, Plan, TimedOut, cancelling, waiting
+from airflow_adf_mi.adf.watch import Cancel, Ended, GaveUp, Outcome, Plan, TimedOut, cancelling, waiting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,7 +173,10 @@ def explained(report: Report, *, clock: Callable[[], float]) -> Routine[Report]:
     outcome, address = report.outcome, report.address
     if not isinstance(outcome, Ended) or outcome.run.status == RunStatus.SUCCEEDED:
         return report
-    explanation = yield from explaining(outcome.run, address.factory, address.page_of, clock=clock)
+    try:
+        explanation = yield from explaining(outcome.run, address.factory, address.page_of, clock=clock)
+    except Exception as e:  # noqa: BLE001  whatever an answer makes go wrong, the failure itself is reported
+        explanation = Explanation(missing=f"{type(e).__name__}: {redact(str(e))}")
     return replace(report, explanation=explanation)
 
 
@@ -181,14 +185,15 @@ def cancelling_overdue(
 ) -> Routine[Report]:
     """Cancel a run whose deadline has passed, and report."""
     try:
-        accepted = yield from cancelling(address.factory, address.run_id, clock=clock, jitter=jitter)
+        answer = yield from cancelling(address.factory, address.run_id, clock=clock, jitter=jitter)
     except AdfError as e:
         return Report(address=address, outcome=overdue, cancel=str(e))
-    if not accepted:
+    if answer is not Cancel.ACCEPTED:
         # It ended between our last look and the cancel: what it ended as is what happened.
         seen = yield get_run(address.factory, address.run_id)
-        if isinstance(seen, PipelineRun) and seen.is_terminal:
-            return Report(address=address, outcome=Ended(run=seen), cancel=REQUESTED)
+        by_us = answer is Cancel.PERHAPS and isinstance(seen, PipelineRun) and seen.status == RunStatus.CANCELLED
+        if isinstance(seen, PipelineRun) and seen.is_terminal and not by_us:
+            return Report(address=address, outcome=Ended(run=seen))
     return Report(address=address, outcome=overdue, cancel=REQUESTED)
 
 
@@ -260,12 +265,11 @@ def error_of(report: Report) -> AdfError | None:
     what = f"{address} failed{took}"
     if run.status == RunStatus.CANCELLED:
         kind = AdfRunCancelled
-        what = f"{address} was cancelled{took}, {_BY_US if report.cancel == REQUESTED else _BY_OTHERS}"
+        what = f"{address} was cancelled{took}, {_BY_OTHERS}"
     text, activities = _with_explanation(what, run, report)
     return kind(f"{text}See {address.studio_url}", run=run, activities=activities, **known)
 
 
-_BY_US = "when this task asked for it because of its timeout"
 _BY_OTHERS = (
     "and not by this task: somebody cancelled it in ADF Studio or through the API (the factory's activity log in the Azure "
     "portal names the caller)"

@@ -7,6 +7,7 @@ what the README shows.
 from __future__ import annotations
 
 import json
+import shlex
 import textwrap
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -53,8 +54,16 @@ def assignment_command(scope: str, principal_id: str | None, principal_type: str
     """Give the role, on `scope`, to a principal."""
     return (
         f'az role assignment create --role "{ROLE_NAME}" --assignee-object-id {principal_id or PRINCIPAL} '
-        f"--assignee-principal-type {principal_type} --scope {scope}"
+        f"--assignee-principal-type {principal_type} --scope {shlex.quote(scope)}"
     )
+
+
+def assignment_for(factory: FactoryRef, claims: Mapping[str, Any]) -> str:
+    """Give the role, on `factory`, to the identity whose token has `claims`."""
+    oid = claims.get("oid")
+    # Only tokens of people, such as a developer's, have scopes.
+    kind = "User" if "scp" in claims else "ServicePrincipal"
+    return assignment_command(factory.resource_id, oid if isinstance(oid, str) else None, kind)
 
 
 def how_to_grant(target: FactoryRef | SubscriptionRef, claims: Mapping[str, Any]) -> str:
@@ -64,10 +73,7 @@ def how_to_grant(target: FactoryRef | SubscriptionRef, claims: Mapping[str, Any]
             "It is asked of the whole subscription because the connection names no factory: set resource_group_name and "
             "factory_name in the connection, and the role on that factory is enough."
         )
-    oid = claims.get("oid")
-    # Only tokens of people, such as a developer's, have scopes.
-    kind = "User" if "scp" in claims else "ServicePrincipal"
-    command = assignment_command(target.resource_id, oid if isinstance(oid, str) else None, kind)
+    command = assignment_for(target, claims)
     return (
         f"Give it the role {ROLE_NAME!r}, of which `airflow-adf-mi role` prints the definition:\n  {command}\n"
         "A new assignment takes a few minutes to act."

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from enum import StrEnum
 
 from airflow_adf_mi.adf.calls import cancel_run, get_run
 from airflow_adf_mi.adf.drive import Pause, Routine
@@ -162,6 +163,14 @@ def waiting(
         yield Pause(pause_before_next_look(state, now, plan, jitter()))
 
 
+class Cancel(StrEnum):
+    """What became of a run that was to be cancelled."""
+
+    ACCEPTED = "was cancelled"
+    TOO_LATE = "had already ended"
+    PERHAPS = "has ended, perhaps by a cancel whose answer was lost"
+
+
 def cancelling(
     factory: FactoryRef,
     run_id: str,
@@ -169,8 +178,8 @@ def cancelling(
     clock: Callable[[], float],
     jitter: Callable[[], float],
     patience: float = CANCEL_PATIENCE,
-) -> Routine[bool]:
-    """Cancel the run and the runs it started: True when accepted, False when it had already ended.
+) -> Routine[Cancel]:
+    """Cancel the run and the runs it started.
 
     Sends again what was not accepted for `patience` seconds; then, and for a refusal that lasts at once, raises the
     `AdfError`.
@@ -180,7 +189,8 @@ def cancelling(
     while True:
         answer = yield cancel_run(factory, run_id)
         if not isinstance(answer, AdfError):
-            return bool(answer)
+            over = Cancel.PERHAPS if failures else Cancel.TOO_LATE
+            return Cancel.ACCEPTED if answer else over
         failures += 1
         pause = backoff(failures, getattr(answer, "retry_after", None), jitter())
         if not may_pass(answer) or clock() + pause > until:

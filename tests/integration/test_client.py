@@ -34,7 +34,7 @@ from airflow_adf_mi.adf.recovery import Recovery
 from airflow_adf_mi.adf.settings import AdfSettings, FactoryRef
 from airflow_adf_mi.adf.sharing import shared_client
 from airflow_adf_mi.adf.start import Start, Verdict, judge, starting
-from airflow_adf_mi.adf.watch import cancelling
+from airflow_adf_mi.adf.watch import Cancel, cancelling
 from airflow_adf_mi.emulator import Emulator
 from airflow_adf_mi.emulator.tokens import SYSTEM_ASSIGNED, USER_ASSIGNED
 
@@ -256,7 +256,7 @@ def test_cancel_outlasts_a_token_that_is_refused_right_after_it_was_replaced(
         client.send(calls.get_run(settings.factory(), run_id))
         emulator.call(emulator.tokens.revoke)
         cancel = cancelling(settings.factory(), run_id, clock=lambda: now[0], jitter=lambda: 0.5)
-        assert drive(cancel, client, pause)
+        assert drive(cancel, client, pause) is Cancel.ACCEPTED
     assert now[0] >= 1000 + FRESH_TOKEN_INTERVAL
 
 

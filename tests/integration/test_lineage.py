@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -213,6 +214,14 @@ def test_lineage_that_cannot_be_read_fails_no_task(
     assert run(it)["status"] == "Succeeded"
     assert event_of(it)["outputs"] == []
     assert "not all of its datasets could be read for lineage" in caplog.text
+
+
+@pytest.mark.usefixtures("listening")
+def test_nor_is_a_task_put_at_risk_that_must_end_soon(emulator: Emulator, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    assert run(loading(execution_timeout=timedelta(seconds=30)))["status"] == "Succeeded"
+    assert emulator.books.count(LIST) == 0
+    assert "so near to execution_timeout" in caplog.text
 
 
 @pytest.mark.usefixtures("listening", "emulator")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -122,6 +123,21 @@ def test_summary_asks_once_at_the_end(lines: Callable[[], list[str]]) -> None:
         "Run r1: 'Web' (Copy) is Failed after 8 s: UserError 2200 no table",
         "Run r1 is Succeeded: 4 activities in 120 s, 3 Succeeded, 1 Failed, 3 rows",
     ]
+
+
+def test_pages_of_the_summary_count_for_the_budget(lines: Callable[[], list[str]]) -> None:
+    more = Page(items=[row("Copy", "Succeeded")], continuation_token="more")
+    _, asked = play([more, more, [row("Web", "Succeeded")]], "summary", budget=Budget(per_minute=2))
+    assert len(asked) == 2
+    assert lines()[0] == "Run r1: not all of its activities are listed, since many runs were asked about."
+
+
+def test_start_that_is_not_known_is_no_start_of_time(lines: Callable[[], list[str]]) -> None:
+    unknown = replace(row("Skip", "Skipped"), started_at=None)
+    clock = Clock()
+    activities = ActivityLog(FACTORY, "r1", "live", clock, rows={unknown.activity_run_id: unknown})
+    activities._say(unknown)
+    assert lines()[0].endswith("(1 of 1 activities done)")
 
 
 def test_off_asks_for_nothing(lines: Callable[[], list[str]]) -> None:

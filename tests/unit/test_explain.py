@@ -138,6 +138,22 @@ def test_failed_child_of_a_child_is_followed_to_the_innermost_run() -> None:
     assert service.asked == ["root", "child", "grandchild"]
 
 
+def test_what_the_runs_message_names_is_told_from_what_the_pipeline_handled() -> None:
+    service = Listing(
+        root=[row("Call", "ExecutePipeline", child="child"), row("Optional", "ExecutePipeline", at=5, child="other")],
+        child=[row("Copy"), row("Check", at=3)],
+        other=[row("Probe")],
+    )
+    service.runs["root"][0]["error"]["message"] = "Operation on target Copy failed: boom"
+    service.runs["root"][1]["error"]["message"] = "Operation on target Probe failed: boom"
+    found = service.explain("Operation on target Call failed: Operation on target Copy failed: boom")
+    assert [(a.activity_name, a.is_named) for a in found.activities] == [
+        ("Copy", True),
+        ("Check", False),
+        ("Probe", False),
+    ]
+
+
 def test_child_of_which_nothing_is_listed_leaves_its_caller() -> None:
     found = Listing(root=[row("CallChild", "ExecutePipeline", child="child")]).explain()
     assert names(found) == ["CallChild"]

@@ -79,6 +79,28 @@ def test_activity_run_is_read_with_its_error() -> None:
     assert (run.retry_attempt, run.iteration_hash, run.output) == (2, "abc", {"rowsCopied": 3})
 
 
+def test_members_of_odd_types_are_read_as_far_as_they_go() -> None:
+    run = ActivityRun.from_wire(
+        {
+            "activityName": "Copy",
+            "status": "Failed",
+            "activityRunStart": "2026-01-01T10:00:00",
+            "activityRunEnd": "2026-01-01T10:00:01Z",
+            "durationInMs": "1000",
+            "error": {"errorCode": 2200, "message": {"a": 1}, "failureType": None},
+            "retryAttempt": "1",
+            "iterationHash": 7,
+            "output": ["x"],
+        }
+    )
+    assert (run.error_code, run.error_message, run.failure_type) == ("2200", None, None)
+    assert (run.retry_attempt, run.iteration_hash, run.output, run.duration_seconds) == (None, "7", {}, None)
+    assert run.started_at is not None
+    assert run.ended_at is not None
+    assert (run.ended_at - run.started_at).total_seconds() == 1
+    assert ActivityRun.from_wire({"error": "boom"}).error_code is None
+
+
 def test_activity_that_went_well_has_no_error() -> None:
     error = {"errorCode": "", "message": "", "failureType": "", "target": "Copy"}
     run = ActivityRun.from_wire({"activityName": "Copy", "status": "Succeeded", "error": error})
@@ -112,6 +134,43 @@ SECRETS = [
     ("Driver=x;UID=me;PWD={HUSH HUSH};", "HUSH HUSH"),
     ("DbPassword=HUSHHUSH", "HUSHHUSH"),
     ("{'token': 'HUSHHUSH'}", "HUSHHUSH"),
+    # As .NET writes JSON, and as URLs are encoded, once or twice.
+    (r"AccountKey=ab\u002BHUSHHUSH/mn==;", "HUSHHUSH"),
+    (r"{\u0022password\u0022:\u0022HUSHHUSH\u0022}", "HUSHHUSH"),
+    (r"body:\neyJhbGciOiJ.eyJhdWQiOiJ.HUSHHUSH", "HUSHHUSH"),
+    ("%22eyJhbGciOiJ.eyJhdWQiOiJ.HUSHHUSH%22", "HUSHHUSH"),
+    ("x%2Fc%3Fsig%3DHUSHHUSH%26se%3D1", "HUSHHUSH"),
+    ("x%252Fc%253Fsv%253D1%2526sig%253DHUSHHUSH%2526se", "HUSHHUSH"),
+    ("password%22%3A%22HUSHHUSH%22", "HUSHHUSH"),
+    ("Bearer%20HUSHHUSHHUSH", "HUSHHUSH"),
+    # Connection strings with whatever a password may have.
+    ('Password="ab""HUSHHUSH";', "HUSHHUSH"),
+    ("Password='a''HUSHHUSH';", "HUSHHUSH"),
+    ("PWD={ab}}HUSHHUSH};", "HUSHHUSH"),
+    ("Password=my HUSHHUSH pass;Encrypt=True", "HUSHHUSH"),
+    ("Password=a&bHUSHHUSH;", "HUSHHUSH"),
+    (r"Password=ab\cdHUSHHUSH;", "HUSHHUSH"),
+    (r"Password=ab\cdHUSHHUSH", "HUSHHUSH"),
+    ("Password=it'sHUSHHUSH;", "HUSHHUSH"),
+    ("mysql://u:p@HUSHHUSH@h", "HUSHHUSH"),
+    ("mysql://u:pa/HUSHHUSH@h", "HUSHHUSH"),
+    ('"password": "HUSHHUSH\\', "HUSHHUSH"),
+    ('"password":["HUSHHUSH"]', "HUSHHUSH"),
+    ("UserPwd=HUSHHUSH", "HUSHHUSH"),
+    # Names and forms that Data Factory and Azure use.
+    ("-----BEGIN RSA PRIVATE KEY-----\nHUSHHUSH\n-----END RSA PRIVATE KEY-----", "HUSHHUSH"),
+    (r"-----BEGIN PRIVATE KEY-----\nHUSHHUSH", "HUSHHUSH"),
+    ('"servicePrincipalKey":"HUSHHUSH"', "HUSHHUSH"),
+    ('"passPhrase":"HUSHHUSH"', "HUSHHUSH"),
+    ('"privateKeyContent":"HUSHHUSH"', "HUSHHUSH"),
+    ('"encryptedCredential":"HUSHHUSH"', "HUSHHUSH"),
+    ("x-functions-key: HUSHHUSH", "HUSHHUSH"),
+    ("Ocp-Apim-Subscription-Key: HUSHHUSH", "HUSHHUSH"),
+    ("Account Key=HUSHHUSH", "HUSHHUSH"),
+    ("<Password>HUSHHUSH</Password>", "HUSHHUSH"),
+    ("Authorization: ApiKey HUSHHUSH0123456789", "HUSHHUSH"),
+    ("[{'name': 'password', 'value': 'HUSHHUSH'}]", "HUSHHUSH"),
+    ('{"name":"x-api-token","value":"HUSHHUSH"}', "HUSHHUSH"),
 ]
 
 
@@ -132,6 +191,9 @@ def test_credentials_in_a_message_are_masked(text: str, secret: str) -> None:
         "Basic authentication failed; the secret was not found in the key vault: expired token",
         "https://x.blob.core.windows.net:443/c?sv=2022&se=2026 (user: me@example.com)",
         "Operation on target Copy failed: signature mismatch: sign=1 design=2",
+        "Violation of PRIMARY KEY constraint 'PK_sales'; partitionKey=7, foreign key: 8",
+        "https://host:8080/path?email=me@example.com said: Authorization: the client is not allowed to",
+        '{"name":"table","value":"sales"}',
     ],
 )
 def test_ordinary_text_is_left_alone(text: str) -> None:
@@ -144,6 +206,20 @@ PIECES = st.one_of(
     ),
     st.text(max_size=8),
 )
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ('{"a":{"password":{"type":"SecureString","value":"x"}},"error":"no such table"}', "no such table"),
+        ('{"password":"","error":"no such table"}', "no such table"),
+        ("Server=x;Password=a b;Database=sales", "Database=sales"),
+        ("?sig=x%26se%3D2026 was refused", "was refused"),
+        (r"{\u0022password\u0022:\u0022x\u0022,\u0022error\u0022:\u0022no table\u0022}", "no table"),
+    ],
+)
+def test_only_the_credential_is_masked(text: str, kept: str) -> None:
+    assert kept in redact(text)
 
 
 @given(st.lists(PIECES, max_size=40).map("".join))

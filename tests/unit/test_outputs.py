@@ -9,7 +9,7 @@ import pytest
 from airflow_adf_mi.adf.calls import Page
 from airflow_adf_mi.adf.errors import AdfConfigurationError, AdfError, AdfUnavailableError
 from airflow_adf_mi.adf.models import ActivityRun, PipelineRun
-from airflow_adf_mi.adf.outputs import LARGEST, Outputs, parse_outputs, reading_outputs, taken
+from airflow_adf_mi.adf.outputs import LARGEST, MOST_PAGES, Outputs, parse_outputs, reading_outputs, taken
 from tests.unit.test_watch import FACTORY
 
 
@@ -94,6 +94,42 @@ def test_credentials_are_masked() -> None:
         "url": "https://x/?sig=***",
         "rows": [{"password": "***", "n": 1, "jwt": "***"}],
     }
+
+
+@pytest.mark.parametrize(
+    ("path", "output", "value"),
+    [
+        ("Web.firstRow.password", {"firstRow": {"password": "hush"}}, "***"),
+        ("Web.access_token", {"access_token": "hush"}, "***"),
+        ("Web.tokens[0]", {"tokens": ["x"]}, "x"),
+        ("Web.password[0]", {"password": ["hush"]}, "***"),
+        ("Web", {"password": {"value": "hush"}}, {"password": "***"}),
+        ("Web", {"password": ["hush"], "pwd": 1234}, {"password": "***", "pwd": "***"}),
+        ("Web", {"name": "password", "value": "hush"}, {"name": "password", "value": "***"}),
+        ("Web", {"name": "table", "value": "sales"}, {"name": "table", "value": "sales"}),
+        ("Web", {"password": None, "sas_token": ""}, {"password": None, "sas_token": ""}),
+    ],
+    ids=str,
+)
+def test_credentials_are_masked_however_they_are_reached(path: str, output: dict[str, Any], value: Any) -> None:
+    assert find(path, [row("Web", output)]).values["it"] == value
+
+
+def test_list_that_is_too_long_to_be_read_whole_is_left_out() -> None:
+    wanted = parse_outputs({"a": "Each.rowsCopied", "b": "pipelineReturnValue.rows"})
+    run = PipelineRun.from_wire({"runId": "r1", "status": "Succeeded"})
+    routine = reading_outputs(wanted, run, FACTORY, clock=lambda: 1_000_000.0)
+    next(routine)
+    for _ in range(MOST_PAGES):
+        routine.send(Page(items=[ROWS[2]], continuation_token="more"))
+    value = row("Return", {"name": "pipelineReturnValue", "value": {"rows": 3}}, kind="SetVariable")
+    with pytest.raises(StopIteration) as end:
+        routine.send(Page(items=[value], continuation_token=None))
+    assert end.value.value.values == {"b": 3}
+    assert (
+        "Output 'a' (Each.rowsCopied) was left out: the activities asked for ran so often"
+        in end.value.value.left_out[0]
+    )
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from airflow_adf_mi.adf.calls import Page
 from airflow_adf_mi.adf.errors import (
     AdfAuthenticationError,
     AdfCertificateError,
@@ -35,6 +36,7 @@ from airflow_adf_mi.adf.report import (
 from airflow_adf_mi.adf.watch import Ended, GaveUp, Outcome, Plan, TimedOut
 from tests.unit.test_watch import FACTORY, Clock, play
 
+NOTHING: Page[Any] = Page(items=[], continuation_token=None)
 ADDRESS = RunAddress(run_id="r1", factory=FACTORY, studio_url="https://studio/r1", pipeline_name="Load")
 
 
@@ -98,12 +100,6 @@ def test_cancelled_run_is_an_error_of_its_own() -> None:
     error = raised(Ended(run=run("Cancelled")))
     assert isinstance(error, AdfRunCancelled)
     assert "was cancelled after 12 s, and not by this task: somebody cancelled it in ADF Studio" in str(error)
-
-
-def test_run_that_we_were_cancelling_was_not_cancelled_by_somebody_else() -> None:
-    assert "was cancelled after 12 s, when this task asked for it because of its timeout." in str(
-        raised(Ended(run=run("Cancelled")), REQUESTED)
-    )
 
 
 FAILURE = ActivityFailure(
@@ -242,6 +238,28 @@ def test_run_that_succeeded_before_the_cancel_reached_it_has_succeeded() -> None
     result, asked = report([run("InProgress")] * 3 + [False, run("Succeeded")])
     assert result.outcome == Ended(run=run("Succeeded"))
     assert asked[-2:] == ["cancel", "get"]
+
+
+def test_run_that_somebody_cancelled_before_our_cancel_reached_it_was_cancelled_by_somebody() -> None:
+    result, _ = report([run("InProgress")] * 3 + [False, run("Cancelled")] + [NOTHING] * 3)
+    assert (result.outcome, result.cancel) == (Ended(run=run("Cancelled")), None)
+    assert isinstance(error_of(result), AdfRunCancelled)
+
+
+def test_run_that_a_cancel_without_an_answer_cancelled_is_a_timeout_of_ours() -> None:
+    lost = AdfUnavailableError("503", status=503)
+    result, asked = report([run("InProgress")] * 3 + [lost, False, run("Cancelled")])
+    assert (result.cancel, asked[-3:]) == (REQUESTED, ["cancel", "cancel", "get"])
+    assert isinstance(error_of(result), AdfRunTimedOut)
+
+
+@pytest.mark.parametrize("odd", [{"pipelineRunId": []}, 7])
+def test_failure_is_reported_whatever_is_wrong_with_its_explanation(odd: Any) -> None:
+    result, _ = report([run("Failed", "no table"), Page(items=[odd], continuation_token=None)])
+    error = error_of(Report.from_json(json.loads(json.dumps(result.to_json()))))
+    assert isinstance(error, AdfRunFailed)
+    assert "no table" in str(error)
+    assert "could not be looked up: " in str(error)
 
 
 def test_refused_cancel_is_reported_with_the_timeout() -> None:

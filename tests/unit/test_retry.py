@@ -48,6 +48,10 @@ def failed(*activities: Any) -> AdfRunFailed:
         (failed(SYSTEM, ODD), "default"),
         (failed(UNKNOWN), "default"),
         (failed(), "default"),
+        # The pipeline has handled what its run's own message does not name.
+        (failed(replace(SYSTEM, is_named=True), USER), "retry"),
+        (failed(replace(USER, is_named=True), SYSTEM), "fail"),
+        (failed(replace(USER, is_named=True, activity_type="Fail"), SYSTEM), "fail"),
         (AdfRunCancelled("cancelled", **KNOWN), "fail"),
         (AdfRunTimedOut("late", **KNOWN), "default"),
         (AdfConfigurationError("bad"), "fail"),

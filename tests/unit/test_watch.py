@@ -28,6 +28,7 @@ from airflow_adf_mi.adf.settings import FactoryRef
 from airflow_adf_mi.adf.watch import (
     LONGEST_BACKOFF,
     REFUSAL_GRACE,
+    Cancel,
     Ended,
     GaveUp,
     Plan,
@@ -220,9 +221,13 @@ def cancel(answers: list[Any], patience: float = 60.0) -> tuple[Any, list[str]]:
     return play(routine, clock, iter(answers))
 
 
-@pytest.mark.parametrize("accepted", [True, False])
-def test_cancel_says_whether_it_was_accepted(accepted: bool) -> None:
-    assert cancel([accepted]) == (accepted, ["cancel"])
+@pytest.mark.parametrize(("accepted", "what"), [(True, Cancel.ACCEPTED), (False, Cancel.TOO_LATE)])
+def test_cancel_says_whether_it_was_accepted(accepted: bool, what: Cancel) -> None:
+    assert cancel([accepted]) == (what, ["cancel"])
+
+
+def test_run_that_is_over_after_a_lost_answer_may_have_been_cancelled_by_us() -> None:
+    assert cancel([AdfUnavailableError("503", status=503), False]) == (Cancel.PERHAPS, ["cancel", "cancel"])
 
 
 @pytest.mark.parametrize(
@@ -231,7 +236,7 @@ def test_cancel_says_whether_it_was_accepted(accepted: bool) -> None:
     ids=str,
 )
 def test_cancel_that_was_not_accepted_is_sent_again(error: AdfError) -> None:
-    assert cancel([error, error, True]) == (True, ["cancel"] * 3)
+    assert cancel([error, error, True]) == (Cancel.ACCEPTED, ["cancel"] * 3)
 
 
 @pytest.mark.parametrize(
