@@ -63,7 +63,7 @@ _PATTERNS = (
     ),
     re.compile(r"(?i)(?P<head>\bBearer(?:\s|\+|%(?:25)*20)+)[A-Za-z0-9._~+/-]{8,}=*"),
     # A password in an address, between the user's name and the host. Digits before a path are a port.
-    re.compile(r"(?P<head>://[^\s/:@\"']*:)(?!\d+[/?#])[^\s\"']+(?=@)"),
+    re.compile(r"(?P<head>://[^\s/:@\"']*:)(?!\d+[/?#])[^\s\"']{1,500}(?=@)"),
 )
 _JWT = re.compile(r"(?:(?<![A-Za-z0-9])eyJ[\w-]{5,}\.|eyJ[\w-]{5,}\.(?=eyJ))[\w-]{5,}\.[\w-]*", re.ASCII)
 
