@@ -74,6 +74,7 @@ MUTANTS = [
     Mutant("revoked token not replaced", "answers.py", "return failure.refused_token is not None and", "return False and", CLIENT),
     Mutant("event loop blocked by the token lock", "client.py", "await asyncio.to_thread(answers.forget_token, self._credential, answer)", "answers.forget_token(self._credential, answer)", f"{CLIENT} -k block_the_loop --timeout=20"),
     Mutant("unreadable answer", "answers.py", "    except _UNREADABLE as e:", "    except ZeroDivisionError as e:", CLIENT),
+    Mutant("hundreds of requests in one turn of the event loop", "client.py", "            await asyncio.sleep(0)\n", "            pass\n", f"{CLIENT} -k hold_up"),
     Mutant("answers quoted with their secrets", "translate.py", "return cap(redact(str(message)), 500)", "return cap(str(message), 500)", f"{CLIENT} -k secret"),
     Mutant("token errors quoted with their secrets", "token_errors.py", "{cap(redact(text), 400)}", "{cap(text, 400)}", f"{EMULATED} -k secret"),
     Mutant("foreign error shown by the traceback", "client.py", "return answers.read_error(e, call, self._settings)", "return answers.given(answers.read_error(e, call, self._settings))", f"{CLIENT} -k secret"),

@@ -8,6 +8,7 @@ import time
 import traceback
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -537,6 +538,39 @@ def test_start_waits_for_an_identity_endpoint_that_is_down(settings: AdfSettings
 
 def is_closed(client: AsyncAdfClient) -> bool:
     return client._session.closed
+
+
+class Noted(tuple[Any, ...]):  # noqa: SLOT001  it has an attribute of its own
+    """Arguments of a call that note when they are taken to be sent."""
+
+    note: Callable[[], None]
+
+    def __iter__(self) -> Any:
+        self.note()
+        return super().__iter__()
+
+
+async def test_many_requests_at_once_do_not_hold_up_the_event_loop(settings: AdfSettings) -> None:
+    turn = 0
+    sent_in: list[int] = []
+
+    async def count_turns() -> None:
+        nonlocal turn
+        while True:
+            turn += 1
+            await asyncio.sleep(0)
+
+    def noted() -> calls.Call[Any]:
+        call = calls.get_factory(settings.factory())
+        arguments = Noted(call.args)
+        arguments.note = lambda: sent_in.append(turn)
+        return replace(call, args=arguments)
+
+    async with shared_client(settings) as client:
+        counting = asyncio.create_task(count_turns())
+        await asyncio.gather(*(client.send(noted()) for _ in range(100)))
+        counting.cancel()
+    assert len(set(sent_in)) == len(sent_in) == 100
 
 
 async def test_clients_are_shared_and_closed_after_the_last_user(settings: AdfSettings) -> None:
