@@ -6,18 +6,16 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Hashable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
+from typing import Any
 
 from airflow_adf_mi.adf.begin import Outlasting, beginning
-from airflow_adf_mi.adf.calls import Call, get_run
+from airflow_adf_mi.adf.calls import get_run
 from airflow_adf_mi.adf.drive import drive_async
-from airflow_adf_mi.adf.errors import AdfAmbiguousStartError, AdfError, AdfTaskKilled, AdfThrottledError
+from airflow_adf_mi.adf.errors import AdfAmbiguousStartError, AdfError, AdfTaskKilled
 from airflow_adf_mi.adf.intent import Intent
 from airflow_adf_mi.adf.models import PipelineRun
-from airflow_adf_mi.adf.pace import Pace
+from airflow_adf_mi.adf.outlet import StartClient, outlet_for
 from airflow_adf_mi.adf.poller import wait_shared
 from airflow_adf_mi.adf.report import Report, address_of, must_be_over
 from airflow_adf_mi.adf.settings import AdfSettings, FactoryRef
@@ -27,16 +25,12 @@ from airflow_adf_mi.adf.watch import Plan
 from airflow_adf_mi.kills import begin_kill, cancel_now, hold
 from airflow_adf_mi.xcom_journal import OVERLAP, ChangedMeanwhile, TriggerJournal
 
-if TYPE_CHECKING:
-    from airflow_adf_mi.adf.client import AsyncAdfClient
-
 log = logging.getLogger(__name__)
 
 OBSOLETE_INTERVAL = 10.0
 """Most seconds between looks at a run that is about to end."""
 
 
-_paces: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Hashable, Pace]] = WeakKeyDictionary()
 _honoured: set[FactoryRef] = set()
 """Factories that this process has seen to use our keys as run ids, so that "no such run" proves something there."""
 
@@ -120,16 +114,15 @@ class TriggererStart:
             return False
 
     async def _begin(self) -> Started:
-        pace = _pace_of(self._adf, self._start.factory)
+        outlet = outlet_for(self._adf, self._start.factory)
         async with shared_client(self._adf) as client:
             # Airflow starts the next try of a cleared task before it stops the one before, which may be about to start.
-            await self._pause(pace.reserve(time.time()) + (OVERLAP if self._journal.occasion.try_number > 1 else 0))
-            while held := pace.held(time.time()):
-                await self._pause(held + random.random())  # noqa: S311  spreads, and hides nothing
+            await self._pause(OVERLAP if self._journal.occasion.try_number > 1 else 0)
             ambiguous: AdfAmbiguousStartError | None = None
             while True:
                 try:
-                    begun = await self._begin_with(_Paced(client, pace))
+                    async with outlet.turn(client, self._pause) as starting:
+                        begun = await self._begin_with(starting)
                 except ChangedMeanwhile:
                     log.info("Another triggerer has gone on with this task; going on from what it has written.")
                     continue
@@ -145,7 +138,7 @@ class TriggererStart:
                     return begun
                 await self._let_it_end(begun)
 
-    async def _begin_with(self, client: _Paced) -> Started | Outlasting:
+    async def _begin_with(self, client: StartClient) -> Started | Outlasting:
         occasion = self._journal.occasion
         wanted = self._start.intent(occasion)
         stored = await self._journal.stored(wanted)
@@ -182,34 +175,10 @@ class TriggererStart:
         raise AdfTaskKilled("The task was killed.")
 
 
-class _Paced:
-    """A client that remembers for how long the service has asked to wait with starts."""
-
-    def __init__(self, client: AsyncAdfClient, pace: Pace) -> None:
-        self._client = client
-        self._pace = pace
-        self.authenticate: Callable[[], Any] = client.authenticate
-        self.service_time = client.service_time
-
-    async def send(self, call: Call[Any]) -> Any:
-        try:
-            return await self._client.send(call)
-        except AdfThrottledError as e:
-            if call.method == "create_run":
-                self._pace.hold(time.time() + (e.retry_after or 0))
-            raise
-
-
-async def _seen(client: _Paced, wanted: Intent) -> PipelineRun | None:
+async def _seen(client: StartClient, wanted: Intent) -> PipelineRun | None:
     try:
         seen: PipelineRun = await client.send(get_run(wanted.factory, wanted.key))
     except AdfError:
         # Mostly 404. A look proves nothing by failing, and the rest goes by what is written.
         return None
     return seen
-
-
-def _pace_of(adf: AdfSettings, factory: FactoryRef) -> Pace:
-    """The service's limit is one for all that an identity does in a subscription."""
-    paces = _paces.setdefault(asyncio.get_running_loop(), {})
-    return paces.setdefault((adf.identity, adf.arm_endpoint, factory.subscription_id), Pace())

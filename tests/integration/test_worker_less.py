@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -15,7 +16,7 @@ from airflow.sdk import DAG, BaseHook
 from airflow.triggers.base import TaskSuccessEvent
 
 from airflow_adf_mi import ending, kills, triggerer_start, xcom_journal
-from airflow_adf_mi.adf import calls
+from airflow_adf_mi.adf import calls, outlet
 from airflow_adf_mi.adf.client import AdfClient
 from airflow_adf_mi.adf.error_json import error_from_json
 from airflow_adf_mi.adf.errors import (
@@ -28,6 +29,7 @@ from airflow_adf_mi.adf.errors import (
     AdfRunTimedOut,
 )
 from airflow_adf_mi.adf.intent import Phase
+from airflow_adf_mi.adf.outlet import AT_ONCE
 from airflow_adf_mi.adf.report import Report, conclude, error_of
 from airflow_adf_mi.adf.settings import AdfSettings
 from airflow_adf_mi.adf.start import Start
@@ -668,6 +670,32 @@ async def test_throttled_start_holds_all_others(task: Make, emulator: Emulator) 
     refused, *others = (record.time for record in emulator.books.of("createRun"))
     assert len(others) == len(runs(emulator)) == 2
     assert min(others) >= refused + 1
+
+
+async def test_few_starts_are_under_way_at_once(task: Make, emulator: Emulator) -> None:
+    emulator.add_fault("createRun", effect="after", hang_seconds=1, times=30)
+    starting = [asyncio.get_running_loop().create_task(fire(task(task_id=f"it{n}"))) for n in range(30)]
+    await until(lambda: len(runs(emulator)) >= AT_ONCE)
+    await asyncio.sleep(0.3)
+    assert len(runs(emulator)) == AT_ONCE
+    await asyncio.gather(*starting)
+    assert len(runs(emulator)) == 30
+
+
+async def test_start_that_is_looked_for_keeps_no_other_waiting(
+    task: Make, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outlet, "AT_ONCE", 1)
+    # Neither its answer nor its run is to be had for a while.
+    emulator.state().switches.run_id_from_request_id = False
+    emulator.add_fault("createRun", drop=True)
+    first = asyncio.get_running_loop().create_task(failure(task(pipeline_name="Other", start_settle=3)))
+    await until(lambda: emulator.books.of("createRun"))
+    began = time.monotonic()
+    await fire(task(task_id="other"))
+    assert time.monotonic() - began < 2
+    assert not first.done()
+    assert isinstance(await first, AdfAmbiguousStartError)
 
 
 async def test_connection_is_read_once_for_all(task: Make, emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,88 @@
+"""Through what the starts of a triggerer leave: at the pace that the service bears, and few at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from airflow_adf_mi.adf.calls import Call
+from airflow_adf_mi.adf.errors import AdfThrottledError
+from airflow_adf_mi.adf.pace import Pace
+from airflow_adf_mi.adf.settings import AdfSettings, FactoryRef
+
+if TYPE_CHECKING:
+    from airflow_adf_mi.adf.client import AsyncAdfClient
+
+AT_ONCE = 20
+"""Starts that may be between their first question to Airflow and the service's answer. Airflow answers a triggerer one question
+at a time: of hundreds, those that it holds up would all leave together in the end, and be out of date by then."""
+
+
+class StartClient:
+    """A client for one start.
+
+    It remembers for how long the service has asked to wait with starts, and gives its place away once the start is answered.
+    """
+
+    def __init__(self, client: AsyncAdfClient, pace: Pace, places: asyncio.Semaphore) -> None:
+        self._client = client
+        self._pace = pace
+        self._places = places
+        self._has_place = True
+        self.authenticate: Callable[[], Any] = client.authenticate
+        self.service_time = client.service_time
+
+    async def send(self, call: Call[Any]) -> Any:
+        if call.method != "create_run":
+            return await self._client.send(call)
+        try:
+            return await self._client.send(call)
+        except AdfThrottledError as e:
+            self._pace.hold(time.time() + (e.retry_after or 0))
+            raise
+        finally:
+            # To look for a run whose start was lost may take minutes.
+            self.leave()
+
+    def leave(self) -> None:
+        """Let the next start come."""
+        if self._has_place:
+            self._has_place = False
+            self._places.release()
+
+
+class Outlet:
+    """One for all that an identity starts in a subscription, since the service's limit is."""
+
+    def __init__(self) -> None:
+        self._pace = Pace()
+        self._places = asyncio.Semaphore(AT_ONCE)
+
+    @asynccontextmanager
+    async def turn(
+        self, client: AsyncAdfClient, pause: Callable[[float], Awaitable[None]]
+    ) -> AsyncIterator[StartClient]:
+        """Wait until one more start may leave. `pause` rests for some seconds; what it raises ends the wait."""
+        await self._places.acquire()
+        starting = StartClient(client, self._pace, self._places)
+        try:
+            await pause(self._pace.reserve(time.time()))
+            while held := self._pace.held(time.time()):
+                await pause(held + random.random())  # noqa: S311  spreads, and hides nothing
+            yield starting
+        finally:
+            starting.leave()
+
+
+_outlets: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Hashable, Outlet]] = WeakKeyDictionary()
+
+
+def outlet_for(adf: AdfSettings, factory: FactoryRef) -> Outlet:
+    """The event loop's outlet for the identity of `adf` and the subscription of `factory`."""
+    outlets = _outlets.setdefault(asyncio.get_running_loop(), {})
+    return outlets.setdefault((adf.identity, adf.arm_endpoint, factory.subscription_id), Outlet())
