@@ -157,7 +157,7 @@ class TriggererStart:
             clock=time.time,
             jitter=random.random,
         )
-        return await drive_async(routine, client, self._pause, self._journal)
+        return await drive_async(routine, client, client.rest, self._journal)
 
     async def _let_it_end(self, begun: Outlasting) -> None:
         address = address_of(self._adf, begun.intent)

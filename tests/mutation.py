@@ -359,7 +359,7 @@ MUTANTS = [
     Mutant("start that a clear overtook goes on", "../triggerer_start.py", "if was_sending and await self._is_replaced():", "if False:", f"{WORKER_LESS} -k overtakes"),
     Mutant("throttled start holds nobody", "outlet.py", "            self._pace.hold(time.time() + (e.retry_after or 0))\n", "", f"{WORKER_LESS} -k holds_all"),
     Mutant("all starts under way at once", "outlet.py", "AT_ONCE = 20", "AT_ONCE = 2000", f"{WORKER_LESS} -k few_starts"),
-    Mutant("start that is looked for keeps the others waiting", "outlet.py", "            self.leave()\n\n    def", "            pass\n\n    def", f"{WORKER_LESS} -k keeps_no_other"),
+    Mutant("start that is looked for keeps the others waiting", "outlet.py", "        self.leave()\n        await", "        await", f"{WORKER_LESS} -k keeps_no_other"),
     Mutant("starts not paced", "pace.py", "return max(0.0, self._empty_until - now - self.burst / self.per_second)", "return 0.0", PACE),
     Mutant("throttle ends no burst", "pace.py", "until + (self.burst - 1) / self.per_second", "until", PACE),
     Mutant("undefined name rendered as nothing", "../worker_less.py", "        environment.undefined = jinja2.StrictUndefined\n", "", f"{WORKER_LESS} -k not_defined"),

@@ -150,8 +150,9 @@ def _superseding(
         return None
     if cancel and seen.status != RunStatus.CANCELING:
         answer = yield from cancelling(older.factory, seen.run_id, clock=clock, jitter=jitter)
-        log.info("Run %s, which this try replaces, %s.", seen.run_id, answer)
-        if answer is not Cancel.ACCEPTED:
+        is_accepted = answer is Cancel.ACCEPTED
+        log.info("Run %s, which this try replaces, %s.", seen.run_id, "is being cancelled" if is_accepted else answer)
+        if not is_accepted:
             return None
     return Outlasting(intent=older, run=seen, is_ours=is_ours)
 

@@ -7,7 +7,7 @@ import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 from weakref import WeakKeyDictionary
 
 from airflow_adf_mi.adf.calls import Call
@@ -18,6 +18,8 @@ from airflow_adf_mi.adf.settings import AdfSettings, FactoryRef
 if TYPE_CHECKING:
     from airflow_adf_mi.adf.client import AsyncAdfClient
 
+Pause: TypeAlias = Callable[[float], Awaitable[None]]
+
 AT_ONCE = 20
 """Starts that may be between their first question to Airflow and the service's answer. Airflow answers a triggerer one question
 at a time: of hundreds, those that it holds up would all leave together in the end, and be out of date by then."""
@@ -26,28 +28,31 @@ at a time: of hundreds, those that it holds up would all leave together in the e
 class StartClient:
     """A client for one start.
 
-    It remembers for how long the service has asked to wait with starts, and gives its place away once the start is answered.
+    It remembers for how long the service has asked to wait with starts, and gives its place away when it rests: to look for
+    what an earlier start has become may take minutes, and must not hold up the others.
     """
 
-    def __init__(self, client: AsyncAdfClient, pace: Pace, places: asyncio.Semaphore) -> None:
+    def __init__(self, client: AsyncAdfClient, pace: Pace, places: asyncio.Semaphore, pause: Pause) -> None:
         self._client = client
         self._pace = pace
         self._places = places
+        self._pause = pause
         self._has_place = True
         self.authenticate: Callable[[], Any] = client.authenticate
         self.service_time = client.service_time
 
     async def send(self, call: Call[Any]) -> Any:
-        if call.method != "create_run":
-            return await self._client.send(call)
         try:
             return await self._client.send(call)
         except AdfThrottledError as e:
-            self._pace.hold(time.time() + (e.retry_after or 0))
+            if call.method == "create_run":
+                self._pace.hold(time.time() + (e.retry_after or 0))
             raise
-        finally:
-            # To look for a run whose start was lost may take minutes.
-            self.leave()
+
+    async def rest(self, seconds: float) -> None:
+        """Pause, without a place."""
+        self.leave()
+        await self._pause(seconds)
 
     def leave(self) -> None:
         """Let the next start come."""
@@ -64,12 +69,10 @@ class Outlet:
         self._places = asyncio.Semaphore(AT_ONCE)
 
     @asynccontextmanager
-    async def turn(
-        self, client: AsyncAdfClient, pause: Callable[[float], Awaitable[None]]
-    ) -> AsyncIterator[StartClient]:
+    async def turn(self, client: AsyncAdfClient, pause: Pause) -> AsyncIterator[StartClient]:
         """Wait until one more start may leave. `pause` rests for some seconds; what it raises ends the wait."""
         await self._places.acquire()
-        starting = StartClient(client, self._pace, self._places)
+        starting = StartClient(client, self._pace, self._places, pause)
         try:
             await pause(self._pace.reserve(time.time()))
             while held := self._pace.held(time.time()):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 
 from airflow_adf_mi.adf.checkup import Holds, all_well, check
-from airflow_adf_mi.adf.role import ACTIONS, FORMATS, assignment_command, definition_command
+from airflow_adf_mi.adf.role import ACTIONS, FORMATS, assignment_command, assignment_for, definition_command
 from airflow_adf_mi.adf.settings import AdfSettings, FactoryRef
 from airflow_adf_mi.cli import main
 from airflow_adf_mi.emulator import Emulator
@@ -212,6 +213,14 @@ def test_readme_shows_this_role() -> None:
     factory = FactoryRef(subscription_id="S", resource_group_name="RG", factory_name="FACTORY")
     assert definition_command(factory) in readme
     assert assignment_command(factory.resource_id, "PRINCIPAL_ID") in readme
+
+
+def test_assignment_is_for_the_kind_of_principal_and_safe_to_copy_into_a_shell() -> None:
+    factory = FactoryRef(subscription_id="S", resource_group_name="rg(prod)", factory_name="adf")
+    person = assignment_for(factory, {"oid": "O", "scp": "user_impersonation"})
+    machine = assignment_for(factory, {"oid": "O"})
+    assert shlex.split(person)[-5:] == ["O", "--assignee-principal-type", "User", "--scope", factory.resource_id]
+    assert "--assignee-principal-type ServicePrincipal" in machine
 
 
 def test_every_call_asks_for_an_action_of_the_role() -> None:

@@ -698,6 +698,22 @@ async def test_start_that_is_looked_for_keeps_no_other_waiting(
     assert isinstance(await first, AdfAmbiguousStartError)
 
 
+async def test_nor_does_one_that_was_written_down_before_its_triggerer_was_lost(
+    task: Make, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outlet, "AT_ONCE", 1)
+    lost_one = task(pipeline_name="Other", start_settle=3)
+    lost_one.xcoms["run_id"] = key_of(lost_one)
+    looking = asyncio.get_running_loop().create_task(failure(lost_one))
+    await until(lambda: emulator.books.of("queryRuns"))
+    began = time.monotonic()
+    await fire(task(task_id="quick"))
+    assert time.monotonic() - began < 2
+    assert not looking.done()
+    looking.cancel()
+    await asyncio.wait([looking])
+
+
 async def test_connection_is_read_once_for_all(task: Make, emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[str] = []
     real = BaseHook.aget_connection
