@@ -38,6 +38,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+OTHER_TOKENS = 3
+"""How often a call whose token was refused is sent with another one. The official client keeps the last token that it was given
+in one place for all requests, where one that is sent at that moment may put the refused one back."""
+
 
 class AdfClient:
     """For code that may block. One per thread; close it, or use it as a context manager.
@@ -89,8 +93,10 @@ class AdfClient:
     def send(self, call: Call[T]) -> T:
         """Send `call` once and read its answer. Raises an `AdfError` for anything else than success."""
         answer = self._send_once(call)
-        # A token that is refused does nothing: safe to repeat, with another one.
-        if isinstance(answer, Failure) and answers.forget_token(self._credential, answer):
+        for _ in range(OTHER_TOKENS):
+            # A token that is refused does nothing: safe to repeat, with another one.
+            if not isinstance(answer, Failure) or not answers.forget_token(self._credential, answer):
+                break
             answer = self._send_once(call)
         return answers.given(answer)
 
@@ -187,8 +193,12 @@ class AsyncAdfClient:
     async def send(self, call: Call[T]) -> T:
         """Send `call` once and read its answer. Raises an `AdfError` for anything else than success."""
         answer = await self._send_once(call)
-        # As in AdfClient.send; in a thread, since another thread may hold the token lock for seconds.
-        if isinstance(answer, Failure) and await asyncio.to_thread(answers.forget_token, self._credential, answer):
+        for _ in range(OTHER_TOKENS):
+            # As in AdfClient.send; in a thread, since another thread may hold the token lock for seconds.
+            if not isinstance(answer, Failure) or not await asyncio.to_thread(
+                answers.forget_token, self._credential, answer
+            ):
+                break
             answer = await self._send_once(call)
         return answers.given(answer)
 

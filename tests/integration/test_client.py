@@ -241,6 +241,28 @@ async def test_many_whose_token_is_refused_at_once_all_go_on_with_one_new_token(
     assert len(emulator.books.tokens) == 2
 
 
+async def test_refused_token_that_another_request_has_put_back_is_replaced_all_the_same(
+    settings: AdfSettings, emulator: Emulator
+) -> None:
+    """The official client keeps one token for all requests, and forgets it only where an answer tells that it is refused."""
+    call = calls.get_factory(settings.factory())
+    async with shared_client(settings) as client:
+        await client.send(call)
+        emulator.call(emulator.tokens.revoke)
+        with credential_for(settings)._lock:  # so that the refused one is not given up yet
+            sending = asyncio.create_task(client.send(call))
+            while emulator.books.count("getFactory", status=401) == 0:  # noqa: ASYNC110  the emulator is in another thread
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.1)
+            await asyncio.to_thread(emulator.refuse_connections, 0.5)
+            with pytest.raises(AdfUnavailableError):
+                await client.send(call)
+            await asyncio.sleep(0.7)
+        assert (await sending)["name"] == "adf-test"
+    assert emulator.books.count("getFactory", status=401) == 2
+    assert len(emulator.books.tokens) == 2
+
+
 def test_cancel_outlasts_a_token_that_is_refused_right_after_it_was_replaced(
     settings: AdfSettings, emulator: Emulator
 ) -> None:
