@@ -19,25 +19,16 @@ from airflow_adf_mi.adf.begin import Outlasting, beginning
 from airflow_adf_mi.adf.drive import drive
 from airflow_adf_mi.adf.errors import AdfAmbiguousStartError, AdfError, AdfTaskKilled
 from airflow_adf_mi.adf.intent import Intent, read
-from airflow_adf_mi.adf.models import PipelineRun
-from airflow_adf_mi.adf.outputs import parse_outputs, reading_outputs
+from airflow_adf_mi.adf.outputs import parse_outputs
 from airflow_adf_mi.adf.owned_run import OwnedRun
-from airflow_adf_mi.adf.report import (
-    LEFT_RUNNING,
-    Report,
-    RunAddress,
-    address_of,
-    conclude,
-    concluding,
-    must_be_over,
-    summary,
-)
+from airflow_adf_mi.adf.report import LEFT_RUNNING, Report, RunAddress, address_of, must_be_over, summary
+from airflow_adf_mi.adf.reporting import concluding
 from airflow_adf_mi.adf.start import Start, Started
 from airflow_adf_mi.adf.watch import Ended, Plan, TimedOut
-from airflow_adf_mi.hooks import READ_RETRIES, AdfHook
+from airflow_adf_mi.hooks import AdfHook
 from airflow_adf_mi.journal import RUN_ID_KEY, TaskJournal, occasion_of, will_be_retried
-from airflow_adf_mi.links import AdfPipelineRunLink
 from airflow_adf_mi.placement import may_end_in_triggerer
+from airflow_adf_mi.results import Results
 from airflow_adf_mi.stats import use_in_tasks
 from airflow_adf_mi.trace import Trace
 from airflow_adf_mi.triggers import BACKSTOP, AdfPipelineRunTrigger
@@ -72,8 +63,8 @@ class Attempt:
         self._context = context
         self._journal = TaskJournal(context) if task.durable else None
         self._owned_run: OwnedRun | None = None
-        self._began = time.time()
         self.trace = Trace()
+        self._results = Results(task, context, self.trace)
         use_in_tasks()
 
     @cached_property
@@ -97,19 +88,19 @@ class Attempt:
             metrics.count(metrics.ADOPTIONS if begun.adopted else metrics.STARTS)
             address = address_of(self._settings, begun.intent)
             self.trace.began(address, begun.run, adopted=begun.adopted)
-            self._announce(address)
+            self._results.announce(address)
             owned_run.raise_if_killed()
             if not self._task.wait_for_termination:
                 return summary(address, begun.run, adopted=begun.adopted)
             if begun.run is not None and begun.run.is_terminal:
                 report = Report(address=address, outcome=Ended(run=begun.run), adopted=begun.adopted)
-                return self._conclude(owned_run.explain(report))
+                return self._results.of(owned_run.explain(report))
             plan = self._plan(began, begun.intent)
             if not self._task.deferrable:
                 report = owned_run.wait(
                     plan, cancel_on_timeout=self._task.cancel_on_timeout, activity_log=self._task.activity_log
                 )
-                return self._conclude(replace(report, adopted=begun.adopted))
+                return self._results.of(replace(report, adopted=begun.adopted))
             if self._journal is not None:
                 self._journal.note(replace(begun.intent, deadline=plan.deadline))
             owned_run.raise_if_killed()
@@ -132,18 +123,18 @@ class Attempt:
     def complete(self, event: dict[str, Any]) -> dict[str, Any]:
         """Conclude from what the trigger reported."""
         with self._saying_that_it_failed():
-            return self._conclude(Report.from_json(event))
+            return self._results.of(Report.from_json(event))
 
     def overdue(self) -> dict[str, Any]:
         """Airflow's own deferral timeout passed. Ours comes first while the trigger works; this is for when it did not."""
         with self._saying_that_it_failed():
             address = self._own_run()
             if not self._task.cancel_on_timeout:
-                return self._conclude(Report(address=address, outcome=TimedOut(), cancel=LEFT_RUNNING))
+                return self._results.of(Report(address=address, outcome=TimedOut(), cancel=LEFT_RUNNING))
             with AdfHook(self._task.azure_data_factory_conn_id).client() as client:
                 routine = concluding(address, TimedOut(), cancel_on_timeout=True, clock=time.time, jitter=random.random)
                 report = drive(routine, client, time.sleep)
-            return self._conclude(report)
+            return self._results.of(report)
 
     def take_up_again(self, failure: Exception) -> dict[str, Any]:
         """The trigger failed, as all do after a broken deployment. The run is well: wait on, a few times."""
@@ -214,48 +205,6 @@ class Attempt:
         if self._task.deferrable:
             self._defer(address, plan, "execute_after", cancel_on_timeout=False, owns_run=begun.is_ours)
         must_be_over(owned_run.watch(address, plan), seconds)
-
-    def _announce(self, address: RunAddress) -> None:
-        """Push the run's id and link. The run is started: failing now would orphan it."""
-        try:
-            self._context["ti"].xcom_push(key=RUN_ID_KEY, value=address.run_id)
-            AdfPipelineRunLink.store(self._context, address.studio_url)
-        except Exception as e:  # noqa: BLE001  whatever Airflow's API fails with must not end the wait
-            self._task.log.warning("%s goes on, but its id or link could not be pushed as XCom: %s", address, e)
-
-    def _conclude(self, report: Report) -> dict[str, Any]:
-        """The summary of a run that succeeded, whose outputs are then pushed; raises the error of any other."""
-        self.trace.ended(report)
-        self._read_data()
-        result = conclude(report)
-        if report.outcome.run is not None:
-            self._push_outputs(report.outcome.run, report.address)
-        return result
-
-    def _read_data(self) -> None:
-        limit = self._task.execution_timeout
-        left = None if limit is None else self._began + limit.total_seconds() - time.time()
-        self.trace.read_data(self._task, AdfHook(self._task.azure_data_factory_conn_id).client, seconds_left=left)
-
-    def _push_outputs(self, run: PipelineRun, address: RunAddress) -> None:
-        wanted = parse_outputs(self._task.outputs)
-        if not wanted:
-            return
-        try:
-            with AdfHook(self._task.azure_data_factory_conn_id).client(read_retries=READ_RETRIES) as client:
-                routine = reading_outputs(wanted, run, address.factory, clock=time.time)
-                found = drive(routine, client, time.sleep)
-        except AdfError as e:
-            what = f"{address} succeeded, but its outputs could not be read"
-            if self._task.durable:
-                raise AdfError(f"{what}. A retry accepts the run, and reads them again. {e}") from e
-            # A retry would start another run, and this one is well.
-            self._task.log.warning("%s, so none is pushed. %s", what, e)
-            return
-        for sentence in found.left_out:
-            self._task.log.warning("Run %s: %s", run.run_id, sentence)
-        for key, value in found.values.items():
-            self._context["ti"].xcom_push(key=key, value=value)
 
     def _plan(self, began: float, intent: Intent) -> Plan:
         """How to wait; a wait that this very try had begun before keeps its deadline."""

@@ -131,7 +131,8 @@ class AdfPipelineRunSensor(BaseSensorOperator):
         from airflow_adf_mi.adf.drive import drive
         from airflow_adf_mi.adf.errors import AdfError
         from airflow_adf_mi.adf.models import PipelineRun
-        from airflow_adf_mi.adf.report import Report, conclude, explained, measure
+        from airflow_adf_mi.adf.report import Report, conclude
+        from airflow_adf_mi.adf.reporting import explained, measure
         from airflow_adf_mi.adf.watch import Plan, Watching, fold
         from airflow_adf_mi.stats import use_in_tasks
 

@@ -16,7 +16,8 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from airflow_adf_mi.adf.activity_log import ActivityLog, ActivityLogMode, accompanied
 from airflow_adf_mi.adf.drive import drive_async
 from airflow_adf_mi.adf.poller import wait_shared
-from airflow_adf_mi.adf.report import Report, RunAddress, concluding, summary
+from airflow_adf_mi.adf.report import Report, RunAddress, summary
+from airflow_adf_mi.adf.reporting import concluding
 from airflow_adf_mi.adf.settings import AdfSettings, FactoryRef
 from airflow_adf_mi.adf.sharing import shared_client
 from airflow_adf_mi.adf.watch import Plan

@@ -74,8 +74,8 @@ class WorkerLessAttempt(Attempt):
             if STARTED in event:
                 return dict(event[STARTED])
             report = Report.from_json(event)
-            self._announce(report.address)
-            result = self._conclude(report)
+            self._results.announce(report.address)
+            result = self._results.of(report)
         self._tell_next_try(retry=False)
         return result
 

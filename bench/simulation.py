@@ -15,8 +15,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from airflow_adf_mi.adf.errors import AdfAuthenticationError, AdfError, AdfNotFoundError, AdfThrottledError
+from airflow_adf_mi.adf.listing import List
 from airflow_adf_mi.adf.models import PipelineRun
-from airflow_adf_mi.adf.rounds import List, Look, Rest, Rounds
+from airflow_adf_mi.adf.rounds import Look, Rest, Rounds
 from airflow_adf_mi.adf.watch import Ended
 from airflow_adf_mi.emulator.errors import ServiceError
 from airflow_adf_mi.emulator.limits import READS, Limits

@@ -6,6 +6,7 @@ python -m bench.soak [minutes]
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import os
@@ -32,17 +33,57 @@ from bench.world import SPEC, environment_for
 WAITS = 2_000
 SECONDS = 60.0
 BLOCK = 0.1
+BEAT = 0.01
+
+
+class Heart:
+    """Beats on the event loop, and notes each time that the loop has not come round for `BLOCK` seconds."""
+
+    def __init__(self) -> None:
+        self.blocks: list[tuple[float, float, str]] = []
+        """Of each: its seconds, those of them that Python's garbage collector took, and where the loop was."""
+        self._beaten = time.perf_counter()
+        self._collecting: list[tuple[float, float]] = []
+        self._stacks: dict[float, str] = {}
+        self._loop_thread = threading.get_ident()
+        gc.callbacks.append(self._collected)
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    async def beat(self) -> None:
+        while True:
+            await asyncio.sleep(BEAT)
+            before, self._beaten = self._beaten, time.perf_counter()
+            late = self._beaten - before - BEAT
+            if late > BLOCK:
+                collector = sum(end - begin for begin, end in self._collecting)
+                self.blocks.append((late, collector, self._stacks.get(before, "?")))
+            self._collecting.clear()
+
+    def _collected(self, phase: str, _info: dict[str, int]) -> None:
+        """The garbage collector goes through all objects of the process, and holds up everything meanwhile."""
+        now = time.perf_counter()
+        if phase == "start":
+            self._collecting.append((now, now))
+        elif self._collecting:
+            self._collecting[-1] = self._collecting[-1][0], now
+
+    def _watch(self) -> None:
+        """Where the loop is meanwhile."""
+        while True:
+            time.sleep(BLOCK / 4)
+            since = self._beaten
+            if time.perf_counter() - since > BLOCK and since not in self._stacks:
+                frame = sys._current_frames().get(self._loop_thread)  # noqa: SLF001  there is no other way to see it
+                self._stacks[since] = "".join(traceback.format_stack(frame)[-3:]) if frame else "?"
 
 
 async def soak(settings: AdfSettings, minutes: float) -> dict[str, Any]:
     """Always `WAITS` triggers at once, each for a run of `SECONDS`."""
     until = time.monotonic() + minutes * 60
     ended = 0
-    blocks: list[tuple[float, str]] = []
     memory: list[float] = []
     me = psutil.Process()
-    loop_thread = threading.get_ident()
-    beaten = time.perf_counter()
+    heart = Heart()
 
     async def one(number: int) -> None:
         nonlocal ended
@@ -64,36 +105,17 @@ async def soak(settings: AdfSettings, minutes: float) -> dict[str, Any]:
                     raise RuntimeError(str(event.payload))
                 ended += 1
 
-    async def beat() -> None:
-        nonlocal beaten
-        while True:
-            await asyncio.sleep(0.01)
-            beaten = time.perf_counter()
-
-    def watch() -> None:
-        """Where the loop is when it has not come round for `BLOCK` seconds."""
-        seen = 0.0
-        while True:
-            time.sleep(BLOCK / 4)
-            late = time.perf_counter() - beaten
-            if late > BLOCK and beaten != seen:
-                seen = beaten
-                frame = sys._current_frames().get(loop_thread)  # noqa: SLF001  there is no other way to see it
-                where = "".join(traceback.format_stack(frame)[-3:]) if frame else "?"
-                blocks.append((late, where))
-
     async def weigh() -> None:
         while True:
             await asyncio.sleep(15)
             memory.append(me.memory_info().rss / 1e6)
 
-    threading.Thread(target=watch, daemon=True).start()
-    helpers = [asyncio.create_task(beat()), asyncio.create_task(weigh())]
+    helpers = [asyncio.create_task(heart.beat()), asyncio.create_task(weigh())]
     await asyncio.gather(*(one(number) for number in range(WAITS)))
     for helper in helpers:
         helper.cancel()
     await asyncio.sleep(1)
-    return {"ended": ended, "memory": memory, "blocks": blocks, "tasks_left": len(asyncio.all_tasks()) - 1}
+    return {"ended": ended, "memory": memory, "blocks": heart.blocks, "tasks_left": len(asyncio.all_tasks()) - 1}
 
 
 def child(minutes: float) -> None:
@@ -126,13 +148,16 @@ def main() -> int:
     half = len(settled) // 2
     before, after = (sum(part) / max(1, len(part)) for part in (settled[:half], settled[half:]))
     unclosed = [line for line in done.stderr.splitlines() if "nclosed" in line or "never retrieved" in line]
+    blocks = result["blocks"]
+    by_code = [late for late, collector, _ in blocks if late - collector > BLOCK]
     print(
         f"{minutes:g} minutes, {WAITS:,} waits at a time: {result['ended']:,} runs ended; memory {before:.0f} MB, then "
         f"{after:.0f} MB ({(after / before - 1) * 100:+.1f} %); {len(unclosed)} sessions left open, {result['tasks_left']} tasks "
-        f"left; {len(result['blocks'])} times the event loop was blocked for over {BLOCK * 1000:.0f} ms"
+        f"left; {len(by_code)} times the event loop was blocked for over {BLOCK * 1000:.0f} ms by code, and "
+        f"{len(blocks) - len(by_code)} times with what Python's garbage collector took"
     )
-    for late, where in sorted(result["blocks"], reverse=True)[:5]:
-        print(f"  {late * 1000:.0f} ms at\n{where}")
+    for late, collector, where in sorted(blocks, reverse=True)[:5]:
+        print(f"  {late * 1000:.0f} ms, {collector * 1000:.0f} ms of them the garbage collector, at\n{where}")
     return 0
 
 

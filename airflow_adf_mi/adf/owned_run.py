@@ -19,7 +19,8 @@ from airflow_adf_mi.adf.drive import Routine, drive
 from airflow_adf_mi.adf.errors import AdfError, AdfNotFoundError, AdfTaskKilled
 from airflow_adf_mi.adf.identity import credential_for
 from airflow_adf_mi.adf.intent import Intent, Journal, NoJournal, Phase
-from airflow_adf_mi.adf.report import Report, RunAddress, address_of, explained, reporting
+from airflow_adf_mi.adf.report import Report, RunAddress, address_of
+from airflow_adf_mi.adf.reporting import explained, reporting
 from airflow_adf_mi.adf.start import Started
 from airflow_adf_mi.adf.watch import Plan, cancelling
 

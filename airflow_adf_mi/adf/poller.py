@@ -20,8 +20,9 @@ from weakref import WeakKeyDictionary
 from airflow_adf_mi.adf.calls import get_run, query_runs
 from airflow_adf_mi.adf.client import AsyncAdfClient
 from airflow_adf_mi.adf.errors import AdfError
+from airflow_adf_mi.adf.listing import List
 from airflow_adf_mi.adf.models import PipelineRun, RunStatus
-from airflow_adf_mi.adf.rounds import List, Look, Rest, Rounds
+from airflow_adf_mi.adf.rounds import Look, Rest, Rounds
 from airflow_adf_mi.adf.settings import AdfSettings, FactoryRef
 from airflow_adf_mi.adf.sharing import shared_client
 from airflow_adf_mi.adf.watch import Outcome, Plan, TimedOut, Watching, fold, log_news

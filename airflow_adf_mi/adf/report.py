@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Any, Self
 from urllib.parse import quote
 
-from airflow_adf_mi.adf import metrics
-from airflow_adf_mi.adf.activity_log import ActivityLog, ActivityLogMode
-from airflow_adf_mi.adf.calls import get_run
-from airflow_adf_mi.adf.drive import Routine
 from airflow_adf_mi.adf.error_json import error_from_json, error_to_json
 from airflow_adf_mi.adf.errors import (
     AdfConfigurationError,
@@ -20,13 +16,11 @@ from airflow_adf_mi.adf.errors import (
     AdfRunFailed,
     AdfRunTimedOut,
 )
-from airflow_adf_mi.adf.explain import explaining
 from airflow_adf_mi.adf.failure import ActivityFailure, Explanation, headline
 from airflow_adf_mi.adf.intent import Intent
 from airflow_adf_mi.adf.models import PipelineRun, RunStatus
-from airflow_adf_mi.adf.redact import redact
 from airflow_adf_mi.adf.settings import AdfSettings, FactoryRef
-from airflow_adf_mi.adf.watch import Cancel, Ended, GaveUp, Outcome, Plan, TimedOut, cancelling, waiting
+from airflow_adf_mi.adf.watch import Ended, GaveUp, Outcome, TimedOut
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +82,7 @@ class Report:
         error = None if isinstance(self.outcome, Ended) else self.outcome.error
         return {
             "address": self.address.to_json(),
-            "outcome": _KIND[type(self.outcome)],
+            "outcome": KIND[type(self.outcome)],
             "run": None if run is None else run.essentials(),
             "error": None if error is None else error_to_json(error),
             "cancel": self.cancel,
@@ -122,79 +116,7 @@ class Report:
 REQUESTED = "requested"
 LEFT_RUNNING = "left running"
 
-_KIND: Mapping[type[Outcome], str] = {Ended: "ended", TimedOut: "timed_out", GaveUp: "gave_up"}
-
-
-def reporting(
-    address: RunAddress,
-    plan: Plan,
-    *,
-    cancel_on_timeout: bool,
-    clock: Callable[[], float],
-    jitter: Callable[[], float],
-    activity_log: ActivityLogMode = "off",
-) -> Routine[Report]:
-    """Wait for the run; when the deadline passes first, cancel it if so told; report."""
-    activities = ActivityLog(address.factory, address.run_id, activity_log, clock, plan.deadline)
-    outcome = yield from activities.beside(waiting(address.factory, address.run_id, plan, clock=clock, jitter=jitter))
-    return (yield from concluding(address, outcome, cancel_on_timeout=cancel_on_timeout, clock=clock, jitter=jitter))
-
-
-def concluding(
-    address: RunAddress,
-    outcome: Outcome,
-    *,
-    cancel_on_timeout: bool,
-    clock: Callable[[], float],
-    jitter: Callable[[], float],
-) -> Routine[Report]:
-    """Report the outcome of a wait; cancel a run whose deadline has passed, if so told; explain one that failed."""
-    measure(outcome, clock())
-    if isinstance(outcome, TimedOut) and cancel_on_timeout:
-        report = yield from cancelling_overdue(address, outcome, clock=clock, jitter=jitter)
-    else:
-        cancel = LEFT_RUNNING if isinstance(outcome, TimedOut) else None
-        report = Report(address=address, outcome=outcome, cancel=cancel)
-    return (yield from explained(report, clock=clock))
-
-
-def measure(outcome: Outcome, now: float) -> None:
-    """Count how waits end; and by our clock, which may differ from the service's, how late an end is seen."""
-    run = outcome.run
-    metrics.count(metrics.ENDED, outcome=run.status if isinstance(outcome, Ended) and run else _KIND[type(outcome)])
-    if isinstance(outcome, Ended) and outcome.run.ended_at is not None:
-        metrics.time(metrics.DETECTION_LAG, now - outcome.run.ended_at.timestamp())
-    if isinstance(outcome, Ended) and outcome.run.duration_seconds is not None:
-        metrics.time(metrics.RUN_DURATION, outcome.run.duration_seconds, status=outcome.run.status)
-
-
-def explained(report: Report, *, clock: Callable[[], float]) -> Routine[Report]:
-    """The report, with what can be learnt of why its run did not succeed."""
-    outcome, address = report.outcome, report.address
-    if not isinstance(outcome, Ended) or outcome.run.status == RunStatus.SUCCEEDED:
-        return report
-    try:
-        explanation = yield from explaining(outcome.run, address.factory, address.page_of, clock=clock)
-    except Exception as e:  # noqa: BLE001  whatever an answer makes go wrong, the failure itself is reported
-        explanation = Explanation(missing=f"{type(e).__name__}: {redact(str(e))}")
-    return replace(report, explanation=explanation)
-
-
-def cancelling_overdue(
-    address: RunAddress, overdue: TimedOut, *, clock: Callable[[], float], jitter: Callable[[], float]
-) -> Routine[Report]:
-    """Cancel a run whose deadline has passed, and report."""
-    try:
-        answer = yield from cancelling(address.factory, address.run_id, clock=clock, jitter=jitter)
-    except AdfError as e:
-        return Report(address=address, outcome=overdue, cancel=str(e))
-    if answer is not Cancel.ACCEPTED:
-        # It ended between our last look and the cancel: what it ended as is what happened.
-        seen = yield get_run(address.factory, address.run_id)
-        by_us = answer is Cancel.PERHAPS and isinstance(seen, PipelineRun) and seen.status == RunStatus.CANCELLED
-        if isinstance(seen, PipelineRun) and seen.is_terminal and not by_us:
-            return Report(address=address, outcome=Ended(run=seen))
-    return Report(address=address, outcome=overdue, cancel=REQUESTED)
+KIND: Mapping[type[Outcome], str] = {Ended: "ended", TimedOut: "timed_out", GaveUp: "gave_up"}
 
 
 def must_be_over(report: Report, timeout: float) -> None:

@@ -8,32 +8,18 @@ as the budget allows once it is caught missing something. So a list that shows n
 
 from __future__ import annotations
 
-import heapq
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from airflow_adf_mi.adf.errors import AdfAuthenticationError, AdfError, AdfPermissionError
+from airflow_adf_mi.adf.listing import LAG_TOLERANCE, List, Listing
+from airflow_adf_mi.adf.looks import NEVER, Looks
 from airflow_adf_mi.adf.models import PipelineRun
 from airflow_adf_mi.adf.watch import REFUSAL_GRACE, Ended, GaveUp, Outcome, Plan, Watching, backoff, fold, is_refusal
 
 FEW = 4
 """Up to so many runs are looked at one by one, which is as cheap as the list, and shows every status."""
-CANARIES = 1.0
-"""Looks at single runs a second while the list keeps up. They measure its lag, and bound how long it can hide one run:
-runs waited for / CANARIES."""
-BUDGET = 10.0
-"""Looks at single runs a second at most. The bound on detection with a list that shows nothing: max(60 s, runs / BUDGET)."""
-BURST = 100
-"""Looks that may be made at once when the list is first caught missing something."""
-LAG_TOLERANCE = 10.0
-"""Seconds by which the list may be behind without being called lagging."""
-CALM = 60.0
-"""Seconds without a miss after which the list is trusted again."""
-OVERLAP = 20.0
-"""Seconds that a list query reaches back behind the one before it, at most; runs come into the list out of order."""
-OVERLAP_ITEMS = 400
-"""Entries that this overlap may cost, in a factory where much ends."""
 REACH = 900.0
 """Seconds that the first list query of new waiters may reach back; a longer absence is caught up by looking at single runs."""
 LIST_REFUSED_PAUSE = 300.0
@@ -42,18 +28,6 @@ FEWEST_REFUSALS = 5
 """Refused looks in a row without which a refusal does not count as lasting."""
 FEWEST_READS = 60
 """Reads that the service says are left in its limit, below which everything slows down."""
-
-
-_ALL = float("inf")
-"""In place of the moment of a missed end: the list cannot be had, and so misses all."""
-
-
-@dataclass(frozen=True)
-class List:
-    """Query the list for what ended and was updated between two moments of the service's clock."""
-
-    after: float
-    before: float
 
 
 @dataclass(frozen=True)
@@ -79,8 +53,6 @@ class _Waited:
 
     interval: float
     watching: Watching = field(default_factory=Watching)
-    entry: float = 0.0
-    """When it was last looked at (our clock; -inf for never): of its entry in the queue that counts, older ones are skipped."""
 
 
 class Rounds:
@@ -92,21 +64,10 @@ class Rounds:
     def __init__(self, *, jitter: float = 0.5) -> None:
         self._waited: dict[str, _Waited] = {}
         self._intervals: Counter[float] = Counter()
-        self._queue: list[tuple[float, str]] = []
+        self._listing = Listing()
+        self._looks = Looks(jitter)
         self._jitter = jitter
-        self._listed_until: float | None = None
-        """Service time up to which the list has been queried."""
-        self._list_from: float | None = None
-        """Service time from which the next query must reach, on account of new waiters."""
         self._next_list = float("-inf")
-        self._next_look = float("-inf")
-        self._rate_seen = 0.0
-        """Entries a second that the last query returned."""
-        self._missed_at: float | None = None
-        """Service time of the latest end that the list was caught missing."""
-        self._missed_until = float("-inf")
-        self._horizon = float("-inf")
-        self._credit = 0.0
         self._failures = 0
         self._not_before = float("-inf")
         self._refused_since: float | None = None
@@ -123,7 +84,7 @@ class Rounds:
     @property
     def is_lagging(self) -> bool:
         """Whether the list was caught missing something a while ago, or cannot be had."""
-        return self._missed_at is not None
+        return self._listing.is_lagging
 
     def add(self, run_id: str, *, interval: float, since: float | None, now: float, service_now: float) -> None:
         """Wait for a run, which `since` (our clock) is known not to have ended before; None knows nothing."""
@@ -134,14 +95,13 @@ class Rounds:
                 self._intervals[interval] += 1
                 known.interval = interval
             return
-        looked_at = float("-inf")
+        looked_at = NEVER
         if since is not None and now - since <= REACH:
             looked_at = since
-            wanted = since + (service_now - now) - LAG_TOLERANCE
-            self._list_from = wanted if self._list_from is None else min(self._list_from, wanted)
-        self._waited[run_id] = waited = _Waited(interval=interval)
+            self._listing.reach_back(since + (service_now - now) - LAG_TOLERANCE)
+        self._waited[run_id] = _Waited(interval=interval)
         self._intervals[interval] += 1
-        self._put(run_id, waited, looked_at)
+        self._looks.put(run_id, looked_at)
         if len(self._waited) == 1:
             self._next_list = now + interval * self._jitter
 
@@ -150,6 +110,7 @@ class Rounds:
         waited = self._waited.pop(run_id, None)
         if waited is not None:
             self._intervals -= Counter([waited.interval])
+            self._looks.remove(run_id)
 
     def watching(self, run_id: str) -> Watching:
         """What was last learnt of a run."""
@@ -166,14 +127,14 @@ class Rounds:
         uses_list = len(self._waited) > FEW and now >= self._list_refused_until
         if uses_list and now >= self._next_list:
             self._next_list = now + interval * 0.9 * slow
-            return List(self._reach(service_now), service_now + LAG_TOLERANCE)
-        due = self._due()
+            return self._listing.query(service_now)
+        due = self._looks.due()
         wait = self._next_list - now if uses_list else interval
         if due is not None:
-            at = self._may_look_at(due, now)
+            at = self._looks.when(due, self._waited[due].interval, now)
             if at <= now:
-                self._spend(now, slow)
-                self._put(due, self._waited[due], now)
+                is_full = self.is_lagging or len(self._waited) <= FEW or self._looks.some_unknown
+                self._looks.spend(due, now, is_full=is_full, slow=slow)
                 return Look(due)
             wait = min(wait, at - now)
         return Rest(max(0.01, wait))
@@ -182,22 +143,10 @@ class Rounds:
         """The outcomes in the list's answer to `asked`, of all its pages."""
         self._worked()
         self._refused_since = None
-        if self._list_from is not None and asked.after <= self._list_from:
-            # Not so for those who came while this was asked, and were gone for longer than it reached back.
-            self._list_from = None
-        self._rate_seen = len(items) / max(1.0, asked.before - asked.after)
-        self._listed_until = asked.before - LAG_TOLERANCE
         found: dict[str, Outcome] = {}
-        for run in items:
-            if run.last_updated is not None:
-                self._horizon = max(self._horizon, run.last_updated.timestamp())
-            waited = self._waited.get(run.run_id)
-            if waited is not None and run.is_terminal:
-                waited.watching = Watching(run=run)
-                found[run.run_id] = Ended(run=run)
-        caught_up = self._missed_at is not None and self._missed_at in (_ALL, min(self._missed_at, self._horizon))
-        if caught_up and now >= self._missed_until:
-            self._missed_at = None
+        for run in self._listing.read(asked, items, self._waited, now):
+            self._waited[run.run_id].watching = Watching(run=run)
+            found[run.run_id] = Ended(run=run)
         return found
 
     def looked(self, run_id: str, seen: PipelineRun | AdfError, now: float) -> dict[str, Outcome]:
@@ -207,7 +156,7 @@ class Rounds:
             if _is_about_all(seen):
                 if waited is not None:
                     # Whether the refusal lasts is to be seen by more than one look, whatever the interval.
-                    self._put(run_id, waited, now - waited.interval)
+                    self._looks.put(run_id, now - waited.interval)
                 return self._failed(seen, now)
             self._worked()
         else:
@@ -218,10 +167,13 @@ class Rounds:
         waited.watching, outcome = fold(waited.watching, seen, now, Plan(check_interval=waited.interval))
         if isinstance(seen, PipelineRun):
             if seen.is_terminal:
-                self._judge_list(seen, now)
+                was_lagging = self.is_lagging
+                self._listing.judge(seen, now)
+                if self.is_lagging and not was_lagging:
+                    self._looks.burst()
         else:
             # It is looked at again soon, whatever the pace of the others.
-            self._put(run_id, waited, now - waited.interval + backoff(waited.watching.failures, None, self._jitter))
+            self._looks.put(run_id, now - waited.interval + backoff(waited.watching.failures, None, self._jitter))
         return {run_id: outcome} if outcome is not None else {}
 
     def list_failed(self, error: AdfError, now: float) -> dict[str, Outcome]:
@@ -229,7 +181,7 @@ class Rounds:
         if is_refusal(error) and not isinstance(error, AdfAuthenticationError):
             # Perhaps the role lacks this one action. Looking at single runs goes on, at full pace.
             self._list_refused_until = now + LIST_REFUSED_PAUSE
-            self._missed_at, self._missed_until = _ALL, now + CALM
+            self._listing.refused(now)
             self.error = error
             return {}
         self._next_list = now
@@ -251,63 +203,9 @@ class Rounds:
         self.error = None
         self._failures = 0
 
-    def _judge_list(self, ended: PipelineRun, now: float) -> None:
-        """Whether the list should have shown this end already."""
-        if ended.last_updated is None or self._listed_until is None:
-            return
-        moment = ended.last_updated.timestamp()
-        if moment > self._listed_until - LAG_TOLERANCE:
-            return
-        if self._missed_at is None:
-            self._credit = float(BURST)
-        self._missed_at = moment if self._missed_at is None else max(moment, self._missed_at)
-        self._missed_until = now + CALM
-
     @property
     def _interval(self) -> float:
         return min(self._intervals)
-
-    def _reach(self, service_now: float) -> float:
-        """The begin of the next list query."""
-        overlap = min(OVERLAP, OVERLAP_ITEMS / self._rate_seen) if self._rate_seen > 0 else OVERLAP
-        begin = service_now - overlap if self._listed_until is None else self._listed_until - overlap
-        return begin if self._list_from is None else min(begin, self._list_from)
-
-    def _due(self) -> str | None:
-        """The run that was not looked at for longest."""
-        while self._queue:
-            entry, run_id = self._queue[0]
-            waited = self._waited.get(run_id)
-            if waited is not None and waited.entry == entry:
-                return run_id
-            heapq.heappop(self._queue)
-        return None
-
-    def _may_look_at(self, run_id: str, now: float) -> float:
-        """From when on the run may be looked at."""
-        waited = self._waited[run_id]
-        if waited.entry == float("-inf"):
-            # Nothing is known of it: as soon as the budget allows.
-            return max(self._next_look, now - 1)
-        due = waited.entry + waited.interval * (0.95 + self._jitter / 10)
-        if self._credit >= 1:
-            return due
-        return max(due, self._next_look)
-
-    def _spend(self, now: float, slow: float) -> None:
-        if self._credit >= 1:
-            self._credit -= 1
-            return
-        full = self.is_lagging or len(self._waited) <= FEW or self._waited_unknown()
-        rate = (BUDGET * 1.2 if full else CANARIES) / slow
-        self._next_look = max(self._next_look, now - 1) + 1 / rate
-
-    def _waited_unknown(self) -> bool:
-        return bool(self._queue) and self._queue[0][0] == float("-inf")
-
-    def _put(self, run_id: str, waited: _Waited, moment: float) -> None:
-        waited.entry = moment
-        heapq.heappush(self._queue, (moment, run_id))
 
 
 def _is_about_all(error: AdfError) -> bool:

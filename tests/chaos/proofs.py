@@ -49,7 +49,7 @@ PROOFS = [
     Proof("a refused token does not stop a cancel", "owned_run.py", ", self._credential.given_up_token(*scopes)):", ",):", "sigterm-in-token-lock-401"),
     Proof("failed looks end no wait", "watch.py", "REFUSAL_GRACE = 300.0", "REFUSAL_GRACE = 0.0", "looks-404-deferrable"),
     Proof("a trigger that cannot be loaded ends no wait", "../attempt.py", "TRIGGER_FAILURES = 6", "TRIGGER_FAILURES = 0", "import-blocked"),
-    Proof("our timeout cancels", "report.py", "isinstance(outcome, TimedOut) and cancel_on_timeout", "False", "own-timeout-deferrable"),
+    Proof("our timeout cancels", "reporting.py", "isinstance(outcome, TimedOut) and cancel_on_timeout", "False", "own-timeout-deferrable"),
     Proof("a sensor owns nothing", "../triggers.py", "and self.owns_run and self.task_instance", "and self.task_instance", "sensor-marked-deferrable"),
     Proof("a start in the triggerer is written down before", "../xcom_journal.py", "            await self._keep(intent)\n            if self._is_stale", "            if self._is_stale", "kill-sent-own-ids-worker-less"),
     Proof("a clear in the triggerer starts a new run", "recall.py", "cleared = replace(now, try_number=0, clear_number=BEFORE_A_CLEAR)", "cleared = replace(now, try_number=0)", "cleared-keep-worker-less"),

@@ -22,17 +22,8 @@ from airflow_adf_mi.adf.errors import (
 )
 from airflow_adf_mi.adf.failure import ActivityFailure, Explanation
 from airflow_adf_mi.adf.models import PipelineRun
-from airflow_adf_mi.adf.report import (
-    LEFT_RUNNING,
-    REQUESTED,
-    Report,
-    RunAddress,
-    cancelling_overdue,
-    conclude,
-    error_of,
-    reporting,
-    summary,
-)
+from airflow_adf_mi.adf.report import LEFT_RUNNING, REQUESTED, Report, RunAddress, conclude, error_of, summary
+from airflow_adf_mi.adf.reporting import cancelling_overdue, reporting
 from airflow_adf_mi.adf.watch import Ended, GaveUp, Outcome, Plan, TimedOut
 from tests.unit.test_watch import FACTORY, Clock, play
 

@@ -19,8 +19,10 @@ from airflow_adf_mi.adf.errors import (
     AdfThrottledError,
     AdfUnavailableError,
 )
+from airflow_adf_mi.adf.listing import List
+from airflow_adf_mi.adf.looks import BUDGET, BURST, Looks
 from airflow_adf_mi.adf.models import PipelineRun
-from airflow_adf_mi.adf.rounds import BUDGET, FEW, List, Look, Rest, Rounds
+from airflow_adf_mi.adf.rounds import FEW, Look, Rest, Rounds
 from airflow_adf_mi.adf.watch import Ended, GaveUp, Outcome
 
 INTERVAL = 10.0
@@ -163,6 +165,41 @@ def test_frozen_list_costs_delay_within_the_bound_and_no_outcome() -> None:
 def test_lagging_list_and_wrong_clock_lose_nothing(lag: float, ahead: float) -> None:
     simulation = wait_for(500, 60, lag=lag, ahead=ahead)
     assert max(simulation.lags()) <= 60 + lag if lag <= 30 else 60
+
+
+def many_that_end(lag: float) -> Simulation:
+    """6,000 runs of which a hundred end every second."""
+    made = Factory(lag=lag)
+    made.ends = {f"r{n}": made.now + 60 + n * 0.01 for n in range(6000)}
+    simulation = Simulation(made, arrivals=[(made.now, name, made.now) for name in made.ends])
+    simulation.run(made.now + 10_000)
+    assert len(simulation.outcomes) == 6000
+    return simulation
+
+
+def test_list_that_keeps_its_order_costs_a_page_of_overlap_at_most() -> None:
+    simulation = many_that_end(lag=0.0)
+    assert max(simulation.lags()) <= 11
+    assert simulation.factory.pages - simulation.factory.lists <= 60 + 2 * 7, (
+        "the ends, and a page for each of 7 queries"
+    )
+
+
+def test_list_that_is_seconds_late_while_much_ends_is_read_further_back() -> None:
+    simulation = many_that_end(lag=4.0)
+    # An end is missed by the query that should have shown it, and perhaps by the next, which notices.
+    assert max(simulation.lags()) <= 4 + 3 * 10
+    assert not simulation.rounds.is_lagging
+
+
+def test_forgotten_runs_do_not_pile_up_behind_one_that_is_looked_at_seldom() -> None:
+    looks = Looks(jitter=0)
+    looks.put("long", 0.0)
+    for n in range(10_000):
+        looks.put(f"r{n}", 1.0 + n)
+        looks.remove(f"r{n}")
+    assert looks.due() == "long"
+    assert len(looks) <= 2 + BURST
 
 
 def test_who_comes_while_the_list_is_asked_is_caught_up_by_the_next() -> None:

@@ -1,0 +1,103 @@
+"""What a factory's list has shown, what to ask it next, and whether it can be relied on. Pure.
+
+The list can lag behind the truth, for one run or for all, so it is only ever believed where it shows an end; that a run has
+not ended is never taken from it. Moments are epoch seconds of the service's clock, and of ours where they are called `now`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Sequence
+from dataclasses import dataclass
+
+from airflow_adf_mi.adf.models import PipelineRun
+
+LAG_TOLERANCE = 10.0
+"""Seconds by which the list may be behind without being called lagging."""
+CALM = 60.0
+"""Seconds without a miss after which the list is trusted again."""
+OVERLAP = 20.0
+"""Seconds that a list query reaches back behind the one before it, at most; runs come into the list out of order."""
+OVERLAP_ITEMS = 100
+"""Entries that this overlap may cost in a factory where much ends: a page, while the list is seen to keep its order."""
+
+_ALL = float("inf")
+"""In place of the moment of a missed end: the list cannot be had, and so misses all."""
+
+
+@dataclass(frozen=True)
+class List:
+    """Query the list for what ended and was updated between two moments of the service's clock."""
+
+    after: float
+    before: float
+
+
+class Listing:
+    """The list of one factory."""
+
+    def __init__(self) -> None:
+        self._listed_until: float | None = None
+        """Up to when the list has been queried."""
+        self._from: float | None = None
+        """From when the next query must reach, on account of new waiters or of ends that came late."""
+        self._rate = 0.0
+        """Entries a second that the last query returned."""
+        self._missed_at: float | None = None
+        """The latest end that the list was caught missing."""
+        self._missed_until = float("-inf")
+        """Until when (our clock) it is not trusted on account of that."""
+        self._horizon = float("-inf")
+        """The latest moment that the list has shown anything of."""
+
+    @property
+    def is_lagging(self) -> bool:
+        """Whether the list was caught missing something a while ago, or cannot be had."""
+        return self._missed_at is not None
+
+    def reach_back(self, moment: float) -> None:
+        """The next query is to show what ended since then."""
+        self._from = moment if self._from is None else min(self._from, moment)
+
+    def query(self, service_now: float) -> List:
+        """What to ask the list now."""
+        overlap = min(OVERLAP, OVERLAP_ITEMS / self._rate) if self._rate > 0 else OVERLAP
+        begin = service_now - overlap if self._listed_until is None else self._listed_until - overlap
+        return List(begin if self._from is None else min(begin, self._from), service_now + LAG_TOLERANCE)
+
+    def read(self, asked: List, items: Sequence[PipelineRun], waited: Container[str], now: float) -> list[PipelineRun]:
+        """The ends of `waited` runs in the list's answer to `asked`, of all its pages."""
+        if self._from is not None and asked.after <= self._from:
+            # Not so for those who came while this was asked, and were gone for longer than it reached back.
+            self._from = None
+        listed_before, self._listed_until = self._listed_until, asked.before - LAG_TOLERANCE
+        self._rate = len(items) / max(1.0, self._listed_until - asked.after)
+        ended = []
+        for run in items:
+            moment = _moment_of(run)
+            if moment is not None:
+                self._horizon = max(self._horizon, moment)
+            if run.run_id in waited and run.is_terminal:
+                ended.append(run)
+                if moment is not None and listed_before is not None and moment < listed_before:
+                    # The query before this one should have shown it. Where one comes late, more do, and from further back.
+                    self.reach_back(self._listed_until - OVERLAP)
+        caught_up = self._missed_at is not None and self._missed_at in (_ALL, min(self._missed_at, self._horizon))
+        if caught_up and now >= self._missed_until:
+            self._missed_at = None
+        return ended
+
+    def judge(self, ended: PipelineRun, now: float) -> None:
+        """Whether the list should have shown this end, found by a look at the run, already."""
+        moment = _moment_of(ended)
+        if moment is None or self._listed_until is None or moment > self._listed_until - LAG_TOLERANCE:
+            return
+        self._missed_at = moment if self._missed_at is None else max(moment, self._missed_at)
+        self._missed_until = now + CALM
+
+    def refused(self, now: float) -> None:
+        """The list cannot be had."""
+        self._missed_at, self._missed_until = _ALL, now + CALM
+
+
+def _moment_of(run: PipelineRun) -> float | None:
+    return None if run.last_updated is None else run.last_updated.timestamp()
