@@ -54,6 +54,7 @@ ON_A_WORKER = "tests/integration/test_worker_less_on_a_worker.py"
 PLACEMENT = "tests/integration/test_placement.py"
 RECALL = "tests/unit/test_recall.py"
 PACE = "tests/unit/test_pace.py"
+OUTLET = "tests/unit/test_outlet.py"
 ERROR_JSON = "tests/unit/test_error_json.py"
 
 
@@ -232,7 +233,7 @@ MUTANTS = [
     Mutant("kill right after the start", "../attempt.py", "            self._results.announce(address)\n            owned_run.raise_if_killed()\n", "            self._results.announce(address)\n", OPERATOR),
     Mutant("kill while the intent is written", "owned_run.py", "        try:\n            self._check()\n        except AdfTaskKilled:", "        try:\n            pass\n        except AdfTaskKilled:", OPERATOR),
     Mutant("kill makes a lost start forgotten", "owned_run.py", "            if self.latest is None:\n", "            if True:\n", OPERATOR),
-    Mutant("who comes while the list is asked", "listing.py", "if self._from is not None and asked.after <= self._from:", "if True:", ROUNDS),
+    Mutant("who comes while the list is asked", "listing.py", "if self._from is not None and asked.after <= max(self._from, asked.before - LAG_TOLERANCE - REACH):", "if True:", ROUNDS),
     Mutant("same try taken for a cleared one", "intent.py", "if not stored.occasion.is_try_of(now) and (", "if (", BEGIN),
     Mutant("newer intent not read", "intent.py", "if name in known}", "}", BEGIN),
     Mutant("evidence of another factory used", "intent.py", "older.key_honoured and older.factory == self.factory", "older.key_honoured", BEGIN),
@@ -248,11 +249,23 @@ MUTANTS = [
     Mutant("names that are confused", "../kills.py", "ti.task_id if may_be_confused else None", "None", KILLS),
     Mutant("two refused looks end all waits", "rounds.py", "or self._failures < FEWEST_REFUSALS", "", ROUNDS),
     Mutant("longest interval of a run's waiters counts", "rounds.py", "if interval < known.interval:", "if False:", ROUNDS),
-    Mutant("lagging list not noticed", "listing.py", "or moment > self._listed_until - LAG_TOLERANCE:", "or True:", ROUNDS),
-    Mutant("ends that the list shows late not noticed", "listing.py", "moment < listed_before:", "False:", ROUNDS),
+    Mutant("lagging list not noticed", "listing.py", "if wanted.since <= moment <= self._listed_until - LAG_TOLERANCE:", "if False:", ROUNDS),
+    Mutant("ends that the list shows late not noticed", "listing.py", "if is_late and", "if False and", ROUNDS),
+    Mutant("what the late list showed before not asked for", "listing.py", "self.has_more = asked.after > listed_before - OVERLAP", "self.has_more = False", ROUNDS),
+    Mutant("what the late list showed before asked for an interval later", "rounds.py", "        if self._listing.has_more:\n            self._next_list = now\n", "", ROUNDS),
+    Mutant("end of before its wait taken for a late one", "listing.py", "wanted[run.run_id].added <= moment <", "moment <", ROUNDS),
+    Mutant("list accused of what it was never asked for", "listing.py", "if wanted.since <= moment <=", "if moment <=", ROUNDS),
+    Mutant("list accused before it was asked", "listing.py", " or self._listed_until < wanted.added:", ":", ROUNDS),
+    Mutant("end of before its wait never held against the list", "rounds.py", "since=shown_from)", "since=service_now)", ROUNDS),
+    Mutant("list query over days", "listing.py", "max(begin, service_now - REACH)", "begin", ROUNDS),
+    Mutant("list query that lasts repeated", "rounds.py", " and not self._is_listing\n", "\n", ROUNDS),
+    Mutant("failed list query taken for one under way", "rounds.py", "        self._is_listing = False\n        if is_refusal", "        if is_refusal", ROUNDS),
+    Mutant("new waiter with a shorter interval waits for the list", "rounds.py", "else min(self._next_list, now + interval * 0.9)", "else self._next_list", ROUNDS),
+    Mutant("shorter interval of a run known already not taken up", "rounds.py", "                self._looks.set_interval(run_id, interval)\n", "", ROUNDS),
+    Mutant("waiters that keep coming cost many pages", "rounds.py", "CLOCK_SLACK = 2.0", "CLOCK_SLACK = 10.0", ROUNDS),
     Mutant("overlap costs many pages", "listing.py", "OVERLAP_ITEMS = 100", "OVERLAP_ITEMS = 1000", ROUNDS),
-    Mutant("forgotten runs pile up", "looks.py", "if len(self._queue) > 2 * len(self._last) + BURST:", "if False:", ROUNDS),
-    Mutant("list query does not reach back", "listing.py", "begin if self._from is None else min(begin, self._from)", "service_now", ROUNDS),
+    Mutant("forgotten runs pile up", "looks.py", "if len(self._queue) > 2 * len(self._due) + BURST:", "if False:", ROUNDS),
+    Mutant("list query does not reach back", "listing.py", "begin = begin if self._from is None else min(begin, self._from)", "begin = service_now", ROUNDS),
     Mutant("all waits hammer a failing service", "rounds.py", "        self._not_before = now + pause\n", "", ROUNDS),
     Mutant("mapped task judged by another index", "../journal.py", 'f"{ti.task_id}_{ti.map_index}"', "ti.task_id", KILLS),
     Mutant("failed child not followed", "explain.py", 'if row.activity_type == "ExecutePipeline" else None', 'if row.activity_type == "" else None', EXPLAIN),
@@ -363,7 +376,10 @@ MUTANTS = [
     Mutant("start that a clear overtook goes on", "../triggerer_start.py", "if was_sending and await self._is_replaced():", "if False:", f"{WORKER_LESS} -k overtakes"),
     Mutant("throttled start holds nobody", "outlet.py", "            self._pace.hold(time.time() + (e.retry_after or 0))\n", "", f"{WORKER_LESS} -k holds_all"),
     Mutant("all starts under way at once", "outlet.py", "AT_ONCE = 20", "AT_ONCE = 2000", f"{WORKER_LESS} -k few_starts"),
-    Mutant("start that is looked for keeps the others waiting", "outlet.py", "        self.leave()\n        await", "        await", f"{WORKER_LESS} -k keeps_no_other"),
+    Mutant("start that has rested does not wait for its turn", "outlet.py", "            await self.enter()\n        await self._client", "            pass\n        await self._client", OUTLET),
+    Mutant("answered start keeps its place", "outlet.py", "        finally:\n            self.leave()\n\n    async def enter", "        finally:\n            pass\n\n    async def enter", OUTLET),
+    Mutant("start that was about to leave leaves while all are held", "outlet.py", "        while held := self._pace.held(time.time()):", "        while held := 0:", OUTLET),
+    Mutant("start that is looked for keeps the others waiting", "outlet.py", "        self.leave()\n        await", "        await", f"{WORKER_LESS} -k written_down_before"),
     Mutant("starts not paced", "pace.py", "return max(0.0, self._empty_until - now - self.burst / self.per_second)", "return 0.0", PACE),
     Mutant("throttle ends no burst", "pace.py", "until + (self.burst - 1) / self.per_second", "until", PACE),
     Mutant("undefined name rendered as nothing", "../worker_less.py", "        environment.undefined = jinja2.StrictUndefined\n", "", f"{WORKER_LESS} -k not_defined"),

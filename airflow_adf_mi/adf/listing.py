@@ -6,7 +6,7 @@ not ended is never taken from it. Moments are epoch seconds of the service's clo
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from airflow_adf_mi.adf.models import PipelineRun
@@ -19,6 +19,8 @@ OVERLAP = 20.0
 """Seconds that a list query reaches back behind the one before it, at most; runs come into the list out of order."""
 OVERLAP_ITEMS = 100
 """Entries that this overlap may cost in a factory where much ends: a page, while the list is seen to keep its order."""
+REACH = 900.0
+"""Seconds that a list query reaches back at most; what is older is found by looking at single runs."""
 
 _ALL = float("inf")
 """In place of the moment of a missed end: the list cannot be had, and so misses all."""
@@ -30,6 +32,16 @@ class List:
 
     after: float
     before: float
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What may be expected of the list for a run that is waited for."""
+
+    added: float
+    """When the wait began."""
+    since: float
+    """From when on it is to show the run's end, should it have come before the wait began."""
 
 
 class Listing:
@@ -48,6 +60,8 @@ class Listing:
         """Until when (our clock) it is not trusted on account of that."""
         self._horizon = float("-inf")
         """The latest moment that the list has shown anything of."""
+        self.has_more = False
+        """Whether the last answer showed that a query which reaches further back would show more."""
 
     @property
     def is_lagging(self) -> bool:
@@ -61,38 +75,47 @@ class Listing:
     def query(self, service_now: float) -> List:
         """What to ask the list now."""
         overlap = min(OVERLAP, OVERLAP_ITEMS / self._rate) if self._rate > 0 else OVERLAP
-        begin = service_now - overlap if self._listed_until is None else self._listed_until - overlap
-        return List(begin if self._from is None else min(begin, self._from), service_now + LAG_TOLERANCE)
+        begin = (service_now if self._listed_until is None else min(self._listed_until, service_now)) - overlap
+        begin = begin if self._from is None else min(begin, self._from)
+        return List(max(begin, service_now - REACH), service_now + LAG_TOLERANCE)
 
-    def read(self, asked: List, items: Sequence[PipelineRun], waited: Container[str], now: float) -> list[PipelineRun]:
-        """The ends of `waited` runs in the list's answer to `asked`, of all its pages."""
-        if self._from is not None and asked.after <= self._from:
+    def read(
+        self, asked: List, items: Sequence[PipelineRun], wanted: Mapping[str, Wanted], now: float
+    ) -> list[PipelineRun]:
+        """The ends of `wanted` runs in the list's answer to `asked`, of all its pages."""
+        if self._from is not None and asked.after <= max(self._from, asked.before - LAG_TOLERANCE - REACH):
             # Not so for those who came while this was asked, and were gone for longer than it reached back.
             self._from = None
         listed_before, self._listed_until = self._listed_until, asked.before - LAG_TOLERANCE
         self._rate = len(items) / max(1.0, self._listed_until - asked.after)
         ended = []
+        is_late = False
         for run in items:
             moment = _moment_of(run)
             if moment is not None:
                 self._horizon = max(self._horizon, moment)
-            if run.run_id in waited and run.is_terminal:
+            if run.run_id in wanted and run.is_terminal:
                 ended.append(run)
-                if moment is not None and listed_before is not None and moment < listed_before:
-                    # The query before this one should have shown it. Where one comes late, more do, and from further back.
-                    self.reach_back(self._listed_until - OVERLAP)
+                # The query before this one should have shown it.
+                is_late |= moment is not None and wanted[run.run_id].added <= moment < (listed_before or moment)
+        self.has_more = False
+        if is_late and listed_before is not None:
+            # Where one comes late, more do, and from further back than this query may have reached.
+            self.has_more = asked.after > listed_before - OVERLAP
+            self.reach_back((listed_before if self.has_more else self._listed_until) - OVERLAP)
         caught_up = self._missed_at is not None and self._missed_at in (_ALL, min(self._missed_at, self._horizon))
         if caught_up and now >= self._missed_until:
             self._missed_at = None
         return ended
 
-    def judge(self, ended: PipelineRun, now: float) -> None:
+    def judge(self, ended: PipelineRun, wanted: Wanted, now: float) -> None:
         """Whether the list should have shown this end, found by a look at the run, already."""
         moment = _moment_of(ended)
-        if moment is None or self._listed_until is None or moment > self._listed_until - LAG_TOLERANCE:
+        if moment is None or self._listed_until is None or self._listed_until < wanted.added:
             return
-        self._missed_at = moment if self._missed_at is None else max(moment, self._missed_at)
-        self._missed_until = now + CALM
+        if wanted.since <= moment <= self._listed_until - LAG_TOLERANCE:
+            self._missed_at = moment if self._missed_at is None else max(moment, self._missed_at)
+            self._missed_until = now + CALM
 
     def refused(self, now: float) -> None:
         """The list cannot be had."""

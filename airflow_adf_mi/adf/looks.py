@@ -1,4 +1,4 @@
-"""Which of many runs to look at next, and when: those not looked at for longest first, within a budget. Pure."""
+"""Which of many runs to look at next, and when: those longest overdue first, within a budget. Pure."""
 
 from __future__ import annotations
 
@@ -22,8 +22,10 @@ class Looks:
     def __init__(self, jitter: float) -> None:
         self._last: dict[str, float] = {}
         """When each run was last looked at."""
+        self._due: dict[str, float] = {}
+        """When each is to be looked at again."""
         self._queue: list[tuple[float, str]] = []
-        """The same, oldest first; entries that differ from `_last` are obsolete."""
+        """The same, in order; entries that differ from `_due` are obsolete."""
         self._next = NEVER
         """From when on the budget allows another."""
         self._credit = 0
@@ -34,24 +36,31 @@ class Looks:
         """How many entries are held, obsolete ones among them."""
         return len(self._queue)
 
-    def put(self, run_id: str, moment: float) -> None:
-        """The run was last looked at then; `NEVER` puts it before all others."""
-        self._last[run_id] = moment
-        heapq.heappush(self._queue, (moment, run_id))
+    def put(self, run_id: str, last: float, interval: float) -> None:
+        """The run was last looked at then, and is to be looked at every `interval` seconds; `NEVER` puts it first."""
+        self._last[run_id] = last
+        self._due[run_id] = due = last + interval * (0.95 + self._jitter / 10)
+        heapq.heappush(self._queue, (due, run_id))
+
+    def set_interval(self, run_id: str, interval: float) -> None:
+        """The run is to be looked at every `interval` seconds from now on."""
+        self.put(run_id, self._last[run_id], interval)
 
     def remove(self, run_id: str) -> None:
         """The run is not to be looked at any more."""
-        self._last.pop(run_id, None)
-        if len(self._queue) > 2 * len(self._last) + BURST:
-            # Behind one that is looked at seldom, what is obsolete would pile up.
-            self._queue = [(moment, of) for of, moment in self._last.items()]
+        if self._due.pop(run_id, None) is None:
+            return
+        del self._last[run_id]
+        if len(self._queue) > 2 * len(self._due) + BURST:
+            # Behind a run that is due late, what is obsolete would pile up.
+            self._queue = [(due, of) for of, due in self._due.items()]
             heapq.heapify(self._queue)
 
-    def due(self) -> str | None:
-        """The run that was not looked at for longest."""
+    def first(self) -> str | None:
+        """The run that is to be looked at next."""
         while self._queue:
-            moment, run_id = self._queue[0]
-            if self._last.get(run_id) == moment:
+            due, run_id = self._queue[0]
+            if self._due.get(run_id) == due:
                 return run_id
             heapq.heappop(self._queue)
         return None
@@ -61,22 +70,21 @@ class Looks:
         """Whether nothing is known of some run."""
         return bool(self._queue) and self._queue[0][0] == NEVER
 
-    def when(self, run_id: str, interval: float, now: float) -> float:
-        """From when on the run may be looked at, which is not to be looked at more often than every `interval` seconds."""
-        last = self._last[run_id]
-        if last == NEVER:
+    def when(self, run_id: str, now: float) -> float:
+        """From when on the run may be looked at."""
+        due = self._due[run_id]
+        if due == NEVER:
+            # As soon as the budget allows.
             return max(self._next, now - 1)
-        due = last + interval * (0.95 + self._jitter / 10)
         return due if self._credit >= 1 else max(due, self._next)
 
-    def spend(self, run_id: str, now: float, *, is_full: bool, slow: float) -> None:
-        """The run is looked at now, at the full pace or that of canaries, divided by `slow`."""
+    def spend(self, now: float, *, is_full: bool, slow: float) -> None:
+        """A look is made now, at the full pace or at that of canaries, divided by `slow`."""
         if self._credit >= 1:
             self._credit -= 1
-        else:
-            rate = (BUDGET * 1.2 if is_full else CANARIES) / slow
-            self._next = max(self._next, now - 1) + 1 / rate
-        self.put(run_id, now)
+            return
+        rate = (BUDGET * 1.2 if is_full else CANARIES) / slow
+        self._next = max(self._next, now - 1) + 1 / rate
 
     def burst(self) -> None:
         """The next `BURST` looks need not wait for the budget."""

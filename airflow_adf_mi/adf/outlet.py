@@ -28,8 +28,9 @@ at a time: of hundreds, those that it holds up would all leave together in the e
 class StartClient:
     """A client for one start.
 
-    It remembers for how long the service has asked to wait with starts, and gives its place away when it rests: to look for
-    what an earlier start has become may take minutes, and must not hold up the others.
+    It remembers for how long the service has asked to wait with starts. It gives its place away once createRun is answered, and
+    when it rests: to look for what an earlier start has become may take minutes, and must not hold up the others. Before it
+    sends another, it waits for its turn again.
     """
 
     def __init__(self, client: AsyncAdfClient, pace: Pace, places: asyncio.Semaphore, pause: Pause) -> None:
@@ -37,17 +38,33 @@ class StartClient:
         self._pace = pace
         self._places = places
         self._pause = pause
-        self._has_place = True
-        self.authenticate: Callable[[], Any] = client.authenticate
+        self._has_place = False
         self.service_time = client.service_time
 
+    async def authenticate(self) -> None:
+        """Have a place, and a token, so that a start may leave at once."""
+        if not self._has_place:
+            await self.enter()
+        await self._client.authenticate()
+
     async def send(self, call: Call[Any]) -> Any:
+        if call.method != "create_run":
+            return await self._client.send(call)
         try:
             return await self._client.send(call)
         except AdfThrottledError as e:
-            if call.method == "create_run":
-                self._pace.hold(time.time() + (e.retry_after or 0))
+            self._pace.hold(time.time() + (e.retry_after or 0))
             raise
+        finally:
+            self.leave()
+
+    async def enter(self) -> None:
+        """Wait until one more start may leave."""
+        await self._places.acquire()
+        self._has_place = True
+        await self._pause(self._pace.reserve(time.time()))
+        while held := self._pace.held(time.time()):
+            await self._pause(held + random.random())  # noqa: S311  spreads, and hides nothing
 
     async def rest(self, seconds: float) -> None:
         """Pause, without a place."""
@@ -71,12 +88,9 @@ class Outlet:
     @asynccontextmanager
     async def turn(self, client: AsyncAdfClient, pause: Pause) -> AsyncIterator[StartClient]:
         """Wait until one more start may leave. `pause` rests for some seconds; what it raises ends the wait."""
-        await self._places.acquire()
         starting = StartClient(client, self._pace, self._places, pause)
         try:
-            await pause(self._pace.reserve(time.time()))
-            while held := self._pace.held(time.time()):
-                await pause(held + random.random())  # noqa: S311  spreads, and hides nothing
+            await starting.enter()
             yield starting
         finally:
             starting.leave()

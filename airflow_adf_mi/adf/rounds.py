@@ -2,7 +2,7 @@
 
 One query of the factory's list finds all that ended since the query before it. The list can lag behind the truth, for one
 run or for all, so it is only ever believed when it shows an end; that a run has not ended is never taken from it. Runs are
-therefore also looked at one by one, those not looked at for longest first: a few at a time while the list keeps up, as many
+therefore also looked at one by one, those longest overdue first: a few at a time while the list keeps up, as many
 as the budget allows once it is caught missing something. So a list that shows nothing costs delay, and no outcome.
 """
 
@@ -13,15 +13,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from airflow_adf_mi.adf.errors import AdfAuthenticationError, AdfError, AdfPermissionError
-from airflow_adf_mi.adf.listing import LAG_TOLERANCE, List, Listing
+from airflow_adf_mi.adf.listing import REACH, List, Listing, Wanted
 from airflow_adf_mi.adf.looks import NEVER, Looks
 from airflow_adf_mi.adf.models import PipelineRun
 from airflow_adf_mi.adf.watch import REFUSAL_GRACE, Ended, GaveUp, Outcome, Plan, Watching, backoff, fold, is_refusal
 
 FEW = 4
 """Up to so many runs are looked at one by one, which is as cheap as the list, and shows every status."""
-REACH = 900.0
-"""Seconds that the first list query of new waiters may reach back; a longer absence is caught up by looking at single runs."""
+CLOCK_SLACK = 2.0
+"""Seconds by which what we take for the service's clock may be off: its answers tell whole seconds."""
 LIST_REFUSED_PAUSE = 300.0
 """Seconds until the list is tried again after the service refused it, for example for a missing role."""
 FEWEST_REFUSALS = 5
@@ -52,6 +52,7 @@ class _Waited:
     """A run that is waited for."""
 
     interval: float
+    wanted: Wanted
     watching: Watching = field(default_factory=Watching)
 
 
@@ -68,6 +69,8 @@ class Rounds:
         self._looks = Looks(jitter)
         self._jitter = jitter
         self._next_list = float("-inf")
+        self._is_listing = False
+        """Whether a list query is under way."""
         self._failures = 0
         self._not_before = float("-inf")
         self._refused_since: float | None = None
@@ -94,16 +97,18 @@ class Rounds:
                 self._intervals -= Counter([known.interval])
                 self._intervals[interval] += 1
                 known.interval = interval
+                self._looks.set_interval(run_id, interval)
+                self._next_list = min(self._next_list, now + interval * 0.9)
             return
-        looked_at = NEVER
+        looked_at, shown_from = NEVER, service_now
         if since is not None and now - since <= REACH:
-            looked_at = since
-            self._listing.reach_back(since + (service_now - now) - LAG_TOLERANCE)
-        self._waited[run_id] = _Waited(interval=interval)
+            looked_at, shown_from = since, since + (service_now - now)
+            self._listing.reach_back(shown_from - CLOCK_SLACK)
+        self._waited[run_id] = _Waited(interval=interval, wanted=Wanted(added=service_now, since=shown_from))
         self._intervals[interval] += 1
-        self._looks.put(run_id, looked_at)
-        if len(self._waited) == 1:
-            self._next_list = now + interval * self._jitter
+        self._looks.put(run_id, looked_at, interval)
+        is_first = len(self._waited) == 1
+        self._next_list = now + interval * self._jitter if is_first else min(self._next_list, now + interval * 0.9)
 
     def remove(self, run_id: str) -> None:
         """Nobody waits for it any more."""
@@ -124,18 +129,20 @@ class Rounds:
             return Rest(self._not_before - now)
         slow = 1.0 if remaining_reads is None or remaining_reads > FEWEST_READS else 4.0
         interval = self._interval
-        uses_list = len(self._waited) > FEW and now >= self._list_refused_until
+        uses_list = len(self._waited) > FEW and now >= self._list_refused_until and not self._is_listing
         if uses_list and now >= self._next_list:
             self._next_list = now + interval * 0.9 * slow
+            self._is_listing = True
             return self._listing.query(service_now)
-        due = self._looks.due()
+        first = self._looks.first()
         wait = self._next_list - now if uses_list else interval
-        if due is not None:
-            at = self._looks.when(due, self._waited[due].interval, now)
+        if first is not None:
+            at = self._looks.when(first, now)
             if at <= now:
                 is_full = self.is_lagging or len(self._waited) <= FEW or self._looks.some_unknown
-                self._looks.spend(due, now, is_full=is_full, slow=slow)
-                return Look(due)
+                self._looks.spend(now, is_full=is_full, slow=slow)
+                self._looks.put(first, now, self._waited[first].interval)
+                return Look(first)
             wait = min(wait, at - now)
         return Rest(max(0.01, wait))
 
@@ -143,10 +150,14 @@ class Rounds:
         """The outcomes in the list's answer to `asked`, of all its pages."""
         self._worked()
         self._refused_since = None
+        self._is_listing = False
         found: dict[str, Outcome] = {}
-        for run in self._listing.read(asked, items, self._waited, now):
+        wanted = {run_id: waited.wanted for run_id, waited in self._waited.items()}
+        for run in self._listing.read(asked, items, wanted, now):
             self._waited[run.run_id].watching = Watching(run=run)
             found[run.run_id] = Ended(run=run)
+        if self._listing.has_more:
+            self._next_list = now
         return found
 
     def looked(self, run_id: str, seen: PipelineRun | AdfError, now: float) -> dict[str, Outcome]:
@@ -156,7 +167,7 @@ class Rounds:
             if _is_about_all(seen):
                 if waited is not None:
                     # Whether the refusal lasts is to be seen by more than one look, whatever the interval.
-                    self._looks.put(run_id, now - waited.interval)
+                    self._looks.put(run_id, now - waited.interval, waited.interval)
                 return self._failed(seen, now)
             self._worked()
         else:
@@ -168,16 +179,18 @@ class Rounds:
         if isinstance(seen, PipelineRun):
             if seen.is_terminal:
                 was_lagging = self.is_lagging
-                self._listing.judge(seen, now)
+                self._listing.judge(seen, waited.wanted, now)
                 if self.is_lagging and not was_lagging:
                     self._looks.burst()
         else:
             # It is looked at again soon, whatever the pace of the others.
-            self._looks.put(run_id, now - waited.interval + backoff(waited.watching.failures, None, self._jitter))
+            pause = backoff(waited.watching.failures, None, self._jitter)
+            self._looks.put(run_id, now - waited.interval + pause, waited.interval)
         return {run_id: outcome} if outcome is not None else {}
 
     def list_failed(self, error: AdfError, now: float) -> dict[str, Outcome]:
         """The list could not be had."""
+        self._is_listing = False
         if is_refusal(error) and not isinstance(error, AdfAuthenticationError):
             # Perhaps the role lacks this one action. Looking at single runs goes on, at full pace.
             self._list_refused_until = now + LIST_REFUSED_PAUSE

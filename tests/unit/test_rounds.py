@@ -19,7 +19,7 @@ from airflow_adf_mi.adf.errors import (
     AdfThrottledError,
     AdfUnavailableError,
 )
-from airflow_adf_mi.adf.listing import List
+from airflow_adf_mi.adf.listing import REACH, List
 from airflow_adf_mi.adf.looks import BUDGET, BURST, Looks
 from airflow_adf_mi.adf.models import PipelineRun
 from airflow_adf_mi.adf.rounds import FEW, Look, Rest, Rounds
@@ -100,14 +100,18 @@ class Simulation:
     arrivals: list[tuple[float, str, float | None]] = field(default_factory=list)
     """(time, run, since), in order of time."""
     remaining: int | None = None
+    interval: float = INTERVAL
+    intervals: dict[str, float] = field(default_factory=dict)
+    """Of runs whose interval is another."""
 
     def run(self, until: float) -> None:
         factory, rounds = self.factory, self.rounds
         while factory.now < until:
             while self.arrivals and self.arrivals[0][0] <= factory.now:
                 _, run_id, since = self.arrivals.pop(0)
+                interval = self.intervals.get(run_id, self.interval)
                 rounds.add(
-                    run_id, interval=INTERVAL, since=since, now=factory.now, service_now=factory.now + factory.ahead
+                    run_id, interval=interval, since=since, now=factory.now, service_now=factory.now + factory.ahead
                 )
             assert factory.lists < 20_000, "it asks without rest"
             ask = rounds.next(factory.now, factory.now + factory.ahead, self.remaining)
@@ -164,41 +168,169 @@ def test_frozen_list_costs_delay_within_the_bound_and_no_outcome() -> None:
 @pytest.mark.parametrize("ahead", [0.0, 90.0, -90.0])
 def test_lagging_list_and_wrong_clock_lose_nothing(lag: float, ahead: float) -> None:
     simulation = wait_for(500, 60, lag=lag, ahead=ahead)
-    assert max(simulation.lags()) <= 60 + lag if lag <= 30 else 60
+    assert max(simulation.lags()) <= (60 + lag if lag <= 30 else 60)
 
 
-def many_that_end(lag: float) -> Simulation:
-    """6,000 runs of which a hundred end every second."""
+def many_that_end(lag: float, interval: float = INTERVAL, *, arriving: bool = False) -> Simulation:
+    """12,000 runs of which a hundred end every second; with `arriving`, they also begin so."""
     made = Factory(lag=lag)
-    made.ends = {f"r{n}": made.now + 60 + n * 0.01 for n in range(6000)}
-    simulation = Simulation(made, arrivals=[(made.now, name, made.now) for name in made.ends])
+    names = [f"r{n}" for n in range(12_000)]
+    made.ends = {name: made.now + 60 + n * 0.01 for n, name in enumerate(names)}
+    begins = [made.now + n * 0.01 * arriving for n in range(len(names))]
+    arrivals: list[tuple[float, str, float | None]] = [(at, name, at) for at, name in zip(begins, names, strict=True)]
+    simulation = Simulation(made, arrivals=arrivals, interval=interval)
     simulation.run(made.now + 10_000)
-    assert len(simulation.outcomes) == 6000
+    assert len(simulation.outcomes) == 12_000
     return simulation
 
 
 def test_list_that_keeps_its_order_costs_a_page_of_overlap_at_most() -> None:
     simulation = many_that_end(lag=0.0)
     assert max(simulation.lags()) <= 11
-    assert simulation.factory.pages - simulation.factory.lists <= 60 + 2 * 7, (
-        "the ends, and a page for each of 7 queries"
+    assert simulation.factory.pages - simulation.factory.lists <= 120 + 14, (
+        "the ends, and a page for each of 14 queries"
     )
 
 
-def test_list_that_is_seconds_late_while_much_ends_is_read_further_back() -> None:
-    simulation = many_that_end(lag=4.0)
-    # An end is missed by the query that should have shown it, and perhaps by the next, which notices.
-    assert max(simulation.lags()) <= 4 + 3 * 10
+def test_waiters_that_keep_coming_cost_no_more_than_two_seconds_of_overlap() -> None:
+    simulation = many_that_end(lag=0.0, arriving=True)
+    assert max(simulation.lags()) <= 11
+    assert simulation.factory.pages - simulation.factory.lists <= 120 + 2 * 14
+
+
+@pytest.mark.parametrize("interval", [10.0, 60.0])
+@pytest.mark.parametrize("lag", [4.0, 8.0])
+def test_list_that_is_seconds_late_while_much_ends_is_read_further_back(lag: float, interval: float) -> None:
+    simulation = many_that_end(lag, interval)
+    assert max(simulation.lags()) <= interval + lag + 1
     assert not simulation.rounds.is_lagging
+    assert simulation.factory.lists <= 2 * 190 / (0.9 * interval) + 2, "no query in vain"
+
+
+@pytest.mark.parametrize("count", [2, FEW])
+def test_run_that_is_looked_at_seldom_keeps_no_other_waiting(count: int) -> None:
+    made = Factory(ends={"seldom": 1_007_000.0, **{f"r{n}": 1_000_300.0 for n in range(count - 1)}})
+    simulation = Simulation(
+        made, arrivals=[(made.now, name, made.now) for name in made.ends], intervals={"seldom": 3600.0}
+    )
+    simulation.run(made.now + 20_000)
+    assert all(simulation.outcomes[f"r{n}"][0] <= 1_000_300 + INTERVAL + 1 for n in range(count - 1))
+    assert simulation.outcomes["seldom"][0] <= 1_007_000 + 3600
+
+
+def test_nor_does_it_where_the_list_shows_nothing() -> None:
+    made = Factory(frozen=True, ends={"seldom": 1_007_000.0, **{f"r{n}": 1_000_300.0 for n in range(50)}})
+    simulation = Simulation(
+        made, arrivals=[(made.now, name, made.now) for name in made.ends], intervals={"seldom": 3600.0}
+    )
+    simulation.run(made.now + 20_000)
+    assert max(at for name, (at, _) in simulation.outcomes.items() if name != "seldom") <= 1_000_300 + 60
+
+
+def test_list_is_asked_sooner_for_a_waiter_with_a_shorter_interval() -> None:
+    made = Factory(ends={f"slow{n}": 1_009_000.0 for n in range(5)} | {f"r{n}": 1_002_060.0 for n in range(20)})
+    simulation = Simulation(made, intervals={f"slow{n}": 3600.0 for n in range(5)})
+    simulation.arrivals = [(made.now, f"slow{n}", made.now) for n in range(5)]
+    simulation.arrivals += [(made.now + 2000, f"r{n}", made.now + 2000) for n in range(20)]
+    simulation.run(made.now + 2200)
+    assert max(at for name, (at, _) in simulation.outcomes.items() if name.startswith("r")) <= 1_002_060 + INTERVAL + 1
+
+
+def test_run_waited_for_at_a_shorter_interval_is_looked_at_so() -> None:
+    rounds = Rounds(jitter=0)
+    rounds.add("r1", interval=3600, since=1_000_000, now=1_000_000, service_now=1_000_000)
+    rounds.add("r1", interval=10, since=1_000_100, now=1_000_100, service_now=1_000_100)
+    assert rounds.next(1_000_100, 1_000_100) == Look("r1")
+
+
+def test_list_is_not_accused_of_what_it_was_never_asked_for() -> None:
+    old = {f"old{n}": 992_000.0 for n in range(200)}
+    made = Factory(ends={**old, **{f"r{n}": 1_000_600.0 for n in range(500)}})
+    simulation = Simulation(made, arrivals=[(made.now, f"r{n}", made.now) for n in range(500)])
+    simulation.arrivals += [(made.now + 100, name, None) for name in old]
+    simulation.run(made.now + 500)
+    assert set(simulation.outcomes) == set(old)
+    assert not simulation.rounds.is_lagging
+
+
+def test_list_is_not_accused_before_it_was_asked() -> None:
+    rounds = Rounds(jitter=0)
+    now = 1_000_000.0
+    for n in range(FEW + 1):
+        rounds.add(f"r{n}", interval=INTERVAL, since=now, now=now, service_now=now)
+    asked = rounds.next(now, now)
+    assert isinstance(asked, List)
+    rounds.listed(asked, [], now)
+    rounds.add("back", interval=INTERVAL, since=now - 100, now=now + 1, service_now=now + 1)
+    rounds.looked("back", seen("back", "Succeeded", now - 50), now + 1)
+    assert not rounds.is_lagging
+
+
+def test_list_that_misses_an_end_of_before_a_wait_is_caught_by_it() -> None:
+    simulation = Simulation(Factory(frozen=True, ends={f"r{n}": 999_900.0 for n in range(500)}))
+    simulation.arrivals = [(1_000_000.0, name, 999_800.0) for name in simulation.factory.ends]
+    simulation.run(1_001_000)
+    assert max(at for at, _ in simulation.outcomes.values()) <= 1_000_000 + 60
+
+
+def test_order_of_the_list_is_not_doubted_for_a_run_that_ended_before_its_wait() -> None:
+    rounds = Rounds(jitter=0)
+    now = 1_000_000.0
+    for n in range(FEW + 2):
+        rounds.add(f"r{n}", interval=INTERVAL, since=now, now=now, service_now=now)
+    first = rounds.next(now, now)
+    assert isinstance(first, List)
+    rounds.listed(first, [seen(f"other{n}", "Succeeded", now - 1) for n in range(1000)], now)
+    rounds.add("late", interval=INTERVAL, since=now - 0.5, now=now + 1, service_now=now + 1)
+    then = now + INTERVAL
+    second = rounds.next(then, then)
+    assert isinstance(second, List)
+    rounds.listed(second, [seen("late", "Succeeded", now - 0.3)], then)
+    third = rounds.next(then, then)
+    assert not isinstance(third, List)
+
+
+def test_no_query_reaches_back_for_days() -> None:
+    rounds = Rounds(jitter=0)
+    now = 1_000_000.0
+    for n in range(FEW + 1):
+        rounds.add(f"r{n}", interval=INTERVAL, since=now, now=now, service_now=now)
+    asked = rounds.next(now, now)
+    assert isinstance(asked, List)
+    rounds.listed(asked, [], now)
+    rounds.remove("r0")
+    now += 86_400
+    rounds.add("r0", interval=INTERVAL, since=now, now=now, service_now=now)
+    asked = rounds.next(now + INTERVAL, now + INTERVAL)
+    assert isinstance(asked, List)
+    assert asked.after >= now + INTERVAL - REACH
+    rounds.listed(asked, [], now + INTERVAL)
+    assert not rounds.is_lagging
+
+
+def test_list_is_asked_once_at_a_time() -> None:
+    rounds = Rounds(jitter=0)
+    now = 1_000_000.0
+    for n in range(FEW + 1):
+        rounds.add(f"r{n}", interval=INTERVAL, since=now, now=now, service_now=now)
+    asked = rounds.next(now, now)
+    assert isinstance(asked, List)
+    for _ in range(30):
+        now += INTERVAL
+        ask = rounds.next(now, now)
+        assert not isinstance(ask, List)
+        assert not isinstance(ask, Rest) or ask.seconds >= 0.1
+    rounds.list_failed(AdfUnavailableError("503", status=503), now)
+    assert isinstance(rounds.next(now + 70, now + 70), List)
 
 
 def test_forgotten_runs_do_not_pile_up_behind_one_that_is_looked_at_seldom() -> None:
     looks = Looks(jitter=0)
-    looks.put("long", 0.0)
+    looks.put("long", 0.0, 10.0)
     for n in range(10_000):
-        looks.put(f"r{n}", 1.0 + n)
+        looks.put(f"r{n}", 20.0 + n, 10.0)
         looks.remove(f"r{n}")
-    assert looks.due() == "long"
+    assert looks.first() == "long"
     assert len(looks) <= 2 + BURST
 
 

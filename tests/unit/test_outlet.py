@@ -1,0 +1,98 @@
+"""How the starts of a triggerer leave: few at a time, also those that come back from a rest."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+
+from airflow_adf_mi.adf import outlet
+from airflow_adf_mi.adf.calls import Call, create_run
+from airflow_adf_mi.adf.errors import AdfThrottledError
+from airflow_adf_mi.adf.outlet import Outlet
+from airflow_adf_mi.adf.settings import FactoryRef
+
+FACTORY = FactoryRef(subscription_id="s", resource_group_name="rg", factory_name="adf")
+START = create_run(FACTORY, "Load", None, request_id="k")
+
+
+class Service:
+    """A client whose starts are answered one loop turn after another, and that counts those under way."""
+
+    def __init__(self) -> None:
+        self.under_way = 0
+        self.most = 0
+        self.tokens = 0
+        self.refuses = 0
+
+    async def authenticate(self) -> None:
+        self.tokens += 1
+
+    def service_time(self) -> float:
+        return time.time()
+
+    async def send(self, call: Call[Any]) -> str:
+        assert call is START
+        self.under_way += 1
+        self.most = max(self.most, self.under_way)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        self.under_way -= 1
+        if self.refuses:
+            self.refuses -= 1
+            raise AdfThrottledError("429", status=429, retry_after=600)
+        return "run"
+
+
+async def no_pause(_seconds: float) -> None:
+    await asyncio.sleep(0)
+
+
+async def test_starts_that_have_rested_wait_for_their_turn_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outlet, "AT_ONCE", 2)
+    service, ways = Service(), Outlet()
+
+    async def start() -> None:
+        async with ways.turn(service, no_pause) as client:  # type: ignore[arg-type]  # as much of a client as is used
+            await client.rest(1)
+            await client.authenticate()
+            await client.send(START)
+
+    await asyncio.gather(*(start() for _ in range(10)))
+    assert service.most == 2
+    assert service.tokens == 10
+
+
+async def test_place_is_given_away_once_the_start_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outlet, "AT_ONCE", 1)
+    service, ways = Service(), Outlet()
+    async with ways.turn(service, no_pause) as client, asyncio.timeout(5):  # type: ignore[arg-type]  # as above
+        await client.authenticate()
+        assert await client.send(START) == "run"
+        async with ways.turn(service, no_pause) as other:  # type: ignore[arg-type]  # as above
+            assert await other.send(START) == "run"
+
+
+async def test_start_that_was_about_to_leave_waits_for_as_long_as_all_are_held() -> None:
+    service, ways = Service(), Outlet()
+    service.refuses = 1
+    pauses: list[float] = []
+
+    class Stopped(Exception):
+        pass
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 1:
+            async with ways.turn(service, no_pause) as other:  # type: ignore[arg-type]  # as above
+                with pytest.raises(AdfThrottledError):
+                    await other.send(START)
+        if seconds > 100:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        async with ways.turn(service, pause):  # type: ignore[arg-type]  # as above
+            pass
+    assert pauses == [0, pytest.approx(600, abs=2)]
