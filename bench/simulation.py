@@ -115,9 +115,7 @@ def simulate(service: Service, arrivals: Sequence[tuple[float, float, str]], tri
         service.now, number = heapq.heappop(wakes)
         while coming < len(arrivals) and arrivals[coming][0] <= service.now:
             begin, _, run_id = arrivals[coming]
-            rounds[coming % triggerers].add(
-                run_id, interval=INTERVAL, since=begin, now=service.now, service_now=service.now
-            )
+            rounds[coming % triggerers].add(run_id, interval=INTERVAL, since=begin, now=service.now)
             coming += 1
             waiting += 1
             most = max(most, waiting)

@@ -186,6 +186,10 @@ class AsyncAdfClient:
         """As of `AdfClient`."""
         return self._clock.now()
 
+    def knows_service_time(self) -> bool:
+        """Whether an answer has told the service's time yet."""
+        return self._clock.is_known
+
     def remaining_reads(self) -> int | None:
         """How many reads the service's last answer said are left in its limit; None before any did."""
         return self._clock.remaining_reads

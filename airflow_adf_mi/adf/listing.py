@@ -19,8 +19,6 @@ OVERLAP = 20.0
 """Seconds that a list query reaches back behind the one before it, at most; runs come into the list out of order."""
 OVERLAP_ITEMS = 100
 """Entries that this overlap may cost in a factory where much ends: a page, while the list is seen to keep its order."""
-REACH = 900.0
-"""Seconds that a list query reaches back at most; what is older is found by looking at single runs."""
 
 _ALL = float("inf")
 """In place of the moment of a missed end: the list cannot be had, and so misses all."""
@@ -49,7 +47,8 @@ class Listing:
 
     def __init__(self) -> None:
         self._listed_until: float | None = None
-        """Up to when the list has been queried."""
+        """Up to when the list has been queried, without a gap since `_listed_from`."""
+        self._listed_from = float("inf")
         self._from: float | None = None
         """From when the next query must reach, on account of new waiters or of ends that came late."""
         self._rate = 0.0
@@ -77,15 +76,20 @@ class Listing:
         overlap = min(OVERLAP, OVERLAP_ITEMS / self._rate) if self._rate > 0 else OVERLAP
         begin = (service_now if self._listed_until is None else min(self._listed_until, service_now)) - overlap
         begin = begin if self._from is None else min(begin, self._from)
-        return List(max(begin, service_now - REACH), service_now + LAG_TOLERANCE)
+        return List(begin, service_now + LAG_TOLERANCE)
+
+    def skip(self) -> None:
+        """What has not been asked for so far need not be: whoever waited was looked at singly."""
+        self._listed_until = None
+        self._listed_from = float("inf")
 
     def read(
         self, asked: List, items: Sequence[PipelineRun], wanted: Mapping[str, Wanted], now: float
     ) -> list[PipelineRun]:
         """The ends of `wanted` runs in the list's answer to `asked`, of all its pages."""
-        if self._from is not None and asked.after <= max(self._from, asked.before - LAG_TOLERANCE - REACH):
-            # Not so for those who came while this was asked, and were gone for longer than it reached back.
+        if self._from is not None and asked.after <= self._from:
             self._from = None
+        self._listed_from = min(self._listed_from, asked.after)
         listed_before, self._listed_until = self._listed_until, asked.before - LAG_TOLERANCE
         self._rate = len(items) / max(1.0, self._listed_until - asked.after)
         ended = []
@@ -113,7 +117,7 @@ class Listing:
         moment = _moment_of(ended)
         if moment is None or self._listed_until is None or self._listed_until < wanted.added:
             return
-        if wanted.since <= moment <= self._listed_until - LAG_TOLERANCE:
+        if max(wanted.since, self._listed_from) <= moment <= self._listed_until - LAG_TOLERANCE:
             self._missed_at = moment if self._missed_at is None else max(moment, self._missed_at)
             self._missed_until = now + CALM
 

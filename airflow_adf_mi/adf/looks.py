@@ -26,6 +26,9 @@ class Looks:
         """When each is to be looked at again."""
         self._queue: list[tuple[float, str]] = []
         """The same, in order; entries that differ from `_due` are obsolete."""
+        self._again: list[tuple[float, str]] = []
+        """So, too, those of runs that are to be looked at again soon, whatever the pace of the others."""
+        self._was_again = False
         self._next = NEVER
         """From when on the budget allows another."""
         self._credit = 0
@@ -34,13 +37,19 @@ class Looks:
 
     def __len__(self) -> int:
         """How many entries are held, obsolete ones among them."""
-        return len(self._queue)
+        return len(self._queue) + len(self._again)
 
     def put(self, run_id: str, last: float, interval: float) -> None:
         """The run was last looked at then, and is to be looked at every `interval` seconds; `NEVER` puts it first."""
         self._last[run_id] = last
         self._due[run_id] = due = last + interval * (0.95 + self._jitter / 10)
         heapq.heappush(self._queue, (due, run_id))
+
+    def retry(self, run_id: str, last: float, due: float) -> None:
+        """The run is to be looked at again then, before those that are overdue."""
+        self._last[run_id] = last
+        self._due[run_id] = due
+        heapq.heappush(self._again, (due, run_id))
 
     def set_interval(self, run_id: str, interval: float) -> None:
         """The run is to be looked at every `interval` seconds from now on."""
@@ -53,16 +62,25 @@ class Looks:
         del self._last[run_id]
         if len(self._queue) > 2 * len(self._due) + BURST:
             # Behind a run that is due late, what is obsolete would pile up.
-            self._queue = [(due, of) for of, due in self._due.items()]
+            self._queue = [(due, of) for due, of in self._queue if self._due.get(of) == due]
             heapq.heapify(self._queue)
 
-    def first(self) -> str | None:
+    def first(self, now: float) -> str | None:
         """The run that is to be looked at next."""
-        while self._queue:
-            due, run_id = self._queue[0]
+        usual, again = self._head(self._queue), self._head(self._again)
+        if usual is None or again is None:
+            return usual or again
+        if max(self._due[usual], self._due[again]) <= now:
+            # By turns, so that many that fail do not keep the others waiting.
+            return usual if self._was_again else again
+        return min(usual, again, key=self._due.__getitem__)
+
+    def _head(self, queue: list[tuple[float, str]]) -> str | None:
+        while queue:
+            due, run_id = queue[0]
             if self._due.get(run_id) == due:
                 return run_id
-            heapq.heappop(self._queue)
+            heapq.heappop(queue)
         return None
 
     @property
@@ -78,8 +96,9 @@ class Looks:
             return max(self._next, now - 1)
         return due if self._credit >= 1 else max(due, self._next)
 
-    def spend(self, now: float, *, is_full: bool, slow: float) -> None:
-        """A look is made now, at the full pace or at that of canaries, divided by `slow`."""
+    def spend(self, run_id: str, now: float, *, is_full: bool, slow: float) -> None:
+        """The run is looked at now, at the full pace or at that of canaries, divided by `slow`."""
+        self._was_again = bool(self._again) and self._again[0] == (self._due[run_id], run_id)
         if self._credit >= 1:
             self._credit -= 1
             return

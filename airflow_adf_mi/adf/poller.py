@@ -68,13 +68,7 @@ class Poller:
     def add(self, wait: Wait, since: float | None) -> None:
         """Look for `wait`, too."""
         self._waits.setdefault(wait.run_id, set()).add(wait)
-        self._rounds.add(
-            wait.run_id,
-            interval=wait.interval,
-            since=since,
-            now=time.time(),
-            service_now=self._client.service_time(),
-        )
+        self._rounds.add(wait.run_id, interval=wait.interval, since=since, now=time.time())
         self._wake.set()
 
     def remove(self, wait: Wait) -> None:
@@ -89,7 +83,8 @@ class Poller:
         try:
             while True:
                 self._wake.clear()
-                ask = self._rounds.next(time.time(), self._client.service_time(), self._client.remaining_reads())
+                service_now = self._client.service_time() if self._client.knows_service_time() else None
+                ask = self._rounds.next(time.time(), service_now, self._client.remaining_reads())
                 if isinstance(ask, Rest):
                     await self._rest(ask.seconds)
                     continue
@@ -145,6 +140,9 @@ class Poller:
             items = await self._client.pages(query_runs(self._factory, after, before, filters=_ENDED))
         except AdfError as e:
             self._tell(self._rounds.list_failed(e, time.time()))
+        except BaseException:
+            self._rounds.list_lost(time.time())
+            raise
         else:
             self._tell(self._rounds.listed(ask, items, time.time()))
 

@@ -13,13 +13,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from airflow_adf_mi.adf.errors import AdfAuthenticationError, AdfError, AdfPermissionError
-from airflow_adf_mi.adf.listing import REACH, List, Listing, Wanted
+from airflow_adf_mi.adf.listing import List, Listing, Wanted
 from airflow_adf_mi.adf.looks import NEVER, Looks
 from airflow_adf_mi.adf.models import PipelineRun
 from airflow_adf_mi.adf.watch import REFUSAL_GRACE, Ended, GaveUp, Outcome, Plan, Watching, backoff, fold, is_refusal
 
 FEW = 4
 """Up to so many runs are looked at one by one, which is as cheap as the list, and shows every status."""
+REACH = 900.0
+"""Seconds that a list query may reach back for new waiters; a longer absence is caught up by looking at single runs."""
+FAILURES_OF_A_LAGGING_LIST = 3
+"""List queries that fail while looks work, after which the list counts as one that shows nothing."""
 CLOCK_SLACK = 2.0
 """Seconds by which what we take for the service's clock may be off: its answers tell whole seconds."""
 LIST_REFUSED_PAUSE = 300.0
@@ -52,7 +56,8 @@ class _Waited:
     """A run that is waited for."""
 
     interval: float
-    wanted: Wanted
+    added: float
+    since: float
     watching: Watching = field(default_factory=Watching)
 
 
@@ -71,6 +76,15 @@ class Rounds:
         self._next_list = float("-inf")
         self._is_listing = False
         """Whether a list query is under way."""
+        self._list_failures = 0
+        """In a row, with looks between them that worked."""
+        self._look_worked = False
+        """Since the list failed last."""
+        self._joined_from: float | None = None
+        """From when the next list query must reach, on account of those who came since the last."""
+        self._ahead = 0.0
+        """Seconds by which the service's clock is ahead of ours."""
+        self._slow = 1.0
         self._failures = 0
         self._not_before = float("-inf")
         self._refused_since: float | None = None
@@ -89,7 +103,7 @@ class Rounds:
         """Whether the list was caught missing something a while ago, or cannot be had."""
         return self._listing.is_lagging
 
-    def add(self, run_id: str, *, interval: float, since: float | None, now: float, service_now: float) -> None:
+    def add(self, run_id: str, *, interval: float, since: float | None, now: float) -> None:
         """Wait for a run, which `since` (our clock) is known not to have ended before; None knows nothing."""
         known = self._waited.get(run_id)
         if known is not None:
@@ -98,17 +112,25 @@ class Rounds:
                 self._intervals[interval] += 1
                 known.interval = interval
                 self._looks.set_interval(run_id, interval)
-                self._next_list = min(self._next_list, now + interval * 0.9)
+                self._list_within(interval, now)
             return
-        looked_at, shown_from = NEVER, service_now
+        looked_at, shown_from = NEVER, now
         if since is not None and now - since <= REACH:
-            looked_at, shown_from = since, since + (service_now - now)
-            self._listing.reach_back(shown_from - CLOCK_SLACK)
-        self._waited[run_id] = _Waited(interval=interval, wanted=Wanted(added=service_now, since=shown_from))
+            looked_at = shown_from = since
+            joined = since - CLOCK_SLACK
+            self._joined_from = joined if self._joined_from is None else min(self._joined_from, joined)
+        is_first = not self._waited
+        self._waited[run_id] = _Waited(interval=interval, added=now, since=shown_from)
         self._intervals[interval] += 1
         self._looks.put(run_id, looked_at, interval)
-        is_first = len(self._waited) == 1
-        self._next_list = now + interval * self._jitter if is_first else min(self._next_list, now + interval * 0.9)
+        if is_first:
+            self._next_list = now + interval * self._jitter
+        else:
+            self._list_within(interval, now)
+
+    def _list_within(self, interval: float, now: float) -> None:
+        """The list is to be asked as often as the most impatient wants it."""
+        self._next_list = min(self._next_list, max(self._not_before, now + interval * 0.9 * self._slow))
 
     def remove(self, run_id: str) -> None:
         """Nobody waits for it any more."""
@@ -121,26 +143,34 @@ class Rounds:
         """What was last learnt of a run."""
         return self._waited[run_id].watching
 
-    def next(self, now: float, service_now: float, remaining_reads: int | None = None) -> Ask:
-        """What to ask now."""
+    def next(self, now: float, service_now: float | None, remaining_reads: int | None = None) -> Ask:
+        """What to ask now. Without the service's time, of which its first answer tells, the list cannot be asked."""
         if not self._waited:
             return Rest(60.0)
         if now < self._not_before:
             return Rest(self._not_before - now)
-        slow = 1.0 if remaining_reads is None or remaining_reads > FEWEST_READS else 4.0
+        self._slow = 1.0 if remaining_reads is None or remaining_reads > FEWEST_READS else 4.0
         interval = self._interval
-        uses_list = len(self._waited) > FEW and now >= self._list_refused_until and not self._is_listing
-        if uses_list and now >= self._next_list:
-            self._next_list = now + interval * 0.9 * slow
+        if service_now is not None:
+            self._ahead = service_now - now
+        if len(self._waited) <= FEW:
+            self._listing.skip()
+            self._joined_from = None
+        may_list = len(self._waited) > FEW and now >= self._list_refused_until and not self._is_listing
+        if may_list and service_now is not None and now >= self._next_list:
+            self._next_list = now + interval * 0.9 * self._slow
             self._is_listing = True
+            if self._joined_from is not None:
+                self._listing.reach_back(self._joined_from + self._ahead)
+                self._joined_from = None
             return self._listing.query(service_now)
-        first = self._looks.first()
-        wait = self._next_list - now if uses_list else interval
+        first = self._looks.first(now)
+        wait = self._next_list - now if may_list and service_now is not None else interval
         if first is not None:
             at = self._looks.when(first, now)
             if at <= now:
                 is_full = self.is_lagging or len(self._waited) <= FEW or self._looks.some_unknown
-                self._looks.spend(now, is_full=is_full, slow=slow)
+                self._looks.spend(first, now, is_full=is_full, slow=self._slow)
                 self._looks.put(first, now, self._waited[first].interval)
                 return Look(first)
             wait = min(wait, at - now)
@@ -151,8 +181,9 @@ class Rounds:
         self._worked()
         self._refused_since = None
         self._is_listing = False
+        self._list_failures = 0
         found: dict[str, Outcome] = {}
-        wanted = {run_id: waited.wanted for run_id, waited in self._waited.items()}
+        wanted = {run_id: self._wanted(waited) for run_id, waited in self._waited.items()}
         for run in self._listing.read(asked, items, wanted, now):
             self._waited[run.run_id].watching = Watching(run=run)
             found[run.run_id] = Ended(run=run)
@@ -173,19 +204,18 @@ class Rounds:
         else:
             self._worked()
             self._refused_since = None
+        self._look_worked = True
         if waited is None:
             return {}
         waited.watching, outcome = fold(waited.watching, seen, now, Plan(check_interval=waited.interval))
         if isinstance(seen, PipelineRun):
             if seen.is_terminal:
                 was_lagging = self.is_lagging
-                self._listing.judge(seen, waited.wanted, now)
+                self._listing.judge(seen, self._wanted(waited), now)
                 if self.is_lagging and not was_lagging:
                     self._looks.burst()
         else:
-            # It is looked at again soon, whatever the pace of the others.
-            pause = backoff(waited.watching.failures, None, self._jitter)
-            self._looks.put(run_id, now - waited.interval + pause, waited.interval)
+            self._looks.retry(run_id, now, now + backoff(waited.watching.failures, None, self._jitter))
         return {run_id: outcome} if outcome is not None else {}
 
     def list_failed(self, error: AdfError, now: float) -> dict[str, Outcome]:
@@ -197,8 +227,20 @@ class Rounds:
             self._listing.refused(now)
             self.error = error
             return {}
-        self._next_list = now
-        return self._failed(error, now)
+        if self._look_worked:
+            # It is the list that fails, and is left alone for longer each time; looks go on in its place.
+            self._list_failures += 1
+            self._look_worked = False
+        if self._list_failures >= FAILURES_OF_A_LAGGING_LIST:
+            self._listing.refused(now)
+        told = self._failed(error, now)
+        self._next_list = self._not_before + min(LIST_REFUSED_PAUSE, 4.0**self._list_failures)
+        return told
+
+    def list_lost(self, now: float) -> None:
+        """The list query under way will not be answered."""
+        self._is_listing = False
+        self._next_list = now + self._interval if self._waited else now
 
     def _failed(self, error: AdfError, now: float) -> dict[str, Outcome]:
         self.error = error
@@ -215,6 +257,9 @@ class Rounds:
     def _worked(self) -> None:
         self.error = None
         self._failures = 0
+
+    def _wanted(self, waited: _Waited) -> Wanted:
+        return Wanted(added=waited.added + self._ahead, since=waited.since + self._ahead)
 
     @property
     def _interval(self) -> float:

@@ -50,12 +50,17 @@ class ServiceClock:
     """What the service's last answer told in its headers: its time, and how many reads are left in its limit."""
 
     def __init__(self) -> None:
-        self._ahead = 0.0
+        self._ahead: float | None = None
         self.remaining_reads: int | None = None
         """Of the subscription, for this identity; None before an answer has told."""
 
     def now(self) -> float:
-        return time.time() + self._ahead
+        """By its last answer; by our own clock before any answer has told."""
+        return time.time() + (self._ahead or 0.0)
+
+    @property
+    def is_known(self) -> bool:
+        return self._ahead is not None
 
     def saw(self, answer: PipelineResponse[Any, Any]) -> None:
         """For azure-core, which shows every answer to it."""

@@ -19,10 +19,10 @@ from airflow_adf_mi.adf.errors import (
     AdfThrottledError,
     AdfUnavailableError,
 )
-from airflow_adf_mi.adf.listing import REACH, List
+from airflow_adf_mi.adf.listing import List
 from airflow_adf_mi.adf.looks import BUDGET, BURST, Looks
 from airflow_adf_mi.adf.models import PipelineRun
-from airflow_adf_mi.adf.rounds import FEW, Look, Rest, Rounds
+from airflow_adf_mi.adf.rounds import FEW, REACH, Look, Rest, Rounds
 from airflow_adf_mi.adf.watch import Ended, GaveUp, Outcome
 
 INTERVAL = 10.0
@@ -45,6 +45,8 @@ class Factory:
     """Runs that the list never shows."""
     fails: Any = lambda _now: None
     """Our time -> the error that every request gets, or None."""
+    list_fails: Any = lambda _now: None
+    """The same, of list queries only."""
     ends: dict[str, float] = field(default_factory=dict)
     """Run -> our time of its end."""
     foreign: list[float] = field(default_factory=list)
@@ -69,7 +71,7 @@ class Factory:
 
     def answer_list(self, ask: List) -> list[PipelineRun] | AdfError:
         self.lists += 1
-        error = self.fails(self.now)
+        error = self.fails(self.now) or self.list_fails(self.now)
         if error is not None:
             self.log.append(self.now)
             return error  # type: ignore[no-any-return]
@@ -110,11 +112,11 @@ class Simulation:
             while self.arrivals and self.arrivals[0][0] <= factory.now:
                 _, run_id, since = self.arrivals.pop(0)
                 interval = self.intervals.get(run_id, self.interval)
-                rounds.add(
-                    run_id, interval=interval, since=since, now=factory.now, service_now=factory.now + factory.ahead
-                )
+                rounds.add(run_id, interval=interval, since=since, now=factory.now)
             assert factory.lists < 20_000, "it asks without rest"
-            ask = rounds.next(factory.now, factory.now + factory.ahead, self.remaining)
+            # As the poller does: by its answers, the service tells its time.
+            answered = factory.looks + factory.lists > 0
+            ask = rounds.next(factory.now, factory.now + factory.ahead if answered else None, self.remaining)
             told: dict[str, Outcome] = {}
             if isinstance(ask, Rest):
                 wake = factory.now + ask.seconds
@@ -228,41 +230,43 @@ def test_nor_does_it_where_the_list_shows_nothing() -> None:
 
 
 def test_list_is_asked_sooner_for_a_waiter_with_a_shorter_interval() -> None:
-    made = Factory(ends={f"slow{n}": 1_009_000.0 for n in range(5)} | {f"r{n}": 1_002_060.0 for n in range(20)})
+    made = Factory(ends={f"slow{n}": 1_019_000.0 for n in range(5)} | {f"r{n}": 1_004_060.0 for n in range(60)})
     simulation = Simulation(made, intervals={f"slow{n}": 3600.0 for n in range(5)})
     simulation.arrivals = [(made.now, f"slow{n}", made.now) for n in range(5)]
-    simulation.arrivals += [(made.now + 2000, f"r{n}", made.now + 2000) for n in range(20)]
-    simulation.run(made.now + 2200)
-    assert max(at for name, (at, _) in simulation.outcomes.items() if name.startswith("r")) <= 1_002_060 + INTERVAL + 1
+    simulation.arrivals += [(made.now + 4000, f"r{n}", made.now + 4000) for n in range(60)]
+    simulation.run(made.now + 4200)
+    assert len(simulation.outcomes) == 60
+    assert max(simulation.lags()) <= INTERVAL + 1
 
 
 def test_run_waited_for_at_a_shorter_interval_is_looked_at_so() -> None:
     rounds = Rounds(jitter=0)
-    rounds.add("r1", interval=3600, since=1_000_000, now=1_000_000, service_now=1_000_000)
-    rounds.add("r1", interval=10, since=1_000_100, now=1_000_100, service_now=1_000_100)
+    rounds.add("r1", interval=3600, since=1_000_000, now=1_000_000)
+    rounds.add("r1", interval=10, since=1_000_100, now=1_000_100)
     assert rounds.next(1_000_100, 1_000_100) == Look("r1")
 
 
 def test_list_is_not_accused_of_what_it_was_never_asked_for() -> None:
-    old = {f"old{n}": 992_000.0 for n in range(200)}
+    old = {f"old{n}": 1_000_030.0 for n in range(200)}
     made = Factory(ends={**old, **{f"r{n}": 1_000_600.0 for n in range(500)}})
     simulation = Simulation(made, arrivals=[(made.now, f"r{n}", made.now) for n in range(500)])
     simulation.arrivals += [(made.now + 100, name, None) for name in old]
     simulation.run(made.now + 500)
     assert set(simulation.outcomes) == set(old)
     assert not simulation.rounds.is_lagging
+    assert made.looks <= 500 + len(old) + 20
 
 
 def test_list_is_not_accused_before_it_was_asked() -> None:
     rounds = Rounds(jitter=0)
     now = 1_000_000.0
     for n in range(FEW + 1):
-        rounds.add(f"r{n}", interval=INTERVAL, since=now, now=now, service_now=now)
+        rounds.add(f"r{n}", interval=INTERVAL, since=now, now=now)
     asked = rounds.next(now, now)
     assert isinstance(asked, List)
     rounds.listed(asked, [], now)
-    rounds.add("back", interval=INTERVAL, since=now - 100, now=now + 1, service_now=now + 1)
-    rounds.looked("back", seen("back", "Succeeded", now - 50), now + 1)
+    rounds.add("back", interval=INTERVAL, since=now - 100, now=now + 1)
+    rounds.looked("back", seen("back", "Succeeded", now - 15), now + 1)
     assert not rounds.is_lagging
 
 
@@ -277,11 +281,11 @@ def test_order_of_the_list_is_not_doubted_for_a_run_that_ended_before_its_wait()
     rounds = Rounds(jitter=0)
     now = 1_000_000.0
     for n in range(FEW + 2):
-        rounds.add(f"r{n}", interval=INTERVAL, since=now, now=now, service_now=now)
+        rounds.add(f"r{n}", interval=INTERVAL, since=now, now=now)
     first = rounds.next(now, now)
     assert isinstance(first, List)
     rounds.listed(first, [seen(f"other{n}", "Succeeded", now - 1) for n in range(1000)], now)
-    rounds.add("late", interval=INTERVAL, since=now - 0.5, now=now + 1, service_now=now + 1)
+    rounds.add("late", interval=INTERVAL, since=now - 0.5, now=now + 1)
     then = now + INTERVAL
     second = rounds.next(then, then)
     assert isinstance(second, List)
@@ -294,13 +298,14 @@ def test_no_query_reaches_back_for_days() -> None:
     rounds = Rounds(jitter=0)
     now = 1_000_000.0
     for n in range(FEW + 1):
-        rounds.add(f"r{n}", interval=INTERVAL, since=now, now=now, service_now=now)
+        rounds.add(f"r{n}", interval=INTERVAL, since=now, now=now)
     asked = rounds.next(now, now)
     assert isinstance(asked, List)
     rounds.listed(asked, [], now)
     rounds.remove("r0")
+    assert not isinstance(rounds.next(now, now), List)
     now += 86_400
-    rounds.add("r0", interval=INTERVAL, since=now, now=now, service_now=now)
+    rounds.add("r0", interval=INTERVAL, since=now, now=now)
     asked = rounds.next(now + INTERVAL, now + INTERVAL)
     assert isinstance(asked, List)
     assert asked.after >= now + INTERVAL - REACH
@@ -308,11 +313,110 @@ def test_no_query_reaches_back_for_days() -> None:
     assert not rounds.is_lagging
 
 
+@pytest.mark.parametrize(
+    ("error", "held"),
+    [(AdfUnavailableError("500", status=500), 5), (AdfThrottledError("429", status=429, retry_after=30), 3 * 30)],
+    ids=["500", "429"],
+)
+def test_list_that_fails_alone_is_done_without(error: AdfError, held: float) -> None:
+    simulation = wait_for(1000, 60, list_fails=lambda _now: error)
+    assert max(simulation.lags()) <= 1000 / BUDGET + held
+    assert simulation.factory.lists <= 20
+
+
+def test_list_that_fails_for_a_while_is_taken_up_again() -> None:
+    error = AdfUnavailableError("500", status=500)
+    made = Factory(list_fails=lambda now: error if now < 1_000_100 or 1_000_975 < now < 1_000_985 else None)
+    made.ends = {f"r{n}": made.now + 1000 + n for n in range(100)}
+    simulation = Simulation(made, arrivals=[(made.now, name, made.now) for name in made.ends])
+    simulation.run(made.now + 985)
+    assert not simulation.rounds.is_lagging, "one failure more is none of a row"
+    simulation.run(1_000_000 + 2000)
+    assert len(simulation.outcomes) == 100
+    assert max(simulation.lags()) <= INTERVAL + 5
+
+
+def test_outage_of_all_is_not_held_against_the_list() -> None:
+    error = AdfUnavailableError("503", status=503)
+    made = Factory(fails=lambda now: error if 1_000_100 <= now < 1_000_400 else None)
+    made.ends = {f"r{n}": made.now + 10_000.0 for n in range(100)}
+    simulation = Simulation(made, arrivals=[(made.now, name, made.now) for name in made.ends])
+    simulation.run(made.now + 600)
+    assert not simulation.rounds.is_lagging
+    assert made.looks <= 320, "no more than one a second"
+
+
+def test_list_is_not_accused_of_what_ended_while_few_were_looked_at() -> None:
+    made = Factory(ends={"early": 1_000_500.0, **{f"r{n}": 1_019_000.0 for n in range(FEW)}})
+    simulation = Simulation(made, interval=3600.0)
+    simulation.arrivals = [(made.now, "early", made.now), *((made.now, f"r{n}", made.now) for n in range(FEW - 1))]
+    simulation.arrivals.append((made.now + 1000, f"r{FEW - 1}", made.now + 1000))
+    simulation.intervals = {f"r{FEW - 1}": INTERVAL}
+    simulation.run(made.now + 5000)
+    assert "early" in simulation.outcomes
+    assert made.lists > 100
+    assert not simulation.rounds.is_lagging
+
+
+def test_long_interval_leaves_no_gap_in_what_the_list_is_asked_for() -> None:
+    made = Factory()
+    made.ends = {f"r{n}": made.now + 60 + n * 10 for n in range(700)}
+    simulation = Simulation(made, arrivals=[(made.now, name, made.now) for name in made.ends], interval=3600.0)
+    simulation.run(made.now + 20_000)
+    assert len(simulation.outcomes) == 700
+    assert not simulation.rounds.is_lagging
+    assert max(simulation.lags()) <= 3600
+
+
+@pytest.mark.parametrize("ahead", [3600.0, -3600.0])
+@pytest.mark.parametrize("frozen", [True, False])
+def test_clock_that_is_an_hour_off_hides_nothing(ahead: float, frozen: bool) -> None:
+    simulation = wait_for(500, 60, ahead=ahead, frozen=frozen)
+    assert max(simulation.lags()) <= (60 if frozen else INTERVAL + 1)
+
+
+def test_run_that_is_not_there_is_told_of_within_minutes_among_many() -> None:
+    made = Factory(ends={f"r{n}": 1_009_000.0 for n in range(1000)})
+    simulation = Simulation(made, arrivals=[(made.now, name, made.now) for name in made.ends])
+    simulation.arrivals.append((made.now + 30, "nowhere", made.now + 30))
+    simulation.run(made.now + 2000)
+    at, outcome = simulation.outcomes["nowhere"]
+    assert isinstance(outcome, GaveUp)
+    # Among the canaries its first turn may take 1,000 s to come; from then on it takes the minutes that a refusal must last.
+    assert at - 1_000_000 <= 30 + 1000 + 420
+
+
+def test_many_that_are_not_there_keep_no_other_from_being_looked_at() -> None:
+    made = Factory(frozen=True, ends={f"r{n}": 1_000_060.0 for n in range(100)})
+    simulation = Simulation(made, arrivals=[(made.now, name, made.now) for name in made.ends])
+    simulation.arrivals = [(made.now, f"nowhere{n}", None) for n in range(300)] + simulation.arrivals
+    simulation.run(made.now + 5000)
+    assert max(at for name, (at, _) in simulation.outcomes.items() if name.startswith("r")) <= 1_000_060 + 120
+
+
+def test_new_waiters_do_not_undo_a_slowing_down() -> None:
+    made = Factory(ends={f"r{n}": 1e9 for n in range(600)})
+    simulation = Simulation(made, remaining=10)
+    simulation.arrivals = [(made.now + n, f"r{n}", made.now + n) for n in range(600)]
+    simulation.run(made.now + 600)
+    assert made.lists <= 600 / (4 * INTERVAL * 0.9) + 2
+
+
+def test_list_query_that_is_lost_is_asked_again() -> None:
+    rounds = Rounds(jitter=0)
+    now = 1_000_000.0
+    for n in range(FEW + 1):
+        rounds.add(f"r{n}", interval=INTERVAL, since=now, now=now)
+    assert isinstance(rounds.next(now, now), List)
+    rounds.list_lost(now)
+    assert isinstance(rounds.next(now + INTERVAL, now + INTERVAL), List)
+
+
 def test_list_is_asked_once_at_a_time() -> None:
     rounds = Rounds(jitter=0)
     now = 1_000_000.0
     for n in range(FEW + 1):
-        rounds.add(f"r{n}", interval=INTERVAL, since=now, now=now, service_now=now)
+        rounds.add(f"r{n}", interval=INTERVAL, since=now, now=now)
     asked = rounds.next(now, now)
     assert isinstance(asked, List)
     for _ in range(30):
@@ -330,7 +434,7 @@ def test_forgotten_runs_do_not_pile_up_behind_one_that_is_looked_at_seldom() -> 
     for n in range(10_000):
         looks.put(f"r{n}", 20.0 + n, 10.0)
         looks.remove(f"r{n}")
-    assert looks.first() == "long"
+    assert looks.first(20.0) == "long"
     assert len(looks) <= 2 + BURST
 
 
@@ -338,10 +442,10 @@ def test_who_comes_while_the_list_is_asked_is_caught_up_by_the_next() -> None:
     now = 1_000_000.0
     rounds = Rounds(jitter=0)
     for n in range(FEW + 2):
-        rounds.add(f"r{n}", interval=INTERVAL, since=now, now=now, service_now=now)
+        rounds.add(f"r{n}", interval=INTERVAL, since=now, now=now)
     asked = rounds.next(now, now)
     assert isinstance(asked, List)
-    rounds.add("late", interval=INTERVAL, since=now - 300, now=now, service_now=now)
+    rounds.add("late", interval=INTERVAL, since=now - 300, now=now)
     rounds.listed(asked, [], now)
     ask: Any = None
     while not isinstance(ask, List):
@@ -437,7 +541,7 @@ def test_refusal_must_be_seen_more_than_twice_to_last() -> None:
     error = AdfAuthenticationError("401", refused_token=True)
     made = Factory(fails=lambda _now: error, ends={"r1": 2e6})
     rounds = Rounds()
-    rounds.add("r1", interval=600, since=None, now=made.now, service_now=made.now)
+    rounds.add("r1", interval=600, since=None, now=made.now)
     simulation = Simulation(made, rounds=rounds)
     simulation.run(made.now + 10_000)
     assert made.looks >= 5
@@ -447,7 +551,7 @@ def test_refusal_must_be_seen_more_than_twice_to_last() -> None:
 def test_two_refusals_with_a_stopped_process_between_them_do_not_last() -> None:
     error = AdfAuthenticationError("401", refused_token=True)
     rounds = Rounds()
-    rounds.add("r1", interval=5, since=None, now=1_000_000, service_now=1_000_000)
+    rounds.add("r1", interval=5, since=None, now=1_000_000)
     assert rounds.looked("r1", error, 1_000_001) == {}
     assert rounds.looked("r1", error, 1_000_601) == {}
     for _ in range(2):
@@ -458,7 +562,7 @@ def test_two_refusals_with_a_stopped_process_between_them_do_not_last() -> None:
 def test_shortest_interval_of_a_runs_waiters_counts() -> None:
     rounds = Rounds()
     for interval in (3600.0, 5.0):
-        rounds.add("r1", interval=interval, since=1_000_000, now=1_000_000, service_now=1_000_000)
+        rounds.add("r1", interval=interval, since=1_000_000, now=1_000_000)
     ask = rounds.next(1_000_000, 1_000_000)
     assert isinstance(ask, Rest)
     assert ask.seconds <= 6
