@@ -60,9 +60,9 @@ class AdfRunPipelineOperator(BaseOperator):
     XCom ``run_id`` as soon as the run is started. Raises an :class:`~airflow_adf_mi.adf.errors.AdfError`;
     :class:`~airflow_adf_mi.adf.errors.AdfRunFailed` and its siblings when the run itself did not succeed.
 
-    A start whose answer is lost is never sent a second time. A look that fails never cancels or fails the run. A retry goes
-    on with the run of the try before, and accepts it if it has succeeded; a clear, or parameters that have changed, starts
-    a new run once the earlier one is over.
+    A start whose answer is lost is looked for, and sent again only if it is proven to have started nothing. A look that
+    fails never cancels or fails the run. A retry goes on with the run of the try before, and accepts it if it has
+    succeeded; a clear, or parameters that have changed, starts a new run once the earlier one is over.
 
     :param pipeline_name: the pipeline. (templated)
     :param azure_data_factory_conn_id: a connection of type ``azure_data_factory_mi``, or of the Azure provider's

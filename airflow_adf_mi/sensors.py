@@ -33,8 +33,9 @@ class AdfPipelineRunSensor(BaseSensorOperator):
     Wait for a pipeline run to end.
 
     Succeeds, returning the run's summary, when the run succeeded; raises
-    :class:`~airflow_adf_mi.adf.errors.AdfRunFailed` or :class:`~airflow_adf_mi.adf.errors.AdfRunCancelled` otherwise. It
-    only watches: nothing that happens to the sensor ever cancels the run. A look that fails does not fail the sensor.
+    :class:`~airflow_adf_mi.adf.errors.AdfRunFailed` or :class:`~airflow_adf_mi.adf.errors.AdfRunCancelled` when it did not.
+    It only watches: nothing that happens to the sensor ever cancels the run. A look that fails does not fail the sensor, unless
+    the service refuses looks for 5 minutes, or the connection cannot be used here.
 
     :param run_id: the run, for example another task's XCom ``run_id``. (templated)
     :param azure_data_factory_conn_id: as of :class:`~airflow_adf_mi.operators.AdfRunPipelineOperator`. (templated)

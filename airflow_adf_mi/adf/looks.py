@@ -6,9 +6,10 @@ import heapq
 
 CANARIES = 1.0
 """Looks at single runs a second while the list keeps up. They measure its lag, and bound how long it can hide one run:
-runs waited for / CANARIES."""
+runs waited for / CANARIES, and its own interval."""
 BUDGET = 10.0
-"""Looks at single runs a second at most. The bound on detection with a list that shows nothing: max(60 s, runs / BUDGET)."""
+"""Looks at single runs a second, and a fifth more, at most. The bound on detection once a list is caught showing nothing:
+max(60 s, runs / BUDGET)."""
 BURST = 100
 """Looks that may be made at once when the list is first caught missing something."""
 
