@@ -76,6 +76,16 @@ class Simulation:
         return [at - self.factory.ends[run_id] for run_id, (at, _) in self.outcomes.items()]
 
 
+def just_asked() -> tuple[Rounds, List, float]:
+    """Rounds in which more than a few wait, what they have just asked the list, and when."""
+    rounds, now = Rounds(jitter=0), 1_000_000.0
+    for n in range(FEW + 2):
+        rounds.add(f"r{n}", interval=INTERVAL, since=now, now=now)
+    asked = rounds.next(now, now)
+    assert isinstance(asked, List)
+    return rounds, asked, now
+
+
 def wait_for(count: int, seconds: float, **factory: Any) -> Simulation:
     """So many runs that were just started, all of the same length."""
     made = Factory(**factory)
@@ -193,12 +203,7 @@ def test_list_is_not_accused_of_what_it_was_never_asked_for() -> None:
 
 
 def test_list_is_not_accused_before_it_was_asked() -> None:
-    rounds = Rounds(jitter=0)
-    now = 1_000_000.0
-    for n in range(FEW + 1):
-        rounds.add(f"r{n}", interval=INTERVAL, since=now, now=now)
-    asked = rounds.next(now, now)
-    assert isinstance(asked, List)
+    rounds, asked, now = just_asked()
     rounds.listed(asked, [], now)
     rounds.add("back", interval=INTERVAL, since=now - 100, now=now + 1)
     rounds.looked("back", seen("back", "Succeeded", now - 15), now + 1)
@@ -213,12 +218,7 @@ def test_list_that_misses_an_end_of_before_a_wait_is_caught_by_it() -> None:
 
 
 def test_order_of_the_list_is_not_doubted_for_a_run_that_ended_before_its_wait() -> None:
-    rounds = Rounds(jitter=0)
-    now = 1_000_000.0
-    for n in range(FEW + 2):
-        rounds.add(f"r{n}", interval=INTERVAL, since=now, now=now)
-    first = rounds.next(now, now)
-    assert isinstance(first, List)
+    rounds, first, now = just_asked()
     rounds.listed(first, [seen(f"other{n}", "Succeeded", now - 1) for n in range(1000)], now)
     rounds.add("late", interval=INTERVAL, since=now - 0.5, now=now + 1)
     then = now + INTERVAL
@@ -230,21 +230,17 @@ def test_order_of_the_list_is_not_doubted_for_a_run_that_ended_before_its_wait()
 
 
 def test_no_query_reaches_back_for_days() -> None:
-    rounds = Rounds(jitter=0)
-    now = 1_000_000.0
-    for n in range(FEW + 1):
-        rounds.add(f"r{n}", interval=INTERVAL, since=now, now=now)
-    asked = rounds.next(now, now)
-    assert isinstance(asked, List)
+    rounds, asked, now = just_asked()
     rounds.listed(asked, [], now)
-    rounds.remove("r0")
+    for name in ("r0", "r1"):
+        rounds.remove(name)
     assert not isinstance(rounds.next(now, now), List)
     now += 86_400
     rounds.add("r0", interval=INTERVAL, since=now, now=now)
-    asked = rounds.next(now + INTERVAL, now + INTERVAL)
-    assert isinstance(asked, List)
-    assert asked.after >= now + INTERVAL - REACH
-    rounds.listed(asked, [], now + INTERVAL)
+    again = rounds.next(now + INTERVAL, now + INTERVAL)
+    assert isinstance(again, List)
+    assert again.after >= now + INTERVAL - REACH
+    rounds.listed(again, [], now + INTERVAL)
     assert not rounds.is_lagging
 
 
@@ -338,22 +334,13 @@ def test_new_waiters_do_not_undo_a_slowing_down() -> None:
 
 
 def test_list_query_that_is_lost_is_asked_again() -> None:
-    rounds = Rounds(jitter=0)
-    now = 1_000_000.0
-    for n in range(FEW + 1):
-        rounds.add(f"r{n}", interval=INTERVAL, since=now, now=now)
-    assert isinstance(rounds.next(now, now), List)
+    rounds, _, now = just_asked()
     rounds.list_lost(now)
     assert isinstance(rounds.next(now + INTERVAL, now + INTERVAL), List)
 
 
 def test_list_is_asked_once_at_a_time() -> None:
-    rounds = Rounds(jitter=0)
-    now = 1_000_000.0
-    for n in range(FEW + 1):
-        rounds.add(f"r{n}", interval=INTERVAL, since=now, now=now)
-    asked = rounds.next(now, now)
-    assert isinstance(asked, List)
+    rounds, _, now = just_asked()
     for _ in range(30):
         now += INTERVAL
         ask = rounds.next(now, now)
@@ -374,12 +361,7 @@ def test_forgotten_runs_do_not_pile_up_behind_one_that_is_looked_at_seldom() -> 
 
 
 def test_who_comes_while_the_list_is_asked_is_caught_up_by_the_next() -> None:
-    now = 1_000_000.0
-    rounds = Rounds(jitter=0)
-    for n in range(FEW + 2):
-        rounds.add(f"r{n}", interval=INTERVAL, since=now, now=now)
-    asked = rounds.next(now, now)
-    assert isinstance(asked, List)
+    rounds, asked, now = just_asked()
     rounds.add("late", interval=INTERVAL, since=now - 300, now=now)
     rounds.listed(asked, [], now)
     ask: Any = None
