@@ -156,7 +156,7 @@ def main() -> int:
         f"left; {len(by_code)} times the event loop was blocked for over {BLOCK * 1000:.0f} ms by code, and "
         f"{len(blocks) - len(by_code)} times with what Python's garbage collector took"
     )
-    for late, collector, where in sorted(blocks, reverse=True)[:5]:
+    for late, collector, where in sorted(blocks, key=lambda block: block[0] - block[1], reverse=True)[:5]:
         print(f"  {late * 1000:.0f} ms, {collector * 1000:.0f} ms of them the garbage collector, at\n{where}")
     return 0
 
