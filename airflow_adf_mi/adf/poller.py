@@ -140,7 +140,7 @@ class Poller:
             items = await self._client.pages(query_runs(self._factory, after, before, filters=_ENDED))
         except AdfError as e:
             self._tell(self._rounds.list_failed(e, time.time()))
-        except BaseException:
+        except BaseException:  # a defect, or the end of this poller
             self._rounds.list_lost(time.time())
             raise
         else:

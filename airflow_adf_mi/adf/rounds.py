@@ -58,6 +58,7 @@ class _Waited:
     interval: float
     added: float
     since: float
+    """As of `Wanted`, but by our clock: the service's may not be known yet."""
     watching: Watching = field(default_factory=Watching)
 
 
@@ -88,7 +89,8 @@ class Rounds:
         self._failures = 0
         self._not_before = float("-inf")
         self._refused_since: float | None = None
-        self._list_refused_until = float("-inf")
+        self._list_not_before = float("-inf")
+        """A list that was refused, or fails alone, is left alone until then, whoever comes meanwhile."""
         self.error: AdfError | None = None
         """Why the last request failed; None after one that did not."""
 
@@ -156,8 +158,9 @@ class Rounds:
         if len(self._waited) <= FEW:
             self._listing.skip()
             self._joined_from = None
-        may_list = len(self._waited) > FEW and now >= self._list_refused_until and not self._is_listing
-        if may_list and service_now is not None and now >= self._next_list:
+        can_list = len(self._waited) > FEW and not self._is_listing
+        list_at = max(self._next_list, self._list_not_before)
+        if can_list and service_now is not None and now >= list_at:
             self._next_list = now + interval * 0.9 * self._slow
             self._is_listing = True
             if self._joined_from is not None:
@@ -165,7 +168,7 @@ class Rounds:
                 self._joined_from = None
             return self._listing.query(service_now)
         first = self._looks.first(now)
-        wait = self._next_list - now if may_list and service_now is not None else interval
+        wait = list_at - now if can_list and service_now is not None else interval
         if first is not None:
             at = self._looks.when(first, now)
             if at <= now:
@@ -223,7 +226,7 @@ class Rounds:
         self._is_listing = False
         if is_refusal(error) and not isinstance(error, AdfAuthenticationError):
             # Perhaps the role lacks this one action. Looking at single runs goes on, at full pace.
-            self._list_refused_until = now + LIST_REFUSED_PAUSE
+            self._list_not_before = now + LIST_REFUSED_PAUSE
             self._listing.refused(now)
             self.error = error
             return {}
@@ -234,7 +237,8 @@ class Rounds:
         if self._list_failures >= FAILURES_OF_A_LAGGING_LIST:
             self._listing.refused(now)
         told = self._failed(error, now)
-        self._next_list = self._not_before + min(LIST_REFUSED_PAUSE, 4.0**self._list_failures)
+        self._next_list = now
+        self._list_not_before = self._not_before + min(LIST_REFUSED_PAUSE, 4.0**self._list_failures)
         return told
 
     def list_lost(self, now: float) -> None:

@@ -198,7 +198,7 @@ class Emulator:
         self._thread.start()
         try:
             self._loop = started.result(30)
-        except BaseException:
+        except BaseException:  # whatever it is, nothing is left running
             self.stop()
             raise
         return self

@@ -255,6 +255,15 @@ def test_list_that_fails_alone_is_done_without(error: AdfError, held: float) -> 
     assert simulation.factory.lists <= 20
 
 
+def test_new_waiters_do_not_bring_a_list_forward_that_fails_alone() -> None:
+    error = AdfThrottledError("429", status=429, retry_after=30)
+    made = Factory(list_fails=lambda _now: error, ends={f"r{n}": 1_000_900.0 for n in range(600)})
+    simulation = Simulation(made)
+    simulation.arrivals = [(made.now + n, f"r{n}", made.now + n) for n in range(600)]
+    simulation.run(made.now + 600)
+    assert made.lists <= 6
+
+
 def test_list_that_fails_for_a_while_is_taken_up_again() -> None:
     error = AdfUnavailableError("500", status=500)
     made = Factory(list_fails=lambda now: error if now < 1_000_100 or 1_000_975 < now < 1_000_985 else None)
