@@ -186,7 +186,7 @@ class Rounds:
         self._is_listing = False
         self._list_failures = 0
         found: dict[str, Outcome] = {}
-        wanted = {run_id: self._wanted(waited) for run_id, waited in self._waited.items()}
+        wanted = {run.run_id: self._wanted(self._waited[run.run_id]) for run in items if run.run_id in self._waited}
         for run in self._listing.read(asked, items, wanted, now):
             self._waited[run.run_id].watching = Watching(run=run)
             found[run.run_id] = Ended(run=run)
