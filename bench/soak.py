@@ -82,6 +82,7 @@ async def soak(settings: AdfSettings, minutes: float) -> dict[str, Any]:
     until = time.monotonic() + minutes * 60
     ended = 0
     memory: list[float] = []
+    objects: list[int] = []
     me = psutil.Process()
     heart = Heart()
 
@@ -106,16 +107,24 @@ async def soak(settings: AdfSettings, minutes: float) -> dict[str, Any]:
                 ended += 1
 
     async def weigh() -> None:
-        while True:
+        while time.monotonic() < until:
             await asyncio.sleep(15)
             memory.append(me.memory_info().rss / 1e6)
+            if len(memory) % 4 == 0:
+                objects.append(len(gc.get_objects()))
 
     helpers = [asyncio.create_task(heart.beat()), asyncio.create_task(weigh())]
     await asyncio.gather(*(one(number) for number in range(WAITS)))
     for helper in helpers:
         helper.cancel()
     await asyncio.sleep(1)
-    return {"ended": ended, "memory": memory, "blocks": heart.blocks, "tasks_left": len(asyncio.all_tasks()) - 1}
+    return {
+        "ended": ended,
+        "memory": memory,
+        "objects": objects,
+        "blocks": heart.blocks,
+        "tasks_left": len(asyncio.all_tasks()) - 1,
+    }
 
 
 def child(minutes: float) -> None:
@@ -124,6 +133,13 @@ def child(minutes: float) -> None:
     extra = os.environ["ADF_SOAK_EXTRA"]
     settings = settings_from_connection(conn_id="soak", conn_type="azure_data_factory_mi", extra=extra)
     print(json.dumps(asyncio.run(soak(settings, minutes))), flush=True)
+
+
+def halves(series: list[float]) -> tuple[float, float]:
+    """The mean of the first half and of the second."""
+    middle = (len(series) + 1) // 2
+    first, second = series[:middle], series[middle:] or series
+    return sum(first) / len(first), sum(second) / len(second)
 
 
 def main() -> int:
@@ -144,16 +160,17 @@ def main() -> int:
     result = json.loads(done.stdout.splitlines()[-1])
     memory = result["memory"]
     # After the first two minutes everything is there that will be.
-    settled = memory[8:] or memory
-    half = len(settled) // 2
-    before, after = (sum(part) / max(1, len(part)) for part in (settled[:half], settled[half:]))
+    before, after = halves(memory[8:] or memory)
+    objects = [round(mean / 1000) for mean in halves(result["objects"][2:] or result["objects"])]
+    print("megabytes every 15 s:", *(round(each) for each in memory))
     unclosed = [line for line in done.stderr.splitlines() if "nclosed" in line or "never retrieved" in line]
     blocks = result["blocks"]
     by_code = [late for late, collector, _ in blocks if late - collector > BLOCK]
     print(
         f"{minutes:g} minutes, {WAITS:,} waits at a time: {result['ended']:,} runs ended; memory {before:.0f} MB, then "
-        f"{after:.0f} MB ({(after / before - 1) * 100:+.1f} %); {len(unclosed)} sessions left open, {result['tasks_left']} tasks "
-        f"left; {len(by_code)} times the event loop was blocked for over {BLOCK * 1000:.0f} ms by code, and "
+        f"{after:.0f} MB ({(after / before - 1) * 100:+.1f} %), {objects[0]},000 objects, then {objects[1]},000; {len(unclosed)} "
+        f"sessions left open, {result['tasks_left']} tasks left; {len(by_code)} times the event loop was blocked for over "
+        f"{BLOCK * 1000:.0f} ms by code, and "
         f"{len(blocks) - len(by_code)} times with what Python's garbage collector took"
     )
     for late, collector, where in sorted(blocks, key=lambda block: block[0] - block[1], reverse=True)[:5]:

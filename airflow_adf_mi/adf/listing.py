@@ -20,6 +20,9 @@ OVERLAP = 20.0
 OVERLAP_ITEMS = 100
 """Entries that this overlap may cost in a factory where much ends: a page, while the list is seen to keep its order."""
 
+LONG_AGO = 900.0
+"""Seconds from which on a query is not to reach back for more than is still of use."""
+
 _ALL = float("inf")
 """In place of the moment of a missed end: the list cannot be had, and so misses all."""
 
@@ -71,17 +74,23 @@ class Listing:
         """The next query is to show what ended since then."""
         self._from = moment if self._from is None else min(self._from, moment)
 
-    def query(self, service_now: float) -> List:
-        """What to ask the list now."""
+    def query(self, service_now: float, unseen_since: float) -> List:
+        """What to ask the list now. Nobody needs it to show an end of before `unseen_since`."""
         overlap = min(OVERLAP, OVERLAP_ITEMS / self._rate) if self._rate > 0 else OVERLAP
         begin = (service_now if self._listed_until is None else min(self._listed_until, service_now)) - overlap
         begin = begin if self._from is None else min(begin, self._from)
+        if begin < min(unseen_since, service_now - LONG_AGO):
+            # The list could not be had for long, and looks were made in its place.
+            begin = unseen_since
+            self.skip()
+            self.reach_back(begin)
         return List(begin, service_now + LAG_TOLERANCE)
 
     def skip(self) -> None:
         """What has not been asked for so far need not be: whoever waited was looked at singly."""
         self._listed_until = None
         self._listed_from = float("inf")
+        self._from = None
 
     def read(
         self, asked: List, items: Sequence[PipelineRun], wanted: Mapping[str, Wanted], now: float

@@ -64,6 +64,8 @@ class Poller:
         self._asking: set[asyncio.Task[None]] = set()
         self._pace = asyncio.Semaphore(LOOKS_AT_ONCE)
         self._trouble: AdfError | None = None
+        self._is_unlisted = False
+        """Whether the list could not be had when it was last asked for."""
 
     def add(self, wait: Wait, since: float | None) -> None:
         """Look for `wait`, too."""
@@ -139,11 +141,21 @@ class Poller:
         try:
             items = await self._client.pages(query_runs(self._factory, after, before, filters=_ENDED))
         except AdfError as e:
+            if not self._is_unlisted:
+                log.warning(
+                    "The list of runs of %s cannot be had; until it can, they are looked at one by one. %s",
+                    self._factory,
+                    e,
+                )
+            self._is_unlisted = True
             self._tell(self._rounds.list_failed(e, time.time()))
         except BaseException:  # a defect, or the end of this poller
             self._rounds.list_lost(time.time())
             raise
         else:
+            if self._is_unlisted:
+                log.info("The list of runs of %s can be had again.", self._factory)
+            self._is_unlisted = False
             self._tell(self._rounds.listed(ask, items, time.time()))
 
     def _tell(self, outcomes: dict[str, Outcome], also: str | None = None) -> None:

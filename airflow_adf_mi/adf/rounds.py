@@ -58,7 +58,9 @@ class _Waited:
     interval: float
     added: float
     since: float
-    """As of `Wanted`, but by our clock: the service's may not be known yet."""
+    """As of `Wanted`, but by our clock: the service's may not be known yet. Moves on with each look that shows it going on."""
+    asked: float = NEVER
+    """When it was last to be looked at."""
     watching: Watching = field(default_factory=Watching)
 
 
@@ -92,7 +94,7 @@ class Rounds:
         self._list_not_before = float("-inf")
         """A list that was refused, or fails alone, is left alone until then, whoever comes meanwhile."""
         self.error: AdfError | None = None
-        """Why the last request failed; None after one that did not."""
+        """Why the last look failed for a reason that concerns all; None after one that did not."""
 
     def __len__(self) -> int:
         return len(self._waited)
@@ -166,7 +168,8 @@ class Rounds:
             if self._joined_from is not None:
                 self._listing.reach_back(self._joined_from + self._ahead)
                 self._joined_from = None
-            return self._listing.query(service_now)
+            unseen_since = min(waited.since for waited in self._waited.values()) - CLOCK_SLACK
+            return self._listing.query(service_now, unseen_since + self._ahead)
         first = self._looks.first(now)
         wait = list_at - now if can_list and service_now is not None else interval
         if first is not None:
@@ -175,13 +178,14 @@ class Rounds:
                 is_full = self.is_lagging or len(self._waited) <= FEW or self._looks.some_unknown
                 self._looks.spend(first, now, is_full=is_full, slow=self._slow)
                 self._looks.put(first, now, self._waited[first].interval)
+                self._waited[first].asked = now
                 return Look(first)
             wait = min(wait, at - now)
         return Rest(max(0.01, wait))
 
     def listed(self, asked: List, items: Sequence[PipelineRun], now: float) -> dict[str, Outcome]:
         """The outcomes in the list's answer to `asked`, of all its pages."""
-        self._worked()
+        self._failures = 0
         self._refused_since = None
         self._is_listing = False
         self._list_failures = 0
@@ -202,11 +206,12 @@ class Rounds:
                 if waited is not None:
                     # Whether the refusal lasts is to be seen by more than one look, whatever the interval.
                     self._looks.put(run_id, now - waited.interval, waited.interval)
+                self.error = seen
                 return self._failed(seen, now)
-            self._worked()
         else:
-            self._worked()
             self._refused_since = None
+        self.error = None
+        self._failures = 0
         self._look_worked = True
         if waited is None:
             return {}
@@ -217,6 +222,8 @@ class Rounds:
                 self._listing.judge(seen, self._wanted(waited), now)
                 if self.is_lagging and not was_lagging:
                     self._looks.burst()
+            else:
+                waited.since = max(waited.since, waited.asked)
         else:
             self._looks.retry(run_id, now, now + backoff(waited.watching.failures, None, self._jitter))
         return {run_id: outcome} if outcome is not None else {}
@@ -228,7 +235,6 @@ class Rounds:
             # Perhaps the role lacks this one action. Looking at single runs goes on, at full pace.
             self._list_not_before = now + LIST_REFUSED_PAUSE
             self._listing.refused(now)
-            self.error = error
             return {}
         if self._look_worked:
             # It is the list that fails, and is left alone for longer each time; looks go on in its place.
@@ -247,7 +253,6 @@ class Rounds:
         self._next_list = now + self._interval if self._waited else now
 
     def _failed(self, error: AdfError, now: float) -> dict[str, Outcome]:
-        self.error = error
         self._failures += 1
         pause = backoff(self._failures, getattr(error, "retry_after", None), self._jitter)
         self._not_before = now + pause
@@ -257,10 +262,6 @@ class Rounds:
         if now - self._refused_since < REFUSAL_GRACE or self._failures < FEWEST_REFUSALS:
             return {}
         return {run_id: GaveUp(error=error, run=waited.watching.run) for run_id, waited in self._waited.items()}
-
-    def _worked(self) -> None:
-        self.error = None
-        self._failures = 0
 
     def _wanted(self, waited: _Waited) -> Wanted:
         return Wanted(added=waited.added + self._ahead, since=waited.since + self._ahead)

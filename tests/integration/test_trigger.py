@@ -15,6 +15,7 @@ from airflow_adf_mi.adf.client import AdfClient
 from airflow_adf_mi.adf.errors import AdfConfigurationError, AdfNotFoundError, AdfRunTimedOut
 from airflow_adf_mi.adf.poller import LAST_LOOK
 from airflow_adf_mi.adf.report import Report, conclude
+from airflow_adf_mi.adf.rounds import FEW
 from airflow_adf_mi.adf.settings import AdfSettings
 from airflow_adf_mi.emulator import Emulator
 from airflow_adf_mi.triggers import AdfPipelineRunTrigger
@@ -80,6 +81,24 @@ async def test_failed_look_neither_cancels_nor_fails(
     report = await fire(trigger(settings, run_id))
     assert conclude(report)["status"] == "Succeeded"
     assert emulator.books.count("cancelRun") == 0
+
+
+async def test_list_that_fails_is_told_of_once_and_not_as_a_failed_look(
+    settings: AdfSettings, emulator: Emulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    run_ids = [await asyncio.to_thread(start, settings, "Slow") for _ in range(FEW + 1)]
+    failing = emulator.add_fault("queryRuns", status=500, times=1)
+    with caplog.at_level("INFO"):
+        waits = [asyncio.create_task(fire(trigger(settings, run_id))) for run_id in run_ids]
+        async with asyncio.timeout(30):
+            while "can be had again" not in caplog.text:  # noqa: ASYNC110  nothing else tells it
+                await asyncio.sleep(0.05)
+    for wait in waits:
+        wait.cancel()
+    await asyncio.wait(waits)
+    assert failing.consumed == 1
+    assert caplog.text.count("cannot be had; until it can, they are looked at one by one. ") == 1
+    assert "the look failed" not in caplog.text
 
 
 @pytest.mark.parametrize(("cancels", "owns"), [(True, True), (False, True), (True, False)])

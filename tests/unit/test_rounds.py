@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +18,7 @@ from airflow_adf_mi.adf.errors import (
     AdfThrottledError,
     AdfUnavailableError,
 )
-from airflow_adf_mi.adf.listing import List
+from airflow_adf_mi.adf.listing import OVERLAP, List, Listing
 from airflow_adf_mi.adf.looks import BUDGET, BURST, Looks
 from airflow_adf_mi.adf.models import PipelineRun
 from airflow_adf_mi.adf.rounds import FEW, REACH, Look, Rest, Rounds
@@ -274,6 +275,38 @@ def test_list_that_fails_for_a_while_is_taken_up_again() -> None:
     simulation.run(1_000_000 + 2000)
     assert len(simulation.outcomes) == 100
     assert max(simulation.lags()) <= INTERVAL + 5
+
+
+def test_list_that_was_refused_for_hours_is_asked_for_what_no_look_has_seen() -> None:
+    refused = AdfPermissionError("403", status=403)
+    made = Factory(list_fails=lambda now: refused if now < 1_007_000 else None)
+    made.foreign = [made.now + 0.5 * n for n in range(16_000)]
+    made.ends = {f"r{n}": 1_006_900.0 + n for n in range(500)}
+    simulation = Simulation(made, arrivals=[(made.now, name, made.now) for name in made.ends])
+    simulation.run(1_010_000)
+    assert len(simulation.outcomes) == 500
+    assert max(simulation.lags()) <= max(60, 500 / BUDGET)
+    assert made.pages - made.lists <= 20, "pages of minutes, not of hours"
+
+
+def test_what_no_look_has_seen_is_asked_for_until_it_is_answered() -> None:
+    listing = Listing()
+    listing.reach_back(1_000_000)
+    assert [listing.query(now, unseen_since=1_006_950).after for now in (1_007_000, 1_007_300)] == [1_006_950] * 2
+    listing.read(listing.query(1_007_400, unseen_since=1_006_950), [], {}, 1_007_400)
+    assert listing.query(1_007_410, unseen_since=1_006_950).after == 1_007_400 - OVERLAP
+
+
+def test_only_looks_that_fail_are_told_to_all() -> None:
+    error = AdfUnavailableError("500", status=500)
+    rounds, asked, now = just_asked()
+    steps: list[Callable[[], object]] = [
+        lambda: rounds.list_failed(error, now),
+        lambda: rounds.looked("r0", error, now),
+        lambda: rounds.listed(asked, [], now),
+        lambda: rounds.looked("r1", seen("r1", "InProgress", now), now),
+    ]
+    assert [(step(), rounds.error)[1] for step in steps] == [None, error, error, None]
 
 
 def test_outage_of_all_is_not_held_against_the_list() -> None:
