@@ -127,7 +127,7 @@ def simulate(service: Service, arrivals: Sequence[tuple[float, float, str]], tri
             next_arrival = arrivals[coming][0] - service.now if coming < len(arrivals) else float("inf")
             pause = max(0.001, min(ask.seconds, next_arrival))
         elif isinstance(ask, Look):
-            told = mine.looked(ask.run_id, service.look(ask.run_id), service.now)
+            told = mine.looked(ask, service.look(ask.run_id), service.now)
         else:
             answer = service.list(ask)
             told = (

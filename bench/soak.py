@@ -110,7 +110,7 @@ async def soak(settings: AdfSettings, minutes: float) -> dict[str, Any]:
         while time.monotonic() < until:
             await asyncio.sleep(15)
             memory.append(me.memory_info().rss / 1e6)
-            if len(memory) % 4 == 0:
+            if len(memory) % 4 == 1:
                 objects.append(len(gc.get_objects()))
 
     helpers = [asyncio.create_task(heart.beat()), asyncio.create_task(weigh())]

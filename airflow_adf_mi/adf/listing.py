@@ -20,8 +20,8 @@ OVERLAP = 20.0
 OVERLAP_ITEMS = 100
 """Entries that this overlap may cost in a factory where much ends: a page, while the list is seen to keep its order."""
 
-LONG_AGO = 900.0
-"""Seconds from which on a query is not to reach back for more than is still of use."""
+REACH = 900.0
+"""Seconds that a query may reach back for what looks at single runs find as well; it may cost a page for each 100 ends."""
 
 _ALL = float("inf")
 """In place of the moment of a missed end: the list cannot be had, and so misses all."""
@@ -77,17 +77,19 @@ class Listing:
     def query(self, service_now: float, unseen_since: float) -> List:
         """What to ask the list now. Nobody needs it to show an end of before `unseen_since`."""
         overlap = min(OVERLAP, OVERLAP_ITEMS / self._rate) if self._rate > 0 else OVERLAP
-        begin = (service_now if self._listed_until is None else min(self._listed_until, service_now)) - overlap
+        if self._listed_until is None:
+            begin = min(service_now - overlap, max(unseen_since, service_now - REACH))
+        else:
+            begin = min(self._listed_until, service_now) - overlap
         begin = begin if self._from is None else min(begin, self._from)
-        if begin < min(unseen_since, service_now - LONG_AGO):
-            # The list could not be had for long, and looks were made in its place.
-            begin = unseen_since
-            self.skip()
-            self.reach_back(begin)
+        if begin < min(unseen_since, service_now - REACH):
+            # The list has not been had for long. What looks have shown meanwhile is not asked for.
+            begin = self._from = unseen_since
+            self._listed_until, self._listed_from = None, float("inf")
         return List(begin, service_now + LAG_TOLERANCE)
 
     def skip(self) -> None:
-        """What has not been asked for so far need not be: whoever waited was looked at singly."""
+        """For now runs are looked at singly; what looks have not shown is asked for once the list is used again."""
         self._listed_until = None
         self._listed_from = float("inf")
         self._from = None

@@ -29,6 +29,8 @@ from airflow_adf_mi.adf.watch import Outcome, Plan, TimedOut, Watching, fold, lo
 
 log = logging.getLogger(__name__)
 
+clock = time.monotonic
+"""Of the rounds: a machine's clock that is set meanwhile must not hold up, or bring forward, what is to be asked."""
 LOOKS_AT_ONCE = 8
 """Looks under way at the same time."""
 LAST_LOOK = 5.0
@@ -64,13 +66,14 @@ class Poller:
         self._asking: set[asyncio.Task[None]] = set()
         self._pace = asyncio.Semaphore(LOOKS_AT_ONCE)
         self._trouble: AdfError | None = None
-        self._is_unlisted = False
-        """Whether the list could not be had when it was last asked for."""
 
     def add(self, wait: Wait, since: float | None) -> None:
         """Look for `wait`, too."""
         self._waits.setdefault(wait.run_id, set()).add(wait)
-        self._rounds.add(wait.run_id, interval=wait.interval, since=since, now=time.time())
+        known = None if since is None else clock() - (time.time() - since)
+        self._rounds.add(wait.run_id, interval=wait.interval, since=known, now=clock())
+        if self._trouble is not None:
+            wait.tell(replace(wait.watching, error=self._trouble), None)
         self._wake.set()
 
     def remove(self, wait: Wait) -> None:
@@ -86,7 +89,7 @@ class Poller:
             while True:
                 self._wake.clear()
                 service_now = self._client.service_time() if self._client.knows_service_time() else None
-                ask = self._rounds.next(time.time(), service_now, self._client.remaining_reads())
+                ask = self._rounds.next(clock(), service_now, self._client.remaining_reads())
                 if isinstance(ask, Rest):
                     await self._rest(ask.seconds)
                     continue
@@ -123,7 +126,8 @@ class Poller:
                 seen = await self._seen(wait.run_id)
         except TimeoutError:
             return late
-        _, outcome = fold(wait.watching, seen, time.time(), plan)
+        # Since when it was refused is told by another clock, and whether that lasts is no question any more.
+        _, outcome = fold(replace(wait.watching, refused_since=None), seen, time.time(), plan)
         return outcome or late
 
     async def _seen(self, run_id: str) -> PipelineRun | AdfError:
@@ -134,39 +138,33 @@ class Poller:
 
     async def _look(self, ask: Look) -> None:
         seen = await self._seen(ask.run_id)
-        self._tell(self._rounds.looked(ask.run_id, seen, time.time()), ask.run_id)
+        self._tell(self._rounds.looked(ask, seen, clock()), ask.run_id)
 
     async def _list(self, ask: List) -> None:
         after, before = (datetime.fromtimestamp(moment, UTC) for moment in (ask.after, ask.before))
         try:
             items = await self._client.pages(query_runs(self._factory, after, before, filters=_ENDED))
         except AdfError as e:
-            if not self._is_unlisted:
-                log.warning(
-                    "The list of runs of %s cannot be had; until it can, they are looked at one by one. %s",
-                    self._factory,
-                    e,
-                )
-            self._is_unlisted = True
-            self._tell(self._rounds.list_failed(e, time.time()))
+            log.warning("The query for what has ended in %s failed, and is made again later. %s", self._factory, e)
+            self._tell(self._rounds.list_failed(e, clock()))
         except BaseException:  # a defect, or the end of this poller
-            self._rounds.list_lost(time.time())
+            self._rounds.list_lost(clock())
             raise
         else:
-            if self._is_unlisted:
-                log.info("The list of runs of %s can be had again.", self._factory)
-            self._is_unlisted = False
-            self._tell(self._rounds.listed(ask, items, time.time()))
+            self._tell(self._rounds.listed(ask, items, clock()))
 
     def _tell(self, outcomes: dict[str, Outcome], also: str | None = None) -> None:
         """Give each outcome to the waiters of its run, and to those of `also` what was seen."""
+        self._spread_trouble()
         for run_id in {*outcomes, *([also] if also is not None else [])}:
             if run_id in self._rounds:
+                seen = self._rounds.watching(run_id)
+                if self._trouble is not None and not (seen.run is not None and seen.run.is_terminal):
+                    seen = replace(seen, error=self._trouble)
                 for wait in self._waits.get(run_id, ()):
-                    wait.tell(self._rounds.watching(run_id), outcomes.get(run_id))
+                    wait.tell(seen, outcomes.get(run_id))
             if run_id in outcomes:
                 self._rounds.remove(run_id)
-        self._spread_trouble()
 
     def _spread_trouble(self) -> None:
         """Tell all waiters when looks begin to fail for all, and when they work again: each says so in its own log."""
@@ -176,7 +174,7 @@ class Poller:
         self._trouble = error
         for waits in self._waits.values():
             for wait in waits:
-                wait.tell(replace(wait.watching, error=error, failures=wait.watching.failures + 1), None)
+                wait.tell(replace(wait.watching, error=error), None)
 
 
 @dataclass
@@ -222,15 +220,16 @@ async def wait_shared(
     """
     wait = Wait(run_id=run_id, interval=plan.check_interval)
     async with shared_poller(settings, factory) as poller:
+        before = wait.watching
         poller.add(wait, since)
         try:
             while wait.outcome is None:
-                before = wait.watching
                 left = None if plan.deadline is None else max(0.0, plan.deadline - time.time())
                 async with asyncio.timeout(left):
                     await wait.news.wait()
                 wait.news.clear()
                 log_news(run_id, before, wait.watching)
+                before = wait.watching
             return wait.outcome
         except TimeoutError:
             return await poller.look_last(wait, plan)

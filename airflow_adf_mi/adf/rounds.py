@@ -13,15 +13,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from airflow_adf_mi.adf.errors import AdfAuthenticationError, AdfError, AdfPermissionError
-from airflow_adf_mi.adf.listing import List, Listing, Wanted
+from airflow_adf_mi.adf.listing import REACH, List, Listing, Wanted
 from airflow_adf_mi.adf.looks import NEVER, Looks
 from airflow_adf_mi.adf.models import PipelineRun
 from airflow_adf_mi.adf.watch import REFUSAL_GRACE, Ended, GaveUp, Outcome, Plan, Watching, backoff, fold, is_refusal
 
 FEW = 4
 """Up to so many runs are looked at one by one, which is as cheap as the list, and shows every status."""
-REACH = 900.0
-"""Seconds that a list query may reach back for new waiters; a longer absence is caught up by looking at single runs."""
 FAILURES_OF_A_LAGGING_LIST = 3
 """List queries that fail while looks work, after which the list counts as one that shows nothing."""
 CLOCK_SLACK = 2.0
@@ -39,6 +37,8 @@ class Look:
     """Look at one run."""
 
     run_id: str
+    at: float
+    """When it is to be looked at: now."""
 
 
 @dataclass(frozen=True)
@@ -59,15 +59,13 @@ class _Waited:
     added: float
     since: float
     """As of `Wanted`, but by our clock: the service's may not be known yet. Moves on with each look that shows it going on."""
-    asked: float = NEVER
-    """When it was last to be looked at."""
     watching: Watching = field(default_factory=Watching)
 
 
 class Rounds:
     """What is waited for in one factory, and what was last learnt.
 
-    Times are epoch seconds of our clock, but for those of the list, which are the service's.
+    Times are seconds of our clock, whatever it counts from, but for those of the list, which are the service's.
     """
 
     def __init__(self, *, jitter: float = 0.5) -> None:
@@ -94,7 +92,7 @@ class Rounds:
         self._list_not_before = float("-inf")
         """A list that was refused, or fails alone, is left alone until then, whoever comes meanwhile."""
         self.error: AdfError | None = None
-        """Why the last look failed for a reason that concerns all; None after one that did not."""
+        """What keeps looks from being made, or made them fail; None after one that worked."""
 
     def __len__(self) -> int:
         return len(self._waited)
@@ -168,8 +166,7 @@ class Rounds:
             if self._joined_from is not None:
                 self._listing.reach_back(self._joined_from + self._ahead)
                 self._joined_from = None
-            unseen_since = min(waited.since for waited in self._waited.values()) - CLOCK_SLACK
-            return self._listing.query(service_now, unseen_since + self._ahead)
+            return self._listing.query(service_now, self._unseen_since(interval) + self._ahead)
         first = self._looks.first(now)
         wait = list_at - now if can_list and service_now is not None else interval
         if first is not None:
@@ -178,10 +175,14 @@ class Rounds:
                 is_full = self.is_lagging or len(self._waited) <= FEW or self._looks.some_unknown
                 self._looks.spend(first, now, is_full=is_full, slow=self._slow)
                 self._looks.put(first, now, self._waited[first].interval)
-                self._waited[first].asked = now
-                return Look(first)
+                return Look(first, now)
             wait = min(wait, at - now)
         return Rest(max(0.01, wait))
+
+    def _unseen_since(self, interval: float) -> float:
+        """From when on the list may be of use to somebody who is not content with being looked at now and then."""
+        impatient = (waited.since for waited in self._waited.values() if waited.interval <= max(REACH, interval))
+        return min(impatient) - CLOCK_SLACK
 
     def listed(self, asked: List, items: Sequence[PipelineRun], now: float) -> dict[str, Outcome]:
         """The outcomes in the list's answer to `asked`, of all its pages."""
@@ -198,8 +199,9 @@ class Rounds:
             self._next_list = now
         return found
 
-    def looked(self, run_id: str, seen: PipelineRun | AdfError, now: float) -> dict[str, Outcome]:
-        """What the answer to a look at `run_id` comes to; a refusal that lasts ends all waits."""
+    def looked(self, asked: Look, seen: PipelineRun | AdfError, now: float) -> dict[str, Outcome]:
+        """What the answer to a look comes to; a refusal that lasts ends all waits."""
+        run_id = asked.run_id
         waited = self._waited.get(run_id)
         if isinstance(seen, AdfError):
             if _is_about_all(seen):
@@ -223,7 +225,7 @@ class Rounds:
                 if self.is_lagging and not was_lagging:
                     self._looks.burst()
             else:
-                waited.since = max(waited.since, waited.asked)
+                waited.since = max(waited.since, asked.at)
         else:
             self._looks.retry(run_id, now, now + backoff(waited.watching.failures, None, self._jitter))
         return {run_id: outcome} if outcome is not None else {}
@@ -242,6 +244,9 @@ class Rounds:
             self._look_worked = False
         if self._list_failures >= FAILURES_OF_A_LAGGING_LIST:
             self._listing.refused(now)
+        if isinstance(error, AdfAuthenticationError) or getattr(error, "retry_after", None):
+            # No look is made meanwhile, or none would work either.
+            self.error = error
         told = self._failed(error, now)
         self._next_list = now
         self._list_not_before = self._not_before + min(LIST_REFUSED_PAUSE, 4.0**self._list_failures)

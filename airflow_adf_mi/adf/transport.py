@@ -51,12 +51,13 @@ class ServiceClock:
 
     def __init__(self) -> None:
         self._ahead: float | None = None
+        """Of the monotonic clock: ours may be set meanwhile."""
         self.remaining_reads: int | None = None
         """Of the subscription, for this identity; None before an answer has told."""
 
     def now(self) -> float:
         """By its last answer; by our own clock before any answer has told."""
-        return time.time() + (self._ahead or 0.0)
+        return time.time() if self._ahead is None else time.monotonic() + self._ahead
 
     @property
     def is_known(self) -> bool:
@@ -68,7 +69,7 @@ class ServiceClock:
         with contextlib.suppress(KeyError, TypeError, ValueError):
             self.remaining_reads = int(headers["x-ms-ratelimit-remaining-subscription-reads"])
         with contextlib.suppress(KeyError, TypeError, ValueError):
-            self._ahead = parsedate_to_datetime(headers["Date"]).timestamp() - time.time()
+            self._ahead = parsedate_to_datetime(headers["Date"]).timestamp() - time.monotonic()
 
 
 def policies(

@@ -208,8 +208,8 @@ def log_news(run_id: str, before: Watching, after: Watching) -> None:
     seen = after.run
     if seen is None:
         return
-    if before.error is not None:
-        log.info("Run %s: looks work again after %d failed.", run_id, before.failures)
+    if before.error is not None and not seen.is_terminal:
+        log.info("Run %s: looks work again.", run_id)
     if before.run is None or before.run.status != seen.status:
         log.info("Run %s is %s.", run_id, seen.status)
         if seen.status not in RunStatus.KNOWN:

@@ -14,9 +14,10 @@ from airflow_adf_mi.adf import sharing
 
 @pytest.fixture
 def minutes_pass(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A clock that runs a hundred times as fast stands for the minutes of a grace or of patience."""
+    """Clocks that run a hundred times as fast stand for the minutes of a grace or of patience."""
     began, real = time.time(), time.time
     monkeypatch.setattr("time.time", lambda: began + (real() - began) * 100)
+    monkeypatch.setattr("airflow_adf_mi.adf.poller.clock", lambda: (real() - began) * 100)
 
 
 @pytest.fixture

@@ -179,7 +179,7 @@ def test_failing_softly_is_the_same_in_all_modes(
     expected: type[Exception],
     connection: str,
     settings: AdfSettings,
-    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
 ) -> None:
     run_id = {"failed": "Broken", "timed out": "Slow", "refused": ""}[what]
     run_id = start(settings, run_id) if run_id else "nope"
@@ -193,9 +193,7 @@ def test_failing_softly_is_the_same_in_all_modes(
         **arguments,
     )
     if what == "refused":
-        # The grace is minutes: a clock that runs a thousand times as fast stands for them.
-        began, real = time.time(), time.time
-        monkeypatch.setattr("airflow_adf_mi.sensors.time.time", lambda: began + (real() - began) * 1000)
+        request.getfixturevalue("minutes_pass")
     here: Any = context(Store())
     with pytest.raises(expected) as ended:
         executed(waiting, here)

@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -47,6 +48,12 @@ def trigger(settings: AdfSettings, run_id: str, **arguments: Any) -> AdfPipeline
     return AdfPipelineRunTrigger(**json.loads(json.dumps(stored)))
 
 
+async def until(is_true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not is_true():  # noqa: ASYNC110  what is logged, and what another thread books, tells nobody
+            await asyncio.sleep(0.01)
+
+
 async def fire(waiting: AdfPipelineRunTrigger) -> Report:
     events = [event.payload async for event in waiting.run()]
     assert len(events) == 1
@@ -83,22 +90,56 @@ async def test_failed_look_neither_cancels_nor_fails(
     assert emulator.books.count("cancelRun") == 0
 
 
-async def test_list_that_fails_is_told_of_once_and_not_as_a_failed_look(
+async def test_list_that_fails_is_not_told_as_a_failed_look(
     settings: AdfSettings, emulator: Emulator, caplog: pytest.LogCaptureFixture
 ) -> None:
-    run_ids = [await asyncio.to_thread(start, settings, "Slow") for _ in range(FEW + 1)]
+    run_ids = [await asyncio.to_thread(start, settings, "Load") for _ in range(FEW + 1)]
     failing = emulator.add_fault("queryRuns", status=500, times=1)
     with caplog.at_level("INFO"):
-        waits = [asyncio.create_task(fire(trigger(settings, run_id))) for run_id in run_ids]
-        async with asyncio.timeout(30):
-            while "can be had again" not in caplog.text:  # noqa: ASYNC110  nothing else tells it
-                await asyncio.sleep(0.05)
+        await asyncio.gather(*(fire(trigger(settings, run_id)) for run_id in run_ids))
+    assert failing.consumed == 1
+    assert caplog.text.count("The query for what has ended in factory 'adf-test'") == 1
+    assert "the look failed" not in caplog.text
+
+
+async def test_each_waiter_is_told_once_when_looks_begin_to_fail_and_when_they_work_again(
+    settings: AdfSettings, emulator: Emulator, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also one that comes meanwhile, and those whose own look is among the failed ones."""
+    monkeypatch.setattr("airflow_adf_mi.adf.watch.FIRST_BACKOFF", 0.01)  # stands for seconds
+    run_ids = [await asyncio.to_thread(start, settings, "Slow") for _ in range(3)]
+    with caplog.at_level("INFO"):
+        waits = [asyncio.create_task(fire(trigger(settings, run_id))) for run_id in run_ids[:2]]
+        await until(lambda: caplog.text.count("is InProgress") == 2)
+        failing = emulator.add_fault("getRun", status=429, headers={"Retry-After": "1"}, times=None)
+        await until(lambda: failing.consumed > 0 and "the look failed" in caplog.text)
+        waits.append(asyncio.create_task(fire(trigger(settings, run_ids[2]))))
+        await until(lambda: f"Run {run_ids[2]}: the look failed" in caplog.text)
+        assert emulator.books.count("getRun", run_id=run_ids[2]) == 0, "it need not fail itself"
+        await until(lambda: failing.consumed > 3)
+        emulator.call(emulator.faults.clear)
+        await until(lambda: f"Run {run_ids[2]} is InProgress" in caplog.text)
     for wait in waits:
         wait.cancel()
     await asyncio.wait(waits)
-    assert failing.consumed == 1
-    assert caplog.text.count("cannot be had; until it can, they are looked at one by one. ") == 1
-    assert "the look failed" not in caplog.text
+    for run_id in run_ids:
+        assert caplog.text.count(f"Run {run_id}: the look failed, and the run goes on") == 1
+    assert [caplog.text.count(f"Run {run_id}: looks work again") for run_id in run_ids[:2]] == [1, 1]
+
+
+async def test_clock_that_is_set_back_does_not_hold_up_a_wait(
+    settings: AdfSettings, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits = [
+        asyncio.create_task(fire(trigger(settings, await asyncio.to_thread(start, settings, "Load"))))
+        for _ in range(FEW + 1)
+    ]
+    await until(lambda: emulator.books.count("getRun") > FEW)
+    real = time.time
+    monkeypatch.setattr("time.time", lambda: real() - 3600)
+    async with asyncio.timeout(30):
+        reports = await asyncio.gather(*waits)
+    assert {conclude(report)["status"] for report in reports} == {"Succeeded"}
 
 
 @pytest.mark.parametrize(("cancels", "owns"), [(True, True), (False, True), (True, False)])
@@ -133,13 +174,8 @@ async def test_silent_identity_endpoint_does_not_make_the_trigger_late_for_its_d
         conclude(report)
 
 
-async def test_run_that_is_not_there_ends_the_wait_after_the_grace(
-    settings: AdfSettings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The grace is minutes: a clock that runs a thousand times as fast stands for them."""
-    began = time.time()
-    real = time.time
-    monkeypatch.setattr("airflow_adf_mi.triggers.time.time", lambda: began + (real() - began) * 1000)
+@pytest.mark.usefixtures("minutes_pass")
+async def test_run_that_is_not_there_ends_the_wait_after_the_grace(settings: AdfSettings) -> None:
     report = await fire(trigger(settings, "nope"))
     with pytest.raises(AdfNotFoundError, match="stopped looking at it"):
         conclude(report)

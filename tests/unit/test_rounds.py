@@ -18,10 +18,10 @@ from airflow_adf_mi.adf.errors import (
     AdfThrottledError,
     AdfUnavailableError,
 )
-from airflow_adf_mi.adf.listing import OVERLAP, List, Listing
+from airflow_adf_mi.adf.listing import OVERLAP, REACH, List, Listing
 from airflow_adf_mi.adf.looks import BUDGET, BURST, Looks
 from airflow_adf_mi.adf.models import PipelineRun
-from airflow_adf_mi.adf.rounds import FEW, REACH, Look, Rest, Rounds
+from airflow_adf_mi.adf.rounds import FEW, Look, Rest, Rounds
 from airflow_adf_mi.adf.watch import Ended, GaveUp, Outcome
 from tests.unit.listed_factory import Factory, seen
 
@@ -58,7 +58,7 @@ class Simulation:
                 wake = factory.now + ask.seconds
                 factory.now = min(wake, self.arrivals[0][0]) if self.arrivals else wake
             elif isinstance(ask, Look):
-                told = rounds.looked(ask.run_id, factory.answer_look(ask.run_id), factory.now)
+                told = rounds.looked(ask, factory.answer_look(ask.run_id), factory.now)
             else:
                 items = factory.answer_list(ask)
                 if isinstance(items, AdfError):
@@ -189,7 +189,7 @@ def test_run_waited_for_at_a_shorter_interval_is_looked_at_so() -> None:
     rounds = Rounds(jitter=0)
     rounds.add("r1", interval=3600, since=1_000_000, now=1_000_000)
     rounds.add("r1", interval=10, since=1_000_100, now=1_000_100)
-    assert rounds.next(1_000_100, 1_000_100) == Look("r1")
+    assert rounds.next(1_000_100, 1_000_100) == Look("r1", 1_000_100)
 
 
 def test_list_is_not_accused_of_what_it_was_never_asked_for() -> None:
@@ -207,7 +207,7 @@ def test_list_is_not_accused_before_it_was_asked() -> None:
     rounds, asked, now = just_asked()
     rounds.listed(asked, [], now)
     rounds.add("back", interval=INTERVAL, since=now - 100, now=now + 1)
-    rounds.looked("back", seen("back", "Succeeded", now - 15), now + 1)
+    rounds.looked(Look("back", now + 1), seen("back", "Succeeded", now - 15), now + 1)
     assert not rounds.is_lagging
 
 
@@ -277,15 +277,18 @@ def test_list_that_fails_for_a_while_is_taken_up_again() -> None:
     assert max(simulation.lags()) <= INTERVAL + 5
 
 
-def test_list_that_was_refused_for_hours_is_asked_for_what_no_look_has_seen() -> None:
+@pytest.mark.parametrize("patient", [0, 1])
+def test_list_that_was_refused_for_hours_is_asked_for_what_no_look_has_seen(patient: int) -> None:
+    """One that is content with being looked at once in ten hours has no claim on the list for all of them."""
     refused = AdfPermissionError("403", status=403)
     made = Factory(list_fails=lambda now: refused if now < 1_007_000 else None)
     made.foreign = [made.now + 0.5 * n for n in range(16_000)]
     made.ends = {f"r{n}": 1_006_900.0 + n for n in range(500)}
     simulation = Simulation(made, arrivals=[(made.now, name, made.now) for name in made.ends])
-    simulation.run(1_010_000)
+    simulation.intervals = {f"r{n}": 36_000.0 for n in range(patient)}
+    simulation.run(1_050_000)
     assert len(simulation.outcomes) == 500
-    assert max(simulation.lags()) <= max(60, 500 / BUDGET)
+    assert sorted(simulation.lags())[-1 - patient] <= max(60, 500 / BUDGET)
     assert made.pages - made.lists <= 20, "pages of minutes, not of hours"
 
 
@@ -297,16 +300,43 @@ def test_what_no_look_has_seen_is_asked_for_until_it_is_answered() -> None:
     assert listing.query(1_007_410, unseen_since=1_006_950).after == 1_007_400 - OVERLAP
 
 
-def test_only_looks_that_fail_are_told_to_all() -> None:
-    error = AdfUnavailableError("500", status=500)
+def test_what_ended_while_few_were_looked_at_is_asked_for_before_many_unknown_ones_are_looked_at() -> None:
+    made = Factory(ends={f"r{n}": 1_000_005.0 + n for n in range(FEW)})
+    simulation = Simulation(made, interval=60.0)
+    simulation.arrivals = [(made.now, name, made.now) for name in made.ends]
+    simulation.arrivals += [(made.now + 30, f"late{n}", None) for n in range(3000)]
+    made.ends |= {f"late{n}": 1_003_000.0 for n in range(3000)}
+    simulation.run(made.now + 2000)
+    assert {f"r{n}" for n in range(FEW)} <= simulation.outcomes.keys()
+    assert max(simulation.lags()) <= 60
+
+
+def test_look_that_takes_long_shows_the_run_going_on_until_it_was_made() -> None:
     rounds, asked, now = just_asked()
-    steps: list[Callable[[], object]] = [
-        lambda: rounds.list_failed(error, now),
-        lambda: rounds.looked("r0", error, now),
-        lambda: rounds.listed(asked, [], now),
-        lambda: rounds.looked("r1", seen("r1", "InProgress", now), now),
+    rounds.listed(asked, [], now)
+    for n in range(FEW + 2):
+        rounds.looked(Look(f"r{n}", now if n == 0 else now + 1400), seen(f"r{n}", "InProgress", now), now + 1500)
+    again = rounds.next(now + 1500, now + 1500)
+    assert isinstance(again, List)
+    assert again.after <= now
+
+
+def test_only_what_keeps_looks_from_being_made_or_working_is_told_to_all() -> None:
+    rounds, asked, now = just_asked()
+    failed = AdfUnavailableError("500", status=500)
+    waits = AdfThrottledError("429", status=429, retry_after=600)
+    unknown = AdfAuthenticationError("401", refused_token=True)
+    going_on = Look("r1", now), seen("r1", "InProgress", now)
+    steps: list[tuple[Callable[[], object], AdfError | None]] = [
+        (lambda: rounds.list_failed(failed, now), None),
+        (lambda: rounds.looked(Look("r0", now), failed, now), failed),
+        (lambda: rounds.listed(asked, [], now), failed),
+        (lambda: rounds.looked(*going_on, now), None),
+        (lambda: rounds.list_failed(waits, now), waits),
+        (lambda: rounds.looked(*going_on, now), None),
+        (lambda: rounds.list_failed(unknown, now), unknown),
     ]
-    assert [(step(), rounds.error)[1] for step in steps] == [None, error, error, None]
+    assert [(step(), rounds.error)[1] for step, _ in steps] == [error for _, error in steps]
 
 
 def test_outage_of_all_is_not_held_against_the_list() -> None:
@@ -511,11 +541,11 @@ def test_two_refusals_with_a_stopped_process_between_them_do_not_last() -> None:
     error = AdfAuthenticationError("401", refused_token=True)
     rounds = Rounds()
     rounds.add("r1", interval=5, since=None, now=1_000_000)
-    assert rounds.looked("r1", error, 1_000_001) == {}
-    assert rounds.looked("r1", error, 1_000_601) == {}
+    assert rounds.looked(Look("r1", 1_000_001), error, 1_000_001) == {}
+    assert rounds.looked(Look("r1", 1_000_601), error, 1_000_601) == {}
     for _ in range(2):
-        assert rounds.looked("r1", error, 1_000_610) == {}
-    assert set(rounds.looked("r1", error, 1_000_611)) == {"r1"}
+        assert rounds.looked(Look("r1", 1_000_610), error, 1_000_610) == {}
+    assert set(rounds.looked(Look("r1", 1_000_611), error, 1_000_611)) == {"r1"}
 
 
 def test_shortest_interval_of_a_runs_waiters_counts() -> None:

@@ -67,7 +67,7 @@ class Poller:
         rounds = self.rounds
         if isinstance(ask, Look):
             seen = self.factory.answer_look(ask.run_id)
-            return lambda now: rounds.looked(ask.run_id, seen, now)
+            return lambda now: rounds.looked(ask, seen, now)
         items = self.factory.answer_list(ask)
         if isinstance(items, AdfError):
             return lambda now: rounds.list_failed(items, now)

@@ -37,6 +37,7 @@ from airflow_adf_mi.adf.watch import (
     backoff,
     cancelling,
     fold,
+    log_news,
     pause_before_next_look,
     waiting,
 )
@@ -115,6 +116,15 @@ def test_unknown_status_is_not_an_end_and_is_logged_once(caplog: pytest.LogCaptu
     outcome, _ = wait([run("Paused"), run("Paused"), run("Succeeded")])
     assert isinstance(outcome, Ended)
     assert sum("does not know" in record.message for record in caplog.records) == 1
+
+
+def test_end_that_the_list_shows_does_not_say_that_looks_work(caplog: pytest.LogCaptureFixture) -> None:
+    failing = Watching(error=AdfUnavailableError("500", status=500))
+    with caplog.at_level("INFO"):
+        log_news("r1", failing, Watching(run=run("Succeeded")))
+        assert caplog.messages == ["Run r1 is Succeeded."]
+        log_news("r1", failing, Watching(run=run("InProgress")))
+    assert caplog.messages[1:] == ["Run r1: looks work again.", "Run r1 is InProgress."]
 
 
 @pytest.mark.parametrize("error", [*FAULTS, *REFUSALS], ids=str)
