@@ -1,7 +1,7 @@
 """What a factory's list has shown, what to ask it next, and whether it can be relied on. Pure.
 
 The list can lag behind the truth, for one run or for all, so it is only ever believed where it shows an end; that a run has
-not ended is never taken from it. Moments are epoch seconds of the service's clock, and of ours where they are called `now`.
+not ended is never taken from it. Moments are epoch seconds of the service's clock; those called `now` are of ours.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ OVERLAP_ITEMS = 100
 """Entries that this overlap may cost in a factory where much ends: a page, while the list is seen to keep its order."""
 
 REACH = 900.0
-"""Seconds that a query may reach back for what looks at single runs find as well; it may cost a page for each 100 ends."""
+"""Seconds that a first query may reach back; what ended before is caught up by looking at single runs."""
 
 _ALL = float("inf")
 """In place of the moment of a missed end: the list cannot be had, and so misses all."""
@@ -75,17 +75,13 @@ class Listing:
         self._from = moment if self._from is None else min(self._from, moment)
 
     def query(self, service_now: float, unseen_since: float) -> List:
-        """What to ask the list now. Nobody needs it to show an end of before `unseen_since`."""
+        """What to ask the list now. All that is waited for was seen to go on at `unseen_since`, or its wait began then."""
         overlap = min(OVERLAP, OVERLAP_ITEMS / self._rate) if self._rate > 0 else OVERLAP
         if self._listed_until is None:
             begin = min(service_now - overlap, max(unseen_since, service_now - REACH))
         else:
             begin = min(self._listed_until, service_now) - overlap
         begin = begin if self._from is None else min(begin, self._from)
-        if begin < min(unseen_since, service_now - REACH):
-            # The list has not been had for long. What looks have shown meanwhile is not asked for.
-            begin = self._from = unseen_since
-            self._listed_until, self._listed_from = None, float("inf")
         return List(begin, service_now + LAG_TOLERANCE)
 
     def skip(self) -> None:

@@ -18,7 +18,7 @@ NEVER = float("-inf")
 
 
 class Looks:
-    """The runs that are waited for, in the order in which they are to be looked at. Times are epoch seconds."""
+    """The runs that are waited for, in the order in which they are to be looked at. Times are seconds of our clock."""
 
     def __init__(self, jitter: float) -> None:
         self._last: dict[str, float] = {}

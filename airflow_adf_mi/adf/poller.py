@@ -25,7 +25,7 @@ from airflow_adf_mi.adf.models import PipelineRun, RunStatus
 from airflow_adf_mi.adf.rounds import Look, Rest, Rounds
 from airflow_adf_mi.adf.settings import AdfSettings, FactoryRef
 from airflow_adf_mi.adf.sharing import shared_client
-from airflow_adf_mi.adf.watch import Outcome, Plan, TimedOut, Watching, fold, log_news
+from airflow_adf_mi.adf.watch import Outcome, Plan, TimedOut, Watching, fold, is_refusal, log_news
 
 log = logging.getLogger(__name__)
 
@@ -167,9 +167,10 @@ class Poller:
                 self._rounds.remove(run_id)
 
     def _spread_trouble(self) -> None:
-        """Tell all waiters when looks begin to fail for all, and when they work again: each says so in its own log."""
+        """Tell all waiters when looks begin to fail or be refused, and when they work again: each says so in its own log."""
         error = self._rounds.error
-        if (error is None) == (self._trouble is None):
+        before, after = (None if each is None else is_refusal(each) for each in (self._trouble, error))
+        if before == after:
             return
         self._trouble = error
         for waits in self._waits.values():

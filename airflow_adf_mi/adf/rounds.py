@@ -26,6 +26,8 @@ CLOCK_SLACK = 2.0
 """Seconds by which what we take for the service's clock may be off: its answers tell whole seconds."""
 LIST_REFUSED_PAUSE = 300.0
 """Seconds until the list is tried again after the service refused it, for example for a missing role."""
+LONG_PAUSE = 60.0
+"""Seconds without a look that a throttled list causes, from which on all waiters are told."""
 FEWEST_REFUSALS = 5
 """Refused looks in a row without which a refusal does not count as lasting."""
 FEWEST_READS = 60
@@ -91,8 +93,12 @@ class Rounds:
         self._refused_since: float | None = None
         self._list_not_before = float("-inf")
         """A list that was refused, or fails alone, is left alone until then, whoever comes meanwhile."""
-        self.error: AdfError | None = None
-        """What keeps looks from being made, or made them fail; None after one that worked."""
+        self._failed_at = float("-inf")
+        """When an answer last told a failure that concerns all."""
+        self._look_error: AdfError | None = None
+        """Why the last look failed, if that concerns all."""
+        self._list_error: AdfError | None = None
+        """Why the last list query failed, if that concerns looks as well."""
 
     def __len__(self) -> int:
         return len(self._waited)
@@ -101,12 +107,20 @@ class Rounds:
         return run_id in self._waited
 
     @property
+    def error(self) -> AdfError | None:
+        """What keeps looks from being made or from working; None once one has worked."""
+        return self._look_error or self._list_error
+
+    @property
     def is_lagging(self) -> bool:
         """Whether the list was caught missing something a while ago, or cannot be had."""
         return self._listing.is_lagging
 
     def add(self, run_id: str, *, interval: float, since: float | None, now: float) -> None:
         """Wait for a run, which `since` (our clock) is known not to have ended before; None knows nothing."""
+        if since is not None and since > now + CLOCK_SLACK:
+            # The machine that told it has another clock.
+            since = None
         known = self._waited.get(run_id)
         if known is not None:
             if interval < known.interval:
@@ -166,7 +180,8 @@ class Rounds:
             if self._joined_from is not None:
                 self._listing.reach_back(self._joined_from + self._ahead)
                 self._joined_from = None
-            return self._listing.query(service_now, self._unseen_since(interval) + self._ahead)
+            unseen_since = min(waited.since for waited in self._waited.values()) - CLOCK_SLACK
+            return self._listing.query(service_now, unseen_since + self._ahead)
         first = self._looks.first(now)
         wait = list_at - now if can_list and service_now is not None else interval
         if first is not None:
@@ -179,15 +194,13 @@ class Rounds:
             wait = min(wait, at - now)
         return Rest(max(0.01, wait))
 
-    def _unseen_since(self, interval: float) -> float:
-        """From when on the list may be of use to somebody who is not content with being looked at now and then."""
-        impatient = (waited.since for waited in self._waited.values() if waited.interval <= max(REACH, interval))
-        return min(impatient) - CLOCK_SLACK
-
     def listed(self, asked: List, items: Sequence[PipelineRun], now: float) -> dict[str, Outcome]:
         """The outcomes in the list's answer to `asked`, of all its pages."""
-        self._failures = 0
-        self._refused_since = None
+        self._list_error = None
+        if self._look_error is None:
+            # Otherwise only a look can tell that looks work.
+            self._failures = 0
+            self._refused_since = None
         self._is_listing = False
         self._list_failures = 0
         found: dict[str, Outcome] = {}
@@ -208,12 +221,14 @@ class Rounds:
                 if waited is not None:
                     # Whether the refusal lasts is to be seen by more than one look, whatever the interval.
                     self._looks.put(run_id, now - waited.interval, waited.interval)
-                self.error = seen
+                self._look_error = seen
                 return self._failed(seen, now)
         else:
             self._refused_since = None
-        self.error = None
-        self._failures = 0
+        if asked.at >= self._failed_at:
+            # One that was made before the failure tells nothing of now.
+            self._look_error = self._list_error = None
+            self._failures = 0
         self._look_worked = True
         if waited is None:
             return {}
@@ -244,9 +259,9 @@ class Rounds:
             self._look_worked = False
         if self._list_failures >= FAILURES_OF_A_LAGGING_LIST:
             self._listing.refused(now)
-        if isinstance(error, AdfAuthenticationError) or getattr(error, "retry_after", None):
-            # No look is made meanwhile, or none would work either.
-            self.error = error
+        if isinstance(error, AdfAuthenticationError) or (getattr(error, "retry_after", None) or 0) >= LONG_PAUSE:
+            # No look would work either, or none is made for long.
+            self._list_error = error
         told = self._failed(error, now)
         self._next_list = now
         self._list_not_before = self._not_before + min(LIST_REFUSED_PAUSE, 4.0**self._list_failures)
@@ -259,6 +274,7 @@ class Rounds:
 
     def _failed(self, error: AdfError, now: float) -> dict[str, Outcome]:
         self._failures += 1
+        self._failed_at = now
         pause = backoff(self._failures, getattr(error, "retry_after", None), self._jitter)
         self._not_before = now + pause
         if not is_refusal(error):

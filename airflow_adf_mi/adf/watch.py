@@ -206,10 +206,10 @@ def log_news(run_id: str, before: Watching, after: Watching) -> None:
             log.warning("Run %s: the look failed, and the run goes on. %s", run_id, after.error)
         return
     seen = after.run
+    if before.error is not None and not (seen is not None and seen.is_terminal):
+        log.info("Run %s: looks work again.", run_id)
     if seen is None:
         return
-    if before.error is not None and not seen.is_terminal:
-        log.info("Run %s: looks work again.", run_id)
     if before.run is None or before.run.status != seen.status:
         log.info("Run %s is %s.", run_id, seen.status)
         if seen.status not in RunStatus.KNOWN:

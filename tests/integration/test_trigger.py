@@ -111,20 +111,38 @@ async def test_each_waiter_is_told_once_when_looks_begin_to_fail_and_when_they_w
     with caplog.at_level("INFO"):
         waits = [asyncio.create_task(fire(trigger(settings, run_id))) for run_id in run_ids[:2]]
         await until(lambda: caplog.text.count("is InProgress") == 2)
-        failing = emulator.add_fault("getRun", status=429, headers={"Retry-After": "1"}, times=None)
+        failing = emulator.add_fault("getRun", status=429, headers={"Retry-After": "3"}, times=None)
         await until(lambda: failing.consumed > 0 and "the look failed" in caplog.text)
         waits.append(asyncio.create_task(fire(trigger(settings, run_ids[2]))))
         await until(lambda: f"Run {run_ids[2]}: the look failed" in caplog.text)
         assert emulator.books.count("getRun", run_id=run_ids[2]) == 0, "it need not fail itself"
-        await until(lambda: failing.consumed > 3)
         emulator.call(emulator.faults.clear)
         await until(lambda: f"Run {run_ids[2]} is InProgress" in caplog.text)
     for wait in waits:
         wait.cancel()
     await asyncio.wait(waits)
+    assert failing.consumed > 0
     for run_id in run_ids:
         assert caplog.text.count(f"Run {run_id}: the look failed, and the run goes on") == 1
-    assert [caplog.text.count(f"Run {run_id}: looks work again") for run_id in run_ids[:2]] == [1, 1]
+        assert caplog.text.count(f"Run {run_id}: looks work again") == 1
+
+
+async def test_outage_that_turns_into_a_refusal_is_told(
+    settings: AdfSettings, emulator: Emulator, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_adf_mi.adf.watch.FIRST_BACKOFF", 0.01)  # stands for seconds
+    run_ids = [await asyncio.to_thread(start, settings, "Slow") for _ in range(2)]
+    faults = [emulator.add_fault("getRun", status=503, times=2), emulator.add_fault("getRun", status=403, times=None)]
+    waits = [asyncio.create_task(fire(trigger(settings, run_id))) for run_id in run_ids]
+    await until(
+        lambda: all(f"Run {run_id}: the look failed, and the run goes on. " in caplog.text for run_id in run_ids)
+    )
+    await until(lambda: caplog.text.count("403") >= 2)
+    for wait in waits:
+        wait.cancel()
+    await asyncio.wait(waits)
+    assert [fault.consumed > 0 for fault in faults] == [True, True]
+    assert caplog.text.count("the look failed") == 4
 
 
 async def test_clock_that_is_set_back_does_not_hold_up_a_wait(

@@ -18,7 +18,7 @@ from airflow_adf_mi.adf.errors import (
     AdfThrottledError,
     AdfUnavailableError,
 )
-from airflow_adf_mi.adf.listing import OVERLAP, REACH, List, Listing
+from airflow_adf_mi.adf.listing import REACH, List
 from airflow_adf_mi.adf.looks import BUDGET, BURST, Looks
 from airflow_adf_mi.adf.models import PipelineRun
 from airflow_adf_mi.adf.rounds import FEW, Look, Rest, Rounds
@@ -277,29 +277,6 @@ def test_list_that_fails_for_a_while_is_taken_up_again() -> None:
     assert max(simulation.lags()) <= INTERVAL + 5
 
 
-@pytest.mark.parametrize("patient", [0, 1])
-def test_list_that_was_refused_for_hours_is_asked_for_what_no_look_has_seen(patient: int) -> None:
-    """One that is content with being looked at once in ten hours has no claim on the list for all of them."""
-    refused = AdfPermissionError("403", status=403)
-    made = Factory(list_fails=lambda now: refused if now < 1_007_000 else None)
-    made.foreign = [made.now + 0.5 * n for n in range(16_000)]
-    made.ends = {f"r{n}": 1_006_900.0 + n for n in range(500)}
-    simulation = Simulation(made, arrivals=[(made.now, name, made.now) for name in made.ends])
-    simulation.intervals = {f"r{n}": 36_000.0 for n in range(patient)}
-    simulation.run(1_050_000)
-    assert len(simulation.outcomes) == 500
-    assert sorted(simulation.lags())[-1 - patient] <= max(60, 500 / BUDGET)
-    assert made.pages - made.lists <= 20, "pages of minutes, not of hours"
-
-
-def test_what_no_look_has_seen_is_asked_for_until_it_is_answered() -> None:
-    listing = Listing()
-    listing.reach_back(1_000_000)
-    assert [listing.query(now, unseen_since=1_006_950).after for now in (1_007_000, 1_007_300)] == [1_006_950] * 2
-    listing.read(listing.query(1_007_400, unseen_since=1_006_950), [], {}, 1_007_400)
-    assert listing.query(1_007_410, unseen_since=1_006_950).after == 1_007_400 - OVERLAP
-
-
 def test_what_ended_while_few_were_looked_at_is_asked_for_before_many_unknown_ones_are_looked_at() -> None:
     made = Factory(ends={f"r{n}": 1_000_005.0 + n for n in range(FEW)})
     simulation = Simulation(made, interval=60.0)
@@ -311,14 +288,50 @@ def test_what_ended_while_few_were_looked_at_is_asked_for_before_many_unknown_on
     assert max(simulation.lags()) <= 60
 
 
-def test_look_that_takes_long_shows_the_run_going_on_until_it_was_made() -> None:
-    rounds, asked, now = just_asked()
-    rounds.listed(asked, [], now)
-    for n in range(FEW + 2):
-        rounds.looked(Look(f"r{n}", now if n == 0 else now + 1400), seen(f"r{n}", "InProgress", now), now + 1500)
-    again = rounds.next(now + 1500, now + 1500)
-    assert isinstance(again, List)
-    assert again.after <= now
+@pytest.mark.parametrize(("slowest", "after"), [(300.0, 298.0), (0.0, -2.0)])
+def test_list_is_first_asked_for_what_no_look_has_shown(slowest: float, after: float) -> None:
+    """A look shows its run going on at the time it was made, however long its answer takes."""
+    rounds, now = Rounds(jitter=0), 1_000_000.0
+    for n in range(FEW):
+        rounds.add(f"r{n}", interval=INTERVAL, since=now - 100, now=now)
+        rounds.looked(Look(f"r{n}", now + (300 if n else slowest)), seen(f"r{n}", "InProgress", now), now + 310)
+    assert not isinstance(rounds.next(now + 310, now + 310), List)
+    rounds.add("later", interval=INTERVAL, since=now + 310, now=now + 310)
+    asked = rounds.next(now + 320, now + 320)
+    assert isinstance(asked, List)
+    assert asked.after == now + after
+
+
+def test_first_query_of_the_list_reaches_back_for_minutes_only() -> None:
+    rounds, now = Rounds(jitter=0), 1_000_000.0
+    for n in range(FEW):
+        rounds.add(f"r{n}", interval=36_000, since=now, now=now)
+    assert not isinstance(rounds.next(now, now), List)
+    rounds.add("later", interval=INTERVAL, since=now + 20_000, now=now + 20_000)
+    asked = rounds.next(now + 20_000, now + 20_000)
+    assert isinstance(asked, List)
+    assert asked.after == now + 20_000 - REACH
+
+
+def test_run_known_by_a_clock_that_is_ahead_is_looked_at_first() -> None:
+    rounds, now = Rounds(), 1_000_000.0
+    rounds.add("r1", interval=3600, since=now + 3600, now=now)
+    assert rounds.next(now, now) == Look("r1", now)
+
+
+def test_refused_looks_end_all_waits_though_the_list_works() -> None:
+    error = AdfPermissionError("403", status=403)
+
+    class NoLooks(Factory):
+        def answer_look(self, run_id: str) -> PipelineRun | AdfError:
+            self.looks += 1
+            return error
+
+    made = NoLooks(ends=dict.fromkeys([f"r{n}" for n in range(50)], 2e6))
+    simulation = Simulation(made, arrivals=[(made.now, name, made.now) for name in made.ends])
+    simulation.run(made.now + 10_000)
+    assert {type(outcome) for _, outcome in simulation.outcomes.values()} == {GaveUp}
+    assert 300 <= made.now - 1_000_000 <= 420
 
 
 def test_only_what_keeps_looks_from_being_made_or_working_is_told_to_all() -> None:
@@ -326,15 +339,22 @@ def test_only_what_keeps_looks_from_being_made_or_working_is_told_to_all() -> No
     failed = AdfUnavailableError("500", status=500)
     waits = AdfThrottledError("429", status=429, retry_after=600)
     unknown = AdfAuthenticationError("401", refused_token=True)
-    going_on = Look("r1", now), seen("r1", "InProgress", now)
+
+    def works(asked_at: float) -> None:
+        rounds.looked(Look("r1", asked_at), seen("r1", "InProgress", asked_at), asked_at)
+
     steps: list[tuple[Callable[[], object], AdfError | None]] = [
         (lambda: rounds.list_failed(failed, now), None),
+        (lambda: rounds.list_failed(AdfThrottledError("429", status=429, retry_after=5), now), None),
         (lambda: rounds.looked(Look("r0", now), failed, now), failed),
         (lambda: rounds.listed(asked, [], now), failed),
-        (lambda: rounds.looked(*going_on, now), None),
+        (lambda: works(now - 1), failed),
+        (lambda: works(now), None),
         (lambda: rounds.list_failed(waits, now), waits),
-        (lambda: rounds.looked(*going_on, now), None),
+        (lambda: works(now - 1), waits),
+        (lambda: rounds.listed(asked, [], now), None),
         (lambda: rounds.list_failed(unknown, now), unknown),
+        (lambda: works(now), None),
     ]
     assert [(step(), rounds.error)[1] for step, _ in steps] == [error for _, error in steps]
 
@@ -350,7 +370,7 @@ def test_outage_of_all_is_not_held_against_the_list() -> None:
 
 
 def test_list_is_not_accused_of_what_ended_while_few_were_looked_at() -> None:
-    made = Factory(ends={"early": 1_000_500.0, **{f"r{n}": 1_019_000.0 for n in range(FEW)}})
+    made = Factory(ends={"early": 1_000_050.0, **{f"r{n}": 1_019_000.0 for n in range(FEW)}})
     simulation = Simulation(made, interval=3600.0)
     simulation.arrivals = [(made.now, "early", made.now), *((made.now, f"r{n}", made.now) for n in range(FEW - 1))]
     simulation.arrivals.append((made.now + 1000, f"r{FEW - 1}", made.now + 1000))

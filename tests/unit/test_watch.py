@@ -124,7 +124,9 @@ def test_end_that_the_list_shows_does_not_say_that_looks_work(caplog: pytest.Log
         log_news("r1", failing, Watching(run=run("Succeeded")))
         assert caplog.messages == ["Run r1 is Succeeded."]
         log_news("r1", failing, Watching(run=run("InProgress")))
-    assert caplog.messages[1:] == ["Run r1: looks work again.", "Run r1 is InProgress."]
+        assert caplog.messages[1:] == ["Run r1: looks work again.", "Run r1 is InProgress."]
+        log_news("r1", failing, Watching())
+    assert caplog.messages[3:] == ["Run r1: looks work again."]
 
 
 @pytest.mark.parametrize("error", [*FAULTS, *REFUSALS], ids=str)
