@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -26,11 +27,15 @@ from airflow_adf_mi.links import AdfPipelineRunLink
 
 if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
+    from airflow.sdk.definitions.mappedoperator import OperatorPartial
     from airflow.triggers.base import StartTriggerArgs
 
     from airflow_adf_mi.adf.settings import AdfSettings
     from airflow_adf_mi.adf.start import Start
     from airflow_adf_mi.attempt import Attempt
+
+
+log = logging.getLogger(__name__)
 
 
 class Decided:
@@ -179,6 +184,17 @@ class AdfRunPipelineOperator(BaseOperator):
         self._attempt: Attempt | None = None
         self.is_killed = False
         self._check_what_is_static()
+
+    @classmethod
+    def partial(cls, *, task_id: str, start_from_trigger: bool = False, **kwargs: Any) -> OperatorPartial:
+        """For mapped tasks, which start on workers.
+
+        Airflow 3.3.2 would take `start_from_trigger` over all the same, also from `default_args`, and then make a context in
+        the triggerer for their triggers, in which an error ends the triggerer.
+        """
+        if start_from_trigger:
+            log.info("start_from_trigger=True, but %s is mapped, and runs on workers.", task_id)
+        return super().partial(task_id=task_id, start_from_trigger=False, **kwargs)
 
     def _check_what_is_static(self) -> None:
         """What needs no rendering is checked when the Dag is parsed; all of it is checked again before a start."""

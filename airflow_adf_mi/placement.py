@@ -11,7 +11,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import jinja2
+from airflow.sdk.definitions._internal.abstractoperator import DEFAULT_QUEUE
 from airflow.sdk.definitions._internal.templater import SandboxedEnvironment
+from airflow.sdk.definitions._internal.types import is_arg_set
 from jinja2 import nodes
 from jinja2.meta import find_undeclared_variables
 
@@ -31,7 +33,7 @@ RENDERED_ALIKE: Mapping[str, frozenset[str]] = {
     "dag": frozenset({"dag_id"}),
     "dag_run": frozenset(
         {
-            *("dag_id", "run_id", "run_type", "state", "conf", "partition_key", "partition_date"),
+            *("dag_id", "run_id", "conf", "partition_key", "partition_date"),
             *("logical_date", "data_interval_start", "data_interval_end", "run_after", "start_date", "end_date"),
         }
     ),
@@ -45,7 +47,10 @@ ANYTHING = frozenset(
     }
 )
 """Of these, anything."""
-CALLED_BY_WORKERS = ("execute", "pre_execute", "on_kill")
+CALLED_BY_WORKERS = (
+    *("execute", "pre_execute", "on_kill"),
+    *("render_template_fields", "prepare_template", "get_template_env"),
+)
 """What only a worker calls, to start a task or to stop it."""
 CALLED_TO_END = ("execute_complete", "resume_execution", "post_execute")
 """What only a worker calls, to end a task."""
@@ -68,8 +73,13 @@ def why_start_on_worker(task: AdfRunPipelineOperator, arguments: Mapping[str, An
         return "max_active_tis_per_dag(run) would be ignored"
     if task.on_execute_callback:
         return "on_execute_callback would not be called"
+    for name in ("queue", "executor", "executor_config", "run_as_user"):
+        # They may decide as whom, and from which network, the run is started.
+        if getattr(task, name) and (name, getattr(task, name)) != ("queue", DEFAULT_QUEUE):
+            return f"{name} would be ignored"
     return (
-        _why_not_rendered(task, arguments)
+        _why_not_params(task)
+        or _why_not_rendered(task, arguments)
         or why_end_on_worker(task)
         # Subclasses may do anything in what only a worker calls.
         or _overridden(task, CALLED_BY_WORKERS)
@@ -143,15 +153,31 @@ def _overridden(task: BaseOperator, names: tuple[str, ...]) -> str | None:
     return f"{type(task).__name__} has its own {changed[0]}" if changed else None
 
 
+def _why_not_params(task: BaseOperator) -> str | None:
+    """Why Airflow could not make the params of this task in the triggerer, where it knows their values only."""
+    params: Any = task.params
+    for name in params:
+        param = params.get_param(name)
+        if not is_arg_set(param.value):
+            # An error there ends the triggerer itself.
+            return f"param {name!r} has no default"
+        if param.source == "task" and param.schema:
+            return f"param {name!r} of the task would not be checked"
+    return None
+
+
 def _why_not_rendered(task: BaseOperator, arguments: Mapping[str, Any]) -> str | None:
     """Why these arguments would come out of the triggerer other than from a worker."""
     dag: Any = task.get_dag()
-    customized = dag is not None and bool(
-        dag.render_template_as_native_obj
-        or dag.user_defined_macros
-        or dag.user_defined_filters
-        or dag.jinja_environment_kwargs
-        or dag.template_undefined is not jinja2.StrictUndefined
+    customized = bool(task.render_template_as_native_obj) or (
+        dag is not None
+        and bool(
+            dag.render_template_as_native_obj
+            or dag.user_defined_macros
+            or dag.user_defined_filters
+            or dag.jinja_environment_kwargs
+            or dag.template_undefined is not jinja2.StrictUndefined
+        )
     )
     for name, value in arguments.items():
         for part in _leaves(value):
@@ -197,7 +223,7 @@ def _why_not_template(text: str, *, customized: bool) -> str | None:
     if next(parsed.find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)), None) is not None:
         return "a template of other templates"
     if customized:
-        return "a template, and its Dag has Jinja settings of its own"
+        return "a template, and the task or its Dag has Jinja settings of its own"
     unknown = names - RENDERED_ALIKE.keys() - ANYTHING
     if unknown:
         return f"the name {min(unknown)!r} in a template"

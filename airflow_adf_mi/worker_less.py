@@ -18,6 +18,7 @@ from airflow_adf_mi.adf.activity_log import ActivityLogMode
 from airflow_adf_mi.adf.error_json import error_to_json
 from airflow_adf_mi.adf.errors import AdfError
 from airflow_adf_mi.adf.outputs import parse_outputs
+from airflow_adf_mi.adf.recall import is_of_before_a_clear
 from airflow_adf_mi.adf.report import RunAddress, address_of, summary
 from airflow_adf_mi.adf.start import Started
 from airflow_adf_mi.arguments import start_of
@@ -168,19 +169,31 @@ class AdfRunPipelineTrigger(BaseTrigger):
             adf = await settings_of(self.azure_data_factory_conn_id)
             started = await self._started(adf, self._context)
         except AdfError as e:
+            await self._forget_what_was_replaced()
             return await self._handed_over({NOT_STARTED: error_to_json(e)})
         return await self._until_ended(adf, started)
 
     async def _started(self, adf: AdfSettings, context: Context) -> Started:
         started = await self._begin_with(adf, context).begin()
-        if self._journal is not None and not started.adopted and self._journal.occasion.try_number > 1:
-            await self._journal.forget([RETURN_VALUE, LINK_KEY, *parse_outputs(self.outputs)])
+        if not started.adopted:
+            await self._forget()
         metrics.count(metrics.ADOPTIONS if started.adopted else metrics.STARTS)
         address = address_of(adf, started.intent)
         log.info("%s %s. See %s", address, "was adopted" if started.adopted else "was started", address.studio_url)
         if is_openlineage_on():
             log.info("OpenLineage is told nothing of this task: Airflow calls no listeners in the triggerer.")
         return started
+
+    async def _forget(self) -> None:
+        """Delete what an earlier try has told of its run."""
+        if self._journal is not None and self._journal.occasion.try_number > 1:
+            await self._journal.forget([RETURN_VALUE, LINK_KEY, *parse_outputs(self.outputs)])
+
+    async def _forget_what_was_replaced(self) -> None:
+        """The same, where this try was to replace that run, and has started none."""
+        journal = self._journal
+        if journal is not None and journal.is_read and (journal.latest is None or is_of_before_a_clear(journal.latest)):
+            await self._forget()
 
     def _begin_with(self, adf: AdfSettings, context: Context) -> TriggererStart:
         start = start_of(self, adf, parameters=self.parameters)

@@ -8,12 +8,15 @@ from dataclasses import asdict, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from airflow_adf_mi.adf.calls import get_run
 from airflow_adf_mi.adf.error_json import error_from_json
 from airflow_adf_mi.adf.errors import AdfError
 from airflow_adf_mi.adf.intent import Intent, Occasion
-from airflow_adf_mi.adf.recall import is_of_before_a_clear, recall
+from airflow_adf_mi.adf.models import PipelineRun
+from airflow_adf_mi.adf.recall import is_of_before_a_clear, readable, recall
 from airflow_adf_mi.adf.report import Report, RunAddress, address_of
 from airflow_adf_mi.attempt import TRIGGER_FAILURES, Attempt, rest_after
+from airflow_adf_mi.hooks import AdfHook
 from airflow_adf_mi.journal import RUN_ID_KEY, TaskJournal, is_last_try, occasion_of
 from airflow_adf_mi.worker_less import FOR_A_WORKER, NOT_STARTED, STARTED, AdfRunPipelineTrigger
 from airflow_adf_mi.xcom_journal import INTENT_KEY, place_of
@@ -90,7 +93,37 @@ class WorkerLessAttempt(Attempt):
         self.trace = self._here.trace
         return self._here.run()
 
-    def take_up_again(self, failure: Exception) -> dict[str, Any]:  # noqa: RET503  defer() does not return
+    def overdue(self) -> dict[str, Any]:
+        """Airflow's own timeout counts from the handing over to a triggerer, which may have had no capacity for long."""
+        run = None if self._is_time_over() else self._run_that_is_there()
+        if run is None or run.started_at is None or time.time() >= run.started_at.timestamp() + self._task.timeout:
+            return super().overdue()
+        self._task.log.info("Run %s was started late, and has time left. Waiting on.", run.run_id)
+        return self._start_trigger_again()
+
+    def _is_time_over(self) -> bool:
+        """Whether `execution_timeout` has passed, which counts from the handing over."""
+        limit = self._task.execution_timeout
+        return limit is not None and time.time() >= self._began + limit.total_seconds()
+
+    @property
+    def _began(self) -> float:
+        return float(self._context["ti"].start_date.timestamp())
+
+    def _run_that_is_there(self) -> PipelineRun | None:
+        """This try's run, if there is one and the service shows it."""
+        try:
+            known = self._recalled()
+            if known is None or is_of_before_a_clear(known):
+                return None
+            address = address_of(self._settings, known)
+            with AdfHook(self._task.azure_data_factory_conn_id).client() as client:
+                return client.send(get_run(address.factory, address.run_id))
+        except AdfError as e:
+            self._task.log.warning("The run of this task could not be looked at. %s", e)
+            return None
+
+    def take_up_again(self, failure: Exception) -> dict[str, Any]:
         """The trigger that is the task failed. Its successor finds out what it had started."""
         with self._saying_that_it_failed():
             store = self._context["task_state_store"]
@@ -112,18 +145,22 @@ class WorkerLessAttempt(Attempt):
             )
             with self._owning(self._started_in_triggerer()) as owned_run:
                 owned_run.rest(pause)
+        return self._start_trigger_again()
+
+    def _start_trigger_again(self) -> dict[str, Any]:  # noqa: RET503  defer() does not return
+        """Defer to the trigger that is the task."""
         # With the templates as they are in the Dag: what is rendered may be secret, and is rendered again there.
         again = self._task.dag.get_task(self._task.task_id).start_trigger_args
         if again is None or again.timeout is None:
             # The Dag was changed since.
             return self._go_on_here()
-        began = self._context["ti"].start_date.timestamp()
         left = again.timeout
         if self._task.execution_timeout is not None:
             left = min(
-                left, max(timedelta(seconds=1), self._task.execution_timeout - timedelta(seconds=time.time() - began))
+                left,
+                max(timedelta(seconds=1), self._task.execution_timeout - timedelta(seconds=time.time() - self._began)),
             )
-        trigger = AdfRunPipelineTrigger(**{**(again.trigger_kwargs or {}), "began": began})
+        trigger = AdfRunPipelineTrigger(**{**(again.trigger_kwargs or {}), "began": self._began})
         self._task.defer(trigger=trigger, method_name=again.next_method, timeout=left)
 
     def _started_in_triggerer(self) -> Intent | None:
@@ -138,6 +175,14 @@ class WorkerLessAttempt(Attempt):
         wanted = self._start.intent(Occasion(try_number=self._context["ti"].try_number))
         stored = self._xcom(RUN_ID_KEY), self._xcom(INTENT_KEY)
         return recall(*stored, place_of(self._context), wanted, durable=self._task.durable)
+
+    def _kept_by_the_try_before(self) -> Intent | None:
+        """What the try before has kept for a retry."""
+        kept = readable(self._xcom(INTENT_KEY))
+        is_for_this_try = (
+            kept is not None and kept.failed and kept.occasion.try_number == self._context["ti"].try_number - 1
+        )
+        return kept if is_for_this_try else None
 
     def _own_run(self) -> RunAddress:
         known = self._recalled()
@@ -159,7 +204,11 @@ class WorkerLessAttempt(Attempt):
         store.
         """
         try:
-            known = self._recalled()
+            try:
+                known = self._recalled()
+            except AdfError:
+                # As of a connection that cannot be used now. What is known is known all the same.
+                known = self._kept_by_the_try_before()
             if known is None or is_of_before_a_clear(known):
                 return
             told = replace(known, occasion=Occasion(try_number=self._context["ti"].try_number), failed=retry)

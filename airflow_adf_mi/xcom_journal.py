@@ -130,9 +130,11 @@ class TriggerJournal:
 
     async def stored(self, wanted: Intent) -> Intent | None:
         """What an earlier try, or this one before its triggerer was killed, has written."""
+        # From before the question on: its answer may have waited for the event loop.
+        asked_at = self._clock()
         run_id = await self._get(RUN_ID_KEY) or None
         kept = await self._get(INTENT_KEY) if run_id else None
-        self._run_id, self._read_at = run_id, self._clock()
+        self._run_id, self._read_at = run_id, asked_at
         self.latest = recall(self._run_id, kept, self.place, wanted, durable=self._durable, began=self._began)
         return self.latest
 
@@ -229,8 +231,9 @@ class TriggerJournal:
             await self._write(run_id)
 
     async def _read(self) -> None:
+        asked_at = self._clock()
         self._run_id = await self._get(RUN_ID_KEY) or None
-        self._read_at = self._clock()
+        self._read_at = asked_at
 
     async def _write(self, run_id: str) -> None:
         await self._set(RUN_ID_KEY, run_id)

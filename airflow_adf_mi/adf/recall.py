@@ -29,7 +29,7 @@ def recall(
     if not isinstance(run_id, str) or not run_id:
         return None
     now = wanted.occasion
-    kept = _readable(stored)
+    kept = readable(stored)
     known = kept if kept is not None and run_id in (kept.run_id, kept.key) else None
     if known is not None and known.occasion.try_number == now.try_number:
         return known
@@ -56,7 +56,8 @@ def says_all(intent: Intent, place: Place) -> bool:
     return run_id == intent.key and place.try_of(run_id, number) == number
 
 
-def _readable(stored: object) -> Intent | None:
+def readable(stored: object) -> Intent | None:
+    """A stored intent; None if it is none that this version can read."""
     try:
         return Intent.from_json(stored) if isinstance(stored, Mapping) else None
     except (AttributeError, KeyError, TypeError, ValueError):

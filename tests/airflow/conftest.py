@@ -33,6 +33,8 @@ SECONDS = {
     "sensed": 15,
     "sensed_failing": 12,
     "mapped": 12,
+    "required": 12,
+    "required_mapped": 12,
 }
 LONG = 1800.0
 

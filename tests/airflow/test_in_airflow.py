@@ -43,6 +43,8 @@ def launched(world: World) -> dict[str, tuple[str, str]]:
     world.start("failing_blocking", "blocking", "failing_blocking")
     world.start("no_wait", "no_wait", "long_no_wait")
     world.start("link", "deferrable", "long_link")
+    for name in ("required", "required_mapped"):
+        world.start(name, name, name)
     world.start("nowhere", "nowhere", "failing")
     return world.started
 
@@ -64,6 +66,13 @@ class TestRuns:
         assert "There is no connection 'adf_nowhere'. Create one of type 'azure_data_factory_mi'" in log(
             world, "nowhere"
         )
+
+    @pytest.mark.parametrize(("name", "map_index"), [("required", -1), ("required_mapped", 0)])
+    def test_param_without_a_default_ends_no_triggerer(self, name: str, map_index: int, world: World) -> None:
+        """Both would have started or waited with a context that Airflow makes in the triggerer."""
+        dag_id, run_id = world.started[name]
+        assert world.airflow.wait_for_run(dag_id, run_id) == "success"
+        assert world.airflow.xcom(dag_id, run_id, "it", "run_id", map_index) == world.run(name).run_id
 
     @pytest.mark.parametrize("name", ["failing", "failing_blocking"])
     def test_failed_run_fails_the_task_with_its_message_and_link(self, name: str, world: World) -> None:

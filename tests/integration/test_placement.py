@@ -8,7 +8,7 @@ from typing import Any
 
 import jinja2
 import pytest
-from airflow.sdk import DAG, Asset, BaseOperator, task, task_group
+from airflow.sdk import DAG, Asset, BaseOperator, Param, task, task_group
 from airflow.serialization.serialized_objects import DagSerialization
 
 from airflow_adf_mi import AdfPipelineRunSensor
@@ -21,6 +21,9 @@ DEFAULTS: dict[str, Any] = {"task_id": "it", "pipeline_name": "Load", "start_fro
 
 def serialized(dag: DAG, task_id: str = "it") -> Any:
     return DagSerialization.from_dict(json.loads(json.dumps(DagSerialization.to_dict(dag)))).get_task(task_id)
+
+
+SCHEMA: dict[str, Any] = {"type": "integer"}
 
 
 def why(dag_arguments: dict[str, Any] | None = None, **arguments: Any) -> str | None:
@@ -69,6 +72,7 @@ def test_template_that_comes_out_the_same_in_the_triggerer(template: str) -> Non
         ("{{ ti['xcom_pull']('x') }}", "more of 'ti'"),
         ("{{ ti.get_dagrun_state() }}", "more of 'ti'"),
         ("{{ task.pool }}", "more of 'task'"),
+        ("{{ dag_run.run_type }}", "more of 'dag_run'"),
         ("{{ mine(ds) }}", "the name 'mine'"),
         ("{{ task_state_store.get('x') }}", "the name 'task_state_store'"),
         ("{{ prev_start_date_success }}", "the name 'prev_start_date_success'"),
@@ -104,6 +108,11 @@ def test_jinja_settings_of_a_dag_count_where_there_are_templates(settings: dict[
     ("arguments", "reason"),
     [
         ({"pool": "small"}, "pool 'small'"),
+        ({"queue": "of its own"}, "queue"),
+        ({"executor": "of its own"}, "executor"),
+        ({"executor_config": {"pod_override": "x"}}, "executor_config"),
+        ({"run_as_user": "somebody"}, "run_as_user"),
+        ({"params": {"n": Param(3, **SCHEMA)}}, "param 'n' of the task would not be checked"),
         ({"max_active_tis_per_dag": 1}, "max_active_tis"),
         ({"max_active_tis_per_dagrun": 1}, "max_active_tis"),
         ({"outlets": [Asset("a")]}, "outlets"),
@@ -117,6 +126,19 @@ def test_jinja_settings_of_a_dag_count_where_there_are_templates(settings: dict[
 )
 def test_what_airflow_does_not_do_in_the_triggerer(arguments: dict[str, Any], reason: str) -> None:
     assert reason in str(why(**arguments))
+
+
+@pytest.mark.parametrize("of", ["dag", "task"])
+def test_param_without_a_default_would_end_the_triggerer(of: str) -> None:
+    needed = {"params": {"n": Param(**SCHEMA)}}
+    said = why(needed) if of == "dag" else why(**needed)
+    assert said == "param 'n' has no default"
+    assert why({"params": {"n": Param(3, **SCHEMA)}}, params={"m": 4}) is None
+
+
+def test_native_objects_of_the_task_count_where_there_are_templates() -> None:
+    assert why(render_template_as_native_obj=True) is None
+    assert "Jinja settings" in str(why(render_template_as_native_obj=True, parameters={"day": "{{ ds }}"}))
 
 
 def test_what_airflow_does_in_the_triggerer_as_well() -> None:
@@ -152,11 +174,18 @@ def test_mapped_tasks_start_on_workers() -> None:
             AdfRunPipelineOperator(**{**DEFAULTS, "task_id": "inside"})
 
         group.expand(n=[1, 2])
-    # Airflow takes the flag over, and needs the arguments as well.
-    assert serialized(dag).start_trigger_args is None
+    # With the flag, Airflow would make a context in the triggerer for each trigger of theirs.
+    assert not serialized(dag).start_from_trigger
     inside = serialized(dag, "group.inside")
     assert (inside.start_from_trigger, inside.start_trigger_args) == (False, None)
     assert dag.get_task("group.inside").why_on_worker() == "it is mapped"  # type: ignore[union-attr]  # one of ours
+
+
+def test_mapped_tasks_start_on_workers_whatever_the_defaults_say() -> None:
+    with DAG("dag", schedule=None, start_date=BEGAN, default_args={"start_from_trigger": True}) as dag:
+        AdfRunPipelineOperator.partial(task_id="it", pipeline_name="Load").expand(parameters=[{"a": 1}])
+        AdfRunPipelineOperator(task_id="single", pipeline_name="Load")
+    assert [serialized(dag, name).start_from_trigger for name in ("it", "single")] == [False, True]
 
 
 def test_task_that_others_are_mapped_over_ends_on_a_worker() -> None:

@@ -519,6 +519,30 @@ async def test_two_triggerers_start_one_run(task: Make, emulator: Emulator, sett
     await killed(other)
 
 
+async def test_answer_that_lay_about_for_long_is_as_old_as_its_question(
+    task: Make, emulator: Emulator, settings: AdfSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The event loop was held up; meanwhile the task was cleared, and its next try has written its own."""
+    airflow = task()
+    now = 0.0
+    ask = airflow.asend
+
+    async def late(message: Any) -> Any:
+        nonlocal now
+        answer = await ask(message)
+        now += 13.0
+        return answer
+
+    monkeypatch.setattr(airflow, "asend", late)
+    journal = TriggerJournal(context_of(airflow), durable=True, clock=lambda: now)
+    wanted = start_of_task(airflow, settings).intent(journal.occasion)
+    assert await journal.stored(wanted) is None
+    airflow.xcoms["run_id"] = "of-the-next-try"
+    with pytest.raises(ChangedMeanwhile):
+        await journal.save(replace(wanted, phase=Phase.SENDING))
+    assert airflow.xcoms["run_id"] == "of-the-next-try"
+
+
 async def test_start_that_was_long_in_being_written_makes_sure_that_it_still_counts(
     task: Make, emulator: Emulator, settings: AdfSettings
 ) -> None:
@@ -566,6 +590,18 @@ async def test_results_of_the_run_before_are_gone_once_a_clear_has_started_anoth
     waiting = await begin(airflow, emulator)
     await until(lambda: not old.keys() & airflow.xcoms.keys())
     await killed(waiting)
+
+
+async def test_results_of_the_run_before_are_gone_though_a_clear_has_started_nothing(
+    task: Make, emulator: Emulator
+) -> None:
+    emulator.add_fault("createRun", status=403, code="AuthorizationFailed")
+    airflow = task(outputs={"rows": "Copy.rowsCopied"}, start_settle=0.1)
+    old = {"rows": 5, "return_value": {}, LINK_KEY: "https://old"}
+    airflow.xcoms |= {"run_id": "of-before", **old}
+    airflow.next_try()
+    assert "AuthorizationFailed" in str(await failure(airflow))
+    assert not old.keys() & airflow.xcoms.keys()
 
 
 async def test_task_that_is_for_a_worker_by_now_goes_on_there(task: Make, emulator: Emulator) -> None:

@@ -16,7 +16,14 @@ from airflow.sdk.listener import get_listener_manager
 from airflow_adf_mi.adf import calls
 from airflow_adf_mi.adf.client import AdfClient
 from airflow_adf_mi.adf.error_json import error_to_json
-from airflow_adf_mi.adf.errors import AdfAmbiguousStartError, AdfError, AdfRunFailed, AdfTaskKilled, AdfThrottledError
+from airflow_adf_mi.adf.errors import (
+    AdfAmbiguousStartError,
+    AdfConfigurationError,
+    AdfError,
+    AdfRunFailed,
+    AdfTaskKilled,
+    AdfThrottledError,
+)
 from airflow_adf_mi.adf.intent import Intent, Phase
 from airflow_adf_mi.adf.models import PipelineRun, RunStatus
 from airflow_adf_mi.adf.report import Report, RunAddress
@@ -194,8 +201,46 @@ def test_airflows_own_timeout_cancels_what_the_trigger_has_started(
     task = Task()
     run_id = started(settings, task, "Slow")
     with pytest.raises(AdfError, match=run_id):
-        operator(pipeline_name="Slow").resume_execution("__fail__", {"error": "Trigger timeout"}, task.context)
+        operator(pipeline_name="Slow", timeout=0.001).resume_execution(
+            "__fail__", {"error": "Trigger timeout"}, task.context
+        )
     assert [r.run_id for r in emulator.books.of("cancelRun", status=200)] == [run_id]
+
+
+@pytest.mark.parametrize("is_over", [False, True])
+def test_airflows_own_timeout_leaves_a_run_that_was_started_late_its_time(
+    is_over: bool, operator: Make, settings: AdfSettings, emulator: Emulator
+) -> None:
+    """The triggerer had no capacity for hours; Airflow's timeout counts from before, and so does execution_timeout."""
+    handed_over = datetime.now(UTC) - timedelta(hours=2)
+    task = Task(start_date=handed_over)
+    run_id = started(settings, task, "Slow")
+    late = operator(pipeline_name="Slow", timeout=3600, execution_timeout=timedelta(hours=1 if is_over else 3))
+    with pytest.raises(AdfError if is_over else TaskDeferred) as ended:
+        late.resume_execution("__fail__", {"error": "Trigger timeout"}, task.context)
+    assert [r.run_id for r in emulator.books.of("cancelRun", status=200)] == ([run_id] if is_over else [])
+    if isinstance(ended.value, TaskDeferred):
+        assert ended.value.trigger.began == handed_over.timestamp()
+        assert timedelta(minutes=55) < ended.value.timeout < timedelta(minutes=65)
+
+
+def test_retry_stays_one_though_the_connection_could_not_be_used_in_between(
+    operator: Make, settings: AdfSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = Task(max_tries=3)
+    run_id = started(settings, task)
+    with pytest.raises(AdfRunFailed):
+        operator().execute_complete(task.context, report(settings, run_id, RunStatus.FAILED))
+    in_triggerer = dict(task.xcoms)
+    task.retry()
+    # Airflow deletes XComs only where a try begins on a worker.
+    task.xcoms |= in_triggerer
+    monkeypatch.setenv("AIRFLOW_CONN_ADF", json.dumps({"conn_type": "azure_data_factory_mi", "extra": {}}))
+    unusable = AdfConfigurationError("subscription_id is missing")
+    with pytest.raises(AdfConfigurationError):
+        operator().execute_complete(task.context, {"not_started": error_to_json(unusable)})
+    kept = Intent.from_json(task.xcoms[INTENT_KEY])
+    assert (kept.run_id or kept.key, kept.failed, kept.occasion.try_number) == (run_id, True, 2)
 
 
 def test_timeout_before_this_try_has_started_anything_is_not_the_run_of_the_try_before(

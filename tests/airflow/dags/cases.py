@@ -17,12 +17,12 @@ IDENTITY = {"azure_data_factory_conn_id": "adf_identity"}
 NOWHERE = {"azure_data_factory_conn_id": "adf_nowhere"}
 
 
-def case(name: str) -> DAG:
+def case(name: str, **params: Any) -> DAG:
     return DAG(
         f"case_{name}",
         schedule=None,
         catchup=False,
-        params={"pipeline": Param("", type="string"), "run_id": Param("", type="string")},
+        params={"pipeline": Param("", type="string"), "run_id": Param("", type="string"), **params},
     )
 
 
@@ -61,6 +61,18 @@ with case("hook_identity"):
         return AdfHook("adf_identity").get_pipeline_run((params or {})["run_id"]).status
 
     it()
+
+# A param without a default ends the triggerer, if Airflow makes the context of a task there.
+WORKER_LESS: dict[str, Any] = {
+    "pipeline_name": PIPELINE,
+    "check_interval": 2,
+    "deferrable": True,
+    "start_from_trigger": True,
+}
+with case("required", pipeline=Param(type="string")):
+    AdfRunPipelineOperator(task_id="it", **CONNECTION, **WORKER_LESS)
+with case("required_mapped", pipeline=Param(type="string")):
+    AdfRunPipelineOperator.partial(task_id="it", **WORKER_LESS).expand(azure_data_factory_conn_id=["adf_test"])
 
 with case("mapped"):
     AdfRunPipelineOperator.partial(task_id="it", pipeline_name=PIPELINE, check_interval=2, deferrable=True).expand(
