@@ -189,8 +189,8 @@ class AdfRunPipelineOperator(BaseOperator):
     def partial(cls, *, task_id: str, start_from_trigger: bool = False, **kwargs: Any) -> OperatorPartial:
         """For mapped tasks, which start on workers.
 
-        Airflow 3.3.2 would take `start_from_trigger` over all the same, also from `default_args`, and then make a context in
-        the triggerer for their triggers, in which an error ends the triggerer.
+        Airflow 3.3.2 would take `start_from_trigger` over all the same, and then make a context in the triggerer for their
+        triggers, in which an error ends the triggerer.
         """
         if start_from_trigger:
             log.info("start_from_trigger=True, but %s is mapped, and runs on workers.", task_id)

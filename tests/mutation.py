@@ -407,7 +407,6 @@ MUTANTS = [
     Mutant("queue and the like ignored", "../placement.py", '            return f"{name} would be ignored"', "            pass", PLACEMENT),
     Mutant("native objects of the task", "../placement.py", "bool(task.render_template_as_native_obj) or", "False or", PLACEMENT),
     Mutant("mapped task taken for one of the triggerer", "../operators.py", "start_from_trigger=False, **kwargs)", "start_from_trigger=start_from_trigger, **kwargs)", PLACEMENT),
-    Mutant("mapped task takes the flag from the defaults", "../operators.py", "task_id=task_id, start_from_trigger=False, **kwargs)", "task_id=task_id, **kwargs)", PLACEMENT),
     Mutant("late answer taken for a fresh one", "../xcom_journal.py", "self._run_id, self._read_at = run_id, asked_at", "self._run_id, self._read_at = run_id, self._clock()", WORKER_LESS),
     Mutant("results of before a clear kept where nothing was started", "../worker_less.py", "            await self._forget_what_was_replaced()\n", "", WORKER_LESS),
     Mutant("run that was started late cancelled early", "../worker_less_end.py", "run = None if self._is_time_over() else", "run = None if True else", ON_A_WORKER),

@@ -12,7 +12,7 @@ from airflow_adf_mi.sensors import AdfPipelineRunSensor
 
 PIPELINE = "{{ params.pipeline }}"
 RUN_ID = "{{ params.run_id }}"
-CONNECTION = {"azure_data_factory_conn_id": "adf_test"}
+CONNECTION: dict[str, Any] = {"azure_data_factory_conn_id": "adf_test"}
 IDENTITY = {"azure_data_factory_conn_id": "adf_identity"}
 NOWHERE = {"azure_data_factory_conn_id": "adf_nowhere"}
 
