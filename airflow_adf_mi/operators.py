@@ -103,8 +103,8 @@ class AdfRunPipelineOperator(BaseOperator):
         and the log says so. (templated)
     :param supersede_timeout: seconds to wait for the run that a clear has made obsolete to end, before a new one starts.
     :param start_from_trigger: start, wait and end in the triggerer: no worker at all, where the run succeeds. What Airflow
-        does not do there is done on a worker all the same, and the log says why; pools and other limits of concurrency are
-        ignored by Airflow (docs/worker-less.md).
+        does not do there is done on a worker all the same, and the log says why; Airflow ignores `max_active_tasks` and the
+        slots of the default pool (docs/worker-less.md).
     """
 
     template_fields: Sequence[str] = (

@@ -190,9 +190,11 @@ class AdfRunPipelineTrigger(BaseTrigger):
             await self._journal.forget([RETURN_VALUE, LINK_KEY, *parse_outputs(self.outputs)])
 
     async def _forget_what_was_replaced(self) -> None:
-        """The same, where this try was to replace that run, and has started none."""
-        journal = self._journal
-        if journal is not None and journal.is_read and (journal.latest is None or is_of_before_a_clear(journal.latest)):
+        """The same, where this try has begun no run that is known, and was to replace that one."""
+        if self._journal is None or not self._journal.is_read:
+            return
+        latest = self._journal.latest
+        if latest is None or latest.run_id is None or is_of_before_a_clear(latest):
             await self._forget()
 
     def _begin_with(self, adf: AdfSettings, context: Context) -> TriggererStart:

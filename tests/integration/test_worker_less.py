@@ -592,15 +592,24 @@ async def test_results_of_the_run_before_are_gone_once_a_clear_has_started_anoth
     await killed(waiting)
 
 
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        ({"status": 403, "code": "AuthorizationFailed"}, "AuthorizationFailed"),
+        ({"drop": True, "effect": "before"}, "got no usable answer"),
+    ],
+    ids=["refused", "lost"],
+)
 async def test_results_of_the_run_before_are_gone_though_a_clear_has_started_nothing(
-    task: Make, emulator: Emulator
+    fault: dict[str, Any], error: str, task: Make, emulator: Emulator
 ) -> None:
-    emulator.add_fault("createRun", status=403, code="AuthorizationFailed")
+    emulator.state().switches.run_id_from_request_id = False
+    emulator.add_fault("createRun", **fault)
     airflow = task(outputs={"rows": "Copy.rowsCopied"}, start_settle=0.1)
     old = {"rows": 5, "return_value": {}, LINK_KEY: "https://old"}
     airflow.xcoms |= {"run_id": "of-before", **old}
     airflow.next_try()
-    assert "AuthorizationFailed" in str(await failure(airflow))
+    assert error in str(await failure(airflow))
     assert not old.keys() & airflow.xcoms.keys()
 
 
