@@ -77,6 +77,10 @@ bench: .venv/installed  ## Measure what tasks cost, the Azure provider's and our
 	$(UV) sync --frozen --group dev --group bench --compile-bytecode
 	$(RUN) -m bench $(ARGS)
 
+.PHONY: soak
+soak: .venv/installed  ## Wait for 2,000 runs at a time, ten minutes long: memory, open sessions, the event loop (ARGS=minutes)
+	$(RUN) -m bench.soak $(ARGS)
+
 .PHONY: mutation
 mutation: .venv/installed  ## Remove each handling of a fault or a bad input, and see a test fail for it
 	$(RUN) -m tests.mutation

@@ -35,6 +35,8 @@ LOOKS_AT_ONCE = 8
 """Looks under way at the same time."""
 LAST_LOOK = 5.0
 """Seconds that the look at a deadline may take."""
+LAST_LOOKS = 60.0
+"""Seconds in which it must be over where many have the same deadline. What follows must come before Airflow's own timeout."""
 _ENDED = [{"operand": "Status", "operator": "In", "values": sorted(RunStatus.TERMINAL)}]
 
 
@@ -122,7 +124,7 @@ class Poller:
         """The outcome of a wait whose deadline has passed: the run may have ended since it was last looked at."""
         late = TimedOut(run=wait.watching.run, error=wait.watching.error)
         try:
-            async with self._pace, asyncio.timeout(LAST_LOOK):
+            async with asyncio.timeout(LAST_LOOKS), self._pace, asyncio.timeout(LAST_LOOK):
                 seen = await self._seen(wait.run_id)
         except TimeoutError:
             return late
@@ -233,6 +235,8 @@ async def wait_shared(
                 before = wait.watching
             return wait.outcome
         except TimeoutError:
-            return await poller.look_last(wait, plan)
+            last = wait.outcome or await poller.look_last(wait, plan)
+            # Others' looks and the list may have told it meanwhile.
+            return wait.outcome or last
         finally:
             poller.remove(wait)

@@ -12,24 +12,17 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from airflow_adf_mi.adf.errors import AdfAuthenticationError, AdfError, AdfPermissionError
+from airflow_adf_mi.adf.errors import AdfError
 from airflow_adf_mi.adf.listing import REACH, List, Listing, Wanted
 from airflow_adf_mi.adf.looks import NEVER, Looks
 from airflow_adf_mi.adf.models import PipelineRun
-from airflow_adf_mi.adf.watch import REFUSAL_GRACE, Ended, GaveUp, Outcome, Plan, Watching, backoff, fold, is_refusal
+from airflow_adf_mi.adf.trouble import Trouble, concerns_all
+from airflow_adf_mi.adf.watch import Ended, GaveUp, Outcome, Plan, Watching, backoff, fold
 
 FEW = 4
 """Up to so many runs are looked at one by one, which is as cheap as the list, and shows every status."""
-FAILURES_OF_A_LAGGING_LIST = 3
-"""List queries that fail while looks work, after which the list counts as one that shows nothing."""
 CLOCK_SLACK = 2.0
 """Seconds by which what we take for the service's clock may be off: its answers tell whole seconds."""
-LIST_REFUSED_PAUSE = 300.0
-"""Seconds until the list is tried again after the service refused it, for example for a missing role."""
-LONG_PAUSE = 60.0
-"""Seconds without a look that a throttled list causes, from which on all waiters are told."""
-FEWEST_REFUSALS = 5
-"""Refused looks in a row without which a refusal does not count as lasting."""
 FEWEST_READS = 60
 """Reads that the service says are left in its limit, below which everything slows down."""
 
@@ -75,30 +68,16 @@ class Rounds:
         self._intervals: Counter[float] = Counter()
         self._listing = Listing()
         self._looks = Looks(jitter)
+        self._trouble = Trouble(jitter)
         self._jitter = jitter
         self._next_list = float("-inf")
-        self._is_listing = False
-        """Whether a list query is under way."""
-        self._list_failures = 0
-        """In a row, with looks between them that worked."""
-        self._look_worked = False
-        """Since the list failed last."""
+        self._listing_since: float | None = None
+        """Since when a list query is under way, if one is."""
         self._joined_from: float | None = None
         """From when the next list query must reach, on account of those who came since the last."""
         self._ahead = 0.0
         """Seconds by which the service's clock is ahead of ours."""
         self._slow = 1.0
-        self._failures = 0
-        self._not_before = float("-inf")
-        self._refused_since: float | None = None
-        self._list_not_before = float("-inf")
-        """A list that was refused, or fails alone, is left alone until then, whoever comes meanwhile."""
-        self._failed_at = float("-inf")
-        """When an answer last told a failure that concerns all."""
-        self._look_error: AdfError | None = None
-        """Why the last look failed, if that concerns all."""
-        self._list_error: AdfError | None = None
-        """Why the last list query failed, if that concerns looks as well."""
 
     def __len__(self) -> int:
         return len(self._waited)
@@ -109,7 +88,7 @@ class Rounds:
     @property
     def error(self) -> AdfError | None:
         """What keeps looks from being made or from working; None once one has worked."""
-        return self._look_error or self._list_error
+        return self._trouble.error
 
     @property
     def is_lagging(self) -> bool:
@@ -146,7 +125,7 @@ class Rounds:
 
     def _list_within(self, interval: float, now: float) -> None:
         """The list is to be asked as often as the most impatient wants it."""
-        self._next_list = min(self._next_list, max(self._not_before, now + interval * 0.9 * self._slow))
+        self._next_list = min(self._next_list, max(self._trouble.pause_until, now + interval * 0.9 * self._slow))
 
     def remove(self, run_id: str) -> None:
         """Nobody waits for it any more."""
@@ -163,8 +142,8 @@ class Rounds:
         """What to ask now. Without the service's time, of which its first answer tells, the list cannot be asked."""
         if not self._waited:
             return Rest(60.0)
-        if now < self._not_before:
-            return Rest(self._not_before - now)
+        if now < self._trouble.pause_until:
+            return Rest(self._trouble.pause_until - now)
         self._slow = 1.0 if remaining_reads is None or remaining_reads > FEWEST_READS else 4.0
         interval = self._interval
         if service_now is not None:
@@ -172,11 +151,11 @@ class Rounds:
         if len(self._waited) <= FEW:
             self._listing.skip()
             self._joined_from = None
-        can_list = len(self._waited) > FEW and not self._is_listing
-        list_at = max(self._next_list, self._list_not_before)
+        can_list = len(self._waited) > FEW and self._listing_since is None
+        list_at = max(self._next_list, self._trouble.list_pause_until)
         if can_list and service_now is not None and now >= list_at:
             self._next_list = now + interval * 0.9 * self._slow
-            self._is_listing = True
+            self._listing_since = now
             if self._joined_from is not None:
                 self._listing.reach_back(self._joined_from + self._ahead)
                 self._joined_from = None
@@ -196,13 +175,8 @@ class Rounds:
 
     def listed(self, asked: List, items: Sequence[PipelineRun], now: float) -> dict[str, Outcome]:
         """The outcomes in the list's answer to `asked`, of all its pages."""
-        self._list_error = None
-        if self._look_error is None:
-            # Otherwise only a look can tell that looks work.
-            self._failures = 0
-            self._refused_since = None
-        self._is_listing = False
-        self._list_failures = 0
+        self._listing_since = None
+        self._trouble.listed()
         found: dict[str, Outcome] = {}
         wanted = {run.run_id: self._wanted(self._waited[run.run_id]) for run in items if run.run_id in self._waited}
         for run in self._listing.read(asked, items, wanted, now):
@@ -216,20 +190,13 @@ class Rounds:
         """What the answer to a look comes to; a refusal that lasts ends all waits."""
         run_id = asked.run_id
         waited = self._waited.get(run_id)
-        if isinstance(seen, AdfError):
-            if _is_about_all(seen):
-                if waited is not None:
-                    # Whether the refusal lasts is to be seen by more than one look, whatever the interval.
-                    self._looks.put(run_id, now - waited.interval, waited.interval)
-                self._look_error = seen
-                return self._failed(seen, now)
-        else:
-            self._refused_since = None
-        if asked.at >= self._failed_at:
-            # One that was made before the failure tells nothing of now.
-            self._look_error = self._list_error = None
-            self._failures = 0
-        self._look_worked = True
+        if isinstance(seen, AdfError) and concerns_all(seen):
+            if waited is not None:
+                # Whether the refusal lasts is to be seen by more than one look, whatever the interval.
+                self._looks.put(run_id, now - waited.interval, waited.interval)
+            self._trouble.look_failed(seen, asked.at, now)
+            return self._given_up()
+        self._trouble.looked(asked.at, shows_run=isinstance(seen, PipelineRun))
         if waited is None:
             return {}
         waited.watching, outcome = fold(waited.watching, seen, now, Plan(check_interval=waited.interval))
@@ -247,40 +214,23 @@ class Rounds:
 
     def list_failed(self, error: AdfError, now: float) -> dict[str, Outcome]:
         """The list could not be had."""
-        self._is_listing = False
-        if is_refusal(error) and not isinstance(error, AdfAuthenticationError):
-            # Perhaps the role lacks this one action. Looking at single runs goes on, at full pace.
-            self._list_not_before = now + LIST_REFUSED_PAUSE
-            self._listing.refused(now)
-            return {}
-        if self._look_worked:
-            # It is the list that fails, and is left alone for longer each time; looks go on in its place.
-            self._list_failures += 1
-            self._look_worked = False
-        if self._list_failures >= FAILURES_OF_A_LAGGING_LIST:
-            self._listing.refused(now)
-        if isinstance(error, AdfAuthenticationError) or (getattr(error, "retry_after", None) or 0) >= LONG_PAUSE:
-            # No look would work either, or none is made for long.
-            self._list_error = error
-        told = self._failed(error, now)
+        asked_at = now if self._listing_since is None else self._listing_since
+        self._listing_since = None
         self._next_list = now
-        self._list_not_before = self._not_before + min(LIST_REFUSED_PAUSE, 4.0**self._list_failures)
-        return told
+        self._trouble.list_failed(error, asked_at, now)
+        if self._trouble.is_list_lost:
+            # Looks go on in its place, at full pace.
+            self._listing.refused(now)
+        return self._given_up()
 
     def list_lost(self, now: float) -> None:
         """The list query under way will not be answered."""
-        self._is_listing = False
+        self._listing_since = None
         self._next_list = now + self._interval if self._waited else now
 
-    def _failed(self, error: AdfError, now: float) -> dict[str, Outcome]:
-        self._failures += 1
-        self._failed_at = now
-        pause = backoff(self._failures, getattr(error, "retry_after", None), self._jitter)
-        self._not_before = now + pause
-        if not is_refusal(error):
-            return {}
-        self._refused_since = now if self._refused_since is None else self._refused_since
-        if now - self._refused_since < REFUSAL_GRACE or self._failures < FEWEST_REFUSALS:
+    def _given_up(self) -> dict[str, Outcome]:
+        error = self._trouble.gives_up
+        if error is None:
             return {}
         return {run_id: GaveUp(error=error, run=waited.watching.run) for run_id, waited in self._waited.items()}
 
@@ -290,8 +240,3 @@ class Rounds:
     @property
     def _interval(self) -> float:
         return min(self._intervals)
-
-
-def _is_about_all(error: AdfError) -> bool:
-    """Whether a failed look says nothing about the one run: it would have failed for any."""
-    return not is_refusal(error) or isinstance(error, AdfAuthenticationError | AdfPermissionError)

@@ -92,6 +92,11 @@ def is_refusal(error: AdfError) -> bool:
     return not isinstance(error, AdfThrottledError | AdfUnavailableError)
 
 
+def is_for_good(error: AdfError) -> bool:
+    """Whether no look will ever work here. A certificate may be replaced, like a role that is missing."""
+    return isinstance(error, AdfConfigurationError) and not isinstance(error, AdfCertificateError)
+
+
 def may_pass(error: AdfError) -> bool:
     """Whether the same cancel may be accepted shortly: a run that goes on costs more than a few requests.
 
@@ -113,8 +118,7 @@ def fold(before: Watching, seen: PipelineRun | AdfError, now: float, plan: Plan)
         if refused_since is None and is_refusal(seen):
             refused_since = now
         after = replace(before, error=seen, failures=before.failures + 1, refused_since=refused_since)
-        if isinstance(seen, AdfConfigurationError) and not isinstance(seen, AdfCertificateError):
-            # No look will ever work here. A certificate may be replaced, like a role that is missing.
+        if is_for_good(seen):
             return after, GaveUp(error=seen, run=after.run)
         if is_refusal(seen) and refused_since is not None and now - refused_since >= REFUSAL_GRACE:
             return after, GaveUp(error=seen, run=after.run)

@@ -269,3 +269,32 @@ async def test_kill_outside_of_a_triggerer_cancels_nothing(settings: AdfSettings
     await trigger(settings, run_id).on_kill()
     await trigger(settings, run_id, owns_run=False).on_kill()
     assert emulator.books.count("cancelRun") == 0
+
+
+async def test_end_that_the_list_tells_during_the_last_look_counts(
+    settings: AdfSettings, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_adf_mi.adf.poller.LAST_LOOK", 2.0)
+    run_ids = [await asyncio.to_thread(start, settings, "Load") for _ in range(FEW + 2)]
+    silent = emulator.add_fault("getRun", run_id=run_ids[0], hang_seconds=4, times=None)
+    others = [asyncio.create_task(fire(trigger(settings, run_id))) for run_id in run_ids[1:]]
+    report = await fire(trigger(settings, run_ids[0], deadline=time.time() + 0.1, cancel_on_timeout=False))
+    assert conclude(report)["status"] == "Succeeded"
+    assert silent.consumed > 0
+    await asyncio.gather(*others)
+
+
+async def test_many_last_looks_at_a_silent_service_are_over_in_time(
+    settings: AdfSettings, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_adf_mi.adf.poller.LAST_LOOK", 1.0)  # 40 of them, 8 at a time, are 5 s
+    monkeypatch.setattr("airflow_adf_mi.adf.poller.LAST_LOOKS", 1.5)
+    silent = emulator.add_fault("getRun", hang_seconds=3, times=None)
+    began = time.monotonic()
+    waits = [trigger(settings, f"r{n}", deadline=time.time(), owns_run=False) for n in range(40)]
+    reports = await asyncio.gather(*map(fire, waits))
+    assert time.monotonic() - began < 4
+    assert silent.consumed > 0
+    for report in reports:
+        with pytest.raises(AdfRunTimedOut):
+            conclude(report)
