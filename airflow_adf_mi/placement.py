@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import jinja2
+from airflow.sdk.configuration import conf
 from airflow.sdk.definitions._internal.abstractoperator import DEFAULT_QUEUE
 from airflow.sdk.definitions._internal.templater import SandboxedEnvironment
 from airflow.sdk.definitions._internal.types import is_arg_set
@@ -71,6 +72,9 @@ def why_start_on_worker(task: AdfRunPipelineOperator, arguments: Mapping[str, An
         return f"pool {task.pool!r} would be ignored"
     if task.max_active_tis_per_dag is not None or task.max_active_tis_per_dagrun is not None:
         return "max_active_tis_per_dag(run) would be ignored"
+    if conf.getboolean("triggerer", "queues_enabled", fallback=False):
+        # Triggerers that take certain queues take no trigger without one.
+        return "its trigger would have no queue"
     if task.on_execute_callback:
         return "on_execute_callback would not be called"
     for name in ("queue", "executor", "executor_config", "run_as_user"):

@@ -23,7 +23,7 @@ from airflow_adf_mi.adf.sharing import shared_client
 from airflow_adf_mi.adf.start import Start, Started
 from airflow_adf_mi.adf.watch import Plan
 from airflow_adf_mi.kills import begin_kill, cancel_now, hold
-from airflow_adf_mi.xcom_journal import OVERLAP, ChangedMeanwhile, TriggerJournal
+from airflow_adf_mi.xcom_journal import LATE, OVERLAP, ChangedMeanwhile, TriggerJournal
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ class TriggererStart:
         cancel_on_kill: bool,
         supersede_timeout: float,
     ) -> None:
-        self._start = replace(start, key=journal.place.key(journal.occasion.try_number))
+        self._start = replace(start, key=journal.place.key)
         self._adf = adf
         self._journal = journal
         self._cancel_on_kill = cancel_on_kill
@@ -147,10 +147,13 @@ class TriggererStart:
             seen = await _seen(client, wanted)
             if seen is not None:
                 stored = self._journal.latest = wanted.started(seen.run_id)
+        start = self._start
         if stored is not None and stored.factory in _honoured:
             stored = replace(stored, key_honoured=True)
+            # It may have been sent so much later than it says: only then does it prove something that it is not known.
+            start = replace(start, settle=start.settle + LATE)
         routine = beginning(
-            self._start,
+            start,
             stored,
             occasion,
             cancel_superseded=self._cancel_on_kill,

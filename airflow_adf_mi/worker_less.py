@@ -119,6 +119,7 @@ class AdfRunPipelineTrigger(BaseTrigger):
         self.push_result = push_result
         self.began = began
         self._context: Context | None = None
+        self._not_rendered: Exception | None = None
         self._journal: TriggerJournal | None = None
         self._start: TriggererStart | None = None
         self._killing: asyncio.Task[None] | None = None
@@ -134,7 +135,10 @@ class AdfRunPipelineTrigger(BaseTrigger):
 
     def render_template_fields(self, context: Context, jinja_env: jinja2.Environment | None = None) -> None:
         self._context = context
-        super().render_template_fields(context, jinja_env)
+        try:
+            super().render_template_fields(context, jinja_env)
+        except Exception as e:  # noqa: BLE001  templates fail with anything; `run` says so, once it has told the next try
+            self._not_rendered = e
 
     def __repr__(self) -> str:
         # Airflow's has all arguments, whose rendered values may be secret.
@@ -163,18 +167,22 @@ class AdfRunPipelineTrigger(BaseTrigger):
         if self._context is None:
             # The Dag was changed since: by its newest version the task is one for a worker, which goes on with it.
             return TriggerEvent({FOR_A_WORKER: True})  # type: ignore[no-untyped-call]  # Airflow's is not annotated
+        self._journal = TriggerJournal(self._context, durable=self.durable, began=self._began)
+        if self._not_rendered is not None:
+            await self._tell_next_try(self._journal)
+            raise self._not_rendered
         try:
             # Bad input gets its error before anything is started.
             parse_outputs(self.outputs)
             adf = await settings_of(self.azure_data_factory_conn_id)
-            started = await self._started(adf, self._context)
+            started = await self._started(adf, self._journal)
         except AdfError as e:
             await self._forget_what_was_replaced()
             return await self._handed_over({NOT_STARTED: error_to_json(e)})
         return await self._until_ended(adf, started)
 
-    async def _started(self, adf: AdfSettings, context: Context) -> Started:
-        started = await self._begin_with(adf, context).begin()
+    async def _started(self, adf: AdfSettings, journal: TriggerJournal) -> Started:
+        started = await self._begin_with(adf, journal).begin()
         if not started.adopted:
             await self._forget()
         metrics.count(metrics.ADOPTIONS if started.adopted else metrics.STARTS)
@@ -197,13 +205,12 @@ class AdfRunPipelineTrigger(BaseTrigger):
         if latest is None or latest.run_id is None or is_of_before_a_clear(latest):
             await self._forget()
 
-    def _begin_with(self, adf: AdfSettings, context: Context) -> TriggererStart:
+    def _begin_with(self, adf: AdfSettings, journal: TriggerJournal) -> TriggererStart:
         start = start_of(self, adf, parameters=self.parameters)
-        self._journal = TriggerJournal(context, durable=self.durable, began=self._began)
         self._start = TriggererStart(
             adf,
             start,
-            self._journal,
+            journal,
             cancel_on_kill=self.cancel_on_kill,
             supersede_timeout=self.supersede_timeout,
         )
@@ -240,11 +247,14 @@ class AdfRunPipelineTrigger(BaseTrigger):
     async def _handed_over(self, payload: Mapping[str, Any]) -> TriggerEvent:
         """The event with which the task goes on on a worker."""
         if self._journal is not None:
-            try:
-                await self._journal.hand_over()
-            except AdfError as e:
-                log.warning("A retry of this task will not know what this try has started, and replace it. %s", e)
+            await self._tell_next_try(self._journal)
         return TriggerEvent(payload)  # type: ignore[no-untyped-call]  # nor is Airflow's event
+
+    async def _tell_next_try(self, journal: TriggerJournal) -> None:
+        try:
+            await journal.hand_over()
+        except AdfError as e:
+            log.warning("A retry of this task will not know what this try has started, and replace it. %s", e)
 
     async def _ended(self, result: dict[str, Any]) -> TriggerEvent | None:
         link = {LINK_KEY: result["studio_url"]}
@@ -282,8 +292,8 @@ class AdfRunPipelineTrigger(BaseTrigger):
         """The kill came while the connection was read; before that, another triggerer may have started the run."""
         try:
             adf = await settings_of(self.azure_data_factory_conn_id)
-            if self._context is not None:
-                await self._begin_with(adf, self._context).kill(self.task_instance)
+            if self._journal is not None:
+                await self._begin_with(adf, self._journal).kill(self.task_instance)
                 return
             run_id = await run_id_of(self.task_instance)
             if run_id:

@@ -13,11 +13,13 @@ from airflow_adf_mi.adf.error_json import error_from_json
 from airflow_adf_mi.adf.errors import AdfError
 from airflow_adf_mi.adf.intent import Intent, Occasion
 from airflow_adf_mi.adf.models import PipelineRun
-from airflow_adf_mi.adf.recall import is_of_before_a_clear, readable, recall
+from airflow_adf_mi.adf.recall import failing, is_of_before_a_clear, readable, recall
 from airflow_adf_mi.adf.report import Report, RunAddress, address_of
 from airflow_adf_mi.attempt import TRIGGER_FAILURES, Attempt, rest_after
+from airflow_adf_mi.ending import RETURN_VALUE
 from airflow_adf_mi.hooks import AdfHook
 from airflow_adf_mi.journal import RUN_ID_KEY, TaskJournal, is_last_try, occasion_of
+from airflow_adf_mi.links import AdfPipelineRunLink
 from airflow_adf_mi.worker_less import FOR_A_WORKER, NOT_STARTED, STARTED, AdfRunPipelineTrigger
 from airflow_adf_mi.xcom_journal import INTENT_KEY, place_of
 
@@ -49,7 +51,7 @@ def _began_in_triggerer(task: AdfRunPipelineOperator, context: Context, event: M
     if task.start_from_trigger or ti.map_index >= 0:
         return bool(task.start_from_trigger) and ti.map_index < 0
     run_id = ti.xcom_pull(task_ids=ti.task_id, key=RUN_ID_KEY, map_indexes=ti.map_index)
-    return isinstance(run_id, str) and place_of(context).try_of(run_id, ti.try_number) == ti.try_number
+    return place_of(context).has_key(run_id)
 
 
 class WorkerLessAttempt(Attempt):
@@ -75,10 +77,15 @@ class WorkerLessAttempt(Attempt):
             if NOT_STARTED in event:
                 raise error_from_json(event[NOT_STARTED])
             if STARTED in event:
-                return dict(event[STARTED])
-            report = Report.from_json(event)
-            self._results.announce(report.address)
-            result = self._results.of(report)
+                result = dict(event[STARTED])
+                AdfPipelineRunLink.store(self._context, result["studio_url"])
+            else:
+                report = Report.from_json(event)
+                self._results.announce(report.address)
+                result = self._results.of(report)
+            if self._task.do_xcom_push:
+                # As Airflow does next, but while it counts as a failure: what has succeeded is not started again.
+                self._context["ti"].xcom_push(key=RETURN_VALUE, value=result)
         self._tell_next_try(retry=False)
         return result
 
@@ -143,6 +150,8 @@ class WorkerLessAttempt(Attempt):
                 pause,
                 failure,
             )
+            # If this process is told to go meanwhile, its run goes on for a retry.
+            self._tell_next_try(retry=self._is_retried)
             with self._owning(self._started_in_triggerer()) as owned_run:
                 owned_run.rest(pause)
         return self._start_trigger_again()
@@ -160,6 +169,8 @@ class WorkerLessAttempt(Attempt):
                 left,
                 max(timedelta(seconds=1), self._task.execution_timeout - timedelta(seconds=time.time() - self._began)),
             )
+        # From now on, what follows is a clear again.
+        self._tell_next_try(retry=False)
         trigger = AdfRunPipelineTrigger(**{**(again.trigger_kwargs or {}), "began": self._began})
         self._task.defer(trigger=trigger, method_name=again.next_method, timeout=left)
 
@@ -174,15 +185,7 @@ class WorkerLessAttempt(Attempt):
         """What this task's triggers have written, as the next one would read it."""
         wanted = self._start.intent(Occasion(try_number=self._context["ti"].try_number))
         stored = self._xcom(RUN_ID_KEY), self._xcom(INTENT_KEY)
-        return recall(*stored, place_of(self._context), wanted, durable=self._task.durable)
-
-    def _kept_by_the_try_before(self) -> Intent | None:
-        """What the try before has kept for a retry."""
-        kept = readable(self._xcom(INTENT_KEY))
-        is_for_this_try = (
-            kept is not None and kept.failed and kept.occasion.try_number == self._context["ti"].try_number - 1
-        )
-        return kept if is_for_this_try else None
+        return recall(*stored, place_of(self._context), wanted, durable=self._task.durable, began=self._began)
 
     def _own_run(self) -> RunAddress:
         known = self._recalled()
@@ -194,26 +197,33 @@ class WorkerLessAttempt(Attempt):
         return address_of(self._settings, known)
 
     def _say_that_it_failed(self) -> None:
-        if self._task.durable:
-            self._tell_next_try(retry=not is_last_try(self._context))
+        told = self._tell_next_try(retry=self._is_retried) if self._task.durable else None
+        if told is not None and self._is_retried:
+            # For a next try on a worker, should the Dag have been changed.
+            TaskJournal(self._context).note(replace(told, occasion=occasion_of(self._context)))
 
-    def _tell_next_try(self, *, retry: bool) -> None:
-        """Of a task that starts in the triggerer: whether what follows on this try, if anything does, is a retry.
+    @property
+    def _is_retried(self) -> bool:
+        return self._task.durable and not is_last_try(self._context)
 
-        Its next try in the triggerer reads it in an XCom, or one on a worker, should the Dag have been changed, in the state
-        store.
-        """
+    def _tell_next_try(self, *, retry: bool) -> Intent | None:
+        """Say to the next try in the triggerer whether it is a retry, in an XCom; the intent in it, if there is one."""
         try:
-            try:
-                known = self._recalled()
-            except AdfError:
-                # As of a connection that cannot be used now. What is known is known all the same.
-                known = self._kept_by_the_try_before()
-            if known is None or is_of_before_a_clear(known):
-                return
-            told = replace(known, occasion=Occasion(try_number=self._context["ti"].try_number), failed=retry)
-            self._context["ti"].xcom_push(key=INTENT_KEY, value=told.to_json())
-            if retry:
-                TaskJournal(self._context).note(replace(told, occasion=occasion_of(self._context)))
+            told = self._told(retry=retry)
+            if told is not None:
+                self._context["ti"].xcom_push(key=INTENT_KEY, value=told)
         except Exception as e:  # noqa: BLE001  it must neither hide the error nor the success
             self._task.log.warning("What was started could not be written down for a next try: %s", e)
+            return None
+        return readable(told)
+
+    def _told(self, *, retry: bool) -> dict[str, Any] | None:
+        place = place_of(self._context)
+        try:
+            known = self._recalled()
+        except AdfError:
+            # As of a connection that cannot be used now. What is written is there all the same.
+            return failing(self._xcom(RUN_ID_KEY), self._xcom(INTENT_KEY), place) if retry else None
+        if known is None or is_of_before_a_clear(known):
+            return None
+        return replace(known, occasion=Occasion(try_number=place.try_number), failed=retry).to_json()

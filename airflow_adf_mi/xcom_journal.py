@@ -11,14 +11,13 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
-from datetime import UTC
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from airflow.sdk.execution_time.xcom import XCom
 
 from airflow_adf_mi.adf.errors import AdfError, AdfTaskKilled
 from airflow_adf_mi.adf.intent import Intent, Occasion, Phase
-from airflow_adf_mi.adf.recall import is_of_before_a_clear, recall, says_all
+from airflow_adf_mi.adf.recall import failed_try, failing, is_of_before_a_clear, recall, says_all
 from airflow_adf_mi.adf.start_key import Place
 from airflow_adf_mi.journal import RUN_ID_KEY
 
@@ -32,7 +31,7 @@ log = logging.getLogger(__name__)
 
 INTENT_KEY = "airflow_adf_mi.intent"
 """XCom of an intent that the XCom `run_id` cannot tell: of a service with run ids of its own, of an adopted run, or of a try
-that has failed."""
+that has failed (`recall.failing`)."""
 PAUSES = (1.0, 4.0, 10.0, 15.0)
 """Seconds between questions that Airflow fails to answer."""
 OVERLAP = 5.0
@@ -54,15 +53,15 @@ def address_of(ti: Any) -> dict[str, Any]:
 
 
 def place_of(context: Context) -> Place:
-    """Where in Airflow's counting the task instance of `context` is."""
+    """The try of `context`, as Airflow names it."""
     ti: Any = context["ti"]
-    dag_run: Any = context["dag_run"]
     return Place(
         dag_id=ti.dag_id,
         dag_run_id=ti.run_id,
         task_id=ti.task_id,
         map_index=ti.map_index,
-        began=dag_run.start_date.astimezone(UTC).isoformat() if dag_run.start_date else "",
+        ti_id=str(ti.id),
+        try_number=ti.try_number,
     )
 
 
@@ -116,6 +115,8 @@ class TriggerJournal:
         self._pause = pause
         self._run_id: Any = None
         self._read_at: float | None = None
+        self._has_failed = False
+        """This very try is said to have failed, and goes on: what said so was lost with a triggerer, or a worker took it up."""
         self.latest: Intent | None = None
         """What may have started a run, as far as is known."""
         self.is_sending = False
@@ -135,6 +136,7 @@ class TriggerJournal:
         run_id = await self._get(RUN_ID_KEY) or None
         kept = await self._get(INTENT_KEY) if run_id else None
         self._run_id, self._read_at = run_id, asked_at
+        self._has_failed = failed_try(run_id, kept) == self.place.try_number
         self.latest = recall(self._run_id, kept, self.place, wanted, durable=self._durable, began=self._began)
         return self.latest
 
@@ -171,9 +173,13 @@ class TriggerJournal:
 
     async def hand_over(self) -> None:
         """A worker is to end this try, most likely since it fails: keep all that is known of its start, for a retry."""
-        if self.latest is not None and not is_of_before_a_clear(self.latest):
-            known = replace(self.latest, occasion=self.occasion, failed=True)
-            await self._set(INTENT_KEY, known.to_json())
+        told: dict[str, Any] | None = None
+        if not self.is_read:
+            told = failing(await self._get(RUN_ID_KEY), await self._get(INTENT_KEY), self.place)
+        elif self.latest is not None and not is_of_before_a_clear(self.latest):
+            told = replace(self.latest, occasion=self.occasion, failed=True).to_json()
+        if told is not None:
+            await self._set(INTENT_KEY, told)
 
     async def forget(self, keys: Iterable[str]) -> None:
         """Delete XComs of earlier tries: on a worker, Airflow does when a try begins."""
@@ -224,8 +230,9 @@ class TriggerJournal:
 
     async def _keep(self, intent: Intent) -> None:
         is_late = intent.at is not None and self._began is not None and intent.at - self._began > LATE
-        if is_late or not says_all(intent, self.place):
+        if is_late or self._has_failed or not says_all(intent, self.place):
             await self._set(INTENT_KEY, intent.to_json())
+            self._has_failed = intent.failed
         run_id = intent.run_id or intent.key
         if run_id != self._run_id:
             await self._write(run_id)

@@ -90,7 +90,8 @@ class Airflow:
             "partition_key": None,
         }
         made = TaskInstanceDTO(
-            id=uuid.uuid4(),
+            # Another one for each try, as Airflow has it.
+            id=uuid.uuid5(uuid.NAMESPACE_OID, f"{self.dag.dag_id}.{self.task_id}.{self.try_number}"),
             task_id=self.task_id,
             dag_id=self.dag.dag_id,
             run_id="run1",

@@ -17,23 +17,26 @@ _MADE_BY_US = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """A task of a Dag run, whose tries have keys."""
+    """A try of a task of a Dag run: it has a key."""
 
     dag_id: str
     dag_run_id: str
     task_id: str
     map_index: int = -1
-    began: str = ""
-    """When the Dag run began to run: one that was deleted and made again must not meet the runs of the one before."""
+    ti_id: str
+    """Airflow's id of the task instance, for this try: a Dag run that was deleted and made again has others, and must not meet
+    the runs of the one before."""
+    try_number: int
 
-    def key(self, try_number: int) -> str:
-        """The key of the start that `try_number` makes."""
-        parts = (self.dag_id, self.dag_run_id, self.task_id, self.map_index, self.began, try_number)
+    @property
+    def key(self) -> str:
+        """The key of the start that this try makes."""
+        parts = (self.dag_id, self.dag_run_id, self.task_id, self.map_index, self.ti_id, self.try_number)
         digest = int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:16])
         # Of a GUID's 128 bits, 4 are its version, and 2 its variant.
         versioned = digest & ~(0xF << 76) & ~(0b11 << 62) | _MADE_BY_US << 76 | 0b10 << 62
         return str(uuid.UUID(int=versioned))
 
-    def try_of(self, key: str, last: int) -> int | None:
-        """The try, up to `last`, whose start has this key; None if it is no key of this place."""
-        return next((number for number in range(last, 0, -1) if self.key(number) == key.lower()), None)
+    def has_key(self, text: object) -> bool:
+        """Whether `text` is this try's key, in whatever case."""
+        return isinstance(text, str) and text.lower() == self.key

@@ -42,6 +42,11 @@ class Task:
     start_date: datetime = datetime(2026, 11, 1, tzinfo=UTC)
 
     @property
+    def id(self) -> uuid.UUID:
+        """Another one for each try, as Airflow has it."""
+        return uuid.uuid5(uuid.NAMESPACE_OID, f"{self.dag_id}.{self.task_id}.{self.try_number}")
+
+    @property
     def context(self) -> Any:
         return {"ti": self, "dag_run": self, "task_state_store": self}
 

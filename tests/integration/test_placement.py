@@ -128,6 +128,12 @@ def test_what_airflow_does_not_do_in_the_triggerer(arguments: dict[str, Any], re
     assert reason in str(why(**arguments))
 
 
+def test_trigger_of_a_scheduler_has_no_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert why() is None
+    monkeypatch.setenv("AIRFLOW__TRIGGERER__QUEUES_ENABLED", "True")
+    assert "no queue" in str(why())
+
+
 @pytest.mark.parametrize("of", ["dag", "task"])
 def test_param_without_a_default_would_end_the_triggerer(of: str) -> None:
     needed = {"params": {"n": Param(**SCHEMA)}}

@@ -13,9 +13,10 @@ from typing import Any, TypeAlias
 import jinja2
 import pytest
 from airflow.sdk import DAG, BaseHook
+from airflow.sdk.exceptions import AirflowRuntimeError
 from airflow.triggers.base import TaskSuccessEvent
 
-from airflow_adf_mi import ending, kills, triggerer_start, xcom_journal
+from airflow_adf_mi import ending, kills, settings_once, triggerer_start, xcom_journal
 from airflow_adf_mi.adf import calls, outlet
 from airflow_adf_mi.adf.client import AdfClient
 from airflow_adf_mi.adf.error_json import error_from_json
@@ -30,6 +31,7 @@ from airflow_adf_mi.adf.errors import (
 )
 from airflow_adf_mi.adf.intent import Phase
 from airflow_adf_mi.adf.outlet import AT_ONCE
+from airflow_adf_mi.adf.recall import failed_try
 from airflow_adf_mi.adf.report import Report, conclude, error_of
 from airflow_adf_mi.adf.settings import AdfSettings
 from airflow_adf_mi.adf.start import Start
@@ -137,7 +139,7 @@ def start_of_task(airflow: Airflow, settings: AdfSettings) -> Start:
 
 def key_of(airflow: Airflow) -> str:
     """The key of the start that the present try makes."""
-    return place_of(context_of(airflow)).key(airflow.try_number)
+    return place_of(context_of(airflow)).key
 
 
 async def failure(airflow: Airflow) -> AdfError:
@@ -259,8 +261,12 @@ async def test_triggerer_that_is_lost_while_its_run_fails_reports_that_run(task:
 
 
 async def test_lost_between_writing_and_sending_is_no_blind_start(
-    task: Make, use_airflow: Callable[[Airflow], Airflow], emulator: Emulator
+    task: Make, use_airflow: Callable[[Airflow], Airflow], emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # These stand for minutes; the last is how well it is known when a start was sent.
+    monkeypatch.setattr("airflow_adf_mi.adf.start.LAST_LOOK", 0.5)
+    monkeypatch.setattr("airflow_adf_mi.adf.start.LIST_PAUSE", 0.5)
+    monkeypatch.setattr(triggerer_start, "LATE", 5.0)
     airflow = task(start_settle=0.5)
     airflow.xcoms["run_id"] = key_of(airflow)
     error = await failure(airflow)
@@ -269,8 +275,11 @@ async def test_lost_between_writing_and_sending_is_no_blind_start(
     # Where the service has been seen to use our keys, there is proof.
     await fire(task(task_id="other"))
     use_airflow(airflow)
+    began = time.monotonic()
     assert isinstance(await fire(airflow), TaskSuccessEvent)
     assert len(runs(emulator)) == 2
+    # Not sooner: the request may have left late in that time.
+    assert time.monotonic() - began > 4
 
 
 async def test_service_with_run_ids_of_its_own(task: Make, emulator: Emulator) -> None:
@@ -331,6 +340,55 @@ async def test_retry_that_adopts_survives_its_triggerer(task: Make, emulator: Em
     await failure(airflow)
     assert len(runs(emulator)) == 2
     assert cancelled(emulator) == runs(emulator)[:1]
+
+
+async def test_clear_after_a_handing_over_that_was_lost_starts_anew(task: Make, emulator: Emulator) -> None:
+    airflow = task(pipeline_name="Slow", timeout=0.5, cancel_on_timeout=False)
+    await failure(airflow)
+    (run,) = runs(emulator)
+    assert failed_try(run, airflow.xcoms[INTENT_KEY]) == 1
+    # The triggerer is lost before Airflow hears of it: the try goes on.
+    again = task(pipeline_name="Slow")
+    again.xcoms = airflow.xcoms
+    waiting = await begin(again, emulator)
+    await until(lambda: failed_try(run, again.xcoms[INTENT_KEY]) is None)
+    await killed(waiting)
+    again.next_try()
+    await killed(await begin(again, emulator, 2))
+    assert cancelled(emulator) == [run]
+
+
+@pytest.mark.parametrize("what", ["variable", "connection"])
+@pytest.mark.parametrize("adopted", [False, True])
+async def test_retry_of_a_try_that_a_restart_has_left_without_what_it_needs_adopts_its_run(
+    what: str, adopted: bool, task: Make, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a secrets backend does not answer a triggerer that takes the task over."""
+    arguments = {"pipeline_name": "Slow", "parameters": {"day": "{{ var.value.day }}"}}
+    monkeypatch.setenv("AIRFLOW_VAR_DAY", "monday")
+    airflow = task(**arguments, timeout=0.5, cancel_on_timeout=False)
+    if adopted:
+        await failure(airflow)
+        airflow.next_try()
+    ours = task(**arguments)
+    ours.xcoms, ours.try_number = airflow.xcoms, airflow.try_number
+    await killed(await begin(ours, emulator))
+    (run,) = runs(emulator)
+    with monkeypatch.context() as outage:
+        settings_once._known.clear()
+        if what == "variable":
+            outage.delenv("AIRFLOW_VAR_DAY")
+            with pytest.raises(AirflowRuntimeError):
+                await fire(ours)
+        else:
+            outage.setenv("AIRFLOW_CONN_ADF", json.dumps({"conn_type": "azure_data_factory_mi", "extra": {}}))
+            assert "not_started" in (await fire(ours)).payload
+    assert failed_try(run, ours.xcoms[INTENT_KEY]) == ours.try_number
+    settings_once._known.clear()
+    ours.next_try()
+    emulator.clock.advance(4000)
+    assert isinstance(await fire(ours), TaskSuccessEvent)
+    assert (runs(emulator), cancelled(emulator)) == ([run], [])
 
 
 async def test_retry_after_a_failure_starts_another_run(task: Make, emulator: Emulator) -> None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from airflow.listeners import hookimpl
 from airflow.sdk import DAG
 from airflow.sdk.exceptions import TaskDeferred
+from airflow.sdk.execution_time import task_runner
+from airflow.sdk.execution_time.comms import TaskStatesResult
 from airflow.sdk.listener import get_listener_manager
 
 from airflow_adf_mi.adf import calls
@@ -26,6 +29,7 @@ from airflow_adf_mi.adf.errors import (
 )
 from airflow_adf_mi.adf.intent import Intent, Phase
 from airflow_adf_mi.adf.models import PipelineRun, RunStatus
+from airflow_adf_mi.adf.recall import failed_try, failing
 from airflow_adf_mi.adf.report import Report, RunAddress
 from airflow_adf_mi.adf.settings import AdfSettings
 from airflow_adf_mi.adf.watch import Ended
@@ -66,7 +70,7 @@ def operator(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Make:
 
 def started(settings: AdfSettings, task: Task, pipeline: str = "Load") -> str:
     """A run that the task's trigger has started."""
-    key = place_of(task.context).key(task.try_number)
+    key = place_of(task.context).key
     with AdfClient(settings) as client:
         task.xcoms["run_id"] = client.send(calls.create_run(settings.factory(), pipeline, None, request_id=key))
     return key
@@ -152,10 +156,15 @@ def test_try_that_began_on_a_worker_ends_there_as_it_began(
     assert INTENT_KEY not in task.xcoms
 
 
-def test_run_that_is_not_waited_for_is_returned(operator: Make) -> None:
-    summary = {"run_id": "r", "status": None}
+def test_run_that_is_not_waited_for_is_returned(operator: Make, settings: AdfSettings) -> None:
+    task = Task()
+    run_id = started(settings, task)
+    task.xcoms[INTENT_KEY] = failing(run_id, None, place_of(task.context))
+    summary = {"run_id": run_id, "status": None, "studio_url": "https://adf.azure.com/"}
     made = operator(wait_for_termination=False)
-    assert made.execute_complete(Task().context, {"started": summary}) == summary
+    assert made.execute_complete(task.context, {"started": summary}) == summary
+    assert task.xcoms[LINK_KEY] == "https://adf.azure.com/"
+    assert Intent.from_json(task.xcoms[INTENT_KEY]).failed is False, "what follows is a clear"
 
 
 def test_trigger_that_fails_is_started_again_as_it_is_in_the_dag(
@@ -180,6 +189,44 @@ def test_trigger_that_fails_is_started_again_as_it_is_in_the_dag(
     task.retry()
     with pytest.raises(TaskDeferred):
         rendered.resume_execution("__fail__", {"error": "Trigger failure"}, task.context)
+
+
+def test_worker_that_is_lost_while_a_broken_trigger_is_rested_from_leaves_a_retry(
+    operator: Make, settings: AdfSettings, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = Task(max_tries=3)
+    run_id = started(settings, task, "Slow")
+    made = operator(pipeline_name="Slow")
+    running = SimpleNamespace(send=lambda _: TaskStatesResult(task_states={"run1": {"it": "running"}}))
+    monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", running, raising=False)
+    # As a signal sets it, which comes from the machine: Airflow still calls the task running.
+    made.is_killed = True
+    with pytest.raises(AdfTaskKilled):
+        made.resume_execution("__fail__", {"error": "Trigger failure"}, task.context)
+    assert emulator.books.count("cancelRun") == 0
+    assert failed_try(run_id, task.xcoms[INTENT_KEY]) == 1, "what follows is a retry"
+    # And where it is not lost, what follows on the new trigger is a clear again.
+    made.is_killed = False
+    monkeypatch.setattr("airflow_adf_mi.attempt.FIRST_REST", 0.001)  # stands for seconds
+    with pytest.raises(TaskDeferred):
+        made.resume_execution("__fail__", {"error": "Trigger failure"}, task.context)
+    assert failed_try(run_id, task.xcoms[INTENT_KEY]) is None
+
+
+def test_result_that_airflow_does_not_take_is_accepted_by_the_retry(operator: Make, settings: AdfSettings) -> None:
+    task = Task(max_tries=3)
+    run_id = started(settings, task)
+    push = task.xcom_push
+
+    def push_no_result(key: str, value: Any) -> None:
+        if key == "return_value":
+            raise RuntimeError("413: the result is too large")
+        push(key, value)
+
+    task.xcom_push = push_no_result  # type: ignore[method-assign]  # Airflow's API, which fails
+    with pytest.raises(RuntimeError, match="413"):
+        operator().execute_complete(task.context, report(settings, run_id, RunStatus.SUCCEEDED))
+    assert failed_try(run_id, task.xcoms[INTENT_KEY]) == 1
 
 
 def test_kill_while_a_broken_trigger_is_rested_from_cancels(
@@ -243,14 +290,27 @@ def test_retry_stays_one_though_the_connection_could_not_be_used_in_between(
     assert (kept.run_id or kept.key, kept.failed, kept.occasion.try_number) == (run_id, True, 2)
 
 
+def test_try_whose_connection_can_be_used_no_longer_leaves_its_run_to_a_retry(
+    operator: Make, settings: AdfSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its triggerer was restarted: the new one cannot use the connection, nor can the worker that it hands the try over to."""
+    task = Task(max_tries=3)
+    run_id = started(settings, task)
+    monkeypatch.setenv("AIRFLOW_CONN_ADF", json.dumps({"conn_type": "azure_data_factory_mi", "extra": {}}))
+    unusable = AdfConfigurationError("subscription_id is missing")
+    with pytest.raises(AdfConfigurationError):
+        operator().execute_complete(task.context, {"not_started": error_to_json(unusable)})
+    assert task.xcoms[INTENT_KEY] == {"failed_try": 1, "run_id": run_id}
+
+
 def test_timeout_before_this_try_has_started_anything_is_not_the_run_of_the_try_before(
     operator: Make, settings: AdfSettings, emulator: Emulator
 ) -> None:
     """A clear, and no triggerer that took the new try up: what succeeded before the clear is not its result."""
     task = Task()
-    started(settings, task)
+    run_id = started(settings, task)
     task.clear()
-    task.xcoms["run_id"] = place_of(task.context).key(1)
+    task.xcoms["run_id"] = run_id
     with pytest.raises(AdfError, match="Nothing was started by this try"):
         operator().resume_execution("__fail__", {"error": "Trigger timeout"}, task.context)
     assert emulator.books.of("cancelRun") == []

@@ -8,23 +8,30 @@ from typing import Any
 import pytest
 
 from airflow_adf_mi.adf.intent import Find, Follow, Fresh, Intent, Occasion, Phase, decide
-from airflow_adf_mi.adf.recall import recall, says_all
+from airflow_adf_mi.adf.recall import failed_try, failing, recall, says_all
 from airflow_adf_mi.adf.settings import FactoryRef
 from airflow_adf_mi.adf.start_key import Place
 
-PLACE = Place(dag_id="dag", dag_run_id="run", task_id="it", began="then")
+PLACE = Place(dag_id="dag", dag_run_id="run", task_id="it", ti_id="0192f0c3", try_number=3)
+
+
+def key_of(number: int) -> str:
+    """The key of another try: Airflow gives its task instance another id."""
+    return replace(PLACE, ti_id=f"0192f0c{number}", try_number=number).key
+
+
 NOW = Occasion(try_number=3)
 FACTORY = FactoryRef(
     subscription_id="11111111-1111-4111-8111-111111111111", resource_group_name="rg", factory_name="adf-test"
 )
 WANTED = Intent(
-    key=PLACE.key(3), factory=FACTORY, pipeline_name="Load", fingerprint="same", occasion=NOW, phase=Phase.PREPARED
+    key=PLACE.key, factory=FACTORY, pipeline_name="Load", fingerprint="same", occasion=NOW, phase=Phase.PREPARED
 )
 
 
 def kept(number: int, **members: Any) -> dict[str, Any]:
     """What a try has kept of a run whose id the service has made."""
-    sent = replace(WANTED, key=PLACE.key(number), occasion=Occasion(try_number=number), phase=Phase.SENDING)
+    sent = replace(WANTED, key=key_of(number), occasion=Occasion(try_number=number), phase=Phase.SENDING)
     return replace(sent.started("of-the-service"), **members).to_json()
 
 
@@ -39,9 +46,9 @@ def test_nothing_written_is_nothing_started(run_id: object) -> None:
 
 
 def test_start_of_this_try_is_found_out_about() -> None:
-    decision, known = what(PLACE.key(3), began=50.0)
+    decision, known = what(PLACE.key, began=50.0)
     assert decision is Find
-    assert (known.key, known.at) == (PLACE.key(3), 50.0)
+    assert (known.key, known.at) == (PLACE.key, 50.0)
 
 
 @pytest.mark.parametrize("fingerprint", ["same", "other"])
@@ -54,8 +61,8 @@ def test_try_that_has_failed_by_itself_is_followed_by_a_retry() -> None:
     assert decision is Follow
     assert known.run_id == "of-the-service"
     # Its answer may have been lost.
-    lost = replace(WANTED, key=PLACE.key(2), occasion=Occasion(try_number=2), phase=Phase.SENDING, failed=True)
-    assert what(PLACE.key(2), lost.to_json())[0] is Find
+    lost = replace(WANTED, key=key_of(2), occasion=Occasion(try_number=2), phase=Phase.SENDING, failed=True)
+    assert what(key_of(2), lost.to_json())[0] is Find
     # And other parameters start another run.
     decision, known = what("of-the-service", kept(2, failed=True, fingerprint="other"))
     assert decision is Fresh
@@ -65,13 +72,13 @@ def test_try_that_has_failed_by_itself_is_followed_by_a_retry() -> None:
 @pytest.mark.parametrize(
     ("run_id", "stored"),
     [
-        (PLACE.key(2), None),
+        (key_of(2), None),
         ("not a guid", None),
         ("of-the-service", None),
         ("of-the-service", kept(2)),
         ("of-the-service", kept(1, failed=True)),
         ("another", kept(2, failed=True)),
-        (replace(PLACE, began="later").key(3), None),
+        (replace(PLACE, ti_id="0192f0c9").key, None),
     ],
     ids=str,
 )
@@ -81,16 +88,62 @@ def test_try_that_follows_on_none_that_has_failed_was_cleared(run_id: str, store
     assert run_id in (known.key, known.run_id)
 
 
-@pytest.mark.parametrize("stored", [5, {}, {"key": 5}, {"version": 9}], ids=str)
+def at(number: int) -> Place:
+    return replace(PLACE, ti_id=f"0192f0c{number}", try_number=number)
+
+
+@pytest.mark.parametrize(
+    ("run_id", "stored"),
+    [
+        # A start of the try that fails, whose answer may have been lost; the same once a retry has failed in the same way.
+        (key_of(2), None),
+        (key_of(1), {"failed_try": 1, "run_id": key_of(1)}),
+        # What the try has adopted, or has kept of a service with run ids of its own.
+        ("of-the-service", kept(2)),
+        ("of-the-service", kept(1, failed=True)),
+    ],
+    ids=str,
+)
+def test_try_that_fails_without_a_connection_says_so(run_id: str, stored: object) -> None:
+    told = failing(run_id, stored, at(2))
+    assert failed_try(run_id, told) == 2
+    decision, known = what(run_id, told)
+    assert decision is (Find if run_id != "of-the-service" else Follow)
+    assert run_id in (known.key, known.run_id)
+    # Of that run only.
+    assert what("another", told)[0] is Fresh
+    assert what(run_id, told, durable=False) == (Fresh, None)
+
+
+@pytest.mark.parametrize(
+    ("run_id", "stored"),
+    [
+        (None, None),
+        (key_of(1), None),
+        ("of-the-service", None),
+        ("of-the-service", kept(1)),
+        ("another", kept(2)),
+        (key_of(1), {"failed_try": 0, "run_id": key_of(1)}),
+        (key_of(1), {"failed_try": 1, "run_id": key_of(9)}),
+    ],
+    ids=str,
+)
+def test_try_without_a_run_of_its_own_has_nothing_to_say(run_id: object, stored: object) -> None:
+    assert failing(run_id, stored, at(2)) is None
+
+
+@pytest.mark.parametrize(
+    "stored", [5, {}, {"key": 5}, {"version": 9}, {"failed_try": "2", "run_id": "of-the-service"}], ids=str
+)
 def test_what_cannot_be_read_does_not_count(stored: object) -> None:
     assert what("of-the-service", stored)[0] is Fresh
-    assert what(PLACE.key(3), stored)[0] is Find
+    assert what(PLACE.key, stored)[0] is Find
 
 
 def test_without_durable_only_this_try_counts() -> None:
     assert what("of-the-service", kept(2, failed=True), durable=False) == (Fresh, None)
-    assert what(PLACE.key(2), durable=False) == (Fresh, None)
-    assert what(PLACE.key(3), durable=False)[0] is Find
+    assert what(key_of(2), durable=False) == (Fresh, None)
+    assert what(PLACE.key, durable=False)[0] is Find
     assert what("of-the-service", kept(3), durable=False)[0] is Follow
 
 
@@ -98,6 +151,6 @@ def test_what_the_run_id_says_needs_nothing_beside_it() -> None:
     sending = replace(WANTED, phase=Phase.SENDING)
     assert says_all(sending, PLACE)
     assert says_all(sending.started(sending.key), PLACE)
-    assert not says_all(replace(sending, key=PLACE.key(1)), PLACE)
+    assert not says_all(replace(sending, key=key_of(1)), PLACE)
     assert not says_all(sending.started("of-the-service"), PLACE)
-    assert not says_all(replace(sending, key=replace(PLACE, task_id="other").key(3)), PLACE)
+    assert not says_all(replace(sending, key=replace(PLACE, task_id="other").key), PLACE)

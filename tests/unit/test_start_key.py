@@ -10,47 +10,45 @@ from hypothesis import strategies as st
 
 from airflow_adf_mi.adf.start_key import Place
 
-PLACE = Place(dag_id="dag", dag_run_id="run", task_id="it", began="2026-11-01T00:00:00+00:00")
-tries = st.integers(1, 30)
+PLACE = Place(dag_id="dag", dag_run_id="run", task_id="it", ti_id="0192f0c1", try_number=1)
 places = st.builds(
     Place,
     dag_id=st.text(),
     dag_run_id=st.text(),
     task_id=st.text(),
     map_index=st.integers(-1, 5),
-    began=st.text(),
+    ti_id=st.text(),
+    try_number=st.integers(1, 30),
 )
 
 
-@given(place=places, number=tries, last=tries)
-def test_a_key_tells_its_try(place: Place, number: int, last: int) -> None:
-    key = place.key(number)
-    assert str(uuid.UUID(key)) == key
-    assert (uuid.UUID(key).version, uuid.UUID(key).variant) == (8, uuid.RFC_4122)
-    assert place.try_of(key, last) == (number if number <= last else None)
-    assert place.try_of(key.upper(), number) == number
+@given(place=places)
+def test_a_key_tells_its_try(place: Place) -> None:
+    assert str(uuid.UUID(place.key)) == place.key
+    assert (uuid.UUID(place.key).version, uuid.UUID(place.key).variant) == (8, uuid.RFC_4122)
+    assert place.has_key(place.key)
+    assert place.has_key(place.key.upper())
 
 
-@given(one=places, other=places, number=tries)
-def test_a_key_is_of_no_other_place(one: Place, other: Place, number: int) -> None:
-    if one != other:
-        assert other.try_of(one.key(number), 30) is None
+@given(one=places, other=places)
+def test_a_key_is_of_no_other_place(one: Place, other: Place) -> None:
+    assert other.has_key(one.key) == (one == other)
 
 
-@given(a=tries, b=tries)
+@given(a=st.integers(1, 30), b=st.integers(1, 30))
 def test_tries_have_keys_of_their_own(a: int, b: int) -> None:
-    assert (PLACE.key(a) == PLACE.key(b)) == (a == b)
+    assert replace(PLACE, try_number=a).has_key(replace(PLACE, try_number=b).key) == (a == b)
 
 
 def test_a_dag_run_that_is_made_again_is_another_place() -> None:
-    assert replace(PLACE, began="2026-11-02T00:00:00+00:00").try_of(PLACE.key(1), 9) is None
+    assert not replace(PLACE, ti_id="0192f0c2").has_key(PLACE.key)
 
 
-@given(st.text() | st.uuids().map(str))
-def test_what_is_no_key_is_of_no_try(text: str) -> None:
-    assert PLACE.try_of(text, 30) is None
+@given(st.text() | st.uuids().map(str) | st.none() | st.integers())
+def test_what_is_no_key_is_of_no_try(text: object) -> None:
+    assert not PLACE.has_key(text)
 
 
 def test_keys_stay_what_they_are() -> None:
     """They are stored with tasks that go on while this package is updated."""
-    assert PLACE.key(1) == "9e3fb651-1552-85db-88b9-4b1fff8dcf69"
+    assert PLACE.key == "e922ccfb-ef78-84b0-867c-0f02f0c0923a"
