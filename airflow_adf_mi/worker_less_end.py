@@ -13,7 +13,7 @@ from airflow_adf_mi.adf.error_json import error_from_json
 from airflow_adf_mi.adf.errors import AdfError
 from airflow_adf_mi.adf.intent import Intent, Occasion
 from airflow_adf_mi.adf.models import PipelineRun
-from airflow_adf_mi.adf.recall import failing, is_of_before_a_clear, readable, recall
+from airflow_adf_mi.adf.recall import is_of_before_a_clear, marked, readable, recall
 from airflow_adf_mi.adf.report import Report, RunAddress, address_of
 from airflow_adf_mi.attempt import TRIGGER_FAILURES, Attempt, rest_after
 from airflow_adf_mi.ending import RETURN_VALUE
@@ -223,7 +223,7 @@ class WorkerLessAttempt(Attempt):
             known = self._recalled()
         except AdfError:
             # As of a connection that cannot be used now. What is written is there all the same.
-            return failing(self._xcom(RUN_ID_KEY), self._xcom(INTENT_KEY), place) if retry else None
-        if known is None or is_of_before_a_clear(known):
-            return None
-        return replace(known, occasion=Occasion(try_number=place.try_number), failed=retry).to_json()
+            known = None
+        if known is not None and known.occasion.try_number == place.try_number:
+            return replace(known, failed=retry).to_json()
+        return marked(self._xcom(RUN_ID_KEY), self._xcom(INTENT_KEY), place, failed=retry)

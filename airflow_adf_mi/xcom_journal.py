@@ -17,7 +17,7 @@ from airflow.sdk.execution_time.xcom import XCom
 
 from airflow_adf_mi.adf.errors import AdfError, AdfTaskKilled
 from airflow_adf_mi.adf.intent import Intent, Occasion, Phase
-from airflow_adf_mi.adf.recall import failed_try, failing, is_of_before_a_clear, recall, says_all
+from airflow_adf_mi.adf.recall import failed_try, marked, recall, says_all
 from airflow_adf_mi.adf.start_key import Place
 from airflow_adf_mi.journal import RUN_ID_KEY
 
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 INTENT_KEY = "airflow_adf_mi.intent"
 """XCom of an intent that the XCom `run_id` cannot tell: of a service with run ids of its own, of an adopted run, or of a try
-that has failed (`recall.failing`)."""
+that has failed (`recall.marked`)."""
 PAUSES = (1.0, 4.0, 10.0, 15.0)
 """Seconds between questions that Airflow fails to answer."""
 OVERLAP = 5.0
@@ -114,6 +114,7 @@ class TriggerJournal:
         self._clock = clock
         self._pause = pause
         self._run_id: Any = None
+        self._kept: Any = None
         self._read_at: float | None = None
         self._has_failed = False
         """This very try is said to have failed, and goes on: what said so was lost with a triggerer, or a worker took it up."""
@@ -133,11 +134,9 @@ class TriggerJournal:
         """What an earlier try, or this one before its triggerer was killed, has written."""
         # From before the question on: its answer may have waited for the event loop.
         asked_at = self._clock()
-        run_id = await self._get(RUN_ID_KEY) or None
-        kept = await self._get(INTENT_KEY) if run_id else None
-        self._run_id, self._read_at = run_id, asked_at
-        self._has_failed = failed_try(run_id, kept) == self.place.try_number
-        self.latest = recall(self._run_id, kept, self.place, wanted, durable=self._durable, began=self._began)
+        await self._read_all()
+        self._read_at = asked_at
+        self.latest = recall(self._run_id, self._kept, self.place, wanted, durable=self._durable, began=self._began)
         return self.latest
 
     async def save(self, intent: Intent) -> None:
@@ -173,11 +172,12 @@ class TriggerJournal:
 
     async def hand_over(self) -> None:
         """A worker is to end this try, most likely since it fails: keep all that is known of its start, for a retry."""
-        told: dict[str, Any] | None = None
         if not self.is_read:
-            told = failing(await self._get(RUN_ID_KEY), await self._get(INTENT_KEY), self.place)
-        elif self.latest is not None and not is_of_before_a_clear(self.latest):
-            told = replace(self.latest, occasion=self.occasion, failed=True).to_json()
+            await self._read_all()
+        if self.latest is not None and self.latest.occasion.is_try_of(self.occasion):
+            told: dict[str, Any] | None = replace(self.latest, failed=True).to_json()
+        else:
+            told = marked(self._run_id, self._kept, self.place, failed=True)
         if told is not None:
             await self._set(INTENT_KEY, told)
 
@@ -236,6 +236,11 @@ class TriggerJournal:
         run_id = intent.run_id or intent.key
         if run_id != self._run_id:
             await self._write(run_id)
+
+    async def _read_all(self) -> None:
+        self._run_id = await self._get(RUN_ID_KEY) or None
+        self._kept = await self._get(INTENT_KEY) if self._run_id else None
+        self._has_failed = failed_try(self._run_id, self._kept) == self.place.try_number
 
     async def _read(self) -> None:
         asked_at = self._clock()

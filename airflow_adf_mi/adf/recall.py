@@ -1,8 +1,8 @@
 """What a task that starts in the triggerer knows of its earlier starts, from what little survives there. Pure.
 
 A trigger is not told whether its try follows on a clear or on a failure. So a try that fails by itself says so, as `failed` in
-the intent that it keeps, or where its connection cannot be read, and so no intent is known, in a few words in its place. A try
-that follows on one that has not said so was cleared.
+the intent that it keeps, or where that is another try's, or its connection cannot be read, in two members beside it. A try that
+follows on one that has not said so was cleared.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from airflow_adf_mi.adf.start_key import Place
 
 BEFORE_A_CLEAR = -1
 """In place of the Dag run's count of clears, of which a trigger knows nothing: any other than the present one."""
-_FAILED_TRY, _RUN_ID = "failed_try", "run_id"
-"""Members of what is kept in place of an intent."""
+_FAILED_TRY, _OF_RUN = "failed_try", "of_run"
+"""Members of what is kept, beside those of an intent or alone: which try has failed, and with which XCom `run_id`."""
 
 
 def recall(
@@ -25,7 +25,7 @@ def recall(
 ) -> Intent | None:
     """The start that the XCom `run_id` tells of; None where there is none.
 
-    :param stored: the intent that was kept beside it, if one was.
+    :param stored: what was kept beside it, if anything was.
     :param wanted: what the present try wants to start.
     :param durable: whether starts of earlier tries count; those of the present one always do.
     :param began: when the present try began, in epoch seconds, where that is known.
@@ -33,8 +33,7 @@ def recall(
     if not isinstance(run_id, str) or not run_id:
         return None
     now = wanted.occasion
-    kept = readable(stored)
-    known = kept if kept is not None and run_id in (kept.run_id, kept.key) else None
+    known = _kept(run_id, stored)
     if known is not None and known.occasion.try_number == now.try_number:
         return known
     sent = replace(wanted, key=run_id, phase=Phase.SENDING)
@@ -42,9 +41,8 @@ def recall(
         return replace(sent, at=began)
     if not durable:
         return None
-    failed = failed_try(run_id, stored)
-    if failed == now.try_number - 1:
-        return known or replace(sent, occasion=replace(now, try_number=failed), failed=True)
+    if _is_inherited(run_id, stored, now.try_number):
+        return replace(known or sent, occasion=replace(now, try_number=now.try_number - 1), failed=True)
     cleared = replace(now, try_number=0, clear_number=BEFORE_A_CLEAR)
     return replace(known or sent, occasion=cleared, failed=False)
 
@@ -55,26 +53,37 @@ def is_of_before_a_clear(intent: Intent) -> bool:
 
 
 def failed_try(run_id: object, stored: object) -> int | None:
-    """The try with this XCom `run_id` that has said that it failed by itself."""
-    kept = readable(stored)
-    if kept is not None:
-        return kept.occasion.try_number if kept.failed and run_id in (kept.run_id, kept.key) else None
-    if not isinstance(stored, Mapping) or stored.get(_RUN_ID) != run_id:
-        return None
-    number = stored.get(_FAILED_TRY)
-    return number if isinstance(number, int) else None
+    """The last try that has said, with this XCom `run_id`, that it failed by itself."""
+    if isinstance(stored, Mapping) and _FAILED_TRY in stored:
+        number = stored[_FAILED_TRY]
+        return number if isinstance(number, int) and stored.get(_OF_RUN) == run_id else None
+    kept = _kept(run_id, stored)
+    return kept.occasion.try_number if kept is not None and kept.failed else None
 
 
-def failing(run_id: object, stored: object, place: Place) -> dict[str, Any] | None:
-    """What a try keeps that fails without a connection to say more; None where it has no run that a retry is to go on with."""
-    kept = readable(stored)
-    known = kept if kept is not None and run_id in (kept.run_id, kept.key) else None
-    was_begun = known is not None and known.occasion.try_number == place.try_number
-    if not (was_begun or place.has_key(run_id) or failed_try(run_id, stored) == place.try_number - 1):
+def marked(run_id: object, stored: object, place: Place, *, failed: bool) -> dict[str, Any] | None:
+    """What is to be kept beside `run_id` for a try to say whether it has failed; None where a next try has no use for it.
+
+    It needs no connection. An earlier try's start stays that try's, since the present one may yet go on.
+    """
+    known = _kept(run_id, stored)
+    if known is not None and known.occasion.try_number == place.try_number:
+        return replace(known, failed=failed).to_json()
+    if not (place.has_key(run_id) or _is_inherited(run_id, stored, place.try_number)):
         return None
-    if known is None:
-        return {_FAILED_TRY: place.try_number, _RUN_ID: run_id}
-    return replace(known, occasion=replace(known.occasion, try_number=place.try_number), failed=True).to_json()
+    last = place.try_number if failed else place.try_number - 1
+    return {**(known.to_json() if known is not None else {}), _FAILED_TRY: last, _OF_RUN: run_id}
+
+
+def _is_inherited(run_id: object, stored: object, try_number: int) -> bool:
+    """Whether a try is the retry of one with this run; it may have said itself that it failed, and go on."""
+    return failed_try(run_id, stored) in (try_number - 1, try_number)
+
+
+def _kept(run_id: object, stored: object) -> Intent | None:
+    """The intent that is kept of this run."""
+    kept = readable(stored)
+    return kept if kept is not None and run_id in (kept.run_id, kept.key) else None
 
 
 def says_all(intent: Intent, place: Place) -> bool:

@@ -84,6 +84,7 @@ class Trouble:
 
     def list_failed(self, error: AdfError, asked_at: float, now: float) -> None:
         """The list, asked for then, could not be had."""
+        self.gives_up = None
         concerns_looks = isinstance(error, AdfAuthenticationError | AdfConfigurationError)
         if is_refusal(error) and not concerns_looks:
             # Perhaps the role lacks this one action. Looking at single runs goes on.
@@ -102,6 +103,7 @@ class Trouble:
         self.list_pause_until = self.pause_until + min(LIST_REFUSED_PAUSE, 4.0**self._list_failures)
 
     def _failed(self, error: AdfError, asked_at: float, now: float) -> None:
+        self.gives_up = None
         is_new = asked_at >= self._failed_at
         self._failures += is_new
         self._failed_at = now

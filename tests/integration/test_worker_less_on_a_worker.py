@@ -27,9 +27,9 @@ from airflow_adf_mi.adf.errors import (
     AdfTaskKilled,
     AdfThrottledError,
 )
-from airflow_adf_mi.adf.intent import Intent, Phase
+from airflow_adf_mi.adf.intent import Intent, Occasion, Phase
 from airflow_adf_mi.adf.models import PipelineRun, RunStatus
-from airflow_adf_mi.adf.recall import failed_try, failing
+from airflow_adf_mi.adf.recall import failed_try, marked, recall
 from airflow_adf_mi.adf.report import Report, RunAddress
 from airflow_adf_mi.adf.settings import AdfSettings
 from airflow_adf_mi.adf.watch import Ended
@@ -159,7 +159,7 @@ def test_try_that_began_on_a_worker_ends_there_as_it_began(
 def test_run_that_is_not_waited_for_is_returned(operator: Make, settings: AdfSettings) -> None:
     task = Task()
     run_id = started(settings, task)
-    task.xcoms[INTENT_KEY] = failing(run_id, None, place_of(task.context))
+    task.xcoms[INTENT_KEY] = marked(run_id, None, place_of(task.context), failed=True)
     summary = {"run_id": run_id, "status": None, "studio_url": "https://adf.azure.com/"}
     made = operator(wait_for_termination=False)
     assert made.execute_complete(task.context, {"started": summary}) == summary
@@ -211,6 +211,42 @@ def test_worker_that_is_lost_while_a_broken_trigger_is_rested_from_leaves_a_retr
     with pytest.raises(TaskDeferred):
         made.resume_execution("__fail__", {"error": "Trigger failure"}, task.context)
     assert failed_try(run_id, task.xcoms[INTENT_KEY]) is None
+
+
+def test_retry_whose_trigger_fails_at_first_stays_one(
+    operator: Make, settings: AdfSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run of the try before has failed: it must not become this one's."""
+    monkeypatch.setattr("airflow_adf_mi.attempt.FIRST_REST", 0.001)  # stands for seconds
+    task = Task(max_tries=3)
+    run_id = started(settings, task)
+    with pytest.raises(AdfRunFailed):
+        operator().execute_complete(task.context, report(settings, run_id, RunStatus.FAILED))
+    in_triggerer = dict(task.xcoms)
+    task.retry()
+    task.xcoms |= in_triggerer
+    made = operator()
+    with pytest.raises(TaskDeferred):
+        made.resume_execution("__fail__", {"error": "Trigger failure"}, task.context)
+    known = recall(
+        run_id, task.xcoms[INTENT_KEY], place_of(task.context), made.start_of(settings).intent(Occasion(try_number=2))
+    )
+    assert known is not None
+    assert (known.occasion.try_number, known.failed) == (1, True)
+
+
+def test_last_try_without_a_connection_is_followed_by_a_clear(
+    operator: Make, settings: AdfSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = Task(max_tries=0)
+    run_id = started(settings, task)
+    # As its trigger has marked it, which does not know that it is the last.
+    task.xcoms[INTENT_KEY] = marked(run_id, None, place_of(task.context), failed=True)
+    monkeypatch.setenv("AIRFLOW_CONN_ADF", json.dumps({"conn_type": "azure_data_factory_mi", "extra": {}}))
+    unusable = AdfConfigurationError("subscription_id is missing")
+    with pytest.raises(AdfConfigurationError):
+        operator().execute_complete(task.context, {"not_started": error_to_json(unusable)})
+    assert failed_try(run_id, task.xcoms[INTENT_KEY]) != 1
 
 
 def test_result_that_airflow_does_not_take_is_accepted_by_the_retry(operator: Make, settings: AdfSettings) -> None:
@@ -286,8 +322,7 @@ def test_retry_stays_one_though_the_connection_could_not_be_used_in_between(
     unusable = AdfConfigurationError("subscription_id is missing")
     with pytest.raises(AdfConfigurationError):
         operator().execute_complete(task.context, {"not_started": error_to_json(unusable)})
-    kept = Intent.from_json(task.xcoms[INTENT_KEY])
-    assert (kept.run_id or kept.key, kept.failed, kept.occasion.try_number) == (run_id, True, 2)
+    assert failed_try(run_id, task.xcoms[INTENT_KEY]) == 2
 
 
 def test_try_whose_connection_can_be_used_no_longer_leaves_its_run_to_a_retry(
@@ -300,7 +335,7 @@ def test_try_whose_connection_can_be_used_no_longer_leaves_its_run_to_a_retry(
     unusable = AdfConfigurationError("subscription_id is missing")
     with pytest.raises(AdfConfigurationError):
         operator().execute_complete(task.context, {"not_started": error_to_json(unusable)})
-    assert task.xcoms[INTENT_KEY] == {"failed_try": 1, "run_id": run_id}
+    assert task.xcoms[INTENT_KEY] == {"failed_try": 1, "of_run": run_id}
 
 
 def test_timeout_before_this_try_has_started_anything_is_not_the_run_of_the_try_before(

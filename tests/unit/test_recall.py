@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from airflow_adf_mi.adf.intent import Find, Follow, Fresh, Intent, Occasion, Phase, decide
-from airflow_adf_mi.adf.recall import failed_try, failing, recall, says_all
+from airflow_adf_mi.adf.recall import failed_try, marked, recall, says_all
 from airflow_adf_mi.adf.settings import FactoryRef
 from airflow_adf_mi.adf.start_key import Place
 
@@ -97,7 +97,7 @@ def at(number: int) -> Place:
     [
         # A start of the try that fails, whose answer may have been lost; the same once a retry has failed in the same way.
         (key_of(2), None),
-        (key_of(1), {"failed_try": 1, "run_id": key_of(1)}),
+        (key_of(1), {"failed_try": 1, "of_run": key_of(1)}),
         # What the try has adopted, or has kept of a service with run ids of its own.
         ("of-the-service", kept(2)),
         ("of-the-service", kept(1, failed=True)),
@@ -105,7 +105,7 @@ def at(number: int) -> Place:
     ids=str,
 )
 def test_try_that_fails_without_a_connection_says_so(run_id: str, stored: object) -> None:
-    told = failing(run_id, stored, at(2))
+    told = marked(run_id, stored, at(2), failed=True)
     assert failed_try(run_id, told) == 2
     decision, known = what(run_id, told)
     assert decision is (Find if run_id != "of-the-service" else Follow)
@@ -113,6 +113,37 @@ def test_try_that_fails_without_a_connection_says_so(run_id: str, stored: object
     # Of that run only.
     assert what("another", told)[0] is Fresh
     assert what(run_id, told, durable=False) == (Fresh, None)
+
+
+@pytest.mark.parametrize("failed", [True, False])
+@pytest.mark.parametrize(
+    ("run_id", "stored", "is_own"),
+    [
+        (PLACE.key, None, True),
+        (PLACE.key, {"failed_try": 3, "of_run": PLACE.key}, True),
+        ("of-the-service", kept(3), True),
+        ("of-the-service", kept(3, failed=True), True),
+        (key_of(2), {"failed_try": 2, "of_run": key_of(2)}, False),
+        (key_of(2), {"failed_try": 3, "of_run": key_of(2)}, False),
+        ("of-the-service", kept(2, failed=True), False),
+        ("of-the-service", {**kept(2, failed=True), "failed_try": 3, "of_run": "of-the-service"}, False),
+    ],
+    ids=str,
+)
+def test_try_that_goes_on_after_it_has_said_that_it_failed(
+    run_id: str, stored: object, is_own: bool, failed: bool
+) -> None:
+    """What it has from the try before stays that one's: the run may have failed, and then another is started."""
+    told = marked(run_id, stored, PLACE, failed=failed)
+    assert failed_try(run_id, told) == (3 if failed else None if told and "key" in told and is_own else 2)
+    known = recall(run_id, told, PLACE, WANTED)
+    assert known is not None
+    assert (known.occasion.try_number, known.run_id or known.key) == (3 if is_own else 2, run_id)
+    assert isinstance(decide(known, NOW, "same"), Find | Follow)
+    # For the next try, it was a failure or a clear, as it said last.
+    after = replace(WANTED, occasion=Occasion(try_number=4))
+    decision = decide(recall(run_id, told, at(4), after), after.occasion, "same")
+    assert isinstance(decision, Find | Follow if failed else Fresh)
 
 
 @pytest.mark.parametrize(
@@ -123,17 +154,18 @@ def test_try_that_fails_without_a_connection_says_so(run_id: str, stored: object
         ("of-the-service", None),
         ("of-the-service", kept(1)),
         ("another", kept(2)),
-        (key_of(1), {"failed_try": 0, "run_id": key_of(1)}),
-        (key_of(1), {"failed_try": 1, "run_id": key_of(9)}),
+        (key_of(1), {"failed_try": 0, "of_run": key_of(1)}),
+        (key_of(1), {"failed_try": 1, "of_run": key_of(9)}),
     ],
     ids=str,
 )
 def test_try_without_a_run_of_its_own_has_nothing_to_say(run_id: object, stored: object) -> None:
-    assert failing(run_id, stored, at(2)) is None
+    assert marked(run_id, stored, at(2), failed=True) is None
+    assert marked(run_id, stored, at(2), failed=False) is None
 
 
 @pytest.mark.parametrize(
-    "stored", [5, {}, {"key": 5}, {"version": 9}, {"failed_try": "2", "run_id": "of-the-service"}], ids=str
+    "stored", [5, {}, {"key": 5}, {"version": 9}, {"failed_try": "2", "of_run": "of-the-service"}], ids=str
 )
 def test_what_cannot_be_read_does_not_count(stored: object) -> None:
     assert what("of-the-service", stored)[0] is Fresh

@@ -9,6 +9,7 @@ from airflow_adf_mi.adf.errors import (
     AdfCertificateError,
     AdfConfigurationError,
     AdfError,
+    AdfPermissionError,
     AdfThrottledError,
     AdfUnavailableError,
 )
@@ -51,6 +52,18 @@ def test_later_failure_does_not_shorten_what_the_service_asked_for() -> None:
     trouble.look_failed(AdfThrottledError("429", status=429, retry_after=120), asked_at=0, now=1)
     trouble.look_failed(DOWN, asked_at=0, now=2)
     assert trouble.pause_until >= 121
+
+
+@pytest.mark.parametrize("by_list", [False, True])
+def test_what_has_ended_all_waits_does_not_end_those_that_come_later(by_list: bool) -> None:
+    trouble = Trouble(jitter=0)
+    trouble.look_failed(AdfConfigurationError("no such identity"), asked_at=0, now=0)
+    assert trouble.gives_up is not None
+    if by_list:
+        trouble.list_failed(AdfPermissionError("403", status=403), asked_at=1, now=1)
+    else:
+        trouble.look_failed(DOWN, asked_at=1, now=1)
+    assert trouble.gives_up is None
 
 
 @pytest.mark.parametrize("by_list", [False, True])
