@@ -283,10 +283,10 @@ class Attempt:
         except (Exception, AirflowTaskTimeout) as e:
             if isinstance(e, AdfAmbiguousStartError):
                 metrics.count(metrics.AMBIGUOUS_STARTS)
-            self._say_that_it_failed()
+            self._say_that_it_failed(e)
             raise
 
-    def _say_that_it_failed(self) -> None:
+    def _say_that_it_failed(self, error: BaseException) -> None:
         if self._journal is not None:
             self._journal.failed(occasion_of(self._context))
 

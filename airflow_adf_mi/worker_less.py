@@ -168,10 +168,9 @@ class AdfRunPipelineTrigger(BaseTrigger):
             # The Dag was changed since: by its newest version the task is one for a worker, which goes on with it.
             return TriggerEvent({FOR_A_WORKER: True})  # type: ignore[no-untyped-call]  # Airflow's is not annotated
         self._journal = TriggerJournal(self._context, durable=self.durable, began=self._began)
-        if self._not_rendered is not None:
-            await self._tell_next_try(self._journal)
-            raise self._not_rendered
         try:
+            if self._not_rendered is not None:
+                raise self._not_rendered
             # Bad input gets its error before anything is started.
             parse_outputs(self.outputs)
             adf = await settings_of(self.azure_data_factory_conn_id)
@@ -179,6 +178,10 @@ class AdfRunPipelineTrigger(BaseTrigger):
         except AdfError as e:
             await self._forget_what_was_replaced()
             return await self._handed_over({NOT_STARTED: error_to_json(e)})
+        except Exception:
+            # Of a template, a secrets backend, or a defect. A worker starts the trigger again, or fails as well.
+            await self._tell_next_try(self._journal)
+            raise
         return await self._until_ended(adf, started)
 
     async def _started(self, adf: AdfSettings, journal: TriggerJournal) -> Started:

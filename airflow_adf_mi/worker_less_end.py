@@ -8,12 +8,14 @@ from dataclasses import asdict, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from airflow.sdk.definitions.retry_policy import RetryAction
+
 from airflow_adf_mi.adf.calls import get_run
 from airflow_adf_mi.adf.error_json import error_from_json
 from airflow_adf_mi.adf.errors import AdfError
 from airflow_adf_mi.adf.intent import Intent, Occasion
 from airflow_adf_mi.adf.models import PipelineRun
-from airflow_adf_mi.adf.recall import is_of_before_a_clear, marked, readable, recall
+from airflow_adf_mi.adf.recall import is_of_before_a_clear, is_own, marked, readable, recall
 from airflow_adf_mi.adf.report import Report, RunAddress, address_of
 from airflow_adf_mi.attempt import TRIGGER_FAILURES, Attempt, rest_after
 from airflow_adf_mi.ending import RETURN_VALUE
@@ -50,8 +52,10 @@ def _began_in_triggerer(task: AdfRunPipelineOperator, context: Context, event: M
     ti: Any = context["ti"]
     if task.start_from_trigger or ti.map_index >= 0:
         return bool(task.start_from_trigger) and ti.map_index < 0
-    run_id = ti.xcom_pull(task_ids=ti.task_id, key=RUN_ID_KEY, map_indexes=ti.map_index)
-    return place_of(context).has_key(run_id)
+    run_id, kept = (
+        ti.xcom_pull(task_ids=ti.task_id, key=key, map_indexes=ti.map_index) for key in (RUN_ID_KEY, INTENT_KEY)
+    )
+    return is_own(run_id, kept, place_of(context))
 
 
 class WorkerLessAttempt(Attempt):
@@ -91,14 +95,21 @@ class WorkerLessAttempt(Attempt):
 
     def _go_on_here(self) -> dict[str, Any]:
         """Do what is left of the task on workers, from what was started in the triggerer."""
-        known = self._recalled()
-        here = occasion_of(self._context)
-        if known is not None and self._task.durable:
-            # A start of before a clear keeps the occasion by which it is seen as one.
-            TaskJournal(self._context).save(known if is_of_before_a_clear(known) else replace(known, occasion=here))
+        with self._saying_that_it_failed():
+            known = self._recalled()
+            if known is not None and self._task.durable:
+                TaskJournal(self._context).save(self._as_of_here(known))
         self._here = Attempt(self._task, self._context)
         self.trace = self._here.trace
         return self._here.run()
+
+    def _as_of_here(self, known: Intent) -> Intent:
+        """As a try on a worker writes it. A start of before a clear keeps the occasion by which it is seen as one."""
+        if is_of_before_a_clear(known):
+            return known
+        here = occasion_of(self._context)
+        inherited = known.inherited or known.occasion.try_number != here.try_number
+        return replace(known, occasion=here, inherited=inherited)
 
     def overdue(self) -> dict[str, Any]:
         """Airflow's own timeout counts from the handing over to a triggerer, which may have had no capacity for long."""
@@ -126,7 +137,7 @@ class WorkerLessAttempt(Attempt):
             address = address_of(self._settings, known)
             with AdfHook(self._task.azure_data_factory_conn_id).client() as client:
                 return client.send(get_run(address.factory, address.run_id))
-        except AdfError as e:
+        except Exception as e:  # noqa: BLE001  its time is over, and what keeps the run from being cancelled is said then
             self._task.log.warning("The run of this task could not be looked at. %s", e)
             return None
 
@@ -151,7 +162,7 @@ class WorkerLessAttempt(Attempt):
                 failure,
             )
             # If this process is told to go meanwhile, its run goes on for a retry.
-            self._tell_next_try(retry=self._is_retried)
+            self._tell_next_try(retry=self._task.durable and not is_last_try(self._context))
             with self._owning(self._started_in_triggerer()) as owned_run:
                 owned_run.rest(pause)
         return self._start_trigger_again()
@@ -196,15 +207,29 @@ class WorkerLessAttempt(Attempt):
             )
         return address_of(self._settings, known)
 
-    def _say_that_it_failed(self) -> None:
-        told = self._tell_next_try(retry=self._is_retried) if self._task.durable else None
-        if told is not None and self._is_retried:
+    def _say_that_it_failed(self, error: BaseException) -> None:
+        if not self._task.durable:
+            return
+        retry = self._is_retried_after(error)
+        told = self._tell_next_try(retry=retry)
+        if told is not None and retry:
             # For a next try on a worker, should the Dag have been changed.
             TaskJournal(self._context).note(replace(told, occasion=occasion_of(self._context)))
 
-    @property
-    def _is_retried(self) -> bool:
-        return self._task.durable and not is_last_try(self._context)
+    def _is_retried_after(self, error: BaseException) -> bool:
+        """Whether Airflow makes another try by itself: one is left, and the task's retry policy does not end it here."""
+        policy: Any = self._task.retry_policy
+        if is_last_try(self._context) or policy is None:
+            return not is_last_try(self._context)
+        ti: Any = self._context["ti"]
+        try:
+            decision = policy.evaluate(
+                exception=error, try_number=ti.try_number, max_tries=ti.max_tries, context=self._context
+            )
+        except Exception as e:  # noqa: BLE001  a policy that fails is no policy for Airflow either
+            self._task.log.warning("The task's retry policy failed. %s", e)
+            return True
+        return bool(decision.action != RetryAction.FAIL)
 
     def _tell_next_try(self, *, retry: bool) -> Intent | None:
         """Say to the next try in the triggerer whether it is a retry, in an XCom; the intent in it, if there is one."""
@@ -221,8 +246,8 @@ class WorkerLessAttempt(Attempt):
         place = place_of(self._context)
         try:
             known = self._recalled()
-        except AdfError:
-            # As of a connection that cannot be used now. What is written is there all the same.
+        except Exception as e:  # noqa: BLE001  as of a connection that cannot be used now: what is written is there all the same
+            self._task.log.debug("what was started is told without the connection: %s", e)
             known = None
         if known is not None and known.occasion.try_number == place.try_number:
             return replace(known, failed=retry).to_json()

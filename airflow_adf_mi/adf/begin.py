@@ -62,8 +62,8 @@ def beginning(
                 return remaining
             fresh = fresh.after(older)
         case Find(intent=lost):
-            same_try = lost.occasion.is_try_of(occasion)
-            lost = replace(lost, occasion=occasion, failed=False)
+            same_try = _is_own(lost, occasion)
+            lost = replace(lost, occasion=occasion, failed=False, inherited=not same_try)
             # Also where nothing could be read: from now on, a clear is seen as one.
             yield save(lost)
             found = yield from settling(start, lost, lost=None, clock=clock, jitter=jitter)
@@ -82,10 +82,15 @@ def beginning(
                 # Not being able to see it proves nothing: wait for it, by the rules of waiting.
                 log.warning("Run %s of an earlier try cannot be looked at now; waiting for it. %s", known.run_id, seen)
             run = seen if isinstance(seen, PipelineRun) else None
-            same_try = known.occasion.is_try_of(occasion)
+            same_try = _is_own(known, occasion)
             follow = _following(start, known, fresh, run, same_try=same_try, clock=clock, jitter=jitter)
             return (yield from follow)
     return (yield from starting(start, fresh, clock=clock, jitter=jitter))
+
+
+def _is_own(known: Intent, occasion: Occasion) -> bool:
+    """Whether a start is this very try's, which goes on after its trigger or triggerer was lost."""
+    return known.occasion.is_try_of(occasion) and not known.inherited
 
 
 def _following(
@@ -116,6 +121,7 @@ def _following(
         failed=False,
         deadline=known.deadline if same_try else None,
         trigger_failures=known.trigger_failures if same_try else 0,
+        inherited=False,
     )
     yield note(adopted)
     return Started(intent=adopted, run=run, adopted=True)

@@ -78,6 +78,8 @@ class Intent:
     """Epoch seconds at which the wait of the try that wrote this ends."""
     trigger_failures: int = 0
     """How often in this try the wait lost its trigger."""
+    inherited: bool = False
+    """The run is an earlier try's, and has not been adopted yet: if it comes to nothing, another is started."""
 
     def to_json(self) -> dict[str, Any]:
         return {"version": VERSION, **asdict(self), "phase": self.phase.value, "earlier": list(self.earlier)}

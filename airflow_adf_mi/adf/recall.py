@@ -61,6 +61,12 @@ def failed_try(run_id: object, stored: object) -> int | None:
     return kept.occasion.try_number if kept is not None and kept.failed else None
 
 
+def is_own(run_id: object, stored: object, place: Place) -> bool:
+    """Whether what the XComs tell of is this very try's start, or one that it has made its own."""
+    known = _kept(run_id, stored)
+    return place.has_key(run_id) or (known is not None and known.occasion.try_number == place.try_number)
+
+
 def marked(run_id: object, stored: object, place: Place, *, failed: bool) -> dict[str, Any] | None:
     """What is to be kept beside `run_id` for a try to say whether it has failed; None where a next try has no use for it.
 

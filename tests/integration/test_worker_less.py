@@ -358,7 +358,11 @@ async def test_clear_after_a_handing_over_that_was_lost_starts_anew(task: Make, 
     assert cancelled(emulator) == [run]
 
 
-@pytest.mark.parametrize("what", ["variable", "connection"])
+async def denied(_conn_id: str) -> Any:
+    raise PermissionError("the secrets backend denies access")
+
+
+@pytest.mark.parametrize("what", ["variable", "connection", "denied"])
 @pytest.mark.parametrize("adopted", [False, True])
 async def test_retry_of_a_try_that_a_restart_has_left_without_what_it_needs_adopts_its_run(
     what: str, adopted: bool, task: Make, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
@@ -379,6 +383,10 @@ async def test_retry_of_a_try_that_a_restart_has_left_without_what_it_needs_adop
         if what == "variable":
             outage.delenv("AIRFLOW_VAR_DAY")
             with pytest.raises(AirflowRuntimeError):
+                await fire(ours)
+        elif what == "denied":
+            outage.setattr(BaseHook, "aget_connection", denied)
+            with pytest.raises(PermissionError):
                 await fire(ours)
         else:
             outage.setenv("AIRFLOW_CONN_ADF", json.dumps({"conn_type": "azure_data_factory_mi", "extra": {}}))

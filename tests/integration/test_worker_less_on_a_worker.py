@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from airflow.listeners import hookimpl
 from airflow.sdk import DAG
+from airflow.sdk.definitions.retry_policy import RetryPolicy
 from airflow.sdk.exceptions import TaskDeferred
 from airflow.sdk.execution_time import task_runner
 from airflow.sdk.execution_time.comms import TaskStatesResult
@@ -39,6 +40,7 @@ from airflow_adf_mi.ending import LINK_KEY
 from airflow_adf_mi.journal import STATE_KEY
 from airflow_adf_mi.operators import AdfRunPipelineOperator
 from airflow_adf_mi.placement import may_end_in_triggerer
+from airflow_adf_mi.retry import AdfRetryPolicy
 from airflow_adf_mi.worker_less import AdfRunPipelineTrigger
 from airflow_adf_mi.worker_less_end import WorkerLessAttempt
 from airflow_adf_mi.xcom_journal import INTENT_KEY, place_of
@@ -66,6 +68,13 @@ def operator(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Make:
             )
 
     return make
+
+
+class Unusable(RetryPolicy):
+    """A policy with a defect."""
+
+    def evaluate(self, *_: Any, **__: Any) -> Any:
+        raise ZeroDivisionError
 
 
 def started(settings: AdfSettings, task: Task, pipeline: str = "Load") -> str:
@@ -387,6 +396,43 @@ def test_task_whose_dag_was_changed_goes_on_with_its_run_on_workers(
     assert task.intent.run_id == run_id
     it.on_kill()
     assert [r.run_id for r in emulator.books.of("cancelRun", status=200)] == [run_id]
+
+
+def test_task_whose_dag_was_changed_before_its_retry_had_begun_starts_another_run_here(
+    operator: Make, settings: AdfSettings, emulator: Emulator
+) -> None:
+    task = Task(max_tries=3)
+    run_id = started(settings, task)
+    with pytest.raises(AdfRunFailed):
+        operator().execute_complete(task.context, report(settings, run_id, RunStatus.FAILED))
+    emulator.call(lambda: setattr(emulator.state().runs[run_id], "status", "Failed"))
+    in_triggerer = dict(task.xcoms)
+    task.retry()
+    task.xcoms |= in_triggerer
+    it = operator(start_from_trigger=False, deferrable=False, check_interval=0.2)
+    assert it.execute_complete(task.context, {"for_a_worker": True})["adopted"] is False
+    assert len(emulator.books.of("createRun")) == 2
+
+
+def test_retry_policy_that_ends_the_task_leaves_a_clear(operator: Make, settings: AdfSettings) -> None:
+    unusable = {"not_started": error_to_json(AdfConfigurationError("no such pipeline"))}
+    run_id = started(settings, Task())
+    for policy, retried in ((None, True), (AdfRetryPolicy(), False), (Unusable(), True)):
+        task = Task(max_tries=3, xcoms={"run_id": run_id})
+        with pytest.raises(AdfConfigurationError):
+            operator(retry_policy=policy).execute_complete(task.context, unusable)
+        assert (failed_try(run_id, task.xcoms[INTENT_KEY]) == 1) is retried
+
+
+def test_task_whose_dag_was_changed_is_left_to_a_retry_if_its_connection_cannot_be_used(
+    operator: Make, settings: AdfSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = Task(max_tries=3)
+    run_id = started(settings, task)
+    monkeypatch.setenv("AIRFLOW_CONN_ADF", json.dumps({"conn_type": "azure_data_factory_mi", "extra": {}}))
+    with pytest.raises(AdfConfigurationError):
+        operator(start_from_trigger=False).execute_complete(task.context, {"for_a_worker": True})
+    assert failed_try(run_id, task.xcoms[INTENT_KEY]) == 1
 
 
 def test_task_whose_dag_was_changed_before_it_had_started_anything_starts_here(

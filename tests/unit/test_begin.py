@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -101,6 +101,33 @@ def test_retry_waits_for_a_run_that_is_being_cancelled() -> None:
     again = world.begin(RETRY)
     assert world.status(first.run_id) == "Cancelled"
     assert again.run_id != first.run_id
+
+
+@pytest.mark.parametrize("status", ["Canceling", "Failed", "Cancelled"])
+def test_lost_start_of_the_try_before_whose_run_came_to_nothing_is_followed_by_another(status: str) -> None:
+    """Though its retry has written down that it looks for it, and waits for its end or is interrupted meanwhile."""
+    world = World()
+    first = world.begin(FIRST)
+    world.service.end(first.run_id, "Canceling")
+    world.journal.kept |= {"phase": "sending", "run_id": None, "failed": True}
+    if status != "Canceling":
+        # As the retry has left it when it was interrupted.
+        world.journal.kept |= {"occasion": asdict(RETRY), "failed": False, "inherited": True}
+        world.service.end(first.run_id, status)
+    again = world.begin(RETRY)
+    assert not again.adopted
+    assert again.run_id != first.run_id
+    assert Intent.from_json(world.journal.kept).inherited is False
+
+
+def test_lost_start_of_the_try_before_that_is_adopted_is_this_ones_from_then_on() -> None:
+    world = World()
+    first = world.begin(FIRST)
+    world.journal.kept |= {"phase": "sending", "run_id": None, "failed": True}
+    assert world.begin(RETRY).run_id == first.run_id
+    world.service.end(first.run_id, "Failed")
+    # After its trigger was lost, the try has one run, whatever that comes to.
+    assert world.begin(RETRY).run_id == first.run_id
 
 
 @pytest.mark.parametrize("occasion", [CLEARED, CLEARED_WHILE_RUNNING])
