@@ -226,10 +226,10 @@ class WorkerLessAttempt(Attempt):
             decision = policy.evaluate(
                 exception=error, try_number=ti.try_number, max_tries=ti.max_tries, context=self._context
             )
-        except Exception as e:  # noqa: BLE001  a policy that fails is no policy for Airflow either
+            return bool(decision.action != RetryAction.FAIL)
+        except Exception as e:  # noqa: BLE001  a policy that fails, or decides nothing, is none for Airflow either
             self._task.log.warning("The task's retry policy failed. %s", e)
             return True
-        return bool(decision.action != RetryAction.FAIL)
 
     def _tell_next_try(self, *, retry: bool) -> Intent | None:
         """Say to the next try in the triggerer whether it is a retry, in an XCom; the intent in it, if there is one."""
