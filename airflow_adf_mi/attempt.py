@@ -88,7 +88,7 @@ class Attempt:
             metrics.count(metrics.ADOPTIONS if begun.adopted else metrics.STARTS)
             address = address_of(self._settings, begun.intent)
             self.trace.began(address, begun.run, adopted=begun.adopted)
-            self._results.announce(address)
+            self._results.announce(address.run_id, address.studio_url)
             owned_run.raise_if_killed()
             if not self._task.wait_for_termination:
                 return summary(address, begun.run, adopted=begun.adopted)

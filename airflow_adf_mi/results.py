@@ -35,13 +35,15 @@ class Results:
         self._trace = trace
         self._began = time.time()
 
-    def announce(self, address: RunAddress) -> None:
+    def announce(self, run_id: str, studio_url: str) -> None:
         """Push the run's id and link. The run is started: failing now would orphan it."""
         try:
-            self._context["ti"].xcom_push(key=RUN_ID_KEY, value=address.run_id)
-            AdfPipelineRunLink.store(self._context, address.studio_url)
+            self._context["ti"].xcom_push(key=RUN_ID_KEY, value=run_id)
+            AdfPipelineRunLink.store(self._context, studio_url)
         except Exception as e:  # noqa: BLE001  whatever Airflow's API fails with must not end the wait
-            self._task.log.warning("%s goes on, but its id or link could not be pushed as XCom: %s", address, e)
+            self._task.log.warning(
+                "Run %s goes on, but its id or link could not be pushed as XCom: %s. See %s", run_id, e, studio_url
+            )
 
     def of(self, report: Report) -> dict[str, Any]:
         """The summary of a run that succeeded, whose outputs are then pushed; raises the error of any other."""

@@ -178,8 +178,9 @@ class AdfRunPipelineTrigger(BaseTrigger):
         except AdfError as e:
             await self._forget_what_was_replaced()
             return await self._handed_over({NOT_STARTED: error_to_json(e)})
-        except Exception:
-            # Of a template, a secrets backend, or a defect. A worker starts the trigger again, or fails as well.
+        except (
+            Exception
+        ):  # of a template, a secrets backend, or a defect: a worker starts the trigger again, or fails as well
             await self._tell_next_try(self._journal)
             raise
         return await self._until_ended(adf, started)

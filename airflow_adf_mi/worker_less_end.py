@@ -21,7 +21,6 @@ from airflow_adf_mi.attempt import TRIGGER_FAILURES, Attempt, rest_after
 from airflow_adf_mi.ending import RETURN_VALUE
 from airflow_adf_mi.hooks import AdfHook
 from airflow_adf_mi.journal import RUN_ID_KEY, TaskJournal, is_last_try, occasion_of
-from airflow_adf_mi.links import AdfPipelineRunLink
 from airflow_adf_mi.worker_less import FOR_A_WORKER, NOT_STARTED, STARTED, AdfRunPipelineTrigger
 from airflow_adf_mi.xcom_journal import INTENT_KEY, place_of
 
@@ -82,10 +81,10 @@ class WorkerLessAttempt(Attempt):
                 raise error_from_json(event[NOT_STARTED])
             if STARTED in event:
                 result = dict(event[STARTED])
-                AdfPipelineRunLink.store(self._context, result["studio_url"])
+                self._results.announce(result["run_id"], result["studio_url"])
             else:
                 report = Report.from_json(event)
-                self._results.announce(report.address)
+                self._results.announce(report.address.run_id, report.address.studio_url)
                 result = self._results.of(report)
             if self._task.do_xcom_push:
                 # As Airflow does next, but while it counts as a failure: what has succeeded is not started again.
@@ -228,7 +227,7 @@ class WorkerLessAttempt(Attempt):
             )
             return bool(decision.action != RetryAction.FAIL)
         except Exception as e:  # noqa: BLE001  a policy that fails, or decides nothing, is none for Airflow either
-            self._task.log.warning("The task's retry policy failed. %s", e)
+            self._task.log.warning("The task's retry policy could not be asked, and counts as none; correct it. %s", e)
             return True
 
     def _tell_next_try(self, *, retry: bool) -> Intent | None:

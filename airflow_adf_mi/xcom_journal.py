@@ -238,8 +238,10 @@ class TriggerJournal:
             await self._write(run_id)
 
     async def _read_all(self) -> None:
-        self._run_id = await self._get(RUN_ID_KEY) or None
-        self._kept = await self._get(INTENT_KEY) if self._run_id else None
+        run_id = await self._get(RUN_ID_KEY) or None
+        kept = await self._get(INTENT_KEY) if run_id else None
+        # Together, or one would be taken for the other's.
+        self._run_id, self._kept = run_id, kept
         self._has_failed = failed_try(self._run_id, self._kept) == self.place.try_number
 
     async def _read(self) -> None:

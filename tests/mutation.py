@@ -231,7 +231,7 @@ MUTANTS = [
     Mutant("kill of a marked task leaves its run", "../journal.py", "not in STOPPED", "is not Ellipsis", JOURNAL),
     Mutant("last try leaves its run to nobody", "../journal.py", "    if is_last_try(context):", "    if False:", JOURNAL),
     Mutant("kill before anything was looked up", "../attempt.py", "            if self._task.is_killed:", "            if False:", f"{OPERATOR} -k kill --timeout=20"),
-    Mutant("kill right after the start", "../attempt.py", "            self._results.announce(address)\n            owned_run.raise_if_killed()\n", "            self._results.announce(address)\n", OPERATOR),
+    Mutant("kill right after the start", "../attempt.py", "            self._results.announce(address.run_id, address.studio_url)\n            owned_run.raise_if_killed()\n", "            self._results.announce(address.run_id, address.studio_url)\n", OPERATOR),
     Mutant("kill while the intent is written", "owned_run.py", "        try:\n            self._check()\n        except AdfTaskKilled:", "        try:\n            pass\n        except AdfTaskKilled:", OPERATOR),
     Mutant("kill makes a lost start forgotten", "owned_run.py", "            if self.latest is None:\n", "            if True:\n", OPERATOR),
     Mutant("who comes while the list is asked", "rounds.py", "                self._joined_from = None\n            unseen_since", "            unseen_since", ROUNDS),

@@ -70,6 +70,17 @@ def operator(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Make:
     return make
 
 
+def retry_in_triggerer(task: Task) -> None:
+    """Airflow deletes XComs only where a try begins on a worker."""
+    xcoms = dict(task.xcoms)
+    task.retry()
+    task.xcoms |= xcoms
+
+
+def break_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_ADF", json.dumps({"conn_type": "azure_data_factory_mi", "extra": {}}))
+
+
 class Unusable(RetryPolicy):
     """A policy that has forgotten to decide."""
 
@@ -231,9 +242,7 @@ def test_retry_whose_trigger_fails_at_first_stays_one(
     run_id = started(settings, task)
     with pytest.raises(AdfRunFailed):
         operator().execute_complete(task.context, report(settings, run_id, RunStatus.FAILED))
-    in_triggerer = dict(task.xcoms)
-    task.retry()
-    task.xcoms |= in_triggerer
+    retry_in_triggerer(task)
     made = operator()
     with pytest.raises(TaskDeferred):
         made.resume_execution("__fail__", {"error": "Trigger failure"}, task.context)
@@ -251,7 +260,7 @@ def test_last_try_without_a_connection_is_followed_by_a_clear(
     run_id = started(settings, task)
     # As its trigger has marked it, which does not know that it is the last.
     task.xcoms[INTENT_KEY] = marked(run_id, None, place_of(task.context), failed=True)
-    monkeypatch.setenv("AIRFLOW_CONN_ADF", json.dumps({"conn_type": "azure_data_factory_mi", "extra": {}}))
+    break_connection(monkeypatch)
     unusable = AdfConfigurationError("subscription_id is missing")
     with pytest.raises(AdfConfigurationError):
         operator().execute_complete(task.context, {"not_started": error_to_json(unusable)})
@@ -323,11 +332,8 @@ def test_retry_stays_one_though_the_connection_could_not_be_used_in_between(
     run_id = started(settings, task)
     with pytest.raises(AdfRunFailed):
         operator().execute_complete(task.context, report(settings, run_id, RunStatus.FAILED))
-    in_triggerer = dict(task.xcoms)
-    task.retry()
-    # Airflow deletes XComs only where a try begins on a worker.
-    task.xcoms |= in_triggerer
-    monkeypatch.setenv("AIRFLOW_CONN_ADF", json.dumps({"conn_type": "azure_data_factory_mi", "extra": {}}))
+    retry_in_triggerer(task)
+    break_connection(monkeypatch)
     unusable = AdfConfigurationError("subscription_id is missing")
     with pytest.raises(AdfConfigurationError):
         operator().execute_complete(task.context, {"not_started": error_to_json(unusable)})
@@ -340,7 +346,7 @@ def test_try_whose_connection_can_be_used_no_longer_leaves_its_run_to_a_retry(
     """Its triggerer was restarted: the new one cannot use the connection, nor can the worker that it hands the try over to."""
     task = Task(max_tries=3)
     run_id = started(settings, task)
-    monkeypatch.setenv("AIRFLOW_CONN_ADF", json.dumps({"conn_type": "azure_data_factory_mi", "extra": {}}))
+    break_connection(monkeypatch)
     unusable = AdfConfigurationError("subscription_id is missing")
     with pytest.raises(AdfConfigurationError):
         operator().execute_complete(task.context, {"not_started": error_to_json(unusable)})
@@ -406,9 +412,7 @@ def test_task_whose_dag_was_changed_before_its_retry_had_begun_starts_another_ru
     with pytest.raises(AdfRunFailed):
         operator().execute_complete(task.context, report(settings, run_id, RunStatus.FAILED))
     emulator.call(lambda: setattr(emulator.state().runs[run_id], "status", "Failed"))
-    in_triggerer = dict(task.xcoms)
-    task.retry()
-    task.xcoms |= in_triggerer
+    retry_in_triggerer(task)
     it = operator(start_from_trigger=False, deferrable=False, check_interval=0.2)
     assert it.execute_complete(task.context, {"for_a_worker": True})["adopted"] is False
     assert len(emulator.books.of("createRun")) == 2
@@ -429,7 +433,7 @@ def test_task_whose_dag_was_changed_is_left_to_a_retry_if_its_connection_cannot_
 ) -> None:
     task = Task(max_tries=3)
     run_id = started(settings, task)
-    monkeypatch.setenv("AIRFLOW_CONN_ADF", json.dumps({"conn_type": "azure_data_factory_mi", "extra": {}}))
+    break_connection(monkeypatch)
     with pytest.raises(AdfConfigurationError):
         operator(start_from_trigger=False).execute_complete(task.context, {"for_a_worker": True})
     assert failed_try(run_id, task.xcoms[INTENT_KEY]) == 1
