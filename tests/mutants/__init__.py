@@ -1,0 +1,26 @@
+"""The table of `make mutation`: a module for each area, each with a list `MUTANTS`.
+
+A row is: what is handled, the file (below airflow_adf_mi/adf), the code that handles it, which stands there exactly once, what it
+becomes, and the tests that must notice.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Mutant:
+    what: str
+    file: str
+    old: str
+    new: str
+    tests: str
+
+
+def all_mutants() -> list[Mutant]:
+    """The rows of all areas."""
+    areas = sorted(module.name for module in pkgutil.iter_modules(__path__, f"{__name__}."))
+    return [mutant for area in areas for mutant in importlib.import_module(area).MUTANTS]

@@ -1,0 +1,52 @@
+"""Mutants of connection."""
+
+from __future__ import annotations
+
+from tests.mutants import Mutant
+
+CLIENT = "tests/integration/test_client.py"
+HOOKS = "tests/integration/test_hooks.py"
+CONNECTION = "tests/unit/test_connection.py"
+START = "tests/unit/test_start.py"
+PROVIDER = "tests/contract/test_provider.py"
+CLI = "tests/integration/test_cli.py"
+WORKER_LESS = "tests/integration/test_worker_less.py"
+
+MUTANTS = [
+    Mutant("403 of a subscription", "role.py", "    if isinstance(target, SubscriptionRef):", "    if False:", f"{CLIENT} -k role"),
+    Mutant("role that is too wide", "role.py", 'ROLE_NAME = "ADF Pipeline Runner"', 'ROLE_NAME = "Data Factory Contributor"', f"{CLIENT} -k role"),
+    Mutant("no subscription", "settings.py", "if not self.subscription_id:", "if False:", CONNECTION),
+    Mutant("two ways of naming", "settings.py", "if len(names) > 1:", "if False:", CONNECTION),
+    Mutant("unknown identity", "connection.py", "return IdentityKind(chosen)", "return IdentityKind.MANAGED_IDENTITY", CONNECTION),
+    Mutant("unknown cloud", "connection.py", "return by_lower_name[name.lower()]", "return by_lower_name.get(name.lower(), PUBLIC_CLOUD)", CONNECTION),
+    Mutant("unknown field", "connection.py", "if name not in FIELDS:", "if False:", CONNECTION),
+    Mutant("http endpoint", "settings.py", 'url.scheme != "https" or', "", CONNECTION),
+    Mutant("client secret", "connection.py", "    if password:", "    if False:", CONNECTION),
+    Mutant("workload identity by object id", "settings.py", "and self.kind is IdentityKind.WORKLOAD_IDENTITY", "and False", CONNECTION),
+    Mutant("address that is none", "settings.py", "        except ValueError as e:", "        except ZeroDivisionError as e:", CONNECTION),
+    Mutant("port that is none", "settings.py", "            _ = url.port\n", "", CONNECTION),
+    Mutant("host, schema, port ignored silently", "connection.py", "        if not value:\n", "        if True:\n", CONNECTION),
+    Mutant("schema and port not looked at", "../hooks.py", "        schema=connection.schema,\n        port=connection.port,\n", "", HOOKS),
+    Mutant("templated None taken for a name", "checks.py", """in ("", "None"))""", """in ("",))""", CONNECTION),
+    Mutant("templated number refused as a name", "checks.py", "isinstance(value, str | int | float)", "isinstance(value, str)", CONNECTION),
+    Mutant("templated number refused as a pipeline", "../arguments.py", 'name_as_text("pipeline_name", given.pipeline_name)', "given.pipeline_name", f"{PROVIDER} -k native"),
+    Mutant("missing factory", "settings.py", "        if missing:", "        if False:", CONNECTION),
+    Mutant("bad pipeline name", "checks.py", "not isinstance(name, str) or not _PIPELINE_NAME.fullmatch(name)", "False", START),
+    Mutant("parameters no mapping", "checks.py", "if not isinstance(parameters, Mapping):", "if False:", START),
+    Mutant("parameters not JSON", "checks.py", "json.dumps(value, allow_nan=False)", "str(value)", START),
+    Mutant("no positive seconds", "checks.py", "or value <= 0", "", PROVIDER),
+    Mutant("more seconds than Airflow can add", "checks.py", "    if value > YEAR:", "    if False:", f"{PROVIDER} -k 'bad_argument or would_never'"),
+    Mutant("template in a parameter refused", "checks.py", "value if _is_static_throughout(value) else None", "value", f"{PROVIDER} -k templates_are"),
+    Mutant("Dag's parameter refused", "checks.py", 'not hasattr(value, "iter_references") and', "", f"{PROVIDER} -k templates_are"),
+    Mutant("connection not found", "../hooks.py", "raise no_such_connection(self.azure_data_factory_conn_id) from e", "raise", HOOKS),
+    Mutant("missing permission taken for held", "checkup.py", "    if isinstance(answer, AdfPermissionError):\n        return Finding(\n            step=step,", "    if False:\n        return Finding(\n            step=step,", CLI),
+    Mutant("no answer taken for permission", "checkup.py", "and answer.status in (400, 404)", "or True", CLI),
+    Mutant("probable taken for certain", "checkup.py", "holds=Holds.PROBABLY, detail=f\"{BELOW}{action}\"", "holds=Holds.YES, detail=f\"{BELOW}{action}\"", CLI),
+    Mutant("check looks at a run that is not there", "checkup.py", "if isinstance(runs, calls.Page) and runs.items else _nowhere()", "if False else _nowhere()", CLI),
+    Mutant("check starts what is there", "checkup.py", "(yield calls.create_run(factory, _nowhere(), None", "(yield calls.create_run(factory, 'Load', None", CLI),
+    Mutant("missing certificates end the check", "checkup.py", "    except AdfError as e:  # such", "    except ZeroDivisionError as e:  # such", CLI),
+    Mutant("check goes on without a factory", "checkup.py", "if isinstance(found, AdfError) and not isinstance(found, AdfPermissionError):", "if False:", CLI),
+    Mutant("check always well", "../cli.py", "return 0 if well else 1", "return 0", CLI),
+    Mutant("test connection well without a permission", "../hooks.py", "        if wrong:", "        if False:", HOOKS),
+    Mutant("each task reads its connection", "../settings_once.py", "    if known is None or", "    if True or", f"{WORKER_LESS} -k once_for_all"),
+]  # fmt: skip

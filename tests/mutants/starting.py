@@ -1,0 +1,66 @@
+"""Mutants of starting."""
+
+from __future__ import annotations
+
+from tests.mutants import Mutant
+
+START = "tests/unit/test_start.py"
+BEGIN = "tests/unit/test_begin.py"
+EXPLAINED = "tests/integration/test_explained.py"
+WORKER_LESS = "tests/integration/test_worker_less.py"
+PACE = "tests/unit/test_pace.py"
+OUTLET = "tests/unit/test_outlet.py"
+
+MUTANTS = [
+    Mutant("lost answer not looked for", "start.py", "if verdict is Verdict.AMBIGUOUS:", "if False:", START),
+    Mutant("throttled start not repeated", "start.py", "case AdfThrottledError():\n            return Verdict.NOT_STARTED", "case AdfThrottledError():\n            return Verdict.REFUSED", START),
+    Mutant("another pipeline's run adopted", "find.py", "if run.pipeline_name.lower() != wanted.pipeline_name.lower():", "if False:", START),
+    Mutant("start tried for ever", "start.py", "verdict is Verdict.REFUSED or clock() + pause > until", "verdict is Verdict.REFUSED", START),
+    Mutant("contradicting recovery", "recovery.py", "if self.start_activity_name and self.start_from_failure:", "if False:", START),
+    Mutant("recovery without a reference", "recovery.py", "if self.is_recovery and not self.reference_pipeline_run_id:", "if False:", START),
+    Mutant("retry starts a second run", "intent.py", "return Find(intent=stored) if stored.phase is Phase.SENDING else Follow(intent=stored)", "return Fresh()", BEGIN),
+    Mutant("clear adopts the old run", "intent.py", "before.max_tries != now.max_tries or", "", BEGIN),
+    Mutant("clear of a running task adopts", "intent.py", "(before.clear_number != now.clear_number and not stored.failed)", "False", BEGIN),
+    Mutant("clear of another task taken for ours", "intent.py", "and not stored.failed)", ")", BEGIN),
+    Mutant("changed parameters adopt", "intent.py", "or stored.fingerprint != wanted", "", BEGIN),
+    Mutant("unreadable intent taken for none", "intent.py", "    run_id, key = (_guid(stored, name)", "    return None\n    run_id, key = (_guid(stored, name)", BEGIN),
+    Mutant("obsolete run not cancelled", "begin.py", "if cancel and seen.status != RunStatus.CANCELING:", "if False:", BEGIN),
+    Mutant("obsolete run overlapped", "begin.py", "            if remaining is not None:", "            if False:", BEGIN),
+    Mutant("obsolete run that cannot be seen ignored", "begin.py", "    if isinstance(seen, AdfError):\n        raise AdfError(", "    if isinstance(seen, AdfError):\n        return None\n        raise AdfError(", BEGIN),
+    Mutant("run that came to nothing adopted", "begin.py", "run.status in (RunStatus.FAILED, RunStatus.CANCELLED)", "False", BEGIN),
+    Mutant("run that is being cancelled adopted", "begin.py", "run.status == RunStatus.CANCELING and not same_try:", "False:", BEGIN),
+    Mutant("sent before it is written down", "start.py", "            yield save(sending)\n", "", BEGIN),
+    Mutant("blind start", "start.py", "and intent.key_honoured:", ":", BEGIN),
+    Mutant("absence that is proven not used", "start.py", "and intent.key_honoured:", "and False:", BEGIN),
+    Mutant("on_ambiguous_start ignored", "start.py", 'if start.on_ambiguous == "start":', "if False:", BEGIN),
+    Mutant("first that looks the same adopted", "start.py", "complete and len(look.possible) == 1", "complete and look.possible", BEGIN),
+    Mutant("sibling's run adopted", "find.py", "if run.run_id not in claimed", "if True", BEGIN),
+    Mutant("claim of a sibling not heeded", "start.py", "or (yield claim(found.run_id))", "or True", BEGIN),
+    Mutant("other parameters' run adopted", "find.py", "return Likeness.POSSIBLE if same else Likeness.NO", "return Likeness.POSSIBLE", BEGIN),
+    Mutant("own earlier run adopted", "find.py", "if run.run_id in intent.earlier:", "if False:", BEGIN),
+    Mutant("clocks taken to agree", "find.py", "intent.at + now - clock()", "intent.at", BEGIN),
+    Mutant("correlation parameter not looked at", "find.py", "    if wanted.correlation_parameter is not None:", "    if False:", BEGIN),
+    Mutant("same try taken for a cleared one", "intent.py", "if not stored.occasion.is_try_of(now) and (", "if (", BEGIN),
+    Mutant("newer intent not read", "intent.py", "if name in known}", "}", BEGIN),
+    Mutant("evidence of another factory used", "intent.py", "older.key_honoured and older.factory == self.factory", "older.key_honoured", BEGIN),
+    Mutant("run of another time adopted", "find.py", "-CLOCK_SLACK <= began.timestamp() - sent_at <= START_WINDOW", "True", BEGIN),
+    Mutant("run of a trigger adopted", "find.py", 'invoked_by.get("invokedByType", "Manual") != "Manual"', "False", BEGIN),
+    Mutant("missing factory taken for an ended run", "begin.py", 'and answer.missing == "run"', "", BEGIN),
+    Mutant("404 alone taken for an ended run", "begin.py", "return older.at is not None and clock() - older.at > RETENTION", "return True", BEGIN),
+    Mutant("another run than the found one waited for", "begin.py", "return Outlasting(intent=older, run=seen, is_ours=is_ours)", "return Outlasting(intent=start.intent(), run=seen, is_ours=is_ours)", BEGIN),
+    Mutant("retry claims nothing", "begin.py", "            yield claim(known.run_id or known.key)\n", "", BEGIN),
+    Mutant("404 without near names", "start.py", "raise (yield from with_near_names(answer, start.factory, start.pipeline_name))", "raise answer", f"{EXPLAINED} -k misspelt"),
+    Mutant("throttled start holds nobody", "outlet.py", "            self._pace.hold(time.time() + (e.retry_after or 0))\n", "", f"{WORKER_LESS} -k holds_all"),
+    Mutant("all starts under way at once", "outlet.py", "AT_ONCE = 20", "AT_ONCE = 2000", f"{WORKER_LESS} -k few_starts"),
+    Mutant("start that has rested does not wait for its turn", "outlet.py", "            await self.enter()\n        await self._client", "            pass\n        await self._client", OUTLET),
+    Mutant("answered start keeps its place", "outlet.py", "        finally:\n            self.leave()\n\n    async def enter", "        finally:\n            pass\n\n    async def enter", OUTLET),
+    Mutant("start that was about to leave leaves while all are held", "outlet.py", "        while held := self._pace.held(time.time()):", "        while held := 0:", OUTLET),
+    Mutant("start that is looked for keeps the others waiting", "outlet.py", "        self.leave()\n        await", "        await", f"{WORKER_LESS} -k written_down_before"),
+    Mutant("starts not paced", "pace.py", "return max(0.0, self._empty_until - now - self.burst / self.per_second)", "return 0.0", PACE),
+    Mutant("throttle ends no burst", "pace.py", "until + (self.burst - 1) / self.per_second", "until", PACE),
+    Mutant("failed run of the same try is followed by another", "begin.py", "(RunStatus.FAILED, RunStatus.CANCELLED) and not same_try:", "(RunStatus.FAILED, RunStatus.CANCELLED):", f"{WORKER_LESS} -k its_run_fails"),
+    Mutant("another's run adopted where keys are ids", "start.py", "        if intent.key_honoured:\n            # Where", "        if False:\n            # Where", f"{WORKER_LESS} -k blind_start"),
+    Mutant("lost run of the try before taken for this one's", "begin.py", "inherited=not same_try)", "inherited=False)", BEGIN),
+    Mutant("adopted run taken for the one of the try before", "begin.py", "        inherited=False,\n", "", BEGIN),
+    Mutant("older run of another pipeline not found", "begin.py", "    if isinstance(seen, PipelineRun):\n        return seen, True\n    while", "    while", f"{WORKER_LESS} -k changed_pipeline"),
+]  # fmt: skip

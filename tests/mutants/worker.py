@@ -1,0 +1,67 @@
+"""Mutants of worker."""
+
+from __future__ import annotations
+
+from tests.mutants import Mutant
+
+TRIGGER = "tests/integration/test_trigger.py"
+OWNED = "tests/integration/test_owned_run.py"
+DEFERRAL = "tests/integration/test_deferral.py"
+OPERATOR = "tests/integration/test_operator.py"
+KILLS = "tests/integration/test_kills.py"
+JOURNAL = "tests/unit/test_journal.py"
+PROVIDER = "tests/contract/test_provider.py"
+STATS = "tests/integration/test_stats.py"
+PUSHED = "tests/integration/test_outputs.py"
+LINEAGE = "tests/integration/test_lineage.py"
+WORKER_LESS = "tests/integration/test_worker_less.py"
+PLACEMENT = "tests/integration/test_placement.py"
+
+MUTANTS = [
+    Mutant("operator ended by Airflow first", "../attempt.py", "timeout=timedelta(seconds=seconds) + BACKSTOP", "timeout=timedelta(seconds=seconds)", DEFERRAL),
+    Mutant("operator without a deadline of its own", "../attempt.py", "deadline=plan.deadline,\n            owns_run", "deadline=None,\n            owns_run", DEFERRAL),
+    Mutant("kill with a refused token", "owned_run.py", "        return self._credential.forget_token(refused)", "        return False", f"{OWNED} -k kill_whose"),
+    Mutant("watched run cancelled", "../triggers.py", "cancel_on_timeout=self.owns_run and self.cancel_on_timeout", "cancel_on_timeout=self.cancel_on_timeout", TRIGGER),
+    Mutant("killed worker does not cancel", "owned_run.py", "            self._canceller.act(HANDLER_WAIT)\n", "            self._killed = False\n", OWNED),
+    Mutant("kill waits for the token lock", "owned_run.py", "            if token is not None and token.token not in self._refused:", "            if False:", OWNED),
+    Mutant("kill waits for a new token", "owned_run.py", ", self._credential.given_up_token(*scopes)):", ",):", OWNED),
+    Mutant("kill cancels where told not to", "owned_run.py", "if not self._cancel_on_kill:", "if False:", OWNED),
+    Mutant("parameters not checked when parsed", "../operators.py", "            check_parameters(static_part(self.parameters))", "            check_parameters(None)", f"{PROVIDER} -k parsed"),
+    Mutant("run id that is lost", "../attempt.py", "if not isinstance(run_id, str) or not run_id:", "if False:", OPERATOR),
+    Mutant("trigger failure taken for a timeout", "../operators.py", "except TaskDeferralTimeout:", "except (TaskDeferralTimeout, TaskDeferralError):", OPERATOR),
+    Mutant("store that fails does not stop the start", "../journal.py", "            raise AdfError(\n                f\"What is about", "            return\n            raise AdfError(\n                f\"What is about", OPERATOR),
+    Mutant("trigger's failure not taken up", "../attempt.py", "stored.trigger_failures >= TRIGGER_FAILURES", "True", OPERATOR),
+    Mutant("deadline of a wait begun anew", "../attempt.py", "deadline=intent.deadline or deadline", "deadline=deadline", OPERATOR),
+    Mutant("execution_timeout after Airflow's", "../attempt.py", "- (0 if self._task.deferrable else min(2.0, limit / 10))", "+ 60", OPERATOR),
+    Mutant("execution_timeout cancels as a kill", "../attempt.py", "owned_run.overdue(cancel=self._task.cancel_on_timeout)", "pass", OPERATOR),
+    Mutant("kill cancels what a retry takes over", "owned_run.py", "        if self._goes_on():", "        if False:", OWNED),
+    Mutant("kill at the begin forgets the known run", "owned_run.py", "self.latest = None if known is None or known.phase is Phase.PREPARED else known", "self.latest = None", OPERATOR),
+    Mutant("killed task sends all the same", "owned_run.py", "        self._check()", "        pass", OWNED),
+    Mutant("kill of a trigger taken over cancels", "../kills.py", "if state not in OVER:", "if False:", KILLS),
+    Mutant("kill of a marked task does not cancel", "../kills.py", "if state not in OVER:", "if True:", KILLS),
+    Mutant("kill interrupted by Airflow", "../triggers.py", "await asyncio.shield(killing)", "await killing", KILLS),
+    Mutant("kill without on_kill does nothing", "../triggers.py", "if was_killed(self, e):", "if False:", KILLS),
+    Mutant("restart of a triggerer taken for a kill", "../triggers.py", "if was_killed(self, e):", "if True:", KILLS),
+    Mutant("state asked for once only", "../kills.py", "            if time.monotonic() > until:\n                raise", "            raise", KILLS),
+    Mutant("mass kill asks for each task", "../kills.py", "if key not in kills.asked:", "if True:", KILLS),
+    Mutant("eviction cancels", "../journal.py", "not in STOPPED", "is None", JOURNAL),
+    Mutant("kill of a marked task leaves its run", "../journal.py", "not in STOPPED", "is not Ellipsis", JOURNAL),
+    Mutant("last try leaves its run to nobody", "../journal.py", "    if is_last_try(context):", "    if False:", JOURNAL),
+    Mutant("kill before anything was looked up", "../attempt.py", "            if self._task.is_killed:", "            if False:", f"{OPERATOR} -k kill --timeout=20"),
+    Mutant("kill right after the start", "../attempt.py", "            self._results.announce(address.run_id, address.studio_url)\n            owned_run.raise_if_killed()\n", "            self._results.announce(address.run_id, address.studio_url)\n", OPERATOR),
+    Mutant("kill while the intent is written", "owned_run.py", "        try:\n            self._check()\n        except AdfTaskKilled:", "        try:\n            pass\n        except AdfTaskKilled:", OPERATOR),
+    Mutant("kill makes a lost start forgotten", "owned_run.py", "            if self.latest is None:\n", "            if True:\n", OPERATOR),
+    Mutant("own failure not told because of another's clear", "../journal.py", "if intent.occasion.is_try_of(now):", "if intent.occasion == now:", OPERATOR),
+    Mutant("execution_timeout heeds cancel_on_kill", "owned_run.py", "        self._cancel_on_kill = cancel\n", "", OPERATOR),
+    Mutant("run known to the journal only not cancelled", "../attempt.py", "if stored is not None and stored.run_id and stored", "if False and stored", OPERATOR),
+    Mutant("names that are confused", "../kills.py", "ti.task_id if may_be_confused else None", "None", KILLS),
+    Mutant("mapped task judged by another index", "../journal.py", 'f"{ti.task_id}_{ti.map_index}"', "ti.task_id", KILLS),
+    Mutant("outputs of an unfinished run", "../operators.py", "if self.outputs and not self.wait_for_termination:", "if False:", PUSHED),
+    Mutant("bad outputs seen after the run", "../attempt.py", "        began = time.time()\n        parse_outputs(self._task.outputs)\n", "        began = time.time()\n", PUSHED),
+    Mutant("run of a lost answer that failed returned as success", "../attempt.py", "return self._results.of(owned_run.explain(report))", "return summary(address, begun.run, adopted=begun.adopted)", OPERATOR),
+    Mutant("ambiguous start not counted", "../attempt.py", "if isinstance(e, AdfAmbiguousStartError):", "if False:", STATS),
+    Mutant("parameters shown to the provider", "../operators.py", "        from airflow_adf_mi.lineage import at_start\n\n        hide_parameters(self)\n", "        from airflow_adf_mi.lineage import at_start\n\n", LINEAGE),
+    Mutant("hidden parameters sent to the service", "../operators.py", "parameters=parameters_of(self)", "parameters=self.parameters", LINEAGE),
+    Mutant("mapped task taken for one of the triggerer", "../operators.py", "start_from_trigger=False, **kwargs)", "start_from_trigger=start_from_trigger, **kwargs)", PLACEMENT),
+    Mutant("Airflow's timeout taken for a kill", "../triggers.py", "and not is_late", "", f"{WORKER_LESS} -k is_no_kill"),
+]  # fmt: skip
