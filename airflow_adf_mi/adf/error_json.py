@@ -31,7 +31,7 @@ _MEMBERS: Mapping[type[AdfError], tuple[str, ...]] = {
     AdfPermissionError: _REQUEST,
     AdfNotFoundError: (*_REQUEST, "missing"),
     AdfThrottledError: _REQUEST,
-    AdfUnavailableError: ("status", "never_sent"),
+    AdfUnavailableError: ("status", "never_sent", "unreadable"),
     AdfAmbiguousStartError: ("request_id",),
 }
 """What is kept of an error beside its text."""

@@ -20,7 +20,7 @@ from airflow_adf_mi.adf.failure import ActivityFailure, Explanation, headline
 from airflow_adf_mi.adf.intent import Intent
 from airflow_adf_mi.adf.models import PipelineRun, RunStatus
 from airflow_adf_mi.adf.settings import AdfSettings, FactoryRef
-from airflow_adf_mi.adf.watch import Ended, GaveUp, Outcome, TimedOut
+from airflow_adf_mi.adf.watch import Ended, GaveUp, Outcome, TimedOut, is_unreadable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +66,7 @@ class Report:
     address: RunAddress
     outcome: Outcome
     cancel: str | None = None
-    """After a timeout: `REQUESTED`, `LEFT_RUNNING`, or why the cancel was not accepted."""
+    """After a timeout: `REQUESTED`, `LEFT_RUNNING`, `ALREADY_OVER`, or why the cancel was not accepted."""
     adopted: bool = False
     """An earlier try had started the run."""
     explanation: Explanation | None = None
@@ -115,6 +115,8 @@ class Report:
 
 REQUESTED = "requested"
 LEFT_RUNNING = "left running"
+ALREADY_OVER = "already over"
+"""The service refused the cancel because the run was over, and did not show how the run had ended."""
 
 KIND: Mapping[type[Outcome], str] = {Ended: "ended", TimedOut: "timed_out", GaveUp: "gave_up"}
 
@@ -164,8 +166,11 @@ def error_of(report: Report) -> AdfError | None:
     known: dict[str, Any] = {"run_id": address.run_id, "studio_url": address.studio_url}
     see = f" See {address.studio_url}"
     if isinstance(outcome, GaveUp):
-        misconfigured = isinstance(outcome.error, AdfConfigurationError)
-        why = "the connection cannot be used here" if misconfigured else "the service kept refusing"
+        why = "the service kept refusing"
+        if isinstance(outcome.error, AdfConfigurationError):
+            why = "the connection cannot be used here"
+        elif is_unreadable(outcome.error):
+            why = "the answers could not be read"
         outcome.error.args = (
             f"{address}: stopped looking at it, because {why}. The run itself was not touched and may well go on.{see} "
             f"{outcome.error}",
@@ -214,6 +219,11 @@ def _with_explanation(what: str, run: PipelineRun, report: Report) -> tuple[str,
 def _what_became(cancel: str | None) -> str:
     if cancel == REQUESTED:
         return "Its cancellation was requested."
+    if cancel == ALREADY_OVER:
+        return (
+            "When it was to be cancelled, the service answered that it was over already; how it ended could not be learnt. A "
+            "retry of this task looks again."
+        )
     if cancel in (None, LEFT_RUNNING):
         return "It was left running."
     return f"It could not be cancelled and may go on: {cancel}"

@@ -5,6 +5,7 @@ Azure's packages are imported inside the functions: this module is on the way of
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
     from airflow_adf_mi.adf.calls import Call
     from airflow_adf_mi.adf.settings import AdfSettings
+
+LONGEST_RETRY_AFTER = 3600.0
+"""Seconds. Limits of ARM and of Data Factory are counted by the hour at most."""
 
 # ARM's gateway uses these where the address above the pipeline or run is wrong.
 _FACTORY_MISSING = frozenset(
@@ -117,6 +121,7 @@ def unreadable(error: Exception, call: Call[Any]) -> AdfUnavailableError:
         f"Could not {call.doing} in {call.target}: the answer could not be read ({type(error).__name__}: "
         f"{cap(redact(str(error)), 200)}). Is there a proxy in between that answers for the service?",
         status=200,
+        unreadable=True,
     )
 
 
@@ -230,8 +235,9 @@ def _said(error: AzureError) -> str:
 
 
 def _retry_after(header: str | None) -> float | None:
-    """Seconds; the service sends numbers, never dates."""
+    """Seconds, `LONGEST_RETRY_AFTER` at most; the service sends numbers, never dates."""
     try:
-        return max(0.0, float(header)) if header else None
+        seconds = float(header) if header else math.nan
     except ValueError:
         return None
+    return None if math.isnan(seconds) else min(max(0.0, seconds), LONGEST_RETRY_AFTER)

@@ -126,8 +126,8 @@ def test_summary_asks_once_at_the_end(lines: Callable[[], list[str]]) -> None:
 
 
 def test_pages_of_the_summary_count_for_the_budget(lines: Callable[[], list[str]]) -> None:
-    more = Page(items=[row("Copy", "Succeeded")], continuation_token="more")
-    _, asked = play([more, more, [row("Web", "Succeeded")]], "summary", budget=Budget(per_minute=2))
+    pages = [Page(items=[row("Copy", "Succeeded")], continuation_token=token) for token in ("second", "third")]
+    _, asked = play([*pages, [row("Web", "Succeeded")]], "summary", budget=Budget(per_minute=2))
     assert len(asked) == 2
     assert lines()[0] == "Run r1: not all of its activities are listed, since many runs were asked about."
 

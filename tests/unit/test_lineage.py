@@ -77,7 +77,11 @@ class Service:
             return self.pipelines.get(call.args[2], AdfUnavailableError("503"))
         pages = self.pages[call.args[2]]
         page = pages.pop(0) if pages else []
-        return page if isinstance(page, AdfError) else Page(items=page, continuation_token="more" if pages else None)
+        return (
+            page
+            if isinstance(page, AdfError)
+            else Page(items=page, continuation_token=f"{len(pages)} more" if pages else None)
+        )
 
     def read(self) -> Lineage:
         routine = reading_lineage(RUN, FACTORY, clock=self.clock)
