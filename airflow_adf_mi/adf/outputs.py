@@ -33,10 +33,11 @@ _QUOTED = r"\[\s*'((?:[^']|'')*)'\s*\]|\[\s*(\d{1,9})\s*\]"
 _STEP = re.compile(rf"\.([^.\[\]]+)|{_QUOTED}")
 # As Data Factory's own expressions write it: ?. and ?[ as well, and a quote within quotes twice.
 _EXPRESSION = re.compile(
-    r"\s*@?\s*activity\(\s*'((?:[^']|'')+)'\s*\)\s*\.\s*output(?![^\s.\[?])(.*?)\s*", re.DOTALL | re.IGNORECASE
+    r"\s*@?\s*activity\(\s*'((?:[^']|'')+)'\s*\)\s*\??\.\s*output(?![^\s.\[?])(.*?)\s*", re.DOTALL | re.IGNORECASE
 )
 _OTHER_EXPRESSION = re.compile(r"\s*(?:@|activity\s*\()", re.IGNORECASE)
 _EXPRESSION_STEP = re.compile(rf"\??(?:\.([^.\[\]?\s']+)|{_QUOTED})")
+_WORD = re.compile(r"[\w-]+")
 _PLAIN = re.compile(r"[^.\[\]'?\s]+(?: +[^.\[\]'?\s]+)*")
 
 
@@ -74,14 +75,15 @@ class OutputPath:
         return cls(name, steps)
 
     def __str__(self) -> str:
-        if all(_PLAIN.fullmatch(part) for part in (self.activity, *self.steps)):
+        is_plain = all(_PLAIN.fullmatch(part) for part in (self.activity, *self.steps))
+        if is_plain and not _OTHER_EXPRESSION.match(self.activity):
             return ".".join((self.activity, *self.steps))
         return self.expression()
 
     def expression(self) -> str:
         """As Data Factory's own expressions write it."""
         steps = "".join(
-            f"[{step}]" if _is_index(step) else f".{step}" if _PLAIN.fullmatch(step) else f"[{_quoted(step)}]"
+            f"[{step}]" if _is_index(step) else f".{step}" if _WORD.fullmatch(step) else f"[{_quoted(step)}]"
             for step in self.steps
         )
         return f"activity({_quoted(self.activity)}).output{steps}"
