@@ -22,7 +22,7 @@ from airflow_adf_mi.adf.models import ActivityRun, PipelineRun, RunStatus
 from airflow_adf_mi.adf.paging import Pages
 from airflow_adf_mi.adf.redact import cap
 from airflow_adf_mi.adf.settings import FactoryRef
-from airflow_adf_mi.adf.times import activity_window, moment, read_number
+from airflow_adf_mi.adf.times import moment, read_number, run_window
 from airflow_adf_mi.adf.watch import Ended, is_refusal
 
 T = TypeVar("T")
@@ -162,7 +162,7 @@ class ActivityLog:
         """What the service lists; nothing where it does not answer."""
         now = self.clock()
         self.looked_at = now
-        after, before = activity_window(self.run.started_at if self.run else None, now)
+        after, before = run_window(self.run.started_at if self.run else None, now)
         after = after if since is None else moment(since - OVERLAP)
         listed = Pages(query_activity_runs(self.factory, self.run_id, after, before))
         for number in range(pages):

@@ -21,7 +21,7 @@ from airflow_adf_mi.adf.models import ActivityRun, PipelineRun, RunStatus
 from airflow_adf_mi.adf.paging import Pages
 from airflow_adf_mi.adf.redact import cap
 from airflow_adf_mi.adf.settings import FactoryRef
-from airflow_adf_mi.adf.times import DAY, activity_window, moment
+from airflow_adf_mi.adf.times import DAY, moment, run_window
 
 MOST_REQUESTS = 20
 MOST_SHOWN = 10
@@ -80,7 +80,7 @@ def explaining(
         factory=factory,
         studio_url=studio_url,
         clock=clock,
-        since=activity_window(run.started_at, now)[0],
+        since=run_window(run.started_at, now)[0],
         statuses=(RunStatus.FAILED, *cancelled),
         until=now + PATIENCE,
     )

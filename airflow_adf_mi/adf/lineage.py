@@ -14,13 +14,13 @@ from typing import Any
 
 from airflow_adf_mi.adf.calls import get_pipeline, query_activity_runs
 from airflow_adf_mi.adf.drive import Routine
-from airflow_adf_mi.adf.errors import AdfError
+from airflow_adf_mi.adf.errors import AdfConfigurationError, AdfError
 from airflow_adf_mi.adf.explain import final_attempts
 from airflow_adf_mi.adf.models import ActivityRun, PipelineRun
 from airflow_adf_mi.adf.paging import Pages
 from airflow_adf_mi.adf.redact import redact
 from airflow_adf_mi.adf.settings import FactoryRef
-from airflow_adf_mi.adf.times import DAY, activity_window, moment, read_number
+from airflow_adf_mi.adf.times import DAY, moment, read_number, run_window
 
 MOST_REQUESTS = 10
 PATIENCE = 10.0
@@ -84,7 +84,7 @@ def namespace_of(factory: FactoryRef) -> str:
 def reading_lineage(run: PipelineRun, factory: FactoryRef, *, clock: Callable[[], float]) -> Routine[Lineage]:
     """Find the datasets of a run that has ended. Raises nothing: what cannot be learnt is said to be missing."""
     now = clock()
-    since, _ = activity_window(run.started_at, now)
+    since, _ = run_window(run.started_at, now)
     search = _Search(factory=factory, clock=clock, since=since, until=now + PATIENCE)
     rows = yield from _moving(search, run.run_id)
     definitions: dict[str, dict[str, Named]] = {}
@@ -92,7 +92,12 @@ def reading_lineage(run: PipelineRun, factory: FactoryRef, *, clock: Callable[[]
     for name in sorted(silent):
         if not search.may_ask():
             break
-        answer = yield get_pipeline(factory, name)
+        try:
+            call = get_pipeline(factory, name)
+        except AdfConfigurationError as e:  # the service's answer had what can be no name
+            search.missing = search.missing or str(e)
+            continue
+        answer = yield call
         if isinstance(answer, Mapping):
             definitions[name] = {a["name"]: named(_members(a)) for a in activities_of(answer)}
         else:

@@ -17,7 +17,7 @@ from airflow_adf_mi.adf.models import ActivityRun, PipelineRun, RunStatus
 from airflow_adf_mi.adf.paging import Pages, distinct
 from airflow_adf_mi.adf.redact import cap, names_secret, redact
 from airflow_adf_mi.adf.settings import FactoryRef
-from airflow_adf_mi.adf.times import activity_window
+from airflow_adf_mi.adf.times import run_window
 
 LARGEST = 48 * 1024
 """Bytes of JSON of one output: XComs live in Airflow's database."""
@@ -148,7 +148,7 @@ def reading_outputs(
     wanted: Mapping[str, OutputPath], run: PipelineRun, factory: FactoryRef, *, clock: Callable[[], float]
 ) -> Routine[Outputs]:
     """Ask for the activities of a run that succeeded, and take the values. Raises the `AdfError` of a failed request."""
-    window = activity_window(run.started_at, clock())
+    window = run_window(run.started_at, clock())
     names = sorted({path.activity for path in wanted.values()} - {RETURN_VALUE})
     rows: list[ActivityRun] = []
     cut: dict[str, str] = {}

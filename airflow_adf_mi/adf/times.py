@@ -70,7 +70,7 @@ def moment(epoch_seconds: float) -> datetime:
     return datetime.fromtimestamp(min(max(0.0, epoch_seconds), LATEST.timestamp()), UTC)
 
 
-def activity_window(started_at: datetime | None, now: float) -> tuple[datetime, datetime]:
+def run_window(started_at: datetime | None, now: float) -> tuple[datetime, datetime]:
     """A window that holds all activities of a run that began then, or at a time that is not known."""
     today = moment(now)
     began = today - RETENTION if started_at is None else min(started_at, today)

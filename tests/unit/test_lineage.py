@@ -147,6 +147,17 @@ def test_pages_are_followed() -> None:
     assert (names(found.inputs), names(found.outputs)) == (["Sales", "Lake"], ["Lake", "Mart"])
 
 
+def test_list_that_repeats_itself_is_said_to_be_cut() -> None:
+    routine = reading_lineage(RUN, FACTORY, clock=Clock())
+    next(routine)
+    same: Page[Any] = Page(items=[row("A", copy("Sales", "Lake"))], continuation_token="same")
+    routine.send(same)
+    with pytest.raises(StopIteration) as end:
+        routine.send(same)
+    assert names(end.value.value.outputs) == ["Lake"]
+    assert end.value.value.missing == "page 2 names a page that was read before"
+
+
 def test_last_attempt_counts() -> None:
     rows = [row("A", copy("S", "Lake"), minute=n, output={"rowsCopied": rows}) for n, rows in ((5, 3), (1, 2))]
     assert Service({"r1": [rows]}).read().outputs[0].rows == 3

@@ -84,10 +84,11 @@ def test_row_on_two_pages_counts_once_as_it_was_read_last() -> None:
     assert len(distinct([nameless, nameless])) == 2, "nothing tells them apart, and nothing says that they are one"
 
 
+ODD: list[Any] = [None, 7, "", " ", {}, [], "x" * 2000]
 BAD_ROWS: list[Any] = [
     *(None, 5, "text", [], {}),
-    *({"runId": bad, "status": "Succeeded"} for bad in (None, 7, "", " ", {}, "x" * 2000)),
-    *({"runId": "r", "status": bad} for bad in (None, 7, "", " ", [], "x" * 2000)),
+    *({"runId": odd, "status": "Succeeded"} for odd in ODD),
+    *({"runId": "r", "status": odd} for odd in ODD),
 ]
 
 

@@ -640,7 +640,8 @@ def test_no_outcome_is_lost_told_twice_or_invented(
 def test_answers_about_one_run_that_stay_unreadable_end_its_wait_and_no_other() -> None:
     """After the same grace as a refusal, although the other looks work; and nobody else is held up."""
     unreadable = AdfUnavailableError("could not be read", status=200, unreadable=True)
-    rounds, now, ended = Rounds(jitter=0.5), 1_000_000.0, {}
+    rounds, now = Rounds(jitter=0.5), 1_000_000.0
+    ended: dict[str, Outcome] = {}
     for name in ("odd", "good"):
         rounds.add(name, interval=INTERVAL, since=now, now=now)
     while "odd" not in ended and now < 1_010_000:

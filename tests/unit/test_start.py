@@ -233,7 +233,8 @@ NOT_KNOWN = AdfNotFoundError("404", status=404, missing="run")
 
 def search(pages: list[Any], *, seconds_each: float = 0.0) -> tuple[Any, list[Any]]:
     """What becomes of a start whose answer was lost, where each look at the list gets these pages; and what was sent."""
-    clock, sent, number = Clock(), [], 0
+    clock, number = Clock(), 0
+    sent: list[str] = []
     routine = starting(ORDER, replace(ORDER, key=KEY).intent(), clock=clock, jitter=lambda: 0.5)
     answer: Any = None
     while True:

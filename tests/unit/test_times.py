@@ -14,11 +14,11 @@ from airflow_adf_mi.adf.times import (
     EARLIEST,
     LATEST,
     RETENTION,
-    activity_window,
     moment,
     read_number,
     read_seconds,
     read_time,
+    run_window,
 )
 
 
@@ -67,7 +67,7 @@ ANY_TIME = st.datetimes(timezones=st.none() | st.timezones() | st.just(timezone(
 def test_nothing_raises_with_what_was_read(value: Any, now: float) -> None:
     read = read_time(value)
     assert read is None or EARLIEST < read < LATEST
-    after, before = activity_window(read, now)
+    after, before = run_window(read, now)
     assert after < before
     assert isinstance((after - before).total_seconds() + after.timestamp(), float)
 
@@ -75,10 +75,10 @@ def test_nothing_raises_with_what_was_read(value: Any, now: float) -> None:
 def test_window_holds_the_whole_run_also_where_its_start_is_not_known_or_in_the_future() -> None:
     now = datetime(2026, 11, 28, tzinfo=UTC)
     began = now - timedelta(hours=5)
-    assert activity_window(began, now.timestamp()) == (began - timedelta(days=1), now + timedelta(days=1))
-    assert activity_window(None, now.timestamp())[0] == now - RETENTION - timedelta(days=1)
+    assert run_window(began, now.timestamp()) == (began - timedelta(days=1), now + timedelta(days=1))
+    assert run_window(None, now.timestamp())[0] == now - RETENTION - timedelta(days=1)
     # A month taken for a day, or another clock.
-    assert activity_window(now + timedelta(days=40), now.timestamp())[0] == now - timedelta(days=1)
+    assert run_window(now + timedelta(days=40), now.timestamp())[0] == now - timedelta(days=1)
 
 
 @pytest.mark.parametrize("seconds", [-1e300, -1, math.nan, 0, 1e300, math.inf, -math.inf])
