@@ -132,7 +132,8 @@ def looking(wanted: Wanted, intent: Intent, *, clock: Callable[[], float]) -> Ro
     while (following := pages.next()) is not None:
         page = yield following
         if not isinstance(page, Page):
-            return Look(key_unknown=key_unknown, error=page)
+            error = page
+            break
         pages.take(page)
         if pages.next() is not None and clock() > until:
             error = AdfError(f"the list of its runs is too long to be read in {LONGEST_SEARCH:.0f} s")

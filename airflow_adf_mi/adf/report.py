@@ -179,8 +179,9 @@ def error_of(report: Report) -> AdfError | None:
     if isinstance(outcome, TimedOut):
         last = f"It was {outcome.run.status} when last seen." if outcome.run else "No look at it succeeded."
         why = f" The last look failed: {outcome.error}" if outcome.error else ""
+        ended = "was not seen to end" if report.cancel == ALREADY_OVER else "did not end"
         return AdfRunTimedOut(
-            f"{address} did not end before the timeout. {last} {_what_became(report.cancel)}{see}{why}",
+            f"{address} {ended} before the timeout. {last} {_what_became(report.cancel)}{see}{why}",
             run=outcome.run,
             **known,
         )

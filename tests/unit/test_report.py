@@ -273,6 +273,7 @@ def test_overdue_run_that_is_over_and_does_not_show_its_end_is_not_said_to_be_ca
     assert isinstance(result.outcome, TimedOut)
     assert asked[-LAST_LOOKS:] == ["get"] * LAST_LOOKS
     said = str(error_of(Report.from_json(json.loads(json.dumps(result.to_json())))))
+    assert "was not seen to end before the timeout" in said
     assert "the service answered that it was over already; how it ended could not be learnt." in said
     assert "requested" not in said
     assert isinstance(look, PipelineRun) or said.endswith(str(look))
