@@ -113,7 +113,8 @@ def looking(wanted: Wanted, intent: Intent, *, clock: Callable[[], float]) -> Ro
         if likeness(seen, wanted, intent.key, None) is Likeness.PROVEN:
             return Look(proven=(seen,))
         return Look(error=AdfError(f"run {seen.run_id} is one of another pipeline, {seen.pipeline_name!r}"))
-    key_unknown = isinstance(seen, AdfNotFoundError)
+    # A subscription or factory that is not found proves nothing about the run.
+    key_unknown = isinstance(seen, AdfNotFoundError) and seen.missing == "run"
     now = yield ServiceTime()
     sent_at = None if intent.at is None else intent.at + now - clock()
     after = (now - _DAY if sent_at is None else sent_at) - CLOCK_SLACK
@@ -139,5 +140,6 @@ def looking(wanted: Wanted, intent: Intent, *, clock: Callable[[], float]) -> Ro
         proven=tuple(found[Likeness.PROVEN]),
         possible=tuple(run for run in found[Likeness.POSSIBLE] if run.run_id not in claimed),
         key_unknown=key_unknown,
-        error=None if key_unknown else seen,
+        # The list was answered, so the factory is there, whatever the look said.
+        error=None if isinstance(seen, AdfNotFoundError) else seen,
     )

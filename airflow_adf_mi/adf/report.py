@@ -15,6 +15,7 @@ from airflow_adf_mi.adf.errors import (
     AdfRunError,
     AdfRunFailed,
     AdfRunTimedOut,
+    AdfUnavailableError,
 )
 from airflow_adf_mi.adf.failure import ActivityFailure, Explanation, headline
 from airflow_adf_mi.adf.intent import Intent
@@ -164,13 +165,15 @@ def error_of(report: Report) -> AdfError | None:
     known: dict[str, Any] = {"run_id": address.run_id, "studio_url": address.studio_url}
     see = f" See {address.studio_url}"
     if isinstance(outcome, GaveUp):
-        misconfigured = isinstance(outcome.error, AdfConfigurationError)
-        why = "the connection cannot be used here" if misconfigured else "the service kept refusing"
-        outcome.error.args = (
+        why = "the service kept refusing"
+        if isinstance(outcome.error, AdfConfigurationError):
+            why = "the connection cannot be used here"
+        elif isinstance(outcome.error, AdfUnavailableError):
+            why = "something between this machine and the service kept refusing"
+        return outcome.error.with_text(
             f"{address}: stopped looking at it, because {why}. The run itself was not touched and may well go on.{see} "
-            f"{outcome.error}",
+            f"{outcome.error}"
         )
-        return outcome.error
     if isinstance(outcome, TimedOut):
         last = f"It was {outcome.run.status} when last seen." if outcome.run else "No look at it succeeded."
         why = f" The last look failed: {outcome.error}" if outcome.error else ""

@@ -11,6 +11,7 @@ from airflow_adf_mi.adf.errors import (
     AdfConfigurationError,
     AdfError,
     AdfPermissionError,
+    AdfUnavailableError,
 )
 from airflow_adf_mi.adf.watch import REFUSAL_GRACE, backoff, is_for_good, is_refusal
 
@@ -123,5 +124,5 @@ class Trouble:
 
 def concerns_all(error: AdfError) -> bool:
     """Whether a failed look says nothing about the one run: it would have failed for any."""
-    ours = AdfAuthenticationError | AdfPermissionError | AdfConfigurationError
+    ours = AdfAuthenticationError | AdfPermissionError | AdfConfigurationError | AdfUnavailableError
     return not is_refusal(error) or isinstance(error, ours)
