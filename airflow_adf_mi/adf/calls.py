@@ -49,6 +49,13 @@ class Call(Generic[T]):
     run_id: str | None = None
     pipeline_name: str | None = None
 
+    @property
+    def could_not(self) -> str:
+        """How an error text begins."""
+        # One about the target itself names it once.
+        where = "" if str(self.target) in self.doing else f" in {self.target}"
+        return f"Could not {self.doing}{where}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Page(Generic[T]):
@@ -193,7 +200,7 @@ def query_activity_runs(
 def get_factory(factory: FactoryRef) -> Call[Mapping[str, Any]]:
     """Factories_Get: the factory's description as the service gives it."""
     return Call(
-        doing="look at the factory",
+        doing=f"look at {factory}",
         target=factory,
         permission="read",
         group="factories",

@@ -24,9 +24,11 @@ from airflow_adf_mi.adf.errors import (
     AdfNotFoundError,
     AdfPermissionError,
     AdfRequestError,
+    AdfUnavailableError,
 )
 from airflow_adf_mi.adf.identity import credential_for
 from airflow_adf_mi.adf.near import with_near_names
+from airflow_adf_mi.adf.refusal import MISSING_ROLE, is_front_door
 from airflow_adf_mi.adf.role import ACTIONS, BELOW, assignment_for
 from airflow_adf_mi.adf.settings import AdfSettings, FactoryRef
 from airflow_adf_mi.adf.token_errors import principal
@@ -129,7 +131,7 @@ def _subscription(settings: AdfSettings) -> Routine[Finding]:
     """Where no factory is named, that is all there is to see."""
     ids = yield calls.list_factories(settings.subscription_id)
     if isinstance(ids, AdfError):
-        return _failed("subscription", ids)
+        return _unseen("subscription", ids)
     detail = f"{settings.subscription_id}, where it sees {len(ids)} data factories; name one to check more"
     return Finding(step="subscription", holds=Holds.YES, detail=detail)
 
@@ -141,22 +143,21 @@ def _where(factory: FactoryRef, found: Any) -> Routine[list[Finding]]:
         location = f", in {found.get('location')}" if found.get("location") else ""
         return [here, Finding(step="factory", holds=Holds.YES, detail=f"{factory}{location}")]
     if isinstance(found, AdfPermissionError):
-        unseen = "not shown to this identity"
         return [
-            Finding(step=step, holds=Holds.UNKNOWN, detail=f"{what}: {unseen}", fix=None)
+            Finding(step=step, holds=Holds.UNKNOWN, detail=f"{what}: {_why_unseen(found)}", fix=None)
             for step, what in (("subscription", factory.subscription_id), ("factory", str(factory)))
         ]
     if isinstance(found, AdfRequestError) and "subscription" in (found.code or "").lower():
         return [_failed("subscription", found)]
     error = yield from with_near_names(found, factory, None)
-    return [*([here] if isinstance(found, AdfNotFoundError) else []), _failed("factory", error)]
+    return [*([here] if isinstance(found, AdfNotFoundError) else []), _unseen("factory", error)]
 
 
 def _pipeline(factory: FactoryRef, name: str, answer: Any) -> Routine[Finding]:
     if isinstance(answer, AdfPermissionError):
-        return Finding(step="pipeline", holds=Holds.UNKNOWN, detail=f"{name!r}: not shown to this identity")
+        return Finding(step="pipeline", holds=Holds.UNKNOWN, detail=f"{name!r}: {_why_unseen(answer)}")
     if isinstance(answer, AdfError):
-        return _failed("pipeline", (yield from with_near_names(answer, factory, name)))
+        return _unseen("pipeline", (yield from with_near_names(answer, factory, name)))
     published = (answer.get("properties") or {}).get("lastPublishTime")
     return Finding(
         step="pipeline", holds=Holds.YES, detail=f"{name!r}{f', published {published}' if published else ''}"
@@ -181,7 +182,7 @@ def _asked(factory: FactoryRef, clock: Callable[[], float]) -> Routine[dict[str,
 def _permission(action: str, answer: Any, factory: FactoryRef, token: Mapping[str, Any]) -> Finding:
     """What an answer says of the permission to ask for it."""
     step = f"{MAY}{ACTIONS[action]}"
-    if isinstance(answer, AdfPermissionError):
+    if isinstance(answer, AdfPermissionError) and answer.code in MISSING_ROLE:
         return Finding(
             step=step,
             holds=Holds.NO,
@@ -190,10 +191,25 @@ def _permission(action: str, answer: Any, factory: FactoryRef, token: Mapping[st
         )
     if not isinstance(answer, AdfError):
         return Finding(step=step, holds=Holds.YES, detail=f"{BELOW}{action}")
-    if isinstance(answer, AdfRequestError) and answer.status in (400, 404):
-        # The answer to what is not there.
-        return Finding(step=step, holds=Holds.PROBABLY, detail=f"{BELOW}{action}")
+    if isinstance(answer, AdfRequestError):
+        if answer.status == 403 or (answer.status == 409 and is_front_door(answer.code, answer.failure_cause)):
+            # A policy, a network rule, a lock: no role changes it.
+            return _failed(step, answer)
+        if answer.status in (400, 404):
+            # The answer to what is not there.
+            return Finding(step=step, holds=Holds.PROBABLY, detail=f"{BELOW}{action}")
     return Finding(step=step, holds=Holds.UNKNOWN, detail=str(answer))
+
+
+def _why_unseen(error: AdfPermissionError) -> str:
+    # What a role permits is said once, with the permission itself.
+    return "not shown to this identity" if error.code in MISSING_ROLE else str(error)
+
+
+def _unseen(step: str, error: AdfError) -> Finding:
+    """A step that failed; unknown where something in between answered in the place of Azure."""
+    is_foreign = isinstance(error, AdfUnavailableError) and error.is_foreign
+    return Finding(step=step, holds=Holds.UNKNOWN, detail=str(error)) if is_foreign else _failed(step, error)
 
 
 def _failed(step: str, error: AdfError) -> Finding:

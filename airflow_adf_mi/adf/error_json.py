@@ -21,7 +21,7 @@ from airflow_adf_mi.adf.errors import (
     AdfUnavailableError,
 )
 
-_REQUEST = ("status", "code", "request_id")
+_REQUEST = ("status", "code", "request_id", "failure_cause")
 _MEMBERS: Mapping[type[AdfError], tuple[str, ...]] = {
     AdfError: (),
     AdfConfigurationError: (),
@@ -31,7 +31,7 @@ _MEMBERS: Mapping[type[AdfError], tuple[str, ...]] = {
     AdfPermissionError: _REQUEST,
     AdfNotFoundError: (*_REQUEST, "missing"),
     AdfThrottledError: _REQUEST,
-    AdfUnavailableError: ("status", "never_sent", "unreadable"),
+    AdfUnavailableError: ("status", "never_sent", "unreadable", "is_foreign"),
     AdfAmbiguousStartError: ("request_id",),
 }
 """What is kept of an error beside its text."""

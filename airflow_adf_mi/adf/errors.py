@@ -8,7 +8,7 @@
     │   ├── AdfPermissionError      403: the identity lacks a role
     │   ├── AdfNotFoundError        404: factory, pipeline or run
     │   └── AdfThrottledError       429: too many requests
-    ├── AdfUnavailableError         no usable answer: 408, 5xx, dropped connection, timeout
+    ├── AdfUnavailableError         no usable answer: 408, 5xx, dropped connection, timeout, a proxy's page
     ├── AdfAmbiguousStartError      a start whose answer was lost, and the run can be neither found nor ruled out
     ├── AdfTaskKilled               the task was told to die while it started or waited for its run
     └── AdfRunError                 the run itself did not succeed
@@ -23,7 +23,7 @@ these in one place only: `airflow_adf_mi.adf.translate`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from airflow_adf_mi.adf.failure import ActivityFailure
@@ -32,6 +32,19 @@ if TYPE_CHECKING:
 
 class AdfError(Exception):
     """Base of all errors of this package."""
+
+    def with_text(self, text: str) -> Self:
+        """A new error of the same class with another text, and with the members, notes and causes of this one.
+
+        One error may be handed to many tasks, as by the poller. So nobody changes an error that somebody else has made.
+        """
+        another = type(self).__new__(type(self), text)
+        another.__dict__.update(self.__dict__)
+        if hasattr(self, "__notes__"):
+            another.__notes__ = list(self.__notes__)
+        another.__cause__, another.__context__ = self.__cause__, self.__context__
+        another.__suppress_context__ = self.__suppress_context__
+        return another
 
 
 class AdfConfigurationError(AdfError, ValueError):
@@ -60,7 +73,8 @@ class AdfRequestError(AdfError):
     """The service answered with a refusal, so the request had no effect.
 
     `status` is the HTTP status, `code` the service's error code, `request_id` its `x-ms-request-id` (what Microsoft's
-    support asks for), `retry_after` the seconds it asked to wait, if any.
+    support asks for), `retry_after` the seconds it asked to wait, if any. `failure_cause` is its `x-ms-failure-cause`:
+    `gateway` where Azure Resource Manager refused by itself, and did not ask Data Factory.
     """
 
     def __init__(
@@ -71,16 +85,18 @@ class AdfRequestError(AdfError):
         code: str | None = None,
         request_id: str | None = None,
         retry_after: float | None = None,
+        failure_cause: str | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
         self.request_id = request_id
         self.retry_after = retry_after
+        self.failure_cause = failure_cause
 
 
 class AdfPermissionError(AdfRequestError):
-    """403: the identity is known but holds no role with the needed action."""
+    """403: the identity is known but holds no role with the needed action; or a policy or network rule refuses (`code`)."""
 
 
 class AdfNotFoundError(AdfRequestError):
@@ -104,6 +120,7 @@ class AdfUnavailableError(AdfError):
     `never_sent` is true only where it is proven that the request did not leave this machine (connection refused,
     connect timeout, name resolution); otherwise a request that changes something may or may not have taken effect.
     `unreadable` is true where an answer came, with the status of a success, and was not what the service promises.
+    `is_foreign` is true where the answer is not from Azure Resource Manager, but from a proxy, gateway or web filter.
     """
 
     def __init__(
@@ -114,12 +131,14 @@ class AdfUnavailableError(AdfError):
         never_sent: bool = False,
         retry_after: float | None = None,
         unreadable: bool = False,
+        is_foreign: bool = False,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.never_sent = never_sent
         self.unreadable = unreadable
         self.retry_after = retry_after
+        self.is_foreign = is_foreign
 
 
 class AdfAmbiguousStartError(AdfError):

@@ -117,7 +117,8 @@ def looking(wanted: Wanted, intent: Intent, *, clock: Callable[[], float]) -> Ro
         if likeness(seen, wanted, intent.key, None) is Likeness.PROVEN:
             return Look(proven=(seen,))
         return Look(error=AdfError(f"run {seen.run_id} is one of another pipeline, {seen.pipeline_name!r}"))
-    key_unknown = isinstance(seen, AdfNotFoundError)
+    # A subscription or factory that is not found proves nothing about the run.
+    key_unknown = isinstance(seen, AdfNotFoundError) and seen.missing == "run"
     now = yield ServiceTime()
     until = clock() + LONGEST_SEARCH
     sent_at = None if intent.at is None else intent.at + now - clock()
@@ -128,7 +129,8 @@ def looking(wanted: Wanted, intent: Intent, *, clock: Callable[[], float]) -> Ro
         moment(now + _DAY),
         filters=[{"operand": "PipelineName", "operator": "Equals", "values": [wanted.pipeline_name]}],
     )
-    pages, error = Pages(call), None if key_unknown else seen
+    # What is not found is no failed look: where the list is answered, the factory is there.
+    pages, error = Pages(call), None if isinstance(seen, AdfNotFoundError) else seen
     while (following := pages.next()) is not None:
         page = yield following
         if not isinstance(page, Page):

@@ -15,6 +15,7 @@ from airflow_adf_mi.adf.errors import (
     AdfRunError,
     AdfRunFailed,
     AdfRunTimedOut,
+    AdfUnavailableError,
 )
 from airflow_adf_mi.adf.failure import ActivityFailure, Explanation, headline
 from airflow_adf_mi.adf.intent import Intent
@@ -171,11 +172,12 @@ def error_of(report: Report) -> AdfError | None:
             why = "the connection cannot be used here"
         elif is_unreadable(outcome.error):
             why = "the answers could not be read"
-        outcome.error.args = (
+        elif isinstance(outcome.error, AdfUnavailableError):
+            why = "something between this machine and the service kept refusing"
+        return outcome.error.with_text(
             f"{address}: stopped looking at it, because {why}. The run itself was not touched and may well go on.{see} "
-            f"{outcome.error}",
+            f"{outcome.error}"
         )
-        return outcome.error
     if isinstance(outcome, TimedOut):
         last = f"It was {outcome.run.status} when last seen." if outcome.run else "No look at it succeeded."
         why = f" The last look failed: {outcome.error}" if outcome.error else ""

@@ -30,13 +30,14 @@ from airflow_adf_mi.adf.intent import Intent, Occasion, Phase, fingerprint
 from airflow_adf_mi.adf.models import PipelineRun
 from airflow_adf_mi.adf.near import with_near_names
 from airflow_adf_mi.adf.recovery import Recovery
+from airflow_adf_mi.adf.refusal import is_front_door
 from airflow_adf_mi.adf.settings import FactoryRef
 from airflow_adf_mi.adf.watch import backoff
 
 log = logging.getLogger(__name__)
 
 START_PATIENCE = 300.0
-"""Seconds for which a start that provably did nothing (throttled, connection refused, no token) is tried again."""
+"""Seconds for which a start that provably did nothing (throttled, connection refused, no token, token refused) is tried again."""
 START_SETTLE = 120.0
 """Seconds for which the run of a lost answer is looked for, by default. Above the client's timeouts, so that a request
 that the service is still working on has time to show."""
@@ -57,23 +58,47 @@ class Verdict(Enum):
     """The run may or may not have been started. The request must not be sent again."""
 
 
+NOT_FORWARDED = frozenset({407, 411, 413, 414, 421, 431, 511})
+"""Statuses by which a proxy or gateway says, by their definition in HTTP, that it did not send a request on: it wants a sign-in
+of its own, the request is too large for it, or it is the wrong machine."""
+NOT_FOLLOWED = frozenset({307, 308})
+"""Redirects that leave a request to be sent to another address. The clients do not follow them."""
+
+
 def judge(error: AdfError) -> Verdict:
     """What `error`, in place of createRun's answer, means."""
     match error:
         case AdfAuthenticationError():
-            # Tokens come before the request, and a 401 is an answer to it.
-            return Verdict.NOT_STARTED if error.transient else Verdict.REFUSED
+            # Tokens come before the request. A request whose token was refused (401) has started nothing, and another token
+            # may be accepted.
+            return Verdict.NOT_STARTED if error.transient or error.refused_token else Verdict.REFUSED
         case AdfThrottledError():
             return Verdict.NOT_STARTED
         case AdfUnavailableError():
-            return Verdict.NOT_STARTED if error.never_sent else Verdict.AMBIGUOUS
+            return _judge_no_answer(error)
         case AdfRequestError(status=409):
-            # A conflict may be with the run of this very request.
-            return Verdict.AMBIGUOUS
+            # Where Data Factory itself was asked, a conflict may be with the run of this very request.
+            is_refused = is_front_door(error.code, error.failure_cause)
+            return Verdict.REFUSED if is_refused else Verdict.AMBIGUOUS
         case AdfRequestError() | AdfConfigurationError():
             return Verdict.REFUSED
         case _:
             return Verdict.AMBIGUOUS
+
+
+def _judge_no_answer(error: AdfUnavailableError) -> Verdict:
+    if error.never_sent:
+        return Verdict.NOT_STARTED
+    if error.status in NOT_FOLLOWED:
+        return Verdict.REFUSED
+    if error.is_foreign and error.status == 401:
+        # A gateway that wants to know who asks has not asked Azure yet.
+        return Verdict.NOT_STARTED
+    if error.is_foreign and error.status in NOT_FORWARDED:
+        return Verdict.REFUSED
+    # Also a 403 or 404 page of a web filter: most filters block requests, but some look at answers, and put their page in the
+    # place of one that says that a run was started. Nothing in the page tells which it was.
+    return Verdict.AMBIGUOUS
 
 
 @dataclass(frozen=True, kw_only=True)

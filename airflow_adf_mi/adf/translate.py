@@ -5,7 +5,6 @@ Azure's packages are imported inside the functions: this module is on the way of
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,7 @@ from airflow_adf_mi.adf.errors import (
     AdfUnavailableError,
 )
 from airflow_adf_mi.adf.redact import cap, redact
+from airflow_adf_mi.adf.refusal import MISSING_ROLE, Refusal
 from airflow_adf_mi.adf.role import BELOW, how_to_grant
 from airflow_adf_mi.adf.settings import SubscriptionRef
 from airflow_adf_mi.adf.token_errors import principal
@@ -32,101 +32,116 @@ if TYPE_CHECKING:
     from airflow_adf_mi.adf.calls import Call
     from airflow_adf_mi.adf.settings import AdfSettings
 
-LONGEST_RETRY_AFTER = 3600.0
-"""Seconds. Limits of ARM and of Data Factory are counted by the hour at most."""
-
-# ARM's gateway uses these where the address above the pipeline or run is wrong.
-_FACTORY_MISSING = frozenset(
-    {"ResourceNotFound", "ParentResourceNotFound", "ResourceGroupNotFound", "SubscriptionNotFound"}
-)
+# ARM's front door uses these where the address above the pipeline or run is wrong.
+_FACTORY_MISSING = frozenset({"ResourceNotFound", "ParentResourceNotFound", "ResourceGroupNotFound"})
 
 
 def translate(error: AzureError, call: Call[Any], settings: AdfSettings) -> AdfError:
     """What `error`, raised while sending `call`, means to a user."""
     from azure.core.exceptions import HttpResponseError
 
-    response = error.response if isinstance(error, HttpResponseError) else None
+    response: Any = error.response if isinstance(error, HttpResponseError) else None
     if response is None or response.status_code is None:
         return _no_answer(error, call, settings)
-    headers: Mapping[str, str] = getattr(response, "headers", {})
-    return from_answer(
-        call,
-        settings,
-        status=response.status_code,
-        code=_code(error),
-        said=_said(error),
-        request_id=headers.get("x-ms-request-id"),
-        retry_after=_retry_after(headers.get("Retry-After")),
-        claims=principal(token_of(error) or ""),
-    )
+    refusal = Refusal.read(response.status_code, str(response.reason), response.headers, _text(response))
+    return from_answer(call, settings, refusal, claims=principal(token_of(error) or ""))
 
 
 def from_answer(
-    call: Call[Any],
-    settings: AdfSettings,
-    *,
-    status: int,
-    code: str | None,
-    said: str,
-    request_id: str | None = None,
-    retry_after: float | None = None,
-    claims: Mapping[str, Any] = MappingProxyType({}),
+    call: Call[Any], settings: AdfSettings, refusal: Refusal, *, claims: Mapping[str, Any] = MappingProxyType({})
 ) -> AdfError:
     """What an answer of the service other than success means. Pure.
 
     `claims` are those of the token that the request carried.
     """
-    what = f"Could not {call.doing} in {call.target}"
-    quote = f" The service answered {status}{f' {code}' if code else ''}: {said if said.endswith('.') else f'{said}.'}"
+    status, code, quote = refusal.status, refusal.code, refusal.quote
     details: dict[str, Any] = {
         "status": status,
         "code": code,
-        "request_id": request_id,
-        "retry_after": retry_after,
+        "request_id": refusal.request_id,
+        "retry_after": refusal.retry_after,
+        "failure_cause": refusal.failure_cause,
     }
+    if 300 <= status < 400:
+        return AdfUnavailableError(
+            f"{call.could_not}: the answer points to another address{_at(refusal.redirects_to)}. It is not followed, because "
+            f"the token must not go there. Check arm_endpoint (now {settings.arm_endpoint}), and whether a proxy wants a "
+            f"sign-in.{quote}",
+            status=status,
+            is_foreign=refusal.is_foreign,
+        )
+    if status == 429:
+        wait = f" It asked to wait {refusal.retry_after:g} s." if refusal.retry_after else ""
+        return AdfThrottledError(
+            f"{call.could_not}: too many requests for this subscription or factory.{wait} Look less often (check_interval), "
+            f"or start fewer runs at once.{quote}",
+            **details,
+        )
+    if refusal.is_foreign:
+        return AdfUnavailableError(
+            f"{call.could_not}: got an answer that is not from Azure Resource Manager. A proxy, gateway or web filter between "
+            f"this machine and {settings.arm_endpoint} gave it. Have it let this address through, or name the address in "
+            f"NO_PROXY.{quote}",
+            status=status,
+            retry_after=refusal.retry_after,
+            is_foreign=True,
+        )
     if status == 401:
         return AdfAuthenticationError(
-            f"{what}: the service refused the token of the {settings.identity}. Check that the connection's cloud, "
+            f"{call.could_not}: the service refused the token of the {settings.identity}. Check that the connection's cloud, "
             f"arm_endpoint and arm_scope belong together (now {settings.arm_endpoint} and {settings.arm_scope}), and that "
             f"the identity belongs to the subscription's tenant.{quote}",
             refused_token=True,
         )
     if status == 403:
-        if code == "AuthorizationFailed" and call.permission.lower() in said.lower():
+        if code == "AuthorizationFailed" and call.permission.lower() in refusal.said.lower():
             # Its message says the same once more.
             quote = f" The service answered {status} {code}."
-        return AdfPermissionError(f"{what}: {_not_permitted(call, settings, claims)}{quote}", **details)
+        return AdfPermissionError(
+            f"{call.could_not}: {_not_permitted(call, settings, refusal, claims)}{quote}", **details
+        )
     if status == 404 or code in call.not_found_codes:
         missing, advice = _what_is_missing(call, code)
-        return AdfNotFoundError(f"{what}: {advice}{quote}", missing=missing, **details)
-    if status == 429:
-        wait = f" It asked to wait {retry_after:g} s." if retry_after else ""
-        return AdfThrottledError(
-            f"{what}: too many requests for this subscription or factory.{wait} Look less often (check_interval), or start "
-            f"fewer runs at once.{quote}",
-            **details,
-        )
-    if status == 408 or status >= 500 or status < 400:
+        return AdfNotFoundError(f"{call.could_not}: {advice}{quote}", missing=missing, **details)
+    if status == 408 or status >= 500 or status < 300:
         return AdfUnavailableError(
-            f"{what}: the service gave no usable answer. It may work again shortly.{quote}",
+            f"{call.could_not}: the service gave no usable answer. It may work again shortly.{quote}",
             status=status,
-            retry_after=retry_after,
+            retry_after=refusal.retry_after,
         )
-    return AdfRequestError(f"{what}: the service refused the request.{quote}", **details)
+    advice = refusal.advice(call.target) or "the service refused the request."
+    return AdfRequestError(f"{call.could_not}: {advice}{quote}", **details)
+
+
+def _text(response: Any) -> str:
+    """The body; empty where it is no text."""
+    try:
+        return str(response.text())
+    except (LookupError, ValueError):
+        return ""
+
+
+def _at(host: str | None) -> str:
+    return f", on {host}" if host else ""
 
 
 def unreadable(error: Exception, call: Call[Any]) -> AdfUnavailableError:
     """An answer of status 200 that lacks what the specification promises, such as a proxy's page."""
     return AdfUnavailableError(
-        f"Could not {call.doing} in {call.target}: the answer could not be read ({type(error).__name__}: "
+        f"{call.could_not}: the answer could not be read ({type(error).__name__}: "
         f"{cap(redact(str(error)), 200)}). Is there a proxy in between that answers for the service?",
         status=200,
         unreadable=True,
     )
 
 
-def _not_permitted(call: Call[Any], settings: AdfSettings, claims: Mapping[str, Any]) -> str:
+def _not_permitted(call: Call[Any], settings: AdfSettings, refusal: Refusal, claims: Mapping[str, Any]) -> str:
     """Who may not do what where, and what permits it."""
+    if refusal.code not in MISSING_ROLE:
+        return refusal.advice(call.target) or (
+            f"the service forbids it to the {settings.identity}, and not for lack of a role, which has other error codes. Its "
+            "answer says why."
+        )
     known = {"client id": claims.get("appid"), "object id": claims.get("oid")}
     who = ", ".join(f"{name} {value}" for name, value in known.items() if value)
     return (
@@ -137,15 +152,20 @@ def _not_permitted(call: Call[Any], settings: AdfSettings, claims: Mapping[str, 
 
 def _what_is_missing(call: Call[Any], code: str | None) -> tuple[str, str]:
     """Subscription, factory, pipeline or run; and what to do about it."""
-    if isinstance(call.target, SubscriptionRef):
-        return (
-            "subscription",
-            "there is no such subscription, or the identity's tenant does not have it. Check subscriptionId.",
+    subscription = call.target.subscription_id
+    if code == "SubscriptionNotFound" or isinstance(call.target, SubscriptionRef):
+        return "subscription", (
+            f"there is no subscription {subscription}, or the identity's tenant does not have it. Check subscriptionId."
+        )
+    if code == "ResourceGroupNotFound":
+        return "factory", (
+            f"subscription {subscription} has no resource group {call.target.resource_group_name!r}. Check "
+            "resource_group_name and subscriptionId in the connection or the arguments."
         )
     if code in _FACTORY_MISSING or (call.run_id is None and call.pipeline_name is None):
         return "factory", (
-            f"there is no such factory. Check subscriptionId ({call.target.subscription_id}), resource_group_name and "
-            "factory_name in the connection or the arguments."
+            f"there is no such factory. Check subscriptionId ({subscription}), resource_group_name and factory_name in the "
+            "connection or the arguments."
         )
     if call.run_id is not None:
         return "run", f"the factory knows no run {call.run_id}. Check the run id; runs are kept for 45 days."
@@ -160,14 +180,14 @@ def _no_answer(error: AzureError, call: Call[Any], settings: AdfSettings) -> Adf
     if _is_any_of(error, _UNTRUSTED):
         trusted = f"those in ca_bundle ({settings.ca_bundle})" if settings.ca_bundle else "the usual ones"
         return AdfCertificateError(
-            f"Could not {call.doing} in {call.target}: the certificate of {settings.arm_endpoint} is not trusted, so nothing "
+            f"{call.could_not}: the certificate of {settings.arm_endpoint} is not trusted, so nothing "
             f"was sent. Authorities that are trusted: {trusted}. Where a proxy or a private endpoint has a certificate of its "
             f"own authority, put the path of a PEM file that holds this authority into the connection's ca_bundle. {reason}"
         )
     never_sent = was_never_sent(error)
     how = "the connection could not be made" if never_sent else "the connection broke or timed out"
     return AdfUnavailableError(
-        f"Could not {call.doing} in {call.target}: {how} ({settings.arm_endpoint}). Check the network between this "
+        f"{call.could_not}: {how} ({settings.arm_endpoint}). Check the network between this "
         f"machine and the endpoint, its proxy, and ca_bundle. {reason}",
         never_sent=never_sent,
     )
@@ -220,24 +240,3 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
             *current.args,
         )
         pending.extend(item for item in inside if isinstance(item, BaseException))
-
-
-def _code(error: AzureError) -> str | None:
-    inner = getattr(error, "error", None)
-    code = getattr(inner, "code", None)
-    return code if isinstance(code, str) else None
-
-
-def _said(error: AzureError) -> str:
-    inner = getattr(error, "error", None)
-    message = getattr(inner, "message", None) or getattr(error, "reason", None) or error.message
-    return cap(redact(str(message)), 500)
-
-
-def _retry_after(header: str | None) -> float | None:
-    """Seconds, `LONGEST_RETRY_AFTER` at most; the service sends numbers, never dates."""
-    try:
-        seconds = float(header) if header else math.nan
-    except ValueError:
-        return None
-    return None if math.isnan(seconds) else min(max(0.0, seconds), LONGEST_RETRY_AFTER)

@@ -11,6 +11,7 @@ from airflow_adf_mi.adf.errors import (
     AdfConfigurationError,
     AdfError,
     AdfPermissionError,
+    AdfUnavailableError,
 )
 from airflow_adf_mi.adf.watch import REFUSAL_GRACE, backoff, has_grace, is_for_good, is_refusal
 
@@ -127,4 +128,5 @@ def concerns_all(error: AdfError) -> bool:
     An answer that cannot be read may be so for the one run alone. Each run's wait then counts for itself how long that lasts.
     """
     ours = AdfAuthenticationError | AdfPermissionError | AdfConfigurationError
-    return not has_grace(error) or isinstance(error, ours)
+    is_in_between = isinstance(error, AdfUnavailableError) and not error.unreadable
+    return not has_grace(error) or isinstance(error, ours) or is_in_between

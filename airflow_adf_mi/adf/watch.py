@@ -89,10 +89,13 @@ class Watching:
 
 
 def is_refusal(error: AdfError) -> bool:
-    """Whether the service, or the identity endpoint, answered and said no, rather than failing to answer."""
+    """Whether the service, the identity endpoint or something in between answered and said no, rather than failing to answer."""
     if isinstance(error, AdfAuthenticationError):
         return not error.transient
-    return not isinstance(error, AdfThrottledError | AdfUnavailableError)
+    if isinstance(error, AdfUnavailableError):
+        # A redirect, or the page of a web filter: it will not pass by itself, as little as a refusal of the service.
+        return error.status is not None and 300 <= error.status < 500 and error.status != 408
+    return not isinstance(error, AdfThrottledError)
 
 
 def is_unreadable(error: AdfError) -> bool:
@@ -114,10 +117,10 @@ def may_pass(error: AdfError) -> bool:
     """Whether the same cancel may be accepted shortly: a run that goes on costs more than a few requests.
 
     A refused token may be replaced by then, and a role that was granted takes minutes to act everywhere; but a run that is
-    not known stays so.
+    not known stays so. What a proxy or web filter refuses, it may let through at the next try.
     """
     refused_token = isinstance(error, AdfAuthenticationError) and error.refused_token
-    return not is_refusal(error) or refused_token or isinstance(error, AdfPermissionError)
+    return not is_refusal(error) or refused_token or isinstance(error, AdfPermissionError | AdfUnavailableError)
 
 
 def fold(before: Watching, seen: PipelineRun | AdfError, now: float, plan: Plan) -> tuple[Watching, Outcome | None]:

@@ -26,10 +26,12 @@ ERRORS = [
     AdfCertificateError("c"),
     AdfAuthenticationError("d", transient=True),
     AdfRequestError("e", status=400, code="Bad", request_id="r"),
+    AdfRequestError("e", status=409, code="ScopeLocked", failure_cause="gateway"),
     AdfPermissionError("f", status=403),
     AdfNotFoundError("g", status=404, missing="pipeline"),
     AdfThrottledError("h", status=429),
     AdfUnavailableError("i", status=503, never_sent=True),
+    AdfUnavailableError("i", status=403, is_foreign=True),
     AdfAmbiguousStartError("j", request_id="k"),
 ]
 

@@ -24,6 +24,7 @@ from airflow_adf_mi.adf.errors import (
 from airflow_adf_mi.adf.find import LONGEST_SEARCH
 from airflow_adf_mi.adf.models import PipelineRun
 from airflow_adf_mi.adf.recovery import Recovery
+from airflow_adf_mi.adf.refusal import FRONT_DOOR
 from airflow_adf_mi.adf.settings import FactoryRef
 from airflow_adf_mi.adf.start import Start, Verdict, judge, starting
 from tests.unit.test_watch import Clock, answer_of, play
@@ -35,13 +36,19 @@ NOT_STARTED = [
     AdfThrottledError("429", status=429),
     AdfUnavailableError("refused", never_sent=True),
     AdfAuthenticationError("no endpoint", transient=True),
+    AdfAuthenticationError("401", refused_token=True),
+    AdfUnavailableError("a gateway's 401", status=401, is_foreign=True),
 ]
 REFUSED = [
     AdfRequestError("400", status=400),
     AdfPermissionError("403", status=403),
     AdfNotFoundError("404", status=404),
-    AdfAuthenticationError("401", refused_token=True),
+    AdfAuthenticationError("the endpoint refuses"),
     AdfConfigurationError("no identity"),
+    AdfRequestError("by the header", status=409, code="New", failure_cause="Gateway"),
+    *(AdfRequestError(code, status=409, code=code) for code in sorted(FRONT_DOOR)),
+    *(AdfUnavailableError(f"redirect {status}", status=status) for status in (307, 308)),
+    *(AdfUnavailableError(f"a proxy's {status}", status=status, is_foreign=True) for status in (407, 413, 511)),
 ]
 LOST = [
     AdfUnavailableError("dropped"),
@@ -49,6 +56,11 @@ LOST = [
     AdfUnavailableError("500", status=500),
     AdfUnavailableError("503", status=503, retry_after=1),
     AdfRequestError("409", status=409),
+    AdfRequestError("by Data Factory", status=409, code="PipelineConflict", failure_cause="service"),
+    # A filter may have put its page in the place of the answer that a run was started.
+    *(AdfUnavailableError(f"a page, {n}", status=n, is_foreign=True) for n in (200, 302, 303, 400, 403, 404, 408, 502)),
+    # The front door waited for Data Factory in vain.
+    AdfUnavailableError("504", status=504),
     AdfError("what is this"),
 ]
 

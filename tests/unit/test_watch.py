@@ -49,6 +49,8 @@ FAULTS = [
     AdfUnavailableError("503", status=503),
     AdfUnavailableError("dropped"),
     AdfAuthenticationError("the endpoint is down", transient=True),
+    AdfUnavailableError("a gateway's 502", status=502, is_foreign=True),
+    AdfUnavailableError("a gateway's 408", status=408, is_foreign=True),
 ]
 REFUSALS = [
     AdfNotFoundError("404", status=404),
@@ -56,6 +58,8 @@ REFUSALS = [
     AdfRequestError("409", status=409),
     AdfAuthenticationError("401", refused_token=True),
     AdfCertificateError("not trusted"),
+    AdfUnavailableError("a web filter's 403", status=403, is_foreign=True),
+    AdfUnavailableError("redirected", status=307),
 ]
 
 
