@@ -10,6 +10,7 @@ from airflow.sdk import RetryDecision, RetryPolicy
 
 from airflow_adf_mi.adf.errors import AdfConfigurationError, AdfRunCancelled, AdfRunFailed, AdfThrottledError
 from airflow_adf_mi.adf.failure import ActivityFailure
+from airflow_adf_mi.exceptions import airflow_errors
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -31,6 +32,7 @@ class AdfRetryPolicy(RetryPolicy):
     :param system_error_delay: instead of the task's ``retry_delay``, after a system error.
     """
 
+    @airflow_errors()
     def __init__(
         self,
         *,
