@@ -23,6 +23,7 @@ from airflow_adf_mi.adf.errors import (
     AdfThrottledError,
 )
 from airflow_adf_mi.adf.failure import ActivityFailure
+from airflow_adf_mi.exceptions import airflow_errors
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -103,6 +104,7 @@ class AdfRetryPolicy(RetryPolicy):
     :param system_error_delay: instead of the task's ``retry_delay``, after a system error.
     """
 
+    @airflow_errors()
     def __init__(
         self,
         *,

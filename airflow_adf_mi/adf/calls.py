@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
-from airflow_adf_mi.adf.checks import check_pipeline_name
+from airflow_adf_mi.adf.checks import check_flag, check_items, check_moment, check_pipeline_name
 from airflow_adf_mi.adf.models import UNREADABLE, ActivityRun, PipelineRun, document, run_id_of
 from airflow_adf_mi.adf.recovery import Recovery
 from airflow_adf_mi.adf.redact import cap, redact
@@ -127,7 +127,7 @@ def cancel_run(factory: FactoryRef, run_id: str, *, recursive: bool = True) -> C
         group="pipeline_runs",
         method="cancel",
         args=(factory.resource_group_name, factory.factory_name, run_id),
-        kwargs={"is_recursive": recursive},
+        kwargs={"is_recursive": check_flag("recursive", recursive)},
         read=lambda _body: True,
         # The service takes a second cancel, but it is our loop that decides on it, not the transport.
         repeatable=False,
@@ -257,15 +257,13 @@ def _window(
     filters: Sequence[Mapping[str, Any]],
     order_by: Sequence[Mapping[str, str]],
 ) -> dict[str, Any]:
-    for moment in (after, before):
-        if moment.tzinfo is None:
-            raise ValueError(f"{moment!r} has no time zone")
-    window: dict[str, Any] = {"lastUpdatedAfter": after.isoformat(), "lastUpdatedBefore": before.isoformat()}
-    if filters:
-        window["filters"] = [dict(item) for item in filters]
-    if order_by:
-        window["orderBy"] = [dict(item) for item in order_by]
-    return window
+    window: dict[str, Any] = {
+        "lastUpdatedAfter": check_moment("updated_after", after).isoformat(),
+        "lastUpdatedBefore": check_moment("updated_before", before).isoformat(),
+        "filters": check_items("filters", filters),
+        "orderBy": check_items("order_by", order_by),
+    }
+    return {name: value for name, value in window.items() if value}
 
 
 def _page(body: Mapping[str, Any], read: Callable[[Mapping[str, Any]], T]) -> Page[T]:

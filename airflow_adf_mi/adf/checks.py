@@ -6,9 +6,11 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
 from airflow_adf_mi.adf.errors import AdfConfigurationError
+from airflow_adf_mi.adf.json_values import to_json_value
 
 YEAR = 365 * 24 * 60 * 60
 
@@ -80,25 +82,66 @@ def check_run_id(run_id: object) -> str:
     return run_id.strip()
 
 
-def check_parameters(parameters: object) -> None:
-    """Raises `AdfConfigurationError` unless `parameters` is None or a mapping from names to JSON values."""
+def check_parameters(parameters: object) -> dict[str, Any] | None:
+    """`parameters` as JSON (see `to_json_value`); None where there are none.
+
+    Raises `AdfConfigurationError` unless they are None or a mapping from names to values that JSON has.
+    """
     if parameters is None:
-        return
+        return None
     if not isinstance(parameters, Mapping):
         raise AdfConfigurationError(
             f"parameters is of type {type(parameters).__name__}; it must be a mapping from parameter names to values."
         )
+    sent = {}
     for name, value in parameters.items():
         if not isinstance(name, str):
             raise AdfConfigurationError(f"parameters has the name {name!r}, which is not text.")
-        try:
-            json.dumps(value, allow_nan=False)
-        except (TypeError, ValueError) as e:
-            # The value itself is not quoted: it may be sensitive.
-            raise AdfConfigurationError(
-                f"The value of parameter {name!r} cannot be sent as JSON ({e}). Use text, numbers, booleans, null, lists and "
-                "mappings of these; turn dates into text, for example with .isoformat()."
-            ) from None
+        sent[name] = _json_value(f"The value of parameter {name!r}", value)
+    return sent
+
+
+def _json_value(what: str, value: object) -> Any:
+    try:
+        sent = to_json_value(value)
+        json.dumps(sent, allow_nan=False, sort_keys=True)
+    except (TypeError, ValueError, ArithmeticError, RecursionError) as e:
+        # The value itself is not quoted: it may be sensitive.
+        raise AdfConfigurationError(
+            f"{what} cannot be sent as JSON ({e}). Use text, numbers, booleans, null, dates, times, lists, and mappings whose "
+            "keys are text."
+        ) from None
+    return sent
+
+
+def check_moment(field: str, value: object) -> datetime:
+    """The moment itself, if it is one: a datetime with a time zone."""
+    if not isinstance(value, datetime) or value.utcoffset() is None:
+        raise AdfConfigurationError(
+            f"{field} is {value!r}; it must be a datetime with a time zone, such as datetime.now(UTC)."
+        )
+    return value
+
+
+def check_items(field: str, value: object) -> list[dict[str, Any]]:
+    """A query's `filters` or `order_by` as JSON: a list of mappings."""
+    if not isinstance(value, list | tuple) or not all(isinstance(item, Mapping) for item in value):
+        raise AdfConfigurationError(f"{field} is of type {type(value).__name__}; it must be a list of mappings.")
+    return [_json_value(f"An item of {field}", item) for item in value]
+
+
+def check_flag(field: str, value: object) -> bool:
+    """The flag itself, if it is True or False. Text such as "False" would count as true."""
+    if not isinstance(value, bool):
+        raise AdfConfigurationError(f"{field} is {value!r}; it must be True or False.")
+    return value
+
+
+def check_text(field: str, value: object) -> str:
+    """The text itself, if it is some."""
+    if not isinstance(value, str) or not value.strip():
+        raise AdfConfigurationError(f"{field} is {value!r}; it must be text.")
+    return value
 
 
 def check_seconds(name: str, value: object) -> float:

@@ -17,13 +17,18 @@
         └── AdfRunTimedOut          our deadline passed first
 
 Messages say what happened, to which run, pipeline, factory or identity, and what to do next. Foreign errors become
-these in one place only: `airflow_adf_mi.adf.translate`.
+these in one place only: `airflow_adf_mi.adf.translate`. What leaves the package in Airflow's hands is a twin of these,
+which is an AirflowException too: `airflow_adf_mi.exceptions`.
+
+An error's members are the keyword arguments of its constructor. Each is kept as an attribute of the same name. Pickle,
+copy and the JSON form (`airflow_adf_mi.adf.error_json`) all work by this rule, so a new class needs nothing of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Self
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 if TYPE_CHECKING:
     from airflow_adf_mi.adf.failure import ActivityFailure
@@ -38,13 +43,37 @@ class AdfError(Exception):
 
         One error may be handed to many tasks, as by the poller. So nobody changes an error that somebody else has made.
         """
-        another = type(self).__new__(type(self), text)
-        another.__dict__.update(self.__dict__)
-        if hasattr(self, "__notes__"):
-            another.__notes__ = list(self.__notes__)
+        another = rebuilt(type(self), (text,), vars(self))
         another.__cause__, another.__context__ = self.__cause__, self.__context__
         another.__suppress_context__ = self.__suppress_context__
         return another
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What pickle and copy use. Python's own would call the class without its keyword arguments."""
+        return rebuilt, (type(self), self.args, vars(self))
+
+
+E = TypeVar("E", bound=AdfError)
+
+
+def rebuilt(kind: type[E], args: tuple[Any, ...], state: Mapping[str, Any]) -> E:
+    """An error with these `args` and attributes, notes included. Its constructor is not called."""
+    error = kind.__new__(kind, *args)
+    for name, value in state.items():
+        # A list of its own: a note on a copy is no note on the original.
+        setattr(error, name, list(value) if name == "__notes__" else value)
+    return error
+
+
+def members_of(kind: type[AdfError]) -> tuple[str, ...]:
+    """The names of what errors of this class know beside their text."""
+    constructors = [
+        vars(base)["__init__"]
+        for base in reversed(kind.__mro__)
+        if issubclass(base, AdfError) and "__init__" in vars(base)
+    ]
+    arguments = [argument for init in constructors for argument in inspect.signature(init).parameters.values()]
+    return tuple(dict.fromkeys(a.name for a in arguments if a.kind is inspect.Parameter.KEYWORD_ONLY))
 
 
 class AdfConfigurationError(AdfError, ValueError):

@@ -93,6 +93,12 @@ class Report:
 
     @classmethod
     def from_json(cls, payload: Mapping[str, Any]) -> Self:
+        if "outcome" not in payload:
+            # Of the Azure provider's triggers, where a Dag was moved over while its task was deferred.
+            raise AdfError(
+                f"This task was deferred by another class, before its Dag used this one. Its run {payload.get('run_id', '')} "
+                "was not touched, and what became of it is in ADF Studio. Clear the task to start a new run."
+            )
         run = None if payload["run"] is None else PipelineRun.from_essentials(payload["run"])
         error = None if payload["error"] is None else error_from_json(payload["error"])
         outcome: Outcome

@@ -14,7 +14,7 @@ from enum import Enum
 from typing import Any, Literal
 
 from airflow_adf_mi.adf.calls import create_run
-from airflow_adf_mi.adf.checks import check_parameters, check_pipeline_name
+from airflow_adf_mi.adf.checks import check_parameters, check_pipeline_name, check_text
 from airflow_adf_mi.adf.drive import Authenticate, Pause, Routine, claim, note, save
 from airflow_adf_mi.adf.errors import (
     AdfAmbiguousStartError,
@@ -120,7 +120,10 @@ class Start:
 
     def __post_init__(self) -> None:
         check_pipeline_name(self.pipeline_name)
-        check_parameters(self.parameters)
+        # As they are sent, so that the fingerprint and the search for a lost run know what the service knows.
+        object.__setattr__(self, "parameters", check_parameters(self.parameters))
+        if not isinstance(self.recovery, Recovery):
+            raise AdfConfigurationError(f"recovery is of type {type(self.recovery).__name__}; it must be a Recovery.")
         if self.on_ambiguous not in ("fail", "start"):
             raise AdfConfigurationError(f"on_ambiguous_start is {self.on_ambiguous!r}; it must be 'fail' or 'start'.")
         refers = self.recovery.reference_pipeline_run_id is not None
@@ -130,11 +133,13 @@ class Start:
                 f"{given} and reference_pipeline_run_id are both given, but the parameters of a run that refers to "
                 "another are taken from that other run. Remove one of them."
             )
-        if self.correlation_parameter is not None and self.correlation_parameter in (self.parameters or {}):
-            raise AdfConfigurationError(
-                f"correlation_parameter {self.correlation_parameter!r} is in parameters, too. Its value is the start's "
-                "key, so leave it out of parameters."
-            )
+        if self.correlation_parameter is not None:
+            check_text("correlation_parameter", self.correlation_parameter)
+            if self.correlation_parameter in (self.parameters or {}):
+                raise AdfConfigurationError(
+                    f"correlation_parameter {self.correlation_parameter!r} is in parameters, too. Its value is the start's "
+                    "key, so leave it out of parameters."
+                )
 
     def intent(self, occasion: Occasion = Occasion()) -> Intent:
         """A new intent to make this start. Its key is random where none is given: a Dag run that is deleted and made again

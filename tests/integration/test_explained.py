@@ -16,11 +16,11 @@ from airflow.sdk.exceptions import TaskDeferred
 from airflow.triggers.base import BaseTrigger
 
 from airflow_adf_mi.adf import sharing
-from airflow_adf_mi.adf.errors import AdfError, AdfRunCancelled, AdfRunFailed
 from airflow_adf_mi.emulator import Emulator, FactorySpec
 from airflow_adf_mi.emulator.definitions import FactoryDefinition
 from airflow_adf_mi.emulator.script import Script
 from airflow_adf_mi.emulator.tokens import SYSTEM_ASSIGNED
+from airflow_adf_mi.exceptions import AdfError, AdfRunCancelled, AdfRunFailed
 from airflow_adf_mi.operators import AdfRunPipelineOperator
 from tests import explained
 from tests.explained import assert_no_secret, check_golden

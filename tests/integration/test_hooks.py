@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from airflow_adf_mi.adf.errors import AdfConfigurationError
 from airflow_adf_mi.async_hooks import AdfAsyncHook
 from airflow_adf_mi.emulator import Emulator
 from airflow_adf_mi.emulator.tokens import SYSTEM_ASSIGNED, USER_ASSIGNED
+from airflow_adf_mi.exceptions import AdfConfigurationError
 from airflow_adf_mi.hooks import AdfHook
 
 Connect = Callable[..., str]

@@ -14,11 +14,11 @@ import pytest
 from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowTaskTimeout, TaskDeferred
 
-from airflow_adf_mi.adf.errors import AdfConfigurationError, AdfError, AdfRunFailed, AdfRunTimedOut, AdfTaskKilled
 from airflow_adf_mi.adf.intent import Intent, Phase
 from airflow_adf_mi.attempt import Attempt
 from airflow_adf_mi.emulator import Emulator
 from airflow_adf_mi.emulator.script import Script
+from airflow_adf_mi.exceptions import AdfConfigurationError, AdfError, AdfRunFailed, AdfRunTimedOut, AdfTaskKilled
 from airflow_adf_mi.journal import STATE_KEY
 from airflow_adf_mi.operators import AdfRunPipelineOperator
 from airflow_adf_mi.triggers import BACKSTOP

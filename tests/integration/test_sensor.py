@@ -15,10 +15,11 @@ from airflow.sdk.exceptions import AirflowSensorTimeout, AirflowSkipException, T
 
 from airflow_adf_mi.adf import calls
 from airflow_adf_mi.adf.client import AdfClient
-from airflow_adf_mi.adf.errors import AdfConfigurationError, AdfNotFoundError, AdfRunFailed, AdfUnavailableError
+from airflow_adf_mi.adf.errors import AdfUnavailableError
 from airflow_adf_mi.adf.settings import AdfSettings
 from airflow_adf_mi.adf.watch import REFUSAL_GRACE
 from airflow_adf_mi.emulator import Emulator
+from airflow_adf_mi.exceptions import AdfConfigurationError, AdfNotFoundError, AdfRunFailed
 from airflow_adf_mi.sensors import REFUSED_SINCE_KEY, AdfPipelineRunSensor
 
 

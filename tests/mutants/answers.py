@@ -31,7 +31,6 @@ MUTANTS = [
     Mutant("answers about one run hold up all waits", "trouble.py", "return not has_grace(error) or isinstance(error, ours)", "return not is_refusal(error) or isinstance(error, ours)", ROUNDS),
     Mutant("unreadable answer taken for an outage", "translate.py", "        unreadable=True,\n", "", f"{ODD_ANSWERS} -k stay_unreadable"),
     Mutant("unreadable answers told as refusals", "report.py", "elif is_unreadable(outcome.error):", "elif False:", f"{ODD_ANSWERS} -k stay_unreadable"),
-    Mutant("unreadable answer not remembered in an event", "error_json.py", '("status", "never_sent", "unreadable")', '("status", "never_sent")', ODD_JSON),
     Mutant("run that was over said to be cancelled", "reporting.py", "cancel=ALREADY_OVER)", "cancel=REQUESTED)", REPORT),
     Mutant("one bad look hides an end", "reporting.py", "LAST_LOOKS = 3", "LAST_LOOKS = 1", f"{REPORT} -k hides or does_not_hide"),
     Mutant("deeply nested answer of createRun starts two runs", "models.py", "LookupError, RecursionError, TypeError", "LookupError, TypeError", f"{ODD_ANSWERS} -k createrun"),

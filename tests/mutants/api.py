@@ -8,7 +8,6 @@ CLIENT = "tests/integration/test_client.py"
 TRANSPORT = "tests/integration/test_transport.py"
 EXPLAINED = "tests/integration/test_explained.py"
 STATS = "tests/integration/test_stats.py"
-ERROR_JSON = "tests/unit/test_error_json.py"
 
 MUTANTS = [
     Mutant("createRun sent again by azure-core", "client.py", "if call.repeatable else 0", "if call.repeatable else 3", CLIENT),
@@ -42,7 +41,6 @@ MUTANTS = [
     Mutant("404 not told apart", "translate.py", "if status == 404 or code in call.not_found_codes:", "if status == 4040:", CLIENT),
     Mutant("429 not told apart", "translate.py", "if status == 429:", "if status == 4290:", CLIENT),
     Mutant("cancel of a finished run", "calls.py", '"PipelineRunNotRunning": False', '"Other": False', CLIENT),
-    Mutant("configuration error loses its type", "error_json.py", "    AdfConfigurationError: (),\n    AdfCertificateError: (),\n", "", "tests/unit/test_report.py -k lasting"),
     Mutant("service's time by the machine's clock", "transport.py", "else time.monotonic() + self._ahead", "else time.time()", "tests/unit/test_service_clock.py"),
     Mutant("naive time breaks the order", "times.py", "found if found.tzinfo is not None else found.replace(tzinfo=UTC)", "found", "tests/unit/test_models.py"),
     Mutant("odd error of an activity", "models.py", "return value if isinstance(value, Mapping) else {}", "return value or {}", "tests/unit/test_models.py"),
@@ -52,5 +50,4 @@ MUTANTS = [
     Mutant("broken metrics end a run", "../stats.py", "except Exception as e:", "except ZeroDivisionError as e:", STATS),
     Mutant("triggerer counts where nobody listens", "../stats.py", "    from airflow.observability import stats\n", "    from airflow.sdk.observability import stats\n", STATS),
     Mutant("cancel of a run that is over not counted", "answers.py", '            _count(call, "answered")\n            return call', "            return call", STATS),
-    Mutant("worker-less start loses its error's type", "error_json.py", 'kind = _BY_NAME.get(stored["type"], AdfError)', "kind = AdfError", ERROR_JSON),
 ]  # fmt: skip

@@ -17,7 +17,6 @@ MUTANTS = [
     Mutant("conflict of Data Factory taken for a refusal", "start.py", "Verdict.REFUSED if is_refused else Verdict.AMBIGUOUS", "Verdict.REFUSED", f"{REFUSED} -k stays_ambiguous"),
     Mutant("front door's header not looked at", "refusal.py", 'return code in FRONT_DOOR or (failure_cause or "").lower() == GATEWAY', "return code in FRONT_DOOR", REFUSAL),
     Mutant("front door's header not carried", "refusal.py", 'failure_cause=headers.get("x-ms-failure-cause")', "failure_cause=None", f"{REFUSED} -k OfNextYear"),
-    Mutant("front door's header lost between trigger and worker", "error_json.py", '"request_id", "failure_cause")', '"request_id")', "tests/unit/test_error_json.py"),
     Mutant("redirect taken for a lost answer", "start.py", "    if error.status in NOT_FOLLOWED:", "    if False:", f"{REFUSED} -k 307"),
     Mutant("page of a filter taken for a refusal", "start.py", "if error.is_foreign and error.status in NOT_FORWARDED:", "if error.is_foreign:", f"{REFUSED} -k leads_to_that_run"),
     Mutant("gateway that asks for a sign-in taken for a lost answer", "start.py", "if error.is_foreign and error.status in NOT_FORWARDED:", "if False:", f"{REFUSED} -k sign_in"),

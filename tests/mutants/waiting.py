@@ -31,7 +31,6 @@ MUTANTS = [
     Mutant("grace of a refusal forgotten between looks", "../sensors.py", "        self._remember(context, before, self._watching)\n        if", "        if", SENSOR),
     Mutant("grace of another try counted", "../sensors.py", "if not isinstance(stored, dict) or", "if False and", SENSOR),
     Mutant("grace outlives its outcome", "../sensors.py", "            self._remember(context, before, Watching())\n", "", SENSOR),
-    Mutant("never_fail in the triggerer", "../sensors.py", "        except AdfError as e:", "        except ZeroDivisionError as e:", f"{SENSOR} -k softly"),
     Mutant("never_fail at the timeout", "../sensors.py", "                if self.never_fail:", "                if False:", f"{SENSOR} -k softly"),
     Mutant("failing store ends the sensor", "../sensors.py", "        except Exception as e:  # noqa: BLE001  as above", "        except ZeroDivisionError as e:", SENSOR),
     Mutant("who comes while the list is asked", "rounds.py", "                self._joined_from = None\n            unseen_since", "            unseen_since", ROUNDS),

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import hashlib
+import json
+import uuid
+from dataclasses import asdict, replace
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -161,10 +166,52 @@ def test_parameters_that_are_no_mapping_are_refused(parameters: Any) -> None:
         Start(factory=FACTORY, pipeline_name="Load", parameters=parameters)
 
 
-@pytest.mark.parametrize("value", [object(), {1, 2}, float("nan"), b"x"])
+CIRCLE: list[Any] = []
+CIRCLE.append(CIRCLE)
+UNSENDABLE = [
+    object(),
+    uuid.UUID(int=1),
+    {1, 2},
+    float("nan"),
+    Decimal("NaN"),
+    Decimal("1e999"),
+    CIRCLE,
+    {"x": {1: "a", "b": 2}},
+    datetime.min.replace(tzinfo=timezone(timedelta(hours=1))),
+]
+
+
+@pytest.mark.parametrize("value", UNSENDABLE, ids=lambda value: type(value).__name__)
 def test_parameters_that_are_not_json_are_refused_by_name_and_without_the_value(value: Any) -> None:
     with pytest.raises(AdfConfigurationError, match="parameter 'day' cannot be sent as JSON"):
         Start(factory=FACTORY, pipeline_name="Load", parameters={"day": value})
+
+
+def test_dates_are_text_in_what_is_sent_looked_for_and_fingerprinted() -> None:
+    """The text, and not the object: a fingerprint that is stored must stay the same for what is sent the same."""
+    moments = [datetime(2026, 1, 31, 7, tzinfo=timezone(timedelta(hours=1))), datetime(2026, 1, 31, 6)]  # noqa: DTZ001
+    starts = [
+        Start(factory=FACTORY, pipeline_name="Load", parameters={"at": moment})
+        for moment in (*moments, "2026-01-31T06:00:00Z")
+    ]
+    assert [start.parameters for start in starts] == [{"at": "2026-01-31T06:00:00Z"}] * 3
+    assert {start.wanted().parameters["at"] for start in starts} == {"2026-01-31T06:00:00Z"}
+    assert {start.call("k").kwargs["parameters"]["at"] for start in starts} == {"2026-01-31T06:00:00Z"}
+    assert len({start.intent().fingerprint for start in starts}) == 1
+
+
+def test_fingerprint_of_plain_json_is_what_earlier_versions_stored() -> None:
+    parameters = {"b": [1, {"c": None, "a": 2.5}], "a": "x", "t": (1, 2), "n": {10: "x", 9: "y"}}
+    text = json.dumps(
+        [
+            [FACTORY.subscription_id, FACTORY.resource_group_name, FACTORY.factory_name, "load"],
+            parameters,
+            asdict(Recovery()),
+        ],
+        sort_keys=True,
+    )
+    stored = hashlib.sha256(text.encode()).hexdigest()
+    assert Start(factory=FACTORY, pipeline_name="Load", parameters=parameters).intent().fingerprint == stored
 
 
 def test_parameter_names_must_be_text() -> None:
