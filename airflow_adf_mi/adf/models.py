@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Self
 
-from airflow_adf_mi.adf.redact import cap, redact
+from airflow_adf_mi.adf.redact import shown
 
 
 class RunStatus:
@@ -65,7 +65,7 @@ def run_id_of(wire: Mapping[str, Any]) -> str:
 
 def _text(value: object) -> str | None:
     """Free text of the service, safe to show."""
-    return cap(redact(value)) if isinstance(value, str) and value else None
+    return shown(value) if isinstance(value, str) and value else None
 
 
 def _word(value: object) -> str | None:
