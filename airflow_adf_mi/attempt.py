@@ -129,10 +129,11 @@ class Attempt:
         """Airflow's own deferral timeout passed. Ours comes first while the trigger works; this is for when it did not."""
         with self._saying_that_it_failed():
             address = self._own_run()
+            late = TimedOut(limit=self._deadline(time.time())[1])
             if not self._task.cancel_on_timeout:
-                return self._results.of(Report(address=address, outcome=TimedOut(), cancel=LEFT_RUNNING))
+                return self._results.of(Report(address=address, outcome=late, cancel=LEFT_RUNNING))
             with AdfHook(self._task.azure_data_factory_conn_id).client() as client:
-                routine = concluding(address, TimedOut(), cancel_on_timeout=True, clock=time.time, jitter=random.random)
+                routine = concluding(address, late, cancel_on_timeout=True, clock=time.time, jitter=random.random)
                 report = drive(routine, client, time.sleep)
             return self._results.of(report)
 
@@ -208,12 +209,18 @@ class Attempt:
 
     def _plan(self, began: float, intent: Intent) -> Plan:
         """How to wait; a wait that this very try had begun before keeps its deadline."""
-        deadline = time.time() + self._task.timeout
+        deadline, limit = self._deadline(began)
+        return Plan(check_interval=self._task.check_interval, deadline=intent.deadline or deadline, limit=limit)
+
+    def _deadline(self, began: float) -> tuple[float, str]:
+        """Until when a wait that begins now may last, and the argument that says so."""
+        ends = [(time.time() + self._task.timeout, f"timeout of {self._task.timeout:g} s")]
         if self._task.execution_timeout is not None:
             # Airflow 3.3 does not enforce it while a task is deferred; on a worker ours is to come first, and to cancel.
-            limit = self._task.execution_timeout.total_seconds()
-            deadline = min(deadline, began + limit - (0 if self._task.deferrable else min(2.0, limit / 10)))
-        return Plan(check_interval=self._task.check_interval, deadline=intent.deadline or deadline)
+            seconds = self._task.execution_timeout.total_seconds()
+            end = began + seconds - (0 if self._task.deferrable else min(2.0, seconds / 10))
+            ends.append((end, f"execution_timeout of {seconds:g} s"))
+        return min(ends)
 
     def _defer(
         self,
@@ -236,6 +243,7 @@ class Attempt:
             pipeline_name=address.pipeline_name,
             check_interval=plan.check_interval,
             deadline=plan.deadline,
+            limit=plan.limit,
             owns_run=owns_run,
             cancel_on_kill=self._task.cancel_on_kill,
             cancel_on_timeout=cancel_on_timeout,

@@ -107,6 +107,7 @@ class AdfPipelineRunSensor(BaseSensorOperator):
                 run_id=address.run_id,
                 check_interval=self.poke_interval,
                 deadline=time.time() + self.timeout,
+                limit=f"timeout of {self.timeout:g} s",
                 owns_run=False,
                 ends_task=may_end_in_triggerer(self),
                 push_result=self.do_xcom_push,
@@ -157,7 +158,7 @@ class AdfPipelineRunSensor(BaseSensorOperator):
         from airflow_adf_mi.adf.models import PipelineRun
         from airflow_adf_mi.adf.report import Report, conclude
         from airflow_adf_mi.adf.reporting import explained, measure
-        from airflow_adf_mi.adf.watch import Plan, Watching, fold
+        from airflow_adf_mi.adf.watch import Plan, Watching, fold, in_words
         from airflow_adf_mi.stats import use_in_tasks
 
         use_in_tasks()
@@ -168,7 +169,7 @@ class AdfPipelineRunSensor(BaseSensorOperator):
                 seen = client.send(get_run(address.factory, address.run_id))
         except AdfError as e:
             seen = e
-            self.log.warning("Run %s: the look failed, and the run goes on. %s", address.run_id, e)
+            self.log.warning("The look at the run failed, and the run goes on.\n  %s", e)
         before = self._watching or self._recalled(context)
         self._watching, outcome = fold(before, seen, time.time(), Plan(check_interval=self.poke_interval))
         if outcome is not None:
@@ -179,7 +180,7 @@ class AdfPipelineRunSensor(BaseSensorOperator):
                 return PokeReturnValue(is_done=True, xcom_value=conclude(drive(report, client, time.sleep)))
         self._remember(context, before, self._watching)
         if isinstance(seen, PipelineRun):
-            self.log.info("Run %s is %s.", address.run_id, seen.status)
+            self.log.info("Run %s %s.", address.run_id, in_words(seen.status))
         return False
 
     def _recalled(self, context: Context) -> Watching:

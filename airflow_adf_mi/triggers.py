@@ -51,6 +51,7 @@ class AdfPipelineRunTrigger(BaseTrigger):
     :param pipeline_name: for texts only.
     :param check_interval: seconds between looks.
     :param deadline: epoch seconds after which the wait ends; None waits for ever.
+    :param limit: which argument set the deadline, for texts: "timeout of 600 s".
     :param owns_run: whether the task started this run. A run that is only watched is never cancelled.
     :param cancel_on_kill: cancel an owned run when a user marks the deferred task as failed or succeeded.
     :param cancel_on_timeout: cancel an owned run when the deadline passes.
@@ -71,6 +72,7 @@ class AdfPipelineRunTrigger(BaseTrigger):
         pipeline_name: str | None = None,
         check_interval: float,
         deadline: float | None = None,
+        limit: str | None = None,
         owns_run: bool,
         cancel_on_kill: bool = True,
         cancel_on_timeout: bool = True,
@@ -88,6 +90,7 @@ class AdfPipelineRunTrigger(BaseTrigger):
         self.pipeline_name = pipeline_name
         self.check_interval = check_interval
         self.deadline = deadline
+        self.limit = limit
         self.owns_run = owns_run
         self.cancel_on_kill = cancel_on_kill
         self.cancel_on_timeout = cancel_on_timeout
@@ -109,6 +112,7 @@ class AdfPipelineRunTrigger(BaseTrigger):
                 "pipeline_name": self.pipeline_name,
                 "check_interval": self.check_interval,
                 "deadline": self.deadline,
+                "limit": self.limit,
                 "owns_run": self.owns_run,
                 "cancel_on_kill": self.cancel_on_kill,
                 "cancel_on_timeout": self.cancel_on_timeout,
@@ -159,7 +163,7 @@ class AdfPipelineRunTrigger(BaseTrigger):
 
     async def report(self) -> Report:
         """Wait, without firing an event."""
-        plan = Plan(check_interval=self.check_interval, deadline=self.deadline)
+        plan = Plan(check_interval=self.check_interval, deadline=self.deadline, limit=self.limit)
         activities = ActivityLog(self._factory, self.run_id, self.activity_log, time.time, self.deadline)
         async with shared_client(self._adf) as client:
             async with accompanied(activities, client):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -31,6 +32,28 @@ def body_of(response: Any, _model: object, _headers: object) -> Any:
     """The answer as JSON rather than as the official client's model, whose attributes miss what the service sends."""
     content = response.http_response
     return content.json() if content.content else None
+
+
+def response_of(response: Any, _model: object, _headers: object) -> Any:
+    """The answer itself, whose content is still to be read."""
+    return response.http_response
+
+
+def read_content(call: Call[T], content: bytes) -> T | Failure:
+    """The answer in the content of a response, which may be read in a thread.
+
+    Python's JSON reader keeps all other threads waiting until it has read the whole text. Where it calls a function of Python for
+    each object, as here, the event loop gets its turn.
+    """
+    try:
+        body = json.loads(content, object_hook=_same) if content else None
+    except UNREADABLE as e:
+        return _failed(call, unreadable(e, call))
+    return read(call, body)
+
+
+def _same(value: dict[str, Any]) -> dict[str, Any]:
+    return value
 
 
 def read(call: Call[T], body: Any) -> T | Failure:

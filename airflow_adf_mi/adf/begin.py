@@ -16,7 +16,7 @@ from airflow_adf_mi.adf.find import Wanted, looking
 from airflow_adf_mi.adf.intent import Find, Follow, Fresh, Intent, Occasion, Phase, decide
 from airflow_adf_mi.adf.models import PipelineRun, RunStatus
 from airflow_adf_mi.adf.start import LIST_PAUSE, Start, Started, settling, starting
-from airflow_adf_mi.adf.watch import Cancel, backoff, cancelling, is_unreadable
+from airflow_adf_mi.adf.watch import Cancel, backoff, cancelling, in_words, is_unreadable
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +111,7 @@ def _following(
     if run is not None and run.status == RunStatus.CANCELING and not same_try:
         return Outlasting(intent=known, run=run)
     if run is not None and run.status in (RunStatus.FAILED, RunStatus.CANCELLED) and not same_try:
-        log.info("Run %s of an earlier try is %s; starting a new one.", known.run_id, run.status)
+        log.info("Run %s of an earlier try %s; starting a new one.", known.run_id, in_words(run.status))
         return (yield from starting(start, fresh.after(known), clock=clock, jitter=jitter))
     log.info("Going on with run %s, which %s started.", known.run_id, "this try" if same_try else "an earlier try")
     # It is now this try's, which has not failed, and whose wait begins now.

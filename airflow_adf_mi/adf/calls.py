@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 from airflow_adf_mi.adf.checks import check_flag, check_items, check_moment, check_pipeline_name
 from airflow_adf_mi.adf.models import UNREADABLE, ActivityRun, PipelineRun, document, run_id_of
 from airflow_adf_mi.adf.recovery import Recovery
-from airflow_adf_mi.adf.redact import cap, redact
+from airflow_adf_mi.adf.redact import shown
 from airflow_adf_mi.adf.settings import FactoryRef, SubscriptionRef
 
 T = TypeVar("T")
@@ -276,7 +276,7 @@ def _page(body: Mapping[str, Any], read: Callable[[Mapping[str, Any]], T]) -> Pa
         try:
             items.append(read(row))
         except UNREADABLE as e:
-            unreadable.append(cap(redact(f"{type(e).__name__}: {e}"), 200))
+            unreadable.append(shown(f"{type(e).__name__}: {e}", 200))
     return Page(items=items, continuation_token=body.get("continuationToken"), unreadable=tuple(unreadable))
 
 

@@ -44,6 +44,10 @@ OTHER_TOKENS = 3
 in one place for all requests, where one that is sent at that moment may put the refused one back."""
 
 
+LARGE = 64 * 1024
+"""Bytes of an answer that are read on the event loop; more, in a thread."""
+
+
 class AdfClient:
     """For code that may block. One per thread; close it, or use it as a context manager.
 
@@ -231,12 +235,24 @@ class AsyncAdfClient:
             await asyncio.sleep(0)
         try:
             if call.listing:
-                body = await _listed_async(method(*call.args, retry_total=0, **call.kwargs).by_page(), call)
-            else:
-                body = await method(*call.args, cls=answers.body_of, retry_total=0, **call.kwargs)
+                return answers.read(
+                    call, await _listed_async(method(*call.args, retry_total=0, **call.kwargs).by_page(), call)
+                )
+            if not call.repeatable:
+                return answers.read(call, await method(*call.args, cls=answers.body_of, retry_total=0, **call.kwargs))
+            content = await _content(method, call)
+            if len(content) <= LARGE:
+                return answers.read_content(call, content)
+            return await asyncio.to_thread(answers.read_content, call, content)
         except Exception as e:  # noqa: BLE001  what is of no known kind is raised again
             return answers.read_error(e, call, self._settings)
-        return answers.read(call, body)
+
+
+async def _content(method: Any, call: Call[Any]) -> bytes:
+    """The content of an answer. Left to itself, the official client reads JSON three times over, and all on the event loop."""
+    response = await method(*call.args, cls=answers.response_of, stream=True, retry_total=0, **call.kwargs)
+    async with response:
+        return await response.read()  # type: ignore[no-any-return]  # the official client's types know its models only
 
 
 def _listed(pages: Any, call: Call[Any]) -> list[Any]:

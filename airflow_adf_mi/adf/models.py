@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Self
 
-from airflow_adf_mi.adf.redact import cap, redact
+from airflow_adf_mi.adf.redact import cap, shown
 from airflow_adf_mi.adf.times import read_number, read_seconds, read_time
 
 UNREADABLE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
@@ -94,7 +94,7 @@ def _text(value: object) -> str | None:
     """Free text of the service, safe to show; what is no text is shown as JSON."""
     if value is None or value in ("", {}, []):
         return None
-    return cap(redact(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)))
+    return shown(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
 
 
 def _word(value: object) -> str | None:

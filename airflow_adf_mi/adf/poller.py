@@ -122,7 +122,7 @@ class Poller:
 
     async def look_last(self, wait: Wait, plan: Plan) -> Outcome:
         """The outcome of a wait whose deadline has passed: the run may have ended since it was last looked at."""
-        late = TimedOut(run=wait.watching.run, error=wait.watching.error)
+        late = TimedOut(run=wait.watching.run, error=wait.watching.error, limit=plan.limit)
         try:
             async with asyncio.timeout(LAST_LOOKS), self._pace, asyncio.timeout(LAST_LOOK):
                 seen = await self._seen(wait.run_id)

@@ -15,7 +15,7 @@ from html.parser import HTMLParser
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-from airflow_adf_mi.adf.redact import cap, redact
+from airflow_adf_mi.adf.redact import redact, shown
 from airflow_adf_mi.adf.settings import FactoryRef, SubscriptionRef
 
 MOST_READ = 4000
@@ -77,7 +77,7 @@ class Refusal:
         return cls(
             status=status,
             # Cut twice: what is searched for secrets is bounded, and so is what is shown.
-            said=cap(redact(str(message or reason)[:MOST_READ]), MOST_QUOTED),
+            said=shown(str(message or reason)[:MOST_READ], MOST_QUOTED),
             code=error.get("code"),
             is_foreign=not is_from_arm,
             failure_cause=headers.get("x-ms-failure-cause"),
@@ -148,7 +148,7 @@ def _policies(error: Mapping[str, Any]) -> Iterator[str]:
             for kind in ("policyAssignment", "policyDefinition"):
                 name = info.get(f"{kind}DisplayName") or info.get(f"{kind}Name")
                 if isinstance(name, str) and name:
-                    yield cap(redact(name[:MOST_QUOTED]), 100)
+                    yield shown(name[:MOST_QUOTED], 100)
     message = str(error.get("message"))[:MOST_READ]
     for name in re.findall(r'"policy(?:Assignment|Definition)"\s*:\s*\{\s*"name"\s*:\s*"([^"]{1,100})"', message):
         yield redact(name)

@@ -86,6 +86,7 @@ class Report:
             "outcome": KIND[type(self.outcome)],
             "run": None if run is None else run.essentials(),
             "error": None if error is None else error_to_json(error),
+            "limit": self.outcome.limit if isinstance(self.outcome, TimedOut) else None,
             "cancel": self.cancel,
             "adopted": self.adopted,
             "explanation": None if self.explanation is None else self.explanation.to_json(),
@@ -107,7 +108,7 @@ class Report:
         elif payload["outcome"] == "gave_up" and error is not None:
             outcome = GaveUp(error=error, run=run)
         elif payload["outcome"] == "timed_out":
-            outcome = TimedOut(error=error, run=run)
+            outcome = TimedOut(error=error, run=run, limit=payload.get("limit"))
         else:
             raise ValueError(f"not the payload of an AdfPipelineRunTrigger: {dict(payload)!r}")
         return cls(
@@ -187,9 +188,10 @@ def error_of(report: Report) -> AdfError | None:
     if isinstance(outcome, TimedOut):
         last = f"It was {outcome.run.status} when last seen." if outcome.run else "No look at it succeeded."
         why = f" The last look failed: {outcome.error}" if outcome.error else ""
+        limit = f"within its {outcome.limit}" if outcome.limit else "before the timeout"
         ended = "was not seen to end" if report.cancel == ALREADY_OVER else "did not end"
         return AdfRunTimedOut(
-            f"{address} {ended} before the timeout. {last} {_what_became(report.cancel)}{see}{why}",
+            f"{address} {ended} {limit}. {last} {_what_became(report.cancel)}{see}{why}",
             run=outcome.run,
             **known,
         )

@@ -13,7 +13,7 @@ from airflow_adf_mi.adf.errors import AdfError
 from airflow_adf_mi.adf.explain import explaining
 from airflow_adf_mi.adf.failure import Explanation
 from airflow_adf_mi.adf.models import PipelineRun, RunStatus
-from airflow_adf_mi.adf.redact import redact
+from airflow_adf_mi.adf.redact import shown
 from airflow_adf_mi.adf.report import ALREADY_OVER, KIND, LEFT_RUNNING, REQUESTED, Report, RunAddress
 from airflow_adf_mi.adf.watch import Cancel, Ended, Outcome, Plan, TimedOut, backoff, cancelling, waiting
 
@@ -72,7 +72,7 @@ def explained(report: Report, *, clock: Callable[[], float]) -> Routine[Report]:
     try:
         explanation = yield from explaining(outcome.run, address.factory, address.page_of, clock=clock)
     except Exception as e:  # noqa: BLE001  whatever an answer makes go wrong, the failure itself is reported
-        explanation = Explanation(missing=f"{type(e).__name__}: {redact(str(e))}")
+        explanation = Explanation(missing=f"{type(e).__name__}: {shown(str(e))}")
     return replace(report, explanation=explanation)
 
 

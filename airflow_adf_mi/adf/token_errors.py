@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from airflow_adf_mi.adf.errors import AdfAuthenticationError, AdfError
 from airflow_adf_mi.adf.identity_sources import CredentialPlan, Source
-from airflow_adf_mi.adf.redact import cap, redact
+from airflow_adf_mi.adf.redact import shown
 from airflow_adf_mi.adf.settings import Identity
 
 _ENDPOINT_VARIABLES: Mapping[Source, tuple[str, ...]] = {
@@ -89,7 +89,7 @@ def token_error(
     said = f" The answer was{f' {status}' if status else ''}: "
     return AdfAuthenticationError(
         f"No token for the {identity}, asked of {how.source.value} ({_endpoint(how, environ)}). {cause}{said}"
-        f"{cap(redact(text), 400)}",
+        f"{shown(text, 400)}",
         transient=transient,
     )
 

@@ -19,7 +19,7 @@ from airflow_adf_mi.adf.errors import (
     AdfThrottledError,
     AdfUnavailableError,
 )
-from airflow_adf_mi.adf.redact import cap, redact
+from airflow_adf_mi.adf.redact import shown
 from airflow_adf_mi.adf.refusal import MISSING_ROLE, Refusal
 from airflow_adf_mi.adf.role import BELOW, how_to_grant
 from airflow_adf_mi.adf.settings import SubscriptionRef
@@ -129,7 +129,7 @@ def unreadable(error: Exception, call: Call[Any]) -> AdfUnavailableError:
     """An answer of status 200 that lacks what the specification promises, such as a proxy's page."""
     return AdfUnavailableError(
         f"{call.could_not}: the answer could not be read ({type(error).__name__}: "
-        f"{cap(redact(str(error)), 200)}). Is there a proxy in between that answers for the service?",
+        f"{shown(str(error), 200)}). Is there a proxy in between that answers for the service?",
         status=200,
         unreadable=True,
     )
@@ -176,7 +176,7 @@ def _what_is_missing(call: Call[Any], code: str | None) -> tuple[str, str]:
 
 
 def _no_answer(error: AzureError, call: Call[Any], settings: AdfSettings) -> AdfError:
-    reason = f"{type(error).__name__}: {cap(redact(str(error)), 300)}"
+    reason = f"{type(error).__name__}: {shown(str(error), 300)}"
     if _is_any_of(error, _UNTRUSTED):
         trusted = f"those in ca_bundle ({settings.ca_bundle})" if settings.ca_bundle else "the usual ones"
         return AdfCertificateError(

@@ -45,6 +45,8 @@ class Plan:
 
     check_interval: float
     deadline: float | None = None
+    limit: str | None = None
+    """The argument that set the deadline, and its length, for texts: "timeout of 600 s"."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +62,8 @@ class TimedOut:
 
     run: PipelineRun | None = None
     error: AdfError | None = None
+    limit: str | None = None
+    """As in `Plan`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +143,7 @@ def fold(before: Watching, seen: PipelineRun | AdfError, now: float, plan: Plan)
         if has_grace(seen) and refused_since is not None and now - refused_since >= REFUSAL_GRACE:
             return after, GaveUp(error=seen, run=after.run)
     if plan.deadline is not None and now >= plan.deadline:
-        return after, TimedOut(run=after.run, error=after.error)
+        return after, TimedOut(run=after.run, error=after.error, limit=plan.limit)
     return after, None
 
 
@@ -215,22 +219,32 @@ def cancelling(
         pause = backoff(failures, getattr(answer, "retry_after", None), jitter())
         if not may_pass(answer) or clock() + pause > until:
             raise answer
-        log.warning("Run %s: the cancel was not accepted. Will send it again in %.0f s. %s", run_id, pause, answer)
+        # The error names the run.
+        log.warning("The cancel was not accepted, and is sent again in %.0f s.\n  %s", pause, answer)
         yield Pause(pause)
 
 
+_ENDS = {RunStatus.SUCCEEDED: "succeeded", RunStatus.FAILED: "failed", RunStatus.CANCELLED: "was cancelled"}
+
+
+def in_words(status: str) -> str:
+    """The status of a run or an activity as the end of a sentence about it."""
+    return _ENDS.get(status, f"is {status}")
+
+
 def log_news(run_id: str, before: Watching, after: Watching) -> None:
-    """Log what a look has told about the run."""
+    """Log what a look has shown of the run. Leads with the news: a page of logs shows about 150 columns of a line."""
     if after.error is not None:
         if after.error is not before.error:
-            log.warning("Run %s: the look failed, and the run goes on. %s", run_id, after.error)
+            # The error names the run.
+            log.warning("The look at the run failed, and the run goes on.\n  %s", after.error)
         return
     seen = after.run
     if before.error is not None and not (seen is not None and seen.is_terminal):
-        log.info("Run %s: looks work again.", run_id)
+        log.info("Looks work again, at run %s.", run_id)
     if seen is None:
         return
     if before.run is None or before.run.status != seen.status:
-        log.info("Run %s is %s.", run_id, seen.status)
+        log.info("Run %s %s.", run_id, in_words(seen.status))
         if seen.status not in RunStatus.KNOWN:
             log.warning("Run %s has the status %r, which this version does not know; waiting on.", run_id, seen.status)

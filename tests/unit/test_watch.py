@@ -126,11 +126,11 @@ def test_end_that_the_list_shows_does_not_say_that_looks_work(caplog: pytest.Log
     failing = Watching(error=AdfUnavailableError("500", status=500))
     with caplog.at_level("INFO"):
         log_news("r1", failing, Watching(run=run("Succeeded")))
-        assert caplog.messages == ["Run r1 is Succeeded."]
+        assert caplog.messages == ["Run r1 succeeded."]
         log_news("r1", failing, Watching(run=run("InProgress")))
-        assert caplog.messages[1:] == ["Run r1: looks work again.", "Run r1 is InProgress."]
+        assert caplog.messages[1:] == ["Looks work again, at run r1.", "Run r1 is InProgress."]
         log_news("r1", failing, Watching())
-    assert caplog.messages[3:] == ["Run r1: looks work again."]
+    assert caplog.messages[3:] == ["Looks work again, at run r1."]
 
 
 @pytest.mark.parametrize("error", [*FAULTS, *REFUSALS], ids=str)
