@@ -221,7 +221,7 @@ def test_output_of_an_unexpected_form_does_not_matter_to_the_wait(lines: Callabl
 )
 def test_amount_that_cannot_be_counted_costs_itself_only(odd: Any, lines: Callable[[], list[str]]) -> None:
     play([[row("Copy", "Succeeded", rowsCopied=odd, dataWritten=5), row("Web", "Succeeded", rowsCopied=2)]], "summary")
-    assert lines()[-1] == "Run r1 is Succeeded: 2 activities in 120 s, 2 Succeeded, 2 rows, 5 bytes"
+    assert lines()[-1] == "Run r1 succeeded: 2 activities in 120 s, 2 succeeded, 2 rows, 5 bytes"
 
 
 def test_activity_on_two_pages_is_said_once_and_those_without_an_id_are_told_apart(
@@ -230,10 +230,10 @@ def test_activity_on_two_pages_is_said_once_and_those_without_an_id_are_told_apa
     nameless = [replace(row(name, "Succeeded"), activity_run_id="") for name in ("A", "B")]
     first = Page(items=[row("Copy", "InProgress"), *nameless], continuation_token="more")
     play([first, [row("Copy", "Succeeded")]], "live", times=1)
-    assert [line.split(" is ")[0] for line in lines()] == [
-        "Run r1: 'Copy' (Copy)",
-        "Run r1: 'A' (Copy)",
-        "Run r1: 'B' (Copy)",
+    assert [line.split(" succeeded")[0] for line in lines()] == [
+        "'Copy' (Copy)",
+        "'A' (Copy)",
+        "'B' (Copy)",
         "Run r1",
     ]
 

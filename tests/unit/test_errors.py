@@ -12,7 +12,7 @@ from multiprocessing import get_context
 import pytest
 
 from airflow_adf_mi.adf.error_json import error_from_json, error_to_json
-from airflow_adf_mi.adf.errors import AdfError, AdfNotFoundError, AdfRunFailed, members_of
+from airflow_adf_mi.adf.errors import AdfError, AdfNotFoundError, AdfRunFailed, AdfThrottledError, members_of
 from airflow_adf_mi.exceptions import AdfError as AdfErrorOfAirflow
 from airflow_adf_mi.exceptions import to_airflow
 from tests.unit.every_error import CLASSES, MEMBERS, known, made
@@ -29,7 +29,7 @@ def test_every_member_is_of_some_class_and_some_class_has_none() -> None:
     """So that the tests below mean something."""
     assert {name for kind in CLASSES for name in members_of(kind)} == set(MEMBERS)
     assert members_of(AdfError) == ()
-    assert members_of(AdfNotFoundError) == ("status", "code", "request_id", "retry_after", "missing")
+    assert members_of(AdfNotFoundError) == ("status", "code", "request_id", "retry_after", "failure_cause", "missing")
     assert len(CLASSES) >= 15
 
 
@@ -100,4 +100,4 @@ def test_what_another_version_stored_keeps_its_text(stored: dict[str, object]) -
 
 def test_what_a_version_with_fewer_or_more_members_stored_keeps_its_class() -> None:
     again = error_from_json({"type": "AdfThrottledError", "message": "said", "status": 429, "of_a_later_version": 1})
-    assert known(again) == ("said", {"status": 429, "code": None, "request_id": None, "retry_after": None})
+    assert known(again) == ("said", dict.fromkeys(members_of(AdfThrottledError)) | {"status": 429})

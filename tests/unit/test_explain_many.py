@@ -37,7 +37,8 @@ def rows() -> st.SearchStrategy[list[dict[str, Any]]]:
         iteration=st.sampled_from(("", "h1", "h2")),
         attempt=st.integers(1, 3),
     )
-    return st.lists(one, max_size=12)
+    # One id twice is one activity run on two pages.
+    return st.lists(one, max_size=12).map(lambda found: [{**r, "activityRunId": str(n)} for n, r in enumerate(found)])
 
 
 def simply(entries: list[dict[str, Any]], said: str) -> tuple[list[tuple[str, int, str | None, bool]], int]:
