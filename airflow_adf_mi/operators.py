@@ -98,9 +98,10 @@ class AdfRunPipelineOperator(BaseOperator):
         at most one query a minute; ``"summary"`` one query and a few lines at the end; ``"off"`` nothing. It never fails or
         cancels a run.
     :param outputs: XCom key to ``"Activity.member"``: chosen outputs of activities, pushed once the run has succeeded, such
-        as ``{"rows": "CopySales.rowsCopied", "id": "Lookup.firstRow.id", "total": "pipelineReturnValue.total"}``. Of an
-        activity in a loop, a list with one value for each iteration. What is not there or has more than 48 kB is left out,
-        and the log says so. (templated)
+        as ``{"rows": "CopySales.rowsCopied", "id": "Lookup.firstRow.id", "total": "pipelineReturnValue.total"}``. A name
+        with dots or brackets is quoted as in Data Factory's expressions, which can be pasted as they are:
+        ``"activity('Load [Sales]').output['dbo.Orders']"``. Of an activity in a loop, a list with one value for each iteration.
+        What is not there or has more than 48 kB is left out, and the log says so. (templated)
     :param supersede_timeout: seconds to wait for the run that a clear has made obsolete to end, before a new one starts.
     :param start_from_trigger: start, wait and end in the triggerer: no worker at all, where the run succeeds. What Airflow
         does not do there is done on a worker all the same, and the log says why; Airflow ignores `max_active_tasks` and the

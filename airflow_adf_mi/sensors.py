@@ -35,7 +35,7 @@ class AdfPipelineRunSensor(BaseSensorOperator):
     Succeeds, returning the run's summary, when the run succeeded; raises
     :class:`~airflow_adf_mi.adf.errors.AdfRunFailed` or :class:`~airflow_adf_mi.adf.errors.AdfRunCancelled` when it did not.
     It only watches: nothing that happens to the sensor ever cancels the run. A look that fails does not fail the sensor, unless
-    the service refuses looks for 5 minutes, or the connection cannot be used here.
+    the service refuses looks, or its answers cannot be read, for 5 minutes, or the connection cannot be used here.
 
     :param run_id: the run, for example another task's XCom ``run_id``. (templated)
     :param azure_data_factory_conn_id: as of :class:`~airflow_adf_mi.operators.AdfRunPipelineOperator`. (templated)

@@ -12,15 +12,17 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Literal, TypeVar
 
-from airflow_adf_mi.adf.calls import Page, next_page, query_activity_runs
+from airflow_adf_mi.adf.calls import Page, query_activity_runs
 from airflow_adf_mi.adf.drive import Pause, Routine, SendsAsync, drive_async
 from airflow_adf_mi.adf.errors import AdfConfigurationError, AdfError
 from airflow_adf_mi.adf.models import ActivityRun, PipelineRun, RunStatus
+from airflow_adf_mi.adf.paging import Pages
 from airflow_adf_mi.adf.redact import cap
 from airflow_adf_mi.adf.settings import FactoryRef
+from airflow_adf_mi.adf.times import moment, read_number, run_window
 from airflow_adf_mi.adf.watch import Ended, is_refusal
 
 T = TypeVar("T")
@@ -160,12 +162,13 @@ class ActivityLog:
         """What the service lists; nothing where it does not answer."""
         now = self.clock()
         self.looked_at = now
-        began = self.run.started_at.timestamp() - 86400 if self.run and self.run.started_at else now - 45 * 86400
-        after = began if since is None else since - OVERLAP
-        before = datetime.fromtimestamp(now, UTC) + timedelta(days=1)
-        following = query_activity_runs(self.factory, self.run_id, datetime.fromtimestamp(after, UTC), before)
-        rows: list[ActivityRun] = []
+        after, before = run_window(self.run.started_at if self.run else None, now)
+        after = after if since is None else moment(since - OVERLAP)
+        listed = Pages(query_activity_runs(self.factory, self.run_id, after, before))
         for number in range(pages):
+            following = listed.next()
+            if following is None:
+                break
             if number and not self.budget.take(self.factory, self.clock()):
                 log.info("Run %s: not all of its activities are listed, since many runs were asked about.", self.run_id)
                 break
@@ -175,26 +178,21 @@ class ActivityLog:
                 again = "They are not asked for again." if self.refused else "The run goes on."
                 log.warning("Run %s: its activities could not be listed. %s %s", self.run_id, again, page)
                 return []
-            rows += page.items
-            more = next_page(following, page)
-            if more is None:
-                break
-            following = more
-        return rows
+            listed.take(page)
+        return listed.rows
 
     def _changed(self, seen: Sequence[ActivityRun]) -> list[ActivityRun]:
         """Take note of what was seen: the rows of which that is news."""
         before = dict(self.rows)
-        self.rows |= {row.activity_run_id: row for row in seen}
-        return [
-            row for row in seen if row.activity_run_id not in before or before[row.activity_run_id].status != row.status
-        ]
+        by_key = {_key(row): row for row in seen}
+        self.rows |= by_key
+        return [row for key, row in by_key.items() if key not in before or before[key].status != row.status]
 
     def _say(self, row: ActivityRun) -> None:
         done = sum(known.status not in RunStatus.UNFINISHED for known in self.rows.values())
         known = [row.started_at for row in self.rows.values() if row.started_at]
         began = self.run.started_at if self.run else min(known, default=None)
-        elapsed = f" after {self.clock() - began.timestamp():.0f} s" if began else ""
+        elapsed = f" after {max(0.0, self.clock() - began.timestamp()):.0f} s" if began else ""
         log.info("Run %s: %s (%d of %d activities done%s)", self.run_id, line_of(row), done, len(self.rows), elapsed)
 
 
@@ -266,10 +264,15 @@ def _amounts(rows: Sequence[ActivityRun]) -> str:
     parts = []
     for member, unit in (("rowsCopied", "rows"), ("dataWritten", "bytes")):
         found = [row.output.get(member) for row in rows]
-        values = [value for value in found if isinstance(value, int | float) and not isinstance(value, bool)]
+        values = [float(value) for value in map(read_number, found) if value is not None]
         if values:
             parts.append(f", {sum(values):,.0f} {unit}")
     return "".join(parts)
+
+
+def _key(row: ActivityRun) -> str:
+    """Its id; of a row that has none, what else tells it from others."""
+    return row.activity_run_id or f"{row.activity_name}/{row.iteration_hash}/{row.retry_attempt}/{row.started_at}"
 
 
 def _started(row: ActivityRun) -> datetime:

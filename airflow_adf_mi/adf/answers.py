@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from airflow_adf_mi.adf import metrics
 from airflow_adf_mi.adf.calls import Call
 from airflow_adf_mi.adf.errors import AdfAuthenticationError, AdfError, AdfRequestError, AdfThrottledError
+from airflow_adf_mi.adf.models import UNREADABLE
 from airflow_adf_mi.adf.translate import translate, unreadable
 from airflow_adf_mi.adf.transport import token_of
 
@@ -15,9 +16,6 @@ if TYPE_CHECKING:
     from airflow_adf_mi.adf.settings import AdfSettings
 
 T = TypeVar("T")
-
-_UNREADABLE = (AttributeError, KeyError, TypeError, ValueError)
-"""What reading an answer raises that is not what the specification promises, such as the page of a proxy."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,7 @@ def read(call: Call[T], body: Any) -> T | Failure:
     """The answer in a body."""
     try:
         answer = call.read(body)
-    except _UNREADABLE as e:
+    except UNREADABLE as e:
         return _failed(call, unreadable(e, call))
     _count(call, "answered")
     return answer
@@ -60,7 +58,7 @@ def read_error(error: Exception, call: Call[T], settings: AdfSettings) -> T | Fa
             return call.answers_by_code[code]
         refused = isinstance(ours, AdfAuthenticationError) and ours.refused_token
         return _failed(call, ours, refused_token=token_of(error) if refused else None)
-    if isinstance(error, _UNREADABLE):
+    if isinstance(error, UNREADABLE):
         # The official client reads answers as JSON before we do, and lets what comes of that through.
         return _failed(call, unreadable(error, call))
     raise error

@@ -6,13 +6,14 @@ A `Call` is sent by either client: `AdfClient.send(call)` or `await AsyncAdfClie
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 from airflow_adf_mi.adf.checks import check_pipeline_name
-from airflow_adf_mi.adf.models import ActivityRun, PipelineRun, run_id_of
+from airflow_adf_mi.adf.models import UNREADABLE, ActivityRun, PipelineRun, document, run_id_of
 from airflow_adf_mi.adf.recovery import Recovery
+from airflow_adf_mi.adf.redact import cap, redact
 from airflow_adf_mi.adf.settings import FactoryRef, SubscriptionRef
 
 T = TypeVar("T")
@@ -58,8 +59,13 @@ class Call(Generic[T]):
 
 @dataclass(frozen=True, kw_only=True)
 class Page(Generic[T]):
+    """A page of a list; `paging` follows them."""
+
     items: list[T]
-    continuation_token: str | None
+    continuation_token: object
+    """What names the next page, as it came; None on the last page."""
+    unreadable: tuple[str, ...] = ()
+    """Why a row of this page could not be read, for each that could not."""
 
 
 def create_run(
@@ -103,7 +109,7 @@ def get_run(factory: FactoryRef, run_id: str) -> Call[PipelineRun]:
         group="pipeline_runs",
         method="get",
         args=(factory.resource_group_name, factory.factory_name, run_id),
-        read=PipelineRun.from_wire,
+        read=lambda body: _run_of(run_id, body),
         run_id=run_id,
     )
 
@@ -200,7 +206,7 @@ def get_factory(factory: FactoryRef) -> Call[Mapping[str, Any]]:
         group="factories",
         method="get",
         args=(factory.resource_group_name, factory.factory_name),
-        read=dict,
+        read=document,
     )
 
 
@@ -213,7 +219,7 @@ def list_factories(subscription_id: str) -> Call[list[str]]:
         group="factories",
         method="list",
         listing=True,
-        read=lambda items: [item["id"] for item in items],
+        read=lambda items: _texts(items, "id"),
     )
 
 
@@ -227,7 +233,7 @@ def list_pipelines(factory: FactoryRef) -> Call[list[str]]:
         method="list_by_factory",
         args=(factory.resource_group_name, factory.factory_name),
         listing=True,
-        read=lambda items: [item["name"] for item in items],
+        read=lambda items: _texts(items, "name"),
     )
 
 
@@ -240,17 +246,9 @@ def get_pipeline(factory: FactoryRef, pipeline_name: str) -> Call[Mapping[str, A
         group="pipelines",
         method="get",
         args=(factory.resource_group_name, factory.factory_name, check_pipeline_name(pipeline_name)),
-        read=dict,
+        read=document,
         pipeline_name=pipeline_name,
     )
-
-
-def next_page(call: Call[Page[T]], page: Page[T]) -> Call[Page[T]] | None:
-    """The call for the page after `page`, or None after the last one."""
-    if page.continuation_token is None:
-        return None
-    *rest, window = call.args
-    return replace(call, args=(*rest, {**window, "continuationToken": page.continuation_token}))
 
 
 def _window(
@@ -271,4 +269,28 @@ def _window(
 
 
 def _page(body: Mapping[str, Any], read: Callable[[Mapping[str, Any]], T]) -> Page[T]:
-    return Page(items=[read(item) for item in body["value"]], continuation_token=body.get("continuationToken") or None)
+    """A page. A row that cannot be read costs itself only."""
+    rows = body["value"]
+    if not isinstance(rows, list):
+        raise TypeError(f"value is {type(rows).__name__}, and no list")
+    items, unreadable = [], []
+    for row in rows:
+        try:
+            items.append(read(row))
+        except UNREADABLE as e:
+            unreadable.append(cap(redact(f"{type(e).__name__}: {e}"), 200))
+    return Page(items=items, continuation_token=body.get("continuationToken"), unreadable=tuple(unreadable))
+
+
+def _run_of(run_id: str, body: Mapping[str, Any]) -> PipelineRun:
+    """The run that was asked for. An answer about another run is no answer, for example one that a proxy had kept."""
+    run = PipelineRun.from_wire(body)
+    if run.run_id.lower() != run_id.lower():
+        raise ValueError(f"it is about another run, {run.run_id!r}")
+    return run
+
+
+def _texts(items: Sequence[Any], member: str) -> list[str]:
+    """This member of each item, where it is text; each once."""
+    found = [item.get(member) for item in items if isinstance(item, Mapping)]
+    return list(dict.fromkeys(text for text in found if isinstance(text, str) and text))

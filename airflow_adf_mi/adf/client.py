@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterable
-from itertools import islice
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from airflow_adf_mi.adf import answers
 from airflow_adf_mi.adf.answers import Failure
 from airflow_adf_mi.adf.async_identity import AsyncCredential
-from airflow_adf_mi.adf.calls import MOST_LISTED, Call, Page, next_page
+from airflow_adf_mi.adf.calls import MOST_LISTED, Call, Page
 from airflow_adf_mi.adf.identity import credential_for
+from airflow_adf_mi.adf.paging import Follow, Pages
 from airflow_adf_mi.adf.transport import (
     CONNECT_TIMEOUT,
     READ_TIMEOUT,
@@ -38,6 +37,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+MOST_PAGES_LISTED = 100
+"""Pages of a list that the official client follows itself, at most."""
 OTHER_TOKENS = 3
 """How often a call whose token was refused is sent with another one. The official client keeps the last token that it was given
 in one place for all requests, where one that is sent at that moment may put the refused one back."""
@@ -101,14 +102,11 @@ class AdfClient:
         return answers.given(answer)
 
     def pages(self, call: Call[Page[T]]) -> list[T]:
-        """The items of all pages."""
-        items: list[T] = []
-        following: Call[Page[T]] | None = call
-        while following is not None:
-            page = self.send(following)
-            items += page.items
-            following = next_page(following, page)
-        return items
+        """The items of all pages, each once; a list that never ends is cut, with a warning."""
+        pages = Pages(call)
+        while (following := pages.next()) is not None:
+            pages.take(self.send(following))
+        return pages.rows
 
     def close(self) -> None:
         self.official.close()
@@ -124,7 +122,7 @@ class AdfClient:
         retries = self._read_retries if call.repeatable else 0
         try:
             if call.listing:
-                body = list(islice(method(*call.args, retry_total=retries, **call.kwargs), MOST_LISTED))
+                body = _listed(method(*call.args, retry_total=retries, **call.kwargs).by_page(), call)
             else:
                 body = method(*call.args, cls=answers.body_of, retry_total=retries, **call.kwargs)
         except Exception as e:  # noqa: BLE001  what is of no known kind is raised again
@@ -207,14 +205,11 @@ class AsyncAdfClient:
         return answers.given(answer)
 
     async def pages(self, call: Call[Page[T]]) -> list[T]:
-        """The items of all pages."""
-        items: list[T] = []
-        following: Call[Page[T]] | None = call
-        while following is not None:
-            page = await self.send(following)
-            items += page.items
-            following = next_page(following, page)
-        return items
+        """As of `AdfClient`."""
+        pages = Pages(call)
+        while (following := pages.next()) is not None:
+            pages.take(await self.send(following))
+        return pages.rows
 
     async def close(self) -> None:
         await self.official.close()
@@ -236,7 +231,7 @@ class AsyncAdfClient:
             await asyncio.sleep(0)
         try:
             if call.listing:
-                body = await _first(method(*call.args, retry_total=0, **call.kwargs))
+                body = await _listed_async(method(*call.args, retry_total=0, **call.kwargs).by_page(), call)
             else:
                 body = await method(*call.args, cls=answers.body_of, retry_total=0, **call.kwargs)
         except Exception as e:  # noqa: BLE001  what is of no known kind is raised again
@@ -244,10 +239,21 @@ class AsyncAdfClient:
         return answers.read(call, body)
 
 
-async def _first(items: AsyncIterable[Any]) -> list[Any]:
-    listed: list[Any] = []
-    async for item in items:
-        listed.append(item)
-        if len(listed) == MOST_LISTED:
+def _listed(pages: Any, call: Call[Any]) -> list[Any]:
+    """The first `MOST_LISTED` items that the official client's pager gives."""
+    follow, items = Follow(f"{call.doing} in {call.target}", MOST_PAGES_LISTED), list[Any]()
+    for page in pages:
+        items += page
+        if len(items) >= MOST_LISTED or not follow.on(pages.continuation_token):
             break
-    return listed
+    return items[:MOST_LISTED]
+
+
+async def _listed_async(pages: Any, call: Call[Any]) -> list[Any]:
+    """As `_listed`."""
+    follow, items = Follow(f"{call.doing} in {call.target}", MOST_PAGES_LISTED), list[Any]()
+    async for page in pages:
+        items += [item async for item in page]
+        if len(items) >= MOST_LISTED or not follow.on(pages.continuation_token):
+            break
+    return items[:MOST_LISTED]

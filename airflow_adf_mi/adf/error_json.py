@@ -31,7 +31,7 @@ _MEMBERS: Mapping[type[AdfError], tuple[str, ...]] = {
     AdfPermissionError: _REQUEST,
     AdfNotFoundError: (*_REQUEST, "missing"),
     AdfThrottledError: _REQUEST,
-    AdfUnavailableError: ("status", "never_sent", "is_foreign"),
+    AdfUnavailableError: ("status", "never_sent", "unreadable", "is_foreign"),
     AdfAmbiguousStartError: ("request_id",),
 }
 """What is kept of an error beside its text."""

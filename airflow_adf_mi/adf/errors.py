@@ -119,6 +119,7 @@ class AdfUnavailableError(AdfError):
 
     `never_sent` is true only where it is proven that the request did not leave this machine (connection refused,
     connect timeout, name resolution); otherwise a request that changes something may or may not have taken effect.
+    `unreadable` is true where an answer came, with the status of a success, and was not what the service promises.
     `is_foreign` is true where the answer is not from Azure Resource Manager, but from a proxy, gateway or web filter.
     """
 
@@ -129,11 +130,13 @@ class AdfUnavailableError(AdfError):
         status: int | None = None,
         never_sent: bool = False,
         retry_after: float | None = None,
+        unreadable: bool = False,
         is_foreign: bool = False,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.never_sent = never_sent
+        self.unreadable = unreadable
         self.retry_after = retry_after
         self.is_foreign = is_foreign
 

@@ -10,16 +10,18 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
-from airflow_adf_mi.adf.calls import Call, Page, next_page, query_activity_runs
+from airflow_adf_mi.adf.calls import Page, query_activity_runs
 from airflow_adf_mi.adf.drive import Pause, Routine
 from airflow_adf_mi.adf.errors import AdfError, AdfThrottledError, AdfUnavailableError
 from airflow_adf_mi.adf.failure import ActivityFailure, Explanation
 from airflow_adf_mi.adf.models import ActivityRun, PipelineRun, RunStatus
+from airflow_adf_mi.adf.paging import Pages
 from airflow_adf_mi.adf.redact import cap
 from airflow_adf_mi.adf.settings import FactoryRef
+from airflow_adf_mi.adf.times import DAY, moment, run_window
 
 MOST_REQUESTS = 20
 MOST_SHOWN = 10
@@ -29,7 +31,6 @@ REST = 2.0
 """Seconds until activities are asked for again, where the service gave no answer, or its list is behind the run."""
 RESTS = 2
 """How often, in all."""
-RETENTION = timedelta(days=45)
 CONTAINERS = frozenset({"ForEach", "IfCondition", "Switch", "Until"})
 _INNER = re.compile(r"Inner activity name: (.+?), Error", re.IGNORECASE)
 
@@ -79,7 +80,7 @@ def explaining(
         factory=factory,
         studio_url=studio_url,
         clock=clock,
-        since=(run.started_at or datetime.fromtimestamp(now, UTC) - RETENTION) - timedelta(days=1),
+        since=run_window(run.started_at, now)[0],
         statuses=(RunStatus.FAILED, *cancelled),
         until=now + PATIENCE,
     )
@@ -132,25 +133,24 @@ def _listed(
     filters: list[dict[str, Any]] = [{"operand": "Status", "operator": "In", "values": list(statuses)}]
     if names:
         filters.append({"operand": "ActivityName", "operator": "In", "values": list(names)})
-    before = datetime.fromtimestamp(search.clock(), UTC) + timedelta(days=1)
+    before = moment(search.clock()) + DAY
     first = query_activity_runs(search.factory, run_id, search.since, before, filters=filters)
-    following: Call[Page[ActivityRun]] | None = first
-    rows: list[ActivityRun] = []
-    while following is not None and search.may_ask():
-        page = yield following
+    pages = Pages(first)
+    while (call := pages.next()) is not None and search.may_ask():
+        page = yield call
         if isinstance(page, Page):
-            rows += page.items
-            following = next_page(following, page)
-            if following is None and not rows and again_if_empty and search.may_rest():
+            pages.take(page)
+            search.missing = search.missing or pages.cut
+            if pages.next() is None and not pages.rows and again_if_empty and search.may_rest():
                 # The list of activities may be behind the run itself.
-                following = first
+                pages = Pages(first)
                 yield Pause(REST)
         elif isinstance(page, AdfThrottledError | AdfUnavailableError) and search.may_rest():
             yield Pause(REST)
         else:
             search.missing = cap(str(page), 2000) if isinstance(page, AdfError) else f"unexpected answer {page!r}"
             break
-    return rows
+    return pages.rows
 
 
 Attempts = tuple[ActivityRun, int]

@@ -7,6 +7,7 @@ came from something on the way to ARM: a proxy, a gateway or a web filter.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ MOST_READ = 4000
 """Characters of a page that are read: its title and first words. Pages of filters hold much style and script."""
 MOST_QUOTED = 500
 """Characters of an answer that are quoted."""
+LONGEST_RETRY_AFTER = 3600.0
+"""Seconds. Limits of ARM and of Data Factory are counted by the hour at most."""
 MISSING_ROLE = frozenset({"AuthorizationFailed", "LinkedAuthorizationFailed"})
 """Error codes of an identity that lacks a role. Other codes of status 403 have other causes."""
 FRONT_DOOR = frozenset(
@@ -189,8 +192,9 @@ def _host(address: str | None) -> str | None:
 
 
 def _seconds(header: str | None) -> float | None:
-    """The service sends numbers, never dates."""
+    """Seconds, `LONGEST_RETRY_AFTER` at most; the service sends numbers, never dates."""
     try:
-        return max(0.0, float(header)) if header else None
+        seconds = float(header) if header else math.nan
     except ValueError:
         return None
+    return None if math.isnan(seconds) else min(max(0.0, seconds), LONGEST_RETRY_AFTER)

@@ -21,7 +21,7 @@ from airflow_adf_mi.adf.failure import ActivityFailure, Explanation, headline
 from airflow_adf_mi.adf.intent import Intent
 from airflow_adf_mi.adf.models import PipelineRun, RunStatus
 from airflow_adf_mi.adf.settings import AdfSettings, FactoryRef
-from airflow_adf_mi.adf.watch import Ended, GaveUp, Outcome, TimedOut
+from airflow_adf_mi.adf.watch import Ended, GaveUp, Outcome, TimedOut, is_unreadable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +67,7 @@ class Report:
     address: RunAddress
     outcome: Outcome
     cancel: str | None = None
-    """After a timeout: `REQUESTED`, `LEFT_RUNNING`, or why the cancel was not accepted."""
+    """After a timeout: `REQUESTED`, `LEFT_RUNNING`, `ALREADY_OVER`, or why the cancel was not accepted."""
     adopted: bool = False
     """An earlier try had started the run."""
     explanation: Explanation | None = None
@@ -116,6 +116,8 @@ class Report:
 
 REQUESTED = "requested"
 LEFT_RUNNING = "left running"
+ALREADY_OVER = "already over"
+"""The service refused the cancel because the run was over, and did not show how the run had ended."""
 
 KIND: Mapping[type[Outcome], str] = {Ended: "ended", TimedOut: "timed_out", GaveUp: "gave_up"}
 
@@ -168,6 +170,8 @@ def error_of(report: Report) -> AdfError | None:
         why = "the service kept refusing"
         if isinstance(outcome.error, AdfConfigurationError):
             why = "the connection cannot be used here"
+        elif is_unreadable(outcome.error):
+            why = "the answers could not be read"
         elif isinstance(outcome.error, AdfUnavailableError):
             why = "something between this machine and the service kept refusing"
         return outcome.error.with_text(
@@ -177,8 +181,9 @@ def error_of(report: Report) -> AdfError | None:
     if isinstance(outcome, TimedOut):
         last = f"It was {outcome.run.status} when last seen." if outcome.run else "No look at it succeeded."
         why = f" The last look failed: {outcome.error}" if outcome.error else ""
+        ended = "was not seen to end" if report.cancel == ALREADY_OVER else "did not end"
         return AdfRunTimedOut(
-            f"{address} did not end before the timeout. {last} {_what_became(report.cancel)}{see}{why}",
+            f"{address} {ended} before the timeout. {last} {_what_became(report.cancel)}{see}{why}",
             run=outcome.run,
             **known,
         )
@@ -217,6 +222,11 @@ def _with_explanation(what: str, run: PipelineRun, report: Report) -> tuple[str,
 def _what_became(cancel: str | None) -> str:
     if cancel == REQUESTED:
         return "Its cancellation was requested."
+    if cancel == ALREADY_OVER:
+        return (
+            "When it was to be cancelled, the service answered that it was over already; how it ended could not be learnt. A "
+            "retry of this task looks again."
+        )
     if cancel in (None, LEFT_RUNNING):
         return "It was left running."
     return f"It could not be cancelled and may go on: {cancel}"

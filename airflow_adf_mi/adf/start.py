@@ -285,6 +285,7 @@ def _ambiguous(start: Start, intent: Intent, look: Look, lost: AdfError | None) 
     if candidates:
         listed = ", ".join(f"{run.run_id} ({run.status}, began {run.started_at})" for run in candidates[:10])
         found = f"{len(candidates)} run(s) may be the one: {listed}"
+        found += f", and perhaps others ({look.error})" if look.error is not None else ""
     elif look.error is not None:
         found = f"its run could not be looked for ({look.error})"
     else:

@@ -131,6 +131,7 @@ def unreadable(error: Exception, call: Call[Any]) -> AdfUnavailableError:
         f"{call.could_not}: the answer could not be read ({type(error).__name__}: "
         f"{cap(redact(str(error)), 200)}). Is there a proxy in between that answers for the service?",
         status=200,
+        unreadable=True,
     )
 
 

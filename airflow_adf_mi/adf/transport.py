@@ -68,7 +68,7 @@ class ServiceClock:
         headers = answer.http_response.headers
         with contextlib.suppress(KeyError, TypeError, ValueError):
             self.remaining_reads = int(headers["x-ms-ratelimit-remaining-subscription-reads"])
-        with contextlib.suppress(KeyError, TypeError, ValueError):
+        with contextlib.suppress(KeyError, OverflowError, TypeError, ValueError):
             self._ahead = parsedate_to_datetime(headers["Date"]).timestamp() - time.monotonic()
 
 

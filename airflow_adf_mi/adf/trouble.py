@@ -13,7 +13,7 @@ from airflow_adf_mi.adf.errors import (
     AdfPermissionError,
     AdfUnavailableError,
 )
-from airflow_adf_mi.adf.watch import REFUSAL_GRACE, backoff, is_for_good, is_refusal
+from airflow_adf_mi.adf.watch import REFUSAL_GRACE, backoff, has_grace, is_for_good, is_refusal
 
 FAILURES_OF_A_LOST_LIST = 3
 """List queries that fail while looks work, after which the list counts as one that shows nothing."""
@@ -123,6 +123,10 @@ class Trouble:
 
 
 def concerns_all(error: AdfError) -> bool:
-    """Whether a failed look says nothing about the one run: it would have failed for any."""
-    ours = AdfAuthenticationError | AdfPermissionError | AdfConfigurationError | AdfUnavailableError
-    return not is_refusal(error) or isinstance(error, ours)
+    """Whether a failed look says nothing about the one run: it would have failed for any.
+
+    An answer that cannot be read may be so for the one run alone. Each run's wait then counts for itself how long that lasts.
+    """
+    ours = AdfAuthenticationError | AdfPermissionError | AdfConfigurationError
+    is_in_between = isinstance(error, AdfUnavailableError) and not error.unreadable
+    return not has_grace(error) or isinstance(error, ours) or is_in_between

@@ -1,8 +1,8 @@
 """The rules of waiting: when to look at a run, and what a look means.
 
 A look that fails says nothing about the run. So no failed look ever cancels or fails a run: faults are looked through
-until the deadline; only a refusal (401, 403, 404 and their like) that lasts longer than `REFUSAL_GRACE` ends the wait, or
-a connection that cannot be used on this machine, and the run goes on.
+until the deadline. Only two things end the wait, and the run goes on: a connection that cannot be used on this machine; and
+a refusal (401, 403, 404 and their like), or an answer that cannot be read, that lasts longer than `REFUSAL_GRACE`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ log = logging.getLogger(__name__)
 
 REFUSAL_GRACE = 300.0
 """Seconds for which the service may refuse our looks before the wait ends: a freshly granted role takes minutes to act
-everywhere, and a 404 may come from a replica that is behind."""
+everywhere, and a 404 may come from a replica that is behind. An answer that cannot be read may come from a proxy, and that
+may pass; but what the service itself writes so will not change, and nobody must wait for it until a deadline of days."""
 FIRST_BACKOFF = 2.0
 """Seconds until the look after the first failed one; doubled with each further failure."""
 LONGEST_BACKOFF = 60.0
@@ -63,7 +64,9 @@ class TimedOut:
 
 @dataclass(frozen=True, kw_only=True)
 class GaveUp:
-    """The service kept refusing to show the run, or it cannot be asked from here. The run itself may be well."""
+    """The service kept refusing to show the run, its answers stayed unreadable, or it cannot be asked from here. The run
+    itself may be well.
+    """
 
     error: AdfError
     run: PipelineRun | None = None
@@ -82,7 +85,7 @@ class Watching:
     failures: int = 0
     """Failed looks in a row."""
     refused_since: float | None = None
-    """When the service began to refuse, with no successful look since."""
+    """When the service began to refuse, or to answer what cannot be read, with no successful look since."""
 
 
 def is_refusal(error: AdfError) -> bool:
@@ -93,6 +96,16 @@ def is_refusal(error: AdfError) -> bool:
         # A redirect, or the page of a web filter: it will not pass by itself, as little as a refusal of the service.
         return error.status is not None and 300 <= error.status < 500 and error.status != 408
     return not isinstance(error, AdfThrottledError)
+
+
+def is_unreadable(error: AdfError) -> bool:
+    """Whether an answer came that is not what the service promises."""
+    return isinstance(error, AdfUnavailableError) and error.unreadable
+
+
+def has_grace(error: AdfError) -> bool:
+    """Whether a look that fails so ends the wait once that has lasted for `REFUSAL_GRACE`."""
+    return is_refusal(error) or is_unreadable(error)
 
 
 def is_for_good(error: AdfError) -> bool:
@@ -118,12 +131,12 @@ def fold(before: Watching, seen: PipelineRun | AdfError, now: float, plan: Plan)
             return after, Ended(run=seen)
     else:
         refused_since = before.refused_since
-        if refused_since is None and is_refusal(seen):
+        if refused_since is None and has_grace(seen):
             refused_since = now
         after = replace(before, error=seen, failures=before.failures + 1, refused_since=refused_since)
         if is_for_good(seen):
             return after, GaveUp(error=seen, run=after.run)
-        if is_refusal(seen) and refused_since is not None and now - refused_since >= REFUSAL_GRACE:
+        if has_grace(seen) and refused_since is not None and now - refused_since >= REFUSAL_GRACE:
             return after, GaveUp(error=seen, run=after.run)
     if plan.deadline is not None and now >= plan.deadline:
         return after, TimedOut(run=after.run, error=after.error)

@@ -400,7 +400,7 @@ SECRET = "https://x.blob.core.windows.net/c?sv=2022&sig=HUSHHUSH Authorization: 
         *({"status": status, "code": "BadRequest", "message": SECRET} for status in (400, 401, 403, 404, 429, 500)),
         # No JSON, and JSON that is not what it should be.
         {"status": 502, "text": SECRET},
-        {"status": 200, "text": json.dumps({"runId": "r1", "runStart": SECRET})},
+        {"status": 200, "text": json.dumps({"runId": SECRET, "status": "Succeeded"})},
     ],
     ids=str,
 )

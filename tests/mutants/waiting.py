@@ -86,7 +86,7 @@ MUTANTS = [
     Mutant("failures under way at once counted one by one", "trouble.py", "        self._failures += is_new\n", "        self._failures += 1\n", TROUBLE),
     Mutant("other failures counted as refusals", "trouble.py", "self._refusals >= FEWEST_REFUSALS", "self._failures >= FEWEST_REFUSALS", TROUBLE),
     Mutant("later failure shortens a pause", "trouble.py", "max(self.pause_until, now + pause)", "now + pause", TROUBLE),
-    Mutant("useless connection concerns one run only", "trouble.py", "AdfPermissionError | AdfConfigurationError | AdfUnavailableError\n", "AdfPermissionError | AdfUnavailableError\n", TROUBLE),
+    Mutant("useless connection concerns one run only", "trouble.py", "AdfPermissionError | AdfConfigurationError\n", "AdfPermissionError\n", TROUBLE),
     Mutant("list that is refused here concerns the list only", "trouble.py", "isinstance(error, AdfAuthenticationError | AdfConfigurationError)", "isinstance(error, AdfAuthenticationError)", TROUBLE),
     Mutant("useless connection waited with by all", "trouble.py", "error if has_lasted or is_for_good(error) else None", "error if has_lasted else None", TROUBLE),
     Mutant("end told during the last look lost", "poller.py", "            return wait.outcome or last\n", "            return last\n", f"{TRIGGER} -k during_the_last_look"),

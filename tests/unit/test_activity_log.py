@@ -126,8 +126,8 @@ def test_summary_asks_once_at_the_end(lines: Callable[[], list[str]]) -> None:
 
 
 def test_pages_of_the_summary_count_for_the_budget(lines: Callable[[], list[str]]) -> None:
-    more = Page(items=[row("Copy", "Succeeded")], continuation_token="more")
-    _, asked = play([more, more, [row("Web", "Succeeded")]], "summary", budget=Budget(per_minute=2))
+    pages = [Page(items=[row("Copy", "Succeeded")], continuation_token=token) for token in ("second", "third")]
+    _, asked = play([*pages, [row("Web", "Succeeded")]], "summary", budget=Budget(per_minute=2))
     assert len(asked) == 2
     assert lines()[0] == "Run r1: not all of its activities are listed, since many runs were asked about."
 
@@ -178,6 +178,28 @@ def test_output_of_an_unexpected_form_does_not_matter_to_the_wait(lines: Callabl
     outcome, _ = play([[odd]], "summary")
     assert outcome.run.status == "Succeeded"
     assert "could not be logged" in lines()[0]
+
+
+@pytest.mark.parametrize(
+    "odd", [10**400, float("inf"), float("nan"), -(10**400), "many", None], ids=lambda odd: str(odd)[:8]
+)
+def test_amount_that_cannot_be_counted_costs_itself_only(odd: Any, lines: Callable[[], list[str]]) -> None:
+    play([[row("Copy", "Succeeded", rowsCopied=odd, dataWritten=5), row("Web", "Succeeded", rowsCopied=2)]], "summary")
+    assert lines()[-1] == "Run r1 is Succeeded: 2 activities in 120 s, 2 Succeeded, 2 rows, 5 bytes"
+
+
+def test_activity_on_two_pages_is_said_once_and_those_without_an_id_are_told_apart(
+    lines: Callable[[], list[str]],
+) -> None:
+    nameless = [replace(row(name, "Succeeded"), activity_run_id="") for name in ("A", "B")]
+    first = Page(items=[row("Copy", "InProgress"), *nameless], continuation_token="more")
+    play([first, [row("Copy", "Succeeded")]], "live", times=1)
+    assert [line.split(" is ")[0] for line in lines()] == [
+        "Run r1: 'Copy' (Copy)",
+        "Run r1: 'A' (Copy)",
+        "Run r1: 'B' (Copy)",
+        "Run r1",
+    ]
 
 
 def test_interval_is_a_minute() -> None:

@@ -269,6 +269,15 @@ def test_requests_are_bounded() -> None:
     assert f"More could not be looked up: no more than {MOST_REQUESTS} requests are made for it." in found.text("root")
 
 
+def test_list_that_repeats_itself_is_one_attempt_and_said_to_be_cut() -> None:
+    failed = ActivityRun.from_wire(row("Copy", message="no table"))
+    service = Listing()
+    service.first = iter_forever(Page(items=[failed], continuation_token="same"))
+    (activity,) = (found := service.explain("Operation on target Copy failed: no table")).activities
+    assert (activity.attempts, len(service.asked)) == (1, 2)
+    assert "More could not be looked up: page 2 names a page that was read before." in found.text("root")
+
+
 def test_time_is_bounded() -> None:
     service = Listing(root=[row("Copy", iteration=str(n)) for n in range(50)])
     service.page_size, service.slow = 10, PATIENCE * 0.6

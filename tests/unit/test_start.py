@@ -21,6 +21,7 @@ from airflow_adf_mi.adf.errors import (
     AdfThrottledError,
     AdfUnavailableError,
 )
+from airflow_adf_mi.adf.find import LONGEST_SEARCH
 from airflow_adf_mi.adf.models import PipelineRun
 from airflow_adf_mi.adf.recovery import Recovery
 from airflow_adf_mi.adf.refusal import FRONT_DOOR
@@ -226,3 +227,72 @@ def test_recovery_arguments_are_read_as_templates_leave_them() -> None:
         "start_from_failure": True,
     }
     assert Recovery.from_arguments(reference_pipeline_run_id="", is_recovery="").arguments() == {}
+
+
+def listed(*run_ids: str, more: str | None = None, invoked_by: Any = None) -> Page[PipelineRun]:
+    """A page of runs that look like the one of a start that was just sent."""
+    rows = [
+        {"runId": run_id, "pipelineName": "Load", "status": "InProgress", "runStart": "1970-01-01T00:16:41Z"}
+        for run_id in run_ids
+    ]
+    return Page(
+        items=[PipelineRun.from_wire({**row, "invokedBy": invoked_by}) for row in rows], continuation_token=more
+    )
+
+
+NOT_KNOWN = AdfNotFoundError("404", status=404, missing="run")
+
+
+def search(pages: list[Any], *, seconds_each: float = 0.0) -> tuple[Any, list[Any]]:
+    """What becomes of a start whose answer was lost, where each look at the list gets these pages; and what was sent."""
+    clock, number = Clock(), 0
+    sent: list[str] = []
+    routine = starting(ORDER, replace(ORDER, key=KEY).intent(), clock=clock, jitter=lambda: 0.5)
+    answer: Any = None
+    while True:
+        try:
+            step = routine.send(answer)
+        except StopIteration as end:
+            return end.value, sent
+        except AdfError as e:
+            return e, sent
+        if not isinstance(step, Call):
+            answer = answer_of(step, clock)
+            continue
+        sent.append(step.method)
+        if step.method == "query_by_factory":
+            clock.now += seconds_each
+            number = number + 1 if "continuationToken" in step.args[-1] else 0
+            answer = pages[number]
+        else:
+            number, answer = 0, LOST[0] if step.method == "create_run" else NOT_KNOWN
+
+
+def test_run_on_two_pages_of_the_list_is_one_run() -> None:
+    found, _ = search([listed("r1", more="more"), listed("r1")])
+    assert (found.run_id, found.adopted) == ("r1", True)
+
+
+@pytest.mark.parametrize("odd", ["Manual", 7, [], ["x"], {"invokedByType": "Manual"}, None], ids=str)
+def test_odd_origin_of_a_run_ends_no_search(odd: Any) -> None:
+    found, _ = search([listed("r1", invoked_by=odd)])
+    assert found.run_id == "r1"
+
+
+def test_search_through_an_endless_list_is_bounded_in_time_and_adopts_nothing() -> None:
+    endless = [Page(items=listed("r1").items, continuation_token=str(number)) for number in range(1000)]
+    ended, sent = search(endless, seconds_each=1.0)
+    assert isinstance(ended, AdfAmbiguousStartError)
+    assert "1 run(s) may be the one: r1 (InProgress" in str(ended)
+    assert "and perhaps others (the list of its runs is too long to be read in 60 s)" in str(ended)
+    assert sent.count("create_run") == 1
+    assert len(sent) < ORDER.settle + 2 * LONGEST_SEARCH
+
+
+def test_search_through_a_list_that_repeats_itself_adopts_nothing_that_only_looks_like_it() -> None:
+    ended, sent = search([listed("r1", more="same"), listed("r1", more="same")])
+    assert isinstance(ended, AdfAmbiguousStartError)
+    assert sent.count("create_run") == 1
+    # But what carries the key is ours.
+    found, _ = search([listed("r1", more="same"), listed(KEY, more="same")])
+    assert found.run_id == KEY

@@ -151,7 +151,10 @@ def test_faults_are_looked_through_until_the_deadline(error: AdfError) -> None:
     assert outcome == TimedOut(run=None, error=error)
 
 
-@pytest.mark.parametrize("error", REFUSALS, ids=str)
+UNREADABLE = AdfUnavailableError("could not be read", status=200, unreadable=True)
+
+
+@pytest.mark.parametrize("error", [*REFUSALS, UNREADABLE], ids=str)
 def test_lasting_refusal_ends_the_wait_after_its_grace_and_not_before(error: AdfError) -> None:
     state, outcome = fold(Watching(run=run("InProgress")), error, 1000.0, PLAN)
     assert outcome is None
@@ -195,7 +198,7 @@ def test_retry_after_is_honoured() -> None:
 
 answers = st.one_of(
     st.sampled_from(["Queued", "InProgress", "Canceling", "Succeeded", "Failed", "Cancelled", "Odd"]).map(run),
-    st.sampled_from([*FAULTS, *REFUSALS]),
+    st.sampled_from([*FAULTS, *REFUSALS, UNREADABLE]),
 )
 
 
@@ -248,7 +251,7 @@ def test_run_that_is_over_after_a_lost_answer_may_have_been_cancelled_by_us() ->
 
 @pytest.mark.parametrize(
     "error",
-    [*FAULTS, AdfPermissionError("403", status=403), AdfAuthenticationError("401", refused_token=True)],
+    [*FAULTS, UNREADABLE, AdfPermissionError("403", status=403), AdfAuthenticationError("401", refused_token=True)],
     ids=str,
 )
 def test_cancel_that_was_not_accepted_is_sent_again(error: AdfError) -> None:
