@@ -71,9 +71,10 @@ class Refusal:
     @classmethod
     def read(cls, status: int, reason: str, headers: Mapping[str, str], text: str) -> Self:
         """From an HTTP answer. `reason` is quoted where the body says nothing."""
-        error = _error_object(text)
+        has_arm_headers = any(name in headers for name in _ARM_HEADERS)
+        error = _error_object(text, may_be_bare=has_arm_headers)
         message = error.get("message") if error else _words(text, headers.get("Content-Type") or "")
-        is_from_arm = bool(error) or (not text.strip() and any(name in headers for name in _ARM_HEADERS))
+        is_from_arm = bool(error) or (not text.strip() and has_arm_headers)
         return cls(
             status=status,
             # Cut twice: what is searched for secrets is bounded, and so is what is shown.
@@ -127,13 +128,16 @@ def is_front_door(code: str | None, failure_cause: str | None) -> bool:
     return code in FRONT_DOOR or (failure_cause or "").lower() == GATEWAY
 
 
-def _error_object(text: str) -> Mapping[str, Any]:
-    """ARM's error object in a body; empty where there is none."""
+def _error_object(text: str, *, may_be_bare: bool) -> Mapping[str, Any]:
+    """ARM's error object in a body; empty where there is none.
+
+    `may_be_bare`: resource providers may leave out the member `error` around it, as the official client accepts.
+    """
     try:
         body = json.loads(text)
     except (ValueError, RecursionError):
         return {}
-    error = body.get("error") if isinstance(body, dict) else None
+    error = body.get("error", body if may_be_bare else None) if isinstance(body, dict) else None
     return error if isinstance(error, dict) and isinstance(error.get("code"), str) else {}
 
 
@@ -179,8 +183,12 @@ def _words(text: str, content_type: str) -> str:
     if "html" not in content_type.lower() and not start.startswith("<"):
         return " ".join(start.split())
     page = _Page()
-    page.feed(start)
-    page.close()
+    try:
+        page.feed(start)
+        page.close()
+    except AssertionError:
+        # Python's parser raises it for declarations that it does not know; what came before them is read.
+        page.words.append("...")
     return " ".join(page.words)
 
 

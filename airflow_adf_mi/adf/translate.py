@@ -20,7 +20,7 @@ from airflow_adf_mi.adf.errors import (
     AdfUnavailableError,
 )
 from airflow_adf_mi.adf.redact import shown
-from airflow_adf_mi.adf.refusal import MISSING_ROLE, Refusal
+from airflow_adf_mi.adf.refusal import MISSING_ROLE, Refusal, is_front_door
 from airflow_adf_mi.adf.role import BELOW, how_to_grant
 from airflow_adf_mi.adf.settings import SubscriptionRef
 from airflow_adf_mi.adf.token_errors import principal
@@ -109,7 +109,8 @@ def from_answer(
             status=status,
             retry_after=refusal.retry_after,
         )
-    advice = refusal.advice(call.target) or "the service refused the request."
+    by_itself = " before it asked Data Factory" if is_front_door(code, refusal.failure_cause) else ""
+    advice = refusal.advice(call.target) or f"the service refused the request{by_itself}."
     return AdfRequestError(f"{call.could_not}: {advice}{quote}", **details)
 
 

@@ -176,6 +176,35 @@ def test_missing_role_to_start(emulator: Emulator) -> None:
     check_golden("missing_role_to_start", general(str(error_of(operator("ExplainCopy"))), emulator))
 
 
+GATEWAY = {"x-ms-failure-cause": "gateway"}
+
+
+def test_locked_start(emulator: Emulator) -> None:
+    message = (
+        "The scope 'rg-emulator' cannot perform write operation because following scope(s) are locked: 'rg-emulator'. Please "
+        "remove the lock and try again."
+    )
+    emulator.add_fault("createRun", status=409, code="ScopeLocked", message=message, headers=GATEWAY)
+    check_golden("locked_start", general(str(error_of(operator("ExplainCopy"))), emulator))
+
+
+def test_start_that_a_policy_forbids(emulator: Emulator) -> None:
+    message = (
+        "Resource 'adf-test' was disallowed by policy. Policy identifiers: "
+        '\'[{"policyAssignment":{"name":"No runs at night","id":"/a"},"policyDefinition":{"name":"d-1","id":"/d"}}]\'.'
+    )
+    emulator.add_fault("createRun", status=403, code="RequestDisallowedByPolicy", message=message)
+    check_golden("forbidden_by_policy", general(str(error_of(operator("ExplainCopy"))), emulator))
+
+
+def test_start_that_a_web_filter_answers(emulator: Emulator) -> None:
+    page = "<html><title>Access Denied</title><body>Web filter: cloud storage, token=planted</body></html>"
+    emulator.add_fault("*", times=None, status=403, text=page)
+    text = general(str(error_of(operator("ExplainCopy", start_settle=0.01))), emulator)
+    assert_no_secret(text)
+    check_golden("filtered_start", text)
+
+
 @both
 @pytest.mark.usefixtures("minutes_pass")
 def test_missing_role_to_watch(deferrable: bool, emulator: Emulator) -> None:

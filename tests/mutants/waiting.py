@@ -24,7 +24,7 @@ MUTANTS = [
     Mutant("Retry-After ignored", "watch.py", "return (retry_after or 0.0) + delay", "return delay", WATCH),
     Mutant("cancel not repeated", "watch.py", "not may_pass(answer) or clock() + pause > until", "True", WATCH),
     Mutant("cancel given up for a refused token", "watch.py", "not is_refusal(error) or refused_token or", "not is_refusal(error) or", f"{CLIENT} -k outlasts"),
-    Mutant("cancel given up for a role that does not act yet", "watch.py", " or isinstance(error, AdfPermissionError)", "", WATCH),
+    Mutant("cancel given up for a role that does not act yet", "watch.py", "isinstance(error, AdfPermissionError | AdfUnavailableError)", "isinstance(error, AdfUnavailableError)", WATCH),
     Mutant("unknown status not logged", "watch.py", "seen.status not in RunStatus.KNOWN", "False", WATCH),
     Mutant("sensor without a link", "../sensors.py", "        AdfPipelineRunLink.store(context, address.studio_url)\n", "", f"{SENSOR} -k softly"),
     Mutant("no run id", "../sensors.py", "        if is_static(run_id):", "        if False:", f"{PROVIDER} -k no_run_id"),

@@ -57,6 +57,7 @@ def test_error_object_is_of_the_service() -> None:
     [
         (PAGE, "Access Denied Web filter Category: cloud & hosting. Ask token=*** for help."),
         ("<p>no <b>title</b></p>", "no title"),
+        ("<p>odd</p><![odd[ x ]]>", "odd ..."),
         ("just\n  words", "just words"),
         ('{"statusCode": 403, "message": "of a gateway"}', '{"statusCode": 403, "message": "of a gateway"}'),
         ('{"error": "forbidden"}', '{"error": "forbidden"}'),
@@ -76,6 +77,9 @@ def test_anything_else_is_foreign_and_quoted_in_words(text: str, said: str) -> N
 def test_answer_without_a_body_is_the_services_by_its_headers() -> None:
     assert not read(404, "", x_ms_request_id="r").is_foreign
     assert read(404, "").is_foreign
+    bare = read(400, '{"code": "PipelineRunNotRunning", "message": "Over."}', x_ms_request_id="r")
+    assert (bare.is_foreign, bare.code, bare.said) == (False, "PipelineRunNotRunning", "Over.")
+    assert read(400, '{"code": "blocked", "message": "By a filter."}').is_foreign
     # A filter may keep the headers of the answer whose body it replaces.
     assert read(403, PAGE, x_ms_request_id="r").is_foreign
 
@@ -90,6 +94,7 @@ def test_page_is_quoted_by_its_start_alone() -> None:
     st.sampled_from([300, 302, 307, 400, 401, 403, 404, 405, 408, 409, 418, 429, 451, 500, 503, 511]),
     st.one_of(
         st.text(),
+        st.text("<!-/[]>=a'&;#\"").map(lambda text: f"<{text}"),
         st.recursive(
             st.one_of(st.none(), st.booleans(), st.floats(), st.text()),
             lambda inner: st.one_of(
@@ -168,6 +173,8 @@ def test_front_door_is_known_by_its_codes_or_its_header() -> None:
     assert is_front_door("OfNextYear", "gateway")
     assert not is_front_door("OfNextYear", None)
     assert not is_front_door("PipelineConflict", "service")
+    unknown = told(read(409, error("OfNextYear"), x_ms_failure_cause="gateway"))
+    assert "the service refused the request before it asked Data Factory." in str(unknown)
 
 
 POLICY_INFO = [
