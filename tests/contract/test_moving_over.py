@@ -198,8 +198,10 @@ def test_run_id(both: Both) -> None:
     resumed(resumed_theirs, {"status": "success", "message": "", "run_id": "r1"})
     assert not hasattr(resumed_theirs, "run_id")
     for pipeline in ("Load", "Broken"):
+        waiting = both.operator(True, pipeline, deferrable=True)
         with pytest.raises(TaskDeferred) as deferred:
-            execute(both.operator(True, pipeline, deferrable=True))
+            execute(waiting)
+        assert waiting.run_id == both.started()[-1]
         resumed_ours, event = both.operator(True, pipeline), fired(deferred.value)
         try:
             resumed(resumed_ours, event)
