@@ -97,8 +97,8 @@ class Report:
         if "outcome" not in payload:
             # Of the Azure provider's triggers, where a Dag was moved over while its task was deferred.
             raise AdfError(
-                f"This task was deferred by another class, before its Dag used this one. Its run {payload.get('run_id', '')} "
-                "was not touched, and what became of it is in ADF Studio. Clear the task to start a new run."
+                "This task was deferred by another class, before its Dag used this one, and its event cannot be read here. "
+                "Its run was not touched. Clear the task."
             )
         run = None if payload["run"] is None else PipelineRun.from_essentials(payload["run"])
         error = None if payload["error"] is None else error_from_json(payload["error"])
@@ -110,7 +110,10 @@ class Report:
         elif payload["outcome"] == "timed_out":
             outcome = TimedOut(error=error, run=run, limit=payload.get("limit"))
         else:
-            raise ValueError(f"not the payload of an AdfPipelineRunTrigger: {dict(payload)!r}")
+            raise AdfError(
+                f"This task resumed with an event that this version cannot read (outcome {payload['outcome']!r}). Its run was "
+                "not touched. Use the same version of this package on triggerers and workers, then clear the task."
+            )
         return cls(
             address=RunAddress.from_json(payload["address"]),
             outcome=outcome,

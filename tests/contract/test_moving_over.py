@@ -158,11 +158,25 @@ def test_templated_fields_of_the_provider_are_templated_here() -> None:
     assert set(AzureDataFactoryPipelineRunStatusSensor.template_fields) <= set(AdfPipelineRunSensor.template_fields)
 
 
-def test_task_that_the_provider_has_deferred_fails_here_and_names_its_run(both: Both) -> None:
-    event = {"status": "success", "message": "The pipeline run r1 has Succeeded.", "run_id": "r1"}
-    for task in (both.operator(True), both.sensor(True, "r1")):
-        with pytest.raises(AdfError, match=r"deferred by another class.*run r1"):
-            resumed(task, event)
+EVENT = {"status": "success", "message": "The pipeline run r1 has Succeeded.", "run_id": "r1"}
+
+
+def test_task_that_the_provider_has_deferred_ends_by_what_became_of_its_run(both: Both) -> None:
+    instance = Instance()
+    with pytest.raises(TaskDeferred):
+        execute(both.operator(False, "Slow", deferrable=True), instance)
+    task = both.operator(True, "Slow")
+    with pytest.raises(AdfError, match=f"{both.started()[0]} .* is InProgress.*Clear the task once"):
+        task.resume_execution("execute_complete", {"event": EVENT}, instance.context)
+    both.emulator.clock.advance(4000)
+    summary = task.resume_execution("execute_complete", {"event": EVENT}, instance.context)
+    assert (summary["run_id"], summary["status"]) == (both.started()[0], "Succeeded")
+    assert len(both.started()) == 1
+
+
+def test_sensor_that_the_provider_has_deferred_fails_and_says_why(both: Both) -> None:
+    with pytest.raises(AdfError, match="deferred by another class"):
+        resumed(both.sensor(True, "r1"), EVENT)
 
 
 @row("`except AirflowException`", "`except AzureDataFactoryPipelineRunException`", "text of the error")
@@ -198,8 +212,10 @@ def test_run_id(both: Both) -> None:
     resumed(resumed_theirs, {"status": "success", "message": "", "run_id": "r1"})
     assert not hasattr(resumed_theirs, "run_id")
     for pipeline in ("Load", "Broken"):
+        waiting = both.operator(True, pipeline, deferrable=True)
         with pytest.raises(TaskDeferred) as deferred:
-            execute(both.operator(True, pipeline, deferrable=True))
+            execute(waiting)
+        assert waiting.run_id == both.started()[-1]
         resumed_ours, event = both.operator(True, pipeline), fired(deferred.value)
         try:
             resumed(resumed_ours, event)
@@ -406,6 +422,7 @@ def test_hook_starts_and_reads(both: Both) -> None:
     assert [theirs, ours] == both.started()
     both.theirs.run_pipeline("Load", "rg-test", "adf-test", reference_pipeline_run_id=theirs, is_recovery=True)
     both.hook.run_pipeline("Load", recovery=Recovery(reference_pipeline_run_id=ours, is_recovery=True))
+    both.emulator.clock.advance(60)
     runs: list[Any] = [both.theirs.get_pipeline_run(ours, "rg-test", "adf-test"), both.hook.get_pipeline_run(ours)]
     seen = [(run.run_id, run.pipeline_name, run.status, run.message or None) for run in runs]
     assert seen[0] == seen[1]

@@ -201,7 +201,7 @@ def test_message_that_was_cut_is_not_cut_again() -> None:
 
 def test_foreign_event_is_refused() -> None:
     payload: dict[str, Any] = Report(address=ADDRESS, outcome=TimedOut()).to_json() | {"outcome": "odd"}
-    with pytest.raises(ValueError, match="not the payload"):
+    with pytest.raises(AdfError, match="an event that this version cannot read"):
         Report.from_json(payload)
 
 

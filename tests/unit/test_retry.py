@@ -11,6 +11,7 @@ import pytest
 from airflow.sdk import DAG, RetryDecision, RetryPolicy
 from hypothesis import given
 from hypothesis import strategies as st
+from airflow.sdk.exceptions import AirflowException
 
 from airflow_adf_mi.adf import errors
 from airflow_adf_mi.adf.errors import (
@@ -30,6 +31,7 @@ from airflow_adf_mi.adf.errors import (
     AdfThrottledError,
     AdfUnavailableError,
 )
+from airflow_adf_mi.exceptions import to_airflow
 from airflow_adf_mi.operators import AdfRunPipelineOperator
 from airflow_adf_mi.retry import AdfRetryPolicy, Forbidden
 from tests.unit.test_report import FAILURE
@@ -199,8 +201,14 @@ def test_named_user_errors_are_retried() -> None:
     assert decide(failed(USER), retry_on=["sqlfailedtoconnect"]).action.value == "retry"
     assert decide(failed(USER), retry_on=["2100"]).action.value == "retry"
     assert decide(failed(USER), retry_on=["other"]).action.value == "fail"
-    with pytest.raises(AdfConfigurationError, match="must be a list"):
+    with pytest.raises(AirflowException, match="must be a list"):
         AdfRetryPolicy(retry_on="2100")
+
+
+@pytest.mark.parametrize("arguments", [{"retry_on": ["2100"]}, {}], ids=str)
+def test_twin_that_a_task_raises_is_judged_as_the_error_of_the_core(arguments: dict[str, Any]) -> None:
+    for error in (failed(USER), AdfConfigurationError("wrong"), AdfThrottledError("429", status=429, retry_after=5)):
+        assert decide(to_airflow(error), **arguments) == decide(error, **arguments)
 
 
 def test_cancelled_run_is_started_again_where_told_so() -> None:
