@@ -96,7 +96,7 @@ def test_answers_that_stay_unreadable_end_the_wait_as_a_refusal_does(
     emulator.add_fault("getRun", times=None, status=200, text=odd if isinstance(odd, str) else json.dumps(odd))
     wait = Wait(settings)
     began = wait.now
-    report = wait.report("r", timeout=7 * 86400)
+    report = wait.report("r", timeout=10 * REFUSAL_GRACE)
     assert isinstance(report.outcome, GaveUp)
     assert REFUSAL_GRACE <= wait.now - began < REFUSAL_GRACE + 120
     with pytest.raises(AdfUnavailableError, match=r"the answers could not be read\. The run itself"):
