@@ -26,7 +26,7 @@ MUTANTS = [
     Mutant("unreadable intent taken for none", "intent.py", "    run_id, key = (_guid(stored, name)", "    return None\n    run_id, key = (_guid(stored, name)", BEGIN),
     Mutant("obsolete run not cancelled", "begin.py", "if cancel and seen.status != RunStatus.CANCELING:", "if False:", BEGIN),
     Mutant("obsolete run overlapped", "begin.py", "            if remaining is not None:", "            if False:", BEGIN),
-    Mutant("obsolete run that cannot be seen ignored", "begin.py", "    if isinstance(seen, AdfError):\n        raise AdfError(", "    if isinstance(seen, AdfError):\n        return None\n        raise AdfError(", BEGIN),
+    Mutant("obsolete run that cannot be seen ignored", "begin.py", "        raise AdfError(\n            f\"Run {older.run_id}", "        return None\n        raise AdfError(\n            f\"Run {older.run_id}", BEGIN),
     Mutant("run that came to nothing adopted", "begin.py", "run.status in (RunStatus.FAILED, RunStatus.CANCELLED)", "False", BEGIN),
     Mutant("run that is being cancelled adopted", "begin.py", "run.status == RunStatus.CANCELING and not same_try:", "False:", BEGIN),
     Mutant("sent before it is written down", "start.py", "            yield save(sending)\n", "", BEGIN),
