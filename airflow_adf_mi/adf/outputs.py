@@ -114,12 +114,12 @@ def _is_index(step: str) -> bool:
 
 def _suggested(text: str) -> str:
     """What may have been meant by a path that cannot be read: all up to its last dot as the activity's name."""
-    name, dot, member = text.strip().rpartition(".")
-    if not dot and text.strip():
-        return OutputPath(text.strip(), ()).expression()
-    if not name or not member or "activity(" in text.lower():
-        return OutputPath("Load [Sales]", ("dbo.Orders",)).expression()
-    return OutputPath(name, (member,)).expression()
+    name, _, member = text.strip().rpartition(".")
+    if not text.strip(".\t\n ") or _OTHER_EXPRESSION.match(text):
+        meant = OutputPath("Load [Sales]", ("dbo.Orders",))
+    else:
+        meant = OutputPath(name, (member,)) if name and member else OutputPath(text.strip(), ())
+    return meant.expression()
 
 
 def parse_outputs(outputs: object) -> dict[str, OutputPath]:

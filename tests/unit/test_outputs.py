@@ -162,7 +162,7 @@ def test_list_that_is_too_long_to_be_read_whole_is_left_out() -> None:
         ("Load's [x].a b", "activity('Load''s [x]').output['a b']"),
         ("activity('Load').error", "activity('Load [Sales]').output['dbo.Orders']"),
         ("activity('Load').outputs.x", "activity('Load [Sales]').output['dbo.Orders']"),
-        ("@variables('x')", "activity('@variables(''x'')').output"),
+        ("@variables('x')", "activity('Load [Sales]').output['dbo.Orders']"),
         ("", "activity('Load [Sales]').output['dbo.Orders']"),
         ("Copy[9999999999]", "activity('Copy[9999999999]').output"),
     ],

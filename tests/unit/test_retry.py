@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 from airflow.sdk import DAG, RetryDecision, RetryPolicy
+from airflow.sdk.exceptions import AirflowException
 from hypothesis import given
 from hypothesis import strategies as st
-from airflow.sdk.exceptions import AirflowException
 
 from airflow_adf_mi.adf import errors
 from airflow_adf_mi.adf.errors import (
