@@ -11,12 +11,14 @@ from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException
 
 from airflow_adf_mi.adf import calls
+from airflow_adf_mi.adf.checks import check_run_id
 from airflow_adf_mi.adf.client import AsyncAdfClient
 from airflow_adf_mi.adf.connection import DEFAULT_CONN_ID
 from airflow_adf_mi.adf.drive import drive_async
 from airflow_adf_mi.adf.recovery import Recovery
 from airflow_adf_mi.hooks import (
     activity_window,
+    check_conn_id,
     no_such_connection,
     read_connection,
     start_routine,
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 async def read_settings(azure_data_factory_conn_id: str) -> AdfSettings:
     """The fields of a connection, checked, as Airflow has them now."""
     try:
-        connection = await BaseHook.aget_connection(azure_data_factory_conn_id)
+        connection = await BaseHook.aget_connection(check_conn_id(azure_data_factory_conn_id))
     except AirflowNotFoundException as e:
         raise no_such_connection(azure_data_factory_conn_id) from e
     return read_connection(connection)
@@ -75,7 +77,8 @@ class AdfAsyncHook(BaseHook):
         self, run_id: str, resource_group_name: str | None = None, factory_name: str | None = None
     ) -> PipelineRun:
         """As :meth:`AdfHook.get_pipeline_run`."""
-        return await self.client.send(calls.get_run(self.settings.factory(resource_group_name, factory_name), run_id))
+        factory = self.settings.factory(resource_group_name, factory_name)
+        return await self.client.send(calls.get_run(factory, check_run_id(run_id)))
 
     async def cancel_pipeline_run(
         self,
@@ -87,7 +90,7 @@ class AdfAsyncHook(BaseHook):
     ) -> bool:
         """As :meth:`AdfHook.cancel_pipeline_run`."""
         factory = self.settings.factory(resource_group_name, factory_name)
-        return await self.client.send(calls.cancel_run(factory, run_id, recursive=recursive))
+        return await self.client.send(calls.cancel_run(factory, check_run_id(run_id), recursive=recursive))
 
     async def query_pipeline_runs(
         self,
@@ -120,5 +123,5 @@ class AdfAsyncHook(BaseHook):
         factory = self.settings.factory(resource_group_name, factory_name)
         window = activity_window(updated_after, updated_before)
         return await self.client.pages(
-            calls.query_activity_runs(factory, run_id, *window, filters=filters, order_by=order_by)
+            calls.query_activity_runs(factory, check_run_id(run_id), *window, filters=filters, order_by=order_by)
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
-from airflow_adf_mi.adf.checks import is_given, name_as_text
+from airflow_adf_mi.adf.checks import check_run_id, is_given, required_text
 from airflow_adf_mi.adf.errors import AdfConfigurationError
 
 _TRUE, _FALSE = frozenset({"true", "1", "yes"}), frozenset({"false", "0", "no"})
@@ -52,8 +52,10 @@ class Recovery:
 def _cleaned(name: str, value: Any) -> Any:
     if not is_given(value):
         return None
-    if name in ("reference_pipeline_run_id", "start_activity_name"):
-        return name_as_text(name, value)
+    if name == "reference_pipeline_run_id":
+        return check_run_id(value, name)
+    if name == "start_activity_name":
+        return required_text(name, value)
     if isinstance(value, bool):
         return value
     text = str(value).strip().lower()

@@ -22,7 +22,7 @@ from airflow_adf_mi.adf.errors import (
 from airflow_adf_mi.adf.redact import cap, redact
 from airflow_adf_mi.adf.role import BELOW, how_to_grant
 from airflow_adf_mi.adf.settings import SubscriptionRef
-from airflow_adf_mi.adf.token_errors import principal
+from airflow_adf_mi.adf.token_errors import principal, whose
 from airflow_adf_mi.adf.transport import token_of
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from airflow_adf_mi.adf.settings import AdfSettings
 
 # ARM's gateway uses these where the address above the pipeline or run is wrong.
+_SUBSCRIPTION_MISSING = frozenset({"SubscriptionNotFound", "InvalidSubscriptionId"})
 _FACTORY_MISSING = frozenset(
     {"ResourceNotFound", "ParentResourceNotFound", "ResourceGroupNotFound", "SubscriptionNotFound"}
 )
@@ -82,8 +83,8 @@ def from_answer(
     }
     if status == 401:
         return AdfAuthenticationError(
-            f"{what}: the service refused the token of the {settings.identity}. Check that the connection's cloud, "
-            f"arm_endpoint and arm_scope belong together (now {settings.arm_endpoint} and {settings.arm_scope}), and that "
+            f"{what}: the service refused the token of the {whose(settings.identity, claims)}. Check that the connection's "
+            f"cloud, arm_endpoint and arm_scope belong together (now {settings.arm_endpoint} and {settings.arm_scope}), and that "
             f"the identity belongs to the subscription's tenant.{quote}",
             refused_token=True,
         )
@@ -125,14 +126,14 @@ def _not_permitted(call: Call[Any], settings: AdfSettings, claims: Mapping[str, 
     known = {"client id": claims.get("appid"), "object id": claims.get("oid")}
     who = ", ".join(f"{name} {value}" for name, value in known.items() if value)
     return (
-        f"the {settings.identity}{f' ({who})' if who else ''} has no permission for {BELOW}{call.permission} on "
+        f"the {whose(settings.identity, claims)}{f' ({who})' if who else ''} has no permission for {BELOW}{call.permission} on "
         f"{call.target.resource_id}. {how_to_grant(call.target, claims)}"
     )
 
 
 def _what_is_missing(call: Call[Any], code: str | None) -> tuple[str, str]:
     """Subscription, factory, pipeline or run; and what to do about it."""
-    if isinstance(call.target, SubscriptionRef):
+    if isinstance(call.target, SubscriptionRef) or code in _SUBSCRIPTION_MISSING:
         return (
             "subscription",
             "there is no such subscription, or the identity's tenant does not have it. Check subscriptionId.",
