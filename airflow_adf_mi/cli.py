@@ -153,8 +153,8 @@ def _findings(conn_id: str | None, flags: Mapping[str, str], pipeline: str | Non
 def _settings(conn_id: str | None, flags: Mapping[str, str]) -> tuple[AdfSettings, str]:
     """The settings, and where they are from."""
     if "subscriptionId" in flags and conn_id is None:
-        settings = settings_from_connection(conn_id="of options", conn_type=CONN_TYPE, extra=None, instead=flags)
-        return settings, "of options"
+        named = "(command line)"
+        return settings_from_connection(conn_id=named, conn_type=CONN_TYPE, extra=None, instead=flags), named
     name = DEFAULT_CONN_ID if conn_id is None else conn_id
     os.environ.setdefault("AIRFLOW__LOGGING__LOGGING_LEVEL", "ERROR")
     # Airflow logs to stdout, where our table is; importing it takes seconds, which options do without.

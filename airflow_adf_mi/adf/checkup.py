@@ -33,7 +33,7 @@ from airflow_adf_mi.adf.token_errors import not_system_assigned, principal, whos
 
 MAY = "may "
 """How the steps about permissions begin."""
-PROBABLY = "probably: asked with a name that is not there, and not refused for lack of a permission."
+PROBABLY = "probably: the request named something that does not exist, and was not refused for lack of a permission."
 """What `Holds.PROBABLY` means."""
 CREATE_RUN, CANCEL = "pipelines/createrun/action", "pipelineruns/cancel/action"
 
@@ -250,8 +250,8 @@ def table(findings: list[Finding]) -> str:
     fixes = list(dict.fromkeys(f.fix for f in findings if f.fix))
     if fixes:
         head = (
-            "To do (a new assignment takes a few minutes to act; where the role is assigned already, it lacks what is missing: "
-            "`airflow-adf-mi role` prints what it must have):"
+            "To do (a new assignment takes effect after a few minutes; if the role is assigned already, its definition lacks the "
+            "action: `airflow-adf-mi role` prints the whole definition):"
         )
         lines += ["", head, *(f"  {fix}" for fix in fixes)]
     if any(f.holds is Holds.PROBABLY for f in findings):

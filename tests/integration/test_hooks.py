@@ -94,7 +94,7 @@ def test_test_connection_asks_the_service_and_names_identity_and_factory(connect
         "factory: factory 'adf-test' (resource group 'rg-test'), in westeurope",
         "may look at the factory, find lost starts, explain failures: yes",
         "may look at pipelines, start runs, watch runs, cancel runs: probably",
-        "(probably: asked with a name that is not there, and not refused for lack of a permission.) All well",
+        "(probably: the request named something that does not exist, and was not refused for lack of a permission.) All well",
         "Nothing was started.",
     ]
     assert emulator.books.count("getFactory", status=200) == 1
