@@ -72,13 +72,20 @@ def _cli() -> None:
     """Azure Data Factory with managed identity: check a connection, or print the role that an identity needs."""
 
 
+def _not_empty(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
+    """Refuse what a shell makes of a variable that is not set: the option would silently count for nothing."""
+    if value is not None and not value.strip():
+        raise click.BadParameter("the value is empty.")
+    return value
+
+
 def _fields(names: Sequence[str]) -> Callable[[_Command], _Command]:
     """An option for each of these connection fields."""
 
     def add(command: _Command) -> _Command:
         for name in reversed(names):
             flags = _FLAGS.get(name, (f"--{name.replace('_', '-')}",))
-            command = click.option(name, *flags, type=_TYPES.get(name), help=_HELP[name])(command)
+            command = click.option(name, *flags, type=_TYPES.get(name), callback=_not_empty, help=_HELP[name])(command)
         return command
 
     return add

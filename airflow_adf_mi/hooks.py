@@ -228,9 +228,9 @@ def no_such_connection(conn_id: str, environ: Mapping[str, str] = os.environ) ->
     if environ.get(variable):
         # Its text may hold a secret, so the error does not quote it.
         return AdfConfigurationError(
-            f"Connection {conn_id!r} cannot be read: the environment variable {variable} is set, but its text is neither a JSON "
-            f'object such as {{"conn_type": "{CONN_TYPE}", "extra": {{...}}}} nor a URI such as '
-            f"{CONN_TYPE.replace('_', '-')}://?... Correct the variable where Airflow's processes are started."
+            f"Connection {conn_id!r} cannot be read: the environment variable {variable} is set, but Airflow cannot make a "
+            f'connection of its text. Write a JSON object such as {{"conn_type": "{CONN_TYPE}", "extra": {{...}}}}, or a URI '
+            f"such as {CONN_TYPE.replace('_', '-')}://?... Correct the variable where Airflow's processes are started."
         )
     return AdfConfigurationError(
         f"There is no connection {conn_id!r}. Create one of type {CONN_TYPE!r} (in the UI under Admin, Connections, or as "

@@ -9,6 +9,7 @@ import itertools
 import json
 import logging
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -57,8 +58,11 @@ class Connections:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._monkeypatch = monkeypatch
 
-    def make(self, extra: Mapping[str, Any], **standard: Any) -> None:
-        stored = {"conn_type": "azure_data_factory", "extra": {"subscriptionId": SUBSCRIPTION, **extra}, **standard}
+    def make(
+        self, extra: Mapping[str, Any], *, first: Mapping[str, Any] = MappingProxyType({}), **standard: Any
+    ) -> None:
+        fields = {**first, "subscriptionId": SUBSCRIPTION, **extra}
+        stored = {"conn_type": "azure_data_factory", "extra": fields, **standard}
         self._monkeypatch.setenv("AIRFLOW_CONN_ADF_THEIRS", json.dumps(stored))
 
     def theirs(self) -> Any:
@@ -92,9 +96,10 @@ def test_each_field_and_each_pair_is_accepted_as_the_provider_accepts_it(connect
 
 def test_where_a_field_is_there_twice_both_take_the_short_name(connections: Connections) -> None:
     other = "22222222-2222-4222-8222-222222222222"
-    connections.make(
-        {"extra__azure_data_factory__subscriptionId": other, "resource_group_name": "", "factory_name": 2026}
-    )
+    prefix = "extra__azure_data_factory__"
+    # The old names stand first: it must not depend on their order.
+    old = {f"{prefix}subscriptionId": other, f"{prefix}factory_name": "old"}
+    connections.make({"resource_group_name": "", "factory_name": 2026}, first=old)
     assert AzureDataFactoryHook("adf_theirs").get_conn()._config.subscription_id == SUBSCRIPTION
     assert (connections.ours().subscription_id, connections.ours().factory_name) == (SUBSCRIPTION, "2026")
 
@@ -193,6 +198,9 @@ def test_identity_that_each_asks_for(
     seen = machine.books.tokens[-1]
     assert (seen.source, seen.name, seen.status) == (*ours, 200)
 
+    assert [
+        r.getMessage() for r in caplog.records if r.levelname == "WARNING" and r.name.startswith("airflow_adf_mi")
+    ] == []
     (note,) = [r.getMessage() for r in caplog.records if r.name == "airflow_adf_mi.adf.connection"]
     used, provider = note.split(" The provider would use: ")
     for text, asked in ((used, ours), (provider, theirs)):

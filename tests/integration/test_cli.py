@@ -219,7 +219,9 @@ def test_check_refuses_what_a_task_refuses(
         _ = AdfHook("adf_here").settings
 
 
-@pytest.mark.parametrize("text", ["{'conn_type': 'hush'}", '{"conn_type": "hush', "{hush}"])
+@pytest.mark.parametrize(
+    "text", ["{'conn_type': 'hush'}", '{"conn_type": "hush', "{hush}", '{"conn_type": "x", "port": "hush"}']
+)
 def test_variable_that_cannot_be_read_is_not_called_missing(
     text: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -357,6 +359,8 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["check", "--identity=magic"], "'magic' is not one of 'managed_identity'"),
         (["role", "--format=arm"], "'arm' is not one of 'az'"),
         (["check", "a", "b"], "unexpected extra argument"),
+        (["check", "--client-id="], "Invalid value for '--client-id': the value is empty."),
+        (["role", "--factory", " "], "Invalid value for '--factory': the value is empty."),
     ],
     ids=str,
 )

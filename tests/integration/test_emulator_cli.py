@@ -168,6 +168,19 @@ def test_port_that_is_taken_is_said_in_a_line(tmp_path: Path) -> None:
     assert errors.count("\n") == 1
 
 
+@pytest.mark.parametrize("text", ["{", "[]", '{"resources": [7]}', '{"properties": 7}'])
+@pytest.mark.parametrize("name", ["pipeline.json", "pipeline/Load.json"])
+def test_factory_that_cannot_be_read_is_refused_in_a_sentence(name: str, text: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+    source = path if name == "pipeline.json" else tmp_path
+    done = CliRunner().invoke(main, ["--factory", str(source)])
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr.startswith("Error: ")
+    assert path.name in done.stderr
+
+
 @pytest.mark.parametrize("document", ["[]", '{"runs": [{}]}', '{"activities": []}', '{"pipelines": 7}', '{"runs": 7}'])
 def test_script_of_another_form_is_refused_in_a_sentence(document: str, tmp_path: Path) -> None:
     script = tmp_path / "script.json"

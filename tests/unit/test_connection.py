@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from airflow.sdk import Connection
 
 from airflow_adf_mi.adf.connection import settings_from_connection
 from airflow_adf_mi.adf.errors import AdfConfigurationError
-from airflow_adf_mi.adf.settings import AdfSettings, IdentityKind
+from airflow_adf_mi.adf.settings import AdfSettings, Identity, IdentityKind
 from airflow_adf_mi.hooks import read_connection
 
 SUBSCRIPTION = "11111111-1111-4111-8111-111111111111"
@@ -201,6 +202,16 @@ def test_uri_with_an_underscored_type_is_told_to_write_hyphens(conn_type: str) -
     assert not made.conn_type
     with pytest.raises(AdfConfigurationError, match="Write hyphens: azure-data-factory-mi://"):
         read_connection(made)
+
+
+@pytest.mark.parametrize("kind", IdentityKind)
+def test_identity_is_named_behind_an_article(kind: IdentityKind) -> None:
+    """Texts write "the {identity}", and once did so for "the developer"."""
+    named = [{}, {"client_id": GUID}] if kind is not IdentityKind.DEVELOPER else [{}]
+    for ids in named:
+        assert re.match(
+            r"(system-assigned )?(managed|workload) identity|developer|identity of", str(Identity(kind=kind, **ids))
+        )
 
 
 def test_option_that_names_an_identity_replaces_every_name_of_the_connection() -> None:
