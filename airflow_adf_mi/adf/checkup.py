@@ -35,6 +35,7 @@ MAY = "may "
 """How the steps about permissions begin."""
 PROBABLY = "probably: the request named something that does not exist, and was not refused for lack of a permission."
 """What `Holds.PROBABLY` means."""
+HALF = "To check a factory that tasks name themselves, use `airflow-adf-mi check --resource-group ... --factory ...`."
 CREATE_RUN, CANCEL = "pipelines/createrun/action", "pipelineruns/cancel/action"
 
 
@@ -121,7 +122,8 @@ def checking(
     try:
         factory = _factory(settings, pipeline_name)
     except AdfConfigurationError as e:
-        return [*findings, _failed("factory", e)]
+        missing = Finding(step="factory", holds=Holds.NO, detail=f"{e} {HALF}")
+        return [*findings, missing]
     if factory is None:
         return [*findings, (yield from _subscription(settings))]
     found = yield calls.get_factory(factory)

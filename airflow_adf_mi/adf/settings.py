@@ -232,16 +232,16 @@ class AdfSettings:
             raise AdfConfigurationError(f"subscriptionId is {self.subscription_id!r}, which is not a GUID.")
         object.__setattr__(self, "arm_endpoint", (self.arm_endpoint or self.cloud.arm_endpoint).rstrip("/"))
         object.__setattr__(self, "arm_scope", self.arm_scope or self.cloud.arm_scope)
+        # Who writes an address may have written a password into it.
+        shown = re.sub(r"//[^/]*@", "//***@", self.arm_endpoint)
         try:
             url = urlsplit(self.arm_endpoint)
             _ = url.port
         except ValueError as e:
-            raise AdfConfigurationError(
-                f"arm_endpoint is {self.arm_endpoint!r}, which is not an address ({e})."
-            ) from None
+            raise AdfConfigurationError(f"arm_endpoint is {shown!r}, which is not an address ({e}).") from None
         if url.scheme != "https" or not url.hostname:
             raise AdfConfigurationError(
-                f"arm_endpoint is {self.arm_endpoint!r}. It must be an https:// address: tokens are never sent unencrypted."
+                f"arm_endpoint is {shown!r}. It must be an https:// address: tokens are never sent unencrypted."
             )
         if url.username or url.password or url.query or url.fragment:
             raise AdfConfigurationError(

@@ -133,7 +133,15 @@ def test_private_endpoint_keeps_the_clouds_scope_unless_it_has_its_own() -> None
         ({"arm_endpoint": "https://[::1"}, "arm_endpoint is 'https://[::1', which is not an address"),
         ({"arm_endpoint": "https://arm:99999"}, "arm_endpoint is 'https://arm:99999', which is not an address"),
         ({"arm_endpoint": "https://arm:port"}, "arm_endpoint is 'https://arm:port', which is not an address"),
-        ({"arm_endpoint": "https://user:pw@management.azure.com"}, "without user, query or fragment"),
+        ({"arm_endpoint": "https://user:hush@management.azure.com"}, "without user, query or fragment"),
+        (
+            {"arm_endpoint": "http://user:hush@arm.example"},
+            "arm_endpoint is 'http://***@arm.example'. It must be an https://",
+        ),
+        (
+            {"arm_endpoint": "https://user:hush@arm:port"},
+            "arm_endpoint is 'https://***@arm:port', which is not an address",
+        ),
         (
             {"arm_scope": "management.azure.com"},
             "arm_scope is 'management.azure.com', which is not a token scope. It must begin with https://",
