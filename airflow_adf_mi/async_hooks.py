@@ -11,7 +11,7 @@ from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException
 
 from airflow_adf_mi.adf import calls
-from airflow_adf_mi.adf.checks import check_run_id, check_text
+from airflow_adf_mi.adf.checks import check_run_id
 from airflow_adf_mi.adf.client import AsyncAdfClient
 from airflow_adf_mi.adf.connection import DEFAULT_CONN_ID
 from airflow_adf_mi.adf.drive import drive_async
@@ -19,6 +19,7 @@ from airflow_adf_mi.adf.recovery import Recovery
 from airflow_adf_mi.exceptions import airflow_errors
 from airflow_adf_mi.hooks import (
     activity_window,
+    check_conn_id,
     no_such_connection,
     read_connection,
     start_routine,
@@ -31,9 +32,8 @@ if TYPE_CHECKING:
 
 async def read_settings(azure_data_factory_conn_id: str) -> AdfSettings:
     """The fields of a connection, checked, as Airflow has them now."""
-    check_text("azure_data_factory_conn_id", azure_data_factory_conn_id)
     try:
-        connection = await BaseHook.aget_connection(azure_data_factory_conn_id)
+        connection = await BaseHook.aget_connection(check_conn_id(azure_data_factory_conn_id))
     except AirflowNotFoundException as e:
         raise no_such_connection(azure_data_factory_conn_id) from e
     return read_connection(connection)

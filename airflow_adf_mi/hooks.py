@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from collections.abc import Mapping, Sequence
@@ -13,8 +14,8 @@ from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException
 
 from airflow_adf_mi.adf import calls
-from airflow_adf_mi.adf.checks import check_run_id, check_text
-from airflow_adf_mi.adf.checkup import MAY, Holds, check
+from airflow_adf_mi.adf.checks import check_run_id, required_text
+from airflow_adf_mi.adf.checkup import all_well, check, in_a_paragraph
 from airflow_adf_mi.adf.client import AdfClient
 from airflow_adf_mi.adf.connection import CONN_TYPE, DEFAULT_CONN_ID, settings_from_connection
 from airflow_adf_mi.adf.drive import Routine, drive
@@ -62,9 +63,8 @@ class AdfHook(BaseHook):
     @airflow_errors()
     def settings(self) -> AdfSettings:
         """The connection's fields, checked."""
-        conn_id = check_text("azure_data_factory_conn_id", self.azure_data_factory_conn_id)
         try:
-            connection = self.get_connection(conn_id)
+            connection = self.get_connection(check_conn_id(self.azure_data_factory_conn_id))
         except AirflowNotFoundException as e:
             raise no_such_connection(self.azure_data_factory_conn_id) from e
         return read_connection(connection)
@@ -222,31 +222,38 @@ class AdfHook(BaseHook):
     def test_connection(self) -> tuple[bool, str]:
         """Check, as the identity, all that the command ``airflow-adf-mi check`` does; nothing is started."""
         try:
-            settings = self.settings
-            named = settings.factory_name is not None and settings.resource_group_name is not None
-            findings = check(settings, settings.factory() if named else None)
+            findings = check(self.settings, named=repr(self.azure_data_factory_conn_id))
         except AdfError as e:
             return False, str(e)
-        wrong = [f for f in findings if f.holds not in (Holds.YES, Holds.PROBABLY)]
-        if wrong:
-            fixes = dict.fromkeys(f.fix for f in wrong if f.fix)
-            return False, " ".join([*(f"{f.step}: {f.detail}." for f in wrong), *(f"Run: {fix}" for fix in fixes)])
-        where = str(settings.factory()) if named else f"subscription {findings[-1].detail}"
-        may = ", ".join(f.step.removeprefix(MAY) for f in findings if f.step.startswith(MAY))
-        said = f"The {settings.identity} reached {where}, at {settings.arm_endpoint}."
-        return True, f"{said} It may {may}." if may else said
+        return all_well(findings), in_a_paragraph(findings)
 
 
-def no_such_connection(conn_id: str) -> AdfConfigurationError:
+def check_conn_id(conn_id: object) -> str:
+    """The id of a connection, which may come from a template. Raises `AdfConfigurationError` for what is none."""
+    return required_text("azure_data_factory_conn_id", conn_id)
+
+
+def no_such_connection(conn_id: str, environ: Mapping[str, str] = os.environ) -> AdfConfigurationError:
     """The error for a connection id that Airflow does not know."""
+    variable = f"AIRFLOW_CONN_{conn_id.upper()}"
+    if environ.get(variable):
+        # Its text may hold a secret, so the error does not quote it.
+        return AdfConfigurationError(
+            f"Connection {conn_id!r} cannot be read: the environment variable {variable} is set, but Airflow cannot make a "
+            f'connection of its text. Write a JSON object such as {{"conn_type": "{CONN_TYPE}", "extra": {{...}}}}, or a URI '
+            f"such as {CONN_TYPE.replace('_', '-')}://?... Correct the variable where Airflow's processes are started."
+        )
     return AdfConfigurationError(
         f"There is no connection {conn_id!r}. Create one of type {CONN_TYPE!r} (in the UI under Admin, Connections, or as "
-        f"the environment variable AIRFLOW_CONN_{conn_id.upper()}), or pass the id of another as azure_data_factory_conn_id."
+        f"the environment variable {variable}), or pass the id of another as azure_data_factory_conn_id."
     )
 
 
-def read_connection(connection: Connection) -> AdfSettings:
-    """The settings of an Airflow connection."""
+def read_connection(connection: Connection, instead: Mapping[str, str] | None = None) -> AdfSettings:
+    """The settings of an Airflow connection: for tasks, hooks, `airflow-adf-mi check` and the connection's test alike.
+
+    :param instead: fields that replace the connection's.
+    """
     return settings_from_connection(
         conn_id=connection.conn_id,
         conn_type=connection.conn_type or "",
@@ -256,6 +263,7 @@ def read_connection(connection: Connection) -> AdfSettings:
         host=connection.host,
         schema=connection.schema,
         port=connection.port,
+        instead=instead,
     )
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_adf_mi.adf.activity_log import ActivityLog, ActivityLogMode, accompanied
+from airflow_adf_mi.adf.checks import required_text
 from airflow_adf_mi.adf.drive import drive_async
 from airflow_adf_mi.adf.poller import wait_shared
 from airflow_adf_mi.adf.report import Report, RunAddress, summary
@@ -162,7 +163,9 @@ class AdfPipelineRunTrigger(BaseTrigger):
         return TriggerEvent(report.to_json())  # type: ignore[no-untyped-call]  # nor is its event
 
     async def report(self) -> Report:
-        """Wait, without firing an event."""
+        """Wait, without firing an event. Raises `AdfConfigurationError` where there is no run id."""
+        # No more than that: whatever the service calls a run is waited for.
+        required_text("run_id", self.run_id)
         plan = Plan(check_interval=self.check_interval, deadline=self.deadline, limit=self.limit)
         activities = ActivityLog(self._factory, self.run_id, self.activity_log, time.time, self.deadline)
         async with shared_client(self._adf) as client:

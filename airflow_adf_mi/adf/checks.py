@@ -42,21 +42,35 @@ def _is_static_throughout(value: object) -> bool:
     return is_static(value)
 
 
+# What a template makes of a value that is not there: of Python, JSON, pandas.
+_NOTHING = frozenset({"", "None", "null", "nan", "NaN", "NaT", "<NA>"})
+
+
 def is_given(value: object) -> bool:
     """Whether a templated argument that may be left out is there: a template turns None into "" or "None"."""
     return value is not None and not (isinstance(value, str) and value.strip() in ("", "None"))
 
 
-def name_as_text(field: str, value: object) -> str:
-    """A templated name: a Dag that renders templates to native objects turns one that looks like a number into it."""
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
+def required_text(field: str, value: object) -> str:
+    """A templated argument that must be there, as text.
+
+    A Dag that renders templates to native objects turns text that looks like a number into one. Raises
+    `AdfConfigurationError` for what is not text, and for what a template makes of a missing value.
+    """
+    if isinstance(value, bool) or not isinstance(value, str | int | float | None):
         raise AdfConfigurationError(f"{field} is {value!r}; it must be text.")
-    return str(value).strip()
+    text = "" if value is None else str(value).strip()
+    if text in _NOTHING:
+        raise AdfConfigurationError(
+            f"{field} is {value!r}, which is what a template renders for a missing value. If it comes from another task, check "
+            "that this task pushed the XCom."
+        )
+    return text
 
 
-def optional_name(field: str, value: object) -> str | None:
-    """A templated name that may be left out."""
-    return name_as_text(field, value) if is_given(value) else None
+def optional_text(field: str, value: object) -> str | None:
+    """A templated argument that may be left out: None, "" and "None" leave it out; see `required_text` for the rest."""
+    return required_text(field, value) if is_given(value) else None
 
 
 def check_pipeline_name(name: object) -> str:
@@ -64,6 +78,7 @@ def check_pipeline_name(name: object) -> str:
 
     Raises `AdfConfigurationError` otherwise.
     """
+    required_text("pipeline_name", name)
     if not isinstance(name, str) or not _PIPELINE_NAME.fullmatch(name):
         raise AdfConfigurationError(
             f"pipeline_name is {name!r}, which is not a name that Data Factory allows: 1 to 260 characters, beginning "
@@ -72,14 +87,15 @@ def check_pipeline_name(name: object) -> str:
     return name
 
 
-def check_run_id(run_id: object) -> str:
+def check_run_id(run_id: object, field: str = "run_id") -> str:
     """The id itself, if it can be a run's: text without what would change the address it is put into."""
-    if not isinstance(run_id, str) or not _RUN_ID.fullmatch(run_id.strip()):
+    text = required_text(field, run_id)
+    if not _RUN_ID.fullmatch(text):
         raise AdfConfigurationError(
-            f"run_id is {run_id!r}, which is not the id of a run. If it comes from another task, check that the task pushed "
-            "the XCom it is taken from."
+            f"{field} is {run_id!r}, which is not the id of a run. If it comes from another task, check the XCom that this task "
+            "pushed."
         )
-    return run_id.strip()
+    return text
 
 
 def check_parameters(parameters: object) -> dict[str, Any] | None:

@@ -51,7 +51,7 @@ USABLE_NAMES: Mapping[Source, frozenset[str]] = {
     Source.SERVICE_FABRIC: frozenset(),
     Source.WORKLOAD_IDENTITY: frozenset({"client_id"}),
 }
-_WORKLOAD_VARIABLES = ("AZURE_TENANT_ID", "AZURE_FEDERATED_TOKEN_FILE", "AZURE_AUTHORITY_HOST")
+WORKLOAD_VARIABLES = ("AZURE_TENANT_ID", "AZURE_FEDERATED_TOKEN_FILE", "AZURE_AUTHORITY_HOST")
 
 
 def detect_source(environ: Mapping[str, str]) -> Source:
@@ -68,9 +68,12 @@ def detect_source(environ: Mapping[str, str]) -> Source:
         )
     if environ.get("MSI_ENDPOINT"):
         return Source.AZURE_ML if environ.get("MSI_SECRET") else Source.CLOUD_SHELL
-    if all(environ.get(name) for name in _WORKLOAD_VARIABLES):
-        return Source.WORKLOAD_IDENTITY
-    return Source.IMDS
+    return Source.WORKLOAD_IDENTITY if offers_workload_identity(environ) else Source.IMDS
+
+
+def offers_workload_identity(environ: Mapping[str, str]) -> bool:
+    """Whether AKS has set up workload identity in this environment: what azure-identity looks for."""
+    return all(environ.get(name) for name in WORKLOAD_VARIABLES)
 
 
 def plan(identity: Identity, environ: Mapping[str, str], authority_host: str) -> CredentialPlan:
@@ -83,8 +86,13 @@ def plan(identity: Identity, environ: Mapping[str, str], authority_host: str) ->
         return CredentialPlan(source=Source.DEVELOPER)
     if identity.kind is IdentityKind.WORKLOAD_IDENTITY:
         return _workload_identity(identity, environ, authority_host)
-    source = detect_source(environ)
-    if source is Source.WORKLOAD_IDENTITY and not identity.names():
+    if identity.kind is IdentityKind.PLATFORM and offers_workload_identity(environ):
+        # First, as in the provider's chain, whatever else the environment has.
+        source = Source.WORKLOAD_IDENTITY
+    else:
+        source = detect_source(environ)
+    is_unnamed = identity.kind is IdentityKind.MANAGED_IDENTITY and not identity.names()
+    if source is Source.WORKLOAD_IDENTITY and is_unnamed:
         raise AdfConfigurationError(
             "The connection asks for the system-assigned managed identity, but this environment offers AKS workload identity "
             "(AZURE_FEDERATED_TOKEN_FILE is set), where there is none. Set identity to 'workload_identity', or name a "

@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
-from airflow_adf_mi.adf.checks import check_flag, check_text, is_given, name_as_text
+from airflow_adf_mi.adf.checks import check_flag, check_run_id, check_text, is_given, required_text
 from airflow_adf_mi.adf.errors import AdfConfigurationError
 
 _CHECKS: Mapping[str, Callable[[str, object], object]] = {
-    "reference_pipeline_run_id": check_text,
+    "reference_pipeline_run_id": lambda name, value: check_run_id(value, name),
     "is_recovery": check_flag,
     "start_activity_name": check_text,
     "start_from_failure": check_flag,
@@ -62,8 +62,10 @@ class Recovery:
 def _cleaned(name: str, value: Any) -> Any:
     if not is_given(value):
         return None
-    if name in ("reference_pipeline_run_id", "start_activity_name"):
-        return name_as_text(name, value)
+    if name == "reference_pipeline_run_id":
+        return check_run_id(value, name)
+    if name == "start_activity_name":
+        return required_text(name, value)
     if isinstance(value, bool):
         return value
     text = str(value).strip().lower()

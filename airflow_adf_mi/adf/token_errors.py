@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
 from airflow_adf_mi.adf.errors import AdfAuthenticationError, AdfError
 from airflow_adf_mi.adf.identity_sources import CredentialPlan, Source
+from airflow_adf_mi.adf.log_once import log_once
 from airflow_adf_mi.adf.redact import shown
-from airflow_adf_mi.adf.settings import Identity
+from airflow_adf_mi.adf.settings import Identity, IdentityKind
 
 _ENDPOINT_VARIABLES: Mapping[Source, tuple[str, ...]] = {
     Source.IMDS: ("AZURE_POD_IDENTITY_AUTHORITY_HOST",),
@@ -128,9 +130,13 @@ def _usual_cause(error: BaseException, how: CredentialPlan, *, unreachable: bool
 def check_principal(token: str, identity: Identity, how: CredentialPlan) -> None:
     """Raises `AdfAuthenticationError` if the token is of another identity than the one named.
 
+    Where none is named, the system-assigned identity is expected. A machine without one gives a token of its only
+    user-assigned identity (Microsoft's documentation of IMDS); this token is used, and a warning names its identity.
     Tokens are opaque by contract, so one that cannot be read, or lacks the claim, is accepted.
     """
     claims = principal(token)
+    if how.source is not Source.WORKLOAD_IDENTITY and (surprise := not_system_assigned(identity, claims)):
+        log_once(__name__, logging.WARNING, f"{how.source.value} gave a token of {surprise}")
     for claim, wanted in (
         ("appid", how.client_id),
         ("oid", how.object_id),
@@ -142,6 +148,39 @@ def check_principal(token: str, identity: Identity, how: CredentialPlan) -> None
                 f"{how.source.value} gave a token of another identity than the {identity}: its {claim} is {got}. Nothing is "
                 "sent with it. Check the id in the connection, and which identities are assigned to this machine."
             )
+
+
+def not_system_assigned(identity: Identity, claims: Mapping[str, Any]) -> str | None:
+    """Whose token it is, and what to do, where no identity is named and a user-assigned one gave the token."""
+    name = _user_assigned(claims)
+    if name is None or identity.names() or identity.kind not in (IdentityKind.MANAGED_IDENTITY, IdentityKind.PLATFORM):
+        return None
+    client_id = claims.get("appid")
+    return (
+        f"the user-assigned managed identity {name!r}. The connection names no identity, which means the system-assigned one. "
+        f"If {name!r} is meant, put {f'its client id {client_id}' if client_id else 'its client id'} into "
+        "managed_identity_client_id; otherwise turn on the machine's system-assigned identity."
+    )
+
+
+def whose(identity: Identity, claims: Mapping[str, Any]) -> str:
+    """The identity of a token, by its claims where these show more than the connection does."""
+    resource = claims.get("xms_mirid")
+    if identity.names() or identity.kind in (IdentityKind.DEVELOPER, IdentityKind.WORKLOAD_IDENTITY):
+        return str(identity)
+    name = _user_assigned(claims)
+    if name is not None:
+        return f"user-assigned managed identity {name!r}"
+    return "system-assigned managed identity" if isinstance(resource, str) and resource else str(identity)
+
+
+def _user_assigned(claims: Mapping[str, Any]) -> str | None:
+    """The name of the user-assigned identity that a token is of."""
+    resource = claims.get("xms_mirid")
+    if not isinstance(resource, str):
+        return None
+    kind, _, name = resource.rpartition("/")
+    return shown(name, 128) if kind.lower().endswith("/userassignedidentities") else None
 
 
 def principal(token: str) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from airflow_adf_mi.adf.redact import shown
 from airflow_adf_mi.adf.refusal import MISSING_ROLE, Refusal, is_front_door
 from airflow_adf_mi.adf.role import BELOW, how_to_grant
 from airflow_adf_mi.adf.settings import SubscriptionRef
-from airflow_adf_mi.adf.token_errors import principal
+from airflow_adf_mi.adf.token_errors import principal, whose
 from airflow_adf_mi.adf.transport import token_of
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from airflow_adf_mi.adf.settings import AdfSettings
 
 # ARM's front door uses these where the address above the pipeline or run is wrong.
+_SUBSCRIPTION_MISSING = frozenset({"SubscriptionNotFound", "InvalidSubscriptionId"})
 _FACTORY_MISSING = frozenset({"ResourceNotFound", "ParentResourceNotFound", "ResourceGroupNotFound"})
 
 
@@ -88,8 +89,9 @@ def from_answer(
         )
     if status == 401:
         return AdfAuthenticationError(
-            f"{call.could_not}: the service refused the token of the {settings.identity}. Check that the connection's cloud, "
-            f"arm_endpoint and arm_scope belong together (now {settings.arm_endpoint} and {settings.arm_scope}), and that "
+            f"{call.could_not}: the service refused the token of the {whose(settings.identity, claims)}. Check that the "
+            f"connection's cloud, arm_endpoint and arm_scope belong together (now {settings.arm_endpoint} and "
+            f"{settings.arm_scope}), and that "
             f"the identity belongs to the subscription's tenant.{quote}",
             refused_token=True,
         )
@@ -146,7 +148,7 @@ def _not_permitted(call: Call[Any], settings: AdfSettings, refusal: Refusal, cla
     known = {"client id": claims.get("appid"), "object id": claims.get("oid")}
     who = ", ".join(f"{name} {value}" for name, value in known.items() if value)
     return (
-        f"the {settings.identity}{f' ({who})' if who else ''} has no permission for {BELOW}{call.permission} on "
+        f"the {whose(settings.identity, claims)}{f' ({who})' if who else ''} has no permission for {BELOW}{call.permission} on "
         f"{call.target.resource_id}. {how_to_grant(call.target, claims)}"
     )
 
@@ -154,7 +156,7 @@ def _not_permitted(call: Call[Any], settings: AdfSettings, refusal: Refusal, cla
 def _what_is_missing(call: Call[Any], code: str | None) -> tuple[str, str]:
     """Subscription, factory, pipeline or run; and what to do about it."""
     subscription = call.target.subscription_id
-    if code == "SubscriptionNotFound" or isinstance(call.target, SubscriptionRef):
+    if isinstance(call.target, SubscriptionRef) or code in _SUBSCRIPTION_MISSING:
         return "subscription", (
             f"there is no subscription {subscription}, or the identity's tenant does not have it. Check subscriptionId."
         )

@@ -25,7 +25,7 @@ from airflow_adf_mi.adf.connection import FIELDS
 from airflow_adf_mi.adf.errors import AdfConfigurationError
 from airflow_adf_mi.adf.models import ActivityRun, PipelineRun
 from airflow_adf_mi.adf.recovery import Recovery
-from airflow_adf_mi.adf.settings import CLOUDS, AdfSettings, IdentityKind
+from airflow_adf_mi.adf.settings import CHOICES, CLOUDS, AdfSettings
 from airflow_adf_mi.operators import AdfRunPipelineOperator
 from airflow_adf_mi.provider_info import get_provider_info
 from airflow_adf_mi.sensors import AdfPipelineRunSensor
@@ -63,7 +63,7 @@ def test_form_has_exactly_the_fields_that_are_read() -> None:
     (connection,) = get_provider_info()["connection-types"]
     form = connection["conn-fields"]
     assert tuple(form) == FIELDS
-    assert form["identity"]["schema"]["enum"] == [kind.value for kind in IdentityKind]
+    assert form["identity"]["schema"]["enum"] == list(CHOICES)
     assert form["cloud_environment"]["schema"]["enum"] == list(CLOUDS)
 
 
@@ -229,9 +229,9 @@ def test_sensor_refuses_what_would_never_wait(arguments: dict[str, Any]) -> None
         AdfPipelineRunSensor(task_id="t", run_id="r1", **arguments)
 
 
-@pytest.mark.parametrize("run_id", ["", "a b", "../x", None])
+@pytest.mark.parametrize("run_id", ["", "a b", "../x", None, "None", "nan", ["r1"]])
 def test_sensor_refuses_what_is_no_run_id(run_id: Any) -> None:
-    with DAG("d"), pytest.raises(AdfConfigurationError, match="is not the id of a run"):
+    with DAG("d"), pytest.raises(AdfConfigurationError, match="run_id is "):
         AdfPipelineRunSensor(task_id="t", run_id=run_id)
 
 

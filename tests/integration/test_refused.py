@@ -280,17 +280,20 @@ def by_step(findings: list[Finding]) -> dict[str, Finding]:
 
 def test_check_knows_nothing_of_what_a_filter_keeps_from_it(settings: AdfSettings, emulator: Emulator) -> None:
     emulator.add_fault("*", times=None, status=403, text=PAGE)
-    found = by_step(check(settings, settings.factory(), "Load"))
+    found = by_step(check(settings, "Load"))
     assert found["factory"].holds is Holds.UNKNOWN
     assert "403: Access Denied Web filter: cloud storage." in found["factory"].detail
-    assert by_step(check(settings))["subscription"].holds is Holds.UNKNOWN
+    assert (
+        by_step(check(replace(settings, resource_group_name=None, factory_name=None)))["subscription"].holds
+        is Holds.UNKNOWN
+    )
     assert all(finding.fix is None for finding in found.values())
 
 
 def test_check_knows_nothing_of_what_a_filter_alone_refuses(settings: AdfSettings, emulator: Emulator) -> None:
     for operation in ("createRun", "cancelRun", "getPipeline"):
         emulator.add_fault(operation, status=403, text=PAGE)
-    found = by_step(check(settings, settings.factory(), "Load"))
+    found = by_step(check(settings, "Load"))
     for step in ("may start runs", "may cancel runs", "may look at pipelines", "pipeline"):
         assert found[step].holds is Holds.UNKNOWN
         assert "web filter" in found[step].detail
@@ -309,14 +312,14 @@ def test_check_advises_no_role_where_none_helps(
     fault: dict[str, Any], said: str, settings: AdfSettings, emulator: Emulator
 ) -> None:
     emulator.add_fault("createRun", **fault)
-    found = by_step(check(settings, settings.factory()))["may start runs"]
+    found = by_step(check(settings))["may start runs"]
     assert (found.holds, found.fix) == (Holds.NO, None)
     assert said in found.detail
 
 
 def test_policy_that_forbids_all_is_no_missing_role(settings: AdfSettings, emulator: Emulator) -> None:
     emulator.add_fault("*", times=None, status=403, code="RequestDisallowedByPolicy")
-    found = check(settings, settings.factory(), "Load")
+    found = check(settings, "Load")
     assert all(finding.fix is None for finding in found)
     assert "not shown to this identity" not in str(found)
     with AdfClient(settings) as client, pytest.raises(AdfPermissionError, match="Azure Policy forbids it"):
@@ -325,15 +328,15 @@ def test_policy_that_forbids_all_is_no_missing_role(settings: AdfSettings, emula
 
 def test_check_says_no_to_a_subscription_that_is_not_there(make_settings: Callable[..., AdfSettings]) -> None:
     elsewhere = make_settings(subscriptionId="22222222-2222-4222-8222-222222222222")
-    for factory in (elsewhere.factory(), None):
-        found = by_step(check(elsewhere, factory))
+    for named in (elsewhere, replace(elsewhere, resource_group_name=None, factory_name=None)):
+        found = by_step(check(named))
         assert found["subscription"].holds is Holds.NO
         assert "there is no subscription 22222222-2222-4222-8222-222222222222" in found["subscription"].detail
         assert "factory" not in found
 
 
 def test_check_says_no_to_a_resource_group_that_is_not_there(settings: AdfSettings) -> None:
-    found = by_step(check(settings, settings.factory(resource_group_name="rg-x")))
+    found = by_step(check(replace(settings, resource_group_name="rg-x")))
     assert (found["subscription"].holds, found["factory"].holds) == (Holds.YES, Holds.NO)
     assert "has no resource group 'rg-x'" in found["factory"].detail
     assert "There is a factory 'adf-test' in resource group 'rg-test'." in found["factory"].detail

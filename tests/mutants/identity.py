@@ -24,7 +24,7 @@ MUTANTS = [
     Mutant("event loop blocked", "async_identity.py", "asking = asyncio.to_thread(self._credential.get_token_info, *scopes, options=options)", "asking = asyncio.sleep(0, self._credential.get_token_info(*scopes, options=options))", f"{IDENTITY} --timeout=20"),
     Mutant("fork shares the credential", "identity.py", "key = (os.getpid(),", "key = (0,", IDENTITY),
     Mutant("identity dropped by its source", "identity_sources.py", "field not in USABLE_NAMES[source]", "False", SOURCES),
-    Mutant("system-assigned under workload identity", "identity_sources.py", "source is Source.WORKLOAD_IDENTITY and not identity.names()", "False", SOURCES),
+    Mutant("system-assigned under workload identity", "identity_sources.py", "source is Source.WORKLOAD_IDENTITY and is_unnamed", "False", SOURCES),
     Mutant("identity not assigned", "token_errors.py", '"identity not found",', '"no such words",', EMULATED),
     Mutant("identity not assigned to an app", "token_errors.py", '"no user assigned or delegated managed identity found",', '"no such words",', EMULATED),
     Mutant("several identities, none named", "token_errors.py", '"multiple user assigned identities",', '"no such words",', EMULATED),
