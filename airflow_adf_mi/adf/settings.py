@@ -88,7 +88,7 @@ class Identity:
 
     def __str__(self) -> str:
         if self.kind is IdentityKind.DEVELOPER:
-            return "the developer signed in on this machine"
+            return "developer signed in on this machine"
         what = "workload identity" if self.kind is IdentityKind.WORKLOAD_IDENTITY else "managed identity"
         if self.client_id:
             return f"{what} with client id {self.client_id}"
@@ -198,7 +198,7 @@ class AdfSettings:
     resource_group_name: str | None = None
     factory_name: str | None = None
     ca_bundle: str | None = None
-    """Path of a PEM file of certificate authorities to trust for the ARM endpoint instead of the usual ones."""
+    """Path of a PEM file of certificate authorities: for the ARM endpoint instead of the usual ones, for sign-in besides them."""
     arm_endpoint: str = ""
     arm_scope: str = ""
 
