@@ -69,17 +69,18 @@ def _trust(context: ssl.SSLContext, authority: Authority, *, may_be_empty: bool)
     # A list of directories, as OpenSSL reads it; the other variables name one path.
     paths = authority.path.split(os.pathsep) if authority.named_by == "SSL_CERT_DIR" else [authority.path]
     what = f"{authority.named_by} is {authority.path!r}"
-    if not may_be_empty and not any(Path(path).exists() for path in paths):
-        raise AdfConfigurationError(
-            f"{what}, and there is no such file on this machine. It must exist on workers and on the triggerer."
-        )
     try:
+        is_there = any(Path(path).exists() for path in paths)
         read = sum(_load(context, path) for path in paths)
     except OSError as e:
         raise AdfConfigurationError(
             f"{what}, from which no certificates could be read ({e}). It must be a PEM file of certificate authorities, "
             "readable for Airflow."
         ) from None
+    if not is_there and not may_be_empty:
+        raise AdfConfigurationError(
+            f"{what}, and there is no such file on this machine. It must exist on workers and on the triggerer."
+        )
     if not read and not may_be_empty:
         raise AdfConfigurationError(
             f"{what}, which holds no certificates. It must be a PEM file of certificate authorities, or a directory of them "

@@ -96,7 +96,13 @@ def plan(
     """
     how = _credential(identity, environ, authority_host)
     address = _address(how, environ)
-    return replace(how, route=route_to_tokens(address, environ, ca_bundle)) if address else how
+    if address is None:
+        return how
+    route = route_to_tokens(address, environ, ca_bundle)
+    if how.source is Source.SERVICE_FABRIC:
+        # Its certificate is pinned by IDENTITY_SERVER_THUMBPRINT.
+        route = replace(route, authorities=())
+    return replace(how, route=route)
 
 
 def _address(how: CredentialPlan, environ: Mapping[str, str]) -> str | None:

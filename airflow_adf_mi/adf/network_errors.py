@@ -49,10 +49,12 @@ def proxy_refusal(status: int, route: Route) -> str:
 def certificate_refusal(route: Route) -> str:
     """What a certificate that is not accepted means, and what to do."""
     through = f" (through the proxy {route.proxy})" if route.proxy else ""
+    what = f"the certificate of {route.address}{through} is not trusted, so nothing was sent. "
+    if not route.authorities:
+        return f"{what}Only the one whose SHA-1 is in IDENTITY_SERVER_THUMBPRINT is: check this variable, which Azure sets."
     return (
-        f"the certificate of {route.address}{through} is not trusted, so nothing was sent. Authorities that are trusted: "
-        f"{route.trusted}. Where a proxy or a private endpoint has a certificate of its own authority, put the path of a PEM "
-        "file that holds this authority into the connection's ca_bundle."
+        f"{what}Authorities that are trusted: {route.trusted}. Where a proxy or a private endpoint has a certificate of its own "
+        "authority, put the path of a PEM file that holds this authority into the connection's ca_bundle."
     )
 
 

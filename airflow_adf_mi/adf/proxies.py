@@ -103,6 +103,8 @@ def _proxy(variable: str, value: str) -> Proxy:
     try:
         url = urlsplit(value if "://" in value else f"http://{value}")
         host, port = _host(url), _port(url)
+        if url.path not in ("", "/") or url.query or url.fragment or ":" in unquote(url.username or ""):
+            host = ""
     except ValueError:
         host, port = "", None
     if host and url.scheme not in _PORTS:
@@ -110,7 +112,7 @@ def _proxy(variable: str, value: str) -> Proxy:
             f"{variable} names a proxy of the kind {url.scheme}://, which is not supported. Name an http:// or https:// proxy, "
             "or add the hosts that need no proxy to NO_PROXY."
         )
-    if not host or url.path not in ("", "/") or url.query or url.fragment:
+    if not host:
         raise AdfConfigurationError(
             f"{variable} is not the address of a proxy. It looks like http://host:port or http://user:password@host:port; "
             "special characters of user and password are percent-encoded (/ is %2F, # is %23, @ is %40)."

@@ -408,6 +408,20 @@ def test_credential_of_the_process_has_the_connections_bundle(azure: Emulator, m
         credential_for(without).get_token_info(PUBLIC_CLOUD.arm_scope)
 
 
+def test_certificate_of_service_fabric_is_pinned_whatever_is_trusted(
+    azure: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AZURE_POD_IDENTITY_AUTHORITY_HOST")
+    for name, value in azure.identity_environment("service_fabric").items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/no/such/path")
+    assert ProcessCredential(Identity(), PUBLIC_CLOUD.authority_host).get_token_info(PUBLIC_CLOUD.arm_scope).token
+    monkeypatch.setenv("IDENTITY_SERVER_THUMBPRINT", "0" * 40)
+    with pytest.raises(AdfCertificateError, match="check this variable") as untrusted:
+        ProcessCredential(Identity(), PUBLIC_CLOUD.authority_host).get_token_info(PUBLIC_CLOUD.arm_scope)
+    assert "IDENTITY_SERVER_THUMBPRINT" in str(untrusted.value)
+
+
 def test_both_clients_hold_the_same_authorities(azure: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not requests' own besides: certifi's would be among them."""
     monkeypatch.setenv("SSL_CERT_FILE", str(azure.ca_bundle))

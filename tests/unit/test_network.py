@@ -136,6 +136,7 @@ def test_user_and_password_are_decoded_and_in_no_text() -> None:
         ("http://me:HUSH/HUSH@p:1", "HTTPS_PROXY is not the address of a proxy"),
         ("http://me:HUSH#HUSH@p:1", "HTTPS_PROXY is not the address of a proxy"),
         ("http://HUSH/HUSH@p:1", "HTTPS_PROXY is not the address of a proxy"),
+        ("http://a%3Ab:HUSH@p:1", "HTTPS_PROXY is not the address of a proxy"),
         ("http://[HUSH", "HTTPS_PROXY is not the address of a proxy"),
     ],
 )
