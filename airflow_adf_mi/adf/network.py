@@ -36,6 +36,11 @@ class Route:
         return urlsplit(self.address).netloc
 
     @property
+    def name(self) -> str:
+        """The host alone, as an entry of NO_PROXY."""
+        return urlsplit(self.address).hostname or ""
+
+    @property
     def trusted(self) -> str:
         """The authorities, for a text."""
         return " and ".join(str(authority) for authority in self.authorities)

@@ -43,7 +43,7 @@ def proxy_refusal(status: int, route: Route) -> str:
         fix = f"It wants a user and a password: put them into {variable} (http://user:password@host:port)."
     else:
         fix = "Let the proxy's administrator permit this address."
-    return f"{what}{fix} Or add {_name(route)} to NO_PROXY, if it can be reached without the proxy."
+    return f"{what}{fix} Or add {route.name} to NO_PROXY, if it can be reached without the proxy."
 
 
 def certificate_refusal(route: Route) -> str:
@@ -56,10 +56,6 @@ def certificate_refusal(route: Route) -> str:
         f"{what}Authorities that are trusted: {route.trusted}. Where a proxy or a private endpoint has a certificate of its own "
         "authority, put the path of a PEM file that holds this authority into the connection's ca_bundle."
     )
-
-
-def _name(route: Route) -> str:
-    return re.sub(r":\d+$", "", route.host)
 
 
 def is_any_of(error: BaseException, kinds: frozenset[str]) -> bool:

@@ -92,7 +92,7 @@ def _cause(error: BaseException, how: CredentialPlan, answer: Answer | None) -> 
 
 def _unreachable(route: Route) -> str:
     way = (
-        f"It was asked through the proxy {route.proxy}; add it to NO_PROXY if it can be reached without."
+        f"It was asked through the proxy {route.proxy}; add {route.name} to NO_PROXY if it can be reached without."
         if route.proxy
         else "No proxy was used."
     )
@@ -116,7 +116,7 @@ def _unreadable_file(path: str | None, how: CredentialPlan) -> str:
 
 def _answered_in_between(sign: str, route: Route) -> str:
     if route.proxy is not None:
-        fix = f"It was asked through the proxy {route.proxy}: let the proxy pass {route.host}, or add that to NO_PROXY."
+        fix = f"It was asked through the proxy {route.proxy}: let the proxy pass {route.name}, or add {route.name} to NO_PROXY."
     else:
         fix = (
             f"No proxy of the environment was used (NO_PROXY changes nothing), so a transparent proxy or the container engine's "
