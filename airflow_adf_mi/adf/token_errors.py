@@ -33,6 +33,7 @@ _UNREACHABLE = frozenset(
         # Service Fabric's requests do not go through azure-core.
         "requests.exceptions.ConnectionError",
         "requests.exceptions.ConnectTimeout",
+        "requests.exceptions.ChunkedEncodingError",
         "requests.exceptions.ReadTimeout",
         "requests.exceptions.ProxyError",
         "requests.exceptions.SSLError",

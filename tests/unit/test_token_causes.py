@@ -95,6 +95,9 @@ def test_error_of_requests_is_no_unreadable_file(error: Exception, source: dict[
     failed = told(error, source)
     assert "could not be reached" in str(failed)
     assert failed.transient
+    unreadable = told(requests.exceptions.ContentDecodingError("bad gzip"), source, Answer(503))
+    assert "himds" not in str(unreadable)
+    assert unreadable.transient
 
 
 @pytest.mark.parametrize(
