@@ -8,26 +8,25 @@ repeated is decided by our own rules (`start`, `watch`), because azure-core's wo
 from __future__ import annotations
 
 import asyncio
-import ssl
+import os
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from airflow_adf_mi.adf import answers
 from airflow_adf_mi.adf.answers import Failure
 from airflow_adf_mi.adf.async_identity import AsyncCredential
+from airflow_adf_mi.adf.authorities import tls_context
 from airflow_adf_mi.adf.calls import MOST_LISTED, Call, Page
 from airflow_adf_mi.adf.identity import credential_for
+from airflow_adf_mi.adf.network import route_to_arm
 from airflow_adf_mi.adf.paging import Follow, Pages
 from airflow_adf_mi.adf.transport import (
     CONNECT_TIMEOUT,
     READ_TIMEOUT,
     ServiceClock,
     blocking_transport,
-    checked_ca_bundle,
     import_async_client,
-    open_session,
     policies,
-    proxies_for,
 )
 
 if TYPE_CHECKING:
@@ -83,7 +82,7 @@ class AdfClient:
             policies=policies(
                 RetryPolicy(), ARMChallengeAuthenticationPolicy(self._credential, settings.arm_scope), self._clock
             ),
-            transport=blocking_transport(read_timeout=read_timeout, verify=checked_ca_bundle(settings) or True),
+            transport=blocking_transport(route_to_arm(settings, os.environ), read_timeout=read_timeout),
         )
         """The official client itself, for everything that this package does not wrap."""
 
@@ -161,7 +160,6 @@ class AsyncAdfClient:
                 AsyncRetryPolicy(),
                 AsyncARMChallengeAuthenticationPolicy(self._credential, settings.arm_scope),
                 self._clock,
-                proxies=proxies_for(settings.arm_endpoint),
             ),
             transport=AioHttpTransport(
                 session=session,
@@ -174,11 +172,13 @@ class AsyncAdfClient:
     @classmethod
     async def open(cls, settings: AdfSettings) -> Self:
         """A client with a session of its own."""
-        ca_bundle = await asyncio.to_thread(checked_ca_bundle, settings)
+        route = await asyncio.to_thread(route_to_arm, settings, os.environ)
         # Importing the official client and reading certificates take up to a second: not on the event loop.
+        context = await asyncio.to_thread(tls_context, route.authorities)
         await asyncio.to_thread(import_async_client)
-        context = await asyncio.to_thread(ssl.create_default_context, cafile=ca_bundle)
-        return cls(settings, open_session(context))
+        from airflow_adf_mi.adf.loop_session import open_session
+
+        return cls(settings, open_session(route, context))
 
     async def authenticate(self) -> None:
         """As of `AdfClient`."""

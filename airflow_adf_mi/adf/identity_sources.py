@@ -7,10 +7,11 @@ So the name is held against the source here, before any request: it is used, or 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from airflow_adf_mi.adf.errors import AdfConfigurationError
+from airflow_adf_mi.adf.network import Route, route_to_tokens
 from airflow_adf_mi.adf.settings import Identity, IdentityKind
 
 
@@ -39,6 +40,8 @@ class CredentialPlan:
     token_file: str | None = None
     authority_host: str | None = None
     """Of the sign-in service, for workload identity."""
+    route: Route | None = None
+    """The way of its requests; None where another program makes them (a developer's sign-in)."""
 
 
 # Which names each source understands (azure-identity 1.27, msal 1.39: read and tried against their requests).
@@ -51,6 +54,16 @@ USABLE_NAMES: Mapping[Source, frozenset[str]] = {
     Source.SERVICE_FABRIC: frozenset(),
     Source.WORKLOAD_IDENTITY: frozenset({"client_id"}),
 }
+# What names the address of a source's endpoint.
+_ENDPOINT_VARIABLES: Mapping[Source, str] = {
+    Source.IMDS: "AZURE_POD_IDENTITY_AUTHORITY_HOST",
+    Source.APP_SERVICE: "IDENTITY_ENDPOINT",
+    Source.SERVICE_FABRIC: "IDENTITY_ENDPOINT",
+    Source.ARC: "IDENTITY_ENDPOINT",
+    Source.AZURE_ML: "MSI_ENDPOINT",
+    Source.CLOUD_SHELL: "MSI_ENDPOINT",
+}
+_IMDS_ADDRESS = "http://169.254.169.254"
 WORKLOAD_VARIABLES = ("AZURE_TENANT_ID", "AZURE_FEDERATED_TOKEN_FILE", "AZURE_AUTHORITY_HOST")
 
 
@@ -76,12 +89,36 @@ def offers_workload_identity(environ: Mapping[str, str]) -> bool:
     return all(environ.get(name) for name in WORKLOAD_VARIABLES)
 
 
-def plan(identity: Identity, environ: Mapping[str, str], authority_host: str) -> CredentialPlan:
+def plan(
+    identity: Identity, environ: Mapping[str, str], authority_host: str, *, ca_bundle: str | None = None
+) -> CredentialPlan:
     """How to be `identity` in this environment.
 
-    Raises `AdfConfigurationError` where the named identity could not, or not for certain, be the one that is used.
-    `authority_host` is the cloud's sign-in service.
+    `authority_host` is the cloud's sign-in service, `ca_bundle` the connection's. Raises `AdfConfigurationError` where the
+    named identity could not, or not for certain, be the one that is used, and for a proxy that cannot be used.
     """
+    how = _credential(identity, environ, authority_host)
+    address = _address(how, environ)
+    if address is None:
+        return how
+    route = route_to_tokens(address, environ, ca_bundle)
+    if how.source is Source.SERVICE_FABRIC:
+        # Its certificate is pinned by IDENTITY_SERVER_THUMBPRINT.
+        route = replace(route, authorities=())
+    return replace(how, route=route)
+
+
+def _address(how: CredentialPlan, environ: Mapping[str, str]) -> str | None:
+    """Where tokens are asked for; None where another program asks for them."""
+    if how.source is Source.DEVELOPER:
+        return None
+    if how.source is Source.WORKLOAD_IDENTITY:
+        host = str(how.authority_host)
+        return host if "://" in host else f"https://{host}"
+    return environ.get(_ENDPOINT_VARIABLES[how.source]) or _IMDS_ADDRESS
+
+
+def _credential(identity: Identity, environ: Mapping[str, str], authority_host: str) -> CredentialPlan:
     if identity.kind is IdentityKind.DEVELOPER:
         return CredentialPlan(source=Source.DEVELOPER)
     if identity.kind is IdentityKind.WORKLOAD_IDENTITY:

@@ -219,7 +219,7 @@ class AdfSettings:
     resource_group_name: str | None = None
     factory_name: str | None = None
     ca_bundle: str | None = None
-    """Path of a PEM file of certificate authorities to trust for the ARM endpoint instead of the usual ones."""
+    """Path of a PEM file of certificate authorities: for the ARM endpoint instead of the usual ones, for sign-in besides them."""
     arm_endpoint: str = ""
     arm_scope: str = ""
 

@@ -5,7 +5,8 @@ Azure's packages are imported inside the functions: this module is on the way of
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,14 @@ from airflow_adf_mi.adf.errors import (
     AdfRequestError,
     AdfThrottledError,
     AdfUnavailableError,
+)
+from airflow_adf_mi.adf.network import route_to_arm
+from airflow_adf_mi.adf.network_errors import (
+    certificate_refusal,
+    is_untrusted,
+    proxy_refusal,
+    refused_by_proxy,
+    was_never_sent,
 )
 from airflow_adf_mi.adf.redact import shown
 from airflow_adf_mi.adf.refusal import MISSING_ROLE, Refusal, is_front_door
@@ -180,66 +189,18 @@ def _what_is_missing(call: Call[Any], code: str | None) -> tuple[str, str]:
 
 def _no_answer(error: AzureError, call: Call[Any], settings: AdfSettings) -> AdfError:
     reason = f"{type(error).__name__}: {shown(str(error), 300)}"
-    if _is_any_of(error, _UNTRUSTED):
-        trusted = f"those in ca_bundle ({settings.ca_bundle})" if settings.ca_bundle else "the usual ones"
-        return AdfCertificateError(
-            f"{call.could_not}: the certificate of {settings.arm_endpoint} is not trusted, so nothing "
-            f"was sent. Authorities that are trusted: {trusted}. Where a proxy or a private endpoint has a certificate of its "
-            f"own authority, put the path of a PEM file that holds this authority into the connection's ca_bundle. {reason}"
-        )
+    route = route_to_arm(settings, os.environ)
+    if is_untrusted(error):
+        return AdfCertificateError(f"{call.could_not}: {certificate_refusal(route)} {reason}")
     never_sent = was_never_sent(error)
-    how = "the connection could not be made" if never_sent else "the connection broke or timed out"
-    return AdfUnavailableError(
-        f"{call.could_not}: {how} ({settings.arm_endpoint}). Check the network between this "
-        f"machine and the endpoint, its proxy, and ca_bundle. {reason}",
-        never_sent=never_sent,
-    )
-
-
-# The handshake comes before the request, and ends here by our own decision.
-_UNTRUSTED = frozenset({"ssl.SSLCertVerificationError"})
-_NEVER_SENT = frozenset(
-    {
-        "urllib3.exceptions.NewConnectionError",
-        "urllib3.exceptions.NameResolutionError",
-        "urllib3.exceptions.ConnectTimeoutError",
-        "requests.exceptions.ConnectTimeout",
-        "aiohttp.client_exceptions.ClientConnectorError",
-        "aiohttp.client_exceptions.ClientConnectorDNSError",
-        # Of the handshake only; blocking clients raise their SSLError for a connection that breaks later, too.
-        "aiohttp.client_exceptions.ClientConnectorSSLError",
-        "aiohttp.client_exceptions.ConnectionTimeoutError",
-    }
-)
-
-
-def was_never_sent(error: BaseException) -> bool:
-    """Whether it is proven that the request did not leave this machine.
-
-    Only the exception inside proves it: azure-core's own classes do not (its async transport raises ServiceRequestError
-    for an answer that was dropped after the request went out).
-    """
-    return _is_any_of(error, _NEVER_SENT)
-
-
-def _is_any_of(error: BaseException, kinds: frozenset[str]) -> bool:
-    """Whether `error`, or one inside it, is of one of these classes, by name: their packages need not be imported."""
-    return any(f"{type(e).__module__}.{type(e).__qualname__}" in kinds for e in _chain(error))
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """`error` and the errors inside it, as azure-core, requests and urllib3 wrap them."""
-    pending, seen = [error], set[int]()
-    while pending:
-        current = pending.pop()
-        if id(current) in seen:
-            continue
-        seen.add(id(current))
-        yield current
-        inside = (
-            getattr(current, "inner_exception", None),
-            getattr(current, "reason", None),
-            current.__cause__,
-            *current.args,
+    refused = refused_by_proxy(error)
+    if refused is not None:
+        why = proxy_refusal(refused, route)
+    else:
+        how = "the connection could not be made" if never_sent else "the connection broke or timed out"
+        through = f", through the proxy {route.proxy}" if route.proxy else ""
+        why = (
+            f"{how} ({settings.arm_endpoint}{through}). Check the network between this machine and the endpoint, its proxy, and "
+            "ca_bundle."
         )
-        pending.extend(item for item in inside if isinstance(item, BaseException))
+    return AdfUnavailableError(f"{call.could_not}: {why} {reason}", never_sent=never_sent)
