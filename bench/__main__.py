@@ -19,6 +19,7 @@ from statistics import median
 from airflow_adf_mi.emulator.state import Switches
 from bench import airflow_tasks, execute, imports, simulation, waits
 from bench.waits import Cost, Load
+from tests.processes import run_program
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "RESULTS.md"
@@ -235,4 +236,4 @@ def _measured(who: str, load: Load) -> Cost:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

@@ -16,6 +16,7 @@ from airflow_adf_mi.adf.settings import AdfSettings
 from airflow_adf_mi.emulator import Emulator, FactorySpec
 from airflow_adf_mi.emulator.definitions import FactoryDefinition, PipelineDefinition
 from airflow_adf_mi.emulator.script import Script
+from tests.processes import raise_on_signals
 
 ROOT = Path(__file__).parent.parent
 
@@ -26,6 +27,11 @@ os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
 
 _IDENTITY_PREFIXES = ("AZURE_", "MSI_", "IDENTITY_", "IMDS_")
+
+
+def pytest_configure() -> None:
+    """SIGTERM, and SIGINT even in a script's background job, end the tests as Ctrl-C does: fixtures stop what they started."""
+    raise_on_signals()
 
 
 def reference(folder: str) -> Path:

@@ -170,6 +170,18 @@ class RealAirflow:
             answer.raise_for_status()
         return run_id
 
+    def scheduled_run(self, dag_id: str) -> str:
+        """The id of the first Dag run that Airflow has started by the Dag's own schedule; waits for it."""
+        path = f"/api/v2/dags/{dag_id}/dagRuns"
+        query = {"run_type": "scheduled", "order_by": "id", "limit": 1}
+
+        def found() -> list[dict[str, Any]]:
+            answer = self.ask("GET", path, params=query)
+            return list(answer.json()["dag_runs"]) if answer.status_code == 200 else []
+
+        self.wait_until(lambda: bool(found()), f"Dag {dag_id} to be scheduled", 90)
+        return str(found()[0]["dag_run_id"])
+
     def state(self, dag_id: str, run_id: str) -> str:
         return str(self._get(f"/api/v2/dags/{dag_id}/dagRuns/{run_id}")["state"])
 

@@ -8,6 +8,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -98,6 +99,7 @@ class Emulator:
             lambda: self.directory,
         )
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._started: Future[asyncio.AbstractEventLoop] = Future()
         self._thread: threading.Thread | None = None
         self._runners: list[web.AppRunner] = []
         self._reopening: asyncio.Task[None] | None = None
@@ -190,14 +192,15 @@ class Emulator:
         """Serve in a thread of its own; returns once it does. Raises `OSError` for a port that cannot be had."""
         if self._thread is not None:
             raise RuntimeError("the emulator has been started already")
-        if self._directory is None:
-            self._directory = Path(tempfile.mkdtemp(prefix="adf-emulator-"))
-        self._directory.mkdir(parents=True, exist_ok=True)
-        started: Future[asyncio.AbstractEventLoop] = Future()
-        self._thread = threading.Thread(target=self._serve, args=(started,), name="adf-emulator", daemon=True)
-        self._thread.start()
+        self._started = Future()
+        thread = threading.Thread(target=self._serve, args=(self._started,), name="adf-emulator", daemon=True)
         try:
-            self._loop = started.result(30)
+            if self._directory is None:
+                self._directory = Path(tempfile.mkdtemp(prefix="adf-emulator-"))
+            self._directory.mkdir(parents=True, exist_ok=True)
+            self._thread = thread
+            thread.start()
+            self._loop = self._started.result(30)
         except BaseException:  # whatever it is, nothing is left running
             self.stop()
             raise
@@ -205,12 +208,14 @@ class Emulator:
 
     def stop(self) -> None:
         """Abort every connection, and remove the temporary directory."""
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._loop = None
-        if self._thread is not None:
+        self._loop = None
+        if self._thread is not None and self._thread.ident is not None:
+            # Not `_loop`: it is not there yet where `start` was interrupted, by Ctrl-C or a signal.
+            with suppress(Exception):
+                loop = self._started.result(30)
+                loop.call_soon_threadsafe(loop.stop)
             self._thread.join(30)
-            self._thread = None
+        self._thread = None
         if self._temporary and self._directory is not None:
             shutil.rmtree(self._directory, ignore_errors=True)
             self._directory = None

@@ -76,6 +76,7 @@ class World:
         self._postgres = postgres
         self._guests = guests
         self._numbers = itertools.count(2)
+        self.is_over = False
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -89,8 +90,12 @@ class World:
             }
             self.airflow = airflow
             self.board = Board(airflow.database_url)
-            with airflow, self.board:
-                yield
+            try:
+                with airflow, self.board:
+                    yield
+            finally:
+                # Threads of cases that are still waiting give up.
+                self.is_over = True
 
     def emulator_of(self, row: Row) -> Emulator:
         return self.second if row.own_port else self.emulator
