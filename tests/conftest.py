@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from airflow_adf_mi.adf import identity
 from airflow_adf_mi.adf.connection import settings_from_connection
+from airflow_adf_mi.adf.identity import forget_credentials
 from airflow_adf_mi.adf.settings import AdfSettings
 from airflow_adf_mi.emulator import Emulator, FactorySpec
 from airflow_adf_mi.emulator.definitions import FactoryDefinition, PipelineDefinition
@@ -84,9 +84,9 @@ def _clean_identity_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
     for name in list(os.environ):
         if name.startswith(_IDENTITY_PREFIXES):
             monkeypatch.delenv(name)
-    identity._credentials.clear()  # the process's own, which outlive a test and its emulator
+    forget_credentials()  # they outlive a test and its emulator
     yield
-    identity._credentials.clear()
+    forget_credentials()
 
 
 @pytest.fixture

@@ -64,7 +64,9 @@ class Postgres:
             command, env=_environment(), check=True, capture_output=True, timeout=120, cwd="/", **as_user(self._user)
         )
         command = [str(self._programs() / "postgres"), "-D", str(self._data), "-p", str(self.port)]
-        self._process.command = command + [part for name, value in SETTINGS.items() for part in ("-c", f"{name}={value}")]
+        self._process.command = command + [
+            part for name, value in SETTINGS.items() for part in ("-c", f"{name}={value}")
+        ]
         self._process.start()
         until = time.monotonic() + 30
         while not self._answers():

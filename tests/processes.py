@@ -50,7 +50,7 @@ def run_program(main: Callable[[], int]) -> NoReturn:
 
 @contextmanager
 def side_by_side(workers: int | None, *, interrupt_children: bool = False) -> Iterator[ThreadPoolExecutor]:
-    """Threads for work of which nothing more begins once an exception leaves the block, such as `KeyboardInterrupt`.
+    """Threads for some work, which the end of the block waits for. After an exception, such as an interrupt, no more begins.
 
     :param interrupt_children: then interrupt this program's child processes, too, and wait for the threads. Otherwise the caller
         stops what the threads wait for.
@@ -58,6 +58,7 @@ def side_by_side(workers: int | None, *, interrupt_children: bool = False) -> It
     pool = ThreadPoolExecutor(workers)
     try:
         yield pool
+        pool.shutdown()
     except BaseException:
         # The pool's own exit would begin, and wait for, everything that has not begun.
         pool.shutdown(wait=False, cancel_futures=True)
@@ -67,7 +68,6 @@ def side_by_side(workers: int | None, *, interrupt_children: bool = False) -> It
                     child.send_signal(signal.SIGINT)
             pool.shutdown()
         raise
-    pool.shutdown()
 
 
 def free_port() -> int:

@@ -15,6 +15,7 @@ from airflow_adf_mi.emulator.faults import Fault
 from airflow_adf_mi.emulator.routes import ACTIONS
 from airflow_adf_mi.emulator.runs import Run
 from airflow_adf_mi.emulator.script import Script
+from airflow_adf_mi.emulator.script_shape import near
 from airflow_adf_mi.emulator.state import FactoryState, Switches
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ def run_to_json(factory: FactoryState, run: Run) -> dict[str, Any]:
         "clientRequestId": run.client_request_id,
         "cancelledAt": run.cancelled_at,
         "parentRunId": run.parent_run_id,
+        "guesses": [guess.to_json() for guess in run.guesses],
         "activities": [entry.wire(*factory.address) for entry in run.activities],
     }
 
@@ -100,16 +102,16 @@ class Control:
 
     async def _script(self, request: web.Request) -> web.Response:
         """Replace the script; runs that have begun keep theirs where they took one of `runs`."""
-        script = Script.from_json(await request.json())
-        for factory in self._emulator.factories:
-            factory.script = script
+        self._emulator.set_script(Script.from_json(await request.json()))
         return web.json_response({})
 
     async def _switches(self, request: web.Request) -> web.Response:
         changes = await request.json()
-        unknown = set(changes) - {member.name for member in dataclasses.fields(Switches)}
+        members = [member.name for member in dataclasses.fields(Switches)]
+        unknown = set(changes) - set(members)
         if unknown:
-            raise ValueError(f"no such switches: {', '.join(sorted(unknown))}")
+            name = min(unknown)
+            raise ValueError(f"there is no switch {name!r}. {near(name, members)}")
         for factory in self._emulator.factories:
             factory.switches = dataclasses.replace(factory.switches, **changes)
         return web.json_response({})
@@ -120,6 +122,12 @@ class Control:
         unknown = {action for actions in denied.values() for action in actions} - ACTIONS
         if unknown:
             raise ValueError(f"no operation needs {', '.join(sorted(unknown))}; there are {', '.join(sorted(ACTIONS))}")
+        identities = [identity.client_id for identity in self._emulator.identities]
+        for client_id in denied:
+            if client_id not in identities:
+                raise ValueError(
+                    f"no identity of this machine has client id {client_id!r}. {near(client_id, identities)}"
+                )
         self._emulator.tokens.denied = {client_id: set(actions) for client_id, actions in denied.items()}
         return web.json_response({})
 

@@ -26,6 +26,7 @@ from airflow_adf_mi.emulator.faults import Fault, Faults
 from airflow_adf_mi.emulator.identity_endpoints import IdentityEndpoints
 from airflow_adf_mi.emulator.limits import Limits
 from airflow_adf_mi.emulator.script import Script
+from airflow_adf_mi.emulator.script_names import check_names
 from airflow_adf_mi.emulator.state import FactoryState, Switches
 from airflow_adf_mi.emulator.tokens import SYSTEM_ASSIGNED, USER_ASSIGNED, ManagedIdentity, Tokens
 
@@ -62,7 +63,8 @@ class Emulator:
     :param directory: for the certificates and what else the machine has in files; by default a temporary one, removed at
         the end.
 
-    Raises `ValueError` for factories that cannot be told apart, or whose source is none.
+    Raises `ValueError` for factories that cannot be told apart, or whose source is none, and for a script that names what no
+    factory has.
     """
 
     def __init__(
@@ -86,6 +88,8 @@ class Emulator:
         addresses = [tuple(part.lower() for part in factory.address) for factory in self.factories]
         if len(set(addresses)) < len(addresses):
             raise ValueError("two factories have the same address: give them different names or resource groups")
+        if script is not None:
+            check_names(script, [factory.definition for factory in self.factories])
         self._ports = [port, identity_port]
         self._temporary = directory is None
         self._directory = directory
@@ -153,6 +157,15 @@ class Emulator:
             "ca_bundle": str(self.ca_bundle),
             **fields,
         }
+
+    def set_script(self, script: Script) -> None:
+        """Replace the script of all factories; runs that have begun keep theirs where they took one of `runs`.
+
+        Raises `ValueError`, with nothing changed, where it names what no factory has. From another thread, use `call`.
+        """
+        check_names(script, [factory.definition for factory in self.factories])
+        for factory in self.factories:
+            factory.script = script
 
     def add_fault(self, operation: str, **members: Any) -> Fault:
         """Script a fault."""

@@ -132,7 +132,7 @@ def test_script_and_ports_are_taken_from_the_command_line(tmp_path: Path) -> Non
         (["--factory", "/no/such/folder"], "/no/such/folder"),
         (["--factory", str(FACTORY), "--factory", str(FACTORY)], "same address"),
         (["--factory", str(FACTORY), "--script", "/no/such/script"], "/no/such/script"),
-        (["--factory", str(FACTORY), "--script", str(FACTORY / "factory" / "adf-sales.json")], "unknown members"),
+        (["--factory", str(FACTORY), "--script", str(FACTORY / "factory" / "adf-sales.json")], "unknown member"),
     ],
     ids=str,
 )

@@ -18,16 +18,18 @@ import pytest
 from tests.conftest import ROOT
 from tests.processes import INTERRUPTED
 
+DEMO = ["-m", "tests.demo", "--keep", "--home", "{home}"]
+CHAOS = ["-m", "tests.chaos", "--only", "lost-drop-blocking", "--home", "{home}"]
 STOPPED = "Interrupted; everything was stopped."
 THREADS = """
-import subprocess, sys
+import subprocess
 from tests.processes import run_program, side_by_side
 
 def main():
     # The second would begin once the first has ended.
     with side_by_side(1, interrupt_children=True) as pool:
         for number in range(2):
-            pool.submit(subprocess.run, [sys.executable, "-c", f"print('Child {number}', flush=True); import time; time.sleep(600)"])
+            pool.submit(subprocess.run, ["/bin/sh", "-c", f"echo Child {number}; exec sleep 600"])
         print("Begun.", flush=True)
     return 0
 
@@ -87,16 +89,16 @@ class Program:
                 child.kill()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize(
-    ("arguments", "line"),
+    ("arguments", "line", "number"),
     [
-        (["-m", "tests.demo", "--keep", "--home", "{home}"], "Starting Airflow"),
-        (["-m", "tests.chaos", "--only", "lost-drop-blocking", "--home", "{home}"], "Starting Airflow"),
-        (["-m", "bench.soak"], "Waiting for"),
-        (["-c", THREADS], "Child 0"),
+        (DEMO, "Starting Airflow", signal.SIGTERM),
+        (DEMO, "Starting Airflow", signal.SIGINT),
+        (CHAOS, "Starting Airflow", signal.SIGTERM),
+        (["-m", "bench.soak"], "Waiting for", signal.SIGTERM),
+        (["-c", THREADS], "Child 0", signal.SIGTERM),
     ],
-    ids=["demo", "chaos", "soak", "threads"],
+    ids=["demo-term", "demo-int", "chaos", "soak", "threads"],
 )
 def test_program_ends_and_leaves_nothing(
     arguments: list[str], line: str, number: signal.Signals, temporary: Path, tmp_path: Path
@@ -137,7 +139,9 @@ def test_tests_end_through_their_fixtures(number: signal.Signals, temporary: Pat
         "    print('Testing.', flush=True)\n"
         "    time.sleep(600)\n"
     )
-    program = Program(["-m", "pytest", "-s", "-p", "no:cacheprovider", "--rootdir", str(tmp_path), str(tmp_path)], temporary)
+    program = Program(
+        ["-m", "pytest", "-s", "-p", "no:cacheprovider", "--rootdir", str(tmp_path), str(tmp_path)], temporary
+    )
     try:
         status, printed = program.end(number, "Testing.")
         assert status == pytest.ExitCode.INTERRUPTED
