@@ -486,13 +486,13 @@ def test_fault_that_could_never_strike_is_refused(control: EmulatorClient, membe
 
 
 def test_control_refuses_what_means_nothing_and_says_why(azure: Azure, control: EmulatorClient) -> None:
-    with pytest.raises(ValueError, match="no switch 'page_sise'. Did you mean 'page_size'"):
+    with pytest.raises(ValueError, match=r"no switch 'page_sise'\. Did you mean 'page_size'"):
         control.set_switches(page_sise=1)
     with pytest.raises(ValueError, match="no operation needs pipelineruns/reed"):
         control.deny({SYSTEM_ASSIGNED.client_id: ["pipelineruns/reed"]})
     with pytest.raises(ValueError, match="unknown member"):
         control.set_script({"activites": {}})
-    with pytest.raises(ValueError, match="no activity 'Cpy'. Did you mean 'Copy'"):
+    with pytest.raises(ValueError, match=r"no activity 'Cpy'\. Did you mean 'Copy'"):
         control.set_script({"activities": {"Load/Cpy": {"outcome": "Failed"}}})
     with pytest.raises(ValueError, match=r"runs\[0\] needs a pipeline"):
         control.set_script({"runs": [{}]})

@@ -43,11 +43,12 @@ def test_at_one_address_each_works_once_the_credentials_are_forgotten(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     with Emulator(SPEC, directory=tmp_path) as emulator:
-        ports = {"port": int(emulator.arm_endpoint.rpartition(":")[2])}
-        ports["identity_port"] = int(emulator.identity_endpoint.rpartition(":")[2])
+        port, identity_port = (
+            int(address.rpartition(":")[2]) for address in (emulator.arm_endpoint, emulator.identity_endpoint)
+        )
         start_a_run(emulator, monkeypatch)
     for _ in range(SEVERAL):
         forget_credentials()
-        with Emulator(SPEC, directory=tmp_path, **ports) as emulator:
+        with Emulator(SPEC, directory=tmp_path, port=port, identity_port=identity_port) as emulator:
             start_a_run(emulator, monkeypatch)
             assert emulator.books.count("createRun") == 1, "no token of an earlier one was sent"

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import tempfile
+import threading
+from concurrent.futures import Future
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -145,3 +149,24 @@ def test_script_that_the_demo_uses_is_good() -> None:
     from tests.examples import SCRIPT
 
     Emulator(FactorySpec(source=DEMO), script=Script.from_json(json.loads(SCRIPT.read_text())))
+
+
+def test_emulator_that_is_interrupted_while_it_starts_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As by Ctrl-C: the interrupt comes while the thread that serves gets ready."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    interrupt = Future.result
+
+    def interrupted(self: Future[Any], timeout: float | None = None) -> Any:
+        monkeypatch.setattr(Future, "result", interrupt)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Future, "result", interrupted)
+    starting = emulator({})
+    with pytest.raises(KeyboardInterrupt):
+        starting.start()
+    assert [thread.name for thread in threading.enumerate() if thread.name == "adf-emulator"] == []
+    assert list(tmp_path.iterdir()) == []
+    with starting:
+        assert starting.ca_bundle.exists(), "it can be started again"
