@@ -29,11 +29,13 @@ TIMEOUT = 240.0
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
     parser.add_argument("--keep", action="store_true", help="leave it up until Ctrl-C")
-    parser.add_argument("--home", type=Path, default=HOME, help="the folder that it writes to (default: %(default)s)")
+    parser.add_argument("--home", type=Path, default=HOME, help="a new folder to write to (default: %(default)s)")
     options = parser.parse_args(arguments)
     home, keep = options.home, options.keep
     began = time.monotonic()
-    shutil.rmtree(home, ignore_errors=True)
+    if home == HOME:
+        # A folder that somebody names is never removed.
+        shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True)
     emulator = start_emulator(home)
     try:

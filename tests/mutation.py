@@ -36,9 +36,10 @@ def mutated_copy(folder: Path, file: str, old: str, new: str) -> dict[str, str] 
 
     None where `old` does not stand in the file exactly once.
     """
-    for name in ("airflow_adf_mi", "tests", "dags"):
+    for name in ("airflow_adf_mi", "tests", "dags", "bench", "docs"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "pyproject.toml", folder)
+    for name in ("pyproject.toml", "README.md"):
+        shutil.copy(ROOT / name, folder)
     path = folder / "airflow_adf_mi" / "adf" / file
     source = path.read_text()
     if source.count(old) != 1:

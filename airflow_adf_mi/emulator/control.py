@@ -5,7 +5,6 @@ On the identity port, so that it also answers while the ARM port refuses connect
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
@@ -16,7 +15,7 @@ from airflow_adf_mi.emulator.routes import ACTIONS
 from airflow_adf_mi.emulator.runs import Run
 from airflow_adf_mi.emulator.script import Script
 from airflow_adf_mi.emulator.script_shape import near
-from airflow_adf_mi.emulator.state import FactoryState, Switches
+from airflow_adf_mi.emulator.state import FactoryState
 
 if TYPE_CHECKING:
     from airflow_adf_mi.emulator.server import Emulator
@@ -107,13 +106,9 @@ class Control:
 
     async def _switches(self, request: web.Request) -> web.Response:
         changes = await request.json()
-        members = [member.name for member in dataclasses.fields(Switches)]
-        unknown = set(changes) - set(members)
-        if unknown:
-            name = min(unknown)
-            raise ValueError(f"there is no switch {name!r}. {near(name, members)}")
-        for factory in self._emulator.factories:
-            factory.switches = dataclasses.replace(factory.switches, **changes)
+        changed = [factory.switches.changed(changes) for factory in self._emulator.factories]
+        for factory, switches in zip(self._emulator.factories, changed, strict=True):
+            factory.switches = switches
         return web.json_response({})
 
     async def _denied(self, request: web.Request) -> web.Response:

@@ -5,7 +5,7 @@
 --subset            the fast ones, which cover every fault in at least one mode
 --many N            how many deferred tasks are marked failed at once
 --database sqlite   on SQLite, of which the process faults are no part
---home PATH         the folder that it writes to
+--home PATH         a new folder to write to
 """
 
 from __future__ import annotations
@@ -43,7 +43,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.list:
         show_rows(chosen)
         return 0
-    shutil.rmtree(options.home, ignore_errors=True)
+    if options.home == HOME:
+        # A folder that somebody names is never removed.
+        shutil.rmtree(HOME, ignore_errors=True)
+    options.home.mkdir(parents=True)
     results = run(World(options.home, chosen, postgres=options.database == "postgres"))
     print_table(results)
     return 0 if len(results) == len(chosen) and not any(why for _, why in results) else 1

@@ -488,6 +488,12 @@ def test_fault_that_could_never_strike_is_refused(control: EmulatorClient, membe
 def test_control_refuses_what_means_nothing_and_says_why(azure: Azure, control: EmulatorClient) -> None:
     with pytest.raises(ValueError, match=r"no switch 'page_sise'\. Did you mean 'page_size'"):
         control.set_switches(page_sise=1)
+    with pytest.raises(ValueError, match="'page_size' cannot be '10'; it takes int"):
+        control.set_switches(page_size="10")
+    with pytest.raises(ValueError, match="'missing_parameter' cannot be 'refused'; it takes 'refuse' or 'fail_run'"):
+        control.set_switches(missing_parameter="refused")
+    with pytest.raises(ValueError, match="'list_frozen_at' cannot be True; it takes float or null"):
+        control.set_switches(list_frozen_at=True)
     with pytest.raises(ValueError, match="no operation needs pipelineruns/reed"):
         control.deny({SYSTEM_ASSIGNED.client_id: ["pipelineruns/reed"]})
     with pytest.raises(ValueError, match="unknown member"):

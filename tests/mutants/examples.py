@@ -43,6 +43,7 @@ MUTANTS = [
     Mutant("member for another type of activity", f"{EMULATOR}/script_names.py", "and not types & acts_on:", "and False:", SCRIPT),
     Mutant("run of a script without a pipeline", f"{EMULATOR}/script.py", '    if "pipeline" not in entry:', "    if False:", SCRIPT),
     Mutant("member of the wrong type", f"{EMULATOR}/script_shape.py", "        if not members[name].fits(value):", "        if False:", SCRIPT),
+    Mutant("switch of the wrong type", f"{EMULATOR}/switches.py", "            if not _fits(value, hints[name]):", "            if False:", f"{HTTP} -k means_nothing"),
     Mutant("identity of a denial that is not there", f"{EMULATOR}/control.py", "            if client_id not in identities:", "            if False:", f"{HTTP} -k means_nothing"),
     Mutant("interrupted emulator goes on serving", f"{EMULATOR}/server.py", "                loop.call_soon_threadsafe(loop.stop)\n", "                loop.is_running()\n", "tests/unit/test_emulator_script.py -k interrupted --timeout=100"),
     Mutant("token of an emulator sent to the next", "identity.py", "    place = where_tokens_come_from(os.environ)\n", "    place = ()\n", f"{SEVERAL} -k at_once"),
