@@ -20,6 +20,7 @@ from airflow_adf_mi.adf.activity_log import PER_MINUTE
 from airflow_adf_mi.emulator.state import Switches
 from bench import airflow_tasks, event_loop, execute, imports, simulation, waits
 from bench.waits import Cost, Load
+from tests.processes import run_program
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "RESULTS.md"
@@ -269,4 +270,4 @@ def _measured(who: str, load: Load) -> Cost:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

@@ -11,18 +11,17 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.examples import ROOT
 from tests.mutants import Mutant, all_mutants
+from tests.processes import run_program, side_by_side
 
 
 def main() -> int:
     survivors = []
     mutants = all_mutants()
-    with tempfile.TemporaryDirectory() as folder:
-        pool = ThreadPoolExecutor(os.cpu_count())
+    with tempfile.TemporaryDirectory() as folder, side_by_side(os.cpu_count(), interrupt_children=True) as pool:
         tried = pool.map(lambda item: _try(item[1], Path(folder) / str(item[0])), enumerate(mutants))
         for number, (mutant, verdict) in enumerate(zip(mutants, tried, strict=True), 1):
             print(f"{number:3} {verdict:9} {mutant.what:45} {mutant.tests.split()[0]}", flush=True)
@@ -37,9 +36,10 @@ def mutated_copy(folder: Path, file: str, old: str, new: str) -> dict[str, str] 
 
     None where `old` does not stand in the file exactly once.
     """
-    for name in ("airflow_adf_mi", "tests", "dags"):
+    for name in ("airflow_adf_mi", "tests", "dags", "bench", "docs"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "pyproject.toml", folder)
+    for name in ("pyproject.toml", "README.md"):
+        shutil.copy(ROOT / name, folder)
     path = folder / "airflow_adf_mi" / "adf" / file
     source = path.read_text()
     if source.count(old) != 1:
@@ -65,4 +65,4 @@ def _try(mutant: Mutant, folder: Path) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)
