@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from airflow_adf_mi.adf import identity
@@ -24,6 +26,17 @@ os.environ.setdefault("AIRFLOW_HOME", str(ROOT / ".airflow"))
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 # The tests' servers are on the loopback interface, where no proxy belongs.
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
+
+# The same examples on every machine and every day, however slow it is. `make explore` searches for others.
+_profile = partial(
+    hypothesis.settings.register_profile,
+    database=None,
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+_profile("fixed", derandomize=True)
+_profile("explore", derandomize=False)
+hypothesis.settings.load_profile("fixed")
 
 _IDENTITY_PREFIXES = ("AZURE_", "MSI_", "IDENTITY_", "IMDS_")
 

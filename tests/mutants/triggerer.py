@@ -69,7 +69,7 @@ MUTANTS = [
     Mutant("failure that a policy ends taken for one that is retried", "../worker_less_end.py", "bool(decision.action != RetryAction.FAIL)", "True", f"{ON_A_WORKER} -k policy"),
     Mutant("run of the try before taken over by a worker as its own", "../worker_less_end.py", "occasion=here, inherited=inherited)", "occasion=here)", f"{ON_A_WORKER} -k before_its_retry"),
     Mutant("changed Dag without a connection leaves a clear", "../worker_less_end.py", "        with self._saying_that_it_failed():\n            known = self._recalled()\n", "        if True:\n            known = self._recalled()\n", f"{ON_A_WORKER} -k is_left_to_a_retry"),
-    Mutant("success on a worker taken for a failure", "../worker_less_end.py", "        self._tell_next_try(retry=False)\n", "", f"{ON_A_WORKER} -k is_no_failure"),
+    Mutant("success on a worker taken for a failure", "../worker_less_end.py", "        self._tell_next_try(retry=False)\n        return result", "        return result", f"{ON_A_WORKER} -k is_no_failure"),
     Mutant("time over before the start ends as the run before", "../worker_less_end.py", "        if known is None or is_of_before_a_clear(known):\n            raise AdfError(", "        if known is None:\n            raise AdfError(", f"{ON_A_WORKER} -k not_the_run_of_the_try_before"),
     Mutant("changed Dag loses its run", "../worker_less_end.py", "            TaskJournal(self._context).save(", "            (lambda _: None)(", f"{ON_A_WORKER} -k goes_on_with_its_run"),
     Mutant("kill of a run that went on on workers", "../worker_less_end.py", "        if self._here is not None:\n            self._here.kill()", "        if self._here is not None:\n            pass", f"{ON_A_WORKER} -k goes_on_with_its_run"),

@@ -36,7 +36,7 @@ MUTANTS = [
     Mutant("execution_timeout cancels as a kill", "../attempt.py", "owned_run.overdue(cancel=self._task.cancel_on_timeout)", "pass", OPERATOR),
     Mutant("kill cancels what a retry takes over", "owned_run.py", "        if self._goes_on():", "        if False:", OWNED),
     Mutant("kill at the begin forgets the known run", "owned_run.py", "self.latest = None if known is None or known.phase is Phase.PREPARED else known", "self.latest = None", OPERATOR),
-    Mutant("killed task sends all the same", "owned_run.py", "        self._check()", "        pass", OWNED),
+    Mutant("killed task sends all the same", "owned_run.py", "        self._check()\n        self._journal.save", "        self._journal.save", OWNED),
     Mutant("kill of a trigger taken over cancels", "../kills.py", "if state not in OVER:", "if False:", KILLS),
     Mutant("kill of a marked task does not cancel", "../kills.py", "if state not in OVER:", "if True:", KILLS),
     Mutant("kill interrupted by Airflow", "../triggers.py", "await asyncio.shield(killing)", "await killing", KILLS),
