@@ -61,9 +61,11 @@ def explore(seed: int, tests: Sequence[str]) -> tuple[int, str]:
 
 
 def examples_of(output: str) -> dict[str, str]:
-    """What Hypothesis calls a falsifying example, as the decorator that keeps it; and the name of its test."""
+    """What Hypothesis calls a failing test case (older versions: a falsifying example), as the decorator that keeps it; and the name of its test."""
     found = {}
-    for match in re.finditer(r"^E? *Falsifying example: (\w+)\((.*?)^E? *\)$", output, re.MULTILINE | re.DOTALL):
+    for match in re.finditer(
+        r"^E? *(?:Falsifying example|Failing test case): (\w+)\((.*?)^E? *\)$", output, re.MULTILINE | re.DOTALL
+    ):
         lines = [re.sub(r"^E? *|, *# or any other.*$", "", line) for line in match[2].strip().splitlines()]
         found[f"@example({' '.join(filter(None, (line.strip() for line in lines)))})"] = match[1]
     return found

@@ -9,6 +9,7 @@ Importing Airflow takes longer than most tests. So this process imports once all
 from __future__ import annotations
 
 import argparse
+import compileall
 import importlib
 import os
 import shlex
@@ -17,11 +18,13 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from py_compile import PycInvalidationMode
 from typing import Generic, TypeVar
 
 import pytest
@@ -30,9 +33,11 @@ from tests.mutants import Mutant, all_mutants
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = Path("airflow_adf_mi") / "adf"
+OUTPUT = "output.txt"
 TIMEOUT = 300
 """Seconds for the tests of one row."""
 PRELOADED = (
+    "_hypothesis_pytestplugin",
     "aiohttp.web",
     "airflow.models",
     "airflow.sdk.bases.operator",
@@ -45,6 +50,8 @@ PRELOADED = (
     "cryptography.x509",
     "httpx",
     "hypothesis",
+    "pytest_asyncio.plugin",
+    "pytest_cov.plugin",
     "requests",
 )
 
@@ -85,6 +92,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         importlib.import_module(name)
     with tempfile.TemporaryDirectory(prefix="adf-mutation-") as folder:
         copies = [copy_of_project(Path(folder) / str(number)) for number in range(os.cpu_count() or 1)]
+        for copy in copies:
+            # By what the sources contain, not by when they were written: a file that is changed is compiled anew.
+            compileall.compile_dir(copy, quiet=2, invalidation_mode=PycInvalidationMode.CHECKED_HASH)
         selections = dict.fromkeys(row.tests for row in rows)
         red = {
             tests
@@ -169,9 +179,10 @@ def _fork(copy: Path, tests: str) -> int:
         return pid
     try:
         os.setpgid(0, 0)
-        null = os.open(os.devnull, os.O_RDWR)
-        for stream in range(3):
-            os.dup2(null, stream)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        output = os.open(copy / OUTPUT, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
         os.chdir(copy)
         os.environ |= {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
         sys.dont_write_bytecode = True
@@ -179,8 +190,12 @@ def _fork(copy: Path, tests: str) -> int:
         for name in [name for name in sys.modules if name.partition(".")[0] in ("tests", "airflow_adf_mi")]:
             del sys.modules[name]
         importlib.invalidate_caches()
-        os._exit(pytest.main(["-x", "-q", "-p", "no:cacheprovider", *shlex.split(tests)]))
+        # It cannot rewrite the assertions of what is imported already; that is none of our tests.
+        options = ["-x", "-q", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
+        os._exit(pytest.main([*options, *shlex.split(tests)]))
     except BaseException:  # noqa: BLE001  nothing may run this process's own code in a fork
+        traceback.print_exc()
+        sys.stderr.flush()
         os._exit(70)
 
 
