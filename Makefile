@@ -26,6 +26,9 @@ unexport PYTHONDONTWRITEBYTECODE
 unexport VIRTUAL_ENV
 unexport PYTHONPATH
 
+# Processes that share the tests. One of them has all tests that need a real Airflow, which wait more than they work.
+JOBS ?= 2
+
 UV := .tools/bin/uv
 RUN := .venv/bin/python
 
@@ -48,7 +51,7 @@ demo: .venv/installed  ## Run the example Dags in a real Airflow against the emu
 .PHONY: test
 test: .venv/installed  ## Run the whole test suite (ARGS="tests/unit -x" for a part, which need not reach the coverage)
 	rm -f .coverage .coverage.*
-	$(RUN) -m pytest --cov --cov-report= $(if $(ARGS),--cov-fail-under=0) $(ARGS)
+	$(RUN) -m pytest -n $(JOBS) --dist loadgroup --cov --cov-report= $(if $(ARGS),--cov-fail-under=0) $(ARGS)
 
 .PHONY: explore
 explore: .venv/installed  ## Run the property tests with fresh seeds, and print what to add for what fails (ARGS=minutes)

@@ -61,7 +61,7 @@ def explore(seed: int, tests: Sequence[str]) -> tuple[int, str]:
 
 
 def examples_of(output: str) -> dict[str, str]:
-    """What Hypothesis calls a failing test case (older versions: a falsifying example), as the decorator that keeps it; and the name of its test."""
+    """What Hypothesis calls a failing test case, as the decorator that keeps it; and the name of its test."""
     found = {}
     for match in re.finditer(
         r"^E? *(?:Falsifying example|Failing test case): (\w+)\((.*?)^E? *\)$", output, re.MULTILINE | re.DOTALL
