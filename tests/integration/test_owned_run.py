@@ -16,6 +16,7 @@ import pytest
 
 from airflow_adf_mi.adf.drive import Routine
 from airflow_adf_mi.adf.errors import AdfRunTimedOut, AdfTaskKilled
+from airflow_adf_mi.adf.intent import Intent, NoJournal
 from airflow_adf_mi.adf.owned_run import OwnedRun
 from airflow_adf_mi.adf.report import conclude
 from airflow_adf_mi.adf.settings import AdfSettings
@@ -176,6 +177,23 @@ def test_killed_before_anything_was_started_starts_nothing(settings: AdfSettings
         with pytest.raises(AdfTaskKilled, match="Nothing was started"):
             owned.begin(begin(settings, "Slow"))
     assert emulator.books.requests == []
+
+
+def test_killed_before_a_start_leaves_what_an_earlier_try_wrote(settings: AdfSettings, emulator: Emulator) -> None:
+    """What was not sent must not replace what was."""
+    saved: list[Intent] = []
+
+    class Kept(NoJournal):
+        def save(self, intent: Intent) -> None:
+            saved.append(intent)
+
+    earlier = replace(Start(factory=settings.factory(), pipeline_name="Slow"), key=KEY).intent().started(KEY)
+    with OwnedRun(settings, cancel_on_kill=False, journal=Kept(), known=earlier) as owned:
+        owned.kill()
+        with pytest.raises(AdfTaskKilled):
+            owned.begin(begin(settings, "Slow"))
+    assert saved == []
+    assert emulator.books.count("createRun") == 0
 
 
 def test_killed_worker_whose_task_goes_on_leaves_its_run(settings: AdfSettings, emulator: Emulator) -> None:

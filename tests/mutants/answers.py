@@ -61,7 +61,7 @@ MUTANTS = [
     Mutant("row of two queries counts twice", "outputs.py", "return taken(wanted, distinct(rows), cut)", "return taken(wanted, rows, cut)", OUTPUTS),
     # Row 10: what can be read is shown.
     Mutant("error that is a text", "models.py", "return None, _text(value), None", "return None, None, None", MODELS),
-    Mutant("message that is an object", "models.py", "json.dumps(value, ensure_ascii=False)))", '""))', MODELS),
+    Mutant("message that is an object", "models.py", "json.dumps(value, ensure_ascii=False))\n\n", '"")\n\n', MODELS),
     Mutant("details of an error", "models.py", "    for detail in details[:MOST_DETAILS]", "    for detail in details[:0]", MODELS),
     Mutant("odd is_latest", "models.py", "is_latest=is_latest if isinstance(is_latest, bool) else None", "is_latest=is_latest", MODELS),
     Mutant("parameter that is no text", "models.py", "item if isinstance(item, str) else json.dumps(item)", "item", MODELS),

@@ -33,6 +33,7 @@ MUTANTS = [
     Mutant("missing factory", "settings.py", "        if missing:", "        if False:", CONNECTION),
     Mutant("bad pipeline name", "checks.py", "not isinstance(name, str) or not _PIPELINE_NAME.fullmatch(name)", "False", START),
     Mutant("parameters no mapping", "checks.py", "    if not isinstance(parameters, Mapping):\n        raise", "    if False:\n        raise", START),
+    Mutant("parameters that a template will make", "checks.py", "    if not isinstance(parameters, Mapping):\n        return", "    if False:\n        return", "tests/integration/test_operator.py"),
     Mutant("parameters not JSON", "checks.py", "json.dumps(sent, allow_nan=False, sort_keys=True)", "str(sent)", START),
     Mutant("no positive seconds", "checks.py", "or value <= 0", "", PROVIDER),
     Mutant("more seconds than Airflow can add", "checks.py", "    if value > YEAR:", "    if False:", f"{PROVIDER} -k 'bad_argument or would_never'"),

@@ -16,7 +16,7 @@ MUTANTS = [
     Mutant("password of an address searched for without bounds", "redact.py", "(?P<secret>[^\\s\\\"'@]{0,500}+", "(?P<secret>[^\\s\\\"']*", f"{REDACT} -k hostile --timeout=20"),
     Mutant("token searched for from each beginning", "redact.py", "(?=[\\w-]*+\\.eyJ[\\w-]{2,}+(?:\\.|\\Z))", "", f"{REDACT} -k hostile --timeout=20"),
     Mutant("token that was cut is shown", "redact.py", 'r"(?=[\\w-]{19,}+', 'r"(?!)(?=[\\w-]{19,}+', f"{REDACT} -k by_the_service"),
-    Mutant("message read whole", "models.py", "shown(value) if isinstance(value, str)", "redact(value) if isinstance(value, str)", f"{REDACT} -k megabyte"),
+    Mutant("message read whole", "models.py", "return shown(value if isinstance", "return cap(value if isinstance", f"{REDACT} -k megabyte"),
     Mutant("loop looked for again for each failure", "explain.py", "        is_named = said.names(row.activity_name)\n", "        loops = loops_of(other for other, _ in rows)\n        is_named = said.names(row.activity_name)\n", f"{MANY} -k proportion"),
     Mutant("all failures made, and few shown", "explain.py", "        if len(found.first) < MOST_SHOWN:\n", "        if True:\n", f"{MANY} -k turn"),
     Mutant("last container names the loop", "explain.py", "loops.setdefault(inner[0], ", "loops.__setitem__(inner[0], ", f"{MANY} -k simple"),

@@ -69,5 +69,4 @@ MUTANTS = [
     Mutant("expiry as a date waited for for ever", "token_errors.py", "(answer.is_json or _is_form(_reading(error)))", "answer.is_json", f"{EMULATED} -k form"),
     Mutant("success without a token waited for for ever", "token_errors.py", "(answer.is_json or _is_form(_reading(error)))", "_is_form(_reading(error))", f"{EMULATED} -k form"),
     Mutant("page in place of a token not named", "token_errors.py", "if answer is not None and answer.sign_of_proxy is not None:\n        return _answered", "if False:\n        return _answered", f"{EMULATED} -k in_between"),
-    Mutant("the the developer", "settings.py", 'return "developer signed in on this machine"', 'return "the developer signed in on this machine"', CAUSES),
 ]  # fmt: skip

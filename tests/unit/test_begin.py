@@ -481,7 +481,7 @@ def test_nonsense_in_the_journal_is_no_reason_to_start_or_to_crash(kept: object)
     ahead=st.sampled_from([0.0, 90.0]),
     seed=st.integers(0, 2**32 - 1),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_whatever_happens_no_two_runs_overlap_and_none_is_repeated_for_nothing(
     own_ids: bool, lag: float, ahead: float, seed: int
 ) -> None:
