@@ -184,6 +184,7 @@ def test_half_a_factory_is_a_no(
 def test_empty_pipeline_name_is_no_pipeline(checked: Run) -> None:
     status, steps = checked("--pipeline", "")
     assert (status, steps["pipeline"]["holds"]) == (1, "NO")
+    assert "pipeline_name is ''" in steps["pipeline"]["detail"]
 
 
 def test_unknown_subscription_is_told_from_a_missing_factory(checked: Run, emulator: Emulator) -> None:
@@ -230,7 +231,7 @@ def test_variable_that_cannot_be_read_is_not_called_missing(
     with pytest.raises(AdfConfigurationError) as refused:
         _ = AdfHook("adf_here").settings
     for said in (capsys.readouterr().out, str(refused.value)):
-        assert "AIRFLOW_CONN_ADF_HERE" in said
+        assert "cannot be read: the environment variable AIRFLOW_CONN_ADF_HERE is set" in said
         assert "hush" not in said
 
 
