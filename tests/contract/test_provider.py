@@ -215,6 +215,8 @@ def test_operator_takes_the_providers_arguments() -> None:
             {"pipeline_name": "P", "activity_log": "loud"},
             "activity_log is 'loud'; it must be 'live', 'summary' or 'off'",
         ),
+        ({"pipeline_name": "P", "correlation_parameter": 7}, "correlation_parameter is 7"),
+        ({"pipeline_name": "P", "durable": "False"}, "durable is 'False'; it must be True or False"),
         ({"pipeline_name": "P", "is_recovery": True}, "without reference_pipeline_run_id"),
     ],
 )

@@ -49,7 +49,7 @@ MUTANTS = [
     Mutant("connection id of any type", "../hooks.py", "self.get_connection(check_conn_id(self.azure_data_factory_conn_id))", "self.get_connection(self.azure_data_factory_conn_id)", f"{WRONG} -k connection_id"),
     Mutant("connection id of any type, on the loop", "../async_hooks.py", "BaseHook.aget_connection(check_conn_id(azure_data_factory_conn_id))", "BaseHook.aget_connection(azure_data_factory_conn_id)", f"{WRONG} -k connection_id"),
     Mutant("flags as text", "checks.py", "if not isinstance(value, bool):", "if False:", WRONG),
-    Mutant("correlation parameter of any type", "../operators.py", '            check_text("correlation_parameter", self.correlation_parameter)', "            pass", f"{WRONG} -k operator"),
+    Mutant("correlation parameter of any type", "../operators.py", '            check_text("correlation_parameter", self.correlation_parameter)', "            pass", "tests/contract/test_provider.py -k parsed"),
     Mutant("core's errors leave a hook", "../hooks.py", "    @airflow_errors()\n    def query_pipeline_runs(", "    def query_pipeline_runs(", WRONG),
     Mutant("core's errors leave an operator", "../operators.py", "    @airflow_errors()\n    def execute(", "    def execute(", f"{MOVING} -k failed_run"),
     Mutant("core's errors leave a resumed operator", "../operators.py", "    @airflow_errors()\n    def execute_complete(", "    def execute_complete(", "tests/integration/test_worker_less_on_a_worker.py"),
