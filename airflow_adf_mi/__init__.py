@@ -10,6 +10,23 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from airflow_adf_mi.async_hooks import AdfAsyncHook
+    from airflow_adf_mi.exceptions import (
+        AdfAmbiguousStartError,
+        AdfAuthenticationError,
+        AdfCertificateError,
+        AdfConfigurationError,
+        AdfError,
+        AdfNotFoundError,
+        AdfPermissionError,
+        AdfRequestError,
+        AdfRunCancelled,
+        AdfRunError,
+        AdfRunFailed,
+        AdfRunTimedOut,
+        AdfTaskKilled,
+        AdfThrottledError,
+        AdfUnavailableError,
+    )
     from airflow_adf_mi.hooks import AdfHook
     from airflow_adf_mi.links import AdfPipelineRunLink
     from airflow_adf_mi.operators import AdfRunPipelineOperator
@@ -20,24 +37,54 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "AdfAmbiguousStartError",
     "AdfAsyncHook",
+    "AdfAuthenticationError",
+    "AdfCertificateError",
+    "AdfConfigurationError",
+    "AdfError",
     "AdfHook",
+    "AdfNotFoundError",
+    "AdfPermissionError",
     "AdfPipelineRunLink",
     "AdfPipelineRunSensor",
     "AdfPipelineRunTrigger",
+    "AdfRequestError",
     "AdfRetryPolicy",
+    "AdfRunCancelled",
+    "AdfRunError",
+    "AdfRunFailed",
     "AdfRunPipelineOperator",
+    "AdfRunTimedOut",
+    "AdfTaskKilled",
+    "AdfThrottledError",
+    "AdfUnavailableError",
     "__version__",
 ]
 
 _MODULES = {
+    "AdfAmbiguousStartError": "exceptions",
     "AdfAsyncHook": "async_hooks",
+    "AdfAuthenticationError": "exceptions",
+    "AdfCertificateError": "exceptions",
+    "AdfConfigurationError": "exceptions",
+    "AdfError": "exceptions",
     "AdfHook": "hooks",
+    "AdfNotFoundError": "exceptions",
+    "AdfPermissionError": "exceptions",
     "AdfPipelineRunLink": "links",
     "AdfPipelineRunSensor": "sensors",
     "AdfPipelineRunTrigger": "triggers",
+    "AdfRequestError": "exceptions",
     "AdfRetryPolicy": "retry",
+    "AdfRunCancelled": "exceptions",
+    "AdfRunError": "exceptions",
+    "AdfRunFailed": "exceptions",
     "AdfRunPipelineOperator": "operators",
+    "AdfRunTimedOut": "exceptions",
+    "AdfTaskKilled": "exceptions",
+    "AdfThrottledError": "exceptions",
+    "AdfUnavailableError": "exceptions",
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow_adf_mi.adf.checks import is_given, name_as_text
+from airflow_adf_mi.adf.checks import is_given, required_text
 from airflow_adf_mi.adf.recovery import Recovery
 from airflow_adf_mi.adf.settings import AdfSettings
 from airflow_adf_mi.adf.start import Start
@@ -14,7 +14,7 @@ def start_of(given: Any, settings: AdfSettings, *, parameters: Any, key: str | N
     """The start that the rendered arguments of `given` describe. Raises `AdfConfigurationError` for what cannot be one."""
     return Start(
         factory=settings.factory(given.resource_group_name, given.factory_name),
-        pipeline_name=name_as_text("pipeline_name", given.pipeline_name),
+        pipeline_name=required_text("pipeline_name", given.pipeline_name),
         parameters=parameters if is_given(parameters) else None,
         recovery=Recovery.from_arguments(**recovery_arguments(given)),
         correlation_parameter=given.correlation_parameter,

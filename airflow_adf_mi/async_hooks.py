@@ -11,12 +11,15 @@ from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException
 
 from airflow_adf_mi.adf import calls
+from airflow_adf_mi.adf.checks import check_run_id
 from airflow_adf_mi.adf.client import AsyncAdfClient
 from airflow_adf_mi.adf.connection import DEFAULT_CONN_ID
 from airflow_adf_mi.adf.drive import drive_async
 from airflow_adf_mi.adf.recovery import Recovery
+from airflow_adf_mi.exceptions import airflow_errors
 from airflow_adf_mi.hooks import (
     activity_window,
+    check_conn_id,
     no_such_connection,
     read_connection,
     start_routine,
@@ -30,7 +33,7 @@ if TYPE_CHECKING:
 async def read_settings(azure_data_factory_conn_id: str) -> AdfSettings:
     """The fields of a connection, checked, as Airflow has them now."""
     try:
-        connection = await BaseHook.aget_connection(azure_data_factory_conn_id)
+        connection = await BaseHook.aget_connection(check_conn_id(azure_data_factory_conn_id))
     except AirflowNotFoundException as e:
         raise no_such_connection(azure_data_factory_conn_id) from e
     return read_connection(connection)
@@ -50,8 +53,9 @@ class AdfAsyncHook(BaseHook):
         self.azure_data_factory_conn_id = azure_data_factory_conn_id
 
     async def __aenter__(self) -> Self:
-        self.settings = await read_settings(self.azure_data_factory_conn_id)
-        self.client = await AsyncAdfClient.open(self.settings)
+        with airflow_errors():
+            self.settings = await read_settings(self.azure_data_factory_conn_id)
+            self.client = await AsyncAdfClient.open(self.settings)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -67,15 +71,18 @@ class AdfAsyncHook(BaseHook):
         recovery: Recovery = Recovery(),
     ) -> str:
         """As :meth:`AdfHook.run_pipeline`."""
-        factory = self.settings.factory(resource_group_name, factory_name)
-        routine = start_routine(factory, pipeline_name, parameters, recovery)
-        return await drive_async(routine, self.client, asyncio.sleep)
+        with airflow_errors():
+            factory = self.settings.factory(resource_group_name, factory_name)
+            routine = start_routine(factory, pipeline_name, parameters, recovery)
+            return await drive_async(routine, self.client, asyncio.sleep)
 
     async def get_pipeline_run(
         self, run_id: str, resource_group_name: str | None = None, factory_name: str | None = None
     ) -> PipelineRun:
         """As :meth:`AdfHook.get_pipeline_run`."""
-        return await self.client.send(calls.get_run(self.settings.factory(resource_group_name, factory_name), run_id))
+        with airflow_errors():
+            factory = self.settings.factory(resource_group_name, factory_name)
+            return await self.client.send(calls.get_run(factory, check_run_id(run_id)))
 
     async def cancel_pipeline_run(
         self,
@@ -86,8 +93,9 @@ class AdfAsyncHook(BaseHook):
         recursive: bool = True,
     ) -> bool:
         """As :meth:`AdfHook.cancel_pipeline_run`."""
-        factory = self.settings.factory(resource_group_name, factory_name)
-        return await self.client.send(calls.cancel_run(factory, run_id, recursive=recursive))
+        with airflow_errors():
+            factory = self.settings.factory(resource_group_name, factory_name)
+            return await self.client.send(calls.cancel_run(factory, check_run_id(run_id), recursive=recursive))
 
     async def query_pipeline_runs(
         self,
@@ -100,10 +108,11 @@ class AdfAsyncHook(BaseHook):
         order_by: Sequence[Mapping[str, str]] = (),
     ) -> list[PipelineRun]:
         """As :meth:`AdfHook.query_pipeline_runs`."""
-        factory = self.settings.factory(resource_group_name, factory_name)
-        return await self.client.pages(
-            calls.query_runs(factory, updated_after, updated_before, filters=filters, order_by=order_by)
-        )
+        with airflow_errors():
+            factory = self.settings.factory(resource_group_name, factory_name)
+            return await self.client.pages(
+                calls.query_runs(factory, updated_after, updated_before, filters=filters, order_by=order_by)
+            )
 
     async def query_activity_runs(
         self,
@@ -117,8 +126,9 @@ class AdfAsyncHook(BaseHook):
         order_by: Sequence[Mapping[str, str]] = (),
     ) -> list[ActivityRun]:
         """As :meth:`AdfHook.query_activity_runs`."""
-        factory = self.settings.factory(resource_group_name, factory_name)
-        window = activity_window(updated_after, updated_before)
-        return await self.client.pages(
-            calls.query_activity_runs(factory, run_id, *window, filters=filters, order_by=order_by)
-        )
+        with airflow_errors():
+            factory = self.settings.factory(resource_group_name, factory_name)
+            window = activity_window(updated_after, updated_before)
+            return await self.client.pages(
+                calls.query_activity_runs(factory, check_run_id(run_id), *window, filters=filters, order_by=order_by)
+            )

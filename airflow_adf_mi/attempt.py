@@ -16,16 +16,17 @@ from airflow.sdk.exceptions import AirflowTaskTimeout
 from airflow_adf_mi.adf import metrics
 from airflow_adf_mi.adf.activity_log import ActivityLogMode
 from airflow_adf_mi.adf.begin import Outlasting, beginning
+from airflow_adf_mi.adf.calls import get_run
 from airflow_adf_mi.adf.drive import drive
 from airflow_adf_mi.adf.errors import AdfAmbiguousStartError, AdfError, AdfTaskKilled
 from airflow_adf_mi.adf.intent import Intent, read
 from airflow_adf_mi.adf.outputs import parse_outputs
 from airflow_adf_mi.adf.owned_run import OwnedRun
 from airflow_adf_mi.adf.report import LEFT_RUNNING, Report, RunAddress, address_of, must_be_over, summary
-from airflow_adf_mi.adf.reporting import concluding
+from airflow_adf_mi.adf.reporting import concluding, explained
 from airflow_adf_mi.adf.start import Start, Started
 from airflow_adf_mi.adf.watch import Ended, Plan, TimedOut
-from airflow_adf_mi.hooks import AdfHook
+from airflow_adf_mi.hooks import READ_RETRIES, AdfHook
 from airflow_adf_mi.journal import RUN_ID_KEY, TaskJournal, occasion_of, will_be_retried
 from airflow_adf_mi.placement import may_end_in_triggerer
 from airflow_adf_mi.results import Results
@@ -123,16 +124,34 @@ class Attempt:
     def complete(self, event: dict[str, Any]) -> dict[str, Any]:
         """Conclude from what the trigger reported."""
         with self._saying_that_it_failed():
-            return self._results.of(Report.from_json(event))
+            return self._results.of(Report.from_json(event) if "outcome" in event else self._looked_up())
+
+    def _looked_up(self) -> Report:
+        """What became of the run, where the event is of the Azure provider's trigger: the Dag was moved over meanwhile.
+
+        To fail then would make a retry start the pipeline again.
+        """
+        address = self._own_run()
+        with AdfHook(self._task.azure_data_factory_conn_id).client(read_retries=READ_RETRIES) as client:
+            run = client.send(get_run(address.factory, address.run_id))
+            if not run.is_terminal:
+                raise AdfError(
+                    f"{address} was started and waited for by the Azure provider, whose wait is over, and is {run.status}. It "
+                    f"was not touched. Clear the task once the run is over. See {address.studio_url}"
+                )
+            return drive(
+                explained(Report(address=address, outcome=Ended(run=run)), clock=time.time), client, time.sleep
+            )
 
     def overdue(self) -> dict[str, Any]:
         """Airflow's own deferral timeout passed. Ours comes first while the trigger works; this is for when it did not."""
         with self._saying_that_it_failed():
             address = self._own_run()
+            late = TimedOut(limit=self._deadline(time.time())[1])
             if not self._task.cancel_on_timeout:
-                return self._results.of(Report(address=address, outcome=TimedOut(), cancel=LEFT_RUNNING))
+                return self._results.of(Report(address=address, outcome=late, cancel=LEFT_RUNNING))
             with AdfHook(self._task.azure_data_factory_conn_id).client() as client:
-                routine = concluding(address, TimedOut(), cancel_on_timeout=True, clock=time.time, jitter=random.random)
+                routine = concluding(address, late, cancel_on_timeout=True, clock=time.time, jitter=random.random)
                 report = drive(routine, client, time.sleep)
             return self._results.of(report)
 
@@ -208,12 +227,18 @@ class Attempt:
 
     def _plan(self, began: float, intent: Intent) -> Plan:
         """How to wait; a wait that this very try had begun before keeps its deadline."""
-        deadline = time.time() + self._task.timeout
+        deadline, limit = self._deadline(began)
+        return Plan(check_interval=self._task.check_interval, deadline=intent.deadline or deadline, limit=limit)
+
+    def _deadline(self, began: float) -> tuple[float, str]:
+        """Until when a wait that begins now may last, and the argument that says so."""
+        ends = [(time.time() + self._task.timeout, f"timeout of {self._task.timeout:g} s")]
         if self._task.execution_timeout is not None:
             # Airflow 3.3 does not enforce it while a task is deferred; on a worker ours is to come first, and to cancel.
-            limit = self._task.execution_timeout.total_seconds()
-            deadline = min(deadline, began + limit - (0 if self._task.deferrable else min(2.0, limit / 10)))
-        return Plan(check_interval=self._task.check_interval, deadline=intent.deadline or deadline)
+            seconds = self._task.execution_timeout.total_seconds()
+            end = began + seconds - (0 if self._task.deferrable else min(2.0, seconds / 10))
+            ends.append((end, f"execution_timeout of {seconds:g} s"))
+        return min(ends)
 
     def _defer(
         self,
@@ -236,6 +261,7 @@ class Attempt:
             pipeline_name=address.pipeline_name,
             check_interval=plan.check_interval,
             deadline=plan.deadline,
+            limit=plan.limit,
             owns_run=owns_run,
             cancel_on_kill=self._task.cancel_on_kill,
             cancel_on_timeout=cancel_on_timeout,

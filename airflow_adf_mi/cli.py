@@ -1,135 +1,199 @@
-"""`airflow-adf-mi`: checks a connection without starting anything, and prints the role that it needs."""
+"""The command `airflow-adf-mi`: checks a connection without starting anything, and prints the role that it needs."""
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
+import logging
 import os
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from airflow_adf_mi.adf.checkup import Finding, Holds, all_well, check, table
+import click
+
 from airflow_adf_mi.adf.connection import CONN_TYPE, DEFAULT_CONN_ID, FIELDS, settings_from_connection
 from airflow_adf_mi.adf.errors import AdfError
 from airflow_adf_mi.adf.role import FORMATS, render
-from airflow_adf_mi.adf.settings import AdfSettings, FactoryRef
+from airflow_adf_mi.adf.settings import CHOICES, CLOUDS, AdfSettings, FactoryRef
 
-_FLAGS: Mapping[str, str] = {
-    "subscriptionId": "subscription",
-    "resource_group_name": "resource-group",
-    "factory_name": "factory",
-    "managed_identity_client_id": "client-id",
-    "managed_identity_object_id": "object-id",
-    "managed_identity_resource_id": "resource-id",
-    "workload_identity_tenant_id": "tenant-id",
-    "cloud_environment": "cloud",
+if TYPE_CHECKING:
+    from airflow_adf_mi.adf.checkup import Finding
+
+# Short names of connection fields, and what each is; the others are named as they are.
+_FLAGS: Mapping[str, tuple[str, ...]] = {
+    "subscriptionId": ("--subscription",),
+    "resource_group_name": ("--resource-group", "-g"),
+    "factory_name": ("--factory",),
+    "managed_identity_client_id": ("--client-id",),
+    "managed_identity_object_id": ("--object-id",),
+    "managed_identity_resource_id": ("--resource-id",),
+    "workload_identity_tenant_id": ("--tenant-id",),
+    "cloud_environment": ("--cloud",),
 }
-"""Short names of connection fields; the others are named as they are."""
+_HELP: Mapping[str, str] = {
+    "subscriptionId": "Id of the subscription that holds the factory.",
+    "resource_group_name": "The factory's resource group.",
+    "factory_name": "The data factory.",
+    "identity": "How a token is obtained.",
+    "managed_identity_client_id": "A user-assigned identity, by its client id.",
+    "managed_identity_object_id": "The same, by its object id.",
+    "managed_identity_resource_id": "The same, by its resource id.",
+    "workload_identity_tenant_id": "Tenant of a workload identity, where it is not AZURE_TENANT_ID.",
+    "cloud_environment": f"Azure's cloud: {', '.join(CLOUDS)}.",
+    "arm_endpoint": "https:// address of a private ARM endpoint, instead of the cloud's.",
+    "arm_scope": "Token scope for that endpoint, instead of the cloud's.",
+    "ca_bundle": "Path of a PEM file of certificate authorities to trust.",
+}
+_TYPES = {"identity": click.Choice([kind.value for kind in CHOICES])}
+_SCOPE = FIELDS[:3]
+_STATUSES = "Exit status: 0 if all is well, 1 if not, 2 if the command line is wrong."
+
+_Command = Callable[..., int]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; its exit status: 0 all well, 1 not so, 2 not understood."""
-    given = _parser().parse_args(arguments)
     try:
-        return _role(given) if given.command == "role" else _check(given)
+        return int(_cli.main(arguments, prog_name="airflow-adf-mi", standalone_mode=False) or 0)
+    except click.ClickException as e:
+        e.show()
+        return e.exit_code
+    except click.Abort:
+        return 130  # as a shell does for Ctrl-C
     except AdfError as e:
-        print(e, file=sys.stderr)
+        click.echo(f"Error: {e}", err=True)
         return 1
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="airflow-adf-mi", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    checks = commands.add_parser(
-        "check",
-        help="see whether a connection works, and name what it lacks; starts nothing",
-        description="Walks from the token to each permission without starting anything. Without flags, by a connection "
-        "of Airflow; with --subscription, by the flags alone, without Airflow's database.",
-    )
-    checks.add_argument("conn_id", nargs="?", help=f"an Airflow connection; by default {DEFAULT_CONN_ID}")
-    checks.add_argument("--pipeline", help="also see whether this pipeline is there")
-    checks.add_argument("--json", action="store_true", help="print JSON")
-    for field in FIELDS:
-        checks.add_argument(f"--{_flag(field)}", dest=field, help=f"the connection's {field}, or instead of it")
-    role = commands.add_parser("role", help="print the role that an identity needs, and its assignment")
-    role.add_argument("--format", choices=FORMATS, default="az")
-    role.add_argument("--subscription", required=True)
-    role.add_argument("--resource-group", required=True)
-    role.add_argument("--factory", required=True)
-    role.add_argument("--principal-id", help="object id of the identity's service principal")
-    return parser
+@click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=_STATUSES)
+@click.version_option(package_name="airflow-adf-mi")
+def _cli() -> None:
+    """Azure Data Factory with managed identity: check a connection, or print the role that an identity needs."""
 
 
-def _flag(field: str) -> str:
-    return _FLAGS.get(field, field.replace("_", "-"))
+def _not_empty(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
+    """Refuse what a shell makes of a variable that is not set: the option would silently count for nothing."""
+    if value is not None and not value.strip():
+        raise click.BadParameter("the value is empty.")
+    return value
 
 
-def _role(given: argparse.Namespace) -> int:
-    factory = FactoryRef(
-        subscription_id=given.subscription,
-        resource_group_name=given.resource_group,
-        factory_name=given.factory,
-    )
-    print(render(given.format, factory, given.principal_id), end="")
-    return 0
+def _fields(names: Sequence[str]) -> Callable[[_Command], _Command]:
+    """An option for each of these connection fields."""
+
+    def add(command: _Command) -> _Command:
+        for name in reversed(names):
+            flags = _FLAGS.get(name, (f"--{name.replace('_', '-')}",))
+            command = click.option(name, *flags, type=_TYPES.get(name), callback=_not_empty, help=_HELP[name])(command)
+        return command
+
+    return add
 
 
-def _check(given: argparse.Namespace) -> int:
-    findings = _findings(given)
+@_cli.command("check", epilog=_STATUSES, short_help="Check a connection, and name what it lacks; start nothing.")
+@click.argument("conn_id", required=False)
+@click.option("--pipeline", help="Also check that this pipeline is there.")
+@click.option(
+    "-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True, help="How to print."
+)
+@click.option("--json", "as_json", is_flag=True, help="The same as --output json.")
+@_fields(FIELDS)
+def _check(conn_id: str | None, pipeline: str | None, output: str, *, as_json: bool, **flags: str | None) -> int:
+    """Check each step from the token to each permission, without starting anything.
+
+    CONN_ID is an Airflow connection; without it, azure_data_factory_default. Options replace its fields. With
+    --subscription and without CONN_ID, the options alone are used: neither Airflow nor its database is asked.
+    """
+    from airflow_adf_mi.adf.checkup import all_well, table, verdict
+
+    findings = _findings(conn_id, _given(flags), pipeline)
     well = all_well(findings)
-    if given.json:
-        print(json.dumps({"well": well, "steps": [finding.to_json() for finding in findings]}, indent=2))
+    if as_json or output == "json":
+        steps = [finding.to_json() for finding in findings]
+        click.echo(json.dumps({"well": well, "verdict": verdict(findings), "steps": steps}, indent=2))
     else:
-        print(table(findings))
-        print(f"\n{'All well. Nothing was started.' if well else 'Not all is well. Nothing was started.'}")
+        click.echo(table(findings))
     return 0 if well else 1
 
 
-def _findings(given: argparse.Namespace) -> list[Finding]:
-    flags = {field: value for field in FIELDS if (value := getattr(given, field))}
+@_cli.command("role", epilog=_STATUSES, short_help="Print the role that an identity needs, and its assignment.")
+@click.argument("conn_id", required=False)
+@click.option(
+    "--format", "form", type=click.Choice(FORMATS), default="az", show_default=True, help="What to print it for."
+)
+@_fields(_SCOPE)
+@click.option("--principal-id", help="Object id of the identity's service principal. [default: a placeholder]")
+def _role(conn_id: str | None, form: Any, principal_id: str | None, **flags: str | None) -> int:
+    """Print the definition of the least role, and its assignment on a factory. Nothing is sent to Azure.
+
+    CONN_ID is an Airflow connection that names the factory; without it, azure_data_factory_default. Options replace its
+    fields. With --subscription, --resource-group and --factory, no connection is needed.
+    """
+    given = _given(flags)
+    if conn_id is None and set(given) == set(_SCOPE):
+        subscription_id, resource_group_name, factory_name = (given[name] for name in _SCOPE)
+        factory = FactoryRef(
+            subscription_id=subscription_id, resource_group_name=resource_group_name, factory_name=factory_name
+        )
+    else:
+        factory = _settings(conn_id, given)[0].factory()
+    click.echo(render(form, factory, principal_id), nl=False)
+    return 0
+
+
+def _given(flags: Mapping[str, str | None]) -> dict[str, str]:
+    return {name: value for name, value in flags.items() if value}
+
+
+def _findings(conn_id: str | None, flags: Mapping[str, str], pipeline: str | None) -> list[Finding]:
+    from airflow_adf_mi.adf.checkup import check, unusable
+
     try:
-        settings, named = _settings(given.conn_id, flags)
-        factory = None
-        if settings.resource_group_name and settings.factory_name:
-            factory = settings.factory()
+        with _notes_on_stderr():
+            settings, named = _settings(conn_id, flags)
     except AdfError as e:
-        return [Finding(step="connection", holds=Holds.NO, detail=str(e))]
-    connection = Finding(step="connection", holds=Holds.YES, detail=f"{named}, {settings.arm_endpoint}")
-    return [connection, *check(settings, factory, given.pipeline)]
+        return [unusable(e)]
+    return check(settings, pipeline, named=named)
 
 
 def _settings(conn_id: str | None, flags: Mapping[str, str]) -> tuple[AdfSettings, str]:
     """The settings, and where they are from."""
     if "subscriptionId" in flags and conn_id is None:
-        extra = json.dumps(flags)
-        return settings_from_connection(conn_id="of flags", conn_type=CONN_TYPE, extra=extra), "of flags"
-    name = conn_id or DEFAULT_CONN_ID
-    connection = _connection(name)
-    extra = json.dumps({**connection.extra_dejson, **flags}) if flags else connection.extra
-    settings = settings_from_connection(
-        conn_id=name,
-        conn_type=connection.conn_type or "",
-        extra=extra,
-        login=connection.login,
-        password=connection.password,
-        host=connection.host,
-    )
-    return settings, name
-
-
-def _connection(conn_id: str) -> Any:
-    """A connection as Airflow's own commands see it: of a secrets backend, a variable of the environment, or the database."""
+        named = "(command line)"
+        return settings_from_connection(conn_id=named, conn_type=CONN_TYPE, extra=None, instead=flags), named
+    name = DEFAULT_CONN_ID if conn_id is None else conn_id
     os.environ.setdefault("AIRFLOW__LOGGING__LOGGING_LEVEL", "ERROR")
-    # Airflow logs to stdout, where our table is; importing it takes seconds, which flags do without.
+    # Airflow logs to stdout, where our table is; importing it takes seconds, which options do without.
     with contextlib.redirect_stdout(sys.stderr):
-        from airflow.models.connection import Connection
-        from airflow.sdk.exceptions import AirflowNotFoundException
+        return _stored(name, flags), name
 
-        from airflow_adf_mi.hooks import no_such_connection
 
-        try:
-            return Connection.get_connection_from_secrets(conn_id)
-        except AirflowNotFoundException as e:
-            raise no_such_connection(conn_id) from e
+def _stored(conn_id: str, instead: Mapping[str, str]) -> AdfSettings:
+    """A connection as Airflow's own commands see it: of a secrets backend, a variable of the environment, or the database."""
+    from airflow.models.connection import Connection
+    from airflow.sdk.exceptions import AirflowNotFoundException
+
+    from airflow_adf_mi.hooks import check_conn_id, no_such_connection, read_connection
+
+    try:
+        connection: Any = Connection.get_connection_from_secrets(check_conn_id(conn_id))
+    except AirflowNotFoundException as e:
+        raise no_such_connection(conn_id) from e
+    return read_connection(connection, instead)
+
+
+@contextlib.contextmanager
+def _notes_on_stderr() -> Iterator[None]:
+    """Print what a task would log about its connection."""
+    logger = logging.getLogger(settings_from_connection.__module__)
+    handler = logging.StreamHandler(sys.stderr)
+    before = logger.level, logger.propagate
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.level, logger.propagate = before

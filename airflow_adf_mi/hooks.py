@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from collections.abc import Mapping, Sequence
@@ -13,13 +14,15 @@ from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException
 
 from airflow_adf_mi.adf import calls
-from airflow_adf_mi.adf.checkup import MAY, Holds, check
+from airflow_adf_mi.adf.checks import check_run_id, required_text
+from airflow_adf_mi.adf.checkup import all_well, check, in_a_paragraph
 from airflow_adf_mi.adf.client import AdfClient
 from airflow_adf_mi.adf.connection import CONN_TYPE, DEFAULT_CONN_ID, settings_from_connection
 from airflow_adf_mi.adf.drive import Routine, drive
 from airflow_adf_mi.adf.errors import AdfConfigurationError, AdfError
 from airflow_adf_mi.adf.recovery import Recovery
 from airflow_adf_mi.adf.start import Start, starting
+from airflow_adf_mi.exceptions import airflow_errors
 
 if TYPE_CHECKING:
     from airflow.providers.microsoft.azure.hooks.data_factory import AzureDataFactoryHook
@@ -40,7 +43,8 @@ class AdfHook(BaseHook):
     Talks to Azure Data Factory as the managed identity that a connection names.
 
     Every method takes the factory from the connection unless it is given, and raises an
-    :class:`~airflow_adf_mi.adf.errors.AdfError`.
+    :class:`~airflow_adf_mi.exceptions.AdfError`; arguments that cannot be sent raise
+    :class:`~airflow_adf_mi.exceptions.AdfConfigurationError` before anything is sent.
 
     :param azure_data_factory_conn_id: a connection of type ``azure_data_factory_mi``, or of the Azure provider's type
         ``azure_data_factory`` that holds no secret.
@@ -56,18 +60,21 @@ class AdfHook(BaseHook):
         self.azure_data_factory_conn_id = azure_data_factory_conn_id
 
     @cached_property
+    @airflow_errors()
     def settings(self) -> AdfSettings:
         """The connection's fields, checked."""
         try:
-            connection = self.get_connection(self.azure_data_factory_conn_id)
+            connection = self.get_connection(check_conn_id(self.azure_data_factory_conn_id))
         except AirflowNotFoundException as e:
             raise no_such_connection(self.azure_data_factory_conn_id) from e
         return read_connection(connection)
 
+    @airflow_errors()
     def client(self, *, read_retries: int = 0) -> AdfClient:
         """A new client of these settings, to be closed by the caller."""
         return AdfClient(self.settings, read_retries=read_retries)
 
+    @airflow_errors()
     def run_pipeline(
         self,
         pipeline_name: str,
@@ -86,7 +93,7 @@ class AdfHook(BaseHook):
         :param pipeline_name: the pipeline.
         :param resource_group_name: instead of the connection's.
         :param factory_name: instead of the connection's.
-        :param parameters: the pipeline's parameters, JSON values by name.
+        :param parameters: the pipeline's parameters by name: JSON values; dates and the like are sent as ISO 8601 text.
         :param recovery: the run to continue, and from where.
         """
         factory = self.settings.factory(resource_group_name, factory_name)
@@ -94,6 +101,7 @@ class AdfHook(BaseHook):
         with self.client() as client:
             return drive(routine, client, time.sleep)
 
+    @airflow_errors()
     def get_pipeline_run(
         self, run_id: str, resource_group_name: str | None = None, factory_name: str | None = None
     ) -> PipelineRun:
@@ -105,8 +113,10 @@ class AdfHook(BaseHook):
         :param factory_name: instead of the connection's.
         """
         with self.client(read_retries=READ_RETRIES) as client:
-            return client.send(calls.get_run(self.settings.factory(resource_group_name, factory_name), run_id))
+            factory = self.settings.factory(resource_group_name, factory_name)
+            return client.send(calls.get_run(factory, check_run_id(run_id)))
 
+    @airflow_errors()
     def cancel_pipeline_run(
         self,
         run_id: str,
@@ -127,8 +137,9 @@ class AdfHook(BaseHook):
         """
         with self.client() as client:
             factory = self.settings.factory(resource_group_name, factory_name)
-            return client.send(calls.cancel_run(factory, run_id, recursive=recursive))
+            return client.send(calls.cancel_run(factory, check_run_id(run_id), recursive=recursive))
 
+    @airflow_errors()
     def query_pipeline_runs(
         self,
         updated_after: datetime,
@@ -155,6 +166,7 @@ class AdfHook(BaseHook):
                 calls.query_runs(factory, updated_after, updated_before, filters=filters, order_by=order_by)
             )
 
+    @airflow_errors()
     def query_activity_runs(
         self,
         run_id: str,
@@ -180,12 +192,15 @@ class AdfHook(BaseHook):
         factory = self.settings.factory(resource_group_name, factory_name)
         window = activity_window(updated_after, updated_before)
         with self.client(read_retries=READ_RETRIES) as client:
-            return client.pages(calls.query_activity_runs(factory, run_id, *window, filters=filters, order_by=order_by))
+            return client.pages(
+                calls.query_activity_runs(factory, check_run_id(run_id), *window, filters=filters, order_by=order_by)
+            )
 
     @cached_property
     def _official(self) -> AdfClient:
         return self.client(read_retries=READ_RETRIES)
 
+    @airflow_errors()
     def get_conn(self) -> DataFactoryManagementClient:
         """
         Return the official client, authenticated as this connection's identity.
@@ -194,6 +209,7 @@ class AdfHook(BaseHook):
         """
         return self._official.official
 
+    @airflow_errors()
     def provider_hook(self) -> AzureDataFactoryHook:
         """Return the Azure provider's hook, authenticated as this connection's identity: datasets, linked services..."""
         from airflow.providers.microsoft.azure.hooks.data_factory import AzureDataFactoryHook
@@ -206,31 +222,38 @@ class AdfHook(BaseHook):
     def test_connection(self) -> tuple[bool, str]:
         """Check, as the identity, all that the command ``airflow-adf-mi check`` does; nothing is started."""
         try:
-            settings = self.settings
-            named = settings.factory_name is not None and settings.resource_group_name is not None
-            findings = check(settings, settings.factory() if named else None)
+            findings = check(self.settings, named=repr(self.azure_data_factory_conn_id))
         except AdfError as e:
             return False, str(e)
-        wrong = [f for f in findings if f.holds not in (Holds.YES, Holds.PROBABLY)]
-        if wrong:
-            fixes = dict.fromkeys(f.fix for f in wrong if f.fix)
-            return False, " ".join([*(f"{f.step}: {f.detail}." for f in wrong), *(f"Run: {fix}" for fix in fixes)])
-        where = str(settings.factory()) if named else f"subscription {findings[-1].detail}"
-        may = ", ".join(f.step.removeprefix(MAY) for f in findings if f.step.startswith(MAY))
-        said = f"The {settings.identity} reached {where}, at {settings.arm_endpoint}."
-        return True, f"{said} It may {may}." if may else said
+        return all_well(findings), in_a_paragraph(findings)
 
 
-def no_such_connection(conn_id: str) -> AdfConfigurationError:
+def check_conn_id(conn_id: object) -> str:
+    """The id of a connection, which may come from a template. Raises `AdfConfigurationError` for what is none."""
+    return required_text("azure_data_factory_conn_id", conn_id)
+
+
+def no_such_connection(conn_id: str, environ: Mapping[str, str] = os.environ) -> AdfConfigurationError:
     """The error for a connection id that Airflow does not know."""
+    variable = f"AIRFLOW_CONN_{conn_id.upper()}"
+    if environ.get(variable):
+        # Its text may hold a secret, so the error does not quote it.
+        return AdfConfigurationError(
+            f"Connection {conn_id!r} cannot be read: the environment variable {variable} is set, but Airflow cannot make a "
+            f'connection of its text. Write a JSON object such as {{"conn_type": "{CONN_TYPE}", "extra": {{...}}}}, or a URI '
+            f"such as {CONN_TYPE.replace('_', '-')}://?... Correct the variable where Airflow's processes are started."
+        )
     return AdfConfigurationError(
         f"There is no connection {conn_id!r}. Create one of type {CONN_TYPE!r} (in the UI under Admin, Connections, or as "
-        f"the environment variable AIRFLOW_CONN_{conn_id.upper()}), or pass the id of another as azure_data_factory_conn_id."
+        f"the environment variable {variable}), or pass the id of another as azure_data_factory_conn_id."
     )
 
 
-def read_connection(connection: Connection) -> AdfSettings:
-    """The settings of an Airflow connection."""
+def read_connection(connection: Connection, instead: Mapping[str, str] | None = None) -> AdfSettings:
+    """The settings of an Airflow connection: for tasks, hooks, `airflow-adf-mi check` and the connection's test alike.
+
+    :param instead: fields that replace the connection's.
+    """
     return settings_from_connection(
         conn_id=connection.conn_id,
         conn_type=connection.conn_type or "",
@@ -240,6 +263,7 @@ def read_connection(connection: Connection) -> AdfSettings:
         host=connection.host,
         schema=connection.schema,
         port=connection.port,
+        instead=instead,
     )
 
 
@@ -255,4 +279,4 @@ def start_routine(
 def activity_window(after: datetime | None, before: datetime | None) -> tuple[datetime, datetime]:
     """The window given, or one that holds all activities the service may still know, whatever the clocks say."""
     now = datetime.now(UTC)
-    return after or now - RETENTION, before or now + timedelta(days=1)
+    return now - RETENTION if after is None else after, now + timedelta(days=1) if before is None else before

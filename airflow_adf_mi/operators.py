@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from airflow.sdk import BaseOperator
@@ -12,9 +13,11 @@ from airflow.sdk.exceptions import TaskDeferralError, TaskDeferralTimeout
 
 from airflow_adf_mi.adf.activity_log import ActivityLogMode, check_mode
 from airflow_adf_mi.adf.checks import (
+    check_flag,
     check_parameters,
     check_pipeline_name,
     check_seconds,
+    check_text,
     is_static,
     static_part,
 )
@@ -22,6 +25,7 @@ from airflow_adf_mi.adf.connection import DEFAULT_CONN_ID
 from airflow_adf_mi.adf.errors import AdfConfigurationError
 from airflow_adf_mi.adf.outputs import parse_outputs
 from airflow_adf_mi.adf.recovery import Recovery
+from airflow_adf_mi.exceptions import airflow_errors
 from airflow_adf_mi.hidden import hide_parameters, parameters_of
 from airflow_adf_mi.links import AdfPipelineRunLink
 
@@ -33,6 +37,7 @@ if TYPE_CHECKING:
     from airflow_adf_mi.adf.settings import AdfSettings
     from airflow_adf_mi.adf.start import Start
     from airflow_adf_mi.attempt import Attempt
+    from airflow_adf_mi.hooks import AdfHook
 
 
 log = logging.getLogger(__name__)
@@ -62,8 +67,9 @@ class AdfRunPipelineOperator(BaseOperator):
     Run a Data Factory pipeline, wait for it to end, and say what happened.
 
     Returns a summary of the run (run id and group, pipeline, factory, status, times, ADF Studio address), and pushes the
-    XCom ``run_id`` as soon as the run is started. Raises an :class:`~airflow_adf_mi.adf.errors.AdfError`;
-    :class:`~airflow_adf_mi.adf.errors.AdfRunFailed` and its siblings when the run itself did not succeed.
+    XCom ``run_id`` as soon as the run is started; callbacks find the run's id in the task's attribute ``run_id``, too.
+    Raises an :class:`~airflow_adf_mi.exceptions.AdfError`, which is an AirflowException;
+    :class:`~airflow_adf_mi.exceptions.AdfRunFailed` and its siblings when the run itself did not succeed.
 
     A start whose answer is lost is looked for, and sent again only if it is proven to have started nothing. A look that
     fails never cancels or fails the run. A retry goes on with the run of the try before, and accepts it if it has
@@ -74,7 +80,8 @@ class AdfRunPipelineOperator(BaseOperator):
         ``azure_data_factory`` without a secret. (templated)
     :param resource_group_name: instead of the connection's. (templated)
     :param factory_name: instead of the connection's. (templated)
-    :param parameters: the pipeline's parameters: JSON values by name. (templated)
+    :param parameters: the pipeline's parameters by name: JSON values; dates and the like are sent as ISO 8601 text.
+        (templated)
     :param wait_for_termination: wait for the run to end. False ends the task once the run is started; wait elsewhere with
         :class:`~airflow_adf_mi.sensors.AdfPipelineRunSensor`.
     :param timeout: seconds to wait for the run, from this try's start or adoption of it; an ``execution_timeout`` that is
@@ -98,9 +105,10 @@ class AdfRunPipelineOperator(BaseOperator):
         at most one query a minute; ``"summary"`` one query and a few lines at the end; ``"off"`` nothing. It never fails or
         cancels a run.
     :param outputs: XCom key to ``"Activity.member"``: chosen outputs of activities, pushed once the run has succeeded, such
-        as ``{"rows": "CopySales.rowsCopied", "id": "Lookup.firstRow.id", "total": "pipelineReturnValue.total"}``. Of an
-        activity in a loop, a list with one value for each iteration. What is not there or has more than 48 kB is left out,
-        and the log says so. (templated)
+        as ``{"rows": "CopySales.rowsCopied", "id": "Lookup.firstRow.id", "total": "pipelineReturnValue.total"}``. A name
+        with dots or brackets is quoted as in Data Factory's expressions, which can be pasted as they are:
+        ``"activity('Load [Sales]').output['dbo.Orders']"``. Of an activity in a loop, a list with one value for each iteration.
+        What is not there or has more than 48 kB is left out, and the log says so. (templated)
     :param supersede_timeout: seconds to wait for the run that a clear has made obsolete to end, before a new one starts.
     :param start_from_trigger: start, wait and end in the triggerer: no worker at all, where the run succeeds. What Airflow
         does not do there is done on a worker all the same, and the log says why; Airflow ignores `max_active_tasks` and the
@@ -128,6 +136,7 @@ class AdfRunPipelineOperator(BaseOperator):
     start_from_trigger = Decided(False, lambda task: task.is_worker_less and task.why_on_worker() is None)
     start_trigger_args = Decided(None, lambda task: task.trigger_arguments() if task.start_from_trigger else None)
 
+    @airflow_errors()
     def __init__(
         self,
         *,
@@ -163,24 +172,25 @@ class AdfRunPipelineOperator(BaseOperator):
         self.resource_group_name: Any = resource_group_name
         self.factory_name: Any = factory_name
         self.parameters: Any = parameters
-        self.wait_for_termination = wait_for_termination
+        self.wait_for_termination = check_flag("wait_for_termination", wait_for_termination)
         self.timeout = check_seconds("timeout", timeout)
         self.check_interval = check_seconds("check_interval", check_interval)
-        self.deferrable = deferrable
+        self.deferrable = check_flag("deferrable", deferrable)
         self.reference_pipeline_run_id: Any = reference_pipeline_run_id
         self.is_recovery: Any = is_recovery
         self.start_activity_name: Any = start_activity_name
         self.start_from_failure: Any = start_from_failure
-        self.cancel_on_kill = cancel_on_kill
-        self.cancel_on_timeout = cancel_on_timeout
-        self.durable = durable
+        self.cancel_on_kill = check_flag("cancel_on_kill", cancel_on_kill)
+        self.cancel_on_timeout = check_flag("cancel_on_timeout", cancel_on_timeout)
+        self.durable = check_flag("durable", durable)
         self.on_ambiguous_start = on_ambiguous_start
         self.correlation_parameter = correlation_parameter
         self.start_settle = check_seconds("start_settle", start_settle)
         self.supersede_timeout = check_seconds("supersede_timeout", supersede_timeout)
         self.activity_log = check_mode(activity_log)
         self.outputs: Any = outputs
-        self.is_worker_less = start_from_trigger
+        self.is_worker_less = check_flag("start_from_trigger", start_from_trigger)
+        self.run_id: str | None = None
         self._attempt: Attempt | None = None
         self.is_killed = False
         self._check_what_is_static()
@@ -202,6 +212,8 @@ class AdfRunPipelineOperator(BaseOperator):
             raise AdfConfigurationError(
                 f"on_ambiguous_start is {self.on_ambiguous_start!r}; it must be 'fail' or 'start'."
             )
+        if self.correlation_parameter is not None:
+            check_text("correlation_parameter", self.correlation_parameter)
         if is_static(self.pipeline_name):
             check_pipeline_name(self.pipeline_name)
         if is_static(self.parameters):
@@ -217,6 +229,7 @@ class AdfRunPipelineOperator(BaseOperator):
         if all(map(is_static, recovery.values())):
             Recovery.from_arguments(**recovery)
 
+    @airflow_errors()
     def execute(self, context: Context) -> dict[str, Any]:
         """Start the run, or go on with an earlier try's; then return, wait, or defer."""
         if self.is_worker_less:
@@ -224,14 +237,17 @@ class AdfRunPipelineOperator(BaseOperator):
             self.log.info("start_from_trigger=True, but this try runs on a worker: %s.", why)
         return self._new_attempt(context).run()
 
+    @airflow_errors()
     def execute_after(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Begin again: the run that a new one replaces has ended."""
         return self._new_attempt(context).run_after(event)
 
+    @airflow_errors()
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Conclude from what the trigger reported."""
         return self._attempt_that_goes_on(context, event).complete(event)
 
+    @airflow_errors()
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume after the deferral; also where Airflow ended it, by its own timeout or because the trigger failed."""
         try:
@@ -240,6 +256,13 @@ class AdfRunPipelineOperator(BaseOperator):
             return self._attempt_that_goes_on(context).overdue()
         except TaskDeferralError as e:
             return self._attempt_that_goes_on(context).take_up_again(e)
+
+    @cached_property
+    def hook(self) -> AdfHook:
+        """A hook for this task's connection, as the rendered argument names it."""
+        from airflow_adf_mi.hooks import AdfHook
+
+        return AdfHook(self.azure_data_factory_conn_id)
 
     def on_kill(self) -> None:
         """Cancel the run, in the few seconds that Airflow gives. Airflow calls this from a signal handler."""

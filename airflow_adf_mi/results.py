@@ -37,6 +37,7 @@ class Results:
 
     def announce(self, run_id: str, studio_url: str) -> None:
         """Push the run's id and link. The run is started: failing now would orphan it."""
+        self._task.run_id = run_id
         try:
             self._context["ti"].xcom_push(key=RUN_ID_KEY, value=run_id)
             AdfPipelineRunLink.store(self._context, studio_url)
@@ -47,6 +48,7 @@ class Results:
 
     def of(self, report: Report) -> dict[str, Any]:
         """The summary of a run that succeeded, whose outputs are then pushed; raises the error of any other."""
+        self._task.run_id = report.address.run_id
         self._trace.ended(report)
         self._read_data()
         result = conclude(report)

@@ -2,19 +2,88 @@
 
 from __future__ import annotations
 
+import logging
+import re
+import time
 from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Self
 
 from airflow.sdk import RetryDecision, RetryPolicy
 
-from airflow_adf_mi.adf.errors import AdfConfigurationError, AdfRunCancelled, AdfRunFailed, AdfThrottledError
+from airflow_adf_mi.adf.errors import (
+    AdfCertificateError,
+    AdfConfigurationError,
+    AdfNotFoundError,
+    AdfPermissionError,
+    AdfRequestError,
+    AdfRunCancelled,
+    AdfRunFailed,
+    AdfThrottledError,
+)
 from airflow_adf_mi.adf.failure import ActivityFailure
+from airflow_adf_mi.exceptions import airflow_errors
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+log = logging.getLogger(__name__)
+
 USER_ERROR, SYSTEM_ERROR = "UserError", "SystemError"
+FORBIDDEN_FOR = timedelta(minutes=15)
+"""For how long a 403 is retried: a new role assignment takes minutes to act everywhere."""
+FORBIDDEN_PAUSE = timedelta(minutes=1)
+"""Least time between two of these retries."""
+FORBIDDEN_KEY = "airflow_adf_mi.forbidden"
+"""In the task state store, since when the service answers 403: the form of `Forbidden`."""
+_MALFORMED = frozenset({400, 413, 414, 415, 422})
+# Which status a full queue has is not known; these are the words (azure-docs#85538).
+_FULL_QUEUE = re.compile(r"execution throttled|runs will be queued", re.IGNORECASE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forbidden:
+    """Consecutive tries that failed by 403."""
+
+    since: float
+    """Epoch seconds of the first."""
+    try_number: int
+    """The last of these tries."""
+    max_tries: int
+    """As Airflow counts. A clear raises it, and so begins anew."""
+
+    def at(self, stored: object) -> Self:
+        """This first refusal, or what the stored ones become by it."""
+        if not isinstance(stored, Mapping):
+            return self
+        since, before, of = (stored.get(name) for name in ("since", "try_number", "max_tries"))
+        goes_on = before in (self.try_number, self.try_number - 1) and of == self.max_tries
+        if not goes_on or not isinstance(since, int | float) or not 0 <= since <= self.since:
+            return self
+        return type(self)(since=since, try_number=self.try_number, max_tries=self.max_tries)
+
+
+def on_forbidden(error: AdfPermissionError, seconds: float, retry_delay: timedelta | None) -> RetryDecision:
+    """
+    Decide on a 403 which the service has answered for so many seconds. Pure.
+
+    :param error: the last of them.
+    :param seconds: since the first of them.
+    :param retry_delay: the task's own.
+    """
+    what = f"the service has refused (403{f' {error.code}' if error.code else ''}) for {seconds:.0f} s"
+    minutes = FORBIDDEN_FOR.total_seconds() / 60
+    if seconds >= FORBIDDEN_FOR.total_seconds():
+        return RetryDecision.fail(
+            f"{what}; a new role acts within {minutes:.0f} minutes, so no retry is made after them"
+        )
+    is_slow = retry_delay is not None and retry_delay >= FORBIDDEN_PAUSE
+    return RetryDecision.retry(
+        None if is_slow else FORBIDDEN_PAUSE,
+        f"{what}; a new role takes minutes to act, so it is retried until {minutes:.0f} minutes after the first refusal, at "
+        f"least {FORBIDDEN_PAUSE.total_seconds():.0f} s apart",
+    )
 
 
 class AdfRetryPolicy(RetryPolicy):
@@ -22,8 +91,12 @@ class AdfRetryPolicy(RetryPolicy):
     Retries system errors and stops on user errors, as Data Factory itself judges the failed activities.
 
     Airflow asks it on the worker when a try has failed; it can end the retries of a task early, and never gives more than
-    ``retries``. Of a run of which the service does not tell the activities, or not whose error it was, it decides nothing:
-    Airflow then goes on as without a policy. So it does for every error that is not of this package.
+    ``retries``. Where it decides nothing, Airflow goes on as without a policy. So it does for a run whose failed activities
+    are not known, or not whose error it was, and for every error that is not of this package.
+
+    Not retried: a subscription, factory or pipeline that is not there (404), a malformed request (400), and a connection or
+    argument that is wrong. A 403 is retried, with pauses of at least a minute, until 15 minutes after the first one, because
+    a new role assignment takes minutes to act; without Airflow's task state store, ``retries`` alone limits that.
 
     :param retry_on: user errors that are retried all the same: texts to be found in an activity's error code or message,
         such as ``"SqlFailedToConnect"``. Data Factory calls many a passing failure of a source a user error.
@@ -31,6 +104,7 @@ class AdfRetryPolicy(RetryPolicy):
     :param system_error_delay: instead of the task's ``retry_delay``, after a system error.
     """
 
+    @airflow_errors()
     def __init__(
         self,
         *,
@@ -51,19 +125,33 @@ class AdfRetryPolicy(RetryPolicy):
         Decide by what the task failed with.
 
         :param exception: the task's error.
-        :param try_number: of no matter.
-        :param max_tries: of no matter.
-        :param context: of no matter.
+        :param try_number: which try it was.
+        :param max_tries: as Airflow counts; a clear raises it.
+        :param context: the task's context, for its state store and its ``retry_delay``.
         """
-        if isinstance(exception, AdfRunFailed):
-            return self._of_activities(exception)
-        if isinstance(exception, AdfRunCancelled) and not self.retry_cancelled:
-            return RetryDecision.fail(f"run {exception.run_id} was cancelled outside this task")
-        if isinstance(exception, AdfConfigurationError):
-            return RetryDecision.fail("the connection or an argument is wrong, and will be so again")
-        if isinstance(exception, AdfThrottledError) and exception.retry_after:
-            delay = timedelta(seconds=exception.retry_after)
-            return RetryDecision.retry(delay, f"the service asked to wait {exception.retry_after:g} s")
+        match exception:
+            case AdfRunFailed():
+                return self._of_activities(exception)
+            case AdfRunCancelled() if not self.retry_cancelled:
+                return RetryDecision.fail(f"run {exception.run_id} was cancelled outside this task")
+            case AdfCertificateError():
+                # It may be of one machine, or be replaced.
+                return RetryDecision.default()
+            case AdfConfigurationError():
+                return RetryDecision.fail("the connection or an argument is wrong, and will be so again")
+            case AdfPermissionError():
+                now = Forbidden(since=time.time(), try_number=try_number, max_tries=max_tries)
+                seconds = now.since - _remembered(now, context).since
+                return on_forbidden(exception, seconds, getattr((context or {}).get("task"), "retry_delay", None))
+            case AdfNotFoundError(missing="subscription" | "factory" | "pipeline"):
+                return RetryDecision.fail(f"there is no such {exception.missing} (404), and a retry does not make one")
+            case AdfThrottledError() if exception.retry_after:
+                delay = timedelta(seconds=exception.retry_after)
+                return RetryDecision.retry(delay, f"the service asked to wait {exception.retry_after:g} s")
+            case AdfRequestError() if exception.status in _MALFORMED and not _FULL_QUEUE.search(str(exception)):
+                return RetryDecision.fail(
+                    f"the service cannot use the request ({exception.status}), nor the same one again"
+                )
         return RetryDecision.default()
 
     def _of_activities(self, error: AdfRunFailed) -> RetryDecision:
@@ -107,6 +195,20 @@ class AdfRetryPolicy(RetryPolicy):
             retry_cancelled=data["retry_cancelled"],
             system_error_delay=None if delay is None else timedelta(seconds=delay),
         )
+
+
+def _remembered(now: Forbidden, context: Context | None) -> Forbidden:
+    """What has been refused until now, kept for the next try. Asked twice in one try, it says the same."""
+    try:
+        store: Any = context["task_state_store"] if context is not None else None
+        if store is None:
+            return now
+        known = now.at(store.get(FORBIDDEN_KEY, None))
+        store.set(FORBIDDEN_KEY, asdict(known))
+    except Exception as e:  # noqa: BLE001  whatever Airflow fails with, the number of retries is a limit, too
+        log.warning("Since when the service refuses is not known, so the number of retries alone limits them. %s", e)
+        return now
+    return known
 
 
 def _named(failure: ActivityFailure) -> str:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
 from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowSensorTimeout, AirflowSkipException
 
-from airflow_adf_mi.adf.checks import check_run_id, check_seconds, is_static
+from airflow_adf_mi.adf.checks import check_flag, check_run_id, check_seconds, is_static
 from airflow_adf_mi.adf.connection import DEFAULT_CONN_ID
+from airflow_adf_mi.adf.errors import AdfError
+from airflow_adf_mi.exceptions import airflow_errors
 from airflow_adf_mi.links import AdfPipelineRunLink
 
 if TYPE_CHECKING:
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from airflow_adf_mi.adf.report import RunAddress
     from airflow_adf_mi.adf.settings import AdfSettings
     from airflow_adf_mi.adf.watch import Watching
+    from airflow_adf_mi.hooks import AdfHook
 
 REFUSED_SINCE_KEY = "airflow_adf_mi.refused_since"
 """Where a rescheduled sensor keeps, between looks, since when the service refuses them: epoch seconds, with the try whose
@@ -33,9 +37,9 @@ class AdfPipelineRunSensor(BaseSensorOperator):
     Wait for a pipeline run to end.
 
     Succeeds, returning the run's summary, when the run succeeded; raises
-    :class:`~airflow_adf_mi.adf.errors.AdfRunFailed` or :class:`~airflow_adf_mi.adf.errors.AdfRunCancelled` when it did not.
+    :class:`~airflow_adf_mi.exceptions.AdfRunFailed` or :class:`~airflow_adf_mi.exceptions.AdfRunCancelled` when it did not.
     It only watches: nothing that happens to the sensor ever cancels the run. A look that fails does not fail the sensor, unless
-    the service refuses looks for 5 minutes, or the connection cannot be used here.
+    the service refuses looks, or its answers cannot be read, for 5 minutes, or the connection cannot be used here.
 
     :param run_id: the run, for example another task's XCom ``run_id``. (templated)
     :param azure_data_factory_conn_id: as of :class:`~airflow_adf_mi.operators.AdfRunPipelineOperator`. (templated)
@@ -55,6 +59,7 @@ class AdfPipelineRunSensor(BaseSensorOperator):
     ui_color = "#0078d4"
     ui_fgcolor = "#ffffff"
 
+    @airflow_errors()
     def __init__(
         self,
         *,
@@ -75,10 +80,11 @@ class AdfPipelineRunSensor(BaseSensorOperator):
         self.azure_data_factory_conn_id = azure_data_factory_conn_id
         self.resource_group_name: Any = resource_group_name
         self.factory_name: Any = factory_name
-        self.deferrable = deferrable
+        self.deferrable = check_flag("deferrable", deferrable)
         self._watching: Watching | None = None
 
-    def execute(self, context: Context) -> Any:  # noqa: RET503  defer() does not return
+    @airflow_errors()  # noqa: RET503  defer() does not return
+    def execute(self, context: Context) -> Any:
         """Wait here, be rescheduled between looks, or defer."""
         address, settings = self._address()
         AdfPipelineRunLink.store(context, address.studio_url)
@@ -101,6 +107,7 @@ class AdfPipelineRunSensor(BaseSensorOperator):
                 run_id=address.run_id,
                 check_interval=self.poke_interval,
                 deadline=time.time() + self.timeout,
+                limit=f"timeout of {self.timeout:g} s",
                 owns_run=False,
                 ends_task=may_end_in_triggerer(self),
                 push_result=self.do_xcom_push,
@@ -109,9 +116,10 @@ class AdfPipelineRunSensor(BaseSensorOperator):
             timeout=timedelta(seconds=self.timeout) + BACKSTOP,
         )
 
+    @airflow_errors()
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Conclude from what the trigger reported."""
-        from airflow_adf_mi.adf.errors import AdfError, AdfRunTimedOut
+        from airflow_adf_mi.adf.errors import AdfRunTimedOut
         from airflow_adf_mi.adf.report import Report, conclude
 
         try:
@@ -119,22 +127,38 @@ class AdfPipelineRunSensor(BaseSensorOperator):
         except AdfRunTimedOut as e:
             # What Airflow's other sensors raise, so that soft_fail works and no retry is made.
             raise AirflowSensorTimeout(str(e)) from e
-        except AdfError as e:
-            # As Airflow does where poke() raises it: it knows this rule for its own errors only.
-            if self.never_fail:
-                raise AirflowSkipException(f"Skipping due to never_fail is set to True. {e}") from e
-            raise
 
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Resume after the deferral, by the rules that Airflow has for a sensor that does not defer.
+
+        There, `soft_fail` skips the task at a timeout only. After a deferral, Airflow would skip it for any error, and
+        so hide that the run failed.
+        """
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except AirflowSkipException as e:
+            error = e.__cause__
+            if not self.soft_fail or not isinstance(error, AdfError):
+                raise
+        raise error
+
+    @cached_property
+    def hook(self) -> AdfHook:
+        """A hook for this task's connection, as the rendered argument names it."""
+        from airflow_adf_mi.hooks import AdfHook
+
+        return AdfHook(self.azure_data_factory_conn_id)
+
+    @airflow_errors()
     def poke(self, context: Context) -> PokeReturnValue | bool:
         """Look once."""
         from airflow_adf_mi.adf.calls import get_run
         from airflow_adf_mi.adf.client import AdfClient
         from airflow_adf_mi.adf.drive import drive
-        from airflow_adf_mi.adf.errors import AdfError
         from airflow_adf_mi.adf.models import PipelineRun
         from airflow_adf_mi.adf.report import Report, conclude
         from airflow_adf_mi.adf.reporting import explained, measure
-        from airflow_adf_mi.adf.watch import Plan, Watching, fold
+        from airflow_adf_mi.adf.watch import Plan, Watching, fold, in_words
         from airflow_adf_mi.stats import use_in_tasks
 
         use_in_tasks()
@@ -145,7 +169,7 @@ class AdfPipelineRunSensor(BaseSensorOperator):
                 seen = client.send(get_run(address.factory, address.run_id))
         except AdfError as e:
             seen = e
-            self.log.warning("Run %s: the look failed, and the run goes on. %s", address.run_id, e)
+            self.log.warning("The look at the run failed, and the run goes on.\n  %s", e)
         before = self._watching or self._recalled(context)
         self._watching, outcome = fold(before, seen, time.time(), Plan(check_interval=self.poke_interval))
         if outcome is not None:
@@ -156,7 +180,7 @@ class AdfPipelineRunSensor(BaseSensorOperator):
                 return PokeReturnValue(is_done=True, xcom_value=conclude(drive(report, client, time.sleep)))
         self._remember(context, before, self._watching)
         if isinstance(seen, PipelineRun):
-            self.log.info("Run %s is %s.", address.run_id, seen.status)
+            self.log.info("Run %s %s.", address.run_id, in_words(seen.status))
         return False
 
     def _recalled(self, context: Context) -> Watching:

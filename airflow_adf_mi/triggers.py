@@ -14,6 +14,7 @@ from typing import Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_adf_mi.adf.activity_log import ActivityLog, ActivityLogMode, accompanied
+from airflow_adf_mi.adf.checks import required_text
 from airflow_adf_mi.adf.drive import drive_async
 from airflow_adf_mi.adf.poller import wait_shared
 from airflow_adf_mi.adf.report import Report, RunAddress, summary
@@ -51,6 +52,7 @@ class AdfPipelineRunTrigger(BaseTrigger):
     :param pipeline_name: for texts only.
     :param check_interval: seconds between looks.
     :param deadline: epoch seconds after which the wait ends; None waits for ever.
+    :param limit: which argument set the deadline, for texts: "timeout of 600 s".
     :param owns_run: whether the task started this run. A run that is only watched is never cancelled.
     :param cancel_on_kill: cancel an owned run when a user marks the deferred task as failed or succeeded.
     :param cancel_on_timeout: cancel an owned run when the deadline passes.
@@ -71,6 +73,7 @@ class AdfPipelineRunTrigger(BaseTrigger):
         pipeline_name: str | None = None,
         check_interval: float,
         deadline: float | None = None,
+        limit: str | None = None,
         owns_run: bool,
         cancel_on_kill: bool = True,
         cancel_on_timeout: bool = True,
@@ -88,6 +91,7 @@ class AdfPipelineRunTrigger(BaseTrigger):
         self.pipeline_name = pipeline_name
         self.check_interval = check_interval
         self.deadline = deadline
+        self.limit = limit
         self.owns_run = owns_run
         self.cancel_on_kill = cancel_on_kill
         self.cancel_on_timeout = cancel_on_timeout
@@ -109,6 +113,7 @@ class AdfPipelineRunTrigger(BaseTrigger):
                 "pipeline_name": self.pipeline_name,
                 "check_interval": self.check_interval,
                 "deadline": self.deadline,
+                "limit": self.limit,
                 "owns_run": self.owns_run,
                 "cancel_on_kill": self.cancel_on_kill,
                 "cancel_on_timeout": self.cancel_on_timeout,
@@ -158,8 +163,10 @@ class AdfPipelineRunTrigger(BaseTrigger):
         return TriggerEvent(report.to_json())  # type: ignore[no-untyped-call]  # nor is its event
 
     async def report(self) -> Report:
-        """Wait, without firing an event."""
-        plan = Plan(check_interval=self.check_interval, deadline=self.deadline)
+        """Wait, without firing an event. Raises `AdfConfigurationError` where there is no run id."""
+        # No more than that: whatever the service calls a run is waited for.
+        required_text("run_id", self.run_id)
+        plan = Plan(check_interval=self.check_interval, deadline=self.deadline, limit=self.limit)
         activities = ActivityLog(self._factory, self.run_id, self.activity_log, time.time, self.deadline)
         async with shared_client(self._adf) as client:
             async with accompanied(activities, client):

@@ -225,6 +225,7 @@ class AdfRunPipelineTrigger(BaseTrigger):
         if not self.wait_for_termination:
             result = summary(address, started.run, adopted=started.adopted)
             return await self._ended(result) or await self._handed_over({STARTED: result})
+        deadline, limit = self._deadline(started)
         waiting = AdfPipelineRunTrigger(
             settings=adf.to_json(),
             resource_group_name=address.factory.resource_group_name,
@@ -232,7 +233,8 @@ class AdfRunPipelineTrigger(BaseTrigger):
             run_id=address.run_id,
             pipeline_name=address.pipeline_name,
             check_interval=self.check_interval,
-            deadline=self._deadline(started),
+            deadline=deadline,
+            limit=limit,
             owns_run=True,
             cancel_on_kill=self.cancel_on_kill,
             cancel_on_timeout=self.cancel_on_timeout,
@@ -275,16 +277,20 @@ class AdfRunPipelineTrigger(BaseTrigger):
         allowed = self.timeout + self.backstop
         return float(timeout_after.timestamp()) - min(allowed, self.execution_timeout or allowed)
 
-    def _deadline(self, started: Started) -> float:
-        """`timeout` counts from this try's start or adoption of the run, also where a triggerer was lost since."""
+    def _deadline(self, started: Started) -> tuple[float, str]:
+        """Until when to wait, and the argument that says so.
+
+        `timeout` counts from this try's start or adoption of the run, also where a triggerer was lost since.
+        """
         now = time.time()
         seen = started.run.started_at if started.run else None
         from_run = now if seen is None else seen.timestamp()
         began = now if self._began is None else self._began
-        deadline = max(began, from_run) + self.timeout
-        if self.execution_timeout is None:
-            return deadline
-        return min(deadline, began + self.execution_timeout - min(MARGIN, self.execution_timeout / 4))
+        ends = [(max(began, from_run) + self.timeout, f"timeout of {self.timeout:g} s")]
+        if self.execution_timeout is not None:
+            end = began + self.execution_timeout - min(MARGIN, self.execution_timeout / 4)
+            ends.append((end, f"execution_timeout of {self.execution_timeout:g} s"))
+        return min(ends)
 
     def _kill(self) -> asyncio.Task[None] | None:
         """Begin to see to the run, once."""

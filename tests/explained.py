@@ -96,6 +96,7 @@ def general(text: str, emulators: Iterable[Emulator] = ()) -> str:
     text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "<time>", text)
     text = re.sub(rf"run {_GUID}", "run <id>", text)
     text = re.sub(r"after \d+ s", "after <n> s", text)
+    text = re.sub(r"timeout of [\d.]+ s", "timeout of <n> s", text)
     return re.sub(r"127\.0\.0\.1:\d+", "<address>", text)
 
 

@@ -2,26 +2,32 @@
 
 The log may cost at most one query per run and minute, and one at the end, of several pages where there is much; and all
 logs of a process a tenth of what the service bears for a factory. Nothing that goes wrong here reaches the wait.
+
+A page of logs shows about 150 columns. So a line begins with the activity and its cause, a long one is broken, and the run,
+which has 36 letters, is named once, with what it came to.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import textwrap
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Literal, TypeVar
 
-from airflow_adf_mi.adf.calls import Page, next_page, query_activity_runs
+from airflow_adf_mi.adf.calls import Page, query_activity_runs
 from airflow_adf_mi.adf.drive import Pause, Routine, SendsAsync, drive_async
 from airflow_adf_mi.adf.errors import AdfConfigurationError, AdfError
 from airflow_adf_mi.adf.models import ActivityRun, PipelineRun, RunStatus
+from airflow_adf_mi.adf.paging import Pages
 from airflow_adf_mi.adf.redact import cap
 from airflow_adf_mi.adf.settings import FactoryRef
-from airflow_adf_mi.adf.watch import Ended, is_refusal
+from airflow_adf_mi.adf.times import moment, read_number, run_window
+from airflow_adf_mi.adf.watch import Ended, in_words, is_refusal
 
 T = TypeVar("T")
 
@@ -43,6 +49,9 @@ LOOK_AROUND = 5.0
 MOST_PAGES = 5
 """Of the summary at the end."""
 MOST_LINES = 50
+"""Of one query; what changed more often is counted by activity."""
+WIDTH = 140
+"""Columns of a line."""
 
 
 def check_mode(mode: object) -> ActivityLogMode:
@@ -121,7 +130,7 @@ class ActivityLog:
         try:
             yield from logging_it
         except Exception as e:  # noqa: BLE001  whatever an activity's output makes go wrong, the wait goes on
-            log.warning("Run %s: its activities could not be logged. %s: %s", self.run_id, type(e).__name__, e)
+            log.warning("The run's activities could not be logged. %s: %s", type(e).__name__, e)
 
     def _is_due(self) -> bool:
         now = self.clock()
@@ -134,68 +143,71 @@ class ActivityLog:
     def _look(self) -> Routine[None]:
         """Say what is new."""
         seen = yield from self._listed(pages=1, since=self.looked_at)
-        for row in self._changed(seen):
-            self._say(row)
+        self._say(self._changed(seen))
 
     def _sum_up(self, run: PipelineRun) -> Routine[None]:
         self.run = run
         if self.refused:
             return
         if not self.budget.take(self.factory, self.clock()):
-            log.info("Run %s: its activities are not listed, since too many runs were asked about.", self.run_id)
+            log.info("The activities of run %s are not listed, because too many runs were asked about.", self.run_id)
             return
         seen = yield from self._listed(pages=MOST_PAGES, since=None)
         changed = self._changed(seen)
         if not self.rows:
             return
         if self.mode == "live":
-            for row in changed:
-                self._say(row)
+            self._say(changed)
         if self.mode == "summary":
             for line in by_activity(self.rows.values()):
-                log.info("Run %s: %s", self.run_id, line)
-        log.info("Run %s is %s: %s", self.run_id, run.status, total(self.rows.values(), run.duration_seconds))
+                log.info("%s", _broken(line))
+        log.info("Run %s %s: %s", self.run_id, in_words(run.status), total(self.rows.values(), run.duration_seconds))
 
     def _listed(self, *, pages: int, since: float | None) -> Routine[list[ActivityRun]]:
         """What the service lists; nothing where it does not answer."""
         now = self.clock()
         self.looked_at = now
-        began = self.run.started_at.timestamp() - 86400 if self.run and self.run.started_at else now - 45 * 86400
-        after = began if since is None else since - OVERLAP
-        before = datetime.fromtimestamp(now, UTC) + timedelta(days=1)
-        following = query_activity_runs(self.factory, self.run_id, datetime.fromtimestamp(after, UTC), before)
-        rows: list[ActivityRun] = []
+        after, before = run_window(self.run.started_at if self.run else None, now)
+        after = after if since is None else moment(since - OVERLAP)
+        listed = Pages(query_activity_runs(self.factory, self.run_id, after, before))
         for number in range(pages):
+            following = listed.next()
+            if following is None:
+                break
             if number and not self.budget.take(self.factory, self.clock()):
-                log.info("Run %s: not all of its activities are listed, since many runs were asked about.", self.run_id)
+                log.info("Not all of the run's activities are listed, because many runs were asked about.")
                 break
             page = yield following
             if not isinstance(page, Page):
                 self.refused = isinstance(page, AdfError) and is_refusal(page)
                 again = "They are not asked for again." if self.refused else "The run goes on."
-                log.warning("Run %s: its activities could not be listed. %s %s", self.run_id, again, page)
+                # The error names the run.
+                log.warning("The run's activities could not be listed. %s\n  %s", again, page)
                 return []
-            rows += page.items
-            more = next_page(following, page)
-            if more is None:
-                break
-            following = more
-        return rows
+            listed.take(page)
+        return listed.rows
 
     def _changed(self, seen: Sequence[ActivityRun]) -> list[ActivityRun]:
         """Take note of what was seen: the rows of which that is news."""
         before = dict(self.rows)
-        self.rows |= {row.activity_run_id: row for row in seen}
-        return [
-            row for row in seen if row.activity_run_id not in before or before[row.activity_run_id].status != row.status
-        ]
+        by_key = {_key(row): row for row in seen}
+        self.rows |= by_key
+        return [row for key, row in by_key.items() if key not in before or before[key].status != row.status]
 
-    def _say(self, row: ActivityRun) -> None:
-        done = sum(known.status not in RunStatus.UNFINISHED for known in self.rows.values())
+    def _say(self, changed: Sequence[ActivityRun]) -> None:
+        """Log these rows, and behind the last one how far the run is."""
+        lines = [line_of(row) for row in changed] if len(changed) <= MOST_LINES else by_activity(changed)
+        for line in lines[:-1]:
+            log.info("%s", _broken(line))
+        if lines:
+            log.info("%s", _broken(f"{lines[-1]} ({self._progress()})"))
+
+    def _progress(self) -> str:
+        running = sum(row.status in RunStatus.UNFINISHED for row in self.rows.values())
         known = [row.started_at for row in self.rows.values() if row.started_at]
-        began = self.run.started_at if self.run else min(known, default=None)
-        elapsed = f" after {self.clock() - began.timestamp():.0f} s" if began else ""
-        log.info("Run %s: %s (%d of %d activities done%s)", self.run_id, line_of(row), done, len(self.rows), elapsed)
+        began = self.run.started_at if self.run and self.run.started_at else min(known, default=None)
+        after = f" after {max(0.0, self.clock() - began.timestamp()):.0f} s" if began else ""
+        return f"{len(self.rows) - running} done, {running} running{after}"
 
 
 @asynccontextmanager
@@ -207,7 +219,7 @@ async def accompanied(activities: ActivityLog, client: SendsAsync) -> AsyncItera
             try:
                 await drive_async(activities.look_if_due(), client, asyncio.sleep)
             except Exception as e:  # noqa: BLE001  whatever it is, the wait goes on
-                log.warning("Run %s: its activities could not be logged. %s", activities.run_id, e)
+                log.warning("The run's activities could not be logged. %s", e)
             await asyncio.sleep(LOOK_AROUND)
 
     if activities.mode != "live":
@@ -229,10 +241,9 @@ def line_of(row: ActivityRun) -> str:
     why = ""
     if row.error_message:
         kind = " ".join(part for part in (row.failure_type, row.error_code) if part)
-        why = f": {kind} {cap(' '.join(row.error_message.split()), 300)}"
-    return (
-        f"{row.activity_name!r} ({row.activity_type}{iteration}{attempt}) is {row.status}{took}{_amounts([row])}{why}"
-    )
+        why = f": {kind}{': ' if kind else ''}{cap(' '.join(row.error_message.split()), 300)}"
+    what = f"{row.activity_name!r} ({row.activity_type}{iteration}{attempt})"
+    return f"{what} {in_words(row.status)}{took}{_amounts([row])}{why}"
 
 
 def by_activity(rows: Iterable[ActivityRun]) -> list[str]:
@@ -258,7 +269,17 @@ def _statuses(rows: Sequence[ActivityRun]) -> str:
     counts: dict[str, int] = {}
     for row in rows:
         counts[row.status] = counts.get(row.status, 0) + 1
-    return ", ".join(f"{count} {status}" for status, count in counts.items()) + _amounts(rows)
+    return ", ".join(f"{count} {_WORDS.get(status, status)}" for status, count in counts.items()) + _amounts(rows)
+
+
+_WORDS = {
+    RunStatus.SUCCEEDED: "succeeded",
+    RunStatus.FAILED: "failed",
+    RunStatus.CANCELLED: "cancelled",
+    RunStatus.IN_PROGRESS: "running",
+    RunStatus.QUEUED: "queued",
+    "Skipped": "skipped",
+}
 
 
 def _amounts(rows: Sequence[ActivityRun]) -> str:
@@ -266,11 +287,23 @@ def _amounts(rows: Sequence[ActivityRun]) -> str:
     parts = []
     for member, unit in (("rowsCopied", "rows"), ("dataWritten", "bytes")):
         found = [row.output.get(member) for row in rows]
-        values = [value for value in found if isinstance(value, int | float) and not isinstance(value, bool)]
+        values = [float(value) for value in map(read_number, found) if value is not None]
         if values:
             parts.append(f", {sum(values):,.0f} {unit}")
     return "".join(parts)
 
 
+def _key(row: ActivityRun) -> str:
+    """Its id; of a row that has none, what else tells it from others."""
+    return row.activity_run_id or f"{row.activity_name}/{row.iteration_hash}/{row.retry_attempt}/{row.started_at}"
+
+
 def _started(row: ActivityRun) -> datetime:
     return row.started_at or datetime.min.replace(tzinfo=UTC)
+
+
+def _broken(line: str) -> str:
+    """`line` in lines of `WIDTH` columns at most, but for words that are longer."""
+    return textwrap.fill(
+        line, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False, drop_whitespace=True
+    )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_adf_mi.adf import metrics
 from airflow_adf_mi.adf.calls import Call
 from airflow_adf_mi.adf.errors import AdfAuthenticationError, AdfError, AdfRequestError, AdfThrottledError
+from airflow_adf_mi.adf.models import UNREADABLE
 from airflow_adf_mi.adf.translate import translate, unreadable
 from airflow_adf_mi.adf.transport import token_of
 
@@ -15,9 +17,6 @@ if TYPE_CHECKING:
     from airflow_adf_mi.adf.settings import AdfSettings
 
 T = TypeVar("T")
-
-_UNREADABLE = (AttributeError, KeyError, TypeError, ValueError)
-"""What reading an answer raises that is not what the specification promises, such as the page of a proxy."""
 
 
 @dataclass(frozen=True)
@@ -35,11 +34,33 @@ def body_of(response: Any, _model: object, _headers: object) -> Any:
     return content.json() if content.content else None
 
 
+def response_of(response: Any, _model: object, _headers: object) -> Any:
+    """The answer itself, whose content is still to be read."""
+    return response.http_response
+
+
+def read_content(call: Call[T], content: bytes) -> T | Failure:
+    """The answer in the content of a response, which may be read in a thread.
+
+    Python's JSON reader keeps all other threads waiting until it has read the whole text. Where it calls a function of Python for
+    each object, as here, the event loop gets its turn.
+    """
+    try:
+        body = json.loads(content, object_hook=_same) if content else None
+    except UNREADABLE as e:
+        return _failed(call, unreadable(e, call))
+    return read(call, body)
+
+
+def _same(value: dict[str, Any]) -> dict[str, Any]:
+    return value
+
+
 def read(call: Call[T], body: Any) -> T | Failure:
     """The answer in a body."""
     try:
         answer = call.read(body)
-    except _UNREADABLE as e:
+    except UNREADABLE as e:
         return _failed(call, unreadable(e, call))
     _count(call, "answered")
     return answer
@@ -60,7 +81,7 @@ def read_error(error: Exception, call: Call[T], settings: AdfSettings) -> T | Fa
             return call.answers_by_code[code]
         refused = isinstance(ours, AdfAuthenticationError) and ours.refused_token
         return _failed(call, ours, refused_token=token_of(error) if refused else None)
-    if isinstance(error, _UNREADABLE):
+    if isinstance(error, UNREADABLE):
         # The official client reads answers as JSON before we do, and lets what comes of that through.
         return _failed(call, unreadable(error, call))
     raise error

@@ -16,7 +16,7 @@ from airflow_adf_mi.adf.find import Wanted, looking
 from airflow_adf_mi.adf.intent import Find, Follow, Fresh, Intent, Occasion, Phase, decide
 from airflow_adf_mi.adf.models import PipelineRun, RunStatus
 from airflow_adf_mi.adf.start import LIST_PAUSE, Start, Started, settling, starting
-from airflow_adf_mi.adf.watch import Cancel, backoff, cancelling
+from airflow_adf_mi.adf.watch import Cancel, backoff, cancelling, in_words, is_unreadable
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +111,7 @@ def _following(
     if run is not None and run.status == RunStatus.CANCELING and not same_try:
         return Outlasting(intent=known, run=run)
     if run is not None and run.status in (RunStatus.FAILED, RunStatus.CANCELLED) and not same_try:
-        log.info("Run %s of an earlier try is %s; starting a new one.", known.run_id, run.status)
+        log.info("Run %s of an earlier try %s; starting a new one.", known.run_id, in_words(run.status))
         return (yield from starting(start, fresh.after(known), clock=clock, jitter=jitter))
     log.info("Going on with run %s, which %s started.", known.run_id, "this try" if same_try else "an earlier try")
     # It is now this try's, which has not failed, and whose wait begins now.
@@ -142,10 +142,11 @@ def _superseding(
         # What may be somebody else's is waited for, and not cancelled.
         older, cancel = older.started(run.run_id), cancel and is_ours
     seen = yield from _seen(older, clock=clock, jitter=jitter)
-    if isinstance(seen, AdfNotFoundError) and (yield from _is_gone(older, cancel=cancel, clock=clock)):
-        log.warning("Run %s of an earlier try is not known any more. %s", older.run_id, seen)
-        return None
     if isinstance(seen, AdfError):
+        shows_nothing = isinstance(seen, AdfNotFoundError) or is_unreadable(seen)
+        if shows_nothing and (yield from _is_gone(older, cancel=cancel, clock=clock)):
+            log.warning("Run %s of an earlier try is over, or no longer known. %s", older.run_id, seen)
+            return None
         raise AdfError(
             f"Run {older.run_id} of pipeline {older.pipeline_name!r}, started by an earlier try of this task, could not be "
             "looked at, so it is not known whether it is over, and nothing was started. Restore what the service misses, and "
@@ -188,7 +189,7 @@ def _lost(start: Start, older: Intent, *, clock: Callable[[], float]) -> Routine
 
 
 def _is_gone(older: Intent, *, cancel: bool, clock: Callable[[], float]) -> Routine[bool]:
-    """Whether the service has forgotten a run that it does not show: another operation must say so too, or the calendar."""
+    """Whether a run that the service does not show is over or forgotten: another operation must say so too, or the calendar."""
     if not cancel:
         return older.at is not None and clock() - older.at > RETENTION
     answer = yield cancel_run(older.factory, older.run_id or older.key)

@@ -6,13 +6,14 @@ A `Call` is sent by either client: `AdfClient.send(call)` or `await AsyncAdfClie
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
-from airflow_adf_mi.adf.checks import check_pipeline_name
-from airflow_adf_mi.adf.models import ActivityRun, PipelineRun, run_id_of
+from airflow_adf_mi.adf.checks import check_flag, check_items, check_moment, check_pipeline_name
+from airflow_adf_mi.adf.models import UNREADABLE, ActivityRun, PipelineRun, document, run_id_of
 from airflow_adf_mi.adf.recovery import Recovery
+from airflow_adf_mi.adf.redact import shown
 from airflow_adf_mi.adf.settings import FactoryRef, SubscriptionRef
 
 T = TypeVar("T")
@@ -48,11 +49,23 @@ class Call(Generic[T]):
     run_id: str | None = None
     pipeline_name: str | None = None
 
+    @property
+    def could_not(self) -> str:
+        """How an error text begins."""
+        # One about the target itself names it once.
+        where = "" if str(self.target) in self.doing else f" in {self.target}"
+        return f"Could not {self.doing}{where}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Page(Generic[T]):
+    """A page of a list; `paging` follows them."""
+
     items: list[T]
-    continuation_token: str | None
+    continuation_token: object
+    """What names the next page, as it came; None on the last page."""
+    unreadable: tuple[str, ...] = ()
+    """Why a row of this page could not be read, for each that could not."""
 
 
 def create_run(
@@ -96,7 +109,7 @@ def get_run(factory: FactoryRef, run_id: str) -> Call[PipelineRun]:
         group="pipeline_runs",
         method="get",
         args=(factory.resource_group_name, factory.factory_name, run_id),
-        read=PipelineRun.from_wire,
+        read=lambda body: _run_of(run_id, body),
         run_id=run_id,
     )
 
@@ -114,7 +127,7 @@ def cancel_run(factory: FactoryRef, run_id: str, *, recursive: bool = True) -> C
         group="pipeline_runs",
         method="cancel",
         args=(factory.resource_group_name, factory.factory_name, run_id),
-        kwargs={"is_recursive": recursive},
+        kwargs={"is_recursive": check_flag("recursive", recursive)},
         read=lambda _body: True,
         # The service takes a second cancel, but it is our loop that decides on it, not the transport.
         repeatable=False,
@@ -187,13 +200,13 @@ def query_activity_runs(
 def get_factory(factory: FactoryRef) -> Call[Mapping[str, Any]]:
     """Factories_Get: the factory's description as the service gives it."""
     return Call(
-        doing="look at the factory",
+        doing=f"look at {factory}",
         target=factory,
         permission="read",
         group="factories",
         method="get",
         args=(factory.resource_group_name, factory.factory_name),
-        read=dict,
+        read=document,
     )
 
 
@@ -206,7 +219,7 @@ def list_factories(subscription_id: str) -> Call[list[str]]:
         group="factories",
         method="list",
         listing=True,
-        read=lambda items: [item["id"] for item in items],
+        read=lambda items: _texts(items, "id"),
     )
 
 
@@ -220,7 +233,7 @@ def list_pipelines(factory: FactoryRef) -> Call[list[str]]:
         method="list_by_factory",
         args=(factory.resource_group_name, factory.factory_name),
         listing=True,
-        read=lambda items: [item["name"] for item in items],
+        read=lambda items: _texts(items, "name"),
     )
 
 
@@ -233,17 +246,9 @@ def get_pipeline(factory: FactoryRef, pipeline_name: str) -> Call[Mapping[str, A
         group="pipelines",
         method="get",
         args=(factory.resource_group_name, factory.factory_name, check_pipeline_name(pipeline_name)),
-        read=dict,
+        read=document,
         pipeline_name=pipeline_name,
     )
-
-
-def next_page(call: Call[Page[T]], page: Page[T]) -> Call[Page[T]] | None:
-    """The call for the page after `page`, or None after the last one."""
-    if page.continuation_token is None:
-        return None
-    *rest, window = call.args
-    return replace(call, args=(*rest, {**window, "continuationToken": page.continuation_token}))
 
 
 def _window(
@@ -252,16 +257,38 @@ def _window(
     filters: Sequence[Mapping[str, Any]],
     order_by: Sequence[Mapping[str, str]],
 ) -> dict[str, Any]:
-    for moment in (after, before):
-        if moment.tzinfo is None:
-            raise ValueError(f"{moment!r} has no time zone")
-    window: dict[str, Any] = {"lastUpdatedAfter": after.isoformat(), "lastUpdatedBefore": before.isoformat()}
-    if filters:
-        window["filters"] = [dict(item) for item in filters]
-    if order_by:
-        window["orderBy"] = [dict(item) for item in order_by]
-    return window
+    window: dict[str, Any] = {
+        "lastUpdatedAfter": check_moment("updated_after", after).isoformat(),
+        "lastUpdatedBefore": check_moment("updated_before", before).isoformat(),
+        "filters": check_items("filters", filters),
+        "orderBy": check_items("order_by", order_by),
+    }
+    return {name: value for name, value in window.items() if value}
 
 
 def _page(body: Mapping[str, Any], read: Callable[[Mapping[str, Any]], T]) -> Page[T]:
-    return Page(items=[read(item) for item in body["value"]], continuation_token=body.get("continuationToken") or None)
+    """A page. A row that cannot be read costs itself only."""
+    rows = body["value"]
+    if not isinstance(rows, list):
+        raise TypeError(f"value is {type(rows).__name__}, and no list")
+    items, unreadable = [], []
+    for row in rows:
+        try:
+            items.append(read(row))
+        except UNREADABLE as e:
+            unreadable.append(shown(f"{type(e).__name__}: {e}", 200))
+    return Page(items=items, continuation_token=body.get("continuationToken"), unreadable=tuple(unreadable))
+
+
+def _run_of(run_id: str, body: Mapping[str, Any]) -> PipelineRun:
+    """The run that was asked for. An answer about another run is no answer, for example one that a proxy had kept."""
+    run = PipelineRun.from_wire(body)
+    if run.run_id.lower() != run_id.lower():
+        raise ValueError(f"it is about another run, {run.run_id!r}")
+    return run
+
+
+def _texts(items: Sequence[Any], member: str) -> list[str]:
+    """This member of each item, where it is text; each once."""
+    found = [item.get(member) for item in items if isinstance(item, Mapping)]
+    return list(dict.fromkeys(text for text in found if isinstance(text, str) and text))

@@ -6,9 +6,11 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
 from airflow_adf_mi.adf.errors import AdfConfigurationError
+from airflow_adf_mi.adf.json_values import to_json_value
 
 YEAR = 365 * 24 * 60 * 60
 
@@ -40,21 +42,35 @@ def _is_static_throughout(value: object) -> bool:
     return is_static(value)
 
 
+# What a template makes of a value that is not there: of Python, JSON, pandas.
+_NOTHING = frozenset({"", "None", "null", "nan", "NaN", "NaT", "<NA>"})
+
+
 def is_given(value: object) -> bool:
     """Whether a templated argument that may be left out is there: a template turns None into "" or "None"."""
     return value is not None and not (isinstance(value, str) and value.strip() in ("", "None"))
 
 
-def name_as_text(field: str, value: object) -> str:
-    """A templated name: a Dag that renders templates to native objects turns one that looks like a number into it."""
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
+def required_text(field: str, value: object) -> str:
+    """A templated argument that must be there, as text.
+
+    A Dag that renders templates to native objects turns text that looks like a number into one. Raises
+    `AdfConfigurationError` for what is not text, and for what a template makes of a missing value.
+    """
+    if isinstance(value, bool) or not isinstance(value, str | int | float | None):
         raise AdfConfigurationError(f"{field} is {value!r}; it must be text.")
-    return str(value).strip()
+    text = "" if value is None else str(value).strip()
+    if text in _NOTHING:
+        raise AdfConfigurationError(
+            f"{field} is {value!r}, which is what a template renders for a missing value. If it comes from another task, check "
+            "that this task pushed the XCom."
+        )
+    return text
 
 
-def optional_name(field: str, value: object) -> str | None:
-    """A templated name that may be left out."""
-    return name_as_text(field, value) if is_given(value) else None
+def optional_text(field: str, value: object) -> str | None:
+    """A templated argument that may be left out: None, "" and "None" leave it out; see `required_text` for the rest."""
+    return required_text(field, value) if is_given(value) else None
 
 
 def check_pipeline_name(name: object) -> str:
@@ -62,6 +78,7 @@ def check_pipeline_name(name: object) -> str:
 
     Raises `AdfConfigurationError` otherwise.
     """
+    required_text("pipeline_name", name)
     if not isinstance(name, str) or not _PIPELINE_NAME.fullmatch(name):
         raise AdfConfigurationError(
             f"pipeline_name is {name!r}, which is not a name that Data Factory allows: 1 to 260 characters, beginning "
@@ -70,35 +87,77 @@ def check_pipeline_name(name: object) -> str:
     return name
 
 
-def check_run_id(run_id: object) -> str:
+def check_run_id(run_id: object, field: str = "run_id") -> str:
     """The id itself, if it can be a run's: text without what would change the address it is put into."""
-    if not isinstance(run_id, str) or not _RUN_ID.fullmatch(run_id.strip()):
+    text = required_text(field, run_id)
+    if not _RUN_ID.fullmatch(text):
         raise AdfConfigurationError(
-            f"run_id is {run_id!r}, which is not the id of a run. If it comes from another task, check that the task pushed "
-            "the XCom it is taken from."
+            f"{field} is {run_id!r}, which is not the id of a run. If it comes from another task, check the XCom that this task "
+            "pushed."
         )
-    return run_id.strip()
+    return text
 
 
-def check_parameters(parameters: object) -> None:
-    """Raises `AdfConfigurationError` unless `parameters` is None or a mapping from names to JSON values."""
+def check_parameters(parameters: object) -> dict[str, Any] | None:
+    """`parameters` as JSON (see `to_json_value`); None where there are none.
+
+    Raises `AdfConfigurationError` unless they are None or a mapping from names to values that JSON has.
+    """
     if parameters is None:
-        return
+        return None
     if not isinstance(parameters, Mapping):
         raise AdfConfigurationError(
             f"parameters is of type {type(parameters).__name__}; it must be a mapping from parameter names to values."
         )
+    sent = {}
     for name, value in parameters.items():
         if not isinstance(name, str):
             raise AdfConfigurationError(f"parameters has the name {name!r}, which is not text.")
-        try:
-            json.dumps(value, allow_nan=False)
-        except (TypeError, ValueError) as e:
-            # The value itself is not quoted: it may be sensitive.
-            raise AdfConfigurationError(
-                f"The value of parameter {name!r} cannot be sent as JSON ({e}). Use text, numbers, booleans, null, lists and "
-                "mappings of these; turn dates into text, for example with .isoformat()."
-            ) from None
+        sent[name] = _json_value(f"The value of parameter {name!r}", value)
+    return sent
+
+
+def _json_value(what: str, value: object) -> Any:
+    try:
+        sent = to_json_value(value)
+        json.dumps(sent, allow_nan=False, sort_keys=True)
+    except (TypeError, ValueError, ArithmeticError, RecursionError) as e:
+        # The value itself is not quoted: it may be sensitive.
+        raise AdfConfigurationError(
+            f"{what} cannot be sent as JSON ({e}). Use text, numbers, booleans, null, dates, times, lists, and mappings whose "
+            "keys are text."
+        ) from None
+    return sent
+
+
+def check_moment(field: str, value: object) -> datetime:
+    """The moment itself, if it is one: a datetime with a time zone."""
+    if not isinstance(value, datetime) or value.utcoffset() is None:
+        raise AdfConfigurationError(
+            f"{field} is {value!r}; it must be a datetime with a time zone, such as datetime.now(UTC)."
+        )
+    return value
+
+
+def check_items(field: str, value: object) -> list[dict[str, Any]]:
+    """A query's `filters` or `order_by` as JSON: a list of mappings."""
+    if not isinstance(value, list | tuple) or not all(isinstance(item, Mapping) for item in value):
+        raise AdfConfigurationError(f"{field} is of type {type(value).__name__}; it must be a list of mappings.")
+    return [_json_value(f"An item of {field}", item) for item in value]
+
+
+def check_flag(field: str, value: object) -> bool:
+    """The flag itself, if it is True or False. Text such as "False" would count as true."""
+    if not isinstance(value, bool):
+        raise AdfConfigurationError(f"{field} is {value!r}; it must be True or False.")
+    return value
+
+
+def check_text(field: str, value: object) -> str:
+    """The text itself, if it is some."""
+    if not isinstance(value, str) or not value.strip():
+        raise AdfConfigurationError(f"{field} is {value!r}; it must be text.")
+    return value
 
 
 def check_seconds(name: str, value: object) -> float:

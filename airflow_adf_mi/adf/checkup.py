@@ -24,15 +24,20 @@ from airflow_adf_mi.adf.errors import (
     AdfNotFoundError,
     AdfPermissionError,
     AdfRequestError,
+    AdfUnavailableError,
 )
 from airflow_adf_mi.adf.identity import credential_for
 from airflow_adf_mi.adf.near import with_near_names
+from airflow_adf_mi.adf.refusal import MISSING_ROLE, is_front_door
 from airflow_adf_mi.adf.role import ACTIONS, BELOW, assignment_for
-from airflow_adf_mi.adf.settings import AdfSettings, FactoryRef
-from airflow_adf_mi.adf.token_errors import principal
+from airflow_adf_mi.adf.settings import AdfSettings, FactoryRef, Identity
+from airflow_adf_mi.adf.token_errors import not_system_assigned, principal, whose
 
 MAY = "may "
 """How the steps about permissions begin."""
+PROBABLY = "probably: the request named something that does not exist, and was not refused for lack of a permission."
+"""What `Holds.PROBABLY` means."""
+HALF = "To check a factory that tasks name themselves, use `airflow-adf-mi check --resource-group ... --factory ...`."
 CREATE_RUN, CANCEL = "pipelines/createrun/action", "pipelineruns/cancel/action"
 
 
@@ -58,28 +63,50 @@ class Finding:
         return asdict(self)
 
 
-def check(settings: AdfSettings, factory: FactoryRef | None = None, pipeline_name: str | None = None) -> list[Finding]:
-    """Check, as the identity of `settings`. Without a factory, not further than the subscription."""
+def check(settings: AdfSettings, pipeline_name: str | None = None, *, named: str = "") -> list[Finding]:
+    """Check, as the identity of `settings`, the factory that they name; without one, no further than the subscription.
+
+    `named` says where the settings are from. Of each step there is one finding.
+    """
 
     def claims() -> Mapping[str, Any]:
         token = credential_for(settings).last_token(settings.arm_scope)
         return principal(token.token) if token is not None else {}
 
-    routine = checking(settings, factory, pipeline_name, claims=claims, clock=time.time)
     try:
         with AdfClient(settings) as client:
-            return drive(routine, client, time.sleep)
+            found = Finding(
+                step="connection", holds=Holds.YES, detail=", ".join(filter(None, (named, settings.arm_endpoint)))
+            )
+            routine = checking(settings, pipeline_name, claims=claims, clock=time.time)
+            return [found, *drive(routine, client, time.sleep)]
     except AdfError as e:  # such as a ca_bundle that is not there
-        return [_failed("connection", e)]
+        return [unusable(e)]
+
+
+def unusable(error: AdfError) -> Finding:
+    """The only finding on a connection that cannot be used."""
+    return _failed("connection", error)
 
 
 def all_well(findings: list[Finding]) -> bool:
     return all(finding.holds in (Holds.YES, Holds.PROBABLY) for finding in findings)
 
 
+def verdict(findings: list[Finding]) -> str:
+    """What the findings come to, in a line."""
+    if not all_well(findings):
+        return "Not all is well. Nothing was started."
+    if findings[-1].step == "subscription":
+        return (
+            "The token and the subscription are well. No factory was checked, because none is named: name it by "
+            "resource_group_name and factory_name (--resource-group, --factory). Nothing was started."
+        )
+    return "All well. Nothing was started."
+
+
 def checking(
     settings: AdfSettings,
-    factory: FactoryRef | None,
     pipeline_name: str | None,
     *,
     claims: Callable[[], Mapping[str, Any]],
@@ -93,10 +120,12 @@ def checking(
     if isinstance(refused, AdfError):
         return [_failed("token", refused)]
     token = claims()
-    findings = [
-        Finding(step="token", holds=Holds.YES, detail=f"given to the {settings.identity}"),
-        _identity(token),
-    ]
+    findings = [_token(settings.identity, token), _identity(token)]
+    try:
+        factory = _factory(settings, pipeline_name)
+    except AdfConfigurationError as e:
+        missing = Finding(step="factory", holds=Holds.NO, detail=f"{e} {HALF}")
+        return [*findings, missing]
     if factory is None:
         return [*findings, (yield from _subscription(settings))]
     found = yield calls.get_factory(factory)
@@ -104,7 +133,7 @@ def checking(
     if isinstance(found, AdfError) and not isinstance(found, AdfPermissionError):
         return findings
     try:
-        asked = calls.get_pipeline(factory, pipeline_name or _nowhere())
+        asked = calls.get_pipeline(factory, _nowhere() if pipeline_name is None else pipeline_name)
     except AdfConfigurationError as e:
         return [*findings, _failed("pipeline", e)]
     pipeline = yield asked
@@ -113,6 +142,18 @@ def checking(
     answers: dict[str, Any] = {"read": found, "pipelines/read": pipeline}
     answers |= yield from _asked(factory, clock)
     return [*findings, *(_permission(action, answers[action], factory, token) for action in ACTIONS)]
+
+
+def _factory(settings: AdfSettings, pipeline_name: str | None) -> FactoryRef | None:
+    """The factory to check; None where nothing of one is named. Raises `AdfConfigurationError` for half a factory."""
+    if settings.resource_group_name or settings.factory_name or pipeline_name is not None:
+        return settings.factory()
+    return None
+
+
+def _token(identity: Identity, token: Mapping[str, Any]) -> Finding:
+    given = not_system_assigned(identity, token) or f"the {whose(identity, token)}"
+    return Finding(step="token", holds=Holds.YES, detail=f"given to {given.removesuffix('.')}")
 
 
 def _identity(token: Mapping[str, Any]) -> Finding:
@@ -129,8 +170,9 @@ def _subscription(settings: AdfSettings) -> Routine[Finding]:
     """Where no factory is named, that is all there is to see."""
     ids = yield calls.list_factories(settings.subscription_id)
     if isinstance(ids, AdfError):
-        return _failed("subscription", ids)
-    detail = f"{settings.subscription_id}, where it sees {len(ids)} data factories; name one to check more"
+        return _unseen("subscription", ids)
+    seen = "1 data factory" if len(ids) == 1 else f"{len(ids)} data factories"
+    detail = f"{settings.subscription_id}, where the identity sees {seen}"
     return Finding(step="subscription", holds=Holds.YES, detail=detail)
 
 
@@ -141,22 +183,21 @@ def _where(factory: FactoryRef, found: Any) -> Routine[list[Finding]]:
         location = f", in {found.get('location')}" if found.get("location") else ""
         return [here, Finding(step="factory", holds=Holds.YES, detail=f"{factory}{location}")]
     if isinstance(found, AdfPermissionError):
-        unseen = "not shown to this identity"
         return [
-            Finding(step=step, holds=Holds.UNKNOWN, detail=f"{what}: {unseen}", fix=None)
+            Finding(step=step, holds=Holds.UNKNOWN, detail=f"{what}: {_why_unseen(found)}", fix=None)
             for step, what in (("subscription", factory.subscription_id), ("factory", str(factory)))
         ]
     if isinstance(found, AdfRequestError) and "subscription" in (found.code or "").lower():
         return [_failed("subscription", found)]
     error = yield from with_near_names(found, factory, None)
-    return [*([here] if isinstance(found, AdfNotFoundError) else []), _failed("factory", error)]
+    return [*([here] if isinstance(found, AdfNotFoundError) else []), _unseen("factory", error)]
 
 
 def _pipeline(factory: FactoryRef, name: str, answer: Any) -> Routine[Finding]:
     if isinstance(answer, AdfPermissionError):
-        return Finding(step="pipeline", holds=Holds.UNKNOWN, detail=f"{name!r}: not shown to this identity")
+        return Finding(step="pipeline", holds=Holds.UNKNOWN, detail=f"{name!r}: {_why_unseen(answer)}")
     if isinstance(answer, AdfError):
-        return _failed("pipeline", (yield from with_near_names(answer, factory, name)))
+        return _unseen("pipeline", (yield from with_near_names(answer, factory, name)))
     published = (answer.get("properties") or {}).get("lastPublishTime")
     return Finding(
         step="pipeline", holds=Holds.YES, detail=f"{name!r}{f', published {published}' if published else ''}"
@@ -181,7 +222,7 @@ def _asked(factory: FactoryRef, clock: Callable[[], float]) -> Routine[dict[str,
 def _permission(action: str, answer: Any, factory: FactoryRef, token: Mapping[str, Any]) -> Finding:
     """What an answer says of the permission to ask for it."""
     step = f"{MAY}{ACTIONS[action]}"
-    if isinstance(answer, AdfPermissionError):
+    if isinstance(answer, AdfPermissionError) and answer.code in MISSING_ROLE:
         return Finding(
             step=step,
             holds=Holds.NO,
@@ -190,10 +231,25 @@ def _permission(action: str, answer: Any, factory: FactoryRef, token: Mapping[st
         )
     if not isinstance(answer, AdfError):
         return Finding(step=step, holds=Holds.YES, detail=f"{BELOW}{action}")
-    if isinstance(answer, AdfRequestError) and answer.status in (400, 404):
-        # The answer to what is not there.
-        return Finding(step=step, holds=Holds.PROBABLY, detail=f"{BELOW}{action}")
+    if isinstance(answer, AdfRequestError):
+        if answer.status == 403 or (answer.status == 409 and is_front_door(answer.code, answer.failure_cause)):
+            # A policy, a network rule, a lock: no role changes it.
+            return _failed(step, answer)
+        if answer.status in (400, 404):
+            # The answer to what is not there.
+            return Finding(step=step, holds=Holds.PROBABLY, detail=f"{BELOW}{action}")
     return Finding(step=step, holds=Holds.UNKNOWN, detail=str(answer))
+
+
+def _why_unseen(error: AdfPermissionError) -> str:
+    # What a role permits is said once, with the permission itself.
+    return "not shown to this identity" if error.code in MISSING_ROLE else str(error)
+
+
+def _unseen(step: str, error: AdfError) -> Finding:
+    """A step that failed; unknown where something in between answered in the place of Azure."""
+    is_foreign = isinstance(error, AdfUnavailableError) and error.is_foreign
+    return Finding(step=step, holds=Holds.UNKNOWN, detail=str(error)) if is_foreign else _failed(step, error)
 
 
 def _failed(step: str, error: AdfError) -> Finding:
@@ -212,10 +268,27 @@ def table(findings: list[Finding]) -> str:
     fixes = list(dict.fromkeys(f.fix for f in findings if f.fix))
     if fixes:
         head = (
-            "To do (a new assignment takes a few minutes to act; where the role is assigned already, it lacks what is missing: "
-            "`airflow-adf-mi role` prints what it must have):"
+            "To do (a new assignment takes effect after a few minutes; if the role is assigned already, its definition lacks the "
+            "action: `airflow-adf-mi role` prints the whole definition):"
         )
         lines += ["", head, *(f"  {fix}" for fix in fixes)]
     if any(f.holds is Holds.PROBABLY for f in findings):
-        lines += ["", "probably: asked with a name that is not there, and not refused for lack of a permission."]
-    return "\n".join(lines)
+        lines += ["", PROBABLY]
+    return "\n".join([*lines, "", verdict(findings)])
+
+
+def in_a_paragraph(findings: list[Finding]) -> str:
+    """The findings for a place where only one text is shown, in the words of the table."""
+    wrong = [f for f in findings if f.holds not in (Holds.YES, Holds.PROBABLY)]
+    if wrong:
+        fixes = dict.fromkeys(f.fix for f in wrong if f.fix)
+        said = [f"{f.step}: {f.holds}. {f.detail.removesuffix('.')}." for f in wrong]
+        return " ".join([*said, *(f"To do: {fix}" for fix in fixes), verdict(findings)])
+    plain = [f"{f.step}: {f.detail.removesuffix('.')}." for f in findings if not f.step.startswith(MAY)]
+    may = [
+        f"{MAY}{', '.join(steps)}: {holds}."
+        for holds in (Holds.YES, Holds.PROBABLY)
+        if (steps := [f.step.removeprefix(MAY) for f in findings if f.step.startswith(MAY) and f.holds is holds])
+    ]
+    is_probable = any(f.holds is Holds.PROBABLY for f in findings)
+    return " ".join([*plain, *may, *([f"({PROBABLY})"] if is_probable else []), verdict(findings)])

@@ -8,27 +8,25 @@ repeated is decided by our own rules (`start`, `watch`), because azure-core's wo
 from __future__ import annotations
 
 import asyncio
-import ssl
-from collections.abc import AsyncIterable
-from itertools import islice
+import os
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from airflow_adf_mi.adf import answers
 from airflow_adf_mi.adf.answers import Failure
 from airflow_adf_mi.adf.async_identity import AsyncCredential
-from airflow_adf_mi.adf.calls import MOST_LISTED, Call, Page, next_page
+from airflow_adf_mi.adf.authorities import tls_context
+from airflow_adf_mi.adf.calls import MOST_LISTED, Call, Page
 from airflow_adf_mi.adf.identity import credential_for
+from airflow_adf_mi.adf.network import route_to_arm
+from airflow_adf_mi.adf.paging import Follow, Pages
 from airflow_adf_mi.adf.transport import (
     CONNECT_TIMEOUT,
     READ_TIMEOUT,
     ServiceClock,
     blocking_transport,
-    checked_ca_bundle,
     import_async_client,
-    open_session,
     policies,
-    proxies_for,
 )
 
 if TYPE_CHECKING:
@@ -38,9 +36,15 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+MOST_PAGES_LISTED = 100
+"""Pages of a list that the official client follows itself, at most."""
 OTHER_TOKENS = 3
 """How often a call whose token was refused is sent with another one. The official client keeps the last token that it was given
 in one place for all requests, where one that is sent at that moment may put the refused one back."""
+
+
+LARGE = 64 * 1024
+"""Bytes of an answer that are read on the event loop; more, in a thread."""
 
 
 class AdfClient:
@@ -78,7 +82,7 @@ class AdfClient:
             policies=policies(
                 RetryPolicy(), ARMChallengeAuthenticationPolicy(self._credential, settings.arm_scope), self._clock
             ),
-            transport=blocking_transport(read_timeout=read_timeout, verify=checked_ca_bundle(settings) or True),
+            transport=blocking_transport(route_to_arm(settings, os.environ), read_timeout=read_timeout),
         )
         """The official client itself, for everything that this package does not wrap."""
 
@@ -101,14 +105,11 @@ class AdfClient:
         return answers.given(answer)
 
     def pages(self, call: Call[Page[T]]) -> list[T]:
-        """The items of all pages."""
-        items: list[T] = []
-        following: Call[Page[T]] | None = call
-        while following is not None:
-            page = self.send(following)
-            items += page.items
-            following = next_page(following, page)
-        return items
+        """The items of all pages, each once; a list that never ends is cut, with a warning."""
+        pages = Pages(call)
+        while (following := pages.next()) is not None:
+            pages.take(self.send(following))
+        return pages.rows
 
     def close(self) -> None:
         self.official.close()
@@ -124,7 +125,7 @@ class AdfClient:
         retries = self._read_retries if call.repeatable else 0
         try:
             if call.listing:
-                body = list(islice(method(*call.args, retry_total=retries, **call.kwargs), MOST_LISTED))
+                body = _listed(method(*call.args, retry_total=retries, **call.kwargs).by_page(), call)
             else:
                 body = method(*call.args, cls=answers.body_of, retry_total=retries, **call.kwargs)
         except Exception as e:  # noqa: BLE001  what is of no known kind is raised again
@@ -159,7 +160,6 @@ class AsyncAdfClient:
                 AsyncRetryPolicy(),
                 AsyncARMChallengeAuthenticationPolicy(self._credential, settings.arm_scope),
                 self._clock,
-                proxies=proxies_for(settings.arm_endpoint),
             ),
             transport=AioHttpTransport(
                 session=session,
@@ -172,11 +172,13 @@ class AsyncAdfClient:
     @classmethod
     async def open(cls, settings: AdfSettings) -> Self:
         """A client with a session of its own."""
-        ca_bundle = await asyncio.to_thread(checked_ca_bundle, settings)
+        route = await asyncio.to_thread(route_to_arm, settings, os.environ)
         # Importing the official client and reading certificates take up to a second: not on the event loop.
+        context = await asyncio.to_thread(tls_context, route.authorities)
         await asyncio.to_thread(import_async_client)
-        context = await asyncio.to_thread(ssl.create_default_context, cafile=ca_bundle)
-        return cls(settings, open_session(context))
+        from airflow_adf_mi.adf.loop_session import open_session
+
+        return cls(settings, open_session(route, context))
 
     async def authenticate(self) -> None:
         """As of `AdfClient`."""
@@ -207,14 +209,11 @@ class AsyncAdfClient:
         return answers.given(answer)
 
     async def pages(self, call: Call[Page[T]]) -> list[T]:
-        """The items of all pages."""
-        items: list[T] = []
-        following: Call[Page[T]] | None = call
-        while following is not None:
-            page = await self.send(following)
-            items += page.items
-            following = next_page(following, page)
-        return items
+        """As of `AdfClient`."""
+        pages = Pages(call)
+        while (following := pages.next()) is not None:
+            pages.take(await self.send(following))
+        return pages.rows
 
     async def close(self) -> None:
         await self.official.close()
@@ -236,18 +235,41 @@ class AsyncAdfClient:
             await asyncio.sleep(0)
         try:
             if call.listing:
-                body = await _first(method(*call.args, retry_total=0, **call.kwargs))
-            else:
-                body = await method(*call.args, cls=answers.body_of, retry_total=0, **call.kwargs)
+                return answers.read(
+                    call, await _listed_async(method(*call.args, retry_total=0, **call.kwargs).by_page(), call)
+                )
+            if not call.repeatable:
+                return answers.read(call, await method(*call.args, cls=answers.body_of, retry_total=0, **call.kwargs))
+            content = await _content(method, call)
+            if len(content) <= LARGE:
+                return answers.read_content(call, content)
+            return await asyncio.to_thread(answers.read_content, call, content)
         except Exception as e:  # noqa: BLE001  what is of no known kind is raised again
             return answers.read_error(e, call, self._settings)
-        return answers.read(call, body)
 
 
-async def _first(items: AsyncIterable[Any]) -> list[Any]:
-    listed: list[Any] = []
-    async for item in items:
-        listed.append(item)
-        if len(listed) == MOST_LISTED:
+async def _content(method: Any, call: Call[Any]) -> bytes:
+    """The content of an answer. Left to itself, the official client reads JSON three times over, and all on the event loop."""
+    response = await method(*call.args, cls=answers.response_of, stream=True, retry_total=0, **call.kwargs)
+    async with response:
+        return await response.read()  # type: ignore[no-any-return]  # the official client's types know its models only
+
+
+def _listed(pages: Any, call: Call[Any]) -> list[Any]:
+    """The first `MOST_LISTED` items that the official client's pager gives."""
+    follow, items = Follow(f"{call.doing} in {call.target}", MOST_PAGES_LISTED), list[Any]()
+    for page in pages:
+        items += page
+        if len(items) >= MOST_LISTED or not follow.on(pages.continuation_token):
             break
-    return listed
+    return items[:MOST_LISTED]
+
+
+async def _listed_async(pages: Any, call: Call[Any]) -> list[Any]:
+    """As `_listed`."""
+    follow, items = Follow(f"{call.doing} in {call.target}", MOST_PAGES_LISTED), list[Any]()
+    async for page in pages:
+        items += [item async for item in page]
+        if len(items) >= MOST_LISTED or not follow.on(pages.continuation_token):
+            break
+    return items[:MOST_LISTED]

@@ -1,59 +1,71 @@
-"""Errors as JSON, for the events in which a trigger hands them to its task. Pure.
+"""Errors as JSON, for the events in which a trigger hands them to its task, and for Airflow's own serialization. Pure.
 
-Events that were fired before an update are read after it: names keep their meaning, and unknown ones become `AdfError`.
+Events that were fired before an update are read after it. So names keep their meaning, unknown classes become `AdfError`,
+and unknown members are ignored.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from airflow_adf_mi.adf.errors import (
-    AdfAmbiguousStartError,
-    AdfAuthenticationError,
-    AdfCertificateError,
-    AdfConfigurationError,
-    AdfError,
-    AdfNotFoundError,
-    AdfPermissionError,
-    AdfRequestError,
-    AdfThrottledError,
-    AdfUnavailableError,
-)
+from airflow_adf_mi.adf import errors
+from airflow_adf_mi.adf.errors import AdfError, members_of
+from airflow_adf_mi.adf.failure import ActivityFailure
+from airflow_adf_mi.adf.models import PipelineRun
 
-_REQUEST = ("status", "code", "request_id")
-_MEMBERS: Mapping[type[AdfError], tuple[str, ...]] = {
-    AdfError: (),
-    AdfConfigurationError: (),
-    AdfCertificateError: (),
-    AdfAuthenticationError: ("transient", "refused_token"),
-    AdfRequestError: _REQUEST,
-    AdfPermissionError: _REQUEST,
-    AdfNotFoundError: (*_REQUEST, "missing"),
-    AdfThrottledError: _REQUEST,
-    AdfUnavailableError: ("status", "never_sent"),
-    AdfAmbiguousStartError: ("request_id",),
+NOTES = "notes"
+_READERS: Mapping[str, Callable[[Any], Any]] = {
+    "run": PipelineRun.from_essentials,
+    "candidates": lambda stored: tuple(map(PipelineRun.from_essentials, stored)),
+    "activities": lambda stored: tuple(map(ActivityFailure.from_json, stored)),
 }
-"""What is kept of an error beside its text."""
-_BY_NAME: Mapping[str, type[AdfError]] = {kind.__name__: kind for kind in _MEMBERS}
+"""How the members are read that are no plain JSON values."""
 
 
 def error_to_json(error: AdfError) -> dict[str, Any]:
     """What `error_from_json` makes an error of."""
-    members = _MEMBERS.get(type(error), ())
-    return {
-        "type": type(error).__name__,
-        "message": str(error),
-        **{name: getattr(error, name) for name in members},
-    }
+    return {"type": type(error).__name__, "message": str(error), **members_to_json(error)}
 
 
 def error_from_json(stored: Mapping[str, Any]) -> AdfError:
     """The error that `error_to_json` has stored; a plain `AdfError` where it cannot be made."""
-    kind = _BY_NAME.get(stored["type"], AdfError)
-    members = {name: stored[name] for name in _MEMBERS[kind] if stored.get(name) is not None}
-    try:
-        return kind(stored["message"], **members)
-    except TypeError:
-        # An older version kept less.
+    kind = vars(errors).get(stored["type"])
+    if not isinstance(kind, type) or not issubclass(kind, AdfError):
+        # A later version stored a class of its own.
         return AdfError(stored["message"])
+    try:
+        error = kind(stored["message"], **members_from_json(kind, stored))
+    except (TypeError, KeyError, ValueError):
+        # An older version stored less, or a later one something else.
+        return AdfError(stored["message"])
+    for note in stored.get(NOTES, ()):
+        error.add_note(note)
+    return error
+
+
+def members_to_json(error: AdfError) -> dict[str, Any]:
+    """The members and notes of an error. A run loses its parameters, which may be secret."""
+    notes: list[str] = getattr(error, "__notes__", [])
+    return {
+        **{name: _plain(getattr(error, name)) for name in members_of(type(error))},
+        **({NOTES: list(notes)} if notes else {}),
+    }
+
+
+def members_from_json(kind: type[AdfError], stored: Mapping[str, Any]) -> dict[str, Any]:
+    """The members of an error of class `kind` that `members_to_json` has stored."""
+    known = {name: stored[name] for name in members_of(kind) if stored.get(name) is not None}
+    return {name: _READERS[name](value) if name in _READERS else value for name, value in known.items()}
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case PipelineRun():
+            return value.essentials()
+        case ActivityFailure():
+            return value.to_json()
+        case tuple():
+            return [_plain(item) for item in value]
+        case _:
+            return value

@@ -8,7 +8,7 @@
     │   ├── AdfPermissionError      403: the identity lacks a role
     │   ├── AdfNotFoundError        404: factory, pipeline or run
     │   └── AdfThrottledError       429: too many requests
-    ├── AdfUnavailableError         no usable answer: 408, 5xx, dropped connection, timeout
+    ├── AdfUnavailableError         no usable answer: 408, 5xx, dropped connection, timeout, a proxy's page
     ├── AdfAmbiguousStartError      a start whose answer was lost, and the run can be neither found nor ruled out
     ├── AdfTaskKilled               the task was told to die while it started or waited for its run
     └── AdfRunError                 the run itself did not succeed
@@ -17,13 +17,18 @@
         └── AdfRunTimedOut          our deadline passed first
 
 Messages say what happened, to which run, pipeline, factory or identity, and what to do next. Foreign errors become
-these in one place only: `airflow_adf_mi.adf.translate`.
+these in one place only: `airflow_adf_mi.adf.translate`. What leaves the package in Airflow's hands is a twin of these,
+which is an AirflowException too: `airflow_adf_mi.exceptions`.
+
+An error's members are the keyword arguments of its constructor. Each is kept as an attribute of the same name. Pickle,
+copy and the JSON form (`airflow_adf_mi.adf.error_json`) all work by this rule, so a new class needs nothing of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 if TYPE_CHECKING:
     from airflow_adf_mi.adf.failure import ActivityFailure
@@ -32,6 +37,43 @@ if TYPE_CHECKING:
 
 class AdfError(Exception):
     """Base of all errors of this package."""
+
+    def with_text(self, text: str) -> Self:
+        """A new error of the same class with another text, and with the members, notes and causes of this one.
+
+        One error may be handed to many tasks, as by the poller. So nobody changes an error that somebody else has made.
+        """
+        another = rebuilt(type(self), (text,), vars(self))
+        another.__cause__, another.__context__ = self.__cause__, self.__context__
+        another.__suppress_context__ = self.__suppress_context__
+        return another
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What pickle and copy use. Python's own would call the class without its keyword arguments."""
+        return rebuilt, (type(self), self.args, vars(self))
+
+
+E = TypeVar("E", bound=AdfError)
+
+
+def rebuilt(kind: type[E], args: tuple[Any, ...], state: Mapping[str, Any]) -> E:
+    """An error with these `args` and attributes, notes included. Its constructor is not called."""
+    error = kind.__new__(kind, *args)
+    for name, value in state.items():
+        # A list of its own: a note on a copy is no note on the original.
+        setattr(error, name, list(value) if name == "__notes__" else value)
+    return error
+
+
+def members_of(kind: type[AdfError]) -> tuple[str, ...]:
+    """The names of what errors of this class know beside their text."""
+    constructors = [
+        vars(base)["__init__"]
+        for base in reversed(kind.__mro__)
+        if issubclass(base, AdfError) and "__init__" in vars(base)
+    ]
+    arguments = [argument for init in constructors for argument in inspect.signature(init).parameters.values()]
+    return tuple(dict.fromkeys(a.name for a in arguments if a.kind is inspect.Parameter.KEYWORD_ONLY))
 
 
 class AdfConfigurationError(AdfError, ValueError):
@@ -60,7 +102,8 @@ class AdfRequestError(AdfError):
     """The service answered with a refusal, so the request had no effect.
 
     `status` is the HTTP status, `code` the service's error code, `request_id` its `x-ms-request-id` (what Microsoft's
-    support asks for), `retry_after` the seconds it asked to wait, if any.
+    support asks for), `retry_after` the seconds it asked to wait, if any. `failure_cause` is its `x-ms-failure-cause`:
+    `gateway` where Azure Resource Manager refused by itself, and did not ask Data Factory.
     """
 
     def __init__(
@@ -71,16 +114,18 @@ class AdfRequestError(AdfError):
         code: str | None = None,
         request_id: str | None = None,
         retry_after: float | None = None,
+        failure_cause: str | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
         self.request_id = request_id
         self.retry_after = retry_after
+        self.failure_cause = failure_cause
 
 
 class AdfPermissionError(AdfRequestError):
-    """403: the identity is known but holds no role with the needed action."""
+    """403: the identity is known but holds no role with the needed action; or a policy or network rule refuses (`code`)."""
 
 
 class AdfNotFoundError(AdfRequestError):
@@ -103,6 +148,8 @@ class AdfUnavailableError(AdfError):
 
     `never_sent` is true only where it is proven that the request did not leave this machine (connection refused,
     connect timeout, name resolution); otherwise a request that changes something may or may not have taken effect.
+    `unreadable` is true where an answer came, with the status of a success, and was not what the service promises.
+    `is_foreign` is true where the answer is not from Azure Resource Manager, but from a proxy, gateway or web filter.
     """
 
     def __init__(
@@ -112,11 +159,15 @@ class AdfUnavailableError(AdfError):
         status: int | None = None,
         never_sent: bool = False,
         retry_after: float | None = None,
+        unreadable: bool = False,
+        is_foreign: bool = False,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.never_sent = never_sent
+        self.unreadable = unreadable
         self.retry_after = retry_after
+        self.is_foreign = is_foreign
 
 
 class AdfAmbiguousStartError(AdfError):

@@ -3,23 +3,28 @@
 The service lists a run's activities flat: those inside a ForEach, If, Switch or Until beside it, with an iteration's hash
 and without the name of what they are in; each attempt by itself; and an ExecutePipeline names the run it started. Failed
 containers and failed ExecutePipelines only repeat what failed inside, so what counts is what is left.
+
+This runs on the triggerer's event loop, and a loop may have failed in thousands of iterations. So every step takes time in
+proportion to the number of rows, a long list is worked through in parts, and only the failures that are shown are made.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
-from airflow_adf_mi.adf.calls import Call, Page, next_page, query_activity_runs
+from airflow_adf_mi.adf.calls import Page, query_activity_runs
 from airflow_adf_mi.adf.drive import Pause, Routine
 from airflow_adf_mi.adf.errors import AdfError, AdfThrottledError, AdfUnavailableError
 from airflow_adf_mi.adf.failure import ActivityFailure, Explanation
 from airflow_adf_mi.adf.models import ActivityRun, PipelineRun, RunStatus
+from airflow_adf_mi.adf.paging import Pages
 from airflow_adf_mi.adf.redact import cap
 from airflow_adf_mi.adf.settings import FactoryRef
+from airflow_adf_mi.adf.times import DAY, moment, run_window
 
 MOST_REQUESTS = 20
 MOST_SHOWN = 10
@@ -29,9 +34,12 @@ REST = 2.0
 """Seconds until activities are asked for again, where the service gave no answer, or its list is behind the run."""
 RESTS = 2
 """How often, in all."""
-RETENTION = timedelta(days=45)
 CONTAINERS = frozenset({"ForEach", "IfCondition", "Switch", "Until"})
-_INNER = re.compile(r"Inner activity name: (.+?), Error", re.IGNORECASE)
+AT_ONCE = 500
+"""Rows that are worked through before the event loop gets its turn."""
+_BEFORE_INNER = re.compile("Inner activity name: ", re.IGNORECASE)
+_AFTER_INNER = re.compile(", Error", re.IGNORECASE)
+
 
 StudioUrl = Callable[[str], str]
 
@@ -79,44 +87,79 @@ def explaining(
         factory=factory,
         studio_url=studio_url,
         clock=clock,
-        since=(run.started_at or datetime.fromtimestamp(now, UTC) - RETENTION) - timedelta(days=1),
+        since=run_window(run.started_at, now)[0],
         statuses=(RunStatus.FAILED, *cancelled),
         until=now + PATIENCE,
     )
     found = yield from _causes(search, run.run_id, run.message)
-    if not found and search.missing is None and run.status == RunStatus.FAILED:
+    if not found.number and search.missing is None and run.status == RunStatus.FAILED:
         search.missing = "the service lists no failed activity of it"
-    return Explanation(
-        activities=tuple(found[:MOST_SHOWN]), more=max(0, len(found) - MOST_SHOWN), missing=search.missing
-    )
+    return Explanation(activities=tuple(found.first), more=found.number - len(found.first), missing=search.missing)
 
 
-def _causes(search: _Search, run_id: str, said: str | None) -> Routine[list[ActivityFailure]]:
-    """The causes within a run and the runs that it started. `said` is how the run's failure reads one level up."""
+@dataclass
+class _Found:
+    """Causes, in their order."""
+
+    first: list[ActivityFailure] = field(default_factory=list)
+    """As many as are shown."""
+    number: int = 0
+    """Of all."""
+
+
+class _Said:
+    """What a run's own message names as its failure."""
+
+    def __init__(self, message: str | None) -> None:
+        self._message = message or ""
+        self._inner = frozenset(inner_names(self._message))
+        self._known: dict[str, bool] = {}
+
+    def names(self, activity: str) -> bool:
+        known = self._known.get(activity)
+        if known is None:
+            known = self._known[activity] = activity in self._inner or f"target {activity} failed" in self._message
+        return known
+
+
+def _causes(search: _Search, run_id: str, message: str | None) -> Routine[_Found]:
+    """The causes within a run and the runs that it started. `message` is how the run's failure reads one level up."""
     search.seen.add(run_id)
+    said = _Said(message)
     listed = yield from _listed(search, run_id, search.statuses, again_if_empty=True)
     rows = final_attempts(listed)
+    yield Pause(0)
     if _may_have_recovered(rows, said):
         names = sorted({row.activity_name for row, _ in rows})
         later = yield from _listed(search, run_id, (RunStatus.SUCCEEDED,), names=names)
         recovered = {_key(row) for row in later}
         rows = [entry for entry in rows if _key(entry[0]) not in recovered]
-    found: list[ActivityFailure] = []
-    for row, attempts in in_order(without_consequences(rows), said):
-        failure = ActivityFailure.of(
-            row,
-            attempts=attempts,
-            loop=loop_of(row, [other for other, _ in rows]),
-            studio_url=search.studio_url(row.pipeline_run_id or run_id),
-            is_named=_is_named(row, said),
-        )
+    loops = loops_of(row for row, _ in rows)
+    yield Pause(0)
+    found = _Found()
+    for number, (row, attempts) in enumerate(in_order(without_consequences(rows), said), 1):
+        if number % AT_ONCE == 0:
+            yield Pause(0)
+        is_named = said.names(row.activity_name)
         child = row.output.get("pipelineRunId") if row.activity_type == "ExecutePipeline" else None
-        inside: list[ActivityFailure] = []
         if isinstance(child, str) and child and child not in search.seen:
             inside = yield from _causes(search, child, row.error_message)
-        if not failure.is_named:
-            inside = [replace(cause, is_named=False) for cause in inside]
-        found += inside or [failure]
+            if inside.number:
+                first = inside.first[: MOST_SHOWN - len(found.first)]
+                found.first += first if is_named else [replace(cause, is_named=False) for cause in first]
+                found.number += inside.number
+                continue
+        found.number += 1
+        if len(found.first) < MOST_SHOWN:
+            found.first.append(
+                ActivityFailure.of(
+                    row,
+                    attempts=attempts,
+                    loop=loops.get(row.activity_name),
+                    studio_url=search.studio_url(row.pipeline_run_id or run_id),
+                    is_named=is_named,
+                )
+            )
     return found
 
 
@@ -132,25 +175,24 @@ def _listed(
     filters: list[dict[str, Any]] = [{"operand": "Status", "operator": "In", "values": list(statuses)}]
     if names:
         filters.append({"operand": "ActivityName", "operator": "In", "values": list(names)})
-    before = datetime.fromtimestamp(search.clock(), UTC) + timedelta(days=1)
+    before = moment(search.clock()) + DAY
     first = query_activity_runs(search.factory, run_id, search.since, before, filters=filters)
-    following: Call[Page[ActivityRun]] | None = first
-    rows: list[ActivityRun] = []
-    while following is not None and search.may_ask():
-        page = yield following
+    pages = Pages(first)
+    while (call := pages.next()) is not None and search.may_ask():
+        page = yield call
         if isinstance(page, Page):
-            rows += page.items
-            following = next_page(following, page)
-            if following is None and not rows and again_if_empty and search.may_rest():
+            pages.take(page)
+            search.missing = search.missing or pages.cut
+            if pages.next() is None and not pages.rows and again_if_empty and search.may_rest():
                 # The list of activities may be behind the run itself.
-                following = first
+                pages = Pages(first)
                 yield Pause(REST)
         elif isinstance(page, AdfThrottledError | AdfUnavailableError) and search.may_rest():
             yield Pause(REST)
         else:
-            search.missing = cap(str(page), 2000) if isinstance(page, AdfError) else f"unexpected answer {page!r}"
+            search.missing = cap(str(page) if isinstance(page, AdfError) else f"unexpected answer {page!r}")
             break
-    return rows
+    return pages.rows
 
 
 Attempts = tuple[ActivityRun, int]
@@ -169,10 +211,10 @@ def final_attempts(rows: Sequence[ActivityRun]) -> list[Attempts]:
     return [(attempts[-1], len(attempts)) for attempts in by_key.values()]
 
 
-def _may_have_recovered(rows: Sequence[Attempts], said: str | None) -> bool:
+def _may_have_recovered(rows: Sequence[Attempts], said: _Said) -> bool:
     """Whether one of these may have succeeded in a later attempt: not so, if the run's message names the only one."""
     inner = [row for row, _ in without_consequences(rows) if row.status == RunStatus.FAILED]
-    return bool(inner) and not (len(inner) == 1 and _is_named(inner[0], said))
+    return bool(inner) and not (len(inner) == 1 and said.names(inner[0].activity_name))
 
 
 def without_consequences(rows: Sequence[Attempts]) -> list[Attempts]:
@@ -185,12 +227,12 @@ def without_consequences(rows: Sequence[Attempts]) -> list[Attempts]:
             return False
         if row.status == RunStatus.CANCELLED:
             return is_inside
-        return bool(set(_INNER.findall(row.error_message or "")) & names)
+        return any(name in names for name in inner_names(row.error_message))
 
     return [entry for entry in rows if not is_consequence(entry[0])]
 
 
-def in_order(rows: Sequence[Attempts], said: str | None) -> list[Attempts]:
+def in_order(rows: Sequence[Attempts], said: _Said) -> list[Attempts]:
     """The first cause first.
 
     What the run's own message names comes before what else failed, which the pipeline may have handled; but a Fail
@@ -199,23 +241,26 @@ def in_order(rows: Sequence[Attempts], said: str | None) -> list[Attempts]:
 
     def key(entry: Attempts) -> tuple[bool, datetime]:
         row = entry[0]
-        return not _is_named(row, said) or row.activity_type == "Fail", _ended(row)
+        return not said.names(row.activity_name) or row.activity_type == "Fail", _ended(row)
 
     return sorted(rows, key=key)
 
 
-def loop_of(row: ActivityRun, rows: Sequence[ActivityRun]) -> str | None:
-    """What `row` failed in, by the message of the container that names it."""
-    for container in rows:
-        inner: Mapping[str, None] = dict.fromkeys(_INNER.findall(container.error_message or ""))
-        if container.activity_type in CONTAINERS and next(iter(inner), None) == row.activity_name:
-            return f"{container.activity_name!r} ({container.activity_type})"
-    return None
+def loops_of(rows: Iterable[ActivityRun]) -> dict[str, str]:
+    """By an activity's name, the container whose message names it: what it failed in."""
+    loops: dict[str, str] = {}
+    for row in rows:
+        inner = inner_names(row.error_message) if row.activity_type in CONTAINERS else []
+        if inner:
+            loops.setdefault(inner[0], f"{row.activity_name!r} ({row.activity_type})")
+    return loops
 
 
-def _is_named(row: ActivityRun, said: str | None) -> bool:
-    text = said or ""
-    return f"target {row.activity_name} failed" in text or row.activity_name in _INNER.findall(text)
+def inner_names(message: str | None) -> list[str]:
+    """The activities that a container's message names as what failed inside it."""
+    parts = _BEFORE_INNER.split(message or "")[1:]
+    ends = ((part, _AFTER_INNER.search(part, 1)) for part in parts)
+    return [part[: end.start()] for part, end in ends if end is not None]
 
 
 def _ended(row: ActivityRun) -> datetime:

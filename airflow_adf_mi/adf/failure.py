@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from airflow_adf_mi.adf.models import ActivityRun, RunStatus
 from airflow_adf_mi.adf.redact import cap
+from airflow_adf_mi.adf.times import read_time
 
 LONGEST_MESSAGE = 1000
 """Characters of an activity's message that are shown; the whole is in ADF Studio."""
@@ -68,7 +69,7 @@ class ActivityFailure:
     def from_json(cls, stored: Mapping[str, Any]) -> Self:
         """Members that a later version has added are left out."""
         known = {field.name: stored[field.name] for field in fields(cls) if field.name in stored}
-        times = {name: _time(known.get(name)) for name in ("started_at", "ended_at")}
+        times = {name: read_time(known.get(name)) for name in ("started_at", "ended_at")}
         return cls(**{**known, **times})
 
     def text(self, root_run_id: str) -> str:
@@ -138,7 +139,7 @@ def headline(failures: Sequence[ActivityFailure], more: int) -> str:
 def _when(started: datetime | None, ended: datetime | None) -> str:
     if ended is None:
         return ""
-    took = f", after {(ended - started).total_seconds():.0f} s" if started else ""
+    took = f", after {(ended - started).total_seconds():.0f} s" if started and started <= ended else ""
     return f" at {ended.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC{took}"
 
 
@@ -149,7 +150,3 @@ def _sentence(text: str) -> str:
 
 def _plain(value: object) -> object:
     return value.isoformat() if isinstance(value, datetime) else value
-
-
-def _time(value: object) -> datetime | None:
-    return datetime.fromisoformat(value) if isinstance(value, str) else None

@@ -10,17 +10,18 @@ import json
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from enum import IntEnum
 from typing import Any
 
-from airflow_adf_mi.adf.calls import Page, get_run, next_page, query_runs
+from airflow_adf_mi.adf.calls import Page, get_run, query_runs
 from airflow_adf_mi.adf.drive import Routine, ServiceTime, Write
 from airflow_adf_mi.adf.errors import AdfError, AdfNotFoundError
 from airflow_adf_mi.adf.intent import Intent
 from airflow_adf_mi.adf.models import PipelineRun
+from airflow_adf_mi.adf.paging import Pages
 from airflow_adf_mi.adf.recovery import Recovery
 from airflow_adf_mi.adf.settings import FactoryRef
+from airflow_adf_mi.adf.times import moment
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +29,8 @@ CLOCK_SLACK = 5.0
 """Seconds that a run may seem to have begun before its request was sent: the service's `Date` has no fractions."""
 START_WINDOW = 300.0
 """Seconds after the request within which its run must have begun; later ones are somebody else's."""
+LONGEST_SEARCH = 60.0
+"""Seconds for which the pages of one look through the list are followed."""
 _DAY = 86400.0
 """Seconds that are searched where it is not known when the request was sent; and those added to the end of a window."""
 
@@ -74,8 +77,9 @@ def likeness(run: PipelineRun, wanted: Wanted, key: str, sent_at: float | None) 
     if wanted.correlation_parameter is not None:
         same = run.parameters.get(wanted.correlation_parameter) == key
         return Likeness.PROVEN if same else Likeness.NO
-    invoked_by = run.raw.get("invokedBy") or {}
-    if wanted.recovery.reference_pipeline_run_id is not None or invoked_by.get("invokedByType", "Manual") != "Manual":
+    invoked_by = run.raw.get("invokedBy")
+    kind = invoked_by.get("invokedByType", "Manual") if isinstance(invoked_by, Mapping) else "Manual"
+    if wanted.recovery.reference_pipeline_run_id is not None or kind != "Manual":
         # A start that takes its parameters from another run has none to be known by; and what a trigger or another
         # pipeline started is not ours.
         return Likeness.NO
@@ -102,7 +106,7 @@ def _read(text: str) -> str | None:
     """JSON in one spelling, so that 1, 1.0 and true are told apart; None where `text` is none."""
     try:
         return json.dumps(json.loads(text), sort_keys=True)
-    except ValueError:
+    except (RecursionError, ValueError):
         return None
 
 
@@ -113,31 +117,40 @@ def looking(wanted: Wanted, intent: Intent, *, clock: Callable[[], float]) -> Ro
         if likeness(seen, wanted, intent.key, None) is Likeness.PROVEN:
             return Look(proven=(seen,))
         return Look(error=AdfError(f"run {seen.run_id} is one of another pipeline, {seen.pipeline_name!r}"))
-    key_unknown = isinstance(seen, AdfNotFoundError)
+    # A subscription or factory that is not found proves nothing about the run.
+    key_unknown = isinstance(seen, AdfNotFoundError) and seen.missing == "run"
     now = yield ServiceTime()
+    until = clock() + LONGEST_SEARCH
     sent_at = None if intent.at is None else intent.at + now - clock()
     after = (now - _DAY if sent_at is None else sent_at) - CLOCK_SLACK
     call = query_runs(
         wanted.factory,
-        datetime.fromtimestamp(after, UTC),
-        datetime.fromtimestamp(now + _DAY, UTC),
+        moment(after),
+        moment(now + _DAY),
         filters=[{"operand": "PipelineName", "operator": "Equals", "values": [wanted.pipeline_name]}],
     )
-    found: dict[Likeness, list[PipelineRun]] = {kind: [] for kind in Likeness}
-    following: Any = call
-    while following is not None:
+    # What is not found is no failed look: where the list is answered, the factory is there.
+    pages, error = Pages(call), None if isinstance(seen, AdfNotFoundError) else seen
+    while (following := pages.next()) is not None:
         page = yield following
         if not isinstance(page, Page):
-            return Look(key_unknown=key_unknown, error=page)
-        for run in page.items:
-            if run.run_id in intent.earlier:
-                continue
+            error = page
+            break
+        pages.take(page)
+        if pages.next() is not None and clock() > until:
+            error = AdfError(f"the list of its runs is too long to be read in {LONGEST_SEARCH:.0f} s")
+            break
+    if pages.cut is not None:
+        # What was not read may hold other runs that look the same.
+        error = AdfError(f"the list of its runs could not be read to the end, because {pages.cut}")
+    found: dict[Likeness, list[PipelineRun]] = {kind: [] for kind in Likeness}
+    for run in pages.rows:
+        if run.run_id not in intent.earlier:
             found[likeness(run, wanted, intent.key, sent_at)].append(run)
-        following = next_page(following, page)
     claimed = (yield Write(lambda journal: journal.claimed())) if found[Likeness.POSSIBLE] else frozenset()
     return Look(
         proven=tuple(found[Likeness.PROVEN]),
         possible=tuple(run for run in found[Likeness.POSSIBLE] if run.run_id not in claimed),
         key_unknown=key_unknown,
-        error=None if key_unknown else seen,
+        error=error,
     )

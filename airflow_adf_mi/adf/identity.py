@@ -36,9 +36,10 @@ class ProcessCredential:
 
     :param identity: who to be.
     :param authority_host: the cloud's sign-in service.
-    :param make: makes the credential from a plan. What it makes may tell, as `last_status`, the HTTP status of the last
-        answer to a token request.
-    :param environ: where the platform describes itself.
+    :param ca_bundle: path of certificate authorities that the sign-in service may have as well.
+    :param make: makes the credential from a plan. What it makes may have, as `last_answer`, the `Answer` to the last token
+        request.
+    :param environ: where the platform describes itself, and the network.
     """
 
     def __init__(
@@ -46,12 +47,14 @@ class ProcessCredential:
         identity: Identity,
         authority_host: str,
         *,
+        ca_bundle: str | None = None,
         make: Callable[[CredentialPlan], SupportsTokenInfo] | None = None,
         environ: Mapping[str, str] = os.environ,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.identity = identity
         self._authority_host = authority_host
+        self._ca_bundle = ca_bundle
         self._make = make or make_credential
         self._environ = environ
         self._clock = clock
@@ -93,15 +96,14 @@ class ProcessCredential:
 
     def _ask(self, scopes: tuple[str, ...], options: TokenRequestOptions) -> AccessTokenInfo | AdfError:
         if self._inner is None:
-            self._plan = plan(self.identity, self._environ, self._authority_host)
+            self._plan = plan(self.identity, self._environ, self._authority_host, ca_bundle=self._ca_bundle)
             self._inner = self._make(self._plan)
         assert self._plan is not None  # noqa: S101  set together with the credential
         try:
             token = self._inner.get_token_info(*scopes, options=options)
             check_principal(token.token, self.identity, self._plan)
         except Exception as e:  # noqa: BLE001  azure-identity lets errors of many libraries through; all mean "no token"
-            status = getattr(self._inner, "last_status", None)
-            return token_error(e, self.identity, self._plan, self._environ, status=status)
+            return token_error(e, self.identity, self._plan, getattr(self._inner, "last_answer", None))
         return token
 
     def get_token(self, *scopes: str, claims: str | None = None, **options: Any) -> AccessToken:
@@ -144,14 +146,15 @@ _credentials: dict[tuple[object, ...], ProcessCredential] = {}
 
 
 def credential_for(settings: AdfSettings) -> ProcessCredential:
-    """This process's credential for the identity of `settings`, from where the environment says that tokens come from.
+    """This process's credential for the identity and `ca_bundle` of `settings`, from where the environment says that tokens are.
 
     Airflow forks; a child's process id differs, so it never waits for a lock that its parent held at the fork.
     """
     place = where_tokens_come_from(os.environ)
-    key = (os.getpid(), settings.identity, settings.cloud.authority_host, place)
+    key = (os.getpid(), settings.identity, settings.cloud.authority_host, settings.ca_bundle, place)
+    credential = ProcessCredential(settings.identity, settings.cloud.authority_host, ca_bundle=settings.ca_bundle)
     # setdefault is atomic, so no lock is needed that a signal handler could meet.
-    return _credentials.setdefault(key, ProcessCredential(settings.identity, settings.cloud.authority_host))
+    return _credentials.setdefault(key, credential)
 
 
 def forget_credentials() -> None:

@@ -7,10 +7,11 @@ So the name is held against the source here, before any request: it is used, or 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from airflow_adf_mi.adf.errors import AdfConfigurationError
+from airflow_adf_mi.adf.network import Route, route_to_tokens
 from airflow_adf_mi.adf.settings import Identity, IdentityKind
 
 
@@ -39,6 +40,8 @@ class CredentialPlan:
     token_file: str | None = None
     authority_host: str | None = None
     """Of the sign-in service, for workload identity."""
+    route: Route | None = None
+    """The way of its requests; None where another program makes them (a developer's sign-in)."""
 
 
 # Which names each source understands (azure-identity 1.27, msal 1.39: read and tried against their requests).
@@ -51,11 +54,21 @@ USABLE_NAMES: Mapping[Source, frozenset[str]] = {
     Source.SERVICE_FABRIC: frozenset(),
     Source.WORKLOAD_IDENTITY: frozenset({"client_id"}),
 }
+# What names the address of a source's endpoint.
+_ENDPOINT_VARIABLES: Mapping[Source, str] = {
+    Source.IMDS: "AZURE_POD_IDENTITY_AUTHORITY_HOST",
+    Source.APP_SERVICE: "IDENTITY_ENDPOINT",
+    Source.SERVICE_FABRIC: "IDENTITY_ENDPOINT",
+    Source.ARC: "IDENTITY_ENDPOINT",
+    Source.AZURE_ML: "MSI_ENDPOINT",
+    Source.CLOUD_SHELL: "MSI_ENDPOINT",
+}
+_IMDS_ADDRESS = "http://169.254.169.254"
+WORKLOAD_VARIABLES = ("AZURE_TENANT_ID", "AZURE_FEDERATED_TOKEN_FILE", "AZURE_AUTHORITY_HOST")
 _WHERE = (
     *("AZURE_POD_IDENTITY_AUTHORITY_HOST", "IDENTITY_ENDPOINT", "IMDS_ENDPOINT", "MSI_ENDPOINT"),
     *("AZURE_AUTHORITY_HOST", "AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_FEDERATED_TOKEN_FILE"),
 )
-_WORKLOAD_VARIABLES = ("AZURE_TENANT_ID", "AZURE_FEDERATED_TOKEN_FILE", "AZURE_AUTHORITY_HOST")
 
 
 def where_tokens_come_from(environ: Mapping[str, str]) -> tuple[str, ...]:
@@ -77,23 +90,55 @@ def detect_source(environ: Mapping[str, str]) -> Source:
         )
     if environ.get("MSI_ENDPOINT"):
         return Source.AZURE_ML if environ.get("MSI_SECRET") else Source.CLOUD_SHELL
-    if all(environ.get(name) for name in _WORKLOAD_VARIABLES):
-        return Source.WORKLOAD_IDENTITY
-    return Source.IMDS
+    return Source.WORKLOAD_IDENTITY if offers_workload_identity(environ) else Source.IMDS
 
 
-def plan(identity: Identity, environ: Mapping[str, str], authority_host: str) -> CredentialPlan:
+def offers_workload_identity(environ: Mapping[str, str]) -> bool:
+    """Whether AKS has set up workload identity in this environment: what azure-identity looks for."""
+    return all(environ.get(name) for name in WORKLOAD_VARIABLES)
+
+
+def plan(
+    identity: Identity, environ: Mapping[str, str], authority_host: str, *, ca_bundle: str | None = None
+) -> CredentialPlan:
     """How to be `identity` in this environment.
 
-    Raises `AdfConfigurationError` where the named identity could not, or not for certain, be the one that is used.
-    `authority_host` is the cloud's sign-in service.
+    `authority_host` is the cloud's sign-in service, `ca_bundle` the connection's. Raises `AdfConfigurationError` where the
+    named identity could not, or not for certain, be the one that is used, and for a proxy that cannot be used.
     """
+    how = _credential(identity, environ, authority_host)
+    address = _address(how, environ)
+    if address is None:
+        return how
+    route = route_to_tokens(address, environ, ca_bundle)
+    if how.source is Source.SERVICE_FABRIC:
+        # Its certificate is pinned by IDENTITY_SERVER_THUMBPRINT.
+        route = replace(route, authorities=())
+    return replace(how, route=route)
+
+
+def _address(how: CredentialPlan, environ: Mapping[str, str]) -> str | None:
+    """Where tokens are asked for; None where another program asks for them."""
+    if how.source is Source.DEVELOPER:
+        return None
+    if how.source is Source.WORKLOAD_IDENTITY:
+        host = str(how.authority_host)
+        return host if "://" in host else f"https://{host}"
+    return environ.get(_ENDPOINT_VARIABLES[how.source]) or _IMDS_ADDRESS
+
+
+def _credential(identity: Identity, environ: Mapping[str, str], authority_host: str) -> CredentialPlan:
     if identity.kind is IdentityKind.DEVELOPER:
         return CredentialPlan(source=Source.DEVELOPER)
     if identity.kind is IdentityKind.WORKLOAD_IDENTITY:
         return _workload_identity(identity, environ, authority_host)
-    source = detect_source(environ)
-    if source is Source.WORKLOAD_IDENTITY and not identity.names():
+    if identity.kind is IdentityKind.PLATFORM and offers_workload_identity(environ):
+        # First, as in the provider's chain, whatever else the environment has.
+        source = Source.WORKLOAD_IDENTITY
+    else:
+        source = detect_source(environ)
+    is_unnamed = identity.kind is IdentityKind.MANAGED_IDENTITY and not identity.names()
+    if source is Source.WORKLOAD_IDENTITY and is_unnamed:
         raise AdfConfigurationError(
             "The connection asks for the system-assigned managed identity, but this environment offers AKS workload identity "
             "(AZURE_FEDERATED_TOKEN_FILE is set), where there is none. Set identity to 'workload_identity', or name a "

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
-from airflow_adf_mi.adf.calls import Call, Page, get_pipeline, next_page, query_activity_runs
+from airflow_adf_mi.adf.calls import get_pipeline, query_activity_runs
 from airflow_adf_mi.adf.drive import Routine
-from airflow_adf_mi.adf.errors import AdfError
-from airflow_adf_mi.adf.explain import RETENTION, final_attempts
+from airflow_adf_mi.adf.errors import AdfConfigurationError, AdfError
+from airflow_adf_mi.adf.explain import final_attempts
 from airflow_adf_mi.adf.models import ActivityRun, PipelineRun
+from airflow_adf_mi.adf.paging import Pages
 from airflow_adf_mi.adf.redact import redact
 from airflow_adf_mi.adf.settings import FactoryRef
+from airflow_adf_mi.adf.times import DAY, moment, read_number, run_window
 
 MOST_REQUESTS = 10
 PATIENCE = 10.0
@@ -82,7 +84,7 @@ def namespace_of(factory: FactoryRef) -> str:
 def reading_lineage(run: PipelineRun, factory: FactoryRef, *, clock: Callable[[], float]) -> Routine[Lineage]:
     """Find the datasets of a run that has ended. Raises nothing: what cannot be learnt is said to be missing."""
     now = clock()
-    since = (run.started_at or datetime.fromtimestamp(now, UTC) - RETENTION) - timedelta(days=1)
+    since, _ = run_window(run.started_at, now)
     search = _Search(factory=factory, clock=clock, since=since, until=now + PATIENCE)
     rows = yield from _moving(search, run.run_id)
     definitions: dict[str, dict[str, Named]] = {}
@@ -90,7 +92,12 @@ def reading_lineage(run: PipelineRun, factory: FactoryRef, *, clock: Callable[[]
     for name in sorted(silent):
         if not search.may_ask():
             break
-        answer = yield get_pipeline(factory, name)
+        try:
+            call = get_pipeline(factory, name)
+        except AdfConfigurationError as e:  # the service's answer had what can be no name
+            search.missing = search.missing or str(e)
+            continue
+        answer = yield call
         if isinstance(answer, Mapping):
             definitions[name] = {a["name"]: named(_members(a)) for a in activities_of(answer)}
         else:
@@ -102,20 +109,17 @@ def _moving(search: _Search, run_id: str) -> Routine[list[ActivityRun]]:
     """The last attempts of the activities that move data, in a run and the runs that it started."""
     search.seen.add(run_id)
     kinds = [{"operand": "ActivityType", "operator": "In", "values": [*MOVING, "ExecutePipeline"]}]
-    before = datetime.fromtimestamp(search.clock(), UTC) + timedelta(days=1)
-    following: Call[Page[ActivityRun]] | None = query_activity_runs(
-        search.factory, run_id, search.since, before, filters=kinds
-    )
-    listed: list[ActivityRun] = []
-    while following is not None and search.may_ask():
-        page = yield following
+    before = moment(search.clock()) + DAY
+    pages = Pages(query_activity_runs(search.factory, run_id, search.since, before, filters=kinds))
+    while (call := pages.next()) is not None and search.may_ask():
+        page = yield call
         if isinstance(page, AdfError):
             search.missing = search.missing or str(page)
             break
-        listed += page.items
-        following = next_page(following, page)
+        pages.take(page)
+    search.missing = search.missing or pages.cut
     rows: list[ActivityRun] = []
-    for row, _ in final_attempts(listed):
+    for row, _ in final_attempts(pages.rows):
         child = row.output.get("pipelineRunId")
         if row.activity_type in MOVING:
             rows.append(row)
@@ -158,37 +162,41 @@ def lineage_of(
 
 def named(members: Mapping[str, Any]) -> Named:
     """The datasets that an activity's members name: a Copy's inputs and outputs, a Power Query's sinks (specification)."""
-    queries = members.get("queries")
     sinks = [members.get("sinks")]
-    if isinstance(queries, Sequence) and not isinstance(queries, str):
-        sinks += [query.get("dataflowSinks") for query in queries if isinstance(query, Mapping)]
+    sinks += [_object(query).get("dataflowSinks") for query in _list(members.get("queries"))]
     written = [*_references(members.get("outputs")), *(name for group in sinks for name in _references(group))]
     return Named(_once(_references(members.get("inputs"))), _once(written))
 
 
 def activities_of(pipeline: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """All activities of a pipeline's definition, also those inside others."""
-    properties = pipeline.get("properties")
-    yield from _inside(properties if isinstance(properties, Mapping) else pipeline)
+    yield from _inside(_object(pipeline.get("properties")) or pipeline)
 
 
 def _inside(container: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    cases = [case for case in container.get("cases") or [] if isinstance(case, Mapping)]
-    lists = [container.get(name) or [] for name in INNER] + [case.get("activities") or [] for case in cases]
-    for entry in (entry for found in lists for entry in found):
-        if isinstance(entry, Mapping) and isinstance(entry.get("name"), str):
+    cases = [_object(case) for case in _list(container.get("cases"))]
+    lists = [_list(container.get(name)) for name in INNER] + [_list(case.get("activities")) for case in cases]
+    for entry in (_object(entry) for found in lists for entry in found):
+        if isinstance(entry.get("name"), str):
             yield entry
-            yield from _inside(entry.get("typeProperties") or {})
+            yield from _inside(_object(entry.get("typeProperties")))
+
+
+def _object(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _members(definition: Mapping[str, Any]) -> dict[str, Any]:
     """As a run's input would show them, with the references that stand beside it."""
-    return {**(definition.get("typeProperties") or {}), **{n: definition.get(n) for n in ("inputs", "outputs")}}
+    return {**_object(definition.get("typeProperties")), **{n: definition.get(n) for n in ("inputs", "outputs")}}
 
 
 def _input(row: ActivityRun) -> Mapping[str, Any]:
-    shown = row.raw.get("input")
-    return shown if isinstance(shown, Mapping) else {}
+    return _object(row.raw.get("input"))
 
 
 def _references(group: Any) -> list[str]:
@@ -211,5 +219,5 @@ def _once(names: Iterable[str]) -> tuple[str, ...]:
 def _sum(rows: Sequence[ActivityRun | None], member: str) -> int | None:
     """None unless each of them tells."""
     values = [None if row is None else row.output.get(member) for row in rows]
-    known = [value for value in values if isinstance(value, int) and not isinstance(value, bool)]
+    known = [value for value in values if isinstance(value, int) and read_number(value) is not None]
     return sum(known) if len(known) == len(values) else None

@@ -20,7 +20,10 @@ _FACTORY_ID = re.compile(r".*/resourceGroups/(?P<group>[^/]+)/.*/factories/(?P<n
 
 
 def with_near_names(error: AdfError, factory: FactoryRef, pipeline_name: str | None) -> Routine[AdfError]:
-    """`error`; of a factory or pipeline that was not found, with names that may have been meant, if they may be listed."""
+    """`error`; for a factory or pipeline that was not found, another one with names that may have been meant.
+
+    The names are left out where the identity may not list them.
+    """
     if not isinstance(error, AdfNotFoundError):
         return error
     said = ""
@@ -32,9 +35,7 @@ def with_near_names(error: AdfError, factory: FactoryRef, pipeline_name: str | N
         ids = yield list_factories(factory.subscription_id)
         if not isinstance(ids, AdfError):
             said = near_factories(factory, ids)
-    if said:
-        error.args = (f"{error} {said}",)
-    return error
+    return error.with_text(f"{error} {said}") if said else error
 
 
 def near_pipelines(wanted: str, names: list[str]) -> str:

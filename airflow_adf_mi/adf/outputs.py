@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any, Self
 
-from airflow_adf_mi.adf.calls import Call, Page, next_page, query_activity_runs
+from airflow_adf_mi.adf.calls import query_activity_runs
 from airflow_adf_mi.adf.drive import Routine
 from airflow_adf_mi.adf.errors import AdfConfigurationError, AdfError
 from airflow_adf_mi.adf.models import ActivityRun, PipelineRun, RunStatus
-from airflow_adf_mi.adf.redact import names_secret, redact
+from airflow_adf_mi.adf.paging import Pages, distinct
+from airflow_adf_mi.adf.redact import cap, names_secret, redact
 from airflow_adf_mi.adf.settings import FactoryRef
+from airflow_adf_mi.adf.times import run_window
 
 LARGEST = 48 * 1024
 """Bytes of JSON of one output: XComs live in Airflow's database."""
@@ -23,38 +26,100 @@ RETURN_VALUE = "pipelineReturnValue"
 """In place of an activity: what the pipeline itself gives back to its caller, by a Set Variable activity."""
 RESERVED = frozenset({"run_id", "return_value"})
 """XComs of the task itself."""
-RETENTION = timedelta(days=45)
+LONGEST_INDEX = 9
+"""Digits of a place in a list."""
+_QUOTED = r"\[\s*'((?:[^']|'')*)'\s*\]|\[\s*(\d{1,9})\s*\]"
 # Activity names have no dots (the published specification's rule), so the first one ends the name.
-_STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]")
+_STEP = re.compile(rf"\.([^.\[\]]+)|{_QUOTED}")
+# As Data Factory's own expressions write it: ?. and ?[ as well, and a quote within quotes twice.
+_EXPRESSION = re.compile(
+    r"\s*@?\s*activity\(\s*'((?:[^']|'')+)'\s*\)\s*\??\.\s*output(?![^\s.\[?])(.*?)\s*", re.DOTALL | re.IGNORECASE
+)
+_OTHER_EXPRESSION = re.compile(r"\s*(?:@|activity\s*\()", re.IGNORECASE)
+_EXPRESSION_STEP = re.compile(rf"\??(?:\.([^.\[\]?\s']+)|{_QUOTED})")
+_WORD = re.compile(r"[\w-]+")
+_PLAIN = re.compile(r"[^.\[\]'?\s]+(?: +[^.\[\]'?\s]+)*")
 
 
 @dataclass(frozen=True)
 class OutputPath:
-    """An activity, and the way to a value in its output."""
+    """An activity, and the way to a value in its output.
+
+    Written `Activity.member.member[0]`. Where a name has dots, brackets or quotes, it is quoted as in Data Factory's own
+    expressions, of which any that begins with an activity's output can be pasted as it is:
+    `activity('Load [Sales]').output['dbo.Orders'].rows`.
+    """
 
     activity: str
     steps: tuple[str, ...]
 
     @classmethod
     def parse(cls, key: str, path: object) -> Self:
-        """Read `Activity.member.member[0]`. Raises `AdfConfigurationError`."""
-        name, end = (path.partition(".")[0].partition("[")[0], 0) if isinstance(path, str) else ("", 0)
-        rest = path[len(name) :] if isinstance(path, str) else ""
-        steps = []
-        for match in _STEP.finditer(rest):
-            if match.start() != end:
-                break
-            steps.append(match[1] or match[2])
-            end = match.end()
-        if not name or end != len(rest):
+        """Read a path as it is written. Raises `AdfConfigurationError`."""
+        text = path if isinstance(path, str) else ""
+        expression = _EXPRESSION.fullmatch(text)
+        if expression is not None:
+            name = _unquoted(expression[1])
+            steps = _steps(_EXPRESSION_STEP, expression[2])
+        elif _OTHER_EXPRESSION.match(text):
+            name, steps = text, None
+        else:
+            name = text.partition(".")[0].partition("[")[0]
+            steps = _steps(_STEP, text[len(name) :])
+        if not name or steps is None:
             raise AdfConfigurationError(
                 f"outputs has {path!r} for {key!r}. It looks like 'Activity.member', such as 'CopySales.rowsCopied', "
-                f"'Lookup.firstRow.id', 'Lookup.value[0]' or '{RETURN_VALUE}.rows'."
+                f"'Lookup.firstRow.id', 'Lookup.value[0]' or '{RETURN_VALUE}.rows'. Quote a name that has dots or brackets as "
+                f'in Data Factory\'s expressions: "{_suggested(text)}".'
             )
-        return cls(name, tuple(steps))
+        return cls(name, steps)
 
     def __str__(self) -> str:
-        return ".".join((self.activity, *self.steps))
+        is_plain = all(_PLAIN.fullmatch(part) for part in (self.activity, *self.steps))
+        if is_plain and not _OTHER_EXPRESSION.match(self.activity):
+            return ".".join((self.activity, *self.steps))
+        return self.expression()
+
+    def expression(self) -> str:
+        """As Data Factory's own expressions write it."""
+        steps = "".join(
+            f"[{step}]" if _is_index(step) else f".{step}" if _WORD.fullmatch(step) else f"[{_quoted(step)}]"
+            for step in self.steps
+        )
+        return f"activity({_quoted(self.activity)}).output{steps}"
+
+
+def _steps(step: re.Pattern[str], text: str) -> tuple[str, ...] | None:
+    """The members that `text` names one by one; None where something else stands in it."""
+    steps, end = [], 0
+    for match in step.finditer(text):
+        if match.start() != end:
+            return None
+        steps.append(match[1] or match[3] or _unquoted(match[2] or ""))
+        end = match.end()
+    return tuple(steps) if end == len(text) else None
+
+
+def _quoted(name: str) -> str:
+    return "'" + name.replace("'", "''") + "'"
+
+
+def _unquoted(name: str) -> str:
+    return name.replace("''", "'")
+
+
+def _is_index(step: str) -> bool:
+    return step.isascii() and step.isdecimal() and len(step) <= LONGEST_INDEX
+
+
+def _suggested(text: str) -> str:
+    """What may have been meant by a path that cannot be read: all up to its last dot as the activity's name."""
+    name, _, member = text.strip().rpartition(".")
+    if not text.strip(".\t\n ") or _OTHER_EXPRESSION.match(text):
+        meant = OutputPath("Load [Sales]", ("dbo.Orders",))
+    else:
+        meant = OutputPath(name, (member,)) if name and member else OutputPath(text.strip(), ())
+    return meant.expression()
 
 
 def parse_outputs(outputs: object) -> dict[str, OutputPath]:
@@ -62,7 +127,9 @@ def parse_outputs(outputs: object) -> dict[str, OutputPath]:
     if outputs is None:
         return {}
     if not isinstance(outputs, Mapping) or not all(isinstance(key, str) and key for key in outputs):
-        raise AdfConfigurationError("outputs must be a mapping from XCom keys to 'Activity.member...'.")
+        raise AdfConfigurationError(
+            "outputs must be a mapping from XCom keys to paths, such as {'rows': 'CopySales.rowsCopied'}."
+        )
     taken = [key for key in outputs if key in RESERVED or key.startswith("_")]
     if taken:
         raise AdfConfigurationError(f"outputs has the key {taken[0]!r}, which is not free. Choose another.")
@@ -81,11 +148,10 @@ def reading_outputs(
     wanted: Mapping[str, OutputPath], run: PipelineRun, factory: FactoryRef, *, clock: Callable[[], float]
 ) -> Routine[Outputs]:
     """Ask for the activities of a run that succeeded, and take the values. Raises the `AdfError` of a failed request."""
-    now = datetime.fromtimestamp(clock(), UTC)
-    window = (run.started_at or now - RETENTION) - timedelta(days=1), now + timedelta(days=1)
+    window = run_window(run.started_at, clock())
     names = sorted({path.activity for path in wanted.values()} - {RETURN_VALUE})
     rows: list[ActivityRun] = []
-    cut: set[str] = set()
+    cut: dict[str, str] = {}
     for operand, values, wanted_of_it in (
         ("ActivityName", names, names),
         ("ActivityType", ["SetVariable"], sorted({RETURN_VALUE} & {path.activity for path in wanted.values()})),
@@ -96,38 +162,44 @@ def reading_outputs(
             {"operand": "Status", "operator": "Equals", "values": [RunStatus.SUCCEEDED]},
             {"operand": operand, "operator": "In", "values": values},
         ]
-        following: Call[Page[ActivityRun]] | None = query_activity_runs(factory, run.run_id, *window, filters=filters)
-        for _ in range(MOST_PAGES):
-            if following is None:
-                break
-            page = yield following
+        pages = Pages(query_activity_runs(factory, run.run_id, *window, filters=filters), MOST_PAGES)
+        while (call := pages.next()) is not None:
+            page = yield call
             if isinstance(page, AdfError):
                 raise page
-            rows += page.items
-            following = next_page(following, page)
-        if following is not None:
-            cut |= set(wanted_of_it)
-    return taken(wanted, rows, cut)
+            pages.take(page)
+        rows += pages.rows
+        if pages.cut is not None:
+            cut |= dict.fromkeys(wanted_of_it, pages.cut)
+    # A Set Variable activity may be asked for by its name, too.
+    return taken(wanted, distinct(rows), cut)
 
 
-def taken(wanted: Mapping[str, OutputPath], rows: Sequence[ActivityRun], cut: Collection[str] = ()) -> Outputs:
-    """The values in `rows`, the activities that succeeded. Not all rows are known of the activities in `cut`."""
+def taken(
+    wanted: Mapping[str, OutputPath], rows: Sequence[ActivityRun], cut: Mapping[str, str] = MappingProxyType({})
+) -> Outputs:
+    """The values in `rows`, the activities that succeeded. `cut` has the activities whose rows are not all known, and why."""
     found = Outputs()
     for key, path in wanted.items():
         if path.activity in cut:
             found.left_out.append(
-                f"Output {key!r} ({path}) was left out: the activities asked for ran so often that {MOST_PAGES} pages of the "
-                "service's list do not show all of them, and a part would pass for the whole. Have the pipeline sum them up."
+                f"Output {key!r} ({path}) was left out: the service's list does not show all runs of the activities that were "
+                f"asked for ({cut[path.activity]}), and a part would pass for the whole. Where an activity runs very often, have "
+                "the pipeline sum up what it gives."
             )
             continue
         try:
-            value = masked(
-                _value(path, rows), next((step for step in reversed(path.steps) if not step.isdecimal()), "")
-            )
+            value = masked(_value(path, rows), next((step for step in reversed(path.steps) if not _is_index(step)), ""))
         except LookupError as e:
             found.left_out.append(f"Output {key!r} ({path}) is not there: {e.args[0]}")
             continue
-        size = len(json.dumps(value).encode())
+        try:
+            size = len(json.dumps(value, allow_nan=False).encode())
+        except ValueError:
+            found.left_out.append(
+                f"Output {key!r} ({path}) was left out: it has a number that is too large for JSON, or none. Choose a part of it."
+            )
+            continue
         if size > LARGEST:
             found.left_out.append(
                 f"Output {key!r} ({path}) was left out: it has {size} bytes, and {LARGEST} at most are pushed as XCom. Choose "
@@ -162,7 +234,7 @@ def _return_value(rows: Sequence[ActivityRun]) -> dict[str, Any]:
         elif isinstance(value, list):
             # The form in which pipelines define it; which of the two the service shows is in no source.
             pairs = [pair for pair in value if isinstance(pair, Mapping) and "key" in pair]
-            together.update({pair["key"]: _content(pair.get("value")) for pair in pairs})
+            together.update({str(pair["key"]): _content(pair.get("value")) for pair in pairs})
     if not together:
         raise LookupError("the pipeline set no return value.")
     return together
@@ -174,17 +246,28 @@ def _content(value: Any) -> Any:
 
 def _step(value: Any, path: OutputPath) -> Any:
     for number, step in enumerate(path.steps):
-        here = ".".join((path.activity, *path.steps[:number]))
+        here = OutputPath(path.activity, path.steps[:number])
         if isinstance(value, Mapping) and step in value:
             value = value[step]
-        elif isinstance(value, list) and step.isdecimal() and int(step) < len(value):
+        elif isinstance(value, list) and _is_index(step) and int(step) < len(value):
             value = value[int(step)]
         elif isinstance(value, Mapping):
-            raise LookupError(f"{here} has no {step!r}; it has {', '.join(sorted(map(str, value))[:20]) or 'nothing'}.")
+            has = ", ".join(sorted(map(str, value))[:20]) or "nothing"
+            raise LookupError(f"{here} has no {step!r}; it has {cap(has, 500)}.{_meant(value, path, number)}")
         else:
             kind = f"a list of {len(value)}" if isinstance(value, list) else "no object"
             raise LookupError(f"{here} is {kind}, and has no {step!r}.")
     return value
+
+
+def _meant(value: Mapping[str, Any], path: OutputPath, number: int) -> str:
+    """How to write the path, where a member is called like several of its steps together: `dbo.Orders`."""
+    for end in range(number + 2, len(path.steps) + 1):
+        member = ".".join(path.steps[number:end])
+        if member in value:
+            meant = OutputPath(path.activity, (*path.steps[:number], member, *path.steps[end:]))
+            return f' If {member!r} is meant, write "{meant.expression()}".'
+    return ""
 
 
 def masked(value: Any, name: str = "") -> Any:

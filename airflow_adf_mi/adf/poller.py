@@ -14,7 +14,6 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from weakref import WeakKeyDictionary
 
 from airflow_adf_mi.adf.calls import get_run, query_runs
@@ -25,6 +24,7 @@ from airflow_adf_mi.adf.models import PipelineRun, RunStatus
 from airflow_adf_mi.adf.rounds import Look, Rest, Rounds
 from airflow_adf_mi.adf.settings import AdfSettings, FactoryRef
 from airflow_adf_mi.adf.sharing import shared_client
+from airflow_adf_mi.adf.times import moment
 from airflow_adf_mi.adf.watch import Outcome, Plan, TimedOut, Watching, fold, is_refusal, log_news
 
 log = logging.getLogger(__name__)
@@ -122,7 +122,7 @@ class Poller:
 
     async def look_last(self, wait: Wait, plan: Plan) -> Outcome:
         """The outcome of a wait whose deadline has passed: the run may have ended since it was last looked at."""
-        late = TimedOut(run=wait.watching.run, error=wait.watching.error)
+        late = TimedOut(run=wait.watching.run, error=wait.watching.error, limit=plan.limit)
         try:
             async with asyncio.timeout(LAST_LOOKS), self._pace, asyncio.timeout(LAST_LOOK):
                 seen = await self._seen(wait.run_id)
@@ -143,7 +143,7 @@ class Poller:
         self._tell(self._rounds.looked(ask, seen, clock()), ask.run_id)
 
     async def _list(self, ask: List) -> None:
-        after, before = (datetime.fromtimestamp(moment, UTC) for moment in (ask.after, ask.before))
+        after, before = moment(ask.after), moment(ask.before)
         try:
             items = await self._client.pages(query_runs(self._factory, after, before, filters=_ENDED))
         except AdfError as e:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
-from airflow_adf_mi.adf.checks import is_given, name_as_text
+from airflow_adf_mi.adf.checks import check_flag, check_run_id, check_text, is_given, required_text
 from airflow_adf_mi.adf.errors import AdfConfigurationError
 
+_CHECKS: Mapping[str, Callable[[str, object], object]] = {
+    "reference_pipeline_run_id": lambda name, value: check_run_id(value, name),
+    "is_recovery": check_flag,
+    "start_activity_name": check_text,
+    "start_from_failure": check_flag,
+}
 _TRUE, _FALSE = frozenset({"true", "1", "yes"}), frozenset({"false", "0", "no"})
 
 
@@ -26,6 +33,9 @@ class Recovery:
     start_from_failure: bool | None = None
 
     def __post_init__(self) -> None:
+        for name, check in _CHECKS.items():
+            if getattr(self, name) is not None:
+                check(name, getattr(self, name))
         if self.is_recovery and not self.reference_pipeline_run_id:
             raise AdfConfigurationError(
                 "is_recovery is set without reference_pipeline_run_id: which run is to be continued?"
@@ -52,8 +62,10 @@ class Recovery:
 def _cleaned(name: str, value: Any) -> Any:
     if not is_given(value):
         return None
-    if name in ("reference_pipeline_run_id", "start_activity_name"):
-        return name_as_text(name, value)
+    if name == "reference_pipeline_run_id":
+        return check_run_id(value, name)
+    if name == "start_activity_name":
+        return required_text(name, value)
     if isinstance(value, bool):
         return value
     text = str(value).strip().lower()

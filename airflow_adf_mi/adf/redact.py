@@ -2,13 +2,21 @@
 
 Messages of failed activities quote what the activity's own target answered, and that may include a SAS URL or a
 connection string, often as JSON within JSON or encoded for a URL.
+
+This runs on the triggerer's event loop, and the service decides how long a text is. So `shown` cuts a text before it
+searches, and the search itself takes time in proportion to the text, whatever is in it. No pattern may begin in many places and
+read on from each of them to the same far end: its repeats are possessive (`++`), bounded, or cannot contain its own beginning.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from functools import lru_cache
 
 _MASK = "***"
+OVERLAP = 2048
+"""Characters that `shown` searches behind its cut: more than any pattern needs to recognize a credential by what follows it."""
 
 _KEYS = (
     r"(?:secret|secret[_-]?access|shared[_-]?access|api|private|functions?|storage|primary|secondary|master|subscription|"
@@ -30,59 +38,163 @@ _COLON = r"(?::|%(?:25)*3A|\\+u003a)"
 _EQUALS = r"(?:=|%(?:25)*3D|\\+u003d)"
 _VALUE = (
     # Quoted within quoted text: to the next quote with as many backslashes.
-    r"(?P<quote>\\+[\"']).*?(?:(?<!\\)(?P=quote)|$)"
+    r"(?:(?P<quote>\\+[\"']).*?(?:(?<!\\)(?P=quote)|$)"
     rf"|(?P<encoded>{_ENCODED_QUOTE}).*?(?:(?P=encoded)|$)"
     # Connection strings double a quote that belongs to the value.
-    r"|\"(?:\\.|\"\"|[^\"\\])*(?:\"|\\?$)|'(?:\\.|''|[^'\\])*(?:'|\\?$)"
+    r"|\"[^\"\\]*+(?:(?:\\.|\"\")[^\"\\]*+)*+(?:\"|\\?$)|'[^'\\]*+(?:(?:\\.|'')[^'\\]*+)*+(?:'|\\?$)"
     # JSON that holds the secret deeper; and ODBC.
-    r"|\{(?=\s*\\*[\"'])[^}]*(?:\}|$)|\{(?:\}\}|[^}])*(?:\}|$)|\[[^\]]*(?:\]|$)"
+    r"|\{(?=\s*\\*[\"'])[^}]*+(?:\}|$)|\{[^}]*+(?:\}\}[^}]*+)*+(?:\}|$)|\[[^\]]*+(?:\]|$)"
     # Bare; the next parameter of a URL begins with &, which may be encoded.
-    r"|(?:(?!%(?:25)*26)(?:\\+u00(?!2[267])[0-9a-f]{2}|\\(?![\"'nrtu\\]|$)|[^\s;&\"'\\]))+"
+    r"|(?:[^\s;&\"'\\%]++|%(?!(?:25)*26)|\\+u00(?!2[267])[0-9a-f]{2}|\\(?![\"'nrtu\\]|$))++)"
 )
-_PATTERNS = (
-    re.compile(r"(?P<head>-----BEGIN [A-Z ]*PRIVATE KEY-----).*?(?=-----END|$)", re.DOTALL),
-    # Of a connection string all up to its semicolon, whatever is in it.
-    re.compile(rf"(?P<head>(?:{NAMES})[ \t]*=[ \t]*)(?![\"'{{\\\s])[^;\r\n\"=]+={{0,2}}(?=;)", re.IGNORECASE),
-    re.compile(
-        rf"(?P<head>(?:(?:{NAMES}){_QUOTE}?[ \t]*(?:{_EQUALS}|{_COLON})"
-        rf"|{WORDS}(?:{_QUOTE}[ \t]*{_COLON}|[ \t]*{_EQUALS}))[ \t]*)(?:{_VALUE})",
-        re.IGNORECASE | re.DOTALL,
+
+# A pattern that begins with a set of letters is searched for faster than one that ignores case throughout.
+_ASSIGNED = re.compile(rf"[detnlygDETNLYG](?i:(?P<quote>{_QUOTE})?[ \t]*(?:(?P<equals>{_EQUALS})|{_COLON})[ \t]*)")
+"""The last letter of what may be a name below, and what assigns to it."""
+_LONGEST_NAME = 40
+_SECRET_NAMES = (
+    *("password", "passwd", "passphrase", "pwd", "clientsecret", "client secret", "encryptedcredential"),
+    *("accesstoken", "refreshtoken", "idtoken", "sastoken", "sharedaccesssignature"),
+    *(
+        f"{of}key{end}"
+        for end in ("", "content")
+        for of in (
+            *(
+                "secret",
+                "secretaccess",
+                "sharedaccess",
+                "api",
+                "private",
+                "function",
+                "functions",
+                "storage",
+                "primary",
+            ),
+            *("secondary", "master", "subscription", "serviceprincipal", "host", "encryption", "signing"),
+            *("account", "account ", "access", "access "),
+        )
     ),
+)
+"""`NAMES`, without their hyphens and underscores."""
+_SECRET_WORDS = ("sig", "secret", "token")
+_LAST_SYLLABLES = tuple({name[-3:] for name in (*_SECRET_NAMES, *_SECRET_WORDS)})
+_ASSIGNED_VALUE = re.compile(_VALUE, re.IGNORECASE | re.DOTALL)
+# Of a connection string all up to its semicolon, whatever is in it.
+_CONNECTION_VALUE = re.compile(r"(?![\"'{\\\s])[^;\r\n\"=]{1,1000}+={0,2}(?=;)")
+
+_PATTERNS = (
+    re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?P<secret>.*?(?=-----END|$))", re.DOTALL),
     # A pair of a name and a value, as headers and parameters are written.
     re.compile(
-        rf"(?P<head>name{_QUOTE}\s*{_COLON}\s*{_QUOTE}[\w.-]*(?:{NAMES}|secret|token|authorization){_QUOTE}\s*,"
-        rf"\s*{_QUOTE}value{_QUOTE}\s*{_COLON}\s*)(?:{_VALUE})",
+        rf"name{_QUOTE}\s*{_COLON}\s*{_QUOTE}[\w.-]*(?:{NAMES}|secret|token|authorization){_QUOTE}\s*,"
+        rf"\s*{_QUOTE}value{_QUOTE}\s*{_COLON}\s*(?P<secret>{_VALUE})",
         re.IGNORECASE | re.DOTALL,
     ),
-    re.compile(rf"(?P<head><[\w:]*(?:{NAMES})>)[^<]+", re.IGNORECASE),
-    # The key of a function app. Other codes are shorter, or words.
-    re.compile(r"(?i)(?P<head>[?&]code=|(?<![A-Za-z])code=(?=[^\s&;\"']*\d)(?=[^\s&;\"']{16}))[^\s&;\"'\\]+"),
+    re.compile(rf"<[\w:]*(?:{NAMES})>(?P<secret>[^<]+)", re.IGNORECASE),
+    # The key of a function app. Other codes are shorter, or words: without a digit in 128 characters, if they have as many.
     re.compile(
-        r"(?i)(?P<head>authorization\\*[\"']?\s*[:=]\s*\\*[\"']?"
-        r"(?:(?:basic|digest|negotiate|sharedkey)\s+|[a-z][\w-]*\s+(?=[^\s\"',;\\]*\d|[^\s\"',;\\]{16})))[^\s\"',;\\]+"
+        r"[cC](?i:ode=)(?:(?<=[?&].{5})|(?<![A-Za-z].{5})(?=[^\s&;\"'\d]{0,127}+[^\s&;\"'])(?=[^\s&;\"']{16}))"
+        r"(?P<secret>[^\s&;\"'\\]++)"
     ),
-    re.compile(r"(?i)(?P<head>\bBearer(?:\s|\+|%(?:25)*20)+)[A-Za-z0-9._~+/-]{8,}=*"),
-    # A password in an address, between the user's name and the host. Digits before a path are a port.
-    re.compile(r"(?P<head>://[^\s/:@\"']*:)(?!\d+[/?#])[^\s\"']{1,500}(?=@)"),
+    re.compile(
+        r"[aA](?i:uthorization\\*[\"']?\s*[:=]\s*\\*[\"']?"
+        r"(?:(?:basic|digest|negotiate|sharedkey)\s+|[a-z][\w-]*\s+(?=[^\s\"',;\\]*\d|[^\s\"',;\\]{16})))"
+        r"(?P<secret>[^\s\"',;\\]+)"
+    ),
+    re.compile(r"[bB](?<!\w.)(?i:earer(?:\s|\+|%(?:25)*20)+)(?P<secret>[A-Za-z0-9._~+/-]{8,}+=*)"),
+    # A password in an address, between the user's name and the host, which may hold an @ itself. Digits before a path are a port.
+    re.compile(
+        r"://[^\s/:@\"']*+:(?!\d+[/?#])(?P<secret>[^\s\"'@]{0,500}+(?:@[^\s\"'@]{0,500}+)*(?=@))",
+    ),
 )
-_JWT = re.compile(r"(?:(?<![A-Za-z0-9])eyJ[\w-]{5,}\.|eyJ[\w-]{5,}\.(?=eyJ))[\w-]{5,}\.[\w-]*", re.ASCII)
+# JSON web tokens: three parts with dots between them. The first part, and often the second, begins with the code of a brace.
+# At the end of a text, which may have been cut, a part of a token is enough. "eyJ" may stand in a run of letters many times, so
+# each run is first checked for what makes it a token.
+_TOKENS = (
+    r"(?=[\w-]*+\.[\w-]{5,}+(?:\.|\Z))(?:[\w-]*?[_-])??(?P<secret>eyJ[\w-]{5,}+\.[\w-]{5,}+(?:\.[\w-]*+|\Z))",
+    r"(?=[\w-]*+\.eyJ[\w-]{2,}+(?:\.|\Z))[\w-]*?(?P<secret>eyJ[\w-]{5,}+\.[\w-]++(?:\.[\w-]*+|\Z))",
+    r"(?=[\w-]{19,}+\.?\Z)[\w-]*?(?P<secret>eyJ[\w-]{16,}+\.?\Z)",
+)
+_TOKEN_PATTERNS = tuple(re.compile(rf"(?<![\w-]){token}", re.ASCII) for token in _TOKENS)
+
+_Span = tuple[int, int]
 
 
 def redact(text: str) -> str:
     """`text` with the values of anything that looks like a credential replaced by `***`."""
-    for pattern in _PATTERNS:
-        text = pattern.sub(rf"\g<head>{_MASK}", text)
-    return _JWT.sub(_MASK, text)
+    return _masked(text, len(text))
 
 
+def shown(text: str, limit: int = 2000) -> str:
+    """The first `limit` characters of `text` without credentials, and how many are missing: for foreign text of any length."""
+    if len(text) <= limit:
+        return redact(text)
+    return _masked(text[: limit + OVERLAP], limit) + _missing(len(text) - limit)
+
+
+def cap(text: str, limit: int = 2000) -> str:
+    """`text`, cut to `limit` characters with a note of how much is missing: foreign text must not flood a log."""
+    return text if len(text) <= limit else text[:limit] + _missing(len(text) - limit)
+
+
+@lru_cache(maxsize=1000)
 def names_secret(name: str) -> bool:
     """Whether a member of this name holds a credential."""
     member = f'"{name}": "x"'
     return redact(member) != member
 
 
-def cap(text: str, limit: int = 2000) -> str:
-    """`text`, cut to `limit` characters with a note of how much is missing: foreign text must not flood a log."""
-    if len(text) <= limit:
-        return text
-    return f"{text[:limit]}… ({len(text) - limit} more characters)"
+def _missing(number: int) -> str:
+    return f"… ({number} more characters)"
+
+
+def _masked(text: str, end: int) -> str:
+    """`text` up to `end`, without the credentials that begin there."""
+    parts: list[str] = []
+    at = 0
+    for begin, until in sorted(span for span in _secrets(text) if span[0] < span[1]):
+        if begin >= end:
+            break
+        if begin > at or not parts:
+            parts += text[at:begin], _MASK
+        at = max(at, until)
+    return "".join([*parts, text[at:end]])
+
+
+def _secrets(text: str) -> Iterator[_Span]:
+    """Where credentials stand."""
+    yield from _assigned(text)
+    for pattern in _PATTERNS:
+        yield from (match.span("secret") for match in pattern.finditer(text))
+    if "eyJ" in text:
+        for pattern in _TOKEN_PATTERNS:
+            yield from (match.span("secret") for match in pattern.finditer(text))
+
+
+def _assigned(text: str) -> Iterator[_Span]:
+    """The values that are assigned to a name of a credential."""
+    found = _ASSIGNED.search(text)
+    while found is not None:
+        value = _value_of(text, found)
+        if value is not None:
+            yield value.span()
+        # What is inside a value is masked with it: to search there again and again would take the square of its length.
+        found = _ASSIGNED.search(text, value.end() if value is not None else found.end())
+
+
+def _value_of(text: str, assigned: re.Match[str]) -> re.Match[str] | None:
+    end = assigned.start() + 1
+    name = text[max(0, end - _LONGEST_NAME) : end].lower()
+    if not name.endswith(_LAST_SYLLABLES):
+        return None
+    if name.replace("_", "").replace("-", "").endswith(_SECRET_NAMES):
+        is_plain = assigned["quote"] is None and assigned["equals"] == "="
+        connection = _CONNECTION_VALUE.match(text, assigned.end()) if is_plain else None
+        return connection or _ASSIGNED_VALUE.match(text, assigned.end())
+    word = next((word for word in _SECRET_WORDS if name.endswith(word)), None)
+    # JSON quotes its names and writes a colon; elsewhere it is an equals sign.
+    if word is None or (assigned["quote"] is None) is (assigned["equals"] is None):
+        return None
+    before = name[: -len(word)]
+    is_word = before.endswith("3f") or not (before[-1:].isascii() and before[-1:].isalpha())
+    return _ASSIGNED_VALUE.match(text, assigned.end()) if is_word else None

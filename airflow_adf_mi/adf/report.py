@@ -15,12 +15,13 @@ from airflow_adf_mi.adf.errors import (
     AdfRunError,
     AdfRunFailed,
     AdfRunTimedOut,
+    AdfUnavailableError,
 )
 from airflow_adf_mi.adf.failure import ActivityFailure, Explanation, headline
 from airflow_adf_mi.adf.intent import Intent
 from airflow_adf_mi.adf.models import PipelineRun, RunStatus
 from airflow_adf_mi.adf.settings import AdfSettings, FactoryRef
-from airflow_adf_mi.adf.watch import Ended, GaveUp, Outcome, TimedOut
+from airflow_adf_mi.adf.watch import Ended, GaveUp, Outcome, TimedOut, is_unreadable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +67,7 @@ class Report:
     address: RunAddress
     outcome: Outcome
     cancel: str | None = None
-    """After a timeout: `REQUESTED`, `LEFT_RUNNING`, or why the cancel was not accepted."""
+    """After a timeout: `REQUESTED`, `LEFT_RUNNING`, `ALREADY_OVER`, or why the cancel was not accepted."""
     adopted: bool = False
     """An earlier try had started the run."""
     explanation: Explanation | None = None
@@ -85,6 +86,7 @@ class Report:
             "outcome": KIND[type(self.outcome)],
             "run": None if run is None else run.essentials(),
             "error": None if error is None else error_to_json(error),
+            "limit": self.outcome.limit if isinstance(self.outcome, TimedOut) else None,
             "cancel": self.cancel,
             "adopted": self.adopted,
             "explanation": None if self.explanation is None else self.explanation.to_json(),
@@ -92,6 +94,12 @@ class Report:
 
     @classmethod
     def from_json(cls, payload: Mapping[str, Any]) -> Self:
+        if "outcome" not in payload:
+            # Of the Azure provider's triggers, where a Dag was moved over while its task was deferred.
+            raise AdfError(
+                "This task was deferred by another class, before its Dag used this one, and its event cannot be read here. "
+                "Its run was not touched. Clear the task."
+            )
         run = None if payload["run"] is None else PipelineRun.from_essentials(payload["run"])
         error = None if payload["error"] is None else error_from_json(payload["error"])
         outcome: Outcome
@@ -100,9 +108,12 @@ class Report:
         elif payload["outcome"] == "gave_up" and error is not None:
             outcome = GaveUp(error=error, run=run)
         elif payload["outcome"] == "timed_out":
-            outcome = TimedOut(error=error, run=run)
+            outcome = TimedOut(error=error, run=run, limit=payload.get("limit"))
         else:
-            raise ValueError(f"not the payload of an AdfPipelineRunTrigger: {dict(payload)!r}")
+            raise AdfError(
+                f"This task resumed with an event that this version cannot read (outcome {payload['outcome']!r}). Its run was "
+                "not touched. Use the same version of this package on triggerers and workers, then clear the task."
+            )
         return cls(
             address=RunAddress.from_json(payload["address"]),
             outcome=outcome,
@@ -115,6 +126,8 @@ class Report:
 
 REQUESTED = "requested"
 LEFT_RUNNING = "left running"
+ALREADY_OVER = "already over"
+"""The service refused the cancel because the run was over, and did not show how the run had ended."""
 
 KIND: Mapping[type[Outcome], str] = {Ended: "ended", TimedOut: "timed_out", GaveUp: "gave_up"}
 
@@ -164,18 +177,24 @@ def error_of(report: Report) -> AdfError | None:
     known: dict[str, Any] = {"run_id": address.run_id, "studio_url": address.studio_url}
     see = f" See {address.studio_url}"
     if isinstance(outcome, GaveUp):
-        misconfigured = isinstance(outcome.error, AdfConfigurationError)
-        why = "the connection cannot be used here" if misconfigured else "the service kept refusing"
-        outcome.error.args = (
+        why = "the service kept refusing"
+        if isinstance(outcome.error, AdfConfigurationError):
+            why = "the connection cannot be used here"
+        elif is_unreadable(outcome.error):
+            why = "the answers could not be read"
+        elif isinstance(outcome.error, AdfUnavailableError):
+            why = "something between this machine and the service kept refusing"
+        return outcome.error.with_text(
             f"{address}: stopped looking at it, because {why}. The run itself was not touched and may well go on.{see} "
-            f"{outcome.error}",
+            f"{outcome.error}"
         )
-        return outcome.error
     if isinstance(outcome, TimedOut):
         last = f"It was {outcome.run.status} when last seen." if outcome.run else "No look at it succeeded."
         why = f" The last look failed: {outcome.error}" if outcome.error else ""
+        limit = f"within its {outcome.limit}" if outcome.limit else "before the timeout"
+        ended = "was not seen to end" if report.cancel == ALREADY_OVER else "did not end"
         return AdfRunTimedOut(
-            f"{address} did not end before the timeout. {last} {_what_became(report.cancel)}{see}{why}",
+            f"{address} {ended} {limit}. {last} {_what_became(report.cancel)}{see}{why}",
             run=outcome.run,
             **known,
         )
@@ -214,6 +233,11 @@ def _with_explanation(what: str, run: PipelineRun, report: Report) -> tuple[str,
 def _what_became(cancel: str | None) -> str:
     if cancel == REQUESTED:
         return "Its cancellation was requested."
+    if cancel == ALREADY_OVER:
+        return (
+            "When it was to be cancelled, the service answered that it was over already; how it ended could not be learnt. A "
+            "retry of this task looks again."
+        )
     if cancel in (None, LEFT_RUNNING):
         return "It was left running."
     return f"It could not be cancelled and may go on: {cancel}"

@@ -8,14 +8,17 @@ from dataclasses import replace
 from airflow_adf_mi.adf import metrics
 from airflow_adf_mi.adf.activity_log import ActivityLog, ActivityLogMode
 from airflow_adf_mi.adf.calls import get_run
-from airflow_adf_mi.adf.drive import Routine
+from airflow_adf_mi.adf.drive import Pause, Routine
 from airflow_adf_mi.adf.errors import AdfError
 from airflow_adf_mi.adf.explain import explaining
 from airflow_adf_mi.adf.failure import Explanation
 from airflow_adf_mi.adf.models import PipelineRun, RunStatus
-from airflow_adf_mi.adf.redact import redact
-from airflow_adf_mi.adf.report import KIND, LEFT_RUNNING, REQUESTED, Report, RunAddress
-from airflow_adf_mi.adf.watch import Cancel, Ended, Outcome, Plan, TimedOut, cancelling, waiting
+from airflow_adf_mi.adf.redact import shown
+from airflow_adf_mi.adf.report import ALREADY_OVER, KIND, LEFT_RUNNING, REQUESTED, Report, RunAddress
+from airflow_adf_mi.adf.watch import Cancel, Ended, Outcome, Plan, TimedOut, backoff, cancelling, waiting
+
+LAST_LOOKS = 3
+"""How often a run is looked at that could not be cancelled because it was over: one bad answer must not hide its end."""
 
 
 def reporting(
@@ -69,7 +72,7 @@ def explained(report: Report, *, clock: Callable[[], float]) -> Routine[Report]:
     try:
         explanation = yield from explaining(outcome.run, address.factory, address.page_of, clock=clock)
     except Exception as e:  # noqa: BLE001  whatever an answer makes go wrong, the failure itself is reported
-        explanation = Explanation(missing=f"{type(e).__name__}: {redact(str(e))}")
+        explanation = Explanation(missing=f"{type(e).__name__}: {shown(str(e))}")
     return replace(report, explanation=explanation)
 
 
@@ -81,10 +84,17 @@ def cancelling_overdue(
         answer = yield from cancelling(address.factory, address.run_id, clock=clock, jitter=jitter)
     except AdfError as e:
         return Report(address=address, outcome=overdue, cancel=str(e))
-    if answer is not Cancel.ACCEPTED:
-        # It ended between our last look and the cancel: what it ended as is what happened.
+    if answer is Cancel.ACCEPTED:
+        return Report(address=address, outcome=overdue, cancel=REQUESTED)
+    # It ended between our last look and the cancel: what it ended as is what happened.
+    seen: PipelineRun | AdfError | None = None
+    for failures in range(LAST_LOOKS):
+        if failures:
+            yield Pause(backoff(failures, None, jitter()))
         seen = yield get_run(address.factory, address.run_id)
-        by_us = answer is Cancel.PERHAPS and isinstance(seen, PipelineRun) and seen.status == RunStatus.CANCELLED
-        if isinstance(seen, PipelineRun) and seen.is_terminal and not by_us:
+        if isinstance(seen, PipelineRun) and seen.is_terminal:
+            if answer is Cancel.PERHAPS and seen.status == RunStatus.CANCELLED:
+                return Report(address=address, outcome=overdue, cancel=REQUESTED)
             return Report(address=address, outcome=Ended(run=seen))
-    return Report(address=address, outcome=overdue, cancel=REQUESTED)
+    last = replace(overdue, error=seen) if isinstance(seen, AdfError) else replace(overdue, run=seen, error=None)
+    return Report(address=address, outcome=last, cancel=ALREADY_OVER)

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from typing import Any, Self
 from urllib.parse import quote, urlsplit
 
-from airflow_adf_mi.adf.checks import optional_name
+from airflow_adf_mi.adf.checks import optional_text
 from airflow_adf_mi.adf.errors import AdfConfigurationError
 
 _GUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_DOMAIN = re.compile(r"[0-9a-zA-Z-]+(\.[0-9a-zA-Z-]+)+")
 # Name rules of the published specification (Factories_Get) and of ARM for resource groups.
 _FACTORY_NAME = re.compile(r"(?=.{3,63}$)[A-Za-z0-9]+(?:-[A-Za-z0-9]+)*")
 _RESOURCE_GROUP_NAME = re.compile(r"[-\w().]{0,89}[-\w()]")
@@ -32,6 +33,15 @@ class IdentityKind(StrEnum):
     MANAGED_IDENTITY = "managed_identity"
     WORKLOAD_IDENTITY = "workload_identity"
     DEVELOPER = "developer"
+    PLATFORM = "platform"
+    """Workload identity where the environment is set up for it, managed identity elsewhere.
+
+    Only for connections of the Azure provider's type, whose form has no field to choose by.
+    """
+
+
+CHOICES = (IdentityKind.MANAGED_IDENTITY, IdentityKind.WORKLOAD_IDENTITY, IdentityKind.DEVELOPER)
+"""What the connection field `identity` may be."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +53,7 @@ class Identity:
     object_id: str | None = None
     resource_id: str | None = None
     tenant_id: str | None = None
-    """Tenant of a workload identity; without it AZURE_TENANT_ID, which the AKS webhook sets, is used."""
+    """Tenant of a workload identity, by id or domain; without it AZURE_TENANT_ID, which the AKS webhook sets, is used."""
 
     def __post_init__(self) -> None:
         names = self.names()
@@ -51,32 +61,41 @@ class Identity:
             raise AdfConfigurationError(
                 f"The connection names the identity in {len(names)} ways at once: {', '.join(names)}. Keep one of them."
             )
-        for field in ("client_id", "object_id", "tenant_id"):
+        for field in ("client_id", "object_id"):
             value = getattr(self, field)
             if value is not None and not _GUID.fullmatch(value):
                 raise AdfConfigurationError(f"{_field_name(field)} is {value!r}, which is not a GUID.")
         if self.resource_id is not None and not _IDENTITY_RESOURCE_ID.fullmatch(self.resource_id):
             raise AdfConfigurationError(
-                f"managed_identity_resource_id is {self.resource_id!r}. It looks like /subscriptions/<subscription>/"
-                "resourceGroups/<group>/providers/Microsoft.ManagedIdentity/userAssignedIdentities/<name>."
+                f"managed_identity_resource_id is {self.resource_id!r}, which is not the resource id of a user-assigned "
+                "identity. Such an id has the form /subscriptions/<subscription>/resourceGroups/<group>/providers/"
+                "Microsoft.ManagedIdentity/userAssignedIdentities/<name>."
             )
-        if self.tenant_id is not None and self.kind is not IdentityKind.WORKLOAD_IDENTITY:
-            raise AdfConfigurationError(
-                f"workload_identity_tenant_id is set, but identity is {self.kind.value!r}. "
-                "Set identity to 'workload_identity', or remove the tenant."
-            )
+        if self.tenant_id is not None:
+            self._check_tenant(self.tenant_id)
         if names and self.kind is IdentityKind.DEVELOPER:
             raise AdfConfigurationError(
-                f"identity is 'developer', which is whoever is signed in on this machine, but {names[0]} names another "
-                "identity. Remove it, or set identity to 'managed_identity'."
+                f"identity is 'developer', which means the developer who is signed in on this machine, but {names[0]} names "
+                f"another identity. Remove {names[0]}, or set identity to 'managed_identity'."
             )
 
         for field in ("object_id", "resource_id"):
             if getattr(self, field) is not None and self.kind is IdentityKind.WORKLOAD_IDENTITY:
                 raise AdfConfigurationError(
                     f"identity is 'workload_identity', which is named by its client id only, but {_field_name(field)} is "
-                    "set. Use managed_identity_client_id instead, or leave it to the pod's AZURE_CLIENT_ID."
+                    "set. Use managed_identity_client_id instead, or remove the field to use the pod's AZURE_CLIENT_ID."
                 )
+
+    def _check_tenant(self, tenant: str) -> None:
+        if not _GUID.fullmatch(tenant) and not _DOMAIN.fullmatch(tenant):
+            raise AdfConfigurationError(
+                f"workload_identity_tenant_id is {tenant!r}, which is neither a GUID nor a domain name."
+            )
+        if self.kind not in (IdentityKind.WORKLOAD_IDENTITY, IdentityKind.PLATFORM):
+            raise AdfConfigurationError(
+                f"workload_identity_tenant_id is set, but identity is {self.kind.value!r}. "
+                "Set identity to 'workload_identity', or remove the tenant."
+            )
 
     def names(self) -> list[str]:
         """The connection fields that name this identity."""
@@ -88,7 +107,7 @@ class Identity:
 
     def __str__(self) -> str:
         if self.kind is IdentityKind.DEVELOPER:
-            return "the developer signed in on this machine"
+            return "developer signed in on this machine"
         what = "workload identity" if self.kind is IdentityKind.WORKLOAD_IDENTITY else "managed identity"
         if self.client_id:
             return f"{what} with client id {self.client_id}"
@@ -98,6 +117,8 @@ class Identity:
             return f"{what} {self.resource_id}"
         if self.kind is IdentityKind.WORKLOAD_IDENTITY:
             return "workload identity of AZURE_CLIENT_ID"
+        if self.kind is IdentityKind.PLATFORM:
+            return "identity of this environment (the connection names none)"
         return "system-assigned managed identity"
 
 
@@ -198,7 +219,7 @@ class AdfSettings:
     resource_group_name: str | None = None
     factory_name: str | None = None
     ca_bundle: str | None = None
-    """Path of a PEM file of certificate authorities to trust for the ARM endpoint instead of the usual ones."""
+    """Path of a PEM file of certificate authorities: for the ARM endpoint instead of the usual ones, for sign-in besides them."""
     arm_endpoint: str = ""
     arm_scope: str = ""
 
@@ -211,14 +232,16 @@ class AdfSettings:
             raise AdfConfigurationError(f"subscriptionId is {self.subscription_id!r}, which is not a GUID.")
         object.__setattr__(self, "arm_endpoint", (self.arm_endpoint or self.cloud.arm_endpoint).rstrip("/"))
         object.__setattr__(self, "arm_scope", self.arm_scope or self.cloud.arm_scope)
+        # Who writes an address may have written a password into it.
+        shown = re.sub(r"//[^/]*@", "//***@", self.arm_endpoint)
         try:
             url = urlsplit(self.arm_endpoint)
             _ = url.port
         except ValueError as e:
-            raise AdfConfigurationError(f"arm_endpoint is {self.arm_endpoint!r}, which is no address ({e}).") from None
+            raise AdfConfigurationError(f"arm_endpoint is {shown!r}, which is not an address ({e}).") from None
         if url.scheme != "https" or not url.hostname:
             raise AdfConfigurationError(
-                f"arm_endpoint is {self.arm_endpoint!r}. It must be an https:// address: tokens are never sent unencrypted."
+                f"arm_endpoint is {shown!r}. It must be an https:// address: tokens are never sent unencrypted."
             )
         if url.username or url.password or url.query or url.fragment:
             raise AdfConfigurationError(
@@ -226,7 +249,8 @@ class AdfSettings:
             )
         if not (self.arm_scope.startswith("https://") and self.arm_scope.endswith("/.default")):
             raise AdfConfigurationError(
-                f"arm_scope is {self.arm_scope!r}. It looks like https://management.azure.com/.default."
+                f"arm_scope is {self.arm_scope!r}, which is not a token scope. It must begin with https:// and end with "
+                "/.default, for example https://management.azure.com/.default."
             )
 
     def factory(self, resource_group_name: object = None, factory_name: object = None) -> FactoryRef:
@@ -235,15 +259,17 @@ class AdfSettings:
         Arguments may come from templates, which turn None into text and text into numbers.
         """
         chosen = {
-            "resource_group_name": optional_name("resource_group_name", resource_group_name)
+            "resource_group_name": optional_text("resource_group_name", resource_group_name)
             or self.resource_group_name,
-            "factory_name": optional_name("factory_name", factory_name) or self.factory_name,
+            "factory_name": optional_text("factory_name", factory_name) or self.factory_name,
         }
         missing = [field for field, value in chosen.items() if not value]
         if missing:
             raise AdfConfigurationError(
-                f"No {' and no '.join(missing)}: neither the arguments nor the connection has it. "
-                "Set it in the connection, or pass it to the operator, sensor or hook."
+                f"No {' and no '.join(missing)}: neither the arguments nor the connection has "
+                f"{'them' if len(missing) > 1 else 'it'}. "
+                f"Set {' and '.join(missing)} in the connection, or pass {'them' if len(missing) > 1 else 'it'} to the operator, "
+                "sensor or hook."
             )
         return FactoryRef(subscription_id=self.subscription_id, **{k: str(v) for k, v in chosen.items()})
 
@@ -262,7 +288,12 @@ class AdfSettings:
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Self:
-        fields = dict(stored)
-        identity = dict(fields.pop("identity"))
+        """The settings that an earlier or later version stored; members that this one does not know are ignored."""
+        members = _known(cls, stored)
+        identity = _known(Identity, stored["identity"])
         identity["kind"] = IdentityKind(identity["kind"])
-        return cls(identity=Identity(**identity), cloud=CLOUDS[fields.pop("cloud")], **fields)
+        return cls(**members | {"identity": Identity(**identity), "cloud": CLOUDS[stored["cloud"]]})
+
+
+def _known(kind: type[AdfSettings | Identity], stored: Mapping[str, Any]) -> dict[str, Any]:
+    return {field.name: stored[field.name] for field in fields(kind) if field.name in stored}

@@ -14,7 +14,7 @@ from enum import Enum
 from typing import Any, Literal
 
 from airflow_adf_mi.adf.calls import create_run
-from airflow_adf_mi.adf.checks import check_parameters, check_pipeline_name
+from airflow_adf_mi.adf.checks import check_parameters, check_pipeline_name, check_text
 from airflow_adf_mi.adf.drive import Authenticate, Pause, Routine, claim, note, save
 from airflow_adf_mi.adf.errors import (
     AdfAmbiguousStartError,
@@ -30,13 +30,14 @@ from airflow_adf_mi.adf.intent import Intent, Occasion, Phase, fingerprint
 from airflow_adf_mi.adf.models import PipelineRun
 from airflow_adf_mi.adf.near import with_near_names
 from airflow_adf_mi.adf.recovery import Recovery
+from airflow_adf_mi.adf.refusal import is_front_door
 from airflow_adf_mi.adf.settings import FactoryRef
 from airflow_adf_mi.adf.watch import backoff
 
 log = logging.getLogger(__name__)
 
 START_PATIENCE = 300.0
-"""Seconds for which a start that provably did nothing (throttled, connection refused, no token) is tried again."""
+"""Seconds for which a start that provably did nothing (throttled, connection refused, no token, token refused) is tried again."""
 START_SETTLE = 120.0
 """Seconds for which the run of a lost answer is looked for, by default. Above the client's timeouts, so that a request
 that the service is still working on has time to show."""
@@ -57,23 +58,47 @@ class Verdict(Enum):
     """The run may or may not have been started. The request must not be sent again."""
 
 
+NOT_FORWARDED = frozenset({407, 411, 413, 414, 421, 431, 511})
+"""Statuses by which a proxy or gateway says, by their definition in HTTP, that it did not send a request on: it wants a sign-in
+of its own, the request is too large for it, or it is the wrong machine."""
+NOT_FOLLOWED = frozenset({307, 308})
+"""Redirects that leave a request to be sent to another address. The clients do not follow them."""
+
+
 def judge(error: AdfError) -> Verdict:
     """What `error`, in place of createRun's answer, means."""
     match error:
         case AdfAuthenticationError():
-            # Tokens come before the request, and a 401 is an answer to it.
-            return Verdict.NOT_STARTED if error.transient else Verdict.REFUSED
+            # Tokens come before the request. A request whose token was refused (401) has started nothing, and another token
+            # may be accepted.
+            return Verdict.NOT_STARTED if error.transient or error.refused_token else Verdict.REFUSED
         case AdfThrottledError():
             return Verdict.NOT_STARTED
         case AdfUnavailableError():
-            return Verdict.NOT_STARTED if error.never_sent else Verdict.AMBIGUOUS
+            return _judge_no_answer(error)
         case AdfRequestError(status=409):
-            # A conflict may be with the run of this very request.
-            return Verdict.AMBIGUOUS
+            # Where Data Factory itself was asked, a conflict may be with the run of this very request.
+            is_refused = is_front_door(error.code, error.failure_cause)
+            return Verdict.REFUSED if is_refused else Verdict.AMBIGUOUS
         case AdfRequestError() | AdfConfigurationError():
             return Verdict.REFUSED
         case _:
             return Verdict.AMBIGUOUS
+
+
+def _judge_no_answer(error: AdfUnavailableError) -> Verdict:
+    if error.never_sent:
+        return Verdict.NOT_STARTED
+    if error.status in NOT_FOLLOWED:
+        return Verdict.REFUSED
+    if error.is_foreign and error.status == 401:
+        # A gateway that wants to know who asks has not asked Azure yet.
+        return Verdict.NOT_STARTED
+    if error.is_foreign and error.status in NOT_FORWARDED:
+        return Verdict.REFUSED
+    # Also a 403 or 404 page of a web filter: most filters block requests, but some look at answers, and put their page in the
+    # place of one that says that a run was started. Nothing in the page tells which it was.
+    return Verdict.AMBIGUOUS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +120,10 @@ class Start:
 
     def __post_init__(self) -> None:
         check_pipeline_name(self.pipeline_name)
-        check_parameters(self.parameters)
+        # As they are sent, so that the fingerprint and the search for a lost run know what the service knows.
+        object.__setattr__(self, "parameters", check_parameters(self.parameters))
+        if not isinstance(self.recovery, Recovery):
+            raise AdfConfigurationError(f"recovery is of type {type(self.recovery).__name__}; it must be a Recovery.")
         if self.on_ambiguous not in ("fail", "start"):
             raise AdfConfigurationError(f"on_ambiguous_start is {self.on_ambiguous!r}; it must be 'fail' or 'start'.")
         refers = self.recovery.reference_pipeline_run_id is not None
@@ -105,11 +133,13 @@ class Start:
                 f"{given} and reference_pipeline_run_id are both given, but the parameters of a run that refers to "
                 "another are taken from that other run. Remove one of them."
             )
-        if self.correlation_parameter is not None and self.correlation_parameter in (self.parameters or {}):
-            raise AdfConfigurationError(
-                f"correlation_parameter {self.correlation_parameter!r} is in parameters, too. Its value is the start's "
-                "key, so leave it out of parameters."
-            )
+        if self.correlation_parameter is not None:
+            check_text("correlation_parameter", self.correlation_parameter)
+            if self.correlation_parameter in (self.parameters or {}):
+                raise AdfConfigurationError(
+                    f"correlation_parameter {self.correlation_parameter!r} is in parameters, too. Its value is the start's "
+                    "key, so leave it out of parameters."
+                )
 
     def intent(self, occasion: Occasion = Occasion()) -> Intent:
         """A new intent to make this start. Its key is random where none is given: a Dag run that is deleted and made again
@@ -260,6 +290,7 @@ def _ambiguous(start: Start, intent: Intent, look: Look, lost: AdfError | None) 
     if candidates:
         listed = ", ".join(f"{run.run_id} ({run.status}, began {run.started_at})" for run in candidates[:10])
         found = f"{len(candidates)} run(s) may be the one: {listed}"
+        found += f", and perhaps others ({look.error})" if look.error is not None else ""
     elif look.error is not None:
         found = f"its run could not be looked for ({look.error})"
     else:

@@ -1,16 +1,18 @@
-"""The credentials that ask for tokens: azure-identity's, made so that they fail within seconds and tell by which status.
+"""The credentials that ask for tokens: azure-identity's, made so that they fail within seconds and keep the last answer.
 
-azure-identity's errors do not tell: of an endpoint that fails it says the same as of one that refuses, in words that
-differ from source to source. Azure's packages are imported when a credential is made.
+azure-identity's errors do not hold it: an endpoint that fails has the same error as one that refuses, in words that differ
+from source to source. Azure's packages are imported when a credential is made.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import deque
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 from airflow_adf_mi.adf.identity_sources import CredentialPlan, Source
+from airflow_adf_mi.adf.token_causes import Answer
 from airflow_adf_mi.adf.transport import blocking_transport
 
 if TYPE_CHECKING:
@@ -28,17 +30,17 @@ class ObservedCredential:
     """A credential, and what its source answered last.
 
     :param inner: azure-identity's.
-    :param statuses: where its transport puts the HTTP status of every answer.
+    :param answers: where its transport puts every answer.
     """
 
-    def __init__(self, inner: SupportsTokenInfo, statuses: deque[int]) -> None:
+    def __init__(self, inner: SupportsTokenInfo, answers: deque[Answer]) -> None:
         self.inner = inner
-        self._statuses = statuses
+        self._answers = answers
 
     @property
-    def last_status(self) -> int | None:
-        """The HTTP status of the last answer. msal repeats an error for a while without asking again: then it is that one's."""
-        return self._statuses[-1] if self._statuses else None
+    def last_answer(self) -> Answer | None:
+        """None before any. msal repeats an error for a while without asking again: then it is that error's."""
+        return self._answers[-1] if self._answers else None
 
     def get_token_info(self, *scopes: str, options: TokenRequestOptions | None = None) -> AccessTokenInfo:
         return self.inner.get_token_info(*scopes, options=options)
@@ -54,15 +56,22 @@ class ObservedCredential:
 
 
 def make_credential(how: CredentialPlan, *, read_timeout: float = READ_TIMEOUT) -> SupportsTokenInfo:
-    """azure-identity's credential for a plan."""
+    """azure-identity's credential for a plan.
+
+    Raises `AdfConfigurationError` where the certificates that the plan's route trusts cannot be read.
+    """
     _quieten()
-    statuses: deque[int] = deque(maxlen=1)
-    if how.source is Source.DEVELOPER:
+    if how.route is None:
         return _developer()
+    answers: deque[Answer] = deque(maxlen=1)
+
+    def keep(status: int, headers: Mapping[str, str]) -> None:
+        answers.append(Answer(status, dict(headers)))
+
     transport = blocking_transport(
-        connect_timeout=CONNECT_TIMEOUT, read_timeout=read_timeout, on_status=statuses.append
+        how.route, connect_timeout=CONNECT_TIMEOUT, read_timeout=read_timeout, on_answer=keep
     )
-    return ObservedCredential(_from_source(how, transport), statuses)
+    return ObservedCredential(_from_source(how, transport), answers)
 
 
 def _developer() -> SupportsTokenInfo:

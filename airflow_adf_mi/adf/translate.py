@@ -5,7 +5,8 @@ Azure's packages are imported inside the functions: this module is on the way of
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +20,19 @@ from airflow_adf_mi.adf.errors import (
     AdfThrottledError,
     AdfUnavailableError,
 )
-from airflow_adf_mi.adf.redact import cap, redact
+from airflow_adf_mi.adf.network import route_to_arm
+from airflow_adf_mi.adf.network_errors import (
+    certificate_refusal,
+    is_untrusted,
+    proxy_refusal,
+    refused_by_proxy,
+    was_never_sent,
+)
+from airflow_adf_mi.adf.redact import shown
+from airflow_adf_mi.adf.refusal import MISSING_ROLE, Refusal, is_front_door
 from airflow_adf_mi.adf.role import BELOW, how_to_grant
 from airflow_adf_mi.adf.settings import SubscriptionRef
-from airflow_adf_mi.adf.token_errors import principal
+from airflow_adf_mi.adf.token_errors import principal, whose
 from airflow_adf_mi.adf.transport import token_of
 
 if TYPE_CHECKING:
@@ -31,116 +41,143 @@ if TYPE_CHECKING:
     from airflow_adf_mi.adf.calls import Call
     from airflow_adf_mi.adf.settings import AdfSettings
 
-# ARM's gateway uses these where the address above the pipeline or run is wrong.
-_FACTORY_MISSING = frozenset(
-    {"ResourceNotFound", "ParentResourceNotFound", "ResourceGroupNotFound", "SubscriptionNotFound"}
-)
+# ARM's front door uses these where the address above the pipeline or run is wrong.
+_SUBSCRIPTION_MISSING = frozenset({"SubscriptionNotFound", "InvalidSubscriptionId"})
+_FACTORY_MISSING = frozenset({"ResourceNotFound", "ParentResourceNotFound", "ResourceGroupNotFound"})
 
 
 def translate(error: AzureError, call: Call[Any], settings: AdfSettings) -> AdfError:
     """What `error`, raised while sending `call`, means to a user."""
     from azure.core.exceptions import HttpResponseError
 
-    response = error.response if isinstance(error, HttpResponseError) else None
+    response: Any = error.response if isinstance(error, HttpResponseError) else None
     if response is None or response.status_code is None:
         return _no_answer(error, call, settings)
-    headers: Mapping[str, str] = getattr(response, "headers", {})
-    return from_answer(
-        call,
-        settings,
-        status=response.status_code,
-        code=_code(error),
-        said=_said(error),
-        request_id=headers.get("x-ms-request-id"),
-        retry_after=_retry_after(headers.get("Retry-After")),
-        claims=principal(token_of(error) or ""),
-    )
+    refusal = Refusal.read(response.status_code, str(response.reason), response.headers, _text(response))
+    return from_answer(call, settings, refusal, claims=principal(token_of(error) or ""))
 
 
 def from_answer(
-    call: Call[Any],
-    settings: AdfSettings,
-    *,
-    status: int,
-    code: str | None,
-    said: str,
-    request_id: str | None = None,
-    retry_after: float | None = None,
-    claims: Mapping[str, Any] = MappingProxyType({}),
+    call: Call[Any], settings: AdfSettings, refusal: Refusal, *, claims: Mapping[str, Any] = MappingProxyType({})
 ) -> AdfError:
     """What an answer of the service other than success means. Pure.
 
     `claims` are those of the token that the request carried.
     """
-    what = f"Could not {call.doing} in {call.target}"
-    quote = f" The service answered {status}{f' {code}' if code else ''}: {said if said.endswith('.') else f'{said}.'}"
+    status, code, quote = refusal.status, refusal.code, refusal.quote
     details: dict[str, Any] = {
         "status": status,
         "code": code,
-        "request_id": request_id,
-        "retry_after": retry_after,
+        "request_id": refusal.request_id,
+        "retry_after": refusal.retry_after,
+        "failure_cause": refusal.failure_cause,
     }
+    if 300 <= status < 400:
+        return AdfUnavailableError(
+            f"{call.could_not}: the answer points to another address{_at(refusal.redirects_to)}. It is not followed, because "
+            f"the token must not go there. Check arm_endpoint (now {settings.arm_endpoint}), and whether a proxy wants a "
+            f"sign-in.{quote}",
+            status=status,
+            is_foreign=refusal.is_foreign,
+        )
+    if status == 429:
+        wait = f" It asked to wait {refusal.retry_after:g} s." if refusal.retry_after else ""
+        return AdfThrottledError(
+            f"{call.could_not}: too many requests for this subscription or factory.{wait} Look less often (check_interval), "
+            f"or start fewer runs at once.{quote}",
+            **details,
+        )
+    if refusal.is_foreign:
+        return AdfUnavailableError(
+            f"{call.could_not}: got an answer that is not from Azure Resource Manager. A proxy, gateway or web filter between "
+            f"this machine and {settings.arm_endpoint} gave it. Have it let this address through, or name the address in "
+            f"NO_PROXY.{quote}",
+            status=status,
+            retry_after=refusal.retry_after,
+            is_foreign=True,
+        )
     if status == 401:
         return AdfAuthenticationError(
-            f"{what}: the service refused the token of the {settings.identity}. Check that the connection's cloud, "
-            f"arm_endpoint and arm_scope belong together (now {settings.arm_endpoint} and {settings.arm_scope}), and that "
+            f"{call.could_not}: the service refused the token of the {whose(settings.identity, claims)}. Check that the "
+            f"connection's cloud, arm_endpoint and arm_scope belong together (now {settings.arm_endpoint} and "
+            f"{settings.arm_scope}), and that "
             f"the identity belongs to the subscription's tenant.{quote}",
             refused_token=True,
         )
     if status == 403:
-        if code == "AuthorizationFailed" and call.permission.lower() in said.lower():
+        if code == "AuthorizationFailed" and call.permission.lower() in refusal.said.lower():
             # Its message says the same once more.
             quote = f" The service answered {status} {code}."
-        return AdfPermissionError(f"{what}: {_not_permitted(call, settings, claims)}{quote}", **details)
+        return AdfPermissionError(
+            f"{call.could_not}: {_not_permitted(call, settings, refusal, claims)}{quote}", **details
+        )
     if status == 404 or code in call.not_found_codes:
         missing, advice = _what_is_missing(call, code)
-        return AdfNotFoundError(f"{what}: {advice}{quote}", missing=missing, **details)
-    if status == 429:
-        wait = f" It asked to wait {retry_after:g} s." if retry_after else ""
-        return AdfThrottledError(
-            f"{what}: too many requests for this subscription or factory.{wait} Look less often (check_interval), or start "
-            f"fewer runs at once.{quote}",
-            **details,
-        )
-    if status == 408 or status >= 500 or status < 400:
+        return AdfNotFoundError(f"{call.could_not}: {advice}{quote}", missing=missing, **details)
+    if status == 408 or status >= 500 or status < 300:
         return AdfUnavailableError(
-            f"{what}: the service gave no usable answer. It may work again shortly.{quote}",
+            f"{call.could_not}: the service gave no usable answer. It may work again shortly.{quote}",
             status=status,
-            retry_after=retry_after,
+            retry_after=refusal.retry_after,
         )
-    return AdfRequestError(f"{what}: the service refused the request.{quote}", **details)
+    by_itself = " before it asked Data Factory" if is_front_door(code, refusal.failure_cause) else ""
+    advice = refusal.advice(call.target) or f"the service refused the request{by_itself}."
+    return AdfRequestError(f"{call.could_not}: {advice}{quote}", **details)
+
+
+def _text(response: Any) -> str:
+    """The body; empty where it is no text."""
+    try:
+        return str(response.text())
+    except (LookupError, ValueError):
+        return ""
+
+
+def _at(host: str | None) -> str:
+    return f", on {host}" if host else ""
 
 
 def unreadable(error: Exception, call: Call[Any]) -> AdfUnavailableError:
     """An answer of status 200 that lacks what the specification promises, such as a proxy's page."""
     return AdfUnavailableError(
-        f"Could not {call.doing} in {call.target}: the answer could not be read ({type(error).__name__}: "
-        f"{cap(redact(str(error)), 200)}). Is there a proxy in between that answers for the service?",
+        f"{call.could_not}: the answer could not be read ({type(error).__name__}: "
+        f"{shown(str(error), 200)}). Is there a proxy in between that answers for the service?",
         status=200,
+        unreadable=True,
     )
 
 
-def _not_permitted(call: Call[Any], settings: AdfSettings, claims: Mapping[str, Any]) -> str:
+def _not_permitted(call: Call[Any], settings: AdfSettings, refusal: Refusal, claims: Mapping[str, Any]) -> str:
     """Who may not do what where, and what permits it."""
+    if refusal.code not in MISSING_ROLE:
+        return refusal.advice(call.target) or (
+            f"the service forbids it to the {settings.identity}, and not for lack of a role, which has other error codes. Its "
+            "answer says why."
+        )
     known = {"client id": claims.get("appid"), "object id": claims.get("oid")}
     who = ", ".join(f"{name} {value}" for name, value in known.items() if value)
     return (
-        f"the {settings.identity}{f' ({who})' if who else ''} has no permission for {BELOW}{call.permission} on "
+        f"the {whose(settings.identity, claims)}{f' ({who})' if who else ''} has no permission for {BELOW}{call.permission} on "
         f"{call.target.resource_id}. {how_to_grant(call.target, claims)}"
     )
 
 
 def _what_is_missing(call: Call[Any], code: str | None) -> tuple[str, str]:
     """Subscription, factory, pipeline or run; and what to do about it."""
-    if isinstance(call.target, SubscriptionRef):
-        return (
-            "subscription",
-            "there is no such subscription, or the identity's tenant does not have it. Check subscriptionId.",
+    subscription = call.target.subscription_id
+    if isinstance(call.target, SubscriptionRef) or code in _SUBSCRIPTION_MISSING:
+        return "subscription", (
+            f"there is no subscription {subscription}, or the identity's tenant does not have it. Check subscriptionId."
+        )
+    if code == "ResourceGroupNotFound":
+        return "factory", (
+            f"subscription {subscription} has no resource group {call.target.resource_group_name!r}. Check "
+            "resource_group_name and subscriptionId in the connection or the arguments."
         )
     if code in _FACTORY_MISSING or (call.run_id is None and call.pipeline_name is None):
         return "factory", (
-            f"there is no such factory. Check subscriptionId ({call.target.subscription_id}), resource_group_name and "
-            "factory_name in the connection or the arguments."
+            f"there is no such factory. Check subscriptionId ({subscription}), resource_group_name and factory_name in the "
+            "connection or the arguments."
         )
     if call.run_id is not None:
         return "run", f"the factory knows no run {call.run_id}. Check the run id; runs are kept for 45 days."
@@ -151,87 +188,19 @@ def _what_is_missing(call: Call[Any], code: str | None) -> tuple[str, str]:
 
 
 def _no_answer(error: AzureError, call: Call[Any], settings: AdfSettings) -> AdfError:
-    reason = f"{type(error).__name__}: {cap(redact(str(error)), 300)}"
-    if _is_any_of(error, _UNTRUSTED):
-        trusted = f"those in ca_bundle ({settings.ca_bundle})" if settings.ca_bundle else "the usual ones"
-        return AdfCertificateError(
-            f"Could not {call.doing} in {call.target}: the certificate of {settings.arm_endpoint} is not trusted, so nothing "
-            f"was sent. Authorities that are trusted: {trusted}. Where a proxy or a private endpoint has a certificate of its "
-            f"own authority, put the path of a PEM file that holds this authority into the connection's ca_bundle. {reason}"
-        )
+    reason = f"{type(error).__name__}: {shown(str(error), 300)}"
+    route = route_to_arm(settings, os.environ)
+    if is_untrusted(error):
+        return AdfCertificateError(f"{call.could_not}: {certificate_refusal(route)} {reason}")
     never_sent = was_never_sent(error)
-    how = "the connection could not be made" if never_sent else "the connection broke or timed out"
-    return AdfUnavailableError(
-        f"Could not {call.doing} in {call.target}: {how} ({settings.arm_endpoint}). Check the network between this "
-        f"machine and the endpoint, its proxy, and ca_bundle. {reason}",
-        never_sent=never_sent,
-    )
-
-
-# The handshake comes before the request, and ends here by our own decision.
-_UNTRUSTED = frozenset({"ssl.SSLCertVerificationError"})
-_NEVER_SENT = frozenset(
-    {
-        "urllib3.exceptions.NewConnectionError",
-        "urllib3.exceptions.NameResolutionError",
-        "urllib3.exceptions.ConnectTimeoutError",
-        "requests.exceptions.ConnectTimeout",
-        "aiohttp.client_exceptions.ClientConnectorError",
-        "aiohttp.client_exceptions.ClientConnectorDNSError",
-        # Of the handshake only; blocking clients raise their SSLError for a connection that breaks later, too.
-        "aiohttp.client_exceptions.ClientConnectorSSLError",
-        "aiohttp.client_exceptions.ConnectionTimeoutError",
-    }
-)
-
-
-def was_never_sent(error: BaseException) -> bool:
-    """Whether it is proven that the request did not leave this machine.
-
-    Only the exception inside proves it: azure-core's own classes do not (its async transport raises ServiceRequestError
-    for an answer that was dropped after the request went out).
-    """
-    return _is_any_of(error, _NEVER_SENT)
-
-
-def _is_any_of(error: BaseException, kinds: frozenset[str]) -> bool:
-    """Whether `error`, or one inside it, is of one of these classes, by name: their packages need not be imported."""
-    return any(f"{type(e).__module__}.{type(e).__qualname__}" in kinds for e in _chain(error))
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """`error` and the errors inside it, as azure-core, requests and urllib3 wrap them."""
-    pending, seen = [error], set[int]()
-    while pending:
-        current = pending.pop()
-        if id(current) in seen:
-            continue
-        seen.add(id(current))
-        yield current
-        inside = (
-            getattr(current, "inner_exception", None),
-            getattr(current, "reason", None),
-            current.__cause__,
-            *current.args,
+    refused = refused_by_proxy(error)
+    if refused is not None:
+        why = proxy_refusal(refused, route)
+    else:
+        how = "the connection could not be made" if never_sent else "the connection broke or timed out"
+        through = f", through the proxy {route.proxy}" if route.proxy else ""
+        why = (
+            f"{how} ({settings.arm_endpoint}{through}). Check the network between this machine and the endpoint, its proxy, and "
+            "ca_bundle."
         )
-        pending.extend(item for item in inside if isinstance(item, BaseException))
-
-
-def _code(error: AzureError) -> str | None:
-    inner = getattr(error, "error", None)
-    code = getattr(inner, "code", None)
-    return code if isinstance(code, str) else None
-
-
-def _said(error: AzureError) -> str:
-    inner = getattr(error, "error", None)
-    message = getattr(inner, "message", None) or getattr(error, "reason", None) or error.message
-    return cap(redact(str(message)), 500)
-
-
-def _retry_after(header: str | None) -> float | None:
-    """Seconds; the service sends numbers, never dates."""
-    try:
-        return max(0.0, float(header)) if header else None
-    except ValueError:
-        return None
+    return AdfUnavailableError(f"{call.could_not}: {why} {reason}", never_sent=never_sent)

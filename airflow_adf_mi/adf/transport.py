@@ -1,4 +1,4 @@
-"""How the clients' requests travel: timeouts, policies, sessions, certificates.
+"""What the clients' requests have in common: timeouts, policies, transports, and what answers tell in their headers.
 
 Azure's packages and aiohttp are imported inside the functions: this module is on the way of every Dag file.
 """
@@ -7,27 +7,20 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
-from airflow_adf_mi.adf.errors import AdfConfigurationError
+from airflow_adf_mi.adf.network import Route
 
 if TYPE_CHECKING:
-    import aiohttp
     import requests
     from azure.core.exceptions import AzureError
     from azure.core.pipeline import PipelineResponse
     from azure.core.pipeline.policies import HTTPPolicy, SansIOHTTPPolicy
     from azure.core.pipeline.transport import RequestsTransport
-
-    from airflow_adf_mi.adf.settings import AdfSettings
 
 CONNECT_TIMEOUT = 5.0
 """Seconds to make a connection; azure-core waits 300."""
@@ -37,7 +30,7 @@ READ_TIMEOUT = 30.0
 
 def import_async_client() -> None:
     for module in (
-        "aiohttp",
+        "airflow_adf_mi.adf.loop_session",
         "azure.core.pipeline.policies",
         "azure.core.pipeline.transport",
         "azure.mgmt.core.policies",
@@ -68,12 +61,12 @@ class ServiceClock:
         headers = answer.http_response.headers
         with contextlib.suppress(KeyError, TypeError, ValueError):
             self.remaining_reads = int(headers["x-ms-ratelimit-remaining-subscription-reads"])
-        with contextlib.suppress(KeyError, TypeError, ValueError):
+        with contextlib.suppress(KeyError, OverflowError, TypeError, ValueError):
             self._ahead = parsedate_to_datetime(headers["Date"]).timestamp() - time.monotonic()
 
 
 def policies(
-    retry: Any, authentication: Any, clock: ServiceClock, *, proxies: dict[str, str] | None = None
+    retry: Any, authentication: Any, clock: ServiceClock
 ) -> list[HTTPPolicy[Any, Any] | SansIOHTTPPolicy[Any, Any]]:
     from azure.core.pipeline import policies as azure
 
@@ -81,7 +74,6 @@ def policies(
         azure.RequestIdPolicy(),
         azure.HeadersPolicy(),
         azure.UserAgentPolicy(base_user_agent=f"airflow-adf-mi/{version('airflow-adf-mi')}"),
-        azure.ProxyPolicy(proxies=proxies),
         azure.ContentDecodePolicy(),
         retry,
         authentication,
@@ -90,42 +82,31 @@ def policies(
 
 
 def blocking_transport(
+    route: Route,
     *,
     read_timeout: float,
     connect_timeout: float = CONNECT_TIMEOUT,
-    verify: str | bool = True,
-    on_status: Callable[[int], object] | None = None,
+    on_answer: Callable[[int, Mapping[str, str]], object] | None = None,
 ) -> RequestsTransport:
-    """A transport for code that may block, with the environment's proxies and without its .netrc.
+    """A transport for code that may block, whose requests go by `route`.
 
-    `on_status` is told the HTTP status of every answer.
+    `on_answer` is given the HTTP status and the headers of every answer. Raises `AdfConfigurationError` where the route's
+    authorities cannot be read.
     """
     from azure.core.pipeline.transport import RequestsTransport
 
-    transport = RequestsTransport(
-        connection_timeout=connect_timeout, read_timeout=read_timeout, connection_verify=verify
-    )
+    from airflow_adf_mi.adf.blocking_session import follow
+
+    transport = RequestsTransport(connection_timeout=connect_timeout, read_timeout=read_timeout)
     transport.open()
-    # Where there is none, requests puts what .netrc holds for the host in the place of our token.
-    transport.session.auth = _leave_as_it_is
-    if on_status is not None:
+    follow(transport.session, route)
+    if on_answer is not None:
 
-        def tell(answer: requests.Response, *_: object, **__: object) -> None:
-            on_status(answer.status_code)
+        def pass_on(answer: requests.Response, *_: object, **__: object) -> None:
+            on_answer(answer.status_code, answer.headers)
 
-        transport.session.hooks["response"].append(tell)
+        transport.session.hooks["response"].append(pass_on)
     return transport
-
-
-def _leave_as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    return request
-
-
-def proxies_for(address: str) -> dict[str, str]:
-    """The proxy that the environment names for an address, as azure-core takes it; empty for none."""
-    url = urlsplit(address)
-    proxy = getproxies().get(url.scheme)
-    return {url.scheme: proxy} if proxy and not proxy_bypass(url.hostname or "") else {}
 
 
 def token_of(refused: AzureError) -> str | None:
@@ -133,37 +114,3 @@ def token_of(refused: AzureError) -> str | None:
     request = getattr(getattr(refused, "response", None), "request", None)
     header = getattr(request, "headers", {}).get("Authorization") or ""
     return header.removeprefix("Bearer ") or None
-
-
-def open_session(context: ssl.SSLContext) -> aiohttp.ClientSession:
-    """A session for the running loop, to be closed by the caller."""
-    import aiohttp
-
-    return aiohttp.ClientSession(
-        # azure-core would build a TLS context for every request; a connector's own context is used for all.
-        connector=aiohttp.TCPConnector(ssl=context),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        # azure-core unpacks answers itself.
-        auto_decompress=False,
-        # Not for proxies only: it would take .netrc, too, and refuse to send that beside our token.
-        trust_env=False,
-    )
-
-
-def checked_ca_bundle(settings: AdfSettings) -> str | None:
-    """The path of the certificates to trust. Raises `AdfConfigurationError` if there are none in such a file here."""
-    if settings.ca_bundle is None:
-        return None
-    if not Path(settings.ca_bundle).is_file():
-        raise AdfConfigurationError(
-            f"ca_bundle is {settings.ca_bundle!r}, and there is no such file on this machine. It must exist on workers and "
-            "on the triggerer."
-        )
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(settings.ca_bundle)
-    except OSError as e:
-        raise AdfConfigurationError(
-            f"ca_bundle is {settings.ca_bundle!r}, from which no certificates could be read ({e}). It must be a PEM file of "
-            "certificate authorities, readable for Airflow."
-        ) from None
-    return settings.ca_bundle

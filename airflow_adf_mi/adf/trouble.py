@@ -11,8 +11,9 @@ from airflow_adf_mi.adf.errors import (
     AdfConfigurationError,
     AdfError,
     AdfPermissionError,
+    AdfUnavailableError,
 )
-from airflow_adf_mi.adf.watch import REFUSAL_GRACE, backoff, is_for_good, is_refusal
+from airflow_adf_mi.adf.watch import REFUSAL_GRACE, backoff, has_grace, is_for_good, is_refusal
 
 FAILURES_OF_A_LOST_LIST = 3
 """List queries that fail while looks work, after which the list counts as one that shows nothing."""
@@ -122,6 +123,10 @@ class Trouble:
 
 
 def concerns_all(error: AdfError) -> bool:
-    """Whether a failed look says nothing about the one run: it would have failed for any."""
+    """Whether a failed look says nothing about the one run: it would have failed for any.
+
+    An answer that cannot be read may be so for the one run alone. Each run's wait then counts for itself how long that lasts.
+    """
     ours = AdfAuthenticationError | AdfPermissionError | AdfConfigurationError
-    return not is_refusal(error) or isinstance(error, ours)
+    is_in_between = isinstance(error, AdfUnavailableError) and not error.unreadable
+    return not has_grace(error) or isinstance(error, ours) or is_in_between

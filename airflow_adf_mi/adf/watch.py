@@ -1,8 +1,8 @@
 """The rules of waiting: when to look at a run, and what a look means.
 
 A look that fails says nothing about the run. So no failed look ever cancels or fails a run: faults are looked through
-until the deadline; only a refusal (401, 403, 404 and their like) that lasts longer than `REFUSAL_GRACE` ends the wait, or
-a connection that cannot be used on this machine, and the run goes on.
+until the deadline. Only two things end the wait, and the run goes on: a connection that cannot be used on this machine; and
+a refusal (401, 403, 404 and their like), or an answer that cannot be read, that lasts longer than `REFUSAL_GRACE`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ log = logging.getLogger(__name__)
 
 REFUSAL_GRACE = 300.0
 """Seconds for which the service may refuse our looks before the wait ends: a freshly granted role takes minutes to act
-everywhere, and a 404 may come from a replica that is behind."""
+everywhere, and a 404 may come from a replica that is behind. An answer that cannot be read may come from a proxy, and that
+may pass; but what the service itself writes so will not change, and nobody must wait for it until a deadline of days."""
 FIRST_BACKOFF = 2.0
 """Seconds until the look after the first failed one; doubled with each further failure."""
 LONGEST_BACKOFF = 60.0
@@ -44,6 +45,8 @@ class Plan:
 
     check_interval: float
     deadline: float | None = None
+    limit: str | None = None
+    """The argument that set the deadline, and its length, for texts: "timeout of 600 s"."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,11 +62,15 @@ class TimedOut:
 
     run: PipelineRun | None = None
     error: AdfError | None = None
+    limit: str | None = None
+    """As in `Plan`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class GaveUp:
-    """The service kept refusing to show the run, or it cannot be asked from here. The run itself may be well."""
+    """The service kept refusing to show the run, its answers stayed unreadable, or it cannot be asked from here. The run
+    itself may be well.
+    """
 
     error: AdfError
     run: PipelineRun | None = None
@@ -82,14 +89,27 @@ class Watching:
     failures: int = 0
     """Failed looks in a row."""
     refused_since: float | None = None
-    """When the service began to refuse, with no successful look since."""
+    """When the service began to refuse, or to answer what cannot be read, with no successful look since."""
 
 
 def is_refusal(error: AdfError) -> bool:
-    """Whether the service, or the identity endpoint, answered and said no, rather than failing to answer."""
+    """Whether the service, the identity endpoint or something in between answered and said no, rather than failing to answer."""
     if isinstance(error, AdfAuthenticationError):
         return not error.transient
-    return not isinstance(error, AdfThrottledError | AdfUnavailableError)
+    if isinstance(error, AdfUnavailableError):
+        # A redirect, or the page of a web filter: it will not pass by itself, as little as a refusal of the service.
+        return error.status is not None and 300 <= error.status < 500 and error.status != 408
+    return not isinstance(error, AdfThrottledError)
+
+
+def is_unreadable(error: AdfError) -> bool:
+    """Whether an answer came that is not what the service promises."""
+    return isinstance(error, AdfUnavailableError) and error.unreadable
+
+
+def has_grace(error: AdfError) -> bool:
+    """Whether a look that fails so ends the wait once that has lasted for `REFUSAL_GRACE`."""
+    return is_refusal(error) or is_unreadable(error)
 
 
 def is_for_good(error: AdfError) -> bool:
@@ -101,10 +121,10 @@ def may_pass(error: AdfError) -> bool:
     """Whether the same cancel may be accepted shortly: a run that goes on costs more than a few requests.
 
     A refused token may be replaced by then, and a role that was granted takes minutes to act everywhere; but a run that is
-    not known stays so.
+    not known stays so. What a proxy or web filter refuses, it may let through at the next try.
     """
     refused_token = isinstance(error, AdfAuthenticationError) and error.refused_token
-    return not is_refusal(error) or refused_token or isinstance(error, AdfPermissionError)
+    return not is_refusal(error) or refused_token or isinstance(error, AdfPermissionError | AdfUnavailableError)
 
 
 def fold(before: Watching, seen: PipelineRun | AdfError, now: float, plan: Plan) -> tuple[Watching, Outcome | None]:
@@ -115,15 +135,15 @@ def fold(before: Watching, seen: PipelineRun | AdfError, now: float, plan: Plan)
             return after, Ended(run=seen)
     else:
         refused_since = before.refused_since
-        if refused_since is None and is_refusal(seen):
+        if refused_since is None and has_grace(seen):
             refused_since = now
         after = replace(before, error=seen, failures=before.failures + 1, refused_since=refused_since)
         if is_for_good(seen):
             return after, GaveUp(error=seen, run=after.run)
-        if is_refusal(seen) and refused_since is not None and now - refused_since >= REFUSAL_GRACE:
+        if has_grace(seen) and refused_since is not None and now - refused_since >= REFUSAL_GRACE:
             return after, GaveUp(error=seen, run=after.run)
     if plan.deadline is not None and now >= plan.deadline:
-        return after, TimedOut(run=after.run, error=after.error)
+        return after, TimedOut(run=after.run, error=after.error, limit=plan.limit)
     return after, None
 
 
@@ -199,22 +219,32 @@ def cancelling(
         pause = backoff(failures, getattr(answer, "retry_after", None), jitter())
         if not may_pass(answer) or clock() + pause > until:
             raise answer
-        log.warning("Run %s: the cancel was not accepted. Will send it again in %.0f s. %s", run_id, pause, answer)
+        # The error names the run.
+        log.warning("The cancel was not accepted, and is sent again in %.0f s.\n  %s", pause, answer)
         yield Pause(pause)
 
 
+_ENDS = {RunStatus.SUCCEEDED: "succeeded", RunStatus.FAILED: "failed", RunStatus.CANCELLED: "was cancelled"}
+
+
+def in_words(status: str) -> str:
+    """The status of a run or an activity as the end of a sentence about it."""
+    return _ENDS.get(status, f"is {status}")
+
+
 def log_news(run_id: str, before: Watching, after: Watching) -> None:
-    """Log what a look has told about the run."""
+    """Log what a look has shown of the run. Leads with the news: a page of logs shows about 150 columns of a line."""
     if after.error is not None:
         if after.error is not before.error:
-            log.warning("Run %s: the look failed, and the run goes on. %s", run_id, after.error)
+            # The error names the run.
+            log.warning("The look at the run failed, and the run goes on.\n  %s", after.error)
         return
     seen = after.run
     if before.error is not None and not (seen is not None and seen.is_terminal):
-        log.info("Run %s: looks work again.", run_id)
+        log.info("Looks work again, at run %s.", run_id)
     if seen is None:
         return
     if before.run is None or before.run.status != seen.status:
-        log.info("Run %s is %s.", run_id, seen.status)
+        log.info("Run %s %s.", run_id, in_words(seen.status))
         if seen.status not in RunStatus.KNOWN:
             log.warning("Run %s has the status %r, which this version does not know; waiting on.", run_id, seen.status)

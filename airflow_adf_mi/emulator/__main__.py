@@ -1,85 +1,122 @@
-"""`python -m airflow_adf_mi.emulator`: Azure Data Factory and managed identity on the loopback interface."""
+"""The command `adf-emulator`: Azure Data Factory and managed identity on the loopback interface."""
 
 from __future__ import annotations
 
-import argparse
+import contextlib
 import json
 import os
 import shlex
 import signal
-import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator
 from pathlib import Path
+
+import click
 
 from airflow_adf_mi.emulator.identity_endpoints import SOURCES
 from airflow_adf_mi.emulator.script import Script
 from airflow_adf_mi.emulator.server import DEFAULT_RESOURCE_GROUP, DEFAULT_SUBSCRIPTION, Emulator, FactorySpec
 
+_THERE = click.Path(exists=True, path_type=Path)
+_FILE_THERE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_FOLDER = click.Path(file_okay=False, path_type=Path)
+_FILE = click.Path(dir_okay=False, path_type=Path)
+_PORT = click.IntRange(0, 65535)
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve until SIGTERM or Ctrl-C; exit status 2 for arguments that make no sense."""
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    try:
-        script = Script.from_json(json.loads(options.script.read_text())) if options.script else None
-        specs = [
-            FactorySpec(source=path, resource_group_name=options.resource_group, subscription_id=options.subscription)
-            for path in options.factory
-        ]
-        emulator = Emulator(
-            *specs,
-            script=script,
-            port=options.port,
-            identity_port=options.identity_port,
-            directory=options.directory,
-        )
-    except (OSError, ValueError) as e:
-        parser.error(str(e))
+
+@click.command(
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit status: 0 once it was stopped, 2 if the command line is wrong or what it names cannot be used.",
+)
+@click.version_option(package_name="airflow-adf-mi", prog_name="adf-emulator")
+@click.option(
+    "--factory",
+    "factories",
+    type=_THERE,
+    multiple=True,
+    required=True,
+    help="An ADF Git folder, a pipeline's JSON file or an ARM template. May be given several times.",
+)
+@click.option("--script", type=_FILE_THERE, help="JSON file: what activities do (see emulator/script.py).")
+@click.option("--subscription", default=DEFAULT_SUBSCRIPTION, show_default=True, help="Id of the subscription.")
+@click.option("--resource-group", "-g", default=DEFAULT_RESOURCE_GROUP, show_default=True, help="The resource group.")
+@click.option("--port", type=_PORT, default=0, help="Port of ARM, HTTPS. [default: any free one]")
+@click.option(
+    "--identity-port", type=_PORT, default=0, help="Port of the identity endpoints, HTTP. [default: any free one]"
+)
+@click.option(
+    "--directory", type=_FOLDER, help="Where the certificate authority is written. [default: a temporary folder]"
+)
+@click.option("--ready-file", type=_FILE, help="A file that is written, as JSON, once the emulator serves.")
+def main(
+    factories: tuple[Path, ...],
+    script: Path | None,
+    subscription: str,
+    resource_group: str,
+    port: int,
+    identity_port: int,
+    directory: Path | None,
+    ready_file: Path | None,
+) -> None:
+    """Serve Azure Data Factory and the managed identity endpoints on the loopback interface, until SIGTERM or Ctrl-C."""
+    specs = [
+        FactorySpec(source=path, resource_group_name=resource_group, subscription_id=subscription) for path in factories
+    ]
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: stop.set())
-    if options.ready_file:
-        # One of an earlier emulator would be believed.
-        options.ready_file.unlink(missing_ok=True)
-    try:
+    with _refused():
+        emulator = Emulator(*specs, script=_script(script), port=port, identity_port=identity_port, directory=directory)
+        if ready_file:
+            if not ready_file.parent.is_dir():
+                raise ValueError(f"--ready-file {ready_file}: there is no such folder.")
+            # One of an earlier emulator would be believed.
+            ready_file.unlink(missing_ok=True)
         emulator.start()
-    except OSError as e:
-        print(f"error: {e}", file=sys.stderr)
-        return 1
     try:
         _announce(emulator)
-        if options.ready_file:
-            _write_ready_file(emulator, options.ready_file)
+        if ready_file:
+            with _refused():
+                _write_ready_file(emulator, ready_file)
         while not stop.wait(1):
             pass
     finally:
         emulator.stop()
-    return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m airflow_adf_mi.emulator", description=__doc__)
-    parser.add_argument(
-        "--factory",
-        type=Path,
-        action="append",
-        required=True,
-        metavar="PATH",
-        help="an ADF Git folder, a pipeline's JSON file or an ARM template; may be given several times",
-    )
-    parser.add_argument("--script", type=Path, metavar="FILE", help="JSON: what activities do (see emulator/script.py)")
-    parser.add_argument("--subscription", default=DEFAULT_SUBSCRIPTION, help="subscription id (default: %(default)s)")
-    parser.add_argument(
-        "--resource-group", default=DEFAULT_RESOURCE_GROUP, help="resource group (default: %(default)s)"
-    )
-    parser.add_argument("--port", type=int, default=0, help="of ARM, HTTPS (default: any free one)")
-    parser.add_argument("--identity-port", type=int, default=0, help="of the identity endpoints, HTTP")
-    parser.add_argument(
-        "--directory", type=Path, help="where the certificate authority is written (default: temporary)"
-    )
-    parser.add_argument("--ready-file", type=Path, metavar="FILE", help="written, as JSON, once it serves")
-    return parser
+class _Unusable(click.ClickException):
+    """What the command line names cannot be used: a file, a folder, a port."""
+
+    exit_code = 2
+
+
+@contextlib.contextmanager
+def _refused() -> Iterator[None]:
+    """Turn what cannot be used into a sentence."""
+    try:
+        yield
+    except OSError as e:
+        reason = e.strerror or str(e)
+        raise _Unusable(f"{e.filename}: {reason}" if e.filename else reason) from e
+    except ValueError as e:
+        raise _Unusable(str(e)) from e
+
+
+def _script(path: Path | None) -> Script | None:
+    if path is None:
+        return None
+    try:
+        document = json.loads(path.read_text())
+    except ValueError as e:
+        raise ValueError(f"--script {path}: the file is not JSON ({e}).") from None
+    try:
+        return Script.from_json(document)
+    except ValueError as e:
+        raise ValueError(f"--script {path}: {e}") from e
+    except (AttributeError, KeyError, TypeError) as e:
+        raise ValueError(
+            f"--script {path}: the file does not have the form of a script ({type(e).__name__}: {e})."
+        ) from e
 
 
 def _announce(emulator: Emulator) -> None:
@@ -87,12 +124,11 @@ def _announce(emulator: Emulator) -> None:
     connection = {"conn_type": "azure_data_factory_mi", "extra": emulator.connection_extra()}
     environment = emulator.identity_environment("imds")
     environment["AIRFLOW_CONN_AZURE_DATA_FACTORY_DEFAULT"] = json.dumps(connection)
-    print(f"Emulating {factory.resource_id}")
-    print(f"  pipelines: {', '.join(factory.definition.pipelines)}")
-    print("Point Airflow at it by these variables, and stop it with Ctrl-C:")
+    click.echo(f"Emulating {factory.resource_id}")
+    click.echo(f"  pipelines: {', '.join(factory.definition.pipelines)}")
+    click.echo("Point Airflow at it by these variables, and stop it with Ctrl-C:")
     for name, value in environment.items():
-        print(f"export {name}={shlex.quote(value)}")
-    sys.stdout.flush()
+        click.echo(f"export {name}={shlex.quote(value)}")
 
 
 def _write_ready_file(emulator: Emulator, path: Path) -> None:
@@ -112,4 +148,4 @@ def _write_ready_file(emulator: Emulator, path: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -27,8 +27,8 @@ log = logging.getLogger(__name__)
 class Arm:
     """Handles every request to the ARM port, in ARM's order.
 
-    Token, limits, (scripted faults,) role, api-version, and only then whether there is such a factory: who may not look
-    does not learn what is there.
+    Token, limits, (scripted faults,) subscription, role, api-version, and only then whether there is such a resource group
+    and factory: who may not look does not learn what is there.
     """
 
     def __init__(
@@ -99,6 +99,7 @@ class Arm:
                 if instead is not None:
                     return instead
         try:
+            self._check_subscription(where["subscription"])
             self._look_first(operation.name, where)
             self._tokens.authorize(claims, operation.action, scope(record.path))
             body = await self._operate(request, operation.name, where, record)
@@ -116,6 +117,8 @@ class Arm:
         self, request: web.Request, operation: str, where: Mapping[str, str], record: RequestRecord
     ) -> Any:
         _check_version(request.query.get("api-version"))
+        if "group" in where:
+            self._check_group(where)
         if operation == "listFactories":
             return {"value": [factory.factory() for factory in self._factories if _is_in(factory, where)]}
         factory = self._factory(where)
@@ -151,24 +154,37 @@ class Arm:
 
     def _look_first(self, operation: str, where: Mapping[str, str]) -> None:
         """Where the switch says so: whether what is to be changed is there, even before the role."""
-        if operation not in ("createRun", "cancelRun") or not self._factory(where).switches.existence_first:
+        factory = self._find(where) if operation in ("createRun", "cancelRun") else None
+        if factory is None or not factory.switches.existence_first:
             return
         if operation == "createRun":
-            self._factory(where).pipeline(where["pipeline"])
-        elif where["run_id"].lower() not in self._factory(where).runs:
-            self._factory(where).cancel_run(where["run_id"])
+            factory.pipeline(where["pipeline"])
+        elif where["run_id"].lower() not in factory.runs:
+            factory.cancel_run(where["run_id"])
+
+    def _check_subscription(self, subscription: str) -> None:
+        if all(factory.subscription_id.lower() != subscription.lower() for factory in self._factories):
+            raise _not_found("SubscriptionNotFound", f"The subscription '{subscription}' could not be found.")
+
+    def _check_group(self, where: Mapping[str, str]) -> None:
+        if not any(_is_in(factory, where) for factory in self._factories):
+            raise _not_found("ResourceGroupNotFound", f"Resource group '{where['group']}' could not be found.")
 
     def _factory(self, where: Mapping[str, str]) -> FactoryState:
-        for factory in self._factories:
-            if _is_in(factory, where) and factory.factory_name.lower() == where["factory"].lower():
-                return factory
-        raise ServiceError(
-            404,
+        factory = self._find(where)
+        if factory is not None:
+            return factory
+        raise _not_found(
             "ResourceNotFound",
             f"The Resource 'Microsoft.DataFactory/factories/{where['factory']}' under resource group '{where['group']}' was not "
             "found. For more details please go to https://aka.ms/ARMResourceNotFoundFix",
-            headers={"x-ms-failure-cause": "gateway"},
         )
+
+    def _find(self, where: Mapping[str, str]) -> FactoryState | None:
+        for factory in self._factories:
+            if _is_in(factory, where) and factory.factory_name.lower() == where["factory"].lower():
+                return factory
+        return None
 
     def _pipeline_of(self, run_id: str | None) -> str | None:
         for factory in self._factories:
@@ -176,6 +192,11 @@ class Arm:
             if run is not None:
                 return run.pipeline
         return None
+
+
+def _not_found(code: str, message: str) -> ServiceError:
+    """What ARM's front door does not find, before it asks Data Factory."""
+    return ServiceError(404, code, message, headers={"x-ms-failure-cause": "gateway"})
 
 
 def _check_version(version: str | None) -> None:

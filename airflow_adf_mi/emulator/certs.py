@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import ssl
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,8 +17,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 LIFE = timedelta(days=7)
 
 
-def make_certificates(directory: Path) -> tuple[Path, ssl.SSLContext]:
-    """Write `ca.pem` into `directory`, and return it with a server's TLS context for the loopback addresses.
+def make_certificates(directory: Path, hostnames: Sequence[str] = ()) -> tuple[Path, ssl.SSLContext]:
+    """Write `ca.pem` into `directory`, and return it with a server's TLS context for the loopback addresses and `hostnames`.
 
     The authority's key is never written, so that nobody can ever use it for more; the server's is, readable by its owner.
     """
@@ -44,7 +45,7 @@ def make_certificates(directory: Path) -> tuple[Path, ssl.SSLContext]:
         .sign(ca_key, hashes.SHA256())
     )
     key = ec.generate_private_key(ec.SECP256R1())
-    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    names = [_name(hostname) for hostname in ("localhost", "127.0.0.1", *hostnames)]
     server = (
         _builder(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")]), ca_name, key.public_key())
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
@@ -73,6 +74,13 @@ def server_thumbprint(directory: Path) -> str:
     certificate = x509.load_pem_x509_certificate((directory / "server.pem").read_bytes())
     der = certificate.public_bytes(serialization.Encoding.DER)
     return hashlib.sha1(der, usedforsecurity=False).hexdigest().upper()
+
+
+def _name(hostname: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(hostname))
+    except ValueError:
+        return x509.DNSName(hostname)
 
 
 def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:

@@ -141,7 +141,10 @@ def load_factory(path: Path, *, arm_parameters: Mapping[str, Any] | None = None)
         return _load_folder(path)
     document = _read(path)
     if "resources" in document:
-        return _load_template(document, arm_parameters or {})
+        try:
+            return _load_template(document, arm_parameters or {})
+        except (AttributeError, KeyError, TypeError) as e:
+            raise ValueError(f"{path} does not have the form of an ARM template ({type(e).__name__}: {e})") from e
     if "properties" in document:
         pipeline = _pipeline(document, path)
         return FactoryDefinition(pipelines={pipeline.name: pipeline})

@@ -36,7 +36,7 @@ class Fault:
     message: str = "The emulator was told to fail."
     headers: Mapping[str, str] = field(default_factory=dict)
     text: str | None = None
-    """The body as it is, in place of the service's error: as of a gateway that answers with a page of HTML."""
+    """The body as it is, without the service's headers: a gateway's page of HTML, or what `headers` says it is."""
     drop: bool = False
     """Close the connection without an answer."""
     hang_seconds: float = 0.0

@@ -74,9 +74,9 @@ async def respond_to_fault(
     if fault.status is None:
         return None
     if fault.text is not None:
-        # As a gateway in front of the service answers.
+        # As something in front of the service answers, which has none of its headers.
         return web.Response(
-            status=fault.status, text=fault.text, content_type="text/html", headers={**(headers or {}), **fault.headers}
+            status=fault.status, text=fault.text, headers={"Content-Type": "text/html; charset=utf-8", **fault.headers}
         )
     body = error_body(fault.code, fault.message, fault.status)
     return arm_answer(body, {**(headers or {}), **fault.headers}, fault.status)

@@ -62,6 +62,7 @@ class Emulator:
     :param identity_port: of the identity endpoints and the control interface (HTTP).
     :param directory: for the certificates and what else the machine has in files; by default a temporary one, removed at
         the end.
+    :param hostnames: names and addresses besides the loopback's that the certificate is valid for, for clients behind a proxy.
 
     Raises `ValueError` for factories that cannot be told apart, or whose source is none, and for a script that names what no
     factory has.
@@ -77,6 +78,7 @@ class Emulator:
         port: int = 0,
         identity_port: int = 0,
         directory: Path | None = None,
+        hostnames: Sequence[str] = (),
     ) -> None:
         self.clock: Clock = clock or FlowingClock()
         self.books = Books()
@@ -93,6 +95,7 @@ class Emulator:
         self._ports = [port, identity_port]
         self._temporary = directory is None
         self._directory = directory
+        self._hostnames = hostnames
         self._endpoints = IdentityEndpoints(
             self.identities,
             self.tokens,
@@ -255,7 +258,7 @@ class Emulator:
             loop.close()
 
     async def _open(self) -> None:
-        _, self._tls = make_certificates(self.directory)
+        _, self._tls = make_certificates(self.directory, self._hostnames)
         arm = web.Application()
         handler = Arm(
             self.factories, self.tokens, self.faults, self.limits, self.books, self.clock.now, self._audiences

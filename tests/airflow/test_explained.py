@@ -78,8 +78,8 @@ def test_outputs_and_activities(mode: str, explaining: World) -> None:
     assert explaining.airflow.wait_for_task(*case, "it", timeout=120) == "success"
     assert explaining.airflow.xcom(*case, "it", "rows") == 42
     text = general(explaining.airflow.log(*case, "it"), [explaining.emulator])
-    assert "'CopySales' (Copy) is Succeeded after <n> s, 42 rows" in text
-    assert "Run <run of ExplainOutputs> is Succeeded: 1 activity in" in text
+    assert "'CopySales' (Copy) succeeded after <n> s, 42 rows" in text
+    assert "Run <run of ExplainOutputs> succeeded: 1 activity in" in text
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 
 import pytest
 
@@ -225,6 +226,26 @@ def test_connection_form_and_test_button(world: World) -> None:
     body = {"connection_id": "x", "conn_type": "azure_data_factory_mi", "extra": json.dumps(extra)}
     answer = world.airflow.test_connection(body)
     assert answer["status"], answer
-    assert "system-assigned managed identity reached factory 'adf-sales'" in answer["message"]
+    assert "token: given to the system-assigned managed identity. " in answer["message"]
+    assert "factory: factory 'adf-sales'" in answer["message"]
     body["extra"] = json.dumps(extra | {"managed_identity_client_id": "00000000-0000-4000-8000-00000000c0ff"})
     assert "is not assigned to the machine" in world.airflow.test_connection(body)["message"]
+
+
+def test_connection_page_sends_port_0_and_airflow_refuses_it_before_it_asks_us(world: World) -> None:
+    """Airflow 3.3.2's own fault, mended after it: README points to `airflow-adf-mi check`."""
+    extra = json.dumps(world.emulator.connection_extra())
+    stored = {"connection_id": "adf_page", "conn_type": "azure_data_factory_mi", "extra": extra}
+    assert world.airflow.ask("POST", "/api/v2/connections", json=stored).status_code in (201, 409)
+    # What its button makes of a stored connection: Number(null) is 0.
+    page = {**stored, "description": "", "host": "", "login": "", "password": "", "schema": "", "port": 0}
+    answer = world.airflow.ask("POST", "/api/v2/connections/test", json=page)
+    if version("apache-airflow-core") == "3.3.2":
+        assert answer.status_code == 400
+        assert "The host or port to test differs from the stored connection" in answer.text
+    else:
+        assert answer.json()["status"], answer.text
+    # What reaches us works: of a connection that is not stored, Airflow hands the same on.
+    answer = world.airflow.ask("POST", "/api/v2/connections/test", json={**page, "connection_id": "adf_new"})
+    assert answer.json()["status"], answer.text
+    assert "All well. Nothing was started." in answer.json()["message"]

@@ -15,13 +15,20 @@ from typing import Any
 
 import pytest
 
+import airflow_adf_mi
+from airflow_adf_mi.adf.calls import get_factory
 from airflow_adf_mi.adf.checkup import Holds, all_well, check
+from airflow_adf_mi.adf.client import AdfClient
+from airflow_adf_mi.adf.errors import AdfConfigurationError, AdfPermissionError
+from airflow_adf_mi.adf.log_once import log_once
 from airflow_adf_mi.adf.role import ACTIONS, FORMATS, assignment_command, assignment_for, definition_command
 from airflow_adf_mi.adf.settings import AdfSettings, FactoryRef
 from airflow_adf_mi.cli import main
-from airflow_adf_mi.emulator import Emulator
+from airflow_adf_mi.emulator import Emulator, FactorySpec
 from airflow_adf_mi.emulator.tokens import SYSTEM_ASSIGNED, USER_ASSIGNED
+from airflow_adf_mi.hooks import AdfHook
 from tests.conftest import ROOT
+from tests.examples import FACTORY
 
 Run = Callable[..., tuple[int, dict[str, dict[str, Any]]]]
 CHANGES = {"pipelines/createrun/action", "pipelineruns/cancel/action"}
@@ -64,7 +71,7 @@ def test_healthy_factory(checked: Run, emulator: Emulator) -> None:
 
 def test_healthy_factory_says_so_within_three_seconds(settings: AdfSettings, emulator: Emulator) -> None:
     began = time.monotonic()
-    findings = check(settings, settings.factory(), "Load")
+    findings = check(settings, "Load")
     assert time.monotonic() - began < 3
     assert all_well(findings)
 
@@ -97,7 +104,7 @@ def test_service_that_checks_existence_first_leaves_it_at_probably(checked: Run,
 
 def test_run_that_is_there_makes_the_answer_certain(settings: AdfSettings, emulator: Emulator) -> None:
     emulator.call(lambda: emulator.state().create_run("Slow", None, client_request_id=None))
-    (watch,) = [f for f in check(settings, settings.factory()) if f.step == "may watch runs"]
+    (watch,) = [f for f in check(settings) if f.step == "may watch runs"]
     assert watch.holds is Holds.YES
     assert emulator.call(lambda: [run.cancelled_at for run in emulator.state().runs.values()]) == [None]
 
@@ -116,6 +123,7 @@ def test_run_that_is_there_makes_the_answer_certain(settings: AdfSettings, emula
             r"c0ff.*is not assigned to the machine",
         ),
         ([], {"identity": "magic"}, "connection", "identity is 'magic'"),
+        (["--cloud=AzureMoonCloud"], {}, "connection", "cloud_environment is 'AzureMoonCloud'; it must be one of"),
         (["--ca-bundle", "/nowhere.pem"], {}, "connection", "there is no such file"),
     ],
 )
@@ -143,11 +151,133 @@ def test_service_that_gives_no_answer_leaves_it_open(checked: Run, emulator: Emu
     assert "gave no usable answer" in steps["may start runs"]["detail"]
 
 
-def test_without_a_factory_the_subscription_is_all(checked: Run, emulator: Emulator) -> None:
-    emulator.tokens.denied = {}
-    extra = {k: v for k, v in emulator.connection_extra().items() if k != "factory_name"}
-    arguments = [f"--{flag}={extra[field]}" for flag, field in FLAGS.items()]
-    assert main(["check", *arguments]) == 0
+def test_without_a_factory_the_subscription_is_all(emulator: Emulator, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", *options(emulator, "subscription")]) == 0
+    shown = capsys.readouterr().out
+    assert re.search(
+        r"^subscription  yes       11111111.*, where the identity sees 1 data factory$", shown, re.MULTILINE
+    )
+    assert "All well" not in shown
+    assert "No factory was checked, because none is named" in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--factory=adf-test"], "No resource_group_name: neither"),
+        (["--resource-group=rg-test"], "No factory_name: neither"),
+        (["--pipeline=Load"], "No resource_group_name and no factory_name"),
+        (["--pipeline="], "No resource_group_name and no factory_name"),
+    ],
+    ids=str,
+)
+def test_half_a_factory_is_a_no(
+    arguments: list[str], said: str, emulator: Emulator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The least input was a resource group that was forgotten: factory and pipeline were dropped silently."""
+    assert main(["check", *options(emulator, "subscription"), *arguments]) == 1
+    shown = capsys.readouterr().out
+    assert re.search(rf"^factory     NO        {said}", shown, re.MULTILINE)
+    assert "Not all is well. Nothing was started." in shown
+
+
+def test_empty_pipeline_name_is_no_pipeline(checked: Run) -> None:
+    status, steps = checked("--pipeline", "")
+    assert (status, steps["pipeline"]["holds"]) == (1, "NO")
+
+
+def test_unknown_subscription_is_told_from_a_missing_factory(checked: Run, emulator: Emulator) -> None:
+    emulator.add_fault(
+        "getFactory", status=404, code="SubscriptionNotFound", message="The subscription could not be found."
+    )
+    status, steps = checked()
+    assert (status, list(steps)) == (1, ["connection", "token", "identity", "subscription"])
+    assert steps["subscription"]["holds"] == "NO"
+    assert "there is no such subscription" in steps["subscription"]["detail"]
+
+
+def test_connection_that_cannot_be_used_is_one_line(emulator: Emulator, capsys: pytest.CaptureFixture[str]) -> None:
+    """It was two, "connection yes" above "connection NO"."""
+    arguments = options(emulator, "subscription", "resource-group", "arm-endpoint")
+    assert main(["check", *arguments, "--ca-bundle=/nope"]) == 1
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("connection")]
+    assert [line.split()[:2] for line in lines] == [["connection", "NO"]]
+
+
+@pytest.mark.parametrize(
+    "unused", [{"host": "arm.example"}, {"schema": "https"}, {"port": 443}, {"login": "me"}], ids=str
+)
+def test_check_refuses_what_a_task_refuses(
+    unused: dict[str, Any], emulator: Emulator, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stored = {"conn_type": "azure_data_factory_mi", "extra": emulator.connection_extra(), **unused}
+    monkeypatch.setenv("AIRFLOW_CONN_ADF_HERE", json.dumps(stored))
+    assert main(["check", "adf_here", "--pipeline=Load"]) == 1
+    (name,) = unused
+    assert f"Connection 'adf_here': {name} is " in capsys.readouterr().out
+    with pytest.raises(AdfConfigurationError, match=f"Connection 'adf_here': {name} is "):
+        _ = AdfHook("adf_here").settings
+
+
+@pytest.mark.parametrize(
+    "text", ["{'conn_type': 'hush'}", '{"conn_type": "hush', "{hush}", '{"conn_type": "x", "port": "hush"}']
+)
+def test_variable_that_cannot_be_read_is_not_called_missing(
+    text: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_ADF_HERE", text)
+    assert main(["check", "adf_here"]) == 1
+    with pytest.raises(AdfConfigurationError) as refused:
+        _ = AdfHook("adf_here").settings
+    for said in (capsys.readouterr().out, str(refused.value)):
+        assert "AIRFLOW_CONN_ADF_HERE" in said
+        assert "hush" not in said
+
+
+def test_check_prints_the_note_on_a_connection_of_the_providers_type(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log_once.cache_clear()
+    stored = {"conn_type": "azure_data_factory", "extra": emulator.connection_extra(), "login": "app"}
+    monkeypatch.setenv("AIRFLOW_CONN_ADF_HERE", json.dumps(stored))
+    assert main(["check", "adf_here", "--json"]) == 0
+    shown = capsys.readouterr()
+    assert "Identity that is used: the system-assigned managed identity" in shown.err
+    assert "Ignored: login." in shown.err
+    assert json.loads(shown.out)["verdict"] == "All well. Nothing was started."
+
+
+def test_user_assigned_identity_instead_of_the_machines_own_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A machine without a system-assigned identity gives a token of its only user-assigned one."""
+    log_once.cache_clear()
+    with Emulator(FactorySpec(source=FACTORY), identities=[USER_ASSIGNED]) as emulator:
+        for name, value in emulator.identity_environment("imds").items():
+            monkeypatch.setenv(name, value)
+        connection = {"conn_type": "azure_data_factory_mi", "extra": emulator.connection_extra()}
+        monkeypatch.setenv("AIRFLOW_CONN_ADF_HERE", json.dumps(connection))
+        main(["check", "adf_here"])
+        shown = capsys.readouterr().out
+        assert "given to the user-assigned managed identity 'airflow'. The connection names no identity" in shown
+        assert f"put its client id {USER_ASSIGNED.client_id} into managed_identity_client_id" in shown
+        assert "given to the system-assigned" not in shown
+        assert "the user-assigned managed identity 'airflow'" in AdfHook("adf_here").test_connection()[1]
+        emulator.tokens.denied = {USER_ASSIGNED.client_id: {"read"}}
+        settings = AdfHook("adf_here").settings
+        with (
+            AdfClient(settings) as client,
+            pytest.raises(AdfPermissionError, match=r"the user-assigned managed identity 'airflow' \(client id .*c002"),
+        ):
+            client.send(get_factory(settings.factory()))
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len([w for w in warnings if "gave a token of the user-assigned managed identity 'airflow'" in w]) == 1
+
+
+def options(emulator: Emulator, *flags: str) -> list[str]:
+    """The emulator's connection as options: these, and where it is."""
+    extra = emulator.connection_extra()
+    return [f"--{flag}={extra[FLAGS[flag]]}" for flag in (*flags, "arm-endpoint", "arm-scope", "ca-bundle")]
 
 
 FLAGS = {
@@ -192,6 +322,76 @@ def test_it_runs_as_a_module_and_as_a_command() -> None:
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         done = subprocess.run([*command, *role], capture_output=True, text=True, check=True, env=environment)
         assert done.stdout.startswith("az role definition create")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "Commands:\n  check  Check a connection"),
+        (["check"], "--identity [managed_identity|workload_identity|developer]"),
+        (["check"], "Azure's cloud: AzurePublicCloud,"),
+        (["role"], "--format [az|bicep|terraform]"),
+    ],
+    ids=str,
+)
+def test_help_lists_choices_and_exit_statuses(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for flag in ("-h", "--help"):
+        assert main([*arguments, flag]) == 0
+        shown = capsys.readouterr().out
+        assert said in shown
+        assert "Exit status: 0 if all is well, 1 if not, 2 if the command line is wrong." in shown
+        undescribed = [line for line in shown.splitlines() if re.fullmatch(r"  (-\w, )?--[a-z-]+( [A-Z]+)?", line)]
+        assert undescribed == []
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"airflow-adf-mi, version {airflow_adf_mi.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["chekc"], "No such command 'chekc'"),
+        (["check", "--piepline=x"], "--pipeline"),
+        (["check", "--identity=magic"], "'magic' is not one of 'managed_identity'"),
+        (["role", "--format=arm"], "'arm' is not one of 'az'"),
+        (["check", "a", "b"], "unexpected extra argument"),
+        (["check", "--client-id="], "Invalid value for '--client-id': the value is empty."),
+        (["role", "--factory", " "], "Invalid value for '--factory': the value is empty."),
+    ],
+    ids=str,
+)
+def test_wrong_command_line_is_status_2(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_commands_that_need_no_airflow_do_not_import_it() -> None:
+    code = "import sys; from airflow_adf_mi.cli import main; main(sys.argv[1:]); print([m for m in sys.modules if m in "
+    code += "('airflow', 'azure', 'aiohttp', 'requests')], file=sys.stderr)"
+    role = ["role", "--subscription=S", "--resource-group=RG", "--factory=FACTORY"]
+    for arguments in (["--version"], ["check", "-h"], role):
+        done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
+        assert done.stderr == "[]\n"
+
+
+def test_role_takes_its_scope_from_a_connection(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stored = {"conn_type": "azure_data_factory_mi", "extra": emulator.connection_extra()}
+    for name in ("ADF_HERE", "AZURE_DATA_FACTORY_DEFAULT"):
+        monkeypatch.setenv(f"AIRFLOW_CONN_{name}", json.dumps(stored))
+    for arguments in (["adf_here"], []):
+        assert main(["role", *arguments]) == 0
+        assert f"--scope {FACTORY_ID}" in capsys.readouterr().out
+    assert main(["role", "adf_here", "--factory=adf-other"]) == 0
+    assert "/factories/adf-other" in capsys.readouterr().out
+    monkeypatch.setenv("AIRFLOW_CONN_ADF_HERE", json.dumps({"conn_type": "azure_data_factory_mi", "extra": {}}))
+    assert main(["role", "adf_here"]) == 1
+    assert "Connection 'adf_here': The connection has no subscriptionId" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("form", FORMATS)

@@ -16,7 +16,10 @@ from typing import Any
 
 import httpx
 import pytest
+from click.testing import CliRunner
 
+import airflow_adf_mi
+from airflow_adf_mi.emulator.__main__ import main
 from airflow_adf_mi.emulator.client import EmulatorClient
 from airflow_adf_mi.emulator.identity_endpoints import SOURCES
 from tests.conftest import ROOT
@@ -132,6 +135,16 @@ def test_script_and_ports_are_taken_from_the_command_line(tmp_path: Path) -> Non
         (["--factory", "/no/such/folder"], "/no/such/folder"),
         (["--factory", str(FACTORY), "--factory", str(FACTORY)], "same address"),
         (["--factory", str(FACTORY), "--script", "/no/such/script"], "/no/such/script"),
+        (["--factory", str(FACTORY), "--script", str(FACTORY)], "is a directory"),
+        (["--factory", str(FACTORY), "--script", __file__], "the file is not JSON ("),
+        (["--factory", str(FACTORY), "--port", "80000"], "80000 is not in the range 0<=x<=65535"),
+        (["--factory", str(FACTORY), "--identity-port", "-1"], "-1 is not in the range 0<=x<=65535"),
+        (["--factory", str(FACTORY), "--port", "https"], "'https' is not a valid integer"),
+        (["--factory", str(FACTORY), "--ready-file", "/no/such/folder/ready"], "/no/such/folder"),
+        (["--factory", str(FACTORY), "--directory", __file__], "is a file"),
+        (["--factory", str(FACTORY), "--directory", f"{__file__}/below"], "Not a directory"),
+        (["--factory", __file__], "test_emulator_cli.py"),
+        (["--factroy", str(FACTORY)], "Did you mean one of: '--directory', '--factory'"),
         (["--factory", str(FACTORY), "--script", str(FACTORY / "factory" / "adf-sales.json")], "unknown member"),
     ],
     ids=str,
@@ -149,7 +162,36 @@ def test_port_that_is_taken_is_said_in_a_line(tmp_path: Path) -> None:
         taken.listen()
         port = str(taken.getsockname()[1])
         status, _, errors = Process("--factory", str(FACTORY), "--port", port).end()
-    assert status == 1
-    assert errors.startswith("error: ")
+    assert status == 2
+    assert errors.startswith("Error: ")
     assert port in errors
-    assert "Traceback" not in errors
+    assert errors.count("\n") == 1
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"resources": [7]}', '{"properties": 7}'])
+@pytest.mark.parametrize("name", ["pipeline.json", "pipeline/Load.json"])
+def test_factory_that_cannot_be_read_is_refused_in_a_sentence(name: str, text: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+    source = path if name == "pipeline.json" else tmp_path
+    done = CliRunner().invoke(main, ["--factory", str(source)])
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr.startswith("Error: ")
+    assert path.name in done.stderr
+
+
+@pytest.mark.parametrize("document", ["[]", '{"runs": [{}]}', '{"activities": []}', '{"pipelines": 7}', '{"runs": 7}'])
+def test_script_of_another_form_is_refused_in_a_sentence(document: str, tmp_path: Path) -> None:
+    script = tmp_path / "script.json"
+    script.write_text(document)
+    done = CliRunner().invoke(main, ["--factory", str(FACTORY), "--script", str(script)])
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"Error: --script {script}: ")
+
+
+def test_version_and_help() -> None:
+    version = CliRunner().invoke(main, ["--version"])
+    assert version.output == f"adf-emulator, version {airflow_adf_mi.__version__}\n"
+    shown = CliRunner().invoke(main, ["-h"]).output
+    assert "Exit status: 0 once it was stopped, 2 if the command line is wrong" in shown

@@ -253,10 +253,28 @@ def test_what_is_not_there_is_said_as_the_service_says_it(
 
 
 def test_missing_factory_is_answered_by_the_gateway(azure: Azure) -> None:
-    for path in (azure.factory + "x", azure.factory.replace("rg-test", "rg-x")):
-        answer = azure.ask("GET", path)
-        assert error(answer)[:2] == (404, "ResourceNotFound")
-        assert answer.headers["x-ms-failure-cause"] == "gateway"
+    subscription = azure.factory.split("/")[2]
+    for path, code in (
+        (azure.factory + "x", "ResourceNotFound"),
+        (azure.factory.replace("rg-test", "rg-x"), "ResourceGroupNotFound"),
+        (azure.factory.replace(subscription, str(uuid.uuid4())), "SubscriptionNotFound"),
+    ):
+        for method, of_factory in (
+            ("GET", ""),
+            ("POST", "/pipelines/Load/createRun"),
+            ("POST", "/pipelineruns/r/cancel"),
+        ):
+            answer = azure.ask(method, path + of_factory)
+            assert error(answer)[:2] == (404, code)
+            assert answer.headers["x-ms-failure-cause"] == "gateway"
+
+
+def test_who_may_not_look_learns_of_the_subscription_alone(azure: Azure) -> None:
+    azure.emulator.tokens.denied = {SYSTEM_ASSIGNED.client_id: {"pipelines/createrun/action"}}
+    start = "/pipelines/Load/createRun"
+    assert error(azure.ask("POST", azure.factory.replace("rg-test", "rg-x") + start))[1] == "AuthorizationFailed"
+    unknown = azure.factory.replace(azure.factory.split("/")[2], str(uuid.uuid4()))
+    assert error(azure.ask("POST", unknown + start))[1] == "SubscriptionNotFound"
 
 
 @pytest.mark.parametrize("body", [b"{", b"[]", b"1", b'"x"', b"null", b"\xff"])

@@ -16,11 +16,11 @@ from airflow.sdk.exceptions import TaskDeferred
 from airflow.triggers.base import BaseTrigger
 
 from airflow_adf_mi.adf import sharing
-from airflow_adf_mi.adf.errors import AdfError, AdfRunCancelled, AdfRunFailed
 from airflow_adf_mi.emulator import Emulator, FactorySpec
 from airflow_adf_mi.emulator.definitions import FactoryDefinition
 from airflow_adf_mi.emulator.script import Script
 from airflow_adf_mi.emulator.tokens import SYSTEM_ASSIGNED
+from airflow_adf_mi.exceptions import AdfError, AdfRunCancelled, AdfRunFailed
 from airflow_adf_mi.operators import AdfRunPipelineOperator
 from tests import explained
 from tests.explained import assert_no_secret, check_golden
@@ -101,7 +101,7 @@ def test_failed_copy(deferrable: bool, emulator: Emulator, caplog: pytest.LogCap
     error = e.value
     check_golden("failed_copy", general(str(error), emulator))
     ours = [record.getMessage() for record in caplog.records if record.name.startswith("airflow_adf_mi.adf")]
-    assert any("'CopySales' (Copy) is Failed" in line for line in ours)
+    assert any("'CopySales' (Copy) failed" in line for line in ours)
     assert_no_secret("\n".join(ours) + repr(task.xcoms) + repr(task.kept) + repr(error.activities))
     assert (error.failure_type, error.error_code, error.failed_pipeline_run_id) == ("UserError", "2200", error.run_id)
     # One for the summary of the activities, one for the explanation.
@@ -174,6 +174,35 @@ def deny(emulator: Emulator, action: str) -> None:
 def test_missing_role_to_start(emulator: Emulator) -> None:
     deny(emulator, "pipelines/createrun/action")
     check_golden("missing_role_to_start", general(str(error_of(operator("ExplainCopy"))), emulator))
+
+
+GATEWAY = {"x-ms-failure-cause": "gateway"}
+
+
+def test_locked_start(emulator: Emulator) -> None:
+    message = (
+        "The scope 'rg-emulator' cannot perform write operation because following scope(s) are locked: 'rg-emulator'. Please "
+        "remove the lock and try again."
+    )
+    emulator.add_fault("createRun", status=409, code="ScopeLocked", message=message, headers=GATEWAY)
+    check_golden("locked_start", general(str(error_of(operator("ExplainCopy"))), emulator))
+
+
+def test_start_that_a_policy_forbids(emulator: Emulator) -> None:
+    message = (
+        "Resource 'adf-test' was disallowed by policy. Policy identifiers: "
+        '\'[{"policyAssignment":{"name":"No runs at night","id":"/a"},"policyDefinition":{"name":"d-1","id":"/d"}}]\'.'
+    )
+    emulator.add_fault("createRun", status=403, code="RequestDisallowedByPolicy", message=message)
+    check_golden("forbidden_by_policy", general(str(error_of(operator("ExplainCopy"))), emulator))
+
+
+def test_start_that_a_web_filter_answers(emulator: Emulator) -> None:
+    page = "<html><title>Access Denied</title><body>Web filter: cloud storage, token=planted</body></html>"
+    emulator.add_fault("*", times=None, status=403, text=page)
+    text = general(str(error_of(operator("ExplainCopy", start_settle=0.01))), emulator)
+    assert_no_secret(text)
+    check_golden("filtered_start", text)
 
 
 @both
@@ -268,16 +297,17 @@ def test_activity_log(mode: str, deferrable: bool, emulator: Emulator, caplog: p
     if mode == "off":
         assert said == []
         return
-    run_id = "Run <run of ExplainLoop>"
-    assert re.fullmatch(rf"{run_id} is Failed: 21 activities in \d s, 2 Failed, 19 Succeeded", said[-1])
+    total = "Run <run of ExplainLoop> failed: 21 activities in \\d s, 2 failed, 19 succeeded"
+    assert re.fullmatch(total, said[-1])
     if mode == "summary":
-        loop = "'EachTable' (ForEach) is Failed after <n> s: UserError BadRequest Activity failed because an inner activity"
-        assert (
-            said[0] == f"{run_id}: {loop} failed; Inner activity name: CopyTable, Error: Invalid object name 'table7'."
+        loop = (
+            "'EachTable' (ForEach) failed after <n> s: UserError BadRequest: Activity failed because an inner activity"
         )
-        assert said[1] == f"{run_id}: 'CopyTable' (Copy) ran 20 times: 19 Succeeded, 1 Failed"
+        cause = f"{loop} failed; Inner activity name: CopyTable, Error: Invalid object name 'table7'."
+        assert " ".join(said[0].split()) == cause
+        assert said[1] == "'CopyTable' (Copy) ran 20 times: 19 succeeded, 1 failed"
     else:
-        assert sum("'CopyTable' (Copy, iteration" in line and "is Failed" in line for line in said) == 1
+        assert sum("'CopyTable' (Copy, iteration" in line and "failed after" in line for line in said) == 1
 
 
 @both

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from airflow_adf_mi.adf.errors import AdfConfigurationError
 from airflow_adf_mi.async_hooks import AdfAsyncHook
 from airflow_adf_mi.emulator import Emulator
-from airflow_adf_mi.emulator.tokens import SYSTEM_ASSIGNED, USER_ASSIGNED
+from airflow_adf_mi.emulator.tokens import SYSTEM_ASSIGNED, TENANT, USER_ASSIGNED
+from airflow_adf_mi.exceptions import AdfConfigurationError
 from airflow_adf_mi.hooks import AdfHook
 
 Connect = Callable[..., str]
@@ -86,20 +86,35 @@ def test_connection_of_the_providers_type(connect: Connect, emulator: Emulator) 
 def test_test_connection_asks_the_service_and_names_identity_and_factory(connect: Connect, emulator: Emulator) -> None:
     well, said = AdfHook(connect()).test_connection()
     assert well
-    assert said == (
-        "The system-assigned managed identity reached factory 'adf-test' (resource group 'rg-test'), at "
-        f"{emulator.arm_endpoint}. It may look at the factory, look at pipelines, start runs, watch runs, cancel runs, find lost "
-        "starts, explain failures."
-    )
+    assert said.split(". ") == [
+        f"connection: 'adf_here', {emulator.arm_endpoint}",
+        "token: given to the system-assigned managed identity",
+        f"identity: client id {SYSTEM_ASSIGNED.client_id}, object id {SYSTEM_ASSIGNED.object_id}, tenant {TENANT}",
+        "subscription: 11111111-1111-4111-8111-111111111111",
+        "factory: factory 'adf-test' (resource group 'rg-test'), in westeurope",
+        "may look at the factory, find lost starts, explain failures: yes",
+        "may look at pipelines, start runs, watch runs, cancel runs: probably",
+        "(probably: the request named something that does not exist, and was not refused for lack of a permission.) All well",
+        "Nothing was started.",
+    ]
     assert emulator.books.count("getFactory", status=200) == 1
     assert emulator.state().runs == {}
 
 
 def test_test_connection_without_a_factory_asks_for_any(connect: Connect, emulator: Emulator) -> None:
-    well, said = AdfHook(connect(drop=("factory_name",))).test_connection()
+    well, said = AdfHook(connect(drop=("factory_name", "resource_group_name"))).test_connection()
     assert well
-    assert "where it sees 1 data factories" in said
+    assert (
+        "where the identity sees 1 data factory. The token and the subscription are well. No factory was checked"
+        in said
+    )
     assert emulator.books.count("listFactories") == 1
+
+
+def test_test_connection_of_half_a_factory_is_not_well(connect: Connect) -> None:
+    well, said = AdfHook(connect(drop=("factory_name",))).test_connection()
+    assert not well
+    assert said.startswith("factory: NO. No factory_name: neither the arguments nor the connection has it.")
 
 
 def test_test_connection_names_what_is_missing_and_the_command(connect: Connect, emulator: Emulator) -> None:
@@ -107,9 +122,9 @@ def test_test_connection_names_what_is_missing_and_the_command(connect: Connect,
     well, said = AdfHook(connect()).test_connection()
     assert not well
     assert said.startswith(
-        "may start runs: Microsoft.DataFactory/factories/pipelines/createrun/action is missing. may cancel runs: "
+        "may start runs: NO. Microsoft.DataFactory/factories/pipelines/createrun/action is missing. may cancel runs: NO. "
     )
-    assert said.count("Run: az role assignment create") == 1
+    assert said.count("To do: az role assignment create") == 1
 
 
 @pytest.mark.parametrize(

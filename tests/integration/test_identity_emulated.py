@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import time
 import traceback
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -207,3 +209,77 @@ def test_no_secret_of_the_endpoint_is_in_an_error(emulator: Emulator, monkeypatc
     error = refused(Identity())
     assert "hush-hush" not in str(error)
     assert error.__cause__ is None
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        ("AADSTS700024: Client assertion is not within its valid time range.", "is no longer valid, or not yet"),
+        ("AADSTS700213: No matching federated identity record found.", "no federated credential that matches"),
+        ("AADSTS53003: Access has been blocked by Conditional Access policies.", "A policy of the tenant blocks"),
+        ("AADSTS700022: The scope is not valid.", "Check arm_scope"),
+    ],
+)
+def test_refusal_of_the_sign_in_service_has_its_cause(
+    message: str, said: str, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use("workload_identity", emulator, monkeypatch)
+    emulator.add_fault("token", status=401, code="invalid_client", message=message)
+    error = refused(Identity(kind=IdentityKind.WORKLOAD_IDENTITY))
+    assert said in str(error)
+    assert message in str(error)
+    assert not error.transient
+
+
+def test_tenant_that_the_sign_in_service_does_not_know_is_named_as_the_cause(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of the causes that the sign_in_service gives by itself."""
+    use("workload_identity", emulator, monkeypatch)
+    error = refused(Identity(kind=IdentityKind.WORKLOAD_IDENTITY, tenant_id="11111111-1111-4111-8111-111111111111"))
+    assert "The sign-in service of this cloud has no such tenant. Check workload_identity_tenant_id" in str(error)
+    assert "AADSTS90002" in str(error)
+
+
+def test_failure_that_the_sign_in_service_documents_as_passing_is(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use("workload_identity", emulator, monkeypatch)
+    emulator.add_fault("token", status=400, code="temporarily_unavailable", message="AADSTS90033: A transient error.")
+    assert refused(Identity(kind=IdentityKind.WORKLOAD_IDENTITY)).transient
+
+
+@pytest.mark.parametrize(
+    ("source", "reply"),
+    [
+        ("app_service", {"access_token": "t", "expires_on": "09/14/2026 00:00:00 PM +00:00", "token_type": "Bearer"}),
+        ("azure_ml", {"access_token": "t", "expires_on": "09/14/2026 00:00:00 +00:00"}),
+        ("imds", {"access_token": "t", "expires_in": "an hour"}),
+        ("imds", ["no object"]),
+        ("imds", None),
+    ],
+)
+def test_success_in_a_form_that_cannot_be_used_is_no_passing_fault(
+    source: str, reply: Any, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(source, emulator, monkeypatch)
+    # None: an error in the source's shape, as JSON, with the status of a success.
+    emulator.add_fault("token", status=200, text=json.dumps(reply) if reply else None)
+    error = refused(Identity())
+    assert "in a form that azure-identity cannot use" in str(error)
+    assert not error.transient
+
+
+@pytest.mark.parametrize("status", [400, 403, 407])
+@pytest.mark.parametrize("source", ["imds", "app_service"])
+def test_answer_of_something_in_between_is_named_as_such_and_quoted(
+    source: str, status: int, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A transparent proxy, or the container engine's: the environment's is never used for this."""
+    use(source, emulator, monkeypatch)
+    emulator.add_fault("token", status=status, text="<html><b>Access denied by corp filter</b></html>")
+    error = refused(Identity())
+    assert "Something between this machine and the endpoint answered in its place" in str(error)
+    assert f"The answer was {status}: Access denied by corp filter" in str(error)
+    assert "Check that the identity exists" not in str(error)
+    assert not error.transient

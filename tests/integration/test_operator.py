@@ -14,11 +14,14 @@ import pytest
 from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowTaskTimeout, TaskDeferred
 
-from airflow_adf_mi.adf.errors import AdfConfigurationError, AdfError, AdfRunFailed, AdfRunTimedOut, AdfTaskKilled
 from airflow_adf_mi.adf.intent import Intent, Phase
+from airflow_adf_mi.adf.report import Report, RunAddress
+from airflow_adf_mi.adf.settings import AdfSettings
+from airflow_adf_mi.adf.watch import TimedOut
 from airflow_adf_mi.attempt import Attempt
 from airflow_adf_mi.emulator import Emulator
 from airflow_adf_mi.emulator.script import Script
+from airflow_adf_mi.exceptions import AdfConfigurationError, AdfError, AdfRunFailed, AdfRunTimedOut, AdfTaskKilled
 from airflow_adf_mi.journal import STATE_KEY
 from airflow_adf_mi.operators import AdfRunPipelineOperator
 from airflow_adf_mi.triggers import BACKSTOP
@@ -300,6 +303,16 @@ def test_clear_of_a_deferred_task_waits_for_the_obsolete_run_in_the_triggerer(
     assert waiting.trigger.run_id == first
     assert cancelled(emulator) == [first]
     assert len(runs(emulator)) == 1
+
+
+def test_replaced_run_that_does_not_end_in_time_fails_the_task_and_nothing_is_started(
+    operator: Make, settings: AdfSettings, emulator: Emulator
+) -> None:
+    address = RunAddress(run_id="r1", factory=settings.factory(), studio_url="https://adf.azure.com/r1")
+    event = Report(address=address, outcome=TimedOut()).to_json()
+    with pytest.raises(AdfError, match=r"is still not seen after 600 s \(supersede_timeout\)"):
+        operator("Load", deferrable=True).execute_after(Task().context, event)
+    assert runs(emulator) == []
 
 
 def test_clear_waits_on_the_worker_and_then_starts(operator: Make, emulator: Emulator) -> None:

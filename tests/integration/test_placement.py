@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import jinja2
@@ -39,6 +39,11 @@ def why(dag_arguments: dict[str, Any] | None = None, **arguments: Any) -> str | 
 
 def called(context: Any) -> None:
     raise AssertionError("never called")
+
+
+def test_dates_are_sent_by_a_worker_and_the_dag_can_be_stored() -> None:
+    said = why(parameters={"day": datetime(2026, 1, 31, tzinfo=UTC), "step": timedelta(days=1)})
+    assert said == "parameters contains a datetime, which a worker renders otherwise"
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,11 @@ from airflow.sdk.exceptions import AirflowSensorTimeout, AirflowSkipException, T
 
 from airflow_adf_mi.adf import calls
 from airflow_adf_mi.adf.client import AdfClient
-from airflow_adf_mi.adf.errors import AdfConfigurationError, AdfNotFoundError, AdfRunFailed
+from airflow_adf_mi.adf.errors import AdfUnavailableError
 from airflow_adf_mi.adf.settings import AdfSettings
 from airflow_adf_mi.adf.watch import REFUSAL_GRACE
 from airflow_adf_mi.emulator import Emulator
+from airflow_adf_mi.exceptions import AdfConfigurationError, AdfNotFoundError, AdfRunFailed
 from airflow_adf_mi.sensors import REFUSED_SINCE_KEY, AdfPipelineRunSensor
 
 
@@ -101,6 +102,18 @@ def test_rescheduled_sensor_goes_on_counting_the_grace_of_a_refusal(connection: 
     since_long_ago(store)
     with pytest.raises(AdfNotFoundError, match="stopped looking at it"):
         sensor(connection, "nope").poke(context(store))
+    assert store.kept == {}
+
+
+def test_rescheduled_sensor_counts_the_grace_of_answers_that_cannot_be_read(
+    connection: str, emulator: Emulator
+) -> None:
+    store = Store()
+    emulator.add_fault("getRun", times=2, status=200, text=json.dumps({"runId": "r1"}))
+    assert sensor(connection, "r1").poke(context(store)) is False
+    since_long_ago(store)
+    with pytest.raises(AdfUnavailableError, match="the answers could not be read"):
+        sensor(connection, "r1").poke(context(store))
     assert store.kept == {}
 
 

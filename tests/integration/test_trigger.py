@@ -124,7 +124,7 @@ async def test_each_waiter_is_told_once_when_looks_begin_to_fail_and_when_they_w
     assert failing.consumed > 0
     for run_id in run_ids:
         assert caplog.text.count(f"Run {run_id}: the look failed, and the run goes on") == 1
-        assert caplog.text.count(f"Run {run_id}: looks work again") == 1
+        assert caplog.text.count(f"Looks work again, at run {run_id}.") == 1
 
 
 async def test_outage_that_turns_into_a_refusal_is_told(

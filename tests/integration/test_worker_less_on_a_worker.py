@@ -17,17 +17,9 @@ from airflow.sdk.execution_time import task_runner
 from airflow.sdk.execution_time.comms import TaskStatesResult
 from airflow.sdk.listener import get_listener_manager
 
-from airflow_adf_mi.adf import calls
+from airflow_adf_mi.adf import calls, errors
 from airflow_adf_mi.adf.client import AdfClient
 from airflow_adf_mi.adf.error_json import error_to_json
-from airflow_adf_mi.adf.errors import (
-    AdfAmbiguousStartError,
-    AdfConfigurationError,
-    AdfError,
-    AdfRunFailed,
-    AdfTaskKilled,
-    AdfThrottledError,
-)
 from airflow_adf_mi.adf.intent import Intent, Occasion, Phase
 from airflow_adf_mi.adf.models import PipelineRun, RunStatus
 from airflow_adf_mi.adf.recall import failed_try, marked, recall
@@ -37,6 +29,14 @@ from airflow_adf_mi.adf.watch import Ended
 from airflow_adf_mi.attempt import TRIGGER_FAILURES
 from airflow_adf_mi.emulator import Emulator
 from airflow_adf_mi.ending import LINK_KEY
+from airflow_adf_mi.exceptions import (
+    AdfAmbiguousStartError,
+    AdfConfigurationError,
+    AdfError,
+    AdfRunFailed,
+    AdfTaskKilled,
+    AdfThrottledError,
+)
 from airflow_adf_mi.journal import STATE_KEY
 from airflow_adf_mi.operators import AdfRunPipelineOperator
 from airflow_adf_mi.placement import may_end_in_triggerer
@@ -291,7 +291,7 @@ def test_kill_while_a_broken_trigger_is_rested_from_cancels(
     attempt = WorkerLessAttempt(operator(pipeline_name="Slow"), task.context)
     with attempt._owning(attempt._started_in_triggerer()) as owned_run:
         attempt.kill()
-        with pytest.raises(AdfTaskKilled):
+        with pytest.raises(errors.AdfTaskKilled):
             owned_run.rest(60)
     assert [r.run_id for r in emulator.books.of("cancelRun", status=200)] == [run_id]
 

@@ -33,6 +33,7 @@ class Service:
     on_create: Callable[[], str] = lambda: "answered"
     cancel_loses: bool = False
     looks_fail: bool = False
+    looks_unreadable: bool = False
     missing: str | None = None
     """What the service says it does not know, whatever it is asked about."""
     dies_after_create: bool = False
@@ -101,6 +102,8 @@ class Service:
     def _get(self, call: Call[Any]) -> PipelineRun:
         if self.looks_fail:
             raise AdfUnavailableError("503", status=503)
+        if self.looks_unreadable:
+            raise AdfUnavailableError("no status", status=200, unreadable=True)
         if self.missing is not None:
             raise AdfNotFoundError("404", status=404, missing=self.missing)
         run = self.runs.get(call.args[2])

@@ -13,7 +13,9 @@ import pytest
 from airflow_adf_mi.adf.activity_log import (
     INTERVAL,
     LEAST_LEFT,
+    MOST_LINES,
     OVERLAP,
+    WIDTH,
     ActivityLog,
     ActivityLogMode,
     Budget,
@@ -24,6 +26,7 @@ from airflow_adf_mi.adf.drive import Pause, Routine
 from airflow_adf_mi.adf.errors import AdfPermissionError, AdfUnavailableError
 from airflow_adf_mi.adf.models import ActivityRun, PipelineRun
 from airflow_adf_mi.adf.watch import Ended, Outcome
+from tests.unit.test_explain_many import calls_of
 from tests.unit.test_watch import FACTORY, Clock
 
 
@@ -106,11 +109,11 @@ def test_live_says_each_change_once(lines: Callable[[], list[str]]) -> None:
     assert outcome.run.status == "Succeeded"
     assert [at for at, _ in asked] == [1000, 1060, 1120]
     assert lines() == [
-        "Run r1: 'Copy' (Copy) is InProgress (0 of 1 activities done after 0 s)",
-        "Run r1: 'Copy' (Copy) is Succeeded after 8 s, 1,234 rows, 5,000,000 bytes (1 of 2 activities done after 60 s)",
-        "Run r1: 'Web' (Copy) is InProgress (1 of 2 activities done after 60 s)",
-        "Run r1: 'Web' (Copy) is Failed after 8 s: UserError 2200 no table (2 of 2 activities done after 120 s)",
-        "Run r1 is Succeeded: 2 activities in 120 s, 1 Succeeded, 1 Failed, 1,234 rows, 5,000,000 bytes",
+        "'Copy' (Copy) is InProgress (0 done, 1 running after 0 s)",
+        "'Copy' (Copy) succeeded after 8 s, 1,234 rows, 5,000,000 bytes",
+        "'Web' (Copy) is InProgress (1 done, 1 running after 60 s)",
+        "'Web' (Copy) failed after 8 s: UserError 2200: no table (2 done, 0 running after 120 s)",
+        "Run r1 succeeded: 2 activities in 120 s, 1 succeeded, 1 failed, 1,234 rows, 5,000,000 bytes",
     ]
 
 
@@ -119,25 +122,58 @@ def test_summary_asks_once_at_the_end(lines: Callable[[], list[str]]) -> None:
     _, asked = play([[*copies, row("Web", "Failed")]], "summary")
     assert [at for at, _ in asked] == [1120]
     assert lines() == [
-        "Run r1: 'Copy' (Copy) ran 3 times: 3 Succeeded, 3 rows",
-        "Run r1: 'Web' (Copy) is Failed after 8 s: UserError 2200 no table",
-        "Run r1 is Succeeded: 4 activities in 120 s, 3 Succeeded, 1 Failed, 3 rows",
+        "'Copy' (Copy) ran 3 times: 3 succeeded, 3 rows",
+        "'Web' (Copy) failed after 8 s: UserError 2200: no table",
+        "Run r1 succeeded: 4 activities in 120 s, 3 succeeded, 1 failed, 3 rows",
     ]
 
 
 def test_pages_of_the_summary_count_for_the_budget(lines: Callable[[], list[str]]) -> None:
-    more = Page(items=[row("Copy", "Succeeded")], continuation_token="more")
-    _, asked = play([more, more, [row("Web", "Succeeded")]], "summary", budget=Budget(per_minute=2))
+    pages = [Page(items=[row("Copy", "Succeeded")], continuation_token=token) for token in ("second", "third")]
+    _, asked = play([*pages, [row("Web", "Succeeded")]], "summary", budget=Budget(per_minute=2))
     assert len(asked) == 2
-    assert lines()[0] == "Run r1: not all of its activities are listed, since many runs were asked about."
+    assert lines()[0] == "Not all of the run's activities are listed, because many runs were asked about."
 
 
 def test_start_that_is_not_known_is_no_start_of_time(lines: Callable[[], list[str]]) -> None:
     unknown = replace(row("Skip", "Skipped"), started_at=None)
     clock = Clock()
     activities = ActivityLog(FACTORY, "r1", "live", clock, rows={unknown.activity_run_id: unknown})
-    activities._say(unknown)
-    assert lines()[0].endswith("(1 of 1 activities done)")
+    activities._say([unknown])
+    assert lines()[0].endswith("(1 done, 0 running)")
+
+
+def test_long_line_begins_with_the_cause_and_is_broken(lines: Callable[[], list[str]]) -> None:
+    message = f"ErrorCode=SqlOperationFailed,'Type={'X' * 200}',Message=Cannot open the table. " + "It is locked. " * 30
+    failed = replace(row("Copy", "Failed"), error_message=message)
+    play([[failed]], "summary")
+    cause, total = lines()
+    assert total == "Run r1 succeeded: 1 activity in 120 s, 1 failed"
+    broken = cause.split("\n")
+    assert broken[0].startswith("'Copy' (Copy) failed after 8 s: UserError 2200:")
+    assert all(line.startswith("  ") for line in broken[1:])
+    # A word that is longer, such as an address, stays whole.
+    assert sorted(len(line) > WIDTH for line in broken) == [False] * (len(broken) - 1) + [True]
+    assert " ".join(" ".join(broken).split()).endswith("more characters)")
+
+
+def test_run_is_named_once_whatever_is_logged_of_it(lines: Callable[[], list[str]]) -> None:
+    many = [row("Copy", "Succeeded", iteration=str(n)) for n in range(MOST_LINES)]
+    play([[row("Web", "InProgress")], AdfUnavailableError("503"), [*many, row("Web", "Failed")]], times=7)
+    assert [line for line in lines() if "r1" in line] == [lines()[-1]]
+
+
+def test_live_counts_what_changed_more_often_than_there_are_lines(lines: Callable[[], list[str]]) -> None:
+    many = [row("Copy", "Succeeded", iteration=str(n), rowsCopied=2) for n in range(MOST_LINES + 1)]
+    play([many, [], []])
+    assert lines()[0] == "'Copy' (Copy) ran 51 times: 51 succeeded, 102 rows (51 done, 0 running after 0 s)"
+
+
+@pytest.mark.parametrize("mode", ["live", "summary"])
+def test_log_takes_time_in_proportion_to_the_number_of_activities(mode: ActivityLogMode) -> None:
+    few, many = ([row("Copy", "Failed", iteration=str(n)) for n in range(times)] for times in (300, 1200))
+    once, four_times = calls_of(lambda: play([few] * 3, mode)), calls_of(lambda: play([many] * 3, mode))
+    assert four_times < 4.5 * once
 
 
 def test_off_asks_for_nothing(lines: Callable[[], list[str]]) -> None:
@@ -178,6 +214,28 @@ def test_output_of_an_unexpected_form_does_not_matter_to_the_wait(lines: Callabl
     outcome, _ = play([[odd]], "summary")
     assert outcome.run.status == "Succeeded"
     assert "could not be logged" in lines()[0]
+
+
+@pytest.mark.parametrize(
+    "odd", [10**400, float("inf"), float("nan"), -(10**400), "many", None], ids=lambda odd: str(odd)[:8]
+)
+def test_amount_that_cannot_be_counted_costs_itself_only(odd: Any, lines: Callable[[], list[str]]) -> None:
+    play([[row("Copy", "Succeeded", rowsCopied=odd, dataWritten=5), row("Web", "Succeeded", rowsCopied=2)]], "summary")
+    assert lines()[-1] == "Run r1 succeeded: 2 activities in 120 s, 2 succeeded, 2 rows, 5 bytes"
+
+
+def test_activity_on_two_pages_is_said_once_and_those_without_an_id_are_told_apart(
+    lines: Callable[[], list[str]],
+) -> None:
+    nameless = [replace(row(name, "Succeeded"), activity_run_id="") for name in ("A", "B")]
+    first = Page(items=[row("Copy", "InProgress"), *nameless], continuation_token="more")
+    play([first, [row("Copy", "Succeeded")]], "live", times=1)
+    assert [line.split(" succeeded")[0] for line in lines()] == [
+        "'Copy' (Copy)",
+        "'A' (Copy)",
+        "'B' (Copy)",
+        "Run r1",
+    ]
 
 
 def test_interval_is_a_minute() -> None:

@@ -300,6 +300,22 @@ def test_older_run_that_cannot_be_looked_at_lets_nothing_start() -> None:
     assert world.service.created == 1
 
 
+@pytest.mark.parametrize("is_over", [False, True])
+def test_older_run_of_which_no_answer_can_be_read_stops_a_clear_only_until_it_is_over(is_over: bool) -> None:
+    world = World()
+    first = world.begin(FIRST)
+    if is_over:
+        world.service.end(first.run_id, "Succeeded")
+    world.service.looks_unreadable = True
+    if not is_over:
+        with pytest.raises(AdfError, match="nothing was started"):
+            world.begin(CLEARED)
+        assert (world.service.created, world.status(first.run_id)) == (1, "Canceling")
+        world.service.settle_cancels()
+    assert world.begin(CLEARED).run_id != first.run_id
+    assert world.service.created == 2
+
+
 def test_run_that_the_service_has_forgotten_does_not_stop_a_clear() -> None:
     world = World()
     first = world.begin(FIRST)

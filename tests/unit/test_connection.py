@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-import logging
+import re
 from typing import Any
 
 import pytest
+from airflow.sdk import Connection
 
 from airflow_adf_mi.adf.connection import settings_from_connection
 from airflow_adf_mi.adf.errors import AdfConfigurationError
-from airflow_adf_mi.adf.settings import AdfSettings, IdentityKind
+from airflow_adf_mi.adf.settings import AdfSettings, Identity, IdentityKind
+from airflow_adf_mi.hooks import read_connection
 
 SUBSCRIPTION = "11111111-1111-4111-8111-111111111111"
 GUID = "22222222-2222-4222-8222-222222222222"
@@ -109,7 +111,7 @@ def test_private_endpoint_keeps_the_clouds_scope_unless_it_has_its_own() -> None
         ({"managed_identity_client_id": GUID, "managed_identity_object_id": GUID}, "in 2 ways at once"),
         ({"managed_identity_client_id": GUID, "managed_identity_resource_id": RESOURCE_ID}, "in 2 ways at once"),
         ({"managed_identity_client_id": "me"}, "managed_identity_client_id is 'me', which is not a GUID"),
-        ({"managed_identity_resource_id": "/subscriptions/x"}, "It looks like /subscriptions/"),
+        ({"managed_identity_resource_id": "/subscriptions/x"}, "Such an id has the form /subscriptions/"),
         ({"identity": "service_principal"}, "identity is 'service_principal'; it must be one of 'managed_identity'"),
         ({"identity": "developer", "managed_identity_client_id": GUID}, "identity is 'developer'"),
         (
@@ -120,18 +122,31 @@ def test_private_endpoint_keeps_the_clouds_scope_unless_it_has_its_own() -> None
             {"identity": "workload_identity", "managed_identity_resource_id": RESOURCE_ID},
             "managed_identity_resource_id is set. Use managed_identity_client_id",
         ),
+        ({"identity": "platform"}, "identity is 'platform'; it must be one of 'managed_identity', 'workload_identity'"),
+        ({"workload_identity_tenant_id": "my tenant"}, "is neither a GUID nor a domain name"),
         ({"workload_identity_tenant_id": GUID}, "Set identity to 'workload_identity'"),
         ({"cloud_environment": "AzureGermanCloud"}, "cloud_environment is 'AzureGermanCloud'; it must be one of"),
         ({"factory": "adf"}, "unknown field 'factory' in extra. Did you mean 'factory_name'?"),
         ({"tenantId": GUID}, "unknown field 'tenantId'"),
         ({"factory_name": 7}, "factory_name is 7; it must be text"),
         ({"arm_endpoint": "http://management.azure.com"}, "It must be an https:// address"),
-        ({"arm_endpoint": "https://[::1"}, "arm_endpoint is 'https://[::1', which is no address"),
-        ({"arm_endpoint": "https://arm:99999"}, "arm_endpoint is 'https://arm:99999', which is no address"),
-        ({"arm_endpoint": "https://arm:port"}, "arm_endpoint is 'https://arm:port', which is no address"),
-        ({"arm_endpoint": "https://user:pw@management.azure.com"}, "without user, query or fragment"),
-        ({"arm_scope": "management.azure.com"}, "It looks like https://management.azure.com/.default"),
-        ({"client_secret": "hush"}, "holds a secret (client_secret)"),
+        ({"arm_endpoint": "https://[::1"}, "arm_endpoint is 'https://[::1', which is not an address"),
+        ({"arm_endpoint": "https://arm:99999"}, "arm_endpoint is 'https://arm:99999', which is not an address"),
+        ({"arm_endpoint": "https://arm:port"}, "arm_endpoint is 'https://arm:port', which is not an address"),
+        ({"arm_endpoint": "https://user:hush@management.azure.com"}, "without user, query or fragment"),
+        (
+            {"arm_endpoint": "http://user:hush@arm.example"},
+            "arm_endpoint is 'http://***@arm.example'. It must be an https://",
+        ),
+        (
+            {"arm_endpoint": "https://user:hush@arm:port"},
+            "arm_endpoint is 'https://***@arm:port', which is not an address",
+        ),
+        (
+            {"arm_scope": "management.azure.com"},
+            "arm_scope is 'management.azure.com', which is not a token scope. It must begin with https://",
+        ),
+        ({"client_secret": "hush"}, "holds a secret (client_secret in extra)"),
         ({"factory_name": "a", "extra__azure_data_factory__factory_name": "b"}, "factory_name is there twice"),
     ],
 )
@@ -150,7 +165,7 @@ def test_secret_is_refused_with_the_way_to_move_over() -> None:
 
 
 def test_login_alone_is_refused_with_the_right_field() -> None:
-    assert "move it to managed_identity_client_id" in refusal(conn_type=PROVIDERS, login=GUID)
+    assert "move it to managed_identity_client_id" in refusal(login=GUID)
 
 
 UNUSED: list[dict[str, Any]] = [{"host": "arm.example"}, {"schema": "https"}, {"port": 443}]
@@ -163,15 +178,13 @@ def test_what_is_not_used_is_refused_with_the_right_field(unused: dict[str, Any]
         settings_from_connection(conn_id="adf", conn_type=OURS, extra=None, **unused)
 
 
-@pytest.mark.parametrize("unused", UNUSED, ids=str)
-def test_what_is_not_used_of_the_providers_connection_is_told_of(
-    unused: dict[str, Any], caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO)
-    extra = json.dumps({"subscriptionId": SUBSCRIPTION})
-    settings_from_connection(conn_id="adf", conn_type=PROVIDERS, extra=extra, **unused)
-    (name,) = unused
-    assert f"{name} of the connection is ignored" in caplog.text
+@pytest.mark.parametrize("text", ["[1]", "adf", '{"extra": {}}'])
+def test_connection_without_a_type_is_told_how_to_write_one(text: str) -> None:
+    made = Connection.from_json(text, conn_id="adf") if text.startswith("{") else Connection.from_uri(text, "adf")
+    with pytest.raises(
+        AdfConfigurationError, match=r'it has no type. In JSON, write "conn_type": "azure_data_factory_mi"'
+    ):
+        read_connection(made)
 
 
 def test_other_connection_types_are_refused() -> None:
@@ -185,28 +198,37 @@ def test_extra_that_is_no_json_object_is_refused_without_quoting_it(extra: str, 
     assert "subscriptionId" not in str(refused.value)
 
 
-def test_providers_connection_works_with_its_prefixed_fields_and_an_ignored_tenant(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    caplog.set_level(logging.INFO)
+def test_tenant_may_be_named_by_its_domain() -> None:
+    settings = read(identity="workload_identity", workload_identity_tenant_id="contoso.onmicrosoft.com")
+    assert settings.identity.tenant_id == "contoso.onmicrosoft.com"
+
+
+@pytest.mark.parametrize("conn_type", ["azure_data_factory_mi", "azure_data_factory"])
+def test_uri_with_an_underscored_type_is_told_to_write_hyphens(conn_type: str) -> None:
+    """A URI's scheme has no underscores: Airflow reads no type at all, and half of it as the schema."""
+    made = Connection.from_uri(f"{conn_type}://?subscriptionId={SUBSCRIPTION}", "adf")
+    assert not made.conn_type
+    with pytest.raises(AdfConfigurationError, match="Write hyphens: azure-data-factory-mi://"):
+        read_connection(made)
+
+
+@pytest.mark.parametrize("kind", IdentityKind)
+def test_identity_is_named_behind_an_article(kind: IdentityKind) -> None:
+    """Texts write "the {identity}", and once did so for "the developer"."""
+    named = [{}, {"client_id": GUID}] if kind is not IdentityKind.DEVELOPER else [{}]
+    for ids in named:
+        assert re.match(
+            r"(system-assigned )?(managed|workload) identity|developer|identity of", str(Identity(kind=kind, **ids))
+        )
+
+
+def test_option_that_names_an_identity_replaces_every_name_of_the_connection() -> None:
+    extra = json.dumps({"subscriptionId": SUBSCRIPTION, "managed_identity_client_id": GUID, "factory_name": "adf"})
     settings = settings_from_connection(
-        conn_id="adf",
-        conn_type=PROVIDERS,
-        extra=json.dumps(
-            {
-                "extra__azure_data_factory__subscriptionId": SUBSCRIPTION,
-                "extra__azure_data_factory__managed_identity_client_id": GUID,
-                "tenantId": GUID,
-            }
-        ),
+        conn_id="adf", conn_type=OURS, extra=extra, instead={"managed_identity_resource_id": RESOURCE_ID}
     )
-    assert settings.identity.client_id == GUID
-    assert "tenantId of the connection is ignored" in caplog.text
-
-
-def test_providers_workload_identity_tenant_chooses_workload_identity() -> None:
-    settings = read(conn_type=PROVIDERS, workload_identity_tenant_id=GUID, managed_identity_client_id=GUID)
-    assert settings.identity.kind is IdentityKind.WORKLOAD_IDENTITY
+    assert settings.identity.names() == ["managed_identity_resource_id"]
+    assert settings.factory_name == "adf"
 
 
 def test_factory_comes_from_the_arguments_before_the_connection() -> None:
@@ -248,6 +270,14 @@ def test_factory_names_that_azure_does_not_allow_are_refused(name: str) -> None:
 def test_resource_group_names_that_azure_does_not_allow_are_refused(name: str) -> None:
     with pytest.raises(AdfConfigurationError, match="resource_group_name"):
         read(factory_name="adf").factory(resource_group_name=name)
+
+
+def test_members_that_a_later_version_stored_are_ignored() -> None:
+    stored = read().to_json()
+    stored["identity"]["later"] = stored["later"] = 1
+    assert AdfSettings.from_json(stored) == read()
+    del stored["ca_bundle"], stored["identity"]["tenant_id"]
+    assert AdfSettings.from_json(stored) == read()
 
 
 def test_settings_survive_being_stored_with_a_trigger() -> None:

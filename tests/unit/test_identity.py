@@ -22,6 +22,7 @@ from airflow_adf_mi.adf.connection import settings_from_connection
 from airflow_adf_mi.adf.errors import AdfAuthenticationError, AdfConfigurationError
 from airflow_adf_mi.adf.identity import FAILURE_KEPT, ProcessCredential, credential_for
 from airflow_adf_mi.adf.settings import AdfSettings, Identity, IdentityKind
+from airflow_adf_mi.adf.token_causes import Answer
 from airflow_adf_mi.adf.token_errors import principal
 
 SCOPE = "https://management.azure.com/.default"
@@ -37,10 +38,10 @@ class Inner:
         *,
         life: float = 3600,
         wait: Callable[[], Any] | None = None,
-        last_status: int | None = None,
+        last_answer: Answer | None = None,
     ) -> None:
         self.calls = 0
-        self.last_status = last_status
+        self.last_answer = last_answer
         self._token = token
         self._life = life
         self._wait = wait
@@ -64,11 +65,11 @@ def credential(inner: Any, identity: Identity | None = None, **arguments: Any) -
     return ProcessCredential(identity or Identity(), "login", make=made, environ={}, **arguments)
 
 
-def failing(error: BaseException, status: int | None = None) -> ProcessCredential:
+def failing(error: BaseException, status: int | None = None, **headers: str) -> ProcessCredential:
     def fail() -> None:
         raise error
 
-    return credential(Inner(wait=fail, last_status=status))
+    return credential(Inner(wait=fail, last_answer=Answer(status, headers) if status else None))
 
 
 def jwt(**claims: str) -> str:

@@ -153,3 +153,28 @@ def test_workload_identity_names_what_is_missing(missing: str) -> None:
 def test_developer_is_taken_whatever_the_environment_offers() -> None:
     for environment in ENVIRONMENTS.values():
         assert plan(Identity(kind=IdentityKind.DEVELOPER), environment, AUTHORITY).source is Source.DEVELOPER
+
+
+PLATFORM = IdentityKind.PLATFORM
+
+
+def test_connection_of_the_providers_type_takes_what_the_environment_offers() -> None:
+    for source, environment in ENVIRONMENTS.items():
+        assert plan(Identity(kind=PLATFORM), environment, AUTHORITY).source is source
+    named = plan(Identity(kind=PLATFORM, client_id=ID, tenant_id=TENANT), {}, AUTHORITY)
+    assert named == CredentialPlan(source=Source.IMDS, client_id=ID)
+
+
+def test_workload_identity_comes_first_for_the_providers_type_as_in_its_chain() -> None:
+    """ManagedIdentityCredential would take App Service, were both there."""
+    both = {**ENVIRONMENTS[Source.APP_SERVICE], **WORKLOAD}
+    how = plan(Identity(kind=PLATFORM, client_id=ID), both, AUTHORITY)
+    assert (how.source, how.client_id, how.tenant_id) == (Source.WORKLOAD_IDENTITY, ID, TENANT)
+    assert plan(Identity(client_id=ID), both, AUTHORITY).source is Source.APP_SERVICE
+
+
+def test_name_that_workload_identity_cannot_use_is_refused_for_the_providers_type() -> None:
+    with pytest.raises(
+        AdfConfigurationError, match="managed_identity_object_id, which AKS workload identity cannot use"
+    ):
+        plan(Identity(kind=PLATFORM, object_id=ID), WORKLOAD, AUTHORITY)

@@ -77,7 +77,11 @@ class Service:
             return self.pipelines.get(call.args[2], AdfUnavailableError("503"))
         pages = self.pages[call.args[2]]
         page = pages.pop(0) if pages else []
-        return page if isinstance(page, AdfError) else Page(items=page, continuation_token="more" if pages else None)
+        return (
+            page
+            if isinstance(page, AdfError)
+            else Page(items=page, continuation_token=f"{len(pages)} more" if pages else None)
+        )
 
     def read(self) -> Lineage:
         routine = reading_lineage(RUN, FACTORY, clock=self.clock)
@@ -141,6 +145,17 @@ def test_pages_are_followed() -> None:
     service = Service({"r1": [[row("A", copy("Sales", "Lake"))], [row("B", copy("Lake", "Mart"))]]})
     found = service.read()
     assert (names(found.inputs), names(found.outputs)) == (["Sales", "Lake"], ["Lake", "Mart"])
+
+
+def test_list_that_repeats_itself_is_said_to_be_cut() -> None:
+    routine = reading_lineage(RUN, FACTORY, clock=Clock())
+    next(routine)
+    same: Page[Any] = Page(items=[row("A", copy("Sales", "Lake"))], continuation_token="same")
+    routine.send(same)
+    with pytest.raises(StopIteration) as end:
+        routine.send(same)
+    assert names(end.value.value.outputs) == ["Lake"]
+    assert end.value.value.missing == "page 2 names a page that was read before"
 
 
 def test_last_attempt_counts() -> None:

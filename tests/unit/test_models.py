@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_adf_mi.adf.models import ActivityRun, PipelineRun
+from airflow_adf_mi.adf.models import UNREADABLE, ActivityRun, PipelineRun
 from airflow_adf_mi.adf.redact import NAMES, WORDS, cap, redact
 
 RUN: dict[str, Any] = {
@@ -45,7 +47,7 @@ def test_unfinished_run_has_no_end() -> None:
     assert (run.ended_at, run.duration_seconds, run.message, run.is_terminal) == (None, None, None, False)
 
 
-@pytest.mark.parametrize("status", ["Queued", "InProgress", "Canceling", "Paused", ""])
+@pytest.mark.parametrize("status", ["Queued", "InProgress", "Canceling", "Paused"])
 def test_only_the_three_known_ends_are_ends(status: str) -> None:
     assert not PipelineRun.from_wire({**RUN, "status": status}).is_terminal
 
@@ -60,6 +62,101 @@ def test_essentials_read_back_as_the_same_run_without_its_parameters() -> None:
 def test_run_without_an_id_is_no_run() -> None:
     with pytest.raises(KeyError):
         PipelineRun.from_wire({"status": "Succeeded"})
+
+
+@pytest.mark.parametrize("member", ["runId", "status"])
+@pytest.mark.parametrize("odd", [None, 7, True, "", " ", [], {}, "x" * 2000], ids=lambda odd: repr(odd)[:20])
+def test_run_without_id_or_status_cannot_be_read(member: str, odd: Any) -> None:
+    with pytest.raises(UNREADABLE):
+        PipelineRun.from_wire({**RUN, member: odd})
+
+
+NESTED: Any = {}
+for _ in range(5000):
+    NESTED = {"a": NESTED}
+ODD = [
+    None,
+    True,
+    7,
+    -1.5,
+    10**400,
+    math.inf,
+    math.nan,
+    "",
+    "x\x00\ud800",
+    "0001-01-01",
+    [],
+    [None],
+    {},
+    {"a": [{}]},
+    NESTED,
+]
+
+
+@pytest.mark.parametrize("odd", ODD, ids=lambda odd: repr(odd)[:20] if odd is not NESTED else "nested")
+@pytest.mark.parametrize("member", sorted(RUN.keys() - {"runId", "status"}))
+def test_members_of_a_run_have_the_types_that_they_are_said_to_have(member: str, odd: Any) -> None:
+    """And all of it can be stored: as JSON in any database, and in an event."""
+    run = PipelineRun.from_wire({**RUN, member: odd})
+    assert (run.run_id, run.status) == ("r1", "Succeeded")
+    assert isinstance(run.pipeline_name, str)
+    for text in (run.run_group_id, run.message):
+        assert text is None or isinstance(text, str)
+    for moment in (run.started_at, run.ended_at, run.last_updated):
+        assert moment is None or moment.timestamp() > 0
+    assert run.duration_seconds is None or 0 <= run.duration_seconds < 1e12
+    assert run.is_latest in (None, True, False)
+    for texts in (run.parameters, run.run_dimensions):
+        assert all(isinstance(text, str) for pair in texts.items() for text in pair)
+    stored = json.dumps(run.essentials(), allow_nan=False)
+    assert "\\u0000" not in json.dumps(run.raw)
+    json.dumps(run.raw, ensure_ascii=False).encode()
+    assert PipelineRun.from_essentials(json.loads(stored)) == replace(
+        run, parameters={}, is_latest=None, run_dimensions={}
+    )
+
+
+def test_run_that_an_earlier_version_stored_without_a_status_is_read() -> None:
+    assert PipelineRun.from_essentials({"runId": "r1", "somethingNew": 1}).status == ""
+
+
+def test_models_of_the_official_client_are_read_like_json() -> None:
+    from azure.mgmt.datafactory.models import PipelineRun as Model
+
+    assert PipelineRun.from_wire(Model(RUN)) == PipelineRun.from_wire(RUN)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        ("no such table", None, "no such table"),
+        (["no", "table"], None, '["no", "table"]'),
+        (
+            {"errorCode": "2200", "message": {"text": "no table", "password": "HUSH"}},
+            "2200",
+            '{"text": "no table", "password": ***}',
+        ),
+        (
+            {"code": "BadRequest", "message": "no", "details": [{"code": "X", "message": "table"}]},
+            "BadRequest",
+            "no X table",
+        ),
+        ({"errorCode": "1", "message": "no table", "details": [{"message": "table"}, None, 5]}, "1", "no table 5"),
+        ({"errorCode": "1", "message": "", "details": "password=HUSH"}, "1", "password=***"),
+        ({"errorCode": 10**400, "details": [{"message": str(n)} for n in range(100)]}, None, "0 1 2 3 4"),
+        (7, None, "7"),
+        (None, None, None),
+    ],
+)
+def test_error_of_an_activity_is_shown_as_far_as_it_can_be_read(error: Any, code: Any, message: Any) -> None:
+    run = ActivityRun.from_wire({"activityName": "Copy", "status": "Failed", "error": error})
+    assert (run.error_code, run.error_message) == (code, message)
+
+
+@pytest.mark.parametrize("odd", [None, 5, "text", [], [{}]])
+def test_activity_that_is_no_object_cannot_be_read(odd: Any) -> None:
+    with pytest.raises(TypeError):
+        ActivityRun.from_wire(odd)
 
 
 def test_activity_run_is_read_with_its_error() -> None:
@@ -93,7 +190,7 @@ def test_members_of_odd_types_are_read_as_far_as_they_go() -> None:
             "output": ["x"],
         }
     )
-    assert (run.error_code, run.error_message, run.failure_type) == ("2200", None, None)
+    assert (run.error_code, run.error_message, run.failure_type) == ("2200", '{"a": 1}', None)
     assert (run.retry_attempt, run.iteration_hash, run.output, run.duration_seconds) == (None, "7", {}, None)
     assert run.started_at is not None
     assert run.ended_at is not None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from airflow_adf_mi.adf.errors import AdfError, AdfNotFoundError, AdfPermissionError
 from airflow_adf_mi.adf.near import near_factories, near_pipelines, with_near_names
 from airflow_adf_mi.adf.settings import FactoryRef
@@ -42,8 +44,8 @@ def ask(error: AdfError, *answers: Any) -> tuple[str, int]:
     for number, following in enumerate([*answers, None]):
         try:
             routine.send(answer)
-        except StopIteration:
-            return str(error), number
+        except StopIteration as end:
+            return str(end.value), number
         answer = following
     raise AssertionError("it asks for more")
 
@@ -62,3 +64,19 @@ def test_names_that_may_not_be_listed_change_nothing() -> None:
     for missing in ("pipeline", "factory"):
         error = AdfNotFoundError("404.", status=404, missing=missing)
         assert ask(error, AdfPermissionError("403", status=403)) == ("404.", 1)
+
+
+def test_error_that_names_are_added_to_stays_as_it_was() -> None:
+    """Others may hold it, too."""
+    error = AdfNotFoundError("404.", status=404, code="NotFound", missing="pipeline", failure_cause="gateway")
+    error.add_note("a note")
+    error.__cause__ = ValueError("the cause")
+    routine = with_near_names(error, FACTORY, "CopySale")
+    routine.send(None)
+    with pytest.raises(StopIteration) as end:
+        routine.send(["CopySales"])
+    another = end.value.value
+    assert (str(error), str(another)) == ("404.", "404. Did you mean 'CopySales'?")
+    assert (type(another), vars(another), another.__cause__) == (type(error), vars(error), error.__cause__)
+    another.add_note("another note")
+    assert error.__notes__ == ["a note"]

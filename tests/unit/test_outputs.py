@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from airflow_adf_mi.adf.calls import Page
 from airflow_adf_mi.adf.errors import AdfConfigurationError, AdfError, AdfUnavailableError
 from airflow_adf_mi.adf.models import ActivityRun, PipelineRun
-from airflow_adf_mi.adf.outputs import LARGEST, MOST_PAGES, Outputs, parse_outputs, reading_outputs, taken
+from airflow_adf_mi.adf.outputs import LARGEST, MOST_PAGES, OutputPath, Outputs, parse_outputs, reading_outputs, taken
 from tests.unit.test_watch import FACTORY
 
 
@@ -29,6 +32,7 @@ def row(name: str, output: dict[str, Any], *, kind: str = "Copy", at: int = 0, i
 ROWS = [
     row("Copy Sales", {"rowsCopied": 42, "errors": []}),
     row("Lookup", {"firstRow": {"id": "a.b"}, "value": [{"id": 1}, {"id": 2}]}, kind="Lookup"),
+    row("Load [Sales]", {"dbo.Orders": {"output-member": 7, "it's": [8]}}),
     row("Each", {"rowsCopied": 2}, at=5, iteration="h2"),
     row("Each", {"rowsCopied": 1}, at=2, iteration="h1"),
 ]
@@ -47,6 +51,16 @@ def find(path: str, rows: list[ActivityRun] = ROWS) -> Outputs:
         ("Lookup.value.0", {"id": 1}),
         ("Each.rowsCopied", [1, 2]),
         ("Copy Sales", {"rowsCopied": 42, "errors": []}),
+        # As Data Factory's own expressions write it.
+        ("activity('Load [Sales]').output['dbo.Orders']", {"output-member": 7, "it's": [8]}),
+        ("@activity('Load [Sales]').output['dbo.Orders'].output-member", 7),
+        ("activity('Load [Sales]')?.output?['dbo.Orders']?['it''s'][0]", 8),
+        ("activity('Load [Sales]').output?['dbo.Orders']?['it''s'][0]", 8),
+        (" @Activity( 'Copy Sales' ).output.rowsCopied ", 42),
+        ("activity('Lookup').output.value[1].id", 2),
+        ("activity('Lookup').output", {"firstRow": {"id": "a.b"}, "value": [{"id": 1}, {"id": 2}]}),
+        ("Lookup['firstRow'].id", "a.b"),
+        ("Lookup['value'][ 0 ]['id']", 1),
     ],
 )
 def test_value_is_found(path: str, value: Any) -> None:
@@ -61,6 +75,15 @@ def test_value_is_found(path: str, value: Any) -> None:
         ("Lookup.value[2]", "Lookup.value is a list of 2, and has no '2'."),
         ("Copy Sales.rowsCopied.x", "Copy Sales.rowsCopied is no object, and has no 'x'."),
         ("pipelineReturnValue.x", "the pipeline set no return value."),
+        (
+            "activity('Load [Sales]').output.dbo.Orders.output-member",
+            "activity('Load [Sales]').output has no 'dbo'; it has dbo.Orders. If 'dbo.Orders' is meant, write "
+            "\"activity('Load [Sales]').output['dbo.Orders'].output-member\".",
+        ),
+        (
+            "activity('Load [Sales]').output['dbo.Orders']['it''s'][999999999]",
+            "activity('Load [Sales]').output['dbo.Orders']['it''s'] is a list of 1, and has no '999999999'.",
+        ),
     ],
 )
 def test_value_that_is_not_there_is_told(path: str, said: str) -> None:
@@ -120,16 +143,72 @@ def test_list_that_is_too_long_to_be_read_whole_is_left_out() -> None:
     run = PipelineRun.from_wire({"runId": "r1", "status": "Succeeded"})
     routine = reading_outputs(wanted, run, FACTORY, clock=lambda: 1_000_000.0)
     next(routine)
-    for _ in range(MOST_PAGES):
-        routine.send(Page(items=[ROWS[2]], continuation_token="more"))
+    for number in range(MOST_PAGES):
+        routine.send(Page(items=[ROWS[2]], continuation_token=f"more {number}"))
     value = row("Return", {"name": "pipelineReturnValue", "value": {"rows": 3}}, kind="SetVariable")
     with pytest.raises(StopIteration) as end:
         routine.send(Page(items=[value], continuation_token=None))
     assert end.value.value.values == {"b": 3}
-    assert (
-        "Output 'a' (Each.rowsCopied) was left out: the activities asked for ran so often"
-        in end.value.value.left_out[0]
-    )
+    (said,) = end.value.value.left_out
+    assert said.startswith("Output 'a' (Each.rowsCopied) was left out: the service's list does not show all runs")
+    assert f"(there are more than {MOST_PAGES} pages)" in said
+
+
+@pytest.mark.parametrize(
+    ("path", "right"),
+    [
+        ("Load [Sales].rows", "activity('Load [Sales]').output.rows"),
+        ("Load [Sales]", "activity('Load [Sales]').output"),
+        ("Load's [x].a b", "activity('Load''s [x]').output['a b']"),
+        ("activity('Load').error", "activity('Load [Sales]').output['dbo.Orders']"),
+        ("activity('Load').outputs.x", "activity('Load [Sales]').output['dbo.Orders']"),
+        ("@variables('x')", "activity('Load [Sales]').output['dbo.Orders']"),
+        ("", "activity('Load [Sales]').output['dbo.Orders']"),
+        ("Copy[9999999999]", "activity('Copy[9999999999]').output"),
+    ],
+)
+def test_path_that_cannot_be_read_is_answered_with_the_right_spelling(path: str, right: str) -> None:
+    with pytest.raises(AdfConfigurationError) as refused:
+        parse_outputs({"it": path})
+    assert f'as in Data Factory\'s expressions: "{right}".' in str(refused.value)
+
+
+PARTS = st.text(alphabet=st.sampled_from("ab'[]. ?0é-@(") | st.characters(), min_size=1, max_size=8)
+
+
+@given(PARTS, st.lists(PARTS, max_size=4))
+@example("activity(", ["0"])
+def test_path_reads_back_as_it_is_written(activity: str, steps: list[str]) -> None:
+    path = OutputPath(activity, tuple(steps))
+    assert OutputPath.parse("it", path.expression()) == path
+    assert str(path) == path.expression() or OutputPath.parse("it", str(path)) == path
+
+
+def test_row_on_two_pages_and_in_two_queries_gives_one_value() -> None:
+    wanted = parse_outputs({"each": "Set.value.rows", "it": "pipelineReturnValue.rows"})
+    run = PipelineRun.from_wire({"runId": "r1", "status": "Succeeded", "runStart": "0001-01-01T00:00:00Z"})
+    routine = reading_outputs(wanted, run, FACTORY, clock=lambda: 1_000_000.0)
+    rows = [
+        ActivityRun.from_wire(
+            {**dict(row("Set", output, kind="SetVariable", at=n, iteration=str(n)).raw), "activityRunId": f"a{n}"}
+        )
+        for n, output in enumerate([{"name": "pipelineReturnValue", "value": {"rows": n}} for n in range(3)])
+    ]
+    next(routine)
+    routine.send(Page(items=rows[:2], continuation_token="more"))
+    routine.send(Page(items=rows[1:], continuation_token=None))
+    with pytest.raises(StopIteration) as end:
+        routine.send(Page(items=rows, continuation_token=None))
+    assert end.value.value.values == {"each": [0, 1, 2], "it": 2}
+
+
+@pytest.mark.parametrize("number", [math.inf, -math.inf, math.nan])
+def test_number_that_json_cannot_hold_is_left_out(number: float) -> None:
+    found = find("Web.a", [row("Web", {"a": [{"b": number}]})])
+    assert found.values == {}
+    assert found.left_out == [
+        "Output 'it' (Web.a) was left out: it has a number that is too large for JSON, or none. Choose a part of it."
+    ]
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from airflow_adf_mi.adf.errors import (
 from airflow_adf_mi.adf.failure import ActivityFailure, Explanation
 from airflow_adf_mi.adf.models import PipelineRun
 from airflow_adf_mi.adf.report import LEFT_RUNNING, REQUESTED, Report, RunAddress, conclude, error_of, summary
-from airflow_adf_mi.adf.reporting import cancelling_overdue, reporting
+from airflow_adf_mi.adf.reporting import LAST_LOOKS, cancelling_overdue, reporting
 from airflow_adf_mi.adf.watch import Ended, GaveUp, Outcome, Plan, TimedOut
 from tests.unit.test_watch import FACTORY, Clock, play
 
@@ -157,6 +157,8 @@ def test_timeout_says_what_became_of_the_run(cancel: str, said: str) -> None:
     error = raised(TimedOut(run=run("InProgress"), error=AdfUnavailableError("503")), cancel)
     assert isinstance(error, AdfRunTimedOut)
     assert "did not end before the timeout. It was InProgress when last seen." in str(error)
+    late = TimedOut(run=run("InProgress"), limit="execution_timeout of 600 s")
+    assert "(resource group 'rg') did not end within its execution_timeout of 600 s. It was" in str(raised(late))
     assert said in str(error)
     assert str(error).endswith("The last look failed: 503")
 
@@ -199,7 +201,7 @@ def test_message_that_was_cut_is_not_cut_again() -> None:
 
 def test_foreign_event_is_refused() -> None:
     payload: dict[str, Any] = Report(address=ADDRESS, outcome=TimedOut()).to_json() | {"outcome": "odd"}
-    with pytest.raises(ValueError, match="not the payload"):
+    with pytest.raises(AdfError, match="an event that this version cannot read"):
         Report.from_json(payload)
 
 
@@ -259,8 +261,28 @@ def test_refused_cancel_is_reported_with_the_timeout() -> None:
     assert result.cancel == "no role to cancel"
 
 
-def test_overdue_run_that_cannot_be_looked_at_stays_timed_out() -> None:
+UNREADABLE = AdfUnavailableError("the answer could not be read", status=200, unreadable=True)
+
+
+@pytest.mark.parametrize("lost", [[], [AdfUnavailableError("503")]], ids=["at once", "after a lost cancel"])
+@pytest.mark.parametrize("look", [AdfUnavailableError("503"), UNREADABLE, run("InProgress")], ids=str)
+def test_overdue_run_that_is_over_and_does_not_show_its_end_is_not_said_to_be_cancelled(
+    look: Any, lost: list[Any]
+) -> None:
     clock = Clock()
     routine = cancelling_overdue(ADDRESS, TimedOut(), clock=clock, jitter=lambda: 0.5)
-    result, _ = play(routine, clock, iter([False, AdfUnavailableError("503")]))
+    result, asked = play(routine, clock, iter([*lost, False, *[look] * LAST_LOOKS]))
     assert isinstance(result.outcome, TimedOut)
+    assert asked[-LAST_LOOKS:] == ["get"] * LAST_LOOKS
+    said = str(error_of(Report.from_json(json.loads(json.dumps(result.to_json())))))
+    assert "was not seen to end before the timeout" in said
+    assert "the service answered that it was over already; how it ended could not be learnt." in said
+    assert "requested" not in said
+    assert isinstance(look, PipelineRun) or said.endswith(str(look))
+
+
+def test_one_bad_look_does_not_hide_how_a_run_ended_that_could_not_be_cancelled() -> None:
+    clock = Clock()
+    routine = cancelling_overdue(ADDRESS, TimedOut(), clock=clock, jitter=lambda: 0.5)
+    result, _ = play(routine, clock, iter([False, UNREADABLE, run("Succeeded")]))
+    assert result.is_success

@@ -9,18 +9,31 @@ from typing import Any
 
 import pytest
 from airflow.sdk import DAG, RetryDecision, RetryPolicy
+from airflow.sdk.exceptions import AirflowException
+from hypothesis import given
+from hypothesis import strategies as st
 
+from airflow_adf_mi.adf import errors
 from airflow_adf_mi.adf.errors import (
+    AdfAmbiguousStartError,
+    AdfAuthenticationError,
+    AdfCertificateError,
     AdfConfigurationError,
+    AdfError,
     AdfNotFoundError,
     AdfPermissionError,
+    AdfRequestError,
     AdfRunCancelled,
+    AdfRunError,
     AdfRunFailed,
     AdfRunTimedOut,
+    AdfTaskKilled,
     AdfThrottledError,
+    AdfUnavailableError,
 )
+from airflow_adf_mi.exceptions import to_airflow
 from airflow_adf_mi.operators import AdfRunPipelineOperator
-from airflow_adf_mi.retry import AdfRetryPolicy
+from airflow_adf_mi.retry import AdfRetryPolicy, Forbidden
 from tests.unit.test_report import FAILURE
 
 KNOWN: dict[str, Any] = {"run_id": "r1", "studio_url": "https://studio/r1"}
@@ -54,15 +67,129 @@ def failed(*activities: Any) -> AdfRunFailed:
         (failed(replace(USER, is_named=True, activity_type="Fail"), SYSTEM), "fail"),
         (AdfRunCancelled("cancelled", **KNOWN), "fail"),
         (AdfRunTimedOut("late", **KNOWN), "default"),
-        (AdfConfigurationError("bad"), "fail"),
-        (AdfPermissionError("403", status=403), "default"),
-        (AdfNotFoundError("404", status=404), "default"),
-        (AdfThrottledError("429", status=429), "default"),
         (ValueError("not ours"), "default"),
     ],
 )
 def test_decision(error: BaseException, action: str) -> None:
     assert decide(error).action.value == action
+
+
+BY_CLASS: list[tuple[AdfError, str]] = [
+    (AdfError("what is this"), "default"),
+    (AdfConfigurationError("bad"), "fail"),
+    # Of one machine, or replaced by then.
+    (AdfCertificateError("not trusted"), "default"),
+    # An identity that has just been assigned takes minutes, too.
+    (AdfAuthenticationError("no such identity"), "default"),
+    (AdfAuthenticationError("the endpoint is down", transient=True), "default"),
+    (AdfAuthenticationError("401", refused_token=True), "default"),
+    (AdfRequestError("400", status=400, code="BadRequest"), "fail"),
+    (AdfRequestError("413", status=413), "fail"),
+    (AdfRequestError("400: Pipeline execution throttled.", status=400), "default"),
+    # Once the lock is gone, a retry starts the run.
+    (AdfRequestError("409", status=409, code="ScopeLocked"), "default"),
+    (AdfPermissionError("403", status=403), "retry"),
+    (AdfNotFoundError("404", status=404, missing="subscription"), "fail"),
+    (AdfNotFoundError("404", status=404, missing="factory"), "fail"),
+    (AdfNotFoundError("404", status=404, missing="pipeline"), "fail"),
+    (AdfNotFoundError("404", status=404, missing="run"), "default"),
+    (AdfNotFoundError("404", status=404), "default"),
+    (AdfThrottledError("429", status=429), "default"),
+    (AdfThrottledError("429", status=429, retry_after=7), "retry"),
+    (AdfUnavailableError("503", status=503), "default"),
+    (AdfUnavailableError("a web filter", status=403, is_foreign=True), "default"),
+    # It looks for the run once more, and starts none in doubt.
+    (AdfAmbiguousStartError("lost", request_id="k"), "default"),
+    (AdfTaskKilled("killed"), "default"),
+    (AdfRunError("?", **KNOWN), "default"),
+    (failed(SYSTEM), "retry"),
+    (AdfRunCancelled("cancelled", **KNOWN), "fail"),
+    (AdfRunTimedOut("late", **KNOWN), "default"),
+]
+
+
+@pytest.mark.parametrize(("error", "action"), BY_CLASS, ids=repr)
+def test_each_class_of_errors_has_an_answer(error: AdfError, action: str) -> None:
+    decision = decide(error)
+    assert decision.action.value == action
+    assert (decision.reason is None) is (action == "default")
+
+
+def test_no_class_of_errors_is_without_an_answer() -> None:
+    classes = {kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, AdfError)}
+    assert classes == {type(error) for error, _ in BY_CLASS}
+
+
+class Store(dict[str, Any]):
+    """Airflow's task state store, which keeps JSON."""
+
+    def set(self, key: str, value: Any) -> None:
+        self[key] = json.loads(json.dumps(value))
+
+
+DENIED = AdfPermissionError("403", status=403, code="AuthorizationFailed")
+
+
+def at(seconds: float, try_number: int, context: Any, monkeypatch: pytest.MonkeyPatch, max_tries: int = 9) -> Any:
+    """What the policy decides when a try has failed by 403 at this time."""
+    monkeypatch.setattr("time.time", lambda: 1_000_000.0 + seconds)
+    return AdfRetryPolicy().evaluate(DENIED, try_number, max_tries, context)
+
+
+def test_missing_role_is_retried_for_a_quarter_of_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:
+    context = {"task_state_store": Store()}
+    first = at(0, 1, context, monkeypatch)
+    assert (first.action.value, first.retry_delay) == ("retry", timedelta(seconds=60))
+    assert first.reason == (
+        "the service has refused (403 AuthorizationFailed) for 0 s; a new role takes minutes to act, so it is retried until "
+        "15 minutes after the first refusal, at least 60 s apart"
+    )
+    assert at(60, 2, context, monkeypatch).action.value == "retry"
+    assert at(899, 3, context, monkeypatch).action.value == "retry"
+    last = at(900, 4, context, monkeypatch)
+    assert last.action.value == "fail"
+    assert last.reason == (
+        "the service has refused (403 AuthorizationFailed) for 900 s; a new role acts within 15 minutes, so no retry is made "
+        "after them"
+    )
+    # Asked again for the same try, as by a task that starts in the triggerer.
+    assert at(900, 4, context, monkeypatch).action.value == "fail"
+
+
+def test_refusals_that_are_not_in_a_row_are_counted_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    context = {"task_state_store": Store()}
+    at(0, 1, context, monkeypatch)
+    # Try 2 failed by something else.
+    assert at(1000, 3, context, monkeypatch).action.value == "retry"
+    assert at(1900, 4, context, monkeypatch).action.value == "fail"
+    # A clear raises max_tries.
+    assert at(2000, 5, context, monkeypatch, max_tries=14).action.value == "retry"
+
+
+@pytest.mark.parametrize("seconds", [0, 59, 60, 300])
+def test_longer_delay_of_the_task_is_kept(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = AdfRunPipelineOperator(task_id="it", pipeline_name="P", retry_delay=timedelta(seconds=seconds))
+    decision = at(0, 1, {"task": task}, monkeypatch)
+    assert decision.retry_delay == (None if seconds >= 60 else timedelta(seconds=60))
+
+
+def test_without_a_memory_the_number_of_retries_is_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    for context in (None, {}, {"task_state_store": "no store"}):
+        for number in (1, 2, 3):
+            assert at(number * 1000.0, number, context, monkeypatch).action.value == "retry"
+
+
+@given(
+    st.recursive(
+        st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text()),
+        lambda inner: st.dictionaries(st.sampled_from(["since", "try_number", "max_tries"]), inner),
+    )
+)
+def test_odd_memory_never_lasts_longer_than_a_true_one(stored: object) -> None:
+    now = Forbidden(since=1_000_000.0, try_number=2, max_tries=3)
+    known = now.at(stored)
+    assert (known.try_number, known.max_tries) == (2, 3)
+    assert 0 <= known.since <= now.since
 
 
 def test_reasons_name_the_activity() -> None:
@@ -74,8 +201,14 @@ def test_named_user_errors_are_retried() -> None:
     assert decide(failed(USER), retry_on=["sqlfailedtoconnect"]).action.value == "retry"
     assert decide(failed(USER), retry_on=["2100"]).action.value == "retry"
     assert decide(failed(USER), retry_on=["other"]).action.value == "fail"
-    with pytest.raises(AdfConfigurationError, match="must be a list"):
+    with pytest.raises(AirflowException, match="must be a list"):
         AdfRetryPolicy(retry_on="2100")
+
+
+@pytest.mark.parametrize("arguments", [{"retry_on": ["2100"]}, {}], ids=str)
+def test_twin_that_a_task_raises_is_judged_as_the_error_of_the_core(arguments: dict[str, Any]) -> None:
+    for error in (failed(USER), AdfConfigurationError("wrong"), AdfThrottledError("429", status=429, retry_after=5)):
+        assert decide(to_airflow(error), **arguments) == decide(error, **arguments)
 
 
 def test_cancelled_run_is_started_again_where_told_so() -> None:

@@ -22,7 +22,7 @@ from airflow_adf_mi.adf.listing import REACH, List
 from airflow_adf_mi.adf.looks import BUDGET, BURST, Looks
 from airflow_adf_mi.adf.models import PipelineRun
 from airflow_adf_mi.adf.rounds import FEW, Look, Rest, Rounds
-from airflow_adf_mi.adf.watch import Ended, GaveUp, Outcome
+from airflow_adf_mi.adf.watch import LONGEST_BACKOFF, REFUSAL_GRACE, Ended, GaveUp, Outcome
 from tests.unit.listed_factory import Factory, seen
 
 INTERVAL = 10.0
@@ -635,3 +635,38 @@ def test_no_outcome_is_lost_told_twice_or_invented(
     for name, (at, outcome) in simulation.outcomes.items():
         assert isinstance(outcome, Ended)
         assert at >= made.ends[name], "known before it happened"
+
+
+def test_answers_about_one_run_that_stay_unreadable_end_its_wait_and_no_other() -> None:
+    """After the same grace as a refusal, although the other looks work; and nobody else is held up."""
+    unreadable = AdfUnavailableError("could not be read", status=200, unreadable=True)
+    rounds, now = Rounds(jitter=0.5), 1_000_000.0
+    ended: dict[str, Outcome] = {}
+    for name in ("odd", "good"):
+        rounds.add(name, interval=INTERVAL, since=now, now=now)
+    while "odd" not in ended and now < 1_010_000:
+        ask = rounds.next(now, now)
+        if isinstance(ask, Rest):
+            now += ask.seconds
+            continue
+        assert isinstance(ask, Look)
+        answer = unreadable if ask.run_id == "odd" else seen("good", "InProgress", now)
+        ended |= rounds.looked(ask, answer, now)
+        assert rounds.error is None, "it concerns the one run"
+    assert list(ended) == ["odd"]
+    assert isinstance(ended["odd"], GaveUp)
+    assert REFUSAL_GRACE <= now - 1_000_000 <= REFUSAL_GRACE + 2 * LONGEST_BACKOFF
+    assert rounds.watching("good").error is None
+
+
+def test_service_that_answers_nothing_that_can_be_read_ends_all_waits() -> None:
+    """As a proxy does that answers in its place."""
+    unreadable = AdfUnavailableError("could not be read", status=200, unreadable=True)
+    simulation = Simulation(Factory(fails=lambda _now: unreadable))
+    simulation.arrivals = [(simulation.factory.now, f"r{n}", None) for n in range(200)]
+    began = simulation.factory.now
+    simulation.run(began + 10_000)
+    assert {type(outcome) for _, outcome in simulation.outcomes.values()} == {GaveUp}
+    assert len(simulation.outcomes) == 200
+    assert max(at for at, _ in simulation.outcomes.values()) <= began + REFUSAL_GRACE + 3 * LONGEST_BACKOFF
+    assert simulation.factory.looks <= 12 * 500, "within the budget of looks"

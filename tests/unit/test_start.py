@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import hashlib
+import json
+import uuid
+from dataclasses import asdict, replace
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -21,8 +26,10 @@ from airflow_adf_mi.adf.errors import (
     AdfThrottledError,
     AdfUnavailableError,
 )
+from airflow_adf_mi.adf.find import LONGEST_SEARCH
 from airflow_adf_mi.adf.models import PipelineRun
 from airflow_adf_mi.adf.recovery import Recovery
+from airflow_adf_mi.adf.refusal import FRONT_DOOR
 from airflow_adf_mi.adf.settings import FactoryRef
 from airflow_adf_mi.adf.start import Start, Verdict, judge, starting
 from tests.unit.test_watch import Clock, answer_of, play
@@ -34,13 +41,19 @@ NOT_STARTED = [
     AdfThrottledError("429", status=429),
     AdfUnavailableError("refused", never_sent=True),
     AdfAuthenticationError("no endpoint", transient=True),
+    AdfAuthenticationError("401", refused_token=True),
+    AdfUnavailableError("a gateway's 401", status=401, is_foreign=True),
 ]
 REFUSED = [
     AdfRequestError("400", status=400),
     AdfPermissionError("403", status=403),
     AdfNotFoundError("404", status=404),
-    AdfAuthenticationError("401", refused_token=True),
+    AdfAuthenticationError("the endpoint refuses"),
     AdfConfigurationError("no identity"),
+    AdfRequestError("by the header", status=409, code="New", failure_cause="Gateway"),
+    *(AdfRequestError(code, status=409, code=code) for code in sorted(FRONT_DOOR)),
+    *(AdfUnavailableError(f"redirect {status}", status=status) for status in (307, 308)),
+    *(AdfUnavailableError(f"a proxy's {status}", status=status, is_foreign=True) for status in (407, 413, 511)),
 ]
 LOST = [
     AdfUnavailableError("dropped"),
@@ -48,6 +61,11 @@ LOST = [
     AdfUnavailableError("500", status=500),
     AdfUnavailableError("503", status=503, retry_after=1),
     AdfRequestError("409", status=409),
+    AdfRequestError("by Data Factory", status=409, code="PipelineConflict", failure_cause="service"),
+    # A filter may have put its page in the place of the answer that a run was started.
+    *(AdfUnavailableError(f"a page, {n}", status=n, is_foreign=True) for n in (200, 302, 303, 400, 403, 404, 408, 502)),
+    # The front door waited for Data Factory in vain.
+    AdfUnavailableError("504", status=504),
     AdfError("what is this"),
 ]
 
@@ -148,10 +166,52 @@ def test_parameters_that_are_no_mapping_are_refused(parameters: Any) -> None:
         Start(factory=FACTORY, pipeline_name="Load", parameters=parameters)
 
 
-@pytest.mark.parametrize("value", [object(), {1, 2}, float("nan"), b"x"])
+CIRCLE: list[Any] = []
+CIRCLE.append(CIRCLE)
+UNSENDABLE = [
+    object(),
+    uuid.UUID(int=1),
+    {1, 2},
+    float("nan"),
+    Decimal("NaN"),
+    Decimal("1e999"),
+    CIRCLE,
+    {"x": {1: "a", "b": 2}},
+    datetime.min.replace(tzinfo=timezone(timedelta(hours=1))),
+]
+
+
+@pytest.mark.parametrize("value", UNSENDABLE, ids=lambda value: type(value).__name__)
 def test_parameters_that_are_not_json_are_refused_by_name_and_without_the_value(value: Any) -> None:
     with pytest.raises(AdfConfigurationError, match="parameter 'day' cannot be sent as JSON"):
         Start(factory=FACTORY, pipeline_name="Load", parameters={"day": value})
+
+
+def test_dates_are_text_in_what_is_sent_looked_for_and_fingerprinted() -> None:
+    """The text, and not the object: a fingerprint that is stored must stay the same for what is sent the same."""
+    moments = [datetime(2026, 1, 31, 7, tzinfo=timezone(timedelta(hours=1))), datetime(2026, 1, 31, 6)]  # noqa: DTZ001
+    starts = [
+        Start(factory=FACTORY, pipeline_name="Load", parameters={"at": moment})
+        for moment in (*moments, "2026-01-31T06:00:00Z")
+    ]
+    assert [start.parameters for start in starts] == [{"at": "2026-01-31T06:00:00Z"}] * 3
+    assert {start.wanted().parameters["at"] for start in starts} == {"2026-01-31T06:00:00Z"}
+    assert {start.call("k").kwargs["parameters"]["at"] for start in starts} == {"2026-01-31T06:00:00Z"}
+    assert len({start.intent().fingerprint for start in starts}) == 1
+
+
+def test_fingerprint_of_plain_json_is_what_earlier_versions_stored() -> None:
+    parameters = {"b": [1, {"c": None, "a": 2.5}], "a": "x", "t": (1, 2), "n": {10: "x", 9: "y"}}
+    text = json.dumps(
+        [
+            [FACTORY.subscription_id, FACTORY.resource_group_name, FACTORY.factory_name, "load"],
+            parameters,
+            asdict(Recovery()),
+        ],
+        sort_keys=True,
+    )
+    stored = hashlib.sha256(text.encode()).hexdigest()
+    assert Start(factory=FACTORY, pipeline_name="Load", parameters=parameters).intent().fingerprint == stored
 
 
 def test_parameter_names_must_be_text() -> None:
@@ -214,3 +274,72 @@ def test_recovery_arguments_are_read_as_templates_leave_them() -> None:
         "start_from_failure": True,
     }
     assert Recovery.from_arguments(reference_pipeline_run_id="", is_recovery="").arguments() == {}
+
+
+def listed(*run_ids: str, more: str | None = None, invoked_by: Any = None) -> Page[PipelineRun]:
+    """A page of runs that look like the one of a start that was just sent."""
+    rows = [
+        {"runId": run_id, "pipelineName": "Load", "status": "InProgress", "runStart": "1970-01-01T00:16:41Z"}
+        for run_id in run_ids
+    ]
+    return Page(
+        items=[PipelineRun.from_wire({**row, "invokedBy": invoked_by}) for row in rows], continuation_token=more
+    )
+
+
+NOT_KNOWN = AdfNotFoundError("404", status=404, missing="run")
+
+
+def search(pages: list[Any], *, seconds_each: float = 0.0) -> tuple[Any, list[Any]]:
+    """What becomes of a start whose answer was lost, where each look at the list gets these pages; and what was sent."""
+    clock, number = Clock(), 0
+    sent: list[str] = []
+    routine = starting(ORDER, replace(ORDER, key=KEY).intent(), clock=clock, jitter=lambda: 0.5)
+    answer: Any = None
+    while True:
+        try:
+            step = routine.send(answer)
+        except StopIteration as end:
+            return end.value, sent
+        except AdfError as e:
+            return e, sent
+        if not isinstance(step, Call):
+            answer = answer_of(step, clock)
+            continue
+        sent.append(step.method)
+        if step.method == "query_by_factory":
+            clock.now += seconds_each
+            number = number + 1 if "continuationToken" in step.args[-1] else 0
+            answer = pages[number]
+        else:
+            number, answer = 0, LOST[0] if step.method == "create_run" else NOT_KNOWN
+
+
+def test_run_on_two_pages_of_the_list_is_one_run() -> None:
+    found, _ = search([listed("r1", more="more"), listed("r1")])
+    assert (found.run_id, found.adopted) == ("r1", True)
+
+
+@pytest.mark.parametrize("odd", ["Manual", 7, [], ["x"], {"invokedByType": "Manual"}, None], ids=str)
+def test_odd_origin_of_a_run_ends_no_search(odd: Any) -> None:
+    found, _ = search([listed("r1", invoked_by=odd)])
+    assert found.run_id == "r1"
+
+
+def test_search_through_an_endless_list_is_bounded_in_time_and_adopts_nothing() -> None:
+    endless = [Page(items=listed("r1").items, continuation_token=str(number)) for number in range(1000)]
+    ended, sent = search(endless, seconds_each=1.0)
+    assert isinstance(ended, AdfAmbiguousStartError)
+    assert "1 run(s) may be the one: r1 (InProgress" in str(ended)
+    assert "and perhaps others (the list of its runs is too long to be read in 60 s)" in str(ended)
+    assert sent.count("create_run") == 1
+    assert len(sent) < ORDER.settle + 2 * LONGEST_SEARCH
+
+
+def test_search_through_a_list_that_repeats_itself_adopts_nothing_that_only_looks_like_it() -> None:
+    ended, sent = search([listed("r1", more="same"), listed("r1", more="same")])
+    assert isinstance(ended, AdfAmbiguousStartError)
+    assert sent.count("create_run") == 1
+    # But what carries the key is ours.
+    found, _ = search([listed("r1", more="same"), listed(KEY, more="same")])
+    assert found.run_id == KEY

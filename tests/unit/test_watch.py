@@ -49,6 +49,8 @@ FAULTS = [
     AdfUnavailableError("503", status=503),
     AdfUnavailableError("dropped"),
     AdfAuthenticationError("the endpoint is down", transient=True),
+    AdfUnavailableError("a gateway's 502", status=502, is_foreign=True),
+    AdfUnavailableError("a gateway's 408", status=408, is_foreign=True),
 ]
 REFUSALS = [
     AdfNotFoundError("404", status=404),
@@ -56,6 +58,8 @@ REFUSALS = [
     AdfRequestError("409", status=409),
     AdfAuthenticationError("401", refused_token=True),
     AdfCertificateError("not trusted"),
+    AdfUnavailableError("a web filter's 403", status=403, is_foreign=True),
+    AdfUnavailableError("redirected", status=307),
 ]
 
 
@@ -122,11 +126,11 @@ def test_end_that_the_list_shows_does_not_say_that_looks_work(caplog: pytest.Log
     failing = Watching(error=AdfUnavailableError("500", status=500))
     with caplog.at_level("INFO"):
         log_news("r1", failing, Watching(run=run("Succeeded")))
-        assert caplog.messages == ["Run r1 is Succeeded."]
+        assert caplog.messages == ["Run r1 succeeded."]
         log_news("r1", failing, Watching(run=run("InProgress")))
-        assert caplog.messages[1:] == ["Run r1: looks work again.", "Run r1 is InProgress."]
+        assert caplog.messages[1:] == ["Looks work again, at run r1.", "Run r1 is InProgress."]
         log_news("r1", failing, Watching())
-    assert caplog.messages[3:] == ["Run r1: looks work again."]
+    assert caplog.messages[3:] == ["Looks work again, at run r1."]
 
 
 @pytest.mark.parametrize("error", [*FAULTS, *REFUSALS], ids=str)
@@ -147,7 +151,10 @@ def test_faults_are_looked_through_until_the_deadline(error: AdfError) -> None:
     assert outcome == TimedOut(run=None, error=error)
 
 
-@pytest.mark.parametrize("error", REFUSALS, ids=str)
+UNREADABLE = AdfUnavailableError("could not be read", status=200, unreadable=True)
+
+
+@pytest.mark.parametrize("error", [*REFUSALS, UNREADABLE], ids=str)
 def test_lasting_refusal_ends_the_wait_after_its_grace_and_not_before(error: AdfError) -> None:
     state, outcome = fold(Watching(run=run("InProgress")), error, 1000.0, PLAN)
     assert outcome is None
@@ -191,7 +198,7 @@ def test_retry_after_is_honoured() -> None:
 
 answers = st.one_of(
     st.sampled_from(["Queued", "InProgress", "Canceling", "Succeeded", "Failed", "Cancelled", "Odd"]).map(run),
-    st.sampled_from([*FAULTS, *REFUSALS]),
+    st.sampled_from([*FAULTS, *REFUSALS, UNREADABLE]),
 )
 
 
@@ -244,7 +251,7 @@ def test_run_that_is_over_after_a_lost_answer_may_have_been_cancelled_by_us() ->
 
 @pytest.mark.parametrize(
     "error",
-    [*FAULTS, AdfPermissionError("403", status=403), AdfAuthenticationError("401", refused_token=True)],
+    [*FAULTS, UNREADABLE, AdfPermissionError("403", status=403), AdfAuthenticationError("401", refused_token=True)],
     ids=str,
 )
 def test_cancel_that_was_not_accepted_is_sent_again(error: AdfError) -> None:

@@ -1,0 +1,218 @@
+"""Odd answers over HTTP: times that are none, lists that never end, and answers that cannot be read for minutes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from airflow_adf_mi.adf import calls
+from airflow_adf_mi.adf.client import MOST_PAGES_LISTED, AdfClient, AsyncAdfClient
+from airflow_adf_mi.adf.drive import Routine, drive
+from airflow_adf_mi.adf.errors import AdfAmbiguousStartError, AdfRunTimedOut, AdfUnavailableError
+from airflow_adf_mi.adf.outputs import parse_outputs, reading_outputs
+from airflow_adf_mi.adf.report import RunAddress, conclude
+from airflow_adf_mi.adf.reporting import reporting
+from airflow_adf_mi.adf.settings import AdfSettings
+from airflow_adf_mi.adf.start import Start, starting
+from airflow_adf_mi.adf.watch import REFUSAL_GRACE, Ended, GaveUp, Plan
+from airflow_adf_mi.emulator import Emulator
+from tests.integration.test_client import create
+
+NOW = datetime.now(UTC)
+WINDOW = NOW - timedelta(days=1), NOW + timedelta(days=1)
+US_TIME = "11/28/2026 1:00:00 AM"
+
+
+class Wait:
+    """Drives routines through the blocking client, on a clock that only pauses move."""
+
+    def __init__(self, settings: AdfSettings) -> None:
+        self.settings = settings
+        self.now = 1_000_000.0
+
+    def drive(self, routine: Routine[Any]) -> Any:
+        with AdfClient(self.settings) as client:
+            return drive(routine, client, self.pause)
+
+    def pause(self, seconds: float) -> None:
+        self.now += seconds
+
+    def report(self, run_id: str, timeout: float) -> Any:
+        factory = self.settings.factory()
+        address = RunAddress(run_id=run_id, factory=factory, studio_url="https://studio", pipeline_name="Load")
+        plan = Plan(check_interval=60, deadline=self.now + timeout)
+        wait = reporting(address, plan, cancel_on_timeout=True, clock=lambda: self.now, jitter=lambda: 0.5)
+        return self.drive(wait)
+
+
+def both_clients(settings: AdfSettings) -> list[Callable[[Any], Any]]:
+    """`pages` of either client, or `send` for what has none."""
+
+    def blocking(call: Any) -> Any:
+        with AdfClient(settings) as client:
+            return client.send(call) if call.listing else client.pages(call)
+
+    def on_loop(call: Any) -> Any:
+        async def ask() -> Any:
+            async with await AsyncAdfClient.open(settings) as client:
+                return await client.send(call) if call.listing else await client.pages(call)
+
+        return asyncio.run(ask())
+
+    return [blocking, on_loop]
+
+
+def test_time_in_another_form_neither_hides_an_end_nor_fails_a_list(settings: AdfSettings, emulator: Emulator) -> None:
+    row = {"runId": "r", "status": "Succeeded", "lastUpdated": US_TIME, "runStart": "soon"}
+    emulator.add_fault("getRun", status=200, text=json.dumps(row))
+    report = Wait(settings).report("r", timeout=3600)
+    assert isinstance(report.outcome, Ended)
+    assert report.outcome.run.last_updated == datetime(2026, 11, 28, 1, tzinfo=UTC)
+    assert conclude(report)["started_at"] is None
+    emulator.add_fault("queryRuns", times=2, status=200, text=json.dumps({"value": [row, None, {**row, "runId": "s"}]}))
+    for pages in both_clients(settings):
+        assert [run.run_id for run in pages(calls.query_runs(settings.factory(), *WINDOW))] == ["r", "s"]
+
+
+def test_answer_about_another_run_is_not_its_end(settings: AdfSettings, emulator: Emulator) -> None:
+    emulator.add_fault("getRun", status=200, text=json.dumps({"runId": "other", "status": "Failed"}))
+    emulator.add_fault("getRun", status=200, text=json.dumps({"runId": "R", "status": "Succeeded"}))
+    report = Wait(settings).report("r", timeout=3600)
+    assert (report.outcome.run.status, report.is_success) == ("Succeeded", True)
+
+
+UNREADABLE = [{"runId": "r"}, {"status": "Succeeded"}, {"runId": "r", "status": 3}, "<html>", "[" * 100_000]
+
+
+@pytest.mark.parametrize("odd", UNREADABLE, ids=lambda odd: str(odd)[:30])
+def test_answers_that_stay_unreadable_end_the_wait_as_a_refusal_does(
+    odd: Any, settings: AdfSettings, emulator: Emulator
+) -> None:
+    emulator.add_fault("getRun", times=None, status=200, text=odd if isinstance(odd, str) else json.dumps(odd))
+    wait = Wait(settings)
+    began = wait.now
+    report = wait.report("r", timeout=10 * REFUSAL_GRACE)
+    assert isinstance(report.outcome, GaveUp)
+    assert REFUSAL_GRACE <= wait.now - began < REFUSAL_GRACE + 120
+    with pytest.raises(AdfUnavailableError, match=r"the answers could not be read\. The run itself"):
+        conclude(report)
+    assert emulator.books.count("cancelRun") == 0
+
+
+def test_overdue_run_that_is_over_and_unreadable_is_not_said_to_be_cancelled(
+    settings: AdfSettings, emulator: Emulator
+) -> None:
+    with AdfClient(settings) as client:
+        run_id = client.send(create(settings))
+    emulator.clock.advance(60)
+    emulator.add_fault("getRun", times=None, status=200, text=json.dumps({"runId": run_id}))
+    report = Wait(settings).report(run_id, timeout=REFUSAL_GRACE / 2)
+    with pytest.raises(AdfRunTimedOut) as late:
+        conclude(report)
+    assert "the service answered that it was over already; how it ended could not be learnt" in str(late.value)
+    assert "requested" not in str(late.value)
+    assert emulator.books.count("cancelRun") == 1
+
+
+def test_outputs_are_read_of_a_run_that_began_in_the_year_1(settings: AdfSettings, emulator: Emulator) -> None:
+    run = {"runId": "r", "status": "Succeeded", "runStart": "0001-01-01T00:00:00Z", "runEnd": "9999-12-31T23:59:59Z"}
+    activity = {"activityRunId": "a", "activityName": "Copy", "status": "Succeeded", "output": {"rowsCopied": 3}}
+    emulator.add_fault("getRun", status=200, text=json.dumps({**run, "durationInMs": -(10**400)}))
+    emulator.add_fault("queryActivityRuns", status=200, text=json.dumps({"value": [activity]}))
+    wait = Wait(settings)
+    report = wait.report("r", timeout=60)
+    summary = conclude(report)
+    assert (summary["started_at"], summary["ended_at"], summary["duration_seconds"]) == (None, None, None)
+    wanted = parse_outputs({"rows": "Copy.rowsCopied"})
+    found = wait.drive(reading_outputs(wanted, report.outcome.run, settings.factory(), clock=lambda: wait.now))
+    assert found.values == {"rows": 3}
+
+
+SAME_TOKEN = {"continuationToken": "same"}
+
+
+def test_lists_of_runs_and_activities_end_where_the_service_repeats_itself(
+    settings: AdfSettings, emulator: Emulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    row = {"runId": "r", "status": "InProgress", "activityRunId": "a", "activityName": "Copy"}
+    page = json.dumps({"value": [row], **SAME_TOKEN})
+    for operation in ("queryRuns", "queryActivityRuns"):
+        emulator.add_fault(operation, times=4, status=200, text=page)
+    for pages in both_clients(settings):
+        assert len(pages(calls.query_runs(settings.factory(), *WINDOW))) == 1
+        assert len(pages(calls.query_activity_runs(settings.factory(), "r", *WINDOW))) == 1
+    assert len([m for m in caplog.messages if "names a page that was read before" in m]) == 4
+
+
+@pytest.mark.parametrize("count", [1, MOST_PAGES_LISTED])
+def test_lists_that_the_official_client_follows_end_too(
+    count: int, settings: AdfSettings, emulator: Emulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With one link on every page; and with another on each, and nothing on it."""
+    operations = {
+        "listFactories": (calls.list_factories(settings.subscription_id), "id"),
+        "listPipelines": (calls.list_pipelines(settings.factory()), "name"),
+    }
+    for operation, (call, member) in operations.items():
+        emulator.faults.clear()
+        path = f"{emulator.arm_endpoint}{_path(settings, operation)}?api-version=2018-06-01"
+        for number in range(count):
+            page = {"value": [{member: "x"}, None, {}], "nextLink": f"{path}&page={number}"}
+            emulator.add_fault(operation, times=2 if count == 1 else 1, status=200, text=json.dumps(page))
+        client = both_clients(settings)[operation == "listFactories"]
+        assert client(call) == ["x"]
+        assert "to the end: " in caplog.text
+
+
+def _path(settings: AdfSettings, operation: str) -> str:
+    provider = "/providers/Microsoft.DataFactory/factories"
+    if operation == "listFactories":
+        return f"/subscriptions/{settings.subscription_id}{provider}"
+    return f"{settings.factory().resource_id}/pipelines"
+
+
+@pytest.mark.parametrize("endless", [False, True])
+def test_search_for_a_lost_start_comes_to_an_end(endless: bool, settings: AdfSettings, emulator: Emulator) -> None:
+    """And adopts nothing that only looks like it: what was not read may hold another."""
+    wait = Wait(settings)
+    emulator.state().switches.run_id_from_request_id = False
+    emulator.add_fault("createRun", effect="after", drop=True)
+    if endless:
+        emulator.add_fault("queryRuns", times=None, status=200, text=json.dumps({"value": [], **SAME_TOKEN}))
+    routine = _started(settings, wait)
+    if endless:
+        with pytest.raises(AdfAmbiguousStartError, match="could not be read to the end"):
+            wait.drive(routine)
+    else:
+        assert [wait.drive(routine).run_id] == list(emulator.state().runs)
+    assert emulator.books.count("createRun") == 1
+    assert wait.now - 1_000_000 < 150
+
+
+def _started(settings: AdfSettings, wait: Wait) -> Routine[Any]:
+    order = Start(factory=settings.factory(), pipeline_name="Load")
+    return starting(order, order.intent(), clock=lambda: wait.now, jitter=lambda: 0.5)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "9" * 5000, json.dumps({"runId": "x" * 100_000}), '{"runId": 1e400}'])
+def test_answer_to_createrun_that_cannot_be_read_never_starts_a_second_run(
+    text: str, settings: AdfSettings, emulator: Emulator
+) -> None:
+    emulator.add_fault("createRun", effect="after", status=200, text=text)
+    wait = Wait(settings)
+    assert [wait.drive(_started(settings, wait)).run_id] == list(emulator.state().runs)
+    assert emulator.books.count("createRun") == 1
+
+
+@pytest.mark.parametrize("depth", [100, 900])
+def test_deeply_nested_answer_is_read(depth: int, settings: AdfSettings, emulator: Emulator) -> None:
+    nested = '{"a":' * depth + "1" + "}" * depth
+    row = f'{{"runId": "r", "status": "Succeeded", "new": {nested}}}'
+    emulator.add_fault("getRun", status=200, text=row)
+    report = Wait(settings).report("r", timeout=60)
+    assert isinstance(report.outcome, Ended)

@@ -1,0 +1,78 @@
+"""Mutants of reading answers and following pages."""
+
+from __future__ import annotations
+
+from tests.mutants import Mutant
+
+MODELS = "tests/unit/test_models.py"
+TIMES = "tests/unit/test_times.py"
+PAGING = "tests/unit/test_paging.py"
+OUTPUTS = "tests/unit/test_outputs.py"
+START = "tests/unit/test_start.py"
+ROUNDS = "tests/unit/test_rounds.py"
+WATCH = "tests/unit/test_watch.py"
+REPORT = "tests/unit/test_report.py"
+ACTIVITIES = "tests/unit/test_activity_log.py"
+EXPLAIN = "tests/unit/test_explain.py"
+LINEAGE = "tests/unit/test_lineage.py"
+ODD_JSON = "tests/unit/test_odd_json.py"
+ODD_ANSWERS = "tests/integration/test_odd_answers.py"
+
+MUTANTS = [
+    # Row 1: what decides whether an answer can be read, and what becomes of one that cannot.
+    Mutant("time in another form not read", "times.py", "    if match is None:\n", "    if True:\n", TIMES),
+    Mutant("time that is none raises", "times.py", "    except (OverflowError, ValueError):\n        return None", "    except ZeroDivisionError:\n        return None", f"{ODD_ANSWERS} -k another_form"),
+    Mutant("run without a status is one", "models.py", '_required(wire, "status")', '_word(wire.get("status")) or ""', f"{ODD_ANSWERS} -k stay_unreadable"),
+    Mutant("bad row costs its page", "calls.py", "        except UNREADABLE as e:\n            unreadable", "        except ZeroDivisionError as e:\n            unreadable", PAGING),
+    Mutant("bad rows left out without a word", "paging.py", "        if page.unreadable and not self._has_warned:", "        if False:", PAGING),
+    Mutant("each page warns of bad rows", "paging.py", "            self._has_warned = True\n", "", PAGING),
+    Mutant("answer about another run taken for its end", "calls.py", "    if run.run_id.lower() != run_id.lower():", "    if False:", f"{ODD_ANSWERS} -k another_run"),
+    Mutant("answers that stay unreadable never end a wait", "watch.py", "return is_refusal(error) or is_unreadable(error)", "return is_refusal(error)", WATCH),
+    Mutant("answers about one run hold up all waits", "trouble.py", "return not has_grace(error) or isinstance(error, ours)", "return not is_refusal(error) or isinstance(error, ours)", ROUNDS),
+    Mutant("unreadable answer taken for an outage", "translate.py", "        unreadable=True,\n", "", f"{ODD_ANSWERS} -k stay_unreadable"),
+    Mutant("unreadable answers told as refusals", "report.py", "elif is_unreadable(outcome.error):", "elif False:", f"{ODD_ANSWERS} -k stay_unreadable"),
+    Mutant("run that was over said to be cancelled", "reporting.py", "cancel=ALREADY_OVER)", "cancel=REQUESTED)", REPORT),
+    Mutant("one bad look hides an end", "reporting.py", "LAST_LOOKS = 3", "LAST_LOOKS = 1", f"{REPORT} -k does_not_hide"),
+    Mutant("deeply nested answer of createRun starts two runs", "models.py", "LookupError, RecursionError, TypeError", "LookupError, TypeError", f"{ODD_ANSWERS} -k createrun"),
+    Mutant("older run that cannot be read stops clears for ever", "begin.py", "isinstance(seen, AdfNotFoundError) or is_unreadable(seen)", "isinstance(seen, AdfNotFoundError)", "tests/unit/test_begin.py -k no_answer_can_be_read"),
+    # Row 2: times that are none, and numbers that cannot be calculated with.
+    Mutant("year 1 is a time", "times.py", "if EARLIEST < aware < LATEST else None", "if True else None", TIMES),
+    Mutant("start in the future narrows the window", "times.py", "min(started_at, today)", "started_at", TIMES),
+    Mutant("moment out of range", "times.py", "min(max(0.0, epoch_seconds), LATEST.timestamp())", "epoch_seconds", TIMES),
+    Mutant("infinite number", "times.py", "return value if math.isfinite(value) else None", "return value", TIMES),
+    Mutant("number longer than a float", "times.py", "    except OverflowError:\n        return None", "    except ZeroDivisionError:\n        return None", TIMES),
+    Mutant("negative duration", "times.py", "and 0 <= known <= LONGEST_SECONDS * 1000 else None", "else None", TIMES),
+    Mutant("infinite number pushed as XCom", "outputs.py", "json.dumps(value, allow_nan=False)", "json.dumps(value)", OUTPUTS),
+    Mutant("amounts that no float holds", "activity_log.py", "[float(value) for value in map(read_number, found) if value is not None]", "[value for value in found if isinstance(value, int)]", f"{ACTIVITIES} -k amount"),
+    # Row 3: lists that never end.
+    Mutant("activities without an id are one", "activity_log.py", 'return row.activity_run_id or f"', 'return row.activity_run_id or "" and f"', ACTIVITIES),
+    Mutant("same token for ever", "paging.py", "        if token in self._sent:", "        if False:", PAGING),
+    Mutant("pages for ever", "paging.py", "        if self._pages >= self._most:", "        if False:", f"{PAGING} -k caller_wants"),
+    Mutant("list cut without a warning", "paging.py", '        log.warning("Could not %s to the end', '        log.debug("Could not %s to the end', PAGING),
+    Mutant("token that is no text sent", "paging.py", "        if not isinstance(token, str):", "        if False:", PAGING),
+    Mutant("links of the official client for ever", "client.py", "        items += page\n        if len(items) >= MOST_LISTED or not follow.on(pages.continuation_token):", "        items += page\n        if len(items) >= MOST_LISTED:", f"{ODD_ANSWERS} -k official"),
+    Mutant("search for a lost start without an end", "find.py", "if pages.next() is not None and clock() > until:", "if False:", START),
+    Mutant("part of a list proves that a run is the only one", "find.py", "    if pages.cut is not None:", "    if False:", START),
+    Mutant("cut list of activities told as all", "explain.py", "search.missing = search.missing or pages.cut", "pass", f"{EXPLAIN} -k repeats"),
+    Mutant("cut list told as all lineage", "lineage.py", "    search.missing = search.missing or pages.cut\n", "", f"{LINEAGE} -k repeats"),
+    # Row 4: rows on two pages.
+    Mutant("row on two pages counts twice", "paging.py", "        kept[_id_of(row) or number] = row", "        kept[number] = row", PAGING),
+    Mutant("rows without an id are one", "paging.py", "_id_of(row) or number", "_id_of(row)", PAGING),
+    Mutant("row of two queries counts twice", "outputs.py", "return taken(wanted, distinct(rows), cut)", "return taken(wanted, rows, cut)", OUTPUTS),
+    # Row 10: what can be read is shown.
+    Mutant("error that is a text", "models.py", "return None, _text(value), None", "return None, None, None", MODELS),
+    Mutant("message that is an object", "models.py", "json.dumps(value, ensure_ascii=False)))", '""))', MODELS),
+    Mutant("details of an error", "models.py", "    for detail in details[:MOST_DETAILS]", "    for detail in details[:0]", MODELS),
+    Mutant("odd is_latest", "models.py", "is_latest=is_latest if isinstance(is_latest, bool) else None", "is_latest=is_latest", MODELS),
+    Mutant("parameter that is no text", "models.py", "item if isinstance(item, str) else json.dumps(item)", "item", MODELS),
+    Mutant("answer nested too deep", "models.py", "        if depth >= MOST_DEPTH:", "        if False:", MODELS),
+    Mutant("text that no database takes", "models.py", "value if value.isprintable() else _storable(value)", "value", MODELS),
+    Mutant("odd origin of a run ends the search", "find.py", 'if isinstance(invoked_by, Mapping) else "Manual"', 'if invoked_by else "Manual"', START),
+    Mutant("odd name of a pipeline ends the lineage", "lineage.py", "        except AdfConfigurationError as e:  # the service", "        except ZeroDivisionError as e:  # the service", ODD_JSON),
+    Mutant("odd definition ends the lineage", "lineage.py", "return value if isinstance(value, list) else []", "return value or []", ODD_JSON),
+    # Row 11: quoted names.
+    Mutant("expression not read", "outputs.py", "        if expression is not None:", "        if False:", OUTPUTS),
+    Mutant("quote within a quoted name", "outputs.py", """return name.replace("''", "'")""", "return name", OUTPUTS),
+    Mutant("another expression taken for an activity", "outputs.py", "        elif _OTHER_EXPRESSION.match(text):", "        elif False:", OUTPUTS),
+    Mutant("member with dots not suggested", "outputs.py", "        if member in value:", "        if False:", OUTPUTS),
+]  # fmt: skip

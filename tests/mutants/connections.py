@@ -1,0 +1,65 @@
+"""Mutants of what a connection means, of missing values, of the check and of the two commands."""
+
+from __future__ import annotations
+
+from tests.mutants import Mutant
+
+CONNECTION = "tests/unit/test_connection.py"
+THEIRS = "tests/contract/test_provider_connections.py"
+SOURCES = "tests/unit/test_identity_sources.py"
+MISSING = "tests/integration/test_missing_values.py"
+CLI = "tests/integration/test_cli.py"
+HOOKS = "tests/integration/test_hooks.py"
+EMULATOR = "tests/integration/test_emulator_cli.py"
+
+MUTANTS = [
+    Mutant("what the provider ignores is refused", "connection.py", "            if not is_providers:\n                raise AdfConfigurationError(_unknown(name))", "            if True:\n                raise AdfConfigurationError(_unknown(name))", f"{THEIRS} -k each_field"),
+    Mutant("login alone of the provider's type is refused", "connection.py", "if conn_type == CONN_TYPE and ignored:", "if ignored:", f"{THEIRS} -k each_field"),
+    Mutant("old name before the short one", "connection.py", "sorted(extra.items(), key=lambda item: item[0].startswith(_PREFIXES))", "extra.items()", f"{THEIRS} -k twice"),
+    Mutant("number as a factory refused for the provider's type", "connection.py", "if numbers and isinstance", "if False and isinstance", f"{THEIRS} -k twice"),
+    Mutant("secret under another prefix", "connection.py", '_ANY_PREFIX.sub("", key, count=1).lower()', "name.lower()", f"{THEIRS} -k secret"),
+    Mutant("no identity in a pod is refused", "connection.py", "return IdentityKind.PLATFORM if conn_type == PROVIDER_CONN_TYPE else IdentityKind", "return IdentityKind", f"{THEIRS} -k identity_that"),
+    Mutant("no log line on the identity", "connection.py", "    if conn_type == PROVIDER_CONN_TYPE:\n        log_once", "    if False:\n        log_once", f"{THEIRS} -k identity_that"),
+    Mutant("log line each time", "log_once.py", "@functools.lru_cache(maxsize=256)\n", "@functools.lru_cache(maxsize=0)\n", f"{THEIRS} -k one_log_line"),
+    Mutant("fields that the provider reads together only", "identity_choice.py", "client_id if client_id and tenant_id else", "client_id if client_id else", f"{THEIRS} -k identity_that"),
+    Mutant("principal of the environment not told", "identity_choice.py", "in _PRINCIPALS:", "in _PRINCIPALS[:0]:", f"{THEIRS} -k principal"),
+    Mutant("AZURE_CLIENT_ID not told", "identity_choice.py", 'else environ.get("AZURE_CLIENT_ID")', "else None", f"{THEIRS} -k identity_that"),
+    Mutant("another source before workload identity", "identity_sources.py", "if identity.kind is IdentityKind.PLATFORM and offers_workload_identity(environ):", "if False:", SOURCES),
+    Mutant("option beside the connection's identity", "connection.py", "if any(instead.get(name) for name in NAMES):", "if False:", CONNECTION),
+    Mutant("URI with underscores not explained", "connection.py", '(schema or "").startswith("zure_data_factory")', "False", CONNECTION),
+    Mutant("connection without a type not explained", "connection.py", "    if not conn_type:\n", "    if False:\n", CONNECTION),
+    Mutant("variable that cannot be read called missing", "../hooks.py", "if environ.get(variable):", "if False:", f"{CLI} -k variable"),
+    Mutant("later stored members not ignored", "settings.py", "{field.name: stored[field.name] for field in fields(kind) if field.name in stored}", "dict(stored)", CONNECTION),
+    Mutant("tenant by its domain refused", "settings.py", "and not _DOMAIN.fullmatch(tenant)", "", CONNECTION),
+    Mutant("the the developer", "settings.py", 'return "developer signed in', 'return "the developer signed in', CONNECTION),
+    Mutant("password in an address", "settings.py", 'shown = re.sub(r"//[^/]*@", "//***@", self.arm_endpoint)', "shown = self.arm_endpoint", CONNECTION),
+    Mutant("example taken for the rule of a scope", "settings.py", "which is not a token scope. It must begin", "It looks like", CONNECTION),
+    Mutant("user-assigned token called system-assigned", "token_errors.py", "    if name is not None:\n        return f\"user-assigned", "    if False:\n        return f\"user-assigned", f"{CLI} -k instead_of"),
+    Mutant("other identity's token without a warning", "token_errors.py", "log_once(__name__, logging.WARNING, f\"{how", "log_once(__name__, logging.DEBUG, f\"{how", f"{CLI} -k instead_of"),
+    Mutant("warning in every pod", "token_errors.py", "if how.source is not Source.WORKLOAD_IDENTITY and (surprise", "if (surprise", f"{THEIRS} -k identity_that"),
+    Mutant("null taken for a name", "checks.py", "    if text in _NOTHING:", '    if text in ("", "None"):', MISSING),
+    Mutant("null taken for a run to continue", "recovery.py", "return check_run_id(value, name)", "return str(value)", MISSING),
+    Mutant("hook asks for run None", "../hooks.py", "calls.get_run(factory, check_run_id(run_id))", "calls.get_run(factory, run_id)", MISSING),
+    Mutant("hook cancels run None", "../hooks.py", "calls.cancel_run(factory, check_run_id(run_id), ", "calls.cancel_run(factory, run_id, ", MISSING),
+    Mutant("asynchronous hook asks for run None", "../async_hooks.py", "calls.get_run(factory, check_run_id(run_id))", "calls.get_run(factory, run_id)", MISSING),
+    Mutant("connection None", "../hooks.py", 'return required_text("azure_data_factory_conn_id", conn_id)', "return str(conn_id)", MISSING),
+    Mutant("half a factory dropped", "checkup.py", "if settings.resource_group_name or settings.factory_name or pipeline_name is not None:", "if settings.resource_group_name and settings.factory_name:", f"{CLI} -k half"),
+    Mutant("subscription alone is all well", "checkup.py", 'if findings[-1].step == "subscription":', "if False:", f"{CLI} -k without_a_factory"),
+    Mutant("connection yes above connection NO", "checkup.py", "return [unusable(e)]", 'return [Finding(step="connection", holds=Holds.YES, detail=""), unusable(e)]', f"{CLI} -k one_line"),
+    Mutant("unknown subscription taken for a factory", "checkup.py", 'if isinstance(found, AdfRequestError) and "subscription" in', 'if False and "subscription" in', f"{CLI} -k unknown_subscription"),
+    Mutant("text of an unknown subscription", "translate.py", " or code in _SUBSCRIPTION_MISSING:", ":", f"{CLI} -k unknown_subscription"),
+    Mutant("empty pipeline name dropped", "checkup.py", "_nowhere() if pipeline_name is None else pipeline_name", "pipeline_name or _nowhere()", f"{CLI} -k empty_pipeline"),
+    Mutant("probable told as certain by the test button", "checkup.py", "f.step.startswith(MAY) and f.holds is holds", "f.step.startswith(MAY) and holds is Holds.YES", f"{HOOKS} -k asks_the_service"),
+    Mutant("role without options takes no connection", "../cli.py", "if conn_id is None and set(given) == set(_SCOPE):", "if True:", f"{CLI} -k role_takes"),
+    Mutant("role of options asks Airflow", "../cli.py", "if conn_id is None and set(given) == set(_SCOPE):", "if False:", f"{CLI} -k 'as_a_command or need_no_airflow'"),
+    Mutant("wrong command line told as a NO", "../cli.py", "return e.exit_code", "return 1", f"{CLI} -k status_2"),
+    Mutant("check keeps the note to itself", "../cli.py", "logger.setLevel(logging.INFO)", "logger.setLevel(logging.ERROR)", f"{CLI} -k prints_the_note"),
+    Mutant("empty option counts for nothing", "../cli.py", "if value is not None and not value.strip():", "if False:", f"{CLI} -k status_2"),
+    Mutant("trigger waits for run None", "../triggers.py", '        required_text("run_id", self.run_id)\n', "        return None  # type: ignore[return-value]\n", f"{MISSING} -k trigger"),
+    Mutant("port 80000", "../emulator/__main__.py", '"--port", type=_PORT,', '"--port", type=int,', f"{EMULATOR} -k make_no_sense"),
+    Mutant("port in use is another exit status", "../emulator/__main__.py", "exit_code = 2", "exit_code = 1", f"{EMULATOR} -k taken"),
+    Mutant("folder of the ready file", "../emulator/__main__.py", "if not ready_file.parent.is_dir():", "if False:", f"{EMULATOR} -k make_no_sense"),
+    Mutant("script that is no JSON is not named", "../emulator/__main__.py", "the file is not JSON ({e})", "{e}", f"{EMULATOR} -k make_no_sense"),
+    Mutant("template of another form", "../emulator/definitions.py", "        except (AttributeError, KeyError, TypeError) as e:\n            raise ValueError(f\"{path} does", "        except ZeroDivisionError as e:\n            raise ValueError(f\"{path} does", f"{EMULATOR} -k cannot_be_read"),
+    Mutant("script of another form", "../emulator/__main__.py", "except (AttributeError, KeyError, TypeError) as e:", "except ZeroDivisionError as e:", f"{EMULATOR} -k another_form"),
+]  # fmt: skip

@@ -1,0 +1,68 @@
+"""Mutants of errors, and of what the face accepts and refuses."""
+
+from __future__ import annotations
+
+from tests.mutants import Mutant
+
+ERRORS = "tests/unit/test_errors.py"
+EXCEPTIONS = "tests/unit/test_exceptions.py"
+START = "tests/unit/test_start.py"
+JSON_VALUES = "tests/unit/test_json_values.py"
+SENSOR = "tests/integration/test_sensor.py"
+WRONG = "tests/integration/test_wrong_arguments.py"
+MOVING = "tests/contract/test_moving_over.py"
+
+MUTANTS = [
+    Mutant("errors pickled by Python's own rule", "errors.py", "    def __reduce__(self)", "    def __no_reduce__(self)", ERRORS),
+    Mutant("notes shared with a copy", "errors.py", 'list(value) if name == "__notes__" else value', "value", ERRORS),
+    Mutant("members of base classes forgotten", "errors.py", "for base in reversed(kind.__mro__)", "for base in [kind]", ERRORS),
+    Mutant("error of a worker-less start loses its class", "error_json.py", 'kind = vars(errors).get(stored["type"])', "kind = AdfError", ERRORS),
+    Mutant("stored errors lose their members", "error_json.py", "if stored.get(name) is not None", "if False", ERRORS),
+    Mutant("notes of stored errors lost", "error_json.py", "        error.add_note(note)\n", "        pass\n", ERRORS),
+    Mutant("error of a later version ends the task otherwise", "error_json.py", "except (TypeError, KeyError, ValueError):", "except TypeError:", ERRORS),
+    Mutant("name that is no error's", "error_json.py", "if not isinstance(kind, type) or not issubclass(kind, AdfError):", "if kind is None:", ERRORS),
+    Mutant("configuration error loses its type", "error_json.py", "        error = kind(stored", "        error = AdfError(stored", "tests/unit/test_report.py -k lasting"),
+    Mutant("twins lose their members", "../exceptions.py", "errors.rebuilt(kind, error.args, vars(error))", "errors.rebuilt(kind, error.args, {})", EXCEPTIONS),
+    Mutant("twins lose their cause", "../exceptions.py", "    twin.__cause__ = error.__cause__\n", "", EXCEPTIONS),
+    Mutant("foreign error kept by a twin", "../exceptions.py", "None if error.__suppress_context__ else error.__context__", "error.__context__", EXCEPTIONS),
+    Mutant("every error shown twice", "../exceptions.py", "            twin.__context__ = context\n", "            pass\n", EXCEPTIONS),
+    Mutant("traceback begins at the face", "../exceptions.py", "    return twin.with_traceback(error.__traceback__)", "    return twin", EXCEPTIONS),
+    Mutant("twins serialized without members", "../exceptions.py", '{"stored": members_to_json(self)}', "{}", EXCEPTIONS),
+    Mutant("notes of serialized twins lost", "../exceptions.py", "            self.add_note(note)\n", "            pass\n", EXCEPTIONS),
+    Mutant("soft_fail hides a failed run after a deferral", "../sensors.py", "if not self.soft_fail or", "if True or", f"{SENSOR} -k softly"),
+    Mutant("dates sent as they are", "start.py", 'object.__setattr__(self, "parameters", check_parameters(self.parameters))', "check_parameters(self.parameters)", START),
+    Mutant("numbers that JSON has not", "checks.py", "allow_nan=False, sort_keys=True)", "sort_keys=True)", START),
+    Mutant("keys that have no order", "checks.py", "allow_nan=False, sort_keys=True)", "allow_nan=False)", START),
+    Mutant("values that hold themselves", "checks.py", "ArithmeticError, RecursionError)", "ArithmeticError)", START),
+    Mutant("moments that UTC has not", "checks.py", "ValueError, ArithmeticError, RecursionError)", "ValueError, RecursionError)", START),
+    Mutant("moments in local time", "json_values.py", "else value.astimezone(UTC)", "else value", JSON_VALUES),
+    Mutant("negative durations garbled", "json_values.py", '("-", -value) if value < timedelta()', '("", value) if value < timedelta()', JSON_VALUES),
+    Mutant("window without a time zone", "checks.py", "or value.utcoffset() is None", "", f"{WRONG} -k time_zone"),
+    Mutant("window that is no moment", "calls.py", 'check_moment("updated_before", before).isoformat()', "before.isoformat()", f"{WRONG} -k time_zone"),
+    Mutant("window of zero taken for none", "../hooks.py", "if after is None else after", "if not after else after", f"{WRONG} -k time_zone"),
+    Mutant("filters of any type", "calls.py", 'check_items("filters", filters)', "list(filters)", f"{WRONG} -k hook"),
+    Mutant("run ids of any type, blocking", "../hooks.py", "calls.get_run(factory, check_run_id(run_id))", "calls.get_run(factory, run_id)", f"{WRONG} -k hook"),
+    Mutant("run ids of any type, on the loop", "../async_hooks.py", "calls.get_run(factory, check_run_id(run_id))", "calls.get_run(factory, run_id)", f"{WRONG} -k async"),
+    Mutant("recursive of any type", "calls.py", 'check_flag("recursive", recursive)', "recursive", f"{WRONG} -k hook"),
+    Mutant("recovery of any type", "start.py", "if not isinstance(self.recovery, Recovery):", "if False:", f"{WRONG} -k hook"),
+    Mutant("recovery of wrong members", "recovery.py", "                check(name, getattr(self, name))", "                pass", f"{WRONG} -k recovery"),
+    Mutant("connection id of any type", "../hooks.py", 'check_text("azure_data_factory_conn_id", self.azure_data_factory_conn_id)', "self.azure_data_factory_conn_id", f"{WRONG} -k connection_id"),
+    Mutant("connection id of any type, on the loop", "../async_hooks.py", '    check_text("azure_data_factory_conn_id", azure_data_factory_conn_id)\n', "", f"{WRONG} -k connection_id"),
+    Mutant("flags as text", "checks.py", "if not isinstance(value, bool):", "if False:", WRONG),
+    Mutant("correlation parameter of any type", "../operators.py", '            check_text("correlation_parameter", self.correlation_parameter)', "            pass", f"{WRONG} -k operator"),
+    Mutant("core's errors leave a hook", "../hooks.py", "    @airflow_errors()\n    def query_pipeline_runs(", "    def query_pipeline_runs(", WRONG),
+    Mutant("core's errors leave an operator", "../operators.py", "    @airflow_errors()\n    def execute(", "    def execute(", f"{MOVING} -k failed_run"),
+    Mutant("core's errors leave a resumed operator", "../operators.py", "    @airflow_errors()\n    def execute_complete(", "    def execute_complete(", "tests/integration/test_worker_less_on_a_worker.py"),
+    Mutant("core's errors leave an operator that begins again", "../operators.py", "    @airflow_errors()\n    def execute_after(", "    def execute_after(", "tests/integration/test_operator.py"),
+    Mutant("core's errors leave an operator that was to time out", "../operators.py", "    @airflow_errors()\n    def resume_execution(", "    def resume_execution(", "tests/integration/test_operator.py"),
+    Mutant("core's errors leave a sensor", "../sensors.py", "    @airflow_errors()\n    def poke(", "    def poke(", f"{SENSOR} -k softly"),
+    Mutant("core's errors leave a resumed sensor", "../sensors.py", "    @airflow_errors()\n    def execute_complete(", "    def execute_complete(", f"{SENSOR} -k softly"),
+    Mutant("core's errors leave a Dag file", "../operators.py", "    @airflow_errors()\n    def __init__(", "    def __init__(", WRONG),
+    Mutant("core's errors leave a sensor's constructor", "../sensors.py", "    @airflow_errors()\n    def __init__(", "    def __init__(", WRONG),
+    Mutant("core's errors leave a retry policy", "../retry.py", "    @airflow_errors()\n", "", "tests/unit/test_retry.py"),
+    Mutant("run id unknown after a deferral", "../results.py", "        self._task.run_id = report.address.run_id\n", "", f"{MOVING} -k run_id"),
+    Mutant("run id unknown in a task that waits", "../results.py", "        self._task.run_id = run_id\n", "", f"{MOVING} -k run_id"),
+    Mutant("event of the provider's trigger", "report.py", 'if "outcome" not in payload:', "if False:", f"{MOVING} -k sensor_that"),
+    Mutant("task that the provider has deferred fails", "../attempt.py", 'if "outcome" in event else self._looked_up()', "", f"{MOVING} -k became_of"),
+    Mutant("run that goes on concluded from", "../attempt.py", "            if not run.is_terminal:", "            if False:", f"{MOVING} -k became_of"),
+]  # fmt: skip

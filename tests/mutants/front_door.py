@@ -1,0 +1,57 @@
+"""Mutants of refusals: who refused, and what a refusal means for a start, a wait, a cancel, a check and a retry."""
+
+from __future__ import annotations
+
+from tests.mutants import Mutant
+
+START = "tests/unit/test_start.py"
+REFUSAL = "tests/unit/test_refusal.py"
+REFUSED = "tests/integration/test_refused.py"
+NEAR = "tests/unit/test_near.py"
+RETRY = "tests/unit/test_retry.py"
+WATCH = "tests/unit/test_watch.py"
+HTTP = "tests/integration/test_emulator_http.py"
+
+MUTANTS = [
+    Mutant("lock taken for a lost answer", "start.py", "Verdict.REFUSED if is_refused else Verdict.AMBIGUOUS", "Verdict.AMBIGUOUS", f"{REFUSED} -k once_it_is_gone"),
+    Mutant("conflict of Data Factory taken for a refusal", "start.py", "Verdict.REFUSED if is_refused else Verdict.AMBIGUOUS", "Verdict.REFUSED", f"{REFUSED} -k stays_ambiguous"),
+    Mutant("front door's header not looked at", "refusal.py", 'return code in FRONT_DOOR or (failure_cause or "").lower() == GATEWAY', "return code in FRONT_DOOR", REFUSAL),
+    Mutant("front door's header not carried", "refusal.py", 'failure_cause=headers.get("x-ms-failure-cause")', "failure_cause=None", f"{REFUSED} -k OfNextYear"),
+    Mutant("redirect taken for a lost answer", "start.py", "    if error.status in NOT_FOLLOWED:", "    if False:", f"{REFUSED} -k 307"),
+    Mutant("page of a filter taken for a refusal", "start.py", "if error.is_foreign and error.status in NOT_FORWARDED:", "if error.is_foreign:", f"{REFUSED} -k leads_to_that_run"),
+    Mutant("gateway that asks for a sign-in taken for a lost answer", "start.py", "if error.is_foreign and error.status in NOT_FORWARDED:", "if False:", f"{REFUSED} -k sign_in"),
+    Mutant("page taken for an answer of the service", "refusal.py", "is_foreign=not is_from_arm,", "is_foreign=False,", f"{REFUSED} -k names_itself"),
+    Mutant("page with the service's headers taken for its answer", "refusal.py", "(not text.strip() and has_arm_headers)", "has_arm_headers", REFUSAL),
+    Mutant("page quoted with its styles", "refusal.py", "        if not self._hidden:", "        if True:", REFUSAL),
+    Mutant("odd page ends the task by an error of the parser", "refusal.py", "    except AssertionError:", "    except ZeroDivisionError:", REFUSAL),
+    Mutant("error without its envelope taken for a filter's", "refusal.py", "body if may_be_bare else None", "None", REFUSAL),
+    Mutant("filter's error taken for the service's", "refusal.py", "body if may_be_bare else None", "body", REFUSAL),
+    Mutant("redirect quoted with its secrets", "refusal.py", "return urlsplit(address).hostname if address else None", "return address", REFUSAL),
+    Mutant("role advised for every 403", "translate.py", "    if refusal.code not in MISSING_ROLE:", "    if False:", REFUSAL),
+    Mutant("policy not named", "refusal.py", "policies=tuple(dict.fromkeys(_policies(error))),", "policies=(),", REFUSAL),
+    Mutant("unknown subscription taken for a factory", "translate.py", 'if code == "SubscriptionNotFound" or isinstance', "if isinstance", f"{REFUSED} -k check_says_no"),
+    Mutant("refused token ends the start", "start.py", "if error.transient or error.refused_token else Verdict.REFUSED", "if error.transient else Verdict.REFUSED", f"{REFUSED} -k fresh_token"),
+    Mutant("missing factory taken for a proven absence", "find.py", 'isinstance(seen, AdfNotFoundError) and seen.missing == "run"', "isinstance(seen, AdfNotFoundError)", f"{REFUSED} -k proven_absent"),
+    Mutant("filter waited out for ever", "watch.py", "return error.status is not None and 300 <= error.status < 500 and error.status != 408", "return False", WATCH),
+    Mutant("filter stops a cancel at once", "watch.py", "AdfPermissionError | AdfUnavailableError)\n\n\ndef fold", "AdfPermissionError)\n\n\ndef fold", f"{REFUSED} -k sent_again_past"),
+    Mutant("new text changes the error", "errors.py", "another = type(self).__new__(type(self), text)", "another = self\n        another.args = (text,)", f"{REFUSED} -k text_of_its_own"),
+    Mutant("near names change the error", "near.py", 'return error.with_text(f"{error} {said}") if said else error', 'error.args = (f"{error} {said}",) if said else error.args\n    return error', NEAR),
+    Mutant("new text loses the members", "errors.py", "        another.__dict__.update(self.__dict__)\n", "", NEAR),
+    Mutant("new text shares the notes", "errors.py", "another.__notes__ = list(self.__notes__)", "another.__notes__ = self.__notes__", NEAR),
+    Mutant("check takes a policy for a missing role", "checkup.py", "if isinstance(answer, AdfPermissionError) and answer.code in MISSING_ROLE:", "if isinstance(answer, AdfPermissionError):", f"{REFUSED} -k no_role"),
+    Mutant("check says no to what a filter hides", "checkup.py", "holds=Holds.UNKNOWN, detail=str(error)) if is_foreign else", "holds=Holds.NO, detail=str(error)) if is_foreign else", f"{REFUSED} -k check_knows"),
+    Mutant("check leaves a lock unknown", "checkup.py", "answer.status == 403 or (", "(", f"{REFUSED} -k no_role"),
+    Mutant("factory named twice", "calls.py", 'where = "" if str(self.target) in self.doing else', "where =", REFUSAL),
+    Mutant("missing factory retried", "../retry.py", 'missing="subscription" | "factory" | "pipeline"', 'missing="pipeline"', RETRY),
+    Mutant("malformed request retried", "../retry.py", "_MALFORMED = frozenset({400, 413,", "_MALFORMED = frozenset({413,", RETRY),
+    Mutant("full queue taken for a malformed request", "../retry.py", " and not _FULL_QUEUE.search(str(exception))", "", RETRY),
+    Mutant("missing role retried for ever", "../retry.py", "    if seconds >= FORBIDDEN_FOR.total_seconds():", "    if False:", RETRY),
+    Mutant("missing role retried at once", "../retry.py", "None if is_slow else FORBIDDEN_PAUSE,", "None,", RETRY),
+    Mutant("longer delay shortened", "../retry.py", "None if is_slow else FORBIDDEN_PAUSE,", "FORBIDDEN_PAUSE,", RETRY),
+    Mutant("first 403 forgotten", "../retry.py", "        store.set(FORBIDDEN_KEY, asdict(known))\n", "", RETRY),
+    Mutant("403 of before a clear counted", "../retry.py", " and of == self.max_tries", "", RETRY),
+    Mutant("403s that are not in a row counted", "../retry.py", "before in (self.try_number, self.try_number - 1)", "before is not None", RETRY),
+    Mutant("odd memory believed", "../retry.py", " or not 0 <= since <= self.since", "", RETRY),
+    Mutant("emulator: unknown subscription shown as empty", "../emulator/arm.py", '            self._check_subscription(where["subscription"])\n', "", HTTP),
+    Mutant("emulator: resource group before the role", "../emulator/arm.py", '            self._check_subscription(where["subscription"])\n', '            self._check_subscription(where["subscription"])\n            self._check_group(where)\n', HTTP),
+]  # fmt: skip

@@ -1,0 +1,73 @@
+"""Mutants of proxies, authorities, and what goes wrong on the way to a token."""
+
+from __future__ import annotations
+
+from tests.mutants import Mutant
+
+RULES = "tests/unit/test_network.py"
+NETWORK = "tests/integration/test_network.py"
+CLIENT = "tests/integration/test_client.py"
+TRANSPORT = "tests/integration/test_transport.py"
+CAUSES = "tests/unit/test_token_causes.py"
+EMULATED = "tests/integration/test_identity_emulated.py"
+
+MUTANTS = [
+    # The way.
+    Mutant("lower-case proxy does not win", "proxies.py", '(f"{url.scheme}_proxy", f"{url.scheme}_proxy".upper(),', '(f"{url.scheme}_proxy".upper(), f"{url.scheme}_proxy",', f"{NETWORK} -k same_way"),
+    Mutant("ALL_PROXY not known", "proxies.py", ', "all_proxy", "ALL_PROXY")', ")", f"{NETWORK} -k same_way"),
+    Mutant("proxy without a scheme", "proxies.py", 'value if "://" in value else f"http://{value}"', "value", f"{NETWORK} -k same_way"),
+    Mutant("lower-case no_proxy does not win", "proxies.py", 'environ.get("no_proxy") or environ.get("NO_PROXY")', 'environ.get("NO_PROXY") or environ.get("no_proxy")', f"{NETWORK} -k same_way"),
+    Mutant("proxy used for what is exempt", "proxies.py", "if any(_is_exempt(url, entry) for", "if any(False for", f"{NETWORK} -k same_way"),
+    Mutant("networks not known", "proxies.py", "ip is not None and network is not None and ip in network", "False", f"{NETWORK} -k same_way"),
+    Mutant("suffix of another name exempt", "proxies.py", 'host.endswith(f".{name}")', "host.endswith(name)", f"{NETWORK} -k same_way"),
+    Mutant("port of an exempt host ignored", "proxies.py", 'parts["port"] not in (None, str(_port(url)))', "False", f"{NETWORK} -k same_way"),
+    Mutant("loopback through a proxy", "proxies.py", "if ip is not None and (ip.is_loopback or ip.is_link_local):", "if False:", f"{NETWORK} -k same_way"),
+    Mutant("link-local address through a proxy", "proxies.py", " or ip.is_link_local", "", RULES),
+    Mutant("identity endpoint through a proxy", "proxies.py", "return any((host, _port(url)) == (_host(endpoint), _port(endpoint)) for endpoint in endpoints)", "return False", f"{NETWORK} -k never_asked"),
+    Mutant("kind of proxy that nobody speaks", "proxies.py", "if host and url.scheme not in _PORTS:", "if False:", RULES),
+    Mutant("password taken for a host", "proxies.py", 'url.path not in ("", "/") or ', "", RULES),
+    Mutant("password with a colon breaks the address", "proxies.py", "    except ValueError:\n        host, port = \"\", None", "    except ZeroDivisionError:\n        host, port = \"\", None", RULES),
+    Mutant("user of a proxy shown", "proxies.py", "'***@' if self.user is not None else ''", "f'{self.user}:{self.password}@' if self.user is not None else ''", f"{NETWORK} -k proxy_refuses"),
+    Mutant("encoded password sent as it is", "proxies.py", 'unquote(url.password or "")', 'url.password or ""', f"{NETWORK} -k password"),
+    Mutant("password sent by one client only", "blocking_session.py", 'return {"Proxy-Authorization": authorization} if authorization else {}', "return {}", f"{NETWORK} -k password"),
+    Mutant("proxy not used on the loop", "loop_session.py", "proxy=proxy.address if proxy else None,", "proxy=None,", f"{NETWORK} -k same_way"),
+    Mutant("proxy not used, blocking", "blocking_session.py", "if route.proxy is not None:", "if False:", f"{NETWORK} -k same_way"),
+    Mutant("environment read by requests", "blocking_session.py", "session.trust_env = False", "session.trust_env = True", f"{TRANSPORT} -k netrc"),
+    Mutant("environment read by aiohttp", "loop_session.py", "trust_env=False", "trust_env=True", f"{TRANSPORT} -k netrc"),
+    # Sent, or not.
+    Mutant("refusal of a proxy taken for ambiguous, blocking", "blocking_session.py", "        with connecting():\n", "        if True:\n", f"{NETWORK} -k proxy_refuses"),
+    Mutant("refusal of a proxy taken for ambiguous, on the loop", "loop_session.py", "        with connecting():\n", "        if True:\n", f"{NETWORK} -k proxy_refuses"),
+    Mutant("broken handshake taken for ambiguous", "network.py", "        e.add_note(NOT_SENT)\n", "", f"{CLIENT} -k handshake"),
+    Mutant("silent proxy waited for without end", "loop_session.py", "3 * timeout.sock_connect if req.proxy and timeout.sock_connect else None", "None", f"{NETWORK} -k never_answers --timeout=60"),
+    Mutant("proxy that refused not named, ARM", "translate.py", "if refused is not None:", "if False:", f"{NETWORK} -k start_that"),
+    Mutant("proxy that refused not named, sign-in", "token_errors.py", "if refused is not None:", "if False:", f"{NETWORK} -k sign_in_that"),
+    # Trust.
+    Mutant("bundle of the connection dropped for ARM", "network.py", "bundle or authorities_in(environ)", "authorities_in(environ)", f"{NETWORK} -k replaces"),
+    Mutant("bundle of the connection replaces for sign-in", "network.py", "authorities_in(environ) + _bundle(ca_bundle)", "(_bundle(ca_bundle) or authorities_in(environ))", f"{NETWORK} -k replaces"),
+    Mutant("bundle of the connection dropped for sign-in", "identity.py", "ca_bundle=settings.ca_bundle", "ca_bundle=None", f"{NETWORK} -k connections_bundle"),
+    Mutant("credential shared by other authorities", "identity.py", "settings.cloud.authority_host, settings.ca_bundle)", "settings.cloud.authority_host, None)", f"{NETWORK} -k connections_bundle"),
+    Mutant("REQUESTS_CA_BUNDLE not known", "authorities.py", '("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")', '("CURL_CA_BUNDLE",)', f"{NETWORK} -k trust_the_same"),
+    Mutant("SSL_CERT_DIR not known", "authorities.py", '("SSL_CERT_FILE", "SSL_CERT_DIR") if', '("SSL_CERT_FILE",) if', f"{NETWORK} -k trust_the_same"),
+    Mutant("certifi trusted besides", "blocking_session.py", '        conn.cert_reqs = "CERT_REQUIRED"\n', "        super().cert_verify(conn, url, verify, cert)\n", f"{NETWORK} -k same_authorities"),
+    Mutant("missing authorities not named", "authorities.py", "if not is_there and not may_be_empty:", "if False:", f"{NETWORK} -k not_there"),
+    Mutant("missing CA bundle", "authorities.py", "if not is_there and not may_be_empty:", "if False:", f"{CLIENT} -k ca_bundle"),
+    Mutant("CA bundle without certificates", "authorities.py", "    except OSError as e:", "    except ZeroDivisionError as e:", f"{CLIENT} -k ca_bundle"),
+    Mutant("empty directory of certificates", "authorities.py", "if not read and not may_be_empty:", "if False:", RULES),
+    Mutant("system without certificates", "authorities.py", "and Path(path).stat().st_size > 0", "", RULES),
+    Mutant("certificate of Service Fabric trusted by authorities", "identity_sources.py", "if how.source is Source.SERVICE_FABRIC:", "if False:", f"{NETWORK} -k service_fabric"),
+    Mutant("user with a colon breaks aiohttp", "proxies.py", ' or ":" in unquote(url.username or "")', "", RULES),
+    Mutant("untrusted certificate of ARM", "translate.py", "    if is_untrusted(error):", "    if False:", f"{CLIENT} -k certificate"),
+    Mutant("untrusted certificate of the sign-in service", "token_errors.py", "if how.route is not None and is_untrusted(error):", "if False:", f"{NETWORK} -k trust_the_same"),
+    # Causes.
+    Mutant("code that is a prefix of another", "token_causes.py", "if re.fullmatch(known, code)", "if re.match(known, code)", CAUSES),
+    Mutant("expired service account token", "token_causes.py", '(r"700024|500133|50013", _EXPIRED)', '(r"700024x", _EXPIRED)', f"{EMULATED} -k sign_in_service"),
+    Mutant("unknown tenant", "token_causes.py", '(r"90002|', '(r"', f"{EMULATED} -k sign_in_service"),
+    Mutant("blocked by a policy", "token_causes.py", '(r"53\\d{3,4}|50131", _BLOCKED)', '(r"50131", _BLOCKED)', f"{EMULATED} -k sign_in_service"),
+    Mutant("passing failure of the sign-in service", "token_errors.py", " or is_passing(text)", "", f"{EMULATED} -k documents_as_passing"),
+    Mutant("Arc's key file", "token_errors.py", "    if how.source is Source.ARC:", "    if False:", CAUSES),
+    Mutant("error of requests taken for a file's", "token_errors.py", ' and type(error).__module__ == "builtins"', "", CAUSES),
+    Mutant("expiry as a date waited for for ever", "token_errors.py", "(answer.is_json or _is_form(_reading(error)))", "answer.is_json", f"{EMULATED} -k form"),
+    Mutant("success without a token waited for for ever", "token_errors.py", "(answer.is_json or _is_form(_reading(error)))", "_is_form(_reading(error))", f"{EMULATED} -k form"),
+    Mutant("page in place of a token not named", "token_errors.py", "if answer is not None and answer.sign_of_proxy is not None:\n        return _answered", "if False:\n        return _answered", f"{EMULATED} -k in_between"),
+    Mutant("the the developer", "settings.py", 'return "developer signed in on this machine"', 'return "the developer signed in on this machine"', CAUSES),
+]  # fmt: skip

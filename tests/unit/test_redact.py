@@ -1,0 +1,203 @@
+"""What masking costs: it cuts before it searches, no part of a secret at the cut is shown, and hostile text takes no longer."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_adf_mi.adf.models import ActivityRun
+from airflow_adf_mi.adf.redact import OVERLAP, cap, names_secret, redact, shown
+from tests.unit.test_models import SECRETS
+
+FRAGMENTS = [
+    # What the patterns are made of, alone and as they begin to match.
+    *(
+        "code=",
+        "&code=",
+        "code=1",
+        "eyJ",
+        "-eyJ",
+        "eyJ.",
+        "eyJaaaaa.",
+        "a.eyJ",
+        "eyJaaaaaaaaaaaaaaaaaaaaaa",
+        "Bearer ",
+        "Bearer+",
+    ),
+    *(
+        "authorization:",
+        "authorization: a ",
+        "authorization=b",
+        "basic ",
+        "://",
+        "://:",
+        "://a:",
+        "://1:1",
+        "://a:b@",
+        "@",
+    ),
+    *(
+        "-----BEGIN ",
+        "-----BEGIN PRIVATE KEY-----",
+        "<",
+        "<a:",
+        "<Password>",
+        'name":"',
+        'name":"password",',
+        '"value":',
+    ),
+    *(
+        "pwd",
+        "pwd ",
+        "pwd=",
+        "pwd=a",
+        "pwd=a;",
+        'pwd:"',
+        "pwd='",
+        'pwd="\\',
+        "pwd={ ",
+        "pwd={}",
+        "pwd=[",
+        "pwd=\\",
+        "pwd=%25",
+    ),
+    *(
+        "client secret=",
+        "x-functions-key:",
+        "token=\\u00",
+        "secret ",
+        '\\"pwd=',
+        'pwd=\\\\"a\\',
+        "\\",
+        "\\u003d",
+        "%25",
+        "%2526",
+    ),
+    *(
+        "pass",
+        "key",
+        "content",
+        "sig",
+        "tokentoken",
+        "'",
+        '"',
+        "''",
+        " ",
+        "\n",
+        "=",
+        ":",
+        "a",
+        "A ",
+        "1",
+        "{",
+        "[",
+        ";",
+    ),
+]
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("fragment", FRAGMENTS)
+def test_hostile_text_is_redacted_whole(fragment: str) -> None:
+    """Takes about 0.1 s; where a pattern takes the square of the length, minutes, which the timeout ends."""
+    text = fragment * (300_000 // len(fragment))
+    assert len(redact(text)) <= 2 * len(text)
+
+
+@given(st.lists(st.sampled_from(FRAGMENTS), min_size=1, max_size=3).map("".join), st.integers(1, 200))
+def test_hostile_text_is_cut_before_it_is_searched(fragment: str, limit: int) -> None:
+    """What is shown depends on no more than what stands shortly behind the cut."""
+    text = fragment * (20_000 // len(fragment)) + " !"
+    seen = text[: limit + OVERLAP]
+    assert shown(text, limit).partition("… (")[0] == shown(seen, limit).partition("… (")[0]
+    assert shown(text, limit).endswith(f"… ({len(text) - limit} more characters)")
+
+
+def test_message_of_a_megabyte_is_cut_when_it_is_read() -> None:
+    row = ActivityRun.from_wire({"error": {"message": "password=a;" * 100_000}})
+    assert row.error_message is not None
+    assert row.error_message.startswith("password=***;password=***;")
+    assert len(row.error_message) < 3000
+
+
+@pytest.mark.parametrize(("text", "secret"), SECRETS)
+@pytest.mark.parametrize("times", [1, 20, 500, 2000])
+def test_no_part_of_a_secret_at_the_cut_is_shown(text: str, secret: str, times: int) -> None:
+    # The search for the end of a password in a connection string, or in an address, is bounded.
+    is_bounded = "=" in text or "://" in text
+    long = text.replace(secret, secret * (min(times, 60) if is_bounded else times))
+    begin = long.index("HUSH") if secret != "eyJhdWQiOiJ" else long.index("eyJ")
+    for limit in {1, begin + 1, begin + 4, begin + 9, begin + 2000, len(long) - 1}:
+        if limit < len(long):
+            said = shown(long, limit)
+            assert "HU" not in said
+            assert "eyJ" not in said
+
+
+@given(st.text(max_size=60), st.integers(0, 60))
+def test_text_without_a_secret_is_only_cut(text: str, limit: int) -> None:
+    if redact(text) == text:
+        assert shown(text, limit) == cap(text, limit)
+
+
+# The patterns as one would write them, which take the square of a text's length.
+SIMPLE_TOKEN = re.compile(r"(?:(?<![A-Za-z0-9])eyJ[\w-]{5,}\.|eyJ[\w-]{5,}\.(?=eyJ))[\w-]{5,}\.[\w-]*", re.ASCII)
+SIMPLE_CODE = re.compile(r"(?i)(?P<head>[?&]code=|(?<![A-Za-z])code=(?=[^\s&;\"']*\d)(?=[^\s&;\"']{16}))[^\s&;\"'\\]+")
+SIMPLE_ADDRESS = re.compile(r"(?P<head>://[^\s/:@\"']*:)(?!\d+[/?#])[^\s\"']{1,500}(?=@)")
+
+
+@given(st.lists(st.sampled_from(["eyJ", "eyJhbGciOi", "abcde", "a", "1", ".", "-", "_", "é", " ", "\n"]), max_size=30))
+def test_tokens_are_found_as_a_simple_pattern_finds_them(pieces: list[str]) -> None:
+    # A text that ends in a token may have been cut there.
+    text = "".join(pieces) + " !"
+    assert redact(text) == SIMPLE_TOKEN.sub("***", text)
+
+
+@given(
+    st.lists(st.sampled_from(["code=", "Code=", "&", "?", "a", "abcdefgh", "1", ";", "'", "\\", "x", " "]), max_size=30)
+)
+def test_keys_of_functions_are_found_as_a_simple_pattern_finds_them(pieces: list[str]) -> None:
+    text = "".join(pieces)
+    assert redact(text) == SIMPLE_CODE.sub(r"\g<head>***", text)
+
+
+@given(st.lists(st.sampled_from(["://", "user", ":", "@", "p", "8080", "/", "?", " ", "host"]), max_size=30))
+def test_passwords_of_addresses_are_found_as_a_simple_pattern_finds_them(pieces: list[str]) -> None:
+    text = "".join(pieces)
+    assert redact(text) == SIMPLE_ADDRESS.sub(r"\g<head>***", text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "no token eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiIxMjM0NTY3",
+        "no token eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.",
+        "no token eyJhbGciOiJIUzI1NiIsInR5",
+    ],
+)
+def test_token_that_was_cut_by_the_service_is_masked(text: str) -> None:
+    assert redact(text) == "no token ***"
+
+
+@pytest.mark.parametrize(
+    ("name", "is_secret"),
+    [
+        *(
+            (name, True)
+            for name in ("password", "DbPassword", "client_secret", "accessToken", "x-functions-key", "secret", "token")
+        ),
+        *(
+            (name, True)
+            for name in ("api-key", "privateKeyContent", "sharedAccessSignature", "sig", "sasToken", "my_token")
+        ),
+        *(
+            (name, False)
+            for name in ("primaryKeys", "partitionKey", "foreign key", "tokens", "Mytoken", "design", "secretary", "")
+        ),
+    ],
+)
+def test_name_of_a_member_names_a_secret(name: str, is_secret: bool) -> None:
+    assert names_secret(name) is is_secret

@@ -1,0 +1,249 @@
+"""Who gave an answer other than success, what it says, and what is advised."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_adf_mi.adf import calls
+from airflow_adf_mi.adf.errors import (
+    AdfAuthenticationError,
+    AdfError,
+    AdfNotFoundError,
+    AdfPermissionError,
+    AdfRequestError,
+    AdfThrottledError,
+    AdfUnavailableError,
+)
+from airflow_adf_mi.adf.refusal import FRONT_DOOR, MISSING_ROLE, MOST_QUOTED, Refusal, is_front_door
+from airflow_adf_mi.adf.settings import AdfSettings, FactoryRef
+from airflow_adf_mi.adf.translate import from_answer
+
+SUBSCRIPTION = "11111111-1111-4111-8111-111111111111"
+FACTORY = FactoryRef(subscription_id=SUBSCRIPTION, resource_group_name="rg", factory_name="adf")
+SETTINGS = AdfSettings(subscription_id=SUBSCRIPTION)
+PAGE = (
+    "<!DOCTYPE html><html><head><title>Access Denied</title><style>p { color: red }</style><script>x = '<p>'</script></head>"
+    "<body><h1>Web filter</h1>\n<p>Category: cloud &amp; hosting. Ask token=planted for help.</p></body></html>"
+)
+
+
+def error(code: str = "Code", message: str = "Words.", **members: Any) -> str:
+    return json.dumps({"error": {"code": code, "message": message, **members}})
+
+
+def read(status: int, text: str, **headers: str) -> Refusal:
+    return Refusal.read(status, "Reason", {name.replace("_", "-"): value for name, value in headers.items()}, text)
+
+
+def told(refusal: Refusal, call: calls.Call[Any] | None = None) -> AdfError:
+    return from_answer(call or calls.create_run(FACTORY, "Load", None, request_id="k"), SETTINGS, refusal)
+
+
+def test_error_object_is_of_the_service() -> None:
+    refusal = read(409, error("ScopeLocked"), x_ms_failure_cause="gateway", x_ms_request_id="r", Retry_After="7")
+    assert refusal == Refusal(
+        status=409, said="Words.", code="ScopeLocked", failure_cause="gateway", request_id="r", retry_after=7.0
+    )
+    assert refusal.quote == " The service answered 409 ScopeLocked: Words."
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (PAGE, "Access Denied Web filter Category: cloud & hosting. Ask token=*** for help."),
+        ("<p>no <b>title</b></p>", "no title"),
+        ("<p>odd</p><![odd[ x ]]>", "odd ..."),
+        ("just\n  words", "just words"),
+        ('{"statusCode": 403, "message": "of a gateway"}', '{"statusCode": 403, "message": "of a gateway"}'),
+        ('{"error": "forbidden"}', '{"error": "forbidden"}'),
+        ('{"error": {"message": "no code"}}', '{"error": {"message": "no code"}}'),
+        ('{"error": {"code": 7, "message": "x"}}', '{"error": {"code": 7, "message": "x"}}'),
+        ("[]", "[]"),
+        ("null", "null"),
+        ("", "Reason"),
+    ],
+)
+def test_anything_else_is_foreign_and_quoted_in_words(text: str, said: str) -> None:
+    refusal = read(403, text)
+    assert (refusal.is_foreign, refusal.code, refusal.said) == (True, None, said)
+    assert refusal.quote.startswith(" The answer was 403: ")
+
+
+def test_answer_without_a_body_is_the_services_by_its_headers() -> None:
+    assert not read(404, "", x_ms_request_id="r").is_foreign
+    assert read(404, "").is_foreign
+    bare = read(400, '{"code": "PipelineRunNotRunning", "message": "Over."}', x_ms_request_id="r")
+    assert (bare.is_foreign, bare.code, bare.said) == (False, "PipelineRunNotRunning", "Over.")
+    assert read(400, '{"code": "blocked", "message": "By a filter."}').is_foreign
+    # A filter may keep the headers of the answer whose body it replaces.
+    assert read(403, PAGE, x_ms_request_id="r").is_foreign
+
+
+def test_page_is_quoted_by_its_start_alone() -> None:
+    refusal = read(403, "<title>Denied</title><p>" + "word " * 100_000)
+    assert refusal.said.startswith("Denied word word")
+    assert len(refusal.said) < MOST_QUOTED + 50
+
+
+@given(
+    st.sampled_from([300, 302, 307, 400, 401, 403, 404, 405, 408, 409, 418, 429, 451, 500, 503, 511]),
+    st.one_of(
+        st.text(),
+        st.text("<!-/[]>=a'&;#\"").map(lambda text: f"<{text}"),
+        st.recursive(
+            st.one_of(st.none(), st.booleans(), st.floats(), st.text()),
+            lambda inner: st.one_of(
+                st.lists(inner),
+                st.dictionaries(
+                    st.sampled_from(["error", "code", "message", "additionalInfo", "info", "policyAssignmentName"]),
+                    inner,
+                ),
+            ),
+        ).map(json.dumps),
+    ),
+    st.sampled_from(["", "text/html", "application/json"]),
+)
+def test_odd_answer_is_an_error_with_a_short_text(status: int, text: str, content_type: str) -> None:
+    refusal = read(status, text, Content_Type=content_type, Location=text, Retry_After=text)
+    assert len(refusal.said) <= MOST_QUOTED + 50
+    assert isinstance(told(refusal), AdfError)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (302, AdfUnavailableError),
+        (307, AdfUnavailableError),
+        (400, AdfUnavailableError),
+        (401, AdfUnavailableError),
+        (403, AdfUnavailableError),
+        (404, AdfUnavailableError),
+        (407, AdfUnavailableError),
+        (409, AdfUnavailableError),
+        (429, AdfThrottledError),
+        (502, AdfUnavailableError),
+    ],
+)
+def test_page_is_no_answer_of_the_service_whatever_its_status(status: int, kind: type[AdfError]) -> None:
+    ours = told(read(status, PAGE))
+    assert type(ours) is kind
+    assert "Access Denied Web filter" in str(ours)
+    assert "az role" not in str(ours)
+    if isinstance(ours, AdfUnavailableError):
+        assert (ours.status, ours.is_foreign) == (status, True)
+    if status not in (302, 307, 429):
+        assert "not from Azure Resource Manager. A proxy, gateway or web filter between this machine and" in str(ours)
+
+
+def test_redirect_names_where_it_leads_and_no_more() -> None:
+    ours = told(read(307, "", Location="https://user:planted@login.example.com/x?token=planted", x_ms_request_id="r"))
+    assert isinstance(ours, AdfUnavailableError)
+    assert (ours.status, ours.is_foreign) == (307, False)
+    assert "points to another address, on login.example.com. It is not followed" in str(ours)
+    assert "planted" not in str(ours)
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("ScopeLocked", "Remove that lock (az lock list, az lock delete)"),
+        ("ReadOnlyDisabledSubscription", f"subscription {SUBSCRIPTION} is disabled"),
+        (
+            "MissingSubscriptionRegistration",
+            f"az provider register --namespace Microsoft.DataFactory --subscription {SUBSCRIPTION}",
+        ),
+        ("ResourceGroupBeingDeleted", "the resource group is being deleted"),
+    ],
+)
+def test_front_door_says_what_to_do(code: str, said: str) -> None:
+    ours = told(read(409, error(code), x_ms_failure_cause="gateway"))
+    assert isinstance(ours, AdfRequestError)
+    assert (ours.code, ours.failure_cause) == (code, "gateway")
+    assert said in str(ours)
+    assert str(ours).endswith(f"The service answered 409 {code}: Words.")
+
+
+def test_front_door_is_known_by_its_codes_or_its_header() -> None:
+    assert all(is_front_door(code, None) for code in FRONT_DOOR)
+    assert is_front_door("OfNextYear", "gateway")
+    assert not is_front_door("OfNextYear", None)
+    assert not is_front_door("PipelineConflict", "service")
+    unknown = told(read(409, error("OfNextYear"), x_ms_failure_cause="gateway"))
+    assert "the service refused the request before it asked Data Factory." in str(unknown)
+
+
+POLICY_INFO = [
+    {
+        "type": "PolicyViolation",
+        "info": {"policyAssignmentDisplayName": "No runs at night", "policyDefinitionName": "d-1"},
+    },
+    {"type": "PolicyViolation", "info": {"policyAssignmentDisplayName": "No runs at night"}},
+    {"type": "Odd", "info": "x"},
+    "odd",
+]
+POLICY_WORDS = (
+    'Resource \'x\' was disallowed by policy. Policy identifiers: \'[{"policyAssignment":{"name":"No runs at night",'
+    '"id":"/a"},"policyDefinition":{"name":"d-1","id":"/d"}}]\'.'
+)
+
+
+@pytest.mark.parametrize("body", [{"additionalInfo": POLICY_INFO}, {"message": POLICY_WORDS}])
+def test_policy_is_named_and_no_role_advised(body: dict[str, Any]) -> None:
+    ours = told(read(403, error(**{"code": "RequestDisallowedByPolicy", **body})))
+    assert isinstance(ours, AdfPermissionError)
+    assert "Azure Policy forbids it ('No runs at night', 'd-1')." in str(ours)
+    assert "az role" not in str(ours)
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("PublicNetworkAccessDisabled", "no."),
+        ("Forbidden", "Access over a public network access point: public network access is disabled."),
+        ("Forbidden", "Connect through a private endpoint."),
+    ],
+)
+def test_private_access_only_has_advice_of_its_own(code: str, message: str) -> None:
+    ours = told(read(403, error(code, message)))
+    assert "requests over a public network are not accepted here. Run workers and triggerers in a network" in str(ours)
+    assert "az role" not in str(ours)
+
+
+@pytest.mark.parametrize("code", [*sorted(MISSING_ROLE), "SomethingElse"])
+def test_role_is_advised_for_a_missing_role_alone(code: str) -> None:
+    ours = told(read(403, error(code)))
+    assert isinstance(ours, AdfPermissionError)
+    assert ("az role assignment create" in str(ours)) is (code in MISSING_ROLE)
+
+
+def test_refused_token_is_the_services_or_a_gateways() -> None:
+    assert isinstance(told(read(401, error("InvalidAuthenticationToken"))), AdfAuthenticationError)
+    assert isinstance(told(read(401, PAGE)), AdfUnavailableError)
+
+
+@pytest.mark.parametrize(
+    ("code", "missing", "said"),
+    [
+        ("SubscriptionNotFound", "subscription", f"there is no subscription {SUBSCRIPTION}"),
+        ("ResourceGroupNotFound", "factory", f"subscription {SUBSCRIPTION} has no resource group 'rg'"),
+        ("ResourceNotFound", "factory", "there is no such factory"),
+        ("NotFound", "run", "the factory knows no run r1"),
+    ],
+)
+def test_what_is_not_found_is_told_apart(code: str, missing: str, said: str) -> None:
+    ours = told(read(404, error(code)), calls.get_run(FACTORY, "r1"))
+    assert isinstance(ours, AdfNotFoundError)
+    assert ours.missing == missing
+    assert said in str(ours)
+
+
+def test_look_at_the_factory_names_it_once() -> None:
+    text = str(told(read(403, error()), calls.get_factory(FACTORY)))
+    assert text.startswith("Could not look at factory 'adf' (resource group 'rg'): ")
+    text = str(told(read(403, error()), calls.list_pipelines(FACTORY)))
+    assert text.startswith("Could not list the pipelines in factory 'adf' (resource group 'rg'): ")

@@ -1,0 +1,160 @@
+"""What a failed token request usually comes from."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import requests
+from azure.core.exceptions import ClientAuthenticationError, HttpResponseError
+
+from airflow_adf_mi.adf.errors import AdfAuthenticationError, AdfError
+from airflow_adf_mi.adf.identity_sources import plan
+from airflow_adf_mi.adf.settings import Identity, IdentityKind
+from airflow_adf_mi.adf.token_causes import Answer, known_cause
+from airflow_adf_mi.adf.token_errors import token_error
+
+ID = "22222222-2222-4222-8222-222222222222"
+WORKLOAD = {
+    "AZURE_TENANT_ID": ID,
+    "AZURE_CLIENT_ID": ID,
+    "AZURE_FEDERATED_TOKEN_FILE": "/var/run/token",
+    "AZURE_AUTHORITY_HOST": "https://login.example",
+}
+ARC = {
+    "IDENTITY_ENDPOINT": "http://localhost:40342/metadata/identity/oauth2/token",
+    "IMDS_ENDPOINT": "http://localhost:40342",
+}
+FABRIC = {"IDENTITY_ENDPOINT": "https://10.0.0.4:2377", "IDENTITY_HEADER": "h", "IDENTITY_SERVER_THUMBPRINT": "t"}
+
+
+def told(
+    error: BaseException, environ: dict[str, str], answer: Answer | None = None, kind: str = "managed_identity"
+) -> AdfAuthenticationError:
+    identity = Identity(kind=IdentityKind(kind))
+    ours: AdfError = token_error(error, identity, plan(identity, environ, "login.example"), answer)
+    assert isinstance(ours, AdfAuthenticationError)
+    return ours
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("70021", "no federated credential that matches"),
+        ("700211", "no federated credential that matches"),
+        ("700212", "no federated credential that matches"),
+        ("700213", "no federated credential that matches"),
+        ("7002138", "no federated credential that matches"),
+        ("700024", "service account's token in /var/run/token is no longer valid"),
+        ("500133", "service account's token in /var/run/token is no longer valid"),
+        ("700027", "could not verify the service account's token in /var/run/token."),
+        ("700222", "The token in /var/run/token was issued by Microsoft Entra itself"),
+        ("700016", "no application with this client id"),
+        ("70001", "no application with this client id"),
+        ("7000112", "is disabled in the tenant"),
+        ("90002", "no such tenant"),
+        ("900023", "no such tenant"),
+        ("53003", "A policy of the tenant blocks this identity"),
+        ("530032", "A policy of the tenant blocks this identity"),
+        ("500021", "permits sign-ins to certain tenants only"),
+        ("500011", "does not know the resource"),
+        ("70011", "does not know the resource"),
+        ("700022", "does not know the resource"),
+        ("70023", "does not know the resource"),
+    ],
+)
+def test_code_of_the_sign_in_service_has_its_cause(code: str, said: str) -> None:
+    error = ClientAuthenticationError(f"Authentication failed: AADSTS{code}: words. Trace ID: x")
+    refused = told(error, WORKLOAD, Answer(400, {"Content-Type": "application/json"}), "workload_identity")
+    assert said in str(refused)
+    assert f"AADSTS{code}: words" in str(refused)
+    assert not refused.transient
+
+
+def test_code_that_is_not_known_has_none() -> None:
+    how = plan(Identity(kind=IdentityKind.WORKLOAD_IDENTITY), WORKLOAD, "login.example")
+    for code in ("7002", "5300", "9000", "700210", "1700024"):
+        assert known_cause(f"AADSTS{code}: words", how) is None
+
+
+@pytest.mark.parametrize("error", [PermissionError, FileNotFoundError])
+def test_key_file_of_arc_that_cannot_be_read_names_the_group(error: type[OSError]) -> None:
+    """Msal lets the error of the file through."""
+    unreadable = error(13, "Permission denied", "/var/opt/azcmagent/tokens/x.key")
+    refused = told(unreadable, ARC, Answer(401, {"WWW-Authenticate": "Basic realm=x"}))
+    assert "cannot read /var/opt/azcmagent/tokens/x.key" in str(refused)
+    assert "group himds" in str(refused)
+    assert not refused.transient
+
+
+@pytest.mark.parametrize("source", [ARC, FABRIC])
+@pytest.mark.parametrize("error", [requests.ConnectionError("refused"), requests.ReadTimeout("silence")])
+def test_error_of_requests_is_no_unreadable_file(error: Exception, source: dict[str, str]) -> None:
+    """Requests' errors are OSErrors, and Service Fabric's go past azure-core."""
+    failed = told(error, source)
+    assert "could not be reached" in str(failed)
+    assert failed.transient
+    unreadable = told(requests.exceptions.ContentDecodingError("bad gzip"), source, Answer(503))
+    assert "himds" not in str(unreadable)
+    assert unreadable.transient
+
+
+@pytest.mark.parametrize(
+    ("headers", "sign"),
+    [
+        ({"Via": "1.1 squid"}, "Via: 1.1 squid"),
+        ({"Proxy-Agent": "x"}, "Proxy-Agent: x"),
+        ({"proxy-authenticate": "Basic"}, "proxy-authenticate: Basic"),
+        ({"X-Squid-Error": "ERR_ACCESS_DENIED 0"}, "X-Squid-Error: ERR_ACCESS_DENIED 0"),
+        ({"Content-Type": "text/html; charset=utf-8"}, "a page of HTML"),
+        ({"Content-Type": "application/json"}, None),
+        ({}, None),
+    ],
+)
+@pytest.mark.parametrize("status", [400, 403])
+def test_answer_from_in_between_is_told_by_its_headers(status: int, headers: dict[str, str], sign: str | None) -> None:
+    assert Answer(status, headers).sign_of_proxy == sign
+    assert Answer(407, headers).sign_of_proxy == "status 407"
+    text = str(told(HttpResponseError("odd"), {}, Answer(status, headers)))
+    assert ("Something between this machine and the endpoint answered in its place" in text) is (sign is not None)
+    if sign is not None:
+        assert f"({sign})" in text
+        assert "NO_PROXY changes nothing" in text
+        assert "exempt 169.254.169.254 there" in text
+
+
+def test_answer_of_the_sign_in_service_that_came_through_a_proxy_keeps_its_cause() -> None:
+    """A proxy that opens TLS adds its Via to what it lets through."""
+    error = ClientAuthenticationError("AADSTS90002: Tenant 'x' not found.")
+    assert "no such tenant" in str(told(error, WORKLOAD, Answer(400, {"Via": "1.1 corp"}), "workload_identity"))
+
+
+def page(text: str) -> json.JSONDecodeError:
+    try:
+        json.loads(text)
+    except json.JSONDecodeError as e:
+        return e
+    raise AssertionError(text)
+
+
+def test_page_from_in_between_is_quoted_without_its_tags_and_secrets() -> None:
+    error = page("<html><h1>Access denied</h1><p>token=HUSHHUSH</p></html>")
+    text = str(told(error, {}, Answer(403, {"Content-Type": "text/html"})))
+    assert "The answer was 403: Access denied token=***" in text
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("invalid literal for int()"), KeyError("token_type"), AttributeError("get")]
+)
+def test_success_in_a_form_that_cannot_be_used_does_not_pass(error: Exception) -> None:
+    unusable = told(error, {}, Answer(200, {"Content-Type": "text/plain"}))
+    assert "in a form that azure-identity cannot use" in str(unusable)
+    assert not unusable.transient
+
+
+def test_developer_has_one_article() -> None:
+    error: Any = ClientAuthenticationError("no account")
+    assert str(told(error, {}, kind="developer")).startswith(
+        "No token for the developer signed in on this machine, asked"
+    )
