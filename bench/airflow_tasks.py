@@ -132,9 +132,8 @@ class Stack:
         self, dag_id: str, count: int, seconds: float, *, beats: list[float] | None = None, patience: float = 240
     ) -> tuple[float, float]:
         """(CPU seconds of all of Airflow's processes, seconds until all tasks had ended) of one Dag run."""
-        self._emulator.state().script = Script.from_json(
-            {"pipelines": {"Load": {"queued_seconds": 0}}, "activities": {"Load/Copy": {"seconds": seconds}}}
-        )
+        script = {"pipelines": {"Load": {"queued_seconds": 0}}, "activities": {"Load/Copy": {"seconds": seconds}}}
+        self._emulator.set_script(Script.from_json(script))
         before, began = self._cpu(), time.monotonic()
         run_id = self._airflow.trigger(dag_id)
         end = began + patience

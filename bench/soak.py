@@ -29,6 +29,7 @@ from airflow_adf_mi.emulator.script import Script
 from airflow_adf_mi.triggers import AdfPipelineRunTrigger
 from bench.heart import BEAT, BLOCK, Block, Heart
 from bench.world import SPEC, environment_for
+from tests.processes import run_program
 
 WAITS = 2_000
 SECONDS = 60.0
@@ -117,6 +118,7 @@ def main() -> int:
         {"pipelines": {"Load": {"queued_seconds": 0}}, "activities": {"Load/Copy": {"seconds": SECONDS}}}
     )
     with Emulator(SPEC, script=script) as emulator:
+        print(f"Waiting for {WAITS:,} runs at a time, for {minutes:g} minutes...", flush=True)
         environment = {**environment_for(emulator), "ADF_SOAK_EXTRA": json.dumps(emulator.connection_extra())}
         command = [sys.executable, "-m", "bench.soak", "--child", str(minutes), str(core)]
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
@@ -145,4 +147,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

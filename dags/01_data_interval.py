@@ -1,21 +1,24 @@
 """Run one pipeline, with parameters from the data interval.
 
-Deferrable: while the run goes on, the task is with the triggerer and no worker waits.
+Deferrable: while the run goes on, the task is with the triggerer and no worker waits. In a Dag run without a logical date
+(started by an asset, or by the API with null) there is no data interval: the task fails, and nothing is started.
 """
 
 from __future__ import annotations
 
 import pendulum
 from airflow.sdk import DAG
+from airflow.timetables.interval import CronDataIntervalTimetable
 
 from airflow_adf_mi.operators import AdfRunPipelineOperator
 
-EXPECTED = {"copy_sales": {"state": "success", "status": "Succeeded", "activities": 4}}
+EXPECTED = {"copy_sales": {"state": "success", "status": "Succeeded", "activities": 4, "window_hours": 24}}
 
 with DAG(
     "adf_01_data_interval",
     description=__doc__,
-    schedule="@daily",
+    # With schedule="@daily", Airflow 3 starts and ends the interval at the same moment, and the copy takes nothing.
+    schedule=CronDataIntervalTimetable("@daily", timezone="UTC"),
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
     catchup=False,
     tags=["adf"],

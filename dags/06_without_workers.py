@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import pendulum
 from airflow.sdk import DAG
+from airflow.timetables.interval import CronDataIntervalTimetable
 
 from airflow_adf_mi.operators import AdfRunPipelineOperator
 
 REGIONS = ("emea", "apac")
 EXPECTED = {
-    "copy_emea": {"state": "success", "status": "Succeeded", "activities": 4},
-    "copy_apac": {"state": "success", "status": "Succeeded", "activities": 4},
+    "copy_emea": {"state": "success", "status": "Succeeded", "activities": 4, "window_hours": 24},
+    "copy_apac": {"state": "success", "status": "Succeeded", "activities": 4, "window_hours": 24},
 }
 
 with DAG(
     "adf_06_without_workers",
     description=__doc__,
-    schedule="@daily",
+    # With schedule="@daily", Airflow 3 starts and ends the interval at the same moment, and the copy takes nothing.
+    schedule=CronDataIntervalTimetable("@daily", timezone="UTC"),
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
     catchup=False,
     tags=["adf"],

@@ -12,12 +12,13 @@ from typing import Any
 import hypothesis
 import pytest
 
-from airflow_adf_mi.adf import identity
 from airflow_adf_mi.adf.connection import settings_from_connection
+from airflow_adf_mi.adf.identity import forget_credentials
 from airflow_adf_mi.adf.settings import AdfSettings
 from airflow_adf_mi.emulator import Emulator, FactorySpec
 from airflow_adf_mi.emulator.definitions import FactoryDefinition, PipelineDefinition
 from airflow_adf_mi.emulator.script import Script
+from tests.processes import raise_on_signals
 
 ROOT = Path(__file__).parent.parent
 
@@ -43,6 +44,11 @@ _profile("explore", derandomize=False)
 hypothesis.settings.load_profile("fixed")
 
 _IDENTITY_PREFIXES = ("AZURE_", "MSI_", "IDENTITY_", "IMDS_")
+
+
+def pytest_configure() -> None:
+    """SIGTERM, and SIGINT even in a script's background job, end the tests as Ctrl-C does: fixtures stop what they started."""
+    raise_on_signals()
 
 
 def reference(folder: str) -> Path:
@@ -104,9 +110,9 @@ def _clean_identity_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
     for name in list(os.environ):
         if name.startswith(_IDENTITY_PREFIXES):
             monkeypatch.delenv(name)
-    identity._credentials.clear()  # the process's own, which outlive a test and its emulator
+    forget_credentials()  # they outlive a test and its emulator
     yield
-    identity._credentials.clear()
+    forget_credentials()
 
 
 @pytest.fixture

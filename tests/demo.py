@@ -1,6 +1,6 @@
 """`make demo`: the example Dags in a real Airflow, against the emulator, with a table of what happened.
 
-`--keep` leaves everything up afterwards, until Ctrl-C.
+`--keep` leaves everything up afterwards, until Ctrl-C or SIGTERM.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import argparse
 import json
 import os
 import shutil
-import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -18,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from airflow_adf_mi.emulator.client import EmulatorClient
-from tests.examples import DAGS, FACTORY, LOGICAL_DATE, ROOT, SCRIPT, Example, Row, examples, rows
-from tests.processes import Process
+from tests.examples import DAGS, FACTORY, ROOT, SCRIPT, Example, Row, examples, rows
+from tests.processes import Process, run_program
 from tests.stack import ENDED, RealAirflow
 
 HOME = ROOT / ".demo"
@@ -30,33 +29,34 @@ TIMEOUT = 240.0
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
     parser.add_argument("--keep", action="store_true", help="leave it up until Ctrl-C")
-    keep = parser.parse_args(arguments).keep
-    # SIGTERM ends it as Ctrl-C does, through every `finally`.
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    parser.add_argument("--home", type=Path, default=HOME, help="a new folder to write to (default: %(default)s)")
+    options = parser.parse_args(arguments)
+    home, keep = options.home, options.keep
     began = time.monotonic()
-    shutil.rmtree(HOME, ignore_errors=True)
-    HOME.mkdir()
-    emulator = start_emulator(HOME)
+    if home == HOME:
+        # A folder that somebody names is never removed.
+        shutil.rmtree(home, ignore_errors=True)
+    home.mkdir(parents=True)
+    emulator = start_emulator(home)
     try:
-        ready = wait_for_ready(emulator, HOME / "emulator.json")
+        ready = wait_for_ready(emulator, home / "emulator.json")
         say(began, f"Emulator of ARM, Data Factory and managed identity: {ready['arm_endpoint']}")
         with EmulatorClient(ready["identity_endpoint"]) as books:
-            airflow = RealAirflow(HOME / "airflow", DAGS, environment(ready))
+            airflow = RealAirflow(home / "airflow", DAGS, environment(ready))
             say(began, "Starting Airflow: API server, scheduler, Dag processor, triggerer...")
             with airflow, patience_asked_for():
                 say(began, f"Airflow is up: {airflow.url}")
                 table = run_examples(airflow, books, began)
+                guesses = books.guesses()
                 print_table(table)
                 tokens = books.books()["tokens"]
                 say(
                     began,
                     f"Tokens were asked {len(tokens)} times of the managed identity endpoint, and no secret was used.",
                 )
+                print_windows(table)
                 if keep:
                     stay(airflow)
-    except KeyboardInterrupt:
-        print("Interrupted; everything was stopped.")
-        return 130
     finally:
         emulator.stop()
     problems = [row for row in table if row.problem]
@@ -64,7 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         began,
         "Everything ended as expected." if not problems else f"{len(problems)} rows are not as expected.",
     )
-    return 1 if problems else 0
+    for guess in guesses:
+        print(f"The emulator guessed: {guess}")
+    return 1 if problems or guesses else 0
 
 
 def start_emulator(home: Path) -> Process:
@@ -104,7 +106,7 @@ def run_examples(airflow: RealAirflow, books: EmulatorClient, began: float) -> l
     chosen = examples()
     started: dict[str, tuple[Example, str]] = {}
     for example in chosen:
-        started[example.dag_id] = (example, airflow.trigger(example.dag_id, logical_date=LOGICAL_DATE))
+        started[example.dag_id] = (example, example.start(airflow))
         say(began, f"{example.dag_id}: started")
     seen: dict[tuple[str, str], str] = {}
     running = set(started)
@@ -127,7 +129,7 @@ def run_examples(airflow: RealAirflow, books: EmulatorClient, began: float) -> l
 
 def print_table(table: list[Row]) -> None:
     head = ("Dag", "task", "state", "ADF run", "status", "seconds", "activities", "")
-    lines = [
+    lines: list[tuple[str, ...]] = [
         (
             row.dag_id,
             row.task_id,
@@ -140,6 +142,21 @@ def print_table(table: list[Row]) -> None:
         )
         for row in table
     ]
+    print_columns(head, lines)
+
+
+def print_windows(table: list[Row]) -> None:
+    """What the runs that take a window were asked to copy."""
+    head = ("Dag", "task", "window from", "to", "hours")
+    lines: list[tuple[str, ...]] = [
+        (row.dag_id, row.task_id, row.window.start, row.window.end, f"{row.window.hours:g}")
+        for row in table
+        if row.window is not None
+    ]
+    print_columns(head, lines)
+
+
+def print_columns(head: tuple[str, ...], lines: list[tuple[str, ...]]) -> None:
     widths = [max(len(line[column]) for line in [head, *lines]) for column in range(len(head))]
     print()
     for line in [head, tuple("-" * width for width in widths), *lines]:
@@ -170,4 +187,4 @@ def say(began: float, text: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,32 @@ ROOT = Path(__file__).parent.parent
 DAGS = ROOT / "dags"
 FACTORY = DAGS / "factory"
 SCRIPT = DAGS / "emulator_script.json"
-LOGICAL_DATE = "2026-01-02T00:00:00Z"
 
 
 @dataclass(frozen=True)
 class Example:
-    """A Dag file, and what it expects: for each task its state, and the status and activities of its ADF run."""
+    """A Dag file, and what it expects: for each task its state, and the status, activities and window of its ADF run."""
 
     dag_id: str
     expected: Mapping[str, Mapping[str, Any]]
+
+    def start(self, airflow: RealAirflow) -> str:
+        """The id of its Dag run: one that Airflow has scheduled where a task takes a window, otherwise one of our own."""
+        takes_a_window = any("window_hours" in task for task in self.expected.values())
+        return airflow.scheduled_run(self.dag_id) if takes_a_window else airflow.trigger(self.dag_id)
+
+
+@dataclass(frozen=True)
+class Window:
+    """What a run was asked to copy, as its parameters have it."""
+
+    start: str
+    end: str
+
+    @property
+    def hours(self) -> float:
+        """How long it is. Raises `ValueError` for what is no time."""
+        return (datetime.fromisoformat(self.end) - datetime.fromisoformat(self.start)).total_seconds() / 3600
 
 
 @dataclass(frozen=True)
@@ -37,6 +55,7 @@ class Row:
     seconds: float | None
     activities: int | None
     problem: str | None
+    window: Window | None = None
 
 
 def examples() -> list[Example]:
@@ -68,10 +87,12 @@ def rows(example: Example, airflow: RealAirflow, dag_run_id: str, runs: list[dic
             adf = None
             if "status" in expected:
                 adf = by_id.get(_run_id(airflow, example.dag_id, dag_run_id, task_id, ti["map_index"]))
+            window = _window(adf) if adf and "window_hours" in expected else None
             got = {
                 "state": ti["state"],
                 "status": adf["status"] if adf else None,
                 "activities": len(adf["activities"]) if adf else None,
+                "window_hours": window.hours if window else None,
             }
             wrong = [
                 f"{k}: expected {expected[k]}, got {v}" for k, v in got.items() if k in expected and expected[k] != v
@@ -87,6 +108,7 @@ def rows(example: Example, airflow: RealAirflow, dag_run_id: str, runs: list[dic
                     adf["durationInMs"] / 1000 if adf and adf["durationInMs"] is not None else None,
                     got["activities"],
                     "; ".join(wrong) or None,
+                    window,
                 )
             )
     unexpected = {ti["task_id"] for ti in instances} - set(example.expected)
@@ -94,6 +116,13 @@ def rows(example: Example, airflow: RealAirflow, dag_run_id: str, runs: list[dic
         Row(example.dag_id, task_id, None, None, None, None, None, "unexpected") for task_id in sorted(unexpected)
     ]
     return result
+
+
+def _window(run: Mapping[str, Any]) -> Window | None:
+    parameters = run["parameters"]
+    if not {"window_start", "window_end"} <= set(parameters):
+        return None
+    return Window(parameters["window_start"], parameters["window_end"])
 
 
 def _run_id(airflow: RealAirflow, dag_id: str, dag_run_id: str, task_id: str, map_index: int) -> str | None:

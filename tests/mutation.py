@@ -30,6 +30,7 @@ from typing import Generic, TypeVar
 import pytest
 
 from tests.mutants import Mutant, all_mutants
+from tests.processes import run_program
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = Path("airflow_adf_mi") / "adf"
@@ -127,7 +128,7 @@ def mutated(file: str, old: str, new: str) -> str | None:
 
 
 def copy_of_project(folder: Path) -> Path:
-    for name in ("airflow_adf_mi", "tests", "dags"):
+    for name in ("airflow_adf_mi", "tests", "dags", "bench", "docs"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md"):
         shutil.copy(ROOT / name, folder)
@@ -217,4 +218,4 @@ def _verdict(code: int | None) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

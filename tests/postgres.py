@@ -13,6 +13,7 @@ import signal
 import subprocess
 import tempfile
 import time
+import uuid
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -41,13 +42,12 @@ class Postgres:
         self.port = free_port()
         self._user = "nobody" if os.getuid() == 0 else None
         # Not below `output`, which the user nobody may have no way to.
-        self._home = Path(tempfile.mkdtemp(prefix="adf-postgres-"))
+        self._home = Path(tempfile.gettempdir()) / f"adf-postgres-{uuid.uuid4().hex[:12]}"
         self._data = self._home / "data"
-        command = [str(self._programs() / "postgres"), "-D", str(self._data), "-p", str(self.port)]
-        command += [part for name, value in SETTINGS.items() for part in ("-c", f"{name}={value}")]
         # SIGINT: without waiting for its clients.
-        log = output / "postgres.log"
-        self._process = Process("postgres", command, _environment(), log, self._user, signal.SIGINT)
+        self._process = Process(
+            "postgres", [], _environment(), output / "postgres.log", self._user, stop_signal=signal.SIGINT
+        )
 
     @property
     def url(self) -> str:
@@ -55,6 +55,7 @@ class Postgres:
         return f"postgresql+psycopg2://{USER}@{LOOPBACK}:{self.port}/postgres"
 
     def start(self) -> None:
+        self._home.mkdir(mode=0o700)
         if self._user is not None:
             shutil.chown(self._home, self._user)
         command = [str(self._programs() / "initdb"), "-D", str(self._data), "-U", USER, "--auth=trust"]
@@ -62,6 +63,10 @@ class Postgres:
         subprocess.run(
             command, env=_environment(), check=True, capture_output=True, timeout=120, cwd="/", **as_user(self._user)
         )
+        command = [str(self._programs() / "postgres"), "-D", str(self._data), "-p", str(self.port)]
+        self._process.command = command + [
+            part for name, value in SETTINGS.items() for part in ("-c", f"{name}={value}")
+        ]
         self._process.start()
         until = time.monotonic() + 30
         while not self._answers():

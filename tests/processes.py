@@ -1,4 +1,4 @@
-"""Processes that tests start on the loopback interface, and that never outlive them."""
+"""Processes that tests start on the loopback interface, and that never outlive them; and programs that end when told to."""
 
 from __future__ import annotations
 
@@ -8,15 +8,66 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 
 import psutil
 
 LOOPBACK = "127.0.0.1"
+INTERRUPTED = 130
+"""Exit status of a program that SIGINT or SIGTERM ended, as shells have it for Ctrl-C."""
+
+
+def raise_on_signals() -> None:
+    """SIGINT and SIGTERM raise `KeyboardInterrupt`, so that every `finally` cleans up.
+
+    Python does so by itself for SIGINT only, and not where SIGINT is ignored when it starts. A script's background job inherits
+    SIGINT as ignored.
+    """
+
+    def interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)
+
+
+def run_program(main: Callable[[], int]) -> NoReturn:
+    """Run a program to its end, or until SIGINT or SIGTERM; then exit. What it started must be stopped by its `finally`s."""
+    raise_on_signals()
+    try:
+        status = main()
+    except KeyboardInterrupt:
+        print("Interrupted; everything was stopped.", flush=True)
+        status = INTERRUPTED
+    sys.exit(status)
+
+
+@contextmanager
+def side_by_side(workers: int | None, *, interrupt_children: bool = False) -> Iterator[ThreadPoolExecutor]:
+    """Threads for some work, which the end of the block waits for. After an exception, such as an interrupt, no more begins.
+
+    :param interrupt_children: then interrupt this program's child processes, too, and wait for the threads. Otherwise the caller
+        stops what the threads wait for.
+    """
+    pool = ThreadPoolExecutor(workers)
+    try:
+        yield pool
+        pool.shutdown()
+    except BaseException:
+        # The pool's own exit would begin, and wait for, everything that has not begun.
+        pool.shutdown(wait=False, cancel_futures=True)
+        if interrupt_children:
+            for child in psutil.Process().children():
+                with suppress(psutil.NoSuchProcess):
+                    child.send_signal(signal.SIGINT)
+            pool.shutdown()
+        raise
 
 
 def free_port() -> int:

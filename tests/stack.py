@@ -128,16 +128,19 @@ class RealAirflow:
                 database.execute("PRAGMA journal_mode=WAL")
         self.start_api_server()
         self.start_process("scheduler", "--skip-serve-logs")
-        self.start_process("dag-processor")
         for number in range(self.triggerers):
             self.start_process(
                 "triggerer", "--skip-serve-logs", name=f"triggerer-{number + 1}" if number else "triggerer"
             )
-        self.wait_until(self._is_healthy, "Airflow to be healthy", 180)
+        self.wait_until(lambda: self._are_healthy("metadatabase"), "Airflow's API server to answer", 180)
         token = self._http.get("/auth/token").raise_for_status().json()["access_token"]
         self._http.headers["Authorization"] = f"Bearer {token}"
         # The first request to the execution API takes longer than a worker waits for it.
         self._http.get("/execution/health").raise_for_status()
+        # Only now: a Dag with a schedule runs as soon as it is parsed.
+        self.start_process("dag-processor")
+        everything = ("metadatabase", "scheduler", "triggerer", "dag_processor")
+        self.wait_until(lambda: self._are_healthy(*everything), "Airflow to be healthy", 180)
 
     def stop(self) -> None:
         """The last that was started first; all of them, even if a second Ctrl-C comes meanwhile."""
@@ -169,6 +172,18 @@ class RealAirflow:
         if answer.status_code != 409:
             answer.raise_for_status()
         return run_id
+
+    def scheduled_run(self, dag_id: str) -> str:
+        """The id of the first Dag run that Airflow has started by the Dag's own schedule; waits for it."""
+        path = f"/api/v2/dags/{dag_id}/dagRuns"
+        query = {"run_type": "scheduled", "order_by": "id", "limit": 1}
+
+        def found() -> list[dict[str, Any]]:
+            answer = self.ask("GET", path, params=query)
+            return list(answer.json()["dag_runs"]) if answer.status_code == 200 else []
+
+        self.wait_until(lambda: bool(found()), f"Dag {dag_id} to be scheduled", 90)
+        return str(found()[0]["dag_run_id"])
 
     def state(self, dag_id: str, run_id: str) -> str:
         return str(self._get(f"/api/v2/dags/{dag_id}/dagRuns/{run_id}")["state"])
@@ -286,12 +301,11 @@ class RealAirflow:
         self.processes[name] = process
         return process
 
-    def _is_healthy(self) -> bool:
+    def _are_healthy(self, *parts: str) -> bool:
         try:
             health = self._http.get("/api/v2/monitor/health", timeout=10)
         except httpx.HTTPError:
             return False
         if health.status_code != 200:
             return False
-        parts = ("metadatabase", "scheduler", "triggerer", "dag_processor")
         return all((health.json().get(part) or {}).get("status") == "healthy" for part in parts)

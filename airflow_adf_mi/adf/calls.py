@@ -78,8 +78,8 @@ def create_run(
 ) -> Call[str]:
     """Pipelines_CreateRun: the new run's id.
 
-    `request_id` travels as x-ms-client-request-id. In every recording the service used it as the run id; that is not
-    documented, so it is a hint for finding a run whose answer was lost, and no more.
+    `request_id` travels as x-ms-client-request-id. In every recording (docs/starting-once.md) the service used it as the
+    run id; that is not documented, so it is a hint for finding a run whose answer was lost, and no more.
     """
     return Call(
         doing=f"start pipeline {pipeline_name!r}",

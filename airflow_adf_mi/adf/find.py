@@ -1,7 +1,7 @@
 """The rules of finding a run whose createRun answer was lost.
 
-Looking a run up by id does not lag; the list of runs can, by minutes to hours (adf_facts: azure-cli #22733). So a start
-is looked for under its key first, and in the list only where the service made an id of its own.
+Looking a run up by id does not lag. The list of runs can, by minutes to hours: https://github.com/Azure/azure-cli/issues/22733.
+So a start is looked for under its key first, and in the list only where the service made an id of its own.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow_adf_mi.adf.errors import AdfError
-from airflow_adf_mi.adf.identity_sources import CredentialPlan, plan
+from airflow_adf_mi.adf.identity_sources import CredentialPlan, plan, where_tokens_come_from
 from airflow_adf_mi.adf.token_errors import check_principal, token_error
 from airflow_adf_mi.adf.token_requests import make_credential
 
@@ -142,15 +142,25 @@ class ProcessCredential:
             return True
 
 
-_credentials: dict[tuple[int, Identity, str, str | None], ProcessCredential] = {}
+_credentials: dict[tuple[object, ...], ProcessCredential] = {}
 
 
 def credential_for(settings: AdfSettings) -> ProcessCredential:
-    """This process's credential for the identity of `settings`, and for its `ca_bundle`.
+    """This process's credential for the identity of `settings` and its `ca_bundle`, by where tokens come from here.
 
     Airflow forks; a child's process id differs, so it never waits for a lock that its parent held at the fork.
     """
-    key = (os.getpid(), settings.identity, settings.cloud.authority_host, settings.ca_bundle)
+    place = where_tokens_come_from(os.environ)
+    key = (os.getpid(), settings.identity, settings.cloud.authority_host, settings.ca_bundle, place)
     credential = ProcessCredential(settings.identity, settings.cloud.authority_host, ca_bundle=settings.ca_bundle)
     # setdefault is atomic, so no lock is needed that a signal handler could meet.
     return _credentials.setdefault(key, credential)
+
+
+def forget_credentials() -> None:
+    """Forget the tokens and credentials of this process; the next call to Azure asks for a new token.
+
+    For tests that run several emulators in one process, at the same address: a token of one is no good at the next. An
+    emulator at another address needs no call, because its tokens come from somewhere else.
+    """
+    _credentials.clear()

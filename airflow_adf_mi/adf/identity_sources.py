@@ -64,7 +64,16 @@ _ENDPOINT_VARIABLES: Mapping[Source, str] = {
     Source.CLOUD_SHELL: "MSI_ENDPOINT",
 }
 _IMDS_ADDRESS = "http://169.254.169.254"
+_WHERE = (
+    *("AZURE_POD_IDENTITY_AUTHORITY_HOST", "IDENTITY_ENDPOINT", "IMDS_ENDPOINT", "MSI_ENDPOINT"),
+    *("AZURE_AUTHORITY_HOST", "AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_FEDERATED_TOKEN_FILE"),
+)
 WORKLOAD_VARIABLES = ("AZURE_TENANT_ID", "AZURE_FEDERATED_TOKEN_FILE", "AZURE_AUTHORITY_HOST")
+
+
+def where_tokens_come_from(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """What tells one source from another of its kind, such as an emulator from the one before it; nothing secret."""
+    return tuple(environ.get(name, "") for name in _WHERE)
 
 
 def detect_source(environ: Mapping[str, str]) -> Source:

@@ -62,19 +62,37 @@ class Attempt:
         """One of its `typeProperties`."""
         return evaluate(self.properties.get(name), self.walk.scope())
 
-    def number(self, value: Any, default: float) -> float:
-        """A number that may be written as an expression, or be unresolved in a template."""
+    def guess(self, what: str, expression: Any, taken: str, member: str | None = None) -> None:
+        """Log and list that `taken` stands for an expression whose value is not known; `member` of the script would decide."""
+        self.walk.run.guess(self.entry.name, what, expression, taken, member)
+
+    def known(self, name: str, default: Any, taken: str, member: str | None = None) -> Any:
+        """One of its `typeProperties`, or `default` where that is not known, which is a guess."""
+        value = self.value(name)
+        if value is not UNKNOWN:
+            return value
+        self.guess(name, self.properties.get(name), taken, member)
+        return default
+
+    def number(self, what: str, value: Any, default: float, member: str | None = None) -> float:
+        """A number that may be written as an expression, or be unresolved in a template; `default` if there is none."""
+        if value is None:
+            return default
         known = evaluate(value, self.walk.scope())
         try:
-            return default if known is None or known is UNKNOWN else float(known)
+            return float(known)
         except (TypeError, ValueError):
+            self.guess(what, value, f"{default:g}", member)
             return default
 
-    def span(self, value: Any) -> float:
-        """Seconds of `d.hh:mm:ss` or `hh:mm:ss`; the default timeout where that is not known."""
+    def span(self, what: str, value: Any) -> float:
+        """Seconds of `d.hh:mm:ss` or `hh:mm:ss`; the default timeout where there is none."""
+        if value is None:
+            return DEFAULT_TIMEOUT
         known = evaluate(value, self.walk.scope())
         match = _SPAN.fullmatch(known) if isinstance(known, str) else None
         if match is None:
+            self.guess(what, value, f"{DEFAULT_TIMEOUT / 86_400:g} days")
             return DEFAULT_TIMEOUT
         days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
         return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
@@ -84,7 +102,7 @@ class Attempt:
 
         The words of that failure are the emulator's: no source shows the service's.
         """
-        seconds, timeout = self.seconds(), self.span(self._policy.get("timeout"))
+        seconds, timeout = self.seconds(), self.span("policy.timeout", self._policy.get("timeout"))
         if seconds <= timeout:
             self.after(seconds, self.conclude)
             return
@@ -117,9 +135,9 @@ class Attempt:
         }
         self.entry.error = full
         self._close("Failed", self.script.output)
-        if self._number <= self.number(self._policy.get("retry"), 0):
+        if self._number <= self.number("policy.retry", self._policy.get("retry"), 0):
             self.walk.factory.after(
-                self.number(self._policy.get("retryIntervalInSeconds"), 30),
+                self.number("policy.retryIntervalInSeconds", self._policy.get("retryIntervalInSeconds"), 30),
                 lambda: None if self.walk.is_stopped else self._again(),
             )
         else:

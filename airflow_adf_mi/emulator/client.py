@@ -47,6 +47,13 @@ class EmulatorClient:
             and all(run["parameters"].get(name) == value for name, value in parameters.items())
         ]
 
+    def guesses(self, pipeline: str | None = None) -> list[dict[str, Any]]:
+        """What the emulator took in place of expressions that it cannot evaluate, in the runs of a pipeline or in all.
+
+        Each has the members of `guesses.Guess`; that of each run is in its `guesses`.
+        """
+        return [guess for run in self.runs(pipeline) for guess in run["guesses"]]
+
     def add_fault(self, operation: str, **members: Any) -> int:
         """Script a fault; its id."""
         return int(self._post("/faults", Fault(operation=operation, **members).to_json())["id"])
@@ -65,6 +72,7 @@ class EmulatorClient:
         self._post("/clock", {"advance": seconds})
 
     def set_script(self, script: dict[str, Any]) -> None:
+        """Replace the script; raises `ValueError` as `Emulator.set_script` and `Script.from_json` do."""
         self._post("/script", script)
 
     def set_switches(self, **switches: Any) -> None:

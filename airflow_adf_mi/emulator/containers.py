@@ -33,8 +33,9 @@ class _Loop:
         self._waiting = list(enumerate(_items(attempt)))
         self._running = 0
         self._failed: list[Result] = []
-        batch = attempt.number(attempt.properties.get("batchCount"), DEFAULT_BATCH)
-        self._at_once = 1 if attempt.value("isSequential") is True else max(1, int(batch))
+        batch = attempt.number("batchCount", attempt.properties.get("batchCount"), DEFAULT_BATCH)
+        is_sequential = attempt.known("isSequential", default=False, taken="iterations side by side")
+        self._at_once = 1 if is_sequential is True else max(1, int(batch))
 
     def fill(self) -> None:
         attempt = self._attempt
@@ -66,19 +67,24 @@ def _items(attempt: Attempt) -> list[Any]:
     if attempt.script.iterations is not None:
         return list(range(attempt.script.iterations))
     found = attempt.value("items")
-    return list(found) if isinstance(found, list) else list(range(DEFAULT_ITEMS))
+    if isinstance(found, list):
+        return list(found)
+    attempt.guess("items", attempt.properties.get("items"), f"{DEFAULT_ITEMS} items", "items")
+    return list(range(DEFAULT_ITEMS))
 
 
 def if_condition(attempt: Attempt) -> None:
     condition = attempt.script.condition
     if condition is None:
-        condition = _truth(attempt.value("expression"))
+        condition = _truth(attempt, attempt.value("expression"), "condition")
     branch = attempt.properties.get("ifTrueActivities" if condition else "ifFalseActivities") or []
     attempt.inside(list(branch), attempt.conclude_inner)
 
 
 def switch(attempt: Attempt) -> None:
-    wanted = attempt.script.case if attempt.script.case is not None else attempt.value("on")
+    wanted = attempt.script.case
+    if wanted is None:
+        wanted = attempt.known("on", UNKNOWN, f"a case named {UNKNOWN!r}, or else the default", "case")
     cases = attempt.properties.get("cases") or []
     branch = next((case.get("activities") for case in cases if case.get("value") == str(wanted)), None)
     if branch is None:
@@ -99,7 +105,7 @@ class _Rounds:
         self._walk: Walk | None = None
 
     def begin(self) -> None:
-        seconds = self._attempt.span(self._attempt.properties.get("timeout"))
+        seconds = self._attempt.span("timeout", self._attempt.properties.get("timeout"))
         self._attempt.after(seconds, lambda: self._give_up(f"Until activity timed out after {seconds:.0f} seconds."))
         self._round()
 
@@ -120,7 +126,8 @@ class _Rounds:
             over = self._done >= script.iterations
         else:
             scope = walk.scope() if walk is not None else self._attempt.walk.scope()
-            over = _truth(evaluate(self._attempt.properties.get("expression"), scope))
+            value = evaluate(self._attempt.properties.get("expression"), scope)
+            over = _truth(self._attempt, value, "iterations")
         if over:
             self._attempt.conclude_inner(result)
         elif self._done >= MOST_ROUNDS:
@@ -140,9 +147,13 @@ def execute_pipeline(attempt: Attempt) -> None:
     Waiting is the default by the documentation; the specification of 2020 says the contrary.
     """
     walk = attempt.walk
-    waits = attempt.value("waitOnCompletion") is not False
+    waits = attempt.known("waitOnCompletion", default=True, taken="it waits") is not False
     given: Mapping[str, Any] = attempt.properties.get("parameters") or {}
-    values = {name: evaluate(value, walk.scope()) for name, value in given.items()}
+    scripted = attempt.script.parameters or {}
+    values = {name: evaluate(value, walk.scope()) for name, value in given.items()} | dict(scripted)
+    for name, value in values.items():
+        if value is UNKNOWN:
+            attempt.guess(f"parameter {name!r}", given[name], "null", "parameters")
 
     def ended(child: Run) -> None:
         if not waits or attempt.is_over or walk.is_stopped:
@@ -173,11 +184,18 @@ def _result(child: Run) -> dict[str, Any]:
     return result
 
 
-def _truth(value: Any) -> bool:
-    """A condition's value. What is not known counts as true: an If takes that branch, an Until ends."""
-    if value is UNKNOWN:
-        return True
-    return value.lower() == "true" if isinstance(value, str) else bool(value)
+def _truth(attempt: Attempt, value: Any, member: str) -> bool:
+    """A condition's value. What is not known counts as true: an If takes that branch, an Until ends.
+
+    So does a value that is no truth value, by Python's rule. Both are guesses, which `member` of the script would decide.
+    """
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.lower() in ("true", "false"):
+        return value.lower() == "true"
+    truth = True if value is UNKNOWN else False if isinstance(value, str) else bool(value)
+    attempt.guess("expression", attempt.properties.get("expression"), str(truth).lower(), member)
+    return truth
 
 
 TYPES: Mapping[str, Callable[[Attempt], None]] = {

@@ -5,7 +5,6 @@ On the identity port, so that it also answers while the ARM port refuses connect
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
@@ -15,7 +14,8 @@ from airflow_adf_mi.emulator.faults import Fault
 from airflow_adf_mi.emulator.routes import ACTIONS
 from airflow_adf_mi.emulator.runs import Run
 from airflow_adf_mi.emulator.script import Script
-from airflow_adf_mi.emulator.state import FactoryState, Switches
+from airflow_adf_mi.emulator.script_shape import near
+from airflow_adf_mi.emulator.state import FactoryState
 
 if TYPE_CHECKING:
     from airflow_adf_mi.emulator.server import Emulator
@@ -29,6 +29,7 @@ def run_to_json(factory: FactoryState, run: Run) -> dict[str, Any]:
         "clientRequestId": run.client_request_id,
         "cancelledAt": run.cancelled_at,
         "parentRunId": run.parent_run_id,
+        "guesses": [guess.to_json() for guess in run.guesses],
         "activities": [entry.wire(*factory.address) for entry in run.activities],
     }
 
@@ -100,18 +101,14 @@ class Control:
 
     async def _script(self, request: web.Request) -> web.Response:
         """Replace the script; runs that have begun keep theirs where they took one of `runs`."""
-        script = Script.from_json(await request.json())
-        for factory in self._emulator.factories:
-            factory.script = script
+        self._emulator.set_script(Script.from_json(await request.json()))
         return web.json_response({})
 
     async def _switches(self, request: web.Request) -> web.Response:
         changes = await request.json()
-        unknown = set(changes) - {member.name for member in dataclasses.fields(Switches)}
-        if unknown:
-            raise ValueError(f"no such switches: {', '.join(sorted(unknown))}")
-        for factory in self._emulator.factories:
-            factory.switches = dataclasses.replace(factory.switches, **changes)
+        changed = [factory.switches.changed(changes) for factory in self._emulator.factories]
+        for factory, switches in zip(self._emulator.factories, changed, strict=True):
+            factory.switches = switches
         return web.json_response({})
 
     async def _denied(self, request: web.Request) -> web.Response:
@@ -120,6 +117,12 @@ class Control:
         unknown = {action for actions in denied.values() for action in actions} - ACTIONS
         if unknown:
             raise ValueError(f"no operation needs {', '.join(sorted(unknown))}; there are {', '.join(sorted(ACTIONS))}")
+        identities = [identity.client_id for identity in self._emulator.identities]
+        for client_id in denied:
+            if client_id not in identities:
+                raise ValueError(
+                    f"no identity of this machine has client id {client_id!r}. {near(client_id, identities)}"
+                )
         self._emulator.tokens.denied = {client_id: set(actions) for client_id, actions in denied.items()}
         return web.json_response({})
 

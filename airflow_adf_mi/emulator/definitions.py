@@ -17,6 +17,10 @@ INNER_LISTS = ("activities", "ifTrueActivities", "ifFalseActivities", "defaultAc
 """Where containers keep their activities; a Switch has further ones in its `cases`."""
 
 
+RETURN_VALUE = "pipelineReturnValue"
+"""The name by which a SetVariable sets not a variable of the pipeline, but what its caller gets."""
+
+
 @dataclass(frozen=True)
 class PipelineDefinition:
     """A published pipeline. Raises `ValueError` for activities that no run could ever come to the end of."""

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 from airflow_adf_mi.emulator.definitions import PipelineDefinition
-from airflow_adf_mi.emulator.expressions import Scope, evaluate, plain
+from airflow_adf_mi.emulator.expressions import UNKNOWN, Scope, evaluate, plain
+from airflow_adf_mi.emulator.guesses import Guess, text_of
 from airflow_adf_mi.emulator.rendering import run_resource_id, wire_milliseconds, wire_parameters, wire_time
 from airflow_adf_mi.emulator.script import PipelineScript, RunScript
+
+log = logging.getLogger(__name__)
 
 TERMINAL = frozenset({"Succeeded", "Failed", "Cancelled"})
 
@@ -100,6 +104,8 @@ class Run:
     children: list[Run] = field(default_factory=list)
     history: list[tuple[float, dict[str, Any]]] = field(default_factory=list)
     """What the service showed of it, and from when: lists look at it from behind."""
+    guesses: list[Guess] = field(default_factory=list)
+    """What the emulator took in place of expressions that it cannot evaluate; a child run lists its own."""
 
     @property
     def pipeline(self) -> str:
@@ -113,6 +119,20 @@ class Run:
     def is_stopping(self) -> bool:
         """It has ended, or will by a cancel that wins: nothing more happens in it."""
         return self.is_over or (self.status == "Canceling" and self.script.cancel == "wins")
+
+    def guess(self, activity: str | None, what: str, expression: Any, taken: str, member: str | None = None) -> None:
+        """Log and list a guess; once."""
+        guess = Guess(
+            pipeline=self.pipeline,
+            activity=activity,
+            what=what,
+            expression=text_of(expression),
+            taken=taken,
+            member=member,
+        )
+        if guess not in self.guesses:
+            self.guesses.append(guess)
+            log.warning("%s Run %s.", guess, self.run_id)
 
     def wire(self, subscription: str, resource_group: str, factory: str) -> dict[str, Any]:
         """As recorded: these keys in this order, the ARM part of the id in capitals, `runDimension` in the singular."""
@@ -140,7 +160,11 @@ class Run:
         if not isinstance(declared, Mapping):
             return {}
         scope = Scope(parameters=self.values, run_id=self.run_id, pipeline=self.pipeline)
-        return {name: plain(evaluate(value, scope)) for name, value in declared.items()}
+        known = {name: evaluate(value, scope) for name, value in declared.items()}
+        for name, value in known.items():
+            if value is UNKNOWN:
+                self.guess(None, f"run dimension {name!r}", declared[name], "null")
+        return plain(known)  # type: ignore[no-any-return]  # JSON
 
 
 def new_id() -> str:

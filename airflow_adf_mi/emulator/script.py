@@ -7,6 +7,7 @@ As JSON (a file for the command line, or sent to a running emulator):
      "activities": {"<pipeline>/<activity>": {"seconds": 3, "outcome": "Succeeded" | "Failed", "output": {...},
                                               "error": {"errorCode", "message", "failureType", "target"},
                                               "items": [...], "iterations": 2, "condition": true, "case": "x",
+                                              "value": ..., "parameters": {...},
                                               "fail_iterations": [1], "fail_attempts": 1,
                                               "outputs_by_iteration": [{...}, {...}]}},
      "runs":       [{"pipeline": "<pipeline>", "when": {"<parameter>": "<value>"}, "times": 1,
@@ -14,6 +15,9 @@ As JSON (a file for the command line, or sent to a running emulator):
 
 An entry of `runs` applies to runs whose parameters have the values of `when`, `times` times or always, and goes before
 the general entries. In its `activities` the pipeline's name may be left out.
+
+A member that is unknown or of the wrong type is refused, and so is a name that no factory has (`script_names`): a test whose
+script says nothing would pass.
 """
 
 from __future__ import annotations
@@ -22,23 +26,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
-_ACTIVITY_KEYS = frozenset(
-    {
-        "seconds",
-        "outcome",
-        "output",
-        "error",
-        "items",
-        "iterations",
-        "condition",
-        "case",
-        "fail_iterations",
-        "fail_attempts",
-        "outputs_by_iteration",
-    }
-)
-_NUMBERS = frozenset({"seconds", "queued_seconds", "cancel_seconds", "iterations", "fail_attempts", "times"})
-_PIPELINE_KEYS = frozenset({"queued_seconds", "cancel_seconds", "cancel"})
+from airflow_adf_mi.emulator.expressions import UNKNOWN
+from airflow_adf_mi.emulator.script_shape import ACTIVITY, DEFAULTS, PIPELINE, RUN, SCRIPT, check
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,13 +40,17 @@ class ActivityScript:
     output: Mapping[str, Any] | None = None
     error: Mapping[str, Any] | None = None
     items: list[Any] | None = None
-    """What a ForEach iterates over."""
+    """What a ForEach iterates over, or a Filter filters."""
     iterations: int | None = None
     """How many items a ForEach has, or how often an Until goes round."""
     condition: bool | None = None
     """Which branch an IfCondition takes."""
     case: str | None = None
     """Which case a Switch takes."""
+    value: Any = UNKNOWN
+    """What a SetVariable sets, or an AppendVariable appends; of `pipelineReturnValue`, an object."""
+    parameters: Mapping[str, Any] | None = None
+    """Parameters of the run that an ExecutePipeline starts, on top of those of its definition."""
     fail_iterations: tuple[int, ...] = ()
     """Inside a ForEach or Until, the innermost one: the iterations, from 0, in which the activity fails."""
     fail_attempts: int = 0
@@ -110,31 +103,16 @@ class Script:
     runs: list[RunScript] = field(default_factory=list)
 
     @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> Self:
-        """Raises `ValueError` for a member that has no meaning, so that a misspelt one does not go unnoticed."""
-        _check("the script", document, frozenset({"defaults", "pipelines", "activities", "runs"}))
-        _check("defaults", document.get("defaults", {}), frozenset({"seconds"}))
-        runs = []
-        for entry in document.get("runs", []):
-            _check("runs", entry, frozenset({"pipeline", "when", "times", "pipelines", "activities"}))
-            prefix = f"{entry['pipeline']}/"
-            activities = {
-                key if "/" in key else prefix + key: value for key, value in entry.get("activities", {}).items()
-            }
-            runs.append(
-                RunScript(
-                    pipeline=entry["pipeline"],
-                    when=entry.get("when", {}),
-                    times=entry.get("times"),
-                    pipelines=_pipelines(entry.get("pipelines", {})),
-                    activities=_activities(activities),
-                )
-            )
+    def from_json(cls, document: Any) -> Self:
+        """Raises `ValueError` for a member that has no meaning or the wrong type, so that it does not go unnoticed."""
+        check("the script", document, SCRIPT)
+        defaults = document.get("defaults", {})
+        check("defaults", defaults, DEFAULTS)
         return cls(
-            seconds=float(document.get("defaults", {}).get("seconds", 1.0)),
-            pipelines=_pipelines(document.get("pipelines", {})),
-            activities=_activities(document.get("activities", {})),
-            runs=runs,
+            seconds=float(defaults.get("seconds", 1.0)),
+            pipelines=_pipelines("pipelines", document.get("pipelines", {})),
+            activities=_activities("activities", document.get("activities", {})),
+            runs=[_run(f"runs[{number}]", entry) for number, entry in enumerate(document.get("runs", []))],
         )
 
     def for_run(self, pipeline: str, parameters: Mapping[str, Any]) -> RunScript:
@@ -154,32 +132,33 @@ class Script:
         return run.activities.get(key) or self.activities.get(key) or ActivityScript()
 
 
-def _pipelines(entries: Mapping[str, Any]) -> dict[str, PipelineScript]:
+def _run(where: str, entry: Any) -> RunScript:
+    check(where, entry, RUN)
+    if "pipeline" not in entry:
+        raise ValueError(f"{where} needs a pipeline: the name of the pipeline whose runs it is about")
+    name = entry["pipeline"]
+    activities = {key if "/" in key else f"{name}/{key}": value for key, value in entry.get("activities", {}).items()}
+    return RunScript(
+        pipeline=name,
+        when=entry.get("when", {}),
+        times=entry.get("times"),
+        pipelines=_pipelines(f"{where}.pipelines", entry.get("pipelines", {})),
+        activities=_activities(f"{where}.activities", activities),
+    )
+
+
+def _pipelines(where: str, entries: Mapping[str, Any]) -> dict[str, PipelineScript]:
     for name, entry in entries.items():
-        _check(f"pipeline {name!r}", entry, _PIPELINE_KEYS)
+        check(f"{where}: {name!r}", entry, PIPELINE)
     return {name: PipelineScript(**entry) for name, entry in entries.items()}
 
 
-def _activities(entries: Mapping[str, Any]) -> dict[str, ActivityScript]:
+def _activities(where: str, entries: Mapping[str, Any]) -> dict[str, ActivityScript]:
     scripts = {}
     for name, entry in entries.items():
-        _check(f"activity {name!r}", entry, _ACTIVITY_KEYS)
-        if entry.get("outcome", "Succeeded") not in ("Succeeded", "Failed"):
-            raise ValueError(f"activity {name!r}: outcome must be Succeeded or Failed")
-        several = {member: tuple(entry.get(member, ())) for member in ("fail_iterations", "outputs_by_iteration")}
+        check(f"{where}: {name!r}", entry, ACTIVITY)
+        several = {
+            member: tuple(entry[member]) for member in ("fail_iterations", "outputs_by_iteration") if member in entry
+        }
         scripts[name] = ActivityScript(**{**entry, **several})
     return scripts
-
-
-def _check(where: str, entry: Mapping[str, Any], known: frozenset[str]) -> None:
-    if not isinstance(entry, Mapping):
-        raise ValueError(f"{where} must be an object")
-    unknown = set(entry) - known
-    if unknown:
-        raise ValueError(
-            f"{where} has unknown members: {', '.join(sorted(unknown))}; known are {', '.join(sorted(known))}"
-        )
-    for name in _NUMBERS & set(entry):
-        value = entry[name]
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or value < 0):
-            raise ValueError(f"{where}: {name} must be a number that is not negative")

@@ -8,6 +8,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -25,6 +26,7 @@ from airflow_adf_mi.emulator.faults import Fault, Faults
 from airflow_adf_mi.emulator.identity_endpoints import IdentityEndpoints
 from airflow_adf_mi.emulator.limits import Limits
 from airflow_adf_mi.emulator.script import Script
+from airflow_adf_mi.emulator.script_names import check_names
 from airflow_adf_mi.emulator.state import FactoryState, Switches
 from airflow_adf_mi.emulator.tokens import SYSTEM_ASSIGNED, USER_ASSIGNED, ManagedIdentity, Tokens
 
@@ -62,7 +64,8 @@ class Emulator:
         the end.
     :param hostnames: names and addresses besides the loopback's that the certificate is valid for, for clients behind a proxy.
 
-    Raises `ValueError` for factories that cannot be told apart, or whose source is none.
+    Raises `ValueError` for factories that cannot be told apart, or whose source is none, and for a script that names what no
+    factory has.
     """
 
     def __init__(
@@ -87,6 +90,8 @@ class Emulator:
         addresses = [tuple(part.lower() for part in factory.address) for factory in self.factories]
         if len(set(addresses)) < len(addresses):
             raise ValueError("two factories have the same address: give them different names or resource groups")
+        if script is not None:
+            check_names(script, [factory.definition for factory in self.factories])
         self._ports = [port, identity_port]
         self._temporary = directory is None
         self._directory = directory
@@ -101,6 +106,7 @@ class Emulator:
             lambda: self.directory,
         )
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._started: Future[asyncio.AbstractEventLoop] = Future()
         self._thread: threading.Thread | None = None
         self._runners: list[web.AppRunner] = []
         self._reopening: asyncio.Task[None] | None = None
@@ -155,6 +161,15 @@ class Emulator:
             **fields,
         }
 
+    def set_script(self, script: Script) -> None:
+        """Replace the script of all factories; runs that have begun keep theirs where they took one of `runs`.
+
+        Raises `ValueError`, with nothing changed, where it names what no factory has. From another thread, use `call`.
+        """
+        check_names(script, [factory.definition for factory in self.factories])
+        for factory in self.factories:
+            factory.script = script
+
     def add_fault(self, operation: str, **members: Any) -> Fault:
         """Script a fault."""
         fault = Fault(operation=operation, **members)
@@ -193,14 +208,15 @@ class Emulator:
         """Serve in a thread of its own; returns once it does. Raises `OSError` for a port that cannot be had."""
         if self._thread is not None:
             raise RuntimeError("the emulator has been started already")
-        if self._directory is None:
-            self._directory = Path(tempfile.mkdtemp(prefix="adf-emulator-"))
-        self._directory.mkdir(parents=True, exist_ok=True)
-        started: Future[asyncio.AbstractEventLoop] = Future()
-        self._thread = threading.Thread(target=self._serve, args=(started,), name="adf-emulator", daemon=True)
-        self._thread.start()
+        self._started = Future()
+        thread = threading.Thread(target=self._serve, args=(self._started,), name="adf-emulator", daemon=True)
         try:
-            self._loop = started.result(30)
+            if self._directory is None:
+                self._directory = Path(tempfile.mkdtemp(prefix="adf-emulator-"))
+            self._directory.mkdir(parents=True, exist_ok=True)
+            self._thread = thread
+            thread.start()
+            self._loop = self._started.result(30)
         except BaseException:  # whatever it is, nothing is left running
             self.stop()
             raise
@@ -208,12 +224,14 @@ class Emulator:
 
     def stop(self) -> None:
         """Abort every connection, and remove the temporary directory."""
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._loop = None
-        if self._thread is not None:
+        self._loop = None
+        if self._thread is not None and self._thread.ident is not None:
+            # Not `_loop`: it is not there yet where `start` was interrupted, by Ctrl-C or a signal.
+            with suppress(Exception):
+                loop = self._started.result(30)
+                loop.call_soon_threadsafe(loop.stop)
             self._thread.join(30)
-            self._thread = None
+        self._thread = None
         if self._temporary and self._directory is not None:
             shutil.rmtree(self._directory, ignore_errors=True)
             self._directory = None

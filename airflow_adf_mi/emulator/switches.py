@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
+
+from airflow_adf_mi.emulator.script_shape import near
 
 Unfit = Literal["accept", "refuse", "fail_run"]
 
@@ -44,3 +47,31 @@ class Switches:
     """createRun and cancel of what is not there answer so before they look at permissions; ARM's other operations do not."""
     get_visible_after: float = 0.0
     """Seconds for which PipelineRuns_Get answers 404 after createRun."""
+
+    def changed(self, changes: Any) -> Self:
+        """With these members changed, as JSON has them. Raises `ValueError` for an unknown one, or one of the wrong type."""
+        if not isinstance(changes, Mapping):
+            raise ValueError("the switches must be an object")
+        hints = get_type_hints(Switches)
+        for name, value in changes.items():
+            if name not in hints:
+                raise ValueError(f"there is no switch {name!r}. {near(name, hints)}")
+            if not _fits(value, hints[name]):
+                raise ValueError(f"switch {name!r} cannot be {value!r}; it takes {_words(hints[name])}")
+        return replace(self, **changes)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    if get_origin(hint) is Literal:
+        return isinstance(value, str) and value in get_args(hint)
+    if get_args(hint):
+        return any(_fits(value, each) for each in get_args(hint))
+    if hint is bool or isinstance(value, bool):
+        return hint is bool and isinstance(value, bool)
+    return isinstance(value, int | float if hint is float else hint)
+
+
+def _words(hint: Any) -> str:
+    if get_origin(hint) is Literal:
+        return " or ".join(map(repr, get_args(hint)))
+    return " or ".join(each.__name__.replace("NoneType", "null") for each in get_args(hint) or (hint,))

@@ -137,15 +137,19 @@ class Walk:
             started=self.factory.now(),
             iteration_hash=self.iteration_hash,
             linked_service=(activity.get("linkedServiceName") or {}).get("referenceName", ""),
-            user_properties={
-                p["name"]: evaluate(p.get("value"), self.scope()) for p in activity.get("userProperties") or []
-            },
+            user_properties={p["name"]: self._user_property(activity, p) for p in activity.get("userProperties") or []},
             **members,
         )
         self._entries.append(entry)
         self.run.activities.append(entry)
         self.factory.touch(self.run)
         return entry
+
+    def _user_property(self, activity: Mapping[str, Any], entry: Mapping[str, Any]) -> Any:
+        value = evaluate(entry.get("value"), self.scope())
+        if value is UNKNOWN:
+            self.run.guess(activity["name"], f"user property {entry['name']!r}", entry.get("value"), "null")
+        return value
 
     def remember(self, name: str, ended: dict[str, Any]) -> None:
         """What `activity('name')` is from now on."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, time, timedelta
+
 import pytest
 
 from airflow_adf_mi.emulator.control import run_to_json
 from tests.airflow.conftest import World
-from tests.examples import LOGICAL_DATE, Example, examples, rows
+from tests.examples import Example, examples, rows
 
 pytestmark = pytest.mark.airflow
 
@@ -16,7 +18,7 @@ EXAMPLES = examples()
 @pytest.fixture(scope="session")
 def started(world: World) -> dict[str, str]:
     """All examples, started at once."""
-    return {e.dag_id: world.airflow.trigger(e.dag_id, logical_date=LOGICAL_DATE) for e in EXAMPLES}
+    return {e.dag_id: e.start(world.airflow) for e in EXAMPLES}
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda e: e.dag_id)
@@ -45,12 +47,68 @@ def test_task_without_a_worker_had_none(world: World, started: dict[str, str]) -
     assert (summary["run_id"], summary["status"]) == (run_id, "Succeeded")
 
 
-def test_parameters_came_from_the_data_interval(world: World, started: dict[str, str]) -> None:
-    world.airflow.wait_for_run("adf_01_data_interval", started["adf_01_data_interval"])
-    run_id = world.airflow.xcom("adf_01_data_interval", started["adf_01_data_interval"], "copy_sales", "run_id")
+WINDOWS = [
+    ("adf_01_data_interval", "copy_sales"),
+    ("adf_06_without_workers", "copy_emea"),
+    ("adf_06_without_workers", "copy_apac"),
+]
+
+TAKE_WINDOWS = sorted({dag_id for dag_id, _ in WINDOWS})
+
+
+@pytest.fixture(scope="session")
+def by_hand(world: World) -> dict[str, str]:
+    """Dag runs of the Dags that take a window, at noon of a day; the schedule's own logical dates are midnights."""
+    return {dag_id: world.airflow.trigger(dag_id, logical_date="2026-01-03T12:00:00Z") for dag_id in TAKE_WINDOWS}
+
+
+@pytest.fixture(scope="session")
+def without_a_date(world: World) -> dict[str, str]:
+    """Dag runs without a logical date, as those that assets start."""
+    return {dag_id: world.airflow.trigger(dag_id) for dag_id in TAKE_WINDOWS}
+
+
+def window(world: World, dag_id: str, dag_run_id: str, task_id: str) -> tuple[datetime, datetime]:
+    """What the emulator was asked to copy by a task, after its Dag run."""
+    world.airflow.wait_for_run(dag_id, dag_run_id)
+    run_id = world.airflow.xcom(dag_id, dag_run_id, task_id, "run_id")
     values = world.emulator.call(lambda: world.emulator.state("adf-sales").runs[run_id].values)
-    assert values["window_start"] <= LOGICAL_DATE.replace("Z", "+00:00") <= values["window_end"]
-    assert values["region"] == "emea"
+    return datetime.fromisoformat(values["window_start"]), datetime.fromisoformat(values["window_end"])
+
+
+@pytest.mark.parametrize(("dag_id", "task_id"), WINDOWS)
+def test_window_of_the_schedule_is_the_day_before(
+    dag_id: str, task_id: str, world: World, started: dict[str, str]
+) -> None:
+    start, end = window(world, dag_id, started[dag_id], task_id)
+    assert end - start == timedelta(days=1)
+    assert start.time() == time(0)
+    assert timedelta(0) <= datetime.now(UTC) - end < timedelta(days=1, hours=1), "the last day that is over"
+
+
+@pytest.mark.parametrize(("dag_id", "task_id"), WINDOWS)
+def test_window_of_a_dag_run_by_hand_is_the_day_before(
+    dag_id: str, task_id: str, world: World, by_hand: dict[str, str]
+) -> None:
+    expected = datetime(2026, 1, 2, tzinfo=UTC), datetime(2026, 1, 3, tzinfo=UTC)
+    assert window(world, dag_id, by_hand[dag_id], task_id) == expected
+
+
+@pytest.mark.parametrize(("dag_id", "task_id"), WINDOWS)
+def test_dag_run_without_a_date_fails_and_starts_nothing(
+    dag_id: str, task_id: str, world: World, without_a_date: dict[str, str]
+) -> None:
+    run_id = without_a_date[dag_id]
+    assert world.airflow.wait_for_run(dag_id, run_id) == "failed"
+    assert "'data_interval_start' is undefined" in world.airflow.log(dag_id, run_id, task_id)
+    assert world.airflow.xcom(dag_id, run_id, task_id, "run_id") is None
+
+
+def test_examples_make_the_emulator_guess_nothing(world: World, started: dict[str, str]) -> None:
+    for dag_id, run_id in started.items():
+        world.airflow.wait_for_run(dag_id, run_id)
+    runs = world.emulator.call(lambda: list(world.emulator.state("adf-sales").runs.values()))
+    assert [guess for run in runs for guess in run.guesses] == []
 
 
 def test_downstream_task_used_the_summary(world: World, started: dict[str, str]) -> None:

@@ -5,14 +5,13 @@
 --subset            the fast ones, which cover every fault in at least one mode
 --many N            how many deferred tasks are marked failed at once
 --database sqlite   on SQLite, of which the process faults are no part
+--home PATH         a new folder to write to
 """
 
 from __future__ import annotations
 
 import argparse
 import shutil
-import signal
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from tests.chaos.row import Row
 from tests.chaos.run import all_rows, run
 from tests.chaos.table import print_table, show_rows
 from tests.chaos.world import World
+from tests.processes import run_program
 
 MANY, MANY_OF_SUBSET = 300, 40
 HOME = Path(__file__).parent.parent.parent / ".chaos"
@@ -34,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--subset", action="store_true")
     parser.add_argument("--many", type=int)
     parser.add_argument("--database", choices=("postgres", "sqlite"), default="postgres")
+    parser.add_argument("--home", type=Path, default=HOME)
     options = parser.parse_args(arguments)
     many = options.many or (MANY_OF_SUBSET if options.subset else MANY)
     chosen = [row for row in all_rows(many) if is_chosen(row, options.only, subset=options.subset)]
@@ -42,10 +43,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.list:
         show_rows(chosen)
         return 0
-    # SIGTERM ends it as Ctrl-C does, through every `finally`.
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-    shutil.rmtree(HOME, ignore_errors=True)
-    results = run(World(HOME, chosen, postgres=options.database == "postgres"))
+    if options.home == HOME:
+        # A folder that somebody names is never removed.
+        shutil.rmtree(HOME, ignore_errors=True)
+    options.home.mkdir(parents=True)
+    results = run(World(options.home, chosen, postgres=options.database == "postgres"))
     print_table(results)
     return 0 if len(results) == len(chosen) and not any(why for _, why in results) else 1
 
@@ -57,4 +59,4 @@ def is_chosen(row: Row, only: Sequence[str], *, subset: bool) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

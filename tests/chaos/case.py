@@ -136,6 +136,8 @@ class Case:
     def until(self, is_true: Callable[[], bool], what: str, seconds: float = 90) -> None:
         end = time.monotonic() + seconds
         while not is_true():
+            if self.world.is_over:
+                raise RuntimeError("the suite was stopped")
             if time.monotonic() > end:
                 states = counted(str(i.state) for i in self.instances())
                 raise TimeoutError(f"waited {seconds:.0f} s for {what}; task {states}, {len(self.runs())} runs")

@@ -12,11 +12,11 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.mutation import mutated_copy
+from tests.processes import run_program, side_by_side
 
 AT_ONCE = 2
 TIMEOUT = 600
@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", nargs="*", default=[])
     only = parser.parse_args(arguments).only
     chosen = [proof for proof in PROOFS if not only or any(text in f"{proof.guarantee} {proof.row}" for text in only)]
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    with side_by_side(AT_ONCE, interrupt_children=True) as pool:
         verdicts = list(pool.map(_try, chosen))
     failed = verdicts.count(True)
     print(f"{failed} of {len(chosen)} rows fail once their rule is taken away.")
@@ -102,4 +102,4 @@ def _row_without_rule(proof: Proof, folder: Path, environment: dict[str, str]) -
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import as_completed
 
 from tests.chaos import rows_kill, rows_start, rows_user, rows_wait, scenes
 from tests.chaos.case import Case
 from tests.chaos.row import Row
 from tests.chaos.verdict import problems
 from tests.chaos.world import World
+from tests.processes import side_by_side
 
 AT_ONCE = 25
 
@@ -27,6 +28,7 @@ def run(world: World) -> list[Result]:
     """All of the world's rows, saying so as they end."""
     began = time.monotonic()
     rows = world.rows
+    say(began, "Starting Airflow: API server, scheduler, Dag processor, triggerer, PostgreSQL...")
     with world.running():
         say(began, f"Airflow is up: {world.airflow.url}; {len(rows)} cases")
         results = run_side_by_side(world, [row for row in rows if not row.scene], began)
@@ -41,7 +43,7 @@ def run(world: World) -> list[Result]:
 def run_side_by_side(world: World, rows: Sequence[Row], began: float) -> list[Result]:
     """Rows that do nothing to Airflow's own processes."""
     results: list[Result] = []
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    with side_by_side(AT_ONCE) as pool:
         for future in as_completed([pool.submit(run_alone, world, row) for row in rows]):
             results.append(future.result())
             say_result(began, results[-1])
@@ -68,7 +70,7 @@ def run_scene(world: World, name: str, rows: Sequence[Row], began: float) -> lis
     except Exception as e:  # noqa: BLE001  the other scenes can still be had
         for case in cases:
             case.trouble.append(f"the scene failed: {type(e).__name__}: {e}")
-    with ThreadPoolExecutor(len(cases)) as pool:
+    with side_by_side(len(cases)) as pool:
         list(pool.map(Case.finish, cases))
     results = [(case, problems(case.row.expected, case.observed())) for case in cases]
     for result in results:

@@ -64,10 +64,10 @@ class World:
         self.import_block = home / "import-block"
         self._identities = {row.name: _identity(number) for number, row in enumerate(rows) if row.own_identity}
         identities = [SYSTEM_ASSIGNED, USER_ASSIGNED, *self._identities.values()]
-        script = _script(rows, guests.script)
-        specs = [*guests.factories, *_factories(rows, own_port=False)]
-        self.emulator = Emulator(*specs, script=script, identities=identities)
-        self.second = Emulator(*_factories(rows, own_port=True), script=script, identities=identities)
+        first, second = ([row for row in rows if row.own_port is own] for own in (False, True))
+        specs = [*guests.factories, *_factories(first)]
+        self.emulator = Emulator(*specs, script=_script(first, guests.script), identities=identities)
+        self.second = Emulator(*_factories(second), script=_script(second, {}), identities=identities)
         # Tokens come from one endpoint, and are good at both.
         self.second.tokens = self.emulator.tokens
         for row in rows:
@@ -76,6 +76,7 @@ class World:
         self._postgres = postgres
         self._guests = guests
         self._numbers = itertools.count(2)
+        self.is_over = False
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -89,8 +90,12 @@ class World:
             }
             self.airflow = airflow
             self.board = Board(airflow.database_url)
-            with airflow, self.board:
-                yield
+            try:
+                with airflow, self.board:
+                    yield
+            finally:
+                # Threads of cases that are still waiting give up.
+                self.is_over = True
 
     def emulator_of(self, row: Row) -> Emulator:
         return self.second if row.own_port else self.emulator
@@ -156,9 +161,9 @@ class World:
         self.airflow.start_process("triggerer", "--skip-serve-logs", name=f"triggerer-{next(self._numbers)}")
 
 
-def _factories(rows: Sequence[Row], *, own_port: bool) -> list[FactorySpec]:
+def _factories(rows: Sequence[Row]) -> list[FactorySpec]:
     """A factory for each row, and one that is always there. Pipelines may be given a text, to be told apart by."""
-    names = [row.name for row in rows if row.own_port is own_port]
+    names = [row.name for row in rows]
     pipeline = {
         "activities": [activity("Copy")],
         "parameters": {CORRELATION: {"type": "string", "defaultValue": ""}},

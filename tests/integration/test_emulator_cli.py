@@ -145,7 +145,7 @@ def test_script_and_ports_are_taken_from_the_command_line(tmp_path: Path) -> Non
         (["--factory", str(FACTORY), "--directory", f"{__file__}/below"], "Not a directory"),
         (["--factory", __file__], "test_emulator_cli.py"),
         (["--factroy", str(FACTORY)], "Did you mean one of: '--directory', '--factory'"),
-        (["--factory", str(FACTORY), "--script", str(FACTORY / "factory" / "adf-sales.json")], "unknown members"),
+        (["--factory", str(FACTORY), "--script", str(FACTORY / "factory" / "adf-sales.json")], "unknown member"),
     ],
     ids=str,
 )

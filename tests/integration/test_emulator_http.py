@@ -502,12 +502,24 @@ def test_fault_that_could_never_strike_is_refused(control: EmulatorClient, membe
 
 
 def test_control_refuses_what_means_nothing_and_says_why(azure: Azure, control: EmulatorClient) -> None:
-    with pytest.raises(ValueError, match="no such switches: page_sise"):
+    with pytest.raises(ValueError, match=r"no switch 'page_sise'\. Did you mean 'page_size'"):
         control.set_switches(page_sise=1)
+    with pytest.raises(ValueError, match="'page_size' cannot be '10'; it takes int"):
+        control.set_switches(page_size="10")
+    with pytest.raises(ValueError, match="'missing_parameter' cannot be 'refused'; it takes 'refuse' or 'fail_run'"):
+        control.set_switches(missing_parameter="refused")
+    with pytest.raises(ValueError, match="'list_frozen_at' cannot be True; it takes float or null"):
+        control.set_switches(list_frozen_at=True)
     with pytest.raises(ValueError, match="no operation needs pipelineruns/reed"):
         control.deny({SYSTEM_ASSIGNED.client_id: ["pipelineruns/reed"]})
-    with pytest.raises(ValueError, match="unknown members"):
+    with pytest.raises(ValueError, match="unknown member"):
         control.set_script({"activites": {}})
+    with pytest.raises(ValueError, match=r"no activity 'Cpy'\. Did you mean 'Copy'"):
+        control.set_script({"activities": {"Load/Cpy": {"outcome": "Failed"}}})
+    with pytest.raises(ValueError, match=r"runs\[0\] needs a pipeline"):
+        control.set_script({"runs": [{}]})
+    with pytest.raises(ValueError, match="no identity of this machine has client id"):
+        control.deny({"00000000-0000-4000-8000-0000000000ff": ["pipelineruns/read"]})
     with pytest.raises(ValueError, match="backwards"):
         control.advance(-1)
     bad = httpx.post(f"{azure.emulator.identity_endpoint}/_emulator/clock", content=b"{", trust_env=False)
@@ -522,6 +534,7 @@ def test_control_moves_time_and_tells_of_runs(azure: Azure, control: EmulatorCli
     (run,) = control.runs("Load", day="x")
     assert (run["runId"], run["status"], run["clientRequestId"]) == (run_id, "Failed", "not a guid")
     assert [entry["activityName"] for entry in run["activities"]] == ["Copy"]
+    assert run["guesses"] == control.guesses("Load") == []
     assert control.runs("Load", day="y") == []
     assert [record["run_id"] for record in control.requests("createRun")] == [run_id]
 

@@ -216,3 +216,17 @@ def test_deeply_nested_answer_is_read(depth: int, settings: AdfSettings, emulato
     emulator.add_fault("getRun", status=200, text=row)
     report = Wait(settings).report("r", timeout=60)
     assert isinstance(report.outcome, Ended)
+
+
+@pytest.mark.parametrize("status", [200, 403, 502])
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br"])
+def test_answer_that_cannot_be_unpacked_is_no_usable_answer(
+    status: int, encoding: str, settings: AdfSettings, emulator: Emulator
+) -> None:
+    """A proxy that is broken may say that a page is compressed while it is not."""
+    for ask in both_clients(settings):
+        emulator.add_fault(
+            "queryRuns", status=status, text="<html>no gzip</html>", headers={"Content-Encoding": encoding}
+        )
+        with pytest.raises(AdfUnavailableError):
+            ask(calls.query_runs(settings.factory(), *WINDOW))

@@ -75,4 +75,5 @@ MUTANTS = [
     Mutant("quote within a quoted name", "outputs.py", """return name.replace("''", "'")""", "return name", OUTPUTS),
     Mutant("another expression taken for an activity", "outputs.py", "        elif _OTHER_EXPRESSION.match(text):", "        elif False:", OUTPUTS),
     Mutant("member with dots not suggested", "outputs.py", "        if member in value:", "        if False:", OUTPUTS),
+    Mutant("answer that cannot be unpacked ends the trigger", "models.py", "ValueError, zlib.error)", "ValueError)", f"{ODD_ANSWERS} -k unpacked"),
 ]  # fmt: skip

@@ -45,7 +45,7 @@ MUTANTS = [
     Mutant("bundle of the connection dropped for ARM", "network.py", "bundle or authorities_in(environ)", "authorities_in(environ)", f"{NETWORK} -k replaces"),
     Mutant("bundle of the connection replaces for sign-in", "network.py", "authorities_in(environ) + _bundle(ca_bundle)", "(_bundle(ca_bundle) or authorities_in(environ))", f"{NETWORK} -k replaces"),
     Mutant("bundle of the connection dropped for sign-in", "identity.py", "ca_bundle=settings.ca_bundle", "ca_bundle=None", f"{NETWORK} -k connections_bundle"),
-    Mutant("credential shared by other authorities", "identity.py", "settings.cloud.authority_host, settings.ca_bundle)", "settings.cloud.authority_host, None)", f"{NETWORK} -k connections_bundle"),
+    Mutant("credential shared by other authorities", "identity.py", "settings.cloud.authority_host, settings.ca_bundle, place)", "settings.cloud.authority_host, None, place)", f"{NETWORK} -k connections_bundle"),
     Mutant("REQUESTS_CA_BUNDLE not known", "authorities.py", '("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")', '("CURL_CA_BUNDLE",)', f"{NETWORK} -k trust_the_same"),
     Mutant("SSL_CERT_DIR not known", "authorities.py", '("SSL_CERT_FILE", "SSL_CERT_DIR") if', '("SSL_CERT_FILE",) if', f"{NETWORK} -k trust_the_same"),
     Mutant("certifi trusted besides", "blocking_session.py", '        conn.cert_reqs = "CERT_REQUIRED"\n', "        super().cert_verify(conn, url, verify, cert)\n", f"{NETWORK} -k same_authorities"),

@@ -174,7 +174,7 @@ def test_folder_without_pipelines_is_refused(tmp_path: Path) -> None:
     ],
 )
 def test_script_with_a_member_that_means_nothing_is_refused(document: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"unknown members|must be"):
+    with pytest.raises(ValueError, match=r"unknown member|must be"):
         Script.from_json(document)
 
 

@@ -93,6 +93,7 @@ BY_CLASS: list[tuple[AdfError, str]] = [
     (AdfNotFoundError("404", status=404, missing="factory"), "fail"),
     (AdfNotFoundError("404", status=404, missing="pipeline"), "fail"),
     (AdfNotFoundError("404", status=404, missing="run"), "default"),
+    (AdfNotFoundError("400", status=400, missing="run"), "default"),
     (AdfNotFoundError("404", status=404), "default"),
     (AdfThrottledError("429", status=429), "default"),
     (AdfThrottledError("429", status=429, retry_after=7), "retry"),

@@ -1,0 +1,100 @@
+"""The members of a script, and what each must be."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a member must be, in words, and whether a value is."""
+
+    words: str
+    fits: Callable[[Any], bool]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
+
+
+def _is_count(value: Any) -> bool:
+    return _is_number(value) and isinstance(value, int)
+
+
+def _one_of(*texts: str) -> Kind:
+    return Kind(" or ".join(map(repr, texts)), lambda value: isinstance(value, str) and value in texts)
+
+
+def _or_null(kind: Kind) -> Kind:
+    """Null stands for a member that is not there."""
+    return Kind(f"{kind.words}, or null", lambda value: value is None or kind.fits(value))
+
+
+_NUMBER = Kind("a number that is not negative", _is_number)
+_COUNT = Kind("a whole number that is not negative", _is_count)
+_TEXT = Kind("a text", lambda value: isinstance(value, str))
+_OBJECT = Kind("an object", lambda value: isinstance(value, Mapping))
+_ARRAY = Kind("an array", lambda value: isinstance(value, list))
+_BOOLEAN = Kind("true or false", lambda value: isinstance(value, bool))
+_ANYTHING = Kind("anything", lambda value: True)  # noqa: ARG005
+_COUNTS = Kind(
+    "an array of whole numbers that are not negative", lambda value: _ARRAY.fits(value) and all(map(_is_count, value))
+)
+_OBJECTS = Kind("an array of objects", lambda value: _ARRAY.fits(value) and all(map(_OBJECT.fits, value)))
+
+SCRIPT = {"defaults": _OBJECT, "pipelines": _OBJECT, "activities": _OBJECT, "runs": _OBJECTS}
+DEFAULTS = {"seconds": _NUMBER}
+RUN = {
+    "pipeline": _TEXT,
+    "when": _OBJECT,
+    "times": _or_null(_COUNT),
+    "pipelines": _OBJECT,
+    "activities": _OBJECT,
+}
+PIPELINE = {"queued_seconds": _NUMBER, "cancel_seconds": _NUMBER, "cancel": _one_of("wins", "loses")}
+ACTIVITY = {
+    "seconds": _or_null(_NUMBER),
+    "outcome": _one_of("Succeeded", "Failed"),
+    "output": _or_null(_OBJECT),
+    "error": _or_null(_OBJECT),
+    "items": _or_null(_ARRAY),
+    "iterations": _or_null(_COUNT),
+    "condition": _or_null(_BOOLEAN),
+    "case": _or_null(_TEXT),
+    "value": _ANYTHING,
+    "parameters": _or_null(_OBJECT),
+    "fail_iterations": _COUNTS,
+    "fail_attempts": _COUNT,
+    "outputs_by_iteration": _OBJECTS,
+}
+
+
+def check(where: str, entry: Any, members: Mapping[str, Kind]) -> None:
+    """Raise `ValueError` unless `entry` is an object with these members only, each of its kind."""
+    if not isinstance(entry, Mapping):
+        raise ValueError(f"{where} must be an object, and is {_shown(entry)}")
+    for name, value in entry.items():
+        if name not in members:
+            raise ValueError(f"{where} has an unknown member {name!r}. {near(name, members)}")
+        if not members[name].fits(value):
+            raise ValueError(f"{where}: {name} must be {members[name].words}, and is {_shown(value)}")
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """A sentence about the known names that are most like `name`, or about all if none is."""
+    by_lower = {each.lower(): each for each in known}
+    found = [by_lower[each] for each in difflib.get_close_matches(name.lower(), by_lower, 3, 0.6)]
+    if found:
+        return f"Did you mean {' or '.join(map(repr, found))}?"
+    few = sorted(by_lower.values())[:12]
+    more = f" and {len(by_lower) - len(few)} more" if len(by_lower) > len(few) else ""
+    return f"Known: {', '.join(map(repr, few))}{more}." if few else "There is none."
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,150 @@
+"""Programs that run until they are told to end, started as a script starts a background job: with SIGINT ignored."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.conftest import ROOT
+from tests.processes import INTERRUPTED
+
+DEMO = ["-m", "tests.demo", "--keep", "--home", "{home}"]
+CHAOS = ["-m", "tests.chaos", "--only", "lost-drop-blocking", "--home", "{home}"]
+STOPPED = "Interrupted; everything was stopped."
+THREADS = """
+import subprocess
+from tests.processes import run_program, side_by_side
+
+def main():
+    # The second would begin once the first has ended.
+    with side_by_side(1, interrupt_children=True) as pool:
+        for number in range(2):
+            pool.submit(subprocess.run, ["/bin/sh", "-c", f"echo Child {number}; exec sleep 600"])
+        print("Begun.", flush=True)
+    return 0
+
+run_program(main)
+"""
+
+
+@pytest.fixture
+def temporary() -> Iterator[Path]:
+    """A folder of the program's own for all its temporary files, which the user of its database can reach."""
+    folder = Path(tempfile.mkdtemp(prefix="adf-told-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+class Program:
+    """A program, told to end by a signal once it has printed a line."""
+
+    def __init__(self, arguments: list[str], temporary: Path) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, *arguments],
+            cwd=ROOT,
+            env={**os.environ, "TMPDIR": str(temporary)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            # As a shell that is no terminal's does with a background job.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),  # noqa: PLW1509  a single C call
+        )
+        self._children: list[psutil.Process] = []
+
+    def end(self, number: signal.Signals, line: str) -> tuple[int, str]:
+        """Its exit status, and all that it printed."""
+        assert self._process.stdout is not None
+        printed = ""
+        for text in self._process.stdout:
+            printed += text
+            if line in text:
+                break
+        else:
+            raise AssertionError(f"it ended without {line!r}:\n{printed}")
+        self._children = psutil.Process(self._process.pid).children(recursive=True)
+        self._process.send_signal(number)
+        rest, _ = self._process.communicate(timeout=60)
+        return self._process.returncode, printed + rest
+
+    def left(self) -> list[psutil.Process]:
+        """What it had started by the time of the signal, and is still there."""
+        return [child for child in self._children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.communicate()
+        for child in self.left():
+            with suppress(psutil.NoSuchProcess):
+                child.kill()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line", "number"),
+    [
+        (DEMO, "Starting Airflow", signal.SIGTERM),
+        (DEMO, "Starting Airflow", signal.SIGINT),
+        (CHAOS, "Starting Airflow", signal.SIGTERM),
+        (["-m", "bench.soak"], "Waiting for", signal.SIGTERM),
+        (["-c", THREADS], "Child 0", signal.SIGTERM),
+    ],
+    ids=["demo-term", "demo-int", "chaos", "soak", "threads"],
+)
+def test_program_ends_and_leaves_nothing(
+    arguments: list[str], line: str, number: signal.Signals, temporary: Path, tmp_path: Path
+) -> None:
+    program = Program([argument.replace("{home}", str(tmp_path / "home")) for argument in arguments], temporary)
+    try:
+        status, printed = program.end(number, line)
+        assert (status, printed.splitlines()[-1]) == (INTERRUPTED, STOPPED), printed
+        assert "Child 1" not in printed
+        assert "Traceback" not in printed
+        assert program.left() == []
+        assert list(temporary.iterdir()) == []
+    finally:
+        program.kill()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_emulator_ends(number: signal.Signals, temporary: Path) -> None:
+    program = Program(["-m", "airflow_adf_mi.emulator", "--factory", "dags/factory"], temporary)
+    try:
+        assert program.end(number, "export AIRFLOW_CONN")[0] == 0
+        assert list(temporary.iterdir()) == []
+    finally:
+        program.kill()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_tests_end_through_their_fixtures(number: signal.Signals, temporary: Path, tmp_path: Path) -> None:
+    """`make test` in the background: what fixtures have started, they stop."""
+    (tmp_path / "conftest.py").write_text("from tests.conftest import pytest_configure\n")
+    (tmp_path / "test_it.py").write_text(
+        "import time, pytest\n"
+        "@pytest.fixture\n"
+        "def fixture():\n"
+        "    yield\n"
+        "    print('Torn down.', flush=True)\n"
+        "def test_it(fixture):\n"
+        "    print('Testing.', flush=True)\n"
+        "    time.sleep(600)\n"
+    )
+    program = Program(
+        ["-m", "pytest", "-s", "-p", "no:cacheprovider", "--rootdir", str(tmp_path), str(tmp_path)], temporary
+    )
+    try:
+        status, printed = program.end(number, "Testing.")
+        assert status == pytest.ExitCode.INTERRUPTED
+        assert "Torn down." in printed
+    finally:
+        program.kill()

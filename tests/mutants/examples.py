@@ -1,0 +1,51 @@
+"""Mutants of the examples and of the emulator as a tool for tests."""
+
+from __future__ import annotations
+
+from tests.mutants import Mutant
+
+WINDOWS = "tests/unit/test_windows.py"
+GUESSES = "tests/unit/test_emulator_guesses.py"
+SCRIPT = "tests/unit/test_emulator_script.py"
+SEVERAL = "tests/integration/test_several_emulators.py"
+TOLD = "tests/integration/test_ends_when_told.py"
+HTTP = "tests/integration/test_emulator_http.py"
+EMULATOR = "../emulator"
+
+MUTANTS = [
+    Mutant("example copies an empty window", "../../dags/01_data_interval.py", 'CronDataIntervalTimetable("@daily", timezone="UTC")', '"@daily"', f"{WINDOWS} -k last_day"),
+    Mutant("worker-less example copies an empty window", "../../dags/06_without_workers.py", 'CronDataIntervalTimetable("@daily", timezone="UTC")', '"@daily"', f"{WINDOWS} -k last_day"),
+    Mutant("demo takes an empty window for good", "../../tests/examples.py", '"window_hours": window.hours if window else None', '"window_hours": 24', f"{WINDOWS} -k finds_fault"),
+    Mutant("background job deaf to SIGINT", "../../tests/processes.py", "for number in (signal.SIGINT, signal.SIGTERM):", "for number in (signal.SIGTERM,):", f"{TOLD} -k demo-int --timeout=100"),
+    Mutant("SIGTERM cleans nothing up", "../../tests/processes.py", "for number in (signal.SIGINT, signal.SIGTERM):", "for number in (signal.SIGINT,):", f"{TOLD} -k soak"),
+    Mutant("interrupted threads begin the rest", "../../tests/processes.py", "wait=False, cancel_futures=True", "wait=False", f"{TOLD} -k threads --timeout=100"),
+    Mutant("children of an interrupted program go on", "../../tests/processes.py", "        if interrupt_children:", "        if False:", f"{TOLD} -k threads --timeout=100"),
+    Mutant("guess not listed", f"{EMULATOR}/runs.py", "            self.guesses.append(guess)\n", "", GUESSES),
+    Mutant("guess not logged", f"{EMULATOR}/runs.py", '            log.warning("%s Run %s.", guess, self.run_id)\n', "", GUESSES),
+    Mutant("guess logged in each iteration", f"{EMULATOR}/runs.py", "        if guess not in self.guesses:", "        if True:", f"{GUESSES} -k each_iteration"),
+    Mutant("condition guessed in silence", f"{EMULATOR}/containers.py", '    attempt.guess("expression", attempt.properties.get("expression"), str(truth).lower(), member)\n', "", GUESSES),
+    Mutant("items guessed in silence", f"{EMULATOR}/containers.py", '    attempt.guess("items", attempt.properties.get("items"), f"{DEFAULT_ITEMS} items", "items")\n', "", GUESSES),
+    Mutant("child's parameter guessed in silence", f"{EMULATOR}/containers.py", "        if value is UNKNOWN:\n            attempt.guess", "        if False:\n            attempt.guess", GUESSES),
+    Mutant("property guessed in silence", f"{EMULATOR}/attempt.py", "        self.guess(name, self.properties.get(name), taken, member)\n", "", GUESSES),
+    Mutant("number guessed in silence", f"{EMULATOR}/attempt.py", '            self.guess(what, value, f"{default:g}", member)\n', "", GUESSES),
+    Mutant("timeout guessed in silence", f"{EMULATOR}/attempt.py", '            self.guess(what, value, f"{DEFAULT_TIMEOUT / 86_400:g} days")\n', "", GUESSES),
+    Mutant("filter's condition guessed in silence", f"{EMULATOR}/activities.py", "        if met is UNKNOWN and attempt.script.output is None:", "        if False:", GUESSES),
+    Mutant("filter's items guessed in silence", f"{EMULATOR}/activities.py", "        if attempt.script.output is None:\n", "        if False:\n", GUESSES),
+    Mutant("return value guessed in silence", f"{EMULATOR}/activities.py", "    if known is UNKNOWN:\n", "    if False:\n", GUESSES),
+    Mutant("scripted value of a variable ignored", f"{EMULATOR}/activities.py", "    if attempt.script.value is not UNKNOWN:\n", "    if False:\n", GUESSES),
+    Mutant("user property guessed in silence", f"{EMULATOR}/walker.py", "        if value is UNKNOWN:\n            self.run.guess", "        if False:\n            self.run.guess", GUESSES),
+    Mutant("guesses not shown by the control interface", f"{EMULATOR}/control.py", '        "guesses": [guess.to_json() for guess in run.guesses],\n', "", f"{HTTP} -k moves_time"),
+    Mutant("script's names not checked at load", f"{EMULATOR}/server.py", "        if script is not None:\n", "        if False:\n", SCRIPT),
+    Mutant("script's names not checked on upload", f"{EMULATOR}/control.py", "self._emulator.set_script(Script.from_json(await request.json()))", "setattr(self._emulator.state(), 'script', Script.from_json(await request.json()))", f"{HTTP} -k means_nothing"),
+    Mutant("misspelt activity of a script", f"{EMULATOR}/script_names.py", "        if name not in known:\n", "        if False:\n", SCRIPT),
+    Mutant("misspelt parameter of `when`", f"{EMULATOR}/script_names.py", "            if name not in parameters:", "            if False:", SCRIPT),
+    Mutant("other pipeline's activity in `runs`", f"{EMULATOR}/script_names.py", '            if key.partition("/")[0] != pipeline:', "            if False:", SCRIPT),
+    Mutant("member for another type of activity", f"{EMULATOR}/script_names.py", "and not types & acts_on:", "and False:", SCRIPT),
+    Mutant("run of a script without a pipeline", f"{EMULATOR}/script.py", '    if "pipeline" not in entry:', "    if False:", SCRIPT),
+    Mutant("member of the wrong type", f"{EMULATOR}/script_shape.py", "        if not members[name].fits(value):", "        if False:", SCRIPT),
+    Mutant("switch of the wrong type", f"{EMULATOR}/switches.py", "            if not _fits(value, hints[name]):", "            if False:", f"{HTTP} -k means_nothing"),
+    Mutant("identity of a denial that is not there", f"{EMULATOR}/control.py", "            if client_id not in identities:", "            if False:", f"{HTTP} -k means_nothing"),
+    Mutant("interrupted emulator goes on serving", f"{EMULATOR}/server.py", "                loop.call_soon_threadsafe(loop.stop)\n", "                loop.is_running()\n", "tests/unit/test_emulator_script.py -k interrupted --timeout=100"),
+    Mutant("token of an emulator sent to the next", "identity.py", "    place = where_tokens_come_from(os.environ)\n", "    place = ()\n", f"{SEVERAL} -k at_once"),
+    Mutant("credentials not forgotten", "identity.py", "    _credentials.clear()\n", "    pass\n", f"{SEVERAL} -k forgotten"),
+]  # fmt: skip
