@@ -115,7 +115,7 @@ def test_both_refuse_a_connection_without_a_subscription(
         _ = AdfHook("adf_theirs").settings
 
 
-SECRETS: list[tuple[dict[str, str], dict[str, str]]] = [
+SECRETS: list[tuple[dict[str, str], dict[str, Any]]] = [
     ({"tenantId": TENANT}, {"login": "app", "password": "hush"}),
     ({}, {"password": "hush"}),
     ({"client_secret": "hush"}, {}),
@@ -125,7 +125,7 @@ SECRETS: list[tuple[dict[str, str], dict[str, str]]] = [
 
 @pytest.mark.parametrize(("extra", "standard"), SECRETS, ids=str)
 def test_secret_is_refused_by_us_only(
-    extra: dict[str, str], standard: dict[str, str], connections: Connections
+    extra: dict[str, str], standard: dict[str, Any], connections: Connections
 ) -> None:
     connections.make(extra, **standard)
     assert connections.theirs() is not None
