@@ -174,6 +174,7 @@ def test_triggers_path_and_arguments_are_a_stored_format() -> None:
             "pipeline_name": None,
             "check_interval": 60,
             "deadline": None,
+            "limit": None,
             "owns_run": True,
             "cancel_on_kill": True,
             "cancel_on_timeout": True,

@@ -194,7 +194,7 @@ def test_unknown_subscription_is_told_from_a_missing_factory(checked: Run, emula
     status, steps = checked()
     assert (status, list(steps)) == (1, ["connection", "token", "identity", "subscription"])
     assert steps["subscription"]["holds"] == "NO"
-    assert "there is no such subscription" in steps["subscription"]["detail"]
+    assert "there is no subscription 11111111-1111-4111-8111-111111111111" in steps["subscription"]["detail"]
 
 
 def test_connection_that_cannot_be_used_is_one_line(emulator: Emulator, capsys: pytest.CaptureFixture[str]) -> None:

@@ -39,7 +39,7 @@ MUTANTS = [
     Mutant("more seconds than Airflow can add", "checks.py", "    if value > YEAR:", "    if False:", f"{PROVIDER} -k 'bad_argument or would_never'"),
     Mutant("template in a parameter refused", "checks.py", "value if _is_static_throughout(value) else None", "value", f"{PROVIDER} -k templates_are"),
     Mutant("Dag's parameter refused", "checks.py", 'not hasattr(value, "iter_references") and', "", f"{PROVIDER} -k templates_are"),
-    Mutant("connection not found", "../hooks.py", "raise no_such_connection(self.azure_data_factory_conn_id) from e", "raise", HOOKS),
+    Mutant("connection not found", "../hooks.py", "raise no_such_connection(conn_id) from e", "raise", HOOKS),
     Mutant("missing permission taken for held", "checkup.py", "    if isinstance(answer, AdfPermissionError) and answer.code in MISSING_ROLE:\n", "    if False:\n", CLI),
     Mutant("no answer taken for permission", "checkup.py", "if answer.status in (400, 404):", "if True:", CLI),
     Mutant("probable taken for certain", "checkup.py", "holds=Holds.PROBABLY, detail=f\"{BELOW}{action}\"", "holds=Holds.YES, detail=f\"{BELOW}{action}\"", CLI),
