@@ -98,6 +98,8 @@ SAMPLE_SCRIPT: Mapping[str, Any] = {
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Real Airflow processes are started once, so all their tests belong into one process, which may wait long for them."""
+    if moving := [item.nodeid for item in items if " at 0x" in item.nodeid]:
+        raise pytest.UsageError(f"Names of tests with an address, which is another one in each process: {moving}")
     for item in items:
         if item.get_closest_marker("airflow"):
             item.add_marker(pytest.mark.xdist_group("airflow"))
