@@ -49,7 +49,7 @@ def read_content(call: Call[T], content: bytes) -> T | Failure:
     """
     try:
         body = json.loads(content, object_hook=_same) if content else None
-    except ValueError as e:
+    except (ValueError, RecursionError) as e:
         return _failed(call, unreadable(e, call))
     return read(call, body)
 

@@ -48,8 +48,8 @@ _VALUE = (
     r"|(?:[^\s;&\"'\\%]++|%(?!(?:25)*26)|\\+u00(?!2[267])[0-9a-f]{2}|\\(?![\"'nrtu\\]|$))++)"
 )
 
-# The last two letters of what may be a name below, and what assigns to it. A pattern that begins with a set of letters is searched
-# for much faster than one that ignores case throughout.
+# The last two letters of what may be a name below, and what assigns to it. A pattern that begins with a set of letters is
+# searched for much faster than one that ignores case throughout.
 _ASSIGNED = re.compile(
     r"[detnlygDETNLYG](?=[\\\"'%=: \t])(?i:(?<=[rw]d|se|et|en|al|re|ey|nt|ig)"
     rf"(?P<quote>{_QUOTE})?[ \t]*(?:(?P<equals>{_EQUALS})|{_COLON})[ \t]*)"
