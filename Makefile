@@ -51,7 +51,7 @@ demo: .venv/installed  ## Run the example Dags in a real Airflow against the emu
 .PHONY: test
 test: .venv/installed  ## Run the whole test suite (ARGS="tests/unit -x" for a part, which need not reach the coverage)
 	rm -f .coverage .coverage.*
-	$(RUN) -m pytest -n $(JOBS) --dist loadgroup --cov --cov-report= $(if $(ARGS),--cov-fail-under=0) $(ARGS)
+	$(RUN) -m pytest -n $(JOBS) --cov --cov-report= $(if $(ARGS),--cov-fail-under=0) $(ARGS)
 
 .PHONY: explore
 explore: .venv/installed  ## Run the property tests with fresh seeds, and print what to add for what fails (ARGS=minutes)

@@ -154,7 +154,7 @@ def _thousand(times: int) -> list[Row]:
         return Row(f"1,000 runs: {what}", ours, target, shape, theirs)
 
     return [
-        row("requests", lambda c: c.requests, 150 + 2 * PER_MINUTE, "{:,.0f}"),
+        row("requests", lambda c: c.requests, 150 + PER_MINUTE, "{:,.0f}"),
         row("token requests", lambda c: c.tokens, 1, "{:,.0f}"),
         row("CPU", lambda c: c.cpu, 2, "{:.1f} s"),
         row("peak memory", lambda c: c.peak_rss / 1e6, 200, "{:.0f} MB"),

@@ -11,6 +11,7 @@ from typing import Any
 
 import hypothesis
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from airflow_adf_mi.adf.connection import settings_from_connection
 from airflow_adf_mi.adf.identity import forget_credentials
@@ -95,15 +96,28 @@ SAMPLE_SCRIPT: Mapping[str, Any] = {
 }
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Real Airflow processes are started once, so all their tests belong into one process, which may wait long for them."""
     if moving := [item.nodeid for item in items if " at 0x" in item.nodeid]:
         raise pytest.UsageError(f"Names of tests with an address, which is another one in each process: {moving}")
     for item in items:
         if item.get_closest_marker("airflow"):
-            item.add_marker(pytest.mark.xdist_group("airflow"))
+            # They wait for real processes, long on a busy machine.
             item.add_marker(pytest.mark.timeout(900))
+
+
+class OneAirflow(LoadScopeScheduling):  # type: ignore[misc]  # xdist's scheduler has no types
+    """Gives all tests with real Airflow processes, which are started once, to one process, and any other test to the next.
+
+    The marker `xdist_group` does not do it: pytest-xdist 3.8 writes the group into a name that pytest 9.2 does not read.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "airflow" if nodeid.startswith("tests/airflow/") else nodeid
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    return OneAirflow(config, log)
 
 
 @pytest.fixture(autouse=True)

@@ -304,6 +304,4 @@ def _started(row: ActivityRun) -> datetime:
 
 def _broken(line: str) -> str:
     """`line` in lines of `WIDTH` columns at most, but for words that are longer."""
-    return textwrap.fill(
-        line, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False, drop_whitespace=True
-    )
+    return textwrap.fill(line, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)

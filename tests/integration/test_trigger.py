@@ -164,9 +164,12 @@ async def test_deadline_cancels_only_an_owned_run_and_only_if_told(
     cancels: bool, owns: bool, settings: AdfSettings, emulator: Emulator
 ) -> None:
     run_id = await asyncio.to_thread(start, settings, "Slow")
-    waiting = trigger(settings, run_id, deadline=time.time() + 0.5, cancel_on_timeout=cancels, owns_run=owns)
+    waiting = trigger(
+        settings, run_id, deadline=time.time() + 0.5, limit="timeout of 9 s", cancel_on_timeout=cancels, owns_run=owns
+    )
     report = await fire(waiting)
-    with pytest.raises(AdfRunTimedOut, match="requested" if cancels and owns else "left running"):
+    said = f"within its timeout of 9 s.*{'requested' if cancels and owns else 'left running'}"
+    with pytest.raises(AdfRunTimedOut, match=said):
         conclude(report)
     assert emulator.books.count("cancelRun", status=200) == (1 if cancels and owns else 0)
 

@@ -438,10 +438,13 @@ async def test_timeout_counts_from_the_start_of_the_run(
     assert isinstance(error_of(Report.from_json(event.payload)), AdfRunTimedOut)
 
 
-async def test_execution_timeout_cancels_before_airflow_ends_the_trigger(task: Make, emulator: Emulator) -> None:
+async def test_execution_timeout_cancels_before_airflow_ends_the_trigger_and_names_the_argument(
+    task: Make, emulator: Emulator
+) -> None:
     async with asyncio.timeout(20):
         error = await failure(task(pipeline_name="Slow", execution_timeout=timedelta(seconds=2)))
     assert isinstance(error, AdfRunTimedOut)
+    assert "did not end within its execution_timeout of 2 s." in str(error)
     assert cancelled(emulator) == runs(emulator)
 
 
