@@ -20,7 +20,7 @@ MUTANTS = [
     Mutant("unreadable answer", "answers.py", "    except _UNREADABLE as e:", "    except ZeroDivisionError as e:", CLIENT),
     Mutant("hundreds of requests in one turn of the event loop", "client.py", "            await asyncio.sleep(0)\n", "            pass\n", f"{CLIENT} -k hold_up"),
     Mutant("refused token that another request has put back", "client.py", "OTHER_TOKENS = 3", "OTHER_TOKENS = 1", f"{CLIENT} -k put_back"),
-    Mutant("answers quoted with their secrets", "translate.py", "return cap(redact(str(message)), 500)", "return cap(str(message), 500)", f"{CLIENT} -k secret"),
+    Mutant("answers quoted with their secrets", "translate.py", "return shown(str(message), 500)", "return str(message)[:500]", f"{CLIENT} -k secret"),
     Mutant("foreign error shown by the traceback", "client.py", "return answers.read_error(e, call, self._settings)", "return answers.given(answers.read_error(e, call, self._settings))", f"{CLIENT} -k secret"),
     Mutant("page of a proxy for an answer", "answers.py", "    if isinstance(error, _UNREADABLE):", "    if False:", CLIENT),
     Mutant("configuration error taken for unreadable", "answers.py", "    if isinstance(error, AdfError):", "    if False:", f"{CLIENT} -k cannot_give"),

@@ -45,7 +45,7 @@ MUTANTS = [
     Mutant("proof of nothing sent comes early", "../triggerer_start.py", "settle=start.settle + LATE", "settle=start.settle", f"{WORKER_LESS} -k no_blind_start"),
     Mutant("undefined name rendered as nothing", "../worker_less.py", "        environment.undefined = jinja2.StrictUndefined\n", "", f"{WORKER_LESS} -k not_defined"),
     Mutant("trigger shows its parameters", "../worker_less.py", 'return f"<{self.serialize()[0]} pipeline_name={self.pipeline_name!r}>"', "return super().__repr__()", f"{WORKER_LESS} -k shows_no"),
-    Mutant("execution_timeout ends a trigger without a cancel", "../worker_less.py", "return min(deadline, began + self.execution_timeout - min(MARGIN, self.execution_timeout / 4))", "return deadline", f"{WORKER_LESS} -k execution_timeout"),
+    Mutant("execution_timeout ends a trigger without a cancel", "../worker_less.py", "began + self.execution_timeout - min(MARGIN, self.execution_timeout / 4)", "ends[0][0]", f"{WORKER_LESS} -k execution_timeout"),
     Mutant("no link while a task without a worker runs", "../ending.py", "    await asyncio.sleep(LINK_AFTER", "    return\n    await asyncio.sleep(LINK_AFTER", f"{WORKER_LESS} -k link_of"),
     Mutant("handed over without a word", "../worker_less.py", "            await journal.hand_over()\n", "            pass\n", f"{WORKER_LESS} -k retry_accepts"),
     Mutant("what this process has seen proves nothing", "../triggerer_start.py", "if stored is not None and stored.factory in _honoured:", "if False:", f"{WORKER_LESS} -k blind_start"),
