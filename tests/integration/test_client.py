@@ -630,6 +630,13 @@ async def test_large_answer_is_read_beside_the_event_loop(size: int, settings: A
     assert (read_in == [threading.get_ident()]) is (size < LARGE)
 
 
+async def test_answer_that_nests_without_end_is_unreadable(settings: AdfSettings, emulator: Emulator) -> None:
+    emulator.add_fault("getFactory", times=1, status=200, text="[" * 100_000)
+    async with shared_client(settings) as client:
+        with pytest.raises(AdfUnavailableError, match="could not be read"):
+            await client.send(calls.get_factory(settings.factory()))
+
+
 async def test_clients_are_shared_and_closed_after_the_last_user(settings: AdfSettings) -> None:
     async with shared_client(settings) as first:
         async with shared_client(settings) as second:
