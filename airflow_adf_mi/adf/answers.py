@@ -14,6 +14,7 @@ from airflow_adf_mi.adf.translate import translate, unreadable
 from airflow_adf_mi.adf.transport import token_of
 
 if TYPE_CHECKING:
+    from airflow_adf_mi.adf.network import Route
     from airflow_adf_mi.adf.settings import AdfSettings
 
 T = TypeVar("T")
@@ -66,15 +67,18 @@ def read(call: Call[T], body: Any) -> T | Failure:
     return answer
 
 
-def read_error(error: Exception, call: Call[T], settings: AdfSettings) -> T | Failure:
-    """What `error`, which the official client raised for `call`, comes to; raises it if it is of no known kind."""
+def read_error(error: Exception, call: Call[T], settings: AdfSettings, route: Route) -> T | Failure:
+    """What `error`, which the official client raised for `call` on its way by `route`, comes to.
+
+    Raises `error` itself if it is of no known kind.
+    """
     from azure.core.exceptions import AzureError
 
     if isinstance(error, AdfError):
         # Of the credential, which the official client asks for a token.
         return _failed(call, error)
     if isinstance(error, AzureError):
-        ours = translate(error, call, settings)
+        ours = translate(error, call, settings, route)
         code = ours.code if isinstance(ours, AdfRequestError) else None
         if code is not None and code in call.answers_by_code:
             _count(call, "answered")

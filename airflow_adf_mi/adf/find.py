@@ -118,6 +118,7 @@ def looking(wanted: Wanted, intent: Intent, *, clock: Callable[[], float]) -> Ro
             return Look(proven=(seen,))
         return Look(error=AdfError(f"run {seen.run_id} is one of another pipeline, {seen.pipeline_name!r}"))
     # A subscription or factory that is not found proves nothing about the run.
+    is_missing = isinstance(seen, AdfNotFoundError) and seen.missing is not None
     key_unknown = isinstance(seen, AdfNotFoundError) and seen.missing == "run"
     now = yield ServiceTime()
     until = clock() + LONGEST_SEARCH
@@ -130,7 +131,7 @@ def looking(wanted: Wanted, intent: Intent, *, clock: Callable[[], float]) -> Ro
         filters=[{"operand": "PipelineName", "operator": "Equals", "values": [wanted.pipeline_name]}],
     )
     # What is not found is no failed look: where the list is answered, the factory is there.
-    pages, error = Pages(call), None if isinstance(seen, AdfNotFoundError) else seen
+    pages, error = Pages(call), None if is_missing else seen
     while (following := pages.next()) is not None:
         page = yield following
         if not isinstance(page, Page):

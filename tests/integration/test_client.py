@@ -678,3 +678,34 @@ async def test_refused_token_does_not_block_the_loop_while_another_thread_asks_f
                 await asyncio.sleep(0.01)
             assert not sending.done()
         assert (await sending)["name"] == "adf-test"
+
+
+@pytest.mark.parametrize("variable", ["HTTPS_PROXY", "IDENTITY_ENDPOINT"])
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_lost_answer_stays_lost_where_the_environment_has_changed(
+    variable: str, kind: str, settings: AdfSettings, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error text must not read the environment again: what it found there would take the place of the lost answer."""
+
+    def break_environment() -> None:
+        monkeypatch.setenv("HTTPS_PROXY", "http://proxy:1")
+        monkeypatch.delenv("NO_PROXY")
+        monkeypatch.delenv("no_proxy")
+        monkeypatch.setenv(variable, "socks5://h:x")
+
+    def blocking() -> str:
+        with AdfClient(settings) as client:
+            client.authenticate()
+            break_environment()
+            return client.send(create(settings))
+
+    async def on_loop() -> str:
+        async with await AsyncAdfClient.open(settings) as client:
+            await client.authenticate()
+            break_environment()
+            return await client.send(create(settings))
+
+    emulator.add_fault("createRun", drop=True, effect="after")
+    with pytest.raises(AdfUnavailableError) as dropped:
+        blocking() if kind == "sync" else asyncio.run(on_loop())
+    assert not dropped.value.never_sent

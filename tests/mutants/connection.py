@@ -23,7 +23,7 @@ MUTANTS = [
     Mutant("http endpoint", "settings.py", 'url.scheme != "https" or', "", CONNECTION),
     Mutant("client secret", "connection.py", "    if password:", "    if False:", CONNECTION),
     Mutant("workload identity by object id", "settings.py", "and self.kind is IdentityKind.WORKLOAD_IDENTITY", "and False", CONNECTION),
-    Mutant("address that is none", "settings.py", "        except ValueError as e:", "        except ZeroDivisionError as e:", CONNECTION),
+    Mutant("address that is none", "settings.py", "        except ValueError:", "        except ZeroDivisionError:", CONNECTION),
     Mutant("port that is none", "settings.py", "            _ = url.port\n", "", CONNECTION),
     Mutant("host, schema, port ignored silently", "connection.py", "if conn_type == CONN_TYPE and ignored:", "if False:", CONNECTION),
     Mutant("schema and port not looked at", "../hooks.py", "        schema=connection.schema,\n        port=connection.port,\n", "", HOOKS),

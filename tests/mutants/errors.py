@@ -19,7 +19,7 @@ MUTANTS = [
     Mutant("error of a worker-less start loses its class", "error_json.py", 'kind = vars(errors).get(stored["type"])', "kind = AdfError", ERRORS),
     Mutant("stored errors lose their members", "error_json.py", "if stored.get(name) is not None", "if False", ERRORS),
     Mutant("notes of stored errors lost", "error_json.py", "        error.add_note(note)\n", "        pass\n", ERRORS),
-    Mutant("error of a later version ends the task otherwise", "error_json.py", "except (TypeError, KeyError, ValueError):", "except TypeError:", ERRORS),
+    Mutant("error of a later version ends the task otherwise", "error_json.py", "except (AttributeError, KeyError, TypeError, ValueError):", "except TypeError:", ERRORS),
     Mutant("name that is no error's", "error_json.py", "if not isinstance(kind, type) or not issubclass(kind, AdfError):", "if kind is None:", ERRORS),
     Mutant("configuration error loses its type", "error_json.py", "        error = kind(stored", "        error = AdfError(stored", "tests/unit/test_report.py -k lasting"),
     Mutant("twins lose their members", "../exceptions.py", "errors.rebuilt(kind, error.args, vars(error))", "errors.rebuilt(kind, error.args, {})", EXCEPTIONS),
@@ -66,4 +66,5 @@ MUTANTS = [
     Mutant("event of the provider's trigger", "report.py", 'if "outcome" not in payload:', "if False:", f"{MOVING} -k sensor_that"),
     Mutant("task that the provider has deferred fails", "../attempt.py", 'if "outcome" in event else self._looked_up()', "", f"{MOVING} -k became_of"),
     Mutant("run that goes on concluded from", "../attempt.py", "            if not run.is_terminal:", "            if False:", f"{MOVING} -k became_of"),
+    Mutant("notes that are null", "error_json.py", "in stored.get(NOTES) or ():", "in stored.get(NOTES, ()):", ERRORS),
 ]  # fmt: skip

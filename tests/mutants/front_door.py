@@ -16,7 +16,7 @@ MUTANTS = [
     Mutant("lock taken for a lost answer", "start.py", "Verdict.REFUSED if is_refused else Verdict.AMBIGUOUS", "Verdict.AMBIGUOUS", f"{REFUSED} -k once_it_is_gone"),
     Mutant("conflict of Data Factory taken for a refusal", "start.py", "Verdict.REFUSED if is_refused else Verdict.AMBIGUOUS", "Verdict.REFUSED", f"{REFUSED} -k stays_ambiguous"),
     Mutant("front door's header not looked at", "refusal.py", 'return code in FRONT_DOOR or (failure_cause or "").lower() == GATEWAY', "return code in FRONT_DOOR", REFUSAL),
-    Mutant("front door's header not carried", "refusal.py", 'failure_cause=headers.get("x-ms-failure-cause")', "failure_cause=None", f"{REFUSED} -k OfNextYear"),
+    Mutant("front door's header not carried", "refusal.py", 'failure_cause=_word(headers.get("x-ms-failure-cause"))', "failure_cause=None", f"{REFUSED} -k OfNextYear"),
     Mutant("redirect taken for a lost answer", "start.py", "    if error.status in NOT_FOLLOWED:", "    if False:", f"{REFUSED} -k 307"),
     Mutant("page of a filter taken for a refusal", "start.py", "if error.is_foreign and error.status in NOT_FORWARDED:", "if error.is_foreign:", f"{REFUSED} -k leads_to_that_run"),
     Mutant("gateway that asks for a sign-in taken for a lost answer", "start.py", "if error.is_foreign and error.status in NOT_FORWARDED:", "if False:", f"{REFUSED} -k sign_in"),
@@ -54,4 +54,6 @@ MUTANTS = [
     Mutant("odd memory believed", "../retry.py", " or not 0 <= since <= self.since", "", RETRY),
     Mutant("emulator: unknown subscription shown as empty", "../emulator/arm.py", '            self._check_subscription(where["subscription"])\n', "", HTTP),
     Mutant("emulator: resource group before the role", "../emulator/arm.py", '            self._check_subscription(where["subscription"])\n', '            self._check_subscription(where["subscription"])\n            self._check_group(where)\n', HTTP),
+    Mutant("answer of the front door proves that there is no run", "translate.py", "if code is None or is_front_door(code, refusal.failure_cause):", "if False:", f"{REFUSED} -k proven_absent"),
+    Mutant("code that is no word quoted", "refusal.py", "return value if _WORD.fullmatch(value) else", "return value if True else", "tests/unit/test_refusal.py"),
 ]  # fmt: skip

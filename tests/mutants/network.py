@@ -23,7 +23,7 @@ MUTANTS = [
     Mutant("port of an exempt host ignored", "proxies.py", 'parts["port"] not in (None, str(_port(url)))', "False", f"{NETWORK} -k same_way"),
     Mutant("loopback through a proxy", "proxies.py", "if ip is not None and (ip.is_loopback or ip.is_link_local):", "if False:", f"{NETWORK} -k same_way"),
     Mutant("link-local address through a proxy", "proxies.py", " or ip.is_link_local", "", RULES),
-    Mutant("identity endpoint through a proxy", "proxies.py", "return any((host, _port(url)) == (_host(endpoint), _port(endpoint)) for endpoint in endpoints)", "return False", f"{NETWORK} -k never_asked"),
+    Mutant("identity endpoint through a proxy", "proxies.py", "return any((host, _port(url)) == _host_and_port(environ.get(name, \"\")) for name in ENDPOINT_VARIABLES)", "return False", f"{NETWORK} -k never_asked"),
     Mutant("kind of proxy that nobody speaks", "proxies.py", "if host and url.scheme not in _PORTS:", "if False:", RULES),
     Mutant("password taken for a host", "proxies.py", 'url.path not in ("", "/") or ', "", RULES),
     Mutant("password with a colon breaks the address", "proxies.py", "    except ValueError:\n        host, port = \"\", None", "    except ZeroDivisionError:\n        host, port = \"\", None", RULES),
