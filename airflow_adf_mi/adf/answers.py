@@ -10,7 +10,8 @@ from airflow_adf_mi.adf import metrics
 from airflow_adf_mi.adf.calls import Call
 from airflow_adf_mi.adf.errors import AdfAuthenticationError, AdfError, AdfRequestError, AdfThrottledError
 from airflow_adf_mi.adf.models import UNREADABLE
-from airflow_adf_mi.adf.translate import translate, unreadable
+from airflow_adf_mi.adf.refusal import Refusal
+from airflow_adf_mi.adf.translate import from_answer, translate, unreadable
 from airflow_adf_mi.adf.transport import token_of
 
 if TYPE_CHECKING:
@@ -67,10 +68,13 @@ def read(call: Call[T], body: Any) -> T | Failure:
     return answer
 
 
-def read_error(error: Exception, call: Call[T], settings: AdfSettings, route: Route) -> T | Failure:
+def read_error(
+    error: Exception, call: Call[T], settings: AdfSettings, route: Route, status: int | None = None
+) -> T | Failure:
     """What `error`, which the official client raised for `call` on its way by `route`, comes to.
 
-    Raises `error` itself if it is of no known kind.
+    `status` is the HTTP status of the answer, where it is known and the error does not carry it. Raises `error` itself if it
+    is of no known kind.
     """
     from azure.core.exceptions import AzureError
 
@@ -86,7 +90,9 @@ def read_error(error: Exception, call: Call[T], settings: AdfSettings, route: Ro
         refused = isinstance(ours, AdfAuthenticationError) and ours.refused_token
         return _failed(call, ours, refused_token=token_of(error) if refused else None)
     if isinstance(error, UNREADABLE):
-        # The official client reads answers as JSON before we do, and lets what comes of that through.
+        # The official client unpacks answers and reads them as JSON before we do, and lets what comes of that through.
+        if status is not None and status >= 300:
+            return _failed(call, from_answer(call, settings, Refusal.read(status, f"{error}", {}, "")))
         return _failed(call, unreadable(error, call))
     raise error
 

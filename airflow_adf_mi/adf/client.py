@@ -236,6 +236,7 @@ class AsyncAdfClient:
         # by one, and the event loop turns in between.
         async with self._turn:
             await asyncio.sleep(0)
+        statuses: list[int] = []
         try:
             if call.listing:
                 return answers.read(
@@ -243,19 +244,28 @@ class AsyncAdfClient:
                 )
             if not call.repeatable:
                 return answers.read(call, await method(*call.args, cls=answers.body_of, retry_total=0, **call.kwargs))
-            content = await _content(method, call)
+            content = await self._content(method, call, statuses)
             if len(content) <= LARGE:
                 return answers.read_content(call, content)
             return await asyncio.to_thread(answers.read_content, call, content)
         except Exception as e:  # noqa: BLE001  what is of no known kind is raised again
-            return answers.read_error(e, call, self._settings, self._route)
+            return answers.read_error(e, call, self._settings, self._route, next(iter(statuses), None))
 
+    async def _content(self, method: Any, call: Call[Any], statuses: list[int]) -> bytes:
+        """The content of an answer; its HTTP status goes to `statuses`, because the content may be impossible to unpack.
 
-async def _content(method: Any, call: Call[Any]) -> bytes:
-    """The content of an answer. Left to itself, the official client reads JSON three times over, and all on the event loop."""
-    response = await method(*call.args, cls=answers.response_of, stream=True, retry_total=0, **call.kwargs)
-    async with response:
-        return await response.read()  # type: ignore[no-any-return]  # the official client's types know its models only
+        Left to itself, the official client reads JSON three times over, and all on the event loop.
+        """
+
+        def saw(answer: Any) -> None:
+            self._clock.saw(answer)
+            statuses.append(answer.http_response.status_code)
+
+        response = await method(
+            *call.args, cls=answers.response_of, stream=True, retry_total=0, raw_response_hook=saw, **call.kwargs
+        )
+        async with response:
+            return await response.read()  # type: ignore[no-any-return]  # the official client's types know its models only
 
 
 def _listed(pages: Any, call: Call[Any]) -> list[Any]:

@@ -144,6 +144,9 @@ def looking(wanted: Wanted, intent: Intent, *, clock: Callable[[], float]) -> Ro
     if pages.cut is not None:
         # What was not read may hold other runs that look the same.
         error = AdfError(f"the list of its runs could not be read to the end, because {pages.cut}")
+    if pages.unreadable:
+        # One of these may be ours, and one that only looks alike somebody else's.
+        error = AdfError(f"{pages.unreadable} row(s) of the list of its runs could not be read")
     found: dict[Likeness, list[PipelineRun]] = {kind: [] for kind in Likeness}
     for run in pages.rows:
         if run.run_id not in intent.earlier:

@@ -52,6 +52,8 @@ def translate(error: AzureError, call: Call[Any], settings: AdfSettings, route: 
     response: Any = error.response if isinstance(error, HttpResponseError) else None
     if response is None or response.status_code is None:
         return _no_answer(error, call, settings, route)
+    if response.status_code < 300:
+        return unreadable(error, call)
     refusal = Refusal.read(response.status_code, str(response.reason), response.headers, _text(response))
     return from_answer(call, settings, refusal, claims=principal(token_of(error) or ""))
 
@@ -137,7 +139,7 @@ def _at(host: str | None) -> str:
 
 
 def unreadable(error: Exception, call: Call[Any]) -> AdfUnavailableError:
-    """An answer of status 200 that lacks what the specification promises, such as a proxy's page."""
+    """An answer with the status of a success that lacks what the specification promises, such as a proxy's page."""
     return AdfUnavailableError(
         f"{call.could_not}: the answer could not be read ({type(error).__name__}: "
         f"{shown(str(error), 200)}). Is there a proxy in between that answers for the service?",

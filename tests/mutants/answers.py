@@ -24,8 +24,8 @@ MUTANTS = [
     Mutant("time that is none raises", "times.py", "    except (OverflowError, ValueError):\n        return None", "    except ZeroDivisionError:\n        return None", f"{ODD_ANSWERS} -k another_form"),
     Mutant("run without a status is one", "models.py", '_required(wire, "status")', '_word(wire.get("status")) or ""', f"{ODD_ANSWERS} -k stay_unreadable"),
     Mutant("bad row costs its page", "calls.py", "        except UNREADABLE as e:\n            unreadable", "        except ZeroDivisionError as e:\n            unreadable", PAGING),
-    Mutant("bad rows left out without a word", "paging.py", "        if page.unreadable and not self._has_warned:", "        if False:", PAGING),
-    Mutant("each page warns of bad rows", "paging.py", "            self._has_warned = True\n", "", PAGING),
+    Mutant("bad rows left out without a word", "paging.py", "        if page.unreadable and not self.unreadable:", "        if False:", PAGING),
+    Mutant("each page warns of bad rows", "paging.py", "if page.unreadable and not self.unreadable:", "if page.unreadable:", PAGING),
     Mutant("answer about another run taken for its end", "calls.py", "    if run.run_id.lower() != run_id.lower():", "    if False:", f"{ODD_ANSWERS} -k another_run"),
     Mutant("answers that stay unreadable never end a wait", "watch.py", "return is_refusal(error) or is_unreadable(error)", "return is_refusal(error)", WATCH),
     Mutant("answers about one run hold up all waits", "trouble.py", "return not has_grace(error) or isinstance(error, ours)", "return not is_refusal(error) or isinstance(error, ours)", ROUNDS),
@@ -76,4 +76,7 @@ MUTANTS = [
     Mutant("another expression taken for an activity", "outputs.py", "        elif _OTHER_EXPRESSION.match(text):", "        elif False:", OUTPUTS),
     Mutant("member with dots not suggested", "outputs.py", "        if member in value:", "        if False:", OUTPUTS),
     Mutant("answer that cannot be unpacked ends the trigger", "models.py", "ValueError, zlib.error)", "ValueError)", f"{ODD_ANSWERS} -k unpacked"),
+    Mutant("row that cannot be read ignored by the search for a lost start", "find.py", "    if pages.unreadable:\n", "    if False:\n", "tests/unit/test_start.py -k cannot_be_read"),
+    Mutant("outage that cannot be unpacked taken for a refusal", "answers.py", "if status is not None and status >= 300:", "if False:", f"{ODD_ANSWERS} -k unpacked"),
+    Mutant("unreadable JSON taken for an outage, blocking", "translate.py", "    if response.status_code < 300:\n", "    if False:\n", f"{ODD_ANSWERS} -k stay_unreadable"),
 ]  # fmt: skip

@@ -21,7 +21,7 @@ MUTANTS = [
     Mutant("refused token that another request has put back", "client.py", "OTHER_TOKENS = 3", "OTHER_TOKENS = 1", f"{CLIENT} -k put_back"),
     Mutant("answers quoted with their secrets", "refusal.py", "said=shown(str(message or reason)[:MOST_READ], MOST_QUOTED)", "said=str(message or reason)[:MOST_QUOTED]", f"{CLIENT} -k secret"),
     Mutant("foreign error shown by the traceback", "client.py", "            return answers.read_error(e, call, self._settings, self._route)\n        return answers.read(call, body)\n\n\nclass", "            return answers.given(answers.read_error(e, call, self._settings, self._route))\n        return answers.read(call, body)\n\n\nclass", f"{CLIENT} -k secret"),
-    Mutant("foreign error shown by the traceback, async", "client.py", "            return answers.read_error(e, call, self._settings, self._route)\n\n\nasync def", "            return answers.given(answers.read_error(e, call, self._settings, self._route))\n\n\nasync def", f"{CLIENT} -k secret"),
+    Mutant("foreign error shown by the traceback, async", "client.py", "return answers.read_error(e, call, self._settings, self._route, next(iter(statuses), None))", "return answers.given(answers.read_error(e, call, self._settings, self._route, next(iter(statuses), None)))", f"{CLIENT} -k secret"),
     Mutant("page of a proxy for an answer", "answers.py", "    if isinstance(error, UNREADABLE):", "    if False:", CLIENT),
     Mutant("configuration error taken for unreadable", "answers.py", "    if isinstance(error, AdfError):", "    if False:", f"{CLIENT} -k cannot_give"),
     Mutant("run id that is no text", "models.py", "if not isinstance(value, str) or not value.strip() or len(value) > LONGEST_NAME:", "if False:", CLIENT),
