@@ -117,6 +117,11 @@ def looking(wanted: Wanted, intent: Intent, *, clock: Callable[[], float]) -> Ro
         if likeness(seen, wanted, intent.key, None) is Likeness.PROVEN:
             return Look(proven=(seen,))
         return Look(error=AdfError(f"run {seen.run_id} is one of another pipeline, {seen.pipeline_name!r}"))
+    return (yield from listing(wanted, intent, seen, clock=clock))
+
+
+def listing(wanted: Wanted, intent: Intent, seen: AdfError, *, clock: Callable[[], float]) -> Routine[Look]:
+    """The second half of a look: through the list. `seen` is what the service answered when it was asked for the key."""
     # A subscription or factory that is not found proves nothing about the run.
     is_missing = isinstance(seen, AdfNotFoundError) and seen.missing is not None
     key_unknown = isinstance(seen, AdfNotFoundError) and seen.missing == "run"
