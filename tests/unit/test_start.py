@@ -343,3 +343,13 @@ def test_search_through_a_list_that_repeats_itself_adopts_nothing_that_only_look
     # But what carries the key is ours.
     found, _ = search([listed("r1", more="same"), listed(KEY, more="same")])
     assert found.run_id == KEY
+
+
+def test_search_that_meets_a_row_that_cannot_be_read_adopts_nothing_that_only_looks_like_it() -> None:
+    """The row may be the lost run, and the one that looks like it somebody else's."""
+    ended, sent = search([replace(listed("r1"), unreadable=("status is None",))])
+    assert isinstance(ended, AdfAmbiguousStartError)
+    assert "1 row(s) of the list of its runs could not be read" in str(ended)
+    assert sent.count("create_run") == 1
+    found, _ = search([replace(listed(KEY), unreadable=("status is None",))])
+    assert found.run_id == KEY
