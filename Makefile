@@ -26,6 +26,9 @@ unexport PYTHONDONTWRITEBYTECODE
 unexport VIRTUAL_ENV
 unexport PYTHONPATH
 
+# Processes that share the tests. One of them has all tests that need a real Airflow, which wait more than they work.
+JOBS ?= 2
+
 UV := .tools/bin/uv
 RUN := .venv/bin/python
 
@@ -46,9 +49,13 @@ demo: .venv/installed  ## Run the example Dags in a real Airflow against the emu
 	$(RUN) -m tests.demo $(if $(KEEP),--keep)
 
 .PHONY: test
-test: .venv/installed  ## Run the whole test suite
+test: .venv/installed  ## Run the whole test suite (ARGS="tests/unit -x" for a part, which need not reach the coverage)
 	rm -f .coverage .coverage.*
-	$(RUN) -m pytest --cov --cov-report= $(ARGS)
+	$(RUN) -m pytest -n $(JOBS) --cov --cov-report= $(if $(ARGS),--cov-fail-under=0) $(ARGS)
+
+.PHONY: explore
+explore: .venv/installed  ## Run the property tests with fresh seeds, and print what to add for what fails (ARGS=minutes)
+	$(RUN) -m tests.explore $(ARGS)
 
 .PHONY: check
 check: .venv/installed  ## Format, lint, types, layers, lock file, branch coverage of the last `make test`
@@ -82,8 +89,8 @@ soak: .venv/installed  ## Wait for 2,000 runs at a time, ten minutes long: memor
 	$(RUN) -m bench.soak $(ARGS)
 
 .PHONY: mutation
-mutation: .venv/installed  ## Remove each handling of a fault or a bad input, and see a test fail for it
-	$(RUN) -m tests.mutation
+mutation: .venv/installed  ## Remove each handling of a fault or a bad input, and see a test fail for it (ARGS=text of rows)
+	$(RUN) -m tests.mutation $(ARGS)
 
 .PHONY: emulator
 emulator: .venv/installed  ## Run the emulator with the sample factory until Ctrl-C

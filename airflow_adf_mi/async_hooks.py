@@ -32,10 +32,11 @@ if TYPE_CHECKING:
 
 async def read_settings(azure_data_factory_conn_id: str) -> AdfSettings:
     """The fields of a connection, checked, as Airflow has them now."""
+    conn_id = check_conn_id(azure_data_factory_conn_id)
     try:
-        connection = await BaseHook.aget_connection(check_conn_id(azure_data_factory_conn_id))
+        connection = await BaseHook.aget_connection(conn_id)
     except AirflowNotFoundException as e:
-        raise no_such_connection(azure_data_factory_conn_id) from e
+        raise no_such_connection(conn_id) from e
     return read_connection(connection)
 
 

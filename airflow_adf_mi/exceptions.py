@@ -31,7 +31,7 @@ class AdfError(errors.AdfError, AirflowException):
         if stored is not None:
             members = members_from_json(type(self), stored)
         super().__init__(message, **members)
-        for note in (stored or {}).get(NOTES, ()):
+        for note in (stored or {}).get(NOTES) or ():
             self.add_note(note)
 
     def serialize(self) -> tuple[str, tuple[str], dict[str, Any]]:

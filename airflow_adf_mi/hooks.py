@@ -63,10 +63,11 @@ class AdfHook(BaseHook):
     @airflow_errors()
     def settings(self) -> AdfSettings:
         """The connection's fields, checked."""
+        conn_id = check_conn_id(self.azure_data_factory_conn_id)
         try:
-            connection = self.get_connection(check_conn_id(self.azure_data_factory_conn_id))
+            connection = self.get_connection(conn_id)
         except AirflowNotFoundException as e:
-            raise no_such_connection(self.azure_data_factory_conn_id) from e
+            raise no_such_connection(conn_id) from e
         return read_connection(connection)
 
     @airflow_errors()

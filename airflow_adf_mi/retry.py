@@ -145,6 +145,9 @@ class AdfRetryPolicy(RetryPolicy):
                 return on_forbidden(exception, seconds, getattr((context or {}).get("task"), "retry_delay", None))
             case AdfNotFoundError(missing="subscription" | "factory" | "pipeline"):
                 return RetryDecision.fail(f"there is no such {exception.missing} (404), and a retry does not make one")
+            case AdfNotFoundError():
+                # A run that is not shown yet.
+                return RetryDecision.default()
             case AdfThrottledError() if exception.retry_after:
                 delay = timedelta(seconds=exception.retry_after)
                 return RetryDecision.retry(delay, f"the service asked to wait {exception.retry_after:g} s")

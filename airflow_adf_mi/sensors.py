@@ -169,7 +169,7 @@ class AdfPipelineRunSensor(BaseSensorOperator):
                 seen = client.send(get_run(address.factory, address.run_id))
         except AdfError as e:
             seen = e
-            self.log.warning("The look at the run failed, and the run goes on.\n  %s", e)
+            self.log.warning("The look at run %s failed, and the run goes on.\n  %s", address.run_id, e)
         before = self._watching or self._recalled(context)
         self._watching, outcome = fold(before, seen, time.time(), Plan(check_interval=self.poke_interval))
         if outcome is not None:

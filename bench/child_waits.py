@@ -27,6 +27,7 @@ def our_trigger(order: dict[str, Any], run_id: str) -> Any:
         check_interval=order["interval"],
         owns_run=True,
         since=order["since"],
+        activity_log=order["activity_log"],
     )
 
 

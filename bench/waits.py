@@ -22,6 +22,8 @@ from bench.world import SPEC, environment_for
 class Load:
     """So many runs of one length, begun within `spread` seconds of each other, waited for at an interval.
 
+    What is logged of their activities is the operator's default, or "off".
+
     `foreign` runs of other people end meanwhile in the same factory, and the service's clock is `ahead` of ours. `limited`
     makes the service refuse what is beyond its documented limits.
     """
@@ -34,6 +36,7 @@ class Load:
     foreign: int = 0
     ahead: float = 0.0
     limited: bool = False
+    activity_log: str = "summary"
 
     @property
     def most_seconds(self) -> float:
@@ -99,6 +102,7 @@ def measure(who: str, load: Load) -> Cost:
             "run_ids": run_ids,
             "interval": load.interval,
             "since": began,
+            "activity_log": load.activity_log,
         }
         command = [sys.executable, "-m", "bench.child_waits"]
         done = subprocess.run(

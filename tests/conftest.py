@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from airflow_adf_mi.adf.connection import settings_from_connection
 from airflow_adf_mi.adf.identity import forget_credentials
@@ -20,11 +23,26 @@ from tests.processes import raise_on_signals
 
 ROOT = Path(__file__).parent.parent
 
-# Before anything imports Airflow: it writes a configuration file into its home.
-os.environ.setdefault("AIRFLOW_HOME", str(ROOT / ".airflow"))
+# Before anything imports Airflow. Nothing of an Airflow of the machine's counts, and each process of pytest-xdist has a home
+# of its own, because Airflow writes a configuration file there.
+for _name in list(os.environ):
+    if _name.startswith(("AIRFLOW__", "AIRFLOW_CONN_", "AIRFLOW_VAR_")):
+        del os.environ[_name]
+os.environ["AIRFLOW_HOME"] = str(ROOT / ".airflow" / os.environ.get("PYTEST_XDIST_WORKER", "main"))
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 # The tests' servers are on the loopback interface, where no proxy belongs.
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
+
+# The same examples on every machine and every day, however slow it is. `make explore` searches for others.
+_profile = partial(
+    hypothesis.settings.register_profile,
+    database=None,
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+_profile("fixed", derandomize=True)
+_profile("explore", derandomize=False)
+hypothesis.settings.load_profile("fixed")
 
 _IDENTITY_PREFIXES = ("AZURE_", "MSI_", "IDENTITY_", "IMDS_")
 
@@ -76,6 +94,30 @@ SAMPLE_SCRIPT: Mapping[str, Any] = {
         "Slow/Copy": {"seconds": 3600},
     },
 }
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if moving := [item.nodeid for item in items if " at 0x" in item.nodeid]:
+        raise pytest.UsageError(f"Names of tests with an address, which is another one in each process: {moving}")
+    for item in items:
+        if item.get_closest_marker("airflow"):
+            # They wait for real processes, long on a busy machine.
+            item.add_marker(pytest.mark.timeout(900))
+
+
+class OneAirflow(LoadScopeScheduling):  # type: ignore[misc]  # xdist's scheduler has no types
+    """Gives all tests with real Airflow processes, which are started once, to one process, and any other test to the next.
+
+    The marker `xdist_group` does not do it: pytest-xdist 3.8 writes the group into a name that pytest 9.2 does not read.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "airflow" if nodeid.startswith("tests/airflow/") else nodeid
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    return OneAirflow(config, log)
 
 
 @pytest.fixture(autouse=True)

@@ -164,7 +164,7 @@ class RealAirflow:
 
     def trigger(self, dag_id: str, *, conf: Mapping[str, Any] | None = None, logical_date: str | None = None) -> str:
         """Start a Dag run through the REST API; its id. Waits for the Dag to be parsed."""
-        self.wait_until(lambda: self.ask("GET", f"/api/v2/dags/{dag_id}").status_code == 200, f"Dag {dag_id}", 90)
+        self.wait_until(lambda: self.ask("GET", f"/api/v2/dags/{dag_id}").status_code == 200, f"Dag {dag_id}", 300)
         run_id = f"test__{uuid.uuid4()}"
         body = {"dag_run_id": run_id, "logical_date": logical_date, "conf": dict(conf or {})}
         # With an id of ours, asking again starts no second Dag run: 409 says that it is there.
@@ -188,7 +188,7 @@ class RealAirflow:
     def state(self, dag_id: str, run_id: str) -> str:
         return str(self._get(f"/api/v2/dags/{dag_id}/dagRuns/{run_id}")["state"])
 
-    def wait_for_run(self, dag_id: str, run_id: str, timeout: float = 180) -> str:
+    def wait_for_run(self, dag_id: str, run_id: str, timeout: float = 300) -> str:
         """Wait for a Dag run to end: its state."""
         self.wait_until(lambda: self.state(dag_id, run_id) in ENDED, f"{dag_id} {run_id} to end", timeout)
         return self.state(dag_id, run_id)
@@ -205,7 +205,7 @@ class RealAirflow:
         return None
 
     def wait_for_task(
-        self, dag_id: str, run_id: str, task_id: str, *states: str, map_index: int = -1, timeout: float = 90
+        self, dag_id: str, run_id: str, task_id: str, *states: str, map_index: int = -1, timeout: float = 300
     ) -> str:
         """Wait for a task instance to be in one of `states`; by default, to have ended."""
         wanted = set(states) or TASK_ENDED

@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any, Literal, TypeVar
 
 from airflow_adf_mi.adf.calls import Page, query_activity_runs
@@ -253,9 +254,9 @@ def by_activity(rows: Iterable[ActivityRun]) -> list[str]:
         groups.setdefault((row.activity_name, row.activity_type), []).append(row)
     lines = [
         line_of(group[0]) if len(group) == 1 else f"{name!r} ({kind}) ran {len(group)} times: {_statuses(group)}"
-        for (name, kind), group in groups.items()
+        for (name, kind), group in islice(groups.items(), MOST_LINES)
     ]
-    return [*lines[:MOST_LINES], *([f"and {len(lines) - MOST_LINES} more activities"] if lines[MOST_LINES:] else [])]
+    return [*lines, *([f"and {len(groups) - MOST_LINES} more activities"] if len(groups) > MOST_LINES else [])]
 
 
 def total(rows: Iterable[ActivityRun], seconds: float | None) -> str:
@@ -304,6 +305,4 @@ def _started(row: ActivityRun) -> datetime:
 
 def _broken(line: str) -> str:
     """`line` in lines of `WIDTH` columns at most, but for words that are longer."""
-    return textwrap.fill(
-        line, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False, drop_whitespace=True
-    )
+    return textwrap.fill(line, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)

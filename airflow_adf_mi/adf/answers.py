@@ -10,10 +10,12 @@ from airflow_adf_mi.adf import metrics
 from airflow_adf_mi.adf.calls import Call
 from airflow_adf_mi.adf.errors import AdfAuthenticationError, AdfError, AdfRequestError, AdfThrottledError
 from airflow_adf_mi.adf.models import UNREADABLE
-from airflow_adf_mi.adf.translate import translate, unreadable
+from airflow_adf_mi.adf.refusal import Refusal
+from airflow_adf_mi.adf.translate import from_answer, translate, unreadable
 from airflow_adf_mi.adf.transport import token_of
 
 if TYPE_CHECKING:
+    from airflow_adf_mi.adf.network import Route
     from airflow_adf_mi.adf.settings import AdfSettings
 
 T = TypeVar("T")
@@ -66,15 +68,21 @@ def read(call: Call[T], body: Any) -> T | Failure:
     return answer
 
 
-def read_error(error: Exception, call: Call[T], settings: AdfSettings) -> T | Failure:
-    """What `error`, which the official client raised for `call`, comes to; raises it if it is of no known kind."""
+def read_error(
+    error: Exception, call: Call[T], settings: AdfSettings, route: Route, status: int | None = None
+) -> T | Failure:
+    """What `error`, which the official client raised for `call` on its way by `route`, comes to.
+
+    `status` is the HTTP status of the answer, where it is known and the error does not carry it. Raises `error` itself if it
+    is of no known kind.
+    """
     from azure.core.exceptions import AzureError
 
     if isinstance(error, AdfError):
         # Of the credential, which the official client asks for a token.
         return _failed(call, error)
     if isinstance(error, AzureError):
-        ours = translate(error, call, settings)
+        ours = translate(error, call, settings, route)
         code = ours.code if isinstance(ours, AdfRequestError) else None
         if code is not None and code in call.answers_by_code:
             _count(call, "answered")
@@ -82,7 +90,9 @@ def read_error(error: Exception, call: Call[T], settings: AdfSettings) -> T | Fa
         refused = isinstance(ours, AdfAuthenticationError) and ours.refused_token
         return _failed(call, ours, refused_token=token_of(error) if refused else None)
     if isinstance(error, UNREADABLE):
-        # The official client reads answers as JSON before we do, and lets what comes of that through.
+        # The official client unpacks answers and reads them as JSON before we do, and lets what comes of that through.
+        if status is not None and status >= 300:
+            return _failed(call, from_answer(call, settings, Refusal.read(status, f"{error}", {}, "")))
         return _failed(call, unreadable(error, call))
     raise error
 

@@ -13,6 +13,7 @@ import os
 import re
 import ssl
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -106,8 +107,10 @@ def _hashed_in(path: str) -> bool:
 
 def _of_the_system(paths: Sequence[str]) -> Authority:
     for path in paths:
-        if _hashed_in(path) or (Path(path).is_file() and Path(path).stat().st_size > 0):
-            return Authority("the system's", path)
+        # What may not be read is as good as not there.
+        with suppress(OSError):
+            if _hashed_in(path) or (Path(path).is_file() and Path(path).stat().st_size > 0):
+                return Authority("the system's", path)
     import certifi
 
     return Authority("certifi's", certifi.where())

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from airflow_adf_mi.adf.calls import cancel_run, get_run
 from airflow_adf_mi.adf.drive import Pause, Routine, claim, note, save
 from airflow_adf_mi.adf.errors import AdfError, AdfNotFoundError
-from airflow_adf_mi.adf.find import Wanted, looking
+from airflow_adf_mi.adf.find import Look, Wanted, listing
 from airflow_adf_mi.adf.intent import Find, Follow, Fresh, Intent, Occasion, Phase, decide
 from airflow_adf_mi.adf.models import PipelineRun, RunStatus
 from airflow_adf_mi.adf.start import LIST_PAUSE, Start, Started, settling, starting
@@ -135,7 +135,7 @@ def _superseding(
     if older.phase is Phase.PREPARED:
         return None
     if older.run_id is None:
-        run, is_ours = yield from _lost(start, older, clock=clock)
+        run, is_ours = yield from _lost(start, older, clock=clock, jitter=jitter)
         if run is None:
             log.warning("No run is known of an earlier start (key %s) whose answer was lost.", older.key)
             return None
@@ -164,8 +164,13 @@ def _superseding(
     return Outlasting(intent=older, run=seen, is_ours=is_ours)
 
 
-def _lost(start: Start, older: Intent, *, clock: Callable[[], float]) -> Routine[tuple[PipelineRun | None, bool]]:
-    """The run of an obsolete start whose answer was lost, as far as it can be told, and whether it is ours for certain."""
+def _lost(
+    start: Start, older: Intent, *, clock: Callable[[], float], jitter: Callable[[], float]
+) -> Routine[tuple[PipelineRun | None, bool]]:
+    """The run of an obsolete start whose answer was lost, as far as it can be told, and whether it is ours for certain.
+
+    Raises `AdfError` where the looks for it keep failing: they do not show that there is no run.
+    """
     same = start.intent().fingerprint == older.fingerprint
     wanted = Wanted(
         factory=older.factory,
@@ -174,18 +179,44 @@ def _lost(start: Start, older: Intent, *, clock: Callable[[], float]) -> Routine
         correlation_parameter=start.correlation_parameter,
     )
     until = (older.at or clock()) + start.settle
-    # Whatever its pipeline: the task may have been changed since.
-    seen = yield get_run(older.factory, older.key)
-    if isinstance(seen, PipelineRun):
-        return seen, True
     while True:
-        look = yield from looking(wanted, older, clock=clock)
+        look = yield from _looked(wanted, older, clock=clock, jitter=jitter)
         if len(look.proven) == 1:
             return look.proven[0], True
+        if look.error is not None:
+            raise AdfError(
+                f"The start of pipeline {older.pipeline_name!r} in {older.factory} that an earlier try of this task made (key "
+                f"{older.key}) got no answer, and its run could not be looked for. So it is not known whether a run of it goes "
+                "on, and nothing was started. Restore what the service misses, and clear the task, which looks again; or, once "
+                "you have seen in ADF Studio that no run of this task goes on, run the task with durable=False. "
+                f"{look.error}"
+            ) from look.error
         if clock() + LIST_PAUSE > until:
             return (look.possible[0], False) if len(look.possible) == 1 else (None, False)
         # A start of a moment ago may yet show.
         yield Pause(LIST_PAUSE)
+
+
+def _looked(wanted: Wanted, older: Intent, *, clock: Callable[[], float], jitter: Callable[[], float]) -> Routine[Look]:
+    """Look for the run of a lost start; at faults, again for a while. What is returned has an `error` if the last look failed."""
+    until = clock() + LOOK_PATIENCE
+    failures = 0
+    while True:
+        seen: PipelineRun | AdfError = yield get_run(older.factory, older.key)
+        if isinstance(seen, PipelineRun):
+            # Whatever its pipeline: the task may have been changed since.
+            return Look(proven=(seen,))
+        look = yield from listing(wanted, older, seen, clock=clock)
+        if not look.key_unknown:
+            # Without an answer about the key, the list proves nothing: it may lag.
+            look = replace(look, error=look.error or seen)
+        if len(look.proven) == 1 or look.error is None:
+            return look
+        failures += 1
+        pause = backoff(failures, getattr(look.error, "retry_after", None), jitter())
+        if clock() + pause > until:
+            return look
+        yield Pause(pause)
 
 
 def _is_gone(older: Intent, *, cancel: bool, clock: Callable[[], float]) -> Routine[bool]:

@@ -18,7 +18,7 @@ from airflow_adf_mi.adf.async_identity import AsyncCredential
 from airflow_adf_mi.adf.authorities import tls_context
 from airflow_adf_mi.adf.calls import MOST_LISTED, Call, Page
 from airflow_adf_mi.adf.identity import credential_for
-from airflow_adf_mi.adf.network import route_to_arm
+from airflow_adf_mi.adf.network import Route, route_to_arm
 from airflow_adf_mi.adf.paging import Follow, Pages
 from airflow_adf_mi.adf.transport import (
     CONNECT_TIMEOUT,
@@ -73,6 +73,8 @@ class AdfClient:
         # The official client's own types ask for the older form of credential; it calls this one.
         self._credential: Any = credential or credential_for(settings)
         self._read_retries = read_retries
+        # Kept, because the environment may change while the client is open.
+        self._route = route_to_arm(settings, os.environ)
         self._clock = ServiceClock()
         self.official = DataFactoryManagementClient(
             self._credential,
@@ -82,7 +84,7 @@ class AdfClient:
             policies=policies(
                 RetryPolicy(), ARMChallengeAuthenticationPolicy(self._credential, settings.arm_scope), self._clock
             ),
-            transport=blocking_transport(route_to_arm(settings, os.environ), read_timeout=read_timeout),
+            transport=blocking_transport(self._route, read_timeout=read_timeout),
         )
         """The official client itself, for everything that this package does not wrap."""
 
@@ -129,7 +131,7 @@ class AdfClient:
             else:
                 body = method(*call.args, cls=answers.body_of, retry_total=retries, **call.kwargs)
         except Exception as e:  # noqa: BLE001  what is of no known kind is raised again
-            return answers.read_error(e, call, self._settings)
+            return answers.read_error(e, call, self._settings, self._route)
         return answers.read(call, body)
 
 
@@ -140,7 +142,7 @@ class AsyncAdfClient:
     the wait that asks decides when to look again.
     """
 
-    def __init__(self, settings: AdfSettings, session: aiohttp.ClientSession) -> None:
+    def __init__(self, settings: AdfSettings, session: aiohttp.ClientSession, route: Route) -> None:
         from azure.core.pipeline.policies import AsyncRetryPolicy
         from azure.core.pipeline.transport import AioHttpTransport
         from azure.mgmt.core.policies import AsyncARMChallengeAuthenticationPolicy
@@ -148,6 +150,7 @@ class AsyncAdfClient:
 
         self._settings = settings
         self._session = session
+        self._route = route
         self._credential: Any = AsyncCredential(credential_for(settings))
         self._clock = ServiceClock()
         self._turn = asyncio.Lock()
@@ -178,7 +181,7 @@ class AsyncAdfClient:
         await asyncio.to_thread(import_async_client)
         from airflow_adf_mi.adf.loop_session import open_session
 
-        return cls(settings, open_session(route, context))
+        return cls(settings, open_session(route, context), route)
 
     async def authenticate(self) -> None:
         """As of `AdfClient`."""
@@ -233,6 +236,7 @@ class AsyncAdfClient:
         # by one, and the event loop turns in between.
         async with self._turn:
             await asyncio.sleep(0)
+        statuses: list[int] = []
         try:
             if call.listing:
                 return answers.read(
@@ -240,19 +244,28 @@ class AsyncAdfClient:
                 )
             if not call.repeatable:
                 return answers.read(call, await method(*call.args, cls=answers.body_of, retry_total=0, **call.kwargs))
-            content = await _content(method, call)
+            content = await self._content(method, call, statuses)
             if len(content) <= LARGE:
                 return answers.read_content(call, content)
             return await asyncio.to_thread(answers.read_content, call, content)
         except Exception as e:  # noqa: BLE001  what is of no known kind is raised again
-            return answers.read_error(e, call, self._settings)
+            return answers.read_error(e, call, self._settings, self._route, next(iter(statuses), None))
 
+    async def _content(self, method: Any, call: Call[Any], statuses: list[int]) -> bytes:
+        """The content of an answer; its HTTP status goes to `statuses`, because the content may be impossible to unpack.
 
-async def _content(method: Any, call: Call[Any]) -> bytes:
-    """The content of an answer. Left to itself, the official client reads JSON three times over, and all on the event loop."""
-    response = await method(*call.args, cls=answers.response_of, stream=True, retry_total=0, **call.kwargs)
-    async with response:
-        return await response.read()  # type: ignore[no-any-return]  # the official client's types know its models only
+        Left to itself, the official client reads JSON three times over, and all on the event loop.
+        """
+
+        def saw(answer: Any) -> None:
+            self._clock.saw(answer)
+            statuses.append(answer.http_response.status_code)
+
+        response = await method(
+            *call.args, cls=answers.response_of, stream=True, retry_total=0, raw_response_hook=saw, **call.kwargs
+        )
+        async with response:
+            return await response.read()  # type: ignore[no-any-return]  # the official client's types know its models only
 
 
 def _listed(pages: Any, call: Call[Any]) -> list[Any]:

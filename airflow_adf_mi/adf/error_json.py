@@ -36,10 +36,10 @@ def error_from_json(stored: Mapping[str, Any]) -> AdfError:
         return AdfError(stored["message"])
     try:
         error = kind(stored["message"], **members_from_json(kind, stored))
-    except (TypeError, KeyError, ValueError):
+    except (AttributeError, KeyError, TypeError, ValueError):
         # An older version stored less, or a later one something else.
         return AdfError(stored["message"])
-    for note in stored.get(NOTES, ()):
+    for note in stored.get(NOTES) or ():
         error.add_note(note)
     return error
 

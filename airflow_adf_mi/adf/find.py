@@ -117,7 +117,13 @@ def looking(wanted: Wanted, intent: Intent, *, clock: Callable[[], float]) -> Ro
         if likeness(seen, wanted, intent.key, None) is Likeness.PROVEN:
             return Look(proven=(seen,))
         return Look(error=AdfError(f"run {seen.run_id} is one of another pipeline, {seen.pipeline_name!r}"))
+    return (yield from listing(wanted, intent, seen, clock=clock))
+
+
+def listing(wanted: Wanted, intent: Intent, seen: AdfError, *, clock: Callable[[], float]) -> Routine[Look]:
+    """The second half of a look: through the list. `seen` is what the service answered when it was asked for the key."""
     # A subscription or factory that is not found proves nothing about the run.
+    is_missing = isinstance(seen, AdfNotFoundError) and seen.missing is not None
     key_unknown = isinstance(seen, AdfNotFoundError) and seen.missing == "run"
     now = yield ServiceTime()
     until = clock() + LONGEST_SEARCH
@@ -130,7 +136,7 @@ def looking(wanted: Wanted, intent: Intent, *, clock: Callable[[], float]) -> Ro
         filters=[{"operand": "PipelineName", "operator": "Equals", "values": [wanted.pipeline_name]}],
     )
     # What is not found is no failed look: where the list is answered, the factory is there.
-    pages, error = Pages(call), None if isinstance(seen, AdfNotFoundError) else seen
+    pages, error = Pages(call), None if is_missing else seen
     while (following := pages.next()) is not None:
         page = yield following
         if not isinstance(page, Page):
@@ -143,6 +149,9 @@ def looking(wanted: Wanted, intent: Intent, *, clock: Callable[[], float]) -> Ro
     if pages.cut is not None:
         # What was not read may hold other runs that look the same.
         error = AdfError(f"the list of its runs could not be read to the end, because {pages.cut}")
+    if pages.unreadable:
+        # One of these may be ours, and one that only looks alike somebody else's.
+        error = AdfError(f"{pages.unreadable} row(s) of the list of its runs could not be read")
     found: dict[Likeness, list[PipelineRun]] = {kind: [] for kind in Likeness}
     for run in pages.rows:
         if run.run_id not in intent.earlier:

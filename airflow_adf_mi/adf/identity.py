@@ -15,8 +15,9 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from airflow_adf_mi.adf.errors import AdfError
+from airflow_adf_mi.adf.errors import AdfConfigurationError, AdfError
 from airflow_adf_mi.adf.identity_sources import CredentialPlan, plan, where_tokens_come_from
+from airflow_adf_mi.adf.redact import shown
 from airflow_adf_mi.adf.token_errors import check_principal, token_error
 from airflow_adf_mi.adf.token_requests import make_credential
 
@@ -96,8 +97,17 @@ class ProcessCredential:
 
     def _ask(self, scopes: tuple[str, ...], options: TokenRequestOptions) -> AccessTokenInfo | AdfError:
         if self._inner is None:
-            self._plan = plan(self.identity, self._environ, self._authority_host, ca_bundle=self._ca_bundle)
-            self._inner = self._make(self._plan)
+            how = plan(self.identity, self._environ, self._authority_host, ca_bundle=self._ca_bundle)
+            try:
+                self._plan, self._inner = how, self._make(how)
+            except ValueError as e:
+                if isinstance(e, AdfError):
+                    raise
+                # azure-identity checks what it is given by the environment.
+                raise AdfConfigurationError(
+                    f"The {self.identity} cannot be used: {shown(str(e), 300)} Check AZURE_AUTHORITY_HOST, AZURE_TENANT_ID and "
+                    "AZURE_CLIENT_ID."
+                ) from None
         assert self._plan is not None  # noqa: S101  set together with the credential
         try:
             token = self._inner.get_token_info(*scopes, options=options)
@@ -146,7 +156,7 @@ _credentials: dict[tuple[object, ...], ProcessCredential] = {}
 
 
 def credential_for(settings: AdfSettings) -> ProcessCredential:
-    """This process's credential for the identity and `ca_bundle` of `settings`, from where the environment says that tokens are.
+    """This process's credential for the identity of `settings` and its `ca_bundle`, by where tokens come from here.
 
     Airflow forks; a child's process id differs, so it never waits for a lock that its parent held at the fork.
     """

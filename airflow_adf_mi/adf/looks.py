@@ -5,11 +5,11 @@ from __future__ import annotations
 import heapq
 
 CANARIES = 1.0
-"""Looks at single runs a second while the list keeps up. They measure its lag, and bound how long it can hide one run:
-runs waited for / CANARIES, and its own interval."""
+"""Looks at single runs a second while the list is trusted. They measure its lag. They also bound how long it can hide an end
+before it is caught: the run's own interval and a twentieth, and runs waited for / CANARIES."""
 BUDGET = 10.0
-"""Looks at single runs a second, and a fifth more, at most. The bound on detection once a list is caught showing nothing:
-max(60 s, runs / BUDGET)."""
+"""Looks at single runs a second, and a fifth more, at most, once the list was caught missing an end. The bound is then: the
+run's own interval and a twentieth, and runs waited for / BUDGET."""
 BURST = 100
 """Looks that may be made at once when the list is first caught missing something."""
 

@@ -28,8 +28,9 @@ def open_session(route: Route, context: ssl.SSLContext) -> aiohttp.ClientSession
         # azure-core would build a TLS context for every request; a connector's own context is used for all.
         connector=_Connector(ssl=context),
         cookie_jar=aiohttp.DummyCookieJar(),
-        # azure-core unpacks answers itself.
+        # azure-core unpacks answers itself, and only what gzip has packed for certain.
         auto_decompress=False,
+        headers={"Accept-Encoding": "gzip"},
         # Not for proxies only: it would take .netrc, too, and refuse to send that beside our token.
         trust_env=False,
         proxy=proxy.address if proxy else None,

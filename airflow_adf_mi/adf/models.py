@@ -10,6 +10,7 @@ member that is not what the specification promises is None or empty, or the text
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -18,8 +19,9 @@ from typing import Any, Self
 from airflow_adf_mi.adf.redact import cap, shown
 from airflow_adf_mi.adf.times import read_number, read_seconds, read_time
 
-UNREADABLE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
-"""What reading an answer raises that is not what the specification promises, such as the page of a proxy."""
+UNREADABLE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError, zlib.error)
+"""What reading an answer raises that is not what the specification promises, such as the page of a proxy. `zlib.error`: it is
+not compressed as its header says."""
 MOST_DEPTH = 64
 """Levels of an answer that are kept, below which it is cut: what follows them recurses, and Python's stack has an end."""
 LONGEST_NAME = 1000

@@ -69,7 +69,8 @@ class Pages(Generic[T]):
         self._next: Call[Page[T]] | None = first
         self._follow = Follow(f"{first.doing} in {first.target}", most)
         self._rows: list[T] = []
-        self._has_warned = False
+        self.unreadable = 0
+        """Rows that could not be read, and are left out."""
 
     @property
     def cut(self) -> str | None:
@@ -88,8 +89,7 @@ class Pages(Generic[T]):
     def take(self, page: Page[T]) -> None:
         """Keep the rows of the answer to `next`, and decide what to ask next."""
         self._rows += page.items
-        if page.unreadable and not self._has_warned:
-            self._has_warned = True
+        if page.unreadable and not self.unreadable:
             log.warning(
                 "An answer to %r in %s has %d row(s) that cannot be read. They are left out. The first: %s",
                 self._first.doing,
@@ -97,6 +97,7 @@ class Pages(Generic[T]):
                 len(page.unreadable),
                 page.unreadable[0],
             )
+        self.unreadable += len(page.unreadable)
         self._next = None
         if self._follow.on(page.continuation_token):
             *rest, window = self._first.args

@@ -75,8 +75,16 @@ def _never_uses_a_proxy(url: SplitResult, environ: Mapping[str, str]) -> bool:
         return True
     if host == "localhost" or host.endswith(".localhost"):
         return True
-    endpoints = (urlsplit(environ[name]) for name in ENDPOINT_VARIABLES if environ.get(name))
-    return any((host, _port(url)) == (_host(endpoint), _port(endpoint)) for endpoint in endpoints)
+    return any((host, _port(url)) == _host_and_port(environ.get(name, "")) for name in ENDPOINT_VARIABLES)
+
+
+def _host_and_port(address: str) -> tuple[str, int | None] | None:
+    """None for what is no address: whoever asks there for a token says so."""
+    try:
+        url = urlsplit(address)
+        return _host(url), _port(url)
+    except ValueError:
+        return None
 
 
 def _is_exempt(url: SplitResult, entry: str) -> bool:

@@ -10,7 +10,7 @@ from airflow_adf_mi.adf.checks import check_flag, check_run_id, check_text, is_g
 from airflow_adf_mi.adf.errors import AdfConfigurationError
 
 _CHECKS: Mapping[str, Callable[[str, object], object]] = {
-    "reference_pipeline_run_id": lambda name, value: check_run_id(value, name),
+    "reference_pipeline_run_id": lambda name, value: check_run_id(check_text(name, value), name),
     "is_recovery": check_flag,
     "start_activity_name": check_text,
     "start_from_failure": check_flag,

@@ -35,6 +35,9 @@ GATEWAY = "gateway"
 _POLICY = "RequestDisallowedByPolicy"
 # No source names the codes: recognised by the words of Azure's services for it.
 _PRIVATE = re.compile(r"public\s*network\s*access|private\s*(?:link|endpoint)", re.IGNORECASE)
+LONGEST_WORD = 100
+"""Characters of an error code or a request id that are kept."""
+_WORD = re.compile(rf"[\w.-]{{1,{LONGEST_WORD}}}")
 _ARM_HEADERS = ("x-ms-request-id", "x-ms-correlation-request-id", "x-ms-routing-request-id")
 
 
@@ -79,10 +82,10 @@ class Refusal:
             status=status,
             # Cut twice: what is searched for secrets is bounded, and so is what is shown.
             said=shown(str(message or reason)[:MOST_READ], MOST_QUOTED),
-            code=error.get("code"),
+            code=_word(error.get("code")),
             is_foreign=not is_from_arm,
-            failure_cause=headers.get("x-ms-failure-cause"),
-            request_id=headers.get("x-ms-request-id"),
+            failure_cause=_word(headers.get("x-ms-failure-cause")),
+            request_id=_word(headers.get("x-ms-request-id")),
             retry_after=_seconds(headers.get("Retry-After")),
             redirects_to=_host(headers.get("Location")),
             policies=tuple(dict.fromkeys(_policies(error))),
@@ -190,6 +193,13 @@ def _words(text: str, content_type: str) -> str:
         # Python's parser raises it for declarations that it does not know; what came before them is read.
         page.words.append("...")
     return " ".join(page.words)
+
+
+def _word(value: object) -> str | None:
+    """A code or an id. Whatever else stands there is foreign text."""
+    if not isinstance(value, str) or not value:
+        return None
+    return value if _WORD.fullmatch(value) else shown(value[:MOST_READ], LONGEST_WORD)
 
 
 def _host(address: str | None) -> str | None:

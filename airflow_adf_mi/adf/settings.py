@@ -233,12 +233,13 @@ class AdfSettings:
         object.__setattr__(self, "arm_endpoint", (self.arm_endpoint or self.cloud.arm_endpoint).rstrip("/"))
         object.__setattr__(self, "arm_scope", self.arm_scope or self.cloud.arm_scope)
         # Who writes an address may have written a password into it.
-        shown = re.sub(r"//[^/]*@", "//***@", self.arm_endpoint)
+        before, at, host = self.arm_endpoint.rpartition("@")
+        shown = f"***@{host}" if at else before or host
         try:
             url = urlsplit(self.arm_endpoint)
             _ = url.port
-        except ValueError as e:
-            raise AdfConfigurationError(f"arm_endpoint is {shown!r}, which is not an address ({e}).") from None
+        except ValueError:
+            raise AdfConfigurationError(f"arm_endpoint is {shown!r}, which is not an address.") from None
         if url.scheme != "https" or not url.hostname:
             raise AdfConfigurationError(
                 f"arm_endpoint is {shown!r}. It must be an https:// address: tokens are never sent unencrypted."

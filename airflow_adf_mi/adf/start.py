@@ -295,10 +295,12 @@ def _ambiguous(start: Start, intent: Intent, look: Look, lost: AdfError | None) 
         found = f"its run could not be looked for ({look.error})"
     else:
         found = f"the service shows no run with the id {intent.key}, and none in its list that fits"
+    # A clear looks, too, and starts nothing while its looks fail.
+    again = " once its runs can be looked for" if look.error is not None else ""
     return (
         f"The start of pipeline {start.pipeline_name!r} in {start.factory} got no usable answer, and {found}. A run may or "
         "may not have been started, so none is started again. A retry of this task looks once more. Or look at the "
-        "pipeline's runs in ADF Studio: if none is this task's, clear the task, and a new run is started. To make this "
+        f"pipeline's runs in ADF Studio: if none is this task's, clear the task, and a new run is started{again}. To make this "
         "certain in future, set correlation_parameter to a parameter that the pipeline declares for it; or set "
         f"on_ambiguous_start='start' if two runs do no harm.{f' The first error was: {lost}' if lost else ''}"
     )

@@ -107,12 +107,15 @@ def _from_source(how: CredentialPlan, transport: RequestsTransport) -> SupportsT
 
 
 def _quieten() -> None:
-    """Keep azure-identity out of task logs, unless somebody chose its logs: twelve lines for each token, and warnings that
-    quote answers as they are, which our errors quote with secrets masked.
+    """Keep Azure's packages out of task logs, unless somebody chose their logs.
+
+    They log twelve lines for each token, a traceback for each answer that is no JSON, and warnings that quote answers as they
+    are. Our errors quote the same with secrets masked.
     """
     for name, level in (
         ("azure.core.pipeline.policies.http_logging_policy", logging.WARNING),
         ("azure.identity", logging.ERROR),
+        ("azure.mgmt.datafactory", logging.ERROR),
     ):
         logger = logging.getLogger(name)
         if logger.level == logging.NOTSET:

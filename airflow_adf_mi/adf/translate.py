@@ -5,7 +5,6 @@ Azure's packages are imported inside the functions: this module is on the way of
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -20,7 +19,6 @@ from airflow_adf_mi.adf.errors import (
     AdfThrottledError,
     AdfUnavailableError,
 )
-from airflow_adf_mi.adf.network import route_to_arm
 from airflow_adf_mi.adf.network_errors import (
     certificate_refusal,
     is_untrusted,
@@ -39,6 +37,7 @@ if TYPE_CHECKING:
     from azure.core.exceptions import AzureError
 
     from airflow_adf_mi.adf.calls import Call
+    from airflow_adf_mi.adf.network import Route
     from airflow_adf_mi.adf.settings import AdfSettings
 
 # ARM's front door uses these where the address above the pipeline or run is wrong.
@@ -46,13 +45,15 @@ _SUBSCRIPTION_MISSING = frozenset({"SubscriptionNotFound", "InvalidSubscriptionI
 _FACTORY_MISSING = frozenset({"ResourceNotFound", "ParentResourceNotFound", "ResourceGroupNotFound"})
 
 
-def translate(error: AzureError, call: Call[Any], settings: AdfSettings) -> AdfError:
-    """What `error`, raised while sending `call`, means to a user."""
+def translate(error: AzureError, call: Call[Any], settings: AdfSettings, route: Route) -> AdfError:
+    """What `error`, raised while sending `call` by `route`, means to a user."""
     from azure.core.exceptions import HttpResponseError
 
     response: Any = error.response if isinstance(error, HttpResponseError) else None
     if response is None or response.status_code is None:
-        return _no_answer(error, call, settings)
+        return _no_answer(error, call, settings, route)
+    if response.status_code < 300:
+        return unreadable(error, call)
     refusal = Refusal.read(response.status_code, str(response.reason), response.headers, _text(response))
     return from_answer(call, settings, refusal, claims=principal(token_of(error) or ""))
 
@@ -112,7 +113,7 @@ def from_answer(
             f"{call.could_not}: {_not_permitted(call, settings, refusal, claims)}{quote}", **details
         )
     if status == 404 or code in call.not_found_codes:
-        missing, advice = _what_is_missing(call, code)
+        missing, advice = _what_is_missing(call, refusal)
         return AdfNotFoundError(f"{call.could_not}: {advice}{quote}", missing=missing, **details)
     if status == 408 or status >= 500 or status < 300:
         return AdfUnavailableError(
@@ -138,7 +139,7 @@ def _at(host: str | None) -> str:
 
 
 def unreadable(error: Exception, call: Call[Any]) -> AdfUnavailableError:
-    """An answer of status 200 that lacks what the specification promises, such as a proxy's page."""
+    """An answer with the status of a success that lacks what the specification promises, such as a proxy's page."""
     return AdfUnavailableError(
         f"{call.could_not}: the answer could not be read ({type(error).__name__}: "
         f"{shown(str(error), 200)}). Is there a proxy in between that answers for the service?",
@@ -162,8 +163,9 @@ def _not_permitted(call: Call[Any], settings: AdfSettings, refusal: Refusal, cla
     )
 
 
-def _what_is_missing(call: Call[Any], code: str | None) -> tuple[str, str]:
+def _what_is_missing(call: Call[Any], refusal: Refusal) -> tuple[str | None, str]:
     """Subscription, factory, pipeline or run; and what to do about it."""
+    code = refusal.code
     subscription = call.target.subscription_id
     if isinstance(call.target, SubscriptionRef) or code in _SUBSCRIPTION_MISSING:
         return "subscription", (
@@ -179,6 +181,12 @@ def _what_is_missing(call: Call[Any], code: str | None) -> tuple[str, str]:
             f"there is no such factory. Check subscriptionId ({subscription}), resource_group_name and factory_name in the "
             "connection or the arguments."
         )
+    if code is None or is_front_door(code, refusal.failure_cause):
+        # ARM's front door knows neither runs nor pipelines. So its answer proves the absence of none.
+        return None, (
+            "the answer does not say what is missing. Check subscriptionId, resource_group_name and factory_name in the "
+            "connection or the arguments."
+        )
     if call.run_id is not None:
         return "run", f"the factory knows no run {call.run_id}. Check the run id; runs are kept for 45 days."
     return "pipeline", (
@@ -187,9 +195,8 @@ def _what_is_missing(call: Call[Any], code: str | None) -> tuple[str, str]:
     )
 
 
-def _no_answer(error: AzureError, call: Call[Any], settings: AdfSettings) -> AdfError:
+def _no_answer(error: AzureError, call: Call[Any], settings: AdfSettings, route: Route) -> AdfError:
     reason = f"{type(error).__name__}: {shown(str(error), 300)}"
-    route = route_to_arm(settings, os.environ)
     if is_untrusted(error):
         return AdfCertificateError(f"{call.could_not}: {certificate_refusal(route)} {reason}")
     never_sent = was_never_sent(error)

@@ -236,8 +236,7 @@ def log_news(run_id: str, before: Watching, after: Watching) -> None:
     """Log what a look has shown of the run. Leads with the news: a page of logs shows about 150 columns of a line."""
     if after.error is not None:
         if after.error is not before.error:
-            # The error names the run.
-            log.warning("The look at the run failed, and the run goes on.\n  %s", after.error)
+            log.warning("The look at run %s failed, and the run goes on.\n  %s", run_id, after.error)
         return
     seen = after.run
     if before.error is not None and not (seen is not None and seen.is_terminal):

@@ -121,7 +121,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             **{f"AIRFLOW_CONN_{name}": _connection(extra) for name, extra in connections.items()},
         }
         with RealAirflow(home / "home", dags, environment, postgres=True) as airflow:
-            yield World(emulator, airflow)
+            made = World(emulator, airflow)
+            start_what_takes_minutes(made)
+            yield made
         assert [fault for fault in emulator.faults.unconsumed() if fault.operation != "getRun"] == []
 
 
@@ -147,15 +149,21 @@ WITHOUT = {
     )
 }
 """Identities that lack one permission each; the last is one that gets no token."""
+
+
+def connection_without(action: str) -> str:
+    """The id of the connection whose identity lacks this permission."""
+    return f"adf_without_{list(WITHOUT).index(action)}"
+
+
 EXPLAINED_MODES = ("blocking", "deferrable", "worker_less")
 STARTED_IN = ("blocking", "worker_less")
 """A start is made on a worker, whether the task then defers or not; or in the triggerer."""
 RETRY_AFTER = {"Retry-After": "7"}
 
 
-@pytest.fixture(scope="session")
-def explaining(world: World) -> World:
-    """All that goes wrong, started side by side; what takes five minutes comes first."""
+def start_what_takes_minutes(world: World) -> None:
+    """Cases that fail after five minutes; they pass while all other tests run."""
     emulator = world.emulator
     emulator.add_fault(
         "createRun", pipeline="ExplainThrottled", times=None, status=429, code="TooManyRequests", headers=RETRY_AFTER
@@ -164,28 +172,36 @@ def explaining(world: World) -> World:
     emulator.add_fault("createRun", pipeline="ExplainFind", times=len(STARTED_IN), drop=True)
     no_token = WITHOUT["nothing"].client_id
     emulator.add_fault("token", identity=no_token, times=None, status=503)
-    without = {action: f"adf_without_{number}" for number, action in enumerate(WITHOUT)}
     for mode in STARTED_IN:
         world.explain(f"throttled_start_{mode}", mode, "ExplainThrottled")
-        world.explain(f"missing_role_to_find_{mode}", mode, "ExplainFind", without["querypipelineruns/action"])
-        world.explain(f"identity_endpoint_down_{mode}", mode, "ExplainCopy", without["nothing"])
+        find, nothing = connection_without("querypipelineruns/action"), connection_without("nothing")
+        world.explain(f"missing_role_to_find_{mode}", mode, "ExplainFind", find)
+        world.explain(f"identity_endpoint_down_{mode}", mode, "ExplainCopy", nothing)
+    for mode in EXPLAINED_MODES:
+        read, cancel = connection_without("pipelineruns/read"), connection_without("pipelineruns/cancel/action")
+        world.explain(f"missing_role_to_watch_{mode}", mode, "ExplainSlow", read)
+        world.explain(f"missing_role_to_cancel_{mode}", f"{mode}_timeout", "ExplainSlow", cancel)
+
+
+@pytest.fixture(scope="session")
+def explaining(world: World) -> World:
+    """All else that goes wrong, started side by side."""
     for mode in EXPLAINED_MODES:
         camel = camel_of(mode)
-        world.explain(f"missing_role_to_watch_{mode}", mode, "ExplainSlow", without["pipelineruns/read"])
-        cancel = without["pipelineruns/cancel/action"]
-        world.explain(f"missing_role_to_cancel_{mode}", f"{mode}_timeout", "ExplainSlow", cancel)
         world.explain(f"timeout_{mode}", f"{mode}_timeout", "ExplainSlow")
         world.explain(f"cancelled_outside_{mode}", mode, f"ExplainCancelled{camel}")
         world.explain(f"failed_copy_{mode}", mode, "ExplainCopy")
         world.explain(f"failed_child_of_a_child_{mode}", mode, "ExplainParent")
         world.explain(f"failed_iteration_{mode}", mode, "ExplainLoop")
-        explain = without["pipelineruns/queryactivityruns/action"]
+        explain = connection_without("pipelineruns/queryactivityruns/action")
         world.explain(f"missing_role_to_explain_{mode}", mode, "ExplainGrandchild", explain)
         world.explain(f"outputs_{mode}", f"{mode}_outputs", "ExplainOutputs")
         world.explain(f"policy_user_{mode}", f"{mode}_policy", f"ExplainUser{camel}")
         world.explain(f"policy_system_{mode}", f"{mode}_policy", f"ExplainSystem{camel}")
     for mode in STARTED_IN:
-        world.explain(f"missing_role_to_start_{mode}", mode, "ExplainCopy", without["pipelines/createrun/action"])
+        world.explain(
+            f"missing_role_to_start_{mode}", mode, "ExplainCopy", connection_without("pipelines/createrun/action")
+        )
         world.explain(f"wrong_factory_{mode}", mode, "ExplainCopy", "adf_typo")
         world.explain(f"misspelt_pipeline_{mode}", mode, "ExplianCopy")
         world.explain(f"unassigned_identity_{mode}", mode, "ExplainCopy", "adf_unassigned")

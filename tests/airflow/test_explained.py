@@ -14,7 +14,7 @@ from tests.explained import GOLDEN, assert_no_secret, general
 pytestmark = pytest.mark.airflow
 
 
-def log_of(world: World, name: str, timeout: float = 150) -> str:
+def log_of(world: World, name: str, timeout: float = 300) -> str:
     """The log of a case's task, once it has failed, without what differs each time."""
     assert world.airflow.wait_for_task(*world.explained[name], "it", timeout=timeout) == "failed"
     text = general(world.airflow.log(*world.explained[name], "it"), [world.emulator])
@@ -48,7 +48,7 @@ def test_run_that_did_not_succeed(name: str, kind: str, mode: str, explaining: W
 @pytest.mark.parametrize("mode", MODES)
 def test_cancelled_outside(mode: str, explaining: World) -> None:
     pipeline = f"ExplainCancelled{camel_of(mode)}"
-    until = time.monotonic() + 90
+    until = time.monotonic() + 240
     while not explaining.emulator.books.count("getRun", pipeline=pipeline):
         assert time.monotonic() < until
         time.sleep(0.2)
@@ -75,7 +75,7 @@ def test_start_that_was_refused(name: str, kind: str, mode: str, explaining: Wor
 @pytest.mark.parametrize("mode", MODES)
 def test_outputs_and_activities(mode: str, explaining: World) -> None:
     case = explaining.explained[f"outputs_{mode}"]
-    assert explaining.airflow.wait_for_task(*case, "it", timeout=120) == "success"
+    assert explaining.airflow.wait_for_task(*case, "it", timeout=300) == "success"
     assert explaining.airflow.xcom(*case, "it", "rows") == 42
     text = general(explaining.airflow.log(*case, "it"), [explaining.emulator])
     assert "'CopySales' (Copy) succeeded after <n> s, 42 rows" in text
@@ -85,7 +85,7 @@ def test_outputs_and_activities(mode: str, explaining: World) -> None:
 @pytest.mark.parametrize("mode", MODES)
 def test_retry_policy_stops_on_a_user_error(mode: str, explaining: World) -> None:
     case = explaining.explained[f"policy_user_{mode}"]
-    assert explaining.airflow.wait_for_task(*case, "it", timeout=120) == "failed"
+    assert explaining.airflow.wait_for_task(*case, "it", timeout=300) == "failed"
     (ti,) = explaining.airflow.task_instances(*case)
     assert ti["try_number"] == 1
     assert len(explaining.runs(f"ExplainUser{camel_of(mode)}")) == 1
@@ -94,5 +94,5 @@ def test_retry_policy_stops_on_a_user_error(mode: str, explaining: World) -> Non
 @pytest.mark.parametrize("mode", MODES)
 def test_retry_policy_retries_a_system_error(mode: str, explaining: World) -> None:
     case = explaining.explained[f"policy_system_{mode}"]
-    assert explaining.airflow.wait_for_task(*case, "it", timeout=120) == "failed"
+    assert explaining.airflow.wait_for_task(*case, "it", timeout=300) == "failed"
     assert len(explaining.runs(f"ExplainSystem{camel_of(mode)}")) == 2

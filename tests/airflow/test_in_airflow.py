@@ -15,7 +15,7 @@ from tests.airflow.conftest import World
 pytestmark = pytest.mark.airflow
 
 
-def until(is_true: Callable[[], bool], what: str, seconds: float = 60) -> None:
+def until(is_true: Callable[[], bool], what: str, seconds: float = 240) -> None:
     end = time.monotonic() + seconds
     while not is_true():
         assert time.monotonic() < end, f"waited {seconds} s for {what}"
@@ -50,7 +50,7 @@ def launched(world: World) -> dict[str, tuple[str, str]]:
     return world.started
 
 
-def task_state(world: World, name: str, *states: str, timeout: float = 120) -> str:
+def task_state(world: World, name: str, *states: str, timeout: float = 300) -> str:
     return world.airflow.wait_for_task(*world.started[name], "it", *states, timeout=timeout)
 
 
@@ -110,7 +110,7 @@ class TestRuns:
         task_state(world, name, "deferred")
         until(lambda: world.emulator.books.count("getRun", pipeline=f"long_{name}") > 0, "the trigger to look")
         world.airflow.mark(*world.started[name], "it", state)
-        until(lambda: world.run(f"long_{name}").cancelled_at is not None, "the cancel", 45)
+        until(lambda: world.run(f"long_{name}").cancelled_at is not None, "the cancel")
         until(lambda: world.run(f"long_{name}").status == "Cancelled", "the run to be cancelled")
 
     def test_marking_leaves_the_run_where_told_so(self, world: World) -> None:
@@ -126,12 +126,12 @@ class TestRuns:
         (link,) = world.airflow.links(*world.started["marked_blocking"], "it").values()
         assert link, "the link is there while the task runs on a worker"
         world.airflow.mark(*world.started["marked_blocking"], "it", "failed")
-        until(lambda: world.run("long_marked_blocking").cancelled_at is not None, "the cancel", 45)
+        until(lambda: world.run("long_marked_blocking").cancelled_at is not None, "the cancel")
 
     @pytest.mark.parametrize("mode", ["deferrable", "blocking"])
     def test_timeout_cancels_the_run(self, mode: str, world: World) -> None:
         assert task_state(world, f"timeout_{mode}") == "failed"
-        until(lambda: world.run(f"long_timeout_{mode}").status == "Cancelled", "the run to be cancelled", 45)
+        until(lambda: world.run(f"long_timeout_{mode}").status == "Cancelled", "the run to be cancelled")
         assert "AdfRunTimedOut" in log(world, f"timeout_{mode}")
         assert "Its cancellation was requested." in log(world, f"timeout_{mode}")
 

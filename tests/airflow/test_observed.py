@@ -120,12 +120,12 @@ def observed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observed]:
 def ended(observed: Observed, mode: str, pipeline: str, state: str) -> list[dict[str, Any]]:
     """The events of a case, once its task has ended as it should: valid, and without a secret."""
     case = f"observed_{mode}", observed.runs[mode, pipeline]
-    assert observed.airflow.wait_for_task(*case, "it", timeout=150) == state
+    assert observed.airflow.wait_for_task(*case, "it", timeout=300) == state
     # Airflow 3.3.2 has a task's state before its listeners hear of it.
     until(
         lambda: any(event["eventType"] in ("COMPLETE", "FAIL") for event in observed.events(mode, pipeline)),
         lambda: f"no event of an end among {[event['eventType'] for event in observed.events(mode, pipeline)]}",
-        seconds=90,
+        seconds=240,
     )
     events = observed.events(mode, pipeline)
     for event in events:
@@ -160,7 +160,7 @@ def test_lineage_of_a_failure(mode: str, observed: Observed) -> None:
 
 def test_metrics(observed: Observed) -> None:
     for (mode, pipeline), run_id in observed.runs.items():
-        observed.airflow.wait_for_task(f"observed_{mode}", run_id, "it", timeout=150)
+        observed.airflow.wait_for_task(f"observed_{mode}", run_id, "it", timeout=300)
         assert pipeline
     starts = [
         "airflow.adf.starts",
@@ -179,7 +179,7 @@ def missing(observed: Observed, starts: list[str]) -> str:
     return f"{[start for start in starts if not observed.statsd.seen(start)]} is not in {ours}"
 
 
-def until(is_true: Callable[[], bool], what: Callable[[], str], seconds: float = 10) -> None:
+def until(is_true: Callable[[], bool], what: Callable[[], str], seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not is_true():
         assert time.monotonic() < end, what()

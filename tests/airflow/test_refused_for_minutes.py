@@ -1,4 +1,4 @@
-"""What is waited through for five minutes before it fails a task: last of this folder, and launched with `test_explained`."""
+"""What is waited through for five minutes before it fails a task: last of this folder, and launched before all else."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tests.airflow.conftest import EXPLAINED_MODES as MODES
 from tests.airflow.conftest import STARTED_IN, World
 from tests.airflow.test_explained import golden, log_of
 
-pytestmark = [pytest.mark.airflow, pytest.mark.timeout(480)]
+pytestmark = pytest.mark.airflow
 
 BROKEN = (
     "ServiceResponseError: ('Connection aborted.', RemoteDisconnected('Remote end closed connection without response'))"

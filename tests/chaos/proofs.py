@@ -53,7 +53,7 @@ PROOFS = [
     Proof("a sensor owns nothing", "../triggers.py", "and self.owns_run and self.task_instance", "and self.task_instance", "sensor-marked-deferrable"),
     Proof("a start in the triggerer is written down before", "../xcom_journal.py", "            await self._keep(intent)\n            if self._is_stale", "            if self._is_stale", "kill-sent-own-ids-worker-less"),
     Proof("a clear in the triggerer starts a new run", "recall.py", "cleared = replace(now, try_number=0, clear_number=BEFORE_A_CLEAR)", "cleared = replace(now, try_number=0)", "cleared-keep-worker-less"),
-    Proof("a clear after a failure in the triggerer starts a new run", "recall.py", "known.failed and ", "", "cleared-after-timeout-worker-less"),
+    Proof("a clear after a failure in the triggerer starts a new run", "recall.py", "if kept is not None and kept.failed else None", "if kept is not None else None", "cleared-after-timeout-worker-less"),
     Proof("marking a task without a worker cancels", "../worker_less.py", "        if self._killing is None and self.task_instance is not None:", "        if False:", "marked-failed-worker-less"),
     Proof("a trigger that is a task and cannot be loaded loses nothing", "../worker_less_end.py", "            if failures >= TRIGGER_FAILURES:", "            if True:", "import-blocked-worker-less"),
 ]  # fmt: skip

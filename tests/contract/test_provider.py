@@ -174,6 +174,7 @@ def test_triggers_path_and_arguments_are_a_stored_format() -> None:
             "pipeline_name": None,
             "check_interval": 60,
             "deadline": None,
+            "limit": None,
             "owns_run": True,
             "cancel_on_kill": True,
             "cancel_on_timeout": True,
@@ -215,6 +216,8 @@ def test_operator_takes_the_providers_arguments() -> None:
             {"pipeline_name": "P", "activity_log": "loud"},
             "activity_log is 'loud'; it must be 'live', 'summary' or 'off'",
         ),
+        ({"pipeline_name": "P", "correlation_parameter": 7}, "correlation_parameter is 7"),
+        ({"pipeline_name": "P", "durable": "False"}, "durable is 'False'; it must be True or False"),
         ({"pipeline_name": "P", "is_recovery": True}, "without reference_pipeline_run_id"),
     ],
 )

@@ -115,7 +115,7 @@ def test_both_refuse_a_connection_without_a_subscription(
         _ = AdfHook("adf_theirs").settings
 
 
-SECRETS: list[tuple[dict[str, str], dict[str, str]]] = [
+SECRETS: list[tuple[dict[str, str], dict[str, Any]]] = [
     ({"tenantId": TENANT}, {"login": "app", "password": "hush"}),
     ({}, {"password": "hush"}),
     ({"client_secret": "hush"}, {}),

@@ -8,7 +8,6 @@ import re
 import shlex
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -69,11 +68,12 @@ def test_healthy_factory(checked: Run, emulator: Emulator) -> None:
     assert emulator.books.count("cancelRun", status=200) == 0
 
 
-def test_healthy_factory_says_so_within_three_seconds(settings: AdfSettings, emulator: Emulator) -> None:
-    began = time.monotonic()
+def test_healthy_factory_is_asked_each_question_once(settings: AdfSettings, emulator: Emulator) -> None:
+    """So it says so within seconds."""
     findings = check(settings, "Load")
-    assert time.monotonic() - began < 3
     assert all_well(findings)
+    asked = [record.operation for record in emulator.books.requests]
+    assert len(asked) <= len(ACTIONS) + 2
 
 
 @pytest.mark.parametrize("action", list(ACTIONS))
@@ -184,6 +184,7 @@ def test_half_a_factory_is_a_no(
 def test_empty_pipeline_name_is_no_pipeline(checked: Run) -> None:
     status, steps = checked("--pipeline", "")
     assert (status, steps["pipeline"]["holds"]) == (1, "NO")
+    assert "pipeline_name is ''" in steps["pipeline"]["detail"]
 
 
 def test_unknown_subscription_is_told_from_a_missing_factory(checked: Run, emulator: Emulator) -> None:
@@ -193,7 +194,7 @@ def test_unknown_subscription_is_told_from_a_missing_factory(checked: Run, emula
     status, steps = checked()
     assert (status, list(steps)) == (1, ["connection", "token", "identity", "subscription"])
     assert steps["subscription"]["holds"] == "NO"
-    assert "there is no such subscription" in steps["subscription"]["detail"]
+    assert "there is no subscription 11111111-1111-4111-8111-111111111111" in steps["subscription"]["detail"]
 
 
 def test_connection_that_cannot_be_used_is_one_line(emulator: Emulator, capsys: pytest.CaptureFixture[str]) -> None:
@@ -230,7 +231,7 @@ def test_variable_that_cannot_be_read_is_not_called_missing(
     with pytest.raises(AdfConfigurationError) as refused:
         _ = AdfHook("adf_here").settings
     for said in (capsys.readouterr().out, str(refused.value)):
-        assert "AIRFLOW_CONN_ADF_HERE" in said
+        assert "cannot be read: the environment variable AIRFLOW_CONN_ADF_HERE is set" in said
         assert "hush" not in said
 
 

@@ -19,7 +19,7 @@ from airflow_adf_mi.adf.report import RunAddress, conclude
 from airflow_adf_mi.adf.reporting import reporting
 from airflow_adf_mi.adf.settings import AdfSettings
 from airflow_adf_mi.adf.start import Start, starting
-from airflow_adf_mi.adf.watch import REFUSAL_GRACE, Ended, GaveUp, Plan
+from airflow_adf_mi.adf.watch import REFUSAL_GRACE, Ended, GaveUp, Plan, has_grace
 from airflow_adf_mi.emulator import Emulator
 from tests.integration.test_client import create
 
@@ -86,14 +86,24 @@ def test_answer_about_another_run_is_not_its_end(settings: AdfSettings, emulator
     assert (report.outcome.run.status, report.is_success) == ("Succeeded", True)
 
 
-UNREADABLE = [{"runId": "r"}, {"status": "Succeeded"}, {"runId": "r", "status": 3}, "<html>", "[" * 100_000]
+UNREADABLE = [
+    {"runId": "r"},
+    {"status": "Succeeded"},
+    {"runId": "r", "status": 3},
+    "<html>",
+    "[" * 100_000,
+    '{"runId": "r", "sta',
+    f'{{"runId": "r", "status": {"1" * 5000}}}',
+]
 
 
+@pytest.mark.parametrize("kind", ["text/html", "application/json"])
 @pytest.mark.parametrize("odd", UNREADABLE, ids=lambda odd: str(odd)[:30])
 def test_answers_that_stay_unreadable_end_the_wait_as_a_refusal_does(
-    odd: Any, settings: AdfSettings, emulator: Emulator
+    odd: Any, kind: str, settings: AdfSettings, emulator: Emulator
 ) -> None:
-    emulator.add_fault("getRun", times=None, status=200, text=odd if isinstance(odd, str) else json.dumps(odd))
+    text = odd if isinstance(odd, str) else json.dumps(odd)
+    emulator.add_fault("getRun", times=None, status=200, text=text, headers={"Content-Type": kind})
     wait = Wait(settings)
     began = wait.now
     report = wait.report("r", timeout=10 * REFUSAL_GRACE)
@@ -216,3 +226,19 @@ def test_deeply_nested_answer_is_read(depth: int, settings: AdfSettings, emulato
     emulator.add_fault("getRun", status=200, text=row)
     report = Wait(settings).report("r", timeout=60)
     assert isinstance(report.outcome, Ended)
+
+
+@pytest.mark.parametrize("status", [200, 403, 502])
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br"])
+def test_answer_that_cannot_be_unpacked_is_no_usable_answer(
+    status: int, encoding: str, settings: AdfSettings, emulator: Emulator
+) -> None:
+    """A proxy that is broken may say that a page is compressed while it is not. An outage is looked through all the same."""
+    headers = {"Content-Encoding": encoding}
+    for ask in both_clients(settings):
+        emulator.add_fault("queryRuns", status=status, text="<html>no gzip</html>", headers=headers)
+        with pytest.raises(AdfUnavailableError) as refused:
+            ask(calls.query_runs(settings.factory(), *WINDOW))
+        assert status != 502 or not has_grace(refused.value)
+    # The blocking client does not learn the status of what it cannot unpack.
+    assert status == 502 or has_grace(refused.value)

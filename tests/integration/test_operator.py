@@ -430,6 +430,21 @@ def test_execution_timeout_cancels_as_our_own_timeout_does(cancels: bool, operat
     assert len(cancelled(emulator)) == (1 if cancels else 0)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "limit"),
+    [
+        ({"timeout": 0.5}, "timeout of 0.5 s"),
+        ({"timeout": 60, "execution_timeout": timedelta(seconds=1)}, "execution_timeout of 1 s"),
+    ],
+)
+def test_timeout_names_the_argument_and_how_long_it_is(
+    arguments: dict[str, Any], limit: str, operator: Make, emulator: Emulator
+) -> None:
+    with pytest.raises(AdfRunTimedOut, match=f"did not end within its {limit}. It was InProgress"):
+        execute(operator("Slow", **arguments), Task())
+    assert len(cancelled(emulator)) == 1
+
+
 @pytest.mark.parametrize("on_kill", [True, False])
 @pytest.mark.parametrize("cancels", [True, False])
 def test_airflows_execution_timeout_in_the_middle_of_a_wait(
@@ -449,9 +464,10 @@ def test_airflows_execution_timeout_in_the_middle_of_a_wait(
 @pytest.mark.parametrize("cancels", [True, False])
 def test_airflows_own_deferral_timeout_is_handled_like_ours(cancels: bool, operator: Make, emulator: Emulator) -> None:
     task = Task()
-    it = operator("Slow", deferrable=True, cancel_on_timeout=cancels)
+    it = operator("Slow", deferrable=True, cancel_on_timeout=cancels, timeout=600)
     deferred(it, task)
-    with pytest.raises(AdfRunTimedOut, match="requested" if cancels else "left running"):
+    said = f"within its timeout of 600 s.*{'requested' if cancels else 'left running'}"
+    with pytest.raises(AdfRunTimedOut, match=said):
         it.resume_execution("__fail__", {"error": "Trigger timeout"}, task.context)
     assert len(cancelled(emulator)) == (1 if cancels else 0)
 

@@ -258,15 +258,25 @@ def test_cancel_is_sent_again_past_the_page_of_a_filter(settings: AdfSettings, e
     assert [r.status for r in emulator.books.of("cancelRun")] == [403, 403, 200]
 
 
-@pytest.mark.parametrize("code", ["SubscriptionNotFound", "ResourceGroupNotFound", "ResourceNotFound"])
-def test_lost_start_is_not_proven_absent_by_a_factory_that_is_not_found(
-    code: str, settings: AdfSettings, emulator: Emulator
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"code": "SubscriptionNotFound", "headers": GATEWAY},
+        {"code": "ResourceGroupNotFound", "headers": GATEWAY},
+        {"code": "ResourceNotFound", "headers": GATEWAY},
+        {"code": "InvalidResourceType", "headers": GATEWAY},
+        {"text": "", "headers": {"x-ms-request-id": "r"}},
+    ],
+    ids=lambda answer: answer.get("code", "empty"),
+)
+def test_lost_start_is_not_proven_absent_by_an_answer_that_is_not_about_the_run(
+    answer: dict[str, Any], settings: AdfSettings, emulator: Emulator
 ) -> None:
     """The factory uses keys as run ids, so only an unknown run would prove that nothing was started."""
     order = Start(factory=settings.factory(), pipeline_name="Load", settle=0.0)
     lost = replace(order.intent(), phase=Phase.SENDING, at=1000.0, key_honoured=True)
     dropped = AdfUnavailableError("dropped")
-    emulator.add_fault("getRun", status=404, code=code, headers=GATEWAY)
+    emulator.add_fault("getRun", status=404, **answer)
     with AdfClient(settings) as client:
         with pytest.raises(AdfAmbiguousStartError):
             drive(settling(order, lost, lost=dropped, clock=lambda: 1000.0, jitter=lambda: 0.5), client, lambda _: None)

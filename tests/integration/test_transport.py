@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -47,10 +46,12 @@ def test_netrc_does_not_travel_with_token_requests(
 
 
 @pytest.mark.parametrize("client", ["sync", "async"])
+@pytest.mark.timeout(60)
 def test_connection_that_is_not_taken_is_given_up_within_seconds(
     client: str, make_settings: Callable[..., AdfSettings]
 ) -> None:
     """azure-core would wait five minutes for it."""
+    assert CONNECT_TIMEOUT < 10
     with contextlib.ExitStack() as open_sockets:
         busy = open_sockets.enter_context(socket.socket())
         busy.bind(("127.0.0.1", 0))
@@ -61,8 +62,6 @@ def test_connection_that_is_not_taken_is_given_up_within_seconds(
             waiting.setblocking(False)
             waiting.connect_ex(busy.getsockname())
         settings = make_settings(arm_endpoint=f"https://127.0.0.1:{busy.getsockname()[1]}")
-        began = time.monotonic()
         with pytest.raises(AdfUnavailableError) as unreachable:
             sender(client, settings)(calls.get_factory(settings.factory()))
     assert unreachable.value.never_sent
-    assert CONNECT_TIMEOUT - 1 < time.monotonic() - began < CONNECT_TIMEOUT + 3

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -254,7 +253,7 @@ async def test_run_that_the_xcom_does_not_tell_of_is_found_before_a_start(task: 
 async def test_triggerer_that_is_lost_while_its_run_fails_reports_that_run(task: Make, emulator: Emulator) -> None:
     airflow = task(pipeline_name="Broken", check_interval=60)
     await killed(await begin(airflow, emulator))
-    await asyncio.sleep(0.3)
+    emulator.clock.advance(60)
     assert isinstance(await failure(airflow), AdfRunFailed)
     assert len(runs(emulator)) == 1
     assert len(emulator.books.of("createRun")) == 1
@@ -268,6 +267,7 @@ async def test_lost_between_writing_and_sending_is_no_blind_start(
     monkeypatch.setattr("airflow_adf_mi.adf.start.LIST_PAUSE", 0.5)
     monkeypatch.setattr(triggerer_start, "LATE", 5.0)
     airflow = task(start_settle=0.5)
+    wrote_at = emulator.clock.now()
     airflow.xcoms["run_id"] = key_of(airflow)
     error = await failure(airflow)
     assert isinstance(error, AdfAmbiguousStartError)
@@ -275,11 +275,10 @@ async def test_lost_between_writing_and_sending_is_no_blind_start(
     # Where the service has been seen to use our keys, there is proof.
     await fire(task(task_id="other"))
     use_airflow(airflow)
-    began = time.monotonic()
     assert isinstance(await fire(airflow), TaskSuccessEvent)
     assert len(runs(emulator)) == 2
     # Not sooner: the request may have left late in that time.
-    assert time.monotonic() - began > 4
+    assert emulator.books.of("createRun")[-1].time >= wrote_at + 5
 
 
 async def test_service_with_run_ids_of_its_own(task: Make, emulator: Emulator) -> None:
@@ -426,7 +425,7 @@ async def test_timeout_cancels(task: Make, emulator: Emulator) -> None:
 async def test_timeout_counts_from_the_start_of_the_run(
     task: Make, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    airflow = task(pipeline_name="Slow", timeout=1.5)
+    airflow = task(pipeline_name="Slow", timeout=4)
     late = airflow.trigger()
     # A busy triggerer takes it up long after the scheduler has handed it over.
     late.timeout_after -= timedelta(seconds=60)  # type: ignore[attr-defined]  # Airflow's
@@ -439,10 +438,13 @@ async def test_timeout_counts_from_the_start_of_the_run(
     assert isinstance(error_of(Report.from_json(event.payload)), AdfRunTimedOut)
 
 
-async def test_execution_timeout_cancels_before_airflow_ends_the_trigger(task: Make, emulator: Emulator) -> None:
+async def test_execution_timeout_cancels_before_airflow_ends_the_trigger_and_names_the_argument(
+    task: Make, emulator: Emulator
+) -> None:
     async with asyncio.timeout(20):
         error = await failure(task(pipeline_name="Slow", execution_timeout=timedelta(seconds=2)))
     assert isinstance(error, AdfRunTimedOut)
+    assert "did not end within its execution_timeout of 2 s." in str(error)
     assert cancelled(emulator) == runs(emulator)
 
 
@@ -784,11 +786,12 @@ async def test_throttled_start_holds_all_others(task: Make, emulator: Emulator) 
 
 
 async def test_few_starts_are_under_way_at_once(task: Make, emulator: Emulator) -> None:
-    emulator.add_fault("createRun", effect="after", hang_seconds=1, times=30)
+    emulator.add_fault("createRun", effect="after", hang_seconds=600, times=AT_ONCE)
     starting = [asyncio.get_running_loop().create_task(fire(task(task_id=f"it{n}"))) for n in range(30)]
     await until(lambda: len(runs(emulator)) >= AT_ONCE)
     await asyncio.sleep(0.3)
     assert len(runs(emulator)) == AT_ONCE
+    await asyncio.to_thread(emulator.refuse_connections, 0.05)  # ends the requests that hang
     await asyncio.gather(*starting)
     assert len(runs(emulator)) == 30
 
@@ -800,26 +803,23 @@ async def test_start_that_is_looked_for_keeps_no_other_waiting(
     # Neither its answer nor its run is to be had for a while.
     emulator.state().switches.run_id_from_request_id = False
     emulator.add_fault("createRun", drop=True)
-    first = asyncio.get_running_loop().create_task(failure(task(pipeline_name="Other", start_settle=3)))
+    first = asyncio.get_running_loop().create_task(failure(task(pipeline_name="Other", start_settle=600)))
     await until(lambda: emulator.books.of("createRun"))
-    began = time.monotonic()
     await fire(task(task_id="other"))
-    assert time.monotonic() - began < 2
     assert not first.done()
-    assert isinstance(await first, AdfAmbiguousStartError)
+    first.cancel()
+    await asyncio.wait([first])
 
 
 async def test_nor_does_one_that_was_written_down_before_its_triggerer_was_lost(
     task: Make, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(outlet, "AT_ONCE", 1)
-    lost_one = task(pipeline_name="Other", start_settle=3)
+    lost_one = task(pipeline_name="Other", start_settle=600)
     lost_one.xcoms["run_id"] = key_of(lost_one)
     looking = asyncio.get_running_loop().create_task(failure(lost_one))
     await until(lambda: emulator.books.of("queryRuns"))
-    began = time.monotonic()
     await fire(task(task_id="quick"))
-    assert time.monotonic() - began < 2
     assert not looking.done()
     looking.cancel()
     await asyncio.wait([looking])
@@ -845,8 +845,7 @@ async def test_link_of_a_long_run_is_pushed_while_it_runs(
     monkeypatch.setattr(ending, "LINK_AFTER", 0.1)
     airflow = task(pipeline_name="Slow")
     waiting = await begin(airflow, emulator)
-    await asyncio.sleep(0.2)
-    assert runs(emulator)[0] in airflow.xcoms[LINK_KEY]
+    await until(lambda: runs(emulator)[0] in airflow.xcoms.get(LINK_KEY, ""))
     await killed(waiting)
 
 

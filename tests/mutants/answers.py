@@ -24,8 +24,8 @@ MUTANTS = [
     Mutant("time that is none raises", "times.py", "    except (OverflowError, ValueError):\n        return None", "    except ZeroDivisionError:\n        return None", f"{ODD_ANSWERS} -k another_form"),
     Mutant("run without a status is one", "models.py", '_required(wire, "status")', '_word(wire.get("status")) or ""', f"{ODD_ANSWERS} -k stay_unreadable"),
     Mutant("bad row costs its page", "calls.py", "        except UNREADABLE as e:\n            unreadable", "        except ZeroDivisionError as e:\n            unreadable", PAGING),
-    Mutant("bad rows left out without a word", "paging.py", "        if page.unreadable and not self._has_warned:", "        if False:", PAGING),
-    Mutant("each page warns of bad rows", "paging.py", "            self._has_warned = True\n", "", PAGING),
+    Mutant("bad rows left out without a word", "paging.py", "        if page.unreadable and not self.unreadable:", "        if False:", PAGING),
+    Mutant("each page warns of bad rows", "paging.py", "if page.unreadable and not self.unreadable:", "if page.unreadable:", PAGING),
     Mutant("answer about another run taken for its end", "calls.py", "    if run.run_id.lower() != run_id.lower():", "    if False:", f"{ODD_ANSWERS} -k another_run"),
     Mutant("answers that stay unreadable never end a wait", "watch.py", "return is_refusal(error) or is_unreadable(error)", "return is_refusal(error)", WATCH),
     Mutant("answers about one run hold up all waits", "trouble.py", "return not has_grace(error) or isinstance(error, ours)", "return not is_refusal(error) or isinstance(error, ours)", ROUNDS),
@@ -61,7 +61,7 @@ MUTANTS = [
     Mutant("row of two queries counts twice", "outputs.py", "return taken(wanted, distinct(rows), cut)", "return taken(wanted, rows, cut)", OUTPUTS),
     # Row 10: what can be read is shown.
     Mutant("error that is a text", "models.py", "return None, _text(value), None", "return None, None, None", MODELS),
-    Mutant("message that is an object", "models.py", "json.dumps(value, ensure_ascii=False)))", '""))', MODELS),
+    Mutant("message that is an object", "models.py", "json.dumps(value, ensure_ascii=False))\n\n", '"")\n\n', MODELS),
     Mutant("details of an error", "models.py", "    for detail in details[:MOST_DETAILS]", "    for detail in details[:0]", MODELS),
     Mutant("odd is_latest", "models.py", "is_latest=is_latest if isinstance(is_latest, bool) else None", "is_latest=is_latest", MODELS),
     Mutant("parameter that is no text", "models.py", "item if isinstance(item, str) else json.dumps(item)", "item", MODELS),
@@ -75,4 +75,8 @@ MUTANTS = [
     Mutant("quote within a quoted name", "outputs.py", """return name.replace("''", "'")""", "return name", OUTPUTS),
     Mutant("another expression taken for an activity", "outputs.py", "        elif _OTHER_EXPRESSION.match(text):", "        elif False:", OUTPUTS),
     Mutant("member with dots not suggested", "outputs.py", "        if member in value:", "        if False:", OUTPUTS),
+    Mutant("answer that cannot be unpacked ends the trigger", "models.py", "ValueError, zlib.error)", "ValueError)", f"{ODD_ANSWERS} -k unpacked"),
+    Mutant("row that cannot be read ignored by the search for a lost start", "find.py", "    if pages.unreadable:\n", "    if False:\n", "tests/unit/test_start.py -k cannot_be_read"),
+    Mutant("outage that cannot be unpacked taken for a refusal", "answers.py", "if status is not None and status >= 300:", "if False:", f"{ODD_ANSWERS} -k unpacked"),
+    Mutant("unreadable JSON taken for an outage, blocking", "translate.py", "    if response.status_code < 300:\n", "    if False:\n", f"{ODD_ANSWERS} -k stay_unreadable"),
 ]  # fmt: skip

@@ -32,7 +32,7 @@ MUTANTS = [
     Mutant("later stored members not ignored", "settings.py", "{field.name: stored[field.name] for field in fields(kind) if field.name in stored}", "dict(stored)", CONNECTION),
     Mutant("tenant by its domain refused", "settings.py", "and not _DOMAIN.fullmatch(tenant)", "", CONNECTION),
     Mutant("the the developer", "settings.py", 'return "developer signed in', 'return "the developer signed in', CONNECTION),
-    Mutant("password in an address", "settings.py", 'shown = re.sub(r"//[^/]*@", "//***@", self.arm_endpoint)', "shown = self.arm_endpoint", CONNECTION),
+    Mutant("password in an address", "settings.py", 'shown = f"***@{host}" if at else before or host', "shown = self.arm_endpoint", CONNECTION),
     Mutant("example taken for the rule of a scope", "settings.py", "which is not a token scope. It must begin", "It looks like", CONNECTION),
     Mutant("user-assigned token called system-assigned", "token_errors.py", "    if name is not None:\n        return f\"user-assigned", "    if False:\n        return f\"user-assigned", f"{CLI} -k instead_of"),
     Mutant("other identity's token without a warning", "token_errors.py", "log_once(__name__, logging.WARNING, f\"{how", "log_once(__name__, logging.DEBUG, f\"{how", f"{CLI} -k instead_of"),

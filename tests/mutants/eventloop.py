@@ -6,6 +6,12 @@ from tests.mutants import Mutant
 
 REDACT = "tests/unit/test_redact.py"
 MANY = "tests/unit/test_explain_many.py"
+CLIENT = "tests/integration/test_client.py"
+ACTIVITIES = "tests/unit/test_activity_log.py"
+REPORT = "tests/unit/test_report.py"
+WATCH = "tests/unit/test_watch.py"
+OPERATOR = "tests/integration/test_operator.py"
+WORKER_LESS = "tests/integration/test_worker_less.py"
 
 MUTANTS = [
     Mutant("redacted before it is cut", "redact.py", "return _masked(text[: limit + OVERLAP], limit)", "return _masked(text, limit)", f"{REDACT} -k cut_before"),
@@ -16,10 +22,25 @@ MUTANTS = [
     Mutant("password of an address searched for without bounds", "redact.py", "(?P<secret>[^\\s\\\"'@]{0,500}+", "(?P<secret>[^\\s\\\"']*", f"{REDACT} -k hostile --timeout=20"),
     Mutant("token searched for from each beginning", "redact.py", "(?=[\\w-]*+\\.eyJ[\\w-]{2,}+(?:\\.|\\Z))", "", f"{REDACT} -k hostile --timeout=20"),
     Mutant("token that was cut is shown", "redact.py", 'r"(?=[\\w-]{19,}+', 'r"(?!)(?=[\\w-]{19,}+', f"{REDACT} -k by_the_service"),
-    Mutant("message read whole", "models.py", "shown(value) if isinstance(value, str)", "redact(value) if isinstance(value, str)", f"{REDACT} -k megabyte"),
+    Mutant("message read whole", "models.py", "return shown(value if isinstance", "return cap(value if isinstance", f"{REDACT} -k megabyte"),
     Mutant("loop looked for again for each failure", "explain.py", "        is_named = said.names(row.activity_name)\n", "        loops = loops_of(other for other, _ in rows)\n        is_named = said.names(row.activity_name)\n", f"{MANY} -k proportion"),
     Mutant("all failures made, and few shown", "explain.py", "        if len(found.first) < MOST_SHOWN:\n", "        if True:\n", f"{MANY} -k turn"),
     Mutant("last container names the loop", "explain.py", "loops.setdefault(inner[0], ", "loops.__setitem__(inner[0], ", f"{MANY} -k simple"),
     Mutant("many failures counted at once", "explain.py", "        if number % AT_ONCE == 0:\n", "        if False:\n", f"{MANY} -k turn"),
     Mutant("odd answer quoted whole", "explain.py", "cap(str(page) if isinstance(page, AdfError) else f\"unexpected answer {page!r}\")", "str(page) if isinstance(page, AdfError) else f\"unexpected answer {page!r}\"", f"{MANY} -k quoted"),
+    Mutant("large answer read on the event loop", "client.py", "if len(content) <= LARGE:", "if True:", f"{CLIENT} -k beside"),
+    Mutant("small answer read in a thread", "client.py", "if len(content) <= LARGE:", "if False:", f"{CLIENT} -k beside"),
+    Mutant("long line not broken", "activity_log.py", "return textwrap.fill(", "return line or textwrap.fill(", f"{ACTIVITIES} -k broken"),
+    Mutant("address broken in two", "activity_log.py", "break_long_words=False", "break_long_words=True", f"{ACTIVITIES} -k broken"),
+    Mutant("thousands of lines", "activity_log.py", "if len(changed) <= MOST_LINES else by_activity(changed)", "", f"{ACTIVITIES} -k more_often"),
+    Mutant("running taken for done", "activity_log.py", "{len(self.rows) - running} done", "{len(self.rows)} done", f"{ACTIVITIES} -k each_change"),
+    Mutant("timeout without its length", "report.py", "if outcome.limit else", "if False else", f"{REPORT} -k timeout"),
+    Mutant("length of the timeout lost in the event", "report.py", "limit=payload.get(\"limit\")", "limit=None", f"{REPORT} -k timeout"),
+    Mutant("run that ended is Succeeded", "watch.py", "return _ENDS.get(status, ", "return dict[str, str]().get(status, ", WATCH),
+    Mutant("execution_timeout called timeout", "../attempt.py", "        return min(ends)\n", "        return min(ends)[0], ends[0][1]\n", f"{OPERATOR} -k names_the_argument"),
+    Mutant("execution_timeout called timeout in the triggerer", "../worker_less.py", "        return min(ends)\n", "        return min(ends)[0], ends[0][1]\n", f"{WORKER_LESS} -k names_the_argument"),
+    Mutant("length of the timeout lost on the way to the triggerer", "../triggers.py", "deadline=self.deadline, limit=self.limit", "deadline=self.deadline", "tests/integration/test_trigger.py -k only_if_told"),
+    Mutant("a thousand names compared at once", "near.py", "        if number % AT_ONCE == 0:\n", "        if False:\n", "tests/unit/test_near.py -k difflib"),
+    Mutant("names that are not near", "near.py", ">= LEAST_LIKENESS for of in", ">= 0 for of in", "tests/unit/test_near.py -k difflib"),
+    Mutant("answer that nests without end", "answers.py", "object_hook=_same) if content else None\n    except UNREADABLE as e:", "object_hook=_same) if content else None\n    except ValueError as e:", f"{CLIENT} -k nests"),
 ]  # fmt: skip

@@ -23,7 +23,7 @@ MUTANTS = [
     Mutant("port of an exempt host ignored", "proxies.py", 'parts["port"] not in (None, str(_port(url)))', "False", f"{NETWORK} -k same_way"),
     Mutant("loopback through a proxy", "proxies.py", "if ip is not None and (ip.is_loopback or ip.is_link_local):", "if False:", f"{NETWORK} -k same_way"),
     Mutant("link-local address through a proxy", "proxies.py", " or ip.is_link_local", "", RULES),
-    Mutant("identity endpoint through a proxy", "proxies.py", "return any((host, _port(url)) == (_host(endpoint), _port(endpoint)) for endpoint in endpoints)", "return False", f"{NETWORK} -k never_asked"),
+    Mutant("identity endpoint through a proxy", "proxies.py", "return any((host, _port(url)) == _host_and_port(environ.get(name, \"\")) for name in ENDPOINT_VARIABLES)", "return False", f"{NETWORK} -k never_asked"),
     Mutant("kind of proxy that nobody speaks", "proxies.py", "if host and url.scheme not in _PORTS:", "if False:", RULES),
     Mutant("password taken for a host", "proxies.py", 'url.path not in ("", "/") or ', "", RULES),
     Mutant("password with a colon breaks the address", "proxies.py", "    except ValueError:\n        host, port = \"\", None", "    except ZeroDivisionError:\n        host, port = \"\", None", RULES),
@@ -45,7 +45,7 @@ MUTANTS = [
     Mutant("bundle of the connection dropped for ARM", "network.py", "bundle or authorities_in(environ)", "authorities_in(environ)", f"{NETWORK} -k replaces"),
     Mutant("bundle of the connection replaces for sign-in", "network.py", "authorities_in(environ) + _bundle(ca_bundle)", "(_bundle(ca_bundle) or authorities_in(environ))", f"{NETWORK} -k replaces"),
     Mutant("bundle of the connection dropped for sign-in", "identity.py", "ca_bundle=settings.ca_bundle", "ca_bundle=None", f"{NETWORK} -k connections_bundle"),
-    Mutant("credential shared by other authorities", "identity.py", "settings.cloud.authority_host, settings.ca_bundle)", "settings.cloud.authority_host, None)", f"{NETWORK} -k connections_bundle"),
+    Mutant("credential shared by other authorities", "identity.py", "settings.cloud.authority_host, settings.ca_bundle, place)", "settings.cloud.authority_host, None, place)", f"{NETWORK} -k connections_bundle"),
     Mutant("REQUESTS_CA_BUNDLE not known", "authorities.py", '("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")', '("CURL_CA_BUNDLE",)', f"{NETWORK} -k trust_the_same"),
     Mutant("SSL_CERT_DIR not known", "authorities.py", '("SSL_CERT_FILE", "SSL_CERT_DIR") if', '("SSL_CERT_FILE",) if', f"{NETWORK} -k trust_the_same"),
     Mutant("certifi trusted besides", "blocking_session.py", '        conn.cert_reqs = "CERT_REQUIRED"\n', "        super().cert_verify(conn, url, verify, cert)\n", f"{NETWORK} -k same_authorities"),
@@ -69,5 +69,4 @@ MUTANTS = [
     Mutant("expiry as a date waited for for ever", "token_errors.py", "(answer.is_json or _is_form(_reading(error)))", "answer.is_json", f"{EMULATED} -k form"),
     Mutant("success without a token waited for for ever", "token_errors.py", "(answer.is_json or _is_form(_reading(error)))", "_is_form(_reading(error))", f"{EMULATED} -k form"),
     Mutant("page in place of a token not named", "token_errors.py", "if answer is not None and answer.sign_of_proxy is not None:\n        return _answered", "if False:\n        return _answered", f"{EMULATED} -k in_between"),
-    Mutant("the the developer", "settings.py", 'return "developer signed in on this machine"', 'return "the developer signed in on this machine"', CAUSES),
 ]  # fmt: skip

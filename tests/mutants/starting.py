@@ -62,5 +62,10 @@ MUTANTS = [
     Mutant("another's run adopted where keys are ids", "start.py", "        if intent.key_honoured:\n            # Where", "        if False:\n            # Where", f"{WORKER_LESS} -k blind_start"),
     Mutant("lost run of the try before taken for this one's", "begin.py", "inherited=not same_try)", "inherited=False)", BEGIN),
     Mutant("adopted run taken for the one of the try before", "begin.py", "        inherited=False,\n", "", BEGIN),
-    Mutant("older run of another pipeline not found", "begin.py", "    if isinstance(seen, PipelineRun):\n        return seen, True\n    while", "    while", f"{WORKER_LESS} -k changed_pipeline"),
+    Mutant("older run of another pipeline not found", "begin.py", "            return Look(proven=(seen,))", "            return Look(error=AdfError(seen.pipeline_name))", f"{BEGIN} -k start_of_another_pipeline"),
+    Mutant("failed looks for an obsolete run taken for its absence", "begin.py", "        if look.error is not None:\n            raise AdfError(", "        if False:\n            raise AdfError(", f"{BEGIN} -k cannot_be_looked_for"),
+    Mutant("failed look for an obsolete run not repeated", "begin.py", "        if len(look.proven) == 1 or look.error is None:", "        if True:", f"{BEGIN} -k once_looks_work_again"),
+    Mutant("list alone shows that an obsolete start did nothing", "begin.py", "        if not look.key_unknown:", "        if False:", f"{BEGIN} -k about_the_key_and_the_list"),
+    Mutant("obsolete run looked for without an end", "begin.py", "        if clock() + pause > until:\n            return look", "        if clock() > until + 600:\n            return look", f"{BEGIN} -k cannot_be_looked_for"),
+    Mutant("clear said to start a run although looks fail", "start.py", '" once its runs can be looked for" if look.error is not None else ""', '""', f"{BEGIN} -k a_clear_looks_too"),
 ]  # fmt: skip

@@ -19,7 +19,7 @@ PLACEMENT = "tests/integration/test_placement.py"
 
 MUTANTS = [
     Mutant("operator ended by Airflow first", "../attempt.py", "timeout=timedelta(seconds=seconds) + BACKSTOP", "timeout=timedelta(seconds=seconds)", DEFERRAL),
-    Mutant("operator without a deadline of its own", "../attempt.py", "deadline=plan.deadline,\n            owns_run", "deadline=None,\n            owns_run", DEFERRAL),
+    Mutant("operator without a deadline of its own", "../attempt.py", "deadline=plan.deadline,\n            limit", "deadline=None,\n            limit", DEFERRAL),
     Mutant("kill with a refused token", "owned_run.py", "        return self._credential.forget_token(refused)", "        return False", f"{OWNED} -k kill_whose"),
     Mutant("watched run cancelled", "../triggers.py", "cancel_on_timeout=self.owns_run and self.cancel_on_timeout", "cancel_on_timeout=self.cancel_on_timeout", TRIGGER),
     Mutant("killed worker does not cancel", "owned_run.py", "            self._canceller.act(HANDLER_WAIT)\n", "            self._killed = False\n", OWNED),
@@ -32,11 +32,11 @@ MUTANTS = [
     Mutant("store that fails does not stop the start", "../journal.py", "            raise AdfError(\n                f\"What is about", "            return\n            raise AdfError(\n                f\"What is about", OPERATOR),
     Mutant("trigger's failure not taken up", "../attempt.py", "stored.trigger_failures >= TRIGGER_FAILURES", "True", OPERATOR),
     Mutant("deadline of a wait begun anew", "../attempt.py", "deadline=intent.deadline or deadline", "deadline=deadline", OPERATOR),
-    Mutant("execution_timeout after Airflow's", "../attempt.py", "- (0 if self._task.deferrable else min(2.0, limit / 10))", "+ 60", OPERATOR),
+    Mutant("execution_timeout after Airflow's", "../attempt.py", "- (0 if self._task.deferrable else min(2.0, seconds / 10))", "+ 60", OPERATOR),
     Mutant("execution_timeout cancels as a kill", "../attempt.py", "owned_run.overdue(cancel=self._task.cancel_on_timeout)", "pass", OPERATOR),
     Mutant("kill cancels what a retry takes over", "owned_run.py", "        if self._goes_on():", "        if False:", OWNED),
     Mutant("kill at the begin forgets the known run", "owned_run.py", "self.latest = None if known is None or known.phase is Phase.PREPARED else known", "self.latest = None", OPERATOR),
-    Mutant("killed task sends all the same", "owned_run.py", "        self._check()", "        pass", OWNED),
+    Mutant("killed task sends all the same", "owned_run.py", "        self._check()\n        self._journal.save", "        self._journal.save", OWNED),
     Mutant("kill of a trigger taken over cancels", "../kills.py", "if state not in OVER:", "if False:", KILLS),
     Mutant("kill of a marked task does not cancel", "../kills.py", "if state not in OVER:", "if True:", KILLS),
     Mutant("kill interrupted by Airflow", "../triggers.py", "await asyncio.shield(killing)", "await killing", KILLS),

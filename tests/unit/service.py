@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -34,6 +34,10 @@ class Service:
     cancel_loses: bool = False
     looks_fail: bool = False
     looks_unreadable: bool = False
+    faults: Iterator[AdfError] = field(default_factory=lambda: iter(()))
+    """What the next looks are answered with, before any is answered as it should be."""
+    faulty: str | None = None
+    """The operation that `faults` are for: "get" or "query_by_factory"; None for both."""
     missing: str | None = None
     """What the service says it does not know, whatever it is asked about."""
     dies_after_create: bool = False
@@ -99,7 +103,12 @@ class Service:
             raise LOST
         return run_id
 
+    def _fail(self, call: Call[Any]) -> None:
+        if self.faulty in (None, call.method) and (fault := next(self.faults, None)) is not None:
+            raise fault
+
     def _get(self, call: Call[Any]) -> PipelineRun:
+        self._fail(call)
         if self.looks_fail:
             raise AdfUnavailableError("503", status=503)
         if self.looks_unreadable:
@@ -129,6 +138,7 @@ class Service:
                 run["status"] = "Succeeded" if self.cancel_loses else "Cancelled"
 
     def _query_by_factory(self, call: Call[Any]) -> Page[PipelineRun]:
+        self._fail(call)
         window = call.args[2]
         after, before = (datetime.fromisoformat(window[f"lastUpdated{side}"]) for side in ("After", "Before"))
         (name,) = window["filters"][0]["values"]

@@ -150,6 +150,7 @@ def test_long_line_begins_with_the_cause_and_is_broken(lines: Callable[[], list[
     cause, total = lines()
     assert total == "Run r1 succeeded: 1 activity in 120 s, 1 failed"
     broken = cause.split("\n")
+    assert len(broken) > 2
     assert broken[0].startswith("'Copy' (Copy) failed after 8 s: UserError 2200:")
     assert all(line.startswith("  ") for line in broken[1:])
     # A word that is longer, such as an address, stays whole.

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import random
 from dataclasses import asdict, replace
+from itertools import repeat
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_adf_mi.adf.begin import Outlasting, beginning
-from airflow_adf_mi.adf.errors import AdfAmbiguousStartError, AdfError
+from airflow_adf_mi.adf.begin import LOOK_PATIENCE, Outlasting, beginning
+from airflow_adf_mi.adf.errors import (
+    AdfAmbiguousStartError,
+    AdfError,
+    AdfNotFoundError,
+    AdfPermissionError,
+    AdfUnavailableError,
+)
 from airflow_adf_mi.adf.intent import Intent, Occasion, Phase, read
 from airflow_adf_mi.adf.settings import FactoryRef
 from airflow_adf_mi.adf.start import Start, Started
@@ -367,11 +374,21 @@ def test_killed_while_sending_finds_its_run_in_the_list_whatever_the_clocks(ahea
 def test_killed_while_sending_and_nothing_listed_is_ambiguous_until_the_list_has_caught_up() -> None:
     world = World(own_ids=True, list_lag=600)
     lost_start(world, "answered")
-    with pytest.raises(AdfAmbiguousStartError, match="none is started again"):
+    with pytest.raises(
+        AdfAmbiguousStartError, match=r"none is started again.* clear the task, and a new run is started[.]"
+    ):
         world.begin(RETRY)
     world.service.now += 600
     assert world.begin(RETRY).adopted
     assert world.service.created == 1
+
+
+def test_killed_while_sending_and_looks_fail_says_that_a_clear_looks_too() -> None:
+    world = World()
+    lost_start(world, "answered")
+    world.service.faults = repeat(UNAVAILABLE)
+    with pytest.raises(AdfAmbiguousStartError, match=r"a new run is started once its runs can be looked for[.]"):
+        world.begin(RETRY)
 
 
 def test_killed_before_the_request_left_is_ambiguous_and_never_started_blindly() -> None:
@@ -456,6 +473,86 @@ def test_obsolete_start_whose_answer_was_lost_is_cancelled_if_it_is_ours_for_cer
     assert world.service.live() == [begun.run_id]
 
 
+UNAVAILABLE = AdfUnavailableError("the service is down", status=503)
+FAILED_LOOKS = [
+    UNAVAILABLE,
+    AdfPermissionError("no role to look", status=403),
+    AdfNotFoundError("no such factory", status=404, missing="factory"),
+    AdfNotFoundError("no such subscription", status=404, missing="subscription"),
+    AdfUnavailableError("no run in the answer", status=200, unreadable=True),
+]
+
+
+@pytest.mark.parametrize("own_ids", [False, True])
+def test_clear_after_a_lost_start_finds_the_run_once_looks_work_again(own_ids: bool) -> None:
+    world = World(own_ids=own_ids)
+    start: dict[str, Any] = {"correlation_parameter": "airflow_key"}
+    lost_start(world, "answered", **start)
+    (older,) = world.service.runs
+    world.service.now += 900
+    world.service.faults = iter([UNAVAILABLE] * 4)
+    begun = world.begin(CLEARED, **start)
+    assert next(world.service.faults, None) is None
+    assert world.status(older) == "Cancelled"
+    assert world.service.live() == [begun.run_id]
+
+
+@pytest.mark.parametrize("arrived", ["answered", "dropped"])
+@pytest.mark.parametrize("fault", FAILED_LOOKS, ids=str)
+def test_clear_after_a_lost_start_that_cannot_be_looked_for_starts_nothing(fault: AdfError, arrived: str) -> None:
+    world = World()
+    lost_start(world, arrived)
+    before, created = world.journal.kept, world.service.created
+    world.service.now += 900
+    began = world.service.now
+    world.service.faults = repeat(fault)
+    with pytest.raises(AdfError, match=r"got no answer, and its run could not be looked for.*nothing was started") as e:
+        world.begin(CLEARED)
+    assert all(part in str(e.value) for part in (before["key"], "'Load'", str(FACTORY), "durable=False", str(fault)))
+    assert e.value.__cause__ is fault
+    assert began + LOOK_PATIENCE / 2 < world.service.now <= began + LOOK_PATIENCE
+    assert (world.service.created, world.journal.kept) == (created, before)
+    # The next clear looks again.
+    world.service.faults = iter(())
+    begun = world.begin(CLEARED)
+    assert world.service.live() == [begun.run_id]
+    assert world.service.created == created + 1
+
+
+@pytest.mark.parametrize("fault", FAILED_LOOKS, ids=str)
+@pytest.mark.parametrize("operation", ["get", "query_by_factory"])
+def test_clear_after_a_lost_start_needs_the_answer_about_the_key_and_the_list(operation: str, fault: AdfError) -> None:
+    world = World(own_ids=True)
+    lost_start(world, "dropped")
+    world.service.now += 900
+    world.service.faulty, world.service.faults = operation, repeat(fault)
+    with pytest.raises(AdfError, match="nothing was started"):
+        world.begin(CLEARED)
+    assert world.service.created == 0
+
+
+def test_clear_after_a_lost_start_that_looks_do_not_find_starts_one() -> None:
+    world = World(own_ids=True)
+    lost_start(world, "dropped")
+    world.service.now += 900
+    world.service.faults = iter([UNAVAILABLE] * 2)
+    begun = world.begin(CLEARED)
+    assert next(world.service.faults, None) is None
+    assert list(world.service.runs) == [begun.run_id]
+
+
+def test_clear_after_a_lost_start_of_another_pipeline_finds_its_run() -> None:
+    """Nothing but its key can be read of the start, and the task starts another pipeline now."""
+    world = World()
+    lost_start(world, "answered")
+    (older,) = world.service.runs
+    unreadable = Start(factory=FACTORY, pipeline_name="Other", key=older).intent(FIRST)
+    world.journal.kept = replace(unreadable, phase=Phase.SENDING).to_json()
+    begun = world.begin(CLEARED, pipeline_name="Other")
+    assert world.status(older) == "Cancelled"
+    assert world.service.live() == [begun.run_id]
+
+
 def test_intent_that_cannot_be_read_is_looked_for() -> None:
     world = World()
     first = world.begin(FIRST)
@@ -481,7 +578,7 @@ def test_nonsense_in_the_journal_is_no_reason_to_start_or_to_crash(kept: object)
     ahead=st.sampled_from([0.0, 90.0]),
     seed=st.integers(0, 2**32 - 1),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_whatever_happens_no_two_runs_overlap_and_none_is_repeated_for_nothing(
     own_ids: bool, lag: float, ahead: float, seed: int
 ) -> None:
@@ -502,6 +599,8 @@ def test_whatever_happens_no_two_runs_overlap_and_none_is_repeated_for_nothing(
                 raise ProcessDied
 
         service.step = step if dice.random() < 0.6 else lambda: None
+        outage = dice.choice([0, 0, 0, 1, 4, 1000])
+        service.faults = repeat(UNAVAILABLE, outage)
         try:
             begun = world.begin(occasion)
             assert isinstance(begun, Started)
@@ -509,6 +608,7 @@ def test_whatever_happens_no_two_runs_overlap_and_none_is_repeated_for_nothing(
         except (ProcessDied, AdfError):
             pass
         service.step = lambda: None
+        service.faults = iter(())
         assert len(service.live()) <= 1
         assert service.created <= len(obsolete) + 1
         for run_id in service.live():

@@ -134,13 +134,17 @@ def test_private_endpoint_keeps_the_clouds_scope_unless_it_has_its_own() -> None
         ({"arm_endpoint": "https://arm:99999"}, "arm_endpoint is 'https://arm:99999', which is not an address"),
         ({"arm_endpoint": "https://arm:port"}, "arm_endpoint is 'https://arm:port', which is not an address"),
         ({"arm_endpoint": "https://user:hush@management.azure.com"}, "without user, query or fragment"),
+        ({"arm_endpoint": "https://user:hu/sh@arm"}, "arm_endpoint is '***@arm', which is not an address."),
+        ({"arm_endpoint": "user:hush@arm"}, "arm_endpoint is '***@arm'. It must be an https://"),
+        ({"arm_endpoint": "ftp://user:hu/sh@arm"}, "arm_endpoint is '***@arm'"),
+        ({"arm_endpoint": "https://user:h#ush@arm"}, "arm_endpoint is '***@arm', which is not an address."),
         (
             {"arm_endpoint": "http://user:hush@arm.example"},
-            "arm_endpoint is 'http://***@arm.example'. It must be an https://",
+            "arm_endpoint is '***@arm.example'. It must be an https://",
         ),
         (
             {"arm_endpoint": "https://user:hush@arm:port"},
-            "arm_endpoint is 'https://***@arm:port', which is not an address",
+            "arm_endpoint is '***@arm:port', which is not an address",
         ),
         (
             {"arm_scope": "management.azure.com"},

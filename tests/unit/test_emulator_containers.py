@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_adf_mi.emulator.runs import Run
@@ -221,7 +221,6 @@ def built(shape: list[dict[str, Any]], chained: bool, names: list[str]) -> list[
 
 
 @given(leaves(2), st.booleans(), st.sets(st.integers(0, 20)), st.one_of(st.none(), st.floats(0, 12)))
-@settings(deadline=None)
 def test_whatever_is_nested_everything_ends_and_nothing_starts_after_a_cancel(
     shape: list[dict[str, Any]], chained: bool, failing: set[int], cancelled_after: float | None
 ) -> None:

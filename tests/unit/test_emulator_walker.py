@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_adf_mi.emulator.clock import ManualClock
@@ -344,7 +344,6 @@ def graphs(draw: st.DrawFn) -> tuple[list[dict[str, Any]], dict[str, Any]]:
 
 
 @given(graphs())
-@settings(deadline=None)
 def test_every_activity_ends_exactly_once_and_never_before_what_it_depends_on(
     graph: tuple[list[dict[str, Any]], dict[str, Any]],
 ) -> None:

@@ -90,12 +90,20 @@ def test_error_comes_out_of_json_as_it_went_in(is_twin: bool, kind: type[AdfErro
             "run": {"of": "a later version"},
         },
         {"type": "AdfRunFailed", "message": "said", "run_id": "r1", "studio_url": "u", "activities": [{}]},
+        {"type": "AdfRunFailed", "message": "said", "run_id": "r1", "studio_url": "u", "run": "r1"},
     ],
     ids=str,
 )
 def test_what_another_version_stored_keeps_its_text(stored: dict[str, object]) -> None:
     again = error_from_json(stored)
     assert (type(again), str(again)) == (AdfError, "said")
+
+
+@pytest.mark.parametrize("notes", [None, [], "missing"])
+def test_stored_error_without_notes_keeps_its_class(notes: object) -> None:
+    stored = {"type": "AdfRunFailed", "message": "said", "run_id": "r1", "studio_url": "u"}
+    again = error_from_json(stored if notes == "missing" else {**stored, "notes": notes})
+    assert (type(again), str(again)) == (AdfRunFailed, "said")
 
 
 def test_what_a_version_with_fewer_or_more_members_stored_keeps_its_class() -> None:

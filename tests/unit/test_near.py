@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from airflow_adf_mi.adf.drive import Pause, Routine
 from airflow_adf_mi.adf.errors import AdfError, AdfNotFoundError, AdfPermissionError
-from airflow_adf_mi.adf.near import near_factories, near_pipelines, with_near_names
+from airflow_adf_mi.adf.near import AT_ONCE, LEAST_LIKENESS, near_factories, near_pipelines, with_near_names
 from airflow_adf_mi.adf.settings import FactoryRef
 
 FACTORY = FactoryRef(subscription_id="s", resource_group_name="rg", factory_name="adf-sales")
@@ -17,24 +21,49 @@ def factory_id(name: str, group: str = "rg") -> str:
     return f"/subscriptions/s/resourceGroups/{group}/providers/Microsoft.DataFactory/factories/{name}"
 
 
+def said(routine: Routine[str], pauses: list[Any] | None = None) -> str:
+    """The sentence, and in `pauses` the steps on the way to it."""
+    while True:
+        try:
+            step = next(routine)
+        except StopIteration as end:
+            return str(end.value)
+        if pauses is not None:
+            pauses.append(step)
+
+
 def test_pipelines() -> None:
-    assert near_pipelines("copysales", ["CopySales", "Other"]) == "Did you mean 'CopySales'?"
-    assert near_pipelines("X", []) == "The factory has no published pipeline at all."
-    assert near_pipelines("X", ["B", "A"]) == "It has 2, none of a like name: 'A', 'B'."
-    many = near_pipelines("zzz", [f"Pipeline{n}" for n in range(9)])
+    assert said(near_pipelines("copysales", ["CopySales", "Other"])) == "Did you mean 'CopySales'?"
+    assert said(near_pipelines("X", [])) == "The factory has no published pipeline at all."
+    assert said(near_pipelines("X", ["B", "A"])) == "It has 2, none of a like name: 'A', 'B'."
+    many = said(near_pipelines("zzz", [f"Pipeline{n}" for n in range(9)]))
     assert many.startswith("It has 9, none of a like name: 'Pipeline0', ")
     assert many.endswith(" and others.")
 
 
 def test_factories() -> None:
-    assert near_factories(FACTORY, [factory_id("ADF-Sales", "rg-2")]) == (
+    assert said(near_factories(FACTORY, [factory_id("ADF-Sales", "rg-2")])) == (
         "There is a factory 'adf-sales' in resource group 'rg-2'."
     )
-    assert near_factories(FACTORY, [factory_id("adf-sale")]) == "Did you mean 'adf-sale' (resource group 'rg')?"
-    assert near_factories(FACTORY, [factory_id("x-1"), "odd"]) == (
+    assert said(near_factories(FACTORY, [factory_id("adf-sale")])) == "Did you mean 'adf-sale' (resource group 'rg')?"
+    assert said(near_factories(FACTORY, [factory_id("x-1"), "odd"])) == (
         "The identity sees 1 in this subscription, none of a like name: 'x-1' (resource group 'rg')."
     )
-    assert "sees no data factory in this subscription" in near_factories(FACTORY, [])
+    assert "sees no data factory in this subscription" in said(near_factories(FACTORY, []))
+
+
+@given(
+    st.text(alphabet="abcAB_", max_size=8),
+    st.lists(st.text(alphabet="abcAB_", max_size=8), max_size=25, unique_by=str.lower),
+)
+def test_names_are_those_that_difflib_finds_and_the_event_loop_gets_its_turn(wanted: str, names: list[str]) -> None:
+    pauses: list[Any] = []
+    sentence = said(near_pipelines(wanted, names), pauses)
+    lower = {name.lower(): name for name in names}
+    near = [repr(lower[name]) for name in difflib.get_close_matches(wanted.lower(), lower, 3, LEAST_LIKENESS)]
+    assert sentence == f"Did you mean {' or '.join(near)}?" or not near
+    assert sentence.startswith("Did you mean") is bool(near)
+    assert pauses == [Pause(0)] * (len(names) // AT_ONCE)
 
 
 def ask(error: AdfError, *answers: Any) -> tuple[str, int]:

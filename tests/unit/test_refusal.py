@@ -247,3 +247,17 @@ def test_look_at_the_factory_names_it_once() -> None:
     assert text.startswith("Could not look at factory 'adf' (resource group 'rg'): ")
     text = str(told(read(403, error()), calls.list_pipelines(FACTORY)))
     assert text.startswith("Could not list the pipelines in factory 'adf' (resource group 'rg'): ")
+
+
+def test_code_that_is_no_word_is_masked_and_cut() -> None:
+    code = f"{'x' * 3000} password=hunter2hunter2"
+    refusal = Refusal.read(
+        400,
+        "Bad Request",
+        {"x-ms-request-id": "r password=hunter2hunter2", "x-ms-failure-cause": "token=hunter2hunter2"},
+        json.dumps({"error": {"code": code, "message": "m"}}),
+    )
+    shown = f"{refusal.code} {refusal.request_id} {refusal.failure_cause} {refusal.quote}"
+    assert "hunter2" not in shown
+    assert len(shown) < 1000
+    assert Refusal.read(409, "", {}, '{"error": {"code": "ScopeLocked"}}').code == "ScopeLocked"

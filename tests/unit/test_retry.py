@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from airflow.sdk import DAG, RetryDecision, RetryPolicy
 from airflow.sdk.exceptions import AirflowException
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from airflow_adf_mi.adf import errors
@@ -93,6 +93,7 @@ BY_CLASS: list[tuple[AdfError, str]] = [
     (AdfNotFoundError("404", status=404, missing="factory"), "fail"),
     (AdfNotFoundError("404", status=404, missing="pipeline"), "fail"),
     (AdfNotFoundError("404", status=404, missing="run"), "default"),
+    (AdfNotFoundError("400", status=400, missing="run"), "default"),
     (AdfNotFoundError("404", status=404), "default"),
     (AdfThrottledError("429", status=429), "default"),
     (AdfThrottledError("429", status=429, retry_after=7), "retry"),
@@ -185,6 +186,9 @@ def test_without_a_memory_the_number_of_retries_is_the_limit(monkeypatch: pytest
         lambda inner: st.dictionaries(st.sampled_from(["since", "try_number", "max_tries"]), inner),
     )
 )
+@example({"since": 2_000_000.0, "try_number": 1, "max_tries": 3})
+@example({"since": float("nan"), "try_number": 1, "max_tries": 3})
+@example({"since": "1", "try_number": 1, "max_tries": 3})
 def test_odd_memory_never_lasts_longer_than_a_true_one(stored: object) -> None:
     now = Forbidden(since=1_000_000.0, try_number=2, max_tries=3)
     known = now.at(stored)

@@ -604,7 +604,7 @@ def test_little_left_of_the_limit_slows_down() -> None:
     frozen=st.booleans(),
     seed=st.integers(0, 2**32 - 1),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_no_outcome_is_lost_told_twice_or_invented(
     count: int, lag: float, ahead: float, frozen: bool, seed: int
 ) -> None:
