@@ -28,10 +28,9 @@ from tests.processes import run_program, side_by_side
 def main():
     # The second would begin once the first has ended.
     with side_by_side(1, interrupt_children=True) as pool:
-        for number in range(2):
-            pool.submit(subprocess.run, ["/bin/sh", "-c", f"echo Child {number}; exec sleep 600"])
-        print("Begun.", flush=True)
-    return 0
+        commands = [["/bin/sh", "-c", f"echo Child {number}; exec sleep 600"] for number in range(2)]
+        futures = [pool.submit(subprocess.run, command) for command in commands]
+        return sum(future.result().returncode for future in futures)
 
 run_program(main)
 """
