@@ -162,7 +162,7 @@ def test_connection_of_the_providers_type_takes_what_the_environment_offers() ->
     for source, environment in ENVIRONMENTS.items():
         assert plan(Identity(kind=PLATFORM), environment, AUTHORITY).source is source
     named = plan(Identity(kind=PLATFORM, client_id=ID, tenant_id=TENANT), {}, AUTHORITY)
-    assert named == CredentialPlan(source=Source.IMDS, client_id=ID)
+    assert (named.source, named.client_id, named.tenant_id) == (Source.IMDS, ID, None)
 
 
 def test_workload_identity_comes_first_for_the_providers_type_as_in_its_chain() -> None:
