@@ -52,11 +52,11 @@ class AdfAuthenticationError(AdfError, errors.AdfAuthenticationError):
 
 
 class AdfRequestError(AdfError, errors.AdfRequestError):
-    """The service refused the request, which had no effect. Has `status`, `code`, `request_id` and `retry_after`."""
+    """The service refused the request. Has `status`, `code`, `request_id` and `retry_after`."""
 
 
 class AdfPermissionError(AdfRequestError, errors.AdfPermissionError):
-    """403: the identity lacks a role."""
+    """403: the identity lacks a role, or a policy or network rule forbids the request."""
 
 
 class AdfNotFoundError(AdfRequestError, errors.AdfNotFoundError):

@@ -88,8 +88,8 @@ class AdfHook(BaseHook):
         """
         Start a run and return its id.
 
-        A start that provably did nothing (throttled, connection refused, no token yet) is sent again for some minutes; one
-        whose answer was lost is never sent again, but looked for.
+        A start that provably did nothing (throttled, connection refused, no token yet, token refused) is sent again for
+        some minutes; one whose answer was lost is never sent again, but looked for.
 
         :param pipeline_name: the pipeline.
         :param resource_group_name: instead of the connection's.

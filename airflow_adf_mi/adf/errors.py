@@ -4,7 +4,7 @@
     ├── AdfConfigurationError       a connection field or an argument is wrong; nothing was sent
     │   └── AdfCertificateError     the endpoint's certificate is not trusted
     ├── AdfAuthenticationError      no token for the identity, or the service refused the token (401)
-    ├── AdfRequestError             the service refused the request (4xx); nothing was done
+    ├── AdfRequestError             the service refused the request (4xx)
     │   ├── AdfPermissionError      403: the identity lacks a role
     │   ├── AdfNotFoundError        404: factory, pipeline or run
     │   └── AdfThrottledError       429: too many requests
@@ -99,7 +99,7 @@ class AdfAuthenticationError(AdfError):
 
 
 class AdfRequestError(AdfError):
-    """The service answered with a refusal, so the request had no effect.
+    """The service answered with a refusal. The request had no effect, unless it is a 409 to a start (`start.judge`).
 
     `status` is the HTTP status, `code` the service's error code, `request_id` its `x-ms-request-id` (what Microsoft's
     support asks for), `retry_after` the seconds it asked to wait, if any. `failure_cause` is its `x-ms-failure-cause`:

@@ -16,7 +16,10 @@ _REFUSED_BY_PROXY = re.compile(r"Tunnel connection failed: (?P<status>\d{3})\b")
 
 
 def was_never_sent(error: BaseException) -> bool:
-    """Whether it is proven that the request did not leave this machine."""
+    """Whether it is proven that the request did not leave this machine.
+
+    This holds for requests that change something. aiohttp repeats a read whose kept connection was dropped.
+    """
     return any(NOT_SENT in getattr(e, "__notes__", ()) for e in inside(error))
 
 

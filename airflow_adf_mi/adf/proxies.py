@@ -2,7 +2,7 @@
 
 requests, aiohttp and azure-identity read these variables by different rules: only requests knows networks (IPv4 only), only
 some know ports and ALL_PROXY, and requests lets `example.com` in NO_PROXY match `badexample.com`. No well-kept library knows
-all rules, so they stand here, as curl has them:
+all rules, so they stand here, as curl has them (but for a proxy without a port, which gets its scheme's):
 
 - `https_proxy` (by the address's scheme), its name in upper case, `all_proxy`, `ALL_PROXY`: the first that is not empty.
 - `no_proxy`, `NO_PROXY`: names (with their subdomains), addresses, networks, each with or without a port; `*` for all.
