@@ -39,7 +39,7 @@ _EQUALS = r"(?:=|%(?:25)*3D|\\+u003d)"
 _VALUE = (
     # Quoted within quoted text: to the next quote with as many backslashes.
     r"(?:(?P<quote>\\+[\"']).*?(?:(?<!\\)(?P=quote)|$)"
-    rf"|(?P<encoded>{_ENCODED_QUOTE}).*?(?:(?P=encoded)|$)"
+    rf"|(?P<encoded>{_ENCODED_QUOTE}).*?(?:(?<!\\)(?P=encoded)|$)"
     # Connection strings double a quote that belongs to the value.
     r"|\"[^\"\\]*+(?:(?:\\.|\"\")[^\"\\]*+)*+(?:\"|\\?$)|'[^'\\]*+(?:(?:\\.|'')[^'\\]*+)*+(?:'|\\?$)"
     # JSON that holds the secret deeper; and ODBC.
@@ -83,7 +83,7 @@ _SECRET_WORDS = ("sig", "secret", "token")
 _LAST_SYLLABLES = tuple({name[-3:] for name in (*_SECRET_NAMES, *_SECRET_WORDS)})
 _ASSIGNED_VALUE = re.compile(_VALUE, re.IGNORECASE | re.DOTALL)
 # Of a connection string all up to its semicolon, whatever is in it.
-_CONNECTION_VALUE = re.compile(r"(?![\"'{\\\s])[^;\r\n\"=]{1,1000}+={0,2}(?=;)")
+_CONNECTION_VALUE = re.compile(r"(?![\"'{\\\s])[^;\r\n\"=]{1,1900}+={0,2}(?=;)")
 
 _PATTERNS = (
     re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?P<secret>.*?(?=-----END|$))", re.DOTALL),
@@ -116,7 +116,7 @@ _PATTERNS = (
 _TOKENS = (
     r"(?=[\w-]*+\.[\w-]{5,}+(?:\.|\Z))(?:[\w-]*?[_-])??(?P<secret>eyJ[\w-]{5,}+\.[\w-]{5,}+(?:\.[\w-]*+|\Z))",
     r"(?=[\w-]*+\.eyJ[\w-]{2,}+(?:\.|\Z))[\w-]*?(?P<secret>eyJ[\w-]{5,}+\.[\w-]++(?:\.[\w-]*+|\Z))",
-    r"(?=[\w-]{19,}+\.?\Z)[\w-]*?(?P<secret>eyJ[\w-]{16,}+\.?\Z)",
+    r"(?=[\w-]{19,}+(?:\.[\w-]{0,4})?\Z)[\w-]*?(?P<secret>eyJ[\w-]{16,}+(?:\.[\w-]{0,4})?\Z)",
 )
 _TOKEN_PATTERNS = tuple(re.compile(rf"(?<![\w-]){token}", re.ASCII) for token in _TOKENS)
 
@@ -179,21 +179,46 @@ def _assigned(text: str) -> Iterator[_Span]:
     found = _ASSIGNED.search(text)
     while found is not None:
         value = _value_of(text, found)
+        at = found.end()
         if value is not None:
             yield value.span()
-        # What is inside a value is masked with it: to search there again and again would take the square of its length.
-        found = _ASSIGNED.search(text, value.end() if value is not None else found.end())
+            at = value.end()
+            # A value may hold another name, to which a connection string assigns a value that ends behind the first one. Each
+            # name is looked at once: to search the value again and again would take the square of its length.
+            found = _ASSIGNED.search(text, found.end())
+            while found is not None and found.start() < at:
+                later = _connection_of(text, found)
+                if later is not None and later.end() > at:
+                    yield later.span()
+                    at = later.end()
+                found = _ASSIGNED.search(text, found.end())
+        else:
+            found = _ASSIGNED.search(text, at)
+
+
+def _name_of(text: str, assigned: re.Match[str]) -> str:
+    end = assigned.start() + 1
+    return text[max(0, end - _LONGEST_NAME) : end].lower()
+
+
+def _is_secret_name(name: str) -> bool:
+    return name.replace("_", "").replace("-", "").endswith(_SECRET_NAMES)
+
+
+def _connection_of(text: str, assigned: re.Match[str]) -> re.Match[str] | None:
+    """The value that a connection string assigns to a name of a credential."""
+    is_plain = assigned["quote"] is None and assigned["equals"] == "="
+    if not is_plain or not _is_secret_name(_name_of(text, assigned)):
+        return None
+    return _CONNECTION_VALUE.match(text, assigned.end())
 
 
 def _value_of(text: str, assigned: re.Match[str]) -> re.Match[str] | None:
-    end = assigned.start() + 1
-    name = text[max(0, end - _LONGEST_NAME) : end].lower()
+    name = _name_of(text, assigned)
     if not name.endswith(_LAST_SYLLABLES):
         return None
-    if name.replace("_", "").replace("-", "").endswith(_SECRET_NAMES):
-        is_plain = assigned["quote"] is None and assigned["equals"] == "="
-        connection = _CONNECTION_VALUE.match(text, assigned.end()) if is_plain else None
-        return connection or _ASSIGNED_VALUE.match(text, assigned.end())
+    if _is_secret_name(name):
+        return _connection_of(text, assigned) or _ASSIGNED_VALUE.match(text, assigned.end())
     word = next((word for word in _SECRET_WORDS if name.endswith(word)), None)
     # JSON quotes its names and writes a colon; elsewhere it is an equals sign.
     if word is None or (assigned["quote"] is None) is (assigned["equals"] is None):

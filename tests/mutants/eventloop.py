@@ -17,7 +17,7 @@ MUTANTS = [
     Mutant("redacted before it is cut", "redact.py", "return _masked(text[: limit + OVERLAP], limit)", "return _masked(text, limit)", f"{REDACT} -k cut_before"),
     Mutant("secret at the cut", "redact.py", "_masked(text[: limit + OVERLAP], limit)", "_masked(text[:limit], limit)", f"{REDACT} -k at_the_cut"),
     Mutant("behind the cut shown", "redact.py", "return \"\".join([*parts, text[at:end]])", "return \"\".join([*parts, text[at:]])", f"{REDACT} -k only_cut"),
-    Mutant("values searched again and again", "redact.py", "value.end() if value is not None else found.end()", "found.end()", f"{REDACT} -k hostile --timeout=20"),
+    Mutant("values searched again and again", "redact.py", "            at = value.end()\n", "            at = found.end()\n", f"{REDACT} -k hostile --timeout=20"),
     Mutant("key of a function searched for without bounds", "redact.py", "'\\d]{0,127}+[^\\s&;\\\"']", "]*\\d", f"{REDACT} -k hostile --timeout=20"),
     Mutant("password of an address searched for without bounds", "redact.py", "(?P<secret>[^\\s\\\"'@]{0,500}+", "(?P<secret>[^\\s\\\"']*", f"{REDACT} -k hostile --timeout=20"),
     Mutant("token searched for from each beginning", "redact.py", "(?=[\\w-]*+\\.eyJ[\\w-]{2,}+(?:\\.|\\Z))", "", f"{REDACT} -k hostile --timeout=20"),
@@ -43,4 +43,7 @@ MUTANTS = [
     Mutant("a thousand names compared at once", "near.py", "        if number % AT_ONCE == 0:\n", "        if False:\n", "tests/unit/test_near.py -k difflib"),
     Mutant("names that are not near", "near.py", ">= LEAST_LIKENESS for of in", ">= 0 for of in", "tests/unit/test_near.py -k difflib"),
     Mutant("answer that nests without end", "answers.py", "object_hook=_same) if content else None\n    except UNREADABLE as e:", "object_hook=_same) if content else None\n    except ValueError as e:", f"{CLIENT} -k nests"),
+    Mutant("encoded quote searched for from each backslash", "redact.py", "(?<!\\\\)(?P=encoded)", "(?P=encoded)", f"{REDACT} -k hostile_quotes --timeout=20"),
+    Mutant("name inside a value ignored", "redact.py", "                if later is not None and later.end() > at:", "                if False:", f"{REDACT} -k wherever_its_name"),
+    Mutant("token shown that is cut in its second part", "redact.py", "(?P<secret>eyJ[\\w-]{16,}+(?:\\.[\\w-]{0,4})?\\Z)", "(?P<secret>eyJ[\\w-]{16,}+\\.?\\Z)", f"{REDACT} -k second_part"),
 ]  # fmt: skip

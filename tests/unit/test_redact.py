@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from airflow_adf_mi.adf.models import ActivityRun
@@ -107,6 +107,14 @@ def test_hostile_text_is_redacted_whole(fragment: str) -> None:
     assert len(redact(text)) <= 2 * len(text)
 
 
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("end", ["u0022", "u0027", '"', "'"])
+def test_hostile_quotes_are_redacted_whole(end: str) -> None:
+    """A quote of JSON within JSON has as many backslashes as the levels that it is in."""
+    text = "password:" + "\\" * 100_000 + end + "\\" * 100_000
+    assert len(redact(text)) <= 2 * len(text)
+
+
 @given(st.lists(st.sampled_from(FRAGMENTS), min_size=1, max_size=3).map("".join), st.integers(1, 200))
 def test_hostile_text_is_cut_before_it_is_searched(fragment: str, limit: int) -> None:
     """What is shown depends on no more than what stands shortly behind the cut."""
@@ -201,3 +209,47 @@ def test_token_that_was_cut_by_the_service_is_masked(text: str) -> None:
 )
 def test_name_of_a_member_names_a_secret(name: str, is_secret: bool) -> None:
     assert names_secret(name) is is_secret
+
+
+VALUES = st.text(st.sampled_from("abc,|} .-_/"), min_size=1, max_size=30)
+ASSIGNMENTS = st.lists(
+    st.tuples(
+        st.sampled_from(("AccountKey", "clientSecret", "Password", "sig", "secret", "Server", "x")),
+        st.sampled_from(("=", " = ", "= ")),
+        VALUES,
+        st.sampled_from((";", "&", ",", " ")),
+    ),
+    min_size=1,
+    max_size=4,
+)
+CONNECTION = re.compile(
+    r"(?i:AccountKey|clientSecret|Password)[ \t]*=[ \t]*(?![\"'{\\\s])(?P<value>[^;\r\n\"=]+={0,2})(?=;)"
+)
+"""Of a connection string: a name, and all up to the semicolon."""
+
+
+@given(ASSIGNMENTS)
+@example([("AccountKey", "=", "abc", ","), ("clientSecret", " = ", "topsecret", ";")])
+@example([("sig", "=", "abc", ","), ("AccountKey", " = ", "xyz==", ";")])
+@example([("secret", "=", "abc", ","), ("Password", "=", "my pass word", ";")])
+def test_value_of_a_connection_string_is_masked_wherever_its_name_stands(
+    assignments: list[tuple[str, str, str, str]],
+) -> None:
+    """Also where another value seems to hold the name."""
+    text = "".join(f"{name}{equals}{value}{end}" for name, equals, value, end in assignments)
+    marked = text
+    for match in reversed(list(CONNECTION.finditer(text))):
+        # What is masked is told from what is shown by letters that stand nowhere else.
+        begin, end = match.span("value")
+        marked = marked[:begin] + re.sub(r"[a-z]", "Z", marked[begin:end]) + marked[end:]
+    assert "Z" not in redact(marked)
+
+
+def test_long_value_of_a_connection_string_is_masked_to_its_end() -> None:
+    assert redact("pwd=" + "a b" * 600 + ";x") == "pwd=***;x"
+
+
+@pytest.mark.parametrize("second", range(12))
+def test_token_that_is_cut_in_its_second_part_is_masked(second: int) -> None:
+    text = "x " * 750 + "eyJ" + "a" * (2048 + 2000 - 1500 - 3 - 1 - second) + ".bbbbbbbbbbbb.cccccccc"
+    assert "eyJ" not in shown(text)
