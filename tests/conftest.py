@@ -11,7 +11,6 @@ from typing import Any
 
 import hypothesis
 import pytest
-from xdist.scheduler import LoadScopeScheduling
 
 from airflow_adf_mi.adf.connection import settings_from_connection
 from airflow_adf_mi.adf.identity import forget_credentials
@@ -103,21 +102,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.get_closest_marker("airflow"):
             # They wait for real processes, long on a busy machine.
             item.add_marker(pytest.mark.timeout(900))
-
-
-class OneAirflow(LoadScopeScheduling):  # type: ignore[misc]  # xdist's scheduler has no types
-    """Gives all tests with real Airflow processes, which are started once, to one process, and any other test to the next.
-
-    The marker `xdist_group` does not do it: pytest-xdist 3.8 writes the group into a name that pytest 9.2 does not read.
-    """
-
-    def _split_scope(self, nodeid: str) -> str:
-        return "airflow" if nodeid.startswith("tests/airflow/") else nodeid
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
-    return OneAirflow(config, log)
 
 
 @pytest.fixture(autouse=True)
