@@ -100,12 +100,24 @@ def _text(value: object) -> str | None:
 
 
 def _word(value: object) -> str | None:
-    """A code or a name; the service is not bound to send text."""
+    """A name or an id, cut."""
+    word = _one_word(value)
+    return None if word is None else cap(word, LONGEST_NAME)
+
+
+def _code(value: object) -> str | None:
+    """A code of an error, safe to show: whatever else stands there is foreign text, which may quote a credential."""
+    word = _one_word(value)
+    return None if word is None else shown(word, LONGEST_NAME)
+
+
+def _one_word(value: object) -> str | None:
+    """What should be a code or a name; the service is not bound to send text."""
     if isinstance(value, bool) or not isinstance(value, str | int | float) or value == "":
         return None
     if not isinstance(value, str) and read_number(value) is None:
         return None
-    return cap(str(value), LONGEST_NAME)
+    return str(value)
 
 
 def _object(value: object) -> Mapping[str, Any]:
@@ -126,10 +138,10 @@ def _error_of(value: object) -> tuple[str | None, str | None, str | None]:
     # ARM's own form of an error puts the causes there.
     for detail in details[:MOST_DETAILS] if isinstance(details, list) else [details]:
         inner = _object(detail)
-        text = " ".join(filter(None, (_word(inner.get("code")), _text(inner.get("message") if inner else detail))))
+        text = " ".join(filter(None, (_code(inner.get("code")), _text(inner.get("message") if inner else detail))))
         said += [text] if text and not any(text in known for known in said if known) else []
     message = " ".join(filter(None, said))
-    return _word(value.get("errorCode") or value.get("code")), cap(message) or None, _word(value.get("failureType"))
+    return _code(value.get("errorCode") or value.get("code")), cap(message) or None, _code(value.get("failureType"))
 
 
 @dataclass(frozen=True, kw_only=True)

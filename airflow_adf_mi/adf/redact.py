@@ -18,18 +18,34 @@ _MASK = "***"
 OVERLAP = 2048
 """Characters that `shown` searches behind its cut: more than any pattern needs to recognize a credential by what follows it."""
 
+# A hyphen stands where a name may have a hyphen, an underscore or nothing; a space, where it may have a space, too.
+_NAMES = (
+    *("password", "passwd", "passphrase", "pwd", "client secret", "encrypted-credential", "shared-access-signature"),
+    *("access-token", "refresh-token", "id-token", "sas-token"),
+)
 _KEYS = (
-    r"(?:secret|secret[_-]?access|shared[_-]?access|api|private|functions?|storage|primary|secondary|master|subscription|"
-    r"service[_-]?principal|host|encryption|signing)[_-]?key|(?:account|access)[ _-]?key"
+    *(
+        "secret-key",
+        "secret-access-key",
+        "shared-access-key",
+        "api-key",
+        "private-key",
+        "function-key",
+        "functions-key",
+    ),
+    *("storage-key", "primary-key", "secondary-key", "master-key", "subscription-key", "service-principal-key"),
+    *("host-key", "encryption-key", "signing-key", "account key", "access key"),
 )
-NAMES = (
-    rf"pass(?:word|wd|phrase)|pwd|client[ _-]?secret|(?:access|refresh|id|sas)[_-]?token|encrypted[_-]?credential|"
-    rf"shared[_-]?access[_-]?signature|(?:{_KEYS})(?:content)?"
-)
+_SECRET_WORDS = ("sig", "secret", "token")
+"""Words that name a secret only where something is assigned to them."""
+
+
+def _pattern(names: tuple[str, ...]) -> str:
+    return "|".join(name.replace("-", "[_-]?").replace(" ", "[ _-]?") for name in names)
+
+
+NAMES = f"{_pattern(_NAMES)}|(?:{_pattern(_KEYS)})(?:content)?"
 """What names a secret wherever it stands, also as the end of a longer name."""
-# What an encoded URL has before a query is no letter of the word.
-WORDS = r"(?:(?<![A-Za-z])|(?<=3F))(?:sig|secret|token)"
-"""Words that name one only where something is assigned to them."""
 
 # As JSON within JSON writes it, as .NET does, and as an encoded URL.
 _ENCODED_QUOTE = r"\\+u002[27]|%(?:25)*2[27]"
@@ -55,32 +71,15 @@ _ASSIGNED = re.compile(
     rf"(?P<quote>{_QUOTE})?[ \t]*(?:(?P<equals>{_EQUALS})|{_COLON})[ \t]*)"
 )
 _LONGEST_NAME = 40
-_SECRET_NAMES = (
-    *("password", "passwd", "passphrase", "pwd", "clientsecret", "client secret", "encryptedcredential"),
-    *("accesstoken", "refreshtoken", "idtoken", "sastoken", "sharedaccesssignature"),
-    *(
-        f"{of}key{end}"
-        for end in ("", "content")
-        for of in (
-            *(
-                "secret",
-                "secretaccess",
-                "sharedaccess",
-                "api",
-                "private",
-                "function",
-                "functions",
-                "storage",
-                "primary",
-            ),
-            *("secondary", "master", "subscription", "serviceprincipal", "host", "encryption", "signing"),
-            *("account", "account ", "access", "access "),
-        )
-    ),
+_SECRET_NAMES = tuple(
+    name.replace("-", "").replace(" ", space)
+    for space in ("", " ")
+    for name in (*_NAMES, *_KEYS, *(f"{key}content" for key in _KEYS))
 )
 """`NAMES`, without their hyphens and underscores."""
-_SECRET_WORDS = ("sig", "secret", "token")
 _LAST_SYLLABLES = tuple({name[-3:] for name in (*_SECRET_NAMES, *_SECRET_WORDS)})
+# Letters that a pattern takes for i and s where it ignores case, and `lower` does not.
+_ALIKE = str.maketrans("\u0130\u0131\u017f", "iis")
 _ASSIGNED_VALUE = re.compile(_VALUE, re.IGNORECASE | re.DOTALL)
 # Of a connection string all up to its semicolon, whatever is in it.
 _CONNECTION_VALUE = re.compile(r"(?![\"'{\\\s])[^;\r\n\"=]{1,1900}+={0,2}(?=;)")
@@ -198,7 +197,7 @@ def _assigned(text: str) -> Iterator[_Span]:
 
 def _name_of(text: str, assigned: re.Match[str]) -> str:
     end = assigned.start() + 1
-    return text[max(0, end - _LONGEST_NAME) : end].lower()
+    return text[max(0, end - _LONGEST_NAME) : end].translate(_ALIKE).lower()
 
 
 def _is_secret_name(name: str) -> bool:

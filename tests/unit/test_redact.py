@@ -253,3 +253,19 @@ def test_long_value_of_a_connection_string_is_masked_to_its_end() -> None:
 def test_token_that_is_cut_in_its_second_part_is_masked(second: int) -> None:
     text = "x " * 750 + "eyJ" + "a" * (2048 + 2000 - 1500 - 3 - 1 - second) + ".bbbbbbbbbbbb.cccccccc"
     assert "eyJ" not in shown(text)
+
+
+@pytest.mark.parametrize("text", ["pa\u017f\u017fword=hush1", "pr\u0130vate_key=hush1"])
+def test_letters_that_are_alike_name_a_secret_as_well(text: str) -> None:
+    assert "hush1" not in redact(text)
+
+
+def test_codes_of_an_activitys_error_are_masked() -> None:
+    error = {
+        "errorCode": "password=hush1",
+        "failureType": "token=hush2",
+        "message": "m",
+        "details": [{"code": "pwd=hush3", "message": "n"}],
+    }
+    run = ActivityRun.from_wire({"activityName": "A", "status": "Failed", "error": error})
+    assert "hush" not in f"{run.error_code} {run.failure_type} {run.error_message}"
