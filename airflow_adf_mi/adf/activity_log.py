@@ -50,7 +50,7 @@ LOOK_AROUND = 5.0
 MOST_PAGES = 5
 """Of the summary at the end."""
 MOST_LINES = 50
-"""Of one query; what changed more often is counted by activity."""
+"""Lines that one query may write. If more rows changed, each activity gets one line with a count."""
 WIDTH = 140
 """Columns of a line."""
 

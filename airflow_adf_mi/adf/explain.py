@@ -104,7 +104,7 @@ class _Found:
     first: list[ActivityFailure] = field(default_factory=list)
     """As many as are shown."""
     number: int = 0
-    """Of all."""
+    """How many causes there are in all."""
 
 
 class _Said:

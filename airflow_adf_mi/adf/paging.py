@@ -106,7 +106,7 @@ class Pages(Generic[T]):
 
 
 def distinct(rows: Iterable[T]) -> list[T]:
-    """The rows, each once: runs are told apart by `runId`, activity runs by `activityRunId`. What was read last counts.
+    """The rows, each once: runs are told apart by `runId`, activity runs by `activityRunId`. The row that was read last is kept.
 
     A row without an id may be like no other, and is kept.
     """

@@ -125,7 +125,7 @@ class Trouble:
 def concerns_all(error: AdfError) -> bool:
     """Whether a failed look says nothing about the one run: it would have failed for any.
 
-    An answer that cannot be read may be so for the one run alone. Each run's wait then counts for itself how long that lasts.
+    An unreadable answer may concern the one run alone. So each wait measures by itself how long its answers stay unreadable.
     """
     ours = AdfAuthenticationError | AdfPermissionError | AdfConfigurationError
     is_in_between = isinstance(error, AdfUnavailableError) and not error.unreadable
