@@ -15,18 +15,17 @@ from airflow.sdk.exceptions import AirflowTaskTimeout
 
 from airflow_adf_mi.adf import metrics
 from airflow_adf_mi.adf.activity_log import ActivityLogMode
-from airflow_adf_mi.adf.begin import Outlasting, beginning
-from airflow_adf_mi.adf.calls import get_run
+from airflow_adf_mi.adf.begin import OBSOLETE_INTERVAL, Outlasting, beginning
 from airflow_adf_mi.adf.drive import drive
 from airflow_adf_mi.adf.errors import AdfAmbiguousStartError, AdfError, AdfTaskKilled
 from airflow_adf_mi.adf.intent import Intent, read
 from airflow_adf_mi.adf.outputs import parse_outputs
 from airflow_adf_mi.adf.owned_run import OwnedRun
 from airflow_adf_mi.adf.report import LEFT_RUNNING, Report, RunAddress, address_of, must_be_over, summary
-from airflow_adf_mi.adf.reporting import concluding, explained
+from airflow_adf_mi.adf.reporting import concluding
 from airflow_adf_mi.adf.start import Start, Started
 from airflow_adf_mi.adf.watch import Ended, Plan, TimedOut
-from airflow_adf_mi.hooks import READ_RETRIES, AdfHook
+from airflow_adf_mi.hooks import AdfHook
 from airflow_adf_mi.journal import RUN_ID_KEY, TaskJournal, occasion_of, will_be_retried
 from airflow_adf_mi.placement import may_end_in_triggerer
 from airflow_adf_mi.results import Results
@@ -43,8 +42,6 @@ TRIGGER_FAILURES = 6
 """How often in a try a wait whose trigger failed is taken up again."""
 FIRST_REST = 5.0
 """Seconds until the first of these; doubled each time, up to a minute."""
-OBSOLETE_INTERVAL = 10.0
-"""Most seconds between looks at a run that is about to end."""
 
 
 def rest_after(failures: int) -> float:
@@ -64,6 +61,7 @@ class Attempt:
         self._context = context
         self._journal = TaskJournal(context) if task.durable else None
         self._owned_run: OwnedRun | None = None
+        self._taken_over: Intent | None = None
         self.trace = Trace()
         self._results = Results(task, context, self.trace)
         use_in_tasks()
@@ -123,25 +121,21 @@ class Attempt:
 
     def complete(self, event: dict[str, Any]) -> dict[str, Any]:
         """Conclude from what the trigger reported."""
+        if "outcome" not in event:
+            return self._take_over_from_provider()
         with self._saying_that_it_failed():
-            return self._results.of(Report.from_json(event) if "outcome" in event else self._looked_up())
+            return self._results.of(Report.from_json(event))
 
-    def _looked_up(self) -> Report:
-        """What became of the run, where the event is of the Azure provider's trigger: the Dag was moved over meanwhile.
+    def _take_over_from_provider(self) -> dict[str, Any]:
+        """Go on with a run that the Azure provider's operator has started and waited for: the Dag was moved over meanwhile.
 
-        To fail then would make a retry start the pipeline again.
+        To fail would make a retry start the pipeline again, beside a run that may still go on.
         """
-        address = self._own_run()
-        with AdfHook(self._task.azure_data_factory_conn_id).client(read_retries=READ_RETRIES) as client:
-            run = client.send(get_run(address.factory, address.run_id))
-            if not run.is_terminal:
-                raise AdfError(
-                    f"{address} was started and waited for by the Azure provider, whose wait is over, and is {run.status}. It "
-                    f"was not touched. Clear the task once the run is over. See {address.studio_url}"
-                )
-            return drive(
-                explained(Report(address=address, outcome=Ended(run=run)), clock=time.time), client, time.sleep
-            )
+        with self._saying_that_it_failed():
+            run_id = self._own_run().run_id
+            self._taken_over = self._start.intent(occasion_of(self._context)).started(run_id)
+        self._task.log.info("Run %s was started by the Azure provider's operator. Going on with it.", run_id)
+        return self.run()
 
     def overdue(self) -> dict[str, Any]:
         """Airflow's own deferral timeout passed. Ours comes first while the trigger works; this is for when it did not."""
@@ -296,6 +290,8 @@ class Attempt:
 
     def _stored(self) -> Intent | None:
         """What an earlier try wrote. Bad input gets its error first."""
+        if self._taken_over is not None:
+            return self._taken_over
         otherwise = self._start.intent(occasion_of(self._context))
         return None if self._journal is None else read(self._journal.stored(), otherwise)
 

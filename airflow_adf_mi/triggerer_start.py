@@ -9,7 +9,7 @@ import time
 from dataclasses import replace
 from typing import Any
 
-from airflow_adf_mi.adf.begin import Outlasting, beginning
+from airflow_adf_mi.adf.begin import OBSOLETE_INTERVAL, Outlasting, beginning
 from airflow_adf_mi.adf.calls import get_run
 from airflow_adf_mi.adf.drive import drive_async
 from airflow_adf_mi.adf.errors import AdfAmbiguousStartError, AdfError, AdfTaskKilled
@@ -27,10 +27,6 @@ from airflow_adf_mi.xcom_journal import LATE, OVERLAP, ChangedMeanwhile, Trigger
 
 log = logging.getLogger(__name__)
 
-OBSOLETE_INTERVAL = 10.0
-"""Most seconds between looks at a run that is about to end."""
-
-
 _honoured: set[FactoryRef] = set()
 """Factories that this process has seen to use our keys as run ids, so that "no such run" proves something there."""
 
@@ -43,6 +39,7 @@ class TriggererStart:
     :param journal: where it is written down.
     :param cancel_on_kill: cancel the run when the task is killed, and an obsolete one before a new one is started.
     :param supersede_timeout: seconds to wait for an obsolete run to end.
+    :param check_interval: seconds between two status checks of it; at most `OBSOLETE_INTERVAL` is used.
     """
 
     def __init__(
@@ -53,12 +50,14 @@ class TriggererStart:
         *,
         cancel_on_kill: bool,
         supersede_timeout: float,
+        check_interval: float,
     ) -> None:
         self._start = replace(start, key=journal.place.key)
         self._adf = adf
         self._journal = journal
         self._cancel_on_kill = cancel_on_kill
         self._supersede_timeout = supersede_timeout
+        self._check_interval = min(check_interval, OBSOLETE_INTERVAL)
         self._stopped = asyncio.Event()
         self._doing: asyncio.Task[Started] | None = None
 
@@ -164,7 +163,7 @@ class TriggererStart:
 
     async def _let_it_end(self, begun: Outlasting) -> None:
         address = address_of(self._adf, begun.intent)
-        plan = Plan(check_interval=OBSOLETE_INTERVAL, deadline=time.time() + self._supersede_timeout)
+        plan = Plan(check_interval=self._check_interval, deadline=time.time() + self._supersede_timeout)
         log.info("%s is %s; a new run is started once it is over.", address, begun.run.status)
         outcome = await wait_shared(self._adf, address.factory, address.run_id, plan)
         must_be_over(Report(address=address, outcome=outcome), self._supersede_timeout)

@@ -217,6 +217,7 @@ class AdfRunPipelineTrigger(BaseTrigger):
             journal,
             cancel_on_kill=self.cancel_on_kill,
             supersede_timeout=self.supersede_timeout,
+            check_interval=self.check_interval,
         )
         return self._start
 

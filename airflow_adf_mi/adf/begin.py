@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 
 RETENTION = 45 * 86400.0
 """Seconds for which the service keeps runs (Microsoft's documentation)."""
+OBSOLETE_INTERVAL = 10.0
+"""Most seconds between two status checks of a run that must end before another is started."""
 LOOK_PATIENCE = 60.0
 """Seconds for which a look at an earlier run is repeated when it fails."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
@@ -164,17 +165,56 @@ def test_templated_fields_of_the_provider_are_templated_here() -> None:
 EVENT = {"status": "success", "message": "The pipeline run r1 has Succeeded.", "run_id": "r1"}
 
 
-def test_task_that_the_provider_has_deferred_ends_by_what_became_of_its_run(both: Both) -> None:
+def deferred_by_provider(both: Both) -> tuple[Instance, str]:
+    """A task instance whose run goes on, though the provider's wait for it is over; and the run's id."""
     instance = Instance()
     with pytest.raises(TaskDeferred):
         execute(both.operator(False, "Slow", deferrable=True), instance)
-    task = both.operator(True, "Slow")
-    with pytest.raises(AdfError, match=f"{both.started()[0]} .* is (?:Queued|InProgress).*Clear the task once"):
-        task.resume_execution("execute_complete", {"event": EVENT}, instance.context)
+    (run_id,) = both.started()
+    return instance, run_id
+
+
+def test_task_that_the_provider_has_deferred_ends_by_what_became_of_its_run(both: Both) -> None:
+    instance, run_id = deferred_by_provider(both)
     both.emulator.clock.advance(4000)
-    summary = task.resume_execution("execute_complete", {"event": EVENT}, instance.context)
-    assert (summary["run_id"], summary["status"]) == (both.started()[0], "Succeeded")
-    assert len(both.started()) == 1
+    summary = both.operator(True, "Slow").resume_execution("execute_complete", {"event": EVENT}, instance.context)
+    assert (summary["run_id"], summary["status"]) == (run_id, "Succeeded")
+    assert both.started() == [run_id]
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_task_that_the_provider_has_deferred_goes_on_waiting_for_its_run(durable: bool, both: Both) -> None:
+    instance, run_id = deferred_by_provider(both)
+    task = both.operator(True, "Slow", deferrable=True, durable=durable)
+    with pytest.raises(TaskDeferred) as deferred:
+        task.resume_execution("execute_complete", {"event": EVENT}, instance.context)
+    assert deferred.value.trigger.serialize()[1]["run_id"] == run_id
+    both.emulator.clock.advance(4000)
+    event = fired(deferred.value)
+    summary = task.resume_execution("execute_complete", {"event": event}, instance.context)
+    assert (summary["run_id"], summary["status"]) == (run_id, "Succeeded")
+    assert both.started() == [run_id]
+
+
+def test_task_that_the_provider_has_deferred_waits_on_a_worker_if_it_is_not_deferrable_now(both: Both) -> None:
+    instance, run_id = deferred_by_provider(both)
+    threading.Timer(0.5, both.emulator.clock.advance, [4000]).start()
+    summary = both.operator(True, "Slow").resume_execution("execute_complete", {"event": EVENT}, instance.context)
+    assert (summary["run_id"], summary["status"]) == (run_id, "Succeeded")
+    assert both.started() == [run_id]
+
+
+def test_retry_goes_on_with_the_run_of_a_task_that_the_provider_has_deferred(both: Both) -> None:
+    instance, run_id = deferred_by_provider(both)
+    with pytest.raises(TaskDeferred):
+        both.operator(True, "Slow", deferrable=True).resume_execution(
+            "execute_complete", {"event": EVENT}, instance.context
+        )
+    instance.try_number = instance.max_tries = 2
+    with pytest.raises(TaskDeferred) as deferred:
+        execute(both.operator(True, "Slow", deferrable=True), instance)
+    assert deferred.value.trigger.serialize()[1]["run_id"] == run_id
+    assert both.started() == [run_id]
 
 
 def test_sensor_that_the_provider_has_deferred_fails_and_says_why(both: Both) -> None:

@@ -64,7 +64,7 @@ MUTANTS = [
     Mutant("run id unknown after a deferral", "../results.py", "        self._task.run_id = report.address.run_id\n", "", f"{MOVING} -k run_id"),
     Mutant("run id unknown in a task that waits", "../results.py", "        self._task.run_id = run_id\n", "", f"{MOVING} -k run_id"),
     Mutant("event of the provider's trigger", "report.py", 'if "outcome" not in payload:', "if False:", f"{MOVING} -k sensor_that"),
-    Mutant("task that the provider has deferred fails", "../attempt.py", 'if "outcome" in event else self._looked_up()', "", f"{MOVING} -k became_of"),
-    Mutant("run that goes on concluded from", "../attempt.py", "            if not run.is_terminal:", "            if False:", f"{MOVING} -k became_of"),
+    Mutant("task that the provider has deferred fails", "../attempt.py", '        if "outcome" not in event:', "        if False:", f"{MOVING} -k provider_has_deferred"),
+    Mutant("task that the provider has deferred starts a run", "../attempt.py", "        if self._taken_over is not None:", "        if False:", f"{MOVING} -k provider_has_deferred"),
     Mutant("notes that are null", "error_json.py", "in stored.get(NOTES) or ():", "in stored.get(NOTES, ()):", ERRORS),
 ]  # fmt: skip
