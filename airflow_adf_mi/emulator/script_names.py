@@ -23,6 +23,8 @@ _TYPES: Mapping[str, frozenset[str]] = {
     "parameters": frozenset({"ExecutePipeline"}),
 }
 """Members that act on activities of these types only."""
+_FAILING = frozenset({"Fail"})
+"""Activities of these types always fail."""
 _SILENT = ActivityScript()
 _IN_LOOPS = ("fail_iterations", "outputs_by_iteration")
 """Members that act on activities inside a loop only."""
@@ -122,6 +124,11 @@ def _problem(entry: ActivityScript, activities: list[tuple[Mapping[str, Any], bo
     for member in _IN_LOOPS:
         if getattr(entry, member) and not any(in_loop for _, in_loop in activities):
             return f"has {member!r}, which acts inside a ForEach or Until only, and is in neither"
+    if entry.items is not None and entry.iterations is not None:
+        return "has 'items' and 'iterations', which both say how many there are. Keep one"
+    fails = entry.outcome == "Failed" or entry.fail_attempts or entry.fail_iterations or types & _FAILING
+    if entry.error and not fails:
+        return 'has an \'error\', and never fails. Add "outcome": "Failed"'
     returns = any((a.get("typeProperties") or {}).get("variableName") == RETURN_VALUE for a, _ in activities)
     if returns and entry.value is not UNKNOWN and not isinstance(entry.value, Mapping):
         return "sets what the pipeline returns, so its 'value' must be an object"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,8 +16,12 @@ class Kind:
     fits: Callable[[Any], bool]
 
 
+_MOST = 1_000_000_000
+"""In seconds, 31 years."""
+
+
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _MOST
 
 
 def _is_count(value: Any) -> bool:
@@ -34,15 +37,15 @@ def _or_null(kind: Kind) -> Kind:
     return Kind(f"{kind.words}, or null", lambda value: value is None or kind.fits(value))
 
 
-_NUMBER = Kind("a number that is not negative", _is_number)
-_COUNT = Kind("a whole number that is not negative", _is_count)
+_NUMBER = Kind("a number from 0 to 1,000,000,000", _is_number)
+_COUNT = Kind("a whole number from 0 to 1,000,000,000", _is_count)
 _TEXT = Kind("a text", lambda value: isinstance(value, str))
 _OBJECT = Kind("an object", lambda value: isinstance(value, Mapping))
 _ARRAY = Kind("an array", lambda value: isinstance(value, list))
 _BOOLEAN = Kind("true or false", lambda value: isinstance(value, bool))
 _ANYTHING = Kind("anything", lambda value: True)  # noqa: ARG005
 _COUNTS = Kind(
-    "an array of whole numbers that are not negative", lambda value: _ARRAY.fits(value) and all(map(_is_count, value))
+    "an array of whole numbers from 0 to 1,000,000,000", lambda value: _ARRAY.fits(value) and all(map(_is_count, value))
 )
 _OBJECTS = Kind("an array of objects", lambda value: _ARRAY.fits(value) and all(map(_OBJECT.fits, value)))
 

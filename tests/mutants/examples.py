@@ -40,6 +40,7 @@ MUTANTS = [
     Mutant("misspelt activity of a script", f"{EMULATOR}/script_names.py", "        if name not in known:\n", "        if False:\n", SCRIPT),
     Mutant("misspelt parameter of `when`", f"{EMULATOR}/script_names.py", "            if name not in parameters:", "            if False:", SCRIPT),
     Mutant("other pipeline's activity in `runs`", f"{EMULATOR}/script_names.py", '            if key.partition("/")[0] != pipeline:', "            if False:", SCRIPT),
+    Mutant("error of an activity that never fails", f"{EMULATOR}/script_names.py", "    if entry.error and not fails:", "    if False:", SCRIPT),
     Mutant("member for another type of activity", f"{EMULATOR}/script_names.py", "and not types & acts_on:", "and False:", SCRIPT),
     Mutant("run of a script without a pipeline", f"{EMULATOR}/script.py", '    if "pipeline" not in entry:', "    if False:", SCRIPT),
     Mutant("member of the wrong type", f"{EMULATOR}/script_shape.py", "        if not members[name].fits(value):", "        if False:", SCRIPT),
