@@ -186,7 +186,8 @@ def _assigned(text: str) -> Iterator[_Span]:
             # name is looked at once: to search the value again and again would take the square of its length.
             found = _ASSIGNED.search(text, found.end())
             while found is not None and found.start() < at:
-                later = _connection_of(text, found)
+                # A bare value ends at a quote or a space, which may belong to what the last name in it assigns.
+                later = _value_of(text, found) if found.end() >= at else _connection_of(text, found)
                 if later is not None and later.end() > at:
                     yield later.span()
                     at = later.end()

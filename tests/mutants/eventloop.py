@@ -45,5 +45,6 @@ MUTANTS = [
     Mutant("answer that nests without end", "answers.py", "object_hook=_same) if content else None\n    except UNREADABLE as e:", "object_hook=_same) if content else None\n    except ValueError as e:", f"{CLIENT} -k nests"),
     Mutant("encoded quote searched for from each backslash", "redact.py", "(?<!\\\\)(?P=encoded)", "(?P=encoded)", f"{REDACT} -k hostile_quotes --timeout=20"),
     Mutant("name inside a value ignored", "redact.py", "                if later is not None and later.end() > at:", "                if False:", f"{REDACT} -k wherever_its_name"),
+    Mutant("last name in a value ignored", "redact.py", "_value_of(text, found) if found.end() >= at else ", "", f"{REDACT} -k behind_a_bare_value"),
     Mutant("token shown that is cut in its second part", "redact.py", "(?P<secret>eyJ[\\w-]{16,}+(?:\\.[\\w-]{0,4})?\\Z)", "(?P<secret>eyJ[\\w-]{16,}+\\.?\\Z)", f"{REDACT} -k second_part"),
 ]  # fmt: skip

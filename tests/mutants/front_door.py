@@ -55,5 +55,5 @@ MUTANTS = [
     Mutant("emulator: unknown subscription shown as empty", "../emulator/arm.py", '            self._check_subscription(where["subscription"])\n', "", HTTP),
     Mutant("emulator: resource group before the role", "../emulator/arm.py", '            self._check_subscription(where["subscription"])\n', '            self._check_subscription(where["subscription"])\n            self._check_group(where)\n', HTTP),
     Mutant("answer of the front door proves that there is no run", "translate.py", "if code is None or is_front_door(code, refusal.failure_cause):", "if False:", f"{REFUSED} -k proven_absent"),
-    Mutant("code that is no word quoted", "refusal.py", "return value if _WORD.fullmatch(value) else", "return value if True else", "tests/unit/test_refusal.py"),
+    Mutant("code quoted as it is", "refusal.py", "return shown(value[:MOST_READ], LONGEST_WORD)", "return value[:MOST_READ]", "tests/unit/test_refusal.py"),
 ]  # fmt: skip

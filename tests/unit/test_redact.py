@@ -245,6 +245,19 @@ def test_value_of_a_connection_string_is_masked_wherever_its_name_stands(
     assert "Z" not in redact(marked)
 
 
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("AccountKey=abc,clientSecret='top secret' x", "AccountKey=*** x"),
+        ('sig=abc,Password="top secret" x', "sig=*** x"),
+        ("sig=abc,AccountKey = xyz x", "sig=*** = *** x"),
+        ("pwd=a,pwd=b,pwd='c d' x", "pwd=*** x"),
+    ],
+)
+def test_quoted_value_behind_a_bare_value_is_masked(text: str, masked: str) -> None:
+    assert redact(text) == masked
+
+
 def test_long_value_of_a_connection_string_is_masked_to_its_end() -> None:
     assert redact("pwd=" + "a b" * 600 + ";x") == "pwd=***;x"
 

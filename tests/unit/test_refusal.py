@@ -261,3 +261,5 @@ def test_code_that_is_no_word_is_masked_and_cut() -> None:
     assert "hunter2" not in shown
     assert len(shown) < 1000
     assert Refusal.read(409, "", {}, '{"error": {"code": "ScopeLocked"}}').code == "ScopeLocked"
+    token = "eyJhbGciOiJub25l.eyJhdWQiOiJ4.c2ln"
+    assert Refusal.read(409, "", {}, json.dumps({"error": {"code": token}})).code == "***"
