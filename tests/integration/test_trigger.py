@@ -53,6 +53,17 @@ async def until(is_true: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
+def has_ended(emulator: Emulator, run_id: str) -> bool:
+    """Whether a run has ended, by the emulator's own knowledge."""
+
+    def ended() -> bool:
+        factory = emulator.state("adf-test")
+        factory.settle()
+        return factory.runs[run_id].status not in ("Queued", "InProgress")
+
+    return emulator.call(ended)
+
+
 async def fire(waiting: AdfPipelineRunTrigger) -> Report:
     events = [event.payload async for event in waiting.run()]
     assert len(events) == 1
@@ -92,11 +103,14 @@ async def test_failed_look_neither_cancels_nor_fails(
 async def test_list_that_fails_is_not_told_as_a_failed_look(
     settings: AdfSettings, emulator: Emulator, caplog: pytest.LogCaptureFixture
 ) -> None:
-    run_ids = [await asyncio.to_thread(start, settings, "Load") for _ in range(FEW + 1)]
+    run_ids = [await asyncio.to_thread(start, settings, "Slow") for _ in range(FEW + 1)]
     failing = emulator.add_fault("queryRuns", status=500, times=1)
     with caplog.at_level("INFO"):
-        await asyncio.gather(*(fire(trigger(settings, run_id)) for run_id in run_ids))
-    assert failing.consumed == 1
+        waits = [asyncio.create_task(fire(trigger(settings, run_id))) for run_id in run_ids]
+        # Only now do the runs end: the list is asked while more than a few are waited for.
+        await until(lambda: failing.consumed == 1)
+        emulator.clock.advance(4000)
+        await asyncio.gather(*waits)
     assert caplog.text.count("The query for what has ended in factory 'adf-test'") == 1
     assert "The look at run" not in caplog.text
 
@@ -285,7 +299,7 @@ async def test_end_that_the_list_tells_during_the_last_look_counts(
     others = [asyncio.create_task(fire(trigger(settings, other))) for other in slow]
     last = asyncio.create_task(fire(trigger(settings, run_id, deadline=time.time(), cancel_on_timeout=False)))
     await until(lambda: silent.consumed > 0)
-    emulator.clock.advance(60)
+    await until(lambda: has_ended(emulator, run_id))
     asked = emulator.books.count("queryRuns")
     # The query before the last was answered after the run's end, and its answer was read.
     await until(lambda: emulator.books.count("queryRuns") >= asked + 3)
