@@ -16,8 +16,8 @@ EXAMPLES = examples()
 
 
 @pytest.fixture(scope="session")
-def started(world: World) -> dict[str, str]:
-    """All examples, started at once."""
+def started(world: World, by_hand: dict[str, str], without_a_date: dict[str, str]) -> dict[str, str]:
+    """All examples, started at once, beside the Dag runs of `by_hand` and `without_a_date`."""
     return {e.dag_id: e.start(world.airflow) for e in EXAMPLES}
 
 

@@ -47,7 +47,32 @@ def launched(world: World) -> dict[str, tuple[str, str]]:
     for name in ("required", "required_mapped"):
         world.start(name, name, name)
     world.start("nowhere", "nowhere", "failing")
+    for case in STARTS_WITH_IDENTITY:
+        world.start(case, case, "identity")
+    for case in LOOKS_WITH_IDENTITY:
+        start_with_outside_run(world, case, case, "identity")
+    for mode in SENSOR_MODES:
+        run_id = start_with_outside_run(world, f"sensor_{mode}", f"sensor_{mode}", "sensed")
+        world.emulator.add_fault("getRun", run_id=run_id, times=1, status=404, code="NotFound")
+    for mode in ("blocking", "deferrable"):
+        start_with_outside_run(world, f"sensor_failing_{mode}", f"sensor_{mode}", "sensed_failing")
+    start_with_outside_run(world, "sensor_marked", "sensor_deferrable", "long_marked_sensor")
+    start_with_outside_run(world, "sensor_timed_out", "sensor_timeout", "long_sensor_timeout")
+    world.start("mapped", "mapped", "mapped")
     return world.started
+
+
+STARTS_WITH_IDENTITY = ("blocking_identity", "deferrable_identity")
+LOOKS_WITH_IDENTITY = ("sensor_identity", "hook_identity")
+SENSOR_MODES = ("blocking", "deferrable", "reschedule")
+
+
+def start_with_outside_run(world: World, name: str, case: str, pipeline: str) -> str:
+    """Start a case that is about a run which no task of Airflow started; the run's id."""
+    run_id = world.start_outside(pipeline)
+    world.start(name, case, run_id=run_id)
+    world.outside[name] = run_id
+    return run_id
 
 
 def task_state(world: World, name: str, *states: str, timeout: float = 300) -> str:
@@ -150,64 +175,57 @@ class TestRuns:
         assert world.run("one_404").cancelled_at is None
 
 
-@pytest.mark.parametrize("case", ["blocking_identity", "deferrable_identity"])
-def test_named_identity_makes_every_call_of_operator_and_trigger(case: str, world: World) -> None:
-    before = len(world.runs("identity"))
-    world.start(case, case, "identity")
-    assert task_state(world, case) == "success"
-    run = world.runs("identity")[before]
-    requests = [r for r in world.emulator.books.requests if run.run_id in (r.run_id, r.client_request_id)]
-    assert {"createRun", "getRun"} <= {r.operation for r in requests}
-    assert {r.client_id for r in requests} == {USER_ASSIGNED.client_id}
+@pytest.mark.usefixtures("launched")
+class TestIdentities:
+    @pytest.mark.parametrize("case", STARTS_WITH_IDENTITY)
+    def test_named_identity_makes_every_call_of_operator_and_trigger(self, case: str, world: World) -> None:
+        assert task_state(world, case) == "success"
+        run_id = world.airflow.xcom(*world.started[case], "it", "run_id")
+        requests = [r for r in world.emulator.books.requests if run_id in (r.run_id, r.client_request_id)]
+        assert {"createRun", "getRun"} <= {r.operation for r in requests}
+        assert {r.client_id for r in requests} == {USER_ASSIGNED.client_id}
+
+    @pytest.mark.parametrize("case", LOOKS_WITH_IDENTITY)
+    def test_named_identity_makes_every_call_of_sensor_and_hook(self, case: str, world: World) -> None:
+        assert task_state(world, case) == "success"
+        requests = world.emulator.books.of(run_id=world.outside[case])
+        assert requests
+        assert {r.client_id for r in requests} == {USER_ASSIGNED.client_id}
 
 
-@pytest.mark.parametrize("case", ["sensor_identity", "hook_identity"])
-def test_named_identity_makes_every_call_of_sensor_and_hook(case: str, world: World) -> None:
-    run_id = world.start_outside("identity")
-    world.start(case, case, run_id=run_id)
-    assert task_state(world, case) == "success"
-    requests = world.emulator.books.of(run_id=run_id)
-    assert requests
-    assert {r.client_id for r in requests} == {USER_ASSIGNED.client_id}
+@pytest.mark.usefixtures("launched")
+class TestSensors:
+    @pytest.mark.parametrize("mode", SENSOR_MODES)
+    def test_sensor_waits_for_a_run_from_outside(self, mode: str, world: World) -> None:
+        name = f"sensor_{mode}"
+        assert task_state(world, name) == "success"
+        assert world.airflow.xcom(*world.started[name], "it")["status"] == "Succeeded"
+        (link,) = world.airflow.links(*world.started[name], "it").values()
+        assert link is not None
+        assert world.outside[name] in link
+
+    @pytest.mark.parametrize("mode", ["blocking", "deferrable"])
+    def test_sensor_fails_with_the_run(self, mode: str, world: World) -> None:
+        name = f"sensor_failing_{mode}"
+        assert task_state(world, name) == "failed"
+        assert f"AdfRunFailed: Run {world.outside[name]}" in log(world, name)
+
+    def test_nothing_that_happens_to_a_sensor_cancels_the_run(self, world: World) -> None:
+        marked, timed_out = world.outside["sensor_marked"], world.outside["sensor_timed_out"]
+        task_state(world, "sensor_marked", "deferred")
+        until(lambda: world.emulator.books.count("getRun", run_id=marked) > 0, "the trigger to look")
+        world.airflow.mark(*world.started["sensor_marked"], "it", "failed")
+        assert task_state(world, "sensor_timed_out") == "failed"
+        assert "AirflowSensorTimeout" in log(world, "sensor_timed_out")
+        time.sleep(3)
+        runs = [world.run(p) for p in ("long_marked_sensor", "long_sensor_timeout")]
+        assert [run.run_id for run in runs] == [marked, timed_out]
+        assert [run.cancelled_at for run in runs] == [None, None]
 
 
-@pytest.mark.parametrize("mode", ["blocking", "deferrable", "reschedule"])
-def test_sensor_waits_for_a_run_from_outside(mode: str, world: World) -> None:
-    run_id = world.start_outside("sensed")
-    name = f"sensor_{mode}"
-    world.emulator.add_fault("getRun", run_id=run_id, times=1, status=404, code="NotFound")
-    world.start(name, name, run_id=run_id)
-    assert task_state(world, name) == "success"
-    assert world.airflow.xcom(*world.started[name], "it")["status"] == "Succeeded"
-    (link,) = world.airflow.links(*world.started[name], "it").values()
-    assert link is not None
-    assert run_id in link
-
-
-@pytest.mark.parametrize("mode", ["blocking", "deferrable"])
-def test_sensor_fails_with_the_run(mode: str, world: World) -> None:
-    run_id = world.start_outside("sensed_failing")
-    name = f"sensor_failing_{mode}"
-    world.start(name, f"sensor_{mode}", run_id=run_id)
-    assert task_state(world, name) == "failed"
-    assert f"AdfRunFailed: Run {run_id}" in log(world, name)
-
-
-def test_nothing_that_happens_to_a_sensor_cancels_the_run(world: World) -> None:
-    marked, timed_out = world.start_outside("long_marked_sensor"), world.start_outside("long_sensor_timeout")
-    world.start("sensor_marked", "sensor_deferrable", run_id=marked)
-    world.start("sensor_timed_out", "sensor_timeout", run_id=timed_out)
-    task_state(world, "sensor_marked", "deferred")
-    until(lambda: world.emulator.books.count("getRun", run_id=marked) > 0, "the trigger to look")
-    world.airflow.mark(*world.started["sensor_marked"], "it", "failed")
-    assert task_state(world, "sensor_timed_out") == "failed"
-    assert "AirflowSensorTimeout" in log(world, "sensor_timed_out")
-    time.sleep(3)
-    assert [world.run(p).cancelled_at for p in ("long_marked_sensor", "long_sensor_timeout")] == [None, None]
-
-
+@pytest.mark.usefixtures("launched")
 def test_mapped_tasks_have_runs_and_links_of_their_own(world: World) -> None:
-    dag_id, run_id = world.start("mapped", "mapped", "mapped")
+    dag_id, run_id = world.started["mapped"]
     assert world.airflow.wait_for_run(dag_id, run_id) == "success"
     ids = [world.airflow.xcom(dag_id, run_id, "it", "run_id", index) for index in (0, 1)]
     assert sorted(ids) == sorted(run.run_id for run in world.runs("mapped"))
