@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -25,6 +24,7 @@ from airflow_adf_mi.emulator.script import Script
 from airflow_adf_mi.emulator.state import Switches
 from airflow_adf_mi.triggers import AdfPipelineRunTrigger
 from bench.world import COPY, environment_for
+from tests.processes import run_to_end
 
 ITERATIONS = 5_000
 MESSAGE = (
@@ -100,12 +100,9 @@ def _measured(act: str, factory: FactoryDefinition, script: Script, *, page_size
         run_id = emulator.call(lambda: emulator.state().create_run("Load", None))
         emulator.clock.advance(600)
         order = {"act": act, "extra": emulator.connection_extra(), "run_id": run_id}
-        done = subprocess.run(
+        done = run_to_end(
             [sys.executable, "-m", "bench.event_loop"],
-            input=json.dumps(order),
-            capture_output=True,
-            text=True,
-            check=False,
+            text_in=json.dumps(order),
             env=environment_for(emulator),
             cwd=Path(__file__).parent.parent,
         )

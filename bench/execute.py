@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from statistics import median
 
 from airflow_adf_mi.emulator import Emulator
 from bench.imports import BASE as SDK
 from bench.world import HERE, SPEC, environment_for
+from tests.processes import run_to_end
 
 BASE = f"""
 {SDK}
@@ -63,14 +63,7 @@ def measure(who: str, times: int) -> tuple[float, float]:
         environment = environment_for(emulator)
         for _ in range(times + 1):
             code = CODE.format(base=BASE, make=MAKE[who])
-            done = subprocess.run(
-                [sys.executable, "-c", code],
-                capture_output=True,
-                text=True,
-                check=False,
-                env=environment,
-                cwd=HERE.parent,
-            )
+            done = run_to_end([sys.executable, "-c", code], env=environment, cwd=HERE.parent)
             if done.returncode != 0:
                 raise RuntimeError(done.stderr[-3000:])
             found.append(json.loads(done.stdout.splitlines()[-1]))

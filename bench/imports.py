@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from statistics import median
+
+from tests.processes import run_to_end
 
 BASE = "import airflow.sdk; from airflow.sdk import DAG, BaseOperator; import airflow.triggers.base"
 MODULES = {"provider": "airflow.providers.microsoft.azure.operators.data_factory", "ours": "airflow_adf_mi.operators"}
@@ -29,7 +30,9 @@ def measure(who: str, times: int) -> tuple[float, float]:
     found = []
     for _ in range(times + 1):
         code = CODE.format(base=BASE, module=MODULES[who])
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+        done = run_to_end([sys.executable, "-c", code], env=environment)
+        if done.returncode != 0:
+            raise RuntimeError(done.stderr[-3000:])
         found.append(json.loads(done.stdout.splitlines()[-1]))
     # The first may have had to compile.
     return median(cpu for cpu, _ in found[1:]), median(mb for _, mb in found[1:])

@@ -10,7 +10,6 @@ import gc
 import json
 import logging
 import os
-import subprocess
 import sys
 import time
 import uuid
@@ -29,7 +28,7 @@ from airflow_adf_mi.emulator.script import Script
 from airflow_adf_mi.triggers import AdfPipelineRunTrigger
 from bench.heart import BEAT, BLOCK, Block, Heart
 from bench.world import SPEC, environment_for
-from tests.processes import run_program
+from tests.processes import run_program, run_to_end
 
 WAITS = 2_000
 SECONDS = 60.0
@@ -121,7 +120,7 @@ def main() -> int:
         print(f"Waiting for {WAITS:,} runs at a time, for {minutes:g} minutes...", flush=True)
         environment = {**environment_for(emulator), "ADF_SOAK_EXTRA": json.dumps(emulator.connection_extra())}
         command = [sys.executable, "-m", "bench.soak", "--child", str(minutes), str(core)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+        done = run_to_end(command, env=environment)
     if done.returncode != 0:
         print(done.stderr[-3000:], file=sys.stderr)
         return 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import time
 from dataclasses import dataclass, field, replace
@@ -16,6 +15,7 @@ from airflow_adf_mi.emulator import Emulator
 from airflow_adf_mi.emulator.script import Script
 from airflow_adf_mi.emulator.state import Switches
 from bench.world import SPEC, environment_for
+from tests.processes import run_to_end
 
 
 @dataclass(frozen=True)
@@ -105,12 +105,9 @@ def measure(who: str, load: Load) -> Cost:
             "activity_log": load.activity_log,
         }
         command = [sys.executable, "-m", "bench.child_waits"]
-        done = subprocess.run(
+        done = run_to_end(
             command,
-            input=json.dumps(order),
-            capture_output=True,
-            text=True,
-            check=False,
+            text_in=json.dumps(order),
             env=environment,
             cwd=Path(__file__).parent.parent,
         )

@@ -37,8 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # A folder that somebody names is never removed.
         shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True)
-    emulator = start_emulator(home)
+    emulator = emulator_process(home)
     try:
+        emulator.start()
         ready = wait_for_ready(emulator, home / "emulator.json")
         say(began, f"Emulator of ARM, Data Factory and managed identity: {ready['arm_endpoint']}")
         with EmulatorClient(ready["identity_endpoint"]) as books:
@@ -69,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if problems or guesses else 0
 
 
-def start_emulator(home: Path) -> Process:
+def emulator_process(home: Path) -> Process:
     command = [
         sys.executable,
         "-m",
@@ -80,9 +81,7 @@ def start_emulator(home: Path) -> Process:
         str(SCRIPT),
     ]
     command += ["--directory", str(home / "emulator"), "--ready-file", str(home / "emulator.json")]
-    process = Process("emulator", command, dict(os.environ), home / "emulator.log")
-    process.start()
-    return process
+    return Process("emulator", command, dict(os.environ), home / "emulator.log")
 
 
 def wait_for_ready(emulator: Process, ready_file: Path) -> dict[str, Any]:

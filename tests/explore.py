@@ -8,13 +8,13 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from secrets import randbelow
 
 from tests.mutation import ROOT
+from tests.processes import run_to_end
 
 MINUTES = 10.0
 
@@ -49,13 +49,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def explore(seed: int, tests: Sequence[str]) -> tuple[int, str]:
     """One round: pytest's status and output."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "hypothesis"]
-    done = subprocess.run(
+    done = run_to_end(
         [*command, f"--hypothesis-seed={seed}", "--hypothesis-profile=explore", *tests],
         cwd=ROOT,
         env={**os.environ, "COLUMNS": "200"},
-        capture_output=True,
-        text=True,
-        check=False,
     )
     return done.returncode, done.stdout + done.stderr
 

@@ -10,7 +10,6 @@ import importlib.util
 import os
 import shutil
 import signal
-import subprocess
 import tempfile
 import time
 import uuid
@@ -18,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.processes import LOOPBACK, Process, as_user, free_port
+from tests.processes import LOOPBACK, Process, as_user, free_port, must_run, run_to_end
 
 USER = "airflow"
 # A test's database need not survive the machine.
@@ -60,9 +59,7 @@ class Postgres:
             shutil.chown(self._home, self._user)
         command = [str(self._programs() / "initdb"), "-D", str(self._data), "-U", USER, "--auth=trust"]
         command += ["--encoding=UTF8", "--no-locale", "--no-sync"]
-        subprocess.run(
-            command, env=_environment(), check=True, capture_output=True, timeout=120, cwd="/", **as_user(self._user)
-        )
+        must_run(command, env=_environment(), timeout=120, cwd="/", **as_user(self._user))
         command = [str(self._programs() / "postgres"), "-D", str(self._data), "-p", str(self.port)]
         self._process.command = command + [
             part for name, value in SETTINGS.items() for part in ("-c", f"{name}={value}")
@@ -111,7 +108,7 @@ class Postgres:
 
     def _answers(self) -> bool:
         command = [str(self._programs() / "pg_isready"), "-q", "-h", LOOPBACK, "-p", str(self.port)]
-        return subprocess.run(command, env=_environment(), check=False, timeout=10).returncode == 0
+        return run_to_end(command, env=_environment(), timeout=10).returncode == 0
 
 
 def _environment() -> dict[str, str]:

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -46,6 +47,30 @@ def run_program(main: Callable[[], int]) -> NoReturn:
         print("Interrupted; everything was stopped.", flush=True)
         status = INTERRUPTED
     sys.exit(status)
+
+
+@contextmanager
+def interrupts_held() -> Iterator[None]:
+    """What SIGINT and SIGTERM do is done when the block is over.
+
+    An interrupt inside of `Popen` would leave a process that nobody knows.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        # Python handles signals in its main thread only.
+        yield
+        return
+    held: list[int] = []
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    ours = {number: handler for number, handler in handlers.items() if callable(handler)}
+    try:
+        for number in ours:
+            signal.signal(number, lambda number, _frame: held.append(number))
+        yield
+    finally:
+        for number, handler in ours.items():
+            signal.signal(number, handler)
+    for pending in held:
+        signal.raise_signal(signal.Signals(pending))
 
 
 @contextmanager
@@ -100,7 +125,7 @@ class Process:
     popen: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        with self.log_file.open("ab") as output:
+        with self.log_file.open("ab") as output, interrupts_held():
             self.popen = subprocess.Popen(
                 list(self.command),
                 env=dict(self.environment),
@@ -151,6 +176,34 @@ class Process:
                 os.killpg(self.popen.pid, signal.SIGKILL)
             self.popen.wait()
             self.popen = None
+
+
+def run_to_end(
+    command: Sequence[str], *, text_in: str | None = None, timeout: float | None = None, **options: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run a command, and keep what it prints. It has ended when this returns or raises, also after an interrupt.
+
+    `subprocess.run` kills a command at an interrupt, and does not wait for its end.
+    """
+    process: subprocess.Popen[str] | None = None
+    pipe = subprocess.PIPE
+    try:
+        with interrupts_held():
+            process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, **options)
+        printed, errors = process.communicate(text_in or "", timeout=timeout)
+    finally:
+        if process is not None:
+            process.kill()
+            with process:
+                process.wait()
+    return subprocess.CompletedProcess(command, process.returncode, printed, errors)
+
+
+def must_run(command: Sequence[str], *, timeout: float, **options: Any) -> None:
+    """Run a command to its end. Raises `RuntimeError` with what it printed, if it fails."""
+    done = run_to_end(command, timeout=timeout, **options)
+    if done.returncode != 0:
+        raise RuntimeError(f"{command[0]} ended with status {done.returncode}:\n{(done.stdout + done.stderr)[-3000:]}")
 
 
 def as_user(user: str | None) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import secrets
 import sqlite3
-import subprocess
 import sys
 import time
 import uuid
@@ -23,7 +22,7 @@ from typing import Any, Self
 import httpx
 
 from tests.postgres import Postgres
-from tests.processes import LOOPBACK, Process, free_port
+from tests.processes import LOOPBACK, Process, free_port, must_run
 
 BIN = Path(sys.executable).parent
 ENDED = frozenset({"success", "failed"})
@@ -115,13 +114,7 @@ class RealAirflow:
         """Start everything; returns when Dags can run."""
         if self._database is not None:
             self._database.start()
-        subprocess.run(
-            [BIN / "airflow", "db", "migrate"],
-            env=self.env,
-            check=True,
-            stdout=subprocess.DEVNULL,
-            timeout=300,
-        )
+        must_run([str(BIN / "airflow"), "db", "migrate"], env=self.env, timeout=300)
         if self._database is None:
             # Readers then do not wait for the writer, of whom SQLite has one; it is kept in the file.
             with closing(sqlite3.connect(self._file)) as database:
@@ -297,8 +290,9 @@ class RealAirflow:
         environment = {**self.env, **self.process_environment.get(command, {})}
         program = [str(BIN / "airflow"), command, *options]
         process = Process(name, program, environment, self.home / "output" / f"{name}.log")
-        process.start()
+        # First: whatever interrupts the start, it is stopped.
         self.processes[name] = process
+        process.start()
         return process
 
     def _are_healthy(self, *parts: str) -> bool:

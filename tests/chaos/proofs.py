@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.mutation import mutated_copy
-from tests.processes import run_program, side_by_side
+from tests.processes import run_program, run_to_end, side_by_side
 
 AT_ONCE = 2
 TIMEOUT = 600
@@ -91,9 +90,7 @@ def _try(proof: Proof) -> bool:
 
 def _row_without_rule(proof: Proof, folder: Path, environment: dict[str, str]) -> tuple[str, bool]:
     command = [sys.executable, "-m", "tests.chaos", "--only", proof.row]
-    done = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=TIMEOUT, check=False
-    )
+    done = run_to_end(command, cwd=folder, env=environment, timeout=TIMEOUT)
     # The row itself must have been judged: a suite that breaks down proves nothing.
     line = re.search(rf"^\[ *[\d.]+ s\] {re.escape(proof.row)}: (.*)$", done.stdout, re.MULTILINE)
     if line is None:

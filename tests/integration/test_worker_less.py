@@ -729,10 +729,10 @@ async def test_reason_of_a_refusal_is_not_lost_where_airflow_fails(
     task: Make, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(xcom_journal, "PAUSES", (0.01,))
-    emulator.add_fault("createRun", status=403, code="AuthorizationFailed", hang_seconds=0.5)
+    refused = emulator.add_fault("createRun", status=403, code="AuthorizationFailed", hang_seconds=1)
     airflow = task()
     starting = asyncio.get_running_loop().create_task(failure(airflow))
-    await until(lambda: "SetXCom run_id" in airflow.questions)
+    await until(lambda: refused.consumed)
     airflow.failures = 2
     assert isinstance(await starting, AdfPermissionError)
     # And the next try knows that nothing was started.
