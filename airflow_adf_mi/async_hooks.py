@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Self
 from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException
 
-from airflow_adf_mi.adf import calls
-from airflow_adf_mi.adf.checks import check_run_id
-from airflow_adf_mi.adf.client import AsyncAdfClient
-from airflow_adf_mi.adf.connection import DEFAULT_CONN_ID
-from airflow_adf_mi.adf.drive import drive_async
-from airflow_adf_mi.adf.recovery import Recovery
+from airflow_adf_mi.adf.api import operations
+from airflow_adf_mi.adf.api.client import AsyncAdfClient
+from airflow_adf_mi.adf.api.recovery import Recovery
+from airflow_adf_mi.adf.config.connection_fields import DEFAULT_CONN_ID
+from airflow_adf_mi.adf.config.validation import check_run_id
+from airflow_adf_mi.adf.routines import drive_async
 from airflow_adf_mi.exceptions import airflow_errors
 from airflow_adf_mi.hooks import (
     activity_window,
@@ -26,8 +26,8 @@ from airflow_adf_mi.hooks import (
 )
 
 if TYPE_CHECKING:
+    from airflow_adf_mi.adf.config.settings import AdfSettings
     from airflow_adf_mi.adf.models import ActivityRun, PipelineRun
-    from airflow_adf_mi.adf.settings import AdfSettings
 
 
 async def read_settings(azure_data_factory_conn_id: str) -> AdfSettings:
@@ -83,7 +83,7 @@ class AdfAsyncHook(BaseHook):
         """As :meth:`AdfHook.get_pipeline_run`."""
         with airflow_errors():
             factory = self.settings.factory(resource_group_name, factory_name)
-            return await self.client.send(calls.get_run(factory, check_run_id(run_id)))
+            return await self.client.send(operations.get_run(factory, check_run_id(run_id)))
 
     async def cancel_pipeline_run(
         self,
@@ -96,7 +96,7 @@ class AdfAsyncHook(BaseHook):
         """As :meth:`AdfHook.cancel_pipeline_run`."""
         with airflow_errors():
             factory = self.settings.factory(resource_group_name, factory_name)
-            return await self.client.send(calls.cancel_run(factory, check_run_id(run_id), recursive=recursive))
+            return await self.client.send(operations.cancel_run(factory, check_run_id(run_id), recursive=recursive))
 
     async def query_pipeline_runs(
         self,
@@ -112,7 +112,7 @@ class AdfAsyncHook(BaseHook):
         with airflow_errors():
             factory = self.settings.factory(resource_group_name, factory_name)
             return await self.client.pages(
-                calls.query_runs(factory, updated_after, updated_before, filters=filters, order_by=order_by)
+                operations.query_runs(factory, updated_after, updated_before, filters=filters, order_by=order_by)
             )
 
     async def query_activity_runs(
@@ -131,5 +131,7 @@ class AdfAsyncHook(BaseHook):
             factory = self.settings.factory(resource_group_name, factory_name)
             window = activity_window(updated_after, updated_before)
             return await self.client.pages(
-                calls.query_activity_runs(factory, check_run_id(run_id), *window, filters=filters, order_by=order_by)
+                operations.query_activity_runs(
+                    factory, check_run_id(run_id), *window, filters=filters, order_by=order_by
+                )
             )

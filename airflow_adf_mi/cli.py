@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from airflow_adf_mi.adf.connection import CONN_TYPE, DEFAULT_CONN_ID, FIELDS, settings_from_connection
+from airflow_adf_mi.adf.config.connection_fields import CONN_TYPE, DEFAULT_CONN_ID, FIELDS, settings_from_connection
+from airflow_adf_mi.adf.config.role import FORMATS, render
+from airflow_adf_mi.adf.config.settings import CHOICES, CLOUDS, AdfSettings, FactoryRef
 from airflow_adf_mi.adf.errors import AdfError
-from airflow_adf_mi.adf.role import FORMATS, render
-from airflow_adf_mi.adf.settings import CHOICES, CLOUDS, AdfSettings, FactoryRef
 
 if TYPE_CHECKING:
-    from airflow_adf_mi.adf.checkup import Finding
+    from airflow_adf_mi.adf.connection_check import Finding
 
 # Short names of connection fields, and what each is; the others are named as they are.
 _FLAGS: Mapping[str, tuple[str, ...]] = {
@@ -105,7 +105,7 @@ def _check(conn_id: str | None, pipeline: str | None, output: str, *, as_json: b
     CONN_ID is an Airflow connection; without it, azure_data_factory_default. Options replace its fields. With
     --subscription and without CONN_ID, the options alone are used: neither Airflow nor its database is asked.
     """
-    from airflow_adf_mi.adf.checkup import all_well, table, verdict
+    from airflow_adf_mi.adf.connection_check import all_well, table, verdict
 
     findings = _findings(conn_id, _given(flags), pipeline)
     well = all_well(findings)
@@ -147,7 +147,7 @@ def _given(flags: Mapping[str, str | None]) -> dict[str, str]:
 
 
 def _findings(conn_id: str | None, flags: Mapping[str, str], pipeline: str | None) -> list[Finding]:
-    from airflow_adf_mi.adf.checkup import check, unusable
+    from airflow_adf_mi.adf.connection_check import check, unusable
 
     try:
         with _notes_on_stderr():

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException
 
-from airflow_adf_mi.adf import calls
-from airflow_adf_mi.adf.checks import check_run_id, required_text
-from airflow_adf_mi.adf.checkup import all_well, check, in_a_paragraph
-from airflow_adf_mi.adf.client import AdfClient
-from airflow_adf_mi.adf.connection import CONN_TYPE, DEFAULT_CONN_ID, settings_from_connection
-from airflow_adf_mi.adf.drive import Routine, drive
+from airflow_adf_mi.adf.api import operations
+from airflow_adf_mi.adf.api.client import AdfClient
+from airflow_adf_mi.adf.api.recovery import Recovery
+from airflow_adf_mi.adf.config.connection_fields import CONN_TYPE, DEFAULT_CONN_ID, settings_from_connection
+from airflow_adf_mi.adf.config.validation import check_run_id, required_text
+from airflow_adf_mi.adf.connection_check import all_well, check, in_a_paragraph
 from airflow_adf_mi.adf.errors import AdfConfigurationError, AdfError
-from airflow_adf_mi.adf.recovery import Recovery
-from airflow_adf_mi.adf.start import Start, starting
+from airflow_adf_mi.adf.routines import Routine, drive
+from airflow_adf_mi.adf.starting.create_run import Start, starting
 from airflow_adf_mi.exceptions import airflow_errors
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from airflow.sdk import Connection
     from azure.mgmt.datafactory import DataFactoryManagementClient
 
+    from airflow_adf_mi.adf.config.settings import AdfSettings, FactoryRef
     from airflow_adf_mi.adf.models import ActivityRun, PipelineRun
-    from airflow_adf_mi.adf.settings import AdfSettings, FactoryRef
 
 READ_RETRIES = 3
 """How often a hook's read is repeated; waits repeat by their own rules."""
@@ -115,7 +115,7 @@ class AdfHook(BaseHook):
         """
         with self.client(read_retries=READ_RETRIES) as client:
             factory = self.settings.factory(resource_group_name, factory_name)
-            return client.send(calls.get_run(factory, check_run_id(run_id)))
+            return client.send(operations.get_run(factory, check_run_id(run_id)))
 
     @airflow_errors()
     def cancel_pipeline_run(
@@ -138,7 +138,7 @@ class AdfHook(BaseHook):
         """
         with self.client() as client:
             factory = self.settings.factory(resource_group_name, factory_name)
-            return client.send(calls.cancel_run(factory, check_run_id(run_id), recursive=recursive))
+            return client.send(operations.cancel_run(factory, check_run_id(run_id), recursive=recursive))
 
     @airflow_errors()
     def query_pipeline_runs(
@@ -164,7 +164,7 @@ class AdfHook(BaseHook):
         factory = self.settings.factory(resource_group_name, factory_name)
         with self.client(read_retries=READ_RETRIES) as client:
             return client.pages(
-                calls.query_runs(factory, updated_after, updated_before, filters=filters, order_by=order_by)
+                operations.query_runs(factory, updated_after, updated_before, filters=filters, order_by=order_by)
             )
 
     @airflow_errors()
@@ -194,7 +194,9 @@ class AdfHook(BaseHook):
         window = activity_window(updated_after, updated_before)
         with self.client(read_retries=READ_RETRIES) as client:
             return client.pages(
-                calls.query_activity_runs(factory, check_run_id(run_id), *window, filters=filters, order_by=order_by)
+                operations.query_activity_runs(
+                    factory, check_run_id(run_id), *window, filters=filters, order_by=order_by
+                )
             )
 
     @cached_property

@@ -11,8 +11,10 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import TaskDeferralError, TaskDeferralTimeout
 
-from airflow_adf_mi.adf.activity_log import ActivityLogMode, check_mode
-from airflow_adf_mi.adf.checks import (
+from airflow_adf_mi._openlineage.hidden_parameters import hide_parameters, parameters_of
+from airflow_adf_mi.adf.api.recovery import Recovery
+from airflow_adf_mi.adf.config.connection_fields import DEFAULT_CONN_ID
+from airflow_adf_mi.adf.config.validation import (
     check_flag,
     check_parameters,
     check_pipeline_name,
@@ -21,12 +23,10 @@ from airflow_adf_mi.adf.checks import (
     is_static,
     static_part,
 )
-from airflow_adf_mi.adf.connection import DEFAULT_CONN_ID
 from airflow_adf_mi.adf.errors import AdfConfigurationError
-from airflow_adf_mi.adf.outputs import parse_outputs
-from airflow_adf_mi.adf.recovery import Recovery
+from airflow_adf_mi.adf.reporting.activity_log import ActivityLogMode, check_mode
+from airflow_adf_mi.adf.reporting.outputs import parse_outputs
 from airflow_adf_mi.exceptions import airflow_errors
-from airflow_adf_mi.hidden import hide_parameters, parameters_of
 from airflow_adf_mi.links import AdfPipelineRunLink
 
 if TYPE_CHECKING:
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from airflow.sdk.definitions.mappedoperator import OperatorPartial
     from airflow.triggers.base import StartTriggerArgs
 
-    from airflow_adf_mi.adf.settings import AdfSettings
-    from airflow_adf_mi.adf.start import Start
-    from airflow_adf_mi.attempt import Attempt
+    from airflow_adf_mi._worker.attempt import Attempt
+    from airflow_adf_mi.adf.config.settings import AdfSettings
+    from airflow_adf_mi.adf.starting.create_run import Start
     from airflow_adf_mi.hooks import AdfHook
 
 
@@ -273,13 +273,13 @@ class AdfRunPipelineOperator(BaseOperator):
     # The three that the OpenLineage provider calls, where it is installed.
 
     def get_openlineage_facets_on_start(self) -> Any:
-        from airflow_adf_mi.lineage import at_start
+        from airflow_adf_mi._openlineage.facets import at_start
 
         hide_parameters(self)
         return at_start(self)
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
-        from airflow_adf_mi.lineage import at_end
+        from airflow_adf_mi._openlineage.facets import at_end
 
         hide_parameters(self)
         return at_end(self, self._attempt.trace if self._attempt else None)
@@ -289,32 +289,32 @@ class AdfRunPipelineOperator(BaseOperator):
 
     def _new_attempt(self, context: Context) -> Attempt:
         # Imported here, since Dag files import this module at every parse.
-        from airflow_adf_mi.attempt import Attempt
+        from airflow_adf_mi._worker.attempt import Attempt
 
         self._attempt = Attempt(self, context)
         return self._attempt
 
     def _attempt_that_goes_on(self, context: Context, event: dict[str, Any] | None = None) -> Attempt:
-        from airflow_adf_mi.worker_less_end import attempt_that_goes_on
+        from airflow_adf_mi._worker.resumed_attempt import attempt_that_goes_on
 
         self._attempt = attempt_that_goes_on(self, context, event)
         return self._attempt
 
     def start_of(self, settings: AdfSettings) -> Start:
         """The start that the rendered arguments describe. Raises `AdfConfigurationError` for what cannot be one."""
-        from airflow_adf_mi.arguments import start_of
+        from airflow_adf_mi._airflow.arguments import start_of
 
         return start_of(self, settings, parameters=parameters_of(self))
 
     def why_on_worker(self) -> str | None:
         """Why this task cannot start in the triggerer; None if it can."""
-        from airflow_adf_mi.placement import why_start_on_worker
+        from airflow_adf_mi._triggerer.eligibility import why_start_on_worker
 
         return why_start_on_worker(self, {name: getattr(self, name) for name in self.template_fields})
 
     def trigger_arguments(self) -> StartTriggerArgs:
         """What Airflow's scheduler makes the trigger of, where the task starts in the triggerer."""
-        from airflow_adf_mi.placement import start_trigger_args
+        from airflow_adf_mi._triggerer.eligibility import start_trigger_args
 
         return start_trigger_args(self)
 

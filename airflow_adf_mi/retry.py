@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from airflow.sdk import RetryDecision, RetryPolicy
 
+from airflow_adf_mi.adf.activity_failures import ActivityFailure
 from airflow_adf_mi.adf.errors import (
     AdfCertificateError,
     AdfConfigurationError,
@@ -22,7 +23,6 @@ from airflow_adf_mi.adf.errors import (
     AdfRunFailed,
     AdfThrottledError,
 )
-from airflow_adf_mi.adf.failure import ActivityFailure
 from airflow_adf_mi.exceptions import airflow_errors
 
 if TYPE_CHECKING:

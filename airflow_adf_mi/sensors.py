@@ -12,8 +12,8 @@ from airflow.sdk import BaseSensorOperator, PokeReturnValue
 from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowSensorTimeout, AirflowSkipException
 
-from airflow_adf_mi.adf.checks import check_flag, check_run_id, check_seconds, is_static
-from airflow_adf_mi.adf.connection import DEFAULT_CONN_ID
+from airflow_adf_mi.adf.config.connection_fields import DEFAULT_CONN_ID
+from airflow_adf_mi.adf.config.validation import check_flag, check_run_id, check_seconds, is_static
 from airflow_adf_mi.adf.errors import AdfError
 from airflow_adf_mi.exceptions import airflow_errors
 from airflow_adf_mi.links import AdfPipelineRunLink
@@ -21,9 +21,9 @@ from airflow_adf_mi.links import AdfPipelineRunLink
 if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
 
-    from airflow_adf_mi.adf.report import RunAddress
-    from airflow_adf_mi.adf.settings import AdfSettings
-    from airflow_adf_mi.adf.watch import Watching
+    from airflow_adf_mi.adf.config.settings import AdfSettings
+    from airflow_adf_mi.adf.reporting.report import RunAddress
+    from airflow_adf_mi.adf.waiting.single_run import Watching
     from airflow_adf_mi.hooks import AdfHook
 
 REFUSED_SINCE_KEY = "airflow_adf_mi.refused_since"
@@ -96,8 +96,8 @@ class AdfPipelineRunSensor(BaseSensorOperator):
                 if self.never_fail:
                     raise AirflowSkipException(f"Skipping due to never_fail is set to True. {e}") from e
                 raise
-        from airflow_adf_mi.placement import may_end_in_triggerer
-        from airflow_adf_mi.triggers import BACKSTOP, AdfPipelineRunTrigger
+        from airflow_adf_mi._triggerer.eligibility import may_end_in_triggerer
+        from airflow_adf_mi.triggers.wait import BACKSTOP, AdfPipelineRunTrigger
 
         self.defer(
             trigger=AdfPipelineRunTrigger(
@@ -120,7 +120,7 @@ class AdfPipelineRunSensor(BaseSensorOperator):
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Conclude from what the trigger reported."""
         from airflow_adf_mi.adf.errors import AdfRunTimedOut
-        from airflow_adf_mi.adf.report import Report, conclude
+        from airflow_adf_mi.adf.reporting.report import Report, conclude
 
         try:
             return conclude(Report.from_json(event))
@@ -152,14 +152,14 @@ class AdfPipelineRunSensor(BaseSensorOperator):
     @airflow_errors()
     def poke(self, context: Context) -> PokeReturnValue | bool:
         """Look once."""
-        from airflow_adf_mi.adf.calls import get_run
-        from airflow_adf_mi.adf.client import AdfClient
-        from airflow_adf_mi.adf.drive import drive
+        from airflow_adf_mi._airflow.stats import use_in_tasks
+        from airflow_adf_mi.adf.api.client import AdfClient
+        from airflow_adf_mi.adf.api.operations import get_run
         from airflow_adf_mi.adf.models import PipelineRun
-        from airflow_adf_mi.adf.report import Report, conclude
-        from airflow_adf_mi.adf.reporting import explained, measure
-        from airflow_adf_mi.adf.watch import Plan, Watching, fold, in_words
-        from airflow_adf_mi.stats import use_in_tasks
+        from airflow_adf_mi.adf.reporting.conclude import explained, measure
+        from airflow_adf_mi.adf.reporting.report import Report, conclude
+        from airflow_adf_mi.adf.routines import drive
+        from airflow_adf_mi.adf.waiting.single_run import Plan, Watching, fold, in_words
 
         use_in_tasks()
         address, settings = self._address()
@@ -185,7 +185,7 @@ class AdfPipelineRunSensor(BaseSensorOperator):
 
     def _recalled(self, context: Context) -> Watching:
         """What an earlier process of this try had seen."""
-        from airflow_adf_mi.adf.watch import Watching
+        from airflow_adf_mi.adf.waiting.single_run import Watching
 
         if not self.reschedule:
             return Watching()
@@ -209,7 +209,7 @@ class AdfPipelineRunSensor(BaseSensorOperator):
             self.log.warning("Since when looks are refused could not be written to Airflow's task state store. %s", e)
 
     def _address(self) -> tuple[RunAddress, AdfSettings]:
-        from airflow_adf_mi.adf.report import RunAddress
+        from airflow_adf_mi.adf.reporting.report import RunAddress
         from airflow_adf_mi.hooks import AdfHook
 
         settings = AdfHook(self.azure_data_factory_conn_id).settings

@@ -16,8 +16,8 @@ from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 
-from airflow_adf_mi.adf.activity_log import PER_MINUTE
-from airflow_adf_mi.emulator.state import Switches
+from airflow_adf_mi.adf.reporting.activity_log import PER_MINUTE
+from airflow_adf_mi.emulator.service.state import Switches
 from bench import airflow_tasks, event_loop, execute, imports, simulation, waits
 from bench.waits import Cost, Load
 from tests.processes import run_program

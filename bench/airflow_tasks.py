@@ -15,7 +15,7 @@ from statistics import median
 import psutil
 
 from airflow_adf_mi.emulator import Emulator
-from airflow_adf_mi.emulator.script import Script
+from airflow_adf_mi.emulator.pipelines.script import Script
 from bench.world import SPEC, environment_for
 from tests.stack import RealAirflow
 

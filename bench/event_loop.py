@@ -13,15 +13,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from airflow_adf_mi.adf.calls import query_activity_runs
-from airflow_adf_mi.adf.connection import settings_from_connection
+from airflow_adf_mi.adf.api.operations import query_activity_runs
+from airflow_adf_mi.adf.api.shared_client import shared_client
+from airflow_adf_mi.adf.config.connection_fields import settings_from_connection
+from airflow_adf_mi.adf.config.settings import AdfSettings
 from airflow_adf_mi.adf.models import ActivityRun
-from airflow_adf_mi.adf.settings import AdfSettings
-from airflow_adf_mi.adf.sharing import shared_client
 from airflow_adf_mi.emulator import Emulator, FactorySpec
-from airflow_adf_mi.emulator.definitions import FactoryDefinition, PipelineDefinition
-from airflow_adf_mi.emulator.script import Script
-from airflow_adf_mi.emulator.state import Switches
+from airflow_adf_mi.emulator.pipelines.definitions import FactoryDefinition, PipelineDefinition
+from airflow_adf_mi.emulator.pipelines.script import Script
+from airflow_adf_mi.emulator.service.state import Switches
 from airflow_adf_mi.triggers import AdfPipelineRunTrigger
 from bench.world import COPY, environment_for
 from tests.processes import run_to_end

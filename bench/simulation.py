@@ -15,12 +15,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from airflow_adf_mi.adf.errors import AdfAuthenticationError, AdfError, AdfNotFoundError, AdfThrottledError
-from airflow_adf_mi.adf.listing import List
 from airflow_adf_mi.adf.models import PipelineRun
-from airflow_adf_mi.adf.rounds import Look, Rest, Rounds
-from airflow_adf_mi.adf.watch import Ended
+from airflow_adf_mi.adf.waiting.poll_plan import Look, Rest, Rounds
+from airflow_adf_mi.adf.waiting.run_list import List
+from airflow_adf_mi.adf.waiting.single_run import Ended
 from airflow_adf_mi.emulator.errors import ServiceError
-from airflow_adf_mi.emulator.limits import READS, Limits
+from airflow_adf_mi.emulator.gateway.limits import READS, Limits
 
 PAGE = 100
 """Runs on a page of the list, and so in one request."""

@@ -10,10 +10,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from airflow_adf_mi.adf.connection import settings_from_connection
+from airflow_adf_mi.adf.config.connection_fields import settings_from_connection
 from airflow_adf_mi.emulator import Emulator
-from airflow_adf_mi.emulator.script import Script
-from airflow_adf_mi.emulator.state import Switches
+from airflow_adf_mi.emulator.pipelines.script import Script
+from airflow_adf_mi.emulator.service.state import Switches
 from bench.world import SPEC, environment_for
 from tests.processes import run_to_end
 

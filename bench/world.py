@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow_adf_mi.emulator import Emulator, FactorySpec
-from airflow_adf_mi.emulator.definitions import FactoryDefinition, PipelineDefinition
+from airflow_adf_mi.emulator.pipelines.definitions import FactoryDefinition, PipelineDefinition
 
 HERE = Path(__file__).parent
 COPY = {"name": "Copy", "type": "Copy", "dependsOn": [], "typeProperties": {}}

@@ -12,12 +12,12 @@ from typing import Any
 import hypothesis
 import pytest
 
-from airflow_adf_mi.adf.connection import settings_from_connection
-from airflow_adf_mi.adf.identity import forget_credentials
-from airflow_adf_mi.adf.settings import AdfSettings
+from airflow_adf_mi.adf.auth.credential import forget_credentials
+from airflow_adf_mi.adf.config.connection_fields import settings_from_connection
+from airflow_adf_mi.adf.config.settings import AdfSettings
 from airflow_adf_mi.emulator import Emulator, FactorySpec
-from airflow_adf_mi.emulator.definitions import FactoryDefinition, PipelineDefinition
-from airflow_adf_mi.emulator.script import Script
+from airflow_adf_mi.emulator.pipelines.definitions import FactoryDefinition, PipelineDefinition
+from airflow_adf_mi.emulator.pipelines.script import Script
 from tests.processes import raise_on_signals
 
 ROOT = Path(__file__).parent.parent

@@ -33,7 +33,7 @@ from tests.mutants import Mutant, all_mutants
 from tests.processes import run_program
 
 ROOT = Path(__file__).parent.parent
-PACKAGE = Path("airflow_adf_mi") / "adf"
+PACKAGE = Path("airflow_adf_mi")
 OUTPUT = "output.txt"
 TIMEOUT = 300
 """Seconds for the tests of one row."""

@@ -27,7 +27,7 @@ from airflow.sdk.execution_time.comms import (
 from airflow.serialization.decoders import smart_decode_trigger_kwargs
 from airflow.serialization.serialized_objects import DagSerialization
 
-from airflow_adf_mi.worker_less import AdfRunPipelineTrigger
+from airflow_adf_mi.triggers.start_and_wait import AdfRunPipelineTrigger
 
 BEGAN = datetime(2026, 11, 1, tzinfo=UTC)
 

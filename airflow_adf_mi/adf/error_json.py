@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from airflow_adf_mi.adf import errors
+from airflow_adf_mi.adf.activity_failures import ActivityFailure
 from airflow_adf_mi.adf.errors import AdfError, members_of
-from airflow_adf_mi.adf.failure import ActivityFailure
 from airflow_adf_mi.adf.models import PipelineRun
 
 NOTES = "notes"

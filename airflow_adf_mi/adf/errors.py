@@ -17,7 +17,7 @@
         └── AdfRunTimedOut          our deadline passed first
 
 Messages say what happened, to which run, pipeline, factory or identity, and what to do next. Foreign errors become
-these in one place only: `airflow_adf_mi.adf.translate`. What leaves the package in Airflow's hands is a twin of these,
+these in one place only: `airflow_adf_mi.adf.api.error_mapping`. What leaves the package in Airflow's hands is a twin of these,
 which is an AirflowException too: `airflow_adf_mi.exceptions`.
 
 An error's members are the keyword arguments of its constructor. Each is kept as an attribute of the same name. Pickle,
@@ -31,7 +31,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 if TYPE_CHECKING:
-    from airflow_adf_mi.adf.failure import ActivityFailure
+    from airflow_adf_mi.adf.activity_failures import ActivityFailure
     from airflow_adf_mi.adf.models import PipelineRun
 
 

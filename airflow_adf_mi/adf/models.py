@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Self
 
-from airflow_adf_mi.adf.redact import cap, shown
+from airflow_adf_mi.adf.redaction import cap, shown
 from airflow_adf_mi.adf.times import read_number, read_seconds, read_time
 
 UNREADABLE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError, zlib.error)

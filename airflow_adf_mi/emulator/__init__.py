@@ -10,8 +10,8 @@ Never here: an import of Airflow or of the rest of this package, which in turn n
 
 from __future__ import annotations
 
-from airflow_adf_mi.emulator.faults import Fault
+from airflow_adf_mi.emulator.gateway.faults import Fault
+from airflow_adf_mi.emulator.identity.tokens import ManagedIdentity
 from airflow_adf_mi.emulator.server import Emulator, FactorySpec
-from airflow_adf_mi.emulator.tokens import ManagedIdentity
 
 __all__ = ["Emulator", "FactorySpec", "Fault", "ManagedIdentity"]

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import click
 
-from airflow_adf_mi.emulator.identity_endpoints import SOURCES
-from airflow_adf_mi.emulator.script import Script
+from airflow_adf_mi.emulator.identity.endpoints import SOURCES
+from airflow_adf_mi.emulator.pipelines.script import Script
 from airflow_adf_mi.emulator.server import DEFAULT_RESOURCE_GROUP, DEFAULT_SUBSCRIPTION, Emulator, FactorySpec
 
 _THERE = click.Path(exists=True, path_type=Path)
@@ -37,7 +37,7 @@ _PORT = click.IntRange(0, 65535)
     required=True,
     help="An ADF Git folder, a pipeline's JSON file or an ARM template. May be given several times.",
 )
-@click.option("--script", type=_FILE_THERE, help="JSON file: what activities do (see emulator/script.py).")
+@click.option("--script", type=_FILE_THERE, help="JSON file: what activities do (see emulator/pipelines/script.py).")
 @click.option("--subscription", default=DEFAULT_SUBSCRIPTION, show_default=True, help="Id of the subscription.")
 @click.option("--resource-group", "-g", default=DEFAULT_RESOURCE_GROUP, show_default=True, help="The resource group.")
 @click.option("--port", type=_PORT, default=0, help="Port of ARM, HTTPS. [default: any free one]")

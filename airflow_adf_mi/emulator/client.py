@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import httpx
 
-from airflow_adf_mi.emulator.faults import Fault
+from airflow_adf_mi.emulator.gateway.faults import Fault
 
 
 class EmulatorClient:

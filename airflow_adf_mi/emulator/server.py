@@ -16,19 +16,19 @@ from typing import Any, Self, TypeVar
 
 from aiohttp import web
 
-from airflow_adf_mi.emulator.arm import Arm
-from airflow_adf_mi.emulator.books import Books
-from airflow_adf_mi.emulator.certs import make_certificates
 from airflow_adf_mi.emulator.clock import Clock, FlowingClock
-from airflow_adf_mi.emulator.control import Control, refuse_nonsense
-from airflow_adf_mi.emulator.definitions import FactoryDefinition, load_factory
-from airflow_adf_mi.emulator.faults import Fault, Faults
-from airflow_adf_mi.emulator.identity_endpoints import IdentityEndpoints
-from airflow_adf_mi.emulator.limits import Limits
-from airflow_adf_mi.emulator.script import Script
-from airflow_adf_mi.emulator.script_names import check_names
-from airflow_adf_mi.emulator.state import FactoryState, Switches
-from airflow_adf_mi.emulator.tokens import SYSTEM_ASSIGNED, USER_ASSIGNED, ManagedIdentity, Tokens
+from airflow_adf_mi.emulator.gateway.books import Books
+from airflow_adf_mi.emulator.gateway.faults import Fault, Faults
+from airflow_adf_mi.emulator.gateway.limits import Limits
+from airflow_adf_mi.emulator.identity.certificates import make_certificates
+from airflow_adf_mi.emulator.identity.endpoints import IdentityEndpoints
+from airflow_adf_mi.emulator.identity.tokens import SYSTEM_ASSIGNED, USER_ASSIGNED, ManagedIdentity, Tokens
+from airflow_adf_mi.emulator.pipelines.definitions import FactoryDefinition, load_factory
+from airflow_adf_mi.emulator.pipelines.script import Script
+from airflow_adf_mi.emulator.pipelines.script_names import check_names
+from airflow_adf_mi.emulator.service.arm import Arm
+from airflow_adf_mi.emulator.service.control import Control, refuse_nonsense
+from airflow_adf_mi.emulator.service.state import FactoryState, Switches
 
 T = TypeVar("T")
 

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from airflow_adf_mi.emulator import Emulator, FactorySpec
-from airflow_adf_mi.emulator.runs import Run
-from airflow_adf_mi.emulator.script import Script
-from airflow_adf_mi.emulator.tokens import SYSTEM_ASSIGNED, USER_ASSIGNED, ManagedIdentity
+from airflow_adf_mi.emulator.identity.tokens import SYSTEM_ASSIGNED, USER_ASSIGNED, ManagedIdentity
+from airflow_adf_mi.emulator.pipelines.runs import Run
+from airflow_adf_mi.emulator.pipelines.script import Script
 from tests import explained
 from tests.conftest import activity, factory_of
 from tests.examples import DAGS, FACTORY, SCRIPT

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, time, timedelta
 
 import pytest
 
-from airflow_adf_mi.emulator.control import run_to_json
+from airflow_adf_mi.emulator.service.control import run_to_json
 from tests.airflow.conftest import World
 from tests.examples import Example, examples, rows
 

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from airflow_adf_mi.emulator.tokens import SYSTEM_ASSIGNED
+from airflow_adf_mi.emulator.identity.tokens import SYSTEM_ASSIGNED
 from tests.airflow.conftest import EXPLAINED_MODES as MODES
 from tests.airflow.conftest import STARTED_IN, WITHOUT, World, camel_of
 from tests.explained import GOLDEN, assert_no_secret, general

@@ -9,7 +9,7 @@ from importlib.metadata import version
 
 import pytest
 
-from airflow_adf_mi.emulator.tokens import USER_ASSIGNED
+from airflow_adf_mi.emulator.identity.tokens import USER_ASSIGNED
 from tests.airflow.conftest import World
 
 pytestmark = pytest.mark.airflow

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from airflow_adf_mi.emulator import Emulator, FactorySpec
-from airflow_adf_mi.emulator.script import Script
+from airflow_adf_mi.emulator.pipelines.script import Script
 from tests.explained import assert_no_secret
 from tests.integration.test_lineage import FACTORY, HERE, SCRIPT, names
 from tests.openlineage import check_event

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from airflow_adf_mi.emulator.faults import Fault
-from airflow_adf_mi.emulator.runs import Run
+from airflow_adf_mi.emulator.gateway.faults import Fault
+from airflow_adf_mi.emulator.pipelines.runs import Run
 from tests.chaos.board import Instance
 from tests.chaos.row import Row
 from tests.chaos.verdict import Observed, SeenRun, counted

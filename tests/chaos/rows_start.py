@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from airflow_adf_mi.emulator.state import Switches
+from airflow_adf_mi.emulator.service.state import Switches
 from tests.chaos.case import Case
 from tests.chaos.row import CORRELATION, LIST_LAGS, LONG, NO_PROOF, OWN_IDS, Expected, Mode, Row
 

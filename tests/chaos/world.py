@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from airflow_adf_mi.emulator import Emulator, FactorySpec
-from airflow_adf_mi.emulator.script import Script
-from airflow_adf_mi.emulator.state import Switches
-from airflow_adf_mi.emulator.tokens import SYSTEM_ASSIGNED, USER_ASSIGNED, ManagedIdentity
+from airflow_adf_mi.emulator.identity.tokens import SYSTEM_ASSIGNED, USER_ASSIGNED, ManagedIdentity
+from airflow_adf_mi.emulator.pipelines.script import Script
+from airflow_adf_mi.emulator.service.state import Switches
 from tests.chaos.board import Board
 from tests.chaos.row import CORRELATION, Row, dag_spec
 from tests.conftest import activity, factory_of

@@ -24,8 +24,8 @@ from referencing.jsonschema import DRAFT4
 
 from airflow_adf_mi.emulator import Emulator, FactorySpec
 from airflow_adf_mi.emulator.clock import ManualClock
-from airflow_adf_mi.emulator.routes import NAMES, OPERATIONS, find
-from airflow_adf_mi.emulator.script import Script
+from airflow_adf_mi.emulator.gateway.routes import NAMES, OPERATIONS, find
+from airflow_adf_mi.emulator.pipelines.script import Script
 from tests.conftest import ROOT, reference
 
 OPERATION_IDS = {

@@ -34,9 +34,9 @@ from airflow_adf_mi import (
     AdfRunPipelineOperator,
     AdfRunTimedOut,
 )
-from airflow_adf_mi.adf.recovery import Recovery
+from airflow_adf_mi.adf.api.recovery import Recovery
 from airflow_adf_mi.emulator import Emulator, FactorySpec
-from airflow_adf_mi.emulator.script import Script
+from airflow_adf_mi.emulator.pipelines.script import Script
 from tests.conftest import ROOT, activity, factory_of
 
 TRIED: list[str] = []

@@ -21,16 +21,16 @@ import pytest
 from airflow.sdk import DAG
 
 import airflow_adf_mi
-from airflow_adf_mi.adf.connection import FIELDS
+from airflow_adf_mi.adf.api.recovery import Recovery
+from airflow_adf_mi.adf.config.connection_fields import FIELDS
+from airflow_adf_mi.adf.config.settings import CHOICES, CLOUDS, AdfSettings
 from airflow_adf_mi.adf.errors import AdfConfigurationError
 from airflow_adf_mi.adf.models import ActivityRun, PipelineRun
-from airflow_adf_mi.adf.recovery import Recovery
-from airflow_adf_mi.adf.settings import CHOICES, CLOUDS, AdfSettings
 from airflow_adf_mi.operators import AdfRunPipelineOperator
 from airflow_adf_mi.provider_info import get_provider_info
 from airflow_adf_mi.sensors import AdfPipelineRunSensor
 from airflow_adf_mi.triggers import AdfPipelineRunTrigger
-from airflow_adf_mi.worker_less import AdfRunPipelineTrigger
+from airflow_adf_mi.triggers.start_and_wait import AdfRunPipelineTrigger
 from tests.conftest import ROOT, reference
 
 SETTINGS = AdfSettings(subscription_id="11111111-1111-4111-8111-111111111111")
@@ -108,7 +108,7 @@ def test_path_and_arguments_of_the_trigger_that_is_a_task_are_a_stored_format() 
         backstop=600,
     )
     assert made.serialize() == (
-        "airflow_adf_mi.worker_less.AdfRunPipelineTrigger",
+        "airflow_adf_mi.triggers.AdfRunPipelineTrigger",
         {
             "azure_data_factory_conn_id": "adf",
             "pipeline_name": "Load",

@@ -16,13 +16,13 @@ import pytest
 from airflow.providers.microsoft.azure.hooks.data_factory import AzureDataFactoryHook
 from azure.identity import DefaultAzureCredential
 
+from airflow_adf_mi.adf.auth.credential import ProcessCredential
+from airflow_adf_mi.adf.auth.identity_choice import identity_used, providers_identity
+from airflow_adf_mi.adf.config.settings import PUBLIC_CLOUD, AdfSettings
 from airflow_adf_mi.adf.errors import AdfConfigurationError
-from airflow_adf_mi.adf.identity import ProcessCredential
-from airflow_adf_mi.adf.identity_choice import identity_used, providers_identity
 from airflow_adf_mi.adf.log_once import log_once
-from airflow_adf_mi.adf.settings import PUBLIC_CLOUD, AdfSettings
 from airflow_adf_mi.emulator import Emulator, ManagedIdentity
-from airflow_adf_mi.emulator.tokens import SYSTEM_ASSIGNED, TENANT, USER_ASSIGNED
+from airflow_adf_mi.emulator.identity.tokens import SYSTEM_ASSIGNED, TENANT, USER_ASSIGNED
 from airflow_adf_mi.hooks import AdfHook
 
 SUBSCRIPTION = "11111111-1111-4111-8111-111111111111"
@@ -201,7 +201,7 @@ def test_identity_that_each_asks_for(
     assert [
         r.getMessage() for r in caplog.records if r.levelname == "WARNING" and r.name.startswith("airflow_adf_mi")
     ] == []
-    (note,) = [r.getMessage() for r in caplog.records if r.name == "airflow_adf_mi.adf.connection"]
+    (note,) = [r.getMessage() for r in caplog.records if r.name == "airflow_adf_mi.adf.config.connection_fields"]
     used, provider = note.split(" The provider would use: ")
     for text, asked in ((used, ours), (provider, theirs)):
         assert (asked[1] or "system-assigned managed identity") in text
@@ -245,7 +245,7 @@ def test_one_log_line_names_what_is_ignored(connections: Connections, caplog: py
     connections.make({"tenantId": TENANT, "use_azure_identity_async": True}, **STANDARD)
     for _ in range(2):
         connections.ours()
-    (line,) = [r.getMessage() for r in caplog.records if r.name == "airflow_adf_mi.adf.connection"]
+    (line,) = [r.getMessage() for r in caplog.records if r.name == "airflow_adf_mi.adf.config.connection_fields"]
     assert "Ignored: login, host, schema, port, tenantId, use_azure_identity_async." in line
     assert "some-app" not in line
 

@@ -17,8 +17,8 @@ import httpx
 
 from airflow_adf_mi.emulator import Emulator, FactorySpec
 from airflow_adf_mi.emulator.clock import ManualClock
-from airflow_adf_mi.emulator.definitions import FactoryDefinition, PipelineDefinition
-from airflow_adf_mi.emulator.script import Script
+from airflow_adf_mi.emulator.pipelines.definitions import FactoryDefinition, PipelineDefinition
+from airflow_adf_mi.emulator.pipelines.script import Script
 from tests.conftest import activity, reference
 
 Entry = dict[str, Any]

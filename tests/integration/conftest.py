@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from airflow_adf_mi import kills
-from airflow_adf_mi.adf import sharing
+from airflow_adf_mi._triggerer import cancel_on_kill
+from airflow_adf_mi.adf.api import shared_client
 
 
 @pytest.fixture
@@ -17,13 +17,13 @@ def minutes_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     """Clocks that run a hundred times as fast stand for the minutes of a grace or of patience."""
     began, real = time.time(), time.time
     monkeypatch.setattr("time.time", lambda: began + (real() - began) * 100)
-    monkeypatch.setattr("airflow_adf_mi.adf.poller.clock", lambda: (real() - began) * 100)
+    monkeypatch.setattr("airflow_adf_mi.adf.waiting.poller.clock", lambda: (real() - began) * 100)
 
 
 @pytest.fixture
 async def nothing_left() -> AsyncIterator[None]:
     """What goes on after its trigger has come to its end, as in a triggerer that goes on: kills, and clients being closed."""
     yield
-    while left := {*kills._kills().held, *sharing._closing}:
+    while left := {*cancel_on_kill._kills().held, *shared_client._closing}:
         await asyncio.wait(left, timeout=10)
         await asyncio.sleep(0)

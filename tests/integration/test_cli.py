@@ -15,16 +15,16 @@ from typing import Any
 import pytest
 
 import airflow_adf_mi
-from airflow_adf_mi.adf.calls import get_factory
-from airflow_adf_mi.adf.checkup import Holds, all_well, check
-from airflow_adf_mi.adf.client import AdfClient
+from airflow_adf_mi.adf.api.client import AdfClient
+from airflow_adf_mi.adf.api.operations import get_factory
+from airflow_adf_mi.adf.config.role import ACTIONS, FORMATS, assignment_command, assignment_for, definition_command
+from airflow_adf_mi.adf.config.settings import AdfSettings, FactoryRef
+from airflow_adf_mi.adf.connection_check import Holds, all_well, check
 from airflow_adf_mi.adf.errors import AdfConfigurationError, AdfPermissionError
 from airflow_adf_mi.adf.log_once import log_once
-from airflow_adf_mi.adf.role import ACTIONS, FORMATS, assignment_command, assignment_for, definition_command
-from airflow_adf_mi.adf.settings import AdfSettings, FactoryRef
 from airflow_adf_mi.cli import main
 from airflow_adf_mi.emulator import Emulator, FactorySpec
-from airflow_adf_mi.emulator.tokens import SYSTEM_ASSIGNED, USER_ASSIGNED
+from airflow_adf_mi.emulator.identity.tokens import SYSTEM_ASSIGNED, USER_ASSIGNED
 from airflow_adf_mi.hooks import AdfHook
 from tests.conftest import ROOT
 from tests.examples import FACTORY
@@ -425,5 +425,5 @@ def test_assignment_is_for_the_kind_of_principal_and_safe_to_copy_into_a_shell()
 
 
 def test_every_call_asks_for_an_action_of_the_role() -> None:
-    source = (ROOT / "airflow_adf_mi" / "adf" / "calls.py").read_text()
+    source = (ROOT / "airflow_adf_mi" / "adf" / "api" / "operations.py").read_text()
     assert set(re.findall(r'permission="([^"]+)"', source)) == set(ACTIONS)

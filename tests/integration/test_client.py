@@ -18,9 +18,12 @@ from typing import Any
 
 import pytest
 
-from airflow_adf_mi.adf import calls
-from airflow_adf_mi.adf.client import LARGE, AdfClient, AsyncAdfClient
-from airflow_adf_mi.adf.drive import drive
+from airflow_adf_mi.adf.api import operations
+from airflow_adf_mi.adf.api.client import LARGE, AdfClient, AsyncAdfClient
+from airflow_adf_mi.adf.api.recovery import Recovery
+from airflow_adf_mi.adf.api.shared_client import shared_client
+from airflow_adf_mi.adf.auth.credential import FRESH_TOKEN_INTERVAL, ProcessCredential, credential_for
+from airflow_adf_mi.adf.config.settings import AdfSettings, FactoryRef
 from airflow_adf_mi.adf.errors import (
     AdfAmbiguousStartError,
     AdfAuthenticationError,
@@ -33,18 +36,15 @@ from airflow_adf_mi.adf.errors import (
     AdfThrottledError,
     AdfUnavailableError,
 )
-from airflow_adf_mi.adf.identity import FRESH_TOKEN_INTERVAL, ProcessCredential, credential_for
-from airflow_adf_mi.adf.recovery import Recovery
-from airflow_adf_mi.adf.settings import AdfSettings, FactoryRef
-from airflow_adf_mi.adf.sharing import shared_client
-from airflow_adf_mi.adf.start import Start, Verdict, judge, starting
-from airflow_adf_mi.adf.watch import Cancel, cancelling
+from airflow_adf_mi.adf.routines import drive
+from airflow_adf_mi.adf.starting.create_run import Start, Verdict, judge, starting
+from airflow_adf_mi.adf.waiting.single_run import Cancel, cancelling
 from airflow_adf_mi.emulator import Emulator
-from airflow_adf_mi.emulator.script import Script
-from airflow_adf_mi.emulator.tokens import SYSTEM_ASSIGNED, USER_ASSIGNED
+from airflow_adf_mi.emulator.identity.tokens import SYSTEM_ASSIGNED, USER_ASSIGNED
+from airflow_adf_mi.emulator.pipelines.script import Script
 from tests.conftest import SAMPLE_SCRIPT
 
-Send = Callable[[calls.Call[Any]], Any]
+Send = Callable[[operations.Call[Any]], Any]
 
 DAY = timedelta(days=1)
 
@@ -52,11 +52,11 @@ DAY = timedelta(days=1)
 def sender(kind: str, settings: AdfSettings) -> Send:
     """Sends a call through a client of its own."""
 
-    def blocking(call: calls.Call[Any]) -> Any:
+    def blocking(call: operations.Call[Any]) -> Any:
         with AdfClient(settings) as client:
             return client.send(call)
 
-    async def on_loop(call: calls.Call[Any]) -> Any:
+    async def on_loop(call: operations.Call[Any]) -> Any:
         async with await AsyncAdfClient.open(settings) as client:
             return await client.send(call)
 
@@ -69,22 +69,22 @@ def send(request: pytest.FixtureRequest, settings: AdfSettings) -> Send:
     return sender(request.param, settings)
 
 
-def create(settings: AdfSettings, pipeline: str = "Load", **parameters: Any) -> calls.Call[str]:
-    return calls.create_run(settings.factory(), pipeline, parameters, request_id=str(uuid.uuid4()))
+def create(settings: AdfSettings, pipeline: str = "Load", **parameters: Any) -> operations.Call[str]:
+    return operations.create_run(settings.factory(), pipeline, parameters, request_id=str(uuid.uuid4()))
 
 
 def test_hot_path(send: Send, settings: AdfSettings, emulator: Emulator) -> None:
     factory = settings.factory()
     run_id = send(create(settings, "Slow"))
-    assert send(calls.get_run(factory, run_id)).pipeline_name == "Slow"
-    assert send(calls.cancel_run(factory, run_id)) is True
-    assert send(calls.get_factory(factory))["name"] == "adf-test"
-    assert send(calls.get_pipeline(factory, "Load"))["properties"]["parameters"]["day"]["type"] == "string"
-    assert send(calls.list_factories(settings.subscription_id)) == [factory.resource_id]
-    assert "Load" in send(calls.list_pipelines(factory))
+    assert send(operations.get_run(factory, run_id)).pipeline_name == "Slow"
+    assert send(operations.cancel_run(factory, run_id)) is True
+    assert send(operations.get_factory(factory))["name"] == "adf-test"
+    assert send(operations.get_pipeline(factory, "Load"))["properties"]["parameters"]["day"]["type"] == "string"
+    assert send(operations.list_factories(settings.subscription_id)) == [factory.resource_id]
+    assert "Load" in send(operations.list_pipelines(factory))
     now = datetime.now(UTC)
-    assert [r.run_id for r in send(calls.query_runs(factory, now - DAY, now + DAY)).items] == [run_id]
-    assert send(calls.query_activity_runs(factory, "nope", now - DAY, now + DAY)).items == []
+    assert [r.run_id for r in send(operations.query_runs(factory, now - DAY, now + DAY)).items] == [run_id]
+    assert send(operations.query_activity_runs(factory, "nope", now - DAY, now + DAY)).items == []
     assert {r.client_id for r in emulator.books.requests} == {SYSTEM_ASSIGNED.client_id}
     assert emulator.books.requests[0].user_agent is not None
     assert emulator.books.requests[0].user_agent.startswith("airflow-adf-mi/")
@@ -97,8 +97,8 @@ def test_request_id_and_recovery_arguments_reach_the_wire(
     first = send(create(settings, "Broken"))
     key = str(uuid.uuid4())
     recovery = Recovery(reference_pipeline_run_id=first, is_recovery=True, start_from_failure=True)
-    assert send(calls.create_run(factory, "Broken", None, request_id=key, recovery=recovery)) == key
-    assert send(calls.get_run(factory, key)).run_group_id == first
+    assert send(operations.create_run(factory, "Broken", None, request_id=key, recovery=recovery)) == key
+    assert send(operations.get_run(factory, key)).run_group_id == first
     assert emulator.books.requests[1].client_request_id == key
 
 
@@ -108,11 +108,13 @@ def test_pages_are_followed_to_the_end(settings: AdfSettings, emulator: Emulator
 
     async def on_loop() -> list[str]:
         async with shared_client(settings) as client:
-            return [r.run_id for r in await client.pages(calls.query_runs(settings.factory(), now - DAY, now + DAY))]
+            return [
+                r.run_id for r in await client.pages(operations.query_runs(settings.factory(), now - DAY, now + DAY))
+            ]
 
     with AdfClient(settings) as client:
         started = {client.send(create(settings)) for _ in range(5)}
-        found = [r.run_id for r in client.pages(calls.query_runs(settings.factory(), now - DAY, now + DAY))]
+        found = [r.run_id for r in client.pages(operations.query_runs(settings.factory(), now - DAY, now + DAY))]
     assert (set(found), len(found)) == (started, 5)
     assert asyncio.run(on_loop()) == found
     assert emulator.books.count("queryRuns") == 6
@@ -156,7 +158,7 @@ def test_wait_that_the_service_asks_for_is_read(
 ) -> None:
     emulator.add_fault("getRun", status=status, headers={} if header is None else {"Retry-After": header})
     with pytest.raises((AdfThrottledError, AdfUnavailableError)) as later:
-        send(calls.get_run(settings.factory(), "r1"))
+        send(operations.get_run(settings.factory(), "r1"))
     assert later.value.retry_after == seconds  # type: ignore[attr-defined]  # both have it
     if status == 429 and seconds:
         assert f"It asked to wait {seconds:g} s." in str(later.value)
@@ -168,21 +170,21 @@ def test_cancel_is_never_sent_again_by_the_transport(
 ) -> None:
     emulator.add_fault("cancelRun", **fault)
     with pytest.raises(error):
-        send(calls.cancel_run(settings.factory(), "r1"))
+        send(operations.cancel_run(settings.factory(), "r1"))
     assert emulator.books.count("cancelRun") == 1
 
 
 def test_hooks_reads_are_repeated(settings: AdfSettings, emulator: Emulator) -> None:
     emulator.add_fault("getFactory", status=503)
     with AdfClient(settings, read_retries=1) as client:
-        assert client.send(calls.get_factory(settings.factory()))["name"] == "adf-test"
+        assert client.send(operations.get_factory(settings.factory()))["name"] == "adf-test"
     assert emulator.books.count("getFactory") == 2
 
 
 def test_connection_refused_is_proven_not_to_have_been_sent(
     send: Send, settings: AdfSettings, emulator: Emulator
 ) -> None:
-    send(calls.get_factory(settings.factory()))
+    send(operations.get_factory(settings.factory()))
     emulator.refuse_connections(1)
     with pytest.raises(AdfUnavailableError) as refused:
         send(create(settings))
@@ -203,19 +205,19 @@ def test_silence_ends_in_seconds(settings: AdfSettings, emulator: Emulator) -> N
     emulator.add_fault("getRun", hang_seconds=5)
     # Whoever waits for the answer gets one: there is no such run.
     with AdfClient(settings, read_timeout=0.5) as client, pytest.raises(AdfUnavailableError):
-        client.send(calls.get_run(settings.factory(), "r1"))
+        client.send(operations.get_run(settings.factory(), "r1"))
 
 
 def test_unknown_host_is_proven_not_to_have_been_sent(make_settings: Callable[..., AdfSettings]) -> None:
     settings = make_settings(arm_endpoint="https://no-such-host.invalid")
     with AdfClient(settings) as client, pytest.raises(AdfUnavailableError) as refused:
-        client.send(calls.get_run(settings.factory(), "r1"))
+        client.send(operations.get_run(settings.factory(), "r1"))
     assert refused.value.never_sent
     assert "no-such-host.invalid" in str(refused.value)
 
 
 def test_revoked_token_is_replaced_once(send: Send, settings: AdfSettings, emulator: Emulator) -> None:
-    send(calls.get_factory(settings.factory()))
+    send(operations.get_factory(settings.factory()))
     emulator.call(emulator.tokens.revoke)
     assert send(create(settings))
     assert len(emulator.state().runs) == 1
@@ -227,7 +229,7 @@ def test_token_that_is_refused_again_is_an_error_and_not_a_loop(
 ) -> None:
     emulator.add_fault("getFactory", status=401, times=2, code="InvalidAuthenticationToken")
     with pytest.raises(AdfAuthenticationError, match="refused the token") as refused:
-        send(calls.get_factory(settings.factory()))
+        send(operations.get_factory(settings.factory()))
     assert refused.value.refused_token
     assert emulator.books.count("getFactory") == 2
 
@@ -239,7 +241,7 @@ async def test_many_whose_token_is_refused_at_once_all_go_on_with_one_new_token(
         run_ids = [await client.send(create(settings, "Slow")) for _ in range(5)]
         emulator.call(emulator.tokens.revoke)
         accepted = await asyncio.gather(
-            *(client.send(calls.cancel_run(settings.factory(), run_id)) for run_id in run_ids)
+            *(client.send(operations.cancel_run(settings.factory(), run_id)) for run_id in run_ids)
         )
     assert accepted == [True] * 5
     assert len(emulator.books.tokens) == 2
@@ -258,7 +260,7 @@ async def test_refused_token_that_another_request_has_put_back_is_replaced_all_t
     settings: AdfSettings, emulator: Emulator
 ) -> None:
     """The official client keeps one token for all requests, and forgets it only where an answer tells that it is refused."""
-    call = calls.get_factory(settings.factory())
+    call = operations.get_factory(settings.factory())
     async with shared_client(settings) as client:
         await client.send(call)
         emulator.call(emulator.tokens.revoke)
@@ -290,30 +292,34 @@ def test_cancel_outlasts_a_token_that_is_refused_right_after_it_was_replaced(
     with AdfClient(settings, credential=identity) as client:
         run_id = client.send(create(settings, "Slow"))
         emulator.call(emulator.tokens.revoke)
-        client.send(calls.get_run(settings.factory(), run_id))
+        client.send(operations.get_run(settings.factory(), run_id))
         emulator.call(emulator.tokens.revoke)
         cancel = cancelling(settings.factory(), run_id, clock=lambda: now[0], jitter=lambda: 0.5)
         assert drive(cancel, client, pause) is Cancel.ACCEPTED
     assert now[0] >= 1000 + FRESH_TOKEN_INTERVAL
 
 
-NEEDED: list[tuple[str, Callable[[FactoryRef], calls.Call[Any]]]] = [
-    ("pipelines/createrun/action", lambda f: calls.create_run(f, "Load", None, request_id=str(uuid.uuid4()))),
-    ("pipelineruns/read", lambda f: calls.get_run(f, "r1")),
-    ("pipelineruns/cancel/action", lambda f: calls.cancel_run(f, "r1")),
-    ("querypipelineruns/action", lambda f: calls.query_runs(f, datetime.now(UTC), datetime.now(UTC))),
+NEEDED: list[tuple[str, Callable[[FactoryRef], operations.Call[Any]]]] = [
+    ("pipelines/createrun/action", lambda f: operations.create_run(f, "Load", None, request_id=str(uuid.uuid4()))),
+    ("pipelineruns/read", lambda f: operations.get_run(f, "r1")),
+    ("pipelineruns/cancel/action", lambda f: operations.cancel_run(f, "r1")),
+    ("querypipelineruns/action", lambda f: operations.query_runs(f, datetime.now(UTC), datetime.now(UTC))),
     (
         "pipelineruns/queryactivityruns/action",
-        lambda f: calls.query_activity_runs(f, "r1", datetime.now(UTC), datetime.now(UTC)),
+        lambda f: operations.query_activity_runs(f, "r1", datetime.now(UTC), datetime.now(UTC)),
     ),
-    ("read", calls.get_factory),
-    ("pipelines/read", lambda f: calls.get_pipeline(f, "Load")),
+    ("read", operations.get_factory),
+    ("pipelines/read", lambda f: operations.get_pipeline(f, "Load")),
 ]
 
 
 @pytest.mark.parametrize(("action", "call"), NEEDED, ids=[action for action, _ in NEEDED])
 def test_missing_role_names_identity_action_scope_and_the_command(
-    action: str, call: Callable[[FactoryRef], calls.Call[Any]], send: Send, settings: AdfSettings, emulator: Emulator
+    action: str,
+    call: Callable[[FactoryRef], operations.Call[Any]],
+    send: Send,
+    settings: AdfSettings,
+    emulator: Emulator,
 ) -> None:
     emulator.tokens.denied = {SYSTEM_ASSIGNED.client_id: {action}}
     with pytest.raises(AdfPermissionError) as denied:
@@ -337,7 +343,7 @@ def test_missing_role_on_a_subscription_is_answered_by_naming_the_factory(
     with pytest.raises(
         AdfPermissionError, match="set resource_group_name and factory_name in the connection"
     ) as denied:
-        send(calls.list_factories(settings.subscription_id))
+        send(operations.list_factories(settings.subscription_id))
     assert "az role" not in str(denied.value)
 
 
@@ -345,10 +351,10 @@ def test_each_missing_thing_is_named(send: Send, settings: AdfSettings) -> None:
     factory = settings.factory()
     for call, said in (
         (create(settings, "Lod"), "no published pipeline 'Lod'"),
-        (calls.get_run(factory, "nope"), "the factory knows no run nope"),
-        (calls.cancel_run(factory, "nope"), "the factory knows no run nope"),
-        (calls.get_run(settings.factory(factory_name="adf-other"), "nope"), "there is no such factory"),
-        (calls.get_factory(settings.factory(resource_group_name="rg-other")), "has no resource group 'rg-other'"),
+        (operations.get_run(factory, "nope"), "the factory knows no run nope"),
+        (operations.cancel_run(factory, "nope"), "the factory knows no run nope"),
+        (operations.get_run(settings.factory(factory_name="adf-other"), "nope"), "there is no such factory"),
+        (operations.get_factory(settings.factory(resource_group_name="rg-other")), "has no resource group 'rg-other'"),
     ):
         with pytest.raises(AdfNotFoundError, match=said):
             send(call)
@@ -357,7 +363,7 @@ def test_each_missing_thing_is_named(send: Send, settings: AdfSettings) -> None:
 def test_cancel_of_a_finished_run_is_an_answer(send: Send, settings: AdfSettings, emulator: Emulator) -> None:
     run_id = send(create(settings))
     emulator.clock.advance(60)
-    assert send(calls.cancel_run(settings.factory(), run_id)) is False
+    assert send(operations.cancel_run(settings.factory(), run_id)) is False
 
 
 NO_ANSWERS = ("<html>proxy</html>", "", "[]", "null", "{}", '{"runId": null}', '{"runId": ""}', '{"runId": 7}')
@@ -370,11 +376,11 @@ def test_answer_that_cannot_be_read_is_no_answer(
 ) -> None:
     """A proxy that answers for the service, and a run whose id is not one."""
     now = datetime.now(UTC)
-    by_operation: dict[str, calls.Call[Any]] = {
+    by_operation: dict[str, operations.Call[Any]] = {
         "createRun": create(settings),
-        "getRun": calls.get_run(settings.factory(), "r1"),
-        "queryRuns": calls.query_runs(settings.factory(), now - DAY, now + DAY),
-        "listFactories": calls.list_factories(settings.subscription_id),
+        "getRun": operations.get_run(settings.factory(), "r1"),
+        "queryRuns": operations.query_runs(settings.factory(), now - DAY, now + DAY),
+        "listFactories": operations.list_factories(settings.subscription_id),
     }
     call = by_operation[operation]
     emulator.add_fault(operation, status=200, text=text)
@@ -393,7 +399,7 @@ def test_page_of_a_proxy_in_place_of_an_accepted_cancel_is_no_answer(
 ) -> None:
     emulator.add_fault("cancelRun", status=200, text="<html>proxy</html>")
     with pytest.raises(AdfUnavailableError, match="could not be read"):
-        send(calls.cancel_run(settings.factory(), "r1"))
+        send(operations.cancel_run(settings.factory(), "r1"))
 
 
 def test_environment_that_cannot_give_the_identity_is_told_from_an_unreadable_answer(
@@ -428,7 +434,7 @@ def test_secret_in_an_answer_is_in_no_text_and_no_traceback(
     """Airflow prints a task's whole traceback: every error in the chain, and their contexts."""
     emulator.add_fault("getRun", times=2 if fault["status"] == 401 else 1, **fault)
     with pytest.raises(AdfError) as error:
-        send(calls.get_run(settings.factory(), "r1"))
+        send(operations.get_run(settings.factory(), "r1"))
     assert "***" in str(error.value)
     assert "HUSHHUSH" not in "".join(traceback.format_exception(error.value))
     assert error.value.__context__ is None
@@ -458,7 +464,7 @@ def test_ca_bundle_without_certificates_is_refused_by_name(
 def test_endpoint_whose_certificate_is_not_trusted_gets_no_token_and_no_second_try(
     client: str, make_settings: Callable[..., AdfSettings], emulator: Emulator, tmp_path: Path
 ) -> None:
-    from airflow_adf_mi.emulator.certs import make_certificates
+    from airflow_adf_mi.emulator.identity.certificates import make_certificates
 
     other, _ = make_certificates(tmp_path)
     settings = make_settings(ca_bundle=str(other))
@@ -596,8 +602,8 @@ async def test_many_requests_at_once_do_not_hold_up_the_event_loop(settings: Adf
             turn += 1
             await asyncio.sleep(0)
 
-    def noted() -> calls.Call[Any]:
-        call = calls.get_factory(settings.factory())
+    def noted() -> operations.Call[Any]:
+        call = operations.get_factory(settings.factory())
         arguments = Noted(call.args)
         arguments.note = lambda: sent_in.append(turn)
         return replace(call, args=arguments)
@@ -622,10 +628,10 @@ async def test_large_answer_is_read_beside_the_event_loop(size: int, settings: A
     emulator.call(lambda: setattr(emulator.state(), "script", Script.from_json(script)))
     async with shared_client(settings) as client:
         factory = settings.factory()
-        run_id = await client.send(calls.create_run(factory, "Load", None, request_id=str(uuid.uuid4())))
+        run_id = await client.send(operations.create_run(factory, "Load", None, request_id=str(uuid.uuid4())))
         emulator.clock.advance(10)
         now = datetime.now(UTC)
-        query: calls.Call[Any] = calls.query_activity_runs(factory, run_id, now - DAY, now + DAY)
+        query: operations.Call[Any] = operations.query_activity_runs(factory, run_id, now - DAY, now + DAY)
         assert await client.send(replace(query, read=read)) == "x" * size
     assert (read_in == [threading.get_ident()]) is (size < LARGE)
 
@@ -634,7 +640,7 @@ async def test_answer_that_nests_without_end_is_unreadable(settings: AdfSettings
     emulator.add_fault("getFactory", times=1, status=200, text="[" * 100_000)
     async with shared_client(settings) as client:
         with pytest.raises(AdfUnavailableError, match="could not be read"):
-            await client.send(calls.get_factory(settings.factory()))
+            await client.send(operations.get_factory(settings.factory()))
 
 
 async def test_clients_are_shared_and_closed_after_the_last_user(settings: AdfSettings) -> None:
@@ -655,7 +661,7 @@ async def test_clients_are_shared_and_closed_after_the_last_user(settings: AdfSe
 async def test_user_that_is_cancelled_while_the_client_opens_disturbs_no_other(settings: AdfSettings) -> None:
     async def use() -> str:
         async with shared_client(settings) as client:
-            return (await client.send(calls.get_factory(settings.factory())))["name"]  # type: ignore[no-any-return]
+            return (await client.send(operations.get_factory(settings.factory())))["name"]  # type: ignore[no-any-return]
 
     first, second = asyncio.create_task(use()), asyncio.create_task(use())
     await asyncio.sleep(0)
@@ -670,10 +676,10 @@ async def test_refused_token_does_not_block_the_loop_while_another_thread_asks_f
 ) -> None:
     """The token lock is held for as long as the identity endpoint takes to answer."""
     async with shared_client(settings) as client:
-        await client.send(calls.get_factory(settings.factory()))
+        await client.send(operations.get_factory(settings.factory()))
         emulator.call(emulator.tokens.revoke)
         with credential_for(settings)._lock:  # as another thread holds it that waits for a token
-            sending = asyncio.create_task(client.send(calls.get_factory(settings.factory())))
+            sending = asyncio.create_task(client.send(operations.get_factory(settings.factory())))
             for _ in range(50):
                 await asyncio.sleep(0.01)
             assert not sending.done()

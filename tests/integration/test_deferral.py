@@ -14,7 +14,7 @@ from airflow.sdk.exceptions import TaskDeferred
 from airflow_adf_mi.emulator import Emulator
 from airflow_adf_mi.operators import AdfRunPipelineOperator
 from airflow_adf_mi.sensors import AdfPipelineRunSensor
-from airflow_adf_mi.triggers import BACKSTOP
+from airflow_adf_mi.triggers.wait import BACKSTOP
 
 
 class Store(dict[str, Any]):

@@ -21,7 +21,7 @@ from click.testing import CliRunner
 import airflow_adf_mi
 from airflow_adf_mi.emulator.__main__ import main
 from airflow_adf_mi.emulator.client import EmulatorClient
-from airflow_adf_mi.emulator.identity_endpoints import SOURCES
+from airflow_adf_mi.emulator.identity.endpoints import SOURCES
 from tests.conftest import ROOT
 
 FACTORY = ROOT / "dags" / "factory"

@@ -20,7 +20,7 @@ import pytest
 from airflow_adf_mi.emulator import Emulator, FactorySpec
 from airflow_adf_mi.emulator.client import EmulatorClient
 from airflow_adf_mi.emulator.clock import ManualClock
-from airflow_adf_mi.emulator.tokens import SYSTEM_ASSIGNED, USER_ASSIGNED
+from airflow_adf_mi.emulator.identity.tokens import SYSTEM_ASSIGNED, USER_ASSIGNED
 from tests.conftest import activity, factory_of
 
 PIPELINES: dict[str, list[dict[str, Any]] | dict[str, Any]] = {

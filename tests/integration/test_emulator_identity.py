@@ -17,8 +17,8 @@ from azure.identity.aio import ManagedIdentityCredential as AsyncManagedIdentity
 from requests.exceptions import SSLError
 
 from airflow_adf_mi.emulator import Emulator, FactorySpec, ManagedIdentity
-from airflow_adf_mi.emulator.identity_endpoints import SOURCES
-from airflow_adf_mi.emulator.tokens import SYSTEM_ASSIGNED, TENANT, USER_ASSIGNED
+from airflow_adf_mi.emulator.identity.endpoints import SOURCES
+from airflow_adf_mi.emulator.identity.tokens import SYSTEM_ASSIGNED, TENANT, USER_ASSIGNED
 from tests.conftest import activity, factory_of
 
 SCOPE = "https://management.azure.com/.default"

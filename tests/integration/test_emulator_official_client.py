@@ -16,7 +16,7 @@ from azure.mgmt.datafactory.aio import DataFactoryManagementClient as AsyncDataF
 from azure.mgmt.datafactory.models import RunFilterParameters
 
 from airflow_adf_mi.emulator import Emulator
-from airflow_adf_mi.emulator.tokens import SYSTEM_ASSIGNED
+from airflow_adf_mi.emulator.identity.tokens import SYSTEM_ASSIGNED
 
 NOW = datetime.now(UTC)
 DAY = timedelta(days=1)

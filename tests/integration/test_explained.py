@@ -15,11 +15,11 @@ from airflow.sdk import DAG
 from airflow.sdk.exceptions import TaskDeferred
 from airflow.triggers.base import BaseTrigger
 
-from airflow_adf_mi.adf import sharing
+from airflow_adf_mi.adf.api import shared_client
 from airflow_adf_mi.emulator import Emulator, FactorySpec
-from airflow_adf_mi.emulator.definitions import FactoryDefinition
-from airflow_adf_mi.emulator.script import Script
-from airflow_adf_mi.emulator.tokens import SYSTEM_ASSIGNED
+from airflow_adf_mi.emulator.identity.tokens import SYSTEM_ASSIGNED
+from airflow_adf_mi.emulator.pipelines.definitions import FactoryDefinition
+from airflow_adf_mi.emulator.pipelines.script import Script
 from airflow_adf_mi.exceptions import AdfError, AdfRunCancelled, AdfRunFailed
 from airflow_adf_mi.operators import AdfRunPipelineOperator
 from tests import explained
@@ -75,7 +75,7 @@ async def fired(trigger: BaseTrigger) -> Any:
     (event,) = [event async for event in trigger.run()]
     assert_no_secret(json.dumps(event.payload) + repr(trigger.serialize()))
     # The shared client is closed by a task of its own, which the loop's end would cut off.
-    await asyncio.gather(*sharing._closing)
+    await asyncio.gather(*shared_client._closing)
     return event.payload
 
 

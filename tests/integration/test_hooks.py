@@ -13,7 +13,7 @@ import pytest
 
 from airflow_adf_mi.async_hooks import AdfAsyncHook
 from airflow_adf_mi.emulator import Emulator
-from airflow_adf_mi.emulator.tokens import SYSTEM_ASSIGNED, TENANT, USER_ASSIGNED
+from airflow_adf_mi.emulator.identity.tokens import SYSTEM_ASSIGNED, TENANT, USER_ASSIGNED
 from airflow_adf_mi.exceptions import AdfConfigurationError
 from airflow_adf_mi.hooks import AdfHook
 

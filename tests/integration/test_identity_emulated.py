@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
+from airflow_adf_mi.adf.auth.azure_credentials import READ_TIMEOUT, make_credential
+from airflow_adf_mi.adf.auth.credential import ProcessCredential
+from airflow_adf_mi.adf.auth.token_errors import principal
+from airflow_adf_mi.adf.config.settings import PUBLIC_CLOUD, Identity, IdentityKind
 from airflow_adf_mi.adf.errors import AdfAuthenticationError
-from airflow_adf_mi.adf.identity import ProcessCredential
-from airflow_adf_mi.adf.settings import PUBLIC_CLOUD, Identity, IdentityKind
-from airflow_adf_mi.adf.token_errors import principal
-from airflow_adf_mi.adf.token_requests import READ_TIMEOUT, make_credential
 from airflow_adf_mi.emulator import Emulator, ManagedIdentity
-from airflow_adf_mi.emulator.tokens import SYSTEM_ASSIGNED, USER_ASSIGNED
+from airflow_adf_mi.emulator.identity.tokens import SYSTEM_ASSIGNED, USER_ASSIGNED
 
 SCOPE = PUBLIC_CLOUD.arm_scope
 SECOND = ManagedIdentity(

@@ -12,11 +12,11 @@ from airflow.jobs import triggerer_job_runner
 from airflow.sdk.execution_time import task_runner
 from airflow.sdk.execution_time.comms import GetTaskStates, TaskStatesResult
 
-from airflow_adf_mi.adf import calls
-from airflow_adf_mi.adf.client import AdfClient
-from airflow_adf_mi.adf.settings import AdfSettings
+from airflow_adf_mi.adf.api import operations
+from airflow_adf_mi.adf.api.client import AdfClient
+from airflow_adf_mi.adf.config.settings import AdfSettings
 from airflow_adf_mi.emulator import Emulator
-from airflow_adf_mi.triggers import USER_ACTION, AdfPipelineRunTrigger
+from airflow_adf_mi.triggers.wait import USER_ACTION, AdfPipelineRunTrigger
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
@@ -61,7 +61,7 @@ def supervisor(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Supervisor]:
 def start(settings: AdfSettings) -> str:
     key = "0cc3f4c2-0000-4000-8000-00000000000{}"
     with AdfClient(settings) as client:
-        return client.send(calls.create_run(settings.factory(), "Slow", None, request_id=key.format(1)))
+        return client.send(operations.create_run(settings.factory(), "Slow", None, request_id=key.format(1)))
 
 
 def trigger(settings: AdfSettings, run_id: str, map_index: int = -1, **arguments: Any) -> AdfPipelineRunTrigger:
@@ -184,7 +184,7 @@ def test_airflow_marks_a_users_action_as_we_read_it() -> None:
 async def test_state_that_cannot_be_learnt_is_asked_for_again(
     supervisor: Any, settings: AdfSettings, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_adf_mi.adf.watch.FIRST_BACKOFF", 0.01)  # stands for seconds
+    monkeypatch.setattr("airflow_adf_mi.adf.waiting.single_run.FIRST_BACKOFF", 0.01)  # stands for seconds
     asked = supervisor(failures=2, it="failed").asked
     await trigger(settings, await asyncio.to_thread(start, settings)).on_kill()
     assert len(asked) == 3
@@ -194,8 +194,8 @@ async def test_state_that_cannot_be_learnt_is_asked_for_again(
 async def test_state_that_is_never_learnt_is_told_of(
     supervisor: Any, settings: AdfSettings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("airflow_adf_mi.adf.watch.FIRST_BACKOFF", 0.01)  # stands for seconds
-    monkeypatch.setattr("airflow_adf_mi.kills.PATIENCE", 0.05)  # stands for minutes
+    monkeypatch.setattr("airflow_adf_mi.adf.waiting.single_run.FIRST_BACKOFF", 0.01)  # stands for seconds
+    monkeypatch.setattr("airflow_adf_mi._triggerer.cancel_on_kill.PATIENCE", 0.05)  # stands for minutes
     supervisor(failures=10**6, it="failed")
     await trigger(settings, await asyncio.to_thread(start, settings)).on_kill()
     assert "may go on: whether its task is over could not be learnt" in caplog.text
@@ -204,7 +204,7 @@ async def test_state_that_is_never_learnt_is_told_of(
 async def test_cancel_that_is_not_accepted_is_sent_again(
     supervisor: Any, settings: AdfSettings, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_adf_mi.adf.watch.FIRST_BACKOFF", 0.01)  # stands for seconds
+    monkeypatch.setattr("airflow_adf_mi.adf.waiting.single_run.FIRST_BACKOFF", 0.01)  # stands for seconds
     supervisor(it="failed")
     emulator.add_fault("cancelRun", status=429, times=3)
     await trigger(settings, await asyncio.to_thread(start, settings)).on_kill()

@@ -18,7 +18,7 @@ from openlineage.client.serde import Serde
 
 from airflow_adf_mi.adf.errors import AdfError
 from airflow_adf_mi.emulator import Emulator
-from airflow_adf_mi.emulator.script import Script
+from airflow_adf_mi.emulator.pipelines.script import Script
 from airflow_adf_mi.operators import AdfRunPipelineOperator
 from tests.conftest import activity, factory_of
 from tests.explained import NO_TABLE, assert_no_secret, calls
@@ -247,5 +247,5 @@ def test_without_the_provider_all_works(
 
 
 def test_what_it_needs_is_imported_when_it_asks() -> None:
-    program = "import sys, airflow_adf_mi.attempt; sys.exit('openlineage' in sys.modules)"
+    program = "import sys, airflow_adf_mi._worker.attempt; sys.exit('openlineage' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], timeout=120, check=False).returncode == 0

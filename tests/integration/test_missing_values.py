@@ -11,15 +11,15 @@ from airflow.sdk import DAG
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_adf_mi.adf.checks import check_pipeline_name, check_run_id, optional_text, required_text
+from airflow_adf_mi._airflow.connection_cache import settings_of
+from airflow_adf_mi.adf.config.settings import AdfSettings
+from airflow_adf_mi.adf.config.validation import check_pipeline_name, check_run_id, optional_text, required_text
 from airflow_adf_mi.adf.errors import AdfConfigurationError
-from airflow_adf_mi.adf.settings import AdfSettings
 from airflow_adf_mi.async_hooks import AdfAsyncHook
 from airflow_adf_mi.emulator import Emulator
 from airflow_adf_mi.hooks import AdfHook
 from airflow_adf_mi.operators import AdfRunPipelineOperator
 from airflow_adf_mi.sensors import AdfPipelineRunSensor
-from airflow_adf_mi.settings_once import settings_of
 from airflow_adf_mi.triggers import AdfPipelineRunTrigger
 
 NOTHING: list[Any] = [None, "", "  ", "None", "null", "nan", " NaN ", "NaT", "<NA>", float("nan")]

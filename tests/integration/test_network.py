@@ -18,7 +18,9 @@ import pytest
 from azure.core.exceptions import AzureError
 from azure.core.pipeline.transport import AioHttpTransport, HttpRequest
 
-from airflow_adf_mi.adf import calls
+from airflow_adf_mi.adf.api import operations
+from airflow_adf_mi.adf.auth.credential import ProcessCredential, credential_for
+from airflow_adf_mi.adf.config.settings import PUBLIC_CLOUD, AdfSettings, Identity, IdentityKind
 from airflow_adf_mi.adf.errors import (
     AdfAuthenticationError,
     AdfCertificateError,
@@ -26,16 +28,14 @@ from airflow_adf_mi.adf.errors import (
     AdfError,
     AdfUnavailableError,
 )
-from airflow_adf_mi.adf.identity import ProcessCredential, credential_for
-from airflow_adf_mi.adf.loop_session import open_session
-from airflow_adf_mi.adf.network import Route, route_to_arm
-from airflow_adf_mi.adf.network_errors import was_never_sent
-from airflow_adf_mi.adf.proxies import Proxy as NamedProxy
-from airflow_adf_mi.adf.settings import PUBLIC_CLOUD, AdfSettings, Identity, IdentityKind
-from airflow_adf_mi.adf.start import Verdict, judge
-from airflow_adf_mi.adf.transport import blocking_transport
+from airflow_adf_mi.adf.network.loop_session import open_session
+from airflow_adf_mi.adf.network.network_errors import was_never_sent
+from airflow_adf_mi.adf.network.proxies import Proxy as NamedProxy
+from airflow_adf_mi.adf.network.route import Route, route_to_arm
+from airflow_adf_mi.adf.network.transport import blocking_transport
+from airflow_adf_mi.adf.starting.create_run import Verdict, judge
 from airflow_adf_mi.emulator import Emulator, FactorySpec
-from airflow_adf_mi.emulator.certs import make_certificates
+from airflow_adf_mi.emulator.identity.certificates import make_certificates
 from tests.conftest import SAMPLE
 from tests.integration.test_client import create, sender
 from tests.proxy import Proxy, running
@@ -94,7 +94,7 @@ def ask(azure: Emulator, monkeypatch: pytest.MonkeyPatch) -> Ask:
     def ask(who: str, host: str = HOSTS[0], trusts: Path | None = None) -> None:
         if who != "sign-in":
             there = settings(azure, host, trusts)
-            answer = sender("sync" if who == "worker" else "async", there)(calls.get_factory(there.factory()))
+            answer = sender("sync" if who == "worker" else "async", there)(operations.get_factory(there.factory()))
             assert answer["name"] == "adf-test"
             return
         with monkeypatch.context() as patch:

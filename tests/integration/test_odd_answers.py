@@ -10,16 +10,16 @@ from typing import Any
 
 import pytest
 
-from airflow_adf_mi.adf import calls
-from airflow_adf_mi.adf.client import MOST_PAGES_LISTED, AdfClient, AsyncAdfClient
-from airflow_adf_mi.adf.drive import Routine, drive
+from airflow_adf_mi.adf.api import operations as calls
+from airflow_adf_mi.adf.api.client import MOST_PAGES_LISTED, AdfClient, AsyncAdfClient
+from airflow_adf_mi.adf.config.settings import AdfSettings
 from airflow_adf_mi.adf.errors import AdfAmbiguousStartError, AdfRunTimedOut, AdfUnavailableError
-from airflow_adf_mi.adf.outputs import parse_outputs, reading_outputs
-from airflow_adf_mi.adf.report import RunAddress, conclude
-from airflow_adf_mi.adf.reporting import reporting
-from airflow_adf_mi.adf.settings import AdfSettings
-from airflow_adf_mi.adf.start import Start, starting
-from airflow_adf_mi.adf.watch import REFUSAL_GRACE, Ended, GaveUp, Plan, has_grace
+from airflow_adf_mi.adf.reporting.conclude import reporting
+from airflow_adf_mi.adf.reporting.outputs import parse_outputs, reading_outputs
+from airflow_adf_mi.adf.reporting.report import RunAddress, conclude
+from airflow_adf_mi.adf.routines import Routine, drive
+from airflow_adf_mi.adf.starting.create_run import Start, starting
+from airflow_adf_mi.adf.waiting.single_run import REFUSAL_GRACE, Ended, GaveUp, Plan, has_grace
 from airflow_adf_mi.emulator import Emulator
 from tests.integration.test_client import create
 

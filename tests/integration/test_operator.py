@@ -14,17 +14,17 @@ import pytest
 from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowTaskTimeout, TaskDeferred
 
-from airflow_adf_mi.adf.intent import Intent, Phase
-from airflow_adf_mi.adf.report import Report, RunAddress
-from airflow_adf_mi.adf.settings import AdfSettings
-from airflow_adf_mi.adf.watch import TimedOut
-from airflow_adf_mi.attempt import Attempt
+from airflow_adf_mi._worker.attempt import Attempt
+from airflow_adf_mi._worker.state_store_journal import STATE_KEY
+from airflow_adf_mi.adf.config.settings import AdfSettings
+from airflow_adf_mi.adf.reporting.report import Report, RunAddress
+from airflow_adf_mi.adf.starting.intent import Intent, Phase
+from airflow_adf_mi.adf.waiting.single_run import TimedOut
 from airflow_adf_mi.emulator import Emulator
-from airflow_adf_mi.emulator.script import Script
+from airflow_adf_mi.emulator.pipelines.script import Script
 from airflow_adf_mi.exceptions import AdfConfigurationError, AdfError, AdfRunFailed, AdfRunTimedOut, AdfTaskKilled
-from airflow_adf_mi.journal import STATE_KEY
 from airflow_adf_mi.operators import AdfRunPipelineOperator
-from airflow_adf_mi.triggers import BACKSTOP
+from airflow_adf_mi.triggers.wait import BACKSTOP
 
 
 @dataclass
@@ -481,7 +481,7 @@ def test_timeout_without_a_known_run_cancels_nothing_and_says_so(operator: Make,
 def test_failed_trigger_is_followed_by_another_for_the_same_run(
     operator: Make, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_adf_mi.attempt.FIRST_REST", 0.001)  # stands for seconds
+    monkeypatch.setattr("airflow_adf_mi._worker.attempt.FIRST_REST", 0.001)  # stands for seconds
     task = Task()
     it = operator("Slow", deferrable=True)
     first = deferred(it, task).trigger

@@ -9,7 +9,7 @@ import pytest
 
 from airflow_adf_mi.adf.errors import AdfConfigurationError, AdfError
 from airflow_adf_mi.emulator import Emulator
-from airflow_adf_mi.emulator.script import Script
+from airflow_adf_mi.emulator.pipelines.script import Script
 from tests.conftest import activity, factory_of
 from tests.integration.test_explained import both, emulator_of, operator, run
 from tests.integration.test_operator import Task

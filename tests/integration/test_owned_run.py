@@ -14,15 +14,15 @@ from typing import Any
 
 import pytest
 
-from airflow_adf_mi.adf import owned_run
-from airflow_adf_mi.adf.drive import Routine
+from airflow_adf_mi._worker import owned_run
+from airflow_adf_mi._worker.owned_run import OwnedRun
+from airflow_adf_mi.adf.config.settings import AdfSettings
 from airflow_adf_mi.adf.errors import AdfRunTimedOut, AdfTaskKilled
-from airflow_adf_mi.adf.intent import Intent, NoJournal
-from airflow_adf_mi.adf.owned_run import OwnedRun
-from airflow_adf_mi.adf.report import conclude
-from airflow_adf_mi.adf.settings import AdfSettings
-from airflow_adf_mi.adf.start import Start, Started, starting
-from airflow_adf_mi.adf.watch import Plan
+from airflow_adf_mi.adf.reporting.report import conclude
+from airflow_adf_mi.adf.routines import Routine
+from airflow_adf_mi.adf.starting.create_run import Start, Started, starting
+from airflow_adf_mi.adf.starting.intent import Intent, NoJournal
+from airflow_adf_mi.adf.waiting.single_run import Plan
 from airflow_adf_mi.emulator import Emulator
 from tests.conftest import ROOT
 
@@ -32,11 +32,11 @@ KEY = "0cc3f4c2-0000-4000-8000-000000000001"
 WORKER = """
 import json, random, signal, sys, time
 from dataclasses import replace
-from airflow_adf_mi.adf.owned_run import OwnedRun
+from airflow_adf_mi._worker.owned_run import OwnedRun
 from airflow_adf_mi.adf.errors import AdfTaskKilled
-from airflow_adf_mi.adf.settings import AdfSettings
-from airflow_adf_mi.adf.start import Start, starting
-from airflow_adf_mi.adf.watch import Plan
+from airflow_adf_mi.adf.config.settings import AdfSettings
+from airflow_adf_mi.adf.starting.create_run import Start, starting
+from airflow_adf_mi.adf.waiting.single_run import Plan
 
 order = json.loads(sys.argv[1])
 settings = AdfSettings.from_json(order["settings"])
@@ -224,7 +224,7 @@ def test_wait_needs_a_start(settings: AdfSettings) -> None:
 
 def test_kill_takes_no_lock_of_airflow_or_logging() -> None:
     """The signal handler's own stack imports and logs nothing; the canceller's thread does."""
-    source = (Path(ROOT) / "airflow_adf_mi" / "adf" / "owned_run.py").read_text()
+    source = (Path(ROOT) / "airflow_adf_mi" / "_worker" / "owned_run.py").read_text()
     body = source.split("    def kill(self)")[1].split("    def ")[0]
     assert "log." not in body
     assert "import " not in body

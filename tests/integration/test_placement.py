@@ -12,8 +12,8 @@ from airflow.sdk import DAG, Asset, BaseOperator, Param, task, task_group
 from airflow.serialization.serialized_objects import DagSerialization
 
 from airflow_adf_mi import AdfPipelineRunSensor
+from airflow_adf_mi._triggerer.eligibility import why_end_on_worker
 from airflow_adf_mi.operators import AdfRunPipelineOperator
-from airflow_adf_mi.placement import why_end_on_worker
 from tests.triggerer import BEGAN
 
 DEFAULTS: dict[str, Any] = {"task_id": "it", "pipeline_name": "Load", "start_from_trigger": True}

@@ -11,8 +11,8 @@ import pytest
 
 from airflow_adf_mi.cli import main
 from airflow_adf_mi.emulator import Emulator, FactorySpec
-from airflow_adf_mi.emulator.script import Script
-from airflow_adf_mi.emulator.tokens import SYSTEM_ASSIGNED
+from airflow_adf_mi.emulator.identity.tokens import SYSTEM_ASSIGNED
+from airflow_adf_mi.emulator.pipelines.script import Script
 from tests.conftest import ROOT
 from tests.examples import FACTORY, SCRIPT
 from tests.integration.test_explained import error_of, operator

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from airflow_adf_mi.emulator.clock import ManualClock
-from airflow_adf_mi.emulator.definitions import load_factory
-from airflow_adf_mi.emulator.runs import Run
-from airflow_adf_mi.emulator.script import Script
-from airflow_adf_mi.emulator.state import FactoryState
+from airflow_adf_mi.emulator.pipelines.definitions import load_factory
+from airflow_adf_mi.emulator.pipelines.runs import Run
+from airflow_adf_mi.emulator.pipelines.script import Script
+from airflow_adf_mi.emulator.service.state import FactoryState
 from tests.conftest import reference
 
 WEEK = 7 * 86_400.0

@@ -11,11 +11,14 @@ from typing import Any
 import pytest
 from airflow.sdk import DAG
 
-from airflow_adf_mi import settings_once, triggerer_start, xcom_journal
-from airflow_adf_mi.adf import calls
-from airflow_adf_mi.adf.checkup import Finding, Holds, check
-from airflow_adf_mi.adf.client import AdfClient
-from airflow_adf_mi.adf.drive import drive
+from airflow_adf_mi._airflow import connection_cache
+from airflow_adf_mi._triggerer import start as triggerer_start
+from airflow_adf_mi._triggerer import xcom_journal
+from airflow_adf_mi.adf.api import operations
+from airflow_adf_mi.adf.api.client import AdfClient
+from airflow_adf_mi.adf.auth.credential import FRESH_TOKEN_INTERVAL, ProcessCredential
+from airflow_adf_mi.adf.config.settings import AdfSettings
+from airflow_adf_mi.adf.connection_check import Finding, Holds, check
 from airflow_adf_mi.adf.error_json import error_from_json
 from airflow_adf_mi.adf.errors import (
     AdfAmbiguousStartError,
@@ -25,16 +28,15 @@ from airflow_adf_mi.adf.errors import (
     AdfRequestError,
     AdfUnavailableError,
 )
-from airflow_adf_mi.adf.identity import FRESH_TOKEN_INTERVAL, ProcessCredential
-from airflow_adf_mi.adf.intent import Phase
-from airflow_adf_mi.adf.poller import wait_shared
-from airflow_adf_mi.adf.report import Report, RunAddress, error_of
-from airflow_adf_mi.adf.settings import AdfSettings
-from airflow_adf_mi.adf.start import Start, settling, starting
-from airflow_adf_mi.adf.watch import GaveUp, Plan, cancelling
+from airflow_adf_mi.adf.reporting.report import Report, RunAddress, error_of
+from airflow_adf_mi.adf.routines import drive
+from airflow_adf_mi.adf.starting.create_run import Start, settling, starting
+from airflow_adf_mi.adf.starting.intent import Phase
+from airflow_adf_mi.adf.waiting.poller import wait_shared
+from airflow_adf_mi.adf.waiting.single_run import GaveUp, Plan, cancelling
 from airflow_adf_mi.emulator import Emulator
 from airflow_adf_mi.operators import AdfRunPipelineOperator
-from airflow_adf_mi.worker_less import NOT_STARTED
+from airflow_adf_mi.triggers.start_and_wait import NOT_STARTED
 from tests.integration.test_operator import Make, Task, execute, operator, runs
 from tests.integration.test_worker_less import fire
 from tests.triggerer import BEGAN, Airflow, use_airflow
@@ -90,7 +92,7 @@ def starts(
     for module in (triggerer_start, xcom_journal):
         monkeypatch.setattr(module, "OVERLAP", 0.05)
     monkeypatch.setattr(triggerer_start, "_honoured", set())
-    settings_once._known.clear()
+    connection_cache._known.clear()
 
     def in_triggerer() -> Airflow:
         with DAG("dag", schedule=None, start_date=BEGAN) as dag:
@@ -243,7 +245,7 @@ async def test_each_who_waits_gets_a_text_of_its_own(
 def test_lock_that_stops_a_cancel_is_named(settings: AdfSettings, emulator: Emulator) -> None:
     emulator.add_fault("cancelRun", status=409, code="ScopeLocked", headers=GATEWAY)
     with AdfClient(settings) as client:
-        run_id = client.send(calls.create_run(settings.factory(), "Slow", None, request_id="k"))
+        run_id = client.send(operations.create_run(settings.factory(), "Slow", None, request_id="k"))
         routine = cancelling(settings.factory(), run_id, clock=lambda: 0.0, jitter=lambda: 0.5)
         with pytest.raises(AdfRequestError, match=rf"Could not cancel run {run_id}.*Remove that lock"):
             drive(routine, client, lambda _: None)
@@ -253,7 +255,7 @@ def test_lock_that_stops_a_cancel_is_named(settings: AdfSettings, emulator: Emul
 def test_cancel_is_sent_again_past_the_page_of_a_filter(settings: AdfSettings, emulator: Emulator) -> None:
     emulator.add_fault("cancelRun", times=2, status=403, text=PAGE)
     with AdfClient(settings) as client:
-        run_id = client.send(calls.create_run(settings.factory(), "Slow", None, request_id="k"))
+        run_id = client.send(operations.create_run(settings.factory(), "Slow", None, request_id="k"))
         drive(cancelling(settings.factory(), run_id, clock=lambda: 0.0, jitter=lambda: 0.5), client, lambda _: None)
     assert [r.status for r in emulator.books.of("cancelRun")] == [403, 403, 200]
 
@@ -333,7 +335,7 @@ def test_policy_that_forbids_all_is_no_missing_role(settings: AdfSettings, emula
     assert all(finding.fix is None for finding in found)
     assert "not shown to this identity" not in str(found)
     with AdfClient(settings) as client, pytest.raises(AdfPermissionError, match="Azure Policy forbids it"):
-        client.send(calls.get_factory(settings.factory()))
+        client.send(operations.get_factory(settings.factory()))
 
 
 def test_check_says_no_to_a_subscription_that_is_not_there(make_settings: Callable[..., AdfSettings]) -> None:
@@ -355,6 +357,6 @@ def test_check_says_no_to_a_resource_group_that_is_not_there(settings: AdfSettin
 def test_start_in_a_subscription_that_is_not_there_is_refused(make_settings: Callable[..., AdfSettings]) -> None:
     elsewhere = make_settings(subscriptionId="22222222-2222-4222-8222-222222222222")
     with AdfClient(elsewhere) as client, pytest.raises(AdfNotFoundError) as refused:
-        client.send(calls.create_run(elsewhere.factory(), "Load", None, request_id="k"))
+        client.send(operations.create_run(elsewhere.factory(), "Load", None, request_id="k"))
     assert (refused.value.code, refused.value.failure_cause) == ("SubscriptionNotFound", "gateway")
     assert refused.value.missing == "subscription"

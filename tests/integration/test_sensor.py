@@ -13,11 +13,11 @@ from airflow.sdk import DAG
 from airflow.sdk.bases.sensor import PokeReturnValue
 from airflow.sdk.exceptions import AirflowSensorTimeout, AirflowSkipException, TaskDeferred
 
-from airflow_adf_mi.adf import calls
-from airflow_adf_mi.adf.client import AdfClient
+from airflow_adf_mi.adf.api import operations
+from airflow_adf_mi.adf.api.client import AdfClient
+from airflow_adf_mi.adf.config.settings import AdfSettings
 from airflow_adf_mi.adf.errors import AdfUnavailableError
-from airflow_adf_mi.adf.settings import AdfSettings
-from airflow_adf_mi.adf.watch import REFUSAL_GRACE
+from airflow_adf_mi.adf.waiting.single_run import REFUSAL_GRACE
 from airflow_adf_mi.emulator import Emulator
 from airflow_adf_mi.exceptions import AdfConfigurationError, AdfNotFoundError, AdfRunFailed
 from airflow_adf_mi.sensors import REFUSED_SINCE_KEY, AdfPipelineRunSensor
@@ -86,7 +86,7 @@ def context(store: Store, **ti: int) -> Any:
 
 def start(settings: AdfSettings, pipeline: str) -> str:
     with AdfClient(settings) as client:
-        return client.send(calls.create_run(settings.factory(), pipeline, None, request_id=str(uuid.uuid4())))
+        return client.send(operations.create_run(settings.factory(), pipeline, None, request_id=str(uuid.uuid4())))
 
 
 def since_long_ago(store: Store, **ti: int) -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from airflow_adf_mi.adf.calls import create_run
-from airflow_adf_mi.adf.client import AdfClient
-from airflow_adf_mi.adf.connection import settings_from_connection
-from airflow_adf_mi.adf.identity import forget_credentials
+from airflow_adf_mi.adf.api.client import AdfClient
+from airflow_adf_mi.adf.api.operations import create_run
+from airflow_adf_mi.adf.auth.credential import forget_credentials
+from airflow_adf_mi.adf.config.connection_fields import settings_from_connection
 from airflow_adf_mi.emulator import Emulator, FactorySpec
 from tests.conftest import SAMPLE
 

@@ -11,13 +11,13 @@ from airflow.observability import stats as core_stats
 from airflow.sdk import DAG
 from airflow.sdk.observability import stats as sdk_stats
 
+from airflow_adf_mi._airflow.stats import AirflowStats
 from airflow_adf_mi.adf import metrics
 from airflow_adf_mi.adf.errors import AdfError
 from airflow_adf_mi.emulator import Emulator
-from airflow_adf_mi.emulator.script import Script
+from airflow_adf_mi.emulator.pipelines.script import Script
 from airflow_adf_mi.hooks import AdfHook
 from airflow_adf_mi.sensors import AdfPipelineRunSensor
-from airflow_adf_mi.stats import AirflowStats
 from tests import explained
 from tests.conftest import ROOT
 from tests.integration.test_explained import both, emulator_of, operator, run

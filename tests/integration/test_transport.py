@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from airflow_adf_mi.adf import calls
+from airflow_adf_mi.adf.api import operations
+from airflow_adf_mi.adf.auth.credential import ProcessCredential
+from airflow_adf_mi.adf.config.settings import PUBLIC_CLOUD, AdfSettings, Identity
 from airflow_adf_mi.adf.errors import AdfUnavailableError
-from airflow_adf_mi.adf.identity import ProcessCredential
-from airflow_adf_mi.adf.settings import PUBLIC_CLOUD, AdfSettings, Identity
-from airflow_adf_mi.adf.transport import CONNECT_TIMEOUT
+from airflow_adf_mi.adf.network.transport import CONNECT_TIMEOUT
 from airflow_adf_mi.emulator import Emulator
 from tests.integration.test_client import sender
 
@@ -29,7 +29,7 @@ def _netrc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("_netrc")
 @pytest.mark.parametrize("client", ["sync", "async"])
 def test_netrc_does_not_take_the_place_of_the_token(client: str, settings: AdfSettings, emulator: Emulator) -> None:
-    assert sender(client, settings)(calls.get_factory(settings.factory()))["name"] == "adf-test"
+    assert sender(client, settings)(operations.get_factory(settings.factory()))["name"] == "adf-test"
     assert [record.status for record in emulator.books.requests] == [200]
 
 
@@ -63,5 +63,5 @@ def test_connection_that_is_not_taken_is_given_up_within_seconds(
             waiting.connect_ex(busy.getsockname())
         settings = make_settings(arm_endpoint=f"https://127.0.0.1:{busy.getsockname()[1]}")
         with pytest.raises(AdfUnavailableError) as unreachable:
-            sender(client, settings)(calls.get_factory(settings.factory()))
+            sender(client, settings)(operations.get_factory(settings.factory()))
     assert unreachable.value.never_sent

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from airflow_adf_mi.adf import calls
-from airflow_adf_mi.adf.client import AdfClient
+from airflow_adf_mi.adf.api import operations
+from airflow_adf_mi.adf.api.client import AdfClient
+from airflow_adf_mi.adf.config.settings import AdfSettings
 from airflow_adf_mi.adf.errors import AdfConfigurationError, AdfNotFoundError, AdfRunTimedOut
-from airflow_adf_mi.adf.report import Report, conclude
-from airflow_adf_mi.adf.rounds import FEW
-from airflow_adf_mi.adf.settings import AdfSettings
+from airflow_adf_mi.adf.reporting.report import Report, conclude
+from airflow_adf_mi.adf.waiting.poll_plan import FEW
 from airflow_adf_mi.emulator import Emulator
 from airflow_adf_mi.triggers import AdfPipelineRunTrigger
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("nothing_left")
 
 def start(settings: AdfSettings, pipeline: str) -> str:
     with AdfClient(settings) as client:
-        return client.send(calls.create_run(settings.factory(), pipeline, None, request_id=str(uuid.uuid4())))
+        return client.send(operations.create_run(settings.factory(), pipeline, None, request_id=str(uuid.uuid4())))
 
 
 def trigger(settings: AdfSettings, run_id: str, **arguments: Any) -> AdfPipelineRunTrigger:
@@ -119,7 +119,7 @@ async def test_each_waiter_is_told_once_when_looks_begin_to_fail_and_when_they_w
     settings: AdfSettings, emulator: Emulator, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also one that comes meanwhile, and those whose own look is among the failed ones."""
-    monkeypatch.setattr("airflow_adf_mi.adf.watch.FIRST_BACKOFF", 0.01)  # stands for seconds
+    monkeypatch.setattr("airflow_adf_mi.adf.waiting.single_run.FIRST_BACKOFF", 0.01)  # stands for seconds
     run_ids = [await asyncio.to_thread(start, settings, "Slow") for _ in range(3)]
     with caplog.at_level("INFO"):
         waits = [asyncio.create_task(fire(trigger(settings, run_id))) for run_id in run_ids[:2]]
@@ -143,7 +143,7 @@ async def test_each_waiter_is_told_once_when_looks_begin_to_fail_and_when_they_w
 async def test_outage_that_turns_into_a_refusal_is_told(
     settings: AdfSettings, emulator: Emulator, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_adf_mi.adf.watch.FIRST_BACKOFF", 0.01)  # stands for seconds
+    monkeypatch.setattr("airflow_adf_mi.adf.waiting.single_run.FIRST_BACKOFF", 0.01)  # stands for seconds
     run_ids = [await asyncio.to_thread(start, settings, "Slow") for _ in range(2)]
     faults = [emulator.add_fault("getRun", status=503, times=2), emulator.add_fault("getRun", status=403, times=None)]
     waits = [asyncio.create_task(fire(trigger(settings, run_id))) for run_id in run_ids]
@@ -200,7 +200,7 @@ async def test_identity_that_this_machine_cannot_give_ends_the_wait_at_once(
 async def test_silent_identity_endpoint_does_not_make_the_trigger_late_for_its_deadline(
     settings: AdfSettings, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_adf_mi.adf.poller.LAST_LOOK", 0.2)
+    monkeypatch.setattr("airflow_adf_mi.adf.waiting.poller.LAST_LOOK", 0.2)
     silent = emulator.add_fault("token", hang_seconds=8, times=1)
     report = await fire(trigger(settings, "r1", deadline=time.time() + 1, owns_run=False))
     assert silent.consumed == 1
@@ -292,7 +292,7 @@ async def test_kill_outside_of_a_triggerer_cancels_nothing(settings: AdfSettings
 async def test_end_that_the_list_tells_during_the_last_look_counts(
     settings: AdfSettings, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_adf_mi.adf.poller.LAST_LOOK", 600.0)
+    monkeypatch.setattr("airflow_adf_mi.adf.waiting.poller.LAST_LOOK", 600.0)
     slow = [await asyncio.to_thread(start, settings, "Slow") for _ in range(FEW + 1)]
     run_id = await asyncio.to_thread(start, settings, "Load")
     silent = emulator.add_fault("getRun", run_id=run_id, hang_seconds=600, times=None)
@@ -314,8 +314,8 @@ async def test_end_that_the_list_tells_during_the_last_look_counts(
 async def test_many_last_looks_at_a_silent_service_are_over_in_time(
     settings: AdfSettings, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_adf_mi.adf.poller.LAST_LOOK", 1.0)  # 40 of them, 8 at a time, would be 5 s
-    monkeypatch.setattr("airflow_adf_mi.adf.poller.LAST_LOOKS", 0.5)
+    monkeypatch.setattr("airflow_adf_mi.adf.waiting.poller.LAST_LOOK", 1.0)  # 40 of them, 8 at a time, would be 5 s
+    monkeypatch.setattr("airflow_adf_mi.adf.waiting.poller.LAST_LOOKS", 0.5)
     silent = emulator.add_fault("getRun", hang_seconds=3, times=None)
     waits = [trigger(settings, f"r{n}", deadline=time.time(), owns_run=False) for n in range(40)]
     reports = await asyncio.gather(*map(fire, waits))

@@ -15,9 +15,16 @@ from airflow.sdk import DAG, BaseHook
 from airflow.sdk.exceptions import AirflowRuntimeError
 from airflow.triggers.base import TaskSuccessEvent
 
-from airflow_adf_mi import ending, kills, settings_once, triggerer_start, xcom_journal
-from airflow_adf_mi.adf import calls, outlet
-from airflow_adf_mi.adf.client import AdfClient
+from airflow_adf_mi._airflow import connection_cache
+from airflow_adf_mi._airflow.arguments import start_of
+from airflow_adf_mi._triggerer import cancel_on_kill, finish, xcom_journal
+from airflow_adf_mi._triggerer import start as triggerer_start
+from airflow_adf_mi._triggerer.finish import LINK_KEY
+from airflow_adf_mi._triggerer.stored_start import failed_try
+from airflow_adf_mi._triggerer.xcom_journal import INTENT_KEY, ChangedMeanwhile, TriggerJournal, place_of
+from airflow_adf_mi.adf.api import operations
+from airflow_adf_mi.adf.api.client import AdfClient
+from airflow_adf_mi.adf.config.settings import AdfSettings
 from airflow_adf_mi.adf.error_json import error_from_json
 from airflow_adf_mi.adf.errors import (
     AdfAmbiguousStartError,
@@ -28,19 +35,15 @@ from airflow_adf_mi.adf.errors import (
     AdfRunFailed,
     AdfRunTimedOut,
 )
-from airflow_adf_mi.adf.intent import Phase
-from airflow_adf_mi.adf.outlet import AT_ONCE
-from airflow_adf_mi.adf.recall import failed_try
-from airflow_adf_mi.adf.report import Report, conclude, error_of
-from airflow_adf_mi.adf.settings import AdfSettings
-from airflow_adf_mi.adf.start import Start
-from airflow_adf_mi.arguments import start_of
+from airflow_adf_mi.adf.reporting.report import Report, conclude, error_of
+from airflow_adf_mi.adf.starting import start_queue
+from airflow_adf_mi.adf.starting.create_run import Start
+from airflow_adf_mi.adf.starting.intent import Phase
+from airflow_adf_mi.adf.starting.start_queue import AT_ONCE
 from airflow_adf_mi.emulator import Emulator
-from airflow_adf_mi.ending import LINK_KEY
 from airflow_adf_mi.operators import AdfRunPipelineOperator
-from airflow_adf_mi.triggers import USER_ACTION
-from airflow_adf_mi.worker_less import FOR_A_WORKER, AdfRunPipelineTrigger
-from airflow_adf_mi.xcom_journal import INTENT_KEY, ChangedMeanwhile, TriggerJournal, place_of
+from airflow_adf_mi.triggers.start_and_wait import FOR_A_WORKER, AdfRunPipelineTrigger
+from airflow_adf_mi.triggers.wait import USER_ACTION
 from tests.triggerer import BEGAN, Airflow, use_airflow
 
 __all__ = ["use_airflow"]
@@ -116,14 +119,14 @@ async def killed(waiting: asyncio.Task[Any], message: str | None = None) -> None
 
 async def lost(waiting: asyncio.Task[Any]) -> None:
     """As a triggerer that is killed loses a trigger, with all that it had under way."""
-    held = set(kills._kills().held)
+    held = set(cancel_on_kill._kills().held)
     for task in held:
         task.cancel()
     await asyncio.wait([*held, waiting])
 
 
 async def settled() -> None:
-    while held := kills._kills().held:
+    while held := cancel_on_kill._kills().held:
         await asyncio.wait(set(held))
 
 
@@ -161,7 +164,7 @@ async def test_whole_task_without_a_worker_in_three_questions_to_airflow(
     assert isinstance(event, TaskSuccessEvent)
     (run,) = runs(emulator)
     with AdfClient(settings) as client:
-        seen = client.send(calls.get_run(settings.factory(), run))
+        seen = client.send(operations.get_run(settings.factory(), run))
     assert seen.parameters == {"day": "2026-11-01"}
     assert airflow.xcoms["run_id"] == run
     assert airflow.xcoms["return_value"]["status"] == "Succeeded"
@@ -263,8 +266,8 @@ async def test_lost_between_writing_and_sending_is_no_blind_start(
     task: Make, use_airflow: Callable[[Airflow], Airflow], emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # These stand for minutes; the last is how well it is known when a start was sent.
-    monkeypatch.setattr("airflow_adf_mi.adf.start.LAST_LOOK", 0.5)
-    monkeypatch.setattr("airflow_adf_mi.adf.start.LIST_PAUSE", 0.5)
+    monkeypatch.setattr("airflow_adf_mi.adf.starting.create_run.LAST_LOOK", 0.5)
+    monkeypatch.setattr("airflow_adf_mi.adf.starting.create_run.LIST_PAUSE", 0.5)
     monkeypatch.setattr(triggerer_start, "LATE", 5.0)
     airflow = task(start_settle=0.5)
     wrote_at = emulator.clock.now()
@@ -378,7 +381,7 @@ async def test_retry_of_a_try_that_a_restart_has_left_without_what_it_needs_adop
     await killed(await begin(ours, emulator))
     (run,) = runs(emulator)
     with monkeypatch.context() as outage:
-        settings_once._known.clear()
+        connection_cache._known.clear()
         if what == "variable":
             outage.delenv("AIRFLOW_VAR_DAY")
             with pytest.raises(AirflowRuntimeError):
@@ -391,7 +394,7 @@ async def test_retry_of_a_try_that_a_restart_has_left_without_what_it_needs_adop
             outage.setenv("AIRFLOW_CONN_ADF", json.dumps({"conn_type": "azure_data_factory_mi", "extra": {}}))
             assert "not_started" in (await fire(ours)).payload
     assert failed_try(run, ours.xcoms[INTENT_KEY]) == ours.try_number
-    settings_once._known.clear()
+    connection_cache._known.clear()
     ours.next_try()
     emulator.clock.advance(4000)
     assert isinstance(await fire(ours), TaskSuccessEvent)
@@ -799,7 +802,7 @@ async def test_few_starts_are_under_way_at_once(task: Make, emulator: Emulator) 
 async def test_start_that_is_looked_for_keeps_no_other_waiting(
     task: Make, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outlet, "AT_ONCE", 1)
+    monkeypatch.setattr(start_queue, "AT_ONCE", 1)
     # Neither its answer nor its run is to be had for a while.
     emulator.state().switches.run_id_from_request_id = False
     emulator.add_fault("createRun", drop=True)
@@ -814,7 +817,7 @@ async def test_start_that_is_looked_for_keeps_no_other_waiting(
 async def test_nor_does_one_that_was_written_down_before_its_triggerer_was_lost(
     task: Make, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outlet, "AT_ONCE", 1)
+    monkeypatch.setattr(start_queue, "AT_ONCE", 1)
     lost_one = task(pipeline_name="Other", start_settle=600)
     lost_one.xcoms["run_id"] = key_of(lost_one)
     looking = asyncio.get_running_loop().create_task(failure(lost_one))
@@ -842,7 +845,7 @@ async def test_connection_is_read_once_for_all(task: Make, emulator: Emulator, m
 async def test_link_of_a_long_run_is_pushed_while_it_runs(
     task: Make, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ending, "LINK_AFTER", 0.1)
+    monkeypatch.setattr(finish, "LINK_AFTER", 0.1)
     airflow = task(pipeline_name="Slow")
     waiting = await begin(airflow, emulator)
     await until(lambda: runs(emulator)[0] in airflow.xcoms.get(LINK_KEY, ""))

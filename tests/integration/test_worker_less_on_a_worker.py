@@ -17,18 +17,23 @@ from airflow.sdk.execution_time import task_runner
 from airflow.sdk.execution_time.comms import TaskStatesResult
 from airflow.sdk.listener import get_listener_manager
 
-from airflow_adf_mi.adf import calls, errors
-from airflow_adf_mi.adf.client import AdfClient
+from airflow_adf_mi._triggerer.eligibility import may_end_in_triggerer
+from airflow_adf_mi._triggerer.finish import LINK_KEY
+from airflow_adf_mi._triggerer.stored_start import failed_try, marked, recall
+from airflow_adf_mi._triggerer.xcom_journal import INTENT_KEY, place_of
+from airflow_adf_mi._worker.attempt import TRIGGER_FAILURES
+from airflow_adf_mi._worker.resumed_attempt import WorkerLessAttempt
+from airflow_adf_mi._worker.state_store_journal import STATE_KEY
+from airflow_adf_mi.adf import errors
+from airflow_adf_mi.adf.api import operations
+from airflow_adf_mi.adf.api.client import AdfClient
+from airflow_adf_mi.adf.config.settings import AdfSettings
 from airflow_adf_mi.adf.error_json import error_to_json
-from airflow_adf_mi.adf.intent import Intent, Occasion, Phase
 from airflow_adf_mi.adf.models import PipelineRun, RunStatus
-from airflow_adf_mi.adf.recall import failed_try, marked, recall
-from airflow_adf_mi.adf.report import Report, RunAddress
-from airflow_adf_mi.adf.settings import AdfSettings
-from airflow_adf_mi.adf.watch import Ended
-from airflow_adf_mi.attempt import TRIGGER_FAILURES
+from airflow_adf_mi.adf.reporting.report import Report, RunAddress
+from airflow_adf_mi.adf.starting.intent import Intent, Occasion, Phase
+from airflow_adf_mi.adf.waiting.single_run import Ended
 from airflow_adf_mi.emulator import Emulator
-from airflow_adf_mi.ending import LINK_KEY
 from airflow_adf_mi.exceptions import (
     AdfAmbiguousStartError,
     AdfConfigurationError,
@@ -37,13 +42,9 @@ from airflow_adf_mi.exceptions import (
     AdfTaskKilled,
     AdfThrottledError,
 )
-from airflow_adf_mi.journal import STATE_KEY
 from airflow_adf_mi.operators import AdfRunPipelineOperator
-from airflow_adf_mi.placement import may_end_in_triggerer
 from airflow_adf_mi.retry import AdfRetryPolicy
-from airflow_adf_mi.worker_less import AdfRunPipelineTrigger
-from airflow_adf_mi.worker_less_end import WorkerLessAttempt
-from airflow_adf_mi.xcom_journal import INTENT_KEY, place_of
+from airflow_adf_mi.triggers.start_and_wait import AdfRunPipelineTrigger
 from tests.integration.test_operator import Task
 from tests.triggerer import BEGAN
 
@@ -92,7 +93,7 @@ def started(settings: AdfSettings, task: Task, pipeline: str = "Load") -> str:
     """A run that the task's trigger has started."""
     key = place_of(task.context).key
     with AdfClient(settings) as client:
-        task.xcoms["run_id"] = client.send(calls.create_run(settings.factory(), pipeline, None, request_id=key))
+        task.xcoms["run_id"] = client.send(operations.create_run(settings.factory(), pipeline, None, request_id=key))
     return key
 
 
@@ -190,7 +191,7 @@ def test_run_that_is_not_waited_for_is_returned(operator: Make, settings: AdfSet
 def test_trigger_that_fails_is_started_again_as_it_is_in_the_dag(
     operator: Make, settings: AdfSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_adf_mi.attempt.FIRST_REST", 0.001)  # stands for seconds
+    monkeypatch.setattr("airflow_adf_mi._worker.attempt.FIRST_REST", 0.001)  # stands for seconds
     task = Task()
     started(settings, task)
     plain = operator(parameters={"password": "{{ conn.adf.password }}"})
@@ -227,7 +228,7 @@ def test_worker_that_is_lost_while_a_broken_trigger_is_rested_from_leaves_a_retr
     assert failed_try(run_id, task.xcoms[INTENT_KEY]) == 1, "what follows is a retry"
     # And where it is not lost, what follows on the new trigger is a clear again.
     made.is_killed = False
-    monkeypatch.setattr("airflow_adf_mi.attempt.FIRST_REST", 0.001)  # stands for seconds
+    monkeypatch.setattr("airflow_adf_mi._worker.attempt.FIRST_REST", 0.001)  # stands for seconds
     with pytest.raises(TaskDeferred):
         made.resume_execution("__fail__", {"error": "Trigger failure"}, task.context)
     assert failed_try(run_id, task.xcoms[INTENT_KEY]) is None
@@ -237,7 +238,7 @@ def test_retry_whose_trigger_fails_at_first_stays_one(
     operator: Make, settings: AdfSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The run of the try before has failed: it must not become this one's."""
-    monkeypatch.setattr("airflow_adf_mi.attempt.FIRST_REST", 0.001)  # stands for seconds
+    monkeypatch.setattr("airflow_adf_mi._worker.attempt.FIRST_REST", 0.001)  # stands for seconds
     task = Task(max_tries=3)
     run_id = started(settings, task)
     with pytest.raises(AdfRunFailed):
@@ -369,7 +370,7 @@ def test_timeout_before_this_try_has_started_anything_is_not_the_run_of_the_try_
 def test_trigger_that_is_started_again_keeps_the_time_of_its_try(
     operator: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_adf_mi.attempt.FIRST_REST", 0.001)  # stands for seconds
+    monkeypatch.setattr("airflow_adf_mi._worker.attempt.FIRST_REST", 0.001)  # stands for seconds
     began = datetime.now(UTC) - timedelta(minutes=50)
     task = Task(start_date=began)
     it = operator(execution_timeout=timedelta(hours=1))
@@ -387,7 +388,7 @@ def test_task_whose_dag_was_changed_goes_on_with_its_run_on_workers(
     emulator: Emulator,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("airflow_adf_mi.attempt.FIRST_REST", 0.001)  # stands for seconds
+    monkeypatch.setattr("airflow_adf_mi._worker.attempt.FIRST_REST", 0.001)  # stands for seconds
     task = Task(max_tries=0)
     run_id = started(settings, task, "Slow")
     it = operator(pipeline_name="Slow", start_from_trigger=False, deferrable=True)

@@ -15,8 +15,8 @@ from airflow.sdk import DAG
 from airflow.sdk.exceptions import TaskDeferred
 
 from airflow_adf_mi import AdfConfigurationError, AdfError
-from airflow_adf_mi.adf.recovery import Recovery
-from airflow_adf_mi.adf.settings import AdfSettings
+from airflow_adf_mi.adf.api.recovery import Recovery
+from airflow_adf_mi.adf.config.settings import AdfSettings
 from airflow_adf_mi.async_hooks import AdfAsyncHook
 from airflow_adf_mi.emulator import Emulator
 from airflow_adf_mi.exceptions import airflow_errors

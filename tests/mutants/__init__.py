@@ -1,6 +1,6 @@
 """The table of `make mutation`: a module for each area, each with a list `MUTANTS`.
 
-A row is: what is handled, the file (below airflow_adf_mi/adf), the code that handles it, which stands there exactly once, what it
+A row is: what is handled, the file (below airflow_adf_mi), the code that handles it, which stands there exactly once, what it
 becomes, and the tests that must notice.
 """
 

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from airflow_adf_mi.adf.errors import AdfError, AdfNotFoundError
-from airflow_adf_mi.adf.listing import List
 from airflow_adf_mi.adf.models import PipelineRun
+from airflow_adf_mi.adf.waiting.run_list import List
 
 
 def seen(run_id: str, status: str, updated: float) -> PipelineRun:

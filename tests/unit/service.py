@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from airflow_adf_mi.adf.calls import Call, Page
-from airflow_adf_mi.adf.drive import Routine, drive
+from airflow_adf_mi.adf.api.operations import Call, Page
 from airflow_adf_mi.adf.errors import AdfError, AdfNotFoundError, AdfUnavailableError
-from airflow_adf_mi.adf.intent import Intent
 from airflow_adf_mi.adf.models import PipelineRun, RunStatus
+from airflow_adf_mi.adf.routines import Routine, drive
+from airflow_adf_mi.adf.starting.intent import Intent
 
 LOST = AdfUnavailableError("the answer was dropped")
 

@@ -10,7 +10,10 @@ from typing import Any
 
 import pytest
 
-from airflow_adf_mi.adf.activity_log import (
+from airflow_adf_mi.adf.api.operations import Call, Page, get_run
+from airflow_adf_mi.adf.errors import AdfPermissionError, AdfUnavailableError
+from airflow_adf_mi.adf.models import ActivityRun, PipelineRun
+from airflow_adf_mi.adf.reporting.activity_log import (
     INTERVAL,
     LEAST_LEFT,
     MOST_LINES,
@@ -21,11 +24,8 @@ from airflow_adf_mi.adf.activity_log import (
     Budget,
     by_activity,
 )
-from airflow_adf_mi.adf.calls import Call, Page, get_run
-from airflow_adf_mi.adf.drive import Pause, Routine
-from airflow_adf_mi.adf.errors import AdfPermissionError, AdfUnavailableError
-from airflow_adf_mi.adf.models import ActivityRun, PipelineRun
-from airflow_adf_mi.adf.watch import Ended, Outcome
+from airflow_adf_mi.adf.routines import Pause, Routine
+from airflow_adf_mi.adf.waiting.single_run import Ended, Outcome
 from tests.unit.test_explain_many import calls_of
 from tests.unit.test_watch import FACTORY, Clock
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_adf_mi.adf.begin import LOOK_PATIENCE, Outlasting, beginning
+from airflow_adf_mi.adf.config.settings import FactoryRef
 from airflow_adf_mi.adf.errors import (
     AdfAmbiguousStartError,
     AdfError,
@@ -19,9 +19,9 @@ from airflow_adf_mi.adf.errors import (
     AdfPermissionError,
     AdfUnavailableError,
 )
-from airflow_adf_mi.adf.intent import Intent, Occasion, Phase, read
-from airflow_adf_mi.adf.settings import FactoryRef
-from airflow_adf_mi.adf.start import Start, Started
+from airflow_adf_mi.adf.starting.create_run import Start, Started
+from airflow_adf_mi.adf.starting.intent import Intent, Occasion, Phase, read
+from airflow_adf_mi.adf.starting.start_or_adopt import LOOK_PATIENCE, Outlasting, beginning
 from tests.unit.service import MemoryJournal, ProcessDied, Service, run_routine
 
 FACTORY = FactoryRef(subscription_id="s", resource_group_name="rg", factory_name="adf")

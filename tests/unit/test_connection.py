@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from airflow.sdk import Connection
 
-from airflow_adf_mi.adf.connection import settings_from_connection
+from airflow_adf_mi.adf.config.connection_fields import settings_from_connection
+from airflow_adf_mi.adf.config.settings import AdfSettings, Identity, IdentityKind
 from airflow_adf_mi.adf.errors import AdfConfigurationError
-from airflow_adf_mi.adf.settings import AdfSettings, Identity, IdentityKind
 from airflow_adf_mi.hooks import read_connection
 
 SUBSCRIPTION = "11111111-1111-4111-8111-111111111111"
@@ -81,7 +81,7 @@ def test_clouds_are_those_of_the_official_client() -> None:
     from azure.core import AzureClouds
     from azure.mgmt.core.tools import get_arm_endpoints
 
-    from airflow_adf_mi.adf.settings import CHINA_CLOUD, PUBLIC_CLOUD, US_GOVERNMENT_CLOUD
+    from airflow_adf_mi.adf.config.settings import CHINA_CLOUD, PUBLIC_CLOUD, US_GOVERNMENT_CLOUD
 
     for cloud, theirs in (
         (PUBLIC_CLOUD, AzureClouds.AZURE_PUBLIC_CLOUD),

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_adf_mi.emulator.runs import Run
-from airflow_adf_mi.emulator.state import FactoryState
+from airflow_adf_mi.emulator.pipelines.runs import Run
+from airflow_adf_mi.emulator.service.state import FactoryState
 from tests.conftest import activity, factory_of
 from tests.unit.test_emulator_walker import FAILED, run_to_end, state, statuses, walked
 

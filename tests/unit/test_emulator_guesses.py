@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from airflow_adf_mi.emulator import Emulator, FactorySpec
-from airflow_adf_mi.emulator.guesses import Guess
-from airflow_adf_mi.emulator.runs import Run
-from airflow_adf_mi.emulator.script import Script
+from airflow_adf_mi.emulator.pipelines.guesses import Guess
+from airflow_adf_mi.emulator.pipelines.runs import Run
+from airflow_adf_mi.emulator.pipelines.script import Script
 from bench.world import SPEC
 from tests.chaos.run import all_rows
 from tests.chaos.world import World

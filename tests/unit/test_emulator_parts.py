@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from airflow_adf_mi.emulator.clock import FlowingClock, ManualClock
-from airflow_adf_mi.emulator.definitions import load_factory
 from airflow_adf_mi.emulator.errors import ServiceError
-from airflow_adf_mi.emulator.expressions import UNKNOWN, Scope, evaluate
-from airflow_adf_mi.emulator.faults import Fault, Faults
-from airflow_adf_mi.emulator.script import Script
-from airflow_adf_mi.emulator.tokens import USER_ASSIGNED, Tokens
+from airflow_adf_mi.emulator.gateway.faults import Fault, Faults
+from airflow_adf_mi.emulator.identity.tokens import USER_ASSIGNED, Tokens
+from airflow_adf_mi.emulator.pipelines.definitions import load_factory
+from airflow_adf_mi.emulator.pipelines.expressions import UNKNOWN, Scope, evaluate
+from airflow_adf_mi.emulator.pipelines.script import Script
 from tests.conftest import ROOT, activity, factory_of
 
 SCOPE = Scope(

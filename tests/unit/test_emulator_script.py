@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_adf_mi.emulator import Emulator, FactorySpec
-from airflow_adf_mi.emulator.script import Script
-from airflow_adf_mi.emulator.script_shape import ACTIVITY, PIPELINE, RUN
+from airflow_adf_mi.emulator.pipelines.script import Script
+from airflow_adf_mi.emulator.pipelines.script_shape import ACTIVITY, PIPELINE, RUN
 from tests.conftest import activity, factory_of
 
 FACTORY = factory_of(

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_adf_mi.emulator.errors import ServiceError
-from airflow_adf_mi.emulator.rendering import wire_time
-from airflow_adf_mi.emulator.state import FactoryState
+from airflow_adf_mi.emulator.pipelines.rendering import wire_time
+from airflow_adf_mi.emulator.service.state import FactoryState
 from tests.conftest import activity, factory_of
 from tests.unit.test_emulator_walker import FAILED, run_to_end, state, statuses
 

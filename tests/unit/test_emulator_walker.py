@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_adf_mi.emulator.clock import ManualClock
-from airflow_adf_mi.emulator.definitions import FactoryDefinition
-from airflow_adf_mi.emulator.outcomes import Result, is_met, outcome_of
-from airflow_adf_mi.emulator.runs import Run
-from airflow_adf_mi.emulator.script import Script
-from airflow_adf_mi.emulator.state import FactoryState, Switches
+from airflow_adf_mi.emulator.pipelines.definitions import FactoryDefinition
+from airflow_adf_mi.emulator.pipelines.outcomes import Result, is_met, outcome_of
+from airflow_adf_mi.emulator.pipelines.runs import Run
+from airflow_adf_mi.emulator.pipelines.script import Script
+from airflow_adf_mi.emulator.service.state import FactoryState, Switches
 from tests.conftest import activity, factory_of
 
 DAY = 86_400.0

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from airflow_adf_mi.adf.calls import Call, Page
-from airflow_adf_mi.adf.drive import Pause
+from airflow_adf_mi.adf.activity_failures import LONGEST_MESSAGE, Explanation
+from airflow_adf_mi.adf.api.operations import Call, Page
 from airflow_adf_mi.adf.errors import AdfError, AdfPermissionError, AdfUnavailableError
-from airflow_adf_mi.adf.explain import MOST_REQUESTS, MOST_SHOWN, PATIENCE, RESTS, explaining
-from airflow_adf_mi.adf.failure import LONGEST_MESSAGE, Explanation
 from airflow_adf_mi.adf.models import ActivityRun, PipelineRun
+from airflow_adf_mi.adf.reporting.explain import MOST_REQUESTS, MOST_SHOWN, PATIENCE, RESTS, explaining
+from airflow_adf_mi.adf.routines import Pause
 from tests.unit.test_watch import FACTORY, Clock
 
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_adf_mi.adf.explain import AT_ONCE, CONTAINERS, MOST_SHOWN
+from airflow_adf_mi.adf.reporting.explain import AT_ONCE, CONTAINERS, MOST_SHOWN
 from tests.unit.test_explain import Listing, inner, row
 
 NAMES = ("Copy", "Web", "Each", "If", "a b")

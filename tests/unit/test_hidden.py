@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from airflow_adf_mi import hidden
-from airflow_adf_mi.hidden import hide_parameters, parameters_of
+from airflow_adf_mi._openlineage import hidden_parameters
+from airflow_adf_mi._openlineage.hidden_parameters import hide_parameters, parameters_of
 
 
 class Task:
@@ -55,9 +55,9 @@ def test_each_of_equal_tasks_has_its_own() -> None:
 def test_task_that_gets_the_address_of_another() -> None:
     gone = Task({"n": 0})
     hide_parameters(gone)
-    known = hidden._hidden[id(gone)]
+    known = hidden_parameters._hidden[id(gone)]
     task = Task(known.shown)
-    hidden._hidden[id(task)] = known
+    hidden_parameters._hidden[id(task)] = known
     assert parameters_of(task) == {"n": "***"}
     del gone
     gc.collect()

@@ -17,13 +17,13 @@ from azure.core.credentials import AccessTokenInfo
 from azure.core.exceptions import ClientAuthenticationError, ServiceRequestError
 from azure.identity import CredentialUnavailableError
 
-from airflow_adf_mi.adf.async_identity import AsyncCredential
-from airflow_adf_mi.adf.connection import settings_from_connection
+from airflow_adf_mi.adf.auth.async_credential import AsyncCredential
+from airflow_adf_mi.adf.auth.credential import FAILURE_KEPT, ProcessCredential, credential_for
+from airflow_adf_mi.adf.auth.token_causes import Answer
+from airflow_adf_mi.adf.auth.token_errors import principal
+from airflow_adf_mi.adf.config.connection_fields import settings_from_connection
+from airflow_adf_mi.adf.config.settings import AdfSettings, Identity, IdentityKind
 from airflow_adf_mi.adf.errors import AdfAuthenticationError, AdfConfigurationError
-from airflow_adf_mi.adf.identity import FAILURE_KEPT, ProcessCredential, credential_for
-from airflow_adf_mi.adf.settings import AdfSettings, Identity, IdentityKind
-from airflow_adf_mi.adf.token_causes import Answer
-from airflow_adf_mi.adf.token_errors import principal
 
 SCOPE = "https://management.azure.com/.default"
 ID = "22222222-2222-4222-8222-222222222222"

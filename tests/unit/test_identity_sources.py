@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from airflow_adf_mi.adf.auth.identity_sources import CredentialPlan, Source, detect_source, plan
+from airflow_adf_mi.adf.config.settings import Identity, IdentityKind
 from airflow_adf_mi.adf.errors import AdfConfigurationError
-from airflow_adf_mi.adf.identity_sources import CredentialPlan, Source, detect_source, plan
-from airflow_adf_mi.adf.settings import Identity, IdentityKind
 
 ID = "22222222-2222-4222-8222-222222222222"
 OTHER = "33333333-3333-4333-8333-333333333333"
@@ -80,7 +80,7 @@ def test_table_of_sources_and_names(source: Source, name: str, usable: bool) -> 
 @pytest.mark.parametrize(("source", "name"), [(source, name) for source, name, usable in CASES if usable])
 def test_azure_identity_agrees_with_the_table(source: Source, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The credential that azure-identity makes in that environment is of the source we think it is."""
-    from airflow_adf_mi.adf.token_requests import ObservedCredential, make_credential
+    from airflow_adf_mi.adf.auth.azure_credentials import ObservedCredential, make_credential
 
     for variable, value in ENVIRONMENTS[source].items():
         monkeypatch.setenv(variable, value)

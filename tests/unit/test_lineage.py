@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from airflow_adf_mi.adf.calls import Call, Page
+from airflow_adf_mi.adf.api.operations import Call, Page
 from airflow_adf_mi.adf.errors import AdfError, AdfUnavailableError
-from airflow_adf_mi.adf.lineage import (
+from airflow_adf_mi.adf.models import ActivityRun, PipelineRun
+from airflow_adf_mi.adf.reporting.datasets import (
     MOST_REQUESTS,
     PATIENCE,
     DataSet,
@@ -19,7 +20,6 @@ from airflow_adf_mi.adf.lineage import (
     named,
     reading_lineage,
 )
-from airflow_adf_mi.adf.models import ActivityRun, PipelineRun
 from tests.unit.test_watch import FACTORY, Clock
 
 HERE = "azuredatafactory://adf"

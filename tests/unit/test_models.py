@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_adf_mi.adf.models import UNREADABLE, ActivityRun, PipelineRun
-from airflow_adf_mi.adf.redact import NAMES, cap, redact
+from airflow_adf_mi.adf.redaction import NAMES, cap, redact
 
 RUN: dict[str, Any] = {
     "runId": "r1",

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_adf_mi.adf.drive import Pause, Routine
+from airflow_adf_mi.adf.config.settings import FactoryRef
 from airflow_adf_mi.adf.errors import AdfError, AdfNotFoundError, AdfPermissionError
-from airflow_adf_mi.adf.near import AT_ONCE, LEAST_LIKENESS, near_factories, near_pipelines, with_near_names
-from airflow_adf_mi.adf.settings import FactoryRef
+from airflow_adf_mi.adf.name_suggestions import AT_ONCE, LEAST_LIKENESS, near_factories, near_pipelines, with_near_names
+from airflow_adf_mi.adf.routines import Pause, Routine
 
 FACTORY = FactoryRef(subscription_id="s", resource_group_name="rg", factory_name="adf-sales")
 

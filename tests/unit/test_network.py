@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_adf_mi.adf.authorities import Authority, authorities_in, tls_context
+from airflow_adf_mi.adf.config.settings import AdfSettings
 from airflow_adf_mi.adf.errors import AdfConfigurationError
-from airflow_adf_mi.adf.network import route_to_arm, route_to_tokens
-from airflow_adf_mi.adf.proxies import Proxy, proxy_for
-from airflow_adf_mi.adf.settings import AdfSettings
+from airflow_adf_mi.adf.network.authorities import Authority, authorities_in, tls_context
+from airflow_adf_mi.adf.network.proxies import Proxy, proxy_for
+from airflow_adf_mi.adf.network.route import route_to_arm, route_to_tokens
 
 ARM = "https://management.azure.com"
 P = "http://p:3128"
@@ -210,6 +210,6 @@ def test_directory_beside_a_file_may_be_empty_and_the_file_may_not(tmp_path: Pat
 def test_decision_imports_nothing_heavy() -> None:
     """It is on the way of every Dag file."""
     heavy = "('requests', 'urllib3', 'aiohttp', 'certifi')"
-    code = f"import sys, airflow_adf_mi.adf.client; print([m for m in {heavy} if m in sys.modules])"
+    code = f"import sys, airflow_adf_mi.adf.api.client; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == "[]"

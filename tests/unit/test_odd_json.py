@@ -17,16 +17,16 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from airflow_adf_mi.adf.answers import Failure, read
-from airflow_adf_mi.adf.calls import Call
-from airflow_adf_mi.adf.drive import Routine
+from airflow_adf_mi.adf.api.operations import Call
+from airflow_adf_mi.adf.api.responses import Failure, read
 from airflow_adf_mi.adf.errors import AdfRunFailed, AdfUnavailableError
-from airflow_adf_mi.adf.lineage import reading_lineage
 from airflow_adf_mi.adf.models import PipelineRun
-from airflow_adf_mi.adf.outputs import parse_outputs, reading_outputs
-from airflow_adf_mi.adf.report import Report, RunAddress, error_of, summary
-from airflow_adf_mi.adf.reporting import reporting
-from airflow_adf_mi.adf.watch import Ended, GaveUp, Plan, TimedOut
+from airflow_adf_mi.adf.reporting.conclude import reporting
+from airflow_adf_mi.adf.reporting.datasets import reading_lineage
+from airflow_adf_mi.adf.reporting.outputs import parse_outputs, reading_outputs
+from airflow_adf_mi.adf.reporting.report import Report, RunAddress, error_of, summary
+from airflow_adf_mi.adf.routines import Routine
+from airflow_adf_mi.adf.waiting.single_run import Ended, GaveUp, Plan, TimedOut
 from tests.unit.test_watch import FACTORY, Clock, answer_of
 
 RUN: dict[str, Any] = {

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from airflow_adf_mi.adf import outlet
-from airflow_adf_mi.adf.calls import Call, create_run
+from airflow_adf_mi.adf.api.operations import Call, create_run
+from airflow_adf_mi.adf.config.settings import FactoryRef
 from airflow_adf_mi.adf.errors import AdfThrottledError
-from airflow_adf_mi.adf.outlet import Outlet
-from airflow_adf_mi.adf.settings import FactoryRef
+from airflow_adf_mi.adf.starting import start_queue
+from airflow_adf_mi.adf.starting.start_queue import Outlet
 
 FACTORY = FactoryRef(subscription_id="s", resource_group_name="rg", factory_name="adf")
 START = create_run(FACTORY, "Load", None, request_id="k")
@@ -51,7 +51,7 @@ async def no_pause(_seconds: float) -> None:
 
 
 async def test_starts_that_have_rested_wait_for_their_turn_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outlet, "AT_ONCE", 2)
+    monkeypatch.setattr(start_queue, "AT_ONCE", 2)
     service, ways = Service(), Outlet()
 
     async def start() -> None:
@@ -66,7 +66,7 @@ async def test_starts_that_have_rested_wait_for_their_turn_again(monkeypatch: py
 
 
 async def test_place_is_given_away_once_the_start_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outlet, "AT_ONCE", 1)
+    monkeypatch.setattr(start_queue, "AT_ONCE", 1)
     service, ways = Service(), Outlet()
     async with ways.turn(service, no_pause) as client, asyncio.timeout(5):  # type: ignore[arg-type]  # as above
         await client.authenticate()

@@ -9,10 +9,18 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from airflow_adf_mi.adf.calls import Page
+from airflow_adf_mi.adf.api.operations import Page
 from airflow_adf_mi.adf.errors import AdfConfigurationError, AdfError, AdfUnavailableError
 from airflow_adf_mi.adf.models import ActivityRun, PipelineRun
-from airflow_adf_mi.adf.outputs import LARGEST, MOST_PAGES, OutputPath, Outputs, parse_outputs, reading_outputs, taken
+from airflow_adf_mi.adf.reporting.outputs import (
+    LARGEST,
+    MOST_PAGES,
+    OutputPath,
+    Outputs,
+    parse_outputs,
+    reading_outputs,
+    taken,
+)
 from tests.unit.test_watch import FACTORY
 
 

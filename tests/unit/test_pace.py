@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_adf_mi.adf.pace import Pace
+from airflow_adf_mi.adf.starting.rate_limit import Pace
 
 BUCKET, REFILL = 200, 10.0
 """The service's limit, of which others use some as well."""

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_adf_mi.adf.answers import read
-from airflow_adf_mi.adf.calls import Page, query_activity_runs, query_runs
+from airflow_adf_mi.adf.api.operations import Page, query_activity_runs, query_runs
+from airflow_adf_mi.adf.api.paging import MOST_PAGES, Pages, distinct
+from airflow_adf_mi.adf.api.responses import read
 from airflow_adf_mi.adf.models import ActivityRun, PipelineRun
-from airflow_adf_mi.adf.paging import MOST_PAGES, Pages, distinct
 from tests.unit.test_watch import FACTORY
 
 NOW = datetime(2026, 11, 28, tzinfo=UTC)

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from airflow_adf_mi.adf.intent import Find, Follow, Fresh, Intent, Occasion, Phase, decide
-from airflow_adf_mi.adf.recall import failed_try, marked, recall, says_all
-from airflow_adf_mi.adf.settings import FactoryRef
-from airflow_adf_mi.adf.start_key import Place
+from airflow_adf_mi._triggerer.start_key import Place
+from airflow_adf_mi._triggerer.stored_start import failed_try, marked, recall, says_all
+from airflow_adf_mi.adf.config.settings import FactoryRef
+from airflow_adf_mi.adf.starting.intent import Find, Follow, Fresh, Intent, Occasion, Phase, decide
 
 PLACE = Place(dag_id="dag", dag_run_id="run", task_id="it", ti_id="0192f0c3", try_number=3)
 

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from airflow_adf_mi.adf.models import ActivityRun
-from airflow_adf_mi.adf.redact import OVERLAP, cap, names_secret, redact, shown
+from airflow_adf_mi.adf.redaction import OVERLAP, cap, names_secret, redact, shown
 from tests.unit.test_models import SECRETS
 
 FRAGMENTS = [

@@ -9,7 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_adf_mi.adf import calls
+from airflow_adf_mi.adf.api import operations
+from airflow_adf_mi.adf.api.error_mapping import from_answer
+from airflow_adf_mi.adf.api.refusal import FRONT_DOOR, MISSING_ROLE, MOST_QUOTED, Refusal, is_front_door
+from airflow_adf_mi.adf.config.settings import AdfSettings, FactoryRef
 from airflow_adf_mi.adf.errors import (
     AdfAuthenticationError,
     AdfError,
@@ -19,9 +22,6 @@ from airflow_adf_mi.adf.errors import (
     AdfThrottledError,
     AdfUnavailableError,
 )
-from airflow_adf_mi.adf.refusal import FRONT_DOOR, MISSING_ROLE, MOST_QUOTED, Refusal, is_front_door
-from airflow_adf_mi.adf.settings import AdfSettings, FactoryRef
-from airflow_adf_mi.adf.translate import from_answer
 
 SUBSCRIPTION = "11111111-1111-4111-8111-111111111111"
 FACTORY = FactoryRef(subscription_id=SUBSCRIPTION, resource_group_name="rg", factory_name="adf")
@@ -40,8 +40,8 @@ def read(status: int, text: str, **headers: str) -> Refusal:
     return Refusal.read(status, "Reason", {name.replace("_", "-"): value for name, value in headers.items()}, text)
 
 
-def told(refusal: Refusal, call: calls.Call[Any] | None = None) -> AdfError:
-    return from_answer(call or calls.create_run(FACTORY, "Load", None, request_id="k"), SETTINGS, refusal)
+def told(refusal: Refusal, call: operations.Call[Any] | None = None) -> AdfError:
+    return from_answer(call or operations.create_run(FACTORY, "Load", None, request_id="k"), SETTINGS, refusal)
 
 
 def test_error_object_is_of_the_service() -> None:
@@ -236,16 +236,16 @@ def test_refused_token_is_the_services_or_a_gateways() -> None:
     ],
 )
 def test_what_is_not_found_is_told_apart(code: str, missing: str, said: str) -> None:
-    ours = told(read(404, error(code)), calls.get_run(FACTORY, "r1"))
+    ours = told(read(404, error(code)), operations.get_run(FACTORY, "r1"))
     assert isinstance(ours, AdfNotFoundError)
     assert ours.missing == missing
     assert said in str(ours)
 
 
 def test_look_at_the_factory_names_it_once() -> None:
-    text = str(told(read(403, error()), calls.get_factory(FACTORY)))
+    text = str(told(read(403, error()), operations.get_factory(FACTORY)))
     assert text.startswith("Could not look at factory 'adf' (resource group 'rg'): ")
-    text = str(told(read(403, error()), calls.list_pipelines(FACTORY)))
+    text = str(told(read(403, error()), operations.list_pipelines(FACTORY)))
     assert text.startswith("Could not list the pipelines in factory 'adf' (resource group 'rg'): ")
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from airflow_adf_mi.adf.calls import Page
+from airflow_adf_mi.adf.activity_failures import ActivityFailure, Explanation
+from airflow_adf_mi.adf.api.operations import Page
 from airflow_adf_mi.adf.errors import (
     AdfAuthenticationError,
     AdfCertificateError,
@@ -20,11 +21,10 @@ from airflow_adf_mi.adf.errors import (
     AdfRunTimedOut,
     AdfUnavailableError,
 )
-from airflow_adf_mi.adf.failure import ActivityFailure, Explanation
 from airflow_adf_mi.adf.models import PipelineRun
-from airflow_adf_mi.adf.report import LEFT_RUNNING, REQUESTED, Report, RunAddress, conclude, error_of, summary
-from airflow_adf_mi.adf.reporting import LAST_LOOKS, cancelling_overdue, reporting
-from airflow_adf_mi.adf.watch import Ended, GaveUp, Outcome, Plan, TimedOut
+from airflow_adf_mi.adf.reporting.conclude import LAST_LOOKS, cancelling_overdue, reporting
+from airflow_adf_mi.adf.reporting.report import LEFT_RUNNING, REQUESTED, Report, RunAddress, conclude, error_of, summary
+from airflow_adf_mi.adf.waiting.single_run import Ended, GaveUp, Outcome, Plan, TimedOut
 from tests.unit.test_watch import FACTORY, Clock, play
 
 NOTHING: Page[Any] = Page(items=[], continuation_token=None)

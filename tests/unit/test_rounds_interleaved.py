@@ -11,12 +11,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from airflow_adf_mi.adf.errors import AdfError, AdfThrottledError, AdfUnavailableError
-from airflow_adf_mi.adf.listing import List
-from airflow_adf_mi.adf.looks import BUDGET, CANARIES
 from airflow_adf_mi.adf.models import PipelineRun
-from airflow_adf_mi.adf.poller import LOOKS_AT_ONCE
-from airflow_adf_mi.adf.rounds import Look, Rest, Rounds
-from airflow_adf_mi.adf.watch import Ended, Outcome
+from airflow_adf_mi.adf.waiting.poll_plan import Look, Rest, Rounds
+from airflow_adf_mi.adf.waiting.poll_queue import BUDGET, CANARIES
+from airflow_adf_mi.adf.waiting.poller import LOOKS_AT_ONCE
+from airflow_adf_mi.adf.waiting.run_list import List
+from airflow_adf_mi.adf.waiting.single_run import Ended, Outcome
 from tests.unit.listed_factory import Factory
 
 START = 1_000_000.0

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from airflow_adf_mi.adf.transport import ServiceClock
+from airflow_adf_mi.adf.network.transport import ServiceClock
 
 
 def answer(**headers: str) -> Any:

@@ -14,7 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_adf_mi.adf.calls import Call, Page
+from airflow_adf_mi.adf.api.operations import Call, Page
+from airflow_adf_mi.adf.api.recovery import Recovery
+from airflow_adf_mi.adf.api.refusal import FRONT_DOOR
+from airflow_adf_mi.adf.config.settings import FactoryRef
 from airflow_adf_mi.adf.errors import (
     AdfAmbiguousStartError,
     AdfAuthenticationError,
@@ -26,12 +29,9 @@ from airflow_adf_mi.adf.errors import (
     AdfThrottledError,
     AdfUnavailableError,
 )
-from airflow_adf_mi.adf.find import LONGEST_SEARCH
 from airflow_adf_mi.adf.models import PipelineRun
-from airflow_adf_mi.adf.recovery import Recovery
-from airflow_adf_mi.adf.refusal import FRONT_DOOR
-from airflow_adf_mi.adf.settings import FactoryRef
-from airflow_adf_mi.adf.start import Start, Verdict, judge, starting
+from airflow_adf_mi.adf.starting.create_run import Start, Verdict, judge, starting
+from airflow_adf_mi.adf.starting.find_run import LONGEST_SEARCH
 from tests.unit.test_watch import Clock, answer_of, play
 
 FACTORY = FactoryRef(subscription_id="s", resource_group_name="rg", factory_name="adf")

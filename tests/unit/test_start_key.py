@@ -8,7 +8,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_adf_mi.adf.start_key import Place
+from airflow_adf_mi._triggerer.start_key import Place
 
 PLACE = Place(dag_id="dag", dag_run_id="run", task_id="it", ti_id="0192f0c1", try_number=1)
 places = st.builds(

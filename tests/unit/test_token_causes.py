@@ -9,11 +9,11 @@ import pytest
 import requests
 from azure.core.exceptions import ClientAuthenticationError, HttpResponseError
 
+from airflow_adf_mi.adf.auth.identity_sources import plan
+from airflow_adf_mi.adf.auth.token_causes import Answer, known_cause
+from airflow_adf_mi.adf.auth.token_errors import token_error
+from airflow_adf_mi.adf.config.settings import Identity, IdentityKind
 from airflow_adf_mi.adf.errors import AdfAuthenticationError, AdfError
-from airflow_adf_mi.adf.identity_sources import plan
-from airflow_adf_mi.adf.settings import Identity, IdentityKind
-from airflow_adf_mi.adf.token_causes import Answer, known_cause
-from airflow_adf_mi.adf.token_errors import token_error
 
 ID = "22222222-2222-4222-8222-222222222222"
 WORKLOAD = {

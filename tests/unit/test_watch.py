@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_adf_mi.adf.calls import Call
-from airflow_adf_mi.adf.drive import Pause, Routine, ServiceTime, Step, Write
+from airflow_adf_mi.adf.api.operations import Call
+from airflow_adf_mi.adf.config.settings import FactoryRef
 from airflow_adf_mi.adf.errors import (
     AdfAuthenticationError,
     AdfCertificateError,
@@ -22,10 +22,10 @@ from airflow_adf_mi.adf.errors import (
     AdfThrottledError,
     AdfUnavailableError,
 )
-from airflow_adf_mi.adf.intent import NoJournal
 from airflow_adf_mi.adf.models import PipelineRun
-from airflow_adf_mi.adf.settings import FactoryRef
-from airflow_adf_mi.adf.watch import (
+from airflow_adf_mi.adf.routines import Pause, Routine, ServiceTime, Step, Write
+from airflow_adf_mi.adf.starting.intent import NoJournal
+from airflow_adf_mi.adf.waiting.single_run import (
     LONGEST_BACKOFF,
     REFUSAL_GRACE,
     Cancel,

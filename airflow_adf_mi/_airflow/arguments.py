@@ -1,0 +1,30 @@
+"""From rendered arguments to what is to be started: of an operator on a worker, or of a trigger that starts by itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow_adf_mi.adf.api.recovery import Recovery
+from airflow_adf_mi.adf.config.settings import AdfSettings
+from airflow_adf_mi.adf.config.validation import is_given, required_text
+from airflow_adf_mi.adf.starting.create_run import Start
+
+
+def start_of(given: Any, settings: AdfSettings, *, parameters: Any, key: str | None = None) -> Start:
+    """The start that the rendered arguments of `given` describe. Raises `AdfConfigurationError` for what cannot be one."""
+    return Start(
+        factory=settings.factory(given.resource_group_name, given.factory_name),
+        pipeline_name=required_text("pipeline_name", given.pipeline_name),
+        parameters=parameters if is_given(parameters) else None,
+        recovery=Recovery.from_arguments(**recovery_arguments(given)),
+        correlation_parameter=given.correlation_parameter,
+        settle=given.start_settle,
+        on_ambiguous=given.on_ambiguous_start,
+        key=key,
+    )
+
+
+def recovery_arguments(given: Any) -> dict[str, Any]:
+    """Those of `Recovery.from_arguments`."""
+    names = ("reference_pipeline_run_id", "is_recovery", "start_activity_name", "start_from_failure")
+    return {name: getattr(given, name) for name in names}

@@ -1,0 +1,122 @@
+"""What the OpenLineage provider is told of a task. Imported when it asks, and at no other time: it need not be installed.
+
+Airflow's own part is the provider's: the job's type, the Dag run as parent, and the error of a task that failed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.openlineage.extractors import OperatorLineage
+from attr import define
+from openlineage.client.event_v2 import InputDataset, OutputDataset
+from openlineage.client.facet_v2 import JobFacet, RunFacet, external_query_run, output_statistics_output_dataset
+
+from airflow_adf_mi.adf.reporting.datasets import DataSet, namespace_of
+
+if TYPE_CHECKING:
+    from airflow_adf_mi._openlineage.run_record import Trace
+    from airflow_adf_mi.adf.activity_failures import ActivityFailure
+    from airflow_adf_mi.operators import AdfRunPipelineOperator
+
+JOB_FACET = "adf_pipeline"
+RUN_FACET = "adf_pipelineRun"
+
+
+@define
+class AdfPipelineJobFacet(JobFacet):
+    """Which pipeline the task runs."""
+
+    pipelineName: str | None = None  # noqa: N815  OpenLineage's way of writing
+    factoryName: str | None = None  # noqa: N815
+    resourceGroupName: str | None = None  # noqa: N815
+    subscriptionId: str | None = None  # noqa: N815
+
+
+@define
+class AdfPipelineRunFacet(RunFacet):
+    """The pipeline run of a try. It has no parameters, which may be secret."""
+
+    runId: str  # noqa: N815
+    studioUrl: str  # noqa: N815
+    adopted: bool
+    """An earlier try of the task had started the run."""
+    pipelineName: str | None = None  # noqa: N815
+    runGroupId: str | None = None  # noqa: N815
+    status: str | None = None
+    startedAt: str | None = None  # noqa: N815
+    endedAt: str | None = None  # noqa: N815
+    durationSeconds: float | None = None  # noqa: N815
+    failedActivities: list[dict[str, Any]] | None = None  # noqa: N815
+
+
+def at_start(task: AdfRunPipelineOperator) -> OperatorLineage[Any, Any]:
+    """Before the run is started: what the task's arguments say. Connections are not looked up here."""
+    facet = AdfPipelineJobFacet(
+        pipelineName=_text(task.pipeline_name),
+        factoryName=_text(task.factory_name),
+        resourceGroupName=_text(task.resource_group_name),
+    )
+    return OperatorLineage(job_facets={JOB_FACET: facet})
+
+
+def at_end(task: AdfRunPipelineOperator, trace: Trace | None) -> OperatorLineage[Any, Any]:
+    """After a success or a failure. A try that failed before it had a run has no more to say than at its start."""
+    if trace is None or trace.address is None:
+        return at_start(task)
+    address, run = trace.address, trace.run
+    pipeline = (run.pipeline_name if run else None) or address.pipeline_name
+    about_run = AdfPipelineRunFacet(
+        runId=address.run_id,
+        studioUrl=address.studio_url,
+        adopted=trace.adopted,
+        pipelineName=pipeline,
+        runGroupId=run.run_group_id if run else None,
+        status=run.status if run else None,
+        startedAt=run.started_at.isoformat() if run and run.started_at else None,
+        endedAt=run.ended_at.isoformat() if run and run.ended_at else None,
+        durationSeconds=run.duration_seconds if run else None,
+        failedActivities=[_failure(activity) for activity in trace.failures] or None,
+    )
+    about_job = AdfPipelineJobFacet(
+        pipelineName=pipeline,
+        factoryName=address.factory.factory_name,
+        resourceGroupName=address.factory.resource_group_name,
+        subscriptionId=address.factory.subscription_id,
+    )
+    external = external_query_run.ExternalQueryRunFacet(
+        externalQueryId=address.run_id, source=namespace_of(address.factory)
+    )
+    return OperatorLineage(
+        inputs=[InputDataset(data.namespace, data.name) for data in trace.data.inputs],
+        outputs=[_output(data) for data in trace.data.outputs],
+        run_facets={RUN_FACET: about_run, "externalQuery": external},
+        job_facets={JOB_FACET: about_job},
+    )
+
+
+def _output(data: DataSet) -> OutputDataset:
+    if data.rows is None and data.size is None and data.files is None:
+        return OutputDataset(data.namespace, data.name)
+    statistics = output_statistics_output_dataset.OutputStatisticsOutputDatasetFacet(
+        rowCount=data.rows, size=data.size, fileCount=data.files
+    )
+    return OutputDataset(data.namespace, data.name, outputFacets={"outputStatistics": statistics})
+
+
+def _failure(activity: ActivityFailure) -> dict[str, Any]:
+    """Its message has its credentials masked."""
+    known = {
+        "name": activity.activity_name,
+        "type": activity.activity_type,
+        "pipelineRunId": activity.pipeline_run_id,
+        "errorCode": activity.error_code,
+        "failureType": activity.failure_type,
+        "message": activity.message,
+    }
+    return {name: value for name, value in known.items() if value is not None}
+
+
+def _text(value: object) -> str | None:
+    """An argument, unless it is one that is known only when the task runs."""
+    return value if isinstance(value, str) and value else None

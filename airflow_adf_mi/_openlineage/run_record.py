@@ -1,0 +1,98 @@
+"""What a try keeps of its run for OpenLineage. Without that provider, or where it is switched off, nothing is asked for it.
+
+It is read by the task itself, not by the provider's listener, which runs in a fork of the task's process: a lock that
+another thread held at that moment would never be free there.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any
+
+from airflow_adf_mi.adf.activity_failures import ActivityFailure
+from airflow_adf_mi.adf.api.client import AdfClient
+from airflow_adf_mi.adf.models import PipelineRun
+from airflow_adf_mi.adf.reporting.datasets import Lineage, reading_lineage
+from airflow_adf_mi.adf.reporting.report import Report, RunAddress
+from airflow_adf_mi.adf.routines import drive
+
+log = logging.getLogger(__name__)
+
+LONGEST = 45.0
+"""Seconds that reading the datasets may take, where the service hangs: never worth the timeout of a task."""
+
+
+@dataclass
+class Trace:
+    """What is known of a try's run."""
+
+    address: RunAddress | None = None
+    run: PipelineRun | None = None
+    adopted: bool = False
+    failures: tuple[ActivityFailure, ...] = field(default=())
+    data: Lineage = field(default_factory=Lineage)
+
+    def began(self, address: RunAddress, run: PipelineRun | None, *, adopted: bool) -> None:
+        self.address, self.run, self.adopted = address, run, adopted
+
+    def ended(self, report: Report) -> None:
+        self.began(report.address, report.outcome.run, adopted=report.adopted)
+        if report.explanation is not None:
+            self.failures = report.explanation.activities
+
+    def read_data(
+        self,
+        task: Any,
+        client: Callable[[], AbstractContextManager[AdfClient]],
+        *,
+        seconds_left: float | None = None,
+    ) -> None:
+        """Ask for the datasets of a run that has ended, if somebody wants to know. Raises nothing.
+
+        `seconds_left` is how long the task may go on, if there is a limit.
+        """
+        if self.address is None or self.run is None or not self.run.is_terminal or self.data != Lineage():
+            return
+        try:
+            if not is_wanted(task):
+                return
+            if seconds_left is not None and seconds_left < LONGEST:
+                log.info(
+                    "Run %s: its datasets are not read for lineage, so near to execution_timeout.", self.run.run_id
+                )
+                return
+            with client() as asking:
+                routine = reading_lineage(self.run, self.address.factory, clock=time.time)
+                self.data = drive(routine, asking, time.sleep)
+        except Exception as e:  # noqa: BLE001  lineage is never worth a task
+            log.warning("Run %s: its datasets could not be read for lineage. %s", self.address.run_id, e)
+            return
+        if self.data.missing:
+            log.info(
+                "Run %s: not all of its datasets could be read for lineage. %s", self.run.run_id, self.data.missing
+            )
+
+
+def is_openlineage_on() -> bool:
+    """Whether the OpenLineage provider is installed and not switched off."""
+    try:
+        from airflow.providers.openlineage import conf
+    except ImportError:
+        return False
+    return not conf.is_disabled()
+
+
+def is_wanted(task: Any) -> bool:
+    """Whether the OpenLineage provider is there, and will ask about this task."""
+    if not is_openlineage_on():
+        return False
+    try:
+        from airflow.providers.openlineage.utils.emission_policy import resolve_task_emission_policy
+    except ImportError:
+        return True  # of a version that has none
+    policy = resolve_task_emission_policy(operator=task, dag_id=task.dag_id, task_id=task.task_id)
+    return bool(policy.emit and policy.extract_operator_metadata)

@@ -1,0 +1,254 @@
+"""Where a task starts and ends: in the triggerer, or on a worker since Airflow 3.3 does there what it cannot do here.
+
+What is said of Airflow was seen in 3.3.2 (docs/worker-less.md).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+from airflow.sdk.configuration import conf
+from airflow.sdk.definitions._internal.abstractoperator import DEFAULT_QUEUE
+from airflow.sdk.definitions._internal.templater import SandboxedEnvironment
+from airflow.sdk.definitions._internal.types import is_arg_set
+from jinja2 import nodes
+from jinja2.meta import find_undeclared_variables
+
+from airflow_adf_mi.adf.config.validation import is_static
+
+if TYPE_CHECKING:
+    from airflow.sdk import BaseOperator
+    from airflow.triggers.base import StartTriggerArgs
+
+    from airflow_adf_mi.operators import AdfRunPipelineOperator
+
+_TASK = frozenset({"dag_id", "task_id", "run_id", "try_number", "map_index"})
+RENDERED_ALIKE: Mapping[str, frozenset[str]] = {
+    "ti": _TASK,
+    "task_instance": _TASK,
+    "task": frozenset({"task_id"}),
+    "dag": frozenset({"dag_id"}),
+    "dag_run": frozenset(
+        {
+            *("dag_id", "run_id", "conf", "partition_key", "partition_date"),
+            *("logical_date", "data_interval_start", "data_interval_end", "run_after", "start_date", "end_date"),
+        }
+    ),
+}
+"""Of these, what a template may use in the triggerer; everything else of theirs is another or hangs there."""
+ANYTHING = frozenset(
+    {
+        *("ds", "ds_nodash", "ts", "ts_nodash", "ts_nodash_with_tz"),
+        *("logical_date", "data_interval_start", "data_interval_end"),
+        *("run_id", "task_instance_key_str", "params", "conn", "var", "macros"),
+    }
+)
+"""Of these, anything."""
+CALLED_BY_WORKERS = (
+    *("execute", "pre_execute", "on_kill"),
+    *("render_template_fields", "prepare_template", "get_template_env"),
+)
+"""What only a worker calls, to start a task or to stop it."""
+CALLED_TO_END = ("execute_complete", "resume_execution", "post_execute")
+"""What only a worker calls, to end a task."""
+
+
+def why_start_on_worker(task: AdfRunPipelineOperator, arguments: Mapping[str, Any]) -> str | None:
+    """Why a task cannot start in the triggerer, or None if it can.
+
+    :param task: complete, as its Dag has it when Airflow serializes that.
+    :param arguments: its templated arguments.
+    """
+    if (
+        getattr(task, "_BaseOperator__from_mapped", False)
+        or next(iter(task.iter_mapped_task_groups()), None) is not None
+    ):
+        return "it is mapped"
+    if task.pool != "default_pool":
+        return f"pool {task.pool!r} would be ignored"
+    if task.max_active_tis_per_dag is not None or task.max_active_tis_per_dagrun is not None:
+        return "max_active_tis_per_dag(run) would be ignored"
+    if conf.getboolean("triggerer", "queues_enabled", fallback=False):
+        # Triggerers that take certain queues take no trigger without one.
+        return "its trigger would have no queue"
+    if task.on_execute_callback:
+        return "on_execute_callback would not be called"
+    for name in ("queue", "executor", "executor_config", "run_as_user"):
+        # They may decide as whom, and from which network, the run is started.
+        if getattr(task, name) and (name, getattr(task, name)) != ("queue", DEFAULT_QUEUE):
+            return f"{name} would be ignored"
+    return (
+        _why_not_params(task)
+        or _why_not_rendered(task, arguments)
+        or why_end_on_worker(task)
+        # Subclasses may do anything in what only a worker calls.
+        or _overridden(task, CALLED_BY_WORKERS)
+    )
+
+
+def why_end_on_worker(task: BaseOperator) -> str | None:
+    """Why a task whose run has succeeded must end on a worker, or None if the triggerer can end it."""
+    from airflow.sdk.bases.xcom import BaseXCom
+    from airflow.sdk.execution_time.xcom import XCom
+
+    if task.outlets:
+        return "outlets would not be told"
+    if task.on_success_callback:
+        return "on_success_callback would not be called"
+    if task.multiple_outputs or task.returns_dag_result:
+        return "its result is more than an XCom"
+    if task._pre_execute_hook or task._post_execute_hook:  # noqa: SLF001  BaseOperator shows them nowhere else
+        return "pre_execute and post_execute would not be called"
+    if next(iter(task.iter_mapped_dependants()), None) is not None:
+        return "a task is mapped over its result"
+    if XCom is not BaseXCom:
+        return "the XCom backend may block the triggerer"
+    return _overridden(task, CALLED_TO_END)
+
+
+def may_end_in_triggerer(task: BaseOperator) -> bool:
+    """Whether a task that is about to wait needs no worker to end, if its run succeeds. For this task's own process only."""
+    return not _has_success_listeners() and why_end_on_worker(task) is None
+
+
+def _has_success_listeners() -> bool:
+    """Whether plugins of this process want to be told of tasks that succeed, as OpenLineage's does: workers tell them."""
+    from airflow.sdk.listener import get_listener_manager
+
+    return bool(get_listener_manager().hook.on_task_instance_success.get_hookimpls())
+
+
+def start_trigger_args(task: AdfRunPipelineOperator) -> StartTriggerArgs:
+    """What Airflow makes the trigger of a task that starts in the triggerer of."""
+    from airflow.triggers.base import StartTriggerArgs
+
+    from airflow_adf_mi.adf.starting.create_run import START_PATIENCE
+    from airflow_adf_mi.triggers.start_and_wait import ARGUMENTS, AdfRunPipelineTrigger
+    from airflow_adf_mi.triggers.wait import BACKSTOP
+
+    limit = task.execution_timeout
+    # Airflow's timeout counts from before the start, which may take its time.
+    backstop = BACKSTOP.total_seconds() + task.supersede_timeout + START_PATIENCE + task.start_settle
+    own: dict[str, Any] = {
+        "backstop": backstop,
+        "execution_timeout": None if limit is None else limit.total_seconds(),
+        "push_result": task.do_xcom_push,
+        "began": None,
+    }
+    given: dict[str, Any] = {name: own[name] if name in own else getattr(task, name) for name in ARGUMENTS}
+    trigger = AdfRunPipelineTrigger(**given)
+    trigger_cls, trigger_kwargs = trigger.serialize()
+    return StartTriggerArgs(
+        trigger_cls=trigger_cls,
+        trigger_kwargs=trigger_kwargs,
+        next_method="execute_complete",
+        timeout=timedelta(seconds=task.timeout + backstop),
+    )
+
+
+def _overridden(task: BaseOperator, names: tuple[str, ...]) -> str | None:
+    """Whether a subclass of one of our classes has methods of these names, of its own."""
+    plain = next(kind for kind in type(task).__mro__ if kind.__module__.startswith("airflow_adf_mi."))
+    changed = [name for name in names if getattr(type(task), name) is not getattr(plain, name)]
+    return f"{type(task).__name__} has its own {changed[0]}" if changed else None
+
+
+def _why_not_params(task: BaseOperator) -> str | None:
+    """Why Airflow could not make the params of this task in the triggerer, where it knows their values only."""
+    params: Any = task.params
+    for name in params:
+        param = params.get_param(name)
+        if not is_arg_set(param.value):
+            # An error there ends the triggerer itself.
+            return f"param {name!r} has no default"
+        if param.source == "task" and param.schema:
+            return f"param {name!r} of the task would not be checked"
+    return None
+
+
+def _why_not_rendered(task: BaseOperator, arguments: Mapping[str, Any]) -> str | None:
+    """Why these arguments would come out of the triggerer other than from a worker."""
+    dag: Any = task.get_dag()
+    customized = bool(task.render_template_as_native_obj) or (
+        dag is not None
+        and bool(
+            dag.render_template_as_native_obj
+            or dag.user_defined_macros
+            or dag.user_defined_filters
+            or dag.jinja_environment_kwargs
+            or dag.template_undefined is not jinja2.StrictUndefined
+        )
+    )
+    for name, value in arguments.items():
+        for part in _leaves(value):
+            if isinstance(part, str):
+                why = None if is_static(part) else _why_not_template(part, customized=customized)
+            elif not is_static(part):
+                why = "the result of another task"
+            else:
+                why = None if _is_json(part) else f"a {type(part).__name__}"
+            if why is not None:
+                return f"{name} contains {why}, which a worker renders otherwise"
+    return None
+
+
+def _leaves(value: object) -> Iterator[object]:
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from (key, *_leaves(inner))
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _leaves(inner)
+    else:
+        yield value
+
+
+def _is_json(value: object) -> bool:
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError):
+        return False
+    return not isinstance(value, tuple)
+
+
+def _why_not_template(text: str, *, customized: bool) -> str | None:
+    environment = SandboxedEnvironment()  # type: ignore[no-untyped-call]  # Airflow's is not annotated
+    try:
+        if all(kind == "data" for _, kind, _ in environment.lex(text)):
+            return None
+        parsed = environment.parse(text)
+        names = find_undeclared_variables(parsed)
+    except jinja2.TemplateError:
+        return "a template that cannot be read"
+    if next(parsed.find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)), None) is not None:
+        return "a template of other templates"
+    if customized:
+        return "a template, and the task or its Dag has Jinja settings of its own"
+    unknown = names - RENDERED_ALIKE.keys() - ANYTHING
+    if unknown:
+        return f"the name {min(unknown)!r} in a template"
+    allowed: set[int] = set()
+    for call in parsed.find_all(nodes.Call):
+        if isinstance(call.node, nodes.Getattr) and call.node.attr == "xcom_pull" and _names_map_indexes(call):
+            allowed |= {id(call.node.node), id(call.node)}
+    for attribute in parsed.find_all(nodes.Getattr):
+        if isinstance(attribute.node, nodes.Name) and attribute.attr in RENDERED_ALIKE.get(attribute.node.name, ()):
+            allowed.add(id(attribute.node))
+        if attribute.attr == "xcom_pull" and id(attribute) not in allowed:
+            return "xcom_pull without map_indexes"
+    for name in parsed.find_all(nodes.Name):
+        if name.name in RENDERED_ALIKE and id(name) not in allowed:
+            return f"more of {name.name!r} than its names"
+    return None
+
+
+def _names_map_indexes(call: nodes.Call) -> bool:
+    """Whether a call asks for certain map indexes; without, the triggerer never gets an answer."""
+    return any(
+        given.key == "map_indexes" and not (isinstance(given.value, nodes.Const) and given.value.value is None)
+        for given in call.kwargs
+    )

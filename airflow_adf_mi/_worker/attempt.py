@@ -1,0 +1,317 @@
+"""One try of an `AdfRunPipelineOperator` on a worker: from its arguments to its result. Imported by tasks, not by Dag files."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from airflow.sdk.exceptions import AirflowTaskTimeout
+
+from airflow_adf_mi._airflow.stats import use_in_tasks
+from airflow_adf_mi._openlineage.run_record import Trace
+from airflow_adf_mi._triggerer.eligibility import may_end_in_triggerer
+from airflow_adf_mi._worker.owned_run import OwnedRun
+from airflow_adf_mi._worker.results import Results
+from airflow_adf_mi._worker.state_store_journal import RUN_ID_KEY, TaskJournal, occasion_of, will_be_retried
+from airflow_adf_mi.adf import metrics
+from airflow_adf_mi.adf.errors import AdfAmbiguousStartError, AdfError, AdfTaskKilled
+from airflow_adf_mi.adf.reporting.activity_log import ActivityLogMode
+from airflow_adf_mi.adf.reporting.conclude import concluding
+from airflow_adf_mi.adf.reporting.outputs import parse_outputs
+from airflow_adf_mi.adf.reporting.report import LEFT_RUNNING, Report, RunAddress, address_of, must_be_over, summary
+from airflow_adf_mi.adf.routines import drive
+from airflow_adf_mi.adf.starting.create_run import Start, Started
+from airflow_adf_mi.adf.starting.intent import Intent, read
+from airflow_adf_mi.adf.starting.start_or_adopt import OBSOLETE_INTERVAL, Outlasting, beginning
+from airflow_adf_mi.adf.waiting.single_run import Ended, Plan, TimedOut
+from airflow_adf_mi.hooks import AdfHook
+from airflow_adf_mi.triggers.wait import BACKSTOP, AdfPipelineRunTrigger
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_adf_mi.operators import AdfRunPipelineOperator
+
+TRIGGER_FAILURES = 6
+"""How often in a try a wait whose trigger failed is taken up again."""
+FIRST_REST = 5.0
+"""Seconds until the first of these; doubled each time, up to a minute."""
+
+
+def rest_after(failures: int) -> float:
+    """Seconds until a wait that has lost so many triggers before is taken up again."""
+    return min(12 * FIRST_REST, FIRST_REST * float(2**failures))
+
+
+class Attempt:
+    """A try.
+
+    :param task: the operator, with its templates rendered.
+    :param context: the task's context.
+    """
+
+    def __init__(self, task: AdfRunPipelineOperator, context: Context) -> None:
+        self._task = task
+        self._context = context
+        self._journal = TaskJournal(context) if task.durable else None
+        self._owned_run: OwnedRun | None = None
+        self._taken_over: Intent | None = None
+        self.trace = Trace()
+        self._results = Results(task, context, self.trace)
+        use_in_tasks()
+
+    @cached_property
+    def _settings(self) -> Any:
+        return AdfHook(self._task.azure_data_factory_conn_id).settings
+
+    @cached_property
+    def _start(self) -> Start:
+        return self._task.start_of(self._settings)
+
+    def run(self) -> dict[str, Any]:  # noqa: RET503  _defer() does not return
+        """Start the run, or go on with an earlier try's; then return, wait, or defer."""
+        began = time.time()
+        parse_outputs(self._task.outputs)
+        stored = self._stored()
+        with self._saying_that_it_failed(), self._owning(stored) as owned_run:
+            begun = self._begin(owned_run, stored)
+            while isinstance(begun, Outlasting):
+                self._let_it_end(owned_run, begun)
+                begun = self._begin(owned_run, self._stored())
+            metrics.count(metrics.ADOPTIONS if begun.adopted else metrics.STARTS)
+            address = address_of(self._settings, begun.intent)
+            self.trace.began(address, begun.run, adopted=begun.adopted)
+            self._results.announce(address.run_id, address.studio_url)
+            owned_run.raise_if_killed()
+            if not self._task.wait_for_termination:
+                return summary(address, begun.run, adopted=begun.adopted)
+            if begun.run is not None and begun.run.is_terminal:
+                report = Report(address=address, outcome=Ended(run=begun.run), adopted=begun.adopted)
+                return self._results.of(owned_run.explain(report))
+            plan = self._plan(began, begun.intent)
+            if not self._task.deferrable:
+                report = owned_run.wait(
+                    plan, cancel_on_timeout=self._task.cancel_on_timeout, activity_log=self._task.activity_log
+                )
+                return self._results.of(replace(report, adopted=begun.adopted))
+            if self._journal is not None:
+                self._journal.note(replace(begun.intent, deadline=plan.deadline))
+            owned_run.raise_if_killed()
+            self._defer(
+                address,
+                plan,
+                "execute_complete",
+                cancel_on_timeout=self._task.cancel_on_timeout,
+                adopted=begun.adopted,
+                activity_log=self._task.activity_log,
+                since=time.time() if begun.run is not None or not begun.adopted else None,
+                ends_task=not self._task.outputs and may_end_in_triggerer(self._task),
+            )
+
+    def run_after(self, event: dict[str, Any]) -> dict[str, Any]:
+        """Begin again: the run that a new one replaces was waited for in the triggerer."""
+        must_be_over(Report.from_json(event), self._task.supersede_timeout)
+        return self.run()
+
+    def complete(self, event: dict[str, Any]) -> dict[str, Any]:
+        """Conclude from what the trigger reported."""
+        if "outcome" not in event:
+            return self._take_over_from_provider()
+        with self._saying_that_it_failed():
+            return self._results.of(Report.from_json(event))
+
+    def _take_over_from_provider(self) -> dict[str, Any]:
+        """Go on with a run that the Azure provider's operator has started and waited for: the Dag was moved over meanwhile.
+
+        To fail would make a retry start the pipeline again, beside a run that may still go on.
+        """
+        with self._saying_that_it_failed():
+            run_id = self._own_run().run_id
+            self._taken_over = self._start.intent(occasion_of(self._context)).started(run_id)
+        self._task.log.info("Run %s was started by the Azure provider's operator. Going on with it.", run_id)
+        return self.run()
+
+    def overdue(self) -> dict[str, Any]:
+        """Airflow's own deferral timeout passed. Ours comes first while the trigger works; this is for when it did not."""
+        with self._saying_that_it_failed():
+            address = self._own_run()
+            late = TimedOut(limit=self._deadline(time.time())[1])
+            if not self._task.cancel_on_timeout:
+                return self._results.of(Report(address=address, outcome=late, cancel=LEFT_RUNNING))
+            with AdfHook(self._task.azure_data_factory_conn_id).client() as client:
+                routine = concluding(address, late, cancel_on_timeout=True, clock=time.time, jitter=random.random)
+                report = drive(routine, client, time.sleep)
+            return self._results.of(report)
+
+    def take_up_again(self, failure: Exception) -> dict[str, Any]:
+        """The trigger failed, as all do after a broken deployment. The run is well: wait on, a few times."""
+        stored = self._stored()
+        with self._saying_that_it_failed():
+            if self._journal is None or stored is None or stored.trigger_failures >= TRIGGER_FAILURES:
+                address = self._own_run()
+                raise AdfError(
+                    f"The trigger that waited for {address} failed ({failure}). The run itself was not touched and may well "
+                    "go on; with durable=True a retry goes on with it. See the trigger's error above, and whether triggerers "
+                    f"and workers have the same version of this package. See {address.studio_url}"
+                ) from failure
+            pause = rest_after(stored.trigger_failures)
+            self._task.log.warning(
+                "The trigger that waited for run %s failed, and the run goes on. Will wait for it again in %.0f s. %s",
+                stored.run_id,
+                pause,
+                failure,
+            )
+            self._journal.note(replace(stored, trigger_failures=stored.trigger_failures + 1))
+            with self._owning(stored) as owned_run:
+                owned_run.rest(pause)
+        return self.run()
+
+    def kill(self) -> None:
+        """Cancel what has been started. Called from a signal handler."""
+        if self._owned_run is not None:
+            self._owned_run.kill()
+
+    @contextlib.contextmanager
+    def _owning(self, stored: Intent | None) -> Iterator[OwnedRun]:
+        """While this lasts, and after, `kill` knows what to cancel."""
+        with OwnedRun(
+            self._settings,
+            cancel_on_kill=self._task.cancel_on_kill,
+            journal=self._journal,
+            known=stored,
+            goes_on=lambda: self._task.durable and will_be_retried(self._context),
+        ) as owned_run:
+            self._owned_run = owned_run
+            if self._task.is_killed:
+                # The kill came before there was anything to tell of it.
+                owned_run.kill()
+            try:
+                yield owned_run
+            except AirflowTaskTimeout:
+                # An execution_timeout counts as ours: it cancels as cancel_on_timeout says, not as cancel_on_kill does.
+                owned_run.overdue(cancel=self._task.cancel_on_timeout)
+                raise
+
+    def _begin(self, owned_run: OwnedRun, stored: Intent | None) -> Started | Outlasting:
+        routine = beginning(
+            self._start,
+            stored,
+            occasion_of(self._context),
+            cancel_superseded=self._task.cancel_on_kill,
+            clock=time.time,
+            jitter=random.random,
+        )
+        return owned_run.begin(routine)
+
+    def _let_it_end(self, owned_run: OwnedRun, begun: Outlasting) -> None:
+        """Wait for the run that a new one replaces; a deferrable task waits in the triggerer, and begins again."""
+        seconds = self._task.supersede_timeout
+        address = address_of(self._settings, begun.intent)
+        plan = Plan(check_interval=min(self._task.check_interval, OBSOLETE_INTERVAL), deadline=time.time() + seconds)
+        self._task.log.info("%s is %s; a new run is started once it is over.", address, begun.run.status)
+        if self._task.deferrable:
+            self._defer(address, plan, "execute_after", cancel_on_timeout=False, owns_run=begun.is_ours)
+        must_be_over(owned_run.watch(address, plan), seconds)
+
+    def _plan(self, began: float, intent: Intent) -> Plan:
+        """How to wait; a wait that this very try had begun before keeps its deadline."""
+        deadline, limit = self._deadline(began)
+        return Plan(check_interval=self._task.check_interval, deadline=intent.deadline or deadline, limit=limit)
+
+    def _deadline(self, began: float) -> tuple[float, str]:
+        """Until when a wait that begins now may last, and the argument that says so."""
+        ends = [(time.time() + self._task.timeout, f"timeout of {self._task.timeout:g} s")]
+        if self._task.execution_timeout is not None:
+            # Airflow 3.3 does not enforce it while a task is deferred; on a worker ours is to come first, and to cancel.
+            seconds = self._task.execution_timeout.total_seconds()
+            end = began + seconds - (0 if self._task.deferrable else min(2.0, seconds / 10))
+            ends.append((end, f"execution_timeout of {seconds:g} s"))
+        return min(ends)
+
+    def _defer(
+        self,
+        address: RunAddress,
+        plan: Plan,
+        method: str,
+        *,
+        cancel_on_timeout: bool,
+        owns_run: bool = True,
+        adopted: bool = False,
+        activity_log: ActivityLogMode = "off",
+        since: float | None = None,
+        ends_task: bool = False,
+    ) -> NoReturn:
+        trigger = AdfPipelineRunTrigger(
+            settings=self._settings.to_json(),
+            resource_group_name=address.factory.resource_group_name,
+            factory_name=address.factory.factory_name,
+            run_id=address.run_id,
+            pipeline_name=address.pipeline_name,
+            check_interval=plan.check_interval,
+            deadline=plan.deadline,
+            limit=plan.limit,
+            owns_run=owns_run,
+            cancel_on_kill=self._task.cancel_on_kill,
+            cancel_on_timeout=cancel_on_timeout,
+            adopted=adopted,
+            activity_log=activity_log,
+            since=since,
+            ends_task=ends_task,
+            push_result=self._task.do_xcom_push,
+        )
+        seconds = max(0.0, (plan.deadline or time.time()) - time.time())
+        self._task.defer(trigger=trigger, method_name=method, timeout=timedelta(seconds=seconds) + BACKSTOP)
+
+    def _own_run(self) -> RunAddress:
+        """The run that this try was waiting for."""
+        stored = self._stored()
+        if stored is not None and stored.run_id and stored.occasion.try_number == self._context["ti"].try_number:
+            return address_of(self._settings, stored)
+        run_id = self._xcom(RUN_ID_KEY)
+        if not isinstance(run_id, str) or not run_id:
+            raise AdfError(
+                f"The wait for a run of pipeline {self._task.pipeline_name!r} ended without its trigger, and the run's id is "
+                "not in this task's XCom run_id. The run was not touched; find it in ADF Studio by the log of this task's "
+                "start."
+            )
+        factory = self._start.factory
+        return RunAddress(
+            run_id=run_id,
+            factory=factory,
+            studio_url=self._settings.studio_run_url(factory, run_id),
+            pipeline_name=self._start.pipeline_name,
+        )
+
+    def _stored(self) -> Intent | None:
+        """What an earlier try wrote. Bad input gets its error first."""
+        if self._taken_over is not None:
+            return self._taken_over
+        otherwise = self._start.intent(occasion_of(self._context))
+        return None if self._journal is None else read(self._journal.stored(), otherwise)
+
+    @contextlib.contextmanager
+    def _saying_that_it_failed(self) -> Iterator[None]:
+        """Write into the journal that the try failed by itself: what follows is then a retry, and no clear."""
+        try:
+            yield
+        except AdfTaskKilled:
+            raise
+        except (Exception, AirflowTaskTimeout) as e:
+            if isinstance(e, AdfAmbiguousStartError):
+                metrics.count(metrics.AMBIGUOUS_STARTS)
+            self._say_that_it_failed(e)
+            raise
+
+    def _say_that_it_failed(self, error: BaseException) -> None:
+        if self._journal is not None:
+            self._journal.failed(occasion_of(self._context))
+
+    def _xcom(self, key: str) -> Any:
+        ti = self._context["ti"]
+        return ti.xcom_pull(task_ids=ti.task_id, key=key, map_indexes=ti.map_index)

@@ -1,0 +1,82 @@
+"""What a try of an `AdfRunPipelineOperator` on a worker hands on of its run: XComs, the trace for lineage, and its result."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from airflow_adf_mi._openlineage.run_record import Trace
+from airflow_adf_mi._worker.state_store_journal import RUN_ID_KEY
+from airflow_adf_mi.adf.errors import AdfError
+from airflow_adf_mi.adf.models import PipelineRun
+from airflow_adf_mi.adf.reporting.outputs import parse_outputs, reading_outputs
+from airflow_adf_mi.adf.reporting.report import Report, RunAddress, conclude
+from airflow_adf_mi.adf.routines import drive
+from airflow_adf_mi.hooks import READ_RETRIES, AdfHook
+from airflow_adf_mi.links import AdfPipelineRunLink
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_adf_mi.operators import AdfRunPipelineOperator
+
+
+class Results:
+    """Of one try, which begins now.
+
+    :param task: the operator, with its templates rendered.
+    :param context: the task's context.
+    :param trace: what the try keeps for lineage.
+    """
+
+    def __init__(self, task: AdfRunPipelineOperator, context: Context, trace: Trace) -> None:
+        self._task = task
+        self._context = context
+        self._trace = trace
+        self._began = time.time()
+
+    def announce(self, run_id: str, studio_url: str) -> None:
+        """Push the run's id and link. The run is started: failing now would orphan it."""
+        self._task.run_id = run_id
+        try:
+            self._context["ti"].xcom_push(key=RUN_ID_KEY, value=run_id)
+            AdfPipelineRunLink.store(self._context, studio_url)
+        except Exception as e:  # noqa: BLE001  whatever Airflow's API fails with must not end the wait
+            self._task.log.warning(
+                "Run %s goes on, but its id or link could not be pushed as XCom: %s. See %s", run_id, e, studio_url
+            )
+
+    def of(self, report: Report) -> dict[str, Any]:
+        """The summary of a run that succeeded, whose outputs are then pushed; raises the error of any other."""
+        self._task.run_id = report.address.run_id
+        self._trace.ended(report)
+        self._read_data()
+        result = conclude(report)
+        if report.outcome.run is not None:
+            self._push_outputs(report.outcome.run, report.address)
+        return result
+
+    def _read_data(self) -> None:
+        limit = self._task.execution_timeout
+        left = None if limit is None else self._began + limit.total_seconds() - time.time()
+        self._trace.read_data(self._task, AdfHook(self._task.azure_data_factory_conn_id).client, seconds_left=left)
+
+    def _push_outputs(self, run: PipelineRun, address: RunAddress) -> None:
+        wanted = parse_outputs(self._task.outputs)
+        if not wanted:
+            return
+        try:
+            with AdfHook(self._task.azure_data_factory_conn_id).client(read_retries=READ_RETRIES) as client:
+                routine = reading_outputs(wanted, run, address.factory, clock=time.time)
+                found = drive(routine, client, time.sleep)
+        except AdfError as e:
+            what = f"{address} succeeded, but its outputs could not be read"
+            if self._task.durable:
+                raise AdfError(f"{what}. A retry accepts the run, and reads them again. {e}") from e
+            # A retry would start another run, and this one is well.
+            self._task.log.warning("%s, so none is pushed. %s", what, e)
+            return
+        for sentence in found.left_out:
+            self._task.log.warning("Run %s: %s", run.run_id, sentence)
+        for key, value in found.values.items():
+            self._context["ti"].xcom_push(key=key, value=value)

@@ -1,0 +1,168 @@
+"""A task's journal: its intent in Airflow's task state store, and what it and its siblings claim in XComs."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from airflow_adf_mi.adf.errors import AdfError
+from airflow_adf_mi.adf.starting.intent import Intent, Occasion
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+log = logging.getLogger(__name__)
+
+STATE_KEY = "airflow_adf_mi.intent"
+"""In the task state store, which survives retries, killed workers and clears, and goes with the Dag run."""
+RUN_ID_KEY = "run_id"
+"""XCom of the run's id, pushed as soon as it is known; by it a mapped task's siblings know what is not theirs."""
+OVER = frozenset({"failed", "success", "skipped", "removed", "upstream_failed"})
+"""Task states in which a task is over."""
+STOPPED = OVER | {"restarting"}
+"""Task states that somebody gives a running task to stop it; the last by clearing it."""
+STATE_WAIT = 2.0
+"""Seconds to wait for Airflow's word on the task's state while the process is being killed."""
+
+
+class TaskJournal:
+    """The journal of the task instance in `context`.
+
+    :param context: the task's context.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self._store: Any = context["task_state_store"]
+        self._ti: Any = context["ti"]
+
+    def stored(self) -> object:
+        """What an earlier try wrote, None where there is nothing. Raises `AdfError` where that cannot be read now."""
+        try:
+            return self._store.get(STATE_KEY, None)
+        except Exception as e:
+            raise AdfError(
+                "Airflow's task state store could not be read, so it is not known whether an earlier try of this task has "
+                f"started a run. Nothing was started. Retry the task, or set durable=False to do without. {e}"
+            ) from e
+
+    def save(self, intent: Intent) -> None:
+        try:
+            self._store.set(STATE_KEY, intent.to_json())
+        except Exception as e:
+            raise AdfError(
+                f"What is about to be started (pipeline {intent.pipeline_name!r}, key {intent.key}) could not be written to "
+                f"Airflow's task state store, so nothing was started. Retry the task, or set durable=False to do without. {e}"
+            ) from e
+
+    def note(self, intent: Intent) -> None:
+        try:
+            self._store.set(STATE_KEY, intent.to_json())
+        except Exception as e:  # noqa: BLE001  whatever Airflow's API fails with must not end the wait
+            log.warning(
+                "Run %s goes on, but could not be written to Airflow's task state store; a retry of this task finds it by "
+                "its key %s. %s",
+                intent.run_id,
+                intent.key,
+                e,
+            )
+
+    def failed(self, now: Occasion) -> None:
+        """Write that the try `now` failed by itself, if it had begun with a run."""
+        try:
+            intent = Intent.from_json(self._store.get(STATE_KEY, None))
+        except Exception as e:  # noqa: BLE001  the task fails anyway, by an error that says more
+            log.debug("no intent to be marked as failed: %s", e)
+            return
+        if intent.occasion.is_try_of(now):
+            # Clears of other tasks until now say nothing of this one.
+            self.note(replace(intent, failed=True, occasion=now))
+
+    def is_of_this_try(self, now: Occasion) -> bool:
+        """Whether the try `now` has written here before."""
+        try:
+            return Intent.from_json(self._store.get(STATE_KEY, None)).occasion.is_try_of(now)
+        except Exception as e:  # noqa: BLE001  what cannot be read is not of this try
+            log.debug("no intent of this try: %s", e)
+            return False
+
+    def claimed(self) -> frozenset[str]:
+        """The runs of the other map indexes of this task, as their XComs name them."""
+        if self._ti.map_index < 0:
+            return frozenset()
+        theirs: Any = self._ti.xcom_pull(task_ids=self._ti.task_id, key=RUN_ID_KEY, map_indexes=None)
+        ours: Any = self._ti.xcom_pull(task_ids=self._ti.task_id, key=RUN_ID_KEY, map_indexes=self._ti.map_index)
+        found = list(theirs) if theirs is not None else []
+        if ours in found:
+            found.remove(ours)
+        return frozenset(run_id for run_id in found if isinstance(run_id, str))
+
+    def claim(self, run_id: str) -> bool:
+        """Say first, then ask: of two siblings that claim the same run, at least one sees the other, and leaves it."""
+        self._ti.xcom_push(key=RUN_ID_KEY, value=run_id)
+        if run_id not in self.claimed():
+            return True
+        self._ti.xcom_push(key=RUN_ID_KEY, value="")
+        return False
+
+
+def occasion_of(context: Context) -> Occasion:
+    """Which try this is, as Airflow counts."""
+    ti: Any = context["ti"]
+    dag_run: Any = context["dag_run"]
+    return Occasion(
+        try_number=ti.try_number, max_tries=ti.max_tries, clear_number=getattr(dag_run, "clear_number", 0) or 0
+    )
+
+
+def is_last_try(context: Context) -> bool:
+    """Whether Airflow makes no other try of this task by itself."""
+    ti: Any = context["ti"]
+    return bool(ti.try_number > ti.max_tries)
+
+
+def will_be_retried(context: Context) -> bool:
+    """Whether a kill of this process is not meant for the task, and tries are left: another try will take its run over.
+
+    So it is when the worker itself is told to go (an evicted pod, a spot machine, a restart), when Airflow has lost sight of
+    it and gone on to the next try, and when Airflow's API is down for so long that the worker gives up. Airflow tells a
+    worker of a mark or clear through that API, so where that does not answer, this is none.
+
+    Asked in a thread of its own, since the kill may have interrupted the main thread within another question to Airflow,
+    and then there is no answer until it goes on.
+    """
+    if is_last_try(context):
+        return False
+    ti: Any = context["ti"]
+    answers: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+    threading.Thread(target=lambda: answers.put(_state(ti)), name="adf-task-state", daemon=True).start()
+    try:
+        return answers.get(timeout=STATE_WAIT) not in STOPPED
+    except queue.Empty:
+        return True
+
+
+_UNKNOWN = "unknown"
+
+
+def _state(ti: Any) -> str | None:
+    from airflow.sdk.execution_time.comms import GetTaskStates, TaskStatesResult
+    from airflow.sdk.execution_time.task_runner import SUPERVISOR_COMMS
+
+    try:
+        answer = SUPERVISOR_COMMS.send(
+            GetTaskStates(dag_id=ti.dag_id, run_ids=[ti.run_id], task_ids=[ti.task_id], map_index=ti.map_index)
+        )
+    except Exception as e:  # noqa: BLE001  whatever goes wrong, the state is not known
+        log.debug("the task's state could not be learnt: %s", e)
+        return _UNKNOWN
+    return state_of(answer.task_states, ti) if isinstance(answer, TaskStatesResult) else _UNKNOWN
+
+
+def state_of(states: Mapping[str, Mapping[str, Any]], ti: Any) -> str | None:
+    """The state of `ti` in Airflow's answer about a Dag run, where a mapped task's key ends with its index."""
+    key = ti.task_id if ti.map_index < 0 else f"{ti.task_id}_{ti.map_index}"
+    return states.get(ti.run_id, {}).get(key)

@@ -1,0 +1,124 @@
+"""What comes back for a call: its answer, or a failure, read from what the official client returns or raises."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from airflow_adf_mi.adf import metrics
+from airflow_adf_mi.adf.api.error_mapping import from_answer, translate, unreadable
+from airflow_adf_mi.adf.api.operations import Call
+from airflow_adf_mi.adf.api.refusal import Refusal
+from airflow_adf_mi.adf.errors import AdfAuthenticationError, AdfError, AdfRequestError, AdfThrottledError
+from airflow_adf_mi.adf.models import UNREADABLE
+from airflow_adf_mi.adf.network.transport import token_of
+
+if TYPE_CHECKING:
+    from airflow_adf_mi.adf.config.settings import AdfSettings
+    from airflow_adf_mi.adf.network.route import Route
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What came in place of an answer."""
+
+    error: AdfError
+    refused_token: str | None = field(default=None, repr=False)
+    """The token that the request carried, if that is what the service refused."""
+
+
+def body_of(response: Any, _model: object, _headers: object) -> Any:
+    """The answer as JSON rather than as the official client's model, whose attributes miss what the service sends."""
+    content = response.http_response
+    return content.json() if content.content else None
+
+
+def response_of(response: Any, _model: object, _headers: object) -> Any:
+    """The answer itself, whose content is still to be read."""
+    return response.http_response
+
+
+def read_content(call: Call[T], content: bytes) -> T | Failure:
+    """The answer in the content of a response, which may be read in a thread.
+
+    Python's JSON reader keeps all other threads waiting until it has read the whole text. Where it calls a function of Python for
+    each object, as here, the event loop gets its turn.
+    """
+    try:
+        body = json.loads(content, object_hook=_same) if content else None
+    except UNREADABLE as e:
+        return _failed(call, unreadable(e, call))
+    return read(call, body)
+
+
+def _same(value: dict[str, Any]) -> dict[str, Any]:
+    return value
+
+
+def read(call: Call[T], body: Any) -> T | Failure:
+    """The answer in a body."""
+    try:
+        answer = call.read(body)
+    except UNREADABLE as e:
+        return _failed(call, unreadable(e, call))
+    _count(call, "answered")
+    return answer
+
+
+def read_error(
+    error: Exception, call: Call[T], settings: AdfSettings, route: Route, status: int | None = None
+) -> T | Failure:
+    """What `error`, which the official client raised for `call` on its way by `route`, comes to.
+
+    `status` is the HTTP status of the answer, where it is known and the error does not carry it. Raises `error` itself if it
+    is of no known kind.
+    """
+    from azure.core.exceptions import AzureError
+
+    if isinstance(error, AdfError):
+        # Of the credential, which the official client asks for a token.
+        return _failed(call, error)
+    if isinstance(error, AzureError):
+        ours = translate(error, call, settings, route)
+        code = ours.code if isinstance(ours, AdfRequestError) else None
+        if code is not None and code in call.answers_by_code:
+            _count(call, "answered")
+            return call.answers_by_code[code]
+        refused = isinstance(ours, AdfAuthenticationError) and ours.refused_token
+        return _failed(call, ours, refused_token=token_of(error) if refused else None)
+    if isinstance(error, UNREADABLE):
+        # The official client unpacks answers and reads them as JSON before we do, and lets what comes of that through.
+        if status is not None and status >= 300:
+            return _failed(call, from_answer(call, settings, Refusal.read(status, f"{error}", {}, "")))
+        return _failed(call, unreadable(error, call))
+    raise error
+
+
+def _failed(call: Call[Any], error: AdfError, *, refused_token: str | None = None) -> Failure:
+    _count(call, type(error).__name__)
+    if isinstance(error, AdfThrottledError):
+        metrics.count(metrics.THROTTLED, operation=f"{call.group}.{call.method}")
+    return Failure(error, refused_token=refused_token)
+
+
+def _count(call: Call[Any], outcome: str) -> None:
+    metrics.count(metrics.REQUESTS, operation=f"{call.group}.{call.method}", outcome=outcome)
+
+
+def given(answer: T | Failure) -> T:
+    """The answer; raises what came instead, without the foreign error it was made from.
+
+    A traceback shows the whole chain, and foreign errors quote answers, with whatever secret is in them.
+    """
+    if isinstance(answer, Failure):
+        raise answer.error from None
+    return answer
+
+
+def forget_token(credential: Any, failure: Failure) -> bool:
+    """Whether another token may help: only where it was the service that refused the one we had."""
+    forget = getattr(credential, "forget_token", None)
+    return failure.refused_token is not None and forget is not None and bool(forget(failure.refused_token))

@@ -1,0 +1,122 @@
+"""The credentials that ask for tokens: azure-identity's, made so that they fail within seconds and keep the last answer.
+
+azure-identity's errors do not hold it: an endpoint that fails has the same error as one that refuses, in words that differ
+from source to source. Azure's packages are imported when a credential is made.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Self
+
+from airflow_adf_mi.adf.auth.identity_sources import CredentialPlan, Source
+from airflow_adf_mi.adf.auth.token_causes import Answer
+from airflow_adf_mi.adf.network.transport import blocking_transport
+
+if TYPE_CHECKING:
+    from azure.core.credentials import AccessTokenInfo, SupportsTokenInfo, TokenRequestOptions
+    from azure.core.pipeline.transport import RequestsTransport
+
+
+CONNECT_TIMEOUT = 2.0
+"""Seconds to connect to an identity endpoint, most of which are on the same machine."""
+READ_TIMEOUT = 10.0
+"""Seconds of silence from an identity endpoint; azure-core waits 300, and all who need a token with it."""
+
+
+class ObservedCredential:
+    """A credential, and what its source answered last.
+
+    :param inner: azure-identity's.
+    :param answers: where its transport puts every answer.
+    """
+
+    def __init__(self, inner: SupportsTokenInfo, answers: deque[Answer]) -> None:
+        self.inner = inner
+        self._answers = answers
+
+    @property
+    def last_answer(self) -> Answer | None:
+        """None before any. msal repeats an error for a while without asking again: then it is that error's."""
+        return self._answers[-1] if self._answers else None
+
+    def get_token_info(self, *scopes: str, options: TokenRequestOptions | None = None) -> AccessTokenInfo:
+        return self.inner.get_token_info(*scopes, options=options)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.inner.close()
+
+
+def make_credential(how: CredentialPlan, *, read_timeout: float = READ_TIMEOUT) -> SupportsTokenInfo:
+    """azure-identity's credential for a plan.
+
+    Raises `AdfConfigurationError` where the certificates that the plan's route trusts cannot be read.
+    """
+    _quieten()
+    if how.route is None:
+        return _developer()
+    answers: deque[Answer] = deque(maxlen=1)
+
+    def keep(status: int, headers: Mapping[str, str]) -> None:
+        answers.append(Answer(status, dict(headers)))
+
+    transport = blocking_transport(
+        how.route, connect_timeout=CONNECT_TIMEOUT, read_timeout=read_timeout, on_answer=keep
+    )
+    return ObservedCredential(_from_source(how, transport), answers)
+
+
+def _developer() -> SupportsTokenInfo:
+    from azure.identity import (
+        AzureCliCredential,
+        AzureDeveloperCliCredential,
+        AzurePowerShellCredential,
+        ChainedTokenCredential,
+    )
+
+    return ChainedTokenCredential(AzureCliCredential(), AzurePowerShellCredential(), AzureDeveloperCliCredential())
+
+
+def _from_source(how: CredentialPlan, transport: RequestsTransport) -> SupportsTokenInfo:
+    # IMDS' own back-off for a machine without the endpoint takes about a minute; our loops repeat, and say so meanwhile.
+    # Silence is not waited through twice.
+    quick: dict[str, Any] = {"retry_total": 2, "retry_status": 2, "retry_connect": 1, "retry_read": 0}
+    quick["transport"] = transport
+    if how.source is Source.WORKLOAD_IDENTITY:
+        from azure.identity import WorkloadIdentityCredential
+
+        return WorkloadIdentityCredential(
+            tenant_id=how.tenant_id,
+            client_id=how.client_id,
+            token_file_path=how.token_file,
+            authority=how.authority_host,
+            **quick,
+        )
+    from azure.identity import ManagedIdentityCredential
+
+    named = {name: getattr(how, name) for name in ("object_id", "resource_id") if getattr(how, name)}
+    return ManagedIdentityCredential(client_id=how.client_id, identity_config=named or None, **quick)
+
+
+def _quieten() -> None:
+    """Keep Azure's packages out of task logs, unless somebody chose their logs.
+
+    They log twelve lines for each token, a traceback for each answer that is no JSON, and warnings that quote answers as they
+    are. Our errors quote the same with secrets masked.
+    """
+    for name, level in (
+        ("azure.core.pipeline.policies.http_logging_policy", logging.WARNING),
+        ("azure.identity", logging.ERROR),
+        ("azure.mgmt.datafactory", logging.ERROR),
+    ):
+        logger = logging.getLogger(name)
+        if logger.level == logging.NOTSET:
+            logger.setLevel(level)

@@ -1,0 +1,176 @@
+"""The credential: one per identity and process, for threads and for event loops.
+
+azure-identity's managed identity code for asyncio is another implementation than its blocking one: it sends a resource
+id under a name the endpoints do not know, fails past half of a token's life while the endpoint is down, and asks anew
+for every concurrent caller. So the blocking one is used everywhere, behind one lock, and event loops call it in a thread.
+Azure's packages are imported when a token is first asked for.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from airflow_adf_mi.adf.auth.azure_credentials import make_credential
+from airflow_adf_mi.adf.auth.identity_sources import CredentialPlan, plan, where_tokens_come_from
+from airflow_adf_mi.adf.auth.token_errors import check_principal, token_error
+from airflow_adf_mi.adf.errors import AdfConfigurationError, AdfError
+from airflow_adf_mi.adf.redaction import shown
+
+if TYPE_CHECKING:
+    from azure.core.credentials import AccessToken, AccessTokenInfo, SupportsTokenInfo, TokenRequestOptions
+
+    from airflow_adf_mi.adf.config.settings import AdfSettings, Identity
+
+FRESH_TOKEN_INTERVAL = 30.0
+"""Seconds between two fresh tokens on account of a refusal: a service that refuses all must not flood the endpoint."""
+FAILURE_KEPT = 3.0
+"""Seconds for which a failure is the answer to all: those who waited meanwhile must not ask again, one after another."""
+
+
+class ProcessCredential:
+    """A credential for the official clients; safe to use from many threads.
+
+    :param identity: who to be.
+    :param authority_host: the cloud's sign-in service.
+    :param ca_bundle: path of certificate authorities that the sign-in service may have as well.
+    :param make: makes the credential from a plan. What it makes may have, as `last_answer`, the `Answer` to the last token
+        request.
+    :param environ: where the platform describes itself, and the network.
+    """
+
+    def __init__(
+        self,
+        identity: Identity,
+        authority_host: str,
+        *,
+        ca_bundle: str | None = None,
+        make: Callable[[CredentialPlan], SupportsTokenInfo] | None = None,
+        environ: Mapping[str, str] = os.environ,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.identity = identity
+        self._authority_host = authority_host
+        self._ca_bundle = ca_bundle
+        self._make = make or make_credential
+        self._environ = environ
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._inner: SupportsTokenInfo | None = None
+        self._plan: CredentialPlan | None = None
+        self._failed: dict[object, tuple[float, AdfError]] = {}
+        # Read without the lock: replacing an entry is atomic.
+        self._last: dict[tuple[str, ...], AccessTokenInfo] = {}
+        self._given_up: dict[tuple[str, ...], AccessTokenInfo] = {}
+        self._fresh_at = float("-inf")
+
+    def get_token_info(self, *scopes: str, options: TokenRequestOptions | None = None) -> AccessTokenInfo:
+        """A token, from azure-identity's cache where it has one that is good for a while.
+
+        Raises `AdfConfigurationError` where this environment cannot give the named identity, `AdfAuthenticationError`
+        where it did not.
+        """
+        asked = (scopes, (options or {}).get("claims"))
+        # One at a time: the others then find the first one's token in the cache, or its failure, instead of asking too.
+        with self._lock:
+            failure = self._kept_failure(asked)
+            if failure is None:
+                token = self._ask(scopes, options or {})
+                if not isinstance(token, AdfError):
+                    self._last[scopes] = token
+                    return token
+                failure = token
+                self._failed[asked] = self._clock(), failure
+        # A copy: each who is told adds to its traceback.
+        raise copy.copy(failure)
+
+    def _kept_failure(self, asked: object) -> AdfError | None:
+        at, failure = self._failed.pop(asked, (float("-inf"), None))
+        if failure is None or not 0 <= self._clock() - at < FAILURE_KEPT:
+            return None
+        self._failed[asked] = at, failure
+        return failure
+
+    def _ask(self, scopes: tuple[str, ...], options: TokenRequestOptions) -> AccessTokenInfo | AdfError:
+        if self._inner is None:
+            how = plan(self.identity, self._environ, self._authority_host, ca_bundle=self._ca_bundle)
+            try:
+                self._plan, self._inner = how, self._make(how)
+            except ValueError as e:
+                if isinstance(e, AdfError):
+                    raise
+                # azure-identity checks what it is given by the environment.
+                raise AdfConfigurationError(
+                    f"The {self.identity} cannot be used: {shown(str(e), 300)} Check AZURE_AUTHORITY_HOST, AZURE_TENANT_ID and "
+                    "AZURE_CLIENT_ID."
+                ) from None
+        assert self._plan is not None  # noqa: S101  set together with the credential
+        try:
+            token = self._inner.get_token_info(*scopes, options=options)
+            check_principal(token.token, self.identity, self._plan)
+        except Exception as e:  # noqa: BLE001  azure-identity lets errors of many libraries through; all mean "no token"
+            return token_error(e, self.identity, self._plan, getattr(self._inner, "last_answer", None))
+        return token
+
+    def get_token(self, *scopes: str, claims: str | None = None, **options: Any) -> AccessToken:
+        """The older form of `get_token_info`, for the provider's hook and other clients that ask by it."""
+        from azure.core.credentials import AccessToken
+
+        token = self.get_token_info(*scopes, options={"claims": claims} if claims else None)
+        return AccessToken(token.token, token.expires_on)
+
+    def last_token(self, *scopes: str) -> AccessTokenInfo | None:
+        """The token got last, if it has not expired. Takes no lock, so it may be called while another thread asks."""
+        token = self._last.get(scopes)
+        return token if token is not None and token.expires_on > self._clock() else None
+
+    def given_up_token(self, *scopes: str) -> AccessTokenInfo | None:
+        """The token that was replaced last, for whoever cannot wait for its successor. Takes no lock."""
+        return self._given_up.get(scopes)
+
+    def forget_token(self, refused: str) -> bool:
+        """Whether the next token is another one than `refused`, which the service did not take.
+
+        Where `refused` is the token we have, its successor is asked for anew, unless that was done a moment ago:
+        azure-identity's cache cannot be bypassed, so its credential is replaced. The platform's own cache, of up to a day,
+        can not be.
+        """
+        with self._lock:
+            if all(token.token != refused for token in self._last.values()):
+                # Somebody else was refused the same one, and has replaced it.
+                return True
+            if self._clock() - self._fresh_at < FRESH_TOKEN_INTERVAL:
+                return False
+            self._fresh_at = self._clock()
+            self._inner = None
+            self._given_up = self._last
+            self._last = {}
+            return True
+
+
+_credentials: dict[tuple[object, ...], ProcessCredential] = {}
+
+
+def credential_for(settings: AdfSettings) -> ProcessCredential:
+    """This process's credential for the identity of `settings` and its `ca_bundle`, by where tokens come from here.
+
+    Airflow forks; a child's process id differs, so it never waits for a lock that its parent held at the fork.
+    """
+    place = where_tokens_come_from(os.environ)
+    key = (os.getpid(), settings.identity, settings.cloud.authority_host, settings.ca_bundle, place)
+    credential = ProcessCredential(settings.identity, settings.cloud.authority_host, ca_bundle=settings.ca_bundle)
+    # setdefault is atomic, so no lock is needed that a signal handler could meet.
+    return _credentials.setdefault(key, credential)
+
+
+def forget_credentials() -> None:
+    """Forget the tokens and credentials of this process; the next call to Azure asks for a new token.
+
+    For tests that run several emulators in one process, at the same address: a token of one is no good at the next. An
+    emulator at another address needs no call, because its tokens come from somewhere else.
+    """
+    _credentials.clear()

@@ -1,0 +1,300 @@
+"""What a connection says, checked: which subscription, which identity, which cloud, which factory.
+
+One frozen `AdfSettings` is read from a connection's fields, by `connection.py`, and handed around from there; nothing
+else reads them. It holds no secret, so it may be stored with a trigger.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from enum import StrEnum
+from typing import Any, Self
+from urllib.parse import quote, urlsplit
+
+from airflow_adf_mi.adf.config.validation import optional_text
+from airflow_adf_mi.adf.errors import AdfConfigurationError
+
+_GUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_DOMAIN = re.compile(r"[0-9a-zA-Z-]+(\.[0-9a-zA-Z-]+)+")
+# Name rules of the published specification (Factories_Get) and of ARM for resource groups.
+_FACTORY_NAME = re.compile(r"(?=.{3,63}$)[A-Za-z0-9]+(?:-[A-Za-z0-9]+)*")
+_RESOURCE_GROUP_NAME = re.compile(r"[-\w().]{0,89}[-\w()]")
+_IDENTITY_RESOURCE_ID = re.compile(
+    r"/subscriptions/[^/]+/resource[gG]roups/[^/]+/providers/Microsoft\.ManagedIdentity/userAssignedIdentities/[^/]+",
+    re.IGNORECASE,
+)
+
+
+class IdentityKind(StrEnum):
+    """How a token is obtained. Chosen in the connection, never guessed."""
+
+    MANAGED_IDENTITY = "managed_identity"
+    WORKLOAD_IDENTITY = "workload_identity"
+    DEVELOPER = "developer"
+    PLATFORM = "platform"
+    """Workload identity where the environment is set up for it, managed identity elsewhere.
+
+    Only for connections of the Azure provider's type, whose form has no field to choose by.
+    """
+
+
+CHOICES = (IdentityKind.MANAGED_IDENTITY, IdentityKind.WORKLOAD_IDENTITY, IdentityKind.DEVELOPER)
+"""What the connection field `identity` may be."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """Which identity to be. At most one of the three ids; none means the system-assigned identity."""
+
+    kind: IdentityKind = IdentityKind.MANAGED_IDENTITY
+    client_id: str | None = None
+    object_id: str | None = None
+    resource_id: str | None = None
+    tenant_id: str | None = None
+    """Tenant of a workload identity, by id or domain; without it AZURE_TENANT_ID, which the AKS webhook sets, is used."""
+
+    def __post_init__(self) -> None:
+        names = self.names()
+        if len(names) > 1:
+            raise AdfConfigurationError(
+                f"The connection names the identity in {len(names)} ways at once: {', '.join(names)}. Keep one of them."
+            )
+        for field in ("client_id", "object_id"):
+            value = getattr(self, field)
+            if value is not None and not _GUID.fullmatch(value):
+                raise AdfConfigurationError(f"{_field_name(field)} is {value!r}, which is not a GUID.")
+        if self.resource_id is not None and not _IDENTITY_RESOURCE_ID.fullmatch(self.resource_id):
+            raise AdfConfigurationError(
+                f"managed_identity_resource_id is {self.resource_id!r}, which is not the resource id of a user-assigned "
+                "identity. Such an id has the form /subscriptions/<subscription>/resourceGroups/<group>/providers/"
+                "Microsoft.ManagedIdentity/userAssignedIdentities/<name>."
+            )
+        if self.tenant_id is not None:
+            self._check_tenant(self.tenant_id)
+        if names and self.kind is IdentityKind.DEVELOPER:
+            raise AdfConfigurationError(
+                f"identity is 'developer', which means the developer who is signed in on this machine, but {names[0]} names "
+                f"another identity. Remove {names[0]}, or set identity to 'managed_identity'."
+            )
+
+        for field in ("object_id", "resource_id"):
+            if getattr(self, field) is not None and self.kind is IdentityKind.WORKLOAD_IDENTITY:
+                raise AdfConfigurationError(
+                    f"identity is 'workload_identity', which is named by its client id only, but {_field_name(field)} is "
+                    "set. Use managed_identity_client_id instead, or remove the field to use the pod's AZURE_CLIENT_ID."
+                )
+
+    def _check_tenant(self, tenant: str) -> None:
+        if not _GUID.fullmatch(tenant) and not _DOMAIN.fullmatch(tenant):
+            raise AdfConfigurationError(
+                f"workload_identity_tenant_id is {tenant!r}, which is neither a GUID nor a domain name."
+            )
+        if self.kind not in (IdentityKind.WORKLOAD_IDENTITY, IdentityKind.PLATFORM):
+            raise AdfConfigurationError(
+                f"workload_identity_tenant_id is set, but identity is {self.kind.value!r}. "
+                "Set identity to 'workload_identity', or remove the tenant."
+            )
+
+    def names(self) -> list[str]:
+        """The connection fields that name this identity."""
+        return [
+            _field_name(field)
+            for field in ("client_id", "object_id", "resource_id")
+            if getattr(self, field) is not None
+        ]
+
+    def __str__(self) -> str:
+        if self.kind is IdentityKind.DEVELOPER:
+            return "developer signed in on this machine"
+        what = "workload identity" if self.kind is IdentityKind.WORKLOAD_IDENTITY else "managed identity"
+        if self.client_id:
+            return f"{what} with client id {self.client_id}"
+        if self.object_id:
+            return f"{what} with object id {self.object_id}"
+        if self.resource_id:
+            return f"{what} {self.resource_id}"
+        if self.kind is IdentityKind.WORKLOAD_IDENTITY:
+            return "workload identity of AZURE_CLIENT_ID"
+        if self.kind is IdentityKind.PLATFORM:
+            return "identity of this environment (the connection names none)"
+        return "system-assigned managed identity"
+
+
+def _field_name(field: str) -> str:
+    return "workload_identity_tenant_id" if field == "tenant_id" else f"managed_identity_{field}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cloud:
+    """One of Azure's clouds: where ARM, the sign-in service and ADF Studio are."""
+
+    name: str
+    arm_endpoint: str
+    arm_scope: str
+    authority_host: str
+    studio_url: str
+
+
+# Endpoints and scopes as azure-core 1.41 and azure-mgmt-core 1.6 know them; Studio hosts from Microsoft's docs.
+PUBLIC_CLOUD = Cloud(
+    name="AzurePublicCloud",
+    arm_endpoint="https://management.azure.com",
+    arm_scope="https://management.azure.com/.default",
+    authority_host="login.microsoftonline.com",
+    studio_url="https://adf.azure.com",
+)
+US_GOVERNMENT_CLOUD = Cloud(
+    name="AzureUSGovernment",
+    arm_endpoint="https://management.usgovcloudapi.net",
+    arm_scope="https://management.core.usgovcloudapi.net/.default",
+    authority_host="login.microsoftonline.us",
+    studio_url="https://adf.azure.us",
+)
+CHINA_CLOUD = Cloud(
+    name="AzureChinaCloud",
+    arm_endpoint="https://management.chinacloudapi.cn",
+    arm_scope="https://management.chinacloudapi.cn/.default",
+    authority_host="login.chinacloudapi.cn",
+    studio_url="https://adf.azure.cn",
+)
+CLOUDS: Mapping[str, Cloud] = {cloud.name: cloud for cloud in (PUBLIC_CLOUD, US_GOVERNMENT_CLOUD, CHINA_CLOUD)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class FactoryRef:
+    """A data factory's full address."""
+
+    subscription_id: str
+    resource_group_name: str
+    factory_name: str
+
+    def __post_init__(self) -> None:
+        if not _RESOURCE_GROUP_NAME.fullmatch(self.resource_group_name):
+            raise AdfConfigurationError(
+                f"resource_group_name is {self.resource_group_name!r}, which is not a name that Azure allows: "
+                "1 to 90 letters, digits, '-', '_', '(', ')' and '.', not ending with '.'."
+            )
+        if not _FACTORY_NAME.fullmatch(self.factory_name):
+            raise AdfConfigurationError(
+                f"factory_name is {self.factory_name!r}, which is not a name that Data Factory allows: 3 to 63 letters "
+                "and digits, in groups joined by single '-'."
+            )
+
+    @property
+    def resource_id(self) -> str:
+        """The factory's ARM id, the scope of a role assignment."""
+        return (
+            f"/subscriptions/{self.subscription_id}/resourceGroups/{self.resource_group_name}"
+            f"/providers/Microsoft.DataFactory/factories/{self.factory_name}"
+        )
+
+    def __str__(self) -> str:
+        return f"factory {self.factory_name!r} (resource group {self.resource_group_name!r})"
+
+
+@dataclass(frozen=True)
+class SubscriptionRef:
+    """A subscription, for the one question that is asked of no factory: which factories are there."""
+
+    subscription_id: str
+
+    @property
+    def resource_id(self) -> str:
+        return f"/subscriptions/{self.subscription_id}"
+
+    def __str__(self) -> str:
+        return f"subscription {self.subscription_id}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdfSettings:
+    """A connection's fields, checked. Holds no secret."""
+
+    subscription_id: str
+    identity: Identity = Identity()
+    cloud: Cloud = PUBLIC_CLOUD
+    """Azure's cloud; `arm_endpoint` and `arm_scope` below override its own for a private or emulated endpoint."""
+    resource_group_name: str | None = None
+    factory_name: str | None = None
+    ca_bundle: str | None = None
+    """Path of a PEM file of certificate authorities: for the ARM endpoint instead of the usual ones, for sign-in besides them."""
+    arm_endpoint: str = ""
+    arm_scope: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.subscription_id:
+            raise AdfConfigurationError(
+                "The connection has no subscriptionId. Add the id of the subscription that holds the data factory."
+            )
+        if not _GUID.fullmatch(self.subscription_id):
+            raise AdfConfigurationError(f"subscriptionId is {self.subscription_id!r}, which is not a GUID.")
+        object.__setattr__(self, "arm_endpoint", (self.arm_endpoint or self.cloud.arm_endpoint).rstrip("/"))
+        object.__setattr__(self, "arm_scope", self.arm_scope or self.cloud.arm_scope)
+        # Who writes an address may have written a password into it.
+        before, at, host = self.arm_endpoint.rpartition("@")
+        shown = f"***@{host}" if at else before or host
+        try:
+            url = urlsplit(self.arm_endpoint)
+            _ = url.port
+        except ValueError:
+            raise AdfConfigurationError(f"arm_endpoint is {shown!r}, which is not an address.") from None
+        if url.scheme != "https" or not url.hostname:
+            raise AdfConfigurationError(
+                f"arm_endpoint is {shown!r}. It must be an https:// address: tokens are never sent unencrypted."
+            )
+        if url.username or url.password or url.query or url.fragment:
+            raise AdfConfigurationError(
+                "arm_endpoint must be a plain https:// address without user, query or fragment."
+            )
+        if not (self.arm_scope.startswith("https://") and self.arm_scope.endswith("/.default")):
+            raise AdfConfigurationError(
+                f"arm_scope is {self.arm_scope!r}, which is not a token scope. It must begin with https:// and end with "
+                "/.default, for example https://management.azure.com/.default."
+            )
+
+    def factory(self, resource_group_name: object = None, factory_name: object = None) -> FactoryRef:
+        """The factory to use: the arguments where given, else the connection's.
+
+        Arguments may come from templates, which turn None into text and text into numbers.
+        """
+        chosen = {
+            "resource_group_name": optional_text("resource_group_name", resource_group_name)
+            or self.resource_group_name,
+            "factory_name": optional_text("factory_name", factory_name) or self.factory_name,
+        }
+        missing = [field for field, value in chosen.items() if not value]
+        if missing:
+            raise AdfConfigurationError(
+                f"No {' and no '.join(missing)}: neither the arguments nor the connection has "
+                f"{'them' if len(missing) > 1 else 'it'}. "
+                f"Set {' and '.join(missing)} in the connection, or pass {'them' if len(missing) > 1 else 'it'} to the operator, "
+                "sensor or hook."
+            )
+        return FactoryRef(subscription_id=self.subscription_id, **{k: str(v) for k, v in chosen.items()})
+
+    def studio_run_url(self, factory: FactoryRef, run_id: str) -> str:
+        """The page of a run in ADF Studio of this cloud."""
+        return (
+            f"{self.cloud.studio_url}/en/monitoring/pipelineruns/{quote(run_id, safe='')}"
+            f"?factory={quote(factory.resource_id, safe='')}"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The form in which a trigger stores these settings: `from_json` reads it, also in later versions."""
+        stored = asdict(self)
+        stored["cloud"] = self.cloud.name
+        return stored
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Self:
+        """The settings that an earlier or later version stored; members that this one does not know are ignored."""
+        members = _known(cls, stored)
+        identity = _known(Identity, stored["identity"])
+        identity["kind"] = IdentityKind(identity["kind"])
+        return cls(**members | {"identity": Identity(**identity), "cloud": CLOUDS[stored["cloud"]]})
+
+
+def _known(kind: type[AdfSettings | Identity], stored: Mapping[str, Any]) -> dict[str, Any]:
+    return {field.name: stored[field.name] for field in fields(kind) if field.name in stored}

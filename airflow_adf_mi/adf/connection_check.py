@@ -1,0 +1,294 @@
+"""What a connection needs, checked step by step without starting anything. Pure, but for the requests it asks for.
+
+Reads and queries are made for real. Whether runs may be started and cancelled is asked with a pipeline and a run that are
+not there: 403 says that it is not permitted, "not found" that it is. That the service looks at permissions first is not
+documented, so what rests on it is "probably".
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from airflow_adf_mi.adf.api import operations
+from airflow_adf_mi.adf.api.client import AdfClient
+from airflow_adf_mi.adf.api.refusal import MISSING_ROLE, is_front_door
+from airflow_adf_mi.adf.auth.credential import credential_for
+from airflow_adf_mi.adf.auth.token_errors import not_system_assigned, principal, whose
+from airflow_adf_mi.adf.config.role import ACTIONS, BELOW, assignment_for
+from airflow_adf_mi.adf.config.settings import AdfSettings, FactoryRef, Identity
+from airflow_adf_mi.adf.errors import (
+    AdfConfigurationError,
+    AdfError,
+    AdfNotFoundError,
+    AdfPermissionError,
+    AdfRequestError,
+    AdfUnavailableError,
+)
+from airflow_adf_mi.adf.name_suggestions import with_near_names
+from airflow_adf_mi.adf.routines import Authenticate, Routine, drive
+
+MAY = "may "
+"""How the steps about permissions begin."""
+PROBABLY = "probably: the request named something that does not exist, and was not refused for lack of a permission."
+"""What `Holds.PROBABLY` means."""
+HALF = "To check a factory that tasks name themselves, use `airflow-adf-mi check --resource-group ... --factory ...`."
+CREATE_RUN, CANCEL = "pipelines/createrun/action", "pipelineruns/cancel/action"
+
+
+class Holds(StrEnum):
+    """Whether something is as it must be."""
+
+    YES = "yes"
+    PROBABLY = "probably"
+    NO = "NO"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One step, and how it went."""
+
+    step: str
+    holds: Holds
+    detail: str
+    fix: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def check(settings: AdfSettings, pipeline_name: str | None = None, *, named: str = "") -> list[Finding]:
+    """Check, as the identity of `settings`, the factory that they name; without one, no further than the subscription.
+
+    `named` says where the settings are from. Of each step there is one finding.
+    """
+
+    def claims() -> Mapping[str, Any]:
+        token = credential_for(settings).last_token(settings.arm_scope)
+        return principal(token.token) if token is not None else {}
+
+    try:
+        with AdfClient(settings) as client:
+            found = Finding(
+                step="connection", holds=Holds.YES, detail=", ".join(filter(None, (named, settings.arm_endpoint)))
+            )
+            routine = checking(settings, pipeline_name, claims=claims, clock=time.time)
+            return [found, *drive(routine, client, time.sleep)]
+    except AdfError as e:  # such as a ca_bundle that is not there
+        return [unusable(e)]
+
+
+def unusable(error: AdfError) -> Finding:
+    """The only finding on a connection that cannot be used."""
+    return _failed("connection", error)
+
+
+def all_well(findings: list[Finding]) -> bool:
+    return all(finding.holds in (Holds.YES, Holds.PROBABLY) for finding in findings)
+
+
+def verdict(findings: list[Finding]) -> str:
+    """What the findings come to, in a line."""
+    if not all_well(findings):
+        return "Not all is well. Nothing was started."
+    if findings[-1].step == "subscription":
+        return (
+            "The token and the subscription are well. No factory was checked, because none is named: name it by "
+            "resource_group_name and factory_name (--resource-group, --factory). Nothing was started."
+        )
+    return "All well. Nothing was started."
+
+
+def checking(
+    settings: AdfSettings,
+    pipeline_name: str | None,
+    *,
+    claims: Callable[[], Mapping[str, Any]],
+    clock: Callable[[], float],
+) -> Routine[list[Finding]]:
+    """From the token to each permission; what depends on a step that failed is left out.
+
+    `claims` gives those of the token, once there is one.
+    """
+    refused = yield Authenticate()
+    if isinstance(refused, AdfError):
+        return [_failed("token", refused)]
+    token = claims()
+    findings = [_token(settings.identity, token), _identity(token)]
+    try:
+        factory = _factory(settings, pipeline_name)
+    except AdfConfigurationError as e:
+        missing = Finding(step="factory", holds=Holds.NO, detail=f"{e} {HALF}")
+        return [*findings, missing]
+    if factory is None:
+        return [*findings, (yield from _subscription(settings))]
+    found = yield operations.get_factory(factory)
+    findings += yield from _where(factory, found)
+    if isinstance(found, AdfError) and not isinstance(found, AdfPermissionError):
+        return findings
+    try:
+        asked = operations.get_pipeline(factory, _nowhere() if pipeline_name is None else pipeline_name)
+    except AdfConfigurationError as e:
+        return [*findings, _failed("pipeline", e)]
+    pipeline = yield asked
+    if pipeline_name is not None:
+        findings.append((yield from _pipeline(factory, pipeline_name, pipeline)))
+    answers: dict[str, Any] = {"read": found, "pipelines/read": pipeline}
+    answers |= yield from _asked(factory, clock)
+    return [*findings, *(_permission(action, answers[action], factory, token) for action in ACTIONS)]
+
+
+def _factory(settings: AdfSettings, pipeline_name: str | None) -> FactoryRef | None:
+    """The factory to check; None where nothing of one is named. Raises `AdfConfigurationError` for half a factory."""
+    if settings.resource_group_name or settings.factory_name or pipeline_name is not None:
+        return settings.factory()
+    return None
+
+
+def _token(identity: Identity, token: Mapping[str, Any]) -> Finding:
+    given = not_system_assigned(identity, token) or f"the {whose(identity, token)}"
+    return Finding(step="token", holds=Holds.YES, detail=f"given to {given.removesuffix('.')}")
+
+
+def _identity(token: Mapping[str, Any]) -> Finding:
+    named = {"client id": token.get("appid"), "object id": token.get("oid"), "tenant": token.get("tid")}
+    known = ", ".join(f"{name} {value}" for name, value in named.items() if value)
+    return Finding(
+        step="identity",
+        holds=Holds.YES if known else Holds.PROBABLY,
+        detail=known or "the token does not say whose it is",
+    )
+
+
+def _subscription(settings: AdfSettings) -> Routine[Finding]:
+    """Where no factory is named, that is all there is to see."""
+    ids = yield operations.list_factories(settings.subscription_id)
+    if isinstance(ids, AdfError):
+        return _unseen("subscription", ids)
+    seen = "1 data factory" if len(ids) == 1 else f"{len(ids)} data factories"
+    detail = f"{settings.subscription_id}, where the identity sees {seen}"
+    return Finding(step="subscription", holds=Holds.YES, detail=detail)
+
+
+def _where(factory: FactoryRef, found: Any) -> Routine[list[Finding]]:
+    """Subscription and factory, by what the question for the factory was answered."""
+    here = Finding(step="subscription", holds=Holds.YES, detail=factory.subscription_id)
+    if not isinstance(found, AdfError):
+        location = f", in {found.get('location')}" if found.get("location") else ""
+        return [here, Finding(step="factory", holds=Holds.YES, detail=f"{factory}{location}")]
+    if isinstance(found, AdfPermissionError):
+        return [
+            Finding(step=step, holds=Holds.UNKNOWN, detail=f"{what}: {_why_unseen(found)}", fix=None)
+            for step, what in (("subscription", factory.subscription_id), ("factory", str(factory)))
+        ]
+    if isinstance(found, AdfRequestError) and "subscription" in (found.code or "").lower():
+        return [_failed("subscription", found)]
+    error = yield from with_near_names(found, factory, None)
+    return [*([here] if isinstance(found, AdfNotFoundError) else []), _unseen("factory", error)]
+
+
+def _pipeline(factory: FactoryRef, name: str, answer: Any) -> Routine[Finding]:
+    if isinstance(answer, AdfPermissionError):
+        return Finding(step="pipeline", holds=Holds.UNKNOWN, detail=f"{name!r}: {_why_unseen(answer)}")
+    if isinstance(answer, AdfError):
+        return _unseen("pipeline", (yield from with_near_names(answer, factory, name)))
+    published = (answer.get("properties") or {}).get("lastPublishTime")
+    return Finding(
+        step="pipeline", holds=Holds.YES, detail=f"{name!r}{f', published {published}' if published else ''}"
+    )
+
+
+def _asked(factory: FactoryRef, clock: Callable[[], float]) -> Routine[dict[str, Any]]:
+    """The answers to one question for each permission, by its action."""
+    now = datetime.fromtimestamp(clock(), UTC)
+    window = now - timedelta(days=1), now + timedelta(hours=1)
+    runs = yield operations.query_runs(factory, *window)
+    run_id = runs.items[0].run_id if isinstance(runs, operations.Page) and runs.items else _nowhere()
+    return {
+        "querypipelineruns/action": runs,
+        "pipelineruns/read": (yield operations.get_run(factory, run_id)),
+        "pipelineruns/queryactivityruns/action": (yield operations.query_activity_runs(factory, run_id, *window)),
+        CREATE_RUN: (yield operations.create_run(factory, _nowhere(), None, request_id=str(uuid.uuid4()))),
+        CANCEL: (yield operations.cancel_run(factory, _nowhere())),
+    }
+
+
+def _permission(action: str, answer: Any, factory: FactoryRef, token: Mapping[str, Any]) -> Finding:
+    """What an answer says of the permission to ask for it."""
+    step = f"{MAY}{ACTIONS[action]}"
+    if isinstance(answer, AdfPermissionError) and answer.code in MISSING_ROLE:
+        return Finding(
+            step=step,
+            holds=Holds.NO,
+            detail=f"{BELOW}{action} is missing",
+            fix=assignment_for(factory, token),
+        )
+    if not isinstance(answer, AdfError):
+        return Finding(step=step, holds=Holds.YES, detail=f"{BELOW}{action}")
+    if isinstance(answer, AdfRequestError):
+        if answer.status == 403 or (answer.status == 409 and is_front_door(answer.code, answer.failure_cause)):
+            # A policy, a network rule, a lock: no role changes it.
+            return _failed(step, answer)
+        if answer.status in (400, 404):
+            # The answer to what is not there.
+            return Finding(step=step, holds=Holds.PROBABLY, detail=f"{BELOW}{action}")
+    return Finding(step=step, holds=Holds.UNKNOWN, detail=str(answer))
+
+
+def _why_unseen(error: AdfPermissionError) -> str:
+    # What a role permits is said once, with the permission itself.
+    return "not shown to this identity" if error.code in MISSING_ROLE else str(error)
+
+
+def _unseen(step: str, error: AdfError) -> Finding:
+    """A step that failed; unknown where something in between answered in the place of Azure."""
+    is_foreign = isinstance(error, AdfUnavailableError) and error.is_foreign
+    return Finding(step=step, holds=Holds.UNKNOWN, detail=str(error)) if is_foreign else _failed(step, error)
+
+
+def _failed(step: str, error: AdfError) -> Finding:
+    return Finding(step=step, holds=Holds.NO, detail=str(error))
+
+
+def _nowhere() -> str:
+    """A name that no pipeline and no run has."""
+    return str(uuid.uuid4())
+
+
+def table(findings: list[Finding]) -> str:
+    """The findings as a table, and below it what is to be done."""
+    width = max(len(finding.step) for finding in findings)
+    lines = [f"{f.step:{width}}  {f.holds:8}  {f.detail}".rstrip() for f in findings]
+    fixes = list(dict.fromkeys(f.fix for f in findings if f.fix))
+    if fixes:
+        head = (
+            "To do (a new assignment takes effect after a few minutes; if the role is assigned already, its definition lacks the "
+            "action: `airflow-adf-mi role` prints the whole definition):"
+        )
+        lines += ["", head, *(f"  {fix}" for fix in fixes)]
+    if any(f.holds is Holds.PROBABLY for f in findings):
+        lines += ["", PROBABLY]
+    return "\n".join([*lines, "", verdict(findings)])
+
+
+def in_a_paragraph(findings: list[Finding]) -> str:
+    """The findings for a place where only one text is shown, in the words of the table."""
+    wrong = [f for f in findings if f.holds not in (Holds.YES, Holds.PROBABLY)]
+    if wrong:
+        fixes = dict.fromkeys(f.fix for f in wrong if f.fix)
+        said = [f"{f.step}: {f.holds}. {f.detail.removesuffix('.')}." for f in wrong]
+        return " ".join([*said, *(f"To do: {fix}" for fix in fixes), verdict(findings)])
+    plain = [f"{f.step}: {f.detail.removesuffix('.')}." for f in findings if not f.step.startswith(MAY)]
+    may = [
+        f"{MAY}{', '.join(steps)}: {holds}."
+        for holds in (Holds.YES, Holds.PROBABLY)
+        if (steps := [f.step.removeprefix(MAY) for f in findings if f.step.startswith(MAY) and f.holds is holds])
+    ]
+    is_probable = any(f.holds is Holds.PROBABLY for f in findings)
+    return " ".join([*plain, *may, *([f"({PROBABLY})"] if is_probable else []), verdict(findings)])

@@ -1,0 +1,308 @@
+"""What a run's activities do, as lines of the task's log, beside a wait and never in its way.
+
+The log may cost at most one query per run and minute, and one at the end, of several pages where there is much; and all
+logs of a process a tenth of what the service bears for a factory. Nothing that goes wrong here reaches the wait.
+
+A page of logs shows about 150 columns. So a line begins with the activity and its cause, a long one is broken, and the run,
+which has 36 letters, is named once, with what it came to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import textwrap
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Any, Literal, TypeVar
+
+from airflow_adf_mi.adf.api.operations import Page, query_activity_runs
+from airflow_adf_mi.adf.api.paging import Pages
+from airflow_adf_mi.adf.config.settings import FactoryRef
+from airflow_adf_mi.adf.errors import AdfConfigurationError, AdfError
+from airflow_adf_mi.adf.models import ActivityRun, PipelineRun, RunStatus
+from airflow_adf_mi.adf.redaction import cap
+from airflow_adf_mi.adf.routines import Pause, Routine, SendsAsync, drive_async
+from airflow_adf_mi.adf.times import moment, read_number, run_window
+from airflow_adf_mi.adf.waiting.single_run import Ended, in_words, is_refusal
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+ActivityLogMode = Literal["live", "summary", "off"]
+MODES: tuple[ActivityLogMode, ...] = ("live", "summary", "off")
+INTERVAL = 60.0
+"""Seconds between two queries about one run."""
+PER_MINUTE = 100
+"""Queries about all runs of a factory, in this process: a tenth of the 1000 monitoring queries a minute that the service
+bears (Microsoft's documentation, 2024)."""
+OVERLAP = 120.0
+"""Seconds by which a query looks behind the last one, since the list may be late."""
+LEAST_LEFT = 35.0
+"""Seconds that must be left until the deadline, which a query without an answer would put off."""
+LOOK_AROUND = 5.0
+"""Seconds between two questions, on an event loop, of whether a query is due."""
+MOST_PAGES = 5
+"""Of the summary at the end."""
+MOST_LINES = 50
+"""Lines that one query may write. If more rows changed, each activity gets one line with a count."""
+WIDTH = 140
+"""Columns of a line."""
+
+
+def check_mode(mode: object) -> ActivityLogMode:
+    """The mode, if it is one. Raises `AdfConfigurationError`."""
+    for known in MODES:
+        if mode == known:
+            return known
+    raise AdfConfigurationError(f"activity_log is {mode!r}; it must be 'live', 'summary' or 'off'.")
+
+
+class Budget:
+    """How many queries there were in the last minute, by factory."""
+
+    def __init__(self, per_minute: int = PER_MINUTE) -> None:
+        self._per_minute = per_minute
+        self._taken: dict[FactoryRef, deque[float]] = {}
+
+    def take(self, factory: FactoryRef, now: float) -> bool:
+        """Whether one more is allowed, which it then counts as."""
+        taken = self._taken.setdefault(factory, deque())
+        while taken and taken[0] <= now - 60:
+            taken.popleft()
+        if len(taken) >= self._per_minute:
+            return False
+        taken.append(now)
+        return True
+
+
+_budget = Budget()
+
+
+@dataclass
+class ActivityLog:
+    """The log of one wait."""
+
+    factory: FactoryRef
+    run_id: str
+    mode: ActivityLogMode
+    clock: Callable[[], float]
+    deadline: float | None = None
+    budget: Budget = field(default_factory=lambda: _budget)
+    run: PipelineRun | None = None
+    rows: dict[str, ActivityRun] = field(default_factory=dict)
+    """The last that is known of each attempt of an activity, by its id."""
+    looked_at: float | None = None
+    refused: bool = False
+
+    def beside(self, wait: Routine[T]) -> Routine[T]:
+        """`wait`, with queries in its pauses, and one at its end."""
+        answer: Any = None
+        while True:
+            try:
+                step = wait.send(answer)
+            except StopIteration as end:
+                outcome = end.value
+                break
+            if isinstance(step, Pause):
+                yield from self.look_if_due()
+            answer = yield step
+            if isinstance(answer, PipelineRun):
+                self.run = answer
+        yield from self.at_end(outcome)
+        return outcome  # type: ignore[no-any-return]  # StopIteration does not carry the generator's type
+
+    def look_if_due(self) -> Routine[None]:
+        """In live mode, once a minute: say what is new."""
+        if self._is_due():
+            yield from self._harmless(self._look())
+
+    def at_end(self, outcome: object) -> Routine[None]:
+        """Once the run has ended: say what it came to."""
+        if self.mode != "off" and isinstance(outcome, Ended):
+            yield from self._harmless(self._sum_up(outcome.run))
+
+    def _harmless(self, logging_it: Routine[None]) -> Routine[None]:
+        try:
+            yield from logging_it
+        except Exception as e:  # noqa: BLE001  whatever an activity's output makes go wrong, the wait goes on
+            log.warning("The run's activities could not be logged. %s: %s", type(e).__name__, e)
+
+    def _is_due(self) -> bool:
+        now = self.clock()
+        if self.mode != "live" or self.refused or (self.deadline is not None and self.deadline - now < LEAST_LEFT):
+            return False
+        if self.looked_at is not None and now - self.looked_at < INTERVAL:
+            return False
+        return self.budget.take(self.factory, now)
+
+    def _look(self) -> Routine[None]:
+        """Say what is new."""
+        seen = yield from self._listed(pages=1, since=self.looked_at)
+        self._say(self._changed(seen))
+
+    def _sum_up(self, run: PipelineRun) -> Routine[None]:
+        self.run = run
+        if self.refused:
+            return
+        if not self.budget.take(self.factory, self.clock()):
+            log.info("The activities of run %s are not listed, because too many runs were asked about.", self.run_id)
+            return
+        seen = yield from self._listed(pages=MOST_PAGES, since=None)
+        changed = self._changed(seen)
+        if not self.rows:
+            return
+        if self.mode == "live":
+            self._say(changed)
+        if self.mode == "summary":
+            for line in by_activity(self.rows.values()):
+                log.info("%s", _broken(line))
+        log.info("Run %s %s: %s", self.run_id, in_words(run.status), total(self.rows.values(), run.duration_seconds))
+
+    def _listed(self, *, pages: int, since: float | None) -> Routine[list[ActivityRun]]:
+        """What the service lists; nothing where it does not answer."""
+        now = self.clock()
+        self.looked_at = now
+        after, before = run_window(self.run.started_at if self.run else None, now)
+        after = after if since is None else moment(since - OVERLAP)
+        listed = Pages(query_activity_runs(self.factory, self.run_id, after, before))
+        for number in range(pages):
+            following = listed.next()
+            if following is None:
+                break
+            if number and not self.budget.take(self.factory, self.clock()):
+                log.info("Not all of the run's activities are listed, because many runs were asked about.")
+                break
+            page = yield following
+            if not isinstance(page, Page):
+                self.refused = isinstance(page, AdfError) and is_refusal(page)
+                again = "They are not asked for again." if self.refused else "The run goes on."
+                # The error names the run.
+                log.warning("The run's activities could not be listed. %s\n  %s", again, page)
+                return []
+            listed.take(page)
+        return listed.rows
+
+    def _changed(self, seen: Sequence[ActivityRun]) -> list[ActivityRun]:
+        """Take note of what was seen: the rows of which that is news."""
+        before = dict(self.rows)
+        by_key = {_key(row): row for row in seen}
+        self.rows |= by_key
+        return [row for key, row in by_key.items() if key not in before or before[key].status != row.status]
+
+    def _say(self, changed: Sequence[ActivityRun]) -> None:
+        """Log these rows, and behind the last one how far the run is."""
+        lines = [line_of(row) for row in changed] if len(changed) <= MOST_LINES else by_activity(changed)
+        for line in lines[:-1]:
+            log.info("%s", _broken(line))
+        if lines:
+            log.info("%s", _broken(f"{lines[-1]} ({self._progress()})"))
+
+    def _progress(self) -> str:
+        running = sum(row.status in RunStatus.UNFINISHED for row in self.rows.values())
+        known = [row.started_at for row in self.rows.values() if row.started_at]
+        began = self.run.started_at if self.run and self.run.started_at else min(known, default=None)
+        after = f" after {max(0.0, self.clock() - began.timestamp()):.0f} s" if began else ""
+        return f"{len(self.rows) - running} done, {running} running{after}"
+
+
+@asynccontextmanager
+async def accompanied(activities: ActivityLog, client: SendsAsync) -> AsyncIterator[None]:
+    """While this lasts, which is a wait on an event loop, look when that is due; logs in the caller's context."""
+
+    async def look() -> None:
+        while True:
+            try:
+                await drive_async(activities.look_if_due(), client, asyncio.sleep)
+            except Exception as e:  # noqa: BLE001  whatever it is, the wait goes on
+                log.warning("The run's activities could not be logged. %s", e)
+            await asyncio.sleep(LOOK_AROUND)
+
+    if activities.mode != "live":
+        yield
+        return
+    looking = asyncio.get_running_loop().create_task(look())
+    try:
+        yield
+    finally:
+        looking.cancel()
+        await asyncio.wait([looking])
+
+
+def line_of(row: ActivityRun) -> str:
+    """An activity's state."""
+    iteration = f", iteration {row.iteration_hash[:8]}" if row.iteration_hash else ""
+    attempt = f", attempt {row.retry_attempt}" if row.retry_attempt else ""
+    took = f" after {row.duration_seconds:.0f} s" if row.duration_seconds is not None else ""
+    why = ""
+    if row.error_message:
+        kind = " ".join(part for part in (row.failure_type, row.error_code) if part)
+        why = f": {kind}{': ' if kind else ''}{cap(' '.join(row.error_message.split()), 300)}"
+    what = f"{row.activity_name!r} ({row.activity_type}{iteration}{attempt})"
+    return f"{what} {in_words(row.status)}{took}{_amounts([row])}{why}"
+
+
+def by_activity(rows: Iterable[ActivityRun]) -> list[str]:
+    """A line for each activity, which may have run many times."""
+    groups: dict[tuple[str, str], list[ActivityRun]] = {}
+    for row in sorted(rows, key=_started):
+        groups.setdefault((row.activity_name, row.activity_type), []).append(row)
+    lines = [
+        line_of(group[0]) if len(group) == 1 else f"{name!r} ({kind}) ran {len(group)} times: {_statuses(group)}"
+        for (name, kind), group in islice(groups.items(), MOST_LINES)
+    ]
+    return [*lines, *([f"and {len(groups) - MOST_LINES} more activities"] if len(groups) > MOST_LINES else [])]
+
+
+def total(rows: Iterable[ActivityRun], seconds: float | None) -> str:
+    """All of it in one line."""
+    known = list(rows)
+    took = f" in {seconds:.0f} s" if seconds is not None else ""
+    return f"{len(known)} {'activity' if len(known) == 1 else 'activities'}{took}, {_statuses(known)}"
+
+
+def _statuses(rows: Sequence[ActivityRun]) -> str:
+    counts: dict[str, int] = {}
+    for row in rows:
+        counts[row.status] = counts.get(row.status, 0) + 1
+    return ", ".join(f"{count} {_WORDS.get(status, status)}" for status, count in counts.items()) + _amounts(rows)
+
+
+_WORDS = {
+    RunStatus.SUCCEEDED: "succeeded",
+    RunStatus.FAILED: "failed",
+    RunStatus.CANCELLED: "cancelled",
+    RunStatus.IN_PROGRESS: "running",
+    RunStatus.QUEUED: "queued",
+    "Skipped": "skipped",
+}
+
+
+def _amounts(rows: Sequence[ActivityRun]) -> str:
+    """Rows and bytes, where Copy activities tell them."""
+    parts = []
+    for member, unit in (("rowsCopied", "rows"), ("dataWritten", "bytes")):
+        found = [row.output.get(member) for row in rows]
+        values = [float(value) for value in map(read_number, found) if value is not None]
+        if values:
+            parts.append(f", {sum(values):,.0f} {unit}")
+    return "".join(parts)
+
+
+def _key(row: ActivityRun) -> str:
+    """Its id; of a row that has none, what else tells it from others."""
+    return row.activity_run_id or f"{row.activity_name}/{row.iteration_hash}/{row.retry_attempt}/{row.started_at}"
+
+
+def _started(row: ActivityRun) -> datetime:
+    return row.started_at or datetime.min.replace(tzinfo=UTC)
+
+
+def _broken(line: str) -> str:
+    """`line` in lines of `WIDTH` columns at most, but for words that are longer."""
+    return textwrap.fill(line, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)

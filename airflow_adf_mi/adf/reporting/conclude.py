@@ -1,0 +1,100 @@
+"""From a run to its report: wait, cancel what is overdue, and learn why it failed. Routines, driven by `drive` or a client."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from airflow_adf_mi.adf import metrics
+from airflow_adf_mi.adf.activity_failures import Explanation
+from airflow_adf_mi.adf.api.operations import get_run
+from airflow_adf_mi.adf.errors import AdfError
+from airflow_adf_mi.adf.models import PipelineRun, RunStatus
+from airflow_adf_mi.adf.redaction import shown
+from airflow_adf_mi.adf.reporting.activity_log import ActivityLog, ActivityLogMode
+from airflow_adf_mi.adf.reporting.explain import explaining
+from airflow_adf_mi.adf.reporting.report import ALREADY_OVER, KIND, LEFT_RUNNING, REQUESTED, Report, RunAddress
+from airflow_adf_mi.adf.routines import Pause, Routine
+from airflow_adf_mi.adf.waiting.single_run import Cancel, Ended, Outcome, Plan, TimedOut, backoff, cancelling, waiting
+
+LAST_LOOKS = 3
+"""How often a run is looked at that could not be cancelled because it was over: one bad answer must not hide its end."""
+
+
+def reporting(
+    address: RunAddress,
+    plan: Plan,
+    *,
+    cancel_on_timeout: bool,
+    clock: Callable[[], float],
+    jitter: Callable[[], float],
+    activity_log: ActivityLogMode = "off",
+) -> Routine[Report]:
+    """Wait for the run; when the deadline passes first, cancel it if so told; report."""
+    activities = ActivityLog(address.factory, address.run_id, activity_log, clock, plan.deadline)
+    outcome = yield from activities.beside(waiting(address.factory, address.run_id, plan, clock=clock, jitter=jitter))
+    return (yield from concluding(address, outcome, cancel_on_timeout=cancel_on_timeout, clock=clock, jitter=jitter))
+
+
+def concluding(
+    address: RunAddress,
+    outcome: Outcome,
+    *,
+    cancel_on_timeout: bool,
+    clock: Callable[[], float],
+    jitter: Callable[[], float],
+) -> Routine[Report]:
+    """Report the outcome of a wait; cancel a run whose deadline has passed, if so told; explain one that failed."""
+    measure(outcome, clock())
+    if isinstance(outcome, TimedOut) and cancel_on_timeout:
+        report = yield from cancelling_overdue(address, outcome, clock=clock, jitter=jitter)
+    else:
+        cancel = LEFT_RUNNING if isinstance(outcome, TimedOut) else None
+        report = Report(address=address, outcome=outcome, cancel=cancel)
+    return (yield from explained(report, clock=clock))
+
+
+def measure(outcome: Outcome, now: float) -> None:
+    """Count how waits end; and by our clock, which may differ from the service's, how late an end is seen."""
+    run = outcome.run
+    metrics.count(metrics.ENDED, outcome=run.status if isinstance(outcome, Ended) and run else KIND[type(outcome)])
+    if isinstance(outcome, Ended) and outcome.run.ended_at is not None:
+        metrics.time(metrics.DETECTION_LAG, now - outcome.run.ended_at.timestamp())
+    if isinstance(outcome, Ended) and outcome.run.duration_seconds is not None:
+        metrics.time(metrics.RUN_DURATION, outcome.run.duration_seconds, status=outcome.run.status)
+
+
+def explained(report: Report, *, clock: Callable[[], float]) -> Routine[Report]:
+    """The report, with what can be learnt of why its run did not succeed."""
+    outcome, address = report.outcome, report.address
+    if not isinstance(outcome, Ended) or outcome.run.status == RunStatus.SUCCEEDED:
+        return report
+    try:
+        explanation = yield from explaining(outcome.run, address.factory, address.page_of, clock=clock)
+    except Exception as e:  # noqa: BLE001  whatever an answer makes go wrong, the failure itself is reported
+        explanation = Explanation(missing=f"{type(e).__name__}: {shown(str(e))}")
+    return replace(report, explanation=explanation)
+
+
+def cancelling_overdue(
+    address: RunAddress, overdue: TimedOut, *, clock: Callable[[], float], jitter: Callable[[], float]
+) -> Routine[Report]:
+    """Cancel a run whose deadline has passed, and report."""
+    try:
+        answer = yield from cancelling(address.factory, address.run_id, clock=clock, jitter=jitter)
+    except AdfError as e:
+        return Report(address=address, outcome=overdue, cancel=str(e))
+    if answer is Cancel.ACCEPTED:
+        return Report(address=address, outcome=overdue, cancel=REQUESTED)
+    # It ended between our last look and the cancel: what it ended as is what happened.
+    seen: PipelineRun | AdfError | None = None
+    for failures in range(LAST_LOOKS):
+        if failures:
+            yield Pause(backoff(failures, None, jitter()))
+        seen = yield get_run(address.factory, address.run_id)
+        if isinstance(seen, PipelineRun) and seen.is_terminal:
+            if answer is Cancel.PERHAPS and seen.status == RunStatus.CANCELLED:
+                return Report(address=address, outcome=overdue, cancel=REQUESTED)
+            return Report(address=address, outcome=Ended(run=seen))
+    last = replace(overdue, error=seen) if isinstance(seen, AdfError) else replace(overdue, run=seen, error=None)
+    return Report(address=address, outcome=last, cancel=ALREADY_OVER)

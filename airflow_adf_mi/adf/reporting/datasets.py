@@ -1,0 +1,223 @@
+"""Which datasets a run read and wrote: what its Copy and data flow activities name, in child pipelines too. Nothing is guessed.
+
+A Copy's datasets are members of the activity beside its `typeProperties`, and recordings show only the latter as a run's
+input. So where an activity run's input names none, its pipeline's published definition is asked, which may have changed
+since. A mapping data flow names its datasets only inside itself, which is not read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from airflow_adf_mi.adf.api.operations import get_pipeline, query_activity_runs
+from airflow_adf_mi.adf.api.paging import Pages
+from airflow_adf_mi.adf.config.settings import FactoryRef
+from airflow_adf_mi.adf.errors import AdfConfigurationError, AdfError
+from airflow_adf_mi.adf.models import ActivityRun, PipelineRun
+from airflow_adf_mi.adf.redaction import redact
+from airflow_adf_mi.adf.reporting.explain import final_attempts
+from airflow_adf_mi.adf.routines import Routine
+from airflow_adf_mi.adf.times import DAY, moment, read_number, run_window
+
+MOST_REQUESTS = 10
+PATIENCE = 10.0
+"""Seconds after which nothing more is asked: the task is to end."""
+MOVING = ("Copy", "ExecuteDataFlow", "ExecuteWranglingDataflow")
+INNER = ("activities", "ifTrueActivities", "ifFalseActivities", "defaultActivities")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSet:
+    """A dataset of a factory, and how much was written to it; None where the service does not tell."""
+
+    namespace: str
+    name: str
+    rows: int | None = None
+    size: int | None = None
+    files: int | None = None
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """The datasets of a run."""
+
+    inputs: tuple[DataSet, ...] = ()
+    outputs: tuple[DataSet, ...] = ()
+    missing: str | None = None
+    """Why this may not be all."""
+
+
+@dataclass(frozen=True)
+class Named:
+    """The datasets that an activity names."""
+
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+
+
+@dataclass
+class _Search:
+    factory: FactoryRef
+    clock: Callable[[], float]
+    since: datetime
+    until: float
+    requests: int = 0
+    missing: str | None = None
+    seen: set[str] = field(default_factory=set)
+
+    def may_ask(self) -> bool:
+        if self.requests >= MOST_REQUESTS or self.clock() > self.until:
+            self.missing = self.missing or f"no more than {MOST_REQUESTS} requests and {PATIENCE:.0f} s are spent on it"
+            return False
+        self.requests += 1
+        return True
+
+
+def namespace_of(factory: FactoryRef) -> str:
+    """Of datasets that are known by their names in a factory only; names of factories are unique in all of Azure."""
+    return f"azuredatafactory://{factory.factory_name}"
+
+
+def reading_lineage(run: PipelineRun, factory: FactoryRef, *, clock: Callable[[], float]) -> Routine[Lineage]:
+    """Find the datasets of a run that has ended. Raises nothing: what cannot be learnt is said to be missing."""
+    now = clock()
+    since, _ = run_window(run.started_at, now)
+    search = _Search(factory=factory, clock=clock, since=since, until=now + PATIENCE)
+    rows = yield from _moving(search, run.run_id)
+    definitions: dict[str, dict[str, Named]] = {}
+    silent = {row.pipeline_name for row in rows if row.pipeline_name and named(_input(row)) == Named()}
+    for name in sorted(silent):
+        if not search.may_ask():
+            break
+        try:
+            call = get_pipeline(factory, name)
+        except AdfConfigurationError as e:  # the service's answer had what can be no name
+            search.missing = search.missing or str(e)
+            continue
+        answer = yield call
+        if isinstance(answer, Mapping):
+            definitions[name] = {a["name"]: named(_members(a)) for a in activities_of(answer)}
+        else:
+            search.missing = search.missing or str(answer)
+    return lineage_of(rows, definitions, namespace_of(factory), search.missing)
+
+
+def _moving(search: _Search, run_id: str) -> Routine[list[ActivityRun]]:
+    """The last attempts of the activities that move data, in a run and the runs that it started."""
+    search.seen.add(run_id)
+    kinds = [{"operand": "ActivityType", "operator": "In", "values": [*MOVING, "ExecutePipeline"]}]
+    before = moment(search.clock()) + DAY
+    pages = Pages(query_activity_runs(search.factory, run_id, search.since, before, filters=kinds))
+    while (call := pages.next()) is not None and search.may_ask():
+        page = yield call
+        if isinstance(page, AdfError):
+            search.missing = search.missing or str(page)
+            break
+        pages.take(page)
+    search.missing = search.missing or pages.cut
+    rows: list[ActivityRun] = []
+    for row, _ in final_attempts(pages.rows):
+        child = row.output.get("pipelineRunId")
+        if row.activity_type in MOVING:
+            rows.append(row)
+        elif isinstance(child, str) and child and child not in search.seen:
+            rows += yield from _moving(search, child)
+    return rows
+
+
+def lineage_of(
+    rows: Iterable[ActivityRun],
+    definitions: Mapping[str, Mapping[str, Named]],
+    namespace: str,
+    missing: str | None = None,
+) -> Lineage:
+    """The datasets of these activity runs; where a run's input is silent, as `definitions` (by pipeline) name them."""
+    inputs: dict[str, None] = {}
+    written: dict[str, list[ActivityRun | None]] = {}
+    for row in rows:
+        if row.started_at is None:
+            continue  # skipped, or not come to
+        own = named(_input(row))
+        if own == Named():
+            own = definitions.get(row.pipeline_name or "", {}).get(row.activity_name, own)
+        inputs |= dict.fromkeys(own.inputs)
+        for name in own.outputs:
+            # Amounts are those of a Copy, which has one sink.
+            written.setdefault(name, []).append(row if len(own.outputs) == 1 else None)
+    outputs = tuple(
+        DataSet(
+            namespace=namespace,
+            name=name,
+            rows=_sum(by, "rowsCopied"),
+            size=_sum(by, "dataWritten"),
+            files=_sum(by, "filesWritten"),
+        )
+        for name, by in written.items()
+    )
+    return Lineage(tuple(DataSet(namespace=namespace, name=name) for name in inputs), outputs, missing)
+
+
+def named(members: Mapping[str, Any]) -> Named:
+    """The datasets that an activity's members name: a Copy's inputs and outputs, a Power Query's sinks (specification)."""
+    sinks = [members.get("sinks")]
+    sinks += [_object(query).get("dataflowSinks") for query in _list(members.get("queries"))]
+    written = [*_references(members.get("outputs")), *(name for group in sinks for name in _references(group))]
+    return Named(_once(_references(members.get("inputs"))), _once(written))
+
+
+def activities_of(pipeline: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """All activities of a pipeline's definition, also those inside others."""
+    yield from _inside(_object(pipeline.get("properties")) or pipeline)
+
+
+def _inside(container: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    cases = [_object(case) for case in _list(container.get("cases"))]
+    lists = [_list(container.get(name)) for name in INNER] + [_list(case.get("activities")) for case in cases]
+    for entry in (_object(entry) for found in lists for entry in found):
+        if isinstance(entry.get("name"), str):
+            yield entry
+            yield from _inside(_object(entry.get("typeProperties")))
+
+
+def _object(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _members(definition: Mapping[str, Any]) -> dict[str, Any]:
+    """As a run's input would show them, with the references that stand beside it."""
+    return {**_object(definition.get("typeProperties")), **{n: definition.get(n) for n in ("inputs", "outputs")}}
+
+
+def _input(row: ActivityRun) -> Mapping[str, Any]:
+    return _object(row.raw.get("input"))
+
+
+def _references(group: Any) -> list[str]:
+    """The names of dataset references in a list or mapping of such, or of sinks that hold one each."""
+    found = []
+    for entry in group.values() if isinstance(group, Mapping) else group if isinstance(group, list) else []:
+        reference = entry.get("dataset", entry) if isinstance(entry, Mapping) else None
+        if not isinstance(reference, Mapping) or reference.get("type") != "DatasetReference":
+            continue
+        name = reference.get("referenceName")
+        if isinstance(name, str) and name:
+            found.append(redact(name))
+    return found
+
+
+def _once(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(names))
+
+
+def _sum(rows: Sequence[ActivityRun | None], member: str) -> int | None:
+    """None unless each of them tells."""
+    values = [None if row is None else row.output.get(member) for row in rows]
+    known = [value for value in values if isinstance(value, int) and read_number(value) is not None]
+    return sum(known) if len(known) == len(values) else None

@@ -1,0 +1,267 @@
+"""The rules of explaining a run that failed or was cancelled: which activities are the causes, through child pipelines.
+
+The service lists a run's activities flat: those inside a ForEach, If, Switch or Until beside it, with an iteration's hash
+and without the name of what they are in; each attempt by itself; and an ExecutePipeline names the run it started. Failed
+containers and failed ExecutePipelines only repeat what failed inside, so what counts is what is left.
+
+This runs on the triggerer's event loop, and a loop may have failed in thousands of iterations. So every step takes time in
+proportion to the number of rows, a long list is worked through in parts, and only the failures that are shown are made.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from airflow_adf_mi.adf.activity_failures import ActivityFailure, Explanation
+from airflow_adf_mi.adf.api.operations import Page, query_activity_runs
+from airflow_adf_mi.adf.api.paging import Pages
+from airflow_adf_mi.adf.config.settings import FactoryRef
+from airflow_adf_mi.adf.errors import AdfError, AdfThrottledError, AdfUnavailableError
+from airflow_adf_mi.adf.models import ActivityRun, PipelineRun, RunStatus
+from airflow_adf_mi.adf.redaction import cap
+from airflow_adf_mi.adf.routines import Pause, Routine
+from airflow_adf_mi.adf.times import DAY, moment, run_window
+
+MOST_REQUESTS = 20
+MOST_SHOWN = 10
+PATIENCE = 20.0
+"""Seconds after which nothing more is asked: the failure itself is to be reported."""
+REST = 2.0
+"""Seconds until activities are asked for again, where the service gave no answer, or its list is behind the run."""
+RESTS = 2
+"""How often, in all."""
+CONTAINERS = frozenset({"ForEach", "IfCondition", "Switch", "Until"})
+AT_ONCE = 500
+"""Rows that are worked through before the event loop gets its turn."""
+_BEFORE_INNER = re.compile("Inner activity name: ", re.IGNORECASE)
+_AFTER_INNER = re.compile(", Error", re.IGNORECASE)
+
+
+StudioUrl = Callable[[str], str]
+
+
+@dataclass
+class _Search:
+    """What one explanation has asked, and found missing."""
+
+    factory: FactoryRef
+    studio_url: StudioUrl
+    clock: Callable[[], float]
+    since: datetime
+    statuses: tuple[str, ...]
+    until: float
+    requests: int = 0
+    rests: int = 0
+    missing: str | None = None
+    seen: set[str] = field(default_factory=set)
+
+    def may_ask(self) -> bool:
+        if self.requests >= MOST_REQUESTS:
+            self.missing = f"no more than {MOST_REQUESTS} requests are made for it"
+        elif self.clock() > self.until:
+            self.missing = self.missing or f"the service took longer than {PATIENCE:.0f} s to tell"
+        else:
+            self.requests += 1
+            return True
+        return False
+
+    def may_rest(self) -> bool:
+        self.rests += 1
+        return self.rests <= RESTS
+
+
+def explaining(
+    run: PipelineRun, factory: FactoryRef, studio_url: StudioUrl, *, clock: Callable[[], float]
+) -> Routine[Explanation]:
+    """Find out why `run` did not succeed. Raises nothing: what cannot be learnt is said to be missing.
+
+    `studio_url` gives the page of a run.
+    """
+    now = clock()
+    cancelled = (RunStatus.CANCELLED,) if run.status == RunStatus.CANCELLED else ()
+    search = _Search(
+        factory=factory,
+        studio_url=studio_url,
+        clock=clock,
+        since=run_window(run.started_at, now)[0],
+        statuses=(RunStatus.FAILED, *cancelled),
+        until=now + PATIENCE,
+    )
+    found = yield from _causes(search, run.run_id, run.message)
+    if not found.number and search.missing is None and run.status == RunStatus.FAILED:
+        search.missing = "the service lists no failed activity of it"
+    return Explanation(activities=tuple(found.first), more=found.number - len(found.first), missing=search.missing)
+
+
+@dataclass
+class _Found:
+    """Causes, in their order."""
+
+    first: list[ActivityFailure] = field(default_factory=list)
+    """As many as are shown."""
+    number: int = 0
+    """How many causes there are in all."""
+
+
+class _Said:
+    """What a run's own message names as its failure."""
+
+    def __init__(self, message: str | None) -> None:
+        self._message = message or ""
+        self._inner = frozenset(inner_names(self._message))
+        self._known: dict[str, bool] = {}
+
+    def names(self, activity: str) -> bool:
+        known = self._known.get(activity)
+        if known is None:
+            known = self._known[activity] = activity in self._inner or f"target {activity} failed" in self._message
+        return known
+
+
+def _causes(search: _Search, run_id: str, message: str | None) -> Routine[_Found]:
+    """The causes within a run and the runs that it started. `message` is how the run's failure reads one level up."""
+    search.seen.add(run_id)
+    said = _Said(message)
+    listed = yield from _listed(search, run_id, search.statuses, again_if_empty=True)
+    rows = final_attempts(listed)
+    yield Pause(0)
+    if _may_have_recovered(rows, said):
+        names = sorted({row.activity_name for row, _ in rows})
+        later = yield from _listed(search, run_id, (RunStatus.SUCCEEDED,), names=names)
+        recovered = {_key(row) for row in later}
+        rows = [entry for entry in rows if _key(entry[0]) not in recovered]
+    loops = loops_of(row for row, _ in rows)
+    yield Pause(0)
+    found = _Found()
+    for number, (row, attempts) in enumerate(in_order(without_consequences(rows), said), 1):
+        if number % AT_ONCE == 0:
+            yield Pause(0)
+        is_named = said.names(row.activity_name)
+        child = row.output.get("pipelineRunId") if row.activity_type == "ExecutePipeline" else None
+        if isinstance(child, str) and child and child not in search.seen:
+            inside = yield from _causes(search, child, row.error_message)
+            if inside.number:
+                first = inside.first[: MOST_SHOWN - len(found.first)]
+                found.first += first if is_named else [replace(cause, is_named=False) for cause in first]
+                found.number += inside.number
+                continue
+        found.number += 1
+        if len(found.first) < MOST_SHOWN:
+            found.first.append(
+                ActivityFailure.of(
+                    row,
+                    attempts=attempts,
+                    loop=loops.get(row.activity_name),
+                    studio_url=search.studio_url(row.pipeline_run_id or run_id),
+                    is_named=is_named,
+                )
+            )
+    return found
+
+
+def _listed(
+    search: _Search,
+    run_id: str,
+    statuses: Sequence[str],
+    *,
+    names: Sequence[str] = (),
+    again_if_empty: bool = False,
+) -> Routine[list[ActivityRun]]:
+    """The activity runs of these statuses, as far as they can be learnt."""
+    filters: list[dict[str, Any]] = [{"operand": "Status", "operator": "In", "values": list(statuses)}]
+    if names:
+        filters.append({"operand": "ActivityName", "operator": "In", "values": list(names)})
+    before = moment(search.clock()) + DAY
+    first = query_activity_runs(search.factory, run_id, search.since, before, filters=filters)
+    pages = Pages(first)
+    while (call := pages.next()) is not None and search.may_ask():
+        page = yield call
+        if isinstance(page, Page):
+            pages.take(page)
+            search.missing = search.missing or pages.cut
+            if pages.next() is None and not pages.rows and again_if_empty and search.may_rest():
+                # The list of activities may be behind the run itself.
+                pages = Pages(first)
+                yield Pause(REST)
+        elif isinstance(page, AdfThrottledError | AdfUnavailableError) and search.may_rest():
+            yield Pause(REST)
+        else:
+            search.missing = cap(str(page) if isinstance(page, AdfError) else f"unexpected answer {page!r}")
+            break
+    return pages.rows
+
+
+Attempts = tuple[ActivityRun, int]
+"""The last attempt of an activity in an iteration, and how many of its attempts are known."""
+
+
+def _key(row: ActivityRun) -> tuple[str, str | None]:
+    return row.activity_name, row.iteration_hash
+
+
+def final_attempts(rows: Sequence[ActivityRun]) -> list[Attempts]:
+    """The last attempt of each activity and iteration."""
+    by_key: dict[tuple[str, str | None], list[ActivityRun]] = {}
+    for row in sorted(rows, key=_ended):
+        by_key.setdefault(_key(row), []).append(row)
+    return [(attempts[-1], len(attempts)) for attempts in by_key.values()]
+
+
+def _may_have_recovered(rows: Sequence[Attempts], said: _Said) -> bool:
+    """Whether one of these may have succeeded in a later attempt: not so, if the run's message names the only one."""
+    inner = [row for row, _ in without_consequences(rows) if row.status == RunStatus.FAILED]
+    return bool(inner) and not (len(inner) == 1 and said.names(inner[0].activity_name))
+
+
+def without_consequences(rows: Sequence[Attempts]) -> list[Attempts]:
+    """Without the containers that failed, or were cancelled, only with something inside them."""
+    names = {row.activity_name for row, _ in rows}
+    is_inside = any(row.activity_type not in CONTAINERS for row, _ in rows)
+
+    def is_consequence(row: ActivityRun) -> bool:
+        if row.activity_type not in CONTAINERS:
+            return False
+        if row.status == RunStatus.CANCELLED:
+            return is_inside
+        return any(name in names for name in inner_names(row.error_message))
+
+    return [entry for entry in rows if not is_consequence(entry[0])]
+
+
+def in_order(rows: Sequence[Attempts], said: _Said) -> list[Attempts]:
+    """The first cause first.
+
+    What the run's own message names comes before what else failed, which the pipeline may have handled; but a Fail
+    activity, of which the message is made by the author, comes after what made the pipeline take that way.
+    """
+
+    def key(entry: Attempts) -> tuple[bool, datetime]:
+        row = entry[0]
+        return not said.names(row.activity_name) or row.activity_type == "Fail", _ended(row)
+
+    return sorted(rows, key=key)
+
+
+def loops_of(rows: Iterable[ActivityRun]) -> dict[str, str]:
+    """By an activity's name, the container whose message names it: what it failed in."""
+    loops: dict[str, str] = {}
+    for row in rows:
+        inner = inner_names(row.error_message) if row.activity_type in CONTAINERS else []
+        if inner:
+            loops.setdefault(inner[0], f"{row.activity_name!r} ({row.activity_type})")
+    return loops
+
+
+def inner_names(message: str | None) -> list[str]:
+    """The activities that a container's message names as what failed inside it."""
+    parts = _BEFORE_INNER.split(message or "")[1:]
+    ends = ((part, _AFTER_INNER.search(part, 1)) for part in parts)
+    return [part[: end.start()] for part, end in ends if end is not None]
+
+
+def _ended(row: ActivityRun) -> datetime:
+    return row.ended_at or row.started_at or datetime.max.replace(tzinfo=UTC)

@@ -1,0 +1,243 @@
+"""What a wait came to, for others: the JSON a trigger hands to its task, the run summary, and the error to raise. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+from urllib.parse import quote
+
+from airflow_adf_mi.adf.activity_failures import ActivityFailure, Explanation, headline
+from airflow_adf_mi.adf.config.settings import AdfSettings, FactoryRef
+from airflow_adf_mi.adf.error_json import error_from_json, error_to_json
+from airflow_adf_mi.adf.errors import (
+    AdfConfigurationError,
+    AdfError,
+    AdfRunCancelled,
+    AdfRunError,
+    AdfRunFailed,
+    AdfRunTimedOut,
+    AdfUnavailableError,
+)
+from airflow_adf_mi.adf.models import PipelineRun, RunStatus
+from airflow_adf_mi.adf.starting.intent import Intent
+from airflow_adf_mi.adf.waiting.single_run import Ended, GaveUp, Outcome, TimedOut, is_unreadable
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunAddress:
+    """Which run, where: what every text about a run begins and ends with."""
+
+    run_id: str
+    factory: FactoryRef
+    studio_url: str
+    pipeline_name: str | None = None
+
+    def __str__(self) -> str:
+        pipeline = f" of pipeline {self.pipeline_name!r}" if self.pipeline_name else ""
+        return f"Run {self.run_id}{pipeline} in {self.factory}"
+
+    def page_of(self, run_id: str) -> str:
+        """The page of another run of the same factory."""
+        return self.studio_url.replace(quote(self.run_id, safe=""), quote(run_id, safe=""), 1)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Self:
+        return cls(**{**stored, "factory": FactoryRef(**stored["factory"])})
+
+
+def address_of(settings: AdfSettings, intent: Intent) -> RunAddress:
+    """Where the run of `intent` is; by its key while no more is known."""
+    run_id = intent.run_id or intent.key
+    return RunAddress(
+        run_id=run_id,
+        factory=intent.factory,
+        studio_url=settings.studio_run_url(intent.factory, run_id),
+        pipeline_name=intent.pipeline_name,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """The outcome of a wait for a run, and what was done about a run that outlived it."""
+
+    address: RunAddress
+    outcome: Outcome
+    cancel: str | None = None
+    """After a timeout: `REQUESTED`, `LEFT_RUNNING`, `ALREADY_OVER`, or why the cancel was not accepted."""
+    adopted: bool = False
+    """An earlier try had started the run."""
+    explanation: Explanation | None = None
+    """Of a run that failed or was cancelled."""
+
+    @property
+    def is_success(self) -> bool:
+        return isinstance(self.outcome, Ended) and self.outcome.run.status == RunStatus.SUCCEEDED
+
+    def to_json(self) -> dict[str, Any]:
+        """The payload of a trigger's event. Airflow logs payloads, so it holds no parameters."""
+        run = self.outcome.run
+        error = None if isinstance(self.outcome, Ended) else self.outcome.error
+        return {
+            "address": self.address.to_json(),
+            "outcome": KIND[type(self.outcome)],
+            "run": None if run is None else run.essentials(),
+            "error": None if error is None else error_to_json(error),
+            "limit": self.outcome.limit if isinstance(self.outcome, TimedOut) else None,
+            "cancel": self.cancel,
+            "adopted": self.adopted,
+            "explanation": None if self.explanation is None else self.explanation.to_json(),
+        }
+
+    @classmethod
+    def from_json(cls, payload: Mapping[str, Any]) -> Self:
+        if "outcome" not in payload:
+            # Of the Azure provider's triggers, where a Dag was moved over while its task was deferred.
+            raise AdfError(
+                "This task was deferred by another class, before its Dag used this one, and its event cannot be read here. "
+                "Its run was not touched. Clear the task."
+            )
+        run = None if payload["run"] is None else PipelineRun.from_essentials(payload["run"])
+        error = None if payload["error"] is None else error_from_json(payload["error"])
+        outcome: Outcome
+        if payload["outcome"] == "ended" and run is not None:
+            outcome = Ended(run=run)
+        elif payload["outcome"] == "gave_up" and error is not None:
+            outcome = GaveUp(error=error, run=run)
+        elif payload["outcome"] == "timed_out":
+            outcome = TimedOut(error=error, run=run, limit=payload.get("limit"))
+        else:
+            raise AdfError(
+                f"This task resumed with an event that this version cannot read (outcome {payload['outcome']!r}). Its run was "
+                "not touched. Use the same version of this package on triggerers and workers, then clear the task."
+            )
+        return cls(
+            address=RunAddress.from_json(payload["address"]),
+            outcome=outcome,
+            cancel=payload["cancel"],
+            # Events that were fired before an update of this package do not have these.
+            adopted=payload.get("adopted", False),
+            explanation=Explanation.from_json(payload["explanation"]) if payload.get("explanation") else None,
+        )
+
+
+REQUESTED = "requested"
+LEFT_RUNNING = "left running"
+ALREADY_OVER = "already over"
+"""The service refused the cancel because the run was over, and did not show how the run had ended."""
+
+KIND: Mapping[type[Outcome], str] = {Ended: "ended", TimedOut: "timed_out", GaveUp: "gave_up"}
+
+
+def must_be_over(report: Report, timeout: float) -> None:
+    """Raises `AdfError` unless an obsolete run has ended in the `timeout` seconds for which it was waited for."""
+    if isinstance(report.outcome, Ended):
+        return
+    if isinstance(report.outcome, TimedOut):
+        status = report.outcome.run.status if report.outcome.run else "not seen"
+        raise AdfError(
+            f"{report.address}, which this try replaces, is still {status} after {timeout:g} s (supersede_timeout). Two runs "
+            "of one task must not overlap, so nothing was started. Clear the task once that run is over. See "
+            f"{report.address.studio_url}"
+        )
+    conclude(report)
+
+
+def summary(address: RunAddress, run: PipelineRun | None, *, adopted: bool = False) -> dict[str, Any]:
+    """What a task returns of a run. `run` is None where nothing but the start is known."""
+    return {
+        "run_id": address.run_id,
+        "run_group_id": run.run_group_id if run else None,
+        "pipeline_name": (run.pipeline_name if run else None) or address.pipeline_name,
+        "factory_name": address.factory.factory_name,
+        "resource_group_name": address.factory.resource_group_name,
+        "status": run.status if run else None,
+        "started_at": run.started_at.isoformat() if run and run.started_at else None,
+        "ended_at": run.ended_at.isoformat() if run and run.ended_at else None,
+        "duration_seconds": run.duration_seconds if run else None,
+        "studio_url": address.studio_url,
+        "adopted": adopted,
+    }
+
+
+def conclude(report: Report) -> dict[str, Any]:
+    """The summary of a run that succeeded; raises the error of any other report."""
+    error = error_of(report)
+    if error is not None:
+        raise error
+    return summary(report.address, report.outcome.run, adopted=report.adopted)
+
+
+def error_of(report: Report) -> AdfError | None:
+    """The error that a task raises for this report, or None for a run that succeeded."""
+    address, outcome = report.address, report.outcome
+    known: dict[str, Any] = {"run_id": address.run_id, "studio_url": address.studio_url}
+    see = f" See {address.studio_url}"
+    if isinstance(outcome, GaveUp):
+        why = "the service kept refusing"
+        if isinstance(outcome.error, AdfConfigurationError):
+            why = "the connection cannot be used here"
+        elif is_unreadable(outcome.error):
+            why = "the answers could not be read"
+        elif isinstance(outcome.error, AdfUnavailableError):
+            why = "something between this machine and the service kept refusing"
+        return outcome.error.with_text(
+            f"{address}: stopped looking at it, because {why}. The run itself was not touched and may well go on.{see} "
+            f"{outcome.error}"
+        )
+    if isinstance(outcome, TimedOut):
+        last = f"It was {outcome.run.status} when last seen." if outcome.run else "No look at it succeeded."
+        why = f" The last look failed: {outcome.error}" if outcome.error else ""
+        limit = f"within its {outcome.limit}" if outcome.limit else "before the timeout"
+        ended = "was not seen to end" if report.cancel == ALREADY_OVER else "did not end"
+        return AdfRunTimedOut(
+            f"{address} {ended} {limit}. {last} {_what_became(report.cancel)}{see}{why}",
+            run=outcome.run,
+            **known,
+        )
+    run = outcome.run
+    if run.status == RunStatus.SUCCEEDED:
+        return None
+    took = f" after {run.duration_seconds:.0f} s" if run.duration_seconds is not None else ""
+    kind: type[AdfRunError] = AdfRunFailed
+    what = f"{address} failed{took}"
+    if run.status == RunStatus.CANCELLED:
+        kind = AdfRunCancelled
+        what = f"{address} was cancelled{took}, {_BY_OTHERS}"
+    text, activities = _with_explanation(what, run, report)
+    return kind(f"{text}See {address.studio_url}", run=run, activities=activities, **known)
+
+
+_BY_OTHERS = (
+    "and not by this task: somebody cancelled it in ADF Studio or through the API (the factory's activity log in the Azure "
+    "portal names the caller)"
+)
+
+
+def _with_explanation(what: str, run: PipelineRun, report: Report) -> tuple[str, tuple[ActivityFailure, ...]]:
+    """`what`, with the run's own message, or the activities that tell the same in more words."""
+    explanation = report.explanation or Explanation()
+    activities, listed = explanation.activities, explanation.text(report.address.run_id)
+    if activities:
+        what += f", {headline(activities, explanation.more)}"
+    if run.message and not explanation.covers(run.message):
+        what += f": {run.message}"
+    else:
+        what += ":" if activities else "."
+    return f"{what}\n{listed}\n" if listed else f"{what} ", activities
+
+
+def _what_became(cancel: str | None) -> str:
+    if cancel == REQUESTED:
+        return "Its cancellation was requested."
+    if cancel == ALREADY_OVER:
+        return (
+            "When it was to be cancelled, the service answered that it was over already; how it ended could not be learnt. A "
+            "retry of this task looks again."
+        )
+    if cancel in (None, LEFT_RUNNING):
+        return "It was left running."
+    return f"It could not be cancelled and may go on: {cancel}"

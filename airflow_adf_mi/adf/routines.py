@@ -1,0 +1,125 @@
+"""Runs a routine: a generator that decides what to ask and when to pause, without doing either.
+
+Each of our procedures (starting, waiting, cancelling) is written once, as a generator that yields a step and is sent its
+result, or for a request the `AdfError` that came instead of one. The two drivers below do the asking and the sleeping,
+blocking or on an event loop.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Generator
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias, TypeVar
+
+from airflow_adf_mi.adf.api.operations import Call
+from airflow_adf_mi.adf.errors import AdfError
+from airflow_adf_mi.adf.starting.intent import Intent, Journal, NoJournal
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Pause:
+    """Wait this many seconds before the next step."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Authenticate:
+    """Have a token at hand, so that the next request leaves at once. The result is None, or the `AdfError`."""
+
+
+@dataclass(frozen=True)
+class ServiceTime:
+    """Epoch seconds by the service's clock, as its last answer told; by ours before any answer."""
+
+
+@dataclass(frozen=True)
+class Write:
+    """Something asked of the journal. What it raises ends the routine."""
+
+    act: Callable[[Journal], Any]
+
+
+def save(intent: Intent) -> Write:
+    """Write `intent` down; the routine ends if that fails."""
+    return Write(lambda journal: journal.save(intent))
+
+
+def note(intent: Intent) -> Write:
+    """Write `intent` down if possible."""
+    return Write(lambda journal: journal.note(intent))
+
+
+def claim(run_id: str) -> Write:
+    """Make a run ours. The result is False if another task has."""
+    return Write(lambda journal: journal.claim(run_id))
+
+
+Step: TypeAlias = Call[Any] | Pause | Authenticate | ServiceTime | Write
+Routine: TypeAlias = Generator[Step, Any, T]
+
+
+class Sends(Protocol):
+    def send(self, call: Call[Any]) -> Any: ...
+    def authenticate(self) -> object: ...
+    def service_time(self) -> float: ...
+
+
+class SendsAsync(Protocol):
+    def send(self, call: Call[Any]) -> Awaitable[Any]: ...
+    def authenticate(self) -> Awaitable[object]: ...
+    def service_time(self) -> float: ...
+
+
+def drive(routine: Routine[T], client: Sends, pause: Callable[[float], object], journal: Journal = NoJournal()) -> T:
+    """Run `routine` to its end, blocking. What `pause` or the journal raises ends it."""
+    answer: Any = None
+    while True:
+        try:
+            step = routine.send(answer)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]  # StopIteration does not carry the generator's type
+        match step:
+            case Pause():
+                answer = pause(step.seconds)
+            case ServiceTime():
+                answer = client.service_time()
+            case Write():
+                answer = step.act(journal)
+            case _:
+                try:
+                    answer = client.authenticate() if isinstance(step, Authenticate) else client.send(step)
+                except AdfError as e:
+                    answer = e
+
+
+async def drive_async(
+    routine: Routine[T],
+    client: SendsAsync,
+    pause: Callable[[float], Awaitable[object]],
+    journal: Journal = NoJournal(),
+) -> T:
+    """Run `routine` to its end on the event loop."""
+    answer: Any = None
+    while True:
+        try:
+            step = routine.send(answer)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]  # as above
+        match step:
+            case Pause():
+                answer = await pause(step.seconds)
+            case ServiceTime():
+                answer = client.service_time()
+            case Write():
+                answer = step.act(journal)
+                if inspect.isawaitable(answer):
+                    answer = await answer
+            case _:
+                try:
+                    answer = await (client.authenticate() if isinstance(step, Authenticate) else client.send(step))
+                except AdfError as e:
+                    answer = e

@@ -1,0 +1,246 @@
+"""What a try of a task does first: go on with the run of an earlier try, or start one once the earlier one is over.
+
+Two runs of one task never overlap, and a run that an earlier try started is never started again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from airflow_adf_mi.adf.api.operations import cancel_run, get_run
+from airflow_adf_mi.adf.errors import AdfError, AdfNotFoundError
+from airflow_adf_mi.adf.models import PipelineRun, RunStatus
+from airflow_adf_mi.adf.routines import Pause, Routine, claim, note, save
+from airflow_adf_mi.adf.starting.create_run import LIST_PAUSE, Start, Started, settling, starting
+from airflow_adf_mi.adf.starting.find_run import Look, Wanted, listing
+from airflow_adf_mi.adf.starting.intent import Find, Follow, Fresh, Intent, Occasion, Phase, decide
+from airflow_adf_mi.adf.waiting.single_run import Cancel, backoff, cancelling, in_words, is_unreadable
+
+log = logging.getLogger(__name__)
+
+RETENTION = 45 * 86400.0
+"""Seconds for which the service keeps runs (Microsoft's documentation)."""
+OBSOLETE_INTERVAL = 10.0
+"""Most seconds between two status checks of a run that must end before another is started."""
+LOOK_PATIENCE = 60.0
+"""Seconds for which a look at an earlier run is repeated when it fails."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outlasting:
+    """A run of an earlier try that is on its way to its end, and must be there before anything is started."""
+
+    intent: Intent
+    run: PipelineRun
+    is_ours: bool = True
+    """False for a run that only looks like the one of a lost start: it is waited for, and never cancelled."""
+
+
+def beginning(
+    start: Start,
+    stored: Intent | None,
+    occasion: Occasion,
+    *,
+    cancel_superseded: bool,
+    clock: Callable[[], float],
+    jitter: Callable[[], float],
+) -> Routine[Started | Outlasting]:
+    """Start a run, or go on with the one in `stored`. Begin again once an `Outlasting` run is over.
+
+    `cancel_superseded`: whether a run that a clear or changed parameters have made obsolete is cancelled, or only waited
+    for. Raises the errors of `starting`, and those of not being able to look at an earlier run.
+    """
+    fresh = start.intent(occasion)
+    decision = decide(stored, occasion, fresh.fingerprint)
+    match decision:
+        case Fresh(older=None):
+            pass
+        case Fresh(older=older):
+            assert older is not None  # noqa: S101  the case above
+            remaining = yield from _superseding(start, older, cancel=cancel_superseded, clock=clock, jitter=jitter)
+            if remaining is not None:
+                return remaining
+            fresh = fresh.after(older)
+        case Find(intent=lost):
+            same_try = _is_own(lost, occasion)
+            lost = replace(lost, occasion=occasion, failed=False, inherited=not same_try)
+            # Also where nothing could be read: from now on, a clear is seen as one.
+            yield save(lost)
+            found = yield from settling(start, lost, lost=None, clock=clock, jitter=jitter)
+            if found is not None:
+                follow = _following(
+                    start, found.intent, fresh, found.run, same_try=same_try, clock=clock, jitter=jitter
+                )
+                return (yield from follow)
+            # The same key: should the first request still arrive, the service may know it by that.
+            fresh = replace(fresh.after(lost), key=lost.key)
+        case Follow(intent=known):
+            # A retry has lost its XComs, by which its siblings know that the run is not theirs.
+            yield claim(known.run_id or known.key)
+            seen = yield from _seen(known, clock=clock, jitter=jitter)
+            if isinstance(seen, AdfError):
+                # Not being able to see it proves nothing: wait for it, by the rules of waiting.
+                log.warning("Run %s of an earlier try cannot be looked at now; waiting for it. %s", known.run_id, seen)
+            run = seen if isinstance(seen, PipelineRun) else None
+            same_try = _is_own(known, occasion)
+            follow = _following(start, known, fresh, run, same_try=same_try, clock=clock, jitter=jitter)
+            return (yield from follow)
+    return (yield from starting(start, fresh, clock=clock, jitter=jitter))
+
+
+def _is_own(known: Intent, occasion: Occasion) -> bool:
+    """Whether a start is this very try's, which goes on after its trigger or triggerer was lost."""
+    return known.occasion.is_try_of(occasion) and not known.inherited
+
+
+def _following(
+    start: Start,
+    known: Intent,
+    fresh: Intent,
+    run: PipelineRun | None,
+    *,
+    same_try: bool,
+    clock: Callable[[], float],
+    jitter: Callable[[], float],
+) -> Routine[Started | Outlasting]:
+    """Go on with a run of an earlier try; or start another, once it is over, where it came to nothing.
+
+    `same_try`: it is this very try's, which goes on after its trigger or triggerer was lost, and has one run, whatever that
+    comes to.
+    """
+    if run is not None and run.status == RunStatus.CANCELING and not same_try:
+        return Outlasting(intent=known, run=run)
+    if run is not None and run.status in (RunStatus.FAILED, RunStatus.CANCELLED) and not same_try:
+        log.info("Run %s of an earlier try %s; starting a new one.", known.run_id, in_words(run.status))
+        return (yield from starting(start, fresh.after(known), clock=clock, jitter=jitter))
+    log.info("Going on with run %s, which %s started.", known.run_id, "this try" if same_try else "an earlier try")
+    # It is now this try's, which has not failed, and whose wait begins now.
+    adopted = replace(
+        known,
+        occasion=fresh.occasion,
+        failed=False,
+        deadline=known.deadline if same_try else None,
+        trigger_failures=known.trigger_failures if same_try else 0,
+        inherited=False,
+    )
+    yield note(adopted)
+    return Started(intent=adopted, run=run, adopted=True)
+
+
+def _superseding(
+    start: Start, older: Intent, *, cancel: bool, clock: Callable[[], float], jitter: Callable[[], float]
+) -> Routine[Outlasting | None]:
+    """See to it that an obsolete run ends: what remains of it, while it has not; None once it is over."""
+    is_ours = True
+    if older.phase is Phase.PREPARED:
+        return None
+    if older.run_id is None:
+        run, is_ours = yield from _lost(start, older, clock=clock, jitter=jitter)
+        if run is None:
+            log.warning("No run is known of an earlier start (key %s) whose answer was lost.", older.key)
+            return None
+        # What may be somebody else's is waited for, and not cancelled.
+        older, cancel = older.started(run.run_id), cancel and is_ours
+    seen = yield from _seen(older, clock=clock, jitter=jitter)
+    if isinstance(seen, AdfError):
+        shows_nothing = isinstance(seen, AdfNotFoundError) or is_unreadable(seen)
+        if shows_nothing and (yield from _is_gone(older, cancel=cancel, clock=clock)):
+            log.warning("Run %s of an earlier try is over, or no longer known. %s", older.run_id, seen)
+            return None
+        raise AdfError(
+            f"Run {older.run_id} of pipeline {older.pipeline_name!r}, started by an earlier try of this task, could not be "
+            "looked at, so it is not known whether it is over, and nothing was started. Restore what the service misses, and "
+            "clear the task; or, once you have seen in ADF Studio that the run is over, run the task with durable=False. "
+            f"{seen}"
+        ) from seen
+    if seen.is_terminal:
+        return None
+    if cancel and seen.status != RunStatus.CANCELING:
+        answer = yield from cancelling(older.factory, seen.run_id, clock=clock, jitter=jitter)
+        is_accepted = answer is Cancel.ACCEPTED
+        log.info("Run %s, which this try replaces, %s.", seen.run_id, "is being cancelled" if is_accepted else answer)
+        if not is_accepted:
+            return None
+    return Outlasting(intent=older, run=seen, is_ours=is_ours)
+
+
+def _lost(
+    start: Start, older: Intent, *, clock: Callable[[], float], jitter: Callable[[], float]
+) -> Routine[tuple[PipelineRun | None, bool]]:
+    """The run of an obsolete start whose answer was lost, as far as it can be told, and whether it is ours for certain.
+
+    Raises `AdfError` where the looks for it keep failing: they do not show that there is no run.
+    """
+    same = start.intent().fingerprint == older.fingerprint
+    wanted = Wanted(
+        factory=older.factory,
+        pipeline_name=older.pipeline_name,
+        parameters=(start.parameters or {}) if same else {},
+        correlation_parameter=start.correlation_parameter,
+    )
+    until = (older.at or clock()) + start.settle
+    while True:
+        look = yield from _looked(wanted, older, clock=clock, jitter=jitter)
+        if len(look.proven) == 1:
+            return look.proven[0], True
+        if look.error is not None:
+            raise AdfError(
+                f"The start of pipeline {older.pipeline_name!r} in {older.factory} that an earlier try of this task made (key "
+                f"{older.key}) got no answer, and its run could not be looked for. So it is not known whether a run of it goes "
+                "on, and nothing was started. Restore what the service misses, and clear the task, which looks again; or, once "
+                "you have seen in ADF Studio that no run of this task goes on, run the task with durable=False. "
+                f"{look.error}"
+            ) from look.error
+        if clock() + LIST_PAUSE > until:
+            return (look.possible[0], False) if len(look.possible) == 1 else (None, False)
+        # A start of a moment ago may yet show.
+        yield Pause(LIST_PAUSE)
+
+
+def _looked(wanted: Wanted, older: Intent, *, clock: Callable[[], float], jitter: Callable[[], float]) -> Routine[Look]:
+    """Look for the run of a lost start; at faults, again for a while. What is returned has an `error` if the last look failed."""
+    until = clock() + LOOK_PATIENCE
+    failures = 0
+    while True:
+        seen: PipelineRun | AdfError = yield get_run(older.factory, older.key)
+        if isinstance(seen, PipelineRun):
+            # Whatever its pipeline: the task may have been changed since.
+            return Look(proven=(seen,))
+        look = yield from listing(wanted, older, seen, clock=clock)
+        if not look.key_unknown:
+            # Without an answer about the key, the list proves nothing: it may lag.
+            look = replace(look, error=look.error or seen)
+        if len(look.proven) == 1 or look.error is None:
+            return look
+        failures += 1
+        pause = backoff(failures, getattr(look.error, "retry_after", None), jitter())
+        if clock() + pause > until:
+            return look
+        yield Pause(pause)
+
+
+def _is_gone(older: Intent, *, cancel: bool, clock: Callable[[], float]) -> Routine[bool]:
+    """Whether a run that the service does not show is over or forgotten: another operation must say so too, or the calendar."""
+    if not cancel:
+        return older.at is not None and clock() - older.at > RETENTION
+    answer = yield cancel_run(older.factory, older.run_id or older.key)
+    return answer is False or (isinstance(answer, AdfNotFoundError) and answer.missing == "run")
+
+
+def _seen(
+    intent: Intent, *, clock: Callable[[], float], jitter: Callable[[], float]
+) -> Routine[PipelineRun | AdfError]:
+    """Look at the run of `intent`; at faults, again for a while."""
+    until = clock() + LOOK_PATIENCE
+    failures = 0
+    while True:
+        seen: PipelineRun | AdfError = yield get_run(intent.factory, intent.run_id or intent.key)
+        if isinstance(seen, PipelineRun):
+            return seen
+        failures += 1
+        pause = backoff(failures, getattr(seen, "retry_after", None), jitter())
+        if clock() + pause > until:
+            return seen
+        yield Pause(pause)

@@ -1,0 +1,242 @@
+"""Drives `rounds` for all that wait on an event loop: one poller per factory and connection, for as long as anybody waits.
+
+Airflow's own shared streams would share the request as well; this is used instead because a wait must also know what was
+last seen, must end by itself at its deadline, and must log in its own task's context (docs/waiting.md).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import random
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from weakref import WeakKeyDictionary
+
+from airflow_adf_mi.adf.api.client import AsyncAdfClient
+from airflow_adf_mi.adf.api.operations import get_run, query_runs
+from airflow_adf_mi.adf.api.shared_client import shared_client
+from airflow_adf_mi.adf.config.settings import AdfSettings, FactoryRef
+from airflow_adf_mi.adf.errors import AdfError
+from airflow_adf_mi.adf.models import PipelineRun, RunStatus
+from airflow_adf_mi.adf.times import moment
+from airflow_adf_mi.adf.waiting.poll_plan import Look, Rest, Rounds
+from airflow_adf_mi.adf.waiting.run_list import List
+from airflow_adf_mi.adf.waiting.single_run import Outcome, Plan, TimedOut, Watching, fold, is_refusal, log_news
+
+log = logging.getLogger(__name__)
+
+clock = time.monotonic
+"""Of the rounds: a machine's clock that is set meanwhile must not hold up, or bring forward, what is to be asked."""
+LOOKS_AT_ONCE = 8
+"""Looks under way at the same time."""
+LAST_LOOK = 5.0
+"""Seconds that the look at a deadline may take."""
+LAST_LOOKS = 60.0
+"""Seconds in which it must be over where many have the same deadline. What follows must come before Airflow's own timeout."""
+_ENDED = [{"operand": "Status", "operator": "In", "values": sorted(RunStatus.TERMINAL)}]
+
+
+@dataclass(eq=False)
+class Wait:
+    """One waiter's view of a run."""
+
+    run_id: str
+    interval: float
+    watching: Watching = field(default_factory=Watching)
+    outcome: Outcome | None = None
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def tell(self, watching: Watching, outcome: Outcome | None) -> None:
+        if outcome is not None or watching != self.watching:
+            self.watching, self.outcome = watching, outcome or self.outcome
+            self.news.set()
+
+
+class Poller:
+    """Looks at the runs of one factory for all their waiters."""
+
+    def __init__(self, client: AsyncAdfClient, factory: FactoryRef) -> None:
+        self._client = client
+        self._factory = factory
+        self._rounds = Rounds(jitter=random.random())  # noqa: S311  spreads, and hides nothing
+        self._waits: dict[str, set[Wait]] = {}
+        self._wake = asyncio.Event()
+        self._asking: set[asyncio.Task[None]] = set()
+        self._pace = asyncio.Semaphore(LOOKS_AT_ONCE)
+        self._trouble: AdfError | None = None
+
+    def add(self, wait: Wait, since: float | None) -> None:
+        """Look for `wait`, too."""
+        self._waits.setdefault(wait.run_id, set()).add(wait)
+        known = None if since is None else clock() - (time.time() - since)
+        self._rounds.add(wait.run_id, interval=wait.interval, since=known, now=clock())
+        if self._trouble is not None:
+            wait.tell(replace(wait.watching, error=self._trouble), None)
+        self._wake.set()
+
+    def remove(self, wait: Wait) -> None:
+        waits = self._waits.get(wait.run_id, set())
+        waits.discard(wait)
+        if not waits:
+            self._waits.pop(wait.run_id, None)
+            self._rounds.remove(wait.run_id)
+
+    async def run(self) -> None:
+        """Ask, until cancelled."""
+        try:
+            while True:
+                self._wake.clear()
+                service_now = self._client.service_time() if self._client.knows_service_time() else None
+                ask = self._rounds.next(clock(), service_now, self._client.remaining_reads())
+                if isinstance(ask, Rest):
+                    await self._rest(ask.seconds)
+                    continue
+                while len(self._asking) >= LOOKS_AT_ONCE:
+                    await asyncio.wait(self._asking, return_when=asyncio.FIRST_COMPLETED)
+                asking = asyncio.get_running_loop().create_task(
+                    self._list(ask) if isinstance(ask, List) else self._look(ask)
+                )
+                self._asking.add(asking)
+                asking.add_done_callback(self._asked)
+        finally:
+            for asking in self._asking:
+                asking.cancel()
+
+    async def _rest(self, seconds: float) -> None:
+        # A new waiter, or an answer, may change what is to be asked next.
+        try:
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+        except TimeoutError:
+            return
+
+    def _asked(self, asking: asyncio.Task[None]) -> None:
+        self._asking.discard(asking)
+        self._wake.set()
+        if not asking.cancelled() and (defect := asking.exception()) is not None:
+            log.error("a defect while looking at runs of %s: %r", self._factory, defect)
+
+    async def look_last(self, wait: Wait, plan: Plan) -> Outcome:
+        """The outcome of a wait whose deadline has passed: the run may have ended since it was last looked at."""
+        late = TimedOut(run=wait.watching.run, error=wait.watching.error, limit=plan.limit)
+        try:
+            async with asyncio.timeout(LAST_LOOKS), self._pace, asyncio.timeout(LAST_LOOK):
+                seen = await self._seen(wait.run_id)
+        except TimeoutError:
+            return late
+        # Since when it was refused is told by another clock, and whether that lasts is no question any more.
+        _, outcome = fold(replace(wait.watching, refused_since=None), seen, time.time(), plan)
+        return outcome or late
+
+    async def _seen(self, run_id: str) -> PipelineRun | AdfError:
+        try:
+            return await self._client.send(get_run(self._factory, run_id))
+        except AdfError as e:
+            return e
+
+    async def _look(self, ask: Look) -> None:
+        seen = await self._seen(ask.run_id)
+        self._tell(self._rounds.looked(ask, seen, clock()), ask.run_id)
+
+    async def _list(self, ask: List) -> None:
+        after, before = moment(ask.after), moment(ask.before)
+        try:
+            items = await self._client.pages(query_runs(self._factory, after, before, filters=_ENDED))
+        except AdfError as e:
+            log.warning("The query for what has ended in %s failed, and is made again later. %s", self._factory, e)
+            self._tell(self._rounds.list_failed(e, clock()))
+        except BaseException:  # a defect, or the end of this poller
+            self._rounds.list_lost(clock())
+            raise
+        else:
+            self._tell(self._rounds.listed(ask, items, clock()))
+
+    def _tell(self, outcomes: dict[str, Outcome], also: str | None = None) -> None:
+        """Give each outcome to the waiters of its run, and to those of `also` what was seen."""
+        self._spread_trouble()
+        for run_id in {*outcomes, *([also] if also is not None else [])}:
+            if run_id in self._rounds:
+                seen = self._rounds.watching(run_id)
+                if self._trouble is not None and not (seen.run is not None and seen.run.is_terminal):
+                    seen = replace(seen, error=self._trouble)
+                for wait in self._waits.get(run_id, ()):
+                    wait.tell(seen, outcomes.get(run_id))
+            if run_id in outcomes:
+                self._rounds.remove(run_id)
+
+    def _spread_trouble(self) -> None:
+        """Tell all waiters when looks begin to fail or be refused, and when they work again: each says so in its own log."""
+        error = self._rounds.error
+        before, after = (None if each is None else is_refusal(each) for each in (self._trouble, error))
+        if before == after:
+            return
+        self._trouble = error
+        for waits in self._waits.values():
+            for wait in waits:
+                wait.tell(replace(wait.watching, error=error), None)
+
+
+@dataclass
+class _Shared:
+    poller: Poller
+    running: asyncio.Task[None]
+    users: int = 0
+
+
+_pollers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[AdfSettings, FactoryRef], _Shared]] = (
+    WeakKeyDictionary()
+)
+
+
+@asynccontextmanager
+async def shared_poller(settings: AdfSettings, factory: FactoryRef) -> AsyncIterator[Poller]:
+    """The running loop's poller of `factory` for `settings`; it begins with its first user and ends with its last."""
+    loop = asyncio.get_running_loop()
+    pollers = _pollers.setdefault(loop, {})
+    async with shared_client(settings) as client:
+        shared = pollers.get((settings, factory))
+        if shared is None:
+            poller = Poller(client, factory)
+            # In a context of its own, or its log lines would go to the task that happened to come first.
+            running = loop.create_task(poller.run(), context=contextvars.Context())
+            shared = pollers[settings, factory] = _Shared(poller, running)
+        shared.users += 1
+        try:
+            yield shared.poller
+        finally:
+            shared.users -= 1
+            if shared.users == 0:
+                del pollers[settings, factory]
+                shared.running.cancel()
+
+
+async def wait_shared(
+    settings: AdfSettings, factory: FactoryRef, run_id: str, plan: Plan, *, since: float | None = None
+) -> Outcome:
+    """Wait for a run together with all others who wait in its factory. Logs, in the caller's context, what is new.
+
+    :param since: epoch seconds; the run is known not to have ended before. Without it, it is looked at first.
+    """
+    wait = Wait(run_id=run_id, interval=plan.check_interval)
+    async with shared_poller(settings, factory) as poller:
+        before = wait.watching
+        poller.add(wait, since)
+        try:
+            while wait.outcome is None:
+                left = None if plan.deadline is None else max(0.0, plan.deadline - time.time())
+                async with asyncio.timeout(left):
+                    await wait.news.wait()
+                wait.news.clear()
+                log_news(run_id, before, wait.watching)
+                before = wait.watching
+            return wait.outcome
+        except TimeoutError:
+            last = wait.outcome or await poller.look_last(wait, plan)
+            # Others' looks and the list may have told it meanwhile.
+            return wait.outcome or last
+        finally:
+            poller.remove(wait)

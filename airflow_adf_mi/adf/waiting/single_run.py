@@ -1,0 +1,249 @@
+"""The rules of waiting: when to look at a run, and what a look means.
+
+A look that fails says nothing about the run. So no failed look ever cancels or fails a run: faults are looked through
+until the deadline. Only two things end the wait, and the run goes on: a connection that cannot be used on this machine; and
+a refusal (401, 403, 404 and their like), or an answer that cannot be read, that lasts longer than `REFUSAL_GRACE`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from airflow_adf_mi.adf.api.operations import cancel_run, get_run
+from airflow_adf_mi.adf.config.settings import FactoryRef
+from airflow_adf_mi.adf.errors import (
+    AdfAuthenticationError,
+    AdfCertificateError,
+    AdfConfigurationError,
+    AdfError,
+    AdfPermissionError,
+    AdfThrottledError,
+    AdfUnavailableError,
+)
+from airflow_adf_mi.adf.models import PipelineRun, RunStatus
+from airflow_adf_mi.adf.routines import Pause, Routine
+
+log = logging.getLogger(__name__)
+
+REFUSAL_GRACE = 300.0
+"""Seconds for which the service may refuse our looks before the wait ends: a freshly granted role takes minutes to act
+everywhere, and a 404 may come from a replica that is behind. An answer that cannot be read may come from a proxy, and that
+may pass; but what the service itself writes so will not change, and nobody must wait for it until a deadline of days."""
+FIRST_BACKOFF = 2.0
+"""Seconds until the look after the first failed one; doubled with each further failure."""
+LONGEST_BACKOFF = 60.0
+CANCEL_PATIENCE = 60.0
+"""Seconds for which a cancel that is not accepted (429, 5xx, dropped) is sent again."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How to wait: seconds between looks, and until when (epoch seconds; None waits for ever)."""
+
+    check_interval: float
+    deadline: float | None = None
+    limit: str | None = None
+    """The argument that set the deadline, and its length, for texts: "timeout of 600 s"."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """The run ended by itself, in one of the terminal statuses."""
+
+    run: PipelineRun
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimedOut:
+    """The deadline passed first. `run` and `error` are what the last looks gave."""
+
+    run: PipelineRun | None = None
+    error: AdfError | None = None
+    limit: str | None = None
+    """As in `Plan`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GaveUp:
+    """The service kept refusing to show the run, its answers stayed unreadable, or it cannot be asked from here. The run
+    itself may be well.
+    """
+
+    error: AdfError
+    run: PipelineRun | None = None
+
+
+Outcome = Ended | TimedOut | GaveUp
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watching:
+    """What a wait has seen so far."""
+
+    run: PipelineRun | None = None
+    error: AdfError | None = None
+    """Why the last look failed; None after one that did not."""
+    failures: int = 0
+    """Failed looks in a row."""
+    refused_since: float | None = None
+    """When the service began to refuse, or to answer what cannot be read, with no successful look since."""
+
+
+def is_refusal(error: AdfError) -> bool:
+    """Whether the service, the identity endpoint or something in between answered and said no, rather than failing to answer."""
+    if isinstance(error, AdfAuthenticationError):
+        return not error.transient
+    if isinstance(error, AdfUnavailableError):
+        # A redirect, or the page of a web filter: it will not pass by itself, as little as a refusal of the service.
+        return error.status is not None and 300 <= error.status < 500 and error.status != 408
+    return not isinstance(error, AdfThrottledError)
+
+
+def is_unreadable(error: AdfError) -> bool:
+    """Whether an answer came that is not what the service promises."""
+    return isinstance(error, AdfUnavailableError) and error.unreadable
+
+
+def has_grace(error: AdfError) -> bool:
+    """Whether a look that fails so ends the wait once that has lasted for `REFUSAL_GRACE`."""
+    return is_refusal(error) or is_unreadable(error)
+
+
+def is_for_good(error: AdfError) -> bool:
+    """Whether no look will ever work here. A certificate may be replaced, like a role that is missing."""
+    return isinstance(error, AdfConfigurationError) and not isinstance(error, AdfCertificateError)
+
+
+def may_pass(error: AdfError) -> bool:
+    """Whether the same cancel may be accepted shortly: a run that goes on costs more than a few requests.
+
+    A refused token may be replaced by then, and a role that was granted takes minutes to act everywhere; but a run that is
+    not known stays so. What a proxy or web filter refuses, it may let through at the next try.
+    """
+    refused_token = isinstance(error, AdfAuthenticationError) and error.refused_token
+    return not is_refusal(error) or refused_token or isinstance(error, AdfPermissionError | AdfUnavailableError)
+
+
+def fold(before: Watching, seen: PipelineRun | AdfError, now: float, plan: Plan) -> tuple[Watching, Outcome | None]:
+    """What a look adds: the new state, and the outcome if the wait is over."""
+    if isinstance(seen, PipelineRun):
+        after = Watching(run=seen)
+        if seen.is_terminal:
+            return after, Ended(run=seen)
+    else:
+        refused_since = before.refused_since
+        if refused_since is None and has_grace(seen):
+            refused_since = now
+        after = replace(before, error=seen, failures=before.failures + 1, refused_since=refused_since)
+        if is_for_good(seen):
+            return after, GaveUp(error=seen, run=after.run)
+        if has_grace(seen) and refused_since is not None and now - refused_since >= REFUSAL_GRACE:
+            return after, GaveUp(error=seen, run=after.run)
+    if plan.deadline is not None and now >= plan.deadline:
+        return after, TimedOut(run=after.run, error=after.error, limit=plan.limit)
+    return after, None
+
+
+def backoff(failures: int, retry_after: float | None, jitter: float) -> float:
+    """Seconds to wait after `failures` failures in a row. `jitter` in [0, 1) spreads many waiters out.
+
+    Never sooner than the service asked for.
+    """
+    delay = min(LONGEST_BACKOFF, FIRST_BACKOFF * 2.0 ** min(failures - 1, 10))
+    return (retry_after or 0.0) + delay * (0.5 + jitter / 2)
+
+
+def pause_before_next_look(state: Watching, now: float, plan: Plan, jitter: float) -> float:
+    """Seconds until the next look; the deadline is never slept through."""
+    if state.error is not None:
+        delay = backoff(state.failures, getattr(state.error, "retry_after", None), jitter)
+    else:
+        delay = plan.check_interval * (0.95 + jitter / 10)
+    if plan.deadline is not None:
+        delay = min(delay, plan.deadline - now)
+    return max(0.0, delay)
+
+
+def waiting(
+    factory: FactoryRef,
+    run_id: str,
+    plan: Plan,
+    *,
+    clock: Callable[[], float],
+    jitter: Callable[[], float],
+) -> Routine[Outcome]:
+    """Look at the run until there is an outcome. Logs what is new. The first look is at once."""
+    state = Watching()
+    while True:
+        before, seen = state, (yield get_run(factory, run_id))
+        now = clock()
+        state, outcome = fold(before, seen, now, plan)
+        log_news(run_id, before, state)
+        if outcome is not None:
+            return outcome
+        yield Pause(pause_before_next_look(state, now, plan, jitter()))
+
+
+class Cancel(StrEnum):
+    """What became of a run that was to be cancelled."""
+
+    ACCEPTED = "was cancelled"
+    TOO_LATE = "had already ended"
+    PERHAPS = "has ended, perhaps by a cancel whose answer was lost"
+
+
+def cancelling(
+    factory: FactoryRef,
+    run_id: str,
+    *,
+    clock: Callable[[], float],
+    jitter: Callable[[], float],
+    patience: float = CANCEL_PATIENCE,
+) -> Routine[Cancel]:
+    """Cancel the run and the runs it started.
+
+    Sends again what was not accepted for `patience` seconds; then, and for a refusal that lasts at once, raises the
+    `AdfError`.
+    """
+    until = clock() + patience
+    failures = 0
+    while True:
+        answer = yield cancel_run(factory, run_id)
+        if not isinstance(answer, AdfError):
+            over = Cancel.PERHAPS if failures else Cancel.TOO_LATE
+            return Cancel.ACCEPTED if answer else over
+        failures += 1
+        pause = backoff(failures, getattr(answer, "retry_after", None), jitter())
+        if not may_pass(answer) or clock() + pause > until:
+            raise answer
+        # The error names the run.
+        log.warning("The cancel was not accepted, and is sent again in %.0f s.\n  %s", pause, answer)
+        yield Pause(pause)
+
+
+_ENDS = {RunStatus.SUCCEEDED: "succeeded", RunStatus.FAILED: "failed", RunStatus.CANCELLED: "was cancelled"}
+
+
+def in_words(status: str) -> str:
+    """The status of a run or an activity as the end of a sentence about it."""
+    return _ENDS.get(status, f"is {status}")
+
+
+def log_news(run_id: str, before: Watching, after: Watching) -> None:
+    """Log what a look has shown of the run. Leads with the news: a page of logs shows about 150 columns of a line."""
+    if after.error is not None:
+        if after.error is not before.error:
+            log.warning("The look at run %s failed, and the run goes on.\n  %s", run_id, after.error)
+        return
+    seen = after.run
+    if before.error is not None and not (seen is not None and seen.is_terminal):
+        log.info("Looks work again, at run %s.", run_id)
+    if seen is None:
+        return
+    if before.run is None or before.run.status != seen.status:
+        log.info("Run %s %s.", run_id, in_words(seen.status))
+        if seen.status not in RunStatus.KNOWN:
+            log.warning("Run %s has the status %r, which this version does not know; waiting on.", run_id, seen.status)

@@ -1,0 +1,222 @@
+"""How runs move: queued, in progress, ended, cancelled. Events in order of time, by the clock.
+
+Nothing happens by itself: `settle` lets happen what was due by now. So whoever drives the clock sees the same thing
+every time.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from typing import Any
+
+from airflow_adf_mi.emulator.clock import Clock
+from airflow_adf_mi.emulator.errors import ServiceError
+from airflow_adf_mi.emulator.pipelines import activities, runs
+from airflow_adf_mi.emulator.pipelines.definitions import FactoryDefinition, PipelineDefinition
+from airflow_adf_mi.emulator.pipelines.outcomes import Result
+from airflow_adf_mi.emulator.pipelines.parameters import values_of
+from airflow_adf_mi.emulator.pipelines.rendering import Address
+from airflow_adf_mi.emulator.pipelines.runs import ActivityRun, Run
+from airflow_adf_mi.emulator.pipelines.script import Script
+from airflow_adf_mi.emulator.pipelines.walker import Walk
+from airflow_adf_mi.emulator.switches import Switches
+
+MOST_QUEUED = 100
+"""Runs of one pipeline that may wait for its concurrency (Microsoft's documentation)."""
+
+
+class Lifecycle:
+    """The runs of one factory, on their way."""
+
+    execute = staticmethod(activities.execute)
+
+    def __init__(
+        self, definition: FactoryDefinition, address: Address, clock: Clock, script: Script, switches: Switches
+    ) -> None:
+        self.definition = definition
+        self.address = address
+        self.clock = clock
+        self.script = script
+        self.switches = switches
+        self.runs: dict[str, Run] = {}
+        self._now = clock.now()
+        self._events: list[tuple[float, int, Callable[[], None]]] = []
+        self._order = itertools.count()
+        self._on_end: dict[str, Callable[[Run], None]] = {}
+        # Of pipelines with a concurrency only, by name: in the queue in the order of their start, and what is in progress.
+        self._queues: defaultdict[str, list[Run]] = defaultdict(list)
+        self._in_progress: defaultdict[str, int] = defaultdict(int)
+        self._due: set[str] = set()
+
+    @property
+    def global_parameters(self) -> Mapping[str, Any]:
+        return self.definition.global_parameters
+
+    @property
+    def list_skipped(self) -> bool:
+        return self.switches.list_skipped
+
+    def settle(self) -> None:
+        """Let everything happen that is due by now."""
+        until = self.clock.now()
+        while self._events and self._events[0][0] <= until:
+            due, _, action = heapq.heappop(self._events)
+            self._now = max(self._now, due)
+            action()
+        self._now = max(self._now, until)
+
+    def now(self) -> float:
+        """The time of the event that is happening."""
+        return self._now
+
+    def after(self, seconds: float, action: Callable[[], None]) -> None:
+        heapq.heappush(self._events, (self._now + seconds, next(self._order), action))
+
+    def touch(self, run: Run) -> None:
+        """Something about `run` changed: it is shown so from now on."""
+        run.last_updated = self._now
+        if run.history and run.history[-1][0] == self._now:
+            run.history.pop()
+        run.history.append((self._now, run.wire(*self.address)))
+
+    def start(
+        self,
+        run_id: str,
+        definition: PipelineDefinition,
+        values: Mapping[str, Any],
+        invoked_by: Mapping[str, Any],
+        *,
+        problem: str | None = None,
+        prepare: Callable[[Run], None] | None = None,
+    ) -> Run:
+        """Put a new run into the queue; `prepare` completes it before anybody sees it.
+
+        With a `problem` it fails once it begins. Raises `ServiceError`, with nothing changed, where the queue is full.
+        """
+        if len(self._queues[definition.name]) >= MOST_QUEUED:
+            raise ServiceError(
+                400,
+                "BadRequest",
+                "If the concurrency value is set for a pipeline, a maximum of 100 runs will be queued for execution.",
+            )
+        run_script = self.script.for_run(definition.name, values)
+        run = Run(
+            run_id=run_id,
+            definition=definition,
+            values=values,
+            created=self._now,
+            group_id=run_id,
+            script=self.script.pipeline(definition.name, run_script),
+            run_script=run_script,
+            invoked_by=invoked_by,
+            problem=problem,
+            # A copy each: AppendVariable and SetVariable change a run's own.
+            variables=deepcopy(definition.variables),
+        )
+        if prepare is not None:
+            prepare(run)
+        self.runs[run_id] = run
+        if definition.concurrency is not None:
+            self._queues[definition.name].append(run)
+        self.touch(run)
+        self.after(run.script.queued_seconds, lambda: self._is_due(run))
+        return run
+
+    def start_child(
+        self,
+        parent: Run,
+        activity: ActivityRun,
+        pipeline: str,
+        values: Mapping[str, Any],
+        on_end: Callable[[Run], None],
+    ) -> Run:
+        """Start the run of an ExecutePipeline activity. Raises `ServiceError` where the service would refuse to."""
+        definition = self.definition.pipeline(pipeline)
+        if definition is None:
+            raise ServiceError(400, "BadRequest", f"The pipeline '{pipeline}' was not found.")
+        known, problem = values_of(definition, values, self.switches)
+
+        def prepare(child: Run) -> None:
+            child.parent_run_id = parent.run_id
+            parent.children.append(child)
+            self._on_end[child.run_id] = on_end
+
+        return self.start(
+            runs.new_id(), definition, known, runs.by_activity(parent, activity), problem=problem, prepare=prepare
+        )
+
+    def cancel(self, run: Run, *, recursive: bool) -> None:
+        """Begin to cancel a run that has not ended, and its children; a second time changes nothing."""
+        if run.cancelled_at is None:
+            run.cancelled_at = self._now
+            run.status, run.message = "Canceling", ""
+            self.touch(run)
+            self._leave_queue(run)
+            if run.script.cancel == "wins" or run.started is None:
+                self.after(run.script.cancel_seconds, lambda: self._cancelled(run))
+        if recursive:
+            for child in run.children:
+                if not child.is_over:
+                    self.cancel(child, recursive=True)
+
+    def _is_due(self, run: Run) -> None:
+        if run.status != "Queued":
+            return
+        if run.definition.concurrency is None:
+            self._begin(run)
+        else:
+            self._due.add(run.run_id)
+            self._begin_queued(run.definition)
+
+    def _begin_queued(self, definition: PipelineDefinition) -> None:
+        queue = self._queues[definition.name]
+        while (
+            queue
+            and queue[0].run_id in self._due
+            and self._in_progress[definition.name] < (definition.concurrency or 1)
+        ):
+            run = queue[0]
+            self._leave_queue(run)
+            self._in_progress[definition.name] += 1
+            self._begin(run)
+
+    def _leave_queue(self, run: Run) -> None:
+        self._due.discard(run.run_id)
+        if run in self._queues[run.pipeline]:
+            self._queues[run.pipeline].remove(run)
+
+    def _begin(self, run: Run) -> None:
+        run.started = self._now
+        run.status, run.message = "InProgress", ""
+        self.touch(run)
+        if run.problem is not None:
+            self._end(run, Result("Failed", run.problem, run.pipeline))
+        else:
+            Walk(self, run, run.definition.activities, lambda result: self._end(run, result)).begin()
+
+    def _end(self, run: Run, result: Result) -> None:
+        if result.status == "Failed":
+            self._close(run, "Failed", f"Operation on target {result.failed_activity} failed: {result.message}")
+        else:
+            self._close(run, "Succeeded", "")
+
+    def _cancelled(self, run: Run) -> None:
+        for entry in run.activities:
+            if entry.ended is None:
+                entry.status, entry.ended = "Cancelled", self._now
+        self._close(run, "Cancelled", "")
+
+    def _close(self, run: Run, status: str, message: str) -> None:
+        run.status, run.message, run.ended = status, message, self._now
+        self.touch(run)
+        on_end = self._on_end.pop(run.run_id, None)
+        if on_end is not None:
+            on_end(run)
+        if run.definition.concurrency is not None:
+            if run.started is not None:
+                self._in_progress[run.pipeline] -= 1
+            self._begin_queued(run.definition)

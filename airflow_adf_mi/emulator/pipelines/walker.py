@@ -1,0 +1,202 @@
+"""Walks a pipeline's activities: which may start, which are skipped, and what the whole comes to.
+
+A `Walk` runs one list of activities (a pipeline's, a branch's, an iteration's). Time passes by events of the factory.
+"""
+
+from __future__ import annotations
+
+from collections import ChainMap
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Protocol
+
+from airflow_adf_mi.emulator.pipelines.expressions import UNKNOWN, Scope, evaluate
+from airflow_adf_mi.emulator.pipelines.outcomes import Result, is_met, outcome_of
+from airflow_adf_mi.emulator.pipelines.runs import ActivityRun, Run
+from airflow_adf_mi.emulator.pipelines.script import ActivityScript, Script
+
+End = Callable[[Result], None]
+
+
+class Factory(Protocol):
+    """What a walk needs of its factory."""
+
+    script: Script
+
+    @property
+    def global_parameters(self) -> Mapping[str, Any]: ...
+
+    @property
+    def list_skipped(self) -> bool: ...
+
+    @property
+    def execute(self) -> Callable[[Walk, Mapping[str, Any], End], None]:
+        """Starts one activity; `End` is called when it has ended, now or later."""
+
+    def now(self) -> float: ...
+
+    def after(self, seconds: float, action: Callable[[], None]) -> None: ...
+
+    def touch(self, run: Run) -> None: ...
+
+    def start_child(
+        self,
+        parent: Run,
+        activity: ActivityRun,
+        pipeline: str,
+        values: Mapping[str, Any],
+        on_end: Callable[[Run], None],
+    ) -> Run:
+        """Starts another pipeline. Raises `ServiceError` where the service would refuse to."""
+
+
+class Walk:
+    """One list of activities of a run, on its way.
+
+    `on_end` gets the outcome; a walk that is stopped, or whose run is, ends without one.
+    """
+
+    def __init__(
+        self,
+        factory: Factory,
+        run: Run,
+        activities: list[dict[str, Any]],
+        on_end: End,
+        *,
+        parent: Walk | None = None,
+        item: Any = UNKNOWN,
+        iteration: int | None = None,
+        iteration_hash: str = "",
+    ) -> None:
+        self.factory = factory
+        self.run = run
+        self.item = item
+        self.iteration = iteration
+        self.iteration_hash = iteration_hash
+        self._parent = parent
+        self._activities = activities
+        self._on_end = on_end
+        self._running: set[str] = set()
+        self._entries: list[ActivityRun] = []
+        self.inner: list[Walk] = []
+        self._over = False
+        self._results: dict[str, Result] = {}
+        # An iteration sees its own activities, not those of the iterations beside it.
+        self.ended_activities: ChainMap[str, dict[str, Any]]
+        if parent is None:
+            self.ended_activities = ChainMap(run.ended_activities)
+            self._results = {
+                activity["name"]: Result(run.ended_activities[activity["name"]]["Status"])
+                for activity in activities
+                if activity["name"] in run.ended_activities
+            }
+        else:
+            self.ended_activities = parent.ended_activities.new_child()
+            parent.inner.append(self)
+
+    def begin(self) -> None:
+        """Start what depends on nothing."""
+        self._advance()
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether it has ended, or is not to go on."""
+        return self._over or self.run.is_stopping or (self._parent is not None and self._parent.is_stopped)
+
+    def stop(self) -> None:
+        """End without an outcome, and with it whatever is running inside."""
+        self._over = True
+        for entry in self._entries:
+            if entry.ended is None:
+                entry.status, entry.ended = "Cancelled", self.factory.now()
+        for inner in self.inner:
+            inner.stop()
+
+    def scope(self) -> Scope:
+        """What expressions see at this point."""
+        return Scope(
+            parameters=self.run.values,
+            global_parameters=self.factory.global_parameters,
+            variables=self.run.variables,
+            activities=self.ended_activities,
+            item=self.item,
+            run_id=self.run.run_id,
+            pipeline=self.run.pipeline,
+        )
+
+    def script(self, name: str) -> ActivityScript:
+        return self.factory.script.activity(self.run.pipeline, name, self.run.run_script)
+
+    def record(self, activity: Mapping[str, Any], **members: Any) -> ActivityRun:
+        """A new activity run of this run."""
+        entry = ActivityRun(
+            name=activity["name"],
+            kind=activity["type"],
+            pipeline=self.run.pipeline,
+            run_id=self.run.run_id,
+            started=self.factory.now(),
+            iteration_hash=self.iteration_hash,
+            linked_service=(activity.get("linkedServiceName") or {}).get("referenceName", ""),
+            user_properties={p["name"]: self._user_property(activity, p) for p in activity.get("userProperties") or []},
+            **members,
+        )
+        self._entries.append(entry)
+        self.run.activities.append(entry)
+        self.factory.touch(self.run)
+        return entry
+
+    def _user_property(self, activity: Mapping[str, Any], entry: Mapping[str, Any]) -> Any:
+        value = evaluate(entry.get("value"), self.scope())
+        if value is UNKNOWN:
+            self.run.guess(activity["name"], f"user property {entry['name']!r}", entry.get("value"), "null")
+        return value
+
+    def remember(self, name: str, ended: dict[str, Any]) -> None:
+        """What `activity('name')` is from now on."""
+        self.ended_activities[name] = ended
+
+    def _advance(self) -> None:
+        progressed = True
+        while progressed and not self.is_stopped:
+            progressed = False
+            for activity in self._activities:
+                name = activity["name"]
+                if name in self._results or name in self._running or self.is_stopped:
+                    continue
+                ready = self._readiness(activity)
+                if ready is None:
+                    continue
+                progressed = True
+                if ready:
+                    self._running.add(name)
+                    self.factory.execute(self, activity, partial(self._ended, name))
+                else:
+                    self._skip(activity)
+        if not self.is_stopped and len(self._results) == len(self._activities):
+            self._over = True
+            if self._parent is not None:
+                # Published pipelines refer to activities inside of a container after it: the last iteration's count.
+                self._parent.ended_activities.update(self.ended_activities.maps[0])
+            self._on_end(outcome_of(self._activities, self._results))
+
+    def _readiness(self, activity: Mapping[str, Any]) -> bool | None:
+        """True to start, False to skip, None to wait."""
+        if self._parent is None and activity["name"] == self.run.start_activity:
+            return True
+        dependencies = activity.get("dependsOn") or []
+        ended = [(d, self._results[d["activity"]].status) for d in dependencies if d["activity"] in self._results]
+        if any(not is_met(status, d.get("dependencyConditions") or []) for d, status in ended):
+            return False
+        return True if len(ended) == len(dependencies) else None
+
+    def _skip(self, activity: Mapping[str, Any]) -> None:
+        if self.factory.list_skipped:
+            self.record(activity, status="Skipped", ended=self.factory.now())
+        self._results[activity["name"]] = Result("Skipped")
+        self.remember(activity["name"], {"Status": "Skipped"})
+
+    def _ended(self, name: str, result: Result) -> None:
+        self._running.discard(name)
+        self._results[name] = result
+        self.factory.touch(self.run)
+        self._advance()

@@ -1,0 +1,318 @@
+"""The trigger that is a whole task: it starts a run, waits for it, and where all is well ends the task. No worker is used."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import time
+from collections.abc import AsyncIterator, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+import jinja2
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from airflow_adf_mi._airflow.arguments import start_of
+from airflow_adf_mi._airflow.connection_cache import settings_of
+from airflow_adf_mi._airflow.stats import use_in_triggerer
+from airflow_adf_mi._openlineage.run_record import is_openlineage_on
+from airflow_adf_mi._triggerer.cancel_on_kill import begin_kill, hold
+from airflow_adf_mi._triggerer.finish import LINK_KEY, RETURN_VALUE, end_in_triggerer, linked_later
+from airflow_adf_mi._triggerer.start import TriggererStart
+from airflow_adf_mi._triggerer.stored_start import is_of_before_a_clear
+from airflow_adf_mi._triggerer.xcom_journal import TriggerJournal, run_id_of
+from airflow_adf_mi.adf import metrics
+from airflow_adf_mi.adf.error_json import error_to_json
+from airflow_adf_mi.adf.errors import AdfError
+from airflow_adf_mi.adf.reporting.activity_log import ActivityLogMode
+from airflow_adf_mi.adf.reporting.outputs import parse_outputs
+from airflow_adf_mi.adf.reporting.report import RunAddress, address_of, summary
+from airflow_adf_mi.adf.starting.create_run import Started
+from airflow_adf_mi.triggers.wait import AdfPipelineRunTrigger, was_killed
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_adf_mi.adf.config.settings import AdfSettings
+
+log = logging.getLogger(__name__)
+
+FOR_A_WORKER = "for_a_worker"
+"""Member of an event that asks a worker to go on with the task, in place of the trigger."""
+NOT_STARTED, STARTED = "not_started", "started"
+"""Members of events: the error of a start, and the summary of a run that is not waited for."""
+MARGIN = 15.0
+"""Seconds by which our deadline comes before Airflow's `execution_timeout`, so that ours cancels the run."""
+
+
+class AdfRunPipelineTrigger(BaseTrigger):
+    """
+    Is the task of an `AdfRunPipelineOperator` with ``start_from_trigger=True``, from its start to its success.
+
+    Fires :class:`~airflow.triggers.base.TaskSuccessEvent`, which ends the task; or where the run did not succeed, could not
+    be started, or a worker is needed for its outputs, the event that `AdfRunPipelineOperator.execute_complete` concludes
+    from on a worker. Airflow renders the templated arguments in the triggerer.
+
+    The class path and these arguments are stored with every such task: they are only ever added to. All are as of
+    :class:`~airflow_adf_mi.operators.AdfRunPipelineOperator`, but for:
+
+    :param backstop: seconds that Airflow's own timeout of this trigger adds to ``timeout``.
+    :param execution_timeout: the task's, in seconds.
+    :param push_result: whether the summary is pushed as the XCom ``return_value``.
+    :param began: epoch seconds at which the try began, where that is not told by Airflow's timeout.
+    """
+
+    def __init__(
+        self,
+        *,
+        azure_data_factory_conn_id: str,
+        pipeline_name: Any,
+        resource_group_name: Any = None,
+        factory_name: Any = None,
+        parameters: Any = None,
+        reference_pipeline_run_id: Any = None,
+        is_recovery: Any = None,
+        start_activity_name: Any = None,
+        start_from_failure: Any = None,
+        outputs: Any = None,
+        wait_for_termination: bool = True,
+        timeout: float,
+        check_interval: float,
+        cancel_on_kill: bool = True,
+        cancel_on_timeout: bool = True,
+        durable: bool = True,
+        on_ambiguous_start: Literal["fail", "start"] = "fail",
+        correlation_parameter: str | None = None,
+        start_settle: float,
+        supersede_timeout: float,
+        activity_log: ActivityLogMode = "off",
+        backstop: float,
+        execution_timeout: float | None = None,
+        push_result: bool = True,
+        began: float | None = None,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # BaseTrigger is not annotated
+        self.azure_data_factory_conn_id = azure_data_factory_conn_id
+        self.pipeline_name = pipeline_name
+        self.resource_group_name = resource_group_name
+        self.factory_name = factory_name
+        self.parameters = parameters
+        self.reference_pipeline_run_id = reference_pipeline_run_id
+        self.is_recovery = is_recovery
+        self.start_activity_name = start_activity_name
+        self.start_from_failure = start_from_failure
+        self.outputs = outputs
+        self.wait_for_termination = wait_for_termination
+        self.timeout = timeout
+        self.check_interval = check_interval
+        self.cancel_on_kill = cancel_on_kill
+        self.cancel_on_timeout = cancel_on_timeout
+        self.durable = durable
+        self.on_ambiguous_start = on_ambiguous_start
+        self.correlation_parameter = correlation_parameter
+        self.start_settle = start_settle
+        self.supersede_timeout = supersede_timeout
+        self.activity_log = activity_log
+        self.backstop = backstop
+        self.execution_timeout = execution_timeout
+        self.push_result = push_result
+        self.began = began
+        self._context: Context | None = None
+        self._not_rendered: Exception | None = None
+        self._journal: TriggerJournal | None = None
+        self._start: TriggererStart | None = None
+        self._killing: asyncio.Task[None] | None = None
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        return "airflow_adf_mi.triggers.AdfRunPipelineTrigger", {name: getattr(self, name) for name in ARGUMENTS}
+
+    def get_template_env(self, dag: Any = None) -> jinja2.Environment:
+        """As a Dag's: what is not defined is an error, and not empty text."""
+        environment = super().get_template_env(dag)
+        environment.undefined = jinja2.StrictUndefined
+        return environment
+
+    def render_template_fields(self, context: Context, jinja_env: jinja2.Environment | None = None) -> None:
+        self._context = context
+        try:
+            super().render_template_fields(context, jinja_env)
+        except Exception as e:  # noqa: BLE001  templates fail with anything; `run` says so, once it has told the next try
+            self._not_rendered = e
+
+    def __repr__(self) -> str:
+        # Airflow's has all arguments, whose rendered values may be secret.
+        return f"<{self.serialize()[0]} pipeline_name={self.pipeline_name!r}>"
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        use_in_triggerer()
+        try:
+            event = await self._event()
+        except asyncio.CancelledError as e:
+            if was_killed(self, e):
+                self._kill()
+            elif self._start is not None:
+                # Airflow's own timeout, or the end of this triggerer.
+                self._start.stop()
+            raise
+        yield event
+
+    async def on_kill(self) -> None:
+        """Cancel the run, if the task is over because a user said so."""
+        killing = self._kill()
+        if killing is not None:
+            await asyncio.shield(killing)
+
+    async def _event(self) -> TriggerEvent:
+        if self._context is None:
+            # The Dag was changed since: by its newest version the task is one for a worker, which goes on with it.
+            return TriggerEvent({FOR_A_WORKER: True})  # type: ignore[no-untyped-call]  # Airflow's is not annotated
+        self._journal = TriggerJournal(self._context, durable=self.durable, began=self._began)
+        try:
+            if self._not_rendered is not None:
+                raise self._not_rendered
+            # Bad input gets its error before anything is started.
+            parse_outputs(self.outputs)
+            adf = await settings_of(self.azure_data_factory_conn_id)
+            started = await self._started(adf, self._journal)
+        except AdfError as e:
+            await self._forget_what_was_replaced()
+            return await self._handed_over({NOT_STARTED: error_to_json(e)})
+        except (
+            Exception
+        ):  # of a template, a secrets backend, or a defect: a worker starts the trigger again, or fails as well
+            await self._tell_next_try(self._journal)
+            raise
+        return await self._until_ended(adf, started)
+
+    async def _started(self, adf: AdfSettings, journal: TriggerJournal) -> Started:
+        started = await self._begin_with(adf, journal).begin()
+        if not started.adopted:
+            await self._forget()
+        metrics.count(metrics.ADOPTIONS if started.adopted else metrics.STARTS)
+        address = address_of(adf, started.intent)
+        log.info("%s %s. See %s", address, "was adopted" if started.adopted else "was started", address.studio_url)
+        if is_openlineage_on():
+            log.info("OpenLineage is told nothing of this task: Airflow calls no listeners in the triggerer.")
+        return started
+
+    async def _forget(self) -> None:
+        """Delete what an earlier try has told of its run."""
+        if self._journal is not None and self._journal.occasion.try_number > 1:
+            await self._journal.forget([RETURN_VALUE, LINK_KEY, *parse_outputs(self.outputs)])
+
+    async def _forget_what_was_replaced(self) -> None:
+        """The same, where this try has begun no run that is known, and was to replace that one."""
+        if self._journal is None or not self._journal.is_read:
+            return
+        latest = self._journal.latest
+        if latest is None or latest.run_id is None or is_of_before_a_clear(latest):
+            await self._forget()
+
+    def _begin_with(self, adf: AdfSettings, journal: TriggerJournal) -> TriggererStart:
+        start = start_of(self, adf, parameters=self.parameters)
+        self._start = TriggererStart(
+            adf,
+            start,
+            journal,
+            cancel_on_kill=self.cancel_on_kill,
+            supersede_timeout=self.supersede_timeout,
+            check_interval=self.check_interval,
+        )
+        return self._start
+
+    async def _until_ended(self, adf: AdfSettings, started: Started) -> TriggerEvent:
+        address = address_of(adf, started.intent)
+        if not self.wait_for_termination:
+            result = summary(address, started.run, adopted=started.adopted)
+            return await self._ended(result) or await self._handed_over({STARTED: result})
+        deadline, limit = self._deadline(started)
+        waiting = AdfPipelineRunTrigger(
+            settings=adf.to_json(),
+            resource_group_name=address.factory.resource_group_name,
+            factory_name=address.factory.factory_name,
+            run_id=address.run_id,
+            pipeline_name=address.pipeline_name,
+            check_interval=self.check_interval,
+            deadline=deadline,
+            limit=limit,
+            owns_run=True,
+            cancel_on_kill=self.cancel_on_kill,
+            cancel_on_timeout=self.cancel_on_timeout,
+            adopted=started.adopted,
+            activity_log=self.activity_log,
+            since=None if started.adopted and (started.run is None or started.run.is_terminal) else time.time(),
+        )
+        async with linked_later(self.task_instance, address.studio_url):
+            report = await waiting.report()
+        if not self.outputs and report.is_success:
+            event = await self._ended(summary(address, report.outcome.run, adopted=started.adopted))
+            if event is not None:
+                return event
+        return await self._handed_over(report.to_json())
+
+    async def _handed_over(self, payload: Mapping[str, Any]) -> TriggerEvent:
+        """The event with which the task goes on on a worker."""
+        if self._journal is not None:
+            await self._tell_next_try(self._journal)
+        return TriggerEvent(payload)  # type: ignore[no-untyped-call]  # nor is Airflow's event
+
+    async def _tell_next_try(self, journal: TriggerJournal) -> None:
+        try:
+            await journal.hand_over()
+        except AdfError as e:
+            log.warning("A retry of this task will not know what this try has started, and replace it. %s", e)
+
+    async def _ended(self, result: dict[str, Any]) -> TriggerEvent | None:
+        link = {LINK_KEY: result["studio_url"]}
+        return await end_in_triggerer(self.task_instance, result if self.push_result else None, xcoms=link)
+
+    @cached_property
+    def _began(self) -> float | None:
+        """When Airflow began this try: its timeout for this trigger counts from then."""
+        if self.began is not None:
+            return self.began
+        timeout_after: Any = getattr(self, "timeout_after", None)
+        if timeout_after is None:
+            return None
+        allowed = self.timeout + self.backstop
+        return float(timeout_after.timestamp()) - min(allowed, self.execution_timeout or allowed)
+
+    def _deadline(self, started: Started) -> tuple[float, str]:
+        """Until when to wait, and the argument that says so.
+
+        `timeout` counts from this try's start or adoption of the run, also where a triggerer was lost since.
+        """
+        now = time.time()
+        seen = started.run.started_at if started.run else None
+        from_run = now if seen is None else seen.timestamp()
+        began = now if self._began is None else self._began
+        ends = [(max(began, from_run) + self.timeout, f"timeout of {self.timeout:g} s")]
+        if self.execution_timeout is not None:
+            end = began + self.execution_timeout - min(MARGIN, self.execution_timeout / 4)
+            ends.append((end, f"execution_timeout of {self.execution_timeout:g} s"))
+        return min(ends)
+
+    def _kill(self) -> asyncio.Task[None] | None:
+        """Begin to see to the run, once."""
+        if self._killing is None and self.task_instance is not None:
+            self._killing = self._start.kill(self.task_instance) if self._start else hold(self._kill_before_start())
+        return self._killing
+
+    async def _kill_before_start(self) -> None:
+        """The kill came while the connection was read; before that, another triggerer may have started the run."""
+        try:
+            adf = await settings_of(self.azure_data_factory_conn_id)
+            if self._journal is not None:
+                await self._begin_with(adf, self._journal).kill(self.task_instance)
+                return
+            run_id = await run_id_of(self.task_instance)
+            if run_id:
+                factory = adf.factory(self.resource_group_name, self.factory_name)
+                address = RunAddress(run_id=run_id, factory=factory, studio_url=adf.studio_run_url(factory, run_id))
+                await begin_kill(self.task_instance, adf, address, cancel=self.cancel_on_kill)
+        except AdfError as e:
+            log.warning("The task was killed, and whether it has a run could not be learnt. %s", e)
+
+
+ARGUMENTS = tuple(inspect.signature(AdfRunPipelineTrigger).parameters)

@@ -1,0 +1,194 @@
+"""The trigger that waits for a run without a worker."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
+from datetime import timedelta
+from functools import cached_property
+from typing import Any
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from airflow_adf_mi._airflow.stats import use_in_triggerer
+from airflow_adf_mi._triggerer.cancel_on_kill import begin_kill
+from airflow_adf_mi._triggerer.finish import end_in_triggerer
+from airflow_adf_mi.adf.api.shared_client import shared_client
+from airflow_adf_mi.adf.config.settings import AdfSettings, FactoryRef
+from airflow_adf_mi.adf.config.validation import required_text
+from airflow_adf_mi.adf.reporting.activity_log import ActivityLog, ActivityLogMode, accompanied
+from airflow_adf_mi.adf.reporting.conclude import concluding
+from airflow_adf_mi.adf.reporting.report import Report, RunAddress, summary
+from airflow_adf_mi.adf.routines import drive_async
+from airflow_adf_mi.adf.waiting.poller import wait_shared
+from airflow_adf_mi.adf.waiting.single_run import Plan
+
+BACKSTOP = timedelta(minutes=10)
+"""How much later than our own deadline Airflow's timeout of a trigger is, so that ours comes first and cancels the run."""
+USER_ACTION = "__airflow_user_action__"
+"""With this, Airflow 3.3 cancels a trigger whose task a user has acted on, rather than one that is shut down."""
+
+
+def was_killed(trigger: BaseTrigger, cancelled: asyncio.CancelledError) -> bool:
+    """Whether Airflow has ended a trigger since a user acted on its task: not by a timeout, nor because a triggerer ends."""
+    timeout_after: Any = getattr(trigger, "timeout_after", None)
+    is_late = timeout_after is not None and timeout_after.timestamp() < time.time()
+    return cancelled.args[:1] == (USER_ACTION,) and not is_late
+
+
+class AdfPipelineRunTrigger(BaseTrigger):
+    """
+    Waits for a pipeline run to end, and fires one event: :meth:`airflow_adf_mi.adf.reporting.report.Report.to_json`.
+
+    The class path and these arguments are stored with every deferred task: they are only ever added to.
+
+    :param settings: the connection, as :meth:`airflow_adf_mi.adf.config.settings.AdfSettings.to_json` stores it; no secret.
+    :param resource_group_name: the factory's resource group.
+    :param factory_name: the factory.
+    :param run_id: the run.
+    :param pipeline_name: for texts only.
+    :param check_interval: seconds between looks.
+    :param deadline: epoch seconds after which the wait ends; None waits for ever.
+    :param limit: which argument set the deadline, for texts: "timeout of 600 s".
+    :param owns_run: whether the task started this run. A run that is only watched is never cancelled.
+    :param cancel_on_kill: cancel an owned run when a user marks the deferred task as failed or succeeded.
+    :param cancel_on_timeout: cancel an owned run when the deadline passes.
+    :param adopted: whether an earlier try had started the run; for the summary only.
+    :param activity_log: ``"live"``, ``"summary"`` or ``"off"``: what is logged of the run's activities.
+    :param since: epoch seconds; the run is known not to have ended before. None: it is looked at first.
+    :param ends_task: end the task, without a worker, if the run has succeeded.
+    :param push_result: whether the summary is pushed as the XCom ``return_value`` then.
+    """
+
+    def __init__(
+        self,
+        *,
+        settings: Mapping[str, Any],
+        resource_group_name: str,
+        factory_name: str,
+        run_id: str,
+        pipeline_name: str | None = None,
+        check_interval: float,
+        deadline: float | None = None,
+        limit: str | None = None,
+        owns_run: bool,
+        cancel_on_kill: bool = True,
+        cancel_on_timeout: bool = True,
+        adopted: bool = False,
+        activity_log: ActivityLogMode = "off",
+        since: float | None = None,
+        ends_task: bool = False,
+        push_result: bool = True,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # BaseTrigger is not annotated
+        self.settings = settings
+        self.resource_group_name = resource_group_name
+        self.factory_name = factory_name
+        self.run_id = run_id
+        self.pipeline_name = pipeline_name
+        self.check_interval = check_interval
+        self.deadline = deadline
+        self.limit = limit
+        self.owns_run = owns_run
+        self.cancel_on_kill = cancel_on_kill
+        self.cancel_on_timeout = cancel_on_timeout
+        self.adopted = adopted
+        self.activity_log = activity_log
+        self.since = since
+        self.ends_task = ends_task
+        self.push_result = push_result
+        self._killing: asyncio.Task[None] | None = None
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        return (
+            "airflow_adf_mi.triggers.AdfPipelineRunTrigger",
+            {
+                "settings": dict(self.settings),
+                "resource_group_name": self.resource_group_name,
+                "factory_name": self.factory_name,
+                "run_id": self.run_id,
+                "pipeline_name": self.pipeline_name,
+                "check_interval": self.check_interval,
+                "deadline": self.deadline,
+                "limit": self.limit,
+                "owns_run": self.owns_run,
+                "cancel_on_kill": self.cancel_on_kill,
+                "cancel_on_timeout": self.cancel_on_timeout,
+                "adopted": self.adopted,
+                "activity_log": self.activity_log,
+                "since": self.since,
+                "ends_task": self.ends_task,
+                "push_result": self.push_result,
+            },
+        )
+
+    @cached_property
+    def _adf(self) -> AdfSettings:
+        return AdfSettings.from_json(self.settings)
+
+    @cached_property
+    def _factory(self) -> FactoryRef:
+        return self._adf.factory(self.resource_group_name, self.factory_name)
+
+    @cached_property
+    def _address(self) -> RunAddress:
+        return RunAddress(
+            run_id=self.run_id,
+            factory=self._factory,
+            studio_url=self._adf.studio_run_url(self._factory, self.run_id),
+            pipeline_name=self.pipeline_name,
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        use_in_triggerer()
+        try:
+            event = await self._event()
+        except asyncio.CancelledError as e:
+            if was_killed(self, e):
+                self._kill()
+            raise
+        yield event
+
+    async def _event(self) -> TriggerEvent:
+        report = await self.report()
+        # Without a task instance, in dag.test(), there is nobody to push for.
+        if self.ends_task and report.is_success and self.task_instance is not None:
+            result = summary(report.address, report.outcome.run, adopted=report.adopted)
+            event = await end_in_triggerer(self.task_instance, result if self.push_result else None)
+            if event is not None:
+                return event
+        return TriggerEvent(report.to_json())  # type: ignore[no-untyped-call]  # nor is its event
+
+    async def report(self) -> Report:
+        """Wait, without firing an event. Raises `AdfConfigurationError` where there is no run id."""
+        # No more than that: whatever the service calls a run is waited for.
+        required_text("run_id", self.run_id)
+        plan = Plan(check_interval=self.check_interval, deadline=self.deadline, limit=self.limit)
+        activities = ActivityLog(self._factory, self.run_id, self.activity_log, time.time, self.deadline)
+        async with shared_client(self._adf) as client:
+            async with accompanied(activities, client):
+                outcome = await wait_shared(self._adf, self._factory, self.run_id, plan, since=self.since)
+            await drive_async(activities.at_end(outcome), client, asyncio.sleep)
+            routine = concluding(
+                self._address,
+                outcome,
+                cancel_on_timeout=self.owns_run and self.cancel_on_timeout,
+                clock=time.time,
+                jitter=random.random,
+            )
+            return replace(await drive_async(routine, client, asyncio.sleep), adopted=self.adopted)
+
+    async def on_kill(self) -> None:
+        """Cancel an owned run, if the task is over because a user said so."""
+        killing = self._kill()
+        if killing is not None:
+            await asyncio.shield(killing)
+
+    def _kill(self) -> asyncio.Task[None] | None:
+        """Begin to see to the run, once: Airflow's own call of on_kill is lost when many triggers are killed at once."""
+        if self._killing is None and self.owns_run and self.task_instance is not None:
+            self._killing = begin_kill(self.task_instance, self._adf, self._address, cancel=self.cancel_on_kill)
+        return self._killing
