@@ -27,7 +27,7 @@ from airflow.sdk.execution_time.comms import (
 from airflow.serialization.decoders import smart_decode_trigger_kwargs
 from airflow.serialization.serialized_objects import DagSerialization
 
-from airflow_adf_mi.triggers.start_and_wait import AdfRunPipelineTrigger
+from airflow_adf_mi.triggers.start_and_wait import AdfStartPipelineTrigger
 
 BEGAN = datetime(2026, 11, 1, tzinfo=UTC)
 
@@ -72,7 +72,7 @@ class Airflow:
                 return TaskStatesResult(task_states={"run1": {self.task_id: self.state}})
         raise AssertionError(f"a trigger must not ask for {message!r}: it hangs")
 
-    def trigger(self) -> AdfRunPipelineTrigger:
+    def trigger(self) -> AdfStartPipelineTrigger:
         """The trigger of the present try, as a triggerer makes it from the database."""
         encoded = json.loads(json.dumps(DagSerialization.to_dict(self.dag)))
         dag_run = {
@@ -106,7 +106,7 @@ class Airflow:
         args = ti.task.start_trigger_args
         assert args is not None, "the task starts on a worker"
         kwargs = {name: _decoded(value) for name, value in _inner(args.trigger_kwargs).items()}
-        trigger = AdfRunPipelineTrigger(**kwargs)
+        trigger = AdfStartPipelineTrigger(**kwargs)
         assert args.trigger_cls == trigger.serialize()[0]
         trigger.task_instance = ti  # type: ignore[assignment]  # as Airflow does
         limits = [args.timeout, self.dag.get_task(self.task_id).execution_timeout]

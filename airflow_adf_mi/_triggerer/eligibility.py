@@ -127,7 +127,7 @@ def start_trigger_args(task: AdfRunPipelineOperator) -> StartTriggerArgs:
     from airflow.triggers.base import StartTriggerArgs
 
     from airflow_adf_mi.adf.starting.create_run import START_PATIENCE
-    from airflow_adf_mi.triggers.start_and_wait import ARGUMENTS, AdfRunPipelineTrigger
+    from airflow_adf_mi.triggers.start_and_wait import ARGUMENTS, AdfStartPipelineTrigger
     from airflow_adf_mi.triggers.wait import BACKSTOP
 
     limit = task.execution_timeout
@@ -140,7 +140,7 @@ def start_trigger_args(task: AdfRunPipelineOperator) -> StartTriggerArgs:
         "began": None,
     }
     given: dict[str, Any] = {name: own[name] if name in own else getattr(task, name) for name in ARGUMENTS}
-    trigger = AdfRunPipelineTrigger(**given)
+    trigger = AdfStartPipelineTrigger(**given)
     trigger_cls, trigger_kwargs = trigger.serialize()
     return StartTriggerArgs(
         trigger_cls=trigger_cls,

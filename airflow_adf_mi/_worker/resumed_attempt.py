@@ -22,7 +22,7 @@ from airflow_adf_mi.adf.models import PipelineRun
 from airflow_adf_mi.adf.reporting.report import Report, RunAddress, address_of
 from airflow_adf_mi.adf.starting.intent import Intent, Occasion
 from airflow_adf_mi.hooks import AdfHook
-from airflow_adf_mi.triggers.start_and_wait import FOR_A_WORKER, NOT_STARTED, STARTED, AdfRunPipelineTrigger
+from airflow_adf_mi.triggers.start_and_wait import FOR_A_WORKER, NOT_STARTED, STARTED, AdfStartPipelineTrigger
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -181,7 +181,7 @@ class WorkerLessAttempt(Attempt):
             )
         # From now on, what follows is a clear again.
         self._tell_next_try(retry=False)
-        trigger = AdfRunPipelineTrigger(**{**(again.trigger_kwargs or {}), "began": self._began})
+        trigger = AdfStartPipelineTrigger(**{**(again.trigger_kwargs or {}), "began": self._began})
         self._task.defer(trigger=trigger, method_name=again.next_method, timeout=left)
 
     def _started_in_triggerer(self) -> Intent | None:

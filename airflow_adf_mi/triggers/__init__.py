@@ -11,12 +11,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from airflow_adf_mi.triggers.start_and_wait import AdfRunPipelineTrigger
+    from airflow_adf_mi.triggers.start_and_wait import AdfStartPipelineTrigger
     from airflow_adf_mi.triggers.wait import AdfPipelineRunTrigger
 
-__all__ = ["AdfPipelineRunTrigger", "AdfRunPipelineTrigger"]
+__all__ = ["AdfPipelineRunTrigger", "AdfStartPipelineTrigger"]
 
-_MODULES = {"AdfPipelineRunTrigger": "wait", "AdfRunPipelineTrigger": "start_and_wait"}
+_MODULES = {"AdfPipelineRunTrigger": "wait", "AdfStartPipelineTrigger": "start_and_wait"}
 
 
 def __getattr__(name: str) -> Any:

@@ -46,7 +46,7 @@ MARGIN = 15.0
 """Seconds by which our deadline comes before Airflow's `execution_timeout`, so that ours cancels the run."""
 
 
-class AdfRunPipelineTrigger(BaseTrigger):
+class AdfStartPipelineTrigger(BaseTrigger):
     """
     Is the task of an `AdfRunPipelineOperator` with ``start_from_trigger=True``, from its start to its success.
 
@@ -125,7 +125,7 @@ class AdfRunPipelineTrigger(BaseTrigger):
         self._killing: asyncio.Task[None] | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        return "airflow_adf_mi.triggers.AdfRunPipelineTrigger", {name: getattr(self, name) for name in ARGUMENTS}
+        return "airflow_adf_mi.triggers.AdfStartPipelineTrigger", {name: getattr(self, name) for name in ARGUMENTS}
 
     def get_template_env(self, dag: Any = None) -> jinja2.Environment:
         """As a Dag's: what is not defined is an error, and not empty text."""
@@ -315,4 +315,4 @@ class AdfRunPipelineTrigger(BaseTrigger):
             log.warning("The task was killed, and whether it has a run could not be learnt. %s", e)
 
 
-ARGUMENTS = tuple(inspect.signature(AdfRunPipelineTrigger).parameters)
+ARGUMENTS = tuple(inspect.signature(AdfStartPipelineTrigger).parameters)

@@ -18,6 +18,7 @@ from uuid import UUID
 
 import jsonschema
 import pytest
+from airflow._shared.module_loading import import_string
 from airflow.sdk import DAG
 
 import airflow_adf_mi
@@ -29,11 +30,12 @@ from airflow_adf_mi.adf.models import ActivityRun, PipelineRun
 from airflow_adf_mi.operators import AdfRunPipelineOperator
 from airflow_adf_mi.provider_info import get_provider_info
 from airflow_adf_mi.sensors import AdfPipelineRunSensor
-from airflow_adf_mi.triggers import AdfPipelineRunTrigger
-from airflow_adf_mi.triggers.start_and_wait import AdfRunPipelineTrigger
+from airflow_adf_mi.triggers import AdfPipelineRunTrigger, AdfStartPipelineTrigger
 from tests.conftest import ROOT, reference
 
 SETTINGS = AdfSettings(subscription_id="11111111-1111-4111-8111-111111111111")
+WAITS = "airflow_adf_mi.triggers.AdfPipelineRunTrigger"
+STARTS = "airflow_adf_mi.triggers.AdfStartPipelineTrigger"
 
 
 def test_provider_info_is_valid_by_airflows_own_schema() -> None:
@@ -96,9 +98,25 @@ print([m for m in sys.modules if m.split(".")[0] in ("azure", "aiohttp", "msal",
     assert shown.stdout.splitlines()[-1] == "[]"
 
 
+def test_package_of_the_triggers_loads_nothing_until_a_trigger_is_wanted() -> None:
+    code = """
+import sys
+import airflow_adf_mi.triggers
+print([m for m in sys.modules if m.split(".")[0] in ("airflow", "azure", "aiohttp") or m.startswith("airflow_adf_mi.t")])
+"""
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.splitlines() == ["['airflow_adf_mi.triggers']"]
+
+
+@pytest.mark.parametrize(("path", "kind"), [(WAITS, AdfPipelineRunTrigger), (STARTS, AdfStartPipelineTrigger)])
+def test_stored_path_of_a_trigger_is_found_as_a_triggerer_finds_it(path: str, kind: type) -> None:
+    """Users' databases hold these paths: they never change, wherever the classes stand."""
+    assert import_string(path) is kind
+
+
 def test_path_and_arguments_of_the_trigger_that_is_a_task_are_a_stored_format() -> None:
     """As above: serialized Dags hold these."""
-    made = AdfRunPipelineTrigger(
+    made = AdfStartPipelineTrigger(
         azure_data_factory_conn_id="adf",
         pipeline_name="Load",
         timeout=60,
@@ -108,7 +126,7 @@ def test_path_and_arguments_of_the_trigger_that_is_a_task_are_a_stored_format() 
         backstop=600,
     )
     assert made.serialize() == (
-        "airflow_adf_mi.triggers.AdfRunPipelineTrigger",
+        STARTS,
         {
             "azure_data_factory_conn_id": "adf",
             "pipeline_name": "Load",
@@ -150,7 +168,7 @@ def test_triggers_path_and_arguments_are_a_stored_format() -> None:
         owns_run=True,
     )
     assert made.serialize() == (
-        "airflow_adf_mi.triggers.AdfPipelineRunTrigger",
+        WAITS,
         {
             "settings": {
                 "subscription_id": "11111111-1111-4111-8111-111111111111",

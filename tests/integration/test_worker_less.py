@@ -42,7 +42,7 @@ from airflow_adf_mi.adf.starting.intent import Phase
 from airflow_adf_mi.adf.starting.start_queue import AT_ONCE
 from airflow_adf_mi.emulator import Emulator
 from airflow_adf_mi.operators import AdfRunPipelineOperator
-from airflow_adf_mi.triggers.start_and_wait import FOR_A_WORKER, AdfRunPipelineTrigger
+from airflow_adf_mi.triggers.start_and_wait import FOR_A_WORKER, AdfStartPipelineTrigger
 from airflow_adf_mi.triggers.wait import USER_ACTION
 from tests.triggerer import BEGAN, Airflow, use_airflow
 
@@ -82,7 +82,7 @@ def task(use_airflow: Callable[[Airflow], Airflow]) -> Make:
     return make
 
 
-async def fire(airflow: Airflow, trigger: AdfRunPipelineTrigger | None = None) -> Any:
+async def fire(airflow: Airflow, trigger: AdfStartPipelineTrigger | None = None) -> Any:
     (event,) = [event async for event in (trigger or airflow.trigger()).run()]
     return event
 
@@ -853,7 +853,7 @@ async def test_link_of_a_long_run_is_pushed_while_it_runs(
 
 
 async def test_trigger_shows_no_parameters() -> None:
-    made = AdfRunPipelineTrigger(
+    made = AdfStartPipelineTrigger(
         azure_data_factory_conn_id="adf",
         pipeline_name="Load",
         parameters={"password": "hunter2"},

@@ -44,7 +44,7 @@ from airflow_adf_mi.exceptions import (
 )
 from airflow_adf_mi.operators import AdfRunPipelineOperator
 from airflow_adf_mi.retry import AdfRetryPolicy
-from airflow_adf_mi.triggers.start_and_wait import AdfRunPipelineTrigger
+from airflow_adf_mi.triggers.start_and_wait import AdfStartPipelineTrigger
 from tests.integration.test_operator import Task
 from tests.triggerer import BEGAN
 
@@ -201,7 +201,7 @@ def test_trigger_that_fails_is_started_again_as_it_is_in_the_dag(
         with pytest.raises(TaskDeferred) as deferral:
             rendered.resume_execution("__fail__", {"error": "Trigger failure"}, task.context)
         trigger = deferral.value.trigger
-        assert isinstance(trigger, AdfRunPipelineTrigger)
+        assert isinstance(trigger, AdfStartPipelineTrigger)
         assert trigger.parameters == {"password": "{{ conn.adf.password }}"}
         assert deferral.value.method_name == "execute_complete"
     with pytest.raises(AdfError, match="failed 7 times"):
