@@ -17,7 +17,7 @@ from collections.abc import Coroutine, Mapping
 from typing import Any, TypeAlias, TypeVar
 from weakref import WeakKeyDictionary
 
-from airflow_adf_mi._worker.state_store_journal import OVER, state_of
+from airflow_adf_mi._airflow.task_instance import OVER, state_of
 from airflow_adf_mi.adf.api.shared_client import shared_client
 from airflow_adf_mi.adf.config.settings import AdfSettings
 from airflow_adf_mi.adf.errors import AdfError

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from airflow.sdk.execution_time.xcom import XCom
 
+from airflow_adf_mi._airflow.task_instance import RUN_ID_KEY
 from airflow_adf_mi._triggerer.start_key import Place
 from airflow_adf_mi._triggerer.stored_start import failed_try, marked, recall, says_all
-from airflow_adf_mi._worker.state_store_journal import RUN_ID_KEY
 from airflow_adf_mi.adf.errors import AdfError, AdfTaskKilled
 from airflow_adf_mi.adf.starting.intent import Intent, Occasion, Phase
 

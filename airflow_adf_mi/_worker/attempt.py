@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from airflow.sdk.exceptions import AirflowTaskTimeout
 
 from airflow_adf_mi._airflow.stats import use_in_tasks
+from airflow_adf_mi._airflow.task_instance import RUN_ID_KEY, occasion_of, will_be_retried
 from airflow_adf_mi._openlineage.run_record import Trace
 from airflow_adf_mi._triggerer.eligibility import may_end_in_triggerer
 from airflow_adf_mi._worker.owned_run import OwnedRun
 from airflow_adf_mi._worker.results import Results
-from airflow_adf_mi._worker.state_store_journal import RUN_ID_KEY, TaskJournal, occasion_of, will_be_retried
+from airflow_adf_mi._worker.state_store_journal import TaskJournal
 from airflow_adf_mi.adf import metrics
 from airflow_adf_mi.adf.errors import AdfAmbiguousStartError, AdfError, AdfTaskKilled
 from airflow_adf_mi.adf.reporting.activity_log import ActivityLogMode

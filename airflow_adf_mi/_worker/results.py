@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from airflow_adf_mi._airflow.task_instance import RUN_ID_KEY
 from airflow_adf_mi._openlineage.run_record import Trace
-from airflow_adf_mi._worker.state_store_journal import RUN_ID_KEY
 from airflow_adf_mi.adf.errors import AdfError
 from airflow_adf_mi.adf.models import PipelineRun
 from airflow_adf_mi.adf.reporting.outputs import parse_outputs, reading_outputs

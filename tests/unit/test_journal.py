@@ -10,7 +10,7 @@ import pytest
 from airflow.sdk.execution_time import task_runner
 from airflow.sdk.execution_time.comms import TaskStatesResult
 
-from airflow_adf_mi._worker import state_store_journal
+from airflow_adf_mi._airflow import task_instance
 
 
 @dataclass
@@ -57,20 +57,20 @@ def test_run_is_left_for_the_retry_only_where_the_task_goes_on(
 ) -> None:
     monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", Supervisor(answer), raising=False)
     context: Any = {"ti": TaskInstance()}
-    assert state_store_journal.will_be_retried(context) is left
+    assert task_instance.will_be_retried(context) is left
 
 
 @pytest.mark.timeout(60)
 def test_no_answer_means_that_the_kill_was_not_airflows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(state_store_journal, "STATE_WAIT", 0.05)  # stands for seconds
+    monkeypatch.setattr(task_instance, "STATE_WAIT", 0.05)  # stands for seconds
     silence = threading.Event()
     monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", Supervisor(silence), raising=False)
     context: Any = {"ti": TaskInstance()}
-    assert state_store_journal.will_be_retried(context)
+    assert task_instance.will_be_retried(context)
     assert not silence.is_set(), "it does not wait for the answer"
     silence.set()
 
 
 def test_last_try_leaves_nothing_to_a_retry() -> None:
     context: Any = {"ti": TaskInstance(try_number=2)}
-    assert not state_store_journal.will_be_retried(context)
+    assert not task_instance.will_be_retried(context)
