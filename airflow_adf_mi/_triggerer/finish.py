@@ -13,7 +13,7 @@ from typing import Any
 from airflow.sdk.execution_time.xcom import XCom
 from airflow.triggers.base import TaskSuccessEvent, TriggerEvent
 
-from airflow_adf_mi._triggerer.xcom_journal import address_of, patiently
+from airflow_adf_mi._airflow.xcoms import address_of, patiently
 from airflow_adf_mi.adf.errors import AdfError
 from airflow_adf_mi.links import AdfPipelineRunLink
 

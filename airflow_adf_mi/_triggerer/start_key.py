@@ -10,6 +10,10 @@ from __future__ import annotations
 import hashlib
 import uuid
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
 
 _MADE_BY_US = 8
 """The version of GUIDs whose bits their maker defines (RFC 9562)."""
@@ -40,3 +44,16 @@ class Place:
     def has_key(self, text: object) -> bool:
         """Whether `text` is this try's key, in whatever case."""
         return isinstance(text, str) and text.lower() == self.key
+
+
+def place_of(context: Context) -> Place:
+    """The try of `context`, as Airflow names it."""
+    ti: Any = context["ti"]
+    return Place(
+        dag_id=ti.dag_id,
+        dag_run_id=ti.run_id,
+        task_id=ti.task_id,
+        map_index=ti.map_index,
+        ti_id=str(ti.id),
+        try_number=ti.try_number,
+    )

@@ -9,14 +9,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.execution_time.xcom import XCom
 
 from airflow_adf_mi._airflow.task_instance import RUN_ID_KEY
-from airflow_adf_mi._triggerer.start_key import Place
+from airflow_adf_mi._airflow.xcoms import Pause, address_of, patiently
+from airflow_adf_mi._triggerer.start_key import place_of
 from airflow_adf_mi._triggerer.stored_start import failed_try, marked, recall, says_all
 from airflow_adf_mi.adf.errors import AdfError, AdfTaskKilled
 from airflow_adf_mi.adf.starting.intent import Intent, Occasion, Phase
@@ -24,16 +25,11 @@ from airflow_adf_mi.adf.starting.intent import Intent, Occasion, Phase
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-T = TypeVar("T")
-Pause: TypeAlias = Callable[[float], Awaitable[object]]
-
 log = logging.getLogger(__name__)
 
 INTENT_KEY = "airflow_adf_mi.intent"
 """XCom of an intent that the XCom `run_id` cannot tell: of a service with run ids of its own, of an adopted run, or of a try
 that has failed (`recall.marked`)."""
-PAUSES = (1.0, 4.0, 10.0, 15.0)
-"""Seconds between questions that Airflow fails to answer."""
 OVERLAP = 5.0
 """Seconds for which two tries of a cleared task may both be alive; up to 3 were seen in Airflow 3.3.2."""
 FRESH = 4.0
@@ -45,47 +41,6 @@ LATE = 60.0
 
 class ChangedMeanwhile(Exception):
     """Somebody else has written the journal: what it says now must be read."""
-
-
-def address_of(ti: Any) -> dict[str, Any]:
-    """Whose XComs: the arguments that Airflow wants for it."""
-    return {"dag_id": ti.dag_id, "run_id": ti.run_id, "task_id": ti.task_id, "map_index": ti.map_index}
-
-
-def place_of(context: Context) -> Place:
-    """The try of `context`, as Airflow names it."""
-    ti: Any = context["ti"]
-    return Place(
-        dag_id=ti.dag_id,
-        dag_run_id=ti.run_id,
-        task_id=ti.task_id,
-        map_index=ti.map_index,
-        ti_id=str(ti.id),
-        try_number=ti.try_number,
-    )
-
-
-async def patiently(act: Callable[[], Awaitable[T]], what: str, pause: Pause = asyncio.sleep) -> T:
-    """What `act` asks of Airflow; asked again for half a minute where that fails.
-
-    Raises `AdfError`: nothing has been started that is not written down.
-    """
-    for seconds in PAUSES:
-        try:
-            return await act()
-        except Exception as e:  # noqa: BLE001  whatever Airflow fails with may pass
-            log.warning("Airflow did not let %s. Will try again in %.0f s. %s", what, seconds, e)
-        await pause(seconds)
-    try:
-        return await act()
-    except Exception as e:
-        raise AdfError(f"Airflow did not let {what} in the triggerer, for {sum(PAUSES):.0f} s. {e}") from e
-
-
-async def run_id_of(ti: Any) -> str | None:
-    """The XCom `run_id` of a task instance."""
-    found = await patiently(lambda: XCom.aget_one(key=RUN_ID_KEY, **address_of(ti)), f"XCom {RUN_ID_KEY} be read")
-    return found if isinstance(found, str) and found else None
 
 
 class TriggerJournal:

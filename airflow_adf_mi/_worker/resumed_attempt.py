@@ -12,8 +12,9 @@ from airflow.sdk.definitions.retry_policy import RetryAction
 
 from airflow_adf_mi._airflow.task_instance import RUN_ID_KEY, is_last_try, occasion_of
 from airflow_adf_mi._triggerer.finish import RETURN_VALUE
+from airflow_adf_mi._triggerer.start_key import place_of
 from airflow_adf_mi._triggerer.stored_start import is_of_before_a_clear, is_own, marked, readable, recall
-from airflow_adf_mi._triggerer.xcom_journal import INTENT_KEY, place_of
+from airflow_adf_mi._triggerer.xcom_journal import INTENT_KEY
 from airflow_adf_mi._worker.attempt import TRIGGER_FAILURES, Attempt, rest_after
 from airflow_adf_mi._worker.state_store_journal import TaskJournal
 from airflow_adf_mi.adf.api.operations import get_run

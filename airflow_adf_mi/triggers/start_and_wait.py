@@ -16,12 +16,13 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from airflow_adf_mi._airflow.arguments import start_of
 from airflow_adf_mi._airflow.connection_cache import settings_of
 from airflow_adf_mi._airflow.stats import use_in_triggerer
+from airflow_adf_mi._airflow.xcoms import run_id_of
 from airflow_adf_mi._openlineage.run_record import is_openlineage_on
 from airflow_adf_mi._triggerer.cancel_on_kill import begin_kill, hold
 from airflow_adf_mi._triggerer.finish import LINK_KEY, RETURN_VALUE, end_in_triggerer, linked_later
 from airflow_adf_mi._triggerer.start import TriggererStart
 from airflow_adf_mi._triggerer.stored_start import is_of_before_a_clear
-from airflow_adf_mi._triggerer.xcom_journal import TriggerJournal, run_id_of
+from airflow_adf_mi._triggerer.xcom_journal import TriggerJournal
 from airflow_adf_mi.adf import metrics
 from airflow_adf_mi.adf.error_json import error_to_json
 from airflow_adf_mi.adf.errors import AdfError

@@ -15,13 +15,14 @@ from airflow.sdk import DAG, BaseHook
 from airflow.sdk.exceptions import AirflowRuntimeError
 from airflow.triggers.base import TaskSuccessEvent
 
-from airflow_adf_mi._airflow import connection_cache
+from airflow_adf_mi._airflow import connection_cache, xcoms
 from airflow_adf_mi._airflow.arguments import start_of
 from airflow_adf_mi._triggerer import cancel_on_kill, finish, xcom_journal
 from airflow_adf_mi._triggerer import start as triggerer_start
 from airflow_adf_mi._triggerer.finish import LINK_KEY
+from airflow_adf_mi._triggerer.start_key import place_of
 from airflow_adf_mi._triggerer.stored_start import failed_try
-from airflow_adf_mi._triggerer.xcom_journal import INTENT_KEY, ChangedMeanwhile, TriggerJournal, place_of
+from airflow_adf_mi._triggerer.xcom_journal import INTENT_KEY, ChangedMeanwhile, TriggerJournal
 from airflow_adf_mi.adf.api import operations
 from airflow_adf_mi.adf.api.client import AdfClient
 from airflow_adf_mi.adf.config.settings import AdfSettings
@@ -714,7 +715,7 @@ async def test_timeout_of_airflow_is_no_kill(task: Make, emulator: Emulator) -> 
 async def test_kill_while_airflow_does_not_answer_says_what_may_go_on(
     task: Make, emulator: Emulator, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(xcom_journal, "PAUSES", (0.01,))
+    monkeypatch.setattr(xcoms, "PAUSES", (0.01,))
     airflow = task(pipeline_name="Slow")
     await killed(await begin(airflow, emulator))
     airflow.failures, airflow.delay, airflow.asked = 9, 0.1, []
@@ -731,7 +732,7 @@ async def test_kill_while_airflow_does_not_answer_says_what_may_go_on(
 async def test_reason_of_a_refusal_is_not_lost_where_airflow_fails(
     task: Make, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(xcom_journal, "PAUSES", (0.01,))
+    monkeypatch.setattr(xcoms, "PAUSES", (0.01,))
     refused = emulator.add_fault("createRun", status=403, code="AuthorizationFailed", hang_seconds=1)
     airflow = task()
     starting = asyncio.get_running_loop().create_task(failure(airflow))
@@ -747,7 +748,7 @@ async def test_reason_of_a_refusal_is_not_lost_where_airflow_fails(
 async def test_airflow_that_fails_for_a_moment_is_asked_again(
     task: Make, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(xcom_journal, "PAUSES", (0.01, 0.01, 0.01))
+    monkeypatch.setattr(xcoms, "PAUSES", (0.01, 0.01, 0.01))
     airflow = task()
     airflow.failures = 3
     assert isinstance(await fire(airflow), TaskSuccessEvent)
@@ -757,7 +758,7 @@ async def test_airflow_that_fails_for_a_moment_is_asked_again(
 async def test_airflow_that_fails_for_long_means_nothing_is_started(
     task: Make, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(xcom_journal, "PAUSES", (0.01,))
+    monkeypatch.setattr(xcoms, "PAUSES", (0.01,))
     airflow = task()
     airflow.failures = 2
     assert "run_id be read" in str(await failure(airflow))
@@ -767,7 +768,7 @@ async def test_airflow_that_fails_for_long_means_nothing_is_started(
 async def test_result_that_airflow_does_not_take_ends_on_a_worker(
     task: Make, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(xcom_journal, "PAUSES", (0.01,))
+    monkeypatch.setattr(xcoms, "PAUSES", (0.01,))
     airflow = task(pipeline_name="Slow")
     waiting = await begin(airflow, emulator)
     airflow.failures = 2

@@ -19,8 +19,9 @@ from airflow.sdk.listener import get_listener_manager
 
 from airflow_adf_mi._triggerer.eligibility import may_end_in_triggerer
 from airflow_adf_mi._triggerer.finish import LINK_KEY
+from airflow_adf_mi._triggerer.start_key import place_of
 from airflow_adf_mi._triggerer.stored_start import failed_try, marked, recall
-from airflow_adf_mi._triggerer.xcom_journal import INTENT_KEY, place_of
+from airflow_adf_mi._triggerer.xcom_journal import INTENT_KEY
 from airflow_adf_mi._worker.attempt import TRIGGER_FAILURES
 from airflow_adf_mi._worker.resumed_attempt import WorkerLessAttempt
 from airflow_adf_mi._worker.state_store_journal import STATE_KEY

@@ -49,7 +49,7 @@ MUTANTS = [
     Mutant("no link while a task without a worker runs", "_triggerer/finish.py", "    await asyncio.sleep(LINK_AFTER", "    return\n    await asyncio.sleep(LINK_AFTER", f"{WORKER_LESS} -k link_of"),
     Mutant("handed over without a word", "triggers/start_and_wait.py", "            await journal.hand_over()\n", "            pass\n", f"{WORKER_LESS} -k retry_accepts"),
     Mutant("what this process has seen proves nothing", "_triggerer/start.py", "if stored is not None and stored.factory in _honoured:", "if False:", f"{WORKER_LESS} -k blind_start"),
-    Mutant("Airflow asked once only", "_triggerer/xcom_journal.py", "    for seconds in PAUSES:", "    for seconds in ():", f"{WORKER_LESS} -k for_a_moment"),
+    Mutant("Airflow asked once only", "_airflow/xcoms.py", "    for seconds in PAUSES:", "    for seconds in ():", f"{WORKER_LESS} -k for_a_moment"),
     Mutant("result that is not taken ends the task", "_triggerer/finish.py", "        return None\n    return TaskSuccessEvent", "    return TaskSuccessEvent", f"{WORKER_LESS} -k does_not_take"),
     Mutant("xcom_pull that is never answered", "_triggerer/eligibility.py", 'if attribute.attr == "xcom_pull" and id(attribute) not in allowed:', "if False:", PLACEMENT),
     Mutant("name that is not there rendered in the triggerer", "_triggerer/eligibility.py", "    if unknown:", "    if False:", PLACEMENT),
