@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
 
 from airflow.sdk import BaseHook
-from airflow.sdk.exceptions import AirflowNotFoundException
 
+from airflow_adf_mi._airflow.connections import read_settings
 from airflow_adf_mi.adf.api import operations
 from airflow_adf_mi.adf.api.client import AsyncAdfClient
 from airflow_adf_mi.adf.api.recovery import Recovery
@@ -17,27 +17,10 @@ from airflow_adf_mi.adf.config.connection_fields import DEFAULT_CONN_ID
 from airflow_adf_mi.adf.config.validation import check_run_id
 from airflow_adf_mi.adf.routines import drive_async
 from airflow_adf_mi.exceptions import airflow_errors
-from airflow_adf_mi.hooks import (
-    activity_window,
-    check_conn_id,
-    no_such_connection,
-    read_connection,
-    start_routine,
-)
+from airflow_adf_mi.hooks import activity_window, start_routine
 
 if TYPE_CHECKING:
-    from airflow_adf_mi.adf.config.settings import AdfSettings
     from airflow_adf_mi.adf.models import ActivityRun, PipelineRun
-
-
-async def read_settings(azure_data_factory_conn_id: str) -> AdfSettings:
-    """The fields of a connection, checked, as Airflow has them now."""
-    conn_id = check_conn_id(azure_data_factory_conn_id)
-    try:
-        connection = await BaseHook.aget_connection(conn_id)
-    except AirflowNotFoundException as e:
-        raise no_such_connection(conn_id) from e
-    return read_connection(connection)
 
 
 class AdfAsyncHook(BaseHook):

@@ -174,7 +174,7 @@ def _stored(conn_id: str, instead: Mapping[str, str]) -> AdfSettings:
     from airflow.models.connection import Connection
     from airflow.sdk.exceptions import AirflowNotFoundException
 
-    from airflow_adf_mi.hooks import check_conn_id, no_such_connection, read_connection
+    from airflow_adf_mi._airflow.connections import check_conn_id, no_such_connection, read_connection
 
     try:
         connection: Any = Connection.get_connection_from_secrets(check_conn_id(conn_id))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import time
 from collections.abc import Mapping, Sequence
@@ -13,20 +12,20 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException
 
+from airflow_adf_mi._airflow.connections import check_conn_id, no_such_connection, read_connection
 from airflow_adf_mi.adf.api import operations
 from airflow_adf_mi.adf.api.client import AdfClient
 from airflow_adf_mi.adf.api.recovery import Recovery
-from airflow_adf_mi.adf.config.connection_fields import CONN_TYPE, DEFAULT_CONN_ID, settings_from_connection
-from airflow_adf_mi.adf.config.validation import check_run_id, required_text
+from airflow_adf_mi.adf.config.connection_fields import CONN_TYPE, DEFAULT_CONN_ID
+from airflow_adf_mi.adf.config.validation import check_run_id
 from airflow_adf_mi.adf.connection_check import all_well, check, in_a_paragraph
-from airflow_adf_mi.adf.errors import AdfConfigurationError, AdfError
+from airflow_adf_mi.adf.errors import AdfError
 from airflow_adf_mi.adf.routines import Routine, drive
 from airflow_adf_mi.adf.starting.create_run import Start, starting
 from airflow_adf_mi.exceptions import airflow_errors
 
 if TYPE_CHECKING:
     from airflow.providers.microsoft.azure.hooks.data_factory import AzureDataFactoryHook
-    from airflow.sdk import Connection
     from azure.mgmt.datafactory import DataFactoryManagementClient
 
     from airflow_adf_mi.adf.config.settings import AdfSettings, FactoryRef
@@ -229,45 +228,6 @@ class AdfHook(BaseHook):
         except AdfError as e:
             return False, str(e)
         return all_well(findings), in_a_paragraph(findings)
-
-
-def check_conn_id(conn_id: object) -> str:
-    """The id of a connection, which may come from a template. Raises `AdfConfigurationError` for what is none."""
-    return required_text("azure_data_factory_conn_id", conn_id)
-
-
-def no_such_connection(conn_id: str, environ: Mapping[str, str] = os.environ) -> AdfConfigurationError:
-    """The error for a connection id that Airflow does not know."""
-    variable = f"AIRFLOW_CONN_{conn_id.upper()}"
-    if environ.get(variable):
-        # Its text may hold a secret, so the error does not quote it.
-        return AdfConfigurationError(
-            f"Connection {conn_id!r} cannot be read: the environment variable {variable} is set, but Airflow cannot make a "
-            f'connection of its text. Write a JSON object such as {{"conn_type": "{CONN_TYPE}", "extra": {{...}}}}, or a URI '
-            f"such as {CONN_TYPE.replace('_', '-')}://?... Correct the variable where Airflow's processes are started."
-        )
-    return AdfConfigurationError(
-        f"There is no connection {conn_id!r}. Create one of type {CONN_TYPE!r} (in the UI under Admin, Connections, or as "
-        f"the environment variable {variable}), or pass the id of another as azure_data_factory_conn_id."
-    )
-
-
-def read_connection(connection: Connection, instead: Mapping[str, str] | None = None) -> AdfSettings:
-    """The settings of an Airflow connection: for tasks, hooks, `airflow-adf-mi check` and the connection's test alike.
-
-    :param instead: fields that replace the connection's.
-    """
-    return settings_from_connection(
-        conn_id=connection.conn_id,
-        conn_type=connection.conn_type or "",
-        extra=connection.extra,
-        login=connection.login,
-        password=connection.password,
-        host=connection.host,
-        schema=connection.schema,
-        port=connection.port,
-        instead=instead,
-    )
 
 
 def start_routine(

@@ -11,9 +11,8 @@ import time
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
+from airflow_adf_mi._airflow.connections import check_conn_id, read_settings
 from airflow_adf_mi.adf.config.settings import AdfSettings
-from airflow_adf_mi.async_hooks import read_settings
-from airflow_adf_mi.hooks import check_conn_id
 
 KEPT = 60.0
 """Seconds for which what was read is used; a corrected connection acts after that."""

@@ -47,7 +47,7 @@ MUTANTS = [
     Mutant("recovery of any type", "adf/starting/create_run.py", "if not isinstance(self.recovery, Recovery):", "if False:", f"{WRONG} -k hook"),
     Mutant("recovery of wrong members", "adf/api/recovery.py", "                check(name, getattr(self, name))", "                pass", f"{WRONG} -k recovery"),
     Mutant("connection id of any type", "hooks.py", "conn_id = check_conn_id(self.azure_data_factory_conn_id)", "conn_id = self.azure_data_factory_conn_id", f"{WRONG} -k connection_id"),
-    Mutant("connection id of any type, on the loop", "async_hooks.py", "conn_id = check_conn_id(azure_data_factory_conn_id)", "conn_id = azure_data_factory_conn_id", f"{WRONG} -k connection_id"),
+    Mutant("connection id of any type, on the loop", "_airflow/connections.py", "conn_id = check_conn_id(azure_data_factory_conn_id)", "conn_id = azure_data_factory_conn_id", f"{WRONG} -k connection_id"),
     Mutant("flags as text", "adf/config/validation.py", "if not isinstance(value, bool):", "if False:", WRONG),
     Mutant("correlation parameter of any type", "operators.py", '            check_text("correlation_parameter", self.correlation_parameter)', "            pass", "tests/contract/test_provider.py -k parsed"),
     Mutant("core's errors leave a hook", "hooks.py", "    @airflow_errors()\n    def query_pipeline_runs(", "    def query_pipeline_runs(", WRONG),

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from airflow.sdk import Connection
 
+from airflow_adf_mi._airflow.connections import read_connection
 from airflow_adf_mi.adf.config.connection_fields import settings_from_connection
 from airflow_adf_mi.adf.config.settings import AdfSettings, Identity, IdentityKind
 from airflow_adf_mi.adf.errors import AdfConfigurationError
-from airflow_adf_mi.hooks import read_connection
 
 SUBSCRIPTION = "11111111-1111-4111-8111-111111111111"
 GUID = "22222222-2222-4222-8222-222222222222"

@@ -1,0 +1,68 @@
+"""From a connection's id to its checked fields, as Airflow has them now."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from airflow.sdk import BaseHook
+from airflow.sdk.exceptions import AirflowNotFoundException
+
+from airflow_adf_mi.adf.config.connection_fields import CONN_TYPE, settings_from_connection
+from airflow_adf_mi.adf.config.validation import required_text
+from airflow_adf_mi.adf.errors import AdfConfigurationError
+
+if TYPE_CHECKING:
+    from airflow.sdk import Connection
+
+    from airflow_adf_mi.adf.config.settings import AdfSettings
+
+
+def check_conn_id(conn_id: object) -> str:
+    """The id of a connection, which may come from a template. Raises `AdfConfigurationError` for what is none."""
+    return required_text("azure_data_factory_conn_id", conn_id)
+
+
+def no_such_connection(conn_id: str, environ: Mapping[str, str] = os.environ) -> AdfConfigurationError:
+    """The error for a connection id that Airflow does not know."""
+    variable = f"AIRFLOW_CONN_{conn_id.upper()}"
+    if environ.get(variable):
+        # Its text may hold a secret, so the error does not quote it.
+        return AdfConfigurationError(
+            f"Connection {conn_id!r} cannot be read: the environment variable {variable} is set, but Airflow cannot make a "
+            f'connection of its text. Write a JSON object such as {{"conn_type": "{CONN_TYPE}", "extra": {{...}}}}, or a URI '
+            f"such as {CONN_TYPE.replace('_', '-')}://?... Correct the variable where Airflow's processes are started."
+        )
+    return AdfConfigurationError(
+        f"There is no connection {conn_id!r}. Create one of type {CONN_TYPE!r} (in the UI under Admin, Connections, or as "
+        f"the environment variable {variable}), or pass the id of another as azure_data_factory_conn_id."
+    )
+
+
+def read_connection(connection: Connection, instead: Mapping[str, str] | None = None) -> AdfSettings:
+    """The settings of an Airflow connection: for tasks, hooks, `airflow-adf-mi check` and the connection's test alike.
+
+    :param instead: fields that replace the connection's.
+    """
+    return settings_from_connection(
+        conn_id=connection.conn_id,
+        conn_type=connection.conn_type or "",
+        extra=connection.extra,
+        login=connection.login,
+        password=connection.password,
+        host=connection.host,
+        schema=connection.schema,
+        port=connection.port,
+        instead=instead,
+    )
+
+
+async def read_settings(azure_data_factory_conn_id: str) -> AdfSettings:
+    """The fields of a connection, checked, as Airflow has them now."""
+    conn_id = check_conn_id(azure_data_factory_conn_id)
+    try:
+        connection = await BaseHook.aget_connection(conn_id)
+    except AirflowNotFoundException as e:
+        raise no_such_connection(conn_id) from e
+    return read_connection(connection)
