@@ -19,11 +19,12 @@ from weakref import WeakKeyDictionary
 
 from airflow_adf_mi._airflow.task_instance import OVER, state_of
 from airflow_adf_mi.adf.api.shared_client import shared_client
+from airflow_adf_mi.adf.cancelling import cancelling
 from airflow_adf_mi.adf.config.settings import AdfSettings
 from airflow_adf_mi.adf.errors import AdfError
 from airflow_adf_mi.adf.reporting.report import RunAddress
+from airflow_adf_mi.adf.retrying import backoff
 from airflow_adf_mi.adf.routines import drive_async
-from airflow_adf_mi.adf.waiting.single_run import backoff, cancelling
 
 T = TypeVar("T")
 Question: TypeAlias = tuple[str, str, str | None]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from airflow_adf_mi.adf.api.client import AdfClient
 from airflow_adf_mi.adf.auth.credential import credential_for
+from airflow_adf_mi.adf.cancelling import cancelling
 from airflow_adf_mi.adf.errors import AdfError, AdfNotFoundError, AdfTaskKilled
 from airflow_adf_mi.adf.reporting.activity_log import ActivityLogMode
 from airflow_adf_mi.adf.reporting.conclude import explained, reporting
@@ -22,7 +23,7 @@ from airflow_adf_mi.adf.routines import Routine, drive
 from airflow_adf_mi.adf.starting.create_run import Started
 from airflow_adf_mi.adf.starting.intent import Intent, Journal, NoJournal, Phase
 from airflow_adf_mi.adf.starting.start_or_adopt import Outlasting
-from airflow_adf_mi.adf.waiting.single_run import Plan, cancelling
+from airflow_adf_mi.adf.waiting.single_run import Plan
 
 if TYPE_CHECKING:
     from azure.core.credentials import AccessTokenInfo

@@ -23,6 +23,7 @@ from airflow_adf_mi.adf.api.client import LARGE, AdfClient, AsyncAdfClient
 from airflow_adf_mi.adf.api.recovery import Recovery
 from airflow_adf_mi.adf.api.shared_client import shared_client
 from airflow_adf_mi.adf.auth.credential import FRESH_TOKEN_INTERVAL, ProcessCredential, credential_for
+from airflow_adf_mi.adf.cancelling import Cancel, cancelling
 from airflow_adf_mi.adf.config.settings import AdfSettings, FactoryRef
 from airflow_adf_mi.adf.errors import (
     AdfAmbiguousStartError,
@@ -38,7 +39,6 @@ from airflow_adf_mi.adf.errors import (
 )
 from airflow_adf_mi.adf.routines import drive
 from airflow_adf_mi.adf.starting.create_run import Start, Verdict, judge, starting
-from airflow_adf_mi.adf.waiting.single_run import Cancel, cancelling
 from airflow_adf_mi.emulator import Emulator
 from airflow_adf_mi.emulator.identity.tokens import SYSTEM_ASSIGNED, USER_ASSIGNED
 from airflow_adf_mi.emulator.pipelines.script import Script

@@ -17,6 +17,7 @@ from airflow_adf_mi._triggerer import xcom_journal
 from airflow_adf_mi.adf.api import operations
 from airflow_adf_mi.adf.api.client import AdfClient
 from airflow_adf_mi.adf.auth.credential import FRESH_TOKEN_INTERVAL, ProcessCredential
+from airflow_adf_mi.adf.cancelling import cancelling
 from airflow_adf_mi.adf.config.settings import AdfSettings
 from airflow_adf_mi.adf.connection_check import Finding, Holds, check
 from airflow_adf_mi.adf.error_json import error_from_json
@@ -33,7 +34,7 @@ from airflow_adf_mi.adf.routines import drive
 from airflow_adf_mi.adf.starting.create_run import Start, settling, starting
 from airflow_adf_mi.adf.starting.intent import Phase
 from airflow_adf_mi.adf.waiting.poller import wait_shared
-from airflow_adf_mi.adf.waiting.single_run import GaveUp, Plan, cancelling
+from airflow_adf_mi.adf.waiting.single_run import GaveUp, Plan
 from airflow_adf_mi.emulator import Emulator
 from airflow_adf_mi.operators import AdfRunPipelineOperator
 from airflow_adf_mi.triggers.start_and_wait import NOT_STARTED

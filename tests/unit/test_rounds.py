@@ -19,10 +19,11 @@ from airflow_adf_mi.adf.errors import (
     AdfUnavailableError,
 )
 from airflow_adf_mi.adf.models import PipelineRun
+from airflow_adf_mi.adf.retrying import LONGEST_BACKOFF
 from airflow_adf_mi.adf.waiting.poll_plan import FEW, Look, Rest, Rounds
 from airflow_adf_mi.adf.waiting.poll_queue import BUDGET, BURST, Looks
 from airflow_adf_mi.adf.waiting.run_list import REACH, List
-from airflow_adf_mi.adf.waiting.single_run import LONGEST_BACKOFF, REFUSAL_GRACE, Ended, GaveUp, Outcome
+from airflow_adf_mi.adf.waiting.single_run import REFUSAL_GRACE, Ended, GaveUp, Outcome
 from tests.unit.listed_factory import Factory, seen
 
 INTERVAL = 10.0

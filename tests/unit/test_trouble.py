@@ -13,9 +13,10 @@ from airflow_adf_mi.adf.errors import (
     AdfThrottledError,
     AdfUnavailableError,
 )
+from airflow_adf_mi.adf.retrying import FIRST_BACKOFF
 from airflow_adf_mi.adf.waiting.failure_tracker import FEWEST_REFUSALS, Trouble
 from airflow_adf_mi.adf.waiting.poll_plan import FEW, Look, Rounds
-from airflow_adf_mi.adf.waiting.single_run import FIRST_BACKOFF, REFUSAL_GRACE, GaveUp
+from airflow_adf_mi.adf.waiting.single_run import REFUSAL_GRACE, GaveUp
 
 REFUSED = AdfAuthenticationError("401", refused_token=True)
 DOWN = AdfUnavailableError("503", status=503)

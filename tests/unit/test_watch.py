@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_adf_mi.adf.api.operations import Call
+from airflow_adf_mi.adf.cancelling import Cancel, cancelling
 from airflow_adf_mi.adf.config.settings import FactoryRef
 from airflow_adf_mi.adf.errors import (
     AdfAuthenticationError,
@@ -23,19 +24,16 @@ from airflow_adf_mi.adf.errors import (
     AdfUnavailableError,
 )
 from airflow_adf_mi.adf.models import PipelineRun
+from airflow_adf_mi.adf.retrying import LONGEST_BACKOFF, backoff
 from airflow_adf_mi.adf.routines import Pause, Routine, ServiceTime, Step, Write
 from airflow_adf_mi.adf.starting.intent import NoJournal
 from airflow_adf_mi.adf.waiting.single_run import (
-    LONGEST_BACKOFF,
     REFUSAL_GRACE,
-    Cancel,
     Ended,
     GaveUp,
     Plan,
     TimedOut,
     Watching,
-    backoff,
-    cancelling,
     fold,
     log_news,
     pause_before_next_look,

@@ -26,9 +26,10 @@ from airflow_adf_mi.adf.config.settings import FactoryRef
 from airflow_adf_mi.adf.errors import AdfConfigurationError, AdfError
 from airflow_adf_mi.adf.models import ActivityRun, PipelineRun, RunStatus
 from airflow_adf_mi.adf.redaction import cap
+from airflow_adf_mi.adf.retrying import is_refusal
 from airflow_adf_mi.adf.routines import Pause, Routine, SendsAsync, drive_async
 from airflow_adf_mi.adf.times import moment, read_number, run_window
-from airflow_adf_mi.adf.waiting.single_run import Ended, in_words, is_refusal
+from airflow_adf_mi.adf.waiting.single_run import Ended, in_words
 
 T = TypeVar("T")
 

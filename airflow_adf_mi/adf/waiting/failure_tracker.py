@@ -13,7 +13,8 @@ from airflow_adf_mi.adf.errors import (
     AdfPermissionError,
     AdfUnavailableError,
 )
-from airflow_adf_mi.adf.waiting.single_run import REFUSAL_GRACE, backoff, has_grace, is_for_good, is_refusal
+from airflow_adf_mi.adf.retrying import backoff, is_for_good, is_refusal
+from airflow_adf_mi.adf.waiting.single_run import REFUSAL_GRACE, has_grace
 
 FAILURES_OF_A_LOST_LIST = 3
 """List queries that fail while looks work, after which the list counts as one that shows nothing."""

@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 
 from airflow_adf_mi.adf.errors import AdfError
 from airflow_adf_mi.adf.models import PipelineRun
+from airflow_adf_mi.adf.retrying import backoff
 from airflow_adf_mi.adf.waiting.failure_tracker import Trouble, concerns_all
 from airflow_adf_mi.adf.waiting.poll_queue import NEVER, Looks
 from airflow_adf_mi.adf.waiting.run_list import REACH, List, Listing, Wanted
-from airflow_adf_mi.adf.waiting.single_run import Ended, GaveUp, Outcome, Plan, Watching, backoff, fold
+from airflow_adf_mi.adf.waiting.single_run import Ended, GaveUp, Outcome, Plan, Watching, fold
 
 FEW = 4
 """Up to so many runs are looked at one by one, which is as cheap as the list, and shows every status."""

@@ -22,10 +22,11 @@ from airflow_adf_mi.adf.api.shared_client import shared_client
 from airflow_adf_mi.adf.config.settings import AdfSettings, FactoryRef
 from airflow_adf_mi.adf.errors import AdfError
 from airflow_adf_mi.adf.models import PipelineRun, RunStatus
+from airflow_adf_mi.adf.retrying import is_refusal
 from airflow_adf_mi.adf.times import moment
 from airflow_adf_mi.adf.waiting.poll_plan import Look, Rest, Rounds
 from airflow_adf_mi.adf.waiting.run_list import List
-from airflow_adf_mi.adf.waiting.single_run import Outcome, Plan, TimedOut, Watching, fold, is_refusal, log_news
+from airflow_adf_mi.adf.waiting.single_run import Outcome, Plan, TimedOut, Watching, fold, log_news
 
 log = logging.getLogger(__name__)
 

@@ -10,20 +10,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from enum import StrEnum
 
-from airflow_adf_mi.adf.api.operations import cancel_run, get_run
+from airflow_adf_mi.adf.api.operations import get_run
 from airflow_adf_mi.adf.config.settings import FactoryRef
-from airflow_adf_mi.adf.errors import (
-    AdfAuthenticationError,
-    AdfCertificateError,
-    AdfConfigurationError,
-    AdfError,
-    AdfPermissionError,
-    AdfThrottledError,
-    AdfUnavailableError,
-)
+from airflow_adf_mi.adf.errors import AdfError, AdfUnavailableError
 from airflow_adf_mi.adf.models import PipelineRun, RunStatus
+from airflow_adf_mi.adf.retrying import backoff, is_for_good, is_refusal
 from airflow_adf_mi.adf.routines import Pause, Routine
 
 log = logging.getLogger(__name__)
@@ -32,11 +24,6 @@ REFUSAL_GRACE = 300.0
 """Seconds for which the service may refuse our looks before the wait ends: a freshly granted role takes minutes to act
 everywhere, and a 404 may come from a replica that is behind. An answer that cannot be read may come from a proxy, and that
 may pass; but what the service itself writes so will not change, and nobody must wait for it until a deadline of days."""
-FIRST_BACKOFF = 2.0
-"""Seconds until the look after the first failed one; doubled with each further failure."""
-LONGEST_BACKOFF = 60.0
-CANCEL_PATIENCE = 60.0
-"""Seconds for which a cancel that is not accepted (429, 5xx, dropped) is sent again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,16 +79,6 @@ class Watching:
     """When the service began to refuse, or to answer what cannot be read, with no successful look since."""
 
 
-def is_refusal(error: AdfError) -> bool:
-    """Whether the service, the identity endpoint or something in between answered and said no, rather than failing to answer."""
-    if isinstance(error, AdfAuthenticationError):
-        return not error.transient
-    if isinstance(error, AdfUnavailableError):
-        # A redirect, or the page of a web filter: it will not pass by itself, as little as a refusal of the service.
-        return error.status is not None and 300 <= error.status < 500 and error.status != 408
-    return not isinstance(error, AdfThrottledError)
-
-
 def is_unreadable(error: AdfError) -> bool:
     """Whether an answer came that is not what the service promises."""
     return isinstance(error, AdfUnavailableError) and error.unreadable
@@ -110,21 +87,6 @@ def is_unreadable(error: AdfError) -> bool:
 def has_grace(error: AdfError) -> bool:
     """Whether a look that fails so ends the wait once that has lasted for `REFUSAL_GRACE`."""
     return is_refusal(error) or is_unreadable(error)
-
-
-def is_for_good(error: AdfError) -> bool:
-    """Whether no look will ever work here. A certificate may be replaced, like a role that is missing."""
-    return isinstance(error, AdfConfigurationError) and not isinstance(error, AdfCertificateError)
-
-
-def may_pass(error: AdfError) -> bool:
-    """Whether the same cancel may be accepted shortly: a run that goes on costs more than a few requests.
-
-    A refused token may be replaced by then, and a role that was granted takes minutes to act everywhere; but a run that is
-    not known stays so. What a proxy or web filter refuses, it may let through at the next try.
-    """
-    refused_token = isinstance(error, AdfAuthenticationError) and error.refused_token
-    return not is_refusal(error) or refused_token or isinstance(error, AdfPermissionError | AdfUnavailableError)
 
 
 def fold(before: Watching, seen: PipelineRun | AdfError, now: float, plan: Plan) -> tuple[Watching, Outcome | None]:
@@ -145,15 +107,6 @@ def fold(before: Watching, seen: PipelineRun | AdfError, now: float, plan: Plan)
     if plan.deadline is not None and now >= plan.deadline:
         return after, TimedOut(run=after.run, error=after.error, limit=plan.limit)
     return after, None
-
-
-def backoff(failures: int, retry_after: float | None, jitter: float) -> float:
-    """Seconds to wait after `failures` failures in a row. `jitter` in [0, 1) spreads many waiters out.
-
-    Never sooner than the service asked for.
-    """
-    delay = min(LONGEST_BACKOFF, FIRST_BACKOFF * 2.0 ** min(failures - 1, 10))
-    return (retry_after or 0.0) + delay * (0.5 + jitter / 2)
 
 
 def pause_before_next_look(state: Watching, now: float, plan: Plan, jitter: float) -> float:
@@ -185,43 +138,6 @@ def waiting(
         if outcome is not None:
             return outcome
         yield Pause(pause_before_next_look(state, now, plan, jitter()))
-
-
-class Cancel(StrEnum):
-    """What became of a run that was to be cancelled."""
-
-    ACCEPTED = "was cancelled"
-    TOO_LATE = "had already ended"
-    PERHAPS = "has ended, perhaps by a cancel whose answer was lost"
-
-
-def cancelling(
-    factory: FactoryRef,
-    run_id: str,
-    *,
-    clock: Callable[[], float],
-    jitter: Callable[[], float],
-    patience: float = CANCEL_PATIENCE,
-) -> Routine[Cancel]:
-    """Cancel the run and the runs it started.
-
-    Sends again what was not accepted for `patience` seconds; then, and for a refusal that lasts at once, raises the
-    `AdfError`.
-    """
-    until = clock() + patience
-    failures = 0
-    while True:
-        answer = yield cancel_run(factory, run_id)
-        if not isinstance(answer, AdfError):
-            over = Cancel.PERHAPS if failures else Cancel.TOO_LATE
-            return Cancel.ACCEPTED if answer else over
-        failures += 1
-        pause = backoff(failures, getattr(answer, "retry_after", None), jitter())
-        if not may_pass(answer) or clock() + pause > until:
-            raise answer
-        # The error names the run.
-        log.warning("The cancel was not accepted, and is sent again in %.0f s.\n  %s", pause, answer)
-        yield Pause(pause)
 
 
 _ENDS = {RunStatus.SUCCEEDED: "succeeded", RunStatus.FAILED: "failed", RunStatus.CANCELLED: "was cancelled"}

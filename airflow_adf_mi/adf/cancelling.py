@@ -1,0 +1,55 @@
+"""Cancelling a run, and sending again what was not accepted."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from enum import StrEnum
+
+from airflow_adf_mi.adf.api.operations import cancel_run
+from airflow_adf_mi.adf.config.settings import FactoryRef
+from airflow_adf_mi.adf.errors import AdfError
+from airflow_adf_mi.adf.retrying import backoff, may_pass
+from airflow_adf_mi.adf.routines import Pause, Routine
+
+log = logging.getLogger(__name__)
+
+CANCEL_PATIENCE = 60.0
+"""Seconds for which a cancel that is not accepted (429, 5xx, dropped) is sent again."""
+
+
+class Cancel(StrEnum):
+    """What became of a run that was to be cancelled."""
+
+    ACCEPTED = "was cancelled"
+    TOO_LATE = "had already ended"
+    PERHAPS = "has ended, perhaps by a cancel whose answer was lost"
+
+
+def cancelling(
+    factory: FactoryRef,
+    run_id: str,
+    *,
+    clock: Callable[[], float],
+    jitter: Callable[[], float],
+    patience: float = CANCEL_PATIENCE,
+) -> Routine[Cancel]:
+    """Cancel the run and the runs it started.
+
+    Sends again what was not accepted for `patience` seconds; then, and for a refusal that lasts at once, raises the
+    `AdfError`.
+    """
+    until = clock() + patience
+    failures = 0
+    while True:
+        answer = yield cancel_run(factory, run_id)
+        if not isinstance(answer, AdfError):
+            over = Cancel.PERHAPS if failures else Cancel.TOO_LATE
+            return Cancel.ACCEPTED if answer else over
+        failures += 1
+        pause = backoff(failures, getattr(answer, "retry_after", None), jitter())
+        if not may_pass(answer) or clock() + pause > until:
+            raise answer
+        # The error names the run.
+        log.warning("The cancel was not accepted, and is sent again in %.0f s.\n  %s", pause, answer)
+        yield Pause(pause)
