@@ -20,6 +20,7 @@ from airflow_adf_mi.adf.reporting.report import Report, address_of, must_be_over
 from airflow_adf_mi.adf.routines import drive_async
 from airflow_adf_mi.adf.starting.create_run import Start, Started
 from airflow_adf_mi.adf.starting.intent import Intent
+from airflow_adf_mi.adf.starting.journal import Journal
 from airflow_adf_mi.adf.starting.start_or_adopt import OBSOLETE_INTERVAL, Outlasting, beginning
 from airflow_adf_mi.adf.starting.start_queue import StartClient, outlet_for
 from airflow_adf_mi.adf.waiting.poller import wait_shared
@@ -159,7 +160,8 @@ class TriggererStart:
             clock=time.time,
             jitter=random.random,
         )
-        return await drive_async(routine, client, client.rest, self._journal)
+        journal: Journal = self._journal
+        return await drive_async(routine, client, client.rest, journal)
 
     async def _let_it_end(self, begun: Outlasting) -> None:
         address = address_of(self._adf, begun.intent)

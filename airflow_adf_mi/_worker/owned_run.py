@@ -21,7 +21,8 @@ from airflow_adf_mi.adf.reporting.conclude import explained, reporting
 from airflow_adf_mi.adf.reporting.report import Report, RunAddress, address_of
 from airflow_adf_mi.adf.routines import Routine, drive
 from airflow_adf_mi.adf.starting.create_run import Started
-from airflow_adf_mi.adf.starting.intent import Intent, Journal, NoJournal, Phase
+from airflow_adf_mi.adf.starting.intent import Intent, Phase
+from airflow_adf_mi.adf.starting.journal import Journal, NoJournal
 from airflow_adf_mi.adf.starting.start_or_adopt import Outlasting
 from airflow_adf_mi.adf.waiting.single_run import Plan
 

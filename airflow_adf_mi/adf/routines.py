@@ -14,7 +14,6 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 
 from airflow_adf_mi.adf.api.operations import Call
 from airflow_adf_mi.adf.errors import AdfError
-from airflow_adf_mi.adf.starting.intent import Intent, Journal, NoJournal
 
 T = TypeVar("T")
 
@@ -38,24 +37,9 @@ class ServiceTime:
 
 @dataclass(frozen=True)
 class Write:
-    """Something asked of the journal. What it raises ends the routine."""
+    """Something asked of the journal that the driver has, or of None. What it raises ends the routine."""
 
-    act: Callable[[Journal], Any]
-
-
-def save(intent: Intent) -> Write:
-    """Write `intent` down; the routine ends if that fails."""
-    return Write(lambda journal: journal.save(intent))
-
-
-def note(intent: Intent) -> Write:
-    """Write `intent` down if possible."""
-    return Write(lambda journal: journal.note(intent))
-
-
-def claim(run_id: str) -> Write:
-    """Make a run ours. The result is False if another task has."""
-    return Write(lambda journal: journal.claim(run_id))
+    act: Callable[[Any], Any]
 
 
 Step: TypeAlias = Call[Any] | Pause | Authenticate | ServiceTime | Write
@@ -74,7 +58,7 @@ class SendsAsync(Protocol):
     def service_time(self) -> float: ...
 
 
-def drive(routine: Routine[T], client: Sends, pause: Callable[[float], object], journal: Journal = NoJournal()) -> T:
+def drive(routine: Routine[T], client: Sends, pause: Callable[[float], object], journal: object = None) -> T:
     """Run `routine` to its end, blocking. What `pause` or the journal raises ends it."""
     answer: Any = None
     while True:
@@ -100,7 +84,7 @@ async def drive_async(
     routine: Routine[T],
     client: SendsAsync,
     pause: Callable[[float], Awaitable[object]],
-    journal: Journal = NoJournal(),
+    journal: object = None,
 ) -> T:
     """Run `routine` to its end on the event loop."""
     answer: Any = None

@@ -21,7 +21,8 @@ from airflow_adf_mi.adf.errors import AdfRunTimedOut, AdfTaskKilled
 from airflow_adf_mi.adf.reporting.report import conclude
 from airflow_adf_mi.adf.routines import Routine
 from airflow_adf_mi.adf.starting.create_run import Start, Started, starting
-from airflow_adf_mi.adf.starting.intent import Intent, NoJournal
+from airflow_adf_mi.adf.starting.intent import Intent
+from airflow_adf_mi.adf.starting.journal import NoJournal
 from airflow_adf_mi.adf.waiting.single_run import Plan
 from airflow_adf_mi.emulator import Emulator
 from tests.conftest import ROOT

@@ -26,7 +26,7 @@ from airflow_adf_mi.adf.errors import (
 from airflow_adf_mi.adf.models import PipelineRun
 from airflow_adf_mi.adf.retrying import LONGEST_BACKOFF, backoff
 from airflow_adf_mi.adf.routines import Pause, Routine, ServiceTime, Step, Write
-from airflow_adf_mi.adf.starting.intent import NoJournal
+from airflow_adf_mi.adf.starting.journal import NoJournal
 from airflow_adf_mi.adf.waiting.single_run import (
     REFUSAL_GRACE,
     Ended,

@@ -30,9 +30,10 @@ from airflow_adf_mi.adf.errors import (
 from airflow_adf_mi.adf.models import PipelineRun
 from airflow_adf_mi.adf.name_suggestions import with_near_names
 from airflow_adf_mi.adf.retrying import backoff
-from airflow_adf_mi.adf.routines import Authenticate, Pause, Routine, claim, note, save
+from airflow_adf_mi.adf.routines import Authenticate, Pause, Routine
 from airflow_adf_mi.adf.starting.find_run import Look, Wanted, looking
 from airflow_adf_mi.adf.starting.intent import Intent, Occasion, Phase, fingerprint
+from airflow_adf_mi.adf.starting.journal import claim, note, save
 
 log = logging.getLogger(__name__)
 

@@ -19,8 +19,9 @@ from airflow_adf_mi.adf.api.recovery import Recovery
 from airflow_adf_mi.adf.config.settings import FactoryRef
 from airflow_adf_mi.adf.errors import AdfError, AdfNotFoundError
 from airflow_adf_mi.adf.models import PipelineRun
-from airflow_adf_mi.adf.routines import Routine, ServiceTime, Write
+from airflow_adf_mi.adf.routines import Routine, ServiceTime
 from airflow_adf_mi.adf.starting.intent import Intent
+from airflow_adf_mi.adf.starting.journal import claims_of_others
 from airflow_adf_mi.adf.times import moment
 
 log = logging.getLogger(__name__)
@@ -156,7 +157,7 @@ def listing(wanted: Wanted, intent: Intent, seen: AdfError, *, clock: Callable[[
     for run in pages.rows:
         if run.run_id not in intent.earlier:
             found[likeness(run, wanted, intent.key, sent_at)].append(run)
-    claimed = (yield Write(lambda journal: journal.claimed())) if found[Likeness.POSSIBLE] else frozenset()
+    claimed = (yield claims_of_others()) if found[Likeness.POSSIBLE] else frozenset()
     return Look(
         proven=tuple(found[Likeness.PROVEN]),
         possible=tuple(run for run in found[Likeness.POSSIBLE] if run.run_id not in claimed),

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from dataclasses import fields as dataclass_fields
 from enum import Enum
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 from airflow_adf_mi.adf.api.recovery import Recovery
 from airflow_adf_mi.adf.config.settings import FactoryRef
@@ -106,38 +106,6 @@ class Intent:
         earlier = (*older.earlier, *([older.run_id] if older.run_id else []))[-MOST_EARLIER:]
         # What one factory does proves nothing of another.
         return replace(self, key_honoured=older.key_honoured and older.factory == self.factory, earlier=earlier)
-
-
-class Journal(Protocol):
-    """Where intents are kept, and what other tasks say of theirs. For an event loop, its methods may be coroutines."""
-
-    def save(self, intent: Intent) -> Any:
-        """Keep `intent`, or raise: nothing must be sent that is not written down."""
-
-    def note(self, intent: Intent) -> Any:
-        """Keep `intent` if possible: the run is there, and failing now would help nobody."""
-
-    def claimed(self) -> Any:
-        """The ids of runs that siblings of this task (other map indexes) have made theirs."""
-
-    def claim(self, run_id: str) -> Any:
-        """Make a run that was found in the list ours: False if a sibling has claimed it too."""
-
-
-class NoJournal:
-    """For starts that nobody will ask about again."""
-
-    def save(self, intent: Intent) -> None:
-        """Forgotten."""
-
-    def note(self, intent: Intent) -> None:
-        """Forgotten."""
-
-    def claimed(self) -> frozenset[str]:
-        return frozenset()
-
-    def claim(self, run_id: str) -> bool:
-        return True
 
 
 def fingerprint(

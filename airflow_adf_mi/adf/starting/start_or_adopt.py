@@ -14,10 +14,11 @@ from airflow_adf_mi.adf.cancelling import Cancel, cancelling
 from airflow_adf_mi.adf.errors import AdfError, AdfNotFoundError
 from airflow_adf_mi.adf.models import PipelineRun, RunStatus
 from airflow_adf_mi.adf.retrying import backoff
-from airflow_adf_mi.adf.routines import Pause, Routine, claim, note, save
+from airflow_adf_mi.adf.routines import Pause, Routine
 from airflow_adf_mi.adf.starting.create_run import LIST_PAUSE, Start, Started, settling, starting
 from airflow_adf_mi.adf.starting.find_run import Look, Wanted, listing
 from airflow_adf_mi.adf.starting.intent import Find, Follow, Fresh, Intent, Occasion, Phase, decide
+from airflow_adf_mi.adf.starting.journal import claim, note, save
 from airflow_adf_mi.adf.waiting.single_run import in_words, is_unreadable
 
 log = logging.getLogger(__name__)
