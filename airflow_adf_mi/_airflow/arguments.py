@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from airflow_adf_mi._airflow.task import StartArguments
 from airflow_adf_mi.adf.api.recovery import Recovery
 from airflow_adf_mi.adf.config.settings import AdfSettings
 from airflow_adf_mi.adf.config.validation import is_given, required_text
 from airflow_adf_mi.adf.starting.create_run import Start
 
 
-def start_of(given: Any, settings: AdfSettings, *, parameters: Any, key: str | None = None) -> Start:
+def start_of(given: StartArguments, settings: AdfSettings, *, parameters: Any, key: str | None = None) -> Start:
     """The start that the rendered arguments of `given` describe. Raises `AdfConfigurationError` for what cannot be one."""
     return Start(
         factory=settings.factory(given.resource_group_name, given.factory_name),
@@ -24,7 +25,7 @@ def start_of(given: Any, settings: AdfSettings, *, parameters: Any, key: str | N
     )
 
 
-def recovery_arguments(given: Any) -> dict[str, Any]:
+def recovery_arguments(given: StartArguments) -> dict[str, Any]:
     """Those of `Recovery.from_arguments`."""
     names = ("reference_pipeline_run_id", "is_recovery", "start_activity_name", "start_from_failure")
     return {name: getattr(given, name) for name in names}

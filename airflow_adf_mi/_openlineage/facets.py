@@ -15,9 +15,9 @@ from openlineage.client.facet_v2 import JobFacet, RunFacet, external_query_run, 
 from airflow_adf_mi.adf.reporting.datasets import DataSet, namespace_of
 
 if TYPE_CHECKING:
+    from airflow_adf_mi._airflow.task import PipelineTask
     from airflow_adf_mi._openlineage.run_record import Trace
     from airflow_adf_mi.adf.activity_failures import ActivityFailure
-    from airflow_adf_mi.operators import AdfRunPipelineOperator
 
 JOB_FACET = "adf_pipeline"
 RUN_FACET = "adf_pipelineRun"
@@ -50,7 +50,7 @@ class AdfPipelineRunFacet(RunFacet):
     failedActivities: list[dict[str, Any]] | None = None  # noqa: N815
 
 
-def at_start(task: AdfRunPipelineOperator) -> OperatorLineage[Any, Any]:
+def at_start(task: PipelineTask) -> OperatorLineage[Any, Any]:
     """Before the run is started: what the task's arguments say. Connections are not looked up here."""
     facet = AdfPipelineJobFacet(
         pipelineName=_text(task.pipeline_name),
@@ -60,7 +60,7 @@ def at_start(task: AdfRunPipelineOperator) -> OperatorLineage[Any, Any]:
     return OperatorLineage(job_facets={JOB_FACET: facet})
 
 
-def at_end(task: AdfRunPipelineOperator, trace: Trace | None) -> OperatorLineage[Any, Any]:
+def at_end(task: PipelineTask, trace: Trace | None) -> OperatorLineage[Any, Any]:
     """After a success or a failure. A try that failed before it had a run has no more to say than at its start."""
     if trace is None or trace.address is None:
         return at_start(task)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
     from airflow.triggers.base import StartTriggerArgs
 
-    from airflow_adf_mi.operators import AdfRunPipelineOperator
+    from airflow_adf_mi._airflow.task import AirflowTask, PipelineTask
 
 _TASK = frozenset({"dag_id", "task_id", "run_id", "try_number", "map_index"})
 RENDERED_ALIKE: Mapping[str, frozenset[str]] = {
@@ -57,7 +57,7 @@ CALLED_TO_END = ("execute_complete", "resume_execution", "post_execute")
 """What only a worker calls, to end a task."""
 
 
-def why_start_on_worker(task: AdfRunPipelineOperator, arguments: Mapping[str, Any]) -> str | None:
+def why_start_on_worker(task: BaseOperator, arguments: Mapping[str, Any]) -> str | None:
     """Why a task cannot start in the triggerer, or None if it can.
 
     :param task: complete, as its Dag has it when Airflow serializes that.
@@ -90,7 +90,7 @@ def why_start_on_worker(task: AdfRunPipelineOperator, arguments: Mapping[str, An
     )
 
 
-def why_end_on_worker(task: BaseOperator) -> str | None:
+def why_end_on_worker(task: AirflowTask) -> str | None:
     """Why a task whose run has succeeded must end on a worker, or None if the triggerer can end it."""
     from airflow.sdk.bases.xcom import BaseXCom
     from airflow.sdk.execution_time.xcom import XCom
@@ -110,7 +110,7 @@ def why_end_on_worker(task: BaseOperator) -> str | None:
     return _overridden(task, CALLED_TO_END)
 
 
-def may_end_in_triggerer(task: BaseOperator) -> bool:
+def may_end_in_triggerer(task: AirflowTask) -> bool:
     """Whether a task that is about to wait needs no worker to end, if its run succeeds. For this task's own process only."""
     return not _has_success_listeners() and why_end_on_worker(task) is None
 
@@ -122,7 +122,7 @@ def _has_success_listeners() -> bool:
     return bool(get_listener_manager().hook.on_task_instance_success.get_hookimpls())
 
 
-def start_trigger_args(task: AdfRunPipelineOperator) -> StartTriggerArgs:
+def start_trigger_args(task: PipelineTask) -> StartTriggerArgs:
     """What Airflow makes the trigger of a task that starts in the triggerer of."""
     from airflow.triggers.base import StartTriggerArgs
 
@@ -150,7 +150,7 @@ def start_trigger_args(task: AdfRunPipelineOperator) -> StartTriggerArgs:
     )
 
 
-def _overridden(task: BaseOperator, names: tuple[str, ...]) -> str | None:
+def _overridden(task: object, names: tuple[str, ...]) -> str | None:
     """Whether a subclass of one of our classes has methods of these names, of its own."""
     plain = next(kind for kind in type(task).__mro__ if kind.__module__.startswith("airflow_adf_mi."))
     changed = [name for name in names if getattr(type(task), name) is not getattr(plain, name)]

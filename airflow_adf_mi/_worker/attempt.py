@@ -37,7 +37,7 @@ from airflow_adf_mi.triggers.wait import BACKSTOP, AdfPipelineRunTrigger
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_adf_mi.operators import AdfRunPipelineOperator
+    from airflow_adf_mi._airflow.task import PipelineTask
 
 TRIGGER_FAILURES = 6
 """How often in a try a wait whose trigger failed is taken up again."""
@@ -57,7 +57,7 @@ class Attempt:
     :param context: the task's context.
     """
 
-    def __init__(self, task: AdfRunPipelineOperator, context: Context) -> None:
+    def __init__(self, task: PipelineTask, context: Context) -> None:
         self._task = task
         self._context = context
         self._journal = TaskJournal(context) if task.durable else None

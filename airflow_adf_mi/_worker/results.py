@@ -18,7 +18,7 @@ from airflow_adf_mi.links import AdfPipelineRunLink
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_adf_mi.operators import AdfRunPipelineOperator
+    from airflow_adf_mi._airflow.task import PipelineTask
 
 
 class Results:
@@ -29,7 +29,7 @@ class Results:
     :param trace: what the try keeps for lineage.
     """
 
-    def __init__(self, task: AdfRunPipelineOperator, context: Context, trace: Trace) -> None:
+    def __init__(self, task: PipelineTask, context: Context, trace: Trace) -> None:
         self._task = task
         self._context = context
         self._trace = trace

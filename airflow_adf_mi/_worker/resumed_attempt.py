@@ -29,22 +29,20 @@ from airflow_adf_mi.triggers.start_and_wait import FOR_A_WORKER, NOT_STARTED, ST
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_adf_mi.operators import AdfRunPipelineOperator
+    from airflow_adf_mi._airflow.task import PipelineTask
 
 TRIGGER_FAILURES_KEY = "airflow_adf_mi.trigger_failures"
 """In the task state store, how often the trigger of a try has failed."""
 
 
-def attempt_that_goes_on(
-    task: AdfRunPipelineOperator, context: Context, event: Mapping[str, Any] | None = None
-) -> Attempt:
+def attempt_that_goes_on(task: PipelineTask, context: Context, event: Mapping[str, Any] | None = None) -> Attempt:
     """The try that a deferral has interrupted, by where it began; `event` is what its trigger has said, if it has."""
     return (
         WorkerLessAttempt(task, context) if _began_in_triggerer(task, context, event or {}) else Attempt(task, context)
     )
 
 
-def _began_in_triggerer(task: AdfRunPipelineOperator, context: Context, event: Mapping[str, Any]) -> bool:
+def _began_in_triggerer(task: PipelineTask, context: Context, event: Mapping[str, Any]) -> bool:
     """Whether this try did, whatever the Dag says by now."""
     if event.keys() & {FOR_A_WORKER, NOT_STARTED, STARTED}:
         return True
@@ -62,7 +60,7 @@ def _began_in_triggerer(task: AdfRunPipelineOperator, context: Context, event: M
 class WorkerLessAttempt(Attempt):
     """A try that began in the triggerer. Its journal is kept there, and nothing is started here."""
 
-    def __init__(self, task: AdfRunPipelineOperator, context: Context) -> None:
+    def __init__(self, task: PipelineTask, context: Context) -> None:
         super().__init__(task, context)
         self._journal = None
         self._here: Attempt | None = None

@@ -1,0 +1,84 @@
+"""What the rest of the package needs of an operator and of a trigger, without importing either. Protocols only.
+
+Airflow renders templates in the attributes of the operator or trigger itself, so their arguments cannot be a dataclass that
+both hold.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from airflow.triggers.base import BaseTrigger
+
+    from airflow_adf_mi.adf.config.settings import AdfSettings
+    from airflow_adf_mi.adf.reporting.activity_log import ActivityLogMode
+    from airflow_adf_mi.adf.starting.create_run import Start
+
+
+class AirflowTask(Protocol):
+    """What decides whether a task may end in the triggerer: members of every operator of Airflow."""
+
+    outlets: list[Any]
+    on_success_callback: Any
+    multiple_outputs: bool
+    returns_dag_result: bool
+    _pre_execute_hook: Any
+    _post_execute_hook: Any
+
+    def iter_mapped_dependants(self) -> Iterator[Any]: ...
+
+
+class StartArguments(Protocol):
+    """What a start is made of, as the operator and the trigger that starts both have it. Templates are rendered."""
+
+    pipeline_name: Any
+    resource_group_name: Any
+    factory_name: Any
+    reference_pipeline_run_id: Any
+    is_recovery: Any
+    start_activity_name: Any
+    start_from_failure: Any
+    correlation_parameter: str | None
+    start_settle: float
+    on_ambiguous_start: Literal["fail", "start"]
+
+
+class PipelineTask(AirflowTask, StartArguments, Protocol):
+    """The operator that runs a pipeline, as its tries and its lineage see it."""
+
+    task_id: str
+    execution_timeout: timedelta | None
+    do_xcom_push: bool
+    retry_policy: Any
+
+    azure_data_factory_conn_id: str
+    outputs: Any
+    wait_for_termination: bool
+    timeout: float
+    check_interval: float
+    deferrable: bool
+    cancel_on_kill: bool
+    cancel_on_timeout: bool
+    durable: bool
+    supersede_timeout: float
+    activity_log: ActivityLogMode
+    run_id: str | None
+    """The run, as soon as a try knows it."""
+    is_killed: bool
+
+    @property
+    def dag(self) -> Any: ...
+
+    @property
+    def log(self) -> Any: ...
+
+    @property
+    def start_from_trigger(self) -> Any: ...
+
+    def start_of(self, settings: AdfSettings) -> Start: ...
+
+    def defer(self, *, trigger: BaseTrigger, method_name: str, timeout: timedelta) -> NoReturn: ...
