@@ -314,7 +314,7 @@ class AdfRunPipelineOperator(BaseOperator):
 
     def trigger_arguments(self) -> StartTriggerArgs:
         """What Airflow's scheduler makes the trigger of, where the task starts in the triggerer."""
-        from airflow_adf_mi._triggerer.eligibility import start_trigger_args
+        from airflow_adf_mi.triggers.start_and_wait import start_trigger_args
 
         return start_trigger_args(self)
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import jinja2
@@ -22,9 +21,8 @@ from airflow_adf_mi.adf.config.validation import is_static
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
-    from airflow.triggers.base import StartTriggerArgs
 
-    from airflow_adf_mi._airflow.task import AirflowTask, PipelineTask
+    from airflow_adf_mi._airflow.task import AirflowTask
 
 _TASK = frozenset({"dag_id", "task_id", "run_id", "try_number", "map_index"})
 RENDERED_ALIKE: Mapping[str, frozenset[str]] = {
@@ -120,34 +118,6 @@ def _has_success_listeners() -> bool:
     from airflow.sdk.listener import get_listener_manager
 
     return bool(get_listener_manager().hook.on_task_instance_success.get_hookimpls())
-
-
-def start_trigger_args(task: PipelineTask) -> StartTriggerArgs:
-    """What Airflow makes the trigger of a task that starts in the triggerer of."""
-    from airflow.triggers.base import StartTriggerArgs
-
-    from airflow_adf_mi.adf.starting.create_run import START_PATIENCE
-    from airflow_adf_mi.triggers.start_and_wait import ARGUMENTS, AdfStartPipelineTrigger
-    from airflow_adf_mi.triggers.wait import BACKSTOP
-
-    limit = task.execution_timeout
-    # Airflow's timeout counts from before the start, which may take its time.
-    backstop = BACKSTOP.total_seconds() + task.supersede_timeout + START_PATIENCE + task.start_settle
-    own: dict[str, Any] = {
-        "backstop": backstop,
-        "execution_timeout": None if limit is None else limit.total_seconds(),
-        "push_result": task.do_xcom_push,
-        "began": None,
-    }
-    given: dict[str, Any] = {name: own[name] if name in own else getattr(task, name) for name in ARGUMENTS}
-    trigger = AdfStartPipelineTrigger(**given)
-    trigger_cls, trigger_kwargs = trigger.serialize()
-    return StartTriggerArgs(
-        trigger_cls=trigger_cls,
-        trigger_kwargs=trigger_kwargs,
-        next_method="execute_complete",
-        timeout=timedelta(seconds=task.timeout + backstop),
-    )
 
 
 def _overridden(task: object, names: tuple[str, ...]) -> str | None:

@@ -7,11 +7,12 @@ import inspect
 import logging
 import time
 from collections.abc import AsyncIterator, Mapping
+from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import jinja2
-from airflow.triggers.base import BaseTrigger, TriggerEvent
+from airflow.triggers.base import BaseTrigger, StartTriggerArgs, TriggerEvent
 
 from airflow_adf_mi._airflow.arguments import start_of
 from airflow_adf_mi._airflow.connection_cache import settings_of
@@ -29,12 +30,13 @@ from airflow_adf_mi.adf.errors import AdfError
 from airflow_adf_mi.adf.reporting.activity_log import ActivityLogMode
 from airflow_adf_mi.adf.reporting.outputs import parse_outputs
 from airflow_adf_mi.adf.reporting.report import RunAddress, address_of, summary
-from airflow_adf_mi.adf.starting.create_run import Started
-from airflow_adf_mi.triggers.wait import AdfPipelineRunTrigger, was_killed
+from airflow_adf_mi.adf.starting.create_run import START_PATIENCE, Started
+from airflow_adf_mi.triggers.wait import BACKSTOP, AdfPipelineRunTrigger, was_killed
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from airflow_adf_mi._airflow.task import PipelineTask
     from airflow_adf_mi.adf.config.settings import AdfSettings
 
 log = logging.getLogger(__name__)
@@ -317,3 +319,25 @@ class AdfStartPipelineTrigger(BaseTrigger):
 
 
 ARGUMENTS = tuple(inspect.signature(AdfStartPipelineTrigger).parameters)
+
+
+def start_trigger_args(task: PipelineTask) -> StartTriggerArgs:
+    """What Airflow makes the trigger of a task that starts in the triggerer of."""
+    limit = task.execution_timeout
+    # Airflow's timeout counts from before the start, which may take its time.
+    backstop = BACKSTOP.total_seconds() + task.supersede_timeout + START_PATIENCE + task.start_settle
+    own: dict[str, Any] = {
+        "backstop": backstop,
+        "execution_timeout": None if limit is None else limit.total_seconds(),
+        "push_result": task.do_xcom_push,
+        "began": None,
+    }
+    given: dict[str, Any] = {name: own[name] if name in own else getattr(task, name) for name in ARGUMENTS}
+    trigger = AdfStartPipelineTrigger(**given)
+    trigger_cls, trigger_kwargs = trigger.serialize()
+    return StartTriggerArgs(
+        trigger_cls=trigger_cls,
+        trigger_kwargs=trigger_kwargs,
+        next_method="execute_complete",
+        timeout=timedelta(seconds=task.timeout + backstop),
+    )
