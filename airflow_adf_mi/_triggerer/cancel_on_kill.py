@@ -8,20 +8,19 @@ holds, which ask for the task's state first, all of a Dag run's at once, and go 
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import logging
 import random
 import re
 import time
 from collections.abc import Coroutine, Mapping
 from typing import Any, TypeAlias, TypeVar
-from weakref import WeakKeyDictionary
 
 from airflow_adf_mi._airflow.task_instance import OVER, state_of
 from airflow_adf_mi.adf.api.shared_client import shared_client
 from airflow_adf_mi.adf.cancelling import cancelling
 from airflow_adf_mi.adf.config.settings import AdfSettings
 from airflow_adf_mi.adf.errors import AdfError
+from airflow_adf_mi.adf.event_loop import PerLoop, mark_seen, start_detached
 from airflow_adf_mi.adf.reporting.report import RunAddress
 from airflow_adf_mi.adf.retrying import backoff
 from airflow_adf_mi.adf.routines import drive_async
@@ -48,29 +47,24 @@ class _Kills:
         self.asked: dict[Question, asyncio.Task[Mapping[str, Mapping[str, Any]]]] = {}
         self.pace = asyncio.Semaphore(AT_ONCE)
 
-    def hold(self, coroutine: Coroutine[Any, Any, T], context: contextvars.Context | None = None) -> asyncio.Task[T]:
-        """Run `coroutine` in a task that nobody else needs to hold, in `context` or else in the caller's."""
-        task = asyncio.get_running_loop().create_task(coroutine, context=context)
+    def hold(self, task: asyncio.Task[T]) -> asyncio.Task[T]:
+        """Hold `task` until it is done, so that nobody else needs to."""
         self.held.add(task)
         task.add_done_callback(self.held.discard)
         return task
 
 
-_by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, _Kills] = WeakKeyDictionary()
-
-
-def _kills() -> _Kills:
-    return _by_loop.setdefault(asyncio.get_running_loop(), _Kills())
+_kills = PerLoop(_Kills)
 
 
 def hold(coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
     """Run `coroutine` in a task of its own, which goes on whatever becomes of the caller."""
-    return _kills().hold(coroutine)
+    return _kills.here().hold(asyncio.get_running_loop().create_task(coroutine))
 
 
 def begin_kill(ti: Any, settings: AdfSettings, address: RunAddress, *, cancel: bool) -> asyncio.Task[None]:
     """Cancel an owned run if its task is over, or say that it was left running. Goes on whatever becomes of the caller."""
-    return _kills().hold(_cancel_if_over(ti, settings, address, cancel=cancel))
+    return hold(_cancel_if_over(ti, settings, address, cancel=cancel))
 
 
 async def _cancel_if_over(ti: Any, settings: AdfSettings, address: RunAddress, *, cancel: bool) -> None:
@@ -95,7 +89,7 @@ async def cancel_now(settings: AdfSettings, address: RunAddress, why: str) -> No
     """Cancel a run and say so; what is not accepted is sent again for `PATIENCE` seconds."""
     routine = cancelling(address.factory, address.run_id, clock=time.time, jitter=random.random, patience=PATIENCE)
     try:
-        async with _kills().pace, shared_client(settings) as client:
+        async with _kills.here().pace, shared_client(settings) as client:
             cancel = await drive_async(routine, client, asyncio.sleep)
     except AdfError as e:
         log.error("%s could not be cancelled (%s), and may go on. See %s %s", address, why, address.studio_url, e)
@@ -126,17 +120,12 @@ def _states(ti: Any) -> asyncio.Task[Mapping[str, Mapping[str, Any]]]:
     their task.
     """
     may_be_confused = ti.map_index >= 0 or re.search(r"_\d+$", ti.task_id) is not None
-    kills, key = _kills(), (ti.dag_id, ti.run_id, ti.task_id if may_be_confused else None)
+    kills, key = _kills.here(), (ti.dag_id, ti.run_id, ti.task_id if may_be_confused else None)
     if key not in kills.asked:
-        kills.asked[key] = kills.hold(_ask(kills, key), contextvars.Context())
-        kills.asked[key].add_done_callback(_forget)
+        kills.asked[key] = kills.hold(start_detached(_ask(kills, key)))
+        # If nobody waits for the answer any more, its error is of no interest.
+        kills.asked[key].add_done_callback(mark_seen)
     return kills.asked[key]
-
-
-def _forget(asking: asyncio.Task[Any]) -> None:
-    # An error is told to those who wait for it; if none is left, it is of no interest.
-    if not asking.cancelled():
-        asking.exception()
 
 
 async def _ask(kills: _Kills, key: Question) -> Mapping[str, Mapping[str, Any]]:

@@ -15,6 +15,7 @@ from airflow_adf_mi.adf.api.operations import get_run
 from airflow_adf_mi.adf.api.shared_client import shared_client
 from airflow_adf_mi.adf.config.settings import AdfSettings, FactoryRef
 from airflow_adf_mi.adf.errors import AdfAmbiguousStartError, AdfError, AdfTaskKilled
+from airflow_adf_mi.adf.event_loop import mark_seen
 from airflow_adf_mi.adf.models import PipelineRun
 from airflow_adf_mi.adf.reporting.report import Report, address_of, must_be_over
 from airflow_adf_mi.adf.routines import drive_async
@@ -83,9 +84,8 @@ class TriggererStart:
         was_sending = self._journal.is_sending
         if self._doing is not None:
             await asyncio.wait([self._doing])
-            if not self._doing.cancelled():
-                # Whoever waited for it has been cancelled; asyncio complains of errors that nobody has seen.
-                self._doing.exception()
+            # Whoever waited for it has been cancelled.
+            mark_seen(self._doing)
         wanted = self._start.intent(self._journal.occasion)
         try:
             # This trigger may have come back, after its triggerer was lost, to a run that it had started.

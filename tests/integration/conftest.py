@@ -24,6 +24,6 @@ def minutes_pass(monkeypatch: pytest.MonkeyPatch) -> None:
 async def nothing_left() -> AsyncIterator[None]:
     """What goes on after its trigger has come to its end, as in a triggerer that goes on: kills, and clients being closed."""
     yield
-    while left := {*cancel_on_kill._kills().held, *shared_client._closing}:
+    while left := {*cancel_on_kill._kills.here().held, *shared_client._closing}:
         await asyncio.wait(left, timeout=10)
         await asyncio.sleep(0)

@@ -120,14 +120,14 @@ async def killed(waiting: asyncio.Task[Any], message: str | None = None) -> None
 
 async def lost(waiting: asyncio.Task[Any]) -> None:
     """As a triggerer that is killed loses a trigger, with all that it had under way."""
-    held = set(cancel_on_kill._kills().held)
+    held = set(cancel_on_kill._kills.here().held)
     for task in held:
         task.cancel()
     await asyncio.wait([*held, waiting])
 
 
 async def settled() -> None:
-    while held := cancel_on_kill._kills().held:
+    while held := cancel_on_kill._kills.here().held:
         await asyncio.wait(set(held))
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from weakref import WeakKeyDictionary
 
 from airflow_adf_mi.adf.api.client import AsyncAdfClient
 from airflow_adf_mi.adf.config.settings import AdfSettings
+from airflow_adf_mi.adf.event_loop import PerLoop, start_detached
 
 
 @dataclass
@@ -19,7 +18,7 @@ class _Shared:
     users: int = 0
 
 
-_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[AdfSettings, _Shared]] = WeakKeyDictionary()
+_clients = PerLoop(dict[AdfSettings, _Shared])
 _closing: set[asyncio.Task[None]] = set()
 
 
@@ -29,13 +28,11 @@ async def shared_client(settings: AdfSettings) -> AsyncIterator[AsyncAdfClient]:
 
     A thousand triggers so share one session, its connections and its TLS context.
     """
-    loop = asyncio.get_running_loop()
-    clients = _clients.setdefault(loop, {})
+    clients = _clients.here()
     shared = clients.get(settings)
     if shared is None:
-        # In a context of its own, so that it outlives and never logs as the trigger that happened to come first.
-        opening = loop.create_task(AsyncAdfClient.open(settings), context=contextvars.Context())
-        shared = clients[settings] = _Shared(opening)
+        # Detached, so that it outlives and never logs as the trigger that happened to come first.
+        shared = clients[settings] = _Shared(start_detached(AsyncAdfClient.open(settings)))
     shared.users += 1
     try:
         # Shielded: a user that is cancelled while the client opens disturbs no other.
@@ -44,7 +41,7 @@ async def shared_client(settings: AdfSettings) -> AsyncIterator[AsyncAdfClient]:
         shared.users -= 1
         if shared.users == 0:
             del clients[settings]
-            closing = loop.create_task(_close(shared.opening), context=contextvars.Context())
+            closing = start_detached(_close(shared.opening))
             _closing.add(closing)
             closing.add_done_callback(_closing.discard)
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import copy
 import time
 from typing import TYPE_CHECKING, Any, Self
 
 from airflow_adf_mi.adf.auth.credential import ProcessCredential
 from airflow_adf_mi.adf.errors import AdfAuthenticationError
+from airflow_adf_mi.adf.event_loop import mark_seen, start_detached
 
 if TYPE_CHECKING:
     from azure.core.credentials import AccessToken, AccessTokenInfo, TokenRequestOptions
@@ -56,13 +56,13 @@ class AsyncCredential:
     def _ask(self, scopes: tuple[str, ...], options: TokenRequestOptions | None) -> asyncio.Task[AccessTokenInfo]:
         """One request for all who wait for it, in one thread: as many as they are would fill the loop's pool.
 
-        A thread, unlike asgiref's one for all, which anything that hangs there would stop. In a context of its own: it
-        outlives who came first.
+        A thread, unlike asgiref's one for all, which anything that hangs there would stop. Detached: it outlives who came
+        first.
         """
         asking = asyncio.to_thread(self._credential.get_token_info, *scopes, options=options)
-        task = asyncio.get_running_loop().create_task(asking, context=contextvars.Context())
-        # Looked at, so that asyncio does not complain where all who waited have gone.
-        task.add_done_callback(lambda done: None if done.cancelled() else done.exception())
+        task = start_detached(asking)
+        # All who waited may have gone.
+        task.add_done_callback(mark_seen)
         return task
 
     async def get_token(self, *scopes: str, claims: str | None = None, **options: Any) -> AccessToken:

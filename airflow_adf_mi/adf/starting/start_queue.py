@@ -8,11 +8,11 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
-from weakref import WeakKeyDictionary
 
 from airflow_adf_mi.adf.api.operations import Call
 from airflow_adf_mi.adf.config.settings import AdfSettings, FactoryRef
 from airflow_adf_mi.adf.errors import AdfThrottledError
+from airflow_adf_mi.adf.event_loop import PerLoop
 from airflow_adf_mi.adf.starting.rate_limit import Pace
 
 if TYPE_CHECKING:
@@ -96,10 +96,9 @@ class Outlet:
             starting.leave()
 
 
-_outlets: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Hashable, Outlet]] = WeakKeyDictionary()
+_outlets = PerLoop(dict[Hashable, Outlet])
 
 
 def outlet_for(adf: AdfSettings, factory: FactoryRef) -> Outlet:
     """The event loop's outlet for the identity of `adf` and the subscription of `factory`."""
-    outlets = _outlets.setdefault(asyncio.get_running_loop(), {})
-    return outlets.setdefault((adf.identity, adf.arm_endpoint, factory.subscription_id), Outlet())
+    return _outlets.here().setdefault((adf.identity, adf.arm_endpoint, factory.subscription_id), Outlet())

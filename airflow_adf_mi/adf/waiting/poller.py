@@ -7,20 +7,19 @@ last seen, must end by itself at its deadline, and must log in its own task's co
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import logging
 import random
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from weakref import WeakKeyDictionary
 
 from airflow_adf_mi.adf.api.client import AsyncAdfClient
 from airflow_adf_mi.adf.api.operations import get_run, query_runs
 from airflow_adf_mi.adf.api.shared_client import shared_client
 from airflow_adf_mi.adf.config.settings import AdfSettings, FactoryRef
 from airflow_adf_mi.adf.errors import AdfError
+from airflow_adf_mi.adf.event_loop import PerLoop, start_detached
 from airflow_adf_mi.adf.models import PipelineRun, RunStatus
 from airflow_adf_mi.adf.retrying import is_refusal
 from airflow_adf_mi.adf.times import moment
@@ -188,23 +187,19 @@ class _Shared:
     users: int = 0
 
 
-_pollers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[AdfSettings, FactoryRef], _Shared]] = (
-    WeakKeyDictionary()
-)
+_pollers = PerLoop(dict[tuple[AdfSettings, FactoryRef], _Shared])
 
 
 @asynccontextmanager
 async def shared_poller(settings: AdfSettings, factory: FactoryRef) -> AsyncIterator[Poller]:
     """The running loop's poller of `factory` for `settings`; it begins with its first user and ends with its last."""
-    loop = asyncio.get_running_loop()
-    pollers = _pollers.setdefault(loop, {})
+    pollers = _pollers.here()
     async with shared_client(settings) as client:
         shared = pollers.get((settings, factory))
         if shared is None:
             poller = Poller(client, factory)
-            # In a context of its own, or its log lines would go to the task that happened to come first.
-            running = loop.create_task(poller.run(), context=contextvars.Context())
-            shared = pollers[settings, factory] = _Shared(poller, running)
+            # Detached, or its log lines would go to the task that happened to come first.
+            shared = pollers[settings, factory] = _Shared(poller, start_detached(poller.run()))
         shared.users += 1
         try:
             yield shared.poller
