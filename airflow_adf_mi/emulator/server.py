@@ -28,6 +28,7 @@ from airflow_adf_mi.emulator.pipelines.script import Script
 from airflow_adf_mi.emulator.pipelines.script_names import check_names
 from airflow_adf_mi.emulator.service.arm import Arm
 from airflow_adf_mi.emulator.service.control import Control, refuse_nonsense
+from airflow_adf_mi.emulator.service.parts import Parts
 from airflow_adf_mi.emulator.service.state import FactoryState, Switches
 
 T = TypeVar("T")
@@ -96,15 +97,16 @@ class Emulator:
         self._temporary = directory is None
         self._directory = directory
         self._hostnames = hostnames
-        self._endpoints = IdentityEndpoints(
-            self.identities,
-            self.tokens,
-            self.faults,
-            self.limits,
-            self.books,
-            self.clock.now,
-            lambda: self.directory,
+        self._parts = Parts(
+            clock=self.clock,
+            books=self.books,
+            faults=self.faults,
+            limits=self.limits,
+            tokens=self.tokens,
+            identities=self.identities,
+            factories=self.factories,
         )
+        self._endpoints = IdentityEndpoints(self._parts, lambda: self.directory)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._started: Future[asyncio.AbstractEventLoop] = Future()
         self._thread: threading.Thread | None = None
@@ -166,9 +168,7 @@ class Emulator:
 
         Raises `ValueError`, with nothing changed, where it names what no factory has. From another thread, use `call`.
         """
-        check_names(script, [factory.definition for factory in self.factories])
-        for factory in self.factories:
-            factory.script = script
+        self._parts.set_script(script)
 
     def add_fault(self, operation: str, **members: Any) -> Fault:
         """Script a fault."""
@@ -260,14 +260,12 @@ class Emulator:
     async def _open(self) -> None:
         _, self._tls = make_certificates(self.directory, self._hostnames)
         arm = web.Application()
-        handler = Arm(
-            self.factories, self.tokens, self.faults, self.limits, self.books, self.clock.now, self._audiences
-        )
+        handler = Arm(self._parts, self._audiences)
         arm.add_routes([*self._endpoints.secure_routes(), web.route("*", "/{path:.*}", handler.handle)])
         self._arm_runner = await self._runner(arm)
         await self._open_arm()
         identity = web.Application(middlewares=[refuse_nonsense])
-        identity.add_routes([*self._endpoints.routes(), *Control(self).routes()])
+        identity.add_routes([*self._endpoints.routes(), *Control(self._parts, self.refuse_for).routes()])
         identity_runner = await self._runner(identity)
         await web.TCPSite(identity_runner, LOOPBACK, self._ports[1]).start()
         self._ports[1] = identity_runner.addresses[0][1]

@@ -36,7 +36,7 @@ MUTANTS = [
     Mutant("user property guessed in silence", f"{EMULATOR}/pipelines/walker.py", "        if value is UNKNOWN:\n            self.run.guess", "        if False:\n            self.run.guess", GUESSES),
     Mutant("guesses not shown by the control interface", f"{EMULATOR}/service/control.py", '        "guesses": [guess.to_json() for guess in run.guesses],\n', "", f"{HTTP} -k moves_time"),
     Mutant("script's names not checked at load", f"{EMULATOR}/server.py", "        if script is not None:\n", "        if False:\n", SCRIPT),
-    Mutant("script's names not checked on upload", f"{EMULATOR}/service/control.py", "self._emulator.set_script(Script.from_json(await request.json()))", "setattr(self._emulator.state(), 'script', Script.from_json(await request.json()))", f"{HTTP} -k means_nothing"),
+    Mutant("script's names not checked on upload", f"{EMULATOR}/service/control.py", "self._parts.set_script(Script.from_json(await request.json()))", "setattr(self._parts.factories[0], 'script', Script.from_json(await request.json()))", f"{HTTP} -k means_nothing"),
     Mutant("misspelt activity of a script", f"{EMULATOR}/pipelines/script_names.py", "        if name not in known:\n", "        if False:\n", SCRIPT),
     Mutant("misspelt parameter of `when`", f"{EMULATOR}/pipelines/script_names.py", "            if name not in parameters:", "            if False:", SCRIPT),
     Mutant("other pipeline's activity in `runs`", f"{EMULATOR}/pipelines/script_names.py", '            if key.partition("/")[0] != pipeline:', "            if False:", SCRIPT),

@@ -10,14 +10,14 @@ from typing import Any
 from aiohttp import web
 
 from airflow_adf_mi.emulator.errors import ServiceError
-from airflow_adf_mi.emulator.gateway.books import Books, TokenRecord
-from airflow_adf_mi.emulator.gateway.faults import Faults
-from airflow_adf_mi.emulator.gateway.limits import IDENTITY, Limits
+from airflow_adf_mi.emulator.gateway.books import TokenRecord
+from airflow_adf_mi.emulator.gateway.limits import IDENTITY
 from airflow_adf_mi.emulator.gateway.replies import respond_to_fault
 from airflow_adf_mi.emulator.identity import sources
 from airflow_adf_mi.emulator.identity.certificates import server_thumbprint
+from airflow_adf_mi.emulator.identity.machine import Machine
 from airflow_adf_mi.emulator.identity.sources import Refused, Source
-from airflow_adf_mi.emulator.identity.tokens import TENANT, ManagedIdentity, Tokens
+from airflow_adf_mi.emulator.identity.tokens import TENANT, ManagedIdentity
 
 SOURCES = ("imds", "app_service", "azure_ml", "cloud_shell", "arc", "service_fabric", "workload_identity")
 
@@ -28,22 +28,13 @@ class IdentityEndpoints:
     :param directory: where files of the machine are: those that a source hands its secrets over by.
     """
 
-    def __init__(
-        self,
-        identities: list[ManagedIdentity],
-        tokens: Tokens,
-        faults: Faults,
-        limits: Limits,
-        books: Books,
-        now: Callable[[], float],
-        directory: Callable[[], Path],
-    ) -> None:
-        self.identities = identities
-        self._tokens = tokens
-        self._faults = faults
-        self._limits = limits
-        self._books = books
-        self._now = now
+    def __init__(self, machine: Machine, directory: Callable[[], Path]) -> None:
+        self.identities = machine.identities
+        self._tokens = machine.tokens
+        self._faults = machine.faults
+        self._limits = machine.limits
+        self._books = machine.books
+        self._now = machine.clock.now
         self._directory = directory
         self._arc_keys: set[str] = set()
 

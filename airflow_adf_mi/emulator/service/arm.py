@@ -11,12 +11,11 @@ from urllib.parse import unquote
 from aiohttp import web
 
 from airflow_adf_mi.emulator.errors import ServiceError
-from airflow_adf_mi.emulator.gateway.books import Books, RequestRecord
-from airflow_adf_mi.emulator.gateway.faults import Faults
-from airflow_adf_mi.emulator.gateway.limits import READS, WRITES, Limits
+from airflow_adf_mi.emulator.gateway.books import RequestRecord
+from airflow_adf_mi.emulator.gateway.limits import READS, WRITES
 from airflow_adf_mi.emulator.gateway.replies import arm_answer, arm_error, arm_fault_body, arm_headers, respond_to_fault
 from airflow_adf_mi.emulator.gateway.routes import Operation, find, scope
-from airflow_adf_mi.emulator.identity.tokens import Tokens
+from airflow_adf_mi.emulator.service.parts import Parts
 from airflow_adf_mi.emulator.service.state import FactoryState
 
 API_VERSION = "2018-06-01"
@@ -31,22 +30,13 @@ class Arm:
     and factory: who may not look does not learn what is there.
     """
 
-    def __init__(
-        self,
-        factories: list[FactoryState],
-        tokens: Tokens,
-        faults: Faults,
-        limits: Limits,
-        books: Books,
-        now: Callable[[], float],
-        audiences: Callable[[], list[str]],
-    ) -> None:
-        self._factories = factories
-        self._tokens = tokens
-        self._faults = faults
-        self._limits = limits
-        self._books = books
-        self._now = now
+    def __init__(self, parts: Parts, audiences: Callable[[], list[str]]) -> None:
+        self._factories = parts.factories
+        self._tokens = parts.tokens
+        self._faults = parts.faults
+        self._limits = parts.limits
+        self._books = parts.books
+        self._now = parts.clock.now
         self._audiences = audiences
 
     async def handle(self, request: web.Request) -> web.StreamResponse:

@@ -5,7 +5,8 @@ On the identity port, so that it also answers while the ARM port refuses connect
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -15,10 +16,8 @@ from airflow_adf_mi.emulator.gateway.routes import ACTIONS
 from airflow_adf_mi.emulator.pipelines.runs import Run
 from airflow_adf_mi.emulator.pipelines.script import Script
 from airflow_adf_mi.emulator.pipelines.script_shape import near
+from airflow_adf_mi.emulator.service.parts import Parts
 from airflow_adf_mi.emulator.service.state import FactoryState
-
-if TYPE_CHECKING:
-    from airflow_adf_mi.emulator.server import Emulator
 
 
 def run_to_json(factory: FactoryState, run: Run) -> dict[str, Any]:
@@ -46,10 +45,14 @@ async def refuse_nonsense(request: web.Request, handler: Handler) -> web.StreamR
 
 
 class Control:
-    """Handlers below /_emulator/."""
+    """Handlers below /_emulator/.
 
-    def __init__(self, emulator: Emulator) -> None:
-        self._emulator = emulator
+    :param refuse_for: closes the ARM port for so many seconds.
+    """
+
+    def __init__(self, parts: Parts, refuse_for: Callable[[float], Awaitable[None]]) -> None:
+        self._parts = parts
+        self._refuse_for = refuse_for
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -73,41 +76,41 @@ class Control:
         return web.json_response({"status": "ok"})
 
     async def _books(self, _request: web.Request) -> web.Response:
-        return web.json_response(self._emulator.books.to_json())
+        return web.json_response(self._parts.books.to_json())
 
     async def _runs(self, _request: web.Request) -> web.Response:
         shown = []
-        for factory in self._emulator.factories:
+        for factory in self._parts.factories:
             factory.settle()
             shown += [run_to_json(factory, run) for run in factory.runs.values()]
         return web.json_response(shown)
 
     async def _faults(self, _request: web.Request) -> web.Response:
-        return web.json_response([fault.to_json() for fault in self._emulator.faults.all()])
+        return web.json_response([fault.to_json() for fault in self._parts.faults.all()])
 
     async def _unconsumed(self, _request: web.Request) -> web.Response:
-        return web.json_response([fault.to_json() for fault in self._emulator.faults.unconsumed()])
+        return web.json_response([fault.to_json() for fault in self._parts.faults.unconsumed()])
 
     async def _add_fault(self, request: web.Request) -> web.Response:
-        return web.json_response({"id": self._emulator.faults.add(Fault.from_json(await request.json()))})
+        return web.json_response({"id": self._parts.faults.add(Fault.from_json(await request.json()))})
 
     async def _clear_faults(self, _request: web.Request) -> web.Response:
-        self._emulator.faults.clear()
+        self._parts.faults.clear()
         return web.json_response({})
 
     async def _clock(self, request: web.Request) -> web.Response:
-        self._emulator.clock.advance(float((await request.json())["advance"]))
-        return web.json_response({"now": self._emulator.clock.now()})
+        self._parts.clock.advance(float((await request.json())["advance"]))
+        return web.json_response({"now": self._parts.clock.now()})
 
     async def _script(self, request: web.Request) -> web.Response:
         """Replace the script; runs that have begun keep theirs where they took one of `runs`."""
-        self._emulator.set_script(Script.from_json(await request.json()))
+        self._parts.set_script(Script.from_json(await request.json()))
         return web.json_response({})
 
     async def _switches(self, request: web.Request) -> web.Response:
         changes = await request.json()
-        changed = [factory.switches.changed(changes) for factory in self._emulator.factories]
-        for factory, switches in zip(self._emulator.factories, changed, strict=True):
+        changed = [factory.switches.changed(changes) for factory in self._parts.factories]
+        for factory, switches in zip(self._parts.factories, changed, strict=True):
             factory.switches = switches
         return web.json_response({})
 
@@ -117,23 +120,23 @@ class Control:
         unknown = {action for actions in denied.values() for action in actions} - ACTIONS
         if unknown:
             raise ValueError(f"no operation needs {', '.join(sorted(unknown))}; there are {', '.join(sorted(ACTIONS))}")
-        identities = [identity.client_id for identity in self._emulator.identities]
+        identities = [identity.client_id for identity in self._parts.identities]
         for client_id in denied:
             if client_id not in identities:
                 raise ValueError(
                     f"no identity of this machine has client id {client_id!r}. {near(client_id, identities)}"
                 )
-        self._emulator.tokens.denied = {client_id: set(actions) for client_id, actions in denied.items()}
+        self._parts.tokens.denied = {client_id: set(actions) for client_id, actions in denied.items()}
         return web.json_response({})
 
     async def _revoke(self, request: web.Request) -> web.Response:
-        self._emulator.tokens.revoke(challenge=bool((await request.json()).get("challenge")))
+        self._parts.tokens.revoke(challenge=bool((await request.json()).get("challenge")))
         return web.json_response({})
 
     async def _limits(self, request: web.Request) -> web.Response:
-        self._emulator.limits.enforced = bool((await request.json())["enforced"])
+        self._parts.limits.enforced = bool((await request.json())["enforced"])
         return web.json_response({})
 
     async def _refuse(self, request: web.Request) -> web.Response:
-        await self._emulator.refuse_for(float((await request.json())["seconds"]))
+        await self._refuse_for(float((await request.json())["seconds"]))
         return web.json_response({})
