@@ -13,8 +13,8 @@ from airflow_adf_mi._airflow.connections import read_settings
 from airflow_adf_mi.adf.api import operations
 from airflow_adf_mi.adf.api.client import AsyncAdfClient
 from airflow_adf_mi.adf.api.recovery import Recovery
-from airflow_adf_mi.adf.config.connection_fields import DEFAULT_CONN_ID
 from airflow_adf_mi.adf.config.validation import check_run_id
+from airflow_adf_mi.adf.connection_fields import DEFAULT_CONN_ID
 from airflow_adf_mi.adf.routines import drive_async
 from airflow_adf_mi.exceptions import airflow_errors
 from airflow_adf_mi.hooks import activity_window, start_routine

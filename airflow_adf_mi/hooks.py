@@ -16,9 +16,9 @@ from airflow_adf_mi._airflow.connections import check_conn_id, no_such_connectio
 from airflow_adf_mi.adf.api import operations
 from airflow_adf_mi.adf.api.client import AdfClient
 from airflow_adf_mi.adf.api.recovery import Recovery
-from airflow_adf_mi.adf.config.connection_fields import CONN_TYPE, DEFAULT_CONN_ID
 from airflow_adf_mi.adf.config.validation import check_run_id
 from airflow_adf_mi.adf.connection_check import all_well, check, in_a_paragraph
+from airflow_adf_mi.adf.connection_fields import CONN_TYPE, DEFAULT_CONN_ID
 from airflow_adf_mi.adf.errors import AdfError
 from airflow_adf_mi.adf.routines import Routine, drive
 from airflow_adf_mi.adf.starting.create_run import Start, starting

@@ -13,7 +13,6 @@ from airflow.sdk.exceptions import TaskDeferralError, TaskDeferralTimeout
 
 from airflow_adf_mi._openlineage.hidden_parameters import hide_parameters, parameters_of
 from airflow_adf_mi.adf.api.recovery import Recovery
-from airflow_adf_mi.adf.config.connection_fields import DEFAULT_CONN_ID
 from airflow_adf_mi.adf.config.validation import (
     check_flag,
     check_parameters,
@@ -23,6 +22,7 @@ from airflow_adf_mi.adf.config.validation import (
     is_static,
     static_part,
 )
+from airflow_adf_mi.adf.connection_fields import DEFAULT_CONN_ID
 from airflow_adf_mi.adf.errors import AdfConfigurationError
 from airflow_adf_mi.adf.reporting.activity_log import ActivityLogMode, check_mode
 from airflow_adf_mi.adf.reporting.outputs import parse_outputs

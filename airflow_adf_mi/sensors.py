@@ -12,8 +12,8 @@ from airflow.sdk import BaseSensorOperator, PokeReturnValue
 from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowSensorTimeout, AirflowSkipException
 
-from airflow_adf_mi.adf.config.connection_fields import DEFAULT_CONN_ID
 from airflow_adf_mi.adf.config.validation import check_flag, check_run_id, check_seconds, is_static
+from airflow_adf_mi.adf.connection_fields import DEFAULT_CONN_ID
 from airflow_adf_mi.adf.errors import AdfError
 from airflow_adf_mi.exceptions import airflow_errors
 from airflow_adf_mi.links import AdfPipelineRunLink

@@ -15,8 +15,8 @@ from typing import Any
 
 from airflow_adf_mi.adf.api.operations import query_activity_runs
 from airflow_adf_mi.adf.api.shared_client import shared_client
-from airflow_adf_mi.adf.config.connection_fields import settings_from_connection
 from airflow_adf_mi.adf.config.settings import AdfSettings
+from airflow_adf_mi.adf.connection_fields import settings_from_connection
 from airflow_adf_mi.adf.models import ActivityRun
 from airflow_adf_mi.emulator import Emulator, FactorySpec
 from airflow_adf_mi.emulator.pipelines.definitions import FactoryDefinition, PipelineDefinition

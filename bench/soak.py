@@ -21,8 +21,8 @@ import psutil
 
 from airflow_adf_mi.adf.api.operations import create_run
 from airflow_adf_mi.adf.api.shared_client import shared_client
-from airflow_adf_mi.adf.config.connection_fields import settings_from_connection
 from airflow_adf_mi.adf.config.settings import AdfSettings
+from airflow_adf_mi.adf.connection_fields import settings_from_connection
 from airflow_adf_mi.emulator import Emulator
 from airflow_adf_mi.emulator.pipelines.script import Script
 from airflow_adf_mi.triggers import AdfPipelineRunTrigger

@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from airflow_adf_mi.adf.config.connection_fields import settings_from_connection
+from airflow_adf_mi.adf.connection_fields import settings_from_connection
 from airflow_adf_mi.emulator import Emulator
 from airflow_adf_mi.emulator.pipelines.script import Script
 from airflow_adf_mi.emulator.service.state import Switches

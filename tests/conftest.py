@@ -13,8 +13,8 @@ import hypothesis
 import pytest
 
 from airflow_adf_mi.adf.auth.credential import forget_credentials
-from airflow_adf_mi.adf.config.connection_fields import settings_from_connection
 from airflow_adf_mi.adf.config.settings import AdfSettings
+from airflow_adf_mi.adf.connection_fields import settings_from_connection
 from airflow_adf_mi.emulator import Emulator, FactorySpec
 from airflow_adf_mi.emulator.pipelines.definitions import FactoryDefinition, PipelineDefinition
 from airflow_adf_mi.emulator.pipelines.script import Script

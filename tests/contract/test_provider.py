@@ -23,8 +23,8 @@ from airflow.sdk import DAG
 
 import airflow_adf_mi
 from airflow_adf_mi.adf.api.recovery import Recovery
-from airflow_adf_mi.adf.config.connection_fields import FIELDS
 from airflow_adf_mi.adf.config.settings import CHOICES, CLOUDS, AdfSettings
+from airflow_adf_mi.adf.connection_fields import FIELDS
 from airflow_adf_mi.adf.errors import AdfConfigurationError
 from airflow_adf_mi.adf.models import ActivityRun, PipelineRun
 from airflow_adf_mi.operators import AdfRunPipelineOperator

@@ -201,7 +201,7 @@ def test_identity_that_each_asks_for(
     assert [
         r.getMessage() for r in caplog.records if r.levelname == "WARNING" and r.name.startswith("airflow_adf_mi")
     ] == []
-    (note,) = [r.getMessage() for r in caplog.records if r.name == "airflow_adf_mi.adf.config.connection_fields"]
+    (note,) = [r.getMessage() for r in caplog.records if r.name == "airflow_adf_mi.adf.connection_fields"]
     used, provider = note.split(" The provider would use: ")
     for text, asked in ((used, ours), (provider, theirs)):
         assert (asked[1] or "system-assigned managed identity") in text
@@ -245,7 +245,7 @@ def test_one_log_line_names_what_is_ignored(connections: Connections, caplog: py
     connections.make({"tenantId": TENANT, "use_azure_identity_async": True}, **STANDARD)
     for _ in range(2):
         connections.ours()
-    (line,) = [r.getMessage() for r in caplog.records if r.name == "airflow_adf_mi.adf.config.connection_fields"]
+    (line,) = [r.getMessage() for r in caplog.records if r.name == "airflow_adf_mi.adf.connection_fields"]
     assert "Ignored: login, host, schema, port, tenantId, use_azure_identity_async." in line
     assert "some-app" not in line
 

@@ -11,7 +11,7 @@ import pytest
 from airflow_adf_mi.adf.api.client import AdfClient
 from airflow_adf_mi.adf.api.operations import create_run
 from airflow_adf_mi.adf.auth.credential import forget_credentials
-from airflow_adf_mi.adf.config.connection_fields import settings_from_connection
+from airflow_adf_mi.adf.connection_fields import settings_from_connection
 from airflow_adf_mi.emulator import Emulator, FactorySpec
 from tests.conftest import SAMPLE
 

@@ -10,8 +10,8 @@ import pytest
 from airflow.sdk import Connection
 
 from airflow_adf_mi._airflow.connections import read_connection
-from airflow_adf_mi.adf.config.connection_fields import settings_from_connection
 from airflow_adf_mi.adf.config.settings import AdfSettings, Identity, IdentityKind
+from airflow_adf_mi.adf.connection_fields import settings_from_connection
 from airflow_adf_mi.adf.errors import AdfConfigurationError
 
 SUBSCRIPTION = "11111111-1111-4111-8111-111111111111"

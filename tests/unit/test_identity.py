@@ -21,8 +21,8 @@ from airflow_adf_mi.adf.auth.async_credential import AsyncCredential
 from airflow_adf_mi.adf.auth.credential import FAILURE_KEPT, ProcessCredential, credential_for
 from airflow_adf_mi.adf.auth.token_causes import Answer
 from airflow_adf_mi.adf.auth.token_errors import principal
-from airflow_adf_mi.adf.config.connection_fields import settings_from_connection
 from airflow_adf_mi.adf.config.settings import AdfSettings, Identity, IdentityKind
+from airflow_adf_mi.adf.connection_fields import settings_from_connection
 from airflow_adf_mi.adf.errors import AdfAuthenticationError, AdfConfigurationError
 
 SCOPE = "https://management.azure.com/.default"
