@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 
-from airflow_adf_mi.emulator.pipelines.script_shape import near
+from airflow_adf_mi.emulator.name_suggestions import near
 
 Unfit = Literal["accept", "refuse", "fail_run"]
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from airflow_adf_mi.emulator.name_suggestions import near
 from airflow_adf_mi.emulator.pipelines.definitions import RETURN_VALUE, FactoryDefinition, PipelineDefinition, branches
 from airflow_adf_mi.emulator.pipelines.expressions import UNKNOWN
 from airflow_adf_mi.emulator.pipelines.script import ActivityScript, RunScript, Script
-from airflow_adf_mi.emulator.pipelines.script_shape import near
 
 _LOOPS = frozenset({"ForEach", "Until"})
 _TYPES: Mapping[str, frozenset[str]] = {

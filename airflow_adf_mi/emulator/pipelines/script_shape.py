@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from airflow_adf_mi.emulator.name_suggestions import near
 
 
 @dataclass(frozen=True)
@@ -85,17 +86,6 @@ def check(where: str, entry: Any, members: Mapping[str, Kind]) -> None:
             raise ValueError(f"{where} has an unknown member {name!r}. {near(name, members)}")
         if not members[name].fits(value):
             raise ValueError(f"{where}: {name} must be {members[name].words}, and is {_shown(value)}")
-
-
-def near(name: str, known: Iterable[str]) -> str:
-    """A sentence about the known names that are most like `name`, or about all if none is."""
-    by_lower = {each.lower(): each for each in known}
-    found = [by_lower[each] for each in difflib.get_close_matches(name.lower(), by_lower, 3, 0.6)]
-    if found:
-        return f"Did you mean {' or '.join(map(repr, found))}?"
-    few = sorted(by_lower.values())[:12]
-    more = f" and {len(by_lower) - len(few)} more" if len(by_lower) > len(few) else ""
-    return f"Known: {', '.join(map(repr, few))}{more}." if few else "There is none."
 
 
 def _shown(value: Any) -> str:

@@ -13,9 +13,9 @@ from aiohttp.typedefs import Handler
 
 from airflow_adf_mi.emulator.gateway.faults import Fault
 from airflow_adf_mi.emulator.gateway.routes import ACTIONS
+from airflow_adf_mi.emulator.name_suggestions import near
 from airflow_adf_mi.emulator.pipelines.runs import Run
 from airflow_adf_mi.emulator.pipelines.script import Script
-from airflow_adf_mi.emulator.pipelines.script_shape import near
 from airflow_adf_mi.emulator.service.parts import Parts
 from airflow_adf_mi.emulator.service.state import FactoryState
 
