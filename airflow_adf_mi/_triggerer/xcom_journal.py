@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 INTENT_KEY = "airflow_adf_mi.intent"
 """XCom of an intent that the XCom `run_id` cannot tell: of a service with run ids of its own, of an adopted run, or of a try
-that has failed (`recall.marked`)."""
+that has failed (`stored_start.marked`)."""
 OVERLAP = 5.0
 """Seconds for which two tries of a cleared task may both be alive; up to 3 were seen in Airflow 3.3.2."""
 FRESH = 4.0

@@ -99,7 +99,7 @@ class AdfAuthenticationError(AdfError):
 
 
 class AdfRequestError(AdfError):
-    """The service answered with a refusal. The request had no effect, unless it is a 409 to a start (`start.judge`).
+    """The service answered with a refusal. The request had no effect, unless it is a 409 to a start (`create_run.judge`).
 
     `status` is the HTTP status, `code` the service's error code, `request_id` its `x-ms-request-id` (what Microsoft's
     support asks for), `retry_after` the seconds it asked to wait, if any. `failure_cause` is its `x-ms-failure-cause`:

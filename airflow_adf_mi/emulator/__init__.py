@@ -2,7 +2,7 @@
 
 For developing and testing Dags without Azure: real azure-identity and the real official client talk to it. It holds to
 what recordings of the services show (docs/starting-once.md names them). What no source establishes is
-a switch (`state.Switches`).
+a switch (`switches.Switches`).
 
 Belongs here: the services' wire behaviour, a factory's runs driven by a clock, scripted outcomes and scripted faults.
 Never here: an import of Airflow or of the rest of this package, which in turn never imports this.

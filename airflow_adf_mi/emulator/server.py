@@ -145,7 +145,7 @@ class Emulator:
     def identity_environment(self, source: str = "imds") -> dict[str, str]:
         """The environment variables by which azure-identity finds this machine's identities.
 
-        `source` is one of `identity_endpoints.SOURCES`. Those over HTTPS need this emulator's CA (`REQUESTS_CA_BUNDLE`),
+        `source` is one of `identity.endpoints.SOURCES`. Those over HTTPS need this emulator's CA (`REQUESTS_CA_BUNDLE`),
         but for Service Fabric, whose clients pin the certificate. For Arc see `IdentityEndpoints`.
         """
         return self._endpoints.environment(source, self.identity_endpoint, self.arm_endpoint)

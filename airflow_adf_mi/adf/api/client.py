@@ -2,7 +2,7 @@
 
 The official client is imported when a client is made, never with this module. It is built without its policy that
 registers a resource provider and re-sends the request under another id, and without redirects; whether a request is
-repeated is decided by our own rules (`start`, `watch`), because azure-core's would send createRun twice.
+repeated is decided by our own rules (`starting`, `waiting`), because azure-core's would send createRun twice.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What a connection says, checked: which subscription, which identity, which cloud, which factory.
 
-One frozen `AdfSettings` is read from a connection's fields, by `connection.py`, and handed around from there; nothing
+One frozen `AdfSettings` is read from a connection's fields, by `connection_fields.py`, and handed around from there; nothing
 else reads them. It holds no secret, so it may be stored with a trigger.
 """
 

@@ -1,5 +1,5 @@
 """How requests reach the service: by which proxy, trusting whose certificates, through which session.
 
-Proxies and authorities are decided in one place, and the libraries underneath are given the result. They never read the
-environment themselves. Nothing here knows an operation of Data Factory.
+Proxies and authorities are decided in one place, and the libraries underneath are given the result, so that none of them
+reads the environment. Nothing here knows an operation of Data Factory.
 """

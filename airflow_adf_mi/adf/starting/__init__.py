@@ -1,5 +1,5 @@
-"""Starting a run once: decide what an earlier try means, write the intent, send createRun, find a run whose answer was lost.
+"""Starting a run once: decide what an earlier try means, save the intent, send createRun, find a run whose answer was lost.
 
-The rules are pure functions and routines; only `start_queue` needs an event loop. Nothing is sent here before its intent is
-written, and a start that may have had an effect is never sent blindly again.
+The rules are pure functions and routines. Only `start_queue` needs an event loop. createRun is never sent before its intent
+is handed to the journal, and a start that may have had an effect is never sent again blindly.
 """

@@ -1,4 +1,4 @@
-"""Drives `rounds` for all that wait on an event loop: one poller per factory and connection, for as long as anybody waits.
+"""Drives `poll_plan` for all that wait on an event loop: one poller per factory and connection, for as long as anybody waits.
 
 Airflow's own shared streams would share the request as well; this is used instead because a wait must also know what was
 last seen, must end by itself at its deadline, and must log in its own task's context (docs/waiting.md).

@@ -1,4 +1,4 @@
 """The emulated machine: its managed identities, their tokens and endpoints, and its certificate authority.
 
-The shapes of answers are those of recordings. Nothing here knows Data Factory.
+The shapes of answers are those of recordings. Nothing here holds the state of a factory.
 """

@@ -1,4 +1,4 @@
 """Runs of pipelines: definitions, expressions, scripts, and how a run and its activities go on as time passes.
 
-All of it is driven by the emulator's clock. Nothing here knows HTTP, tokens or the factory that the runs belong to.
+All of it is driven by the emulator's clock. Nothing here serves a request or checks a token.
 """
