@@ -16,7 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 PAGES = ("README.md", "CHANGELOG.md", ".github/*.md", "docs/**/*.md")
-MOST_WORDS = 40
+MOST_WORDS = 30
 _DETERMINER = r"(?:a|an|the|each|every|one|this|that|no|first|last|next|single|failed|failing|our|its|of|by|two|these)"
 WORDS = {
     r"\bworker-?less\b|\bwithout workers\b": "triggerer mode",
