@@ -155,3 +155,30 @@ def test_page_of_metrics_has_all_names() -> None:
 
 def test_readme_is_one_screen() -> None:
     assert 80 <= len((ROOT / "README.md").read_text().splitlines()) <= 100
+
+
+@pytest.mark.parametrize(
+    ("sentence", "row"),
+    [
+        (r"sent (?P<ours>\S+) requests and .* provider sent (?P<theirs>\S+) and", "1,000 runs: requests"),
+        (r"used (?P<ours>\S+) s of CPU\. .* and used (?P<theirs>\S+) s", "1,000 runs: CPU"),
+        (r"adds (?P<ours>\S+) s and .* adds (?P<theirs>\S+) s and", "import of the operator, over airflow.sdk: CPU"),
+        (r"and (?P<ours>\S+) MB to .* and (?P<theirs>\S+) MB", "import of the operator, over airflow.sdk: memory"),
+        (
+            r"costs Airflow (?P<ours>\S+) s of CPU.* costs (?P<theirs>\S+) s",
+            r"Airflow end to end, [^|]*, (?:worker-less|triggerer mode): CPU a task",
+        ),
+    ],
+)
+def test_numbers_of_the_readme_are_the_measured_ones(sentence: str, row: str) -> None:
+    def number(text: str) -> float:
+        return float(re.sub(r"[^\d.]", "", text))
+
+    measured = re.search(
+        rf"^\| {row} \| ([^|]+) \| ([^|]+) \|", (ROOT / "bench" / "RESULTS.md").read_text(), re.MULTILINE
+    )
+    shown = re.search(sentence, " ".join((ROOT / "README.md").read_text().split()))
+    assert measured
+    assert shown
+    assert number(shown["theirs"]) == pytest.approx(number(measured[1]), rel=0.05)
+    assert number(shown["ours"]) == pytest.approx(number(measured[2]), rel=0.05)
