@@ -66,13 +66,18 @@ endif
 explore: .venv/installed  ## Run the property tests with fresh seeds, and print what to add for what fails (ARGS=minutes)
 	$(RUN) -m tests.explore $(ARGS)
 
+.PHONY: docs
+docs: .venv/installed  ## Build the documentation site into docs/_build/html; list its links to other hosts
+	$(RUN) -m sphinx --quiet --fail-on-warning --keep-going --fresh-env docs docs/_build/html
+
 .PHONY: check
-check: .venv/installed  ## Format, lint, types, layers, lock file, branch coverage of the last `make test`
+check: .venv/installed docs  ## Format, lint, types, layers, lock file, prose, docs, branch coverage of the last `make test`
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
-	.venv/bin/mypy airflow_adf_mi tests bench
+	.venv/bin/mypy airflow_adf_mi tests bench docs .ci
 	.venv/bin/lint-imports
 	$(UV) lock --check
+	$(RUN) -m tests.prose
 	.venv/bin/coverage report
 
 .PHONY: fix
@@ -111,4 +116,4 @@ lock: $(UV)  ## Lock the newest versions of all packages
 
 .PHONY: clean
 clean:  ## Remove what the commands made
-	rm -rf .venv .tools .demo .chaos .airflow .coverage .coverage.* .hypothesis .pytest_cache .mypy_cache .ruff_cache dist
+	rm -rf .venv .tools .demo .chaos .airflow .coverage .coverage.* .hypothesis .pytest_cache .mypy_cache .ruff_cache dist docs/_build

@@ -12,6 +12,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from airflow_adf_mi.adf.api.recovery import Recovery
     from airflow_adf_mi.async_hooks import AdfAsyncHook
     from airflow_adf_mi.exceptions import (
         AdfAmbiguousStartError,
@@ -62,6 +63,7 @@ __all__ = [
     "AdfTaskKilled",
     "AdfThrottledError",
     "AdfUnavailableError",
+    "Recovery",
     "__version__",
 ]
 
@@ -88,6 +90,7 @@ _MODULES = {
     "AdfTaskKilled": "exceptions",
     "AdfThrottledError": "exceptions",
     "AdfUnavailableError": "exceptions",
+    "Recovery": "adf.api.recovery",
 }
 
 

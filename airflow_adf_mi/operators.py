@@ -112,7 +112,7 @@ class AdfRunPipelineOperator(BaseOperator):
     :param supersede_timeout: seconds to wait for the run that a clear has made obsolete to end, before a new one starts.
     :param start_from_trigger: start, wait and end in the triggerer: no worker at all, where the run succeeds. What Airflow
         does not do there is done on a worker all the same, and the log says why; Airflow ignores `max_active_tasks` and the
-        slots of the default pool (docs/worker-less.md).
+        slots of the default pool (docs/triggerer-mode.md).
     """
 
     template_fields: Sequence[str] = (

@@ -1,7 +1,7 @@
-"""Run a pipeline without a worker: the task starts, waits and ends in the triggerer, and uses no worker slot.
+"""Triggerer mode: the task starts, waits and ends in the triggerer, and uses no worker slot.
 
-For many runs at a time that only have to be started and waited for. What a triggerer cannot do, a worker does all the same,
-and the task's log says why (docs/worker-less.md).
+For many runs at a time that only have to be started and waited for. A task that a triggerer cannot run is run on a worker,
+and the task's log gives the reason (docs/triggerer-mode.md).
 """
 
 from __future__ import annotations

@@ -129,7 +129,7 @@ def mutated(file: str, old: str, new: str) -> str | None:
 
 def copy_of_project(folder: Path) -> Path:
     for name in ("airflow_adf_mi", "tests", "dags", "bench", "docs"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "_build"))
     for name in ("pyproject.toml", "README.md"):
         shutil.copy(ROOT / name, folder)
     return folder

@@ -1,6 +1,6 @@
 """Where a task starts and ends: in the triggerer, or on a worker since Airflow 3.3 does there what it cannot do here.
 
-What is said of Airflow was seen in 3.3.2 (docs/worker-less.md).
+What is said of Airflow was seen in 3.3.2 (docs/triggerer-mode.md).
 """
 
 from __future__ import annotations

@@ -33,8 +33,8 @@ from airflow_adf_mi import (
     AdfRunFailed,
     AdfRunPipelineOperator,
     AdfRunTimedOut,
+    Recovery,
 )
-from airflow_adf_mi.adf.api.recovery import Recovery
 from airflow_adf_mi.emulator import Emulator, FactorySpec
 from airflow_adf_mi.emulator.pipelines.script import Script
 from tests.conftest import ROOT, activity, factory_of

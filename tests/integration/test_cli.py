@@ -409,11 +409,11 @@ def test_role_holds_every_action_and_its_assignment(form: str, capsys: pytest.Ca
     assert "factory_name is 'no_factory'" in capsys.readouterr().err
 
 
-def test_readme_shows_this_role() -> None:
-    readme = (ROOT / "README.md").read_text()
+def test_docs_show_this_role() -> None:
+    page = (ROOT / "docs" / "get-started.md").read_text()
     factory = FactoryRef(subscription_id="S", resource_group_name="RG", factory_name="FACTORY")
-    assert definition_command(factory) in readme
-    assert assignment_command(factory.resource_id, "PRINCIPAL_ID") in readme
+    assert definition_command(factory) in page
+    assert assignment_command(factory.resource_id, "PRINCIPAL_ID") in page
 
 
 def test_assignment_is_for_the_kind_of_principal_and_safe_to_copy_into_a_shell() -> None:

@@ -1,11 +1,16 @@
-"""What the README shows of a failure and of a check is what they show."""
+"""What the README and the pages of docs show is what happens: texts, commands and code."""
 
 from __future__ import annotations
 
 import json
+import os
 import re
+import shlex
+import subprocess
+import sys
 import textwrap
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +18,7 @@ from airflow_adf_mi.cli import main
 from airflow_adf_mi.emulator import Emulator, FactorySpec
 from airflow_adf_mi.emulator.identity.tokens import SYSTEM_ASSIGNED
 from airflow_adf_mi.emulator.pipelines.script import Script
+from airflow_adf_mi.hooks import AdfHook
 from tests.conftest import ROOT
 from tests.examples import FACTORY, SCRIPT
 from tests.integration.test_explained import error_of, operator
@@ -23,6 +29,8 @@ EXAMPLES = {
     "BulkCopyTables": "a6888b57-3af7-49b4-9904-8d3c0cab43f5",
 }
 README = (ROOT / "README.md").read_text()
+DOCS = ROOT / "docs"
+BIN = Path(sys.executable).parent
 
 
 @pytest.fixture
@@ -49,11 +57,11 @@ def emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
         yield running
 
 
-def shown(text: str, label: str) -> str:
-    """`text` as the README has it; the id of a run, times and the emulator's address are an example's."""
+def shown(text: str, label: str, page: str) -> str:
+    """`text` as the page has it; the id of a run, times and the emulator's address are an example's."""
     text = re.sub(r"https://127\.0\.0\.1:\d+", "https://management.azure.com", text)
     text = re.sub(r"published \S+", "published 2026-11-20T14:12:09Z", text)
-    assert text in README, f"{label}, as it is now:\n{text}"
+    assert text in page, f"{label}, as it is now:\n{text}"
     return text
 
 
@@ -65,10 +73,55 @@ def test_failure_text(emulator: Emulator) -> None:
         text = text.replace(run_id, EXAMPLES[pipeline])
     text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "2026-11-25 02:00:07", text)
     text = re.sub(r"failed after \d+ s", "failed after 9 s", text)
-    shown(re.sub(r"after [0-3] s", "after 2 s", text), "the failure")
+    shown(re.sub(r"after [0-3] s", "after 2 s", text), "the failure", README)
 
 
 def test_check_table(emulator: Emulator, capsys: pytest.CaptureFixture[str]) -> None:
     emulator.tokens.denied = {SYSTEM_ASSIGNED.client_id: {"pipelineruns/cancel/action"}}
     assert main(["check", "--pipeline", "NightlyLoad"]) == 1
-    shown(textwrap.dedent(capsys.readouterr().out).strip(), "the table")
+    shown(textwrap.dedent(capsys.readouterr().out).strip(), "the table", (DOCS / "checking.md").read_text())
+
+
+def commands_of(page: str) -> list[str]:
+    """The commands of a page, one line each."""
+    blocks = re.findall(r"^ *```bash\n(.*?)^ *```$", page, re.MULTILINE | re.DOTALL)
+    return [textwrap.dedent(block).strip() for block in blocks]
+
+
+def test_commands_of_the_readme_work_together(tmp_path: Path) -> None:
+    """The emulator of one command is what the other one checks, by the variables that the first one prints."""
+    check, emulate = (next(c for c in commands_of(README) if c.startswith(name)) for name in ("airflow-adf-mi", "adf-"))
+    program, *arguments = shlex.split(emulate)
+    environment = {**os.environ, "AIRFLOW_HOME": str(tmp_path)}
+    with subprocess.Popen([BIN / program, *arguments], cwd=ROOT, stdout=subprocess.PIPE, text=True) as emulating:
+        try:
+            for line in emulating.stdout or ():
+                if line.startswith("export"):
+                    name, _, value = shlex.split(line)[1].partition("=")
+                    environment[name] = value
+                if line.startswith("export AIRFLOW_CONN"):
+                    break
+            program, *arguments = shlex.split(check)
+            command = [str(BIN / program), *arguments]
+            checked = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+        finally:
+            emulating.terminate()
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert "All well. Nothing was started." in checked.stdout
+
+
+def test_connection_of_the_readme_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    (export,) = (command for command in commands_of(README) if command.startswith("export"))
+    name, _, value = shlex.split(export)[1].partition("=")
+    monkeypatch.setenv(name, value)
+    factory = AdfHook().settings.factory()
+    assert (factory.resource_group_name, factory.factory_name) == ("rg-sales", "adf-sales")
+
+
+def test_code_of_the_emulator_page_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", (DOCS / "emulator.md").read_text(), re.DOTALL)
+    assert "path/to/factory-git-folder" in code
+    names: dict[str, object] = {}
+    exec(code.replace("path/to/factory-git-folder", str(FACTORY)), names)  # noqa: S102  our own page
+    assert isinstance(names["extra"], dict)
+    assert names["extra"]["factory_name"] == "adf-sales"

@@ -1,4 +1,4 @@
-"""The window that a scheduled task copies: a day in the README and in every Dag of ours, never nothing."""
+"""The window that a scheduled task copies: a day in the README, the docs and every Dag of ours, never nothing."""
 
 from __future__ import annotations
 
@@ -47,18 +47,21 @@ def windows_of(dag: DAG, run_after: pendulum.DateTime) -> list[tuple[datetime, d
     return found
 
 
-def first_example() -> str:
-    match = re.search(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
-    assert match is not None
-    return match[1]
+def dag_on(page: Path) -> str:
+    """The Dag that a page shows."""
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    (dag,) = (block for block in blocks if "with DAG(" in block)
+    return str(dag)
 
 
-SOURCES = {"README": first_example(), **{path.name: path.read_text() for path in sorted(DAGS.glob("[0-9]*.py"))}}
+GET_STARTED = ROOT / "docs" / "get-started.md"
+PAGES = {"README": dag_on(README), "get-started": dag_on(GET_STARTED)}
+SOURCES = {**PAGES, **{path.name: path.read_text() for path in sorted(DAGS.glob("[0-9]*.py"))}}
 TAKE_WINDOWS = [name for name, source in SOURCES.items() if "data_interval" in source.partition("import")[2]]
 
 
-def test_readme_and_two_dags_take_windows() -> None:
-    assert TAKE_WINDOWS == ["README", "01_data_interval.py", "06_without_workers.py"]
+def test_pages_and_two_dags_take_windows() -> None:
+    assert TAKE_WINDOWS == ["README", "get-started", "01_data_interval.py", "06_without_workers.py"]
 
 
 @pytest.mark.parametrize("name", TAKE_WINDOWS)
@@ -69,9 +72,10 @@ def test_window_is_the_last_day_that_is_over(name: str, tmp_path: Path) -> None:
     }
 
 
-def test_plain_daily_schedule_is_the_trap_that_the_readme_names(tmp_path: Path) -> None:
-    """So the test above can fail; should Airflow change its mind, the README's sentence goes."""
-    trapped = re.sub(r"CronDataIntervalTimetable\((.*?),.*?\)", r"\1", first_example())
+@pytest.mark.parametrize("name", PAGES)
+def test_plain_daily_schedule_is_the_trap_that_the_docs_name(name: str, tmp_path: Path) -> None:
+    """So the test above can fail; should Airflow change its mind, the page about windows goes."""
+    trapped = re.sub(r"CronDataIntervalTimetable\((.*?),.*?\)", r"\1", PAGES[name])
     assert 'schedule="@daily"' in trapped
     ((start, end),) = windows_of(dag_of(trapped, tmp_path), NOON)
     assert end - start == timedelta(0)
@@ -90,7 +94,8 @@ def test_nothing_else_of_ours_has_a_schedule_without_an_interval() -> None:
     assert {name for name, _ in with_interval} > {"README.md", "01_data_interval.py", "06_without_workers.py"}
     assert schedules - with_interval == {
         # Where it is said what not to do.
-        ("README.md", '"@daily"`'),
+        ("windows.md", '"@daily"`'),
+        ("troubleshooting.md", '"@daily"` is empty.'),
         ("01_data_interval.py", '"@daily"'),
         ("06_without_workers.py", '"@daily"'),
     }

@@ -1,7 +1,7 @@
 """The least that an identity must be allowed: the role, its assignment, and how both are made. Pure.
 
 This is the one list of permissions: what errors and `airflow-adf-mi role` print, what `airflow-adf-mi check` asks for, and
-what the README shows.
+what docs/get-started.md shows.
 """
 
 from __future__ import annotations
