@@ -15,7 +15,7 @@ from airflow_adf_mi.adf.api.client import AsyncAdfClient
 from airflow_adf_mi.adf.api.recovery import Recovery
 from airflow_adf_mi.adf.config.validation import check_run_id
 from airflow_adf_mi.adf.connection_fields import DEFAULT_CONN_ID
-from airflow_adf_mi.adf.routines import drive_async
+from airflow_adf_mi.adf.routines import run_routine_async
 from airflow_adf_mi.exceptions import airflow_errors
 from airflow_adf_mi.hooks import activity_window, start_routine
 
@@ -58,7 +58,7 @@ class AdfAsyncHook(BaseHook):
         with airflow_errors():
             factory = self.settings.factory(resource_group_name, factory_name)
             routine = start_routine(factory, pipeline_name, parameters, recovery)
-            return await drive_async(routine, self.client, asyncio.sleep)
+            return await run_routine_async(routine, self.client, asyncio.sleep)
 
     async def get_pipeline_run(
         self, run_id: str, resource_group_name: str | None = None, factory_name: str | None = None

@@ -20,8 +20,8 @@ from airflow_adf_mi.adf.config.validation import check_run_id
 from airflow_adf_mi.adf.connection_check import all_well, check, in_a_paragraph
 from airflow_adf_mi.adf.connection_fields import CONN_TYPE, DEFAULT_CONN_ID
 from airflow_adf_mi.adf.errors import AdfError
-from airflow_adf_mi.adf.routines import Routine, drive
-from airflow_adf_mi.adf.starting.create_run import Start, starting
+from airflow_adf_mi.adf.routines import Routine, run_routine
+from airflow_adf_mi.adf.starting.create_run import Start, create_run_once
 from airflow_adf_mi.exceptions import airflow_errors
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class AdfHook(BaseHook):
         factory = self.settings.factory(resource_group_name, factory_name)
         routine = start_routine(factory, pipeline_name, parameters, recovery)
         with self.client() as client:
-            return drive(routine, client, time.sleep)
+            return run_routine(routine, client, time.sleep)
 
     @airflow_errors()
     def get_pipeline_run(
@@ -235,7 +235,7 @@ def start_routine(
 ) -> Routine[str]:
     """The start of a run under a new request id; its run id."""
     start = Start(factory=factory, pipeline_name=pipeline_name, parameters=parameters, recovery=recovery)
-    started = yield from starting(start, start.intent(), clock=time.time, jitter=random.random)
+    started = yield from create_run_once(start, start.intent(), clock=time.time, jitter=random.random)
     return started.run_id
 
 

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-class Decided:
+class ComputedAttribute:
     """An attribute that is decided when it is read, and is a default on the class.
 
     :param default: its value on the class, and while an instance is being made.
@@ -133,8 +133,10 @@ class AdfRunPipelineOperator(BaseOperator):
     ui_fgcolor = "#ffffff"
     # Decided when they are read: Airflow serializes a Dag when its tasks are complete. On the class, as for mapped tasks,
     # they are what Airflow's own are.
-    start_from_trigger = Decided(False, lambda task: task.is_worker_less and task.why_on_worker() is None)
-    start_trigger_args = Decided(None, lambda task: task.trigger_arguments() if task.start_from_trigger else None)
+    start_from_trigger = ComputedAttribute(False, lambda task: task.is_worker_less and task.why_on_worker() is None)
+    start_trigger_args = ComputedAttribute(
+        None, lambda task: task.trigger_arguments() if task.start_from_trigger else None
+    )
 
     @airflow_errors()
     def __init__(
@@ -240,7 +242,7 @@ class AdfRunPipelineOperator(BaseOperator):
     @airflow_errors()
     def execute_after(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Begin again: the run that a new one replaces has ended."""
-        return self._new_attempt(context).run_after(event)
+        return self._new_attempt(context).after_superseded(event)
 
     @airflow_errors()
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
@@ -253,9 +255,9 @@ class AdfRunPipelineOperator(BaseOperator):
         try:
             return super().resume_execution(next_method, next_kwargs, context)
         except TaskDeferralTimeout:
-            return self._attempt_that_goes_on(context).overdue()
+            return self._attempt_that_goes_on(context).on_deferral_timeout()
         except TaskDeferralError as e:
-            return self._attempt_that_goes_on(context).take_up_again(e)
+            return self._attempt_that_goes_on(context).retry_trigger(e)
 
     @cached_property
     def hook(self) -> AdfHook:
@@ -295,16 +297,16 @@ class AdfRunPipelineOperator(BaseOperator):
         return self._attempt
 
     def _attempt_that_goes_on(self, context: Context, event: dict[str, Any] | None = None) -> Attempt:
-        from airflow_adf_mi._worker.resumed_attempt import attempt_that_goes_on
+        from airflow_adf_mi._worker.resumed_attempt import resume
 
-        self._attempt = attempt_that_goes_on(self, context, event)
+        self._attempt = resume(self, context, event)
         return self._attempt
 
     def start_of(self, settings: AdfSettings) -> Start:
         """The start that the rendered arguments describe. Raises `AdfConfigurationError` for what cannot be one."""
-        from airflow_adf_mi._airflow.arguments import start_of
+        from airflow_adf_mi._airflow.arguments import build_start
 
-        return start_of(self, settings, parameters=parameters_of(self))
+        return build_start(self, settings, parameters=parameters_of(self))
 
     def why_on_worker(self) -> str | None:
         """Why this task cannot start in the triggerer; None if it can."""

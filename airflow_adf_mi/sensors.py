@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from airflow_adf_mi.adf.config.settings import AdfSettings
     from airflow_adf_mi.adf.reporting.report import RunAddress
-    from airflow_adf_mi.adf.waiting.single_run import Watching
+    from airflow_adf_mi.adf.waiting.single_run import WaitState
     from airflow_adf_mi.hooks import AdfHook
 
 REFUSED_SINCE_KEY = "airflow_adf_mi.refused_since"
@@ -81,7 +81,7 @@ class AdfPipelineRunSensor(BaseSensorOperator):
         self.resource_group_name: Any = resource_group_name
         self.factory_name: Any = factory_name
         self.deferrable = check_flag("deferrable", deferrable)
-        self._watching: Watching | None = None
+        self._watching: WaitState | None = None
 
     @airflow_errors()  # noqa: RET503  defer() does not return
     def execute(self, context: Context) -> Any:
@@ -158,8 +158,8 @@ class AdfPipelineRunSensor(BaseSensorOperator):
         from airflow_adf_mi.adf.models import PipelineRun
         from airflow_adf_mi.adf.reporting.conclude import explained, measure
         from airflow_adf_mi.adf.reporting.report import Report, conclude
-        from airflow_adf_mi.adf.routines import drive
-        from airflow_adf_mi.adf.waiting.single_run import Plan, Watching, fold, in_words
+        from airflow_adf_mi.adf.routines import run_routine
+        from airflow_adf_mi.adf.waiting.single_run import Plan, WaitState, in_words, next_state
 
         use_in_tasks()
         address, settings = self._address()
@@ -171,32 +171,32 @@ class AdfPipelineRunSensor(BaseSensorOperator):
             seen = e
             self.log.warning("The look at run %s failed, and the run goes on.\n  %s", address.run_id, e)
         before = self._watching or self._recalled(context)
-        self._watching, outcome = fold(before, seen, time.time(), Plan(check_interval=self.poke_interval))
+        self._watching, outcome = next_state(before, seen, time.time(), Plan(check_interval=self.poke_interval))
         if outcome is not None:
             measure(outcome, time.time())
-            self._remember(context, before, Watching())
+            self._remember(context, before, WaitState())
             report = explained(Report(address=address, outcome=outcome), clock=time.time)
             with AdfClient(settings) as client:
-                return PokeReturnValue(is_done=True, xcom_value=conclude(drive(report, client, time.sleep)))
+                return PokeReturnValue(is_done=True, xcom_value=conclude(run_routine(report, client, time.sleep)))
         self._remember(context, before, self._watching)
         if isinstance(seen, PipelineRun):
             self.log.info("Run %s %s.", address.run_id, in_words(seen.status))
         return False
 
-    def _recalled(self, context: Context) -> Watching:
+    def _recalled(self, context: Context) -> WaitState:
         """What an earlier process of this try had seen."""
-        from airflow_adf_mi.adf.waiting.single_run import Watching
+        from airflow_adf_mi.adf.waiting.single_run import WaitState
 
         if not self.reschedule:
-            return Watching()
+            return WaitState()
         try:
             stored: Any = context["task_state_store"].get(REFUSED_SINCE_KEY, None)
         except Exception as e:  # noqa: BLE001  whatever Airflow's API fails with must not end the wait
             self.log.warning("Since when looks are refused could not be read from Airflow's task state store. %s", e)
-            return Watching()
-        return Watching(refused_since=refused_since(stored, context["ti"]))
+            return WaitState()
+        return WaitState(refused_since=refused_since(stored, context["ti"]))
 
-    def _remember(self, context: Context, before: Watching, after: Watching) -> None:
+    def _remember(self, context: Context, before: WaitState, after: WaitState) -> None:
         if not self.reschedule or before.refused_since == after.refused_since:
             return
         store = context["task_state_store"]

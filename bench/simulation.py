@@ -16,8 +16,8 @@ from pathlib import Path
 
 from airflow_adf_mi.adf.errors import AdfAuthenticationError, AdfError, AdfNotFoundError, AdfThrottledError
 from airflow_adf_mi.adf.models import PipelineRun
-from airflow_adf_mi.adf.waiting.poll_plan import Look, Rest, Rounds
-from airflow_adf_mi.adf.waiting.run_list import List
+from airflow_adf_mi.adf.waiting.poll_plan import PollPlan, PollRun, Sleep
+from airflow_adf_mi.adf.waiting.run_list import ListQuery
 from airflow_adf_mi.adf.waiting.single_run import Ended
 from airflow_adf_mi.emulator.errors import ServiceError
 from airflow_adf_mi.emulator.gateway.limits import READS, Limits
@@ -81,7 +81,7 @@ class Service:
         ended = self.ends[run_id] <= self.now
         return _run(run_id, "Succeeded" if ended else "InProgress", self.ends[run_id] if ended else self.now)
 
-    def list(self, ask: List) -> list[PipelineRun] | AdfError:
+    def list(self, ask: ListQuery) -> list[PipelineRun] | AdfError:
         until = min(ask.before, self.now - self.lag(self.now))
         shown = self.order[_place(self.order, ask.after) : _place(self.order, until)]
         problem = self._problem(max(1, -(-len(shown) // PAGE)))
@@ -106,7 +106,7 @@ def simulate(service: Service, arrivals: Sequence[tuple[float, float, str]], tri
     """Wait for all of `arrivals` (begin, end, run; in order of begin), spread over triggerers that share one identity."""
     service.ends = {run_id: end for _, end, run_id in arrivals}
     service.order = sorted((end, run_id) for _, end, run_id in arrivals)
-    rounds = [Rounds(jitter=n / triggerers) for n in range(triggerers)]
+    rounds = [PollPlan(jitter=n / triggerers) for n in range(triggerers)]
     wakes = [(START, n) for n in range(triggerers)]
     lags: list[float] = []
     waiting = most = 0
@@ -123,10 +123,10 @@ def simulate(service: Service, arrivals: Sequence[tuple[float, float, str]], tri
         ask = mine.next(service.now, service.now, service.remaining)
         told = {}
         pause = REQUEST_SECONDS
-        if isinstance(ask, Rest):
+        if isinstance(ask, Sleep):
             next_arrival = arrivals[coming][0] - service.now if coming < len(arrivals) else float("inf")
             pause = max(0.001, min(ask.seconds, next_arrival))
-        elif isinstance(ask, Look):
+        elif isinstance(ask, PollRun):
             told = mine.looked(ask, service.look(ask.run_id), service.now)
         else:
             answer = service.list(ask)

@@ -11,7 +11,7 @@ from airflow_adf_mi.adf.config.validation import is_given, required_text
 from airflow_adf_mi.adf.starting.create_run import Start
 
 
-def start_of(given: StartArguments, settings: AdfSettings, *, parameters: Any, key: str | None = None) -> Start:
+def build_start(given: StartArguments, settings: AdfSettings, *, parameters: Any, key: str | None = None) -> Start:
     """The start that the rendered arguments of `given` describe. Raises `AdfConfigurationError` for what cannot be one."""
     return Start(
         factory=settings.factory(given.resource_group_name, given.factory_name),

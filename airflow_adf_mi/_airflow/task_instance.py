@@ -8,7 +8,7 @@ import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from airflow_adf_mi.adf.starting.intent import Occasion
+from airflow_adf_mi.adf.starting.intent import TaskTry
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -25,11 +25,11 @@ STATE_WAIT = 2.0
 """Seconds to wait for Airflow's word on the task's state while the process is being killed."""
 
 
-def occasion_of(context: Context) -> Occasion:
+def occasion_of(context: Context) -> TaskTry:
     """Which try this is, as Airflow counts."""
     ti: Any = context["ti"]
     dag_run: Any = context["dag_run"]
-    return Occasion(
+    return TaskTry(
         try_number=ti.try_number, max_tries=ti.max_tries, clear_number=getattr(dag_run, "clear_number", 0) or 0
     )
 

@@ -16,7 +16,7 @@ from airflow_adf_mi.adf.reporting.datasets import DataSet, namespace_of
 
 if TYPE_CHECKING:
     from airflow_adf_mi._airflow.task import PipelineTask
-    from airflow_adf_mi._openlineage.run_record import Trace
+    from airflow_adf_mi._openlineage.run_record import RunRecord
     from airflow_adf_mi.adf.activity_failures import ActivityFailure
 
 JOB_FACET = "adf_pipeline"
@@ -60,7 +60,7 @@ def at_start(task: PipelineTask) -> OperatorLineage[Any, Any]:
     return OperatorLineage(job_facets={JOB_FACET: facet})
 
 
-def at_end(task: PipelineTask, trace: Trace | None) -> OperatorLineage[Any, Any]:
+def at_end(task: PipelineTask, trace: RunRecord | None) -> OperatorLineage[Any, Any]:
     """After a success or a failure. A try that failed before it had a run has no more to say than at its start."""
     if trace is None or trace.address is None:
         return at_start(task)

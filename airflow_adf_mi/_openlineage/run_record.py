@@ -18,7 +18,7 @@ from airflow_adf_mi.adf.api.client import AdfClient
 from airflow_adf_mi.adf.models import PipelineRun
 from airflow_adf_mi.adf.reporting.datasets import Lineage, reading_lineage
 from airflow_adf_mi.adf.reporting.report import Report, RunAddress
-from airflow_adf_mi.adf.routines import drive
+from airflow_adf_mi.adf.routines import run_routine
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ LONGEST = 45.0
 
 
 @dataclass
-class Trace:
+class RunRecord:
     """What is known of a try's run."""
 
     address: RunAddress | None = None
@@ -67,7 +67,7 @@ class Trace:
                 return
             with client() as asking:
                 routine = reading_lineage(self.run, self.address.factory, clock=time.time)
-                self.data = drive(routine, asking, time.sleep)
+                self.data = run_routine(routine, asking, time.sleep)
         except Exception as e:  # noqa: BLE001  lineage is never worth a task
             log.warning("Run %s: its datasets could not be read for lineage. %s", self.address.run_id, e)
             return

@@ -23,7 +23,7 @@ from airflow_adf_mi.adf.errors import AdfError
 from airflow_adf_mi.adf.event_loop import PerLoop, mark_seen, start_detached
 from airflow_adf_mi.adf.reporting.report import RunAddress
 from airflow_adf_mi.adf.retrying import backoff
-from airflow_adf_mi.adf.routines import drive_async
+from airflow_adf_mi.adf.routines import run_routine_async
 
 T = TypeVar("T")
 Question: TypeAlias = tuple[str, str, str | None]
@@ -33,9 +33,9 @@ log = logging.getLogger(__name__)
 
 GATHER = 0.3
 """Seconds for which kills of a Dag run are gathered, to be asked about at once."""
-PATIENCE = 600.0
+KILL_PATIENCE_SECONDS = 600.0
 """Seconds for which a state that cannot be learnt is asked for again, and a cancel that is not accepted sent again."""
-AT_ONCE = 16
+KILLS_AT_ONCE = 16
 """Cancels under way at the same time, so that a mass kill does not use up the service's limit in one burst."""
 
 
@@ -45,7 +45,7 @@ class _Kills:
     def __init__(self) -> None:
         self.held: set[asyncio.Task[Any]] = set()
         self.asked: dict[Question, asyncio.Task[Mapping[str, Mapping[str, Any]]]] = {}
-        self.pace = asyncio.Semaphore(AT_ONCE)
+        self.pace = asyncio.Semaphore(KILLS_AT_ONCE)
 
     def hold(self, task: asyncio.Task[T]) -> asyncio.Task[T]:
         """Hold `task` until it is done, so that nobody else needs to."""
@@ -87,10 +87,12 @@ async def _cancel_if_over(ti: Any, settings: AdfSettings, address: RunAddress, *
 
 async def cancel_now(settings: AdfSettings, address: RunAddress, why: str) -> None:
     """Cancel a run and say so; what is not accepted is sent again for `PATIENCE` seconds."""
-    routine = cancelling(address.factory, address.run_id, clock=time.time, jitter=random.random, patience=PATIENCE)
+    routine = cancelling(
+        address.factory, address.run_id, clock=time.time, jitter=random.random, patience=KILL_PATIENCE_SECONDS
+    )
     try:
         async with _kills.here().pace, shared_client(settings) as client:
-            cancel = await drive_async(routine, client, asyncio.sleep)
+            cancel = await run_routine_async(routine, client, asyncio.sleep)
     except AdfError as e:
         log.error("%s could not be cancelled (%s), and may go on. See %s %s", address, why, address.studio_url, e)
         return
@@ -99,7 +101,7 @@ async def cancel_now(settings: AdfSettings, address: RunAddress, why: str) -> No
 
 async def _state(ti: Any) -> str | None:
     """The task's state; while Airflow does not tell, asked for again."""
-    until = time.monotonic() + PATIENCE
+    until = time.monotonic() + KILL_PATIENCE_SECONDS
     failures = 0
     while True:
         try:

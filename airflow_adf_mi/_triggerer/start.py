@@ -10,20 +10,20 @@ from dataclasses import replace
 from typing import Any
 
 from airflow_adf_mi._triggerer.cancel_on_kill import begin_kill, cancel_now, hold
-from airflow_adf_mi._triggerer.xcom_journal import LATE, OVERLAP, ChangedMeanwhile, TriggerJournal
+from airflow_adf_mi._triggerer.xcom_journal import CLEAR_OVERLAP_SECONDS, LATE, ChangedMeanwhile, TriggerJournal
 from airflow_adf_mi.adf.api.operations import get_run
 from airflow_adf_mi.adf.api.shared_client import shared_client
 from airflow_adf_mi.adf.config.settings import AdfSettings, FactoryRef
 from airflow_adf_mi.adf.errors import AdfAmbiguousStartError, AdfError, AdfTaskKilled
 from airflow_adf_mi.adf.event_loop import mark_seen
 from airflow_adf_mi.adf.models import PipelineRun
-from airflow_adf_mi.adf.reporting.report import Report, address_of, must_be_over
-from airflow_adf_mi.adf.routines import drive_async
+from airflow_adf_mi.adf.reporting.report import Report, address_of, raise_unless_ended
+from airflow_adf_mi.adf.routines import run_routine_async
 from airflow_adf_mi.adf.starting.create_run import Start, Started
 from airflow_adf_mi.adf.starting.intent import Intent
 from airflow_adf_mi.adf.starting.journal import Journal
-from airflow_adf_mi.adf.starting.start_or_adopt import OBSOLETE_INTERVAL, Outlasting, beginning
-from airflow_adf_mi.adf.starting.start_queue import StartClient, outlet_for
+from airflow_adf_mi.adf.starting.start_or_adopt import SUPERSEDED_CHECK_INTERVAL, StillActive, start_or_adopt
+from airflow_adf_mi.adf.starting.start_queue import StartClient, start_queue_for
 from airflow_adf_mi.adf.waiting.poller import wait_shared
 from airflow_adf_mi.adf.waiting.single_run import Plan
 
@@ -59,7 +59,7 @@ class TriggererStart:
         self._journal = journal
         self._cancel_on_kill = cancel_on_kill
         self._supersede_timeout = supersede_timeout
-        self._check_interval = min(check_interval, OBSOLETE_INTERVAL)
+        self._check_interval = min(check_interval, SUPERSEDED_CHECK_INTERVAL)
         self._stopped = asyncio.Event()
         self._doing: asyncio.Task[Started] | None = None
 
@@ -114,10 +114,10 @@ class TriggererStart:
             return False
 
     async def _begin(self) -> Started:
-        outlet = outlet_for(self._adf, self._start.factory)
+        outlet = start_queue_for(self._adf, self._start.factory)
         async with shared_client(self._adf) as client:
             # Airflow starts the next try of a cleared task before it stops the one before, which may be about to start.
-            await self._pause(OVERLAP if self._journal.occasion.try_number > 1 else 0)
+            await self._pause(CLEAR_OVERLAP_SECONDS if self._journal.occasion.try_number > 1 else 0)
             ambiguous: AdfAmbiguousStartError | None = None
             while True:
                 try:
@@ -138,7 +138,7 @@ class TriggererStart:
                     return begun
                 await self._let_it_end(begun)
 
-    async def _begin_with(self, client: StartClient) -> Started | Outlasting:
+    async def _begin_with(self, client: StartClient) -> Started | StillActive:
         occasion = self._journal.occasion
         wanted = self._start.intent(occasion)
         stored = await self._journal.stored(wanted)
@@ -152,7 +152,7 @@ class TriggererStart:
             stored = replace(stored, key_honoured=True)
             # It may have been sent so much later than it says: only then does it prove something that it is not known.
             start = replace(start, settle=start.settle + LATE)
-        routine = beginning(
+        routine = start_or_adopt(
             start,
             stored,
             occasion,
@@ -161,14 +161,14 @@ class TriggererStart:
             jitter=random.random,
         )
         journal: Journal = self._journal
-        return await drive_async(routine, client, client.rest, journal)
+        return await run_routine_async(routine, client, client.rest, journal)
 
-    async def _let_it_end(self, begun: Outlasting) -> None:
+    async def _let_it_end(self, begun: StillActive) -> None:
         address = address_of(self._adf, begun.intent)
         plan = Plan(check_interval=self._check_interval, deadline=time.time() + self._supersede_timeout)
         log.info("%s is %s; a new run is started once it is over.", address, begun.run.status)
         outcome = await wait_shared(self._adf, address.factory, address.run_id, plan)
-        must_be_over(Report(address=address, outcome=outcome), self._supersede_timeout)
+        raise_unless_ended(Report(address=address, outcome=outcome), self._supersede_timeout)
 
     async def _pause(self, seconds: float) -> None:
         try:

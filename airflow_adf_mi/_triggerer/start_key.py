@@ -20,7 +20,7 @@ _MADE_BY_US = 8
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class TaskTryKey:
     """A try of a task of a Dag run: it has a key."""
 
     dag_id: str
@@ -46,10 +46,10 @@ class Place:
         return isinstance(text, str) and text.lower() == self.key
 
 
-def place_of(context: Context) -> Place:
+def task_try_key_of(context: Context) -> TaskTryKey:
     """The try of `context`, as Airflow names it."""
     ti: Any = context["ti"]
-    return Place(
+    return TaskTryKey(
         dag_id=ti.dag_id,
         dag_run_id=ti.run_id,
         task_id=ti.task_id,

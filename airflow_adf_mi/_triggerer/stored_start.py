@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from airflow_adf_mi._triggerer.start_key import Place
+from airflow_adf_mi._triggerer.start_key import TaskTryKey
 from airflow_adf_mi.adf.starting.intent import Intent, Phase
 
 BEFORE_A_CLEAR = -1
@@ -21,7 +21,13 @@ _FAILED_TRY, _OF_RUN = "failed_try", "of_run"
 
 
 def recall(
-    run_id: object, stored: object, place: Place, wanted: Intent, *, durable: bool = True, began: float | None = None
+    run_id: object,
+    stored: object,
+    place: TaskTryKey,
+    wanted: Intent,
+    *,
+    durable: bool = True,
+    began: float | None = None,
 ) -> Intent | None:
     """The start that the XCom `run_id` tells of; None where there is none.
 
@@ -61,13 +67,13 @@ def failed_try(run_id: object, stored: object) -> int | None:
     return kept.occasion.try_number if kept is not None and kept.failed else None
 
 
-def is_own(run_id: object, stored: object, place: Place) -> bool:
+def is_own(run_id: object, stored: object, place: TaskTryKey) -> bool:
     """Whether what the XComs tell of is this very try's start, or one that it has made its own."""
     known = _kept(run_id, stored)
     return place.has_key(run_id) or (known is not None and known.occasion.try_number == place.try_number)
 
 
-def marked(run_id: object, stored: object, place: Place, *, failed: bool) -> dict[str, Any] | None:
+def marked(run_id: object, stored: object, place: TaskTryKey, *, failed: bool) -> dict[str, Any] | None:
     """What is to be kept beside `run_id` for a try to say whether it has failed; None where a next try has no use for it.
 
     It needs no connection. An earlier try's start stays that try's, since the present one may yet go on.
@@ -92,7 +98,7 @@ def _kept(run_id: object, stored: object) -> Intent | None:
     return kept if kept is not None and run_id in (kept.run_id, kept.key) else None
 
 
-def says_all(intent: Intent, place: Place) -> bool:
+def says_all(intent: Intent, place: TaskTryKey) -> bool:
     """Whether the XCom `run_id` alone tells all of a start; otherwise the intent must be kept beside it."""
     run_id = intent.run_id or intent.key
     return run_id == intent.key and place.has_key(run_id) and intent.occasion.try_number == place.try_number

@@ -17,10 +17,10 @@ from airflow.sdk.execution_time.xcom import XCom
 
 from airflow_adf_mi._airflow.task_instance import RUN_ID_KEY
 from airflow_adf_mi._airflow.xcoms import Pause, address_of, patiently
-from airflow_adf_mi._triggerer.start_key import place_of
+from airflow_adf_mi._triggerer.start_key import task_try_key_of
 from airflow_adf_mi._triggerer.stored_start import failed_try, marked, recall, says_all
 from airflow_adf_mi.adf.errors import AdfError, AdfTaskKilled
-from airflow_adf_mi.adf.starting.intent import Intent, Occasion, Phase
+from airflow_adf_mi.adf.starting.intent import Intent, Phase, TaskTry
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 INTENT_KEY = "airflow_adf_mi.intent"
 """XCom of an intent that the XCom `run_id` cannot tell: of a service with run ids of its own, of an adopted run, or of a try
 that has failed (`stored_start.marked`)."""
-OVERLAP = 5.0
+CLEAR_OVERLAP_SECONDS = 5.0
 """Seconds for which two tries of a cleared task may both be alive; up to 3 were seen in Airflow 3.3.2."""
 FRESH = 4.0
 """Seconds after which what was read is read again before a start is sent: the task may have been cleared, or another
@@ -61,8 +61,8 @@ class TriggerJournal:
         pause: Pause = asyncio.sleep,
     ) -> None:
         self._ti: Any = context["ti"]
-        self.place = place_of(context)
-        self.occasion = Occasion(try_number=self._ti.try_number)
+        self.place = task_try_key_of(context)
+        self.occasion = TaskTry(try_number=self._ti.try_number)
         """All that a trigger knows of it: Airflow 3.3.2 shows it neither `max_tries` nor the count of clears."""
         self._durable = durable
         self._began = began
@@ -107,7 +107,7 @@ class TriggerJournal:
             await self._keep(intent)
             if self._is_stale():
                 # It took so long to be written that a kill may be on its way, or another's start have come in between.
-                await self._pause(OVERLAP)
+                await self._pause(CLEAR_OVERLAP_SECONDS)
                 self._check()
                 await self._must_be(intent.key)
             self._check()

@@ -15,7 +15,7 @@ from airflow.sdk.exceptions import AirflowTaskTimeout
 
 from airflow_adf_mi._airflow.stats import use_in_tasks
 from airflow_adf_mi._airflow.task_instance import RUN_ID_KEY, occasion_of, will_be_retried
-from airflow_adf_mi._openlineage.run_record import Trace
+from airflow_adf_mi._openlineage.run_record import RunRecord
 from airflow_adf_mi._triggerer.eligibility import may_end_in_triggerer
 from airflow_adf_mi._worker.owned_run import OwnedRun
 from airflow_adf_mi._worker.results import Results
@@ -25,11 +25,18 @@ from airflow_adf_mi.adf.errors import AdfAmbiguousStartError, AdfError, AdfTaskK
 from airflow_adf_mi.adf.reporting.activity_log import ActivityLogMode
 from airflow_adf_mi.adf.reporting.conclude import concluding
 from airflow_adf_mi.adf.reporting.outputs import parse_outputs
-from airflow_adf_mi.adf.reporting.report import LEFT_RUNNING, Report, RunAddress, address_of, must_be_over, summary
-from airflow_adf_mi.adf.routines import drive
+from airflow_adf_mi.adf.reporting.report import (
+    LEFT_RUNNING,
+    Report,
+    RunAddress,
+    address_of,
+    raise_unless_ended,
+    summary,
+)
+from airflow_adf_mi.adf.routines import run_routine
 from airflow_adf_mi.adf.starting.create_run import Start, Started
 from airflow_adf_mi.adf.starting.intent import Intent, read
-from airflow_adf_mi.adf.starting.start_or_adopt import OBSOLETE_INTERVAL, Outlasting, beginning
+from airflow_adf_mi.adf.starting.start_or_adopt import SUPERSEDED_CHECK_INTERVAL, StillActive, start_or_adopt
 from airflow_adf_mi.adf.waiting.single_run import Ended, Plan, TimedOut
 from airflow_adf_mi.hooks import AdfHook
 from airflow_adf_mi.triggers.wait import BACKSTOP, AdfPipelineRunTrigger
@@ -63,7 +70,7 @@ class Attempt:
         self._journal = TaskJournal(context) if task.durable else None
         self._owned_run: OwnedRun | None = None
         self._taken_over: Intent | None = None
-        self.trace = Trace()
+        self.trace = RunRecord()
         self._results = Results(task, context, self.trace)
         use_in_tasks()
 
@@ -82,7 +89,7 @@ class Attempt:
         stored = self._stored()
         with self._saying_that_it_failed(), self._owning(stored) as owned_run:
             begun = self._begin(owned_run, stored)
-            while isinstance(begun, Outlasting):
+            while isinstance(begun, StillActive):
                 self._let_it_end(owned_run, begun)
                 begun = self._begin(owned_run, self._stored())
             metrics.count(metrics.ADOPTIONS if begun.adopted else metrics.STARTS)
@@ -115,9 +122,9 @@ class Attempt:
                 ends_task=not self._task.outputs and may_end_in_triggerer(self._task),
             )
 
-    def run_after(self, event: dict[str, Any]) -> dict[str, Any]:
+    def after_superseded(self, event: dict[str, Any]) -> dict[str, Any]:
         """Begin again: the run that a new one replaces was waited for in the triggerer."""
-        must_be_over(Report.from_json(event), self._task.supersede_timeout)
+        raise_unless_ended(Report.from_json(event), self._task.supersede_timeout)
         return self.run()
 
     def complete(self, event: dict[str, Any]) -> dict[str, Any]:
@@ -138,7 +145,7 @@ class Attempt:
         self._task.log.info("Run %s was started by the Azure provider's operator. Going on with it.", run_id)
         return self.run()
 
-    def overdue(self) -> dict[str, Any]:
+    def on_deferral_timeout(self) -> dict[str, Any]:
         """Airflow's own deferral timeout passed. Ours comes first while the trigger works; this is for when it did not."""
         with self._saying_that_it_failed():
             address = self._own_run()
@@ -147,10 +154,10 @@ class Attempt:
                 return self._results.of(Report(address=address, outcome=late, cancel=LEFT_RUNNING))
             with AdfHook(self._task.azure_data_factory_conn_id).client() as client:
                 routine = concluding(address, late, cancel_on_timeout=True, clock=time.time, jitter=random.random)
-                report = drive(routine, client, time.sleep)
+                report = run_routine(routine, client, time.sleep)
             return self._results.of(report)
 
-    def take_up_again(self, failure: Exception) -> dict[str, Any]:
+    def retry_trigger(self, failure: Exception) -> dict[str, Any]:
         """The trigger failed, as all do after a broken deployment. The run is well: wait on, a few times."""
         stored = self._stored()
         with self._saying_that_it_failed():
@@ -199,8 +206,8 @@ class Attempt:
                 owned_run.overdue(cancel=self._task.cancel_on_timeout)
                 raise
 
-    def _begin(self, owned_run: OwnedRun, stored: Intent | None) -> Started | Outlasting:
-        routine = beginning(
+    def _begin(self, owned_run: OwnedRun, stored: Intent | None) -> Started | StillActive:
+        routine = start_or_adopt(
             self._start,
             stored,
             occasion_of(self._context),
@@ -210,15 +217,17 @@ class Attempt:
         )
         return owned_run.begin(routine)
 
-    def _let_it_end(self, owned_run: OwnedRun, begun: Outlasting) -> None:
+    def _let_it_end(self, owned_run: OwnedRun, begun: StillActive) -> None:
         """Wait for the run that a new one replaces; a deferrable task waits in the triggerer, and begins again."""
         seconds = self._task.supersede_timeout
         address = address_of(self._settings, begun.intent)
-        plan = Plan(check_interval=min(self._task.check_interval, OBSOLETE_INTERVAL), deadline=time.time() + seconds)
+        plan = Plan(
+            check_interval=min(self._task.check_interval, SUPERSEDED_CHECK_INTERVAL), deadline=time.time() + seconds
+        )
         self._task.log.info("%s is %s; a new run is started once it is over.", address, begun.run.status)
         if self._task.deferrable:
             self._defer(address, plan, "execute_after", cancel_on_timeout=False, owns_run=begun.is_ours)
-        must_be_over(owned_run.watch(address, plan), seconds)
+        raise_unless_ended(owned_run.watch(address, plan), seconds)
 
     def _plan(self, began: float, intent: Intent) -> Plan:
         """How to wait; a wait that this very try had begun before keeps its deadline."""

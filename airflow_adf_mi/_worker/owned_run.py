@@ -19,11 +19,11 @@ from airflow_adf_mi.adf.errors import AdfError, AdfNotFoundError, AdfTaskKilled
 from airflow_adf_mi.adf.reporting.activity_log import ActivityLogMode
 from airflow_adf_mi.adf.reporting.conclude import explained, reporting
 from airflow_adf_mi.adf.reporting.report import Report, RunAddress, address_of
-from airflow_adf_mi.adf.routines import Routine, drive
+from airflow_adf_mi.adf.routines import Routine, run_routine
 from airflow_adf_mi.adf.starting.create_run import Started
 from airflow_adf_mi.adf.starting.intent import Intent, Phase
 from airflow_adf_mi.adf.starting.journal import Journal, NoJournal
-from airflow_adf_mi.adf.starting.start_or_adopt import Outlasting
+from airflow_adf_mi.adf.starting.start_or_adopt import StillActive
 from airflow_adf_mi.adf.waiting.single_run import Plan
 
 if TYPE_CHECKING:
@@ -78,10 +78,10 @@ class OwnedRun:
         self._killed = False
         self._canceller = _Canceller(self._cancel)
 
-    def begin(self, routine: Routine[Started | Outlasting]) -> Started | Outlasting:
+    def begin(self, routine: Routine[Started | StillActive]) -> Started | StillActive:
         """Run `routine`. Raises its errors, and `AdfTaskKilled`."""
-        begun = drive(routine, self._client, self._pause, self._journal)
-        self._journal.latest = None if isinstance(begun, Outlasting) and not begun.is_ours else begun.intent
+        begun = run_routine(routine, self._client, self._pause, self._journal)
+        self._journal.latest = None if isinstance(begun, StillActive) and not begun.is_ours else begun.intent
         if isinstance(begun, Started):
             self._address = address_of(self._settings, begun.intent)
             log.info(
@@ -119,11 +119,11 @@ class OwnedRun:
             jitter=random.random,
             activity_log=activity_log,
         )
-        return drive(routine, self._client, self._pause)
+        return run_routine(routine, self._client, self._pause)
 
     def explain(self, report: Report) -> Report:
         """The report of a run that had ended before it could be waited for, with why it did not succeed."""
-        return drive(explained(report, clock=time.time), self._client, self._pause)
+        return run_routine(explained(report, clock=time.time), self._client, self._pause)
 
     def rest(self, seconds: float) -> None:
         """Sleep, while `kill` cancels what is known to be running."""
@@ -198,7 +198,7 @@ class OwnedRun:
         address = address_of(self._settings, latest)
         routine = cancelling(address.factory, address.run_id, clock=time.time, jitter=random.random, patience=patience)
         try:
-            cancel = drive(routine, client, time.sleep)
+            cancel = run_routine(routine, client, time.sleep)
         except AdfNotFoundError as e:
             if latest.run_id is None:
                 # Its key is the run's id only where the service makes it so.

@@ -6,12 +6,12 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from airflow_adf_mi._airflow.task_instance import RUN_ID_KEY
-from airflow_adf_mi._openlineage.run_record import Trace
+from airflow_adf_mi._openlineage.run_record import RunRecord
 from airflow_adf_mi.adf.errors import AdfError
 from airflow_adf_mi.adf.models import PipelineRun
 from airflow_adf_mi.adf.reporting.outputs import parse_outputs, reading_outputs
 from airflow_adf_mi.adf.reporting.report import Report, RunAddress, conclude
-from airflow_adf_mi.adf.routines import drive
+from airflow_adf_mi.adf.routines import run_routine
 from airflow_adf_mi.hooks import READ_RETRIES, AdfHook
 from airflow_adf_mi.links import AdfPipelineRunLink
 
@@ -29,7 +29,7 @@ class Results:
     :param trace: what the try keeps for lineage.
     """
 
-    def __init__(self, task: PipelineTask, context: Context, trace: Trace) -> None:
+    def __init__(self, task: PipelineTask, context: Context, trace: RunRecord) -> None:
         self._task = task
         self._context = context
         self._trace = trace
@@ -68,7 +68,7 @@ class Results:
         try:
             with AdfHook(self._task.azure_data_factory_conn_id).client(read_retries=READ_RETRIES) as client:
                 routine = reading_outputs(wanted, run, address.factory, clock=time.time)
-                found = drive(routine, client, time.sleep)
+                found = run_routine(routine, client, time.sleep)
         except AdfError as e:
             what = f"{address} succeeded, but its outputs could not be read"
             if self._task.durable:

@@ -12,7 +12,7 @@ from airflow.sdk.definitions.retry_policy import RetryAction
 
 from airflow_adf_mi._airflow.task_instance import RUN_ID_KEY, is_last_try, occasion_of
 from airflow_adf_mi._triggerer.finish import RETURN_VALUE
-from airflow_adf_mi._triggerer.start_key import place_of
+from airflow_adf_mi._triggerer.start_key import task_try_key_of
 from airflow_adf_mi._triggerer.stored_start import is_of_before_a_clear, is_own, marked, readable, recall
 from airflow_adf_mi._triggerer.xcom_journal import INTENT_KEY
 from airflow_adf_mi._worker.attempt import TRIGGER_FAILURES, Attempt, rest_after
@@ -22,7 +22,7 @@ from airflow_adf_mi.adf.error_json import error_from_json
 from airflow_adf_mi.adf.errors import AdfError
 from airflow_adf_mi.adf.models import PipelineRun
 from airflow_adf_mi.adf.reporting.report import Report, RunAddress, address_of
-from airflow_adf_mi.adf.starting.intent import Intent, Occasion
+from airflow_adf_mi.adf.starting.intent import Intent, TaskTry
 from airflow_adf_mi.hooks import AdfHook
 from airflow_adf_mi.triggers.start_and_wait import FOR_A_WORKER, NOT_STARTED, STARTED, AdfStartPipelineTrigger
 
@@ -35,11 +35,9 @@ TRIGGER_FAILURES_KEY = "airflow_adf_mi.trigger_failures"
 """In the task state store, how often the trigger of a try has failed."""
 
 
-def attempt_that_goes_on(task: PipelineTask, context: Context, event: Mapping[str, Any] | None = None) -> Attempt:
+def resume(task: PipelineTask, context: Context, event: Mapping[str, Any] | None = None) -> Attempt:
     """The try that a deferral has interrupted, by where it began; `event` is what its trigger has said, if it has."""
-    return (
-        WorkerLessAttempt(task, context) if _began_in_triggerer(task, context, event or {}) else Attempt(task, context)
-    )
+    return ResumedAttempt(task, context) if _began_in_triggerer(task, context, event or {}) else Attempt(task, context)
 
 
 def _began_in_triggerer(task: PipelineTask, context: Context, event: Mapping[str, Any]) -> bool:
@@ -54,10 +52,10 @@ def _began_in_triggerer(task: PipelineTask, context: Context, event: Mapping[str
     run_id, kept = (
         ti.xcom_pull(task_ids=ti.task_id, key=key, map_indexes=ti.map_index) for key in (RUN_ID_KEY, INTENT_KEY)
     )
-    return is_own(run_id, kept, place_of(context))
+    return is_own(run_id, kept, task_try_key_of(context))
 
 
-class WorkerLessAttempt(Attempt):
+class ResumedAttempt(Attempt):
     """A try that began in the triggerer. Its journal is kept there, and nothing is started here."""
 
     def __init__(self, task: PipelineTask, context: Context) -> None:
@@ -110,11 +108,11 @@ class WorkerLessAttempt(Attempt):
         inherited = known.inherited or known.occasion.try_number != here.try_number
         return replace(known, occasion=here, inherited=inherited)
 
-    def overdue(self) -> dict[str, Any]:
+    def on_deferral_timeout(self) -> dict[str, Any]:
         """Airflow's own timeout counts from the handing over to a triggerer, which may have had no capacity for long."""
         run = None if self._is_time_over() else self._run_that_is_there()
         if run is None or run.started_at is None or time.time() >= run.started_at.timestamp() + self._task.timeout:
-            return super().overdue()
+            return super().on_deferral_timeout()
         self._task.log.info("Run %s was started late, and has time left. Waiting on.", run.run_id)
         return self._start_trigger_again()
 
@@ -140,7 +138,7 @@ class WorkerLessAttempt(Attempt):
             self._task.log.warning("The run of this task could not be looked at. %s", e)
             return None
 
-    def take_up_again(self, failure: Exception) -> dict[str, Any]:
+    def retry_trigger(self, failure: Exception) -> dict[str, Any]:
         """The trigger that is the task failed. Its successor finds out what it had started."""
         with self._saying_that_it_failed():
             store = self._context["task_state_store"]
@@ -193,9 +191,9 @@ class WorkerLessAttempt(Attempt):
 
     def _recalled(self) -> Intent | None:
         """What this task's triggers have written, as the next one would read it."""
-        wanted = self._start.intent(Occasion(try_number=self._context["ti"].try_number))
+        wanted = self._start.intent(TaskTry(try_number=self._context["ti"].try_number))
         stored = self._xcom(RUN_ID_KEY), self._xcom(INTENT_KEY)
-        return recall(*stored, place_of(self._context), wanted, durable=self._task.durable, began=self._began)
+        return recall(*stored, task_try_key_of(self._context), wanted, durable=self._task.durable, began=self._began)
 
     def _own_run(self) -> RunAddress:
         known = self._recalled()
@@ -242,7 +240,7 @@ class WorkerLessAttempt(Attempt):
         return readable(told)
 
     def _told(self, *, retry: bool) -> dict[str, Any] | None:
-        place = place_of(self._context)
+        place = task_try_key_of(self._context)
         try:
             known = self._recalled()
         except Exception as e:  # noqa: BLE001  as of a connection that cannot be used now: what is written is there all the same

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_adf_mi._airflow.task_instance import RUN_ID_KEY
 from airflow_adf_mi.adf.errors import AdfError
-from airflow_adf_mi.adf.starting.intent import Intent, Occasion
+from airflow_adf_mi.adf.starting.intent import Intent, TaskTry
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -60,7 +60,7 @@ class TaskJournal:
                 e,
             )
 
-    def failed(self, now: Occasion) -> None:
+    def failed(self, now: TaskTry) -> None:
         """Write that the try `now` failed by itself, if it had begun with a run."""
         try:
             intent = Intent.from_json(self._store.get(STATE_KEY, None))
@@ -71,7 +71,7 @@ class TaskJournal:
             # Clears of other tasks until now say nothing of this one.
             self.note(replace(intent, failed=True, occasion=now))
 
-    def is_of_this_try(self, now: Occasion) -> bool:
+    def is_of_this_try(self, now: TaskTry) -> bool:
         """Whether the try `now` has written here before."""
         try:
             return Intent.from_json(self._store.get(STATE_KEY, None)).occasion.is_try_of(now)

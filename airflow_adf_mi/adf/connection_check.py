@@ -30,8 +30,8 @@ from airflow_adf_mi.adf.errors import (
     AdfRequestError,
     AdfUnavailableError,
 )
-from airflow_adf_mi.adf.name_suggestions import with_near_names
-from airflow_adf_mi.adf.routines import Authenticate, Routine, drive
+from airflow_adf_mi.adf.name_suggestions import with_suggestions
+from airflow_adf_mi.adf.routines import Authenticate, Routine, run_routine
 
 MAY = "may "
 """How the steps about permissions begin."""
@@ -41,7 +41,7 @@ HALF = "To check a factory that tasks name themselves, use `airflow-adf-mi check
 CREATE_RUN, CANCEL = "pipelines/createrun/action", "pipelineruns/cancel/action"
 
 
-class Holds(StrEnum):
+class CheckStatus(StrEnum):
     """Whether something is as it must be."""
 
     YES = "yes"
@@ -55,7 +55,7 @@ class Finding:
     """One step, and how it went."""
 
     step: str
-    holds: Holds
+    holds: CheckStatus
     detail: str
     fix: str | None = None
 
@@ -76,10 +76,10 @@ def check(settings: AdfSettings, pipeline_name: str | None = None, *, named: str
     try:
         with AdfClient(settings) as client:
             found = Finding(
-                step="connection", holds=Holds.YES, detail=", ".join(filter(None, (named, settings.arm_endpoint)))
+                step="connection", holds=CheckStatus.YES, detail=", ".join(filter(None, (named, settings.arm_endpoint)))
             )
             routine = checking(settings, pipeline_name, claims=claims, clock=time.time)
-            return [found, *drive(routine, client, time.sleep)]
+            return [found, *run_routine(routine, client, time.sleep)]
     except AdfError as e:  # such as a ca_bundle that is not there
         return [unusable(e)]
 
@@ -90,7 +90,7 @@ def unusable(error: AdfError) -> Finding:
 
 
 def all_well(findings: list[Finding]) -> bool:
-    return all(finding.holds in (Holds.YES, Holds.PROBABLY) for finding in findings)
+    return all(finding.holds in (CheckStatus.YES, CheckStatus.PROBABLY) for finding in findings)
 
 
 def verdict(findings: list[Finding]) -> str:
@@ -124,7 +124,7 @@ def checking(
     try:
         factory = _factory(settings, pipeline_name)
     except AdfConfigurationError as e:
-        missing = Finding(step="factory", holds=Holds.NO, detail=f"{e} {HALF}")
+        missing = Finding(step="factory", holds=CheckStatus.NO, detail=f"{e} {HALF}")
         return [*findings, missing]
     if factory is None:
         return [*findings, (yield from _subscription(settings))]
@@ -153,7 +153,7 @@ def _factory(settings: AdfSettings, pipeline_name: str | None) -> FactoryRef | N
 
 def _token(identity: Identity, token: Mapping[str, Any]) -> Finding:
     given = not_system_assigned(identity, token) or f"the {whose(identity, token)}"
-    return Finding(step="token", holds=Holds.YES, detail=f"given to {given.removesuffix('.')}")
+    return Finding(step="token", holds=CheckStatus.YES, detail=f"given to {given.removesuffix('.')}")
 
 
 def _identity(token: Mapping[str, Any]) -> Finding:
@@ -161,7 +161,7 @@ def _identity(token: Mapping[str, Any]) -> Finding:
     known = ", ".join(f"{name} {value}" for name, value in named.items() if value)
     return Finding(
         step="identity",
-        holds=Holds.YES if known else Holds.PROBABLY,
+        holds=CheckStatus.YES if known else CheckStatus.PROBABLY,
         detail=known or "the token does not say whose it is",
     )
 
@@ -173,34 +173,34 @@ def _subscription(settings: AdfSettings) -> Routine[Finding]:
         return _unseen("subscription", ids)
     seen = "1 data factory" if len(ids) == 1 else f"{len(ids)} data factories"
     detail = f"{settings.subscription_id}, where the identity sees {seen}"
-    return Finding(step="subscription", holds=Holds.YES, detail=detail)
+    return Finding(step="subscription", holds=CheckStatus.YES, detail=detail)
 
 
 def _where(factory: FactoryRef, found: Any) -> Routine[list[Finding]]:
     """Subscription and factory, by what the question for the factory was answered."""
-    here = Finding(step="subscription", holds=Holds.YES, detail=factory.subscription_id)
+    here = Finding(step="subscription", holds=CheckStatus.YES, detail=factory.subscription_id)
     if not isinstance(found, AdfError):
         location = f", in {found.get('location')}" if found.get("location") else ""
-        return [here, Finding(step="factory", holds=Holds.YES, detail=f"{factory}{location}")]
+        return [here, Finding(step="factory", holds=CheckStatus.YES, detail=f"{factory}{location}")]
     if isinstance(found, AdfPermissionError):
         return [
-            Finding(step=step, holds=Holds.UNKNOWN, detail=f"{what}: {_why_unseen(found)}", fix=None)
+            Finding(step=step, holds=CheckStatus.UNKNOWN, detail=f"{what}: {_why_unseen(found)}", fix=None)
             for step, what in (("subscription", factory.subscription_id), ("factory", str(factory)))
         ]
     if isinstance(found, AdfRequestError) and "subscription" in (found.code or "").lower():
         return [_failed("subscription", found)]
-    error = yield from with_near_names(found, factory, None)
+    error = yield from with_suggestions(found, factory, None)
     return [*([here] if isinstance(found, AdfNotFoundError) else []), _unseen("factory", error)]
 
 
 def _pipeline(factory: FactoryRef, name: str, answer: Any) -> Routine[Finding]:
     if isinstance(answer, AdfPermissionError):
-        return Finding(step="pipeline", holds=Holds.UNKNOWN, detail=f"{name!r}: {_why_unseen(answer)}")
+        return Finding(step="pipeline", holds=CheckStatus.UNKNOWN, detail=f"{name!r}: {_why_unseen(answer)}")
     if isinstance(answer, AdfError):
-        return _unseen("pipeline", (yield from with_near_names(answer, factory, name)))
+        return _unseen("pipeline", (yield from with_suggestions(answer, factory, name)))
     published = (answer.get("properties") or {}).get("lastPublishTime")
     return Finding(
-        step="pipeline", holds=Holds.YES, detail=f"{name!r}{f', published {published}' if published else ''}"
+        step="pipeline", holds=CheckStatus.YES, detail=f"{name!r}{f', published {published}' if published else ''}"
     )
 
 
@@ -225,20 +225,20 @@ def _permission(action: str, answer: Any, factory: FactoryRef, token: Mapping[st
     if isinstance(answer, AdfPermissionError) and answer.code in MISSING_ROLE:
         return Finding(
             step=step,
-            holds=Holds.NO,
+            holds=CheckStatus.NO,
             detail=f"{BELOW}{action} is missing",
             fix=assignment_for(factory, token),
         )
     if not isinstance(answer, AdfError):
-        return Finding(step=step, holds=Holds.YES, detail=f"{BELOW}{action}")
+        return Finding(step=step, holds=CheckStatus.YES, detail=f"{BELOW}{action}")
     if isinstance(answer, AdfRequestError):
         if answer.status == 403 or (answer.status == 409 and is_front_door(answer.code, answer.failure_cause)):
             # A policy, a network rule, a lock: no role changes it.
             return _failed(step, answer)
         if answer.status in (400, 404):
             # The answer to what is not there.
-            return Finding(step=step, holds=Holds.PROBABLY, detail=f"{BELOW}{action}")
-    return Finding(step=step, holds=Holds.UNKNOWN, detail=str(answer))
+            return Finding(step=step, holds=CheckStatus.PROBABLY, detail=f"{BELOW}{action}")
+    return Finding(step=step, holds=CheckStatus.UNKNOWN, detail=str(answer))
 
 
 def _why_unseen(error: AdfPermissionError) -> str:
@@ -249,11 +249,11 @@ def _why_unseen(error: AdfPermissionError) -> str:
 def _unseen(step: str, error: AdfError) -> Finding:
     """A step that failed; unknown where something in between answered in the place of Azure."""
     is_foreign = isinstance(error, AdfUnavailableError) and error.is_foreign
-    return Finding(step=step, holds=Holds.UNKNOWN, detail=str(error)) if is_foreign else _failed(step, error)
+    return Finding(step=step, holds=CheckStatus.UNKNOWN, detail=str(error)) if is_foreign else _failed(step, error)
 
 
 def _failed(step: str, error: AdfError) -> Finding:
-    return Finding(step=step, holds=Holds.NO, detail=str(error))
+    return Finding(step=step, holds=CheckStatus.NO, detail=str(error))
 
 
 def _nowhere() -> str:
@@ -272,14 +272,14 @@ def table(findings: list[Finding]) -> str:
             "action: `airflow-adf-mi role` prints the whole definition):"
         )
         lines += ["", head, *(f"  {fix}" for fix in fixes)]
-    if any(f.holds is Holds.PROBABLY for f in findings):
+    if any(f.holds is CheckStatus.PROBABLY for f in findings):
         lines += ["", PROBABLY]
     return "\n".join([*lines, "", verdict(findings)])
 
 
 def in_a_paragraph(findings: list[Finding]) -> str:
     """The findings for a place where only one text is shown, in the words of the table."""
-    wrong = [f for f in findings if f.holds not in (Holds.YES, Holds.PROBABLY)]
+    wrong = [f for f in findings if f.holds not in (CheckStatus.YES, CheckStatus.PROBABLY)]
     if wrong:
         fixes = dict.fromkeys(f.fix for f in wrong if f.fix)
         said = [f"{f.step}: {f.holds}. {f.detail.removesuffix('.')}." for f in wrong]
@@ -287,8 +287,8 @@ def in_a_paragraph(findings: list[Finding]) -> str:
     plain = [f"{f.step}: {f.detail.removesuffix('.')}." for f in findings if not f.step.startswith(MAY)]
     may = [
         f"{MAY}{', '.join(steps)}: {holds}."
-        for holds in (Holds.YES, Holds.PROBABLY)
+        for holds in (CheckStatus.YES, CheckStatus.PROBABLY)
         if (steps := [f.step.removeprefix(MAY) for f in findings if f.step.startswith(MAY) and f.holds is holds])
     ]
-    is_probable = any(f.holds is Holds.PROBABLY for f in findings)
+    is_probable = any(f.holds is CheckStatus.PROBABLY for f in findings)
     return " ".join([*plain, *may, *([f"({PROBABLY})"] if is_probable else []), verdict(findings)])

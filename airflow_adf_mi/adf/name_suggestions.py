@@ -17,12 +17,12 @@ FEW = 8
 """Names that are listed where none is near."""
 LEAST_LIKENESS = 0.75
 """Of two names, by difflib."""
-AT_ONCE = 10
+SEARCHES_AT_ONCE = 10
 """Names that are compared before the event loop gets its turn: two long ones take some milliseconds."""
 _FACTORY_ID = re.compile(r".*/resourceGroups/(?P<group>[^/]+)/.*/factories/(?P<name>[^/]+)", re.IGNORECASE)
 
 
-def with_near_names(error: AdfError, factory: FactoryRef, pipeline_name: str | None) -> Routine[AdfError]:
+def with_suggestions(error: AdfError, factory: FactoryRef, pipeline_name: str | None) -> Routine[AdfError]:
     """`error`; for a factory or pipeline that was not found, another one with names that may have been meant.
 
     The names are left out where the identity may not list them.
@@ -74,7 +74,7 @@ def _near(wanted: str, names: Iterable[str]) -> Routine[list[str]]:
     found: list[tuple[float, str]] = []
     by_lower = {name.lower(): name for name in names}
     for number, name in enumerate(by_lower, 1):
-        if number % AT_ONCE == 0:
+        if number % SEARCHES_AT_ONCE == 0:
             yield Pause(0)
         likeness.set_seq1(name)
         # The first two are quick, and never less than the third.

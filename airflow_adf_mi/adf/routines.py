@@ -58,7 +58,7 @@ class SendsAsync(Protocol):
     def service_time(self) -> float: ...
 
 
-def drive(routine: Routine[T], client: Sends, pause: Callable[[float], object], journal: object = None) -> T:
+def run_routine(routine: Routine[T], client: Sends, pause: Callable[[float], object], journal: object = None) -> T:
     """Run `routine` to its end, blocking. What `pause` or the journal raises ends it."""
     answer: Any = None
     while True:
@@ -80,7 +80,7 @@ def drive(routine: Routine[T], client: Sends, pause: Callable[[float], object], 
                     answer = e
 
 
-async def drive_async(
+async def run_routine_async(
     routine: Routine[T],
     client: SendsAsync,
     pause: Callable[[float], Awaitable[object]],

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import jinja2
 from airflow.triggers.base import BaseTrigger, StartTriggerArgs, TriggerEvent
 
-from airflow_adf_mi._airflow.arguments import start_of
+from airflow_adf_mi._airflow.arguments import build_start
 from airflow_adf_mi._airflow.connection_cache import settings_of
 from airflow_adf_mi._airflow.stats import use_in_triggerer
 from airflow_adf_mi._airflow.xcoms import run_id_of
@@ -213,7 +213,7 @@ class AdfStartPipelineTrigger(BaseTrigger):
             await self._forget()
 
     def _begin_with(self, adf: AdfSettings, journal: TriggerJournal) -> TriggererStart:
-        start = start_of(self, adf, parameters=self.parameters)
+        start = build_start(self, adf, parameters=self.parameters)
         self._start = TriggererStart(
             adf,
             start,

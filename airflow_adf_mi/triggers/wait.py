@@ -22,7 +22,7 @@ from airflow_adf_mi.adf.config.validation import required_text
 from airflow_adf_mi.adf.reporting.activity_log import ActivityLog, ActivityLogMode, accompanied
 from airflow_adf_mi.adf.reporting.conclude import concluding
 from airflow_adf_mi.adf.reporting.report import Report, RunAddress, summary
-from airflow_adf_mi.adf.routines import drive_async
+from airflow_adf_mi.adf.routines import run_routine_async
 from airflow_adf_mi.adf.waiting.poller import wait_shared
 from airflow_adf_mi.adf.waiting.single_run import Plan
 
@@ -171,7 +171,7 @@ class AdfPipelineRunTrigger(BaseTrigger):
         async with shared_client(self._adf) as client:
             async with accompanied(activities, client):
                 outcome = await wait_shared(self._adf, self._factory, self.run_id, plan, since=self.since)
-            await drive_async(activities.at_end(outcome), client, asyncio.sleep)
+            await run_routine_async(activities.at_end(outcome), client, asyncio.sleep)
             routine = concluding(
                 self._address,
                 outcome,
@@ -179,7 +179,7 @@ class AdfPipelineRunTrigger(BaseTrigger):
                 clock=time.time,
                 jitter=random.random,
             )
-            return replace(await drive_async(routine, client, asyncio.sleep), adopted=self.adopted)
+            return replace(await run_routine_async(routine, client, asyncio.sleep), adopted=self.adopted)
 
     async def on_kill(self) -> None:
         """Cancel an owned run, if the task is over because a user said so."""

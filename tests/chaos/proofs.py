@@ -31,8 +31,8 @@ class Proof:
 
 
 PROOFS = [
-    Proof("a retry adopts the live run", "adf/starting/intent.py", "else Follow(intent=stored)", "else Fresh()", "kill-waiting-process"),
-    Proof("a retry accepts what has succeeded", "adf/starting/intent.py", "else Follow(intent=stored)", "else Fresh()", "kill-result-process"),
+    Proof("a retry adopts the live run", "adf/starting/intent.py", "else Adopt(intent=stored)", "else StartNew()", "kill-waiting-process"),
+    Proof("a retry accepts what has succeeded", "adf/starting/intent.py", "else Adopt(intent=stored)", "else StartNew()", "kill-result-process"),
     Proof("what is sent is written down before", "adf/starting/create_run.py", "            yield save(sending)\n", "", "kill-sent-deferrable-process"),
     Proof("no blind start", "adf/starting/create_run.py", "and intent.key_honoured:", ":", "kill-sending-blocking-process"),
     Proof("a lost answer is looked for", "adf/starting/create_run.py", "if verdict is Verdict.AMBIGUOUS:", "if False:", "lost-drop-blocking"),

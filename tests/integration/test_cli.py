@@ -19,7 +19,7 @@ from airflow_adf_mi.adf.api.client import AdfClient
 from airflow_adf_mi.adf.api.operations import get_factory
 from airflow_adf_mi.adf.config.role import ACTIONS, FORMATS, assignment_command, assignment_for, definition_command
 from airflow_adf_mi.adf.config.settings import AdfSettings, FactoryRef
-from airflow_adf_mi.adf.connection_check import Holds, all_well, check
+from airflow_adf_mi.adf.connection_check import CheckStatus, all_well, check
 from airflow_adf_mi.adf.errors import AdfConfigurationError, AdfPermissionError
 from airflow_adf_mi.adf.log_once import log_once
 from airflow_adf_mi.cli import main
@@ -105,7 +105,7 @@ def test_service_that_checks_existence_first_leaves_it_at_probably(checked: Run,
 def test_run_that_is_there_makes_the_answer_certain(settings: AdfSettings, emulator: Emulator) -> None:
     emulator.call(lambda: emulator.state().create_run("Slow", None, client_request_id=None))
     (watch,) = [f for f in check(settings) if f.step == "may watch runs"]
-    assert watch.holds is Holds.YES
+    assert watch.holds is CheckStatus.YES
     assert emulator.call(lambda: [run.cancelled_at for run in emulator.state().runs.values()]) == [None]
 
 

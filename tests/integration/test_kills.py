@@ -195,7 +195,7 @@ async def test_state_that_is_never_learnt_is_told_of(
     supervisor: Any, settings: AdfSettings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("airflow_adf_mi.adf.retrying.FIRST_BACKOFF", 0.01)  # stands for seconds
-    monkeypatch.setattr("airflow_adf_mi._triggerer.cancel_on_kill.PATIENCE", 0.05)  # stands for minutes
+    monkeypatch.setattr("airflow_adf_mi._triggerer.cancel_on_kill.KILL_PATIENCE_SECONDS", 0.05)  # stands for minutes
     supervisor(failures=10**6, it="failed")
     await trigger(settings, await asyncio.to_thread(start, settings)).on_kill()
     assert "may go on: whether its task is over could not be learnt" in caplog.text

@@ -17,8 +17,8 @@ from airflow_adf_mi.adf.errors import AdfAmbiguousStartError, AdfRunTimedOut, Ad
 from airflow_adf_mi.adf.reporting.conclude import reporting
 from airflow_adf_mi.adf.reporting.outputs import parse_outputs, reading_outputs
 from airflow_adf_mi.adf.reporting.report import RunAddress, conclude
-from airflow_adf_mi.adf.routines import Routine, drive
-from airflow_adf_mi.adf.starting.create_run import Start, starting
+from airflow_adf_mi.adf.routines import Routine, run_routine
+from airflow_adf_mi.adf.starting.create_run import Start, create_run_once
 from airflow_adf_mi.adf.waiting.single_run import REFUSAL_GRACE, Ended, GaveUp, Plan, has_grace
 from airflow_adf_mi.emulator import Emulator
 from tests.integration.test_client import create
@@ -37,7 +37,7 @@ class Wait:
 
     def drive(self, routine: Routine[Any]) -> Any:
         with AdfClient(self.settings) as client:
-            return drive(routine, client, self.pause)
+            return run_routine(routine, client, self.pause)
 
     def pause(self, seconds: float) -> None:
         self.now += seconds
@@ -206,7 +206,7 @@ def test_search_for_a_lost_start_comes_to_an_end(endless: bool, settings: AdfSet
 
 def _started(settings: AdfSettings, wait: Wait) -> Routine[Any]:
     order = Start(factory=settings.factory(), pipeline_name="Load")
-    return starting(order, order.intent(), clock=lambda: wait.now, jitter=lambda: 0.5)
+    return create_run_once(order, order.intent(), clock=lambda: wait.now, jitter=lambda: 0.5)
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, "9" * 5000, json.dumps({"runId": "x" * 100_000}), '{"runId": 1e400}'])

@@ -20,7 +20,7 @@ from airflow_adf_mi.adf.config.settings import AdfSettings
 from airflow_adf_mi.adf.errors import AdfRunTimedOut, AdfTaskKilled
 from airflow_adf_mi.adf.reporting.report import conclude
 from airflow_adf_mi.adf.routines import Routine
-from airflow_adf_mi.adf.starting.create_run import Start, Started, starting
+from airflow_adf_mi.adf.starting.create_run import Start, Started, create_run_once
 from airflow_adf_mi.adf.starting.intent import Intent
 from airflow_adf_mi.adf.starting.journal import NoJournal
 from airflow_adf_mi.adf.waiting.single_run import Plan
@@ -164,7 +164,7 @@ def test_cancel_that_is_not_accepted_does_not_hold_the_process_up(settings: AdfS
 
 def begin(settings: AdfSettings, pipeline: str) -> Routine[Started]:
     start = Start(factory=settings.factory(), pipeline_name=pipeline)
-    return starting(start, replace(start, key=KEY).intent(), clock=time.time, jitter=random.random)
+    return create_run_once(start, replace(start, key=KEY).intent(), clock=time.time, jitter=random.random)
 
 
 def test_blocking_wait_gives_the_runs_summary(settings: AdfSettings) -> None:

@@ -19,7 +19,7 @@ from airflow_adf_mi.adf.api.client import AdfClient
 from airflow_adf_mi.adf.auth.credential import FRESH_TOKEN_INTERVAL, ProcessCredential
 from airflow_adf_mi.adf.cancelling import cancelling
 from airflow_adf_mi.adf.config.settings import AdfSettings
-from airflow_adf_mi.adf.connection_check import Finding, Holds, check
+from airflow_adf_mi.adf.connection_check import CheckStatus, Finding, check
 from airflow_adf_mi.adf.error_json import error_from_json
 from airflow_adf_mi.adf.errors import (
     AdfAmbiguousStartError,
@@ -30,8 +30,8 @@ from airflow_adf_mi.adf.errors import (
     AdfUnavailableError,
 )
 from airflow_adf_mi.adf.reporting.report import Report, RunAddress, error_of
-from airflow_adf_mi.adf.routines import drive
-from airflow_adf_mi.adf.starting.create_run import Start, settling, starting
+from airflow_adf_mi.adf.routines import run_routine
+from airflow_adf_mi.adf.starting.create_run import Start, create_run_once, resolve_lost_start
 from airflow_adf_mi.adf.starting.intent import Phase
 from airflow_adf_mi.adf.waiting.poller import wait_shared
 from airflow_adf_mi.adf.waiting.single_run import GaveUp, Plan
@@ -198,8 +198,8 @@ def test_start_that_is_refused_for_long_is_sent_with_fresh_tokens_within_its_pat
     emulator.add_fault("createRun", times=6, status=401, code="InvalidAuthenticationToken")
     order = Start(factory=settings.factory(), pipeline_name="Load")
     with AdfClient(settings, credential=identity) as client:
-        routine = starting(order, order.intent(), clock=lambda: now[0], jitter=lambda: 0.5)
-        assert drive(routine, client, pause).run_id in runs(emulator)
+        routine = create_run_once(order, order.intent(), clock=lambda: now[0], jitter=lambda: 0.5)
+        assert run_routine(routine, client, pause).run_id in runs(emulator)
     assert FRESH_TOKEN_INTERVAL < now[0] - 1000 < 300
     assert len(emulator.books.tokens) >= 3
 
@@ -249,7 +249,7 @@ def test_lock_that_stops_a_cancel_is_named(settings: AdfSettings, emulator: Emul
         run_id = client.send(operations.create_run(settings.factory(), "Slow", None, request_id="k"))
         routine = cancelling(settings.factory(), run_id, clock=lambda: 0.0, jitter=lambda: 0.5)
         with pytest.raises(AdfRequestError, match=rf"Could not cancel run {run_id}.*Remove that lock"):
-            drive(routine, client, lambda _: None)
+            run_routine(routine, client, lambda _: None)
     assert emulator.books.count("cancelRun") == 1
 
 
@@ -257,7 +257,9 @@ def test_cancel_is_sent_again_past_the_page_of_a_filter(settings: AdfSettings, e
     emulator.add_fault("cancelRun", times=2, status=403, text=PAGE)
     with AdfClient(settings) as client:
         run_id = client.send(operations.create_run(settings.factory(), "Slow", None, request_id="k"))
-        drive(cancelling(settings.factory(), run_id, clock=lambda: 0.0, jitter=lambda: 0.5), client, lambda _: None)
+        run_routine(
+            cancelling(settings.factory(), run_id, clock=lambda: 0.0, jitter=lambda: 0.5), client, lambda _: None
+        )
     assert [r.status for r in emulator.books.of("cancelRun")] == [403, 403, 200]
 
 
@@ -282,9 +284,13 @@ def test_lost_start_is_not_proven_absent_by_an_answer_that_is_not_about_the_run(
     emulator.add_fault("getRun", status=404, **answer)
     with AdfClient(settings) as client:
         with pytest.raises(AdfAmbiguousStartError):
-            drive(settling(order, lost, lost=dropped, clock=lambda: 1000.0, jitter=lambda: 0.5), client, lambda _: None)
-        proven = settling(order, lost, lost=dropped, clock=lambda: 1000.0, jitter=lambda: 0.5)
-        assert drive(proven, client, lambda _: None) is None
+            run_routine(
+                resolve_lost_start(order, lost, lost=dropped, clock=lambda: 1000.0, jitter=lambda: 0.5),
+                client,
+                lambda _: None,
+            )
+        proven = resolve_lost_start(order, lost, lost=dropped, clock=lambda: 1000.0, jitter=lambda: 0.5)
+        assert run_routine(proven, client, lambda _: None) is None
 
 
 def by_step(findings: list[Finding]) -> dict[str, Finding]:
@@ -294,11 +300,11 @@ def by_step(findings: list[Finding]) -> dict[str, Finding]:
 def test_check_knows_nothing_of_what_a_filter_keeps_from_it(settings: AdfSettings, emulator: Emulator) -> None:
     emulator.add_fault("*", times=None, status=403, text=PAGE)
     found = by_step(check(settings, "Load"))
-    assert found["factory"].holds is Holds.UNKNOWN
+    assert found["factory"].holds is CheckStatus.UNKNOWN
     assert "403: Access Denied Web filter: cloud storage." in found["factory"].detail
     assert (
         by_step(check(replace(settings, resource_group_name=None, factory_name=None)))["subscription"].holds
-        is Holds.UNKNOWN
+        is CheckStatus.UNKNOWN
     )
     assert all(finding.fix is None for finding in found.values())
 
@@ -308,9 +314,9 @@ def test_check_knows_nothing_of_what_a_filter_alone_refuses(settings: AdfSetting
         emulator.add_fault(operation, status=403, text=PAGE)
     found = by_step(check(settings, "Load"))
     for step in ("may start runs", "may cancel runs", "may look at pipelines", "pipeline"):
-        assert found[step].holds is Holds.UNKNOWN
+        assert found[step].holds is CheckStatus.UNKNOWN
         assert "web filter" in found[step].detail
-    assert found["may watch runs"].holds is Holds.PROBABLY
+    assert found["may watch runs"].holds is CheckStatus.PROBABLY
 
 
 @pytest.mark.parametrize(
@@ -326,7 +332,7 @@ def test_check_advises_no_role_where_none_helps(
 ) -> None:
     emulator.add_fault("createRun", **fault)
     found = by_step(check(settings))["may start runs"]
-    assert (found.holds, found.fix) == (Holds.NO, None)
+    assert (found.holds, found.fix) == (CheckStatus.NO, None)
     assert said in found.detail
 
 
@@ -343,14 +349,14 @@ def test_check_says_no_to_a_subscription_that_is_not_there(make_settings: Callab
     elsewhere = make_settings(subscriptionId="22222222-2222-4222-8222-222222222222")
     for named in (elsewhere, replace(elsewhere, resource_group_name=None, factory_name=None)):
         found = by_step(check(named))
-        assert found["subscription"].holds is Holds.NO
+        assert found["subscription"].holds is CheckStatus.NO
         assert "there is no subscription 22222222-2222-4222-8222-222222222222" in found["subscription"].detail
         assert "factory" not in found
 
 
 def test_check_says_no_to_a_resource_group_that_is_not_there(settings: AdfSettings) -> None:
     found = by_step(check(replace(settings, resource_group_name="rg-x")))
-    assert (found["subscription"].holds, found["factory"].holds) == (Holds.YES, Holds.NO)
+    assert (found["subscription"].holds, found["factory"].holds) == (CheckStatus.YES, CheckStatus.NO)
     assert "has no resource group 'rg-x'" in found["factory"].detail
     assert "There is a factory 'adf-test' in resource group 'rg-test'." in found["factory"].detail
 

@@ -16,7 +16,7 @@ from airflow_adf_mi.adf.api.client import AdfClient
 from airflow_adf_mi.adf.config.settings import AdfSettings
 from airflow_adf_mi.adf.errors import AdfConfigurationError, AdfNotFoundError, AdfRunTimedOut
 from airflow_adf_mi.adf.reporting.report import Report, conclude
-from airflow_adf_mi.adf.waiting.poll_plan import FEW
+from airflow_adf_mi.adf.waiting.poll_plan import FEW_RUNS
 from airflow_adf_mi.emulator import Emulator
 from airflow_adf_mi.triggers import AdfPipelineRunTrigger
 
@@ -103,7 +103,7 @@ async def test_failed_look_neither_cancels_nor_fails(
 async def test_list_that_fails_is_not_told_as_a_failed_look(
     settings: AdfSettings, emulator: Emulator, caplog: pytest.LogCaptureFixture
 ) -> None:
-    run_ids = [await asyncio.to_thread(start, settings, "Slow") for _ in range(FEW + 1)]
+    run_ids = [await asyncio.to_thread(start, settings, "Slow") for _ in range(FEW_RUNS + 1)]
     failing = emulator.add_fault("queryRuns", status=500, times=1)
     with caplog.at_level("INFO"):
         waits = [asyncio.create_task(fire(trigger(settings, run_id))) for run_id in run_ids]
@@ -163,9 +163,9 @@ async def test_clock_that_is_set_back_does_not_hold_up_a_wait(
 ) -> None:
     waits = [
         asyncio.create_task(fire(trigger(settings, await asyncio.to_thread(start, settings, "Load"))))
-        for _ in range(FEW + 1)
+        for _ in range(FEW_RUNS + 1)
     ]
-    await until(lambda: emulator.books.count("getRun") > FEW)
+    await until(lambda: emulator.books.count("getRun") > FEW_RUNS)
     real = time.time
     monkeypatch.setattr("time.time", lambda: real() - 3600)
     async with asyncio.timeout(30):
@@ -200,7 +200,7 @@ async def test_identity_that_this_machine_cannot_give_ends_the_wait_at_once(
 async def test_silent_identity_endpoint_does_not_make_the_trigger_late_for_its_deadline(
     settings: AdfSettings, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_adf_mi.adf.waiting.poller.LAST_LOOK", 0.2)
+    monkeypatch.setattr("airflow_adf_mi.adf.waiting.poller.LAST_POLL_SECONDS", 0.2)
     silent = emulator.add_fault("token", hang_seconds=8, times=1)
     report = await fire(trigger(settings, "r1", deadline=time.time() + 1, owns_run=False))
     assert silent.consumed == 1
@@ -292,8 +292,8 @@ async def test_kill_outside_of_a_triggerer_cancels_nothing(settings: AdfSettings
 async def test_end_that_the_list_tells_during_the_last_look_counts(
     settings: AdfSettings, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_adf_mi.adf.waiting.poller.LAST_LOOK", 600.0)
-    slow = [await asyncio.to_thread(start, settings, "Slow") for _ in range(FEW + 1)]
+    monkeypatch.setattr("airflow_adf_mi.adf.waiting.poller.LAST_POLL_SECONDS", 600.0)
+    slow = [await asyncio.to_thread(start, settings, "Slow") for _ in range(FEW_RUNS + 1)]
     run_id = await asyncio.to_thread(start, settings, "Load")
     silent = emulator.add_fault("getRun", run_id=run_id, hang_seconds=600, times=None)
     others = [asyncio.create_task(fire(trigger(settings, other))) for other in slow]
@@ -314,8 +314,10 @@ async def test_end_that_the_list_tells_during_the_last_look_counts(
 async def test_many_last_looks_at_a_silent_service_are_over_in_time(
     settings: AdfSettings, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_adf_mi.adf.waiting.poller.LAST_LOOK", 1.0)  # 40 of them, 8 at a time, would be 5 s
-    monkeypatch.setattr("airflow_adf_mi.adf.waiting.poller.LAST_LOOKS", 0.5)
+    monkeypatch.setattr(
+        "airflow_adf_mi.adf.waiting.poller.LAST_POLL_SECONDS", 1.0
+    )  # 40 of them, 8 at a time, would be 5 s
+    monkeypatch.setattr("airflow_adf_mi.adf.waiting.poller.LAST_POLLS_SECONDS", 0.5)
     silent = emulator.add_fault("getRun", hang_seconds=3, times=None)
     waits = [trigger(settings, f"r{n}", deadline=time.time(), owns_run=False) for n in range(40)]
     reports = await asyncio.gather(*map(fire, waits))

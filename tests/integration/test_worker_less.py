@@ -16,11 +16,11 @@ from airflow.sdk.exceptions import AirflowRuntimeError
 from airflow.triggers.base import TaskSuccessEvent
 
 from airflow_adf_mi._airflow import connection_cache, xcoms
-from airflow_adf_mi._airflow.arguments import start_of
+from airflow_adf_mi._airflow.arguments import build_start
 from airflow_adf_mi._triggerer import cancel_on_kill, finish, xcom_journal
 from airflow_adf_mi._triggerer import start as triggerer_start
 from airflow_adf_mi._triggerer.finish import LINK_KEY
-from airflow_adf_mi._triggerer.start_key import place_of
+from airflow_adf_mi._triggerer.start_key import task_try_key_of
 from airflow_adf_mi._triggerer.stored_start import failed_try
 from airflow_adf_mi._triggerer.xcom_journal import INTENT_KEY, ChangedMeanwhile, TriggerJournal
 from airflow_adf_mi.adf.api import operations
@@ -40,7 +40,7 @@ from airflow_adf_mi.adf.reporting.report import Report, conclude, error_of
 from airflow_adf_mi.adf.starting import start_queue
 from airflow_adf_mi.adf.starting.create_run import Start
 from airflow_adf_mi.adf.starting.intent import Phase
-from airflow_adf_mi.adf.starting.start_queue import AT_ONCE
+from airflow_adf_mi.adf.starting.start_queue import STARTS_AT_ONCE
 from airflow_adf_mi.emulator import Emulator
 from airflow_adf_mi.operators import AdfRunPipelineOperator
 from airflow_adf_mi.triggers.start_and_wait import FOR_A_WORKER, AdfStartPipelineTrigger
@@ -137,12 +137,12 @@ def context_of(airflow: Airflow) -> Any:
 
 def start_of_task(airflow: Airflow, settings: AdfSettings) -> Start:
     trigger = airflow.trigger()
-    return start_of(trigger, settings, parameters=trigger.parameters)
+    return build_start(trigger, settings, parameters=trigger.parameters)
 
 
 def key_of(airflow: Airflow) -> str:
     """The key of the start that the present try makes."""
-    return place_of(context_of(airflow)).key
+    return task_try_key_of(context_of(airflow)).key
 
 
 async def failure(airflow: Airflow) -> AdfError:
@@ -632,7 +632,7 @@ async def test_start_that_was_long_in_being_written_makes_sure_that_it_still_cou
     await journal.stored(wanted)
     with pytest.raises(ChangedMeanwhile):
         await journal.save(replace(wanted, phase=Phase.SENDING))
-    assert pauses == [xcom_journal.OVERLAP]
+    assert pauses == [xcom_journal.CLEAR_OVERLAP_SECONDS]
     assert not journal.is_sending
 
 
@@ -790,11 +790,11 @@ async def test_throttled_start_holds_all_others(task: Make, emulator: Emulator) 
 
 
 async def test_few_starts_are_under_way_at_once(task: Make, emulator: Emulator) -> None:
-    emulator.add_fault("createRun", effect="after", hang_seconds=600, times=AT_ONCE)
+    emulator.add_fault("createRun", effect="after", hang_seconds=600, times=STARTS_AT_ONCE)
     starting = [asyncio.get_running_loop().create_task(fire(task(task_id=f"it{n}"))) for n in range(30)]
-    await until(lambda: len(runs(emulator)) >= AT_ONCE)
+    await until(lambda: len(runs(emulator)) >= STARTS_AT_ONCE)
     await asyncio.sleep(0.3)
-    assert len(runs(emulator)) == AT_ONCE
+    assert len(runs(emulator)) == STARTS_AT_ONCE
     await asyncio.to_thread(emulator.refuse_connections, 0.05)  # ends the requests that hang
     await asyncio.gather(*starting)
     assert len(runs(emulator)) == 30

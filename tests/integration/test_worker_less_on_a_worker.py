@@ -19,11 +19,11 @@ from airflow.sdk.listener import get_listener_manager
 
 from airflow_adf_mi._triggerer.eligibility import may_end_in_triggerer
 from airflow_adf_mi._triggerer.finish import LINK_KEY
-from airflow_adf_mi._triggerer.start_key import place_of
+from airflow_adf_mi._triggerer.start_key import task_try_key_of
 from airflow_adf_mi._triggerer.stored_start import failed_try, marked, recall
 from airflow_adf_mi._triggerer.xcom_journal import INTENT_KEY
 from airflow_adf_mi._worker.attempt import TRIGGER_FAILURES
-from airflow_adf_mi._worker.resumed_attempt import WorkerLessAttempt
+from airflow_adf_mi._worker.resumed_attempt import ResumedAttempt
 from airflow_adf_mi._worker.state_store_journal import STATE_KEY
 from airflow_adf_mi.adf import errors
 from airflow_adf_mi.adf.api import operations
@@ -32,7 +32,7 @@ from airflow_adf_mi.adf.config.settings import AdfSettings
 from airflow_adf_mi.adf.error_json import error_to_json
 from airflow_adf_mi.adf.models import PipelineRun, RunStatus
 from airflow_adf_mi.adf.reporting.report import Report, RunAddress
-from airflow_adf_mi.adf.starting.intent import Intent, Occasion, Phase
+from airflow_adf_mi.adf.starting.intent import Intent, Phase, TaskTry
 from airflow_adf_mi.adf.waiting.single_run import Ended
 from airflow_adf_mi.emulator import Emulator
 from airflow_adf_mi.exceptions import (
@@ -92,7 +92,7 @@ class Unusable(RetryPolicy):
 
 def started(settings: AdfSettings, task: Task, pipeline: str = "Load") -> str:
     """A run that the task's trigger has started."""
-    key = place_of(task.context).key
+    key = task_try_key_of(task.context).key
     with AdfClient(settings) as client:
         task.xcoms["run_id"] = client.send(operations.create_run(settings.factory(), pipeline, None, request_id=key))
     return key
@@ -181,7 +181,7 @@ def test_try_that_began_on_a_worker_ends_there_as_it_began(
 def test_run_that_is_not_waited_for_is_returned(operator: Make, settings: AdfSettings) -> None:
     task = Task()
     run_id = started(settings, task)
-    task.xcoms[INTENT_KEY] = marked(run_id, None, place_of(task.context), failed=True)
+    task.xcoms[INTENT_KEY] = marked(run_id, None, task_try_key_of(task.context), failed=True)
     summary = {"run_id": run_id, "status": None, "studio_url": "https://adf.azure.com/"}
     made = operator(wait_for_termination=False)
     assert made.execute_complete(task.context, {"started": summary}) == summary
@@ -249,7 +249,10 @@ def test_retry_whose_trigger_fails_at_first_stays_one(
     with pytest.raises(TaskDeferred):
         made.resume_execution("__fail__", {"error": "Trigger failure"}, task.context)
     known = recall(
-        run_id, task.xcoms[INTENT_KEY], place_of(task.context), made.start_of(settings).intent(Occasion(try_number=2))
+        run_id,
+        task.xcoms[INTENT_KEY],
+        task_try_key_of(task.context),
+        made.start_of(settings).intent(TaskTry(try_number=2)),
     )
     assert known is not None
     assert (known.occasion.try_number, known.failed) == (1, True)
@@ -261,7 +264,7 @@ def test_last_try_without_a_connection_is_followed_by_a_clear(
     task = Task(max_tries=0)
     run_id = started(settings, task)
     # As its trigger has marked it, which does not know that it is the last.
-    task.xcoms[INTENT_KEY] = marked(run_id, None, place_of(task.context), failed=True)
+    task.xcoms[INTENT_KEY] = marked(run_id, None, task_try_key_of(task.context), failed=True)
     break_connection(monkeypatch)
     unusable = AdfConfigurationError("subscription_id is missing")
     with pytest.raises(AdfConfigurationError):
@@ -290,7 +293,7 @@ def test_kill_while_a_broken_trigger_is_rested_from_cancels(
 ) -> None:
     task = Task(max_tries=0)
     run_id = started(settings, task, "Slow")
-    attempt = WorkerLessAttempt(operator(pipeline_name="Slow"), task.context)
+    attempt = ResumedAttempt(operator(pipeline_name="Slow"), task.context)
     with attempt._owning(attempt._started_in_triggerer()) as owned_run:
         attempt.kill()
         with pytest.raises(errors.AdfTaskKilled):

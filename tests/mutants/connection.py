@@ -42,7 +42,7 @@ MUTANTS = [
     Mutant("connection not found", "hooks.py", "raise no_such_connection(conn_id) from e", "raise", HOOKS),
     Mutant("missing permission taken for held", "adf/connection_check.py", "    if isinstance(answer, AdfPermissionError) and answer.code in MISSING_ROLE:\n", "    if False:\n", CLI),
     Mutant("no answer taken for permission", "adf/connection_check.py", "if answer.status in (400, 404):", "if True:", CLI),
-    Mutant("probable taken for certain", "adf/connection_check.py", "holds=Holds.PROBABLY, detail=f\"{BELOW}{action}\"", "holds=Holds.YES, detail=f\"{BELOW}{action}\"", CLI),
+    Mutant("probable taken for certain", "adf/connection_check.py", "holds=CheckStatus.PROBABLY, detail=f\"{BELOW}{action}\"", "holds=CheckStatus.YES, detail=f\"{BELOW}{action}\"", CLI),
     Mutant("check looks at a run that is not there", "adf/connection_check.py", "if isinstance(runs, operations.Page) and runs.items else _nowhere()", "if False else _nowhere()", CLI),
     Mutant("check starts what is there", "adf/connection_check.py", "(yield operations.create_run(factory, _nowhere(), None", "(yield operations.create_run(factory, 'Load', None", CLI),
     Mutant("missing certificates end the check", "adf/connection_check.py", "    except AdfError as e:  # such", "    except ZeroDivisionError as e:  # such", CLI),

@@ -39,7 +39,7 @@ MUTANTS = [
     Mutant("new text loses the members", "adf/errors.py", "another = rebuilt(type(self), (text,), vars(self))", "another = rebuilt(type(self), (text,), {})", NEAR),
     Mutant("new text shares the notes", "adf/errors.py", 'list(value) if name == "__notes__" else value', "value", NEAR),
     Mutant("check takes a policy for a missing role", "adf/connection_check.py", "if isinstance(answer, AdfPermissionError) and answer.code in MISSING_ROLE:", "if isinstance(answer, AdfPermissionError):", f"{REFUSED} -k no_role"),
-    Mutant("check says no to what a filter hides", "adf/connection_check.py", "holds=Holds.UNKNOWN, detail=str(error)) if is_foreign else", "holds=Holds.NO, detail=str(error)) if is_foreign else", f"{REFUSED} -k check_knows"),
+    Mutant("check says no to what a filter hides", "adf/connection_check.py", "holds=CheckStatus.UNKNOWN, detail=str(error)) if is_foreign else", "holds=CheckStatus.NO, detail=str(error)) if is_foreign else", f"{REFUSED} -k check_knows"),
     Mutant("check leaves a lock unknown", "adf/connection_check.py", "answer.status == 403 or (", "(", f"{REFUSED} -k no_role"),
     Mutant("factory named twice", "adf/api/operations.py", 'where = "" if str(self.target) in self.doing else', "where =", REFUSAL),
     Mutant("missing factory retried", "retry.py", 'missing="subscription" | "factory" | "pipeline"', 'missing="pipeline"', RETRY),

@@ -8,7 +8,7 @@ from typing import Any
 
 from airflow_adf_mi.adf.errors import AdfError, AdfNotFoundError
 from airflow_adf_mi.adf.models import PipelineRun
-from airflow_adf_mi.adf.waiting.run_list import List
+from airflow_adf_mi.adf.waiting.run_list import ListQuery
 
 
 def seen(run_id: str, status: str, updated: float) -> PipelineRun:
@@ -52,7 +52,7 @@ class Factory:
         updated = (self.ends[run_id] if ended else self.now) + self.ahead
         return seen(run_id, "Succeeded" if ended else "InProgress", updated)
 
-    def answer_list(self, ask: List) -> list[PipelineRun] | AdfError:
+    def answer_list(self, ask: ListQuery) -> list[PipelineRun] | AdfError:
         self.lists += 1
         error = self.fails(self.now) or self.list_fails(self.now)
         if error is not None:

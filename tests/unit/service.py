@@ -10,7 +10,7 @@ from typing import Any
 from airflow_adf_mi.adf.api.operations import Call, Page
 from airflow_adf_mi.adf.errors import AdfError, AdfNotFoundError, AdfUnavailableError
 from airflow_adf_mi.adf.models import PipelineRun, RunStatus
-from airflow_adf_mi.adf.routines import Routine, drive
+from airflow_adf_mi.adf.routines import Routine, run_routine
 from airflow_adf_mi.adf.starting.intent import Intent
 
 LOST = AdfUnavailableError("the answer was dropped")
@@ -172,14 +172,14 @@ class MemoryJournal:
         return not self.refuses_claims
 
 
-def run_routine(routine: Routine[Any], service: Service, journal: MemoryJournal) -> Any:
+def run_on(routine: Routine[Any], service: Service, journal: MemoryJournal) -> Any:
     """The routine's result; an `AdfError` is raised as it is."""
-    return drive(routine, service, service.pause, journal)
+    return run_routine(routine, service, service.pause, journal)
 
 
 def outcome(routine: Routine[Any], service: Service, journal: MemoryJournal) -> Any:
     """The routine's result, or the `AdfError` it ended with."""
     try:
-        return run_routine(routine, service, journal)
+        return run_on(routine, service, journal)
     except AdfError as e:
         return e

@@ -20,16 +20,16 @@ from airflow_adf_mi.adf.errors import (
     AdfUnavailableError,
 )
 from airflow_adf_mi.adf.starting.create_run import Start, Started
-from airflow_adf_mi.adf.starting.intent import Intent, Occasion, Phase, read
-from airflow_adf_mi.adf.starting.start_or_adopt import LOOK_PATIENCE, Outlasting, beginning
-from tests.unit.service import MemoryJournal, ProcessDied, Service, run_routine
+from airflow_adf_mi.adf.starting.intent import Intent, Phase, TaskTry, read
+from airflow_adf_mi.adf.starting.start_or_adopt import STATUS_CHECK_PATIENCE, StillActive, start_or_adopt
+from tests.unit.service import MemoryJournal, ProcessDied, Service, run_on
 
 FACTORY = FactoryRef(subscription_id="s", resource_group_name="rg", factory_name="adf")
-FIRST = Occasion(try_number=1, max_tries=2, clear_number=0)
-RETRY = Occasion(try_number=2, max_tries=2, clear_number=0)
-CLEARED = Occasion(try_number=2, max_tries=3, clear_number=1)
-RETRY_OF_CLEAR = Occasion(try_number=3, max_tries=3, clear_number=1)
-CLEARED_WHILE_RUNNING = Occasion(try_number=2, max_tries=2, clear_number=1)
+FIRST = TaskTry(try_number=1, max_tries=2, clear_number=0)
+RETRY = TaskTry(try_number=2, max_tries=2, clear_number=0)
+CLEARED = TaskTry(try_number=2, max_tries=3, clear_number=1)
+RETRY_OF_CLEAR = TaskTry(try_number=3, max_tries=3, clear_number=1)
+CLEARED_WHILE_RUNNING = TaskTry(try_number=2, max_tries=2, clear_number=1)
 
 
 class World:
@@ -39,12 +39,12 @@ class World:
         self.service = Service(**service)
         self.journal = MemoryJournal(self.service)
 
-    def begin(self, occasion: Occasion, *, cancel: bool = True, **start: Any) -> Any:
+    def begin(self, occasion: TaskTry, *, cancel: bool = True, **start: Any) -> Any:
         """What a try begins with; an obsolete run is waited for until it is over."""
         order = Start(**{"factory": FACTORY, "pipeline_name": "Load", **start})
         while True:
             stored = read(self.journal.kept, order.intent(occasion))
-            routine = beginning(
+            routine = start_or_adopt(
                 order,
                 stored,
                 occasion,
@@ -52,8 +52,8 @@ class World:
                 clock=self.service.clock,
                 jitter=lambda: 0.5,
             )
-            begun = run_routine(routine, self.service, self.journal)
-            if not isinstance(begun, Outlasting):
+            begun = run_on(routine, self.service, self.journal)
+            if not isinstance(begun, StillActive):
                 return begun
             assert begun.intent.run_id == begun.run.run_id, "another run would be waited for"
             self.service.settle_cancels()
@@ -139,7 +139,7 @@ def test_lost_start_of_the_try_before_that_is_adopted_is_this_ones_from_then_on(
 
 @pytest.mark.parametrize("occasion", [CLEARED, CLEARED_WHILE_RUNNING])
 @pytest.mark.parametrize("status", ["InProgress", "Succeeded", "Failed"])
-def test_clear_starts_anew_once_the_older_run_is_over(occasion: Occasion, status: str) -> None:
+def test_clear_starts_anew_once_the_older_run_is_over(occasion: TaskTry, status: str) -> None:
     world = World()
     first = world.begin(FIRST)
     world.service.end(first.run_id, status)
@@ -510,7 +510,7 @@ def test_clear_after_a_lost_start_that_cannot_be_looked_for_starts_nothing(fault
         world.begin(CLEARED)
     assert all(part in str(e.value) for part in (before["key"], "'Load'", str(FACTORY), "durable=False", str(fault)))
     assert e.value.__cause__ is fault
-    assert began + LOOK_PATIENCE / 2 < world.service.now <= began + LOOK_PATIENCE
+    assert began + STATUS_CHECK_PATIENCE / 2 < world.service.now <= began + STATUS_CHECK_PATIENCE
     assert (world.service.created, world.journal.kept) == (created, before)
     # The next clear looks again.
     world.service.faults = iter(())
@@ -618,14 +618,14 @@ def test_whatever_happens_no_two_runs_overlap_and_none_is_repeated_for_nothing(
         obsolete |= {run_id for run_id, run in service.runs.items() if run["status"] in ("Failed", "Cancelled")}
         service.now += dice.choice([1.0, 60.0, 2000.0])
         if dice.random() < 0.25:
-            occasion = Occasion(
+            occasion = TaskTry(
                 try_number=occasion.try_number + 1,
                 max_tries=occasion.max_tries + dice.choice([0, 1]),
                 clear_number=occasion.clear_number + 1,
             )
             obsolete |= set(service.runs)
         else:
-            occasion = Occasion(
+            occasion = TaskTry(
                 try_number=occasion.try_number + 1,
                 max_tries=occasion.max_tries,
                 clear_number=occasion.clear_number,

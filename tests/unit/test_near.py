@@ -11,7 +11,13 @@ from hypothesis import strategies as st
 
 from airflow_adf_mi.adf.config.settings import FactoryRef
 from airflow_adf_mi.adf.errors import AdfError, AdfNotFoundError, AdfPermissionError
-from airflow_adf_mi.adf.name_suggestions import AT_ONCE, LEAST_LIKENESS, near_factories, near_pipelines, with_near_names
+from airflow_adf_mi.adf.name_suggestions import (
+    LEAST_LIKENESS,
+    SEARCHES_AT_ONCE,
+    near_factories,
+    near_pipelines,
+    with_suggestions,
+)
 from airflow_adf_mi.adf.routines import Pause, Routine
 
 FACTORY = FactoryRef(subscription_id="s", resource_group_name="rg", factory_name="adf-sales")
@@ -63,12 +69,12 @@ def test_names_are_those_that_difflib_finds_and_the_event_loop_gets_its_turn(wan
     near = [repr(lower[name]) for name in difflib.get_close_matches(wanted.lower(), lower, 3, LEAST_LIKENESS)]
     assert sentence == f"Did you mean {' or '.join(near)}?" or not near
     assert sentence.startswith("Did you mean") is bool(near)
-    assert pauses == [Pause(0)] * (len(names) // AT_ONCE)
+    assert pauses == [Pause(0)] * (len(names) // SEARCHES_AT_ONCE)
 
 
 def ask(error: AdfError, *answers: Any) -> tuple[str, int]:
     """The error's text in the end, and how much was asked."""
-    routine = with_near_names(error, FACTORY, "CopySale")
+    routine = with_suggestions(error, FACTORY, "CopySale")
     answer: Any = None
     for number, following in enumerate([*answers, None]):
         try:
@@ -100,7 +106,7 @@ def test_error_that_names_are_added_to_stays_as_it_was() -> None:
     error = AdfNotFoundError("404.", status=404, code="NotFound", missing="pipeline", failure_cause="gateway")
     error.add_note("a note")
     error.__cause__ = ValueError("the cause")
-    routine = with_near_names(error, FACTORY, "CopySale")
+    routine = with_suggestions(error, FACTORY, "CopySale")
     routine.send(None)
     with pytest.raises(StopIteration) as end:
         routine.send(["CopySales"])

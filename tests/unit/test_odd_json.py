@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from airflow_adf_mi.adf.api.operations import Call
-from airflow_adf_mi.adf.api.responses import Failure, read
+from airflow_adf_mi.adf.api.responses import FailedCall, parse
 from airflow_adf_mi.adf.errors import AdfRunFailed, AdfUnavailableError
 from airflow_adf_mi.adf.models import PipelineRun
 from airflow_adf_mi.adf.reporting.conclude import reporting
@@ -193,8 +193,8 @@ class Service:
     def answer(self, call: Call[Any]) -> Any:
         names = {"get": "get", "query_by_pipeline_run": str(call.args[2])}
         name = names.get(call.method, "") if call.group != "pipelines" else "pipeline"
-        answer = read(call, filtered(json.loads(self.texts.get(name, "{}")), call))
-        if not isinstance(answer, Failure):
+        answer = parse(call, filtered(json.loads(self.texts.get(name, "{}")), call))
+        if not isinstance(answer, FailedCall):
             return answer
         assert isinstance(answer.error, AdfUnavailableError)
         assert answer.error.unreadable

@@ -12,7 +12,7 @@ from airflow_adf_mi.adf.api.operations import Call, create_run
 from airflow_adf_mi.adf.config.settings import FactoryRef
 from airflow_adf_mi.adf.errors import AdfThrottledError
 from airflow_adf_mi.adf.starting import start_queue
-from airflow_adf_mi.adf.starting.start_queue import Outlet
+from airflow_adf_mi.adf.starting.start_queue import StartQueue
 
 FACTORY = FactoryRef(subscription_id="s", resource_group_name="rg", factory_name="adf")
 START = create_run(FACTORY, "Load", None, request_id="k")
@@ -52,7 +52,7 @@ async def no_pause(_seconds: float) -> None:
 
 async def test_starts_that_have_rested_wait_for_their_turn_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(start_queue, "AT_ONCE", 2)
-    service, ways = Service(), Outlet()
+    service, ways = Service(), StartQueue()
 
     async def start() -> None:
         async with ways.turn(service, no_pause) as client:  # type: ignore[arg-type]  # as much of a client as is used
@@ -67,7 +67,7 @@ async def test_starts_that_have_rested_wait_for_their_turn_again(monkeypatch: py
 
 async def test_place_is_given_away_once_the_start_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(start_queue, "AT_ONCE", 1)
-    service, ways = Service(), Outlet()
+    service, ways = Service(), StartQueue()
     async with ways.turn(service, no_pause) as client, asyncio.timeout(5):  # type: ignore[arg-type]  # as above
         await client.authenticate()
         assert await client.send(START) == "run"
@@ -76,7 +76,7 @@ async def test_place_is_given_away_once_the_start_is_answered(monkeypatch: pytes
 
 
 async def test_start_that_was_about_to_leave_waits_for_as_long_as_all_are_held() -> None:
-    service, ways = Service(), Outlet()
+    service, ways = Service(), StartQueue()
     service.refuses = 1
     pauses: list[float] = []
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_adf_mi.adf.starting.rate_limit import Pace
+from airflow_adf_mi.adf.starting.rate_limit import TokenBucket
 
 BUCKET, REFILL = 200, 10.0
 """The service's limit, of which others use some as well."""
 
 
 def test_a_burst_leaves_at_once_and_what_follows_at_the_rate() -> None:
-    pace = Pace(burst=100, per_second=8)
+    pace = TokenBucket(burst=100, per_second=8)
     waits = [pace.reserve(0.0) for _ in range(500)]
     assert waits[:100] == [0.0] * 100
     assert waits[100] == 1 / 8
@@ -20,14 +20,14 @@ def test_a_burst_leaves_at_once_and_what_follows_at_the_rate() -> None:
 
 
 def test_a_bucket_fills_again() -> None:
-    pace = Pace(burst=100, per_second=8)
+    pace = TokenBucket(burst=100, per_second=8)
     for _ in range(100):
         pace.reserve(0.0)
     assert [pace.reserve(5.0) for _ in range(41)] == [*[0.0] * 40, 1 / 8]
 
 
 def test_a_throttled_start_holds_all_and_ends_the_burst() -> None:
-    pace = Pace(burst=100, per_second=8)
+    pace = TokenBucket(burst=100, per_second=8)
     pace.reserve(0.0)
     pace.hold(30.0)
     assert [pace.reserve(1.0), pace.reserve(1.0)] == [29.0, 29.0 + 1 / 8]
@@ -35,7 +35,7 @@ def test_a_throttled_start_holds_all_and_ends_the_burst() -> None:
 
 @given(st.lists(st.floats(0, 5), min_size=1, max_size=600))
 def test_starts_stay_inside_the_services_limit(gaps: list[float]) -> None:
-    pace, now, left, at = Pace(), 0.0, float(BUCKET), 0.0
+    pace, now, left, at = TokenBucket(), 0.0, float(BUCKET), 0.0
     times = []
     for gap in gaps:
         now += gap

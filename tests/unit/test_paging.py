@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from airflow_adf_mi.adf.api.operations import Page, query_activity_runs, query_runs
 from airflow_adf_mi.adf.api.paging import MOST_PAGES, Pages, distinct
-from airflow_adf_mi.adf.api.responses import read
+from airflow_adf_mi.adf.api.responses import parse
 from airflow_adf_mi.adf.models import ActivityRun, PipelineRun
 from tests.unit.test_watch import FACTORY
 
@@ -98,7 +98,7 @@ def test_row_that_cannot_be_read_costs_itself_and_one_warning(bad: Any, caplog: 
     good = {"runId": "r1", "status": "Succeeded", "lastUpdated": "no time"}
     pages = Pages(call)
     for token in ("more", None):
-        answer = read(call, {"value": [bad, good, bad], "continuationToken": token})
+        answer = parse(call, {"value": [bad, good, bad], "continuationToken": token})
         assert isinstance(answer, Page)
         pages.take(answer)
     assert [row.run_id for row in pages.rows] == ["r1"]
@@ -111,6 +111,6 @@ def test_row_that_cannot_be_read_costs_itself_and_one_warning(bad: Any, caplog: 
 
 
 def test_activity_that_is_null_costs_itself() -> None:
-    answer = read(query_activity_runs(FACTORY, "r1", NOW, NOW), {"value": [None, {"activityName": "Copy"}]})
+    answer = parse(query_activity_runs(FACTORY, "r1", NOW, NOW), {"value": [None, {"activityName": "Copy"}]})
     assert isinstance(answer, Page)
     assert [row.activity_name for row in answer.items] == ["Copy"]

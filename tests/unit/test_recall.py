@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from airflow_adf_mi._triggerer.start_key import Place
+from airflow_adf_mi._triggerer.start_key import TaskTryKey
 from airflow_adf_mi._triggerer.stored_start import failed_try, marked, recall, says_all
 from airflow_adf_mi.adf.config.settings import FactoryRef
-from airflow_adf_mi.adf.starting.intent import Find, Follow, Fresh, Intent, Occasion, Phase, decide
+from airflow_adf_mi.adf.starting.intent import Adopt, Intent, Phase, ResolveLostStart, StartNew, TaskTry, decide
 
-PLACE = Place(dag_id="dag", dag_run_id="run", task_id="it", ti_id="0192f0c3", try_number=3)
+PLACE = TaskTryKey(dag_id="dag", dag_run_id="run", task_id="it", ti_id="0192f0c3", try_number=3)
 
 
 def key_of(number: int) -> str:
@@ -20,7 +20,7 @@ def key_of(number: int) -> str:
     return replace(PLACE, ti_id=f"0192f0c{number}", try_number=number).key
 
 
-NOW = Occasion(try_number=3)
+NOW = TaskTry(try_number=3)
 FACTORY = FactoryRef(
     subscription_id="11111111-1111-4111-8111-111111111111", resource_group_name="rg", factory_name="adf-test"
 )
@@ -31,7 +31,7 @@ WANTED = Intent(
 
 def kept(number: int, **members: Any) -> dict[str, Any]:
     """What a try has kept of a run whose id the service has made."""
-    sent = replace(WANTED, key=key_of(number), occasion=Occasion(try_number=number), phase=Phase.SENDING)
+    sent = replace(WANTED, key=key_of(number), occasion=TaskTry(try_number=number), phase=Phase.SENDING)
     return replace(sent.started("of-the-service"), **members).to_json()
 
 
@@ -42,30 +42,30 @@ def what(run_id: object, stored: object = None, wanted: Intent = WANTED, **argum
 
 @pytest.mark.parametrize("run_id", [None, "", 5])
 def test_nothing_written_is_nothing_started(run_id: object) -> None:
-    assert what(run_id, kept(2)) == (Fresh, None)
+    assert what(run_id, kept(2)) == (StartNew, None)
 
 
 def test_start_of_this_try_is_found_out_about() -> None:
     decision, known = what(PLACE.key, began=50.0)
-    assert decision is Find
+    assert decision is ResolveLostStart
     assert (known.key, known.at) == (PLACE.key, 50.0)
 
 
 @pytest.mark.parametrize("fingerprint", ["same", "other"])
 def test_run_of_this_try_is_gone_on_with_whatever_its_parameters(fingerprint: str) -> None:
-    assert what("of-the-service", kept(3, fingerprint=fingerprint))[0] is Follow
+    assert what("of-the-service", kept(3, fingerprint=fingerprint))[0] is Adopt
 
 
 def test_try_that_has_failed_by_itself_is_followed_by_a_retry() -> None:
     decision, known = what("of-the-service", kept(2, failed=True))
-    assert decision is Follow
+    assert decision is Adopt
     assert known.run_id == "of-the-service"
     # Its answer may have been lost.
-    lost = replace(WANTED, key=key_of(2), occasion=Occasion(try_number=2), phase=Phase.SENDING, failed=True)
-    assert what(key_of(2), lost.to_json())[0] is Find
+    lost = replace(WANTED, key=key_of(2), occasion=TaskTry(try_number=2), phase=Phase.SENDING, failed=True)
+    assert what(key_of(2), lost.to_json())[0] is ResolveLostStart
     # And other parameters start another run.
     decision, known = what("of-the-service", kept(2, failed=True, fingerprint="other"))
-    assert decision is Fresh
+    assert decision is StartNew
     assert known is not None
 
 
@@ -84,11 +84,11 @@ def test_try_that_has_failed_by_itself_is_followed_by_a_retry() -> None:
 )
 def test_try_that_follows_on_none_that_has_failed_was_cleared(run_id: str, stored: object) -> None:
     decision, known = what(run_id, stored)
-    assert decision is Fresh
+    assert decision is StartNew
     assert run_id in (known.key, known.run_id)
 
 
-def at(number: int) -> Place:
+def at(number: int) -> TaskTryKey:
     return replace(PLACE, ti_id=f"0192f0c{number}", try_number=number)
 
 
@@ -108,11 +108,11 @@ def test_try_that_fails_without_a_connection_says_so(run_id: str, stored: object
     told = marked(run_id, stored, at(2), failed=True)
     assert failed_try(run_id, told) == 2
     decision, known = what(run_id, told)
-    assert decision is (Find if run_id != "of-the-service" else Follow)
+    assert decision is (ResolveLostStart if run_id != "of-the-service" else Adopt)
     assert run_id in (known.key, known.run_id)
     # Of that run only.
-    assert what("another", told)[0] is Fresh
-    assert what(run_id, told, durable=False) == (Fresh, None)
+    assert what("another", told)[0] is StartNew
+    assert what(run_id, told, durable=False) == (StartNew, None)
 
 
 @pytest.mark.parametrize("failed", [True, False])
@@ -139,11 +139,11 @@ def test_try_that_goes_on_after_it_has_said_that_it_failed(
     known = recall(run_id, told, PLACE, WANTED)
     assert known is not None
     assert (known.occasion.try_number, known.run_id or known.key) == (3 if is_own else 2, run_id)
-    assert isinstance(decide(known, NOW, "same"), Find | Follow)
+    assert isinstance(decide(known, NOW, "same"), ResolveLostStart | Adopt)
     # For the next try, it was a failure or a clear, as it said last.
-    after = replace(WANTED, occasion=Occasion(try_number=4))
+    after = replace(WANTED, occasion=TaskTry(try_number=4))
     decision = decide(recall(run_id, told, at(4), after), after.occasion, "same")
-    assert isinstance(decision, Find | Follow if failed else Fresh)
+    assert isinstance(decision, ResolveLostStart | Adopt if failed else StartNew)
 
 
 @pytest.mark.parametrize(
@@ -168,15 +168,15 @@ def test_try_without_a_run_of_its_own_has_nothing_to_say(run_id: object, stored:
     "stored", [5, {}, {"key": 5}, {"version": 9}, {"failed_try": "2", "of_run": "of-the-service"}], ids=str
 )
 def test_what_cannot_be_read_does_not_count(stored: object) -> None:
-    assert what("of-the-service", stored)[0] is Fresh
-    assert what(PLACE.key, stored)[0] is Find
+    assert what("of-the-service", stored)[0] is StartNew
+    assert what(PLACE.key, stored)[0] is ResolveLostStart
 
 
 def test_without_durable_only_this_try_counts() -> None:
-    assert what("of-the-service", kept(2, failed=True), durable=False) == (Fresh, None)
-    assert what(key_of(2), durable=False) == (Fresh, None)
-    assert what(PLACE.key, durable=False)[0] is Find
-    assert what("of-the-service", kept(3), durable=False)[0] is Follow
+    assert what("of-the-service", kept(2, failed=True), durable=False) == (StartNew, None)
+    assert what(key_of(2), durable=False) == (StartNew, None)
+    assert what(PLACE.key, durable=False)[0] is ResolveLostStart
+    assert what("of-the-service", kept(3), durable=False)[0] is Adopt
 
 
 def test_what_the_run_id_says_needs_nothing_beside_it() -> None:

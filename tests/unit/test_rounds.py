@@ -20,9 +20,9 @@ from airflow_adf_mi.adf.errors import (
 )
 from airflow_adf_mi.adf.models import PipelineRun
 from airflow_adf_mi.adf.retrying import LONGEST_BACKOFF
-from airflow_adf_mi.adf.waiting.poll_plan import FEW, Look, Rest, Rounds
-from airflow_adf_mi.adf.waiting.poll_queue import BUDGET, BURST, Looks
-from airflow_adf_mi.adf.waiting.run_list import REACH, List
+from airflow_adf_mi.adf.waiting.poll_plan import FEW_RUNS, PollPlan, PollRun, Sleep
+from airflow_adf_mi.adf.waiting.poll_queue import BUDGET, POLL_BURST, PollQueue
+from airflow_adf_mi.adf.waiting.run_list import REACH, ListQuery
 from airflow_adf_mi.adf.waiting.single_run import REFUSAL_GRACE, Ended, GaveUp, Outcome
 from tests.unit.listed_factory import Factory, seen
 
@@ -34,7 +34,7 @@ class Simulation:
     """Rounds that are driven until all that is waited for has come to something."""
 
     factory: Factory
-    rounds: Rounds = field(default_factory=Rounds)
+    rounds: PollPlan = field(default_factory=PollPlan)
     outcomes: dict[str, tuple[float, Outcome]] = field(default_factory=dict)
     arrivals: list[tuple[float, str, float | None]] = field(default_factory=list)
     """(time, run, since), in order of time."""
@@ -55,10 +55,10 @@ class Simulation:
             answered = factory.looks + factory.lists > 0
             ask = rounds.next(factory.now, factory.now + factory.ahead if answered else None, self.remaining)
             told: dict[str, Outcome] = {}
-            if isinstance(ask, Rest):
+            if isinstance(ask, Sleep):
                 wake = factory.now + ask.seconds
                 factory.now = min(wake, self.arrivals[0][0]) if self.arrivals else wake
-            elif isinstance(ask, Look):
+            elif isinstance(ask, PollRun):
                 told = rounds.looked(ask, factory.answer_look(ask.run_id), factory.now)
             else:
                 items = factory.answer_list(ask)
@@ -78,13 +78,13 @@ class Simulation:
         return [at - self.factory.ends[run_id] for run_id, (at, _) in self.outcomes.items()]
 
 
-def just_asked() -> tuple[Rounds, List, float]:
+def just_asked() -> tuple[PollPlan, ListQuery, float]:
     """Rounds in which more than a few wait, what they have just asked the list, and when."""
-    rounds, now = Rounds(jitter=0), 1_000_000.0
-    for n in range(FEW + 2):
+    rounds, now = PollPlan(jitter=0), 1_000_000.0
+    for n in range(FEW_RUNS + 2):
         rounds.add(f"r{n}", interval=INTERVAL, since=now, now=now)
     asked = rounds.next(now, now)
-    assert isinstance(asked, List)
+    assert isinstance(asked, ListQuery)
     return rounds, asked, now
 
 
@@ -156,7 +156,7 @@ def test_list_that_is_seconds_late_while_much_ends_is_read_further_back(lag: flo
     assert simulation.factory.lists <= 2 * 190 / (0.9 * interval) + 2, "no query in vain"
 
 
-@pytest.mark.parametrize("count", [2, FEW])
+@pytest.mark.parametrize("count", [2, FEW_RUNS])
 def test_run_that_is_looked_at_seldom_keeps_no_other_waiting(count: int) -> None:
     made = Factory(ends={"seldom": 1_007_000.0, **{f"r{n}": 1_000_300.0 for n in range(count - 1)}})
     simulation = Simulation(
@@ -187,10 +187,10 @@ def test_list_is_asked_sooner_for_a_waiter_with_a_shorter_interval() -> None:
 
 
 def test_run_waited_for_at_a_shorter_interval_is_looked_at_so() -> None:
-    rounds = Rounds(jitter=0)
+    rounds = PollPlan(jitter=0)
     rounds.add("r1", interval=3600, since=1_000_000, now=1_000_000)
     rounds.add("r1", interval=10, since=1_000_100, now=1_000_100)
-    assert rounds.next(1_000_100, 1_000_100) == Look("r1", 1_000_100)
+    assert rounds.next(1_000_100, 1_000_100) == PollRun("r1", 1_000_100)
 
 
 def test_list_is_not_accused_of_what_it_was_never_asked_for() -> None:
@@ -208,7 +208,7 @@ def test_list_is_not_accused_before_it_was_asked() -> None:
     rounds, asked, now = just_asked()
     rounds.listed(asked, [], now)
     rounds.add("back", interval=INTERVAL, since=now - 100, now=now + 1)
-    rounds.looked(Look("back", now + 1), seen("back", "Succeeded", now - 15), now + 1)
+    rounds.looked(PollRun("back", now + 1), seen("back", "Succeeded", now - 15), now + 1)
     assert not rounds.is_lagging
 
 
@@ -225,10 +225,10 @@ def test_order_of_the_list_is_not_doubted_for_a_run_that_ended_before_its_wait()
     rounds.add("late", interval=INTERVAL, since=now - 0.5, now=now + 1)
     then = now + INTERVAL
     second = rounds.next(then, then)
-    assert isinstance(second, List)
+    assert isinstance(second, ListQuery)
     rounds.listed(second, [seen("late", "Succeeded", now - 0.3)], then)
     third = rounds.next(then, then)
-    assert not isinstance(third, List)
+    assert not isinstance(third, ListQuery)
 
 
 def test_no_query_reaches_back_for_days() -> None:
@@ -236,11 +236,11 @@ def test_no_query_reaches_back_for_days() -> None:
     rounds.listed(asked, [], now)
     for name in ("r0", "r1"):
         rounds.remove(name)
-    assert not isinstance(rounds.next(now, now), List)
+    assert not isinstance(rounds.next(now, now), ListQuery)
     now += 86_400
     rounds.add("r0", interval=INTERVAL, since=now, now=now)
     again = rounds.next(now + INTERVAL, now + INTERVAL)
-    assert isinstance(again, List)
+    assert isinstance(again, ListQuery)
     assert again.after >= now + INTERVAL - REACH
     rounds.listed(again, [], now + INTERVAL)
     assert not rounds.is_lagging
@@ -279,45 +279,45 @@ def test_list_that_fails_for_a_while_is_taken_up_again() -> None:
 
 
 def test_what_ended_while_few_were_looked_at_is_asked_for_before_many_unknown_ones_are_looked_at() -> None:
-    made = Factory(ends={f"r{n}": 1_000_005.0 + n for n in range(FEW)})
+    made = Factory(ends={f"r{n}": 1_000_005.0 + n for n in range(FEW_RUNS)})
     simulation = Simulation(made, interval=60.0)
     simulation.arrivals = [(made.now, name, made.now) for name in made.ends]
     simulation.arrivals += [(made.now + 30, f"late{n}", None) for n in range(3000)]
     made.ends |= {f"late{n}": 1_003_000.0 for n in range(3000)}
     simulation.run(made.now + 2000)
-    assert {f"r{n}" for n in range(FEW)} <= simulation.outcomes.keys()
+    assert {f"r{n}" for n in range(FEW_RUNS)} <= simulation.outcomes.keys()
     assert max(simulation.lags()) <= 60
 
 
 @pytest.mark.parametrize(("slowest", "after"), [(300.0, 298.0), (0.0, -2.0)])
 def test_list_is_first_asked_for_what_no_look_has_shown(slowest: float, after: float) -> None:
     """A look shows its run going on at the time it was made, however long its answer takes."""
-    rounds, now = Rounds(jitter=0), 1_000_000.0
-    for n in range(FEW):
+    rounds, now = PollPlan(jitter=0), 1_000_000.0
+    for n in range(FEW_RUNS):
         rounds.add(f"r{n}", interval=INTERVAL, since=now - 100, now=now)
-        rounds.looked(Look(f"r{n}", now + (300 if n else slowest)), seen(f"r{n}", "InProgress", now), now + 310)
-    assert not isinstance(rounds.next(now + 310, now + 310), List)
+        rounds.looked(PollRun(f"r{n}", now + (300 if n else slowest)), seen(f"r{n}", "InProgress", now), now + 310)
+    assert not isinstance(rounds.next(now + 310, now + 310), ListQuery)
     rounds.add("later", interval=INTERVAL, since=now + 310, now=now + 310)
     asked = rounds.next(now + 320, now + 320)
-    assert isinstance(asked, List)
+    assert isinstance(asked, ListQuery)
     assert asked.after == now + after
 
 
 def test_first_query_of_the_list_reaches_back_for_minutes_only() -> None:
-    rounds, now = Rounds(jitter=0), 1_000_000.0
-    for n in range(FEW):
+    rounds, now = PollPlan(jitter=0), 1_000_000.0
+    for n in range(FEW_RUNS):
         rounds.add(f"r{n}", interval=36_000, since=now, now=now)
-    assert not isinstance(rounds.next(now, now), List)
+    assert not isinstance(rounds.next(now, now), ListQuery)
     rounds.add("later", interval=INTERVAL, since=now + 20_000, now=now + 20_000)
     asked = rounds.next(now + 20_000, now + 20_000)
-    assert isinstance(asked, List)
+    assert isinstance(asked, ListQuery)
     assert asked.after == now + 20_000 - REACH
 
 
 def test_run_known_by_a_clock_that_is_ahead_is_looked_at_first() -> None:
-    rounds, now = Rounds(), 1_000_000.0
+    rounds, now = PollPlan(), 1_000_000.0
     rounds.add("r1", interval=3600, since=now + 3600, now=now)
-    assert rounds.next(now, now) == Look("r1", now)
+    assert rounds.next(now, now) == PollRun("r1", now)
 
 
 def test_refused_looks_end_all_waits_though_the_list_works() -> None:
@@ -342,12 +342,12 @@ def test_only_what_keeps_looks_from_being_made_or_working_is_told_to_all() -> No
     unknown = AdfAuthenticationError("401", refused_token=True)
 
     def works(asked_at: float) -> None:
-        rounds.looked(Look("r1", asked_at), seen("r1", "InProgress", asked_at), asked_at)
+        rounds.looked(PollRun("r1", asked_at), seen("r1", "InProgress", asked_at), asked_at)
 
     steps: list[tuple[Callable[[], object], AdfError | None]] = [
         (lambda: rounds.list_failed(failed, now), None),
         (lambda: rounds.list_failed(AdfThrottledError("429", status=429, retry_after=5), now), None),
-        (lambda: rounds.looked(Look("r0", now), failed, now), failed),
+        (lambda: rounds.looked(PollRun("r0", now), failed, now), failed),
         (lambda: rounds.listed(asked, [], now), failed),
         (lambda: works(now - 1), failed),
         (lambda: works(now), None),
@@ -371,11 +371,11 @@ def test_outage_of_all_is_not_held_against_the_list() -> None:
 
 
 def test_list_is_not_accused_of_what_ended_while_few_were_looked_at() -> None:
-    made = Factory(ends={"early": 1_000_050.0, **{f"r{n}": 1_019_000.0 for n in range(FEW)}})
+    made = Factory(ends={"early": 1_000_050.0, **{f"r{n}": 1_019_000.0 for n in range(FEW_RUNS)}})
     simulation = Simulation(made, interval=3600.0)
-    simulation.arrivals = [(made.now, "early", made.now), *((made.now, f"r{n}", made.now) for n in range(FEW - 1))]
-    simulation.arrivals.append((made.now + 1000, f"r{FEW - 1}", made.now + 1000))
-    simulation.intervals = {f"r{FEW - 1}": INTERVAL}
+    simulation.arrivals = [(made.now, "early", made.now), *((made.now, f"r{n}", made.now) for n in range(FEW_RUNS - 1))]
+    simulation.arrivals.append((made.now + 1000, f"r{FEW_RUNS - 1}", made.now + 1000))
+    simulation.intervals = {f"r{FEW_RUNS - 1}": INTERVAL}
     simulation.run(made.now + 5000)
     assert "early" in simulation.outcomes
     assert made.lists > 100
@@ -429,7 +429,7 @@ def test_new_waiters_do_not_undo_a_slowing_down() -> None:
 def test_list_query_that_is_lost_is_asked_again() -> None:
     rounds, _, now = just_asked()
     rounds.list_lost(now)
-    assert isinstance(rounds.next(now + INTERVAL, now + INTERVAL), List)
+    assert isinstance(rounds.next(now + INTERVAL, now + INTERVAL), ListQuery)
 
 
 def test_list_is_asked_once_at_a_time() -> None:
@@ -437,20 +437,20 @@ def test_list_is_asked_once_at_a_time() -> None:
     for _ in range(30):
         now += INTERVAL
         ask = rounds.next(now, now)
-        assert not isinstance(ask, List)
-        assert not isinstance(ask, Rest) or ask.seconds >= 0.1
+        assert not isinstance(ask, ListQuery)
+        assert not isinstance(ask, Sleep) or ask.seconds >= 0.1
     rounds.list_failed(AdfUnavailableError("503", status=503), now)
-    assert isinstance(rounds.next(now + 70, now + 70), List)
+    assert isinstance(rounds.next(now + 70, now + 70), ListQuery)
 
 
 def test_forgotten_runs_do_not_pile_up_behind_one_that_is_looked_at_seldom() -> None:
-    looks = Looks(jitter=0)
+    looks = PollQueue(jitter=0)
     looks.put("long", 0.0, 10.0)
     for n in range(10_000):
         looks.put(f"r{n}", 20.0 + n, 10.0)
         looks.remove(f"r{n}")
     assert looks.first(20.0) == "long"
-    assert len(looks) <= 2 + BURST
+    assert len(looks) <= 2 + POLL_BURST
 
 
 def test_who_comes_while_the_list_is_asked_is_caught_up_by_the_next() -> None:
@@ -458,7 +458,7 @@ def test_who_comes_while_the_list_is_asked_is_caught_up_by_the_next() -> None:
     rounds.add("late", interval=INTERVAL, since=now - 300, now=now)
     rounds.listed(asked, [], now)
     ask: Any = None
-    while not isinstance(ask, List):
+    while not isinstance(ask, ListQuery):
         now += 1
         ask = rounds.next(now, now)
     assert ask.after <= 1_000_000 - 300
@@ -470,9 +470,9 @@ def test_run_that_the_list_hides_is_found_by_looking() -> None:
 
 
 def test_few_runs_are_looked_at_one_by_one_at_their_interval() -> None:
-    simulation = wait_for(FEW, 60)
+    simulation = wait_for(FEW_RUNS, 60)
     assert simulation.factory.lists == 0
-    assert simulation.factory.looks <= FEW * 8
+    assert simulation.factory.looks <= FEW_RUNS * 8
 
 
 def test_run_of_which_nothing_is_known_is_looked_at_first() -> None:
@@ -525,7 +525,7 @@ def test_service_that_asks_to_wait_is_left_alone_for_so_long() -> None:
 
 def test_list_that_is_refused_is_done_without() -> None:
     class NoList(Factory):
-        def answer_list(self, ask: List) -> list[PipelineRun] | AdfError:
+        def answer_list(self, ask: ListQuery) -> list[PipelineRun] | AdfError:
             self.lists += 1
             return AdfPermissionError("403", status=403)
 
@@ -550,7 +550,7 @@ def test_refusal_must_be_seen_more_than_twice_to_last() -> None:
     """Whatever the interval: two looks that are refused may be two short bouts."""
     error = AdfAuthenticationError("401", refused_token=True)
     made = Factory(fails=lambda _now: error, ends={"r1": 2e6})
-    rounds = Rounds()
+    rounds = PollPlan()
     rounds.add("r1", interval=600, since=None, now=made.now)
     simulation = Simulation(made, rounds=rounds)
     simulation.run(made.now + 10_000)
@@ -560,21 +560,21 @@ def test_refusal_must_be_seen_more_than_twice_to_last() -> None:
 
 def test_two_refusals_with_a_stopped_process_between_them_do_not_last() -> None:
     error = AdfAuthenticationError("401", refused_token=True)
-    rounds = Rounds()
+    rounds = PollPlan()
     rounds.add("r1", interval=5, since=None, now=1_000_000)
-    assert rounds.looked(Look("r1", 1_000_001), error, 1_000_001) == {}
-    assert rounds.looked(Look("r1", 1_000_601), error, 1_000_601) == {}
+    assert rounds.looked(PollRun("r1", 1_000_001), error, 1_000_001) == {}
+    assert rounds.looked(PollRun("r1", 1_000_601), error, 1_000_601) == {}
     for _ in range(2):
-        assert rounds.looked(Look("r1", 1_000_610), error, 1_000_610) == {}
-    assert set(rounds.looked(Look("r1", 1_000_611), error, 1_000_611)) == {"r1"}
+        assert rounds.looked(PollRun("r1", 1_000_610), error, 1_000_610) == {}
+    assert set(rounds.looked(PollRun("r1", 1_000_611), error, 1_000_611)) == {"r1"}
 
 
 def test_shortest_interval_of_a_runs_waiters_counts() -> None:
-    rounds = Rounds()
+    rounds = PollPlan()
     for interval in (3600.0, 5.0):
         rounds.add("r1", interval=interval, since=1_000_000, now=1_000_000)
     ask = rounds.next(1_000_000, 1_000_000)
-    assert isinstance(ask, Rest)
+    assert isinstance(ask, Sleep)
     assert ask.seconds <= 6
 
 
@@ -641,16 +641,16 @@ def test_no_outcome_is_lost_told_twice_or_invented(
 def test_answers_about_one_run_that_stay_unreadable_end_its_wait_and_no_other() -> None:
     """After the same grace as a refusal, although the other looks work; and nobody else is held up."""
     unreadable = AdfUnavailableError("could not be read", status=200, unreadable=True)
-    rounds, now = Rounds(jitter=0.5), 1_000_000.0
+    rounds, now = PollPlan(jitter=0.5), 1_000_000.0
     ended: dict[str, Outcome] = {}
     for name in ("odd", "good"):
         rounds.add(name, interval=INTERVAL, since=now, now=now)
     while "odd" not in ended and now < 1_010_000:
         ask = rounds.next(now, now)
-        if isinstance(ask, Rest):
+        if isinstance(ask, Sleep):
             now += ask.seconds
             continue
-        assert isinstance(ask, Look)
+        assert isinstance(ask, PollRun)
         answer = unreadable if ask.run_id == "odd" else seen("good", "InProgress", now)
         ended |= rounds.looked(ask, answer, now)
         assert rounds.error is None, "it concerns the one run"

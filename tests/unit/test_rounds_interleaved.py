@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from airflow_adf_mi.adf.errors import AdfError, AdfThrottledError, AdfUnavailableError
 from airflow_adf_mi.adf.models import PipelineRun
-from airflow_adf_mi.adf.waiting.poll_plan import Look, Rest, Rounds
+from airflow_adf_mi.adf.waiting.poll_plan import PollPlan, PollRun, Sleep
 from airflow_adf_mi.adf.waiting.poll_queue import BUDGET, CANARIES
-from airflow_adf_mi.adf.waiting.poller import LOOKS_AT_ONCE
-from airflow_adf_mi.adf.waiting.run_list import List
+from airflow_adf_mi.adf.waiting.poller import POLLS_AT_ONCE
+from airflow_adf_mi.adf.waiting.run_list import ListQuery
 from airflow_adf_mi.adf.waiting.single_run import Ended, Outcome
 from tests.unit.listed_factory import Factory
 
@@ -29,7 +29,7 @@ class Poller:
     """Drives rounds as the real one does, with several requests under way at a time."""
 
     factory: Factory
-    rounds: Rounds
+    rounds: PollPlan
     arrivals: list[tuple[float, str, float, float | None]]
     """(time, run, interval, since), in order of time."""
     dice: random.Random
@@ -48,9 +48,9 @@ class Poller:
                 _, run_id, interval, since = self.arrivals.pop(0)
                 rounds.add(run_id, interval=interval, since=since, now=factory.now)
             wakes = [self.arrivals[0][0]] if self.arrivals else []
-            if len(under_way) < LOOKS_AT_ONCE:
+            if len(under_way) < POLLS_AT_ONCE:
                 ask = rounds.next(factory.now, factory.now + factory.ahead if self.answered else None)
-                if not isinstance(ask, Rest):
+                if not isinstance(ask, Sleep):
                     asked += 1
                     assert asked < 100_000, "it asks without rest"
                     heapq.heappush(under_way, (factory.now + self.takes(ask), asked, self.answer(ask)))
@@ -63,13 +63,13 @@ class Poller:
             while under_way and under_way[0][0] <= factory.now:
                 self.tell(heapq.heappop(under_way)[2](factory.now))
 
-    def takes(self, ask: List | Look) -> float:
-        return self.dice.uniform(0.1, 0.5) if isinstance(ask, Look) else self.dice.uniform(0.2, 3)
+    def takes(self, ask: ListQuery | PollRun) -> float:
+        return self.dice.uniform(0.1, 0.5) if isinstance(ask, PollRun) else self.dice.uniform(0.2, 3)
 
-    def answer(self, ask: List | Look) -> Callable[[float], dict[str, Outcome]]:
+    def answer(self, ask: ListQuery | PollRun) -> Callable[[float], dict[str, Outcome]]:
         """The service's answer, as of now, which arrives later."""
         rounds = self.rounds
-        if isinstance(ask, Look):
+        if isinstance(ask, PollRun):
             seen = self.factory.answer_look(ask.run_id)
             return lambda now: rounds.looked(ask, seen, now)
         items = self.factory.answer_list(ask)
@@ -127,7 +127,7 @@ def test_all_is_known_within_the_bounds(
     arrivals = sorted(
         (begin, run_id, intervals[run_id], begin if dice.random() < 0.8 else None) for run_id, begin in begins.items()
     )
-    poller = Poller(factory, Rounds(jitter=dice.random()), arrivals, dice)
+    poller = Poller(factory, PollPlan(jitter=dice.random()), arrivals, dice)
     poller.run(50_000)
     assert poller.known.keys() == begins.keys(), "an outcome was lost"
     # While requests fail, nothing is known; after the failure, the next request may be a minute away.

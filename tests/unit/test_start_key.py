@@ -8,11 +8,11 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_adf_mi._triggerer.start_key import Place
+from airflow_adf_mi._triggerer.start_key import TaskTryKey
 
-PLACE = Place(dag_id="dag", dag_run_id="run", task_id="it", ti_id="0192f0c1", try_number=1)
+PLACE = TaskTryKey(dag_id="dag", dag_run_id="run", task_id="it", ti_id="0192f0c1", try_number=1)
 places = st.builds(
-    Place,
+    TaskTryKey,
     dag_id=st.text(),
     dag_run_id=st.text(),
     task_id=st.text(),
@@ -23,7 +23,7 @@ places = st.builds(
 
 
 @given(place=places)
-def test_a_key_tells_its_try(place: Place) -> None:
+def test_a_key_tells_its_try(place: TaskTryKey) -> None:
     assert str(uuid.UUID(place.key)) == place.key
     assert (uuid.UUID(place.key).version, uuid.UUID(place.key).variant) == (8, uuid.RFC_4122)
     assert place.has_key(place.key)
@@ -31,7 +31,7 @@ def test_a_key_tells_its_try(place: Place) -> None:
 
 
 @given(one=places, other=places)
-def test_a_key_is_of_no_other_place(one: Place, other: Place) -> None:
+def test_a_key_is_of_no_other_place(one: TaskTryKey, other: TaskTryKey) -> None:
     assert other.has_key(one.key) == (one == other)
 
 

@@ -14,8 +14,8 @@ from airflow_adf_mi.adf.errors import (
     AdfUnavailableError,
 )
 from airflow_adf_mi.adf.retrying import FIRST_BACKOFF
-from airflow_adf_mi.adf.waiting.failure_tracker import FEWEST_REFUSALS, Trouble
-from airflow_adf_mi.adf.waiting.poll_plan import FEW, Look, Rounds
+from airflow_adf_mi.adf.waiting.failure_tracker import FEWEST_REFUSALS, FailureTracker
+from airflow_adf_mi.adf.waiting.poll_plan import FEW_RUNS, PollPlan, PollRun
 from airflow_adf_mi.adf.waiting.single_run import REFUSAL_GRACE, GaveUp
 
 REFUSED = AdfAuthenticationError("401", refused_token=True)
@@ -23,7 +23,7 @@ DOWN = AdfUnavailableError("503", status=503)
 
 
 def test_other_failures_between_two_refusals_do_not_make_them_last() -> None:
-    trouble = Trouble(jitter=0)
+    trouble = FailureTracker(jitter=0)
     for at, error in [(0, REFUSED), *((100 + n, DOWN) for n in range(FEWEST_REFUSALS)), (REFUSAL_GRACE + 1, REFUSED)]:
         trouble.look_failed(error, at, at)
     assert trouble.gives_up is None
@@ -33,7 +33,7 @@ def test_other_failures_between_two_refusals_do_not_make_them_last() -> None:
 
 
 def test_refusals_of_what_was_under_way_at_once_are_one() -> None:
-    trouble = Trouble(jitter=0)
+    trouble = FailureTracker(jitter=0)
     for n in range(FEWEST_REFUSALS):
         trouble.look_failed(REFUSED, asked_at=0, now=1 + n / 10)
     trouble.look_failed(REFUSED, REFUSAL_GRACE + 2, REFUSAL_GRACE + 2)
@@ -41,7 +41,7 @@ def test_refusals_of_what_was_under_way_at_once_are_one() -> None:
 
 
 def test_outage_that_many_meet_at_once_costs_the_pause_of_one_failure() -> None:
-    trouble = Trouble(jitter=0)
+    trouble = FailureTracker(jitter=0)
     for n in range(8):
         trouble.look_failed(DOWN, asked_at=0, now=1 + n / 10)
     trouble.list_failed(DOWN, asked_at=0.5, now=2)
@@ -49,7 +49,7 @@ def test_outage_that_many_meet_at_once_costs_the_pause_of_one_failure() -> None:
 
 
 def test_later_failure_does_not_shorten_what_the_service_asked_for() -> None:
-    trouble = Trouble(jitter=0)
+    trouble = FailureTracker(jitter=0)
     trouble.look_failed(AdfThrottledError("429", status=429, retry_after=120), asked_at=0, now=1)
     trouble.look_failed(DOWN, asked_at=0, now=2)
     assert trouble.pause_until >= 121
@@ -57,7 +57,7 @@ def test_later_failure_does_not_shorten_what_the_service_asked_for() -> None:
 
 @pytest.mark.parametrize("by_list", [False, True])
 def test_what_has_ended_all_waits_does_not_end_those_that_come_later(by_list: bool) -> None:
-    trouble = Trouble(jitter=0)
+    trouble = FailureTracker(jitter=0)
     trouble.look_failed(AdfConfigurationError("no such identity"), asked_at=0, now=0)
     assert trouble.gives_up is not None
     if by_list:
@@ -72,10 +72,10 @@ def test_what_has_ended_all_waits_does_not_end_those_that_come_later(by_list: bo
     ("error", "ends"), [(AdfConfigurationError("no such identity"), True), (AdfCertificateError("not trusted"), False)]
 )
 def test_what_cannot_be_used_on_this_machine_ends_all_waits_at_once(error: AdfError, ends: bool, by_list: bool) -> None:
-    rounds = Rounds(jitter=0)
-    for n in range(FEW + 2):
+    rounds = PollPlan(jitter=0)
+    for n in range(FEW_RUNS + 2):
         rounds.add(f"r{n}", interval=10, since=0, now=0)
-    told = rounds.list_failed(error, 1) if by_list else rounds.looked(Look("r0", 1), error, 1)
+    told = rounds.list_failed(error, 1) if by_list else rounds.looked(PollRun("r0", 1), error, 1)
     assert rounds.error is error, "it concerns all"
     assert {type(outcome) for outcome in told.values()} == ({GaveUp} if ends else set())
-    assert len(told) == (FEW + 2 if ends else 0)
+    assert len(told) == (FEW_RUNS + 2 if ends else 0)

@@ -33,10 +33,10 @@ from airflow_adf_mi.adf.waiting.single_run import (
     GaveUp,
     Plan,
     TimedOut,
-    Watching,
-    fold,
+    WaitState,
     log_news,
-    pause_before_next_look,
+    next_state,
+    pause_before_next_poll,
     waiting,
 )
 
@@ -121,13 +121,13 @@ def test_unknown_status_is_not_an_end_and_is_logged_once(caplog: pytest.LogCaptu
 
 
 def test_end_that_the_list_shows_does_not_say_that_looks_work(caplog: pytest.LogCaptureFixture) -> None:
-    failing = Watching(error=AdfUnavailableError("500", status=500))
+    failing = WaitState(error=AdfUnavailableError("500", status=500))
     with caplog.at_level("INFO"):
-        log_news("r1", failing, Watching(run=run("Succeeded")))
+        log_news("r1", failing, WaitState(run=run("Succeeded")))
         assert caplog.messages == ["Run r1 succeeded."]
-        log_news("r1", failing, Watching(run=run("InProgress")))
+        log_news("r1", failing, WaitState(run=run("InProgress")))
         assert caplog.messages[1:] == ["Looks work again, at run r1.", "Run r1 is InProgress."]
-        log_news("r1", failing, Watching())
+        log_news("r1", failing, WaitState())
     assert caplog.messages[3:] == ["Looks work again, at run r1."]
 
 
@@ -140,12 +140,12 @@ def test_failed_look_does_not_end_the_wait(error: AdfError) -> None:
 
 @pytest.mark.parametrize("error", FAULTS, ids=str)
 def test_faults_are_looked_through_until_the_deadline(error: AdfError) -> None:
-    state, now = Watching(), 1000.0
+    state, now = WaitState(), 1000.0
     for _ in range(500):
-        state, outcome = fold(state, error, now, PLAN)
+        state, outcome = next_state(state, error, now, PLAN)
         assert outcome is None
         now += 60
-    _, outcome = fold(state, error, now, Plan(check_interval=10, deadline=now))
+    _, outcome = next_state(state, error, now, Plan(check_interval=10, deadline=now))
     assert outcome == TimedOut(run=None, error=error)
 
 
@@ -154,30 +154,30 @@ UNREADABLE = AdfUnavailableError("could not be read", status=200, unreadable=Tru
 
 @pytest.mark.parametrize("error", [*REFUSALS, UNREADABLE], ids=str)
 def test_lasting_refusal_ends_the_wait_after_its_grace_and_not_before(error: AdfError) -> None:
-    state, outcome = fold(Watching(run=run("InProgress")), error, 1000.0, PLAN)
+    state, outcome = next_state(WaitState(run=run("InProgress")), error, 1000.0, PLAN)
     assert outcome is None
-    _, outcome = fold(state, error, 1000.0 + REFUSAL_GRACE - 1, PLAN)
+    _, outcome = next_state(state, error, 1000.0 + REFUSAL_GRACE - 1, PLAN)
     assert outcome is None
-    _, outcome = fold(state, error, 1000.0 + REFUSAL_GRACE, PLAN)
+    _, outcome = next_state(state, error, 1000.0 + REFUSAL_GRACE, PLAN)
     assert outcome == GaveUp(error=error, run=run("InProgress"))
 
 
 def test_connection_that_cannot_be_used_here_ends_the_wait_at_once() -> None:
     error = AdfConfigurationError("no such file")
-    _, outcome = fold(Watching(run=run("InProgress")), error, 1000.0, PLAN)
+    _, outcome = next_state(WaitState(run=run("InProgress")), error, 1000.0, PLAN)
     assert outcome == GaveUp(error=error, run=run("InProgress"))
 
 
 def test_good_look_starts_the_grace_anew() -> None:
-    state, _ = fold(Watching(), REFUSALS[0], 1000.0, PLAN)
-    state, _ = fold(state, run("InProgress"), 1200.0, PLAN)
-    state, outcome = fold(state, REFUSALS[0], 1400.0, PLAN)
+    state, _ = next_state(WaitState(), REFUSALS[0], 1000.0, PLAN)
+    state, _ = next_state(state, run("InProgress"), 1200.0, PLAN)
+    state, outcome = next_state(state, REFUSALS[0], 1400.0, PLAN)
     assert outcome is None
     assert state.refused_since == 1400.0
 
 
 def test_run_that_ended_wins_over_a_deadline_that_passed() -> None:
-    _, outcome = fold(Watching(), run("Succeeded"), 2000.0, Plan(check_interval=10, deadline=1500.0))
+    _, outcome = next_state(WaitState(), run("Succeeded"), 2000.0, Plan(check_interval=10, deadline=1500.0))
     assert isinstance(outcome, Ended)
 
 
@@ -190,8 +190,8 @@ def test_last_look_is_made_at_the_deadline() -> None:
 
 def test_retry_after_is_honoured() -> None:
     error = AdfThrottledError("429", status=429, retry_after=90)
-    state = Watching(error=error, failures=1)
-    assert pause_before_next_look(state, 0.0, PLAN, 0.0) >= 90
+    state = WaitState(error=error, failures=1)
+    assert pause_before_next_poll(state, 0.0, PLAN, 0.0) >= 90
 
 
 answers = st.one_of(
@@ -203,11 +203,11 @@ answers = st.one_of(
 @given(st.lists(st.tuples(answers, st.floats(0, 400)), max_size=30), st.one_of(st.none(), st.floats(1000, 9000)))
 def test_no_outcome_is_invented_or_lost(looks: list[tuple[Any, float]], deadline: float | None) -> None:
     """Whatever is seen: the first look that shows an end gives it; nothing else ever says that the run ended."""
-    state, now = Watching(), 1000.0
+    state, now = WaitState(), 1000.0
     plan = Plan(check_interval=10, deadline=deadline)
     for seen, passed in looks:
         now += passed
-        state, outcome = fold(state, seen, now, plan)
+        state, outcome = next_state(state, seen, now, plan)
         if isinstance(seen, PipelineRun) and seen.is_terminal:
             assert outcome == Ended(run=seen)
         else:

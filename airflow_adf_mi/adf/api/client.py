@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from airflow_adf_mi.adf.api import responses
 from airflow_adf_mi.adf.api.operations import MOST_LISTED, Call, Page
 from airflow_adf_mi.adf.api.paging import Follow, Pages
-from airflow_adf_mi.adf.api.responses import Failure
+from airflow_adf_mi.adf.api.responses import FailedCall
 from airflow_adf_mi.adf.auth.async_credential import AsyncCredential
 from airflow_adf_mi.adf.auth.credential import credential_for
 from airflow_adf_mi.adf.network.authorities import tls_context
@@ -101,10 +101,10 @@ class AdfClient:
         answer = self._send_once(call)
         for _ in range(OTHER_TOKENS):
             # A token that is refused does nothing: safe to repeat, with another one.
-            if not isinstance(answer, Failure) or not responses.forget_token(self._credential, answer):
+            if not isinstance(answer, FailedCall) or not responses.forget_token(self._credential, answer):
                 break
             answer = self._send_once(call)
-        return responses.given(answer)
+        return responses.unwrap(answer)
 
     def pages(self, call: Call[Page[T]]) -> list[T]:
         """The items of all pages, each once; a list that never ends is cut, with a warning."""
@@ -122,7 +122,7 @@ class AdfClient:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
 
-    def _send_once(self, call: Call[T]) -> T | Failure:
+    def _send_once(self, call: Call[T]) -> T | FailedCall:
         method = getattr(getattr(self.official, call.group), call.method)
         retries = self._read_retries if call.repeatable else 0
         try:
@@ -131,8 +131,8 @@ class AdfClient:
             else:
                 body = method(*call.args, cls=responses.body_of, retry_total=retries, **call.kwargs)
         except Exception as e:  # noqa: BLE001  what is of no known kind is raised again
-            return responses.read_error(e, call, self._settings, self._route)
-        return responses.read(call, body)
+            return responses.parse_error(e, call, self._settings, self._route)
+        return responses.parse(call, body)
 
 
 class AsyncAdfClient:
@@ -204,12 +204,12 @@ class AsyncAdfClient:
         answer = await self._send_once(call)
         for _ in range(OTHER_TOKENS):
             # As in AdfClient.send; in a thread, since another thread may hold the token lock for seconds.
-            if not isinstance(answer, Failure) or not await asyncio.to_thread(
+            if not isinstance(answer, FailedCall) or not await asyncio.to_thread(
                 responses.forget_token, self._credential, answer
             ):
                 break
             answer = await self._send_once(call)
-        return responses.given(answer)
+        return responses.unwrap(answer)
 
     async def pages(self, call: Call[Page[T]]) -> list[T]:
         """As of `AdfClient`."""
@@ -230,7 +230,7 @@ class AsyncAdfClient:
     ) -> None:
         await self.close()
 
-    async def _send_once(self, call: Call[T]) -> T | Failure:
+    async def _send_once(self, call: Call[T]) -> T | FailedCall:
         method = getattr(getattr(self.official, call.group), call.method)
         # To send takes about a millisecond. Hundreds that would at once, when a look at the list has shown as many ends, go one
         # by one, and the event loop turns in between.
@@ -239,11 +239,11 @@ class AsyncAdfClient:
         statuses: list[int] = []
         try:
             if call.listing:
-                return responses.read(
+                return responses.parse(
                     call, await _listed_async(method(*call.args, retry_total=0, **call.kwargs).by_page(), call)
                 )
             if not call.repeatable:
-                return responses.read(
+                return responses.parse(
                     call, await method(*call.args, cls=responses.body_of, retry_total=0, **call.kwargs)
                 )
             content = await self._content(method, call, statuses)
@@ -251,7 +251,7 @@ class AsyncAdfClient:
                 return responses.read_content(call, content)
             return await asyncio.to_thread(responses.read_content, call, content)
         except Exception as e:  # noqa: BLE001  what is of no known kind is raised again
-            return responses.read_error(e, call, self._settings, self._route, next(iter(statuses), None))
+            return responses.parse_error(e, call, self._settings, self._route, next(iter(statuses), None))
 
     async def _content(self, method: Any, call: Call[Any], statuses: list[int]) -> bytes:
         """The content of an answer; its HTTP status goes to `statuses`, because the content may be impossible to unpack.

@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Failure:
+class FailedCall:
     """What came in place of an answer."""
 
     error: AdfError
@@ -41,7 +41,7 @@ def response_of(response: Any, _model: object, _headers: object) -> Any:
     return response.http_response
 
 
-def read_content(call: Call[T], content: bytes) -> T | Failure:
+def read_content(call: Call[T], content: bytes) -> T | FailedCall:
     """The answer in the content of a response, which may be read in a thread.
 
     Python's JSON reader keeps all other threads waiting until it has read the whole text. Where it calls a function of Python for
@@ -51,14 +51,14 @@ def read_content(call: Call[T], content: bytes) -> T | Failure:
         body = json.loads(content, object_hook=_same) if content else None
     except UNREADABLE as e:
         return _failed(call, unreadable(e, call))
-    return read(call, body)
+    return parse(call, body)
 
 
 def _same(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
-def read(call: Call[T], body: Any) -> T | Failure:
+def parse(call: Call[T], body: Any) -> T | FailedCall:
     """The answer in a body."""
     try:
         answer = call.read(body)
@@ -68,9 +68,9 @@ def read(call: Call[T], body: Any) -> T | Failure:
     return answer
 
 
-def read_error(
+def parse_error(
     error: Exception, call: Call[T], settings: AdfSettings, route: Route, status: int | None = None
-) -> T | Failure:
+) -> T | FailedCall:
     """What `error`, which the official client raised for `call` on its way by `route`, comes to.
 
     `status` is the HTTP status of the answer, where it is known and the error does not carry it. Raises `error` itself if it
@@ -97,28 +97,28 @@ def read_error(
     raise error
 
 
-def _failed(call: Call[Any], error: AdfError, *, refused_token: str | None = None) -> Failure:
+def _failed(call: Call[Any], error: AdfError, *, refused_token: str | None = None) -> FailedCall:
     _count(call, type(error).__name__)
     if isinstance(error, AdfThrottledError):
         metrics.count(metrics.THROTTLED, operation=f"{call.group}.{call.method}")
-    return Failure(error, refused_token=refused_token)
+    return FailedCall(error, refused_token=refused_token)
 
 
 def _count(call: Call[Any], outcome: str) -> None:
     metrics.count(metrics.REQUESTS, operation=f"{call.group}.{call.method}", outcome=outcome)
 
 
-def given(answer: T | Failure) -> T:
+def unwrap(answer: T | FailedCall) -> T:
     """The answer; raises what came instead, without the foreign error it was made from.
 
     A traceback shows the whole chain, and foreign errors quote answers, with whatever secret is in them.
     """
-    if isinstance(answer, Failure):
+    if isinstance(answer, FailedCall):
         raise answer.error from None
     return answer
 
 
-def forget_token(credential: Any, failure: Failure) -> bool:
+def forget_token(credential: Any, failure: FailedCall) -> bool:
     """Whether another token may help: only where it was the service that refused the one we had."""
     forget = getattr(credential, "forget_token", None)
     return failure.refused_token is not None and forget is not None and bool(forget(failure.refused_token))

@@ -27,7 +27,7 @@ from airflow_adf_mi.adf.errors import AdfConfigurationError, AdfError
 from airflow_adf_mi.adf.models import ActivityRun, PipelineRun, RunStatus
 from airflow_adf_mi.adf.redaction import cap
 from airflow_adf_mi.adf.retrying import is_refusal
-from airflow_adf_mi.adf.routines import Pause, Routine, SendsAsync, drive_async
+from airflow_adf_mi.adf.routines import Pause, Routine, SendsAsync, run_routine_async
 from airflow_adf_mi.adf.times import moment, read_number, run_window
 from airflow_adf_mi.adf.waiting.single_run import Ended, in_words
 
@@ -219,7 +219,7 @@ async def accompanied(activities: ActivityLog, client: SendsAsync) -> AsyncItera
     async def look() -> None:
         while True:
             try:
-                await drive_async(activities.look_if_due(), client, asyncio.sleep)
+                await run_routine_async(activities.look_if_due(), client, asyncio.sleep)
             except Exception as e:  # noqa: BLE001  whatever it is, the wait goes on
                 log.warning("The run's activities could not be logged. %s", e)
             await asyncio.sleep(LOOK_AROUND)

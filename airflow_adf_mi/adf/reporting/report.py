@@ -132,7 +132,7 @@ ALREADY_OVER = "already over"
 KIND: Mapping[type[Outcome], str] = {Ended: "ended", TimedOut: "timed_out", GaveUp: "gave_up"}
 
 
-def must_be_over(report: Report, timeout: float) -> None:
+def raise_unless_ended(report: Report, timeout: float) -> None:
     """Raises `AdfError` unless an obsolete run has ended in the `timeout` seconds for which it was waited for."""
     if isinstance(report.outcome, Ended):
         return

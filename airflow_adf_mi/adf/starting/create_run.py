@@ -28,11 +28,11 @@ from airflow_adf_mi.adf.errors import (
     AdfUnavailableError,
 )
 from airflow_adf_mi.adf.models import PipelineRun
-from airflow_adf_mi.adf.name_suggestions import with_near_names
+from airflow_adf_mi.adf.name_suggestions import with_suggestions
 from airflow_adf_mi.adf.retrying import backoff
 from airflow_adf_mi.adf.routines import Authenticate, Pause, Routine
-from airflow_adf_mi.adf.starting.find_run import Look, Wanted, looking
-from airflow_adf_mi.adf.starting.intent import Intent, Occasion, Phase, fingerprint
+from airflow_adf_mi.adf.starting.find_run import RunCriteria, SearchResult, search
+from airflow_adf_mi.adf.starting.intent import Intent, Phase, TaskTry, fingerprint
 from airflow_adf_mi.adf.starting.journal import claim, note, save
 
 log = logging.getLogger(__name__)
@@ -142,7 +142,7 @@ class Start:
                     "key, so leave it out of parameters."
                 )
 
-    def intent(self, occasion: Occasion = Occasion()) -> Intent:
+    def intent(self, occasion: TaskTry = TaskTry()) -> Intent:
         """A new intent to make this start. Its key is random where none is given: a Dag run that is deleted and made again
         must not meet the runs of the one before.
         """
@@ -154,8 +154,8 @@ class Start:
             occasion=occasion,
         )
 
-    def wanted(self) -> Wanted:
-        return Wanted(
+    def wanted(self) -> RunCriteria:
+        return RunCriteria(
             factory=self.factory,
             pipeline_name=self.pipeline_name,
             parameters=self.parameters or {},
@@ -190,7 +190,7 @@ class Started:
         return self.intent.run_id
 
 
-def starting(
+def create_run_once(
     start: Start, intent: Intent, *, clock: Callable[[], float], jitter: Callable[[], float]
 ) -> Routine[Started]:
     """Start the run, once.
@@ -216,7 +216,7 @@ def starting(
             verdict = judge(answer)
             if verdict is Verdict.AMBIGUOUS:
                 log.warning("The answer to the start was lost; looking for its run. %s", answer)
-                found = yield from settling(start, sending, lost=answer, clock=clock, jitter=jitter)
+                found = yield from resolve_lost_start(start, sending, lost=answer, clock=clock, jitter=jitter)
                 if found is not None:
                     return found
                 if clock() > until:
@@ -228,12 +228,12 @@ def starting(
         failures += 1
         pause = backoff(failures, getattr(answer, "retry_after", None), jitter())
         if verdict is Verdict.REFUSED or clock() + pause > until:
-            raise (yield from with_near_names(answer, start.factory, start.pipeline_name))
+            raise (yield from with_suggestions(answer, start.factory, start.pipeline_name))
         log.warning("Nothing was started. Will send the start again in %.0f s. %s", pause, answer)
         yield Pause(pause)
 
 
-def settling(
+def resolve_lost_start(
     start: Start,
     intent: Intent,
     *,
@@ -250,7 +250,7 @@ def settling(
     until = now + start.settle if lost is not None else max(now + LAST_LOOK, (intent.at or now) + start.settle)
     looks = 0
     while True:
-        look = yield from looking(start.wanted(), intent, clock=clock)
+        look = yield from search(start.wanted(), intent, clock=clock)
         if intent.key_honoured:
             # Where keys are run ids, a run with another id is not ours.
             look = replace(look, possible=())
@@ -279,14 +279,14 @@ def settling(
     raise problem
 
 
-def _chosen(look: Look, *, is_last: bool) -> PipelineRun | None:
+def _chosen(look: SearchResult, *, is_last: bool) -> PipelineRun | None:
     if len(look.proven) == 1:
         return look.proven[0]
     complete = is_last and not look.proven and look.error is None
     return look.possible[0] if complete and len(look.possible) == 1 else None
 
 
-def _ambiguous(start: Start, intent: Intent, look: Look, lost: AdfError | None) -> str:
+def _ambiguous(start: Start, intent: Intent, look: SearchResult, lost: AdfError | None) -> str:
     candidates = (*look.proven, *look.possible)
     if candidates:
         listed = ", ".join(f"{run.run_id} ({run.status}, began {run.started_at})" for run in candidates[:10])

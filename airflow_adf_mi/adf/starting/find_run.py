@@ -47,7 +47,7 @@ class Likeness(IntEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Look:
+class SearchResult:
     """What one look found."""
 
     proven: tuple[PipelineRun, ...] = ()
@@ -59,7 +59,7 @@ class Look:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
+class RunCriteria:
     """What tells the run of a start from others."""
 
     factory: FactoryRef
@@ -69,7 +69,7 @@ class Wanted:
     correlation_parameter: str | None = None
 
 
-def likeness(run: PipelineRun, wanted: Wanted, key: str, sent_at: float | None) -> Likeness:
+def likeness(run: PipelineRun, wanted: RunCriteria, key: str, sent_at: float | None) -> Likeness:
     """How surely `run` is the one that a start with `key` started, at `sent_at` by the service's clock if that is known."""
     if run.pipeline_name.lower() != wanted.pipeline_name.lower():
         return Likeness.NO
@@ -111,17 +111,19 @@ def _read(text: str) -> str | None:
         return None
 
 
-def looking(wanted: Wanted, intent: Intent, *, clock: Callable[[], float]) -> Routine[Look]:
+def search(wanted: RunCriteria, intent: Intent, *, clock: Callable[[], float]) -> Routine[SearchResult]:
     """Look once: under the key, then through the list."""
     seen = yield get_run(wanted.factory, intent.key)
     if isinstance(seen, PipelineRun):
         if likeness(seen, wanted, intent.key, None) is Likeness.PROVEN:
-            return Look(proven=(seen,))
-        return Look(error=AdfError(f"run {seen.run_id} is one of another pipeline, {seen.pipeline_name!r}"))
-    return (yield from listing(wanted, intent, seen, clock=clock))
+            return SearchResult(proven=(seen,))
+        return SearchResult(error=AdfError(f"run {seen.run_id} is one of another pipeline, {seen.pipeline_name!r}"))
+    return (yield from search_list(wanted, intent, seen, clock=clock))
 
 
-def listing(wanted: Wanted, intent: Intent, seen: AdfError, *, clock: Callable[[], float]) -> Routine[Look]:
+def search_list(
+    wanted: RunCriteria, intent: Intent, seen: AdfError, *, clock: Callable[[], float]
+) -> Routine[SearchResult]:
     """The second half of a look: through the list. `seen` is what the service answered when it was asked for the key."""
     # A subscription or factory that is not found proves nothing about the run.
     is_missing = isinstance(seen, AdfNotFoundError) and seen.missing is not None
@@ -158,7 +160,7 @@ def listing(wanted: Wanted, intent: Intent, seen: AdfError, *, clock: Callable[[
         if run.run_id not in intent.earlier:
             found[likeness(run, wanted, intent.key, sent_at)].append(run)
     claimed = (yield claims_of_others()) if found[Likeness.POSSIBLE] else frozenset()
-    return Look(
+    return SearchResult(
         proven=tuple(found[Likeness.PROVEN]),
         possible=tuple(run for run in found[Likeness.POSSIBLE] if run.run_id not in claimed),
         key_unknown=key_unknown,

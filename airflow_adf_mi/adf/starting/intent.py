@@ -38,7 +38,7 @@ class Phase(Enum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Occasion:
+class TaskTry:
     """Which try of a task this is, as Airflow counts."""
 
     try_number: int = 1
@@ -47,7 +47,7 @@ class Occasion:
     clear_number: int = 0
     """Of the Dag run: every clear of any of its tasks raises it; a retry does not."""
 
-    def is_try_of(self, other: Occasion) -> bool:
+    def is_try_of(self, other: TaskTry) -> bool:
         """Whether both are of the same try, whatever else of the Dag run was cleared meanwhile."""
         return (self.try_number, self.max_tries) == (other.try_number, other.max_tries)
 
@@ -62,7 +62,7 @@ class Intent:
     pipeline_name: str
     fingerprint: str
     """Of everything that decides what the run does: factory, pipeline, parameters, recovery."""
-    occasion: Occasion
+    occasion: TaskTry
     phase: Phase = Phase.PREPARED
     at: float | None = None
     """When the request was about to be sent, in epoch seconds of this machine's clock; None before that, or where it is
@@ -92,7 +92,7 @@ class Intent:
             **{
                 **fields,
                 "factory": FactoryRef(**_members(FactoryRef, fields["factory"])),
-                "occasion": Occasion(**_members(Occasion, fields["occasion"])),
+                "occasion": TaskTry(**_members(TaskTry, fields["occasion"])),
                 "phase": Phase(fields["phase"]),
                 "earlier": tuple(fields["earlier"]),
             }
@@ -118,30 +118,30 @@ def fingerprint(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fresh:
+class StartNew:
     """Start a new run, once the older one is over."""
 
     older: Intent | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Find:
+class ResolveLostStart:
     """Find out what became of a start that may have been sent."""
 
     intent: Intent
 
 
 @dataclass(frozen=True, kw_only=True)
-class Follow:
+class Adopt:
     """Go on with a run that an earlier try started."""
 
     intent: Intent
 
 
-Decision = Fresh | Find | Follow
+Decision = StartNew | ResolveLostStart | Adopt
 
 
-def was_cleared(stored: Intent, now: Occasion) -> bool:
+def was_cleared(stored: Intent, now: TaskTry) -> bool:
     """Whether a user cleared the task after `stored` was written, rather than Airflow retrying it.
 
     A clear of a running task leaves `max_tries`, and only the Dag run's count shows it; that count also rises when another
@@ -152,16 +152,16 @@ def was_cleared(stored: Intent, now: Occasion) -> bool:
     return before.max_tries != now.max_tries or (before.clear_number != now.clear_number and not stored.failed)
 
 
-def decide(stored: Intent | None, now: Occasion, wanted: str) -> Decision:
+def decide(stored: Intent | None, now: TaskTry, wanted: str) -> Decision:
     """What the try `now`, which wants a run of fingerprint `wanted`, does about what an earlier try wrote."""
     if stored is None:
-        return Fresh()
+        return StartNew()
     # A try that goes on, after its trigger has failed, is neither cleared nor given other parameters.
     if not stored.occasion.is_try_of(now) and (was_cleared(stored, now) or stored.fingerprint != wanted):
-        return Fresh(older=stored)
+        return StartNew(older=stored)
     if stored.phase is Phase.PREPARED:
-        return Fresh()
-    return Find(intent=stored) if stored.phase is Phase.SENDING else Follow(intent=stored)
+        return StartNew()
+    return ResolveLostStart(intent=stored) if stored.phase is Phase.SENDING else Adopt(intent=stored)
 
 
 def read(stored: object, otherwise: Intent) -> Intent | None:

@@ -13,7 +13,7 @@ PER_SECOND = 8.0
 
 
 @dataclass
-class Pace:
+class TokenBucket:
     """A bucket of `burst` starts that fills at `per_second`."""
 
     burst: int = BURST

@@ -15,24 +15,24 @@ from airflow_adf_mi.adf.errors import AdfError, AdfNotFoundError
 from airflow_adf_mi.adf.models import PipelineRun, RunStatus
 from airflow_adf_mi.adf.retrying import backoff
 from airflow_adf_mi.adf.routines import Pause, Routine
-from airflow_adf_mi.adf.starting.create_run import LIST_PAUSE, Start, Started, settling, starting
-from airflow_adf_mi.adf.starting.find_run import Look, Wanted, listing
-from airflow_adf_mi.adf.starting.intent import Find, Follow, Fresh, Intent, Occasion, Phase, decide
+from airflow_adf_mi.adf.starting.create_run import LIST_PAUSE, Start, Started, create_run_once, resolve_lost_start
+from airflow_adf_mi.adf.starting.find_run import RunCriteria, SearchResult, search_list
+from airflow_adf_mi.adf.starting.intent import Adopt, Intent, Phase, ResolveLostStart, StartNew, TaskTry, decide
 from airflow_adf_mi.adf.starting.journal import claim, note, save
 from airflow_adf_mi.adf.waiting.single_run import in_words, is_unreadable
 
 log = logging.getLogger(__name__)
 
-RETENTION = 45 * 86400.0
+RUN_RETENTION_SECONDS = 45 * 86400.0
 """Seconds for which the service keeps runs (Microsoft's documentation)."""
-OBSOLETE_INTERVAL = 10.0
+SUPERSEDED_CHECK_INTERVAL = 10.0
 """Most seconds between two status checks of a run that must end before another is started."""
-LOOK_PATIENCE = 60.0
+STATUS_CHECK_PATIENCE = 60.0
 """Seconds for which a look at an earlier run is repeated when it fails."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outlasting:
+class StillActive:
     """A run of an earlier try that is on its way to its end, and must be there before anything is started."""
 
     intent: Intent
@@ -41,15 +41,15 @@ class Outlasting:
     """False for a run that only looks like the one of a lost start: it is waited for, and never cancelled."""
 
 
-def beginning(
+def start_or_adopt(
     start: Start,
     stored: Intent | None,
-    occasion: Occasion,
+    occasion: TaskTry,
     *,
     cancel_superseded: bool,
     clock: Callable[[], float],
     jitter: Callable[[], float],
-) -> Routine[Started | Outlasting]:
+) -> Routine[Started | StillActive]:
     """Start a run, or go on with the one in `stored`. Begin again once an `Outlasting` run is over.
 
     `cancel_superseded`: whether a run that a clear or changed parameters have made obsolete is cancelled, or only waited
@@ -58,20 +58,20 @@ def beginning(
     fresh = start.intent(occasion)
     decision = decide(stored, occasion, fresh.fingerprint)
     match decision:
-        case Fresh(older=None):
+        case StartNew(older=None):
             pass
-        case Fresh(older=older):
+        case StartNew(older=older):
             assert older is not None  # noqa: S101  the case above
             remaining = yield from _superseding(start, older, cancel=cancel_superseded, clock=clock, jitter=jitter)
             if remaining is not None:
                 return remaining
             fresh = fresh.after(older)
-        case Find(intent=lost):
+        case ResolveLostStart(intent=lost):
             same_try = _is_own(lost, occasion)
             lost = replace(lost, occasion=occasion, failed=False, inherited=not same_try)
             # Also where nothing could be read: from now on, a clear is seen as one.
             yield save(lost)
-            found = yield from settling(start, lost, lost=None, clock=clock, jitter=jitter)
+            found = yield from resolve_lost_start(start, lost, lost=None, clock=clock, jitter=jitter)
             if found is not None:
                 follow = _following(
                     start, found.intent, fresh, found.run, same_try=same_try, clock=clock, jitter=jitter
@@ -79,7 +79,7 @@ def beginning(
                 return (yield from follow)
             # The same key: should the first request still arrive, the service may know it by that.
             fresh = replace(fresh.after(lost), key=lost.key)
-        case Follow(intent=known):
+        case Adopt(intent=known):
             # A retry has lost its XComs, by which its siblings know that the run is not theirs.
             yield claim(known.run_id or known.key)
             seen = yield from _seen(known, clock=clock, jitter=jitter)
@@ -90,10 +90,10 @@ def beginning(
             same_try = _is_own(known, occasion)
             follow = _following(start, known, fresh, run, same_try=same_try, clock=clock, jitter=jitter)
             return (yield from follow)
-    return (yield from starting(start, fresh, clock=clock, jitter=jitter))
+    return (yield from create_run_once(start, fresh, clock=clock, jitter=jitter))
 
 
-def _is_own(known: Intent, occasion: Occasion) -> bool:
+def _is_own(known: Intent, occasion: TaskTry) -> bool:
     """Whether a start is this very try's, which goes on after its trigger or triggerer was lost."""
     return known.occasion.is_try_of(occasion) and not known.inherited
 
@@ -107,17 +107,17 @@ def _following(
     same_try: bool,
     clock: Callable[[], float],
     jitter: Callable[[], float],
-) -> Routine[Started | Outlasting]:
+) -> Routine[Started | StillActive]:
     """Go on with a run of an earlier try; or start another, once it is over, where it came to nothing.
 
     `same_try`: it is this very try's, which goes on after its trigger or triggerer was lost, and has one run, whatever that
     comes to.
     """
     if run is not None and run.status == RunStatus.CANCELING and not same_try:
-        return Outlasting(intent=known, run=run)
+        return StillActive(intent=known, run=run)
     if run is not None and run.status in (RunStatus.FAILED, RunStatus.CANCELLED) and not same_try:
         log.info("Run %s of an earlier try %s; starting a new one.", known.run_id, in_words(run.status))
-        return (yield from starting(start, fresh.after(known), clock=clock, jitter=jitter))
+        return (yield from create_run_once(start, fresh.after(known), clock=clock, jitter=jitter))
     log.info("Going on with run %s, which %s started.", known.run_id, "this try" if same_try else "an earlier try")
     # It is now this try's, which has not failed, and whose wait begins now.
     adopted = replace(
@@ -134,7 +134,7 @@ def _following(
 
 def _superseding(
     start: Start, older: Intent, *, cancel: bool, clock: Callable[[], float], jitter: Callable[[], float]
-) -> Routine[Outlasting | None]:
+) -> Routine[StillActive | None]:
     """See to it that an obsolete run ends: what remains of it, while it has not; None once it is over."""
     is_ours = True
     if older.phase is Phase.PREPARED:
@@ -166,7 +166,7 @@ def _superseding(
         log.info("Run %s, which this try replaces, %s.", seen.run_id, "is being cancelled" if is_accepted else answer)
         if not is_accepted:
             return None
-    return Outlasting(intent=older, run=seen, is_ours=is_ours)
+    return StillActive(intent=older, run=seen, is_ours=is_ours)
 
 
 def _lost(
@@ -177,7 +177,7 @@ def _lost(
     Raises `AdfError` where the looks for it keep failing: they do not show that there is no run.
     """
     same = start.intent().fingerprint == older.fingerprint
-    wanted = Wanted(
+    wanted = RunCriteria(
         factory=older.factory,
         pipeline_name=older.pipeline_name,
         parameters=(start.parameters or {}) if same else {},
@@ -202,16 +202,18 @@ def _lost(
         yield Pause(LIST_PAUSE)
 
 
-def _looked(wanted: Wanted, older: Intent, *, clock: Callable[[], float], jitter: Callable[[], float]) -> Routine[Look]:
+def _looked(
+    wanted: RunCriteria, older: Intent, *, clock: Callable[[], float], jitter: Callable[[], float]
+) -> Routine[SearchResult]:
     """Look for the run of a lost start; at faults, again for a while. What is returned has an `error` if the last look failed."""
-    until = clock() + LOOK_PATIENCE
+    until = clock() + STATUS_CHECK_PATIENCE
     failures = 0
     while True:
         seen: PipelineRun | AdfError = yield get_run(older.factory, older.key)
         if isinstance(seen, PipelineRun):
             # Whatever its pipeline: the task may have been changed since.
-            return Look(proven=(seen,))
-        look = yield from listing(wanted, older, seen, clock=clock)
+            return SearchResult(proven=(seen,))
+        look = yield from search_list(wanted, older, seen, clock=clock)
         if not look.key_unknown:
             # Without an answer about the key, the list proves nothing: it may lag.
             look = replace(look, error=look.error or seen)
@@ -227,7 +229,7 @@ def _looked(wanted: Wanted, older: Intent, *, clock: Callable[[], float], jitter
 def _is_gone(older: Intent, *, cancel: bool, clock: Callable[[], float]) -> Routine[bool]:
     """Whether a run that the service does not show is over or forgotten: another operation must say so too, or the calendar."""
     if not cancel:
-        return older.at is not None and clock() - older.at > RETENTION
+        return older.at is not None and clock() - older.at > RUN_RETENTION_SECONDS
     answer = yield cancel_run(older.factory, older.run_id or older.key)
     return answer is False or (isinstance(answer, AdfNotFoundError) and answer.missing == "run")
 
@@ -236,7 +238,7 @@ def _seen(
     intent: Intent, *, clock: Callable[[], float], jitter: Callable[[], float]
 ) -> Routine[PipelineRun | AdfError]:
     """Look at the run of `intent`; at faults, again for a while."""
-    until = clock() + LOOK_PATIENCE
+    until = clock() + STATUS_CHECK_PATIENCE
     failures = 0
     while True:
         seen: PipelineRun | AdfError = yield get_run(intent.factory, intent.run_id or intent.key)

@@ -13,14 +13,14 @@ from airflow_adf_mi.adf.api.operations import Call
 from airflow_adf_mi.adf.config.settings import AdfSettings, FactoryRef
 from airflow_adf_mi.adf.errors import AdfThrottledError
 from airflow_adf_mi.adf.event_loop import PerLoop
-from airflow_adf_mi.adf.starting.rate_limit import Pace
+from airflow_adf_mi.adf.starting.rate_limit import TokenBucket
 
 if TYPE_CHECKING:
     from airflow_adf_mi.adf.api.client import AsyncAdfClient
 
 Pause: TypeAlias = Callable[[float], Awaitable[None]]
 
-AT_ONCE = 20
+STARTS_AT_ONCE = 20
 """Starts that may be between their first question to Airflow and the service's answer. Airflow answers a triggerer one question
 at a time: of hundreds, those that it holds up would all leave together in the end, and be out of date by then."""
 
@@ -33,7 +33,7 @@ class StartClient:
     sends another, it waits for its turn again.
     """
 
-    def __init__(self, client: AsyncAdfClient, pace: Pace, places: asyncio.Semaphore, pause: Pause) -> None:
+    def __init__(self, client: AsyncAdfClient, pace: TokenBucket, places: asyncio.Semaphore, pause: Pause) -> None:
         self._client = client
         self._pace = pace
         self._places = places
@@ -78,12 +78,12 @@ class StartClient:
             self._places.release()
 
 
-class Outlet:
+class StartQueue:
     """One for all that an identity starts in a subscription, since the service's limit is."""
 
     def __init__(self) -> None:
-        self._pace = Pace()
-        self._places = asyncio.Semaphore(AT_ONCE)
+        self._pace = TokenBucket()
+        self._places = asyncio.Semaphore(STARTS_AT_ONCE)
 
     @asynccontextmanager
     async def turn(self, client: AsyncAdfClient, pause: Pause) -> AsyncIterator[StartClient]:
@@ -96,9 +96,9 @@ class Outlet:
             starting.leave()
 
 
-_outlets = PerLoop(dict[Hashable, Outlet])
+_outlets = PerLoop(dict[Hashable, StartQueue])
 
 
-def outlet_for(adf: AdfSettings, factory: FactoryRef) -> Outlet:
+def start_queue_for(adf: AdfSettings, factory: FactoryRef) -> StartQueue:
     """The event loop's outlet for the identity of `adf` and the subscription of `factory`."""
-    return _outlets.here().setdefault((adf.identity, adf.arm_endpoint, factory.subscription_id), Outlet())
+    return _outlets.here().setdefault((adf.identity, adf.arm_endpoint, factory.subscription_id), StartQueue())

@@ -26,7 +26,7 @@ FEWEST_REFUSALS = 5
 """Refusals without which none counts as lasting, each of what was asked after the one before."""
 
 
-class Trouble:
+class FailureTracker:
     """Of one factory. Times are seconds of our clock."""
 
     def __init__(self, jitter: float) -> None:

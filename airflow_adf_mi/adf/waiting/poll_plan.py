@@ -15,21 +15,21 @@ from dataclasses import dataclass, field
 from airflow_adf_mi.adf.errors import AdfError
 from airflow_adf_mi.adf.models import PipelineRun
 from airflow_adf_mi.adf.retrying import backoff
-from airflow_adf_mi.adf.waiting.failure_tracker import Trouble, concerns_all
-from airflow_adf_mi.adf.waiting.poll_queue import NEVER, Looks
-from airflow_adf_mi.adf.waiting.run_list import REACH, List, Listing, Wanted
-from airflow_adf_mi.adf.waiting.single_run import Ended, GaveUp, Outcome, Plan, Watching, fold
+from airflow_adf_mi.adf.waiting.failure_tracker import FailureTracker, concerns_all
+from airflow_adf_mi.adf.waiting.poll_queue import NEVER, PollQueue
+from airflow_adf_mi.adf.waiting.run_list import REACH, ExpectedEnd, ListQuery, RunListTracker
+from airflow_adf_mi.adf.waiting.single_run import Ended, GaveUp, Outcome, Plan, WaitState, next_state
 
-FEW = 4
+FEW_RUNS = 4
 """Up to so many runs are looked at one by one, which is as cheap as the list, and shows every status."""
-CLOCK_SLACK = 2.0
+SERVICE_CLOCK_SLACK = 2.0
 """Seconds by which what we take for the service's clock may be off: its answers tell whole seconds."""
 FEWEST_READS = 60
 """Reads that the service says are left in its limit, below which everything slows down."""
 
 
 @dataclass(frozen=True)
-class Look:
+class PollRun:
     """Look at one run."""
 
     run_id: str
@@ -38,13 +38,13 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Rest:
+class Sleep:
     """Nothing to ask for so many seconds."""
 
     seconds: float
 
 
-Ask = List | Look | Rest
+NextAction = ListQuery | PollRun | Sleep
 
 
 @dataclass(kw_only=True)
@@ -55,10 +55,10 @@ class _Waited:
     added: float
     since: float
     """As of `Wanted`, but by our clock: the service's may not be known yet. Moves on with each look that shows it going on."""
-    watching: Watching = field(default_factory=Watching)
+    watching: WaitState = field(default_factory=WaitState)
 
 
-class Rounds:
+class PollPlan:
     """What is waited for in one factory, and what was last learnt.
 
     Times are seconds of our clock, whatever it counts from, but for those of the list, which are the service's.
@@ -67,9 +67,9 @@ class Rounds:
     def __init__(self, *, jitter: float = 0.5) -> None:
         self._waited: dict[str, _Waited] = {}
         self._intervals: Counter[float] = Counter()
-        self._listing = Listing()
-        self._looks = Looks(jitter)
-        self._trouble = Trouble(jitter)
+        self._listing = RunListTracker()
+        self._looks = PollQueue(jitter)
+        self._trouble = FailureTracker(jitter)
         self._jitter = jitter
         self._next_list = float("-inf")
         self._listing_since: float | None = None
@@ -98,7 +98,7 @@ class Rounds:
 
     def add(self, run_id: str, *, interval: float, since: float | None, now: float) -> None:
         """Wait for a run, which `since` (our clock) is known not to have ended before; None knows nothing."""
-        if since is not None and since > now + CLOCK_SLACK:
+        if since is not None and since > now + SERVICE_CLOCK_SLACK:
             # The machine that told it has another clock.
             since = None
         known = self._waited.get(run_id)
@@ -113,7 +113,7 @@ class Rounds:
         looked_at, shown_from = NEVER, now
         if since is not None and now - since <= REACH:
             looked_at = shown_from = since
-            joined = since - CLOCK_SLACK
+            joined = since - SERVICE_CLOCK_SLACK
             self._joined_from = joined if self._joined_from is None else min(self._joined_from, joined)
         is_first = not self._waited
         self._waited[run_id] = _Waited(interval=interval, added=now, since=shown_from)
@@ -135,24 +135,24 @@ class Rounds:
             self._intervals -= Counter([waited.interval])
             self._looks.remove(run_id)
 
-    def watching(self, run_id: str) -> Watching:
+    def watching(self, run_id: str) -> WaitState:
         """What was last learnt of a run."""
         return self._waited[run_id].watching
 
-    def next(self, now: float, service_now: float | None, remaining_reads: int | None = None) -> Ask:
+    def next(self, now: float, service_now: float | None, remaining_reads: int | None = None) -> NextAction:
         """What to ask now. Without the service's time, of which its first answer tells, the list cannot be asked."""
         if not self._waited:
-            return Rest(60.0)
+            return Sleep(60.0)
         if now < self._trouble.pause_until:
-            return Rest(self._trouble.pause_until - now)
+            return Sleep(self._trouble.pause_until - now)
         self._slow = 1.0 if remaining_reads is None or remaining_reads > FEWEST_READS else 4.0
         interval = self._interval
         if service_now is not None:
             self._ahead = service_now - now
-        if len(self._waited) <= FEW:
+        if len(self._waited) <= FEW_RUNS:
             self._listing.skip()
             self._joined_from = None
-        can_list = len(self._waited) > FEW and self._listing_since is None
+        can_list = len(self._waited) > FEW_RUNS and self._listing_since is None
         list_at = max(self._next_list, self._trouble.list_pause_until)
         if can_list and service_now is not None and now >= list_at:
             self._next_list = now + interval * 0.9 * self._slow
@@ -160,34 +160,34 @@ class Rounds:
             if self._joined_from is not None:
                 self._listing.reach_back(self._joined_from + self._ahead)
                 self._joined_from = None
-            unseen_since = min(waited.since for waited in self._waited.values()) - CLOCK_SLACK
+            unseen_since = min(waited.since for waited in self._waited.values()) - SERVICE_CLOCK_SLACK
             return self._listing.query(service_now, unseen_since + self._ahead)
         first = self._looks.first(now)
         wait = list_at - now if can_list and service_now is not None else interval
         if first is not None:
             at = self._looks.when(first, now)
             if at <= now:
-                is_full = self.is_lagging or len(self._waited) <= FEW or self._looks.some_unknown
+                is_full = self.is_lagging or len(self._waited) <= FEW_RUNS or self._looks.some_unknown
                 self._looks.spend(first, now, is_full=is_full, slow=self._slow)
                 self._looks.put(first, now, self._waited[first].interval)
-                return Look(first, now)
+                return PollRun(first, now)
             wait = min(wait, at - now)
-        return Rest(max(0.01, wait))
+        return Sleep(max(0.01, wait))
 
-    def listed(self, asked: List, items: Sequence[PipelineRun], now: float) -> dict[str, Outcome]:
+    def listed(self, asked: ListQuery, items: Sequence[PipelineRun], now: float) -> dict[str, Outcome]:
         """The outcomes in the list's answer to `asked`, of all its pages."""
         self._listing_since = None
         self._trouble.listed()
         found: dict[str, Outcome] = {}
         wanted = {run.run_id: self._wanted(self._waited[run.run_id]) for run in items if run.run_id in self._waited}
         for run in self._listing.read(asked, items, wanted, now):
-            self._waited[run.run_id].watching = Watching(run=run)
+            self._waited[run.run_id].watching = WaitState(run=run)
             found[run.run_id] = Ended(run=run)
         if self._listing.has_more:
             self._next_list = now
         return found
 
-    def looked(self, asked: Look, seen: PipelineRun | AdfError, now: float) -> dict[str, Outcome]:
+    def looked(self, asked: PollRun, seen: PipelineRun | AdfError, now: float) -> dict[str, Outcome]:
         """What the answer to a look comes to; a refusal that lasts ends all waits."""
         run_id = asked.run_id
         waited = self._waited.get(run_id)
@@ -200,7 +200,7 @@ class Rounds:
         self._trouble.looked(asked.at, shows_run=isinstance(seen, PipelineRun))
         if waited is None:
             return {}
-        waited.watching, outcome = fold(waited.watching, seen, now, Plan(check_interval=waited.interval))
+        waited.watching, outcome = next_state(waited.watching, seen, now, Plan(check_interval=waited.interval))
         if isinstance(seen, PipelineRun):
             if seen.is_terminal:
                 was_lagging = self.is_lagging
@@ -235,8 +235,8 @@ class Rounds:
             return {}
         return {run_id: GaveUp(error=error, run=waited.watching.run) for run_id, waited in self._waited.items()}
 
-    def _wanted(self, waited: _Waited) -> Wanted:
-        return Wanted(added=waited.added + self._ahead, since=waited.since + self._ahead)
+    def _wanted(self, waited: _Waited) -> ExpectedEnd:
+        return ExpectedEnd(added=waited.added + self._ahead, since=waited.since + self._ahead)
 
     @property
     def _interval(self) -> float:

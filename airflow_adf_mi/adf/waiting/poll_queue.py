@@ -10,14 +10,14 @@ before it is caught: the run's own interval and a twentieth, and runs waited for
 BUDGET = 10.0
 """Looks at single runs a second, and a fifth more, at most, once the list was caught missing an end. The bound is then: the
 run's own interval and a twentieth, and runs waited for / BUDGET."""
-BURST = 100
+POLL_BURST = 100
 """Looks that may be made at once when the list is first caught missing something."""
 
 NEVER = float("-inf")
 """When a run of which nothing is known was last looked at."""
 
 
-class Looks:
+class PollQueue:
     """The runs that are waited for, in the order in which they are to be looked at. Times are seconds of our clock."""
 
     def __init__(self, jitter: float) -> None:
@@ -61,7 +61,7 @@ class Looks:
         if self._due.pop(run_id, None) is None:
             return
         del self._last[run_id]
-        if len(self._queue) > 2 * len(self._due) + BURST:
+        if len(self._queue) > 2 * len(self._due) + POLL_BURST:
             # Behind a run that is due late, what is obsolete would pile up.
             self._queue = [(due, of) for due, of in self._queue if self._due.get(of) == due]
             heapq.heapify(self._queue)
@@ -108,4 +108,4 @@ class Looks:
 
     def burst(self) -> None:
         """The next `BURST` looks need not wait for the budget."""
-        self._credit = BURST
+        self._credit = POLL_BURST

@@ -23,19 +23,19 @@ from airflow_adf_mi.adf.event_loop import PerLoop, start_detached
 from airflow_adf_mi.adf.models import PipelineRun, RunStatus
 from airflow_adf_mi.adf.retrying import is_refusal
 from airflow_adf_mi.adf.times import moment
-from airflow_adf_mi.adf.waiting.poll_plan import Look, Rest, Rounds
-from airflow_adf_mi.adf.waiting.run_list import List
-from airflow_adf_mi.adf.waiting.single_run import Outcome, Plan, TimedOut, Watching, fold, log_news
+from airflow_adf_mi.adf.waiting.poll_plan import PollPlan, PollRun, Sleep
+from airflow_adf_mi.adf.waiting.run_list import ListQuery
+from airflow_adf_mi.adf.waiting.single_run import Outcome, Plan, TimedOut, WaitState, log_news, next_state
 
 log = logging.getLogger(__name__)
 
 clock = time.monotonic
 """Of the rounds: a machine's clock that is set meanwhile must not hold up, or bring forward, what is to be asked."""
-LOOKS_AT_ONCE = 8
+POLLS_AT_ONCE = 8
 """Looks under way at the same time."""
-LAST_LOOK = 5.0
+LAST_POLL_SECONDS = 5.0
 """Seconds that the look at a deadline may take."""
-LAST_LOOKS = 60.0
+LAST_POLLS_SECONDS = 60.0
 """Seconds in which it must be over where many have the same deadline. What follows must come before Airflow's own timeout."""
 _ENDED = [{"operand": "Status", "operator": "In", "values": sorted(RunStatus.TERMINAL)}]
 
@@ -46,11 +46,11 @@ class Wait:
 
     run_id: str
     interval: float
-    watching: Watching = field(default_factory=Watching)
+    watching: WaitState = field(default_factory=WaitState)
     outcome: Outcome | None = None
     news: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def tell(self, watching: Watching, outcome: Outcome | None) -> None:
+    def tell(self, watching: WaitState, outcome: Outcome | None) -> None:
         if outcome is not None or watching != self.watching:
             self.watching, self.outcome = watching, outcome or self.outcome
             self.news.set()
@@ -62,11 +62,11 @@ class Poller:
     def __init__(self, client: AsyncAdfClient, factory: FactoryRef) -> None:
         self._client = client
         self._factory = factory
-        self._rounds = Rounds(jitter=random.random())  # noqa: S311  spreads, and hides nothing
+        self._rounds = PollPlan(jitter=random.random())  # noqa: S311  spreads, and hides nothing
         self._waits: dict[str, set[Wait]] = {}
         self._wake = asyncio.Event()
         self._asking: set[asyncio.Task[None]] = set()
-        self._pace = asyncio.Semaphore(LOOKS_AT_ONCE)
+        self._pace = asyncio.Semaphore(POLLS_AT_ONCE)
         self._trouble: AdfError | None = None
 
     def add(self, wait: Wait, since: float | None) -> None:
@@ -92,13 +92,13 @@ class Poller:
                 self._wake.clear()
                 service_now = self._client.service_time() if self._client.knows_service_time() else None
                 ask = self._rounds.next(clock(), service_now, self._client.remaining_reads())
-                if isinstance(ask, Rest):
+                if isinstance(ask, Sleep):
                     await self._rest(ask.seconds)
                     continue
-                while len(self._asking) >= LOOKS_AT_ONCE:
+                while len(self._asking) >= POLLS_AT_ONCE:
                     await asyncio.wait(self._asking, return_when=asyncio.FIRST_COMPLETED)
                 asking = asyncio.get_running_loop().create_task(
-                    self._list(ask) if isinstance(ask, List) else self._look(ask)
+                    self._list(ask) if isinstance(ask, ListQuery) else self._look(ask)
                 )
                 self._asking.add(asking)
                 asking.add_done_callback(self._asked)
@@ -124,12 +124,12 @@ class Poller:
         """The outcome of a wait whose deadline has passed: the run may have ended since it was last looked at."""
         late = TimedOut(run=wait.watching.run, error=wait.watching.error, limit=plan.limit)
         try:
-            async with asyncio.timeout(LAST_LOOKS), self._pace, asyncio.timeout(LAST_LOOK):
+            async with asyncio.timeout(LAST_POLLS_SECONDS), self._pace, asyncio.timeout(LAST_POLL_SECONDS):
                 seen = await self._seen(wait.run_id)
         except TimeoutError:
             return late
         # Since when it was refused is told by another clock, and whether that lasts is no question any more.
-        _, outcome = fold(replace(wait.watching, refused_since=None), seen, time.time(), plan)
+        _, outcome = next_state(replace(wait.watching, refused_since=None), seen, time.time(), plan)
         return outcome or late
 
     async def _seen(self, run_id: str) -> PipelineRun | AdfError:
@@ -138,11 +138,11 @@ class Poller:
         except AdfError as e:
             return e
 
-    async def _look(self, ask: Look) -> None:
+    async def _look(self, ask: PollRun) -> None:
         seen = await self._seen(ask.run_id)
         self._tell(self._rounds.looked(ask, seen, clock()), ask.run_id)
 
-    async def _list(self, ask: List) -> None:
+    async def _list(self, ask: ListQuery) -> None:
         after, before = moment(ask.after), moment(ask.before)
         try:
             items = await self._client.pages(query_runs(self._factory, after, before, filters=_ENDED))

@@ -15,9 +15,9 @@ LAG_TOLERANCE = 10.0
 """Seconds by which the list may be behind without being called lagging."""
 CALM = 60.0
 """Seconds without a miss after which the list is trusted again."""
-OVERLAP = 20.0
+LIST_OVERLAP_SECONDS = 20.0
 """Seconds that a list query reaches back behind the one before it, at most; runs come into the list out of order."""
-OVERLAP_ITEMS = 100
+LIST_OVERLAP_ITEMS = 100
 """Entries that this overlap may cost in a factory where much ends: a page, while the list is seen to keep its order."""
 
 REACH = 900.0
@@ -28,7 +28,7 @@ _ALL = float("inf")
 
 
 @dataclass(frozen=True)
-class List:
+class ListQuery:
     """Query the list for what ended and was updated between two moments of the service's clock."""
 
     after: float
@@ -36,7 +36,7 @@ class List:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ExpectedEnd:
     """What may be expected of the list for a run that is waited for."""
 
     added: float
@@ -45,7 +45,7 @@ class Wanted:
     """From when on it is to show the run's end, should it have come before the wait began."""
 
 
-class Listing:
+class RunListTracker:
     """The list of one factory."""
 
     def __init__(self) -> None:
@@ -74,15 +74,15 @@ class Listing:
         """The next query is to show what ended since then."""
         self._from = moment if self._from is None else min(self._from, moment)
 
-    def query(self, service_now: float, unseen_since: float) -> List:
+    def query(self, service_now: float, unseen_since: float) -> ListQuery:
         """What to ask the list now. All that is waited for was seen to go on at `unseen_since`, or its wait began then."""
-        overlap = min(OVERLAP, OVERLAP_ITEMS / self._rate) if self._rate > 0 else OVERLAP
+        overlap = min(LIST_OVERLAP_SECONDS, LIST_OVERLAP_ITEMS / self._rate) if self._rate > 0 else LIST_OVERLAP_SECONDS
         if self._listed_until is None:
             begin = min(service_now - overlap, max(unseen_since, service_now - REACH))
         else:
             begin = min(self._listed_until, service_now) - overlap
         begin = begin if self._from is None else min(begin, self._from)
-        return List(begin, service_now + LAG_TOLERANCE)
+        return ListQuery(begin, service_now + LAG_TOLERANCE)
 
     def skip(self) -> None:
         """For now runs are looked at singly; what looks have not shown is asked for once the list is used again."""
@@ -91,7 +91,7 @@ class Listing:
         self._from = None
 
     def read(
-        self, asked: List, items: Sequence[PipelineRun], wanted: Mapping[str, Wanted], now: float
+        self, asked: ListQuery, items: Sequence[PipelineRun], wanted: Mapping[str, ExpectedEnd], now: float
     ) -> list[PipelineRun]:
         """The ends of `wanted` runs in the list's answer to `asked`, of all its pages."""
         if self._from is not None and asked.after <= self._from:
@@ -112,14 +112,14 @@ class Listing:
         self.has_more = False
         if is_late and listed_before is not None:
             # Where one comes late, more do, and from further back than this query may have reached.
-            self.has_more = asked.after > listed_before - OVERLAP
-            self.reach_back((listed_before if self.has_more else self._listed_until) - OVERLAP)
+            self.has_more = asked.after > listed_before - LIST_OVERLAP_SECONDS
+            self.reach_back((listed_before if self.has_more else self._listed_until) - LIST_OVERLAP_SECONDS)
         caught_up = self._missed_at is not None and self._missed_at in (_ALL, min(self._missed_at, self._horizon))
         if caught_up and now >= self._missed_until:
             self._missed_at = None
         return ended
 
-    def judge(self, ended: PipelineRun, wanted: Wanted, now: float) -> None:
+    def judge(self, ended: PipelineRun, wanted: ExpectedEnd, now: float) -> None:
         """Whether the list should have shown this end, found by a look at the run, already."""
         moment = _moment_of(ended)
         if moment is None or self._listed_until is None or self._listed_until < wanted.added:

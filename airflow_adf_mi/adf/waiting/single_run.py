@@ -67,7 +67,7 @@ Outcome = Ended | TimedOut | GaveUp
 
 
 @dataclass(frozen=True, kw_only=True)
-class Watching:
+class WaitState:
     """What a wait has seen so far."""
 
     run: PipelineRun | None = None
@@ -89,10 +89,12 @@ def has_grace(error: AdfError) -> bool:
     return is_refusal(error) or is_unreadable(error)
 
 
-def fold(before: Watching, seen: PipelineRun | AdfError, now: float, plan: Plan) -> tuple[Watching, Outcome | None]:
+def next_state(
+    before: WaitState, seen: PipelineRun | AdfError, now: float, plan: Plan
+) -> tuple[WaitState, Outcome | None]:
     """What a look adds: the new state, and the outcome if the wait is over."""
     if isinstance(seen, PipelineRun):
-        after = Watching(run=seen)
+        after = WaitState(run=seen)
         if seen.is_terminal:
             return after, Ended(run=seen)
     else:
@@ -109,7 +111,7 @@ def fold(before: Watching, seen: PipelineRun | AdfError, now: float, plan: Plan)
     return after, None
 
 
-def pause_before_next_look(state: Watching, now: float, plan: Plan, jitter: float) -> float:
+def pause_before_next_poll(state: WaitState, now: float, plan: Plan, jitter: float) -> float:
     """Seconds until the next look; the deadline is never slept through."""
     if state.error is not None:
         delay = backoff(state.failures, getattr(state.error, "retry_after", None), jitter)
@@ -129,15 +131,15 @@ def waiting(
     jitter: Callable[[], float],
 ) -> Routine[Outcome]:
     """Look at the run until there is an outcome. Logs what is new. The first look is at once."""
-    state = Watching()
+    state = WaitState()
     while True:
         before, seen = state, (yield get_run(factory, run_id))
         now = clock()
-        state, outcome = fold(before, seen, now, plan)
+        state, outcome = next_state(before, seen, now, plan)
         log_news(run_id, before, state)
         if outcome is not None:
             return outcome
-        yield Pause(pause_before_next_look(state, now, plan, jitter()))
+        yield Pause(pause_before_next_poll(state, now, plan, jitter()))
 
 
 _ENDS = {RunStatus.SUCCEEDED: "succeeded", RunStatus.FAILED: "failed", RunStatus.CANCELLED: "was cancelled"}
@@ -148,7 +150,7 @@ def in_words(status: str) -> str:
     return _ENDS.get(status, f"is {status}")
 
 
-def log_news(run_id: str, before: Watching, after: Watching) -> None:
+def log_news(run_id: str, before: WaitState, after: WaitState) -> None:
     """Log what a look has shown of the run. Leads with the news: a page of logs shows about 150 columns of a line."""
     if after.error is not None:
         if after.error is not before.error:
