@@ -97,7 +97,7 @@ class AdfPipelineRunSensor(BaseSensorOperator):
                     raise AirflowSkipException(f"Skipping due to never_fail is set to True. {e}") from e
                 raise
         from airflow_adf_mi._triggerer.eligibility import may_end_in_triggerer
-        from airflow_adf_mi.triggers.wait import BACKSTOP, AdfPipelineRunTrigger
+        from airflow_adf_mi.triggers.wait import TIMEOUT_SLACK, AdfPipelineRunTrigger
 
         self.defer(
             trigger=AdfPipelineRunTrigger(
@@ -107,13 +107,13 @@ class AdfPipelineRunSensor(BaseSensorOperator):
                 run_id=address.run_id,
                 check_interval=self.poke_interval,
                 deadline=time.time() + self.timeout,
-                limit=f"timeout of {self.timeout:g} s",
+                deadline_reason=f"timeout of {self.timeout:g} s",
                 owns_run=False,
-                ends_task=may_end_in_triggerer(self),
+                end_task_on_success=may_end_in_triggerer(self),
                 push_result=self.do_xcom_push,
             ),
             method_name="execute_complete",
-            timeout=timedelta(seconds=self.timeout) + BACKSTOP,
+            timeout=timedelta(seconds=self.timeout) + TIMEOUT_SLACK,
         )
 
     @airflow_errors()

@@ -26,7 +26,7 @@ def our_trigger(order: dict[str, Any], run_id: str) -> Any:
         run_id=run_id,
         check_interval=order["interval"],
         owns_run=True,
-        since=order["since"],
+        not_ended_before=order["since"],
         activity_log=order["activity_log"],
     )
 

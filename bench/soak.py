@@ -56,7 +56,7 @@ async def soak(settings: AdfSettings, minutes: float, core: int) -> dict[str, An
                 run_id=run_id,
                 check_interval=10,
                 owns_run=True,
-                since=time.time(),
+                not_ended_before=time.time(),
             )
             async for event in trigger.run():
                 if event.payload["run"]["status"] != "Succeeded":

@@ -21,7 +21,7 @@ def build_start(given: StartArguments, settings: AdfSettings, *, parameters: Any
         correlation_parameter=given.correlation_parameter,
         settle=given.start_settle,
         on_ambiguous=given.on_ambiguous_start,
-        key=key,
+        start_key=key,
     )
 
 

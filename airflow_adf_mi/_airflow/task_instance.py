@@ -25,7 +25,7 @@ STATE_WAIT = 2.0
 """Seconds to wait for Airflow's word on the task's state while the process is being killed."""
 
 
-def occasion_of(context: Context) -> TaskTry:
+def task_try_of(context: Context) -> TaskTry:
     """Which try this is, as Airflow counts."""
     ti: Any = context["ti"]
     dag_run: Any = context["dag_run"]

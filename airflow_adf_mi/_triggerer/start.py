@@ -54,7 +54,7 @@ class TriggererStart:
         supersede_timeout: float,
         check_interval: float,
     ) -> None:
-        self._start = replace(start, key=journal.place.key)
+        self._start = replace(start, start_key=journal.place.start_key)
         self._adf = adf
         self._journal = journal
         self._cancel_on_kill = cancel_on_kill
@@ -86,7 +86,7 @@ class TriggererStart:
             await asyncio.wait([self._doing])
             # Whoever waited for it has been cancelled.
             mark_seen(self._doing)
-        wanted = self._start.intent(self._journal.occasion)
+        wanted = self._start.intent(self._journal.task_try)
         try:
             # This trigger may have come back, after its triggerer was lost, to a run that it had started.
             latest = self._journal.latest if self._journal.is_read else await self._journal.stored(wanted)
@@ -117,7 +117,7 @@ class TriggererStart:
         outlet = start_queue_for(self._adf, self._start.factory)
         async with shared_client(self._adf) as client:
             # Airflow starts the next try of a cleared task before it stops the one before, which may be about to start.
-            await self._pause(CLEAR_OVERLAP_SECONDS if self._journal.occasion.try_number > 1 else 0)
+            await self._pause(CLEAR_OVERLAP_SECONDS if self._journal.task_try.try_number > 1 else 0)
             ambiguous: AdfAmbiguousStartError | None = None
             while True:
                 try:
@@ -133,29 +133,29 @@ class TriggererStart:
                     ambiguous = e
                     continue
                 if isinstance(begun, Started):
-                    if begun.intent.key_honoured:
+                    if begun.intent.service_uses_key:
                         _honoured.add(begun.intent.factory)
                     return begun
                 await self._let_it_end(begun)
 
     async def _begin_with(self, client: StartClient) -> Started | StillActive:
-        occasion = self._journal.occasion
-        wanted = self._start.intent(occasion)
+        task_try = self._journal.task_try
+        wanted = self._start.intent(task_try)
         stored = await self._journal.stored(wanted)
-        if stored is None or not stored.occasion.is_try_of(occasion):
+        if stored is None or not stored.task_try.is_try_of(task_try):
             # Whatever is written: if our key is a run's id, that run is ours.
             seen = await _seen(client, wanted)
             if seen is not None:
                 stored = self._journal.latest = wanted.started(seen.run_id)
         start = self._start
         if stored is not None and stored.factory in _honoured:
-            stored = replace(stored, key_honoured=True)
+            stored = replace(stored, service_uses_key=True)
             # It may have been sent so much later than it says: only then does it prove something that it is not known.
             start = replace(start, settle=start.settle + LATE)
         routine = start_or_adopt(
             start,
             stored,
-            occasion,
+            task_try,
             cancel_superseded=self._cancel_on_kill,
             clock=time.time,
             jitter=random.random,
@@ -181,7 +181,7 @@ class TriggererStart:
 
 async def _seen(client: StartClient, wanted: Intent) -> PipelineRun | None:
     try:
-        seen: PipelineRun = await client.send(get_run(wanted.factory, wanted.key))
+        seen: PipelineRun = await client.send(get_run(wanted.factory, wanted.start_key))
     except AdfError:
         # Mostly 404. A look proves nothing by failing, and the rest goes by what is written.
         return None

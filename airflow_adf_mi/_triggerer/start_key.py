@@ -33,7 +33,7 @@ class TaskTryKey:
     try_number: int
 
     @property
-    def key(self) -> str:
+    def start_key(self) -> str:
         """The key of the start that this try makes."""
         parts = (self.dag_id, self.dag_run_id, self.task_id, self.map_index, self.ti_id, self.try_number)
         digest = int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:16])
@@ -43,7 +43,7 @@ class TaskTryKey:
 
     def has_key(self, text: object) -> bool:
         """Whether `text` is this try's key, in whatever case."""
-        return isinstance(text, str) and text.lower() == self.key
+        return isinstance(text, str) and text.lower() == self.start_key
 
 
 def task_try_key_of(context: Context) -> TaskTryKey:

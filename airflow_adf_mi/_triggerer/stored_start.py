@@ -38,24 +38,24 @@ def recall(
     """
     if not isinstance(run_id, str) or not run_id:
         return None
-    now = wanted.occasion
+    now = wanted.task_try
     known = _kept(run_id, stored)
-    if known is not None and known.occasion.try_number == now.try_number:
+    if known is not None and known.task_try.try_number == now.try_number:
         return known
-    sent = replace(wanted, key=run_id, phase=Phase.SENDING)
+    sent = replace(wanted, start_key=run_id, phase=Phase.SENDING)
     if place.has_key(run_id):
-        return replace(sent, at=began)
+        return replace(sent, sent_at=began)
     if not durable:
         return None
     if _is_inherited(run_id, stored, now.try_number):
-        return replace(known or sent, occasion=replace(now, try_number=now.try_number - 1), failed=True)
+        return replace(known or sent, task_try=replace(now, try_number=now.try_number - 1), try_failed=True)
     cleared = replace(now, try_number=0, clear_number=BEFORE_A_CLEAR)
-    return replace(known or sent, occasion=cleared, failed=False)
+    return replace(known or sent, task_try=cleared, try_failed=False)
 
 
 def is_of_before_a_clear(intent: Intent) -> bool:
     """Whether `recall` has taken a start for one that a clear has made obsolete."""
-    return intent.occasion.clear_number == BEFORE_A_CLEAR
+    return intent.task_try.clear_number == BEFORE_A_CLEAR
 
 
 def failed_try(run_id: object, stored: object) -> int | None:
@@ -64,13 +64,13 @@ def failed_try(run_id: object, stored: object) -> int | None:
         number = stored[_FAILED_TRY]
         return number if isinstance(number, int) and stored.get(_OF_RUN) == run_id else None
     kept = _kept(run_id, stored)
-    return kept.occasion.try_number if kept is not None and kept.failed else None
+    return kept.task_try.try_number if kept is not None and kept.try_failed else None
 
 
 def is_own(run_id: object, stored: object, place: TaskTryKey) -> bool:
     """Whether what the XComs tell of is this very try's start, or one that it has made its own."""
     known = _kept(run_id, stored)
-    return place.has_key(run_id) or (known is not None and known.occasion.try_number == place.try_number)
+    return place.has_key(run_id) or (known is not None and known.task_try.try_number == place.try_number)
 
 
 def marked(run_id: object, stored: object, place: TaskTryKey, *, failed: bool) -> dict[str, Any] | None:
@@ -79,8 +79,8 @@ def marked(run_id: object, stored: object, place: TaskTryKey, *, failed: bool) -
     It needs no connection. An earlier try's start stays that try's, since the present one may yet go on.
     """
     known = _kept(run_id, stored)
-    if known is not None and known.occasion.try_number == place.try_number:
-        return replace(known, failed=failed).to_json()
+    if known is not None and known.task_try.try_number == place.try_number:
+        return replace(known, try_failed=failed).to_json()
     if not (place.has_key(run_id) or _is_inherited(run_id, stored, place.try_number)):
         return None
     last = place.try_number if failed else place.try_number - 1
@@ -95,13 +95,13 @@ def _is_inherited(run_id: object, stored: object, try_number: int) -> bool:
 def _kept(run_id: object, stored: object) -> Intent | None:
     """The intent that is kept of this run."""
     kept = readable(stored)
-    return kept if kept is not None and run_id in (kept.run_id, kept.key) else None
+    return kept if kept is not None and run_id in (kept.run_id, kept.start_key) else None
 
 
 def says_all(intent: Intent, place: TaskTryKey) -> bool:
     """Whether the XCom `run_id` alone tells all of a start; otherwise the intent must be kept beside it."""
-    run_id = intent.run_id or intent.key
-    return run_id == intent.key and place.has_key(run_id) and intent.occasion.try_number == place.try_number
+    run_id = intent.run_id or intent.start_key
+    return run_id == intent.start_key and place.has_key(run_id) and intent.task_try.try_number == place.try_number
 
 
 def readable(stored: object) -> Intent | None:

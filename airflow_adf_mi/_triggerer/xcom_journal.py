@@ -62,7 +62,7 @@ class TriggerJournal:
     ) -> None:
         self._ti: Any = context["ti"]
         self.place = task_try_key_of(context)
-        self.occasion = TaskTry(try_number=self._ti.try_number)
+        self.task_try = TaskTry(try_number=self._ti.try_number)
         """All that a trigger knows of it: Airflow 3.3.2 shows it neither `max_tries` nor the count of clears."""
         self._durable = durable
         self._began = began
@@ -109,7 +109,7 @@ class TriggerJournal:
                 # It took so long to be written that a kill may be on its way, or another's start have come in between.
                 await self._pause(CLEAR_OVERLAP_SECONDS)
                 self._check()
-                await self._must_be(intent.key)
+                await self._must_be(intent.start_key)
             self._check()
         except (AdfError, ChangedMeanwhile):
             # Nothing of it was sent. What is written stays: by now it may be another's, and a look will tell.
@@ -129,8 +129,8 @@ class TriggerJournal:
         """A worker is to end this try, most likely since it fails: keep all that is known of its start, for a retry."""
         if not self.is_read:
             await self._read_all()
-        if self.latest is not None and self.latest.occasion.is_try_of(self.occasion):
-            told: dict[str, Any] | None = replace(self.latest, failed=True).to_json()
+        if self.latest is not None and self.latest.task_try.is_try_of(self.task_try):
+            told: dict[str, Any] | None = replace(self.latest, try_failed=True).to_json()
         else:
             told = marked(self._run_id, self._kept, self.place, failed=True)
         if told is not None:
@@ -184,11 +184,11 @@ class TriggerJournal:
             raise AdfTaskKilled("The task was killed before its run was started. Nothing was started.")
 
     async def _keep(self, intent: Intent) -> None:
-        is_late = intent.at is not None and self._began is not None and intent.at - self._began > LATE
+        is_late = intent.sent_at is not None and self._began is not None and intent.sent_at - self._began > LATE
         if is_late or self._has_failed or not says_all(intent, self.place):
             await self._set(INTENT_KEY, intent.to_json())
-            self._has_failed = intent.failed
-        run_id = intent.run_id or intent.key
+            self._has_failed = intent.try_failed
+        run_id = intent.run_id or intent.start_key
         if run_id != self._run_id:
             await self._write(run_id)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from airflow.sdk.exceptions import AirflowTaskTimeout
 
 from airflow_adf_mi._airflow.stats import use_in_tasks
-from airflow_adf_mi._airflow.task_instance import RUN_ID_KEY, occasion_of, will_be_retried
+from airflow_adf_mi._airflow.task_instance import RUN_ID_KEY, task_try_of, will_be_retried
 from airflow_adf_mi._openlineage.run_record import RunRecord
 from airflow_adf_mi._triggerer.eligibility import may_end_in_triggerer
 from airflow_adf_mi._worker.owned_run import OwnedRun
@@ -39,7 +39,7 @@ from airflow_adf_mi.adf.starting.intent import Intent, read
 from airflow_adf_mi.adf.starting.start_or_adopt import SUPERSEDED_CHECK_INTERVAL, StillActive, start_or_adopt
 from airflow_adf_mi.adf.waiting.single_run import Ended, Plan, TimedOut
 from airflow_adf_mi.hooks import AdfHook
-from airflow_adf_mi.triggers.wait import BACKSTOP, AdfPipelineRunTrigger
+from airflow_adf_mi.triggers.wait import TIMEOUT_SLACK, AdfPipelineRunTrigger
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -118,8 +118,8 @@ class Attempt:
                 cancel_on_timeout=self._task.cancel_on_timeout,
                 adopted=begun.adopted,
                 activity_log=self._task.activity_log,
-                since=time.time() if begun.run is not None or not begun.adopted else None,
-                ends_task=not self._task.outputs and may_end_in_triggerer(self._task),
+                not_ended_before=time.time() if begun.run is not None or not begun.adopted else None,
+                end_task_on_success=not self._task.outputs and may_end_in_triggerer(self._task),
             )
 
     def after_superseded(self, event: dict[str, Any]) -> dict[str, Any]:
@@ -141,7 +141,7 @@ class Attempt:
         """
         with self._saying_that_it_failed():
             run_id = self._own_run().run_id
-            self._taken_over = self._start.intent(occasion_of(self._context)).started(run_id)
+            self._taken_over = self._start.intent(task_try_of(self._context)).started(run_id)
         self._task.log.info("Run %s was started by the Azure provider's operator. Going on with it.", run_id)
         return self.run()
 
@@ -149,7 +149,7 @@ class Attempt:
         """Airflow's own deferral timeout passed. Ours comes first while the trigger works; this is for when it did not."""
         with self._saying_that_it_failed():
             address = self._own_run()
-            late = TimedOut(limit=self._deadline(time.time())[1])
+            late = TimedOut(deadline_reason=self._deadline(time.time())[1])
             if not self._task.cancel_on_timeout:
                 return self._results.of(Report(address=address, outcome=late, cancel=LEFT_RUNNING))
             with AdfHook(self._task.azure_data_factory_conn_id).client() as client:
@@ -210,7 +210,7 @@ class Attempt:
         routine = start_or_adopt(
             self._start,
             stored,
-            occasion_of(self._context),
+            task_try_of(self._context),
             cancel_superseded=self._task.cancel_on_kill,
             clock=time.time,
             jitter=random.random,
@@ -231,8 +231,10 @@ class Attempt:
 
     def _plan(self, began: float, intent: Intent) -> Plan:
         """How to wait; a wait that this very try had begun before keeps its deadline."""
-        deadline, limit = self._deadline(began)
-        return Plan(check_interval=self._task.check_interval, deadline=intent.deadline or deadline, limit=limit)
+        deadline, reason = self._deadline(began)
+        return Plan(
+            check_interval=self._task.check_interval, deadline=intent.deadline or deadline, deadline_reason=reason
+        )
 
     def _deadline(self, began: float) -> tuple[float, str]:
         """Until when a wait that begins now may last, and the argument that says so."""
@@ -254,8 +256,8 @@ class Attempt:
         owns_run: bool = True,
         adopted: bool = False,
         activity_log: ActivityLogMode = "off",
-        since: float | None = None,
-        ends_task: bool = False,
+        not_ended_before: float | None = None,
+        end_task_on_success: bool = False,
     ) -> NoReturn:
         trigger = AdfPipelineRunTrigger(
             settings=self._settings.to_json(),
@@ -265,23 +267,23 @@ class Attempt:
             pipeline_name=address.pipeline_name,
             check_interval=plan.check_interval,
             deadline=plan.deadline,
-            limit=plan.limit,
+            deadline_reason=plan.deadline_reason,
             owns_run=owns_run,
             cancel_on_kill=self._task.cancel_on_kill,
             cancel_on_timeout=cancel_on_timeout,
             adopted=adopted,
             activity_log=activity_log,
-            since=since,
-            ends_task=ends_task,
+            not_ended_before=not_ended_before,
+            end_task_on_success=end_task_on_success,
             push_result=self._task.do_xcom_push,
         )
         seconds = max(0.0, (plan.deadline or time.time()) - time.time())
-        self._task.defer(trigger=trigger, method_name=method, timeout=timedelta(seconds=seconds) + BACKSTOP)
+        self._task.defer(trigger=trigger, method_name=method, timeout=timedelta(seconds=seconds) + TIMEOUT_SLACK)
 
     def _own_run(self) -> RunAddress:
         """The run that this try was waiting for."""
         stored = self._stored()
-        if stored is not None and stored.run_id and stored.occasion.try_number == self._context["ti"].try_number:
+        if stored is not None and stored.run_id and stored.task_try.try_number == self._context["ti"].try_number:
             return address_of(self._settings, stored)
         run_id = self._xcom(RUN_ID_KEY)
         if not isinstance(run_id, str) or not run_id:
@@ -302,7 +304,7 @@ class Attempt:
         """What an earlier try wrote. Bad input gets its error first."""
         if self._taken_over is not None:
             return self._taken_over
-        otherwise = self._start.intent(occasion_of(self._context))
+        otherwise = self._start.intent(task_try_of(self._context))
         return None if self._journal is None else read(self._journal.stored(), otherwise)
 
     @contextlib.contextmanager
@@ -320,7 +322,7 @@ class Attempt:
 
     def _say_that_it_failed(self, error: BaseException) -> None:
         if self._journal is not None:
-            self._journal.failed(occasion_of(self._context))
+            self._journal.failed(task_try_of(self._context))
 
     def _xcom(self, key: str) -> Any:
         ti = self._context["ti"]

@@ -226,7 +226,7 @@ class _Followed:
         except AdfTaskKilled:
             if self.latest is None:
                 # Nothing of it was sent. Where something was, by an earlier try, what is written down must stay.
-                self._journal.save(replace(intent, phase=Phase.PREPARED, at=None))
+                self._journal.save(replace(intent, phase=Phase.PREPARED, sent_at=None))
             raise
         self.latest = None if intent.phase is Phase.PREPARED else intent
 

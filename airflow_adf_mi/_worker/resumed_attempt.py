@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.definitions.retry_policy import RetryAction
 
-from airflow_adf_mi._airflow.task_instance import RUN_ID_KEY, is_last_try, occasion_of
+from airflow_adf_mi._airflow.task_instance import RUN_ID_KEY, is_last_try, task_try_of
 from airflow_adf_mi._triggerer.finish import RETURN_VALUE
 from airflow_adf_mi._triggerer.start_key import task_try_key_of
 from airflow_adf_mi._triggerer.stored_start import is_of_before_a_clear, is_own, marked, readable, recall
@@ -44,7 +44,7 @@ def _began_in_triggerer(task: PipelineTask, context: Context, event: Mapping[str
     """Whether this try did, whatever the Dag says by now."""
     if event.keys() & {FOR_A_WORKER, NOT_STARTED, STARTED}:
         return True
-    if task.durable and TaskJournal(context).is_of_this_try(occasion_of(context)):
+    if task.durable and TaskJournal(context).is_of_this_try(task_try_of(context)):
         return False
     ti: Any = context["ti"]
     if task.start_from_trigger or ti.map_index >= 0:
@@ -101,12 +101,12 @@ class ResumedAttempt(Attempt):
         return self._here.run()
 
     def _as_of_here(self, known: Intent) -> Intent:
-        """As a try on a worker writes it. A start of before a clear keeps the occasion by which it is seen as one."""
+        """As a try on a worker writes it. A start of before a clear keeps the task_try by which it is seen as one."""
         if is_of_before_a_clear(known):
             return known
-        here = occasion_of(self._context)
-        inherited = known.inherited or known.occasion.try_number != here.try_number
-        return replace(known, occasion=here, inherited=inherited)
+        here = task_try_of(self._context)
+        not_adopted_yet = known.not_adopted_yet or known.task_try.try_number != here.try_number
+        return replace(known, task_try=here, not_adopted_yet=not_adopted_yet)
 
     def on_deferral_timeout(self) -> dict[str, Any]:
         """Airflow's own timeout counts from the handing over to a triggerer, which may have had no capacity for long."""
@@ -142,7 +142,7 @@ class ResumedAttempt(Attempt):
         """The trigger that is the task failed. Its successor finds out what it had started."""
         with self._saying_that_it_failed():
             store = self._context["task_state_store"]
-            now = asdict(occasion_of(self._context))
+            now = asdict(task_try_of(self._context))
             before: Any = store.get(TRIGGER_FAILURES_KEY, None)
             failures = before["failures"] if isinstance(before, dict) and before.get("of") == now else 0
             if failures >= TRIGGER_FAILURES:
@@ -179,7 +179,7 @@ class ResumedAttempt(Attempt):
             )
         # From now on, what follows is a clear again.
         self._tell_next_try(retry=False)
-        trigger = AdfStartPipelineTrigger(**{**(again.trigger_kwargs or {}), "began": self._began})
+        trigger = AdfStartPipelineTrigger(**{**(again.trigger_kwargs or {}), "try_began_at": self._began})
         self._task.defer(trigger=trigger, method_name=again.next_method, timeout=left)
 
     def _started_in_triggerer(self) -> Intent | None:
@@ -187,7 +187,7 @@ class ResumedAttempt(Attempt):
         run_id = self._xcom(RUN_ID_KEY)
         if not isinstance(run_id, str) or not run_id:
             return None
-        return replace(self._start.intent(occasion_of(self._context)), key=run_id).started(run_id)
+        return replace(self._start.intent(task_try_of(self._context)), start_key=run_id).started(run_id)
 
     def _recalled(self) -> Intent | None:
         """What this task's triggers have written, as the next one would read it."""
@@ -211,7 +211,7 @@ class ResumedAttempt(Attempt):
         told = self._tell_next_try(retry=retry)
         if told is not None and retry:
             # For a next try on a worker, should the Dag have been changed.
-            TaskJournal(self._context).note(replace(told, occasion=occasion_of(self._context)))
+            TaskJournal(self._context).note(replace(told, task_try=task_try_of(self._context)))
 
     def _is_retried_after(self, error: BaseException) -> bool:
         """Whether Airflow makes another try by itself: one is left, and the task's retry policy does not end it here."""
@@ -246,6 +246,6 @@ class ResumedAttempt(Attempt):
         except Exception as e:  # noqa: BLE001  as of a connection that cannot be used now: what is written is there all the same
             self._task.log.debug("what was started is told without the connection: %s", e)
             known = None
-        if known is not None and known.occasion.try_number == place.try_number:
-            return replace(known, failed=retry).to_json()
+        if known is not None and known.task_try.try_number == place.try_number:
+            return replace(known, try_failed=retry).to_json()
         return marked(self._xcom(RUN_ID_KEY), self._xcom(INTENT_KEY), place, failed=retry)

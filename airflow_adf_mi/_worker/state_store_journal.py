@@ -44,8 +44,8 @@ class TaskJournal:
             self._store.set(STATE_KEY, intent.to_json())
         except Exception as e:
             raise AdfError(
-                f"What is about to be started (pipeline {intent.pipeline_name!r}, key {intent.key}) could not be written to "
-                f"Airflow's task state store, so nothing was started. Retry the task, or set durable=False to do without. {e}"
+                f"What is about to be started (pipeline {intent.pipeline_name!r}, key {intent.start_key}) could not be written "
+                f"to Airflow's task state store, so nothing was started. Retry the task, or set durable=False to do without. {e}"
             ) from e
 
     def note(self, intent: Intent) -> None:
@@ -56,7 +56,7 @@ class TaskJournal:
                 "Run %s goes on, but could not be written to Airflow's task state store; a retry of this task finds it by "
                 "its key %s. %s",
                 intent.run_id,
-                intent.key,
+                intent.start_key,
                 e,
             )
 
@@ -67,14 +67,14 @@ class TaskJournal:
         except Exception as e:  # noqa: BLE001  the task fails anyway, by an error that says more
             log.debug("no intent to be marked as failed: %s", e)
             return
-        if intent.occasion.is_try_of(now):
+        if intent.task_try.is_try_of(now):
             # Clears of other tasks until now say nothing of this one.
-            self.note(replace(intent, failed=True, occasion=now))
+            self.note(replace(intent, try_failed=True, task_try=now))
 
     def is_of_this_try(self, now: TaskTry) -> bool:
         """Whether the try `now` has written here before."""
         try:
-            return Intent.from_json(self._store.get(STATE_KEY, None)).occasion.is_try_of(now)
+            return Intent.from_json(self._store.get(STATE_KEY, None)).task_try.is_try_of(now)
         except Exception as e:  # noqa: BLE001  what cannot be read is not of this try
             log.debug("no intent of this try: %s", e)
             return False

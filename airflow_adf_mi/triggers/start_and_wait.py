@@ -31,7 +31,7 @@ from airflow_adf_mi.adf.reporting.activity_log import ActivityLogMode
 from airflow_adf_mi.adf.reporting.outputs import parse_outputs
 from airflow_adf_mi.adf.reporting.report import RunAddress, address_of, summary
 from airflow_adf_mi.adf.starting.create_run import START_PATIENCE, Started
-from airflow_adf_mi.triggers.wait import BACKSTOP, AdfPipelineRunTrigger, was_killed
+from airflow_adf_mi.triggers.wait import TIMEOUT_SLACK, AdfPipelineRunTrigger, was_killed
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -60,10 +60,10 @@ class AdfStartPipelineTrigger(BaseTrigger):
     The class path and these arguments are stored with every such task: they are only ever added to. All are as of
     :class:`~airflow_adf_mi.operators.AdfRunPipelineOperator`, but for:
 
-    :param backstop: seconds that Airflow's own timeout of this trigger adds to ``timeout``.
+    :param timeout_slack: seconds that Airflow's own timeout of this trigger adds to ``timeout``.
     :param execution_timeout: the task's, in seconds.
     :param push_result: whether the summary is pushed as the XCom ``return_value``.
-    :param began: epoch seconds at which the try began, where that is not told by Airflow's timeout.
+    :param try_began_at: epoch seconds at which the try began, where that is not told by Airflow's timeout.
     """
 
     def __init__(
@@ -90,10 +90,10 @@ class AdfStartPipelineTrigger(BaseTrigger):
         start_settle: float,
         supersede_timeout: float,
         activity_log: ActivityLogMode = "off",
-        backstop: float,
+        timeout_slack: float,
         execution_timeout: float | None = None,
         push_result: bool = True,
-        began: float | None = None,
+        try_began_at: float | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # BaseTrigger is not annotated
         self.azure_data_factory_conn_id = azure_data_factory_conn_id
@@ -117,10 +117,10 @@ class AdfStartPipelineTrigger(BaseTrigger):
         self.start_settle = start_settle
         self.supersede_timeout = supersede_timeout
         self.activity_log = activity_log
-        self.backstop = backstop
+        self.timeout_slack = timeout_slack
         self.execution_timeout = execution_timeout
         self.push_result = push_result
-        self.began = began
+        self.try_began_at = try_began_at
         self._context: Context | None = None
         self._not_rendered: Exception | None = None
         self._journal: TriggerJournal | None = None
@@ -201,7 +201,7 @@ class AdfStartPipelineTrigger(BaseTrigger):
 
     async def _forget(self) -> None:
         """Delete what an earlier try has told of its run."""
-        if self._journal is not None and self._journal.occasion.try_number > 1:
+        if self._journal is not None and self._journal.task_try.try_number > 1:
             await self._journal.forget([RETURN_VALUE, LINK_KEY, *parse_outputs(self.outputs)])
 
     async def _forget_what_was_replaced(self) -> None:
@@ -229,7 +229,7 @@ class AdfStartPipelineTrigger(BaseTrigger):
         if not self.wait_for_termination:
             result = summary(address, started.run, adopted=started.adopted)
             return await self._ended(result) or await self._handed_over({STARTED: result})
-        deadline, limit = self._deadline(started)
+        deadline, reason = self._deadline(started)
         waiting = AdfPipelineRunTrigger(
             settings=adf.to_json(),
             resource_group_name=address.factory.resource_group_name,
@@ -238,13 +238,15 @@ class AdfStartPipelineTrigger(BaseTrigger):
             pipeline_name=address.pipeline_name,
             check_interval=self.check_interval,
             deadline=deadline,
-            limit=limit,
+            deadline_reason=reason,
             owns_run=True,
             cancel_on_kill=self.cancel_on_kill,
             cancel_on_timeout=self.cancel_on_timeout,
             adopted=started.adopted,
             activity_log=self.activity_log,
-            since=None if started.adopted and (started.run is None or started.run.is_terminal) else time.time(),
+            not_ended_before=None
+            if started.adopted and (started.run is None or started.run.is_terminal)
+            else time.time(),
         )
         async with linked_later(self.task_instance, address.studio_url):
             report = await waiting.report()
@@ -273,12 +275,12 @@ class AdfStartPipelineTrigger(BaseTrigger):
     @cached_property
     def _began(self) -> float | None:
         """When Airflow began this try: its timeout for this trigger counts from then."""
-        if self.began is not None:
-            return self.began
+        if self.try_began_at is not None:
+            return self.try_began_at
         timeout_after: Any = getattr(self, "timeout_after", None)
         if timeout_after is None:
             return None
-        allowed = self.timeout + self.backstop
+        allowed = self.timeout + self.timeout_slack
         return float(timeout_after.timestamp()) - min(allowed, self.execution_timeout or allowed)
 
     def _deadline(self, started: Started) -> tuple[float, str]:
@@ -325,12 +327,12 @@ def start_trigger_args(task: PipelineTask) -> StartTriggerArgs:
     """What Airflow makes the trigger of a task that starts in the triggerer of."""
     limit = task.execution_timeout
     # Airflow's timeout counts from before the start, which may take its time.
-    backstop = BACKSTOP.total_seconds() + task.supersede_timeout + START_PATIENCE + task.start_settle
+    timeout_slack = TIMEOUT_SLACK.total_seconds() + task.supersede_timeout + START_PATIENCE + task.start_settle
     own: dict[str, Any] = {
-        "backstop": backstop,
+        "timeout_slack": timeout_slack,
         "execution_timeout": None if limit is None else limit.total_seconds(),
         "push_result": task.do_xcom_push,
-        "began": None,
+        "try_began_at": None,
     }
     given: dict[str, Any] = {name: own[name] if name in own else getattr(task, name) for name in ARGUMENTS}
     trigger = AdfStartPipelineTrigger(**given)
@@ -339,5 +341,5 @@ def start_trigger_args(task: PipelineTask) -> StartTriggerArgs:
         trigger_cls=trigger_cls,
         trigger_kwargs=trigger_kwargs,
         next_method="execute_complete",
-        timeout=timedelta(seconds=task.timeout + backstop),
+        timeout=timedelta(seconds=task.timeout + timeout_slack),
     )

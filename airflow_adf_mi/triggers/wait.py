@@ -26,7 +26,7 @@ from airflow_adf_mi.adf.routines import run_routine_async
 from airflow_adf_mi.adf.waiting.poller import wait_shared
 from airflow_adf_mi.adf.waiting.single_run import Plan
 
-BACKSTOP = timedelta(minutes=10)
+TIMEOUT_SLACK = timedelta(minutes=10)
 """How much later than our own deadline Airflow's timeout of a trigger is, so that ours comes first and cancels the run."""
 USER_ACTION = "__airflow_user_action__"
 """With this, Airflow 3.3 cancels a trigger whose task a user has acted on, rather than one that is shut down."""
@@ -52,14 +52,14 @@ class AdfPipelineRunTrigger(BaseTrigger):
     :param pipeline_name: for texts only.
     :param check_interval: seconds between looks.
     :param deadline: epoch seconds after which the wait ends; None waits for ever.
-    :param limit: which argument set the deadline, for texts: "timeout of 600 s".
+    :param deadline_reason: which argument set the deadline, for texts: "timeout of 600 s".
     :param owns_run: whether the task started this run. A run that is only watched is never cancelled.
     :param cancel_on_kill: cancel an owned run when a user marks the deferred task as failed or succeeded.
     :param cancel_on_timeout: cancel an owned run when the deadline passes.
     :param adopted: whether an earlier try had started the run; for the summary only.
     :param activity_log: ``"live"``, ``"summary"`` or ``"off"``: what is logged of the run's activities.
-    :param since: epoch seconds; the run is known not to have ended before. None: it is looked at first.
-    :param ends_task: end the task, without a worker, if the run has succeeded.
+    :param not_ended_before: epoch seconds; the run is known not to have ended before. None: it is looked at first.
+    :param end_task_on_success: end the task, without a worker, if the run has succeeded.
     :param push_result: whether the summary is pushed as the XCom ``return_value`` then.
     """
 
@@ -73,14 +73,14 @@ class AdfPipelineRunTrigger(BaseTrigger):
         pipeline_name: str | None = None,
         check_interval: float,
         deadline: float | None = None,
-        limit: str | None = None,
+        deadline_reason: str | None = None,
         owns_run: bool,
         cancel_on_kill: bool = True,
         cancel_on_timeout: bool = True,
         adopted: bool = False,
         activity_log: ActivityLogMode = "off",
-        since: float | None = None,
-        ends_task: bool = False,
+        not_ended_before: float | None = None,
+        end_task_on_success: bool = False,
         push_result: bool = True,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # BaseTrigger is not annotated
@@ -91,14 +91,14 @@ class AdfPipelineRunTrigger(BaseTrigger):
         self.pipeline_name = pipeline_name
         self.check_interval = check_interval
         self.deadline = deadline
-        self.limit = limit
+        self.deadline_reason = deadline_reason
         self.owns_run = owns_run
         self.cancel_on_kill = cancel_on_kill
         self.cancel_on_timeout = cancel_on_timeout
         self.adopted = adopted
         self.activity_log = activity_log
-        self.since = since
-        self.ends_task = ends_task
+        self.not_ended_before = not_ended_before
+        self.end_task_on_success = end_task_on_success
         self.push_result = push_result
         self._killing: asyncio.Task[None] | None = None
 
@@ -113,14 +113,14 @@ class AdfPipelineRunTrigger(BaseTrigger):
                 "pipeline_name": self.pipeline_name,
                 "check_interval": self.check_interval,
                 "deadline": self.deadline,
-                "limit": self.limit,
+                "deadline_reason": self.deadline_reason,
                 "owns_run": self.owns_run,
                 "cancel_on_kill": self.cancel_on_kill,
                 "cancel_on_timeout": self.cancel_on_timeout,
                 "adopted": self.adopted,
                 "activity_log": self.activity_log,
-                "since": self.since,
-                "ends_task": self.ends_task,
+                "not_ended_before": self.not_ended_before,
+                "end_task_on_success": self.end_task_on_success,
                 "push_result": self.push_result,
             },
         )
@@ -155,7 +155,7 @@ class AdfPipelineRunTrigger(BaseTrigger):
     async def _event(self) -> TriggerEvent:
         report = await self.report()
         # Without a task instance, in dag.test(), there is nobody to push for.
-        if self.ends_task and report.is_success and self.task_instance is not None:
+        if self.end_task_on_success and report.is_success and self.task_instance is not None:
             result = summary(report.address, report.outcome.run, adopted=report.adopted)
             event = await end_in_triggerer(self.task_instance, result if self.push_result else None)
             if event is not None:
@@ -166,11 +166,11 @@ class AdfPipelineRunTrigger(BaseTrigger):
         """Wait, without firing an event. Raises `AdfConfigurationError` where there is no run id."""
         # No more than that: whatever the service calls a run is waited for.
         required_text("run_id", self.run_id)
-        plan = Plan(check_interval=self.check_interval, deadline=self.deadline, limit=self.limit)
+        plan = Plan(check_interval=self.check_interval, deadline=self.deadline, deadline_reason=self.deadline_reason)
         activities = ActivityLog(self._factory, self.run_id, self.activity_log, time.time, self.deadline)
         async with shared_client(self._adf) as client:
             async with accompanied(activities, client):
-                outcome = await wait_shared(self._adf, self._factory, self.run_id, plan, since=self.since)
+                outcome = await wait_shared(self._adf, self._factory, self.run_id, plan, since=self.not_ended_before)
             await run_routine_async(activities.at_end(outcome), client, asyncio.sleep)
             routine = concluding(
                 self._address,

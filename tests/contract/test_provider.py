@@ -123,7 +123,7 @@ def test_path_and_arguments_of_the_trigger_that_is_a_task_are_a_stored_format() 
         check_interval=5,
         start_settle=120,
         supersede_timeout=600,
-        backstop=600,
+        timeout_slack=600,
     )
     assert made.serialize() == (
         STARTS,
@@ -149,10 +149,10 @@ def test_path_and_arguments_of_the_trigger_that_is_a_task_are_a_stored_format() 
             "start_settle": 120,
             "supersede_timeout": 600,
             "activity_log": "off",
-            "backstop": 600,
+            "timeout_slack": 600,
             "execution_timeout": None,
             "push_result": True,
-            "began": None,
+            "try_began_at": None,
         },
     )
 
@@ -192,14 +192,14 @@ def test_triggers_path_and_arguments_are_a_stored_format() -> None:
             "pipeline_name": None,
             "check_interval": 60,
             "deadline": None,
-            "limit": None,
+            "deadline_reason": None,
             "owns_run": True,
             "cancel_on_kill": True,
             "cancel_on_timeout": True,
             "adopted": False,
             "activity_log": "off",
-            "since": None,
-            "ends_task": False,
+            "not_ended_before": None,
+            "end_task_on_success": False,
             "push_result": True,
         },
     )

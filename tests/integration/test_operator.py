@@ -24,7 +24,7 @@ from airflow_adf_mi.emulator import Emulator
 from airflow_adf_mi.emulator.pipelines.script import Script
 from airflow_adf_mi.exceptions import AdfConfigurationError, AdfError, AdfRunFailed, AdfRunTimedOut, AdfTaskKilled
 from airflow_adf_mi.operators import AdfRunPipelineOperator
-from airflow_adf_mi.triggers.wait import BACKSTOP
+from airflow_adf_mi.triggers.wait import TIMEOUT_SLACK
 
 
 @dataclass
@@ -159,7 +159,7 @@ def test_failed_run_is_followed_by_another_on_a_retry(operator: Make, emulator: 
     for _ in range(2):
         with pytest.raises(AdfRunFailed):
             execute(operator("Broken"), task)
-        assert task.intent.failed
+        assert task.intent.try_failed
         task.retry()
     assert len(runs(emulator)) == 2
 
@@ -284,10 +284,10 @@ def test_deferrable_retry_adopts_a_live_run(operator: Make, emulator: Emulator) 
 def test_deferral_outlasts_our_own_deadline_by_the_backstop(operator: Make) -> None:
     it = deferred(operator("Slow", deferrable=True, timeout=100), Task())
     assert it.timeout is not None
-    assert abs((it.timeout - BACKSTOP).total_seconds() - 100) < 5
+    assert abs((it.timeout - TIMEOUT_SLACK).total_seconds() - 100) < 5
     it = deferred(operator("Slow", deferrable=True, execution_timeout=timedelta(seconds=50)), Task())
     assert it.timeout is not None
-    assert abs((it.timeout - BACKSTOP).total_seconds() - 50) < 5
+    assert abs((it.timeout - TIMEOUT_SLACK).total_seconds() - 50) < 5
 
 
 def test_clear_of_a_deferred_task_waits_for_the_obsolete_run_in_the_triggerer(
@@ -385,7 +385,7 @@ def test_correlation_parameter_carries_the_key(operator: Make, emulator: Emulato
     task = Task()
     execute(operator("Load", correlation_parameter="day"), task)
     (run,) = emulator.call(lambda: list(emulator.state().runs.values()))
-    assert run.values["day"] == task.intent.key
+    assert run.values["day"] == task.intent.start_key
 
 
 @pytest.mark.parametrize(
@@ -523,7 +523,7 @@ def test_kill_before_the_try_has_begun_cancels_the_run_of_the_try_before(operato
 def test_journal_of_another_version_leads_to_the_run(operator: Make, emulator: Emulator) -> None:
     task = Task()
     first = execute(operator("Slow", wait_for_termination=False), task)["run_id"]
-    task.set(STATE_KEY, {"version": 99, "run_id": first, "key": str(uuid.uuid4())})
+    task.set(STATE_KEY, {"version": 99, "run_id": first, "start_key": str(uuid.uuid4())})
     task.retry()
     again = execute(operator("Slow", wait_for_termination=False), task)
     assert (again["run_id"], again["adopted"]) == (first, True)

@@ -164,7 +164,7 @@ def test_cancel_that_is_not_accepted_does_not_hold_the_process_up(settings: AdfS
 
 def begin(settings: AdfSettings, pipeline: str) -> Routine[Started]:
     start = Start(factory=settings.factory(), pipeline_name=pipeline)
-    return create_run_once(start, replace(start, key=KEY).intent(), clock=time.time, jitter=random.random)
+    return create_run_once(start, replace(start, start_key=KEY).intent(), clock=time.time, jitter=random.random)
 
 
 def test_blocking_wait_gives_the_runs_summary(settings: AdfSettings) -> None:
@@ -200,7 +200,7 @@ def test_killed_before_a_start_leaves_what_an_earlier_try_wrote(settings: AdfSet
         def save(self, intent: Intent) -> None:
             saved.append(intent)
 
-    earlier = replace(Start(factory=settings.factory(), pipeline_name="Slow"), key=KEY).intent().started(KEY)
+    earlier = replace(Start(factory=settings.factory(), pipeline_name="Slow"), start_key=KEY).intent().started(KEY)
     with OwnedRun(settings, cancel_on_kill=False, journal=Kept(), known=earlier) as owned:
         owned.kill()
         with pytest.raises(AdfTaskKilled):

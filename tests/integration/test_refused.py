@@ -91,7 +91,7 @@ def starts(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Starts:
     for module in (triggerer_start, xcom_journal):
-        monkeypatch.setattr(module, "OVERLAP", 0.05)
+        monkeypatch.setattr(module, "CLEAR_OVERLAP_SECONDS", 0.05)
     monkeypatch.setattr(triggerer_start, "_honoured", set())
     connection_cache._known.clear()
 
@@ -221,7 +221,7 @@ async def test_each_who_waits_gets_a_text_of_its_own(
     """The poller hands one error to all."""
     with AdfClient(settings) as client:
         order = Start(factory=settings.factory(), pipeline_name="Slow")
-        run_ids = [client.send(order.call(order.intent().key)) for _ in range(2)]
+        run_ids = [client.send(order.call(order.intent().start_key)) for _ in range(2)]
     emulator.add_fault("getRun", times=None, **fault)
     outcomes = await both_give_up(settings, run_ids)
     assert outcomes[0].error is outcomes[1].error
@@ -279,7 +279,7 @@ def test_lost_start_is_not_proven_absent_by_an_answer_that_is_not_about_the_run(
 ) -> None:
     """The factory uses keys as run ids, so only an unknown run would prove that nothing was started."""
     order = Start(factory=settings.factory(), pipeline_name="Load", settle=0.0)
-    lost = replace(order.intent(), phase=Phase.SENDING, at=1000.0, key_honoured=True)
+    lost = replace(order.intent(), phase=Phase.SENDING, sent_at=1000.0, service_uses_key=True)
     dropped = AdfUnavailableError("dropped")
     emulator.add_fault("getRun", status=404, **answer)
     with AdfClient(settings) as client:

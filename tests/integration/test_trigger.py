@@ -179,7 +179,12 @@ async def test_deadline_cancels_only_an_owned_run_and_only_if_told(
 ) -> None:
     run_id = await asyncio.to_thread(start, settings, "Slow")
     waiting = trigger(
-        settings, run_id, deadline=time.time() + 0.5, limit="timeout of 9 s", cancel_on_timeout=cancels, owns_run=owns
+        settings,
+        run_id,
+        deadline=time.time() + 0.5,
+        deadline_reason="timeout of 9 s",
+        cancel_on_timeout=cancels,
+        owns_run=owns,
     )
     report = await fire(waiting)
     said = f"within its timeout of 9 s.*{'requested' if cancels and owns else 'left running'}"
@@ -243,7 +248,9 @@ async def test_many_triggers_share_one_token_and_never_block_the_loop(
 async def test_many_waits_share_the_list(settings: AdfSettings, emulator: Emulator) -> None:
     keys = await asyncio.gather(*(asyncio.to_thread(start, settings, "Load") for _ in range(20)))
     began = time.time() - 1
-    reports = await asyncio.gather(*(fire(trigger(settings, run_id, since=began, check_interval=1)) for run_id in keys))
+    reports = await asyncio.gather(
+        *(fire(trigger(settings, run_id, not_ended_before=began, check_interval=1)) for run_id in keys)
+    )
     took = time.time() - began
     assert {conclude(report)["status"] for report in reports} == {"Succeeded"}
     assert sorted(conclude(report)["run_id"] for report in reports) == sorted(keys)

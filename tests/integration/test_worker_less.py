@@ -58,7 +58,7 @@ def _process(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
     given = {"conn_type": "azure_data_factory_mi", "extra": emulator.connection_extra()}
     monkeypatch.setenv("AIRFLOW_CONN_ADF", json.dumps(given))
     for module in (triggerer_start, xcom_journal):
-        monkeypatch.setattr(module, "OVERLAP", 0.05)
+        monkeypatch.setattr(module, "CLEAR_OVERLAP_SECONDS", 0.05)
     triggerer_start._honoured.clear()
     yield
     triggerer_start._honoured.clear()
@@ -142,7 +142,7 @@ def start_of_task(airflow: Airflow, settings: AdfSettings) -> Start:
 
 def key_of(airflow: Airflow) -> str:
     """The key of the start that the present try makes."""
-    return task_try_key_of(context_of(airflow)).key
+    return task_try_key_of(context_of(airflow)).start_key
 
 
 async def failure(airflow: Airflow) -> AdfError:
@@ -313,7 +313,7 @@ async def test_retry_accepts_what_has_succeeded_and_a_clear_starts_anew(
     (first,) = runs(emulator)
     assert conclude(Report.from_json(event.payload))["adopted"] is True
     # The worker that ends the try well says so, and what follows then is a clear.
-    airflow.xcoms[INTENT_KEY] |= {"failed": False}
+    airflow.xcoms[INTENT_KEY] |= {"try_failed": False}
     airflow.next_try()
     event = await fire(airflow)
     assert len(runs(emulator)) == 2
@@ -338,7 +338,7 @@ async def test_retry_that_adopts_survives_its_triggerer(task: Make, emulator: Em
     # Of the same try, and of one after it, which is a clear.
     await failure(airflow)
     assert len(runs(emulator)) == 1
-    airflow.xcoms[INTENT_KEY] |= {"failed": False}
+    airflow.xcoms[INTENT_KEY] |= {"try_failed": False}
     airflow.next_try()
     await failure(airflow)
     assert len(runs(emulator)) == 2
@@ -583,7 +583,7 @@ async def test_two_triggerers_start_one_run(task: Make, emulator: Emulator, sett
     """One stopped, after it had looked, for so long that another took over; then it went on."""
     airflow = task(pipeline_name="Slow", start_settle=1)
     journal = TriggerJournal(context_of(airflow), durable=True, clock=iter([0.0, 60.0, 60.0, 60.0]).__next__)
-    wanted = start_of_task(airflow, settings).intent(journal.occasion)
+    wanted = start_of_task(airflow, settings).intent(journal.task_try)
     assert await journal.stored(wanted) is None
     other = await begin(airflow, emulator)
     with pytest.raises(ChangedMeanwhile):
@@ -607,7 +607,7 @@ async def test_answer_that_lay_about_for_long_is_as_old_as_its_question(
 
     monkeypatch.setattr(airflow, "asend", late)
     journal = TriggerJournal(context_of(airflow), durable=True, clock=lambda: now)
-    wanted = start_of_task(airflow, settings).intent(journal.occasion)
+    wanted = start_of_task(airflow, settings).intent(journal.task_try)
     assert await journal.stored(wanted) is None
     airflow.xcoms["run_id"] = "of-the-next-try"
     with pytest.raises(ChangedMeanwhile):
@@ -628,7 +628,7 @@ async def test_start_that_was_long_in_being_written_makes_sure_that_it_still_cou
 
     clock = iter([0.0, 0.0, 60.0, 60.0, 60.0]).__next__
     journal = TriggerJournal(context_of(airflow), durable=True, clock=clock, pause=pause)
-    wanted = start_of_task(airflow, settings).intent(journal.occasion)
+    wanted = start_of_task(airflow, settings).intent(journal.task_try)
     await journal.stored(wanted)
     with pytest.raises(ChangedMeanwhile):
         await journal.save(replace(wanted, phase=Phase.SENDING))
@@ -803,7 +803,7 @@ async def test_few_starts_are_under_way_at_once(task: Make, emulator: Emulator) 
 async def test_start_that_is_looked_for_keeps_no_other_waiting(
     task: Make, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(start_queue, "AT_ONCE", 1)
+    monkeypatch.setattr(start_queue, "STARTS_AT_ONCE", 1)
     # Neither its answer nor its run is to be had for a while.
     emulator.state().switches.run_id_from_request_id = False
     emulator.add_fault("createRun", drop=True)
@@ -818,7 +818,7 @@ async def test_start_that_is_looked_for_keeps_no_other_waiting(
 async def test_nor_does_one_that_was_written_down_before_its_triggerer_was_lost(
     task: Make, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(start_queue, "AT_ONCE", 1)
+    monkeypatch.setattr(start_queue, "STARTS_AT_ONCE", 1)
     lost_one = task(pipeline_name="Other", start_settle=600)
     lost_one.xcoms["run_id"] = key_of(lost_one)
     looking = asyncio.get_running_loop().create_task(failure(lost_one))
@@ -862,6 +862,6 @@ async def test_trigger_shows_no_parameters() -> None:
         check_interval=1,
         start_settle=1,
         supersede_timeout=1,
-        backstop=1,
+        timeout_slack=1,
     )
     assert "hunter2" not in repr(made)

@@ -92,7 +92,7 @@ class Unusable(RetryPolicy):
 
 def started(settings: AdfSettings, task: Task, pipeline: str = "Load") -> str:
     """A run that the task's trigger has started."""
-    key = task_try_key_of(task.context).key
+    key = task_try_key_of(task.context).start_key
     with AdfClient(settings) as client:
         task.xcoms["run_id"] = client.send(operations.create_run(settings.factory(), pipeline, None, request_id=key))
     return key
@@ -115,7 +115,7 @@ def test_success_that_needs_a_worker_is_concluded_and_is_no_failure(
     assert operator().execute_complete(task.context, event)["run_id"] == run_id
     assert run_id in task.xcoms[LINK_KEY]
     # What follows is then a clear.
-    assert Intent.from_json(task.xcoms[INTENT_KEY]).failed is False
+    assert Intent.from_json(task.xcoms[INTENT_KEY]).try_failed is False
 
 
 @pytest.mark.parametrize("tries_left", [True, False])
@@ -125,7 +125,7 @@ def test_failure_says_whether_a_retry_follows(tries_left: bool, operator: Make, 
     with pytest.raises(AdfRunFailed):
         operator().execute_complete(task.context, report(settings, run_id, RunStatus.FAILED))
     kept = Intent.from_json(task.xcoms[INTENT_KEY])
-    assert (kept.key, kept.failed, kept.occasion.try_number) == (run_id, tries_left, 1)
+    assert (kept.start_key, kept.try_failed, kept.task_try.try_number) == (run_id, tries_left, 1)
     # Also for a retry on a worker, should the Dag be changed.
     assert (STATE_KEY in task.kept) is tries_left
 
@@ -134,13 +134,13 @@ def test_what_the_trigger_has_kept_is_not_forgotten(operator: Make, settings: Ad
     task = Task()
     run_id = started(settings, task)
     known = operator().start_of(settings).intent()
-    sending = Intent.from_json({**known.to_json(), "key": run_id, "phase": Phase.SENDING.value, "at": 123.0})
+    sending = Intent.from_json({**known.to_json(), "start_key": run_id, "phase": Phase.SENDING.value, "at": 123.0})
     task.xcoms[INTENT_KEY] = sending.to_json()
     lost = AdfAmbiguousStartError("lost", request_id=run_id)
     with pytest.raises(AdfAmbiguousStartError):
         operator().execute_complete(task.context, {"not_started": error_to_json(lost)})
     kept = Intent.from_json(task.xcoms[INTENT_KEY])
-    assert (kept.at, kept.phase, kept.failed) == (123.0, Phase.SENDING, True)
+    assert (kept.sent_at, kept.phase, kept.try_failed) == (123.0, Phase.SENDING, True)
 
 
 def test_start_that_failed_fails_the_task_by_its_error(operator: Make) -> None:
@@ -174,7 +174,7 @@ def test_try_that_began_on_a_worker_ends_there_as_it_began(
         AdfRunPipelineOperator.execute.__wrapped__(it, task.context)  # type: ignore[attr-defined]  # Airflow's
     with pytest.raises(AdfRunFailed):
         it.execute_complete(task.context, report(settings, task.xcoms["run_id"], RunStatus.FAILED))
-    assert task.intent.failed
+    assert task.intent.try_failed
     assert INTENT_KEY not in task.xcoms
 
 
@@ -186,7 +186,7 @@ def test_run_that_is_not_waited_for_is_returned(operator: Make, settings: AdfSet
     made = operator(wait_for_termination=False)
     assert made.execute_complete(task.context, {"started": summary}) == summary
     assert task.xcoms[LINK_KEY] == "https://adf.azure.com/"
-    assert Intent.from_json(task.xcoms[INTENT_KEY]).failed is False, "what follows is a clear"
+    assert Intent.from_json(task.xcoms[INTENT_KEY]).try_failed is False, "what follows is a clear"
 
 
 def test_trigger_that_fails_is_started_again_as_it_is_in_the_dag(
@@ -255,7 +255,7 @@ def test_retry_whose_trigger_fails_at_first_stays_one(
         made.start_of(settings).intent(TaskTry(try_number=2)),
     )
     assert known is not None
-    assert (known.occasion.try_number, known.failed) == (1, True)
+    assert (known.task_try.try_number, known.try_failed) == (1, True)
 
 
 def test_last_try_without_a_connection_is_followed_by_a_clear(

@@ -15,7 +15,7 @@ PROVIDER = "tests/contract/test_provider.py"
 STATS = "tests/integration/test_stats.py"
 
 MUTANTS = [
-    Mutant("sensor ended by Airflow first", "sensors.py", "timeout=timedelta(seconds=self.timeout) + BACKSTOP", "timeout=timedelta(seconds=self.timeout)", DEFERRAL),
+    Mutant("sensor ended by Airflow first", "sensors.py", "timeout=timedelta(seconds=self.timeout) + TIMEOUT_SLACK", "timeout=timedelta(seconds=self.timeout)", DEFERRAL),
     Mutant("failed look ends the wait", "adf/waiting/single_run.py", "now - refused_since >= REFUSAL_GRACE", "True", WATCH),
     Mutant("lasting refusal waited through", "adf/waiting/single_run.py", "now - refused_since >= REFUSAL_GRACE", "False", WATCH),
     Mutant("useless connection waited with", "adf/waiting/single_run.py", "        if is_for_good(seen):", "        if False:", WATCH),

@@ -18,8 +18,8 @@ WORKER_LESS = "tests/integration/test_worker_less.py"
 PLACEMENT = "tests/integration/test_placement.py"
 
 MUTANTS = [
-    Mutant("operator ended by Airflow first", "_worker/attempt.py", "timeout=timedelta(seconds=seconds) + BACKSTOP", "timeout=timedelta(seconds=seconds)", DEFERRAL),
-    Mutant("operator without a deadline of its own", "_worker/attempt.py", "deadline=plan.deadline,\n            limit", "deadline=None,\n            limit", DEFERRAL),
+    Mutant("operator ended by Airflow first", "_worker/attempt.py", "timeout=timedelta(seconds=seconds) + TIMEOUT_SLACK", "timeout=timedelta(seconds=seconds)", DEFERRAL),
+    Mutant("operator without a deadline of its own", "_worker/attempt.py", "deadline=plan.deadline,\n            deadline_reason", "deadline=None,\n            deadline_reason", DEFERRAL),
     Mutant("kill with a refused token", "_worker/owned_run.py", "        return self._credential.forget_token(refused)", "        return False", f"{OWNED} -k kill_whose"),
     Mutant("watched run cancelled", "triggers/wait.py", "cancel_on_timeout=self.owns_run and self.cancel_on_timeout", "cancel_on_timeout=self.cancel_on_timeout", TRIGGER),
     Mutant("killed worker does not cancel", "_worker/owned_run.py", "            self._canceller.act(HANDLER_WAIT)\n", "            self._killed = False\n", OWNED),
@@ -51,7 +51,7 @@ MUTANTS = [
     Mutant("kill right after the start", "_worker/attempt.py", "            self._results.announce(address.run_id, address.studio_url)\n            owned_run.raise_if_killed()\n", "            self._results.announce(address.run_id, address.studio_url)\n", OPERATOR),
     Mutant("kill while the intent is written", "_worker/owned_run.py", "        try:\n            self._check()\n        except AdfTaskKilled:", "        try:\n            pass\n        except AdfTaskKilled:", OPERATOR),
     Mutant("kill makes a lost start forgotten", "_worker/owned_run.py", "            if self.latest is None:\n", "            if True:\n", OPERATOR),
-    Mutant("own failure not told because of another's clear", "_worker/state_store_journal.py", "if intent.occasion.is_try_of(now):", "if intent.occasion == now:", OPERATOR),
+    Mutant("own failure not told because of another's clear", "_worker/state_store_journal.py", "if intent.task_try.is_try_of(now):", "if intent.task_try == now:", OPERATOR),
     Mutant("execution_timeout heeds cancel_on_kill", "_worker/owned_run.py", "        self._cancel_on_kill = cancel\n", "", OPERATOR),
     Mutant("run known to the journal only not cancelled", "_worker/attempt.py", "if stored is not None and stored.run_id and stored", "if False and stored", OPERATOR),
     Mutant("names that are confused", "_triggerer/cancel_on_kill.py", "ti.task_id if may_be_confused else None", "None", KILLS),

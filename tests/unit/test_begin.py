@@ -39,15 +39,15 @@ class World:
         self.service = Service(**service)
         self.journal = MemoryJournal(self.service)
 
-    def begin(self, occasion: TaskTry, *, cancel: bool = True, **start: Any) -> Any:
+    def begin(self, task_try: TaskTry, *, cancel: bool = True, **start: Any) -> Any:
         """What a try begins with; an obsolete run is waited for until it is over."""
         order = Start(**{"factory": FACTORY, "pipeline_name": "Load", **start})
         while True:
-            stored = read(self.journal.kept, order.intent(occasion))
+            stored = read(self.journal.kept, order.intent(task_try))
             routine = start_or_adopt(
                 order,
                 stored,
-                occasion,
+                task_try,
                 cancel_superseded=cancel,
                 clock=self.service.clock,
                 jitter=lambda: 0.5,
@@ -69,7 +69,7 @@ def test_first_try_starts_a_run_under_its_key() -> None:
     world = World()
     begun = world.begin(FIRST)
     assert not begun.adopted
-    assert list(world.service.runs) == [begun.run_id] == [begun.intent.key]
+    assert list(world.service.runs) == [begun.run_id] == [begun.intent.start_key]
     assert Intent.from_json(world.journal.kept).phase is Phase.STARTED
 
 
@@ -119,12 +119,12 @@ def test_lost_start_of_the_try_before_whose_run_came_to_nothing_is_followed_by_a
     world.journal.kept |= {"phase": "sending", "run_id": None, "failed": True}
     if status != "Canceling":
         # As the retry has left it when it was interrupted.
-        world.journal.kept |= {"occasion": asdict(RETRY), "failed": False, "inherited": True}
+        world.journal.kept |= {"task_try": asdict(RETRY), "try_failed": False, "not_adopted_yet": True}
         world.service.end(first.run_id, status)
     again = world.begin(RETRY)
     assert not again.adopted
     assert again.run_id != first.run_id
-    assert Intent.from_json(world.journal.kept).inherited is False
+    assert Intent.from_json(world.journal.kept).not_adopted_yet is False
 
 
 def test_lost_start_of_the_try_before_that_is_adopted_is_this_ones_from_then_on() -> None:
@@ -137,13 +137,13 @@ def test_lost_start_of_the_try_before_that_is_adopted_is_this_ones_from_then_on(
     assert world.begin(RETRY).run_id == first.run_id
 
 
-@pytest.mark.parametrize("occasion", [CLEARED, CLEARED_WHILE_RUNNING])
+@pytest.mark.parametrize("task_try", [CLEARED, CLEARED_WHILE_RUNNING])
 @pytest.mark.parametrize("status", ["InProgress", "Succeeded", "Failed"])
-def test_clear_starts_anew_once_the_older_run_is_over(occasion: TaskTry, status: str) -> None:
+def test_clear_starts_anew_once_the_older_run_is_over(task_try: TaskTry, status: str) -> None:
     world = World()
     first = world.begin(FIRST)
     world.service.end(first.run_id, status)
-    again = world.begin(occasion)
+    again = world.begin(task_try)
     assert again.run_id != first.run_id
     assert world.status(first.run_id) == ("Cancelled" if status == "InProgress" else status)
     assert world.service.live() == [again.run_id]
@@ -168,7 +168,7 @@ def test_clear_of_a_run_that_must_not_be_cancelled_waits_for_it() -> None:
 def test_clear_of_a_task_that_had_failed_starts_anew() -> None:
     world = World()
     first = world.begin(FIRST)
-    world.journal.kept["failed"] = True
+    world.journal.kept["try_failed"] = True
     again = world.begin(CLEARED)
     assert again.run_id != first.run_id
     assert world.status(first.run_id) == "Cancelled"
@@ -177,7 +177,7 @@ def test_clear_of_a_task_that_had_failed_starts_anew() -> None:
 def test_clear_of_another_task_is_no_clear_of_one_that_had_failed() -> None:
     world = World()
     first = world.begin(FIRST)
-    world.journal.kept["failed"] = True
+    world.journal.kept["try_failed"] = True
     again = world.begin(CLEARED_WHILE_RUNNING)
     assert (again.run_id, again.adopted) == (first.run_id, True)
 
@@ -199,7 +199,7 @@ def test_what_a_newer_version_wrote_is_read_as_far_as_it_is_known() -> None:
     first = world.begin(FIRST)
     world.service.end(first.run_id, "Succeeded")
     world.journal.kept |= {"version": 2, "newer": 1}
-    world.journal.kept["occasion"]["newer"] = world.journal.kept["factory"]["newer"] = 1
+    world.journal.kept["task_try"]["newer"] = world.journal.kept["factory"]["newer"] = 1
     assert world.begin(CLEARED).run_id != first.run_id
     assert world.begin(RETRY_OF_CLEAR).adopted
 
@@ -285,9 +285,9 @@ def test_run_that_a_trigger_or_a_pipeline_started_is_not_adopted() -> None:
 def test_adopted_run_has_not_failed_any_more() -> None:
     world = World()
     world.begin(FIRST)
-    world.journal.kept["failed"] = True
+    world.journal.kept["try_failed"] = True
     world.begin(RETRY)
-    assert Intent.from_json(world.journal.kept).failed is False
+    assert Intent.from_json(world.journal.kept).try_failed is False
 
 
 def test_changed_parameters_start_anew_once_the_older_run_is_over() -> None:
@@ -546,7 +546,7 @@ def test_clear_after_a_lost_start_of_another_pipeline_finds_its_run() -> None:
     world = World()
     lost_start(world, "answered")
     (older,) = world.service.runs
-    unreadable = Start(factory=FACTORY, pipeline_name="Other", key=older).intent(FIRST)
+    unreadable = Start(factory=FACTORY, pipeline_name="Other", start_key=older).intent(FIRST)
     world.journal.kept = replace(unreadable, phase=Phase.SENDING).to_json()
     begun = world.begin(CLEARED, pipeline_name="Other")
     assert world.status(older) == "Cancelled"
@@ -556,7 +556,7 @@ def test_clear_after_a_lost_start_of_another_pipeline_finds_its_run() -> None:
 def test_intent_that_cannot_be_read_is_looked_for() -> None:
     world = World()
     first = world.begin(FIRST)
-    world.journal.kept = {"version": 99, "run_id": first.run_id, "key": first.intent.key, "what": "ever"}
+    world.journal.kept = {"version": 99, "run_id": first.run_id, "key": first.intent.start_key, "what": "ever"}
     again = world.begin(RETRY)
     assert (again.run_id, again.adopted) == (first.run_id, True)
 
@@ -587,7 +587,7 @@ def test_whatever_happens_no_two_runs_overlap_and_none_is_repeated_for_nothing(
     world = World(own_ids=own_ids, list_lag=lag, ahead=ahead)
     service = world.service
     service.on_create = lambda: dice.choice(["answered", "answered", "lost", "dropped"])
-    occasion = FIRST
+    task_try = FIRST
     obsolete: set[str] = set()
     """Runs that there was a reason to follow by another: they came to nothing, or were cleared."""
     for _ in range(8):
@@ -602,7 +602,7 @@ def test_whatever_happens_no_two_runs_overlap_and_none_is_repeated_for_nothing(
         outage = dice.choice([0, 0, 0, 1, 4, 1000])
         service.faults = repeat(UNAVAILABLE, outage)
         try:
-            begun = world.begin(occasion)
+            begun = world.begin(task_try)
             assert isinstance(begun, Started)
             assert begun.run_id in service.runs
         except (ProcessDied, AdfError):
@@ -618,15 +618,15 @@ def test_whatever_happens_no_two_runs_overlap_and_none_is_repeated_for_nothing(
         obsolete |= {run_id for run_id, run in service.runs.items() if run["status"] in ("Failed", "Cancelled")}
         service.now += dice.choice([1.0, 60.0, 2000.0])
         if dice.random() < 0.25:
-            occasion = TaskTry(
-                try_number=occasion.try_number + 1,
-                max_tries=occasion.max_tries + dice.choice([0, 1]),
-                clear_number=occasion.clear_number + 1,
+            task_try = TaskTry(
+                try_number=task_try.try_number + 1,
+                max_tries=task_try.max_tries + dice.choice([0, 1]),
+                clear_number=task_try.clear_number + 1,
             )
             obsolete |= set(service.runs)
         else:
-            occasion = TaskTry(
-                try_number=occasion.try_number + 1,
-                max_tries=occasion.max_tries,
-                clear_number=occasion.clear_number,
+            task_try = TaskTry(
+                try_number=task_try.try_number + 1,
+                max_tries=task_try.max_tries,
+                clear_number=task_try.clear_number,
             )

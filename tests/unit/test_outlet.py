@@ -51,7 +51,7 @@ async def no_pause(_seconds: float) -> None:
 
 
 async def test_starts_that_have_rested_wait_for_their_turn_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(start_queue, "AT_ONCE", 2)
+    monkeypatch.setattr(start_queue, "STARTS_AT_ONCE", 2)
     service, ways = Service(), StartQueue()
 
     async def start() -> None:
@@ -66,7 +66,7 @@ async def test_starts_that_have_rested_wait_for_their_turn_again(monkeypatch: py
 
 
 async def test_place_is_given_away_once_the_start_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(start_queue, "AT_ONCE", 1)
+    monkeypatch.setattr(start_queue, "STARTS_AT_ONCE", 1)
     service, ways = Service(), StartQueue()
     async with ways.turn(service, no_pause) as client, asyncio.timeout(5):  # type: ignore[arg-type]  # as above
         await client.authenticate()

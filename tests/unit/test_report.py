@@ -157,7 +157,7 @@ def test_timeout_says_what_became_of_the_run(cancel: str, said: str) -> None:
     error = raised(TimedOut(run=run("InProgress"), error=AdfUnavailableError("503")), cancel)
     assert isinstance(error, AdfRunTimedOut)
     assert "did not end before the timeout. It was InProgress when last seen." in str(error)
-    late = TimedOut(run=run("InProgress"), limit="execution_timeout of 600 s")
+    late = TimedOut(run=run("InProgress"), deadline_reason="execution_timeout of 600 s")
     assert "(resource group 'rg') did not end within its execution_timeout of 600 s. It was" in str(raised(late))
     assert said in str(error)
     assert str(error).endswith("The last look failed: 503")

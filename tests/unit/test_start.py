@@ -83,7 +83,7 @@ ORDER = Start(factory=FACTORY, pipeline_name="Load")
 def start(answers: list[Any]) -> tuple[Any, list[str]]:
     """The run id, and the requests that were made."""
     clock = Clock()
-    routine = create_run_once(ORDER, replace(ORDER, key=KEY).intent(), clock=clock, jitter=lambda: 0.5)
+    routine = create_run_once(ORDER, replace(ORDER, start_key=KEY).intent(), clock=clock, jitter=lambda: 0.5)
     started, asked = play(routine, clock, iter(answers))
     return started.run_id, asked
 
@@ -139,7 +139,7 @@ def test_createrun_is_never_sent_after_one_that_may_have_worked(before: list[Adf
     sent: list[Any] = []
     creates, looks = iter([*before, "r1"]), iter(after)
     clock = Clock()
-    routine = create_run_once(ORDER, replace(ORDER, key=KEY).intent(), clock=clock, jitter=lambda: 0.5)
+    routine = create_run_once(ORDER, replace(ORDER, start_key=KEY).intent(), clock=clock, jitter=lambda: 0.5)
     answer: Any = None
     try:
         while True:
@@ -294,7 +294,7 @@ def search(pages: list[Any], *, seconds_each: float = 0.0) -> tuple[Any, list[An
     """What becomes of a start whose answer was lost, where each look at the list gets these pages; and what was sent."""
     clock, number = Clock(), 0
     sent: list[str] = []
-    routine = create_run_once(ORDER, replace(ORDER, key=KEY).intent(), clock=clock, jitter=lambda: 0.5)
+    routine = create_run_once(ORDER, replace(ORDER, start_key=KEY).intent(), clock=clock, jitter=lambda: 0.5)
     answer: Any = None
     while True:
         try:

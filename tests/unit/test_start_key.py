@@ -24,24 +24,24 @@ places = st.builds(
 
 @given(place=places)
 def test_a_key_tells_its_try(place: TaskTryKey) -> None:
-    assert str(uuid.UUID(place.key)) == place.key
-    assert (uuid.UUID(place.key).version, uuid.UUID(place.key).variant) == (8, uuid.RFC_4122)
-    assert place.has_key(place.key)
-    assert place.has_key(place.key.upper())
+    assert str(uuid.UUID(place.start_key)) == place.start_key
+    assert (uuid.UUID(place.start_key).version, uuid.UUID(place.start_key).variant) == (8, uuid.RFC_4122)
+    assert place.has_key(place.start_key)
+    assert place.has_key(place.start_key.upper())
 
 
 @given(one=places, other=places)
 def test_a_key_is_of_no_other_place(one: TaskTryKey, other: TaskTryKey) -> None:
-    assert other.has_key(one.key) == (one == other)
+    assert other.has_key(one.start_key) == (one == other)
 
 
 @given(a=st.integers(1, 30), b=st.integers(1, 30))
 def test_tries_have_keys_of_their_own(a: int, b: int) -> None:
-    assert replace(PLACE, try_number=a).has_key(replace(PLACE, try_number=b).key) == (a == b)
+    assert replace(PLACE, try_number=a).has_key(replace(PLACE, try_number=b).start_key) == (a == b)
 
 
 def test_a_dag_run_that_is_made_again_is_another_place() -> None:
-    assert not replace(PLACE, ti_id="0192f0c2").has_key(PLACE.key)
+    assert not replace(PLACE, ti_id="0192f0c2").has_key(PLACE.start_key)
 
 
 @given(st.text() | st.uuids().map(str) | st.none() | st.integers())
@@ -51,4 +51,4 @@ def test_what_is_no_key_is_of_no_try(text: object) -> None:
 
 def test_keys_stay_what_they_are() -> None:
     """They are stored with tasks that go on while this package is updated."""
-    assert PLACE.key == "e922ccfb-ef78-84b0-867c-0f02f0c0923a"
+    assert PLACE.start_key == "e922ccfb-ef78-84b0-867c-0f02f0c0923a"

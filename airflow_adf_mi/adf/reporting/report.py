@@ -51,7 +51,7 @@ class RunAddress:
 
 def address_of(settings: AdfSettings, intent: Intent) -> RunAddress:
     """Where the run of `intent` is; by its key while no more is known."""
-    run_id = intent.run_id or intent.key
+    run_id = intent.run_id or intent.start_key
     return RunAddress(
         run_id=run_id,
         factory=intent.factory,
@@ -86,7 +86,7 @@ class Report:
             "outcome": KIND[type(self.outcome)],
             "run": None if run is None else run.essentials(),
             "error": None if error is None else error_to_json(error),
-            "limit": self.outcome.limit if isinstance(self.outcome, TimedOut) else None,
+            "deadline_reason": self.outcome.deadline_reason if isinstance(self.outcome, TimedOut) else None,
             "cancel": self.cancel,
             "adopted": self.adopted,
             "explanation": None if self.explanation is None else self.explanation.to_json(),
@@ -108,7 +108,7 @@ class Report:
         elif payload["outcome"] == "gave_up" and error is not None:
             outcome = GaveUp(error=error, run=run)
         elif payload["outcome"] == "timed_out":
-            outcome = TimedOut(error=error, run=run, limit=payload.get("limit"))
+            outcome = TimedOut(error=error, run=run, deadline_reason=payload.get("deadline_reason"))
         else:
             raise AdfError(
                 f"This task resumed with an event that this version cannot read (outcome {payload['outcome']!r}). Its run was "
@@ -191,7 +191,7 @@ def error_of(report: Report) -> AdfError | None:
     if isinstance(outcome, TimedOut):
         last = f"It was {outcome.run.status} when last seen." if outcome.run else "No look at it succeeded."
         why = f" The last look failed: {outcome.error}" if outcome.error else ""
-        limit = f"within its {outcome.limit}" if outcome.limit else "before the timeout"
+        limit = f"within its {outcome.deadline_reason}" if outcome.deadline_reason else "before the timeout"
         ended = "was not seen to end" if report.cancel == ALREADY_OVER else "did not end"
         return AdfRunTimedOut(
             f"{address} {ended} {limit}. {last} {_what_became(report.cancel)}{see}{why}",

@@ -116,7 +116,7 @@ class Start:
     """Seconds for which the run of a lost answer is looked for."""
     on_ambiguous: Literal["fail", "start"] = "fail"
     """What to do when it can be neither found nor ruled out."""
-    key: str | None = None
+    start_key: str | None = None
     """The key that it is made with; None for a random one."""
 
     def __post_init__(self) -> None:
@@ -142,16 +142,16 @@ class Start:
                     "key, so leave it out of parameters."
                 )
 
-    def intent(self, occasion: TaskTry = TaskTry()) -> Intent:
+    def intent(self, task_try: TaskTry = TaskTry()) -> Intent:
         """A new intent to make this start. Its key is random where none is given: a Dag run that is deleted and made again
         must not meet the runs of the one before.
         """
         return Intent(
-            key=self.key or str(uuid.uuid4()),
+            start_key=self.start_key or str(uuid.uuid4()),
             factory=self.factory,
             pipeline_name=self.pipeline_name,
             fingerprint=fingerprint(self.factory, self.pipeline_name, self.parameters, self.recovery),
-            occasion=occasion,
+            task_try=task_try,
         )
 
     def wanted(self) -> RunCriteria:
@@ -200,15 +200,15 @@ def create_run_once(
     """
     until = clock() + START_PATIENCE
     failures = 0
-    prepared = replace(intent, phase=Phase.PREPARED, at=None)
+    prepared = replace(intent, phase=Phase.PREPARED, sent_at=None)
     yield save(prepared)
     while True:
         # Whatever takes time comes before the intent says that the request is on its way.
         answer = yield Authenticate()
         if answer is None:
-            sending = replace(prepared, phase=Phase.SENDING, at=clock())
+            sending = replace(prepared, phase=Phase.SENDING, sent_at=clock())
             yield save(sending)
-            answer = yield start.call(intent.key)
+            answer = yield start.call(intent.start_key)
             if not isinstance(answer, AdfError):
                 started = sending.started(str(answer))
                 yield note(started)
@@ -247,11 +247,11 @@ def resolve_lost_start(
     the same have had time to show, and only if it is the only one and no other task's. Raises `AdfAmbiguousStartError`.
     """
     now = clock()
-    until = now + start.settle if lost is not None else max(now + LAST_LOOK, (intent.at or now) + start.settle)
+    until = now + start.settle if lost is not None else max(now + LAST_LOOK, (intent.sent_at or now) + start.settle)
     looks = 0
     while True:
         look = yield from search(start.wanted(), intent, clock=clock)
-        if intent.key_honoured:
+        if intent.service_uses_key:
             # Where keys are run ids, a run with another id is not ours.
             look = replace(look, possible=())
         looks += 1
@@ -267,11 +267,11 @@ def resolve_lost_start(
             break
         yield Pause(pause)
     candidates = (*look.proven, *look.possible)
-    if not candidates and look.key_unknown and look.error is None and intent.key_honoured:
-        log.warning("Nothing was started: the service uses our keys as run ids, and knows no run %s.", intent.key)
+    if not candidates and look.key_unknown and look.error is None and intent.service_uses_key:
+        log.warning("Nothing was started: the service uses our keys as run ids, and knows no run %s.", intent.start_key)
         return None
     problem = AdfAmbiguousStartError(
-        _ambiguous(start, intent, look, lost), request_id=intent.key, candidates=candidates
+        _ambiguous(start, intent, look, lost), request_id=intent.start_key, candidates=candidates
     )
     if start.on_ambiguous == "start":
         log.warning("Will start it again, as on_ambiguous_start='start' says. %s", problem)
@@ -295,7 +295,7 @@ def _ambiguous(start: Start, intent: Intent, look: SearchResult, lost: AdfError 
     elif look.error is not None:
         found = f"its run could not be looked for ({look.error})"
     else:
-        found = f"the service shows no run with the id {intent.key}, and none in its list that fits"
+        found = f"the service shows no run with the id {intent.start_key}, and none in its list that fits"
     # A clear looks, too, and starts nothing while its looks fail.
     again = " once its runs can be looked for" if look.error is not None else ""
     return (

@@ -113,9 +113,9 @@ def _read(text: str) -> str | None:
 
 def search(wanted: RunCriteria, intent: Intent, *, clock: Callable[[], float]) -> Routine[SearchResult]:
     """Look once: under the key, then through the list."""
-    seen = yield get_run(wanted.factory, intent.key)
+    seen = yield get_run(wanted.factory, intent.start_key)
     if isinstance(seen, PipelineRun):
-        if likeness(seen, wanted, intent.key, None) is Likeness.PROVEN:
+        if likeness(seen, wanted, intent.start_key, None) is Likeness.PROVEN:
             return SearchResult(proven=(seen,))
         return SearchResult(error=AdfError(f"run {seen.run_id} is one of another pipeline, {seen.pipeline_name!r}"))
     return (yield from search_list(wanted, intent, seen, clock=clock))
@@ -130,7 +130,7 @@ def search_list(
     key_unknown = isinstance(seen, AdfNotFoundError) and seen.missing == "run"
     now = yield ServiceTime()
     until = clock() + LONGEST_SEARCH
-    sent_at = None if intent.at is None else intent.at + now - clock()
+    sent_at = None if intent.sent_at is None else intent.sent_at + now - clock()
     after = (now - _DAY if sent_at is None else sent_at) - CLOCK_SLACK
     call = query_runs(
         wanted.factory,
@@ -157,8 +157,8 @@ def search_list(
         error = AdfError(f"{pages.unreadable} row(s) of the list of its runs could not be read")
     found: dict[Likeness, list[PipelineRun]] = {kind: [] for kind in Likeness}
     for run in pages.rows:
-        if run.run_id not in intent.earlier:
-            found[likeness(run, wanted, intent.key, sent_at)].append(run)
+        if run.run_id not in intent.previous_run_ids:
+            found[likeness(run, wanted, intent.start_key, sent_at)].append(run)
     claimed = (yield claims_of_others()) if found[Likeness.POSSIBLE] else frozenset()
     return SearchResult(
         proven=tuple(found[Likeness.PROVEN]),

@@ -54,35 +54,40 @@ class TaskTry:
 
 @dataclass(frozen=True, kw_only=True)
 class Intent:
-    """A start, how far it came, and on which occasion."""
+    """A start, how far it came, and on which task_try."""
 
-    key: str
+    start_key: str
     """A GUID; travels as x-ms-client-request-id, and is the run's id where the service makes it so."""
     factory: FactoryRef
     pipeline_name: str
     fingerprint: str
     """Of everything that decides what the run does: factory, pipeline, parameters, recovery."""
-    occasion: TaskTry
+    task_try: TaskTry
     phase: Phase = Phase.PREPARED
-    at: float | None = None
+    sent_at: float | None = None
     """When the request was about to be sent, in epoch seconds of this machine's clock; None before that, or where it is
     not known."""
     run_id: str | None = None
-    key_honoured: bool = False
+    service_uses_key: bool = False
     """The service has been seen to use a key of ours as the run's id, so that "no such run" proves something."""
-    earlier: tuple[str, ...] = ()
+    previous_run_ids: tuple[str, ...] = ()
     """Runs that this task had before, which are never the one that is looked for."""
-    failed: bool = False
+    try_failed: bool = False
     """The try ended by an error of its own, so that what follows on the same `max_tries` is a retry."""
     deadline: float | None = None
     """Epoch seconds at which the wait of the try that wrote this ends."""
     trigger_failures: int = 0
     """How often in this try the wait lost its trigger."""
-    inherited: bool = False
+    not_adopted_yet: bool = False
     """The run is an earlier try's, and has not been adopted yet: if it comes to nothing, another is started."""
 
     def to_json(self) -> dict[str, Any]:
-        return {"version": VERSION, **asdict(self), "phase": self.phase.value, "earlier": list(self.earlier)}
+        return {
+            "version": VERSION,
+            **asdict(self),
+            "phase": self.phase.value,
+            "previous_run_ids": list(self.previous_run_ids),
+        }
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Self:
@@ -92,20 +97,24 @@ class Intent:
             **{
                 **fields,
                 "factory": FactoryRef(**_members(FactoryRef, fields["factory"])),
-                "occasion": TaskTry(**_members(TaskTry, fields["occasion"])),
+                "task_try": TaskTry(**_members(TaskTry, fields["task_try"])),
                 "phase": Phase(fields["phase"]),
-                "earlier": tuple(fields["earlier"]),
+                "previous_run_ids": tuple(fields["previous_run_ids"]),
             }
         )
 
     def started(self, run_id: str) -> Self:
-        return replace(self, phase=Phase.STARTED, run_id=run_id, key_honoured=run_id.lower() == self.key.lower())
+        return replace(
+            self, phase=Phase.STARTED, run_id=run_id, service_uses_key=run_id.lower() == self.start_key.lower()
+        )
 
     def after(self, older: Intent) -> Self:
         """This intent, of a start that follows on `older`."""
-        earlier = (*older.earlier, *([older.run_id] if older.run_id else []))[-MOST_EARLIER:]
+        previous = (*older.previous_run_ids, *([older.run_id] if older.run_id else []))[-MOST_EARLIER:]
         # What one factory does proves nothing of another.
-        return replace(self, key_honoured=older.key_honoured and older.factory == self.factory, earlier=earlier)
+        return replace(
+            self, service_uses_key=older.service_uses_key and older.factory == self.factory, previous_run_ids=previous
+        )
 
 
 def fingerprint(
@@ -148,8 +157,8 @@ def was_cleared(stored: Intent, now: TaskTry) -> bool:
     task is cleared. So where it alone has changed, and the earlier try did not say that it failed by itself, the clear is
     taken to have been ours: starting again, once the older run is over, does less harm than a clear that runs nothing.
     """
-    before = stored.occasion
-    return before.max_tries != now.max_tries or (before.clear_number != now.clear_number and not stored.failed)
+    before = stored.task_try
+    return before.max_tries != now.max_tries or (before.clear_number != now.clear_number and not stored.try_failed)
 
 
 def decide(stored: Intent | None, now: TaskTry, wanted: str) -> Decision:
@@ -157,7 +166,7 @@ def decide(stored: Intent | None, now: TaskTry, wanted: str) -> Decision:
     if stored is None:
         return StartNew()
     # A try that goes on, after its trigger has failed, is neither cleared nor given other parameters.
-    if not stored.occasion.is_try_of(now) and (was_cleared(stored, now) or stored.fingerprint != wanted):
+    if not stored.task_try.is_try_of(now) and (was_cleared(stored, now) or stored.fingerprint != wanted):
         return StartNew(older=stored)
     if stored.phase is Phase.PREPARED:
         return StartNew()
@@ -177,13 +186,13 @@ def read(stored: object, otherwise: Intent) -> Intent | None:
             return Intent.from_json(stored)
     except (AttributeError, KeyError, TypeError, ValueError):
         log.debug("not an intent that version %d can read", VERSION, exc_info=True)
-    run_id, key = (_guid(stored, name) for name in ("run_id", "key"))
+    run_id, key = (_guid(stored, name) for name in ("run_id", "start_key"))
     log.warning(
         "What an earlier try wrote down about its start cannot be read, perhaps by another version of this package. "
         "Looking for its run at the service instead (%s).",
         f"run {run_id or key}" if run_id or key else "by pipeline and parameters",
     )
-    found = replace(otherwise, phase=Phase.SENDING, key=key or otherwise.key, at=None)
+    found = replace(otherwise, phase=Phase.SENDING, start_key=key or otherwise.start_key, sent_at=None)
     return found.started(run_id) if run_id else found
 
 

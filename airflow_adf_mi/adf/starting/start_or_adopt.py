@@ -44,7 +44,7 @@ class StillActive:
 def start_or_adopt(
     start: Start,
     stored: Intent | None,
-    occasion: TaskTry,
+    task_try: TaskTry,
     *,
     cancel_superseded: bool,
     clock: Callable[[], float],
@@ -55,8 +55,8 @@ def start_or_adopt(
     `cancel_superseded`: whether a run that a clear or changed parameters have made obsolete is cancelled, or only waited
     for. Raises the errors of `starting`, and those of not being able to look at an earlier run.
     """
-    fresh = start.intent(occasion)
-    decision = decide(stored, occasion, fresh.fingerprint)
+    fresh = start.intent(task_try)
+    decision = decide(stored, task_try, fresh.fingerprint)
     match decision:
         case StartNew(older=None):
             pass
@@ -67,8 +67,8 @@ def start_or_adopt(
                 return remaining
             fresh = fresh.after(older)
         case ResolveLostStart(intent=lost):
-            same_try = _is_own(lost, occasion)
-            lost = replace(lost, occasion=occasion, failed=False, inherited=not same_try)
+            same_try = _is_own(lost, task_try)
+            lost = replace(lost, task_try=task_try, try_failed=False, not_adopted_yet=not same_try)
             # Also where nothing could be read: from now on, a clear is seen as one.
             yield save(lost)
             found = yield from resolve_lost_start(start, lost, lost=None, clock=clock, jitter=jitter)
@@ -78,24 +78,24 @@ def start_or_adopt(
                 )
                 return (yield from follow)
             # The same key: should the first request still arrive, the service may know it by that.
-            fresh = replace(fresh.after(lost), key=lost.key)
+            fresh = replace(fresh.after(lost), start_key=lost.start_key)
         case Adopt(intent=known):
             # A retry has lost its XComs, by which its siblings know that the run is not theirs.
-            yield claim(known.run_id or known.key)
+            yield claim(known.run_id or known.start_key)
             seen = yield from _seen(known, clock=clock, jitter=jitter)
             if isinstance(seen, AdfError):
                 # Not being able to see it proves nothing: wait for it, by the rules of waiting.
                 log.warning("Run %s of an earlier try cannot be looked at now; waiting for it. %s", known.run_id, seen)
             run = seen if isinstance(seen, PipelineRun) else None
-            same_try = _is_own(known, occasion)
+            same_try = _is_own(known, task_try)
             follow = _following(start, known, fresh, run, same_try=same_try, clock=clock, jitter=jitter)
             return (yield from follow)
     return (yield from create_run_once(start, fresh, clock=clock, jitter=jitter))
 
 
-def _is_own(known: Intent, occasion: TaskTry) -> bool:
+def _is_own(known: Intent, task_try: TaskTry) -> bool:
     """Whether a start is this very try's, which goes on after its trigger or triggerer was lost."""
-    return known.occasion.is_try_of(occasion) and not known.inherited
+    return known.task_try.is_try_of(task_try) and not known.not_adopted_yet
 
 
 def _following(
@@ -122,11 +122,11 @@ def _following(
     # It is now this try's, which has not failed, and whose wait begins now.
     adopted = replace(
         known,
-        occasion=fresh.occasion,
-        failed=False,
+        task_try=fresh.task_try,
+        try_failed=False,
         deadline=known.deadline if same_try else None,
         trigger_failures=known.trigger_failures if same_try else 0,
-        inherited=False,
+        not_adopted_yet=False,
     )
     yield note(adopted)
     return Started(intent=adopted, run=run, adopted=True)
@@ -142,7 +142,7 @@ def _superseding(
     if older.run_id is None:
         run, is_ours = yield from _lost(start, older, clock=clock, jitter=jitter)
         if run is None:
-            log.warning("No run is known of an earlier start (key %s) whose answer was lost.", older.key)
+            log.warning("No run is known of an earlier start (key %s) whose answer was lost.", older.start_key)
             return None
         # What may be somebody else's is waited for, and not cancelled.
         older, cancel = older.started(run.run_id), cancel and is_ours
@@ -183,7 +183,7 @@ def _lost(
         parameters=(start.parameters or {}) if same else {},
         correlation_parameter=start.correlation_parameter,
     )
-    until = (older.at or clock()) + start.settle
+    until = (older.sent_at or clock()) + start.settle
     while True:
         look = yield from _looked(wanted, older, clock=clock, jitter=jitter)
         if len(look.proven) == 1:
@@ -191,9 +191,9 @@ def _lost(
         if look.error is not None:
             raise AdfError(
                 f"The start of pipeline {older.pipeline_name!r} in {older.factory} that an earlier try of this task made (key "
-                f"{older.key}) got no answer, and its run could not be looked for. So it is not known whether a run of it goes "
-                "on, and nothing was started. Restore what the service misses, and clear the task, which looks again; or, once "
-                "you have seen in ADF Studio that no run of this task goes on, run the task with durable=False. "
+                f"{older.start_key}) got no answer, and its run could not be looked for. So it is not known whether a run of it "
+                "goes on, and nothing was started. Restore what the service misses, and clear the task, which looks again; or, "
+                "once you have seen in ADF Studio that no run of this task goes on, run the task with durable=False. "
                 f"{look.error}"
             ) from look.error
         if clock() + LIST_PAUSE > until:
@@ -209,7 +209,7 @@ def _looked(
     until = clock() + STATUS_CHECK_PATIENCE
     failures = 0
     while True:
-        seen: PipelineRun | AdfError = yield get_run(older.factory, older.key)
+        seen: PipelineRun | AdfError = yield get_run(older.factory, older.start_key)
         if isinstance(seen, PipelineRun):
             # Whatever its pipeline: the task may have been changed since.
             return SearchResult(proven=(seen,))
@@ -229,8 +229,8 @@ def _looked(
 def _is_gone(older: Intent, *, cancel: bool, clock: Callable[[], float]) -> Routine[bool]:
     """Whether a run that the service does not show is over or forgotten: another operation must say so too, or the calendar."""
     if not cancel:
-        return older.at is not None and clock() - older.at > RUN_RETENTION_SECONDS
-    answer = yield cancel_run(older.factory, older.run_id or older.key)
+        return older.sent_at is not None and clock() - older.sent_at > RUN_RETENTION_SECONDS
+    answer = yield cancel_run(older.factory, older.run_id or older.start_key)
     return answer is False or (isinstance(answer, AdfNotFoundError) and answer.missing == "run")
 
 
@@ -241,7 +241,7 @@ def _seen(
     until = clock() + STATUS_CHECK_PATIENCE
     failures = 0
     while True:
-        seen: PipelineRun | AdfError = yield get_run(intent.factory, intent.run_id or intent.key)
+        seen: PipelineRun | AdfError = yield get_run(intent.factory, intent.run_id or intent.start_key)
         if isinstance(seen, PipelineRun):
             return seen
         failures += 1

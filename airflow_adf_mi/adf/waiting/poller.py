@@ -122,7 +122,7 @@ class Poller:
 
     async def look_last(self, wait: Wait, plan: Plan) -> Outcome:
         """The outcome of a wait whose deadline has passed: the run may have ended since it was last looked at."""
-        late = TimedOut(run=wait.watching.run, error=wait.watching.error, limit=plan.limit)
+        late = TimedOut(run=wait.watching.run, error=wait.watching.error, deadline_reason=plan.deadline_reason)
         try:
             async with asyncio.timeout(LAST_POLLS_SECONDS), self._pace, asyncio.timeout(LAST_POLL_SECONDS):
                 seen = await self._seen(wait.run_id)

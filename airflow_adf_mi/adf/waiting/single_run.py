@@ -32,7 +32,7 @@ class Plan:
 
     check_interval: float
     deadline: float | None = None
-    limit: str | None = None
+    deadline_reason: str | None = None
     """The argument that set the deadline, and its length, for texts: "timeout of 600 s"."""
 
 
@@ -49,7 +49,7 @@ class TimedOut:
 
     run: PipelineRun | None = None
     error: AdfError | None = None
-    limit: str | None = None
+    deadline_reason: str | None = None
     """As in `Plan`."""
 
 
@@ -107,7 +107,7 @@ def next_state(
         if has_grace(seen) and refused_since is not None and now - refused_since >= REFUSAL_GRACE:
             return after, GaveUp(error=seen, run=after.run)
     if plan.deadline is not None and now >= plan.deadline:
-        return after, TimedOut(run=after.run, error=after.error, limit=plan.limit)
+        return after, TimedOut(run=after.run, error=after.error, deadline_reason=plan.deadline_reason)
     return after, None
 
 
