@@ -116,45 +116,6 @@ class AdfRunPipelineOperator(BaseOperator):
     :param start_from_trigger: triggerer mode: start, wait and end in the triggerer. No worker is used if the run succeeds.
         If Airflow cannot do a part of the task there, a worker runs the task, and the log gives the reason. Airflow ignores
         `max_active_tasks` and the slots of the default pool in this mode (docs/triggerer-mode.md).
-
-    :param pipeline_name: the pipeline. (templated)
-    :param azure_data_factory_conn_id: a connection of type ``azure_data_factory_mi``, or of the Azure provider's
-        ``azure_data_factory`` without a secret. (templated)
-    :param resource_group_name: instead of the connection's. (templated)
-    :param factory_name: instead of the connection's. (templated)
-    :param parameters: the pipeline's parameters by name: JSON values; dates and the like are sent as ISO 8601 text.
-        (templated)
-    :param wait_for_termination: wait for the run to end. False ends the task once the run is started; wait elsewhere with
-        :class:`~airflow_adf_mi.sensors.AdfPipelineRunSensor`.
-    :param timeout: seconds to wait for the run, from this try's start or adoption of it; an ``execution_timeout`` that is
-        shorter counts instead.
-    :param check_interval: seconds between looks at the run.
-    :param deferrable: wait in the triggerer rather than on a worker; by default as ``[operators] default_deferrable`` says.
-    :param reference_pipeline_run_id: an earlier run whose parameters the new one takes over. (templated)
-    :param is_recovery: continue that earlier run, in its group. (templated)
-    :param start_activity_name: with ``is_recovery``, begin at this activity. (templated)
-    :param start_from_failure: with ``is_recovery``, begin at the activities that failed. (templated)
-    :param cancel_on_kill: cancel the run, and the runs it started, when the task is killed, marked or cleared.
-    :param cancel_on_timeout: cancel the run, and the runs it started, when the timeout passes.
-    :param durable: remember what was started in Airflow's task state store, for retries and clears. False starts a new run
-        at every try, and sends nothing twice within one.
-    :param on_ambiguous_start: what to do when the answer to a start was lost, and its run can be neither found nor ruled
-        out: ``"fail"`` with the candidates, or ``"start"`` again, for pipelines of which two runs do no harm.
-    :param correlation_parameter: a parameter that the pipeline declares for it (type string). It gets a value that is
-        unique to the start, by which a run whose answer was lost is recognised for certain.
-    :param start_settle: seconds for which the run of a lost answer is looked for.
-    :param activity_log: what the task's log says of the run's activities: ``"live"`` a line whenever one changes, seen by
-        at most one query a minute; ``"summary"`` one query and a few lines at the end; ``"off"`` nothing. It never fails or
-        cancels a run.
-    :param outputs: XCom key to ``"Activity.member"``: chosen outputs of activities, pushed once the run has succeeded, such
-        as ``{"rows": "CopySales.rowsCopied", "id": "Lookup.firstRow.id", "total": "pipelineReturnValue.total"}``. A name
-        with dots or brackets is quoted as in Data Factory's expressions, which can be pasted as they are:
-        ``"activity('Load [Sales]').output['dbo.Orders']"``. Of an activity in a loop, a list with one value for each iteration.
-        What is not there or has more than 48 kB is left out, and the log says so. (templated)
-    :param supersede_timeout: seconds to wait for the run that a clear has made obsolete to end, before a new one starts.
-    :param start_from_trigger: start, wait and end in the triggerer: no worker at all, where the run succeeds. What Airflow
-        does not do there is done on a worker all the same, and the log says why; Airflow ignores `max_active_tasks` and the
-        slots of the default pool (docs/triggerer-mode.md).
     """
 
     template_fields: Sequence[str] = (

@@ -1,4 +1,4 @@
-"""XComs of a task instance, asked for again while Airflow does not answer."""
+"""XComs of a task instance, with repeated requests while Airflow does not answer."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 Pause: TypeAlias = Callable[[float], Awaitable[object]]
 PAUSES = (1.0, 4.0, 10.0, 15.0)
-"""Seconds between questions that Airflow fails to answer."""
+"""Seconds before each repetition of a request that Airflow failed to answer."""
 
 
 def address_of(ti: Any) -> dict[str, Any]:
-    """Whose XComs: the arguments that Airflow wants for it."""
+    """The arguments by which Airflow finds the XComs of a task instance."""
     return {"dag_id": ti.dag_id, "run_id": ti.run_id, "task_id": ti.task_id, "map_index": ti.map_index}
 
 
 async def patiently(act: Callable[[], Awaitable[T]], what: str, pause: Pause = asyncio.sleep) -> T:
-    """What `act` asks of Airflow; asked again for half a minute where that fails.
+    """Send `act`'s request to Airflow, and repeat it for half a minute while it fails.
 
-    Raises `AdfError`: nothing has been started that is not written down.
+    Raises `AdfError` then. Raising is safe, because every start that was sent is recorded.
     """
     for seconds in PAUSES:
         try:
             return await act()
-        except Exception as e:  # noqa: BLE001  whatever Airflow fails with may pass
+        except Exception as e:  # noqa: BLE001  any failure of Airflow may be temporary
             log.warning("Airflow did not let %s. Will try again in %.0f s. %s", what, seconds, e)
         await pause(seconds)
     try:

@@ -1,18 +1,18 @@
-"""The check of prose finds what is hard to read, and finds nothing on our pages."""
+"""The check of prose finds what is hard to read, and finds nothing in our pages and modules."""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.prose import MOST_WORDS, PAGES, ROOT, complaints, main, prose_of_markdown, prose_of_python
+from tests.prose import MODULES, MOST_WORDS, PAGES, ROOT, complaints, main, prose_of_markdown, prose_of_python
 
 
-def test_our_pages_are_plain(capsys: pytest.CaptureFixture[str]) -> None:
+def test_our_pages_and_modules_are_plain(capsys: pytest.CaptureFixture[str]) -> None:
     assert main() == 0, capsys.readouterr().out
 
 
-def test_each_pattern_finds_pages() -> None:
-    assert [pattern for pattern in PAGES if not list(ROOT.glob(pattern))] == []
+def test_each_pattern_finds_files() -> None:
+    assert [pattern for pattern in PAGES + MODULES if not list(ROOT.glob(pattern))] == []
 
 
 @pytest.mark.parametrize(
@@ -68,5 +68,7 @@ def test_markdown_is_read_in_pieces_without_code() -> None:
 
 
 def test_docstrings_and_comments_of_python_are_read() -> None:
-    source = '"""Of a module."""\n\nx = 1  # since it is so\n# A comment\n# in two lines.\ny = "the look"\n'
-    assert list(prose_of_python(source)) == ["Of a module.", "since it is so A comment in two lines."]
+    drawing = "    0.0  a drawing\n    1.0  its end\n\n"
+    source = f'"""Of a module.\n\n{drawing}- one\n- two\n"""\n\nx = 1  # since it is so\n# A comment\n# in two lines.\n'
+    source += 'y = "the look"\n'
+    assert list(prose_of_python(source)) == ["Of a module.", "one", "two", "since it is so A comment in two lines."]
