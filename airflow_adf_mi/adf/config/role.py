@@ -17,8 +17,8 @@ from airflow_adf_mi.adf.config.settings import FactoryRef, SubscriptionRef
 ROLE_NAME = "ADF Pipeline Runner"
 BELOW = "Microsoft.DataFactory/factories/"
 ACTIONS: Mapping[str, str] = {
-    "read": "look at the factory",
-    "pipelines/read": "look at pipelines",
+    "read": "read the factory",
+    "pipelines/read": "read pipelines",
     "pipelines/createrun/action": "start runs",
     "pipelineruns/read": "watch runs",
     "pipelineruns/cancel/action": "cancel runs",
