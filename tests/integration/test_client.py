@@ -341,7 +341,7 @@ def test_missing_role_on_a_subscription_is_answered_by_naming_the_factory(
 ) -> None:
     emulator.tokens.denied = {SYSTEM_ASSIGNED.client_id: {"read"}}
     with pytest.raises(
-        AdfPermissionError, match="set resource_group_name and factory_name in the connection"
+        AdfPermissionError, match="Set resource_group_name and factory_name in the connection"
     ) as denied:
         send(operations.list_factories(settings.subscription_id))
     assert "az role" not in str(denied.value)
@@ -443,9 +443,9 @@ def test_secret_in_an_answer_is_in_no_text_and_no_traceback(
 
 def test_missing_ca_bundle_is_refused_by_name(make_settings: Callable[..., AdfSettings]) -> None:
     settings = make_settings(ca_bundle="/no/such/ca.pem")
-    with pytest.raises(AdfConfigurationError, match=r"/no/such/ca\.pem', and there is no such file"):
+    with pytest.raises(AdfConfigurationError, match=r"/no/such/ca\.pem', but there is no such file"):
         AdfClient(settings)
-    with pytest.raises(AdfConfigurationError, match=r"/no/such/ca\.pem', and there is no such file"):
+    with pytest.raises(AdfConfigurationError, match=r"/no/such/ca\.pem', but there is no such file"):
         asyncio.run(AsyncAdfClient.open(settings))
 
 
@@ -454,9 +454,9 @@ def test_ca_bundle_without_certificates_is_refused_by_name(
 ) -> None:
     (tmp_path / "ca.pem").write_text("no certificate")
     settings = make_settings(ca_bundle=str(tmp_path / "ca.pem"))
-    with pytest.raises(AdfConfigurationError, match=r"ca\.pem', from which no certificates could be read"):
+    with pytest.raises(AdfConfigurationError, match=r"ca\.pem', but no certificates could be read from it"):
         AdfClient(settings)
-    with pytest.raises(AdfConfigurationError, match=r"ca\.pem', from which no certificates could be read"):
+    with pytest.raises(AdfConfigurationError, match=r"ca\.pem', but no certificates could be read from it"):
         asyncio.run(AsyncAdfClient.open(settings))
 
 

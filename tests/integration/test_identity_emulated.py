@@ -276,7 +276,7 @@ def test_answer_of_something_in_between_is_named_as_such_and_quoted(
     use(source, emulator, monkeypatch)
     emulator.add_fault("token", status=status, text="<html><b>Access denied by corp filter</b></html>")
     error = refused(Identity())
-    assert "Something between this machine and the endpoint answered in its place" in str(error)
+    assert "A proxy between this machine and the endpoint answered in its place" in str(error)
     assert f"The answer was {status}: Access denied by corp filter" in str(error)
     assert "Check that the identity exists" not in str(error)
     assert not error.transient

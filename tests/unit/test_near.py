@@ -41,9 +41,9 @@ def said(routine: Routine[str], pauses: list[Any] | None = None) -> str:
 def test_pipelines() -> None:
     assert said(near_pipelines("copysales", ["CopySales", "Other"])) == "Did you mean 'CopySales'?"
     assert said(near_pipelines("X", [])) == "The factory has no published pipeline at all."
-    assert said(near_pipelines("X", ["B", "A"])) == "It has 2, none of a like name: 'A', 'B'."
+    assert said(near_pipelines("X", ["B", "A"])) == "Published pipelines: 2, none with a similar name: 'A', 'B'."
     many = said(near_pipelines("zzz", [f"Pipeline{n}" for n in range(9)]))
-    assert many.startswith("It has 9, none of a like name: 'Pipeline0', ")
+    assert many.startswith("Published pipelines: 9, none with a similar name: 'Pipeline0', ")
     assert many.endswith(" and others.")
 
 
@@ -53,7 +53,7 @@ def test_factories() -> None:
     )
     assert said(near_factories(FACTORY, [factory_id("adf-sale")])) == "Did you mean 'adf-sale' (resource group 'rg')?"
     assert said(near_factories(FACTORY, [factory_id("x-1"), "odd"])) == (
-        "The identity sees 1 in this subscription, none of a like name: 'x-1' (resource group 'rg')."
+        "Factories that the identity sees in this subscription: 1, none with a similar name: 'x-1' (resource group 'rg')."
     )
     assert "sees no data factory in this subscription" in said(near_factories(FACTORY, []))
 
