@@ -190,7 +190,7 @@ def test_what_holds_no_certificates_is_named(name: str, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for path, said in (
         (tmp_path / "none", "but there is no such file on this machine"),
-        (tmp_path / "empty", "which holds no certificates"),
+        (tmp_path / "empty", "but it holds no certificates"),
     ):
         with pytest.raises(AdfConfigurationError, match=f"{name} is '{path}', {said}"):
             tls_context([Authority(name, str(path))])
