@@ -22,6 +22,7 @@ from airflow_adf_mi.adf.connection_fields import CONN_TYPE, DEFAULT_CONN_ID
 from airflow_adf_mi.adf.errors import AdfError
 from airflow_adf_mi.adf.routines import Routine, run_routine
 from airflow_adf_mi.adf.starting.create_run import Start, create_run_once
+from airflow_adf_mi.adf.times import RUN_RETENTION
 from airflow_adf_mi.exceptions import airflow_errors
 
 if TYPE_CHECKING:
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
 
 READ_RETRIES = 3
 """How many times a failed read of a hook is repeated. Waits have rules of their own."""
-RETENTION = timedelta(days=45)
-"""How long Data Factory keeps runs (Microsoft's documentation)."""
 
 
 class AdfHook(BaseHook):
@@ -247,4 +246,4 @@ def start_routine(
 def activity_window(after: datetime | None, before: datetime | None) -> tuple[datetime, datetime]:
     """The given window. By default, a window with all activities that the service may keep, even if clocks differ."""
     now = datetime.now(UTC)
-    return now - RETENTION if after is None else after, now + timedelta(days=1) if before is None else before
+    return now - RUN_RETENTION if after is None else after, now + timedelta(days=1) if before is None else before

@@ -60,23 +60,23 @@ def at_start(task: PipelineTask) -> OperatorLineage[Any, Any]:
     return OperatorLineage(job_facets={JOB_FACET: facet})
 
 
-def at_end(task: PipelineTask, trace: RunRecord | None) -> OperatorLineage[Any, Any]:
+def at_end(task: PipelineTask, record: RunRecord | None) -> OperatorLineage[Any, Any]:
     """The lineage after a success or a failure. If the try failed before it had a run, the same as at the start."""
-    if trace is None or trace.address is None:
+    if record is None or record.address is None:
         return at_start(task)
-    address, run = trace.address, trace.run
+    address, run = record.address, record.run
     pipeline = (run.pipeline_name if run else None) or address.pipeline_name
     about_run = AdfPipelineRunFacet(
         runId=address.run_id,
         studioUrl=address.studio_url,
-        adopted=trace.adopted,
+        adopted=record.adopted,
         pipelineName=pipeline,
         runGroupId=run.run_group_id if run else None,
         status=run.status if run else None,
         startedAt=run.started_at.isoformat() if run and run.started_at else None,
         endedAt=run.ended_at.isoformat() if run and run.ended_at else None,
         durationSeconds=run.duration_seconds if run else None,
-        failedActivities=[_failure(activity) for activity in trace.failures] or None,
+        failedActivities=[_failure(activity) for activity in record.failures] or None,
     )
     about_job = AdfPipelineJobFacet(
         pipelineName=pipeline,
@@ -88,8 +88,8 @@ def at_end(task: PipelineTask, trace: RunRecord | None) -> OperatorLineage[Any, 
         externalQueryId=address.run_id, source=namespace_of(address.factory)
     )
     return OperatorLineage(
-        inputs=[InputDataset(data.namespace, data.name) for data in trace.data.inputs],
-        outputs=[_output(data) for data in trace.data.outputs],
+        inputs=[InputDataset(data.namespace, data.name) for data in record.data.inputs],
+        outputs=[_output(data) for data in record.data.outputs],
         run_facets={RUN_FACET: about_run, "externalQuery": external},
         job_facets={JOB_FACET: about_job},
     )

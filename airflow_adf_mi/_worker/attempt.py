@@ -85,8 +85,8 @@ class Attempt:
         self._journal = TaskJournal(context) if task.durable else None
         self._owned_run: OwnedRun | None = None
         self._taken_over: Intent | None = None
-        self.trace = RunRecord()
-        self._results = Results(task, context, self.trace)
+        self.run_record = RunRecord()
+        self._results = Results(task, context, self.run_record)
         use_in_tasks()
 
     @cached_property
@@ -109,7 +109,7 @@ class Attempt:
                 begun = self._begin(owned_run, self._stored())
             metrics.count(metrics.ADOPTIONS if begun.adopted else metrics.STARTS)
             address = address_of(self._settings, begun.intent)
-            self.trace.began(address, begun.run, adopted=begun.adopted)
+            self.run_record.began(address, begun.run, adopted=begun.adopted)
             self._results.announce(address.run_id, address.studio_url)
             owned_run.raise_if_killed()
             if not self._task.wait_for_termination:

@@ -26,13 +26,13 @@ class Results:
 
     :param task: the operator, with its templates rendered.
     :param context: the task's context.
-    :param trace: what the try records for lineage.
+    :param run_record: what the try records for lineage.
     """
 
-    def __init__(self, task: PipelineTask, context: Context, trace: RunRecord) -> None:
+    def __init__(self, task: PipelineTask, context: Context, run_record: RunRecord) -> None:
         self._task = task
         self._context = context
-        self._trace = trace
+        self._run_record = run_record
         self._began = time.time()
 
     def announce(self, run_id: str, studio_url: str) -> None:
@@ -49,7 +49,7 @@ class Results:
     def of(self, report: Report) -> dict[str, Any]:
         """Return the summary of a run that succeeded, and push its outputs. Raise the error of any other run."""
         self._task.run_id = report.address.run_id
-        self._trace.ended(report)
+        self._run_record.ended(report)
         self._read_data()
         result = conclude(report)
         if report.outcome.run is not None:
@@ -59,7 +59,7 @@ class Results:
     def _read_data(self) -> None:
         limit = self._task.execution_timeout
         left = None if limit is None else self._began + limit.total_seconds() - time.time()
-        self._trace.read_data(self._task, AdfHook(self._task.azure_data_factory_conn_id).client, seconds_left=left)
+        self._run_record.read_data(self._task, AdfHook(self._task.azure_data_factory_conn_id).client, seconds_left=left)
 
     def _push_outputs(self, run: PipelineRun, address: RunAddress) -> None:
         wanted = parse_outputs(self._task.outputs)

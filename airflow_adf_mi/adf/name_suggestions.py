@@ -17,7 +17,7 @@ FEW = 8
 """How many names are listed if no name is similar."""
 LEAST_LIKENESS = 0.75
 """Least similarity of two names, by difflib's ratio."""
-SEARCHES_AT_ONCE = 10
+NAMES_BETWEEN_PAUSES = 10
 """Names that are compared before the event loop gets a turn. Comparing two long names takes some milliseconds."""
 _FACTORY_ID = re.compile(r".*/resourceGroups/(?P<group>[^/]+)/.*/factories/(?P<name>[^/]+)", re.IGNORECASE)
 
@@ -74,7 +74,7 @@ def _near(wanted: str, names: Iterable[str]) -> Routine[list[str]]:
     found: list[tuple[float, str]] = []
     by_lower = {name.lower(): name for name in names}
     for number, name in enumerate(by_lower, 1):
-        if number % SEARCHES_AT_ONCE == 0:
+        if number % NAMES_BETWEEN_PAUSES == 0:
             yield Pause(0)
         likeness.set_seq1(name)
         # The first two ratios are quick upper bounds of the third.

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 _MASK = "***"
-OVERLAP = 2048
+MASKING_OVERLAP_CHARACTERS = 2048
 """Characters that `shown` searches behind its cut. Some patterns recognize a credential by the text that follows it."""
 
 # A hyphen stands for a hyphen, an underscore or nothing. A space stands for the same, or for a space.
@@ -132,7 +132,7 @@ def shown(text: str, limit: int = 2000) -> str:
     """The first `limit` characters of `text`, masked, and the number of missing characters. For foreign text of any length."""
     if len(text) <= limit:
         return redact(text)
-    return _masked(text[: limit + OVERLAP], limit) + _missing(len(text) - limit)
+    return _masked(text[: limit + MASKING_OVERLAP_CHARACTERS], limit) + _missing(len(text) - limit)
 
 
 def cap(text: str, limit: int = 2000) -> str:

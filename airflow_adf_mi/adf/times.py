@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST = datetime(3000, 1, 1, tzinfo=UTC)
 """Times outside these two are not accepted. Inside, adding days cannot overflow, and every platform can count the seconds."""
-RETENTION = timedelta(days=45)
+RUN_RETENTION = timedelta(days=45)
 """How long the service keeps runs (Microsoft's documentation)."""
 DAY = timedelta(days=1)
 """How much wider a window is than the known times, because clocks differ."""
@@ -73,5 +73,5 @@ def moment(epoch_seconds: float) -> datetime:
 def run_window(started_at: datetime | None, now: float) -> tuple[datetime, datetime]:
     """A window with all activities of a run that began at `started_at`. If that is None, a window as long as runs are kept."""
     today = moment(now)
-    began = today - RETENTION if started_at is None else min(started_at, today)
+    began = today - RUN_RETENTION if started_at is None else min(started_at, today)
     return began - DAY, today + DAY

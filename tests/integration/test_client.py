@@ -22,7 +22,7 @@ from airflow_adf_mi.adf.api import operations
 from airflow_adf_mi.adf.api.client import LARGE_ANSWER_BYTES, AdfClient, AsyncAdfClient
 from airflow_adf_mi.adf.api.recovery import Recovery
 from airflow_adf_mi.adf.api.shared_client import shared_client
-from airflow_adf_mi.adf.auth.credential import FRESH_TOKEN_INTERVAL, ProcessCredential, credential_for
+from airflow_adf_mi.adf.auth.credential import FRESH_TOKEN_INTERVAL_SECONDS, ProcessCredential, credential_for
 from airflow_adf_mi.adf.cancelling import Cancel, cancelling
 from airflow_adf_mi.adf.config.settings import AdfSettings, FactoryRef
 from airflow_adf_mi.adf.errors import (
@@ -296,7 +296,7 @@ def test_cancel_outlasts_a_token_that_is_refused_right_after_it_was_replaced(
         emulator.call(emulator.tokens.revoke)
         cancel = cancelling(settings.factory(), run_id, clock=lambda: now[0], jitter=lambda: 0.5)
         assert run_routine(cancel, client, pause) is Cancel.ACCEPTED
-    assert now[0] >= 1000 + FRESH_TOKEN_INTERVAL
+    assert now[0] >= 1000 + FRESH_TOKEN_INTERVAL_SECONDS
 
 
 NEEDED: list[tuple[str, Callable[[FactoryRef], operations.Call[Any]]]] = [

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from airflow_adf_mi.adf.auth.azure_credentials import READ_TIMEOUT, make_credential
+from airflow_adf_mi.adf.auth.azure_credentials import TOKEN_READ_TIMEOUT, make_credential
 from airflow_adf_mi.adf.auth.credential import ProcessCredential
 from airflow_adf_mi.adf.auth.token_errors import principal
 from airflow_adf_mi.adf.config.settings import PUBLIC_CLOUD, Identity, IdentityKind
@@ -160,7 +160,7 @@ def test_silence_of_an_endpoint_ends_in_seconds(
     with pytest.raises(AdfAuthenticationError) as silent:
         credential.get_token_info(SCOPE)
     assert silent.value.transient
-    assert READ_TIMEOUT <= 10
+    assert TOKEN_READ_TIMEOUT <= 10
 
 
 @pytest.mark.parametrize("source", ["imds", "app_service"])

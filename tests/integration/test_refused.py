@@ -16,7 +16,7 @@ from airflow_adf_mi._triggerer import start as triggerer_start
 from airflow_adf_mi._triggerer import xcom_journal
 from airflow_adf_mi.adf.api import operations
 from airflow_adf_mi.adf.api.client import AdfClient
-from airflow_adf_mi.adf.auth.credential import FRESH_TOKEN_INTERVAL, ProcessCredential
+from airflow_adf_mi.adf.auth.credential import FRESH_TOKEN_INTERVAL_SECONDS, ProcessCredential
 from airflow_adf_mi.adf.cancelling import cancelling
 from airflow_adf_mi.adf.config.settings import AdfSettings
 from airflow_adf_mi.adf.connection_check import CheckStatus, Finding, check
@@ -200,7 +200,7 @@ def test_start_that_is_refused_for_long_is_sent_with_fresh_tokens_within_its_pat
     with AdfClient(settings, credential=identity) as client:
         routine = create_run_once(order, order.intent(), clock=lambda: now[0], jitter=lambda: 0.5)
         assert run_routine(routine, client, pause).run_id in runs(emulator)
-    assert FRESH_TOKEN_INTERVAL < now[0] - 1000 < 300
+    assert FRESH_TOKEN_INTERVAL_SECONDS < now[0] - 1000 < 300
     assert len(emulator.books.tokens) >= 3
 
 

@@ -18,7 +18,7 @@ from azure.core.exceptions import ClientAuthenticationError, ServiceRequestError
 from azure.identity import CredentialUnavailableError
 
 from airflow_adf_mi.adf.auth.async_credential import AsyncCredential
-from airflow_adf_mi.adf.auth.credential import FAILURE_KEPT, ProcessCredential, credential_for
+from airflow_adf_mi.adf.auth.credential import FAILURE_KEPT_SECONDS, ProcessCredential, credential_for
 from airflow_adf_mi.adf.auth.token_causes import Answer
 from airflow_adf_mi.adf.auth.token_errors import principal
 from airflow_adf_mi.adf.config.settings import AdfSettings, Identity, IdentityKind
@@ -328,7 +328,7 @@ def test_failure_is_the_answer_to_all_who_waited_for_it_and_to_all_for_a_while()
     with pytest.raises(AdfAuthenticationError):
         shared.get_token_info(SCOPE, options={"claims": "x"})
     assert inner.calls == 2
-    now[0] += FAILURE_KEPT
+    now[0] += FAILURE_KEPT_SECONDS
     inner._wait = None
     assert shared.get_token_info(SCOPE).token == "opaque"
 

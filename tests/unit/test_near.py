@@ -13,7 +13,7 @@ from airflow_adf_mi.adf.config.settings import FactoryRef
 from airflow_adf_mi.adf.errors import AdfError, AdfNotFoundError, AdfPermissionError
 from airflow_adf_mi.adf.name_suggestions import (
     LEAST_LIKENESS,
-    SEARCHES_AT_ONCE,
+    NAMES_BETWEEN_PAUSES,
     near_factories,
     near_pipelines,
     with_suggestions,
@@ -69,7 +69,7 @@ def test_names_are_those_that_difflib_finds_and_the_event_loop_gets_its_turn(wan
     near = [repr(lower[name]) for name in difflib.get_close_matches(wanted.lower(), lower, 3, LEAST_LIKENESS)]
     assert sentence == f"Did you mean {' or '.join(near)}?" or not near
     assert sentence.startswith("Did you mean") is bool(near)
-    assert pauses == [Pause(0)] * (len(names) // SEARCHES_AT_ONCE)
+    assert pauses == [Pause(0)] * (len(names) // NAMES_BETWEEN_PAUSES)
 
 
 def ask(error: AdfError, *answers: Any) -> tuple[str, int]:

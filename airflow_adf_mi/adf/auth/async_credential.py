@@ -14,7 +14,7 @@ from airflow_adf_mi.adf.event_loop import mark_seen, start_detached
 if TYPE_CHECKING:
     from azure.core.credentials import AccessToken, AccessTokenInfo, TokenRequestOptions
 
-TOKEN_PATIENCE = 5.0
+TOKEN_PATIENCE_SECONDS = 5.0
 """Longest wait for a token on an event loop, in seconds. Without it, a status check could miss the deadline of its wait.
 The token request itself continues, for the next status check."""
 _FAST_PATH_LIFE = 600.0
@@ -24,7 +24,7 @@ _FAST_PATH_LIFE = 600.0
 class AsyncCredential:
     """A process's credential, for the official clients on an event loop."""
 
-    def __init__(self, credential: ProcessCredential, *, patience: float = TOKEN_PATIENCE) -> None:
+    def __init__(self, credential: ProcessCredential, *, patience: float = TOKEN_PATIENCE_SECONDS) -> None:
         self._credential = credential
         self._patience = patience
         self._asking: dict[object, asyncio.Task[AccessTokenInfo]] = {}

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from azure.core.pipeline.transport import RequestsTransport
 
 
-CONNECT_TIMEOUT = 2.0
+TOKEN_CONNECT_TIMEOUT = 2.0
 """Seconds to connect to an identity endpoint. Most endpoints are on the same machine."""
-READ_TIMEOUT = 10.0
+TOKEN_READ_TIMEOUT = 10.0
 """Seconds without data from an identity endpoint. azure-core would wait 300 s, and with it every caller that needs a token."""
 
 
@@ -55,7 +55,7 @@ class ObservedCredential:
         self.inner.close()
 
 
-def make_credential(how: CredentialPlan, *, read_timeout: float = READ_TIMEOUT) -> SupportsTokenInfo:
+def make_credential(how: CredentialPlan, *, read_timeout: float = TOKEN_READ_TIMEOUT) -> SupportsTokenInfo:
     """azure-identity's credential for a plan.
 
     Raises `AdfConfigurationError` if the certificates that the plan's route trusts cannot be read.
@@ -69,7 +69,7 @@ def make_credential(how: CredentialPlan, *, read_timeout: float = READ_TIMEOUT) 
         answers.append(Answer(status, dict(headers)))
 
     transport = blocking_transport(
-        how.route, connect_timeout=CONNECT_TIMEOUT, read_timeout=read_timeout, on_answer=keep
+        how.route, connect_timeout=TOKEN_CONNECT_TIMEOUT, read_timeout=read_timeout, on_answer=keep
     )
     return ObservedCredential(_from_source(how, transport), answers)
 

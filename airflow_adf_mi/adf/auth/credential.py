@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
     from airflow_adf_mi.adf.config.settings import AdfSettings, Identity
 
-FRESH_TOKEN_INTERVAL = 30.0
+FRESH_TOKEN_INTERVAL_SECONDS = 30.0
 """Shortest time between two fresh tokens after refusals. A service that refuses every token must not flood the endpoint."""
-FAILURE_KEPT = 3.0
+FAILURE_KEPT_SECONDS = 3.0
 """Seconds for which a failure answers all callers. Callers that waited for it must not repeat the request one after another."""
 
 
@@ -90,7 +90,7 @@ class ProcessCredential:
 
     def _kept_failure(self, asked: object) -> AdfError | None:
         at, failure = self._failed.pop(asked, (float("-inf"), None))
-        if failure is None or not 0 <= self._clock() - at < FAILURE_KEPT:
+        if failure is None or not 0 <= self._clock() - at < FAILURE_KEPT_SECONDS:
             return None
         self._failed[asked] = at, failure
         return failure
@@ -143,7 +143,7 @@ class ProcessCredential:
             if all(token.token != refused for token in self._last.values()):
                 # Another caller has already replaced this token.
                 return True
-            if self._clock() - self._fresh_at < FRESH_TOKEN_INTERVAL:
+            if self._clock() - self._fresh_at < FRESH_TOKEN_INTERVAL_SECONDS:
                 return False
             self._fresh_at = self._clock()
             self._inner = None
