@@ -75,9 +75,7 @@ def how_to_grant(target: FactoryRef | SubscriptionRef, claims: Mapping[str, Any]
         )
     command = assignment_for(target, claims)
     return (
-        f"Assign the role {ROLE_NAME!r} to it (`airflow-adf-mi role` prints the role's definition):\
-  {command}\
-"
+        f"Assign the role {ROLE_NAME!r} to it (`airflow-adf-mi role` prints the role's definition):\n  {command}\n"
         "A new assignment takes effect after a few minutes."
     )
 
