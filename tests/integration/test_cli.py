@@ -295,7 +295,7 @@ def test_flags_do_without_a_connection(emulator: Emulator, capsys: pytest.Captur
     arguments = [f"--{flag}={extra[field]}" for flag, field in FLAGS.items()]
     assert main(["check", "--factory=adf-test", f"--client-id={USER_ASSIGNED.client_id}", *arguments]) == 0
     shown = capsys.readouterr().out
-    assert f"identity                 yes       client id {USER_ASSIGNED.client_id}, object id" in shown
+    assert f"identity              yes       client id {USER_ASSIGNED.client_id}, object id" in shown
     assert "All well. Nothing was started." in shown
     assert {r.client_id for r in emulator.books.requests} == {USER_ASSIGNED.client_id}
 

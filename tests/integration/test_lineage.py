@@ -221,7 +221,7 @@ def test_nor_is_a_task_put_at_risk_that_must_end_soon(emulator: Emulator, caplog
     caplog.set_level("INFO")
     assert run(loading(execution_timeout=timedelta(seconds=30)))["status"] == "Succeeded"
     assert emulator.books.count(LIST) == 0
-    assert "so near to execution_timeout" in caplog.text
+    assert "because execution_timeout is near" in caplog.text
 
 
 @pytest.mark.usefixtures("listening", "emulator")

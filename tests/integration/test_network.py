@@ -387,7 +387,7 @@ def test_bundle_of_the_connection_adds_to_what_signs_in_and_replaces_for_arm(
     monkeypatch.setenv("SSL_CERT_FILE", str(azure.ca_bundle))
     ask("sign-in", trusts=wrong)
     for who in ("worker", "triggerer"):
-        with pytest.raises(AdfCertificateError, match=rf"trusted: ca_bundle \({re.escape(str(wrong))}\)\."):
+        with pytest.raises(AdfCertificateError, match=rf"Trusted authorities: ca_bundle \({re.escape(str(wrong))}\)\."):
             ask(who, trusts=wrong)
 
 
@@ -417,7 +417,7 @@ def test_certificate_of_service_fabric_is_pinned_whatever_is_trusted(
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/no/such/path")
     assert ProcessCredential(Identity(), PUBLIC_CLOUD.authority_host).get_token_info(PUBLIC_CLOUD.arm_scope).token
     monkeypatch.setenv("IDENTITY_SERVER_THUMBPRINT", "0" * 40)
-    with pytest.raises(AdfCertificateError, match="check this variable") as untrusted:
+    with pytest.raises(AdfCertificateError, match="Check this variable") as untrusted:
         ProcessCredential(Identity(), PUBLIC_CLOUD.authority_host).get_token_info(PUBLIC_CLOUD.arm_scope)
     assert "IDENTITY_SERVER_THUMBPRINT" in str(untrusted.value)
 
