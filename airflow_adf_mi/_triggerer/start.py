@@ -22,7 +22,7 @@ from airflow_adf_mi.adf.routines import run_routine_async
 from airflow_adf_mi.adf.starting.create_run import Start, Started
 from airflow_adf_mi.adf.starting.intent import Intent
 from airflow_adf_mi.adf.starting.journal import Journal
-from airflow_adf_mi.adf.starting.start_or_adopt import SUPERSEDED_CHECK_INTERVAL, StillActive, start_or_adopt
+from airflow_adf_mi.adf.starting.start_or_adopt import SUPERSEDED_CHECK_INTERVAL_SECONDS, StillActive, start_or_adopt
 from airflow_adf_mi.adf.starting.start_queue import StartClient, start_queue_for
 from airflow_adf_mi.adf.waiting.poller import wait_shared
 from airflow_adf_mi.adf.waiting.single_run import Plan
@@ -59,7 +59,7 @@ class TriggererStart:
         self._journal = journal
         self._cancel_on_kill = cancel_on_kill
         self._supersede_timeout = supersede_timeout
-        self._check_interval = min(check_interval, SUPERSEDED_CHECK_INTERVAL)
+        self._check_interval = min(check_interval, SUPERSEDED_CHECK_INTERVAL_SECONDS)
         self._stopped = asyncio.Event()
         self._doing: asyncio.Task[Started] | None = None
 

@@ -14,7 +14,7 @@ from airflow_adf_mi.adf.routines import Pause, Routine
 
 log = logging.getLogger(__name__)
 
-CANCEL_PATIENCE = 60.0
+CANCEL_PATIENCE_SECONDS = 60.0
 """Seconds for which a cancel that is not accepted (429, 5xx, dropped) is sent again."""
 
 
@@ -32,7 +32,7 @@ def cancelling(
     *,
     clock: Callable[[], float],
     jitter: Callable[[], float],
-    patience: float = CANCEL_PATIENCE,
+    patience: float = CANCEL_PATIENCE_SECONDS,
 ) -> Routine[Cancel]:
     """Cancel the run and the runs it started.
 

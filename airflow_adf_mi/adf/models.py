@@ -79,7 +79,7 @@ def document(answer: Any) -> dict[str, Any]:
     return plain(answer)  # type: ignore[no-any-return]  # of a mapping it is one
 
 
-def run_id_of(wire: Mapping[str, Any]) -> str:
+def read_run_id(wire: Mapping[str, Any]) -> str:
     """The id in an answer. Raises `ValueError` for anything but text: `null` must not become a run called "None"."""
     return _required(wire, "runId")
 
@@ -183,7 +183,7 @@ class PipelineRun:
     def _read(cls, wire: Mapping[str, Any], status: str) -> Self:
         is_latest = wire.get("isLatest")
         return cls(
-            run_id=run_id_of(wire),
+            run_id=read_run_id(wire),
             pipeline_name=_word(wire.get("pipelineName")) or "",
             status=status,
             run_group_id=_word(wire.get("runGroupId")),

@@ -12,9 +12,9 @@ from airflow_adf_mi.adf.errors import (
     AdfUnavailableError,
 )
 
-FIRST_BACKOFF = 2.0
+FIRST_BACKOFF_SECONDS = 2.0
 """Seconds until the look after the first failed one; doubled with each further failure."""
-LONGEST_BACKOFF = 60.0
+LONGEST_BACKOFF_SECONDS = 60.0
 
 
 def is_refusal(error: AdfError) -> bool:
@@ -47,5 +47,5 @@ def backoff(failures: int, retry_after: float | None, jitter: float) -> float:
 
     Never sooner than the service asked for.
     """
-    delay = min(LONGEST_BACKOFF, FIRST_BACKOFF * 2.0 ** min(failures - 1, 10))
+    delay = min(LONGEST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2.0 ** min(failures - 1, 10))
     return (retry_after or 0.0) + delay * (0.5 + jitter / 2)

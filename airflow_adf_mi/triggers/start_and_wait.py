@@ -30,7 +30,7 @@ from airflow_adf_mi.adf.errors import AdfError
 from airflow_adf_mi.adf.reporting.activity_log import ActivityLogMode
 from airflow_adf_mi.adf.reporting.outputs import parse_outputs
 from airflow_adf_mi.adf.reporting.report import RunAddress, address_of, summary
-from airflow_adf_mi.adf.starting.create_run import START_PATIENCE, Started
+from airflow_adf_mi.adf.starting.create_run import START_PATIENCE_SECONDS, Started
 from airflow_adf_mi.triggers.wait import TIMEOUT_SLACK, AdfPipelineRunTrigger, was_killed
 
 if TYPE_CHECKING:
@@ -327,7 +327,7 @@ def start_trigger_args(task: PipelineTask) -> StartTriggerArgs:
     """What Airflow makes the trigger of a task that starts in the triggerer of."""
     limit = task.execution_timeout
     # Airflow's timeout counts from before the start, which may take its time.
-    timeout_slack = TIMEOUT_SLACK.total_seconds() + task.supersede_timeout + START_PATIENCE + task.start_settle
+    timeout_slack = TIMEOUT_SLACK.total_seconds() + task.supersede_timeout + START_PATIENCE_SECONDS + task.start_settle
     own: dict[str, Any] = {
         "timeout_slack": timeout_slack,
         "execution_timeout": None if limit is None else limit.total_seconds(),

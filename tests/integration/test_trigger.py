@@ -119,7 +119,7 @@ async def test_each_waiter_is_told_once_when_looks_begin_to_fail_and_when_they_w
     settings: AdfSettings, emulator: Emulator, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also one that comes meanwhile, and those whose own look is among the failed ones."""
-    monkeypatch.setattr("airflow_adf_mi.adf.retrying.FIRST_BACKOFF", 0.01)  # stands for seconds
+    monkeypatch.setattr("airflow_adf_mi.adf.retrying.FIRST_BACKOFF_SECONDS", 0.01)  # stands for seconds
     run_ids = [await asyncio.to_thread(start, settings, "Slow") for _ in range(3)]
     with caplog.at_level("INFO"):
         waits = [asyncio.create_task(fire(trigger(settings, run_id))) for run_id in run_ids[:2]]
@@ -143,7 +143,7 @@ async def test_each_waiter_is_told_once_when_looks_begin_to_fail_and_when_they_w
 async def test_outage_that_turns_into_a_refusal_is_told(
     settings: AdfSettings, emulator: Emulator, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_adf_mi.adf.retrying.FIRST_BACKOFF", 0.01)  # stands for seconds
+    monkeypatch.setattr("airflow_adf_mi.adf.retrying.FIRST_BACKOFF_SECONDS", 0.01)  # stands for seconds
     run_ids = [await asyncio.to_thread(start, settings, "Slow") for _ in range(2)]
     faults = [emulator.add_fault("getRun", status=503, times=2), emulator.add_fault("getRun", status=403, times=None)]
     waits = [asyncio.create_task(fire(trigger(settings, run_id))) for run_id in run_ids]

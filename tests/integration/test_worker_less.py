@@ -267,8 +267,8 @@ async def test_lost_between_writing_and_sending_is_no_blind_start(
     task: Make, use_airflow: Callable[[Airflow], Airflow], emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # These stand for minutes; the last is how well it is known when a start was sent.
-    monkeypatch.setattr("airflow_adf_mi.adf.starting.create_run.LAST_LOOK", 0.5)
-    monkeypatch.setattr("airflow_adf_mi.adf.starting.create_run.LIST_PAUSE", 0.5)
+    monkeypatch.setattr("airflow_adf_mi.adf.starting.create_run.LATE_SEARCH_SECONDS", 0.5)
+    monkeypatch.setattr("airflow_adf_mi.adf.starting.create_run.SEARCH_PAUSE_SECONDS", 0.5)
     monkeypatch.setattr(triggerer_start, "LATE", 5.0)
     airflow = task(start_settle=0.5)
     wrote_at = emulator.clock.now()

@@ -20,8 +20,8 @@ from airflow_adf_mi.adf.errors import (
     AdfUnavailableError,
 )
 from airflow_adf_mi.adf.starting.create_run import Start, Started
-from airflow_adf_mi.adf.starting.intent import Intent, Phase, TaskTry, read
-from airflow_adf_mi.adf.starting.start_or_adopt import STATUS_CHECK_PATIENCE, StillActive, start_or_adopt
+from airflow_adf_mi.adf.starting.intent import Intent, Phase, TaskTry, read_intent
+from airflow_adf_mi.adf.starting.start_or_adopt import STATUS_CHECK_PATIENCE_SECONDS, StillActive, start_or_adopt
 from tests.unit.service import MemoryJournal, ProcessDied, Service, run_on
 
 FACTORY = FactoryRef(subscription_id="s", resource_group_name="rg", factory_name="adf")
@@ -43,7 +43,7 @@ class World:
         """What a try begins with; an obsolete run is waited for until it is over."""
         order = Start(**{"factory": FACTORY, "pipeline_name": "Load", **start})
         while True:
-            stored = read(self.journal.kept, order.intent(task_try))
+            stored = read_intent(self.journal.kept, order.intent(task_try))
             routine = start_or_adopt(
                 order,
                 stored,
@@ -508,9 +508,11 @@ def test_clear_after_a_lost_start_that_cannot_be_looked_for_starts_nothing(fault
     world.service.faults = repeat(fault)
     with pytest.raises(AdfError, match=r"got no answer, and its run could not be looked for.*nothing was started") as e:
         world.begin(CLEARED)
-    assert all(part in str(e.value) for part in (before["key"], "'Load'", str(FACTORY), "durable=False", str(fault)))
+    assert all(
+        part in str(e.value) for part in (before["start_key"], "'Load'", str(FACTORY), "durable=False", str(fault))
+    )
     assert e.value.__cause__ is fault
-    assert began + STATUS_CHECK_PATIENCE / 2 < world.service.now <= began + STATUS_CHECK_PATIENCE
+    assert began + STATUS_CHECK_PATIENCE_SECONDS / 2 < world.service.now <= began + STATUS_CHECK_PATIENCE_SECONDS
     assert (world.service.created, world.journal.kept) == (created, before)
     # The next clear looks again.
     world.service.faults = iter(())

@@ -22,7 +22,7 @@ from airflow_adf_mi.adf.errors import (
     AdfUnavailableError,
 )
 from airflow_adf_mi.adf.models import PipelineRun
-from airflow_adf_mi.adf.reporting.conclude import LAST_LOOKS, cancelling_overdue, reporting
+from airflow_adf_mi.adf.reporting.conclude import LAST_POLLS, cancelling_overdue, reporting
 from airflow_adf_mi.adf.reporting.report import LEFT_RUNNING, REQUESTED, Report, RunAddress, conclude, error_of, summary
 from airflow_adf_mi.adf.waiting.single_run import Ended, GaveUp, Outcome, Plan, TimedOut
 from tests.unit.test_watch import FACTORY, Clock, play
@@ -271,9 +271,9 @@ def test_overdue_run_that_is_over_and_does_not_show_its_end_is_not_said_to_be_ca
 ) -> None:
     clock = Clock()
     routine = cancelling_overdue(ADDRESS, TimedOut(), clock=clock, jitter=lambda: 0.5)
-    result, asked = play(routine, clock, iter([*lost, False, *[look] * LAST_LOOKS]))
+    result, asked = play(routine, clock, iter([*lost, False, *[look] * LAST_POLLS]))
     assert isinstance(result.outcome, TimedOut)
-    assert asked[-LAST_LOOKS:] == ["get"] * LAST_LOOKS
+    assert asked[-LAST_POLLS:] == ["get"] * LAST_POLLS
     said = str(error_of(Report.from_json(json.loads(json.dumps(result.to_json())))))
     assert "was not seen to end before the timeout" in said
     assert "the service answered that it was over already; how it ended could not be learnt." in said

@@ -37,22 +37,22 @@ log = logging.getLogger(__name__)
 
 ActivityLogMode = Literal["live", "summary", "off"]
 MODES: tuple[ActivityLogMode, ...] = ("live", "summary", "off")
-INTERVAL = 60.0
+QUERY_INTERVAL_SECONDS = 60.0
 """Seconds between two queries about one run."""
-PER_MINUTE = 100
+QUERIES_PER_MINUTE = 100
 """Queries about all runs of a factory, in this process: a tenth of the 1000 monitoring queries a minute that the service
 bears (Microsoft's documentation, 2024)."""
-OVERLAP = 120.0
+QUERY_OVERLAP_SECONDS = 120.0
 """Seconds by which a query looks behind the last one, since the list may be late."""
-LEAST_LEFT = 35.0
+LEAST_SECONDS_LEFT = 35.0
 """Seconds that must be left until the deadline, which a query without an answer would put off."""
-LOOK_AROUND = 5.0
+DUE_CHECK_SECONDS = 5.0
 """Seconds between two questions, on an event loop, of whether a query is due."""
-MOST_PAGES = 5
+SUMMARY_PAGES = 5
 """Of the summary at the end."""
-MOST_LINES = 50
+MOST_LINES_PER_QUERY = 50
 """Lines that one query may write. If more rows changed, each activity gets one line with a count."""
-WIDTH = 140
+LINE_COLUMNS = 140
 """Columns of a line."""
 
 
@@ -67,7 +67,7 @@ def check_mode(mode: object) -> ActivityLogMode:
 class Budget:
     """How many queries there were in the last minute, by factory."""
 
-    def __init__(self, per_minute: int = PER_MINUTE) -> None:
+    def __init__(self, per_minute: int = QUERIES_PER_MINUTE) -> None:
         self._per_minute = per_minute
         self._taken: dict[FactoryRef, deque[float]] = {}
 
@@ -98,7 +98,7 @@ class ActivityLog:
     run: PipelineRun | None = None
     rows: dict[str, ActivityRun] = field(default_factory=dict)
     """The last that is known of each attempt of an activity, by its id."""
-    looked_at: float | None = None
+    queried_at: float | None = None
     refused: bool = False
 
     def beside(self, wait: Routine[T]) -> Routine[T]:
@@ -111,17 +111,17 @@ class ActivityLog:
                 outcome = end.value
                 break
             if isinstance(step, Pause):
-                yield from self.look_if_due()
+                yield from self.query_if_due()
             answer = yield step
             if isinstance(answer, PipelineRun):
                 self.run = answer
         yield from self.at_end(outcome)
         return outcome  # type: ignore[no-any-return]  # StopIteration does not carry the generator's type
 
-    def look_if_due(self) -> Routine[None]:
+    def query_if_due(self) -> Routine[None]:
         """In live mode, once a minute: say what is new."""
         if self._is_due():
-            yield from self._harmless(self._look())
+            yield from self._harmless(self._log_changes())
 
     def at_end(self, outcome: object) -> Routine[None]:
         """Once the run has ended: say what it came to."""
@@ -136,16 +136,20 @@ class ActivityLog:
 
     def _is_due(self) -> bool:
         now = self.clock()
-        if self.mode != "live" or self.refused or (self.deadline is not None and self.deadline - now < LEAST_LEFT):
+        if (
+            self.mode != "live"
+            or self.refused
+            or (self.deadline is not None and self.deadline - now < LEAST_SECONDS_LEFT)
+        ):
             return False
-        if self.looked_at is not None and now - self.looked_at < INTERVAL:
+        if self.queried_at is not None and now - self.queried_at < QUERY_INTERVAL_SECONDS:
             return False
         return self.budget.take(self.factory, now)
 
-    def _look(self) -> Routine[None]:
+    def _log_changes(self) -> Routine[None]:
         """Say what is new."""
-        seen = yield from self._listed(pages=1, since=self.looked_at)
-        self._say(self._changed(seen))
+        seen = yield from self._list_activities(pages=1, since=self.queried_at)
+        self._log_rows(self._changed(seen))
 
     def _sum_up(self, run: PipelineRun) -> Routine[None]:
         self.run = run
@@ -154,23 +158,23 @@ class ActivityLog:
         if not self.budget.take(self.factory, self.clock()):
             log.info("The activities of run %s are not listed, because too many runs were asked about.", self.run_id)
             return
-        seen = yield from self._listed(pages=MOST_PAGES, since=None)
+        seen = yield from self._list_activities(pages=SUMMARY_PAGES, since=None)
         changed = self._changed(seen)
         if not self.rows:
             return
         if self.mode == "live":
-            self._say(changed)
+            self._log_rows(changed)
         if self.mode == "summary":
             for line in by_activity(self.rows.values()):
                 log.info("%s", _broken(line))
         log.info("Run %s %s: %s", self.run_id, in_words(run.status), total(self.rows.values(), run.duration_seconds))
 
-    def _listed(self, *, pages: int, since: float | None) -> Routine[list[ActivityRun]]:
+    def _list_activities(self, *, pages: int, since: float | None) -> Routine[list[ActivityRun]]:
         """What the service lists; nothing where it does not answer."""
         now = self.clock()
-        self.looked_at = now
+        self.queried_at = now
         after, before = run_window(self.run.started_at if self.run else None, now)
-        after = after if since is None else moment(since - OVERLAP)
+        after = after if since is None else moment(since - QUERY_OVERLAP_SECONDS)
         listed = Pages(query_activity_runs(self.factory, self.run_id, after, before))
         for number in range(pages):
             following = listed.next()
@@ -196,9 +200,9 @@ class ActivityLog:
         self.rows |= by_key
         return [row for key, row in by_key.items() if key not in before or before[key].status != row.status]
 
-    def _say(self, changed: Sequence[ActivityRun]) -> None:
+    def _log_rows(self, changed: Sequence[ActivityRun]) -> None:
         """Log these rows, and behind the last one how far the run is."""
-        lines = [line_of(row) for row in changed] if len(changed) <= MOST_LINES else by_activity(changed)
+        lines = [line_of(row) for row in changed] if len(changed) <= MOST_LINES_PER_QUERY else by_activity(changed)
         for line in lines[:-1]:
             log.info("%s", _broken(line))
         if lines:
@@ -219,20 +223,20 @@ async def accompanied(activities: ActivityLog, client: SendsAsync) -> AsyncItera
     async def look() -> None:
         while True:
             try:
-                await run_routine_async(activities.look_if_due(), client, asyncio.sleep)
+                await run_routine_async(activities.query_if_due(), client, asyncio.sleep)
             except Exception as e:  # noqa: BLE001  whatever it is, the wait goes on
                 log.warning("The run's activities could not be logged. %s", e)
-            await asyncio.sleep(LOOK_AROUND)
+            await asyncio.sleep(DUE_CHECK_SECONDS)
 
     if activities.mode != "live":
         yield
         return
-    looking = asyncio.get_running_loop().create_task(look())
+    querying = asyncio.get_running_loop().create_task(look())
     try:
         yield
     finally:
-        looking.cancel()
-        await asyncio.wait([looking])
+        querying.cancel()
+        await asyncio.wait([querying])
 
 
 def line_of(row: ActivityRun) -> str:
@@ -255,9 +259,12 @@ def by_activity(rows: Iterable[ActivityRun]) -> list[str]:
         groups.setdefault((row.activity_name, row.activity_type), []).append(row)
     lines = [
         line_of(group[0]) if len(group) == 1 else f"{name!r} ({kind}) ran {len(group)} times: {_statuses(group)}"
-        for (name, kind), group in islice(groups.items(), MOST_LINES)
+        for (name, kind), group in islice(groups.items(), MOST_LINES_PER_QUERY)
     ]
-    return [*lines, *([f"and {len(groups) - MOST_LINES} more activities"] if len(groups) > MOST_LINES else [])]
+    return [
+        *lines,
+        *([f"and {len(groups) - MOST_LINES_PER_QUERY} more activities"] if len(groups) > MOST_LINES_PER_QUERY else []),
+    ]
 
 
 def total(rows: Iterable[ActivityRun], seconds: float | None) -> str:
@@ -305,5 +312,5 @@ def _started(row: ActivityRun) -> datetime:
 
 
 def _broken(line: str) -> str:
-    """`line` in lines of `WIDTH` columns at most, but for words that are longer."""
-    return textwrap.fill(line, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+    """`line` in lines of `LINE_COLUMNS` columns at most, but for words that are longer."""
+    return textwrap.fill(line, LINE_COLUMNS, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)

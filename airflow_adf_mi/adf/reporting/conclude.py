@@ -19,7 +19,7 @@ from airflow_adf_mi.adf.retrying import backoff
 from airflow_adf_mi.adf.routines import Pause, Routine
 from airflow_adf_mi.adf.waiting.single_run import Ended, Outcome, Plan, TimedOut, waiting
 
-LAST_LOOKS = 3
+LAST_POLLS = 3
 """How often a run is looked at that could not be cancelled because it was over: one bad answer must not hide its end."""
 
 
@@ -90,7 +90,7 @@ def cancelling_overdue(
         return Report(address=address, outcome=overdue, cancel=REQUESTED)
     # It ended between our last look and the cancel: what it ended as is what happened.
     seen: PipelineRun | AdfError | None = None
-    for failures in range(LAST_LOOKS):
+    for failures in range(LAST_POLLS):
         if failures:
             yield Pause(backoff(failures, None, jitter()))
         seen = yield get_run(address.factory, address.run_id)

@@ -22,11 +22,11 @@ from airflow_adf_mi.adf.reporting.explain import final_attempts
 from airflow_adf_mi.adf.routines import Routine
 from airflow_adf_mi.adf.times import DAY, moment, read_number, run_window
 
-MOST_REQUESTS = 10
-PATIENCE = 10.0
+LINEAGE_REQUESTS = 10
+LINEAGE_PATIENCE_SECONDS = 10.0
 """Seconds after which nothing more is asked: the task is to end."""
-MOVING = ("Copy", "ExecuteDataFlow", "ExecuteWranglingDataflow")
-INNER = ("activities", "ifTrueActivities", "ifFalseActivities", "defaultActivities")
+DATA_MOVING_TYPES = ("Copy", "ExecuteDataFlow", "ExecuteWranglingDataflow")
+INNER_LISTS = ("activities", "ifTrueActivities", "ifFalseActivities", "defaultActivities")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,9 +68,12 @@ class _Search:
     missing: str | None = None
     seen: set[str] = field(default_factory=set)
 
-    def may_ask(self) -> bool:
-        if self.requests >= MOST_REQUESTS or self.clock() > self.until:
-            self.missing = self.missing or f"no more than {MOST_REQUESTS} requests and {PATIENCE:.0f} s are spent on it"
+    def may_send(self) -> bool:
+        if self.requests >= LINEAGE_REQUESTS or self.clock() > self.until:
+            self.missing = (
+                self.missing
+                or f"no more than {LINEAGE_REQUESTS} requests and {LINEAGE_PATIENCE_SECONDS:.0f} s are spent on it"
+            )
             return False
         self.requests += 1
         return True
@@ -85,12 +88,12 @@ def reading_lineage(run: PipelineRun, factory: FactoryRef, *, clock: Callable[[]
     """Find the datasets of a run that has ended. Raises nothing: what cannot be learnt is said to be missing."""
     now = clock()
     since, _ = run_window(run.started_at, now)
-    search = _Search(factory=factory, clock=clock, since=since, until=now + PATIENCE)
-    rows = yield from _moving(search, run.run_id)
+    search = _Search(factory=factory, clock=clock, since=since, until=now + LINEAGE_PATIENCE_SECONDS)
+    rows = yield from _data_moving_rows(search, run.run_id)
     definitions: dict[str, dict[str, Named]] = {}
     silent = {row.pipeline_name for row in rows if row.pipeline_name and named(_input(row)) == Named()}
     for name in sorted(silent):
-        if not search.may_ask():
+        if not search.may_send():
             break
         try:
             call = get_pipeline(factory, name)
@@ -105,13 +108,13 @@ def reading_lineage(run: PipelineRun, factory: FactoryRef, *, clock: Callable[[]
     return lineage_of(rows, definitions, namespace_of(factory), search.missing)
 
 
-def _moving(search: _Search, run_id: str) -> Routine[list[ActivityRun]]:
+def _data_moving_rows(search: _Search, run_id: str) -> Routine[list[ActivityRun]]:
     """The last attempts of the activities that move data, in a run and the runs that it started."""
     search.seen.add(run_id)
-    kinds = [{"operand": "ActivityType", "operator": "In", "values": [*MOVING, "ExecutePipeline"]}]
+    kinds = [{"operand": "ActivityType", "operator": "In", "values": [*DATA_MOVING_TYPES, "ExecutePipeline"]}]
     before = moment(search.clock()) + DAY
     pages = Pages(query_activity_runs(search.factory, run_id, search.since, before, filters=kinds))
-    while (call := pages.next()) is not None and search.may_ask():
+    while (call := pages.next()) is not None and search.may_send():
         page = yield call
         if isinstance(page, AdfError):
             search.missing = search.missing or str(page)
@@ -121,10 +124,10 @@ def _moving(search: _Search, run_id: str) -> Routine[list[ActivityRun]]:
     rows: list[ActivityRun] = []
     for row, _ in final_attempts(pages.rows):
         child = row.output.get("pipelineRunId")
-        if row.activity_type in MOVING:
+        if row.activity_type in DATA_MOVING_TYPES:
             rows.append(row)
         elif isinstance(child, str) and child and child not in search.seen:
-            rows += yield from _moving(search, child)
+            rows += yield from _data_moving_rows(search, child)
     return rows
 
 
@@ -175,7 +178,7 @@ def activities_of(pipeline: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 def _inside(container: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     cases = [_object(case) for case in _list(container.get("cases"))]
-    lists = [_list(container.get(name)) for name in INNER] + [_list(case.get("activities")) for case in cases]
+    lists = [_list(container.get(name)) for name in INNER_LISTS] + [_list(case.get("activities")) for case in cases]
     for entry in (_object(entry) for found in lists for entry in found):
         if isinstance(entry.get("name"), str):
             yield entry

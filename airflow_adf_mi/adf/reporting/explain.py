@@ -26,16 +26,16 @@ from airflow_adf_mi.adf.redaction import cap
 from airflow_adf_mi.adf.routines import Pause, Routine
 from airflow_adf_mi.adf.times import DAY, moment, run_window
 
-MOST_REQUESTS = 20
-MOST_SHOWN = 10
-PATIENCE = 20.0
+EXPLANATION_REQUESTS = 20
+MOST_CAUSES_SHOWN = 10
+EXPLANATION_PATIENCE_SECONDS = 20.0
 """Seconds after which nothing more is asked: the failure itself is to be reported."""
-REST = 2.0
+EXPLANATION_PAUSE_SECONDS = 2.0
 """Seconds until activities are asked for again, where the service gave no answer, or its list is behind the run."""
-RESTS = 2
+MOST_EXPLANATION_PAUSES = 2
 """How often, in all."""
 CONTAINERS = frozenset({"ForEach", "IfCondition", "Switch", "Until"})
-AT_ONCE = 500
+ROWS_PER_TURN = 500
 """Rows that are worked through before the event loop gets its turn."""
 _BEFORE_INNER = re.compile("Inner activity name: ", re.IGNORECASE)
 _AFTER_INNER = re.compile(", Error", re.IGNORECASE)
@@ -55,29 +55,29 @@ class _Search:
     statuses: tuple[str, ...]
     until: float
     requests: int = 0
-    rests: int = 0
+    pauses: int = 0
     missing: str | None = None
     seen: set[str] = field(default_factory=set)
 
-    def may_ask(self) -> bool:
-        if self.requests >= MOST_REQUESTS:
-            self.missing = f"no more than {MOST_REQUESTS} requests are made for it"
+    def may_send(self) -> bool:
+        if self.requests >= EXPLANATION_REQUESTS:
+            self.missing = f"no more than {EXPLANATION_REQUESTS} requests are made for it"
         elif self.clock() > self.until:
-            self.missing = self.missing or f"the service took longer than {PATIENCE:.0f} s to tell"
+            self.missing = self.missing or f"the service took longer than {EXPLANATION_PATIENCE_SECONDS:.0f} s to tell"
         else:
             self.requests += 1
             return True
         return False
 
-    def may_rest(self) -> bool:
-        self.rests += 1
-        return self.rests <= RESTS
+    def may_pause(self) -> bool:
+        self.pauses += 1
+        return self.pauses <= MOST_EXPLANATION_PAUSES
 
 
 def explaining(
     run: PipelineRun, factory: FactoryRef, studio_url: StudioUrl, *, clock: Callable[[], float]
 ) -> Routine[Explanation]:
-    """Find out why `run` did not succeed. Raises nothing: what cannot be learnt is said to be missing.
+    """Find out why `run` did not succeed. Raises nothing: what cannot be learnt is message_of_run to be missing.
 
     `studio_url` gives the page of a run.
     """
@@ -89,7 +89,7 @@ def explaining(
         clock=clock,
         since=run_window(run.started_at, now)[0],
         statuses=(RunStatus.FAILED, *cancelled),
-        until=now + PATIENCE,
+        until=now + EXPLANATION_PATIENCE_SECONDS,
     )
     found = yield from _causes(search, run.run_id, run.message)
     if not found.number and search.missing is None and run.status == RunStatus.FAILED:
@@ -107,7 +107,7 @@ class _Found:
     """How many causes there are in all."""
 
 
-class _Said:
+class _RunMessage:
     """What a run's own message names as its failure."""
 
     def __init__(self, message: str | None) -> None:
@@ -125,32 +125,32 @@ class _Said:
 def _causes(search: _Search, run_id: str, message: str | None) -> Routine[_Found]:
     """The causes within a run and the runs that it started. `message` is how the run's failure reads one level up."""
     search.seen.add(run_id)
-    said = _Said(message)
-    listed = yield from _listed(search, run_id, search.statuses, again_if_empty=True)
+    message_of_run = _RunMessage(message)
+    listed = yield from _list_activities(search, run_id, search.statuses, again_if_empty=True)
     rows = final_attempts(listed)
     yield Pause(0)
-    if _may_have_recovered(rows, said):
+    if _may_have_recovered(rows, message_of_run):
         names = sorted({row.activity_name for row, _ in rows})
-        later = yield from _listed(search, run_id, (RunStatus.SUCCEEDED,), names=names)
+        later = yield from _list_activities(search, run_id, (RunStatus.SUCCEEDED,), names=names)
         recovered = {_key(row) for row in later}
         rows = [entry for entry in rows if _key(entry[0]) not in recovered]
     loops = loops_of(row for row, _ in rows)
     yield Pause(0)
     found = _Found()
-    for number, (row, attempts) in enumerate(in_order(without_consequences(rows), said), 1):
-        if number % AT_ONCE == 0:
+    for number, (row, attempts) in enumerate(in_order(without_consequences(rows), message_of_run), 1):
+        if number % ROWS_PER_TURN == 0:
             yield Pause(0)
-        is_named = said.names(row.activity_name)
+        is_named = message_of_run.names(row.activity_name)
         child = row.output.get("pipelineRunId") if row.activity_type == "ExecutePipeline" else None
         if isinstance(child, str) and child and child not in search.seen:
             inside = yield from _causes(search, child, row.error_message)
             if inside.number:
-                first = inside.first[: MOST_SHOWN - len(found.first)]
+                first = inside.first[: MOST_CAUSES_SHOWN - len(found.first)]
                 found.first += first if is_named else [replace(cause, is_named=False) for cause in first]
                 found.number += inside.number
                 continue
         found.number += 1
-        if len(found.first) < MOST_SHOWN:
+        if len(found.first) < MOST_CAUSES_SHOWN:
             found.first.append(
                 ActivityFailure.of(
                     row,
@@ -163,7 +163,7 @@ def _causes(search: _Search, run_id: str, message: str | None) -> Routine[_Found
     return found
 
 
-def _listed(
+def _list_activities(
     search: _Search,
     run_id: str,
     statuses: Sequence[str],
@@ -178,17 +178,17 @@ def _listed(
     before = moment(search.clock()) + DAY
     first = query_activity_runs(search.factory, run_id, search.since, before, filters=filters)
     pages = Pages(first)
-    while (call := pages.next()) is not None and search.may_ask():
+    while (call := pages.next()) is not None and search.may_send():
         page = yield call
         if isinstance(page, Page):
             pages.take(page)
             search.missing = search.missing or pages.cut
-            if pages.next() is None and not pages.rows and again_if_empty and search.may_rest():
+            if pages.next() is None and not pages.rows and again_if_empty and search.may_pause():
                 # The list of activities may be behind the run itself.
                 pages = Pages(first)
-                yield Pause(REST)
-        elif isinstance(page, AdfThrottledError | AdfUnavailableError) and search.may_rest():
-            yield Pause(REST)
+                yield Pause(EXPLANATION_PAUSE_SECONDS)
+        elif isinstance(page, AdfThrottledError | AdfUnavailableError) and search.may_pause():
+            yield Pause(EXPLANATION_PAUSE_SECONDS)
         else:
             search.missing = cap(str(page) if isinstance(page, AdfError) else f"unexpected answer {page!r}")
             break
@@ -211,10 +211,10 @@ def final_attempts(rows: Sequence[ActivityRun]) -> list[Attempts]:
     return [(attempts[-1], len(attempts)) for attempts in by_key.values()]
 
 
-def _may_have_recovered(rows: Sequence[Attempts], said: _Said) -> bool:
+def _may_have_recovered(rows: Sequence[Attempts], message_of_run: _RunMessage) -> bool:
     """Whether one of these may have succeeded in a later attempt: not so, if the run's message names the only one."""
     inner = [row for row, _ in without_consequences(rows) if row.status == RunStatus.FAILED]
-    return bool(inner) and not (len(inner) == 1 and said.names(inner[0].activity_name))
+    return bool(inner) and not (len(inner) == 1 and message_of_run.names(inner[0].activity_name))
 
 
 def without_consequences(rows: Sequence[Attempts]) -> list[Attempts]:
@@ -232,7 +232,7 @@ def without_consequences(rows: Sequence[Attempts]) -> list[Attempts]:
     return [entry for entry in rows if not is_consequence(entry[0])]
 
 
-def in_order(rows: Sequence[Attempts], said: _Said) -> list[Attempts]:
+def in_order(rows: Sequence[Attempts], message_of_run: _RunMessage) -> list[Attempts]:
     """The first cause first.
 
     What the run's own message names comes before what else failed, which the pipeline may have handled; but a Fail
@@ -241,7 +241,7 @@ def in_order(rows: Sequence[Attempts], said: _Said) -> list[Attempts]:
 
     def key(entry: Attempts) -> tuple[bool, datetime]:
         row = entry[0]
-        return not said.names(row.activity_name) or row.activity_type == "Fail", _ended(row)
+        return not message_of_run.names(row.activity_name) or row.activity_type == "Fail", _ended(row)
 
     return sorted(rows, key=key)
 

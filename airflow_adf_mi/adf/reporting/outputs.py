@@ -19,14 +19,14 @@ from airflow_adf_mi.adf.redaction import cap, names_secret, redact
 from airflow_adf_mi.adf.routines import Routine
 from airflow_adf_mi.adf.times import run_window
 
-LARGEST = 48 * 1024
+LARGEST_OUTPUT_BYTES = 48 * 1024
 """Bytes of JSON of one output: XComs live in Airflow's database."""
-MOST_PAGES = 10
+OUTPUT_PAGES = 10
 RETURN_VALUE = "pipelineReturnValue"
 """In place of an activity: what the pipeline itself gives back to its caller, by a Set Variable activity."""
-RESERVED = frozenset({"run_id", "return_value"})
+RESERVED_KEYS = frozenset({"run_id", "return_value"})
 """XComs of the task itself."""
-LONGEST_INDEX = 9
+LONGEST_INDEX_DIGITS = 9
 """Digits of a place in a list."""
 _QUOTED = r"\[\s*'((?:[^']|'')*)'\s*\]|\[\s*(\d{1,9})\s*\]"
 # Activity names have no dots (the published specification's rule), so the first one ends the name.
@@ -109,7 +109,7 @@ def _unquoted(name: str) -> str:
 
 
 def _is_index(step: str) -> bool:
-    return step.isascii() and step.isdecimal() and len(step) <= LONGEST_INDEX
+    return step.isascii() and step.isdecimal() and len(step) <= LONGEST_INDEX_DIGITS
 
 
 def _suggested(text: str) -> str:
@@ -130,7 +130,7 @@ def parse_outputs(outputs: object) -> dict[str, OutputPath]:
         raise AdfConfigurationError(
             "outputs must be a mapping from XCom keys to paths, such as {'rows': 'CopySales.rowsCopied'}."
         )
-    taken = [key for key in outputs if key in RESERVED or key.startswith("_")]
+    taken = [key for key in outputs if key in RESERVED_KEYS or key.startswith("_")]
     if taken:
         raise AdfConfigurationError(f"outputs has the key {taken[0]!r}, which is not free. Choose another.")
     return {key: OutputPath.parse(key, path) for key, path in outputs.items()}
@@ -162,7 +162,7 @@ def reading_outputs(
             {"operand": "Status", "operator": "Equals", "values": [RunStatus.SUCCEEDED]},
             {"operand": operand, "operator": "In", "values": values},
         ]
-        pages = Pages(query_activity_runs(factory, run.run_id, *window, filters=filters), MOST_PAGES)
+        pages = Pages(query_activity_runs(factory, run.run_id, *window, filters=filters), OUTPUT_PAGES)
         while (call := pages.next()) is not None:
             page = yield call
             if isinstance(page, AdfError):
@@ -200,9 +200,9 @@ def taken(
                 f"Output {key!r} ({path}) was left out: it has a number that is too large for JSON, or none. Choose a part of it."
             )
             continue
-        if size > LARGEST:
+        if size > LARGEST_OUTPUT_BYTES:
             found.left_out.append(
-                f"Output {key!r} ({path}) was left out: it has {size} bytes, and {LARGEST} at most are pushed as XCom. Choose "
+                f"Output {key!r} ({path}) was left out: it has {size} bytes, and {LARGEST_OUTPUT_BYTES} at most are pushed as XCom. Choose "
                 "a part of it, or have the pipeline write it to where the next task can read it."
             )
             continue

@@ -37,15 +37,15 @@ from airflow_adf_mi.adf.starting.journal import claim, note, save
 
 log = logging.getLogger(__name__)
 
-START_PATIENCE = 300.0
+START_PATIENCE_SECONDS = 300.0
 """Seconds for which a start that provably did nothing (throttled, connection refused, no token, token refused) is tried again."""
-START_SETTLE = 120.0
+START_SETTLE_SECONDS = 120.0
 """Seconds for which the run of a lost answer is looked for, by default. Above the client's timeouts, so that a request
 that the service is still working on has time to show."""
-LAST_LOOK = 15.0
-"""Seconds for which a later try looks for a run that was lost longer ago than that."""
-LIST_PAUSE = 10.0
-"""Most seconds between two looks for a lost run."""
+LATE_SEARCH_SECONDS = 15.0
+"""Seconds for which a later try searches for a run that was lost longer ago than that."""
+SEARCH_PAUSE_SECONDS = 10.0
+"""Most seconds between two searches for a lost run."""
 
 
 class Verdict(Enum):
@@ -59,10 +59,10 @@ class Verdict(Enum):
     """The run may or may not have been started. The request must not be sent again."""
 
 
-NOT_FORWARDED = frozenset({407, 411, 413, 414, 421, 431, 511})
+NOT_FORWARDED_STATUSES = frozenset({407, 411, 413, 414, 421, 431, 511})
 """Statuses by which a proxy or gateway says, by their definition in HTTP, that it did not send a request on: it wants a sign-in
 of its own, the request is too large for it, or it is the wrong machine."""
-NOT_FOLLOWED = frozenset({307, 308})
+NOT_FOLLOWED_STATUSES = frozenset({307, 308})
 """Redirects that leave a request to be sent to another address. The clients do not follow them."""
 
 
@@ -90,14 +90,14 @@ def judge(error: AdfError) -> Verdict:
 def _judge_no_answer(error: AdfUnavailableError) -> Verdict:
     if error.never_sent:
         return Verdict.NOT_STARTED
-    if error.status in NOT_FOLLOWED:
+    if error.status in NOT_FOLLOWED_STATUSES:
         return Verdict.REFUSED
     if error.is_foreign and error.status == 401:
         # A gateway that wants to know who asks has not asked Azure yet.
         return Verdict.NOT_STARTED
-    if error.is_foreign and error.status in NOT_FORWARDED:
+    if error.is_foreign and error.status in NOT_FORWARDED_STATUSES:
         return Verdict.REFUSED
-    # Also a 403 or 404 page of a web filter: most filters block requests, but some look at answers, and put their page in the
+    # Also a 403 or 404 page of a web filter: most filters block requests, but some result at answers, and put their page in the
     # place of one that says that a run was started. Nothing in the page tells which it was.
     return Verdict.AMBIGUOUS
 
@@ -112,7 +112,7 @@ class Start:
     recovery: Recovery = Recovery()
     correlation_parameter: str | None = None
     """A parameter that the pipeline declares for it, and that gets the start's key: by it, a run is ours for certain."""
-    settle: float = START_SETTLE
+    settle: float = START_SETTLE_SECONDS
     """Seconds for which the run of a lost answer is looked for."""
     on_ambiguous: Literal["fail", "start"] = "fail"
     """What to do when it can be neither found nor ruled out."""
@@ -154,7 +154,7 @@ class Start:
             task_try=task_try,
         )
 
-    def wanted(self) -> RunCriteria:
+    def criteria(self) -> RunCriteria:
         return RunCriteria(
             factory=self.factory,
             pipeline_name=self.pipeline_name,
@@ -196,9 +196,9 @@ def create_run_once(
     """Start the run, once.
 
     Raises `AdfAmbiguousStartError` when the answer was lost and the run can be neither found nor ruled out; otherwise the
-    `AdfError` of the refusal, or of the last try after `START_PATIENCE`.
+    `AdfError` of the refusal, or of the last try after `START_PATIENCE_SECONDS`.
     """
-    until = clock() + START_PATIENCE
+    until = clock() + START_PATIENCE_SECONDS
     failures = 0
     prepared = replace(intent, phase=Phase.PREPARED, sent_at=None)
     yield save(prepared)
@@ -243,22 +243,26 @@ def resolve_lost_start(
 ) -> Routine[Started | None]:
     """Find the run of a start that may have been sent; None when it may be sent again.
 
-    A run that carries the key is taken at once. One that only looks like ours is taken at the end, when others that look
+    A run that carries the key is taken at once. One that only searches like ours is taken at the end, when others that result
     the same have had time to show, and only if it is the only one and no other task's. Raises `AdfAmbiguousStartError`.
     """
     now = clock()
-    until = now + start.settle if lost is not None else max(now + LAST_LOOK, (intent.sent_at or now) + start.settle)
-    looks = 0
+    until = (
+        now + start.settle
+        if lost is not None
+        else max(now + LATE_SEARCH_SECONDS, (intent.sent_at or now) + start.settle)
+    )
+    searches = 0
     while True:
-        look = yield from search(start.wanted(), intent, clock=clock)
+        result = yield from search(start.criteria(), intent, clock=clock)
         if intent.service_uses_key:
             # Where keys are run ids, a run with another id is not ours.
-            look = replace(look, possible=())
-        looks += 1
-        pause = min(LIST_PAUSE, backoff(looks, getattr(look.error, "retry_after", None), jitter()))
+            result = replace(result, possible=())
+        searches += 1
+        pause = min(SEARCH_PAUSE_SECONDS, backoff(searches, getattr(result.error, "retry_after", None), jitter()))
         is_last = clock() + pause > until
-        found = _chosen(look, is_last=is_last)
-        if found is not None and (found in look.proven or (yield claim(found.run_id))):
+        found = _chosen_run(result, is_last=is_last)
+        if found is not None and (found in result.proven or (yield claim(found.run_id))):
             log.info("Run %s is there: the start had worked.", found.run_id)
             started = intent.started(found.run_id)
             yield note(started)
@@ -266,12 +270,12 @@ def resolve_lost_start(
         if is_last:
             break
         yield Pause(pause)
-    candidates = (*look.proven, *look.possible)
-    if not candidates and look.key_unknown and look.error is None and intent.service_uses_key:
+    candidates = (*result.proven, *result.possible)
+    if not candidates and result.key_unknown and result.error is None and intent.service_uses_key:
         log.warning("Nothing was started: the service uses our keys as run ids, and knows no run %s.", intent.start_key)
         return None
     problem = AdfAmbiguousStartError(
-        _ambiguous(start, intent, look, lost), request_id=intent.start_key, candidates=candidates
+        _ambiguous_text(start, intent, result, lost), request_id=intent.start_key, candidates=candidates
     )
     if start.on_ambiguous == "start":
         log.warning("Will start it again, as on_ambiguous_start='start' says. %s", problem)
@@ -279,28 +283,28 @@ def resolve_lost_start(
     raise problem
 
 
-def _chosen(look: SearchResult, *, is_last: bool) -> PipelineRun | None:
-    if len(look.proven) == 1:
-        return look.proven[0]
-    complete = is_last and not look.proven and look.error is None
-    return look.possible[0] if complete and len(look.possible) == 1 else None
+def _chosen_run(result: SearchResult, *, is_last: bool) -> PipelineRun | None:
+    if len(result.proven) == 1:
+        return result.proven[0]
+    complete = is_last and not result.proven and result.error is None
+    return result.possible[0] if complete and len(result.possible) == 1 else None
 
 
-def _ambiguous(start: Start, intent: Intent, look: SearchResult, lost: AdfError | None) -> str:
-    candidates = (*look.proven, *look.possible)
+def _ambiguous_text(start: Start, intent: Intent, result: SearchResult, lost: AdfError | None) -> str:
+    candidates = (*result.proven, *result.possible)
     if candidates:
         listed = ", ".join(f"{run.run_id} ({run.status}, began {run.started_at})" for run in candidates[:10])
         found = f"{len(candidates)} run(s) may be the one: {listed}"
-        found += f", and perhaps others ({look.error})" if look.error is not None else ""
-    elif look.error is not None:
-        found = f"its run could not be looked for ({look.error})"
+        found += f", and perhaps others ({result.error})" if result.error is not None else ""
+    elif result.error is not None:
+        found = f"its run could not be looked for ({result.error})"
     else:
         found = f"the service shows no run with the id {intent.start_key}, and none in its list that fits"
-    # A clear looks, too, and starts nothing while its looks fail.
-    again = " once its runs can be looked for" if look.error is not None else ""
+    # A clear searches, too, and starts nothing while its searches fail.
+    again = " once its runs can be looked for" if result.error is not None else ""
     return (
         f"The start of pipeline {start.pipeline_name!r} in {start.factory} got no usable answer, and {found}. A run may or "
-        "may not have been started, so none is started again. A retry of this task looks once more. Or look at the "
+        "may not have been started, so none is started again. A retry of this task searches once more. Or result at the "
         f"pipeline's runs in ADF Studio: if none is this task's, clear the task, and a new run is started{again}. To make this "
         "certain in future, set correlation_parameter to a parameter that the pipeline declares for it; or set "
         f"on_ambiguous_start='start' if two runs do no harm.{f' The first error was: {lost}' if lost else ''}"

@@ -26,13 +26,13 @@ from airflow_adf_mi.adf.times import moment
 
 log = logging.getLogger(__name__)
 
-CLOCK_SLACK = 5.0
+START_CLOCK_SLACK_SECONDS = 5.0
 """Seconds that a run may seem to have begun before its request was sent: the service's `Date` has no fractions."""
-START_WINDOW = 300.0
+START_WINDOW_SECONDS = 300.0
 """Seconds after the request within which its run must have begun; later ones are somebody else's."""
-LONGEST_SEARCH = 60.0
+LIST_SEARCH_SECONDS = 60.0
 """Seconds for which the pages of one look through the list are followed."""
-_DAY = 86400.0
+_DAY_SECONDS = 86400.0
 """Seconds that are searched where it is not known when the request was sent; and those added to the end of a window."""
 
 
@@ -69,29 +69,29 @@ class RunCriteria:
     correlation_parameter: str | None = None
 
 
-def likeness(run: PipelineRun, wanted: RunCriteria, key: str, sent_at: float | None) -> Likeness:
+def likeness(run: PipelineRun, criteria: RunCriteria, key: str, sent_at: float | None) -> Likeness:
     """How surely `run` is the one that a start with `key` started, at `sent_at` by the service's clock if that is known."""
-    if run.pipeline_name.lower() != wanted.pipeline_name.lower():
+    if run.pipeline_name.lower() != criteria.pipeline_name.lower():
         return Likeness.NO
     if run.run_id.lower() == key.lower():
         return Likeness.PROVEN
-    if wanted.correlation_parameter is not None:
-        same = run.parameters.get(wanted.correlation_parameter) == key
+    if criteria.correlation_parameter is not None:
+        same = run.parameters.get(criteria.correlation_parameter) == key
         return Likeness.PROVEN if same else Likeness.NO
     invoked_by = run.raw.get("invokedBy")
     kind = invoked_by.get("invokedByType", "Manual") if isinstance(invoked_by, Mapping) else "Manual"
-    if wanted.recovery.reference_pipeline_run_id is not None or kind != "Manual":
+    if criteria.recovery.reference_pipeline_run_id is not None or kind != "Manual":
         # A start that takes its parameters from another run has none to be known by; and what a trigger or another
         # pipeline started is not ours.
         return Likeness.NO
     began = run.started_at or run.last_updated
     if began is None:
         return Likeness.NO
-    if sent_at is None or not -CLOCK_SLACK <= began.timestamp() - sent_at <= START_WINDOW:
+    if sent_at is None or not -START_CLOCK_SLACK_SECONDS <= began.timestamp() - sent_at <= START_WINDOW_SECONDS:
         return Likeness.NO
     # The service drops parameters that the pipeline does not declare, and adds defaults.
-    shown = {name: text for name, text in run.parameters.items() if name in wanted.parameters}
-    same = all(same_value(wanted.parameters[name], text) for name, text in shown.items())
+    shown = {name: text for name, text in run.parameters.items() if name in criteria.parameters}
+    same = all(same_value(criteria.parameters[name], text) for name, text in shown.items())
     return Likeness.POSSIBLE if same else Likeness.NO
 
 
@@ -111,32 +111,32 @@ def _read(text: str) -> str | None:
         return None
 
 
-def search(wanted: RunCriteria, intent: Intent, *, clock: Callable[[], float]) -> Routine[SearchResult]:
+def search(criteria: RunCriteria, intent: Intent, *, clock: Callable[[], float]) -> Routine[SearchResult]:
     """Look once: under the key, then through the list."""
-    seen = yield get_run(wanted.factory, intent.start_key)
+    seen = yield get_run(criteria.factory, intent.start_key)
     if isinstance(seen, PipelineRun):
-        if likeness(seen, wanted, intent.start_key, None) is Likeness.PROVEN:
+        if likeness(seen, criteria, intent.start_key, None) is Likeness.PROVEN:
             return SearchResult(proven=(seen,))
         return SearchResult(error=AdfError(f"run {seen.run_id} is one of another pipeline, {seen.pipeline_name!r}"))
-    return (yield from search_list(wanted, intent, seen, clock=clock))
+    return (yield from search_list(criteria, intent, seen, clock=clock))
 
 
 def search_list(
-    wanted: RunCriteria, intent: Intent, seen: AdfError, *, clock: Callable[[], float]
+    criteria: RunCriteria, intent: Intent, seen: AdfError, *, clock: Callable[[], float]
 ) -> Routine[SearchResult]:
     """The second half of a look: through the list. `seen` is what the service answered when it was asked for the key."""
     # A subscription or factory that is not found proves nothing about the run.
     is_missing = isinstance(seen, AdfNotFoundError) and seen.missing is not None
     key_unknown = isinstance(seen, AdfNotFoundError) and seen.missing == "run"
     now = yield ServiceTime()
-    until = clock() + LONGEST_SEARCH
+    until = clock() + LIST_SEARCH_SECONDS
     sent_at = None if intent.sent_at is None else intent.sent_at + now - clock()
-    after = (now - _DAY if sent_at is None else sent_at) - CLOCK_SLACK
+    after = (now - _DAY_SECONDS if sent_at is None else sent_at) - START_CLOCK_SLACK_SECONDS
     call = query_runs(
-        wanted.factory,
+        criteria.factory,
         moment(after),
-        moment(now + _DAY),
-        filters=[{"operand": "PipelineName", "operator": "Equals", "values": [wanted.pipeline_name]}],
+        moment(now + _DAY_SECONDS),
+        filters=[{"operand": "PipelineName", "operator": "Equals", "values": [criteria.pipeline_name]}],
     )
     # What is not found is no failed look: where the list is answered, the factory is there.
     pages, error = Pages(call), None if is_missing else seen
@@ -147,7 +147,7 @@ def search_list(
             break
         pages.take(page)
         if pages.next() is not None and clock() > until:
-            error = AdfError(f"the list of its runs is too long to be read in {LONGEST_SEARCH:.0f} s")
+            error = AdfError(f"the list of its runs is too long to be read in {LIST_SEARCH_SECONDS:.0f} s")
             break
     if pages.cut is not None:
         # What was not read may hold other runs that look the same.
@@ -158,7 +158,7 @@ def search_list(
     found: dict[Likeness, list[PipelineRun]] = {kind: [] for kind in Likeness}
     for run in pages.rows:
         if run.run_id not in intent.previous_run_ids:
-            found[likeness(run, wanted, intent.start_key, sent_at)].append(run)
+            found[likeness(run, criteria, intent.start_key, sent_at)].append(run)
     claimed = (yield claims_of_others()) if found[Likeness.POSSIBLE] else frozenset()
     return SearchResult(
         proven=tuple(found[Likeness.PROVEN]),

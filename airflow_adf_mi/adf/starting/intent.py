@@ -22,7 +22,7 @@ from airflow_adf_mi.adf.config.settings import FactoryRef
 log = logging.getLogger(__name__)
 
 VERSION = 1
-MOST_EARLIER = 20
+MOST_PREVIOUS_RUNS = 20
 """How many earlier runs are kept; a lost one is looked for among those of some minutes only."""
 
 
@@ -110,7 +110,7 @@ class Intent:
 
     def after(self, older: Intent) -> Self:
         """This intent, of a start that follows on `older`."""
-        previous = (*older.previous_run_ids, *([older.run_id] if older.run_id else []))[-MOST_EARLIER:]
+        previous = (*older.previous_run_ids, *([older.run_id] if older.run_id else []))[-MOST_PREVIOUS_RUNS:]
         # What one factory does proves nothing of another.
         return replace(
             self, service_uses_key=older.service_uses_key and older.factory == self.factory, previous_run_ids=previous
@@ -161,19 +161,19 @@ def was_cleared(stored: Intent, now: TaskTry) -> bool:
     return before.max_tries != now.max_tries or (before.clear_number != now.clear_number and not stored.try_failed)
 
 
-def decide(stored: Intent | None, now: TaskTry, wanted: str) -> Decision:
-    """What the try `now`, which wants a run of fingerprint `wanted`, does about what an earlier try wrote."""
+def decide(stored: Intent | None, now: TaskTry, wanted_fingerprint: str) -> Decision:
+    """What the try `now`, which wants a run of fingerprint `wanted_fingerprint`, does about what an earlier try wrote."""
     if stored is None:
         return StartNew()
     # A try that goes on, after its trigger has failed, is neither cleared nor given other parameters.
-    if not stored.task_try.is_try_of(now) and (was_cleared(stored, now) or stored.fingerprint != wanted):
+    if not stored.task_try.is_try_of(now) and (was_cleared(stored, now) or stored.fingerprint != wanted_fingerprint):
         return StartNew(older=stored)
     if stored.phase is Phase.PREPARED:
         return StartNew()
     return ResolveLostStart(intent=stored) if stored.phase is Phase.SENDING else Adopt(intent=stored)
 
 
-def read(stored: object, otherwise: Intent) -> Intent | None:
+def read_intent(stored: object, otherwise: Intent) -> Intent | None:
     """The intent in `stored`; None where there is none.
 
     What cannot be read still says that something was started, or nearly: it becomes `otherwise` (an intent of the present

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-BURST = 100
-PER_SECOND = 8.0
+BURST_STARTS = 100
+STARTS_PER_SECOND = 8.0
 
 
 @dataclass
 class TokenBucket:
     """A bucket of `burst` starts that fills at `per_second`."""
 
-    burst: int = BURST
-    per_second: float = PER_SECOND
+    burst: int = BURST_STARTS
+    per_second: float = STARTS_PER_SECOND
     _empty_until: float = 0.0
     """When the bucket would be full again, if nothing more was taken."""
     _held_until: float = 0.0

@@ -1,4 +1,4 @@
-"""Through what the starts of a triggerer leave: at the pace that the service bears, and few at a time."""
+"""Through what the starts of a triggerer leave: at the bucket that the service bears, and few at a time."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ class StartClient:
     sends another, it waits for its turn again.
     """
 
-    def __init__(self, client: AsyncAdfClient, pace: TokenBucket, places: asyncio.Semaphore, pause: Pause) -> None:
+    def __init__(self, client: AsyncAdfClient, bucket: TokenBucket, slots: asyncio.Semaphore, pause: Pause) -> None:
         self._client = client
-        self._pace = pace
-        self._places = places
+        self._bucket = bucket
+        self._slots = slots
         self._pause = pause
-        self._has_place = False
+        self._has_slot = False
         self.service_time = client.service_time
 
     async def authenticate(self) -> None:
         """Have a place, and a token, so that a start may leave at once."""
-        if not self._has_place:
+        if not self._has_slot:
             await self.enter()
         await self._client.authenticate()
 
@@ -53,17 +53,17 @@ class StartClient:
         try:
             return await self._client.send(call)
         except AdfThrottledError as e:
-            self._pace.hold(time.time() + (e.retry_after or 0))
+            self._bucket.hold(time.time() + (e.retry_after or 0))
             raise
         finally:
             self.leave()
 
     async def enter(self) -> None:
         """Wait until one more start may leave."""
-        await self._places.acquire()
-        self._has_place = True
-        await self._pause(self._pace.reserve(time.time()))
-        while held := self._pace.held(time.time()):
+        await self._slots.acquire()
+        self._has_slot = True
+        await self._pause(self._bucket.reserve(time.time()))
+        while held := self._bucket.held(time.time()):
             await self._pause(held + random.random())  # noqa: S311  spreads, and hides nothing
 
     async def rest(self, seconds: float) -> None:
@@ -73,22 +73,22 @@ class StartClient:
 
     def leave(self) -> None:
         """Let the next start come."""
-        if self._has_place:
-            self._has_place = False
-            self._places.release()
+        if self._has_slot:
+            self._has_slot = False
+            self._slots.release()
 
 
 class StartQueue:
     """One for all that an identity starts in a subscription, since the service's limit is."""
 
     def __init__(self) -> None:
-        self._pace = TokenBucket()
-        self._places = asyncio.Semaphore(STARTS_AT_ONCE)
+        self._bucket = TokenBucket()
+        self._slots = asyncio.Semaphore(STARTS_AT_ONCE)
 
     @asynccontextmanager
     async def turn(self, client: AsyncAdfClient, pause: Pause) -> AsyncIterator[StartClient]:
         """Wait until one more start may leave. `pause` rests for some seconds; what it raises ends the wait."""
-        starting = StartClient(client, self._pace, self._places, pause)
+        starting = StartClient(client, self._bucket, self._slots, pause)
         try:
             await starting.enter()
             yield starting
@@ -96,9 +96,9 @@ class StartQueue:
             starting.leave()
 
 
-_outlets = PerLoop(dict[Hashable, StartQueue])
+_queues = PerLoop(dict[Hashable, StartQueue])
 
 
 def start_queue_for(adf: AdfSettings, factory: FactoryRef) -> StartQueue:
     """The event loop's outlet for the identity of `adf` and the subscription of `factory`."""
-    return _outlets.here().setdefault((adf.identity, adf.arm_endpoint, factory.subscription_id), StartQueue())
+    return _queues.here().setdefault((adf.identity, adf.arm_endpoint, factory.subscription_id), StartQueue())

@@ -14,15 +14,15 @@ from airflow_adf_mi.adf.errors import (
     AdfUnavailableError,
 )
 from airflow_adf_mi.adf.retrying import backoff, is_for_good, is_refusal
-from airflow_adf_mi.adf.waiting.single_run import REFUSAL_GRACE, has_grace
+from airflow_adf_mi.adf.waiting.single_run import REFUSAL_GRACE_SECONDS, has_grace
 
-FAILURES_OF_A_LOST_LIST = 3
+LIST_FAILURES_UNTIL_UNAVAILABLE = 3
 """List queries that fail while looks work, after which the list counts as one that shows nothing."""
-LIST_REFUSED_PAUSE = 300.0
+LIST_REFUSED_PAUSE_SECONDS = 300.0
 """Seconds until the list is tried again after the service refused it, for example for a missing role."""
-LONG_PAUSE = 60.0
+LONG_LIST_PAUSE_SECONDS = 60.0
 """Seconds without a look that a throttled list causes, from which on all waiters are told."""
-FEWEST_REFUSALS = 5
+FEWEST_REFUSALS_TO_GIVE_UP = 5
 """Refusals without which none counts as lasting, each of what was asked after the one before."""
 
 
@@ -34,12 +34,12 @@ class FailureTracker:
         """Nothing is asked before."""
         self.list_pause_until = float("-inf")
         """A list that was refused, or fails alone, is left alone until then, whoever comes meanwhile."""
-        self.is_list_lost = False
+        self.is_list_unavailable = False
         """Whether the last list query failed, and the list counts as one that shows nothing."""
-        self.gives_up: AdfError | None = None
+        self.final_error: AdfError | None = None
         """What ends all waits: the last refusal, if it has lasted."""
         self._jitter = jitter
-        self._look_error: AdfError | None = None
+        self._poll_error: AdfError | None = None
         """Why the last look failed, if that concerns all."""
         self._list_error: AdfError | None = None
         """Why the last list query failed, if that concerns looks as well."""
@@ -51,61 +51,61 @@ class FailureTracker:
         self._refused_since: float | None = None
         self._list_failures = 0
         """In a row, with looks between them that worked."""
-        self._look_worked = False
+        self._poll_worked = False
         """Since the list failed last."""
 
     @property
     def error(self) -> AdfError | None:
         """What keeps looks from being made or from working, as far as is known."""
-        return self._look_error or self._list_error
+        return self._poll_error or self._list_error
 
-    def looked(self, asked_at: float, *, shows_run: bool) -> None:
+    def poll_answered(self, asked_at: float, *, shows_run: bool) -> None:
         """A look that was made then was answered: with the run, or an error that concerns that run alone."""
         if shows_run:
-            self._not_refused()
+            self._forget_refusals()
         if asked_at >= self._failed_at:
             # One that was made before the failure tells nothing of now.
-            self._look_error = self._list_error = None
+            self._poll_error = self._list_error = None
             self._failures = 0
-        self._look_worked = True
+        self._poll_worked = True
 
-    def look_failed(self, error: AdfError, asked_at: float, now: float) -> None:
+    def poll_failed(self, error: AdfError, asked_at: float, now: float) -> None:
         """A look that was made then failed, as it would have for any run."""
-        self._look_error = error
-        self._failed(error, asked_at, now)
+        self._poll_error = error
+        self._record_failure(error, asked_at, now)
 
-    def listed(self) -> None:
+    def list_answered(self) -> None:
         """The list was had."""
-        self.is_list_lost = False
+        self.is_list_unavailable = False
         self._list_error = None
         self._list_failures = 0
-        if self._look_error is None:
+        if self._poll_error is None:
             # Otherwise only a look can tell that looks work.
             self._failures = 0
-            self._not_refused()
+            self._forget_refusals()
 
     def list_failed(self, error: AdfError, asked_at: float, now: float) -> None:
         """The list, asked for then, could not be had."""
-        self.gives_up = None
-        concerns_looks = isinstance(error, AdfAuthenticationError | AdfConfigurationError)
-        if is_refusal(error) and not concerns_looks:
+        self.final_error = None
+        concerns_polls = isinstance(error, AdfAuthenticationError | AdfConfigurationError)
+        if is_refusal(error) and not concerns_polls:
             # Perhaps the role lacks this one action. Looking at single runs goes on.
-            self.is_list_lost = True
-            self.list_pause_until = now + LIST_REFUSED_PAUSE
+            self.is_list_unavailable = True
+            self.list_pause_until = now + LIST_REFUSED_PAUSE_SECONDS
             return
-        if self._look_worked:
+        if self._poll_worked:
             # It is the list that fails, and is left alone for longer each time; looks go on in its place.
             self._list_failures += 1
-            self._look_worked = False
-        self.is_list_lost = self._list_failures >= FAILURES_OF_A_LOST_LIST
-        if concerns_looks or (getattr(error, "retry_after", None) or 0) >= LONG_PAUSE:
+            self._poll_worked = False
+        self.is_list_unavailable = self._list_failures >= LIST_FAILURES_UNTIL_UNAVAILABLE
+        if concerns_polls or (getattr(error, "retry_after", None) or 0) >= LONG_LIST_PAUSE_SECONDS:
             # No look would work either, or none is made for long.
             self._list_error = error
-        self._failed(error, asked_at, now)
-        self.list_pause_until = self.pause_until + min(LIST_REFUSED_PAUSE, 4.0**self._list_failures)
+        self._record_failure(error, asked_at, now)
+        self.list_pause_until = self.pause_until + min(LIST_REFUSED_PAUSE_SECONDS, 4.0**self._list_failures)
 
-    def _failed(self, error: AdfError, asked_at: float, now: float) -> None:
-        self.gives_up = None
+    def _record_failure(self, error: AdfError, asked_at: float, now: float) -> None:
+        self.final_error = None
         is_new = asked_at >= self._failed_at
         self._failures += is_new
         self._failed_at = now
@@ -115,11 +115,11 @@ class FailureTracker:
             return
         self._refusals += is_new
         self._refused_since = now if self._refused_since is None else self._refused_since
-        has_lasted = now - self._refused_since >= REFUSAL_GRACE and self._refusals >= FEWEST_REFUSALS
-        self.gives_up = error if has_lasted or is_for_good(error) else None
+        has_lasted = now - self._refused_since >= REFUSAL_GRACE_SECONDS and self._refusals >= FEWEST_REFUSALS_TO_GIVE_UP
+        self.final_error = error if has_lasted or is_for_good(error) else None
 
-    def _not_refused(self) -> None:
-        self._refused_since = self.gives_up = None
+    def _forget_refusals(self) -> None:
+        self._refused_since = self.final_error = None
         self._refusals = 0
 
 

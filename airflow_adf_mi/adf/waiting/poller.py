@@ -25,7 +25,7 @@ from airflow_adf_mi.adf.retrying import is_refusal
 from airflow_adf_mi.adf.times import moment
 from airflow_adf_mi.adf.waiting.poll_plan import PollPlan, PollRun, Sleep
 from airflow_adf_mi.adf.waiting.run_list import ListQuery
-from airflow_adf_mi.adf.waiting.single_run import Outcome, Plan, TimedOut, WaitState, log_news, next_state
+from airflow_adf_mi.adf.waiting.single_run import Outcome, Plan, TimedOut, WaitState, log_changes, next_state
 
 log = logging.getLogger(__name__)
 
@@ -46,14 +46,14 @@ class Wait:
 
     run_id: str
     interval: float
-    watching: WaitState = field(default_factory=WaitState)
+    state: WaitState = field(default_factory=WaitState)
     outcome: Outcome | None = None
-    news: asyncio.Event = field(default_factory=asyncio.Event)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def tell(self, watching: WaitState, outcome: Outcome | None) -> None:
-        if outcome is not None or watching != self.watching:
-            self.watching, self.outcome = watching, outcome or self.outcome
-            self.news.set()
+    def update(self, state: WaitState, outcome: Outcome | None) -> None:
+        if outcome is not None or state != self.state:
+            self.state, self.outcome = state, outcome or self.outcome
+            self.changed.set()
 
 
 class Poller:
@@ -62,20 +62,20 @@ class Poller:
     def __init__(self, client: AsyncAdfClient, factory: FactoryRef) -> None:
         self._client = client
         self._factory = factory
-        self._rounds = PollPlan(jitter=random.random())  # noqa: S311  spreads, and hides nothing
+        self._poll_plan = PollPlan(jitter=random.random())  # noqa: S311  spreads, and hides nothing
         self._waits: dict[str, set[Wait]] = {}
         self._wake = asyncio.Event()
-        self._asking: set[asyncio.Task[None]] = set()
-        self._pace = asyncio.Semaphore(POLLS_AT_ONCE)
-        self._trouble: AdfError | None = None
+        self._requests: set[asyncio.Task[None]] = set()
+        self._last_poll_slots = asyncio.Semaphore(POLLS_AT_ONCE)
+        self._shared_error: AdfError | None = None
 
-    def add(self, wait: Wait, since: float | None) -> None:
+    def add(self, wait: Wait, not_ended_before: float | None) -> None:
         """Look for `wait`, too."""
         self._waits.setdefault(wait.run_id, set()).add(wait)
-        known = None if since is None else clock() - (time.time() - since)
-        self._rounds.add(wait.run_id, interval=wait.interval, since=known, now=clock())
-        if self._trouble is not None:
-            wait.tell(replace(wait.watching, error=self._trouble), None)
+        known = None if not_ended_before is None else clock() - (time.time() - not_ended_before)
+        self._poll_plan.add(wait.run_id, interval=wait.interval, not_ended_before=known, now=clock())
+        if self._shared_error is not None:
+            wait.update(replace(wait.state, error=self._shared_error), None)
         self._wake.set()
 
     def remove(self, wait: Wait) -> None:
@@ -83,7 +83,7 @@ class Poller:
         waits.discard(wait)
         if not waits:
             self._waits.pop(wait.run_id, None)
-            self._rounds.remove(wait.run_id)
+            self._poll_plan.remove(wait.run_id)
 
     async def run(self) -> None:
         """Ask, until cancelled."""
@@ -91,22 +91,22 @@ class Poller:
             while True:
                 self._wake.clear()
                 service_now = self._client.service_time() if self._client.knows_service_time() else None
-                ask = self._rounds.next(clock(), service_now, self._client.remaining_reads())
-                if isinstance(ask, Sleep):
-                    await self._rest(ask.seconds)
+                action = self._poll_plan.next(clock(), service_now, self._client.remaining_reads())
+                if isinstance(action, Sleep):
+                    await self._sleep(action.seconds)
                     continue
-                while len(self._asking) >= POLLS_AT_ONCE:
-                    await asyncio.wait(self._asking, return_when=asyncio.FIRST_COMPLETED)
-                asking = asyncio.get_running_loop().create_task(
-                    self._list(ask) if isinstance(ask, ListQuery) else self._look(ask)
+                while len(self._requests) >= POLLS_AT_ONCE:
+                    await asyncio.wait(self._requests, return_when=asyncio.FIRST_COMPLETED)
+                request = asyncio.get_running_loop().create_task(
+                    self._query_list(action) if isinstance(action, ListQuery) else self._poll(action)
                 )
-                self._asking.add(asking)
-                asking.add_done_callback(self._asked)
+                self._requests.add(request)
+                request.add_done_callback(self._on_answer)
         finally:
-            for asking in self._asking:
-                asking.cancel()
+            for request in self._requests:
+                request.cancel()
 
-    async def _rest(self, seconds: float) -> None:
+    async def _sleep(self, seconds: float) -> None:
         # A new waiter, or an answer, may change what is to be asked next.
         try:
             async with asyncio.timeout(seconds):
@@ -114,70 +114,70 @@ class Poller:
         except TimeoutError:
             return
 
-    def _asked(self, asking: asyncio.Task[None]) -> None:
-        self._asking.discard(asking)
+    def _on_answer(self, request: asyncio.Task[None]) -> None:
+        self._requests.discard(request)
         self._wake.set()
-        if not asking.cancelled() and (defect := asking.exception()) is not None:
+        if not request.cancelled() and (defect := request.exception()) is not None:
             log.error("a defect while looking at runs of %s: %r", self._factory, defect)
 
-    async def look_last(self, wait: Wait, plan: Plan) -> Outcome:
-        """The outcome of a wait whose deadline has passed: the run may have ended since it was last looked at."""
-        late = TimedOut(run=wait.watching.run, error=wait.watching.error, deadline_reason=plan.deadline_reason)
+    async def poll_last(self, wait: Wait, plan: Plan) -> Outcome:
+        """The outcome of a wait whose deadline has passed: the run may have ended not_ended_before it was last looked at."""
+        late = TimedOut(run=wait.state.run, error=wait.state.error, deadline_reason=plan.deadline_reason)
         try:
-            async with asyncio.timeout(LAST_POLLS_SECONDS), self._pace, asyncio.timeout(LAST_POLL_SECONDS):
-                seen = await self._seen(wait.run_id)
+            async with asyncio.timeout(LAST_POLLS_SECONDS), self._last_poll_slots, asyncio.timeout(LAST_POLL_SECONDS):
+                seen = await self._get_run(wait.run_id)
         except TimeoutError:
             return late
         # Since when it was refused is told by another clock, and whether that lasts is no question any more.
-        _, outcome = next_state(replace(wait.watching, refused_since=None), seen, time.time(), plan)
+        _, outcome = next_state(replace(wait.state, refused_since=None), seen, time.time(), plan)
         return outcome or late
 
-    async def _seen(self, run_id: str) -> PipelineRun | AdfError:
+    async def _get_run(self, run_id: str) -> PipelineRun | AdfError:
         try:
             return await self._client.send(get_run(self._factory, run_id))
         except AdfError as e:
             return e
 
-    async def _look(self, ask: PollRun) -> None:
-        seen = await self._seen(ask.run_id)
-        self._tell(self._rounds.looked(ask, seen, clock()), ask.run_id)
+    async def _poll(self, action: PollRun) -> None:
+        seen = await self._get_run(action.run_id)
+        self._deliver(self._poll_plan.poll_answered(action, seen, clock()), action.run_id)
 
-    async def _list(self, ask: ListQuery) -> None:
-        after, before = moment(ask.after), moment(ask.before)
+    async def _query_list(self, action: ListQuery) -> None:
+        after, before = moment(action.after), moment(action.before)
         try:
             items = await self._client.pages(query_runs(self._factory, after, before, filters=_ENDED))
         except AdfError as e:
             log.warning("The query for what has ended in %s failed, and is made again later. %s", self._factory, e)
-            self._tell(self._rounds.list_failed(e, clock()))
+            self._deliver(self._poll_plan.list_failed(e, clock()))
         except BaseException:  # a defect, or the end of this poller
-            self._rounds.list_lost(clock())
+            self._poll_plan.list_query_lost(clock())
             raise
         else:
-            self._tell(self._rounds.listed(ask, items, clock()))
+            self._deliver(self._poll_plan.list_answered(action, items, clock()))
 
-    def _tell(self, outcomes: dict[str, Outcome], also: str | None = None) -> None:
+    def _deliver(self, outcomes: dict[str, Outcome], also: str | None = None) -> None:
         """Give each outcome to the waiters of its run, and to those of `also` what was seen."""
-        self._spread_trouble()
+        self._share_error()
         for run_id in {*outcomes, *([also] if also is not None else [])}:
-            if run_id in self._rounds:
-                seen = self._rounds.watching(run_id)
-                if self._trouble is not None and not (seen.run is not None and seen.run.is_terminal):
-                    seen = replace(seen, error=self._trouble)
+            if run_id in self._poll_plan:
+                seen = self._poll_plan.state_of(run_id)
+                if self._shared_error is not None and not (seen.run is not None and seen.run.is_terminal):
+                    seen = replace(seen, error=self._shared_error)
                 for wait in self._waits.get(run_id, ()):
-                    wait.tell(seen, outcomes.get(run_id))
+                    wait.update(seen, outcomes.get(run_id))
             if run_id in outcomes:
-                self._rounds.remove(run_id)
+                self._poll_plan.remove(run_id)
 
-    def _spread_trouble(self) -> None:
+    def _share_error(self) -> None:
         """Tell all waiters when looks begin to fail or be refused, and when they work again: each says so in its own log."""
-        error = self._rounds.error
-        before, after = (None if each is None else is_refusal(each) for each in (self._trouble, error))
+        error = self._poll_plan.error
+        before, after = (None if each is None else is_refusal(each) for each in (self._shared_error, error))
         if before == after:
             return
-        self._trouble = error
+        self._shared_error = error
         for waits in self._waits.values():
             for wait in waits:
-                wait.tell(replace(wait.watching, error=error), None)
+                wait.update(replace(wait.state, error=error), None)
 
 
 @dataclass
@@ -211,27 +211,27 @@ async def shared_poller(settings: AdfSettings, factory: FactoryRef) -> AsyncIter
 
 
 async def wait_shared(
-    settings: AdfSettings, factory: FactoryRef, run_id: str, plan: Plan, *, since: float | None = None
+    settings: AdfSettings, factory: FactoryRef, run_id: str, plan: Plan, *, not_ended_before: float | None = None
 ) -> Outcome:
     """Wait for a run together with all others who wait in its factory. Logs, in the caller's context, what is new.
 
-    :param since: epoch seconds; the run is known not to have ended before. Without it, it is looked at first.
+    :param not_ended_before: epoch seconds; the run is known not to have ended before. Without it, it is looked at first.
     """
     wait = Wait(run_id=run_id, interval=plan.check_interval)
     async with shared_poller(settings, factory) as poller:
-        before = wait.watching
-        poller.add(wait, since)
+        before = wait.state
+        poller.add(wait, not_ended_before)
         try:
             while wait.outcome is None:
                 left = None if plan.deadline is None else max(0.0, plan.deadline - time.time())
                 async with asyncio.timeout(left):
-                    await wait.news.wait()
-                wait.news.clear()
-                log_news(run_id, before, wait.watching)
-                before = wait.watching
+                    await wait.changed.wait()
+                wait.changed.clear()
+                log_changes(run_id, before, wait.state)
+                before = wait.state
             return wait.outcome
         except TimeoutError:
-            last = wait.outcome or await poller.look_last(wait, plan)
+            last = wait.outcome or await poller.poll_last(wait, plan)
             # Others' looks and the list may have told it meanwhile.
             return wait.outcome or last
         finally:

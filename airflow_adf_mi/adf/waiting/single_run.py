@@ -2,7 +2,7 @@
 
 A look that fails says nothing about the run. So no failed look ever cancels or fails a run: faults are looked through
 until the deadline. Only two things end the wait, and the run goes on: a connection that cannot be used on this machine; and
-a refusal (401, 403, 404 and their like), or an answer that cannot be read, that lasts longer than `REFUSAL_GRACE`.
+a refusal (401, 403, 404 and their like), or an answer that cannot be read, that lasts longer than `REFUSAL_GRACE_SECONDS`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from airflow_adf_mi.adf.routines import Pause, Routine
 
 log = logging.getLogger(__name__)
 
-REFUSAL_GRACE = 300.0
+REFUSAL_GRACE_SECONDS = 300.0
 """Seconds for which the service may refuse our looks before the wait ends: a freshly granted role takes minutes to act
 everywhere, and a 404 may come from a replica that is behind. An answer that cannot be read may come from a proxy, and that
 may pass; but what the service itself writes so will not change, and nobody must wait for it until a deadline of days."""
@@ -85,7 +85,7 @@ def is_unreadable(error: AdfError) -> bool:
 
 
 def has_grace(error: AdfError) -> bool:
-    """Whether a look that fails so ends the wait once that has lasted for `REFUSAL_GRACE`."""
+    """Whether a look that fails so ends the wait once that has lasted for `REFUSAL_GRACE_SECONDS`."""
     return is_refusal(error) or is_unreadable(error)
 
 
@@ -104,7 +104,7 @@ def next_state(
         after = replace(before, error=seen, failures=before.failures + 1, refused_since=refused_since)
         if is_for_good(seen):
             return after, GaveUp(error=seen, run=after.run)
-        if has_grace(seen) and refused_since is not None and now - refused_since >= REFUSAL_GRACE:
+        if has_grace(seen) and refused_since is not None and now - refused_since >= REFUSAL_GRACE_SECONDS:
             return after, GaveUp(error=seen, run=after.run)
     if plan.deadline is not None and now >= plan.deadline:
         return after, TimedOut(run=after.run, error=after.error, deadline_reason=plan.deadline_reason)
@@ -136,7 +136,7 @@ def waiting(
         before, seen = state, (yield get_run(factory, run_id))
         now = clock()
         state, outcome = next_state(before, seen, now, plan)
-        log_news(run_id, before, state)
+        log_changes(run_id, before, state)
         if outcome is not None:
             return outcome
         yield Pause(pause_before_next_poll(state, now, plan, jitter()))
@@ -150,7 +150,7 @@ def in_words(status: str) -> str:
     return _ENDS.get(status, f"is {status}")
 
 
-def log_news(run_id: str, before: WaitState, after: WaitState) -> None:
+def log_changes(run_id: str, before: WaitState, after: WaitState) -> None:
     """Log what a look has shown of the run. Leads with the news: a page of logs shows about 150 columns of a line."""
     if after.error is not None:
         if after.error is not before.error:
