@@ -1,12 +1,13 @@
-"""`python -m tests.prose`: finds sentences of the documentation that are hard to read.
+"""`python -m tests.prose`: finds sentences of the documentation and the code that are hard to read.
 
-It knows long sentences, and words for which the project has a better one (docs/glossary.md). It reads Markdown pages. For
-docstrings and comments there is `prose_of_python`. Code, and texts that are quoted as code, are not read.
+It knows long sentences, and words for which the project has a better one (docs/glossary.md). It reads Markdown pages, and the
+docstrings and comments of `MODULES`. Code, drawings, and texts that are quoted as code, are not read.
 """
 
 from __future__ import annotations
 
 import ast
+import inspect
 import io
 import re
 import sys
@@ -16,6 +17,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 PAGES = ("README.md", "CHANGELOG.md", ".github/*.md", "docs/**/*.md")
+MODULES = (
+    # Packages and modules whose docstrings and comments are plain. The list grows.
+    "airflow_adf_mi/adf/waiting/*.py",
+)
 MOST_WORDS = 30
 _DETERMINER = r"(?:a|an|the|each|every|one|this|that|no|first|last|next|single|failed|failing|our|its|of|by|two|these)"
 WORDS = {
@@ -68,8 +73,9 @@ def prose_of_python(source: str) -> Iterator[str]:
     """The docstrings and comments of a module."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
-            for block in re.split(r"\n\s*\n|\n(?=\s*:param )", node.value.value):
-                yield re.sub(r"`+[^`]+`+", "code", re.sub(r"^\s*:\w+ \w+:", "", block))
+            for block in re.split(r"\n\s*\n|\n(?=:\w+ \w+:|- )", inspect.cleandoc(node.value.value)):
+                if not block.startswith("    "):  # a drawing, table or example
+                    yield re.sub(r"`+[^`]+`+", "code", re.sub(r"^(?::\w+ \w+:|- )", "", block))
     comments = [
         token for token in tokenize.generate_tokens(io.StringIO(source).readline) if token.type == tokenize.COMMENT
     ]
@@ -84,10 +90,11 @@ def main() -> int:
     """Print what is hard to read; 1 if there is anything."""
     found = [
         f"{path.relative_to(ROOT)}: {complaint}"
-        for pattern in PAGES
+        for patterns, prose_of in ((PAGES, prose_of_markdown), (MODULES, prose_of_python))
+        for pattern in patterns
         for path in sorted(ROOT.glob(pattern))
         if "_build" not in path.parts
-        for piece in prose_of_markdown(path.read_text())
+        for piece in prose_of(path.read_text())
         for complaint in complaints(piece)
     ]
     print("\n".join(found) or "Prose: nothing to complain of.")

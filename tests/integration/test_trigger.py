@@ -111,8 +111,8 @@ async def test_list_that_fails_is_not_told_as_a_failed_look(
         await until(lambda: failing.consumed == 1)
         emulator.clock.advance(4000)
         await asyncio.gather(*waits)
-    assert caplog.text.count("The query for what has ended in factory 'adf-test'") == 1
-    assert "The look at run" not in caplog.text
+    assert caplog.text.count("The query for ended runs of factory 'adf-test'") == 1
+    assert "Status check of run" not in caplog.text
 
 
 async def test_each_waiter_is_told_once_when_looks_begin_to_fail_and_when_they_work_again(
@@ -125,9 +125,9 @@ async def test_each_waiter_is_told_once_when_looks_begin_to_fail_and_when_they_w
         waits = [asyncio.create_task(fire(trigger(settings, run_id))) for run_id in run_ids[:2]]
         await until(lambda: caplog.text.count("is InProgress") == 2)
         failing = emulator.add_fault("getRun", status=429, headers={"Retry-After": "3"}, times=None)
-        await until(lambda: failing.consumed > 0 and "The look at run" in caplog.text)
+        await until(lambda: failing.consumed > 0 and "Status check of run" in caplog.text)
         waits.append(asyncio.create_task(fire(trigger(settings, run_ids[2]))))
-        await until(lambda: f"The look at run {run_ids[2]} failed" in caplog.text)
+        await until(lambda: f"Status check of run {run_ids[2]} failed" in caplog.text)
         assert emulator.books.count("getRun", run_id=run_ids[2]) == 0, "it need not fail itself"
         emulator.call(emulator.faults.clear)
         await until(lambda: f"Run {run_ids[2]} is InProgress" in caplog.text)
@@ -136,8 +136,8 @@ async def test_each_waiter_is_told_once_when_looks_begin_to_fail_and_when_they_w
     await asyncio.wait(waits)
     assert failing.consumed > 0
     for run_id in run_ids:
-        assert caplog.text.count(f"The look at run {run_id} failed, and the run goes on") == 1
-        assert caplog.text.count(f"Looks work again, at run {run_id}.") == 1
+        assert caplog.text.count(f"Status check of run {run_id} failed; the run itself is not affected") == 1
+        assert caplog.text.count(f"Status checks work again (run {run_id}).") == 1
 
 
 async def test_outage_that_turns_into_a_refusal_is_told(
@@ -148,14 +148,16 @@ async def test_outage_that_turns_into_a_refusal_is_told(
     faults = [emulator.add_fault("getRun", status=503, times=2), emulator.add_fault("getRun", status=403, times=None)]
     waits = [asyncio.create_task(fire(trigger(settings, run_id))) for run_id in run_ids]
     await until(
-        lambda: all(f"The look at run {run_id} failed, and the run goes on." in caplog.text for run_id in run_ids)
+        lambda: all(
+            f"Status check of run {run_id} failed; the run itself is not affected." in caplog.text for run_id in run_ids
+        )
     )
     await until(lambda: caplog.text.count("403") >= 2)
     for wait in waits:
         wait.cancel()
     await asyncio.wait(waits)
     assert [fault.consumed > 0 for fault in faults] == [True, True]
-    assert caplog.text.count("The look at run") == 4
+    assert caplog.text.count("Status check of run") == 4
 
 
 async def test_clock_that_is_set_back_does_not_hold_up_a_wait(

@@ -1,18 +1,18 @@
-"""The check of prose finds what is hard to read, and finds nothing on our pages."""
+"""The check of prose finds what is hard to read, and finds nothing on our pages and in our modules."""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.prose import MOST_WORDS, PAGES, ROOT, complaints, main, prose_of_markdown, prose_of_python
+from tests.prose import MODULES, MOST_WORDS, PAGES, ROOT, complaints, main, prose_of_markdown, prose_of_python
 
 
-def test_our_pages_are_plain(capsys: pytest.CaptureFixture[str]) -> None:
+def test_our_pages_and_modules_are_plain(capsys: pytest.CaptureFixture[str]) -> None:
     assert main() == 0, capsys.readouterr().out
 
 
-def test_each_pattern_finds_pages() -> None:
-    assert [pattern for pattern in PAGES if not list(ROOT.glob(pattern))] == []
+def test_each_pattern_finds_files() -> None:
+    assert [pattern for pattern in (*PAGES, *MODULES) if not list(ROOT.glob(pattern))] == []
 
 
 @pytest.mark.parametrize(
@@ -70,3 +70,8 @@ def test_markdown_is_read_in_pieces_without_code() -> None:
 def test_docstrings_and_comments_of_python_are_read() -> None:
     source = '"""Of a module."""\n\nx = 1  # since it is so\n# A comment\n# in two lines.\ny = "the look"\n'
     assert list(prose_of_python(source)) == ["Of a module.", "since it is so A comment in two lines."]
+
+
+def test_drawings_of_docstrings_are_not_read_and_items_are_read_one_by_one() -> None:
+    source = '"""Head.\n\n    the look --->  end\n\n- One item\n  in two lines.\n- Another.\n\n:param x: text.\n"""\n'
+    assert list(prose_of_python(source)) == ["Head.", "One item\n  in two lines.", "Another.", " text."]

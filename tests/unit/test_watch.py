@@ -126,9 +126,9 @@ def test_end_that_the_list_shows_does_not_say_that_looks_work(caplog: pytest.Log
         log_changes("r1", failing, WaitState(run=run("Succeeded")))
         assert caplog.messages == ["Run r1 succeeded."]
         log_changes("r1", failing, WaitState(run=run("InProgress")))
-        assert caplog.messages[1:] == ["Looks work again, at run r1.", "Run r1 is InProgress."]
+        assert caplog.messages[1:] == ["Status checks work again (run r1).", "Run r1 is InProgress."]
         log_changes("r1", failing, WaitState())
-    assert caplog.messages[3:] == ["Looks work again, at run r1."]
+    assert caplog.messages[3:] == ["Status checks work again (run r1)."]
 
 
 @pytest.mark.parametrize("error", [*FAULTS, *REFUSALS], ids=str)

@@ -1,9 +1,30 @@
-"""The rules of waiting for many runs of one factory at once: what to ask next, and what an answer tells each waiter. Pure.
+"""Waits for many runs of one factory: which request to send next, and what an answer means for each wait. Pure.
 
-One query of the factory's list finds all that ended expected_from the query before it. The list can lag behind the truth, for one
-run or for all, so it is only ever believed when it shows an end; that a run has not ended is never taken from it. Runs are
-therefore also looked at one by one, those longest overdue first: a few at a time while the list keeps up, as many
-as the budget allows once it is caught missing something. So a list that shows nothing costs delay, and no outcome.
+The problem: a thousand tasks may wait for runs of one factory. One poll for each run and interval would use up the service's
+limit. The run list is much cheaper, because one query finds all runs that have ended after the query before. But the list can
+lag behind the truth, for one run or for all runs (`run_list`).
+
+The rule: the list is believed only if it shows an end. All runs are also polled one by one, the longest overdue first. So a
+list that shows nothing costs delay, and never an outcome.
+
+    how many runs, and how the list is     list queries           polls of single runs
+    -------------------------------------  ---------------------  --------------------------------------
+    up to 4 runs                           none                   each at its own interval
+    more, and the list keeps up            one in each interval   1 a second ("canaries")
+    more, and the list lags or fails,      one in each interval   a burst of 100, then up to 12 a second
+    or some run was never polled                                  (the burst only when a lag is found)
+
+The life of a wait:
+
+    add ----> never polled ----> active -----------------> ended
+      |       (polled first)     polled again when due     by a poll or by the list, whichever shows it first
+      |                             ^
+      +-----------------------------+   known not to have ended before a recent moment: no first poll;
+                                        the next list query reaches back to that moment
+
+`next` decides about one request at a time. The answer comes back through `poll_answered`, `list_answered` or `list_failed`,
+perhaps much later and after other answers. So each request carries the moment at which it was sent, and the caller may send
+several before the first answer. A failure that concerns all runs goes to `failure_tracker`.
 """
 
 from __future__ import annotations
@@ -21,25 +42,25 @@ from airflow_adf_mi.adf.waiting.run_list import LIST_REACH_SECONDS, ExpectedEnd,
 from airflow_adf_mi.adf.waiting.single_run import Ended, GaveUp, Outcome, Plan, WaitState, next_state
 
 FEW_RUNS = 4
-"""Up to so many runs are looked at one by one, which is as cheap as the list, and shows every status."""
+"""Up to this many runs are polled one by one. That is as cheap as the list, and shows every status."""
 SERVICE_CLOCK_SLACK_SECONDS = 2.0
-"""Seconds by which what we take for the service's clock may be off: its answers tell whole seconds."""
+"""Seconds by which our estimate of the service's clock may be off. The service's answers only give whole seconds."""
 FEWEST_REMAINING_READS = 60
-"""Reads that the service says are left in its limit, below which everything slows down."""
+"""If the service reports fewer remaining reads than this, all requests slow down."""
 
 
 @dataclass(frozen=True)
 class PollRun:
-    """Look at one run."""
+    """Poll one run."""
 
     run_id: str
     at: float
-    """When it is to be looked at: now."""
+    """When the poll is sent: now."""
 
 
 @dataclass(frozen=True)
 class Sleep:
-    """Nothing to ask for so many seconds."""
+    """Send nothing for this many seconds."""
 
     seconds: float
 
@@ -54,14 +75,15 @@ class _WaitedRun:
     interval: float
     added: float
     expected_from: float
-    """As of `Wanted`, but by our clock: the service's may not be known yet. Moves on with each look that shows it going on."""
+    """As in `ExpectedEnd`, but by our clock, because the service's clock may not be known yet. Each poll that shows the run
+    active moves it to the moment of that poll."""
     state: WaitState = field(default_factory=WaitState)
 
 
 class PollPlan:
-    """What is waited for in one factory, and what was last learnt.
+    """The runs of one factory that are waited for, and what is known of them.
 
-    Times are seconds of our clock, whatever it counts from, but for those of the list, which are the service's.
+    Times are seconds of our clock, from any origin. Only the times of the list are of the service's clock.
     """
 
     def __init__(self, *, jitter: float = 0.5) -> None:
@@ -73,9 +95,9 @@ class PollPlan:
         self._jitter = jitter
         self._next_list_at = float("-inf")
         self._list_query_began: float | None = None
-        """Since when a list query is under way, if one is."""
+        """When the list query in flight was sent; None if no list query is in flight."""
         self._joined_from: float | None = None
-        """From when the next list query must reach, on account of those who came expected_from the last."""
+        """The next list query must begin here or earlier, because of waits that began after the last one."""
         self._service_ahead = 0.0
         """Seconds by which the service's clock is ahead of ours."""
         self._slowdown = 1.0
@@ -88,18 +110,22 @@ class PollPlan:
 
     @property
     def error(self) -> AdfError | None:
-        """What keeps looks from being made or from working; None once one has worked."""
+        """Why polls fail or are not sent; None as soon as a poll has worked."""
         return self._failures.error
 
     @property
     def is_lagging(self) -> bool:
-        """Whether the list was caught missing something a while ago, or cannot be had."""
+        """Whether the list missed an end a short while ago, or is unavailable."""
         return self._run_list.is_lagging
 
     def add(self, run_id: str, *, interval: float, not_ended_before: float | None, now: float) -> None:
-        """Wait for a run, which `not_ended_before` (our clock) is known not to have ended before; None knows nothing."""
+        """Wait for a run.
+
+        :param interval: seconds between two polls of the run. If the run is waited for already, a shorter interval replaces it.
+        :param not_ended_before: our clock; the run is known not to have ended before this moment. None: nothing is known.
+        """
         if not_ended_before is not None and not_ended_before > now + SERVICE_CLOCK_SLACK_SECONDS:
-            # The machine that told it has another clock.
+            # Another machine stored this moment, and its clock is ahead of ours.
             not_ended_before = None
         known = self._waited.get(run_id)
         if known is not None:
@@ -125,24 +151,28 @@ class PollPlan:
             self._list_within(interval, now)
 
     def _list_within(self, interval: float, now: float) -> None:
-        """The list is to be asked as often as the most impatient wants it."""
+        """Query the list as often as the shortest interval asks for."""
         self._next_list_at = min(
             self._next_list_at, max(self._failures.pause_until, now + interval * 0.9 * self._slowdown)
         )
 
     def remove(self, run_id: str) -> None:
-        """Nobody waits for it any more."""
+        """Forget a run, because nobody waits for it any longer."""
         waited = self._waited.pop(run_id, None)
         if waited is not None:
             self._intervals -= Counter([waited.interval])
             self._queue.remove(run_id)
 
     def state_of(self, run_id: str) -> WaitState:
-        """What was last learnt of a run."""
+        """What is known of a run."""
         return self._waited[run_id].state
 
     def next(self, now: float, service_now: float | None, remaining_reads: int | None = None) -> NextAction:
-        """What to ask now. Without the service's time, of which its first answer tells, the list cannot be asked."""
+        """What to do now.
+
+        :param service_now: the service's time, or None before its first answer. Without it, the list cannot be queried.
+        :param remaining_reads: how many reads are left in the service's limit, if the service has reported it.
+        """
         if not self._waited:
             return Sleep(60.0)
         if now < self._failures.pause_until:
@@ -177,7 +207,10 @@ class PollPlan:
         return Sleep(max(0.01, wait))
 
     def list_answered(self, asked: ListQuery, items: Sequence[PipelineRun], now: float) -> dict[str, Outcome]:
-        """The outcomes in the list's answer to `asked`, of all its pages."""
+        """The outcomes that the list shows in its answer to `asked`.
+
+        :param items: the entries of all pages of the answer.
+        """
         self._list_query_began = None
         self._failures.list_answered()
         found: dict[str, Outcome] = {}
@@ -192,12 +225,13 @@ class PollPlan:
         return found
 
     def poll_answered(self, asked: PollRun, seen: PipelineRun | AdfError, now: float) -> dict[str, Outcome]:
-        """What the answer to a look comes to; a refusal that lasts ends all waits."""
+        """The outcomes after the answer to a poll. A refusal that has lasted ends all waits."""
         run_id = asked.run_id
         waited = self._waited.get(run_id)
         if isinstance(seen, AdfError) and concerns_all(seen):
             if waited is not None:
-                # Whether the refusal lasts is to be seen by more than one look, whatever the interval.
+                # Poll the run again soon, whatever its interval: it takes more than one poll to find out whether the refusal
+                # lasts.
                 self._queue.put(run_id, now - waited.interval, waited.interval)
             self._failures.poll_failed(seen, asked.at, now)
             return self._give_up()
@@ -218,18 +252,18 @@ class PollPlan:
         return {run_id: outcome} if outcome is not None else {}
 
     def list_failed(self, error: AdfError, now: float) -> dict[str, Outcome]:
-        """The list could not be had."""
+        """A list query failed. Returns the outcomes of all waits if they end because of it."""
         asked_at = now if self._list_query_began is None else self._list_query_began
         self._list_query_began = None
         self._next_list_at = now
         self._failures.list_failed(error, asked_at, now)
         if self._failures.is_list_unavailable:
-            # Looks go on in its place, at full pace.
+            # Polls of single runs take its place, at full pace.
             self._run_list.record_unavailable(now)
         return self._give_up()
 
     def list_query_lost(self, now: float) -> None:
-        """The list query under way will not be answered."""
+        """The list query in flight will never be answered."""
         self._list_query_began = None
         self._next_list_at = now + self._interval if self._waited else now
 

@@ -1,7 +1,28 @@
-"""Drives `poll_plan` for all that wait on an event loop: one poller per factory and connection, for as long as anybody waits.
+"""Sends the requests that `poll_plan` decides on, for all waits of an event loop: one poller per factory and connection.
 
-Airflow's own shared streams would share the request as well; this is used instead because a wait must also know what was
-last seen, must end by itself at its deadline, and must log in its own task's context (docs/waiting.md).
+A poller begins with the first wait for a run of its factory, and ends with the last.
+
+    a trigger                          the poller                          the service
+    ---------------------------------  ----------------------------------  -------------
+    wait_shared(run) -- add(wait) -->  asks `poll_plan` what to send
+                                       sends up to 8 requests at a time -->  run, or list
+         <-- wait.update(state) -----  gives each answer to its waits   <--
+    logs changes in its own log
+    at its deadline: poll_last()  -----------------------------------------> run
+    remove(wait)
+
+What can go wrong, and the rule for it:
+
+- A trigger may be cancelled at any moment. So no request belongs to a trigger: the poller runs in a task and a context of its
+  own, and a cancelled wait is only removed.
+- Log lines of the poller's task would appear in the log of whichever task came first. So each wait logs for itself, in
+  `wait_shared`, what has changed.
+- An outage concerns all waits, but each run is polled at its own time. So an error that concerns all runs is given to all waits
+  at once, and each wait logs it once.
+- A run may end between its last poll and the deadline. So a wait whose deadline has passed polls its run once more.
+
+Airflow's own shared streams could share the request too. They are not used, because a wait must also know the last state of its
+run, end by itself at its deadline, and log in its own task's context (docs/waiting.md).
 """
 
 from __future__ import annotations
@@ -30,19 +51,20 @@ from airflow_adf_mi.adf.waiting.single_run import Outcome, Plan, TimedOut, WaitS
 log = logging.getLogger(__name__)
 
 clock = time.monotonic
-"""Of the rounds: a machine's clock that is set meanwhile must not hold up, or bring forward, what is to be asked."""
+"""The clock of the poll plan. A change of the machine's clock must neither delay requests nor send them early."""
 POLLS_AT_ONCE = 8
-"""Looks under way at the same time."""
+"""Requests in flight at the same time."""
 LAST_POLL_SECONDS = 5.0
-"""Seconds that the look at a deadline may take."""
+"""Most seconds that the poll at a deadline may take."""
 LAST_POLLS_SECONDS = 60.0
-"""Seconds in which it must be over where many have the same deadline. What follows must come before Airflow's own timeout."""
+"""Most seconds for that poll, including its place in the queue if many waits have the same deadline. What follows must happen
+before Airflow's own timeout of the trigger."""
 _ENDED = [{"operand": "Status", "operator": "In", "values": sorted(RunStatus.TERMINAL)}]
 
 
 @dataclass(eq=False)
 class Wait:
-    """One waiter's view of a run."""
+    """What one trigger waits for, and what is known of it."""
 
     run_id: str
     interval: float
@@ -57,7 +79,7 @@ class Wait:
 
 
 class Poller:
-    """Looks at the runs of one factory for all their waiters."""
+    """Polls the runs of one factory for all their waits."""
 
     def __init__(self, client: AsyncAdfClient, factory: FactoryRef) -> None:
         self._client = client
@@ -70,7 +92,10 @@ class Poller:
         self._shared_error: AdfError | None = None
 
     def add(self, wait: Wait, not_ended_before: float | None) -> None:
-        """Look for `wait`, too."""
+        """Poll the run of `wait` as well.
+
+        :param not_ended_before: epoch seconds; the run is known not to have ended before this moment.
+        """
         self._waits.setdefault(wait.run_id, set()).add(wait)
         known = None if not_ended_before is None else clock() - (time.time() - not_ended_before)
         self._poll_plan.add(wait.run_id, interval=wait.interval, not_ended_before=known, now=clock())
@@ -86,7 +111,7 @@ class Poller:
             self._poll_plan.remove(wait.run_id)
 
     async def run(self) -> None:
-        """Ask, until cancelled."""
+        """Send requests until cancelled."""
         try:
             while True:
                 self._wake.clear()
@@ -107,7 +132,7 @@ class Poller:
                 request.cancel()
 
     async def _sleep(self, seconds: float) -> None:
-        # A new waiter, or an answer, may change what is to be asked next.
+        # A new wait, or an answer, may change which request comes next.
         try:
             async with asyncio.timeout(seconds):
                 await self._wake.wait()
@@ -118,17 +143,19 @@ class Poller:
         self._requests.discard(request)
         self._wake.set()
         if not request.cancelled() and (defect := request.exception()) is not None:
-            log.error("a defect while looking at runs of %s: %r", self._factory, defect)
+            log.error("Defect while polling runs of %s: %r", self._factory, defect)
 
     async def poll_last(self, wait: Wait, plan: Plan) -> Outcome:
-        """The outcome of a wait whose deadline has passed: the run may have ended not_ended_before it was last looked at."""
+        """The outcome of a wait whose deadline has passed. The run may have ended after its last poll, so it is polled once
+        more.
+        """
         late = TimedOut(run=wait.state.run, error=wait.state.error, deadline_reason=plan.deadline_reason)
         try:
             async with asyncio.timeout(LAST_POLLS_SECONDS), self._last_poll_slots, asyncio.timeout(LAST_POLL_SECONDS):
                 seen = await self._get_run(wait.run_id)
         except TimeoutError:
             return late
-        # Since when it was refused is told by another clock, and whether that lasts is no question any more.
+        # `refused_since` is a moment of another clock, and it no longer matters whether a refusal lasts.
         _, outcome = next_state(replace(wait.state, refused_since=None), seen, time.time(), plan)
         return outcome or late
 
@@ -147,7 +174,7 @@ class Poller:
         try:
             items = await self._client.pages(query_runs(self._factory, after, before, filters=_ENDED))
         except AdfError as e:
-            log.warning("The query for what has ended in %s failed, and is made again later. %s", self._factory, e)
+            log.warning("The query for ended runs of %s failed and will be repeated. %s", self._factory, e)
             self._deliver(self._poll_plan.list_failed(e, clock()))
         except BaseException:  # a defect, or the end of this poller
             self._poll_plan.list_query_lost(clock())
@@ -156,7 +183,7 @@ class Poller:
             self._deliver(self._poll_plan.list_answered(action, items, clock()))
 
     def _deliver(self, outcomes: dict[str, Outcome], also: str | None = None) -> None:
-        """Give each outcome to the waiters of its run, and to those of `also` what was seen."""
+        """Give each outcome to the waits for its run. The waits for the run `also` get what is known of it."""
         self._share_error()
         for run_id in {*outcomes, *([also] if also is not None else [])}:
             if run_id in self._poll_plan:
@@ -169,7 +196,7 @@ class Poller:
                 self._poll_plan.remove(run_id)
 
     def _share_error(self) -> None:
-        """Tell all waiters when looks begin to fail or be refused, and when they work again: each says so in its own log."""
+        """Give all waits the error when polls begin to fail or to be refused, and None when polls work again."""
         error = self._poll_plan.error
         before, after = (None if each is None else is_refusal(each) for each in (self._shared_error, error))
         if before == after:
@@ -192,13 +219,13 @@ _pollers = PerLoop(dict[tuple[AdfSettings, FactoryRef], _Shared])
 
 @asynccontextmanager
 async def shared_poller(settings: AdfSettings, factory: FactoryRef) -> AsyncIterator[Poller]:
-    """The running loop's poller of `factory` for `settings`; it begins with its first user and ends with its last."""
+    """The running loop's poller of `factory` for `settings`. It begins with its first user and ends with its last."""
     pollers = _pollers.here()
     async with shared_client(settings) as client:
         shared = pollers.get((settings, factory))
         if shared is None:
             poller = Poller(client, factory)
-            # Detached, or its log lines would go to the task that happened to come first.
+            # Without a context of its own, its log lines would appear in the log of the task that happened to come first.
             shared = pollers[settings, factory] = _Shared(poller, start_detached(poller.run()))
         shared.users += 1
         try:
@@ -213,9 +240,9 @@ async def shared_poller(settings: AdfSettings, factory: FactoryRef) -> AsyncIter
 async def wait_shared(
     settings: AdfSettings, factory: FactoryRef, run_id: str, plan: Plan, *, not_ended_before: float | None = None
 ) -> Outcome:
-    """Wait for a run together with all others who wait in its factory. Logs, in the caller's context, what is new.
+    """Wait for a run together with all other waits of its factory. Logs changes in the caller's context.
 
-    :param not_ended_before: epoch seconds; the run is known not to have ended before. Without it, it is looked at first.
+    :param not_ended_before: epoch seconds; the run is known not to have ended before this moment. None: poll the run first.
     """
     wait = Wait(run_id=run_id, interval=plan.check_interval)
     async with shared_poller(settings, factory) as poller:
@@ -232,7 +259,7 @@ async def wait_shared(
             return wait.outcome
         except TimeoutError:
             last = wait.outcome or await poller.poll_last(wait, plan)
-            # Others' looks and the list may have told it meanwhile.
+            # Another wait's poll, or the list, may have shown the outcome meanwhile.
             return wait.outcome or last
         finally:
             poller.remove(wait)
