@@ -59,7 +59,7 @@ MUTANTS = [
     Mutant("starts not paced", "adf/starting/rate_limit.py", "return max(0.0, self._empty_until - now - self.burst / self.per_second)", "return 0.0", PACE),
     Mutant("throttle ends no burst", "adf/starting/rate_limit.py", "until + (self.burst - 1) / self.per_second", "until", PACE),
     Mutant("failed run of the same try is followed by another", "adf/starting/start_or_adopt.py", "(RunStatus.FAILED, RunStatus.CANCELLED) and not same_try:", "(RunStatus.FAILED, RunStatus.CANCELLED):", f"{WORKER_LESS} -k its_run_fails"),
-    Mutant("another's run adopted where keys are ids", "adf/starting/create_run.py", "        if intent.service_uses_key:\n            # Where", "        if False:\n            # Where", f"{WORKER_LESS} -k blind_start"),
+    Mutant("another's run adopted where keys are ids", "adf/starting/create_run.py", "        if intent.service_uses_key:\n            # If", "        if False:\n            # If", f"{WORKER_LESS} -k blind_start"),
     Mutant("lost run of the try before taken for this one's", "adf/starting/start_or_adopt.py", "not_adopted_yet=not same_try)", "not_adopted_yet=False)", BEGIN),
     Mutant("adopted run taken for the one of the try before", "adf/starting/start_or_adopt.py", "        not_adopted_yet=False,\n", "", BEGIN),
     Mutant("older run of another pipeline not found", "adf/starting/start_or_adopt.py", "            return SearchResult(proven=(seen,))", "            return SearchResult(error=AdfError(seen.pipeline_name))", f"{BEGIN} -k start_of_another_pipeline"),
@@ -67,5 +67,5 @@ MUTANTS = [
     Mutant("failed look for an obsolete run not repeated", "adf/starting/start_or_adopt.py", "        if len(result.proven) == 1 or result.error is None:", "        if True:", f"{BEGIN} -k once_looks_work_again"),
     Mutant("list alone shows that an obsolete start did nothing", "adf/starting/start_or_adopt.py", "        if not result.key_unknown:", "        if False:", f"{BEGIN} -k about_the_key_and_the_list"),
     Mutant("obsolete run looked for without an end", "adf/starting/start_or_adopt.py", "        if clock() + pause > until:\n            return result", "        if clock() > until + 600:\n            return result", f"{BEGIN} -k cannot_be_looked_for"),
-    Mutant("clear said to start a run although looks fail", "adf/starting/create_run.py", '" once its runs can be looked for" if result.error is not None else ""', '""', f"{BEGIN} -k a_clear_looks_too"),
+    Mutant("clear said to start a run although looks fail", "adf/starting/create_run.py", '" once the search for its run works" if result.error is not None else ""', '""', f"{BEGIN} -k a_clear_looks_too"),
 ]  # fmt: skip

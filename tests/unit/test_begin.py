@@ -375,7 +375,7 @@ def test_killed_while_sending_and_nothing_listed_is_ambiguous_until_the_list_has
     world = World(own_ids=True, list_lag=600)
     lost_start(world, "answered")
     with pytest.raises(
-        AdfAmbiguousStartError, match=r"none is started again.* clear the task, and a new run is started[.]"
+        AdfAmbiguousStartError, match=r"the task does not start another.* The cleared task starts a new run[.]"
     ):
         world.begin(RETRY)
     world.service.now += 600
@@ -387,7 +387,7 @@ def test_killed_while_sending_and_looks_fail_says_that_a_clear_looks_too() -> No
     world = World()
     lost_start(world, "answered")
     world.service.faults = repeat(UNAVAILABLE)
-    with pytest.raises(AdfAmbiguousStartError, match=r"a new run is started once its runs can be looked for[.]"):
+    with pytest.raises(AdfAmbiguousStartError, match=r"starts a new run once the search for its run works[.]"):
         world.begin(RETRY)
 
 
@@ -506,7 +506,7 @@ def test_clear_after_a_lost_start_that_cannot_be_looked_for_starts_nothing(fault
     world.service.now += 900
     began = world.service.now
     world.service.faults = repeat(fault)
-    with pytest.raises(AdfError, match=r"got no answer, and its run could not be looked for.*nothing was started") as e:
+    with pytest.raises(AdfError, match=r"got no answer, and the search for its run failed.*nothing was started") as e:
         world.begin(CLEARED)
     assert all(
         part in str(e.value) for part in (before["start_key"], "'Load'", str(FACTORY), "durable=False", str(fault))
@@ -514,7 +514,7 @@ def test_clear_after_a_lost_start_that_cannot_be_looked_for_starts_nothing(fault
     assert e.value.__cause__ is fault
     assert began + STATUS_CHECK_PATIENCE_SECONDS / 2 < world.service.now <= began + STATUS_CHECK_PATIENCE_SECONDS
     assert (world.service.created, world.journal.kept) == (created, before)
-    # The next clear looks again.
+    # The next clear searches again.
     world.service.faults = iter(())
     begun = world.begin(CLEARED)
     assert world.service.live() == [begun.run_id]
