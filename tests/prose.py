@@ -19,8 +19,17 @@ ROOT = Path(__file__).parent.parent
 PAGES = ("README.md", "CHANGELOG.md", ".github/*.md", "docs/**/*.md")
 MODULES = (
     # Packages and modules whose docstrings and comments are plain. The list grows.
+    "airflow_adf_mi/adf/reporting/*.py",
     "airflow_adf_mi/adf/starting/*.py",
     "airflow_adf_mi/adf/waiting/*.py",
+    "airflow_adf_mi/adf/activity_failures.py",
+    "airflow_adf_mi/adf/cancelling.py",
+    "airflow_adf_mi/adf/errors.py",
+    "airflow_adf_mi/adf/event_loop.py",
+    "airflow_adf_mi/adf/metrics.py",
+    "airflow_adf_mi/adf/models.py",
+    "airflow_adf_mi/adf/retrying.py",
+    "airflow_adf_mi/adf/routines.py",
 )
 MOST_WORDS = 30
 _DETERMINER = r"(?:a|an|the|each|every|one|this|that|no|first|last|next|single|failed|failing|our|its|of|by|two|these)"

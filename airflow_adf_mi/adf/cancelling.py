@@ -1,4 +1,4 @@
-"""Cancelling a run, and sending again what was not accepted."""
+"""Cancels a run, and repeats a cancel that was not accepted."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CANCEL_PATIENCE_SECONDS = 60.0
 
 
 class Cancel(StrEnum):
-    """What became of a run that was to be cancelled."""
+    """The result of cancelling a run."""
 
     ACCEPTED = "was cancelled"
     TOO_LATE = "had already ended"
@@ -34,10 +34,10 @@ def cancelling(
     jitter: Callable[[], float],
     patience: float = CANCEL_PATIENCE_SECONDS,
 ) -> Routine[Cancel]:
-    """Cancel the run and the runs it started.
+    """Cancel the run and the runs that it started.
 
-    Sends again what was not accepted for `patience` seconds; then, and for a refusal that lasts at once, raises the
-    `AdfError`.
+    For `patience` seconds, repeats a cancel that was not accepted. After that, raises the `AdfError`. For a lasting refusal,
+    raises it at once.
     """
     until = clock() + patience
     failures = 0
@@ -51,5 +51,5 @@ def cancelling(
         if not may_pass(answer) or clock() + pause > until:
             raise answer
         # The error names the run.
-        log.warning("The cancel was not accepted, and is sent again in %.0f s.\n  %s", pause, answer)
+        log.warning("The cancel was not accepted and will be sent again in %.0f s.\n  %s", pause, answer)
         yield Pause(pause)

@@ -124,7 +124,7 @@ def test_overdue_run_that_is_over_and_unreadable_is_not_said_to_be_cancelled(
     report = Wait(settings).report(run_id, timeout=REFUSAL_GRACE_SECONDS / 2)
     with pytest.raises(AdfRunTimedOut) as late:
         conclude(report)
-    assert "the service answered that it was over already; how it ended could not be learnt" in str(late.value)
+    assert "it had already ended. No status check showed how it ended" in str(late.value)
     assert "requested" not in str(late.value)
     assert emulator.books.count("cancelRun") == 1
 

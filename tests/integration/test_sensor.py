@@ -100,7 +100,7 @@ def test_rescheduled_sensor_goes_on_counting_the_grace_of_a_refusal(connection: 
     store = Store()
     assert sensor(connection, "nope").poke(context(store)) is False
     since_long_ago(store)
-    with pytest.raises(AdfNotFoundError, match="stopped looking at it"):
+    with pytest.raises(AdfNotFoundError, match="the wait gave up"):
         sensor(connection, "nope").poke(context(store))
     assert store.kept == {}
 

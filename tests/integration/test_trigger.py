@@ -212,14 +212,14 @@ async def test_silent_identity_endpoint_does_not_make_the_trigger_late_for_its_d
     report = await fire(trigger(settings, "r1", deadline=time.time() + 1, owns_run=False))
     assert silent.consumed == 1
     assert [record.status for record in emulator.books.tokens] != [200], "it did not wait for the endpoint"
-    with pytest.raises(AdfRunTimedOut, match="No look at it succeeded"):
+    with pytest.raises(AdfRunTimedOut, match="No status check succeeded"):
         conclude(report)
 
 
 @pytest.mark.usefixtures("minutes_pass")
 async def test_run_that_is_not_there_ends_the_wait_after_the_grace(settings: AdfSettings) -> None:
     report = await fire(trigger(settings, "nope"))
-    with pytest.raises(AdfNotFoundError, match="stopped looking at it"):
+    with pytest.raises(AdfNotFoundError, match="the wait gave up"):
         conclude(report)
 
 

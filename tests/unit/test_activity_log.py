@@ -132,7 +132,10 @@ def test_pages_of_the_summary_count_for_the_budget(lines: Callable[[], list[str]
     pages = [Page(items=[row("Copy", "Succeeded")], continuation_token=token) for token in ("second", "third")]
     _, asked = play([*pages, [row("Web", "Succeeded")]], "summary", budget=Budget(per_minute=2))
     assert len(asked) == 2
-    assert lines()[0] == "Not all of the run's activities are listed, because many runs were asked about."
+    assert (
+        lines()[0]
+        == "Not all of the run's activities are listed, because the log has queried many runs in the last minute."
+    )
 
 
 def test_start_that_is_not_known_is_no_start_of_time(lines: Callable[[], list[str]]) -> None:
@@ -206,7 +209,7 @@ def test_list_that_fails_does_not_matter_to_the_wait(fault: Any, lines: Callable
     assert outcome.run.status == "Succeeded"
     refused = isinstance(fault, AdfPermissionError)
     assert len(asked) == (1 if refused else 3)
-    assert ("They are not asked for again." in lines()[0]) is refused
+    assert ("They are not queried again." in lines()[0]) is refused
 
 
 def test_output_of_an_unexpected_form_does_not_matter_to_the_wait(lines: Callable[[], list[str]]) -> None:

@@ -248,9 +248,9 @@ def test_service_that_does_not_tell_at_once_is_asked_again(fault: Any) -> None:
 @pytest.mark.parametrize(
     ("answers", "said"),
     [
-        ([AdfUnavailableError("503: try later")] * 9, "could not be looked up: 503: try later."),
-        ([AdfPermissionError("no role to list", status=403)], "could not be looked up: no role to list."),
-        ([Page(items=[], continuation_token=None)] * 9, "the service lists no failed activity of it."),
+        ([AdfUnavailableError("503: try later")] * 9, "could not be read: 503: try later."),
+        ([AdfPermissionError("no role to list", status=403)], "could not be read: no role to list."),
+        ([Page(items=[], continuation_token=None)] * 9, "the service lists no failed activity of the run."),
     ],
     ids=str,
 )
@@ -272,8 +272,9 @@ def test_requests_are_bounded() -> None:
     found = service.explain("Operation on target Call failed")
     assert len(service.asked) == EXPLANATION_REQUESTS
     assert names(found) == ["Call"]
-    assert f"More could not be looked up: no more than {EXPLANATION_REQUESTS} requests are made for it." in found.text(
-        "root"
+    assert (
+        f"More activities could not be read: an explanation sends no more than {EXPLANATION_REQUESTS} requests."
+        in found.text("root")
     )
 
 
@@ -283,7 +284,7 @@ def test_list_that_repeats_itself_is_one_attempt_and_said_to_be_cut() -> None:
     service.first = iter_forever(Page(items=[failed], continuation_token="same"))
     (activity,) = (found := service.explain("Operation on target Copy failed: no table")).activities
     assert (activity.attempts, len(service.asked)) == (1, 2)
-    assert "More could not be looked up: page 2 names a page that was read before." in found.text("root")
+    assert "More activities could not be read: page 2 names a page that was read before." in found.text("root")
 
 
 def test_time_is_bounded() -> None:

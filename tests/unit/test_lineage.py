@@ -238,4 +238,4 @@ def test_nor_for_longer_than_some_seconds() -> None:
     service.clock.now += LINEAGE_PATIENCE_SECONDS + 1
     with pytest.raises(StopIteration) as end:
         routine.send(page)
-    assert "10 s are spent" in str(end.value.value.missing)
+    assert "10 requests and 10 s" in str(end.value.value.missing)

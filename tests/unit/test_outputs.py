@@ -81,7 +81,7 @@ def test_value_is_found(path: str, value: Any) -> None:
         ("Nope.x", "the run has no activity 'Nope' that succeeded."),
         ("Copy Sales.rows", "Copy Sales has no 'rows'; it has errors, rowsCopied."),
         ("Lookup.value[2]", "Lookup.value is a list of 2, and has no '2'."),
-        ("Copy Sales.rowsCopied.x", "Copy Sales.rowsCopied is no object, and has no 'x'."),
+        ("Copy Sales.rowsCopied.x", "Copy Sales.rowsCopied is not an object, and has no 'x'."),
         ("pipelineReturnValue.x", "the pipeline set no return value."),
         (
             "activity('Load [Sales]').output.dbo.Orders.output-member",
@@ -98,7 +98,7 @@ def test_value_that_is_not_there_is_told(path: str, said: str) -> None:
     found = find(path)
     assert found.values == {}
     assert found.left_out[0].startswith("Output 'it' (")
-    assert found.left_out[0].endswith(f"is not there: {said}")
+    assert found.left_out[0].endswith(f"was not found: {said}")
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_large_value_is_left_out_with_a_sentence() -> None:
     assert find("Web", [fits]).left_out == []
     (said,) = find("Web", [row("Web", {"text": "x" * LARGEST_OUTPUT_BYTES})]).left_out
     assert said.startswith(
-        f"Output 'it' (Web) was left out: it has {LARGEST_OUTPUT_BYTES + 12} bytes, and {LARGEST_OUTPUT_BYTES} at most are"
+        f"Output 'it' (Web) was left out: it has {LARGEST_OUTPUT_BYTES + 12} bytes, and an XCom may have {LARGEST_OUTPUT_BYTES}"
     )
 
 
@@ -217,7 +217,7 @@ def test_number_that_json_cannot_hold_is_left_out(number: float) -> None:
     found = find("Web.a", [row("Web", {"a": [{"b": number}]})])
     assert found.values == {}
     assert found.left_out == [
-        "Output 'it' (Web.a) was left out: it has a number that is too large for JSON, or none. Choose a part of it."
+        "Output 'it' (Web.a) was left out: it has a number that JSON cannot represent. Choose a part of it."
     ]
 
 

@@ -1,8 +1,9 @@
-"""Which datasets a run read and wrote: what its Copy and data flow activities name, in child pipelines too. Nothing is guessed.
+"""The datasets that a run read and wrote: those that its Copy and data flow activities name, also in child pipelines. Nothing
+is guessed.
 
-A Copy's datasets are members of the activity beside its `typeProperties`, and recordings show only the latter as a run's
-input. So where an activity run's input names none, its pipeline's published definition is asked, which may have changed
-since. A mapping data flow names its datasets only inside itself, which is not read.
+A Copy names its datasets beside its `typeProperties`, but recordings show only the `typeProperties` as a run's input. So if the
+input of an activity run names no dataset, the published definition of its pipeline is read. That definition may have changed
+after the run. A mapping data flow names its datasets only inside itself, and that is not read.
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ from airflow_adf_mi.adf.times import DAY, moment, read_number, run_window
 
 LINEAGE_REQUESTS = 10
 LINEAGE_PATIENCE_SECONDS = 10.0
-"""Seconds after which nothing more is asked: the task is to end."""
+"""Seconds after which no more requests are sent, because the task must end."""
 DATA_MOVING_TYPES = ("Copy", "ExecuteDataFlow", "ExecuteWranglingDataflow")
 INNER_LISTS = ("activities", "ifTrueActivities", "ifFalseActivities", "defaultActivities")
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataSet:
-    """A dataset of a factory, and how much was written to it; None where the service does not tell."""
+    """A dataset of a factory, and how much was written to it. An amount is None if the service does not report it."""
 
     namespace: str
     name: str
@@ -47,7 +48,7 @@ class Lineage:
     inputs: tuple[DataSet, ...] = ()
     outputs: tuple[DataSet, ...] = ()
     missing: str | None = None
-    """Why this may not be all."""
+    """Why some datasets may be missing."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class _Search:
         if self.requests >= LINEAGE_REQUESTS or self.clock() > self.until:
             self.missing = (
                 self.missing
-                or f"no more than {LINEAGE_REQUESTS} requests and {LINEAGE_PATIENCE_SECONDS:.0f} s are spent on it"
+                or f"lineage takes no more than {LINEAGE_REQUESTS} requests and {LINEAGE_PATIENCE_SECONDS:.0f} s"
             )
             return False
         self.requests += 1
@@ -80,12 +81,12 @@ class _Search:
 
 
 def namespace_of(factory: FactoryRef) -> str:
-    """Of datasets that are known by their names in a factory only; names of factories are unique in all of Azure."""
+    """The namespace of datasets that are only known by name, in a factory. Names of factories are unique in all of Azure."""
     return f"azuredatafactory://{factory.factory_name}"
 
 
 def reading_lineage(run: PipelineRun, factory: FactoryRef, *, clock: Callable[[], float]) -> Routine[Lineage]:
-    """Find the datasets of a run that has ended. Raises nothing: what cannot be learnt is said to be missing."""
+    """Find the datasets of a run that has ended. Raises nothing: the result names what could not be found out."""
     now = clock()
     since, _ = run_window(run.started_at, now)
     search = _Search(factory=factory, clock=clock, since=since, until=now + LINEAGE_PATIENCE_SECONDS)
@@ -137,7 +138,10 @@ def lineage_of(
     namespace: str,
     missing: str | None = None,
 ) -> Lineage:
-    """The datasets of these activity runs; where a run's input is silent, as `definitions` (by pipeline) name them."""
+    """The datasets of these activity runs.
+
+    :param definitions: the datasets by pipeline and activity, for activity runs whose input names none.
+    """
     inputs: dict[str, None] = {}
     written: dict[str, list[ActivityRun | None]] = {}
     for row in rows:
@@ -148,7 +152,7 @@ def lineage_of(
             own = definitions.get(row.pipeline_name or "", {}).get(row.activity_name, own)
         inputs |= dict.fromkeys(own.inputs)
         for name in own.outputs:
-            # Amounts are those of a Copy, which has one sink.
+            # Only a Copy reports amounts, and it has one sink.
             written.setdefault(name, []).append(row if len(own.outputs) == 1 else None)
     outputs = tuple(
         DataSet(
@@ -172,7 +176,7 @@ def named(members: Mapping[str, Any]) -> Named:
 
 
 def activities_of(pipeline: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """All activities of a pipeline's definition, also those inside others."""
+    """All activities of a pipeline's definition, including those inside other activities."""
     yield from _inside(_object(pipeline.get("properties")) or pipeline)
 
 
@@ -194,7 +198,7 @@ def _list(value: Any) -> list[Any]:
 
 
 def _members(definition: Mapping[str, Any]) -> dict[str, Any]:
-    """As a run's input would show them, with the references that stand beside it."""
+    """The members as a run's input would show them, and the references that stand beside it."""
     return {**_object(definition.get("typeProperties")), **{n: definition.get(n) for n in ("inputs", "outputs")}}
 
 
@@ -203,7 +207,7 @@ def _input(row: ActivityRun) -> Mapping[str, Any]:
 
 
 def _references(group: Any) -> list[str]:
-    """The names of dataset references in a list or mapping of such, or of sinks that hold one each."""
+    """The names of dataset references in a list or mapping of references, or of sinks that have one reference each."""
     found = []
     for entry in group.values() if isinstance(group, Mapping) else group if isinstance(group, list) else []:
         reference = entry.get("dataset", entry) if isinstance(entry, Mapping) else None
@@ -220,7 +224,7 @@ def _once(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def _sum(rows: Sequence[ActivityRun | None], member: str) -> int | None:
-    """None unless each of them tells."""
+    """The sum of `member`; None unless each row reports it."""
     values = [None if row is None else row.output.get(member) for row in rows]
     known = [value for value in values if isinstance(value, int) and read_number(value) is not None]
     return sum(known) if len(known) == len(values) else None

@@ -1,11 +1,12 @@
-"""The rules of explaining a run that failed or was cancelled: which activities are the causes, through child pipelines.
+"""Explains a run that failed or was cancelled: which activities are the causes, also in child pipelines.
 
-The service lists a run's activities flat: those inside a ForEach, If, Switch or Until beside it, with an iteration's hash
-and without the name of what they are in; each attempt by itself; and an ExecutePipeline names the run it started. Failed
-containers and failed ExecutePipelines only repeat what failed inside, so what counts is what is left.
+The service lists a run's activities flat. An activity inside a ForEach, If, Switch or Until stands beside it, with the hash of
+its iteration and without the container's name. Each attempt is an entry of its own. An ExecutePipeline names the run that it
+started. A failed container, and a failed ExecutePipeline, only repeat what failed inside. So the causes are the entries that
+remain without these.
 
 This runs on the triggerer's event loop, and a loop may have failed in thousands of iterations. So every step takes time in
-proportion to the number of rows, a long list is worked through in parts, and only the failures that are shown are made.
+proportion to the number of rows. A long list is processed in parts. Only the failures that are shown are built.
 """
 
 from __future__ import annotations
@@ -29,14 +30,14 @@ from airflow_adf_mi.adf.times import DAY, moment, run_window
 EXPLANATION_REQUESTS = 20
 MOST_CAUSES_SHOWN = 10
 EXPLANATION_PATIENCE_SECONDS = 20.0
-"""Seconds after which nothing more is asked: the failure itself is to be reported."""
+"""Seconds after which no more requests are sent, because the failure itself must be reported."""
 EXPLANATION_PAUSE_SECONDS = 2.0
-"""Seconds until activities are asked for again, where the service gave no answer, or its list is behind the run."""
+"""Seconds until the list of activities is queried again, if the service gave no answer or its list is behind the run."""
 MOST_EXPLANATION_PAUSES = 2
-"""How often, in all."""
+"""Most of these pauses in one explanation."""
 CONTAINERS = frozenset({"ForEach", "IfCondition", "Switch", "Until"})
 ROWS_PER_TURN = 500
-"""Rows that are worked through before the event loop gets its turn."""
+"""Rows that are processed before the event loop gets a turn."""
 _BEFORE_INNER = re.compile("Inner activity name: ", re.IGNORECASE)
 _AFTER_INNER = re.compile(", Error", re.IGNORECASE)
 
@@ -46,7 +47,7 @@ StudioUrl = Callable[[str], str]
 
 @dataclass
 class _Search:
-    """What one explanation has asked, and found missing."""
+    """The requests of one explanation, and what it could not find out."""
 
     factory: FactoryRef
     studio_url: StudioUrl
@@ -61,9 +62,9 @@ class _Search:
 
     def may_send(self) -> bool:
         if self.requests >= EXPLANATION_REQUESTS:
-            self.missing = f"no more than {EXPLANATION_REQUESTS} requests are made for it"
+            self.missing = f"an explanation sends no more than {EXPLANATION_REQUESTS} requests"
         elif self.clock() > self.until:
-            self.missing = self.missing or f"the service took longer than {EXPLANATION_PATIENCE_SECONDS:.0f} s to tell"
+            self.missing = self.missing or f"the service took longer than {EXPLANATION_PATIENCE_SECONDS:.0f} s"
         else:
             self.requests += 1
             return True
@@ -77,9 +78,9 @@ class _Search:
 def explaining(
     run: PipelineRun, factory: FactoryRef, studio_url: StudioUrl, *, clock: Callable[[], float]
 ) -> Routine[Explanation]:
-    """Find out why `run` did not succeed. Raises nothing: what cannot be learnt is message_of_run to be missing.
+    """Find out why `run` did not succeed. Raises nothing: the explanation names what could not be found out.
 
-    `studio_url` gives the page of a run.
+    :param studio_url: gives the page of a run.
     """
     now = clock()
     cancelled = (RunStatus.CANCELLED,) if run.status == RunStatus.CANCELLED else ()
@@ -93,22 +94,22 @@ def explaining(
     )
     found = yield from _causes(search, run.run_id, run.message)
     if not found.number and search.missing is None and run.status == RunStatus.FAILED:
-        search.missing = "the service lists no failed activity of it"
+        search.missing = "the service lists no failed activity of the run"
     return Explanation(activities=tuple(found.first), more=found.number - len(found.first), missing=search.missing)
 
 
 @dataclass
 class _Found:
-    """Causes, in their order."""
+    """Causes, in order."""
 
     first: list[ActivityFailure] = field(default_factory=list)
-    """As many as are shown."""
+    """The causes that are shown."""
     number: int = 0
-    """How many causes there are in all."""
+    """The number of all causes."""
 
 
 class _RunMessage:
-    """What a run's own message names as its failure."""
+    """The activities that a run's own message names as its failure."""
 
     def __init__(self, message: str | None) -> None:
         self._message = message or ""
@@ -123,7 +124,10 @@ class _RunMessage:
 
 
 def _causes(search: _Search, run_id: str, message: str | None) -> Routine[_Found]:
-    """The causes within a run and the runs that it started. `message` is how the run's failure reads one level up."""
+    """The causes within a run and the runs that it started.
+
+    :param message: the message of the run's failure, as the level above shows it.
+    """
     search.seen.add(run_id)
     message_of_run = _RunMessage(message)
     listed = yield from _list_activities(search, run_id, search.statuses, again_if_empty=True)
@@ -171,7 +175,7 @@ def _list_activities(
     names: Sequence[str] = (),
     again_if_empty: bool = False,
 ) -> Routine[list[ActivityRun]]:
-    """The activity runs of these statuses, as far as they can be learnt."""
+    """The activity runs with these statuses, as far as they can be read."""
     filters: list[dict[str, Any]] = [{"operand": "Status", "operator": "In", "values": list(statuses)}]
     if names:
         filters.append({"operand": "ActivityName", "operator": "In", "values": list(names)})
@@ -196,7 +200,7 @@ def _list_activities(
 
 
 Attempts = tuple[ActivityRun, int]
-"""The last attempt of an activity in an iteration, and how many of its attempts are known."""
+"""The last attempt of an activity in an iteration, and the number of its known attempts."""
 
 
 def _key(row: ActivityRun) -> tuple[str, str | None]:
@@ -212,13 +216,13 @@ def final_attempts(rows: Sequence[ActivityRun]) -> list[Attempts]:
 
 
 def _may_have_recovered(rows: Sequence[Attempts], message_of_run: _RunMessage) -> bool:
-    """Whether one of these may have succeeded in a later attempt: not so, if the run's message names the only one."""
+    """Whether one of these may have succeeded in a later attempt. Not if there is only one, and the run's message names it."""
     inner = [row for row, _ in without_consequences(rows) if row.status == RunStatus.FAILED]
     return bool(inner) and not (len(inner) == 1 and message_of_run.names(inner[0].activity_name))
 
 
 def without_consequences(rows: Sequence[Attempts]) -> list[Attempts]:
-    """Without the containers that failed, or were cancelled, only with something inside them."""
+    """The rows without containers that failed, or were cancelled, only because of something inside them."""
     names = {row.activity_name for row, _ in rows}
     is_inside = any(row.activity_type not in CONTAINERS for row, _ in rows)
 
@@ -233,10 +237,10 @@ def without_consequences(rows: Sequence[Attempts]) -> list[Attempts]:
 
 
 def in_order(rows: Sequence[Attempts], message_of_run: _RunMessage) -> list[Attempts]:
-    """The first cause first.
+    """The rows, the first cause first.
 
-    What the run's own message names comes before what else failed, which the pipeline may have handled; but a Fail
-    activity, of which the message is made by the author, comes after what made the pipeline take that way.
+    Activities that the run's own message names come before other failures, which the pipeline may have handled. A Fail activity
+    comes later: the author wrote its message, and another failure made the pipeline reach it.
     """
 
     def key(entry: Attempts) -> tuple[bool, datetime]:
@@ -247,7 +251,7 @@ def in_order(rows: Sequence[Attempts], message_of_run: _RunMessage) -> list[Atte
 
 
 def loops_of(rows: Iterable[ActivityRun]) -> dict[str, str]:
-    """By an activity's name, the container whose message names it: what it failed in."""
+    """The container of each activity, by the activity's name, if the container's message names the activity."""
     loops: dict[str, str] = {}
     for row in rows:
         inner = inner_names(row.error_message) if row.activity_type in CONTAINERS else []
@@ -257,7 +261,7 @@ def loops_of(rows: Iterable[ActivityRun]) -> dict[str, str]:
 
 
 def inner_names(message: str | None) -> list[str]:
-    """The activities that a container's message names as what failed inside it."""
+    """The activities that, by a container's message, failed inside it."""
     parts = _BEFORE_INNER.split(message or "")[1:]
     ends = ((part, _AFTER_INNER.search(part, 1)) for part in parts)
     return [part[: end.start()] for part, end in ends if end is not None]

@@ -23,8 +23,8 @@ ways:
     anything else                                    raise AdfAmbiguousStartError, or start again if the Dag's
                                                      author allowed it (`on_ambiguous`)
 
-The rule: createRun is sent a second time only if the first one is proven to have started nothing, or if the author of the Dag
-allowed it.
+The rule: createRun is sent a second time in two cases only. Either it is proven that the first one started nothing, or the
+author of the Dag allowed it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a task try does first: adopt the run of an earlier try, or start a run after the earlier one has ended.
 
-The problem: a try may follow a retry, a clear, changed parameters or a lost trigger, and it only finds the intent that an
-earlier try stored. Two runs of one task must never overlap, and a run that is still useful must not be started a second time.
+The problem: a try may follow a retry, a clear, changed parameters or a lost trigger. It only finds the intent that an earlier
+try stored. Two runs of one task must never overlap, and a run that is still useful must not be started a second time.
 
     stored intent     this try is a retry,              this try follows a clear,
                       or continues the same try         or has other parameters

@@ -1,8 +1,8 @@
 """Waits for one run: when to poll it, and what an answer means.
 
-The problem: a poll can fail for many reasons, and none of them says anything about the run. A run may take days, so nearly
-every long wait meets an outage, an expired token or a restarted proxy. To fail or cancel a healthy run because of a failed poll
-is the worst mistake here.
+The problem: a poll can fail for many reasons, and a failed poll gives no information about the run. A run may take days, so
+nearly every long wait meets an outage, an expired token or a restarted proxy. The worst mistake would be to fail or cancel a
+healthy run because of a failed poll.
 
 The rule: failed polls are repeated, with growing pauses, until the deadline. Only two kinds of errors end the wait before that,
 and even then the run is not touched:
