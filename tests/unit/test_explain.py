@@ -233,7 +233,7 @@ def test_cancelled_run_says_where_it_was() -> None:
     service = Listing(root=[row("Copy", status="Cancelled"), row("Each", "ForEach", status="Cancelled", at=11)])
     found = service.explain(status="Cancelled")
     assert found.text("root") == "- 'Copy' (Copy) was cancelled at 2026-01-01 10:00:10 UTC, after 10 s."
-    # Nothing may have been on the way.
+    # Nothing may have been active.
     assert Listing().explain(status="Cancelled") == Explanation()
 
 

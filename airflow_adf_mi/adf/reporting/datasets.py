@@ -98,7 +98,7 @@ def reading_lineage(run: PipelineRun, factory: FactoryRef, *, clock: Callable[[]
             break
         try:
             call = get_pipeline(factory, name)
-        except AdfConfigurationError as e:  # the service's answer had what can be no name
+        except AdfConfigurationError as e:  # the service's answer had an invalid name
             search.missing = search.missing or str(e)
             continue
         answer = yield call
@@ -146,7 +146,7 @@ def lineage_of(
     written: dict[str, list[ActivityRun | None]] = {}
     for row in rows:
         if row.started_at is None:
-            continue  # skipped, or not come to
+            continue  # skipped or not reached
         own = named(_input(row))
         if own == Named():
             own = definitions.get(row.pipeline_name or "", {}).get(row.activity_name, own)

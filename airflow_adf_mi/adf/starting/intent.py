@@ -59,7 +59,7 @@ class TaskTry:
 
     try_number: int = 1
     max_tries: int = 0
-    """A user's clear of a task that is not running raises it; a retry does not."""
+    """A user's clear of a task that is not running raises this number; a retry does not."""
     clear_number: int = 0
     """A counter of the Dag run. Every clear of any of its tasks raises it; a retry does not."""
 

@@ -21,8 +21,8 @@ What can go wrong, and the rule for it:
   at once, and each wait logs it once.
 - A run may end between its last poll and the deadline. So a wait whose deadline has passed polls its run once more.
 
-Airflow's own shared streams could share the request too. They are not used, because a wait has three more needs: the last state of its run, an end at its own deadline, and log lines
-in its own task's context (docs/waiting.md).
+Airflow's own shared streams could share the request too. They are not used, because a wait has three more needs. It must know
+the last state of its run, end at its own deadline, and log in its own task's context (docs/waiting.md).
 """
 
 from __future__ import annotations
