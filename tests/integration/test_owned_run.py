@@ -36,13 +36,13 @@ from dataclasses import replace
 from airflow_adf_mi._worker.owned_run import OwnedRun
 from airflow_adf_mi.adf.errors import AdfTaskKilled
 from airflow_adf_mi.adf.config.settings import AdfSettings
-from airflow_adf_mi.adf.starting.create_run import Start, starting
+from airflow_adf_mi.adf.starting.create_run import Start, create_run_once
 from airflow_adf_mi.adf.waiting.single_run import Plan
 
 order = json.loads(sys.argv[1])
 settings = AdfSettings.from_json(order["settings"])
 start = Start(factory=settings.factory(), pipeline_name=order["pipeline"])
-begin = starting(start, replace(start, key=order["key"]).intent(), clock=time.time, jitter=random.random)
+begin = create_run_once(start, replace(start, start_key=order["key"]).intent(), clock=time.time, jitter=random.random)
 with OwnedRun(settings, cancel_on_kill=order["cancel_on_kill"]) as owned:
     signal.signal(signal.SIGTERM, lambda *_: owned.kill())
     try:

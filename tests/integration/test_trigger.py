@@ -200,7 +200,9 @@ async def test_identity_that_this_machine_cannot_give_ends_the_wait_at_once(
 ) -> None:
     monkeypatch.setenv("IDENTITY_ENDPOINT", "http://127.0.0.1:9")
     report = await asyncio.wait_for(fire(trigger(settings, "r1")), 20)
-    with pytest.raises(AdfConfigurationError, match=r"the connection cannot be used on this machine.*IDENTITY_ENDPOINT is set"):
+    with pytest.raises(
+        AdfConfigurationError, match=r"the connection cannot be used on this machine.*IDENTITY_ENDPOINT is set"
+    ):
         conclude(report)
 
 

@@ -134,7 +134,7 @@ def test_what_the_trigger_has_kept_is_not_forgotten(operator: Make, settings: Ad
     task = Task()
     run_id = started(settings, task)
     known = operator().start_of(settings).intent()
-    sending = Intent.from_json({**known.to_json(), "start_key": run_id, "phase": Phase.SENDING.value, "at": 123.0})
+    sending = Intent.from_json({**known.to_json(), "start_key": run_id, "phase": Phase.SENDING.value, "sent_at": 123.0})
     task.xcoms[INTENT_KEY] = sending.to_json()
     lost = AdfAmbiguousStartError("lost", request_id=run_id)
     with pytest.raises(AdfAmbiguousStartError):
@@ -326,7 +326,7 @@ def test_airflows_own_timeout_leaves_a_run_that_was_started_late_its_time(
         late.resume_execution("__fail__", {"error": "Trigger timeout"}, task.context)
     assert [r.run_id for r in emulator.books.of("cancelRun", status=200)] == ([run_id] if is_over else [])
     if isinstance(ended.value, TaskDeferred):
-        assert ended.value.trigger.began == handed_over.timestamp()
+        assert ended.value.trigger.try_began_at == handed_over.timestamp()
         assert timedelta(minutes=55) < ended.value.timeout < timedelta(minutes=65)
 
 
@@ -380,7 +380,7 @@ def test_trigger_that_is_started_again_keeps_the_time_of_its_try(
     it = operator(execution_timeout=timedelta(hours=1))
     with pytest.raises(TaskDeferred) as deferral:
         it.resume_execution("__fail__", {"error": "Trigger failure"}, task.context)
-    assert deferral.value.trigger.began == began.timestamp()
+    assert deferral.value.trigger.try_began_at == began.timestamp()
     assert timedelta(minutes=9) < deferral.value.timeout < timedelta(minutes=11)
 
 

@@ -558,12 +558,12 @@ def test_clear_after_a_lost_start_of_another_pipeline_finds_its_run() -> None:
 def test_intent_that_cannot_be_read_is_looked_for() -> None:
     world = World()
     first = world.begin(FIRST)
-    world.journal.kept = {"version": 99, "run_id": first.run_id, "key": first.intent.start_key, "what": "ever"}
+    world.journal.kept = {"version": 99, "run_id": first.run_id, "start_key": first.intent.start_key, "what": "ever"}
     again = world.begin(RETRY)
     assert (again.run_id, again.adopted) == (first.run_id, True)
 
 
-@pytest.mark.parametrize("kept", ["text", {"version": 1}, {"version": 99, "key": "no guid"}, 7])
+@pytest.mark.parametrize("kept", ["text", {"version": 1}, {"version": 99, "start_key": "no guid"}, 7])
 def test_nonsense_in_the_journal_is_no_reason_to_start_or_to_crash(kept: object) -> None:
     world = World()
     world.journal.kept = kept
