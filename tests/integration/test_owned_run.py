@@ -157,7 +157,7 @@ def test_cancel_that_is_not_accepted_does_not_hold_the_process_up(settings: AdfS
     process = worker(settings)
     assert [line(process), line(process)] == ["starting", "started"]
     said = kill(process)
-    assert "could not be cancelled and may still be active" in said
+    assert "could not be cancelled and may go on" in said
     # It gives up by its own patience: the service never accepts.
     assert emulator.books.count("cancelRun", status=200) == 0
 

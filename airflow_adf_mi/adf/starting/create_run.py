@@ -18,7 +18,7 @@ ways:
 
     one run carries our key                          adopt the run at once
     one run is similar, no other task claims it      adopt the run, at the end of the search
-    the service uses our keys as run ids,
+    the service has used our keys as run ids,
       and knows no run with this key                 nothing was started: send createRun again
     anything else                                    raise AdfAmbiguousStartError, or start again if the Dag's
                                                      author allowed it (`on_ambiguous`)

@@ -3,15 +3,17 @@
 The problem: a try may follow a retry, a clear, changed parameters or a lost trigger. It only finds the intent that an earlier
 try stored. Two runs of one task must never overlap, and a run that is still useful must not be started a second time.
 
-    stored intent     this try is a retry,              this try follows a clear,
-                      or continues the same try         or has other parameters
-    ----------------  --------------------------------  -------------------------------------
-    none, prepared    start a new run                   start a new run
-    sending           search for its run: adopt it;     search for its run: end it, then start
-                      if none was started, start        a new run
-    started           adopt its run; if the run has     end its run, then start a new run
-                      failed or was cancelled, start
-                      a new run
+    stored intent   the same try continues    a retry                       a clear, or other parameters
+    --------------  ------------------------  ----------------------------  ----------------------------
+    none, prepared  start a new run           start a new run               start a new run
+    sending         search for its run:       search for its run:           search for its run:
+                    adopt it; start again     as below; start again if      end it, then start
+                    if none was started       none was started              a new run
+    started         adopt its run, whatever   active, succeeded: adopt it   end its run, then start
+                    its status                being cancelled: wait, then   a new run
+                                              start a new run
+                                              failed, cancelled: start a
+                                              new run
 
 "End it" means: cancel the superseded run, or only wait for it (`cancel_superseded`). While it is still active, this routine
 returns `StillActive`. The caller waits for that run and calls the routine again.

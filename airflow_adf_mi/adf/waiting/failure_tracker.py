@@ -21,7 +21,7 @@ before the outage may arrive after its first failure. If each failure counted, o
 answer counted, the outage would seem to be over. So every result comes with the moment of its request. A request that was
 sent before the latest failure neither counts as another failure nor proves that the service works again.
 
-All functions are pure. Times are seconds of our clock.
+Pure: nothing here sends a request or reads a clock. Times are seconds of our clock.
 """
 
 from __future__ import annotations
