@@ -1,9 +1,9 @@
 """Run Azure Data Factory pipelines as steps of Airflow Dags, with managed identity and no secret anywhere.
 
-What users may import stands at the top: this package and the modules beside this file. Packages that begin with an underscore
-hold how it works inside Airflow, `adf` what would be the same without Airflow, and `emulator` a stand-in for Azure.
+Users may import from this package and from the modules beside this file. Packages that begin with an underscore
+hold the parts that work inside Airflow. `adf` holds all that does not need Airflow, and `emulator` is a stand-in for Azure.
 
-Importing this package, or its operators, loads no Azure package. The names below are imported when first used.
+Importing this package, or its operators, loads no Azure package. Each name below is imported when it is first used.
 """
 
 from __future__ import annotations

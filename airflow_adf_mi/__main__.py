@@ -1,4 +1,4 @@
-"""`python -m airflow_adf_mi`: the same as the command `airflow-adf-mi`."""
+"""`python -m airflow_adf_mi` does the same as the command `airflow-adf-mi`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The hook for the triggerer's event loop, for triggers of your own; ours needs no connection look-up there."""
+"""The hook for triggers that you write yourself. It does not block the triggerer's event loop."""
 
 from __future__ import annotations
 
@@ -25,11 +25,12 @@ if TYPE_CHECKING:
 
 class AdfAsyncHook(BaseHook):
     """
-    The hook for triggers: the same operations, without blocking the event loop.
+    The hook for triggers: the operations of :class:`AdfHook`, without blocking the event loop.
 
-    Use it as an async context manager, which looks the connection up and opens one client.
+    Use it as an async context manager. Entering it reads the connection and opens one client. The triggers of this package
+    do not use it, because they store their settings and need not read a connection.
 
-    :param azure_data_factory_conn_id: as of :class:`AdfHook`.
+    :param azure_data_factory_conn_id: a connection, as for :class:`AdfHook`.
     """
 
     def __init__(self, azure_data_factory_conn_id: str = DEFAULT_CONN_ID) -> None:
@@ -54,7 +55,7 @@ class AdfAsyncHook(BaseHook):
         parameters: Mapping[str, Any] | None = None,
         recovery: Recovery = Recovery(),
     ) -> str:
-        """As :meth:`AdfHook.run_pipeline`."""
+        """Like :meth:`AdfHook.run_pipeline`."""
         with airflow_errors():
             factory = self.settings.factory(resource_group_name, factory_name)
             routine = start_routine(factory, pipeline_name, parameters, recovery)
@@ -63,7 +64,7 @@ class AdfAsyncHook(BaseHook):
     async def get_pipeline_run(
         self, run_id: str, resource_group_name: str | None = None, factory_name: str | None = None
     ) -> PipelineRun:
-        """As :meth:`AdfHook.get_pipeline_run`."""
+        """Like :meth:`AdfHook.get_pipeline_run`."""
         with airflow_errors():
             factory = self.settings.factory(resource_group_name, factory_name)
             return await self.client.send(operations.get_run(factory, check_run_id(run_id)))
@@ -76,7 +77,7 @@ class AdfAsyncHook(BaseHook):
         *,
         recursive: bool = True,
     ) -> bool:
-        """As :meth:`AdfHook.cancel_pipeline_run`."""
+        """Like :meth:`AdfHook.cancel_pipeline_run`."""
         with airflow_errors():
             factory = self.settings.factory(resource_group_name, factory_name)
             return await self.client.send(operations.cancel_run(factory, check_run_id(run_id), recursive=recursive))
@@ -91,7 +92,7 @@ class AdfAsyncHook(BaseHook):
         filters: Sequence[Mapping[str, Any]] = (),
         order_by: Sequence[Mapping[str, str]] = (),
     ) -> list[PipelineRun]:
-        """As :meth:`AdfHook.query_pipeline_runs`."""
+        """Like :meth:`AdfHook.query_pipeline_runs`."""
         with airflow_errors():
             factory = self.settings.factory(resource_group_name, factory_name)
             return await self.client.pages(
@@ -109,7 +110,7 @@ class AdfAsyncHook(BaseHook):
         filters: Sequence[Mapping[str, Any]] = (),
         order_by: Sequence[Mapping[str, str]] = (),
     ) -> list[ActivityRun]:
-        """As :meth:`AdfHook.query_activity_runs`."""
+        """Like :meth:`AdfHook.query_activity_runs`."""
         with airflow_errors():
             factory = self.settings.factory(resource_group_name, factory_name)
             window = activity_window(updated_after, updated_before)

@@ -20,7 +20,7 @@ from airflow_adf_mi.adf.errors import AdfError
 if TYPE_CHECKING:
     from airflow_adf_mi.adf.connection_check import Finding
 
-# Short names of connection fields, and what each is; the others are named as they are.
+# Short flags of connection fields, and the help of each field. A field that is missing in `_FLAGS` gets a flag of its own name.
 _FLAGS: Mapping[str, tuple[str, ...]] = {
     "subscriptionId": ("--subscription",),
     "resource_group_name": ("--resource-group", "-g"),
@@ -35,11 +35,11 @@ _HELP: Mapping[str, str] = {
     "subscriptionId": "Id of the subscription that holds the factory.",
     "resource_group_name": "The factory's resource group.",
     "factory_name": "The data factory.",
-    "identity": "How a token is obtained.",
+    "identity": "How to get a token.",
     "managed_identity_client_id": "A user-assigned identity, by its client id.",
     "managed_identity_object_id": "The same, by its object id.",
     "managed_identity_resource_id": "The same, by its resource id.",
-    "workload_identity_tenant_id": "Tenant of a workload identity, where it is not AZURE_TENANT_ID.",
+    "workload_identity_tenant_id": "Tenant of a workload identity, if it differs from AZURE_TENANT_ID.",
     "cloud_environment": f"Azure's cloud: {', '.join(CLOUDS)}.",
     "arm_endpoint": "https:// address of a private ARM endpoint, instead of the cloud's.",
     "arm_scope": "Token scope for that endpoint, instead of the cloud's.",
@@ -53,14 +53,14 @@ _Command = Callable[..., int]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; its exit status: 0 all well, 1 not so, 2 not understood."""
+    """Run a command. Returns the exit status: 0 all is well, 1 something is wrong, 2 the command line is wrong."""
     try:
         return int(_cli.main(arguments, prog_name="airflow-adf-mi", standalone_mode=False) or 0)
     except click.ClickException as e:
         e.show()
         return e.exit_code
     except click.Abort:
-        return 130  # as a shell does for Ctrl-C
+        return 130  # shells use this status for Ctrl-C
     except AdfError as e:
         click.echo(f"Error: {e}", err=True)
         return 1
@@ -73,14 +73,14 @@ def _cli() -> None:
 
 
 def _not_empty(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
-    """Refuse what a shell makes of a variable that is not set: the option would silently count for nothing."""
+    """Refuse an empty value: a shell makes one from a variable that is not set, and the option would have no effect."""
     if value is not None and not value.strip():
         raise click.BadParameter("the value is empty.")
     return value
 
 
 def _fields(names: Sequence[str]) -> Callable[[_Command], _Command]:
-    """An option for each of these connection fields."""
+    """Add an option for each of these connection fields."""
 
     def add(command: _Command) -> _Command:
         for name in reversed(names):
@@ -91,19 +91,19 @@ def _fields(names: Sequence[str]) -> Callable[[_Command], _Command]:
     return add
 
 
-@_cli.command("check", epilog=_STATUSES, short_help="Check a connection, and name what it lacks; start nothing.")
+@_cli.command("check", epilog=_STATUSES, short_help="Check a connection and list what is missing; start nothing.")
 @click.argument("conn_id", required=False)
-@click.option("--pipeline", help="Also check that this pipeline is there.")
+@click.option("--pipeline", help="Also check that this pipeline exists.")
 @click.option(
-    "-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True, help="How to print."
+    "-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True, help="Output format."
 )
 @click.option("--json", "as_json", is_flag=True, help="The same as --output json.")
 @_fields(FIELDS)
 def _check(conn_id: str | None, pipeline: str | None, output: str, *, as_json: bool, **flags: str | None) -> int:
     """Check each step from the token to each permission, without starting anything.
 
-    CONN_ID is an Airflow connection; without it, azure_data_factory_default. Options replace its fields. With
-    --subscription and without CONN_ID, the options alone are used: neither Airflow nor its database is asked.
+    CONN_ID is an Airflow connection; the default is azure_data_factory_default. Options replace its fields. With
+    --subscription and without CONN_ID, only the options are used: neither Airflow nor its database is read.
     """
     from airflow_adf_mi.adf.connection_check import all_well, table, verdict
 
@@ -120,14 +120,14 @@ def _check(conn_id: str | None, pipeline: str | None, output: str, *, as_json: b
 @_cli.command("role", epilog=_STATUSES, short_help="Print the role that an identity needs, and its assignment.")
 @click.argument("conn_id", required=False)
 @click.option(
-    "--format", "form", type=click.Choice(FORMATS), default="az", show_default=True, help="What to print it for."
+    "--format", "form", type=click.Choice(FORMATS), default="az", show_default=True, help="Tool to print the role for."
 )
 @_fields(_SCOPE)
 @click.option("--principal-id", help="Object id of the identity's service principal. [default: a placeholder]")
 def _role(conn_id: str | None, form: Any, principal_id: str | None, **flags: str | None) -> int:
     """Print the definition of the least role, and its assignment on a factory. Nothing is sent to Azure.
 
-    CONN_ID is an Airflow connection that names the factory; without it, azure_data_factory_default. Options replace its
+    CONN_ID is an Airflow connection that names the factory; the default is azure_data_factory_default. Options replace its
     fields. With --subscription, --resource-group and --factory, no connection is needed.
     """
     given = _given(flags)
@@ -158,19 +158,19 @@ def _findings(conn_id: str | None, flags: Mapping[str, str], pipeline: str | Non
 
 
 def _settings(conn_id: str | None, flags: Mapping[str, str]) -> tuple[AdfSettings, str]:
-    """The settings, and where they are from."""
+    """The settings, and the name of the connection for texts."""
     if "subscriptionId" in flags and conn_id is None:
         named = "(command line)"
         return settings_from_connection(conn_id=named, conn_type=CONN_TYPE, extra=None, instead=flags), named
     name = DEFAULT_CONN_ID if conn_id is None else conn_id
     os.environ.setdefault("AIRFLOW__LOGGING__LOGGING_LEVEL", "ERROR")
-    # Airflow logs to stdout, where our table is; importing it takes seconds, which options do without.
+    # Airflow logs to stdout, where the table goes. Importing Airflow takes seconds, which a call with options only saves.
     with contextlib.redirect_stdout(sys.stderr):
         return _stored(name, flags), name
 
 
 def _stored(conn_id: str, instead: Mapping[str, str]) -> AdfSettings:
-    """A connection as Airflow's own commands see it: of a secrets backend, a variable of the environment, or the database."""
+    """Read a connection like Airflow's own commands: from a secrets backend, an environment variable, or the database."""
     from airflow.models.connection import Connection
     from airflow.sdk.exceptions import AirflowNotFoundException
 
@@ -185,7 +185,7 @@ def _stored(conn_id: str, instead: Mapping[str, str]) -> AdfSettings:
 
 @contextlib.contextmanager
 def _notes_on_stderr() -> Iterator[None]:
-    """Print what a task would log about its connection."""
+    """Print to stderr what a task would log about its connection."""
     logger = logging.getLogger(settings_from_connection.__module__)
     handler = logging.StreamHandler(sys.stderr)
     before = logger.level, logger.propagate

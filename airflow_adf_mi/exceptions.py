@@ -1,9 +1,9 @@
-"""Every error that a task, a hook or a Dag file can meet, for `except`, callbacks and retry policies.
+"""Every error of this package that a task, a hook or a Dag file can meet: for `except`, callbacks and retry policies.
 
-Each class here is the twin of one in `airflow_adf_mi.adf.errors`, with the same name, text and attributes. A twin is an
-error of the core and an AirflowException, so existing `except AirflowException` works. The core knows no Airflow and raises
-its own; `airflow_errors` turns them into twins where they leave the package. None is an AirflowFailException: Airflow
-retries a task as usual, unless its retry policy decides otherwise.
+Each class here is the twin of a class in `airflow_adf_mi.adf.errors`, with the same name, text and attributes. A twin is also
+an AirflowException, so an existing `except AirflowException` catches it. The package `adf` does not import Airflow, and
+raises its own errors; `airflow_errors` replaces them with their twins where they leave this package. No error is an
+AirflowFailException: Airflow retries a task as usual, unless the task's retry policy decides otherwise.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ class AdfError(errors.AdfError, AirflowException):
     """Base of all errors of this package.
 
     :param message: what happened, to which run, pipeline, factory or identity, and what to do next.
-    :param members: what the error knows beside that, by the names of the core's class; or `stored` alone, which is what
-        `serialize` made of them.
+    :param members: the error's attributes, by their names in the class of `adf.errors`. Or only `stored`, which is the form
+        that `serialize` makes of them.
     """
 
     def __init__(self, message: str = "", **members: Any) -> None:
@@ -35,7 +35,7 @@ class AdfError(errors.AdfError, AirflowException):
             self.add_note(note)
 
     def serialize(self) -> tuple[str, tuple[str], dict[str, Any]]:
-        """What Airflow stores of an error, and calls the class with again."""
+        """What Airflow stores: the class path, and the arguments for making the error again."""
         return f"{type(self).__module__}.{type(self).__qualname__}", (str(self),), {"stored": members_to_json(self)}
 
 
@@ -92,7 +92,7 @@ class AdfRunCancelled(AdfRunError, errors.AdfRunCancelled):
 
 
 class AdfRunTimedOut(AdfRunError, errors.AdfRunTimedOut):
-    """The run did not end in the time that the task had."""
+    """The run did not end before the deadline of the task."""
 
 
 def _twins() -> Iterator[tuple[type[errors.AdfError], type[AdfError]]]:
@@ -102,17 +102,17 @@ def _twins() -> Iterator[tuple[type[errors.AdfError], type[AdfError]]]:
 
 
 TWINS: Mapping[type[errors.AdfError], type[AdfError]] = dict(_twins())
-"""By the class of the core."""
+"""From each class of `adf.errors` to its twin."""
 
 
 def to_airflow(error: errors.AdfError) -> AdfError:
-    """The twin of an error of the core, with its text, members, notes, cause and traceback; a twin itself is returned."""
+    """The twin of an error, with its text, attributes, notes, cause and traceback. A twin is returned unchanged."""
     if isinstance(error, AdfError):
         return error
     kind = next(TWINS[base] for base in type(error).__mro__ if base in TWINS)
     twin = errors.rebuilt(kind, error.args, vars(error))
     twin.__cause__ = error.__cause__
-    # Foreign errors quote answers, with whatever secret is in them. What the core has suppressed does not go along.
+    # Errors of other libraries quote answers, which may hold secrets. A context that was suppressed stays out of the twin.
     twin.__context__ = None if error.__suppress_context__ else error.__context__
     twin.__suppress_context__ = error.__suppress_context__
     return twin.with_traceback(error.__traceback__)
@@ -120,9 +120,9 @@ def to_airflow(error: errors.AdfError) -> AdfError:
 
 @contextmanager
 def airflow_errors() -> Iterator[None]:
-    """The face of the package: errors of the core leave it as their twins, and everything else as it is.
+    """Replace errors of `adf.errors` with their twins. Other errors pass unchanged.
 
-    A context manager for code that awaits, and a decorator for functions that do not.
+    Use it as a context manager in code that awaits, and as a decorator on functions that do not await.
     """
     try:
         yield
@@ -134,5 +134,5 @@ def airflow_errors() -> Iterator[None]:
         try:
             raise twin
         finally:
-            # Python has just made `e` the context, which would show every error twice.
+            # `raise` has just made `e` the context. The log would then show every error twice.
             twin.__context__ = context

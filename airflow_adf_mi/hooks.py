@@ -1,4 +1,4 @@
-"""Airflow's door to the core: from a connection id to settings, clients and the operations."""
+"""The hook for tasks: from a connection id to settings, clients and the operations of Data Factory."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from airflow_adf_mi.adf.connection_fields import CONN_TYPE, DEFAULT_CONN_ID
 from airflow_adf_mi.adf.errors import AdfError
 from airflow_adf_mi.adf.routines import Routine, run_routine
 from airflow_adf_mi.adf.starting.create_run import Start, create_run_once
+from airflow_adf_mi.adf.times import RUN_RETENTION
 from airflow_adf_mi.exceptions import airflow_errors
 
 if TYPE_CHECKING:
@@ -32,21 +33,19 @@ if TYPE_CHECKING:
     from airflow_adf_mi.adf.models import ActivityRun, PipelineRun
 
 READ_RETRIES = 3
-"""How often a hook's read is repeated; waits repeat by their own rules."""
-RETENTION = timedelta(days=45)
-"""How long the service keeps runs (Microsoft's documentation)."""
+"""How many times a failed read of a hook is repeated. Waits have rules of their own."""
 
 
 class AdfHook(BaseHook):
     """
-    Talks to Azure Data Factory as the managed identity that a connection names.
+    Sends requests to Azure Data Factory with the managed identity of a connection.
 
-    Every method takes the factory from the connection unless it is given, and raises an
-    :class:`~airflow_adf_mi.exceptions.AdfError`; arguments that cannot be sent raise
+    Every method uses the connection's factory unless the arguments name another factory. Every method raises an
+    :class:`~airflow_adf_mi.exceptions.AdfError`. Invalid arguments raise
     :class:`~airflow_adf_mi.exceptions.AdfConfigurationError` before anything is sent.
 
-    :param azure_data_factory_conn_id: a connection of type ``azure_data_factory_mi``, or of the Azure provider's type
-        ``azure_data_factory`` that holds no secret.
+    :param azure_data_factory_conn_id: a connection of type ``azure_data_factory_mi``, or a connection of the Azure
+        provider's type ``azure_data_factory`` without a secret.
     """
 
     conn_type: ClassVar[str] = CONN_TYPE
@@ -71,7 +70,7 @@ class AdfHook(BaseHook):
 
     @airflow_errors()
     def client(self, *, read_retries: int = 0) -> AdfClient:
-        """A new client of these settings, to be closed by the caller."""
+        """Make a new client with these settings. The caller closes it."""
         return AdfClient(self.settings, read_retries=read_retries)
 
     @airflow_errors()
@@ -87,13 +86,14 @@ class AdfHook(BaseHook):
         """
         Start a run and return its id.
 
-        A start that provably did nothing (throttled, connection refused, no token yet, token refused) is sent again for
-        some minutes; one whose answer was lost is never sent again, but looked for.
+        A start that provably did nothing is sent again for some minutes (throttled, connection refused, no token yet, token
+        refused). A start whose answer was lost is never sent again: the hook searches for its run.
 
         :param pipeline_name: the pipeline.
-        :param resource_group_name: instead of the connection's.
-        :param factory_name: instead of the connection's.
-        :param parameters: the pipeline's parameters by name: JSON values; dates and the like are sent as ISO 8601 text.
+        :param resource_group_name: overrides the connection's resource group.
+        :param factory_name: overrides the connection's factory.
+        :param parameters: the pipeline's parameters by name. Values are JSON values; dates, times and the like are sent as
+            ISO 8601 text.
         :param recovery: the run to continue, and from where.
         """
         factory = self.settings.factory(resource_group_name, factory_name)
@@ -106,11 +106,11 @@ class AdfHook(BaseHook):
         self, run_id: str, resource_group_name: str | None = None, factory_name: str | None = None
     ) -> PipelineRun:
         """
-        Return what the service says of a run now.
+        Return a run as the service reports it now.
 
         :param run_id: the run.
-        :param resource_group_name: instead of the connection's.
-        :param factory_name: instead of the connection's.
+        :param resource_group_name: overrides the connection's resource group.
+        :param factory_name: overrides the connection's factory.
         """
         with self.client(read_retries=READ_RETRIES) as client:
             factory = self.settings.factory(resource_group_name, factory_name)
@@ -126,14 +126,15 @@ class AdfHook(BaseHook):
         recursive: bool = True,
     ) -> bool:
         """
-        Cancel a run: True when accepted, False when it had already ended.
+        Cancel a run. Returns True if the service accepted the cancel, False if the run had already ended.
 
-        Accepted is not ended: the run is ``Canceling`` for a while and may still end otherwise.
+        An accepted cancel is not the end of the run. The run is ``Canceling`` for a while, and may still end with another
+        status.
 
         :param run_id: the run.
-        :param resource_group_name: instead of the connection's.
-        :param factory_name: instead of the connection's.
-        :param recursive: also cancel the runs that it started by ExecutePipeline activities.
+        :param resource_group_name: overrides the connection's resource group.
+        :param factory_name: overrides the connection's factory.
+        :param recursive: also cancel the runs that this run started with ExecutePipeline activities.
         """
         with self.client() as client:
             factory = self.settings.factory(resource_group_name, factory_name)
@@ -151,12 +152,14 @@ class AdfHook(BaseHook):
         order_by: Sequence[Mapping[str, str]] = (),
     ) -> list[PipelineRun]:
         """
-        Return all runs updated in a window, from all pages. The service's list can lag behind :meth:`get_pipeline_run`.
+        Return all runs that were updated in a window, from all pages.
+
+        The service's run list can lag behind :meth:`get_pipeline_run`.
 
         :param updated_after: begin of the window, with a time zone.
         :param updated_before: end of the window, with a time zone.
-        :param resource_group_name: instead of the connection's.
-        :param factory_name: instead of the connection's.
+        :param resource_group_name: overrides the connection's resource group.
+        :param factory_name: overrides the connection's factory.
         :param filters: ``{"operand": "PipelineName", "operator": "Equals", "values": ["x"]}`` and the like.
         :param order_by: ``{"orderBy": "RunStart", "order": "DESC"}`` and the like.
         """
@@ -181,11 +184,11 @@ class AdfHook(BaseHook):
         """
         Return the activity runs of a run, from all pages.
 
-        :param run_id: the run. An unknown one has no activities, and the service says no more than that.
-        :param resource_group_name: instead of the connection's.
-        :param factory_name: instead of the connection's.
-        :param updated_after: begin of the window, with a time zone; by default as long ago as runs are kept.
-        :param updated_before: end of the window; by default tomorrow, so that clocks that differ do no harm.
+        :param run_id: the run. For an unknown run the service returns an empty list, without an error.
+        :param resource_group_name: overrides the connection's resource group.
+        :param factory_name: overrides the connection's factory.
+        :param updated_after: begin of the window, with a time zone. The default is 45 days ago, as long as runs are kept.
+        :param updated_before: end of the window. The default is tomorrow, so that clocks may differ.
         :param filters: as in :meth:`query_pipeline_runs`, with the activity operands.
         :param order_by: as in :meth:`query_pipeline_runs`.
         """
@@ -205,24 +208,25 @@ class AdfHook(BaseHook):
     @airflow_errors()
     def get_conn(self) -> DataFactoryManagementClient:
         """
-        Return the official client, authenticated as this connection's identity.
+        Return Azure's own client, authenticated as this connection's identity.
 
-        Its createRun and cancel are sent as azure-core sends them, which may be twice: start runs by :meth:`run_pipeline`.
+        That client may send createRun and cancel twice, because azure-core repeats requests. Start runs with
+        :meth:`run_pipeline`.
         """
         return self._official.official
 
     @airflow_errors()
     def provider_hook(self) -> AzureDataFactoryHook:
-        """Return the Azure provider's hook, authenticated as this connection's identity: datasets, linked services..."""
+        """Return the Azure provider's hook, authenticated as this connection's identity: for datasets, linked services..."""
         from airflow.providers.microsoft.azure.hooks.data_factory import AzureDataFactoryHook
 
         hook = AzureDataFactoryHook(azure_data_factory_conn_id=self.azure_data_factory_conn_id)
-        # The attribute in which the provider's get_conn() keeps its client.
+        # The provider's get_conn() returns the client in this attribute.
         hook._conn = self.get_conn()  # noqa: SLF001  there is no public way in
         return hook
 
     def test_connection(self) -> tuple[bool, str]:
-        """Check, as the identity, all that the command ``airflow-adf-mi check`` does; nothing is started."""
+        """Run the checks of ``airflow-adf-mi check`` as the connection's identity. Nothing is started."""
         try:
             findings = check(self.settings, named=repr(self.azure_data_factory_conn_id))
         except AdfError as e:
@@ -233,13 +237,13 @@ class AdfHook(BaseHook):
 def start_routine(
     factory: FactoryRef, pipeline_name: str, parameters: Mapping[str, Any] | None, recovery: Recovery
 ) -> Routine[str]:
-    """The start of a run under a new request id; its run id."""
+    """Start a run under a new start key, and return its run id."""
     start = Start(factory=factory, pipeline_name=pipeline_name, parameters=parameters, recovery=recovery)
     started = yield from create_run_once(start, start.intent(), clock=time.time, jitter=random.random)
     return started.run_id
 
 
 def activity_window(after: datetime | None, before: datetime | None) -> tuple[datetime, datetime]:
-    """The window given, or one that holds all activities the service may still know, whatever the clocks say."""
+    """The given window. By default, a window with all activities that the service may keep, even if clocks differ."""
     now = datetime.now(UTC)
-    return now - RETENTION if after is None else after, now + timedelta(days=1) if before is None else before
+    return now - RUN_RETENTION if after is None else after, now + timedelta(days=1) if before is None else before

@@ -1,4 +1,4 @@
-"""The operator that runs a pipeline. Importing this module loads no Azure package: a Dag file pays nothing for it."""
+"""The operator that runs a pipeline. Importing this module loads no Azure package, so a Dag file stays quick to parse."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ log = logging.getLogger(__name__)
 
 
 class ComputedAttribute:
-    """An attribute that is decided when it is read, and is a default on the class.
+    """An attribute that is computed when it is read on an instance, and is a default on the class.
 
-    :param default: its value on the class, and while an instance is being made.
-    :param decide: its value on an instance.
+    :param default: the value on the class, and on an instance whose ``__init__`` has not finished.
+    :param decide: computes the value on an instance.
     """
 
     def __init__(self, default: Any, decide: Callable[[Any], Any]) -> None:
@@ -55,7 +55,7 @@ class ComputedAttribute:
         self._decide = decide
 
     def __get__(self, task: Any, kind: type | None = None) -> Any:
-        is_made = task is not None and hasattr(task, "is_worker_less")
+        is_made = task is not None and hasattr(task, "in_triggerer_mode")
         return self._decide(task) if is_made else self._default
 
 
@@ -64,55 +64,58 @@ WEEK = 7 * 24 * 60 * 60
 
 class AdfRunPipelineOperator(BaseOperator):
     """
-    Run a Data Factory pipeline, wait for it to end, and say what happened.
+    Run a Data Factory pipeline, wait for its end, and report the result.
 
-    Returns a summary of the run (run id and group, pipeline, factory, status, times, ADF Studio address), and pushes the
-    XCom ``run_id`` as soon as the run is started; callbacks find the run's id in the task's attribute ``run_id``, too.
-    Raises an :class:`~airflow_adf_mi.exceptions.AdfError`, which is an AirflowException;
-    :class:`~airflow_adf_mi.exceptions.AdfRunFailed` and its siblings when the run itself did not succeed.
+    Returns a summary of the run: run id and group, pipeline, factory, status, times, ADF Studio address. Pushes the XCom
+    ``run_id`` as soon as the run is started. Callbacks also find the run's id in the task's attribute ``run_id``.
 
-    A start whose answer is lost is looked for, and sent again only if it is proven to have started nothing. A look that
-    fails never cancels or fails the run. A retry goes on with the run of the try before, and accepts it if it has
-    succeeded; a clear, or parameters that have changed, starts a new run once the earlier one is over.
+    Raises an :class:`~airflow_adf_mi.exceptions.AdfError`, which is an AirflowException. If the run itself did not succeed,
+    this is :class:`~airflow_adf_mi.exceptions.AdfRunFailed` or another
+    :class:`~airflow_adf_mi.exceptions.AdfRunError`.
+
+    If the answer to a start is lost, the operator searches for the run. It sends the start again only if it is proven that
+    nothing was started. A failed status check never cancels or fails the run. A retry adopts the run of the try before, also
+    if that run has already succeeded. A clear, or changed parameters, start a new run after the earlier run has ended.
 
     :param pipeline_name: the pipeline. (templated)
-    :param azure_data_factory_conn_id: a connection of type ``azure_data_factory_mi``, or of the Azure provider's
-        ``azure_data_factory`` without a secret. (templated)
-    :param resource_group_name: instead of the connection's. (templated)
-    :param factory_name: instead of the connection's. (templated)
-    :param parameters: the pipeline's parameters by name: JSON values; dates and the like are sent as ISO 8601 text.
-        (templated)
-    :param wait_for_termination: wait for the run to end. False ends the task once the run is started; wait elsewhere with
-        :class:`~airflow_adf_mi.sensors.AdfPipelineRunSensor`.
-    :param timeout: seconds to wait for the run, from this try's start or adoption of it; an ``execution_timeout`` that is
-        shorter counts instead.
-    :param check_interval: seconds between looks at the run.
-    :param deferrable: wait in the triggerer rather than on a worker; by default as ``[operators] default_deferrable`` says.
-    :param reference_pipeline_run_id: an earlier run whose parameters the new one takes over. (templated)
+    :param azure_data_factory_conn_id: a connection of type ``azure_data_factory_mi``, or a connection of the Azure
+        provider's type ``azure_data_factory`` without a secret. (templated)
+    :param resource_group_name: overrides the connection's resource group. (templated)
+    :param factory_name: overrides the connection's factory. (templated)
+    :param parameters: the pipeline's parameters by name. Values are JSON values; dates, times and the like are sent as
+        ISO 8601 text. (templated)
+    :param wait_for_termination: wait for the run to end. With False, the task ends as soon as the run is started; another
+        task can wait with :class:`~airflow_adf_mi.sensors.AdfPipelineRunSensor`.
+    :param timeout: seconds to wait for the run, counted from this try's start or adoption of the run. A shorter
+        ``execution_timeout`` takes precedence.
+    :param check_interval: seconds between status checks of the run.
+    :param deferrable: wait in the triggerer instead of on a worker. The default is Airflow's setting
+        ``[operators] default_deferrable``.
+    :param reference_pipeline_run_id: an earlier run; the new run uses its parameters. (templated)
     :param is_recovery: continue that earlier run, in its group. (templated)
     :param start_activity_name: with ``is_recovery``, begin at this activity. (templated)
     :param start_from_failure: with ``is_recovery``, begin at the activities that failed. (templated)
-    :param cancel_on_kill: cancel the run, and the runs it started, when the task is killed, marked or cleared.
-    :param cancel_on_timeout: cancel the run, and the runs it started, when the timeout passes.
-    :param durable: remember what was started in Airflow's task state store, for retries and clears. False starts a new run
-        at every try, and sends nothing twice within one.
-    :param on_ambiguous_start: what to do when the answer to a start was lost, and its run can be neither found nor ruled
-        out: ``"fail"`` with the candidates, or ``"start"`` again, for pipelines of which two runs do no harm.
-    :param correlation_parameter: a parameter that the pipeline declares for it (type string). It gets a value that is
-        unique to the start, by which a run whose answer was lost is recognised for certain.
-    :param start_settle: seconds for which the run of a lost answer is looked for.
-    :param activity_log: what the task's log says of the run's activities: ``"live"`` a line whenever one changes, seen by
-        at most one query a minute; ``"summary"`` one query and a few lines at the end; ``"off"`` nothing. It never fails or
-        cancels a run.
-    :param outputs: XCom key to ``"Activity.member"``: chosen outputs of activities, pushed once the run has succeeded, such
+    :param cancel_on_kill: cancel the run, and the runs that it started, when the task is killed, marked or cleared.
+    :param cancel_on_timeout: cancel the run, and the runs that it started, when the timeout passes.
+    :param durable: durable execution. Store in Airflow's task state store what was started, for retries and clears. With
+        False, every try starts a new run; within one try, nothing is sent twice.
+    :param on_ambiguous_start: what to do if the answer to a start was lost, and its run can be neither found nor ruled
+        out. ``"fail"`` fails with the candidates; ``"start"`` starts again, for pipelines that may safely run twice.
+    :param correlation_parameter: a parameter of type string that the pipeline declares for this purpose. The operator sets
+        it to a value that is unique to the start. That value identifies the run for certain if the answer is lost.
+    :param start_settle: seconds to search for the run of a start whose answer was lost.
+    :param activity_log: which lines about the run's activities are logged. ``"live"``: a line for each change, from at most
+        one query a minute. ``"summary"``: one query and a few lines at the end. ``"off"``: none. A failed query never fails
+        or cancels a run.
+    :param outputs: XCom key to ``"Activity.member"``: outputs of activities that are pushed after the run has succeeded, such
         as ``{"rows": "CopySales.rowsCopied", "id": "Lookup.firstRow.id", "total": "pipelineReturnValue.total"}``. A name
-        with dots or brackets is quoted as in Data Factory's expressions, which can be pasted as they are:
-        ``"activity('Load [Sales]').output['dbo.Orders']"``. Of an activity in a loop, a list with one value for each iteration.
-        What is not there or has more than 48 kB is left out, and the log says so. (templated)
-    :param supersede_timeout: seconds to wait for the run that a clear has made obsolete to end, before a new one starts.
-    :param start_from_trigger: start, wait and end in the triggerer: no worker at all, where the run succeeds. What Airflow
-        does not do there is done on a worker all the same, and the log says why; Airflow ignores `max_active_tasks` and the
-        slots of the default pool (docs/triggerer-mode.md).
+        with dots or brackets is quoted as in Data Factory's expressions, which can be pasted unchanged:
+        ``"activity('Load [Sales]').output['dbo.Orders']"``. An activity in a loop gives a list with one value for each
+        iteration. An output that is missing, or has more than 48 kB, is left out, and logged. (templated)
+    :param supersede_timeout: seconds to wait for the end of a superseded run before a new run starts.
+    :param start_from_trigger: triggerer mode: start, wait and end in the triggerer. No worker is used if the run succeeds.
+        If Airflow cannot do a part of the task there, a worker runs the task, and the log gives the reason. Airflow ignores
+        `max_active_tasks` and the slots of the default pool in this mode (docs/triggerer-mode.md).
     """
 
     template_fields: Sequence[str] = (
@@ -131,9 +134,9 @@ class AdfRunPipelineOperator(BaseOperator):
     operator_extra_links = (AdfPipelineRunLink(),)
     ui_color = "#0078d4"
     ui_fgcolor = "#ffffff"
-    # Decided when they are read: Airflow serializes a Dag when its tasks are complete. On the class, as for mapped tasks,
-    # they are what Airflow's own are.
-    start_from_trigger = ComputedAttribute(False, lambda task: task.is_worker_less and task.why_on_worker() is None)
+    # Computed on reading, because Airflow serializes a Dag only when its tasks are complete. The class, which mapped tasks
+    # use, has the defaults of Airflow's BaseOperator.
+    start_from_trigger = ComputedAttribute(False, lambda task: task.in_triggerer_mode and task.why_on_worker() is None)
     start_trigger_args = ComputedAttribute(
         None, lambda task: task.trigger_arguments() if task.start_from_trigger else None
     )
@@ -168,7 +171,7 @@ class AdfRunPipelineOperator(BaseOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        # Templated: of these declared types before rendering, and of the checks' afterwards.
+        # Templated arguments have their declared types before rendering; after it, the checks decide.
         self.pipeline_name: Any = pipeline_name
         self.azure_data_factory_conn_id = azure_data_factory_conn_id
         self.resource_group_name: Any = resource_group_name
@@ -191,7 +194,7 @@ class AdfRunPipelineOperator(BaseOperator):
         self.supersede_timeout = check_seconds("supersede_timeout", supersede_timeout)
         self.activity_log = check_mode(activity_log)
         self.outputs: Any = outputs
-        self.is_worker_less = check_flag("start_from_trigger", start_from_trigger)
+        self.in_triggerer_mode = check_flag("start_from_trigger", start_from_trigger)
         self.run_id: str | None = None
         self._attempt: Attempt | None = None
         self.is_killed = False
@@ -199,17 +202,17 @@ class AdfRunPipelineOperator(BaseOperator):
 
     @classmethod
     def partial(cls, *, task_id: str, start_from_trigger: bool = False, **kwargs: Any) -> OperatorPartial:
-        """For mapped tasks, which start on workers.
+        """Make mapped tasks, which always start on workers.
 
-        Airflow 3.3.2 would take `start_from_trigger` over all the same, and then make a context in the triggerer for their
-        triggers, in which an error ends the triggerer.
+        Airflow 3.3.2 would pass `start_from_trigger` on to mapped tasks. Then the triggerer makes a context for their
+        triggers, and an error in making it ends the triggerer.
         """
         if start_from_trigger:
             log.info("start_from_trigger=True, but %s is mapped, and runs on workers.", task_id)
         return super().partial(task_id=task_id, start_from_trigger=False, **kwargs)
 
     def _check_what_is_static(self) -> None:
-        """What needs no rendering is checked when the Dag is parsed; all of it is checked again before a start."""
+        """Check at parse time the arguments that need no rendering. All arguments are checked again before a start."""
         if self.on_ambiguous_start not in ("fail", "start"):
             raise AdfConfigurationError(
                 f"on_ambiguous_start is {self.on_ambiguous_start!r}; it must be 'fail' or 'start'."
@@ -225,7 +228,7 @@ class AdfRunPipelineOperator(BaseOperator):
             parse_outputs({k: v for k, v in known.items() if v is not None} if isinstance(known, Mapping) else known)
         if self.outputs and not self.wait_for_termination:
             raise AdfConfigurationError(
-                "outputs needs wait_for_termination=True: they are there once the run has ended."
+                "outputs needs wait_for_termination=True, because outputs exist only after the run has ended."
             )
         recovery = self._recovery_arguments()
         if all(map(is_static, recovery.values())):
@@ -233,46 +236,46 @@ class AdfRunPipelineOperator(BaseOperator):
 
     @airflow_errors()
     def execute(self, context: Context) -> dict[str, Any]:
-        """Start the run, or go on with an earlier try's; then return, wait, or defer."""
-        if self.is_worker_less:
-            why = self.why_on_worker() or "that is where Airflow started it"
+        """Start the run, or adopt the run of an earlier try. Then return, wait, or defer."""
+        if self.in_triggerer_mode:
+            why = self.why_on_worker() or "Airflow started it there"
             self.log.info("start_from_trigger=True, but this try runs on a worker: %s.", why)
         return self._new_attempt(context).run()
 
     @airflow_errors()
     def execute_after(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
-        """Begin again: the run that a new one replaces has ended."""
+        """Start the new run: the superseded run has ended."""
         return self._new_attempt(context).after_superseded(event)
 
     @airflow_errors()
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
-        """Conclude from what the trigger reported."""
-        return self._attempt_that_goes_on(context, event).complete(event)
+        """Raise or return what the trigger reported."""
+        return self._resumed_attempt(context, event).complete(event)
 
     @airflow_errors()
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Resume after the deferral; also where Airflow ended it, by its own timeout or because the trigger failed."""
+        """Resume after the deferral, also if Airflow's own timeout passed or the trigger failed."""
         try:
             return super().resume_execution(next_method, next_kwargs, context)
         except TaskDeferralTimeout:
-            return self._attempt_that_goes_on(context).on_deferral_timeout()
+            return self._resumed_attempt(context).on_deferral_timeout()
         except TaskDeferralError as e:
-            return self._attempt_that_goes_on(context).retry_trigger(e)
+            return self._resumed_attempt(context).retry_trigger(e)
 
     @cached_property
     def hook(self) -> AdfHook:
-        """A hook for this task's connection, as the rendered argument names it."""
+        """A hook for the connection that the rendered argument names."""
         from airflow_adf_mi.hooks import AdfHook
 
         return AdfHook(self.azure_data_factory_conn_id)
 
     def on_kill(self) -> None:
-        """Cancel the run, in the few seconds that Airflow gives. Airflow calls this from a signal handler."""
+        """Cancel the run within Airflow's 5 seconds. Airflow calls this in a signal handler."""
         self.is_killed = True
         if self._attempt is not None:
             self._attempt.kill()
 
-    # The three that the OpenLineage provider calls, where it is installed.
+    # The OpenLineage provider, if it is installed, calls the next three methods.
 
     def get_openlineage_facets_on_start(self) -> Any:
         from airflow_adf_mi._openlineage.facets import at_start
@@ -284,38 +287,38 @@ class AdfRunPipelineOperator(BaseOperator):
         from airflow_adf_mi._openlineage.facets import at_end
 
         hide_parameters(self)
-        return at_end(self, self._attempt.trace if self._attempt else None)
+        return at_end(self, self._attempt.run_record if self._attempt else None)
 
     def get_openlineage_facets_on_failure(self, task_instance: Any) -> Any:
         return self.get_openlineage_facets_on_complete(task_instance)
 
     def _new_attempt(self, context: Context) -> Attempt:
-        # Imported here, since Dag files import this module at every parse.
+        # Imported here, because each parse of a Dag file imports this module.
         from airflow_adf_mi._worker.attempt import Attempt
 
         self._attempt = Attempt(self, context)
         return self._attempt
 
-    def _attempt_that_goes_on(self, context: Context, event: dict[str, Any] | None = None) -> Attempt:
+    def _resumed_attempt(self, context: Context, event: dict[str, Any] | None = None) -> Attempt:
         from airflow_adf_mi._worker.resumed_attempt import resume
 
         self._attempt = resume(self, context, event)
         return self._attempt
 
     def start_of(self, settings: AdfSettings) -> Start:
-        """The start that the rendered arguments describe. Raises `AdfConfigurationError` for what cannot be one."""
+        """Build the start from the rendered arguments. Raises `AdfConfigurationError` if they are not valid."""
         from airflow_adf_mi._airflow.arguments import build_start
 
         return build_start(self, settings, parameters=parameters_of(self))
 
     def why_on_worker(self) -> str | None:
-        """Why this task cannot start in the triggerer; None if it can."""
+        """Return the reason why this task cannot start in the triggerer; None if it can."""
         from airflow_adf_mi._triggerer.eligibility import why_start_on_worker
 
         return why_start_on_worker(self, {name: getattr(self, name) for name in self.template_fields})
 
     def trigger_arguments(self) -> StartTriggerArgs:
-        """What Airflow's scheduler makes the trigger of, where the task starts in the triggerer."""
+        """Return the arguments of the trigger that Airflow's scheduler makes in triggerer mode."""
         from airflow_adf_mi.triggers.start_and_wait import start_trigger_args
 
         return start_trigger_args(self)

@@ -1,6 +1,6 @@
-"""What Airflow reads of this package, through the entry point `apache_airflow_provider`: connection type, link, classes.
+"""What Airflow reads of this package through the entry point `apache_airflow_provider`: connection type, link, classes.
 
-The connection form is declared here as data, so that neither the UI nor the API server imports the hook for it.
+The connection form is data in this module, so that neither the UI nor the API server imports the hook to show the form.
 """
 
 from __future__ import annotations
@@ -74,24 +74,24 @@ def get_provider_info() -> dict[str, Any]:
                         "description": "Id of the subscription that holds the data factory.",
                         "schema": {"type": "string", "minLength": 36, "maxLength": 36},
                     },
-                    "resource_group_name": _text("Resource group", "May be given per task instead."),
-                    "factory_name": _text("Data factory", "May be given per task instead."),
+                    "resource_group_name": _text("Resource group", "A task may name another one."),
+                    "factory_name": _text("Data factory", "A task may name another one."),
                     "identity": _choice(
                         "Identity",
-                        "managed_identity: of the machine, App Service, Arc server... that Airflow runs on. "
-                        "workload_identity: of the Kubernetes service account (AKS). "
-                        "developer: whoever is signed in to the Azure CLI, PowerShell or azd; for laptops.",
+                        "managed_identity: the identity of the machine, App Service or Arc server that Airflow runs on. "
+                        "workload_identity: the identity of the Kubernetes service account (AKS). "
+                        "developer: the account that is signed in to the Azure CLI, PowerShell or azd; for laptops.",
                         ["managed_identity", "workload_identity", "developer"],
                     ),
                     "managed_identity_client_id": _text(
                         "Identity: client ID",
-                        "Of a user-assigned identity. Leave this and the next two empty for the system-assigned one.",
+                        "For a user-assigned identity. For the system-assigned one, leave this field and the next two empty.",
                     ),
                     "managed_identity_object_id": _text("Identity: object ID", "Instead of the client ID."),
                     "managed_identity_resource_id": _text("Identity: resource ID", "Instead of the client ID."),
                     "workload_identity_tenant_id": _text(
                         "Workload identity: tenant ID",
-                        "Only where it differs from AZURE_TENANT_ID of the pod.",
+                        "Only if it differs from AZURE_TENANT_ID of the pod.",
                     ),
                     "cloud_environment": _choice(
                         "Cloud",
@@ -103,7 +103,8 @@ def get_provider_info() -> dict[str, Any]:
                     ),
                     "arm_scope": _text("ARM scope", "Token scope for that endpoint, instead of the cloud's."),
                     "ca_bundle": _text(
-                        "CA bundle", "Path, on workers and triggerer, of a PEM file of authorities to trust."
+                        "CA bundle",
+                        "Path of a PEM file of certificate authorities to trust, on workers and triggerers.",
                     ),
                 },
             }

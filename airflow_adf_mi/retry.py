@@ -1,4 +1,4 @@
-"""A retry policy for Airflow 3.3: what a retry can mend is retried, and what it cannot fails at once."""
+"""A retry policy for Airflow 3.3: retries errors that may pass, and fails at once on errors that a retry repeats."""
 
 from __future__ import annotations
 
@@ -32,29 +32,29 @@ log = logging.getLogger(__name__)
 
 USER_ERROR, SYSTEM_ERROR = "UserError", "SystemError"
 FORBIDDEN_FOR = timedelta(minutes=15)
-"""For how long a 403 is retried: a new role assignment takes minutes to act everywhere."""
+"""How long a 403 is retried: a new role assignment takes minutes to act everywhere."""
 FORBIDDEN_PAUSE = timedelta(minutes=1)
-"""Least time between two of these retries."""
+"""Shortest delay before a retry after a 403."""
 FORBIDDEN_KEY = "airflow_adf_mi.forbidden"
-"""In the task state store, since when the service answers 403: the form of `Forbidden`."""
+"""Key in the task state store: since when the service answers 403, in the form of `Forbidden`."""
 _MALFORMED = frozenset({400, 413, 414, 415, 422})
-# Which status a full queue has is not known; these are the words (azure-docs#85538).
+# The status of the answer for a full queue is not known. These words are (azure-docs#85538).
 _FULL_QUEUE = re.compile(r"execution throttled|runs will be queued", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Forbidden:
-    """Consecutive tries that failed by 403."""
+    """A series of consecutive tries that failed with 403."""
 
     since: float
-    """Epoch seconds of the first."""
+    """Epoch seconds of the first 403."""
     try_number: int
-    """The last of these tries."""
+    """The last try of the series."""
     max_tries: int
-    """As Airflow counts. A clear raises it, and so begins anew."""
+    """As Airflow counts. A clear raises `max_tries`, and so begins a new series."""
 
     def at(self, stored: object) -> Self:
-        """This first refusal, or what the stored ones become by it."""
+        """Continue the stored series with this 403. Without a stored series that fits, this 403 begins one."""
         if not isinstance(stored, Mapping):
             return self
         since, before, of = (stored.get(name) for name in ("since", "try_number", "max_tries"))
@@ -66,17 +66,17 @@ class Forbidden:
 
 def on_forbidden(error: AdfPermissionError, seconds: float, retry_delay: timedelta | None) -> RetryDecision:
     """
-    Decide on a 403 which the service has answered for so many seconds. Pure.
+    Decide on a retry after a 403. Pure.
 
-    :param error: the last of them.
-    :param seconds: since the first of them.
-    :param retry_delay: the task's own.
+    :param error: the last 403.
+    :param seconds: seconds from the first 403 of the series until now.
+    :param retry_delay: the task's own delay.
     """
     what = f"the service has refused (403{f' {error.code}' if error.code else ''}) for {seconds:.0f} s"
     minutes = FORBIDDEN_FOR.total_seconds() / 60
     if seconds >= FORBIDDEN_FOR.total_seconds():
         return RetryDecision.fail(
-            f"{what}; a new role acts within {minutes:.0f} minutes, so no retry is made after them"
+            f"{what}; a new role acts within {minutes:.0f} minutes, so no retry is made after that time"
         )
     is_slow = retry_delay is not None and retry_delay >= FORBIDDEN_PAUSE
     return RetryDecision.retry(
@@ -88,20 +88,21 @@ def on_forbidden(error: AdfPermissionError, seconds: float, retry_delay: timedel
 
 class AdfRetryPolicy(RetryPolicy):
     """
-    Retries system errors and stops on user errors, as Data Factory itself judges the failed activities.
+    Retries system errors and fails at once on user errors, as Data Factory itself classifies the failed activities.
 
-    Airflow asks it on the worker when a try has failed; it can end the retries of a task early, and never gives more than
-    ``retries``. Where it decides nothing, Airflow goes on as without a policy. So it does for a run whose failed activities
-    are not known, or not whose error it was, and for every error that is not of this package.
+    Airflow asks the policy on the worker after a failed try. The policy can end the retries of a task early, and never
+    allows more than ``retries``. If the policy makes no decision, Airflow retries as without a policy. The policy makes no
+    decision for errors of other packages, for a run whose failed activities are not known, and for failed activities whose
+    kind of error is not known.
 
-    Not retried: a subscription, factory or pipeline that is not there (404), a malformed request (400), and a connection or
-    argument that is wrong. A 403 is retried, with pauses of at least a minute, until 15 minutes after the first one, because
-    a new role assignment takes minutes to act; without Airflow's task state store, ``retries`` alone limits that.
+    Not retried: a subscription, factory or pipeline that does not exist (404), a malformed request (400), and a wrong
+    connection or argument. A 403 is retried until 15 minutes after the first 403, with delays of at least a minute, because
+    a new role assignment takes minutes to act. Without Airflow's task state store, only ``retries`` limits this.
 
-    :param retry_on: user errors that are retried all the same: texts to be found in an activity's error code or message,
-        such as ``"SqlFailedToConnect"``. Data Factory calls many a passing failure of a source a user error.
-    :param retry_cancelled: whether a run that somebody cancelled outside Airflow is started again.
-    :param system_error_delay: instead of the task's ``retry_delay``, after a system error.
+    :param retry_on: user errors to retry: texts that an activity's error code or message contains, such as
+        ``"SqlFailedToConnect"``. Data Factory classifies many temporary failures of a source as user errors.
+    :param retry_cancelled: whether to start a run again that somebody cancelled outside Airflow.
+    :param system_error_delay: delay after a system error; overrides the task's ``retry_delay``.
     """
 
     @airflow_errors()
@@ -122,10 +123,10 @@ class AdfRetryPolicy(RetryPolicy):
         self, exception: BaseException, try_number: int, max_tries: int, context: Context | None = None
     ) -> RetryDecision:
         """
-        Decide by what the task failed with.
+        Decide by the error of the task.
 
         :param exception: the task's error.
-        :param try_number: which try it was.
+        :param try_number: the number of the failed try.
         :param max_tries: as Airflow counts; a clear raises it.
         :param context: the task's context, for its state store and its ``retry_delay``.
         """
@@ -135,10 +136,10 @@ class AdfRetryPolicy(RetryPolicy):
             case AdfRunCancelled() if not self.retry_cancelled:
                 return RetryDecision.fail(f"run {exception.run_id} was cancelled outside this task")
             case AdfCertificateError():
-                # It may be of one machine, or be replaced.
+                # The certificate may be wrong on one machine only, or be replaced soon.
                 return RetryDecision.default()
             case AdfConfigurationError():
-                return RetryDecision.fail("the connection or an argument is wrong, and will be so again")
+                return RetryDecision.fail("the connection or an argument is wrong, and would be wrong in a retry")
             case AdfPermissionError():
                 now = Forbidden(since=time.time(), try_number=try_number, max_tries=max_tries)
                 seconds = now.since - _remembered(now, context).since
@@ -146,24 +147,24 @@ class AdfRetryPolicy(RetryPolicy):
             case AdfNotFoundError(missing="subscription" | "factory" | "pipeline"):
                 return RetryDecision.fail(f"there is no such {exception.missing} (404), and a retry does not make one")
             case AdfNotFoundError():
-                # A run that is not shown yet.
+                # A run that the service does not show yet.
                 return RetryDecision.default()
             case AdfThrottledError() if exception.retry_after:
                 delay = timedelta(seconds=exception.retry_after)
                 return RetryDecision.retry(delay, f"the service asked to wait {exception.retry_after:g} s")
             case AdfRequestError() if exception.status in _MALFORMED and not _FULL_QUEUE.search(str(exception)):
                 return RetryDecision.fail(
-                    f"the service cannot use the request ({exception.status}), nor the same one again"
+                    f"the service cannot use the request ({exception.status}), and a retry sends the same request"
                 )
         return RetryDecision.default()
 
     def _of_activities(self, error: AdfRunFailed) -> RetryDecision:
         failures = [failure for failure in error.activities if failure.failure_type]
-        # A Fail activity only says what others made the pipeline say.
+        # A Fail activity repeats what the pipeline reports of other activities. Prefer the others' errors.
         if any(failure.is_named and failure.activity_type != "Fail" for failure in failures):
             failures = [failure for failure in failures if failure.is_named]
         for failure in failures:
-            # One that no retry mends is enough.
+            # One error that a retry cannot repair is enough.
             if failure.failure_type == USER_ERROR and not self._is_retried(failure):
                 return RetryDecision.fail(f"user error {_named(failure)}")
         if not failures or any(failure.failure_type not in (USER_ERROR, SYSTEM_ERROR) for failure in failures):
@@ -190,7 +191,7 @@ class AdfRetryPolicy(RetryPolicy):
         """
         Make the policy from its JSON.
 
-        :param data: as of :meth:`serialize`.
+        :param data: the result of :meth:`serialize`.
         """
         delay = data["system_error_delay"]
         return cls(
@@ -201,7 +202,7 @@ class AdfRetryPolicy(RetryPolicy):
 
 
 def _remembered(now: Forbidden, context: Context | None) -> Forbidden:
-    """What has been refused until now, kept for the next try. Asked twice in one try, it says the same."""
+    """The current series of 403s, which is also stored for the next try. A second call in the same try changes nothing."""
     try:
         store: Any = context["task_state_store"] if context is not None else None
         if store is None:
@@ -209,7 +210,7 @@ def _remembered(now: Forbidden, context: Context | None) -> Forbidden:
         known = now.at(store.get(FORBIDDEN_KEY, None))
         store.set(FORBIDDEN_KEY, asdict(known))
     except Exception as e:  # noqa: BLE001  whatever Airflow fails with, the number of retries is a limit, too
-        log.warning("Since when the service refuses is not known, so the number of retries alone limits them. %s", e)
+        log.warning("The time of the first 403 is not known, so only the number of retries limits the retries. %s", e)
         return now
     return known
 

@@ -1,4 +1,4 @@
-"""The sensor that waits for a run that somebody else started. Importing this module loads no Azure package."""
+"""The sensor that waits for a run that another task or person started. Importing this module loads no Azure package."""
 
 from __future__ import annotations
 
@@ -27,8 +27,10 @@ if TYPE_CHECKING:
     from airflow_adf_mi.hooks import AdfHook
 
 REFUSED_SINCE_KEY = "airflow_adf_mi.refused_since"
-"""Where a rescheduled sensor keeps, between looks, since when the service refuses them: epoch seconds, with the try whose
-looks these were. The store outlives retries and clears, and what an earlier try met says nothing about this one.
+"""Task state store key of a rescheduled sensor: when the current series of refused status checks began.
+
+The value holds epoch seconds and the try that made those status checks. The try is needed because the store outlives retries
+and clears, and refusals of an earlier try must not count for this one.
 """
 
 
@@ -36,17 +38,20 @@ class AdfPipelineRunSensor(BaseSensorOperator):
     """
     Wait for a pipeline run to end.
 
-    Succeeds, returning the run's summary, when the run succeeded; raises
-    :class:`~airflow_adf_mi.exceptions.AdfRunFailed` or :class:`~airflow_adf_mi.exceptions.AdfRunCancelled` when it did not.
-    It only watches: nothing that happens to the sensor ever cancels the run. A look that fails does not fail the sensor, unless
-    the service refuses looks, or its answers cannot be read, for 5 minutes, or the connection cannot be used here.
+    If the run succeeded, returns the run's summary. Otherwise raises
+    :class:`~airflow_adf_mi.exceptions.AdfRunFailed` or :class:`~airflow_adf_mi.exceptions.AdfRunCancelled`. The sensor
+    never cancels the run, whatever happens to the sensor.
+
+    A failed status check does not fail the sensor. The sensor fails only if the service refuses status checks, or gives
+    answers that cannot be read, for 5 minutes; or if the connection cannot be used in this process.
 
     :param run_id: the run, for example another task's XCom ``run_id``. (templated)
-    :param azure_data_factory_conn_id: as of :class:`~airflow_adf_mi.operators.AdfRunPipelineOperator`. (templated)
-    :param resource_group_name: instead of the connection's. (templated)
-    :param factory_name: instead of the connection's. (templated)
-    :param deferrable: wait in the triggerer rather than on a worker, looking every ``poke_interval``; by default as
-        ``[operators] default_deferrable`` says.
+    :param azure_data_factory_conn_id: a connection, as for
+        :class:`~airflow_adf_mi.operators.AdfRunPipelineOperator`. (templated)
+    :param resource_group_name: overrides the connection's resource group. (templated)
+    :param factory_name: overrides the connection's factory. (templated)
+    :param deferrable: wait in the triggerer instead of on a worker, with a status check every ``poke_interval``. The
+        default is Airflow's setting ``[operators] default_deferrable``.
     """
 
     template_fields: Sequence[str] = (
@@ -75,7 +80,7 @@ class AdfPipelineRunSensor(BaseSensorOperator):
         check_seconds("timeout", self.timeout)
         if is_static(run_id):
             check_run_id(run_id)
-        # Templated: of these declared types before rendering, text afterwards.
+        # Templated arguments have their declared types before rendering, and are text after it.
         self.run_id: Any = run_id
         self.azure_data_factory_conn_id = azure_data_factory_conn_id
         self.resource_group_name: Any = resource_group_name
@@ -85,14 +90,14 @@ class AdfPipelineRunSensor(BaseSensorOperator):
 
     @airflow_errors()  # noqa: RET503  defer() does not return
     def execute(self, context: Context) -> Any:
-        """Wait here, be rescheduled between looks, or defer."""
+        """Wait here, be rescheduled between status checks, or defer."""
         address, settings = self._address()
         AdfPipelineRunLink.store(context, address.studio_url)
         if not self.deferrable:
             try:
                 return super().execute(context)
             except AirflowSensorTimeout as e:
-                # As Airflow does after a deferral, but not here.
+                # Airflow applies never_fail after a deferral, but not here.
                 if self.never_fail:
                     raise AirflowSkipException(f"Skipping due to never_fail is set to True. {e}") from e
                 raise
@@ -118,21 +123,21 @@ class AdfPipelineRunSensor(BaseSensorOperator):
 
     @airflow_errors()
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
-        """Conclude from what the trigger reported."""
+        """Raise or return what the trigger reported."""
         from airflow_adf_mi.adf.errors import AdfRunTimedOut
         from airflow_adf_mi.adf.reporting.report import Report, conclude
 
         try:
             return conclude(Report.from_json(event))
         except AdfRunTimedOut as e:
-            # What Airflow's other sensors raise, so that soft_fail works and no retry is made.
+            # Airflow's other sensors raise this at a timeout: soft_fail then works, and Airflow makes no retry.
             raise AirflowSensorTimeout(str(e)) from e
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Resume after the deferral, by the rules that Airflow has for a sensor that does not defer.
+        """Resume after the deferral, with Airflow's rules for a sensor that does not defer.
 
-        There, `soft_fail` skips the task at a timeout only. After a deferral, Airflow would skip it for any error, and
-        so hide that the run failed.
+        For such a sensor, `soft_fail` skips the task at a timeout only. After a deferral, Airflow would skip the task for
+        any error, and so hide that the run failed.
         """
         try:
             return super().resume_execution(next_method, next_kwargs, context)
@@ -144,14 +149,14 @@ class AdfPipelineRunSensor(BaseSensorOperator):
 
     @cached_property
     def hook(self) -> AdfHook:
-        """A hook for this task's connection, as the rendered argument names it."""
+        """A hook for the connection that the rendered argument names."""
         from airflow_adf_mi.hooks import AdfHook
 
         return AdfHook(self.azure_data_factory_conn_id)
 
     @airflow_errors()
     def poke(self, context: Context) -> PokeReturnValue | bool:
-        """Look once."""
+        """Make one status check."""
         from airflow_adf_mi._airflow.stats import use_in_tasks
         from airflow_adf_mi.adf.api.client import AdfClient
         from airflow_adf_mi.adf.api.operations import get_run
@@ -169,7 +174,7 @@ class AdfPipelineRunSensor(BaseSensorOperator):
                 seen = client.send(get_run(address.factory, address.run_id))
         except AdfError as e:
             seen = e
-            self.log.warning("The look at run %s failed, and the run goes on.\n  %s", address.run_id, e)
+            self.log.warning("Could not check the status of run %s. The run is not affected.\n  %s", address.run_id, e)
         before = self._watching or self._recalled(context)
         self._watching, outcome = next_state(before, seen, time.time(), Plan(check_interval=self.poke_interval))
         if outcome is not None:
@@ -184,7 +189,7 @@ class AdfPipelineRunSensor(BaseSensorOperator):
         return False
 
     def _recalled(self, context: Context) -> WaitState:
-        """What an earlier process of this try had seen."""
+        """The state of the wait that an earlier process of this try stored."""
         from airflow_adf_mi.adf.waiting.single_run import WaitState
 
         if not self.reschedule:
@@ -192,7 +197,9 @@ class AdfPipelineRunSensor(BaseSensorOperator):
         try:
             stored: Any = context["task_state_store"].get(REFUSED_SINCE_KEY, None)
         except Exception as e:  # noqa: BLE001  whatever Airflow's API fails with must not end the wait
-            self.log.warning("Since when looks are refused could not be read from Airflow's task state store. %s", e)
+            self.log.warning(
+                "The time of the first refused status check could not be read from Airflow's task state store. %s", e
+            )
             return WaitState()
         return WaitState(refused_since=refused_since(stored, context["ti"]))
 
@@ -206,7 +213,9 @@ class AdfPipelineRunSensor(BaseSensorOperator):
             else:
                 store.set(REFUSED_SINCE_KEY, {"since": after.refused_since, **_try_of(context["ti"])})
         except Exception as e:  # noqa: BLE001  as above
-            self.log.warning("Since when looks are refused could not be written to Airflow's task state store. %s", e)
+            self.log.warning(
+                "The time of the first refused status check could not be stored in Airflow's task state store. %s", e
+            )
 
     def _address(self) -> tuple[RunAddress, AdfSettings]:
         from airflow_adf_mi.adf.reporting.report import RunAddress
@@ -219,7 +228,7 @@ class AdfPipelineRunSensor(BaseSensorOperator):
 
 
 def refused_since(stored: object, ti: Any) -> float | None:
-    """Since when the looks of the try of `ti` have been refused, as an earlier process of that try has `stored` it."""
+    """Epoch seconds of the first refused status check, if `stored` was written by the same try as `ti`; otherwise None."""
     if not isinstance(stored, dict) or {name: stored.get(name) for name in _try_of(ti)} != _try_of(ti):
         return None
     since = stored.get("since")
@@ -227,5 +236,5 @@ def refused_since(stored: object, ti: Any) -> float | None:
 
 
 def _try_of(ti: Any) -> dict[str, int]:
-    """What tells a try from all others: a clear begins anew with more tries, and with the number it had got to."""
+    """What identifies a try: a clear keeps counting `try_number`, but raises `max_tries`."""
     return {"try_number": ti.try_number, "max_tries": ti.max_tries}

@@ -1,7 +1,7 @@
 """Run one pipeline, with parameters from the data interval.
 
-Deferrable: while the run goes on, the task is with the triggerer and no worker waits. In a Dag run without a logical date
-(started by an asset, or by the API with null) there is no data interval: the task fails, and nothing is started.
+The task is deferrable: while the run is active, the task waits in the triggerer and uses no worker. A Dag run without a
+logical date (started by an asset, or by the API with null) has no data interval. Then the task fails and starts nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ EXPECTED = {"copy_sales": {"state": "success", "status": "Succeeded", "activitie
 with DAG(
     "adf_01_data_interval",
     description=__doc__,
-    # With schedule="@daily", Airflow 3 starts and ends the interval at the same moment, and the copy takes nothing.
+    # With schedule="@daily", Airflow 3 starts and ends the interval at the same moment, so nothing would be copied.
     schedule=CronDataIntervalTimetable("@daily", timezone="UTC"),
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
     catchup=False,

@@ -1,4 +1,4 @@
-"""ADF between the tasks of two other systems: one decides what to load, the other uses what the run came to."""
+"""A pipeline between tasks of two other systems: one decides what to load, the other uses the result of the run."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ with DAG(
 
     @task
     def choose_window() -> dict[str, str]:
-        """Stands for a system that knows what is new, such as a queue or a table of deliveries."""
+        """Stands for a system that has new data, such as a queue or a table of deliveries."""
         return {"window_start": "2026-01-01T00:00:00Z", "window_end": "2026-01-02T00:00:00Z"}
 
     nightly_load = AdfRunPipelineOperator(
@@ -38,7 +38,7 @@ with DAG(
 
     @task
     def report(run: dict[str, Any]) -> str:
-        """Stands for a system that is told of the result; `run` is the summary that the operator returns."""
+        """Stands for a system that gets the result. `run` is the summary that the operator returns."""
         return f"{run['pipeline_name']} {run['status']} after {run['duration_seconds']:.0f} s: {run['studio_url']}"
 
     report(nightly_load.output)

@@ -30,8 +30,8 @@ with DAG(
 
     @task
     def meanwhile() -> None:
-        """Stands for work that need not wait for the copy."""
-        print("The copy goes on by itself.")
+        """Stands for work that does not depend on the copy."""
+        print("The copy continues by itself.")
 
     bulk_copy_ended = AdfPipelineRunSensor(
         task_id="bulk_copy_ended",

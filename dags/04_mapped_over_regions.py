@@ -1,4 +1,4 @@
-"""One run for each region, side by side, from one task. A list of factories works the same, with `factory_name`."""
+"""One task that starts a run for each region, all at the same time. For a list of factories, map `factory_name`."""
 
 from __future__ import annotations
 

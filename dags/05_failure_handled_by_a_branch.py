@@ -37,12 +37,12 @@ with DAG(
 
     @task
     def publish() -> None:
-        """Stands for what follows a good file."""
+        """Stands for the tasks after a good file."""
         print("The partner's orders are in.")
 
     @task
     def quarantine() -> None:
-        """Stands for what follows a bad one."""
-        print("The partner's file was set aside; the failed run's link is on the task before.")
+        """Stands for the tasks after a bad file."""
+        print("The partner's file was set aside. The task import_partner_file has the link of the failed run.")
 
     import_partner_file >> decide() >> [publish(), quarantine()]

@@ -1,6 +1,6 @@
 """Triggerer mode: the task starts, waits and ends in the triggerer, and uses no worker slot.
 
-For many runs at a time that only have to be started and waited for. A task that a triggerer cannot run is run on a worker,
+This suits many runs at a time that only have to be started and waited for. If a triggerer cannot run a task, a worker runs it,
 and the task's log gives the reason (docs/triggerer-mode.md).
 """
 
@@ -21,7 +21,7 @@ EXPECTED = {
 with DAG(
     "adf_06_without_workers",
     description=__doc__,
-    # With schedule="@daily", Airflow 3 starts and ends the interval at the same moment, and the copy takes nothing.
+    # With schedule="@daily", Airflow 3 starts and ends the interval at the same moment, so nothing would be copied.
     schedule=CronDataIntervalTimetable("@daily", timezone="UTC"),
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
     catchup=False,

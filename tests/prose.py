@@ -30,6 +30,27 @@ MODULES = (
     "airflow_adf_mi/adf/models.py",
     "airflow_adf_mi/adf/retrying.py",
     "airflow_adf_mi/adf/routines.py",
+    "airflow_adf_mi/*.py",
+    "airflow_adf_mi/_airflow/*.py",
+    "airflow_adf_mi/_openlineage/*.py",
+    "airflow_adf_mi/_worker/[!r]*.py",
+    "airflow_adf_mi/_worker/results.py",
+    "airflow_adf_mi/adf/__init__.py",
+    "airflow_adf_mi/adf/api/*.py",
+    "airflow_adf_mi/adf/auth/*.py",
+    "airflow_adf_mi/adf/config/*.py",
+    "airflow_adf_mi/adf/connection_*.py",
+    "airflow_adf_mi/adf/error_json.py",
+    "airflow_adf_mi/adf/json_values.py",
+    "airflow_adf_mi/adf/log_once.py",
+    "airflow_adf_mi/adf/name_suggestions.py",
+    "airflow_adf_mi/adf/network/*.py",
+    "airflow_adf_mi/adf/redaction.py",
+    "airflow_adf_mi/adf/times.py",
+    "airflow_adf_mi/emulator/**/*.py",
+    "airflow_adf_mi/triggers/__init__.py",
+    "airflow_adf_mi/triggers/wait.py",
+    "dags/*.py",
 )
 MOST_WORDS = 30
 _DETERMINER = r"(?:a|an|the|each|every|one|this|that|no|first|last|next|single|failed|failing|our|its|of|by|two|these)"
@@ -80,11 +101,11 @@ def prose_of_markdown(text: str) -> Iterator[str]:
 
 
 def prose_of_python(source: str) -> Iterator[str]:
-    """The docstrings and comments of a module."""
+    """The docstrings and comments of a module. Indented blocks of docstrings are drawings, and are not read."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
             for block in re.split(r"\n\s*\n|\n(?=:\w+ \w+:|- )", inspect.cleandoc(node.value.value)):
-                if not block.startswith("    "):  # a drawing, table or example
+                if not all(line.startswith("    ") for line in block.splitlines()):  # a drawing, table or example
                     yield re.sub(r"`+[^`]+`+", "code", re.sub(r"^(?::\w+ \w+:|- )", "", block))
     comments = [
         token for token in tokenize.generate_tokens(io.StringIO(source).readline) if token.type == tokenize.COMMENT

@@ -1,5 +1,5 @@
-"""What both a worker and a triggerer need of Airflow: task instances, XComs, connections, stats, and Protocols of our tasks.
+"""What a worker and a triggerer both use of Airflow: task instances, XComs, connections, stats, and Protocols of our tasks.
 
-A module here hides one part of Airflow, so that a change of Airflow is one change of ours. Rules of starting, waiting and
-cancelling never live here: those of Data Factory are in `adf`, those of a place in `_worker` and `_triggerer`.
+Each module hides one part of Airflow, so that a change of Airflow changes one module. Rules of starting, waiting and
+cancelling do not belong here. `adf` has the rules of Data Factory; `_worker` and `_triggerer` have the rules of their place.
 """

@@ -1,4 +1,4 @@
-"""From rendered arguments to what is to be started: of an operator on a worker, or of a trigger that starts by itself."""
+"""From rendered arguments to a `Start`: for the operator on a worker, and for the trigger in triggerer mode."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from airflow_adf_mi.adf.starting.create_run import Start
 
 
 def build_start(given: StartArguments, settings: AdfSettings, *, parameters: Any, key: str | None = None) -> Start:
-    """The start that the rendered arguments of `given` describe. Raises `AdfConfigurationError` for what cannot be one."""
+    """Build the start from the rendered arguments of `given`. Raises `AdfConfigurationError` if they are not valid."""
     return Start(
         factory=settings.factory(given.resource_group_name, given.factory_name),
         pipeline_name=required_text("pipeline_name", given.pipeline_name),
@@ -26,6 +26,6 @@ def build_start(given: StartArguments, settings: AdfSettings, *, parameters: Any
 
 
 def recovery_arguments(given: StartArguments) -> dict[str, Any]:
-    """Those of `Recovery.from_arguments`."""
+    """The arguments of `Recovery.from_arguments`."""
     names = ("reference_pipeline_run_id", "is_recovery", "start_activity_name", "start_from_failure")
     return {name: getattr(given, name) for name in names}

@@ -1,6 +1,6 @@
-"""Connections in the triggerer: read once for all tasks that want the same one at about the same time.
+"""Connections in the triggerer: read once a minute for all tasks that use the same connection.
 
-A look-up takes Airflow 30 to 90 ms, one at a time in a triggerer, and the first one seconds.
+Airflow needs 30 to 90 ms to read a connection, and seconds for the first one. A triggerer reads only one at a time.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from airflow_adf_mi._airflow.connections import check_conn_id, read_settings
 from airflow_adf_mi.adf.config.settings import AdfSettings
 from airflow_adf_mi.adf.event_loop import PerLoop, mark_seen, start_detached
 
-KEPT = 60.0
-"""Seconds for which what was read is used; a corrected connection acts after that."""
+CONNECTION_KEPT_SECONDS = 60.0
+"""Seconds for which a connection is used that was read. A corrected connection takes effect after that time."""
 
 
 @dataclass
@@ -27,13 +27,13 @@ _known = PerLoop(dict[str, _Known])
 
 
 async def settings_of(azure_data_factory_conn_id: str) -> AdfSettings:
-    """The checked fields of a connection. Raises what reading it raises, to all who wait for it."""
+    """The checked fields of a connection. If reading fails, all callers that wait get the error."""
     conn_id = check_conn_id(azure_data_factory_conn_id)
     of_loop = _known.here()
     known = of_loop.get(conn_id)
     if known is None or known.until < time.monotonic() or (known.reading.done() and known.reading.exception()):
-        # Detached, and shielded: it belongs to nobody who waits for it. All who waited may have gone when it fails.
+        # Detached and shielded, because no caller owns the reading. All callers may be cancelled before it fails.
         reading = start_detached(read_settings(conn_id))
         reading.add_done_callback(mark_seen)
-        known = of_loop[conn_id] = _Known(reading, time.monotonic() + KEPT)
+        known = of_loop[conn_id] = _Known(reading, time.monotonic() + CONNECTION_KEPT_SECONDS)
     return await asyncio.shield(known.reading)

@@ -1,4 +1,4 @@
-"""From a connection's id to its checked fields, as Airflow has them now."""
+"""From a connection id to the checked fields that Airflow has now."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def check_conn_id(conn_id: object) -> str:
-    """The id of a connection, which may come from a template. Raises `AdfConfigurationError` for what is none."""
+    """Check a connection id, which may come from a template. Raises `AdfConfigurationError` if it is not a text."""
     return required_text("azure_data_factory_conn_id", conn_id)
 
 
@@ -28,20 +28,20 @@ def no_such_connection(conn_id: str, environ: Mapping[str, str] = os.environ) ->
     """The error for a connection id that Airflow does not know."""
     variable = f"AIRFLOW_CONN_{conn_id.upper()}"
     if environ.get(variable):
-        # Its text may hold a secret, so the error does not quote it.
+        # The variable may hold a secret, so the error does not quote it.
         return AdfConfigurationError(
-            f"Connection {conn_id!r} cannot be read: the environment variable {variable} is set, but Airflow cannot make a "
-            f'connection of its text. Write a JSON object such as {{"conn_type": "{CONN_TYPE}", "extra": {{...}}}}, or a URI '
-            f"such as {CONN_TYPE.replace('_', '-')}://?... Correct the variable where Airflow's processes are started."
+            f"Connection {conn_id!r} cannot be read: the environment variable {variable} is set, but Airflow cannot parse "
+            f'its text. Write a JSON object such as {{"conn_type": "{CONN_TYPE}", "extra": {{...}}}}, or a URI '
+            f"such as {CONN_TYPE.replace('_', '-')}://?... Correct the variable in the environment of Airflow's processes."
         )
     return AdfConfigurationError(
         f"There is no connection {conn_id!r}. Create one of type {CONN_TYPE!r} (in the UI under Admin, Connections, or as "
-        f"the environment variable {variable}), or pass the id of another as azure_data_factory_conn_id."
+        f"the environment variable {variable}), or pass another connection's id as azure_data_factory_conn_id."
     )
 
 
 def read_connection(connection: Connection, instead: Mapping[str, str] | None = None) -> AdfSettings:
-    """The settings of an Airflow connection: for tasks, hooks, `airflow-adf-mi check` and the connection's test alike.
+    """The settings of an Airflow connection, for tasks, hooks, `airflow-adf-mi check` and the connection's test.
 
     :param instead: fields that replace the connection's.
     """
@@ -59,7 +59,7 @@ def read_connection(connection: Connection, instead: Mapping[str, str] | None = 
 
 
 async def read_settings(azure_data_factory_conn_id: str) -> AdfSettings:
-    """The fields of a connection, checked, as Airflow has them now."""
+    """Read a connection on an event loop, and return its checked fields."""
     conn_id = check_conn_id(azure_data_factory_conn_id)
     try:
         connection = await BaseHook.aget_connection(conn_id)

@@ -1,4 +1,4 @@
-"""The core's counters and timers, sent through Airflow's own stats (`[metrics]`: StatsD, OpenTelemetry, Datadog)."""
+"""Sends the counters and timers of `adf` through Airflow's own stats (`[metrics]`: StatsD, OpenTelemetry, Datadog)."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ log = logging.getLogger(__name__)
 class AirflowStats:
     """A sink for `metrics`.
 
-    :param stats: Airflow's module of functions. The task SDK and Airflow's core have one each, of which only that of the
-        process at hand is set up.
+    :param stats: Airflow's module of functions. The task SDK and Airflow's core have one each, and a process sets up only
+        one of them.
     """
 
     def __init__(self, stats: Any) -> None:
@@ -24,7 +24,7 @@ class AirflowStats:
     def count(self, name: str, tags: dict[str, str]) -> None:
         try:
             self._stats.incr(name, tags=tags)
-        except Exception as e:  # noqa: BLE001  a metric is never worth a run
+        except Exception as e:  # noqa: BLE001  a failed metric must not fail a run
             log.debug("%s could not be counted: %s", name, e)
 
     def time(self, name: str, seconds: float, tags: dict[str, str]) -> None:
@@ -35,14 +35,14 @@ class AirflowStats:
 
 
 def use_in_tasks() -> None:
-    """Send what is counted in this process, a task's, through the task SDK."""
+    """Send this process's metrics through the task SDK. For processes of tasks."""
     from airflow.sdk.observability import stats
 
     metrics.send_to(AirflowStats(stats))
 
 
 def use_in_triggerer() -> None:
-    """Send what is counted in this process, a triggerer's, through Airflow's core."""
+    """Send this process's metrics through Airflow's core. For triggerers."""
     from airflow.observability import stats
 
     metrics.send_to(AirflowStats(stats))

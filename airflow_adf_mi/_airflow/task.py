@@ -1,6 +1,6 @@
-"""What the rest of the package needs of an operator and of a trigger, without importing either. Protocols only.
+"""Protocols of the operator and the trigger, so that the rest of the package need not import them.
 
-Airflow renders templates in the attributes of the operator or trigger itself, so their arguments cannot be a dataclass that
+Airflow renders templates in the attributes of the operator or trigger itself. So the arguments cannot be one dataclass that
 both hold.
 """
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class AirflowTask(Protocol):
-    """What decides whether a task may end in the triggerer: members of every operator of Airflow."""
+    """Members of every Airflow operator that decide whether a task may end in the triggerer."""
 
     outlets: list[Any]
     on_success_callback: Any
@@ -33,7 +33,7 @@ class AirflowTask(Protocol):
 
 
 class StartArguments(Protocol):
-    """What a start is made of, as the operator and the trigger that starts both have it. Templates are rendered."""
+    """The arguments of a start, which the operator and the trigger of triggerer mode both have. Templates are rendered."""
 
     pipeline_name: Any
     resource_group_name: Any
@@ -48,7 +48,7 @@ class StartArguments(Protocol):
 
 
 class PipelineTask(AirflowTask, StartArguments, Protocol):
-    """The operator that runs a pipeline, as its tries and its lineage see it."""
+    """The members of the operator that its tries and its lineage use."""
 
     task_id: str
     execution_timeout: timedelta | None
@@ -67,7 +67,7 @@ class PipelineTask(AirflowTask, StartArguments, Protocol):
     supersede_timeout: float
     activity_log: ActivityLogMode
     run_id: str | None
-    """The run, as soon as a try knows it."""
+    """The run's id, as soon as a try knows it."""
     is_killed: bool
 
     @property

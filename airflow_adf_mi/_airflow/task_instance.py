@@ -1,4 +1,4 @@
-"""What Airflow says of a task instance: which try it is, whether it is over, and whether another try follows."""
+"""What Airflow reports about a task instance: which try it is, whether it has ended, and whether another try follows."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 RUN_ID_KEY = "run_id"
-"""XCom of the run's id, pushed as soon as it is known; by it a mapped task's siblings know what is not theirs."""
+"""XCom of the run's id, pushed as soon as the id is known. Other instances of a mapped task see by it whose run it is."""
 OVER = frozenset({"failed", "success", "skipped", "removed", "upstream_failed"})
-"""Task states in which a task is over."""
+"""States in which a task has ended."""
 STOPPED = OVER | {"restarting"}
-"""Task states that somebody gives a running task to stop it; the last by clearing it."""
-STATE_WAIT = 2.0
-"""Seconds to wait for Airflow's word on the task's state while the process is being killed."""
+"""States that a user sets to stop a running task. A clear sets "restarting"."""
+STATE_WAIT_SECONDS = 2.0
+"""Seconds that a killed process waits for Airflow's answer about the task's state."""
 
 
 def task_try_of(context: Context) -> TaskTry:
-    """Which try this is, as Airflow counts."""
+    """Identify this try by Airflow's counts."""
     ti: Any = context["ti"]
     dag_run: Any = context["dag_run"]
     return TaskTry(
@@ -35,20 +35,20 @@ def task_try_of(context: Context) -> TaskTry:
 
 
 def is_last_try(context: Context) -> bool:
-    """Whether Airflow makes no other try of this task by itself."""
+    """Whether Airflow makes no further try of this task by itself."""
     ti: Any = context["ti"]
     return bool(ti.try_number > ti.max_tries)
 
 
 def will_be_retried(context: Context) -> bool:
-    """Whether a kill of this process is not meant for the task, and tries are left: another try will take its run over.
+    """Whether a kill of this process concerns only the worker, and tries are left. Then another try will adopt the run.
 
-    So it is when the worker itself is told to go (an evicted pod, a spot machine, a restart), when Airflow has lost sight of
-    it and gone on to the next try, and when Airflow's API is down for so long that the worker gives up. Airflow tells a
-    worker of a mark or clear through that API, so where that does not answer, this is none.
+    True when the worker is evicted or restarted, and when Airflow has lost contact with it and begun the next try. Also true when
+    Airflow's API is down so long that the worker gives up: marks and clears reach a worker through that API. So if the
+    API does not answer, the kill was neither a mark nor a clear.
 
-    Asked in a thread of its own, since the kill may have interrupted the main thread within another question to Airflow,
-    and then there is no answer until it goes on.
+    The question is asked in a thread of its own. The kill may have interrupted the main thread during another question to
+    Airflow, and that connection gives no further answer until the main thread continues.
     """
     if is_last_try(context):
         return False
@@ -56,7 +56,7 @@ def will_be_retried(context: Context) -> bool:
     answers: queue.SimpleQueue[str | None] = queue.SimpleQueue()
     threading.Thread(target=lambda: answers.put(_state(ti)), name="adf-task-state", daemon=True).start()
     try:
-        return answers.get(timeout=STATE_WAIT) not in STOPPED
+        return answers.get(timeout=STATE_WAIT_SECONDS) not in STOPPED
     except queue.Empty:
         return True
 
@@ -72,13 +72,13 @@ def _state(ti: Any) -> str | None:
         answer = SUPERVISOR_COMMS.send(
             GetTaskStates(dag_id=ti.dag_id, run_ids=[ti.run_id], task_ids=[ti.task_id], map_index=ti.map_index)
         )
-    except Exception as e:  # noqa: BLE001  whatever goes wrong, the state is not known
-        log.debug("the task's state could not be learnt: %s", e)
+    except Exception as e:  # noqa: BLE001  after any error the state is unknown
+        log.debug("The state of the task could not be read. %s", e)
         return _UNKNOWN
     return state_of(answer.task_states, ti) if isinstance(answer, TaskStatesResult) else _UNKNOWN
 
 
 def state_of(states: Mapping[str, Mapping[str, Any]], ti: Any) -> str | None:
-    """The state of `ti` in Airflow's answer about a Dag run, where a mapped task's key ends with its index."""
+    """The state of `ti` in Airflow's answer about a Dag run. There, the key of a mapped instance ends with its index."""
     key = ti.task_id if ti.map_index < 0 else f"{ti.task_id}_{ti.map_index}"
     return states.get(ti.run_id, {}).get(key)

@@ -1,4 +1,4 @@
-"""XComs of a task instance, asked for again while Airflow does not answer."""
+"""XComs of a task instance, with repeated requests while Airflow does not answer."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from airflow_adf_mi.adf.errors import AdfError
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-Pause: TypeAlias = Callable[[float], Awaitable[object]]
+AsyncSleep: TypeAlias = Callable[[float], Awaitable[object]]
 PAUSES = (1.0, 4.0, 10.0, 15.0)
-"""Seconds between questions that Airflow fails to answer."""
+"""Seconds before each repetition of a request that Airflow failed to answer."""
 
 
-def address_of(ti: Any) -> dict[str, Any]:
-    """Whose XComs: the arguments that Airflow wants for it."""
+def xcom_address(ti: Any) -> dict[str, Any]:
+    """The arguments by which Airflow finds the XComs of a task instance."""
     return {"dag_id": ti.dag_id, "run_id": ti.run_id, "task_id": ti.task_id, "map_index": ti.map_index}
 
 
-async def patiently(act: Callable[[], Awaitable[T]], what: str, pause: Pause = asyncio.sleep) -> T:
-    """What `act` asks of Airflow; asked again for half a minute where that fails.
+async def patiently(act: Callable[[], Awaitable[T]], what: str, pause: AsyncSleep = asyncio.sleep) -> T:
+    """Send `act`'s request to Airflow, and repeat it for half a minute while it fails.
 
-    Raises `AdfError`: nothing has been started that is not written down.
+    Raises `AdfError` then. Raising is safe, because every start that was sent is recorded.
     """
     for seconds in PAUSES:
         try:
             return await act()
-        except Exception as e:  # noqa: BLE001  whatever Airflow fails with may pass
+        except Exception as e:  # noqa: BLE001  any failure of Airflow may be temporary
             log.warning("Airflow did not let %s. Will try again in %.0f s. %s", what, seconds, e)
         await pause(seconds)
     try:
@@ -42,7 +42,7 @@ async def patiently(act: Callable[[], Awaitable[T]], what: str, pause: Pause = a
         raise AdfError(f"Airflow did not let {what} in the triggerer, for {sum(PAUSES):.0f} s. {e}") from e
 
 
-async def run_id_of(ti: Any) -> str | None:
+async def xcom_run_id(ti: Any) -> str | None:
     """The XCom `run_id` of a task instance."""
-    found = await patiently(lambda: XCom.aget_one(key=RUN_ID_KEY, **address_of(ti)), f"XCom {RUN_ID_KEY} be read")
+    found = await patiently(lambda: XCom.aget_one(key=RUN_ID_KEY, **xcom_address(ti)), f"XCom {RUN_ID_KEY} be read")
     return found if isinstance(found, str) and found else None

@@ -1,6 +1,6 @@
-"""What the OpenLineage provider is told of a task. Imported when it asks, and at no other time: it need not be installed.
+"""The lineage of a task, for the OpenLineage provider. Imported only when the provider asks, because it is optional.
 
-Airflow's own part is the provider's: the job's type, the Dag run as parent, and the error of a task that failed.
+The provider itself adds the job's type, the Dag run as parent, and the error of a failed task.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ RUN_FACET = "adf_pipelineRun"
 
 @define
 class AdfPipelineJobFacet(JobFacet):
-    """Which pipeline the task runs."""
+    """The pipeline that the task runs."""
 
     pipelineName: str | None = None  # noqa: N815  OpenLineage's way of writing
     factoryName: str | None = None  # noqa: N815
@@ -35,12 +35,12 @@ class AdfPipelineJobFacet(JobFacet):
 
 @define
 class AdfPipelineRunFacet(RunFacet):
-    """The pipeline run of a try. It has no parameters, which may be secret."""
+    """The pipeline run of a try. Parameters are left out, because they may be secret."""
 
     runId: str  # noqa: N815
     studioUrl: str  # noqa: N815
     adopted: bool
-    """An earlier try of the task had started the run."""
+    """Whether an earlier try of the task started the run."""
     pipelineName: str | None = None  # noqa: N815
     runGroupId: str | None = None  # noqa: N815
     status: str | None = None
@@ -51,7 +51,7 @@ class AdfPipelineRunFacet(RunFacet):
 
 
 def at_start(task: PipelineTask) -> OperatorLineage[Any, Any]:
-    """Before the run is started: what the task's arguments say. Connections are not looked up here."""
+    """The lineage before the run starts: the task's arguments. Reads no connection."""
     facet = AdfPipelineJobFacet(
         pipelineName=_text(task.pipeline_name),
         factoryName=_text(task.factory_name),
@@ -60,23 +60,23 @@ def at_start(task: PipelineTask) -> OperatorLineage[Any, Any]:
     return OperatorLineage(job_facets={JOB_FACET: facet})
 
 
-def at_end(task: PipelineTask, trace: RunRecord | None) -> OperatorLineage[Any, Any]:
-    """After a success or a failure. A try that failed before it had a run has no more to say than at its start."""
-    if trace is None or trace.address is None:
+def at_end(task: PipelineTask, record: RunRecord | None) -> OperatorLineage[Any, Any]:
+    """The lineage after a success or a failure. If the try failed before it had a run, the same as at the start."""
+    if record is None or record.address is None:
         return at_start(task)
-    address, run = trace.address, trace.run
+    address, run = record.address, record.run
     pipeline = (run.pipeline_name if run else None) or address.pipeline_name
     about_run = AdfPipelineRunFacet(
         runId=address.run_id,
         studioUrl=address.studio_url,
-        adopted=trace.adopted,
+        adopted=record.adopted,
         pipelineName=pipeline,
         runGroupId=run.run_group_id if run else None,
         status=run.status if run else None,
         startedAt=run.started_at.isoformat() if run and run.started_at else None,
         endedAt=run.ended_at.isoformat() if run and run.ended_at else None,
         durationSeconds=run.duration_seconds if run else None,
-        failedActivities=[_failure(activity) for activity in trace.failures] or None,
+        failedActivities=[_failure(activity) for activity in record.failures] or None,
     )
     about_job = AdfPipelineJobFacet(
         pipelineName=pipeline,
@@ -88,8 +88,8 @@ def at_end(task: PipelineTask, trace: RunRecord | None) -> OperatorLineage[Any, 
         externalQueryId=address.run_id, source=namespace_of(address.factory)
     )
     return OperatorLineage(
-        inputs=[InputDataset(data.namespace, data.name) for data in trace.data.inputs],
-        outputs=[_output(data) for data in trace.data.outputs],
+        inputs=[InputDataset(data.namespace, data.name) for data in record.data.inputs],
+        outputs=[_output(data) for data in record.data.outputs],
         run_facets={RUN_FACET: about_run, "externalQuery": external},
         job_facets={JOB_FACET: about_job},
     )
@@ -105,7 +105,7 @@ def _output(data: DataSet) -> OutputDataset:
 
 
 def _failure(activity: ActivityFailure) -> dict[str, Any]:
-    """Its message has its credentials masked."""
+    """A failed activity as JSON. Credentials in its message are already masked."""
     known = {
         "name": activity.activity_name,
         "type": activity.activity_type,
@@ -118,5 +118,5 @@ def _failure(activity: ActivityFailure) -> dict[str, Any]:
 
 
 def _text(value: object) -> str | None:
-    """An argument, unless it is one that is known only when the task runs."""
+    """An argument if it is a text. Other values are known only when the task runs."""
     return value if isinstance(value, str) and value else None

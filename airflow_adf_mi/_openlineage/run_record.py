@@ -1,7 +1,7 @@
-"""What a try keeps of its run for OpenLineage. Without that provider, or where it is switched off, nothing is asked for it.
+"""What a try records of its run for OpenLineage. If that provider is missing or switched off, no request is sent for it.
 
-It is read by the task itself, not by the provider's listener, which runs in a fork of the task's process: a lock that
-another thread held at that moment would never be free there.
+The task itself reads the datasets. The provider's listener cannot: it runs in a fork of the task's process, where a lock
+that another thread held at the moment of the fork is never released.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from airflow_adf_mi.adf.routines import run_routine
 
 log = logging.getLogger(__name__)
 
-LONGEST = 45.0
-"""Seconds that reading the datasets may take, where the service hangs: never worth the timeout of a task."""
+LINEAGE_SECONDS = 45.0
+"""Longest time in seconds that reading datasets takes if the service hangs. Shortly before a task's timeout, none are read."""
 
 
 @dataclass
 class RunRecord:
-    """What is known of a try's run."""
+    """What is known about the run of a try."""
 
     address: RunAddress | None = None
     run: PipelineRun | None = None
@@ -51,24 +51,24 @@ class RunRecord:
         *,
         seconds_left: float | None = None,
     ) -> None:
-        """Ask for the datasets of a run that has ended, if somebody wants to know. Raises nothing.
+        """Read the datasets of a run that has ended, if the provider wants them. Raises nothing.
 
-        `seconds_left` is how long the task may go on, if there is a limit.
+        `seconds_left` is the time until the task's `execution_timeout`, if the task has one.
         """
         if self.address is None or self.run is None or not self.run.is_terminal or self.data != Lineage():
             return
         try:
             if not is_wanted(task):
                 return
-            if seconds_left is not None and seconds_left < LONGEST:
+            if seconds_left is not None and seconds_left < LINEAGE_SECONDS:
                 log.info(
-                    "Run %s: its datasets are not read for lineage, so near to execution_timeout.", self.run.run_id
+                    "Run %s: its datasets are not read for lineage, because execution_timeout is near.", self.run.run_id
                 )
                 return
             with client() as asking:
                 routine = reading_lineage(self.run, self.address.factory, clock=time.time)
                 self.data = run_routine(routine, asking, time.sleep)
-        except Exception as e:  # noqa: BLE001  lineage is never worth a task
+        except Exception as e:  # noqa: BLE001  failed lineage must not fail a task
             log.warning("Run %s: its datasets could not be read for lineage. %s", self.address.run_id, e)
             return
         if self.data.missing:
@@ -87,12 +87,12 @@ def is_openlineage_on() -> bool:
 
 
 def is_wanted(task: Any) -> bool:
-    """Whether the OpenLineage provider is there, and will ask about this task."""
+    """Whether the OpenLineage provider is installed, and will ask about this task."""
     if not is_openlineage_on():
         return False
     try:
         from airflow.providers.openlineage.utils.emission_policy import resolve_task_emission_policy
     except ImportError:
-        return True  # of a version that has none
+        return True  # this version of the provider has no such policy
     policy = resolve_task_emission_policy(operator=task, dag_id=task.dag_id, task_id=task.task_id)
     return bool(policy.emit and policy.extract_operator_metadata)

@@ -13,7 +13,7 @@ from typing import Any
 from airflow.sdk.execution_time.xcom import XCom
 from airflow.triggers.base import TaskSuccessEvent, TriggerEvent
 
-from airflow_adf_mi._airflow.xcoms import address_of, patiently
+from airflow_adf_mi._airflow.xcoms import patiently, xcom_address
 from airflow_adf_mi.adf.errors import AdfError
 from airflow_adf_mi.links import AdfPipelineRunLink
 
@@ -36,7 +36,7 @@ async def end_in_triggerer(
     """
     try:
         if result is not None:
-            await patiently(lambda: XCom.aset(RETURN_VALUE, dict(result), **address_of(ti)), "the result be pushed")
+            await patiently(lambda: XCom.aset(RETURN_VALUE, dict(result), **xcom_address(ti)), "the result be pushed")
     except AdfError as e:
         log.warning("The task ends on a worker. %s", e)
         return None
@@ -59,6 +59,6 @@ async def _push_link(ti: Any, studio_url: str) -> None:
     # Not all at once, where many tasks started together.
     await asyncio.sleep(LINK_AFTER * (1 + random.random() / 2))  # noqa: S311  spreads, and hides nothing
     try:
-        await patiently(lambda: XCom.aset(LINK_KEY, studio_url, **address_of(ti)), "the link be pushed")
+        await patiently(lambda: XCom.aset(LINK_KEY, studio_url, **xcom_address(ti)), "the link be pushed")
     except AdfError as e:
         log.warning("The link to the run is missing. %s", e)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk.execution_time.xcom import XCom
 
 from airflow_adf_mi._airflow.task_instance import RUN_ID_KEY
-from airflow_adf_mi._airflow.xcoms import Pause, address_of, patiently
+from airflow_adf_mi._airflow.xcoms import AsyncSleep, patiently, xcom_address
 from airflow_adf_mi._triggerer.start_key import task_try_key_of
 from airflow_adf_mi._triggerer.stored_start import failed_try, marked, recall, says_all
 from airflow_adf_mi.adf.errors import AdfError, AdfTaskKilled
@@ -58,7 +58,7 @@ class TriggerJournal:
         durable: bool,
         began: float | None = None,
         clock: Callable[[], float] = time.monotonic,
-        pause: Pause = asyncio.sleep,
+        pause: AsyncSleep = asyncio.sleep,
     ) -> None:
         self._ti: Any = context["ti"]
         self.place = task_try_key_of(context)
@@ -143,7 +143,7 @@ class TriggerJournal:
 
         try:
             for key in keys:
-                await SUPERVISOR_COMMS.asend(DeleteXCom(key=key, **address_of(self._ti)))
+                await SUPERVISOR_COMMS.asend(DeleteXCom(key=key, **xcom_address(self._ti)))
         except Exception as e:  # noqa: BLE001  the run is there, and its own XComs follow
             log.warning("XComs of an earlier try could not be deleted. %s", e)
 
@@ -209,7 +209,7 @@ class TriggerJournal:
         self._run_id = run_id or None
 
     async def _get(self, key: str) -> Any:
-        return await patiently(lambda: XCom.aget_one(key=key, **address_of(self._ti)), f"XCom {key} be read")
+        return await patiently(lambda: XCom.aget_one(key=key, **xcom_address(self._ti)), f"XCom {key} be read")
 
     async def _set(self, key: str, value: Any) -> None:
-        await patiently(lambda: XCom.aset(key, value, **address_of(self._ti)), f"XCom {key} be pushed")
+        await patiently(lambda: XCom.aset(key, value, **xcom_address(self._ti)), f"XCom {key} be pushed")

@@ -1,4 +1,19 @@
-"""One try of an `AdfRunPipelineOperator` on a worker: from its arguments to its result. Imported by tasks, not by Dag files."""
+"""One try of an `AdfRunPipelineOperator` on a worker, from its rendered arguments to its result.
+
+A try may begin for the first time, or as a retry of a try whose run may still be active. It may also begin after a superseded
+run has ended, or after a wait in the triggerer. The risk is a second run beside one that is still active, or a
+result for a run that was cancelled. The rule: what to do follows from the stored intent and Airflow's counts only, and an
+intent is stored before its start is sent.
+
+    execute            run()                 stored intent -> start or adopt -> return, wait, or defer
+    execute_after      after_superseded()    the superseded run has ended -> run()
+    execute_complete   complete()            the trigger's event -> result or error
+    deferral timeout   on_deferral_timeout() cancel the run if asked to -> AdfRunTimedOut
+    failed trigger     retry_trigger()       pause, then run(), at most 6 times in a try
+    on_kill            kill()                see `owned_run`
+
+Tasks import this module; Dag files do not.
+"""
 
 from __future__ import annotations
 
@@ -47,18 +62,18 @@ if TYPE_CHECKING:
     from airflow_adf_mi._airflow.task import PipelineTask
 
 TRIGGER_FAILURES = 6
-"""How often in a try a wait whose trigger failed is taken up again."""
+"""How many times in one try a wait is continued after its trigger failed."""
 FIRST_REST = 5.0
-"""Seconds until the first of these; doubled each time, up to a minute."""
+"""Seconds before the first of these continuations. The pause doubles each time, up to a minute."""
 
 
 def rest_after(failures: int) -> float:
-    """Seconds until a wait that has lost so many triggers before is taken up again."""
+    """Seconds before a wait is continued that has already lost this many triggers."""
     return min(12 * FIRST_REST, FIRST_REST * float(2**failures))
 
 
 class Attempt:
-    """A try.
+    """One try of a task.
 
     :param task: the operator, with its templates rendered.
     :param context: the task's context.
@@ -70,8 +85,8 @@ class Attempt:
         self._journal = TaskJournal(context) if task.durable else None
         self._owned_run: OwnedRun | None = None
         self._taken_over: Intent | None = None
-        self.trace = RunRecord()
-        self._results = Results(task, context, self.trace)
+        self.run_record = RunRecord()
+        self._results = Results(task, context, self.run_record)
         use_in_tasks()
 
     @cached_property
@@ -83,18 +98,18 @@ class Attempt:
         return self._task.start_of(self._settings)
 
     def run(self) -> dict[str, Any]:  # noqa: RET503  _defer() does not return
-        """Start the run, or go on with an earlier try's; then return, wait, or defer."""
+        """Start the run, or adopt the run of an earlier try. Then return, wait, or defer."""
         began = time.time()
         parse_outputs(self._task.outputs)
         stored = self._stored()
         with self._saying_that_it_failed(), self._owning(stored) as owned_run:
             begun = self._begin(owned_run, stored)
             while isinstance(begun, StillActive):
-                self._let_it_end(owned_run, begun)
+                self._wait_for_superseded(owned_run, begun)
                 begun = self._begin(owned_run, self._stored())
             metrics.count(metrics.ADOPTIONS if begun.adopted else metrics.STARTS)
             address = address_of(self._settings, begun.intent)
-            self.trace.began(address, begun.run, adopted=begun.adopted)
+            self.run_record.began(address, begun.run, adopted=begun.adopted)
             self._results.announce(address.run_id, address.studio_url)
             owned_run.raise_if_killed()
             if not self._task.wait_for_termination:
@@ -123,30 +138,30 @@ class Attempt:
             )
 
     def after_superseded(self, event: dict[str, Any]) -> dict[str, Any]:
-        """Begin again: the run that a new one replaces was waited for in the triggerer."""
+        """Start the new run: the wait in the triggerer for the superseded run is over."""
         raise_unless_ended(Report.from_json(event), self._task.supersede_timeout)
         return self.run()
 
     def complete(self, event: dict[str, Any]) -> dict[str, Any]:
-        """Conclude from what the trigger reported."""
+        """Raise or return what the trigger reported."""
         if "outcome" not in event:
-            return self._take_over_from_provider()
+            return self._adopt_from_provider()
         with self._saying_that_it_failed():
             return self._results.of(Report.from_json(event))
 
-    def _take_over_from_provider(self) -> dict[str, Any]:
-        """Go on with a run that the Azure provider's operator has started and waited for: the Dag was moved over meanwhile.
+    def _adopt_from_provider(self) -> dict[str, Any]:
+        """Adopt a run that the Azure provider's operator started before the Dag was moved to this package.
 
-        To fail would make a retry start the pipeline again, beside a run that may still go on.
+        An error would be worse: a retry would start the pipeline again, beside a run that may still be active.
         """
         with self._saying_that_it_failed():
             run_id = self._own_run().run_id
             self._taken_over = self._start.intent(task_try_of(self._context)).started(run_id)
-        self._task.log.info("Run %s was started by the Azure provider's operator. Going on with it.", run_id)
+        self._task.log.info("Run %s was started by the Azure provider's operator. Adopting it.", run_id)
         return self.run()
 
     def on_deferral_timeout(self) -> dict[str, Any]:
-        """Airflow's own deferral timeout passed. Ours comes first while the trigger works; this is for when it did not."""
+        """Time out, because Airflow's deferral timeout passed. A working trigger ends earlier, at our own deadline."""
         with self._saying_that_it_failed():
             address = self._own_run()
             late = TimedOut(deadline_reason=self._deadline(time.time())[1])
@@ -158,19 +173,19 @@ class Attempt:
             return self._results.of(report)
 
     def retry_trigger(self, failure: Exception) -> dict[str, Any]:
-        """The trigger failed, as all do after a broken deployment. The run is well: wait on, a few times."""
+        """Continue the wait after its trigger failed, a few times. A broken deployment fails triggers, but no run."""
         stored = self._stored()
         with self._saying_that_it_failed():
             if self._journal is None or stored is None or stored.trigger_failures >= TRIGGER_FAILURES:
                 address = self._own_run()
                 raise AdfError(
-                    f"The trigger that waited for {address} failed ({failure}). The run itself was not touched and may well "
-                    "go on; with durable=True a retry goes on with it. See the trigger's error above, and whether triggerers "
+                    f"The trigger that waited for {address} failed ({failure}). The run itself is not affected and may "
+                    "continue; with durable=True, a retry adopts it. See the trigger's error above, and check that triggerers "
                     f"and workers have the same version of this package. See {address.studio_url}"
                 ) from failure
             pause = rest_after(stored.trigger_failures)
             self._task.log.warning(
-                "The trigger that waited for run %s failed, and the run goes on. Will wait for it again in %.0f s. %s",
+                "The trigger that waited for run %s failed. The run is not affected. Will wait for it again in %.0f s. %s",
                 stored.run_id,
                 pause,
                 failure,
@@ -181,29 +196,29 @@ class Attempt:
         return self.run()
 
     def kill(self) -> None:
-        """Cancel what has been started. Called from a signal handler."""
+        """Cancel the run of this try. Called in a signal handler."""
         if self._owned_run is not None:
             self._owned_run.kill()
 
     @contextlib.contextmanager
     def _owning(self, stored: Intent | None) -> Iterator[OwnedRun]:
-        """While this lasts, and after, `kill` knows what to cancel."""
+        """During this context, and after it, `kill` can cancel the run."""
         with OwnedRun(
             self._settings,
             cancel_on_kill=self._task.cancel_on_kill,
             journal=self._journal,
             known=stored,
-            goes_on=lambda: self._task.durable and will_be_retried(self._context),
+            will_be_retried=lambda: self._task.durable and will_be_retried(self._context),
         ) as owned_run:
             self._owned_run = owned_run
             if self._task.is_killed:
-                # The kill came before there was anything to tell of it.
+                # The kill came before `kill` could reach this run.
                 owned_run.kill()
             try:
                 yield owned_run
             except AirflowTaskTimeout:
-                # An execution_timeout counts as ours: it cancels as cancel_on_timeout says, not as cancel_on_kill does.
-                owned_run.overdue(cancel=self._task.cancel_on_timeout)
+                # An execution_timeout is a timeout: cancel_on_timeout decides about the run, not cancel_on_kill.
+                owned_run.on_execution_timeout(cancel=self._task.cancel_on_timeout)
                 raise
 
     def _begin(self, owned_run: OwnedRun, stored: Intent | None) -> Started | StillActive:
@@ -217,31 +232,31 @@ class Attempt:
         )
         return owned_run.begin(routine)
 
-    def _let_it_end(self, owned_run: OwnedRun, begun: StillActive) -> None:
-        """Wait for the run that a new one replaces; a deferrable task waits in the triggerer, and begins again."""
+    def _wait_for_superseded(self, owned_run: OwnedRun, begun: StillActive) -> None:
+        """Wait for the superseded run. A deferrable task waits in the triggerer, and resumes in `execute_after`."""
         seconds = self._task.supersede_timeout
         address = address_of(self._settings, begun.intent)
         plan = Plan(
             check_interval=min(self._task.check_interval, SUPERSEDED_CHECK_INTERVAL_SECONDS),
             deadline=time.time() + seconds,
         )
-        self._task.log.info("%s is %s; a new run is started once it is over.", address, begun.run.status)
+        self._task.log.info("%s is %s. A new run starts when it has ended.", address, begun.run.status)
         if self._task.deferrable:
             self._defer(address, plan, "execute_after", cancel_on_timeout=False, owns_run=begun.is_ours)
         raise_unless_ended(owned_run.watch(address, plan), seconds)
 
     def _plan(self, began: float, intent: Intent) -> Plan:
-        """How to wait; a wait that this very try had begun before keeps its deadline."""
+        """How to wait. A wait that this same try has already begun keeps its deadline."""
         deadline, reason = self._deadline(began)
         return Plan(
             check_interval=self._task.check_interval, deadline=intent.deadline or deadline, deadline_reason=reason
         )
 
     def _deadline(self, began: float) -> tuple[float, str]:
-        """Until when a wait that begins now may last, and the argument that says so."""
+        """The deadline of a wait that begins now, and the argument that sets it."""
         ends = [(time.time() + self._task.timeout, f"timeout of {self._task.timeout:g} s")]
         if self._task.execution_timeout is not None:
-            # Airflow 3.3 does not enforce it while a task is deferred; on a worker ours is to come first, and to cancel.
+            # Airflow 3.3 does not enforce it while a task is deferred. On a worker, ours must come first, and cancel the run.
             seconds = self._task.execution_timeout.total_seconds()
             end = began + seconds - (0 if self._task.deferrable else min(2.0, seconds / 10))
             ends.append((end, f"execution_timeout of {seconds:g} s"))
@@ -282,7 +297,7 @@ class Attempt:
         self._task.defer(trigger=trigger, method_name=method, timeout=timedelta(seconds=seconds) + TIMEOUT_SLACK)
 
     def _own_run(self) -> RunAddress:
-        """The run that this try was waiting for."""
+        """The run that this try has waited for."""
         stored = self._stored()
         if stored is not None and stored.run_id and stored.task_try.try_number == self._context["ti"].try_number:
             return address_of(self._settings, stored)
@@ -290,8 +305,8 @@ class Attempt:
         if not isinstance(run_id, str) or not run_id:
             raise AdfError(
                 f"The wait for a run of pipeline {self._task.pipeline_name!r} ended without its trigger, and the run's id is "
-                "not in this task's XCom run_id. The run was not touched; find it in ADF Studio by the log of this task's "
-                "start."
+                "not in this task's XCom run_id. The run is not affected. Find it in ADF Studio: the log of this task's start "
+                "has its id."
             )
         factory = self._start.factory
         return RunAddress(
@@ -302,7 +317,7 @@ class Attempt:
         )
 
     def _stored(self) -> Intent | None:
-        """What an earlier try wrote. Bad input gets its error first."""
+        """The intent that an earlier try stored. Builds this try's start first, so that wrong arguments raise their error."""
         if self._taken_over is not None:
             return self._taken_over
         otherwise = self._start.intent(task_try_of(self._context))
@@ -310,7 +325,7 @@ class Attempt:
 
     @contextlib.contextmanager
     def _saying_that_it_failed(self) -> Iterator[None]:
-        """Write into the journal that the try failed by itself: what follows is then a retry, and no clear."""
+        """Record in the journal that the try failed by itself. The next try is then a retry, not a clear."""
         try:
             yield
         except AdfTaskKilled:

@@ -1,4 +1,27 @@
-"""A run that this process starts and waits for, and cancels when the process is told to die."""
+"""The run that a worker process owns: it starts or adopts the run, waits for it, and cancels it when the process is killed.
+
+A user may kill the task at any moment: between createRun and its answer, during a token request, while a log line is written.
+Airflow then calls `OwnedRun.kill` in a signal handler, and the handler interrupts the main thread between any two
+instructions. Three things can go wrong:
+
+- A deadlock. The interrupted main thread may hold the lock of the log, of the credential or of the HTTP session. It
+  releases no lock before the handler returns. So the handler takes no lock: it writes one byte into a pipe. A thread that
+  already waits at the other end cancels the run, with a session of its own and the last known token.
+- A run that nobody owns. The kill may come while createRun is under way. So the canceller repeats its cancel by the start
+  key, because the service may show the run a moment later.
+- A cancel that nobody wants. An evicted pod or a restarted worker is no decision about the task. So the canceller first asks
+  Airflow whether the task will be retried. If so, the run continues, and the next try adopts it.
+
+The rule: a killed task sends no further start, and neither returns nor defers. It raises `AdfTaskKilled`.
+
+    seconds   signal handler              canceller thread               main thread
+    0.0       kill() writes a byte        asks for the task's state      interrupted
+              waits at most 1 s           cancels, repeats for 2 s       interrupted
+    1.0       returns                     logs what became of the run    continues; its next sleep or journal entry
+                                                                         waits at most 4.5 s for the canceller,
+                                                                         and raises AdfTaskKilled
+    5.0       Airflow sends SIGKILL
+"""
 
 from __future__ import annotations
 
@@ -36,27 +59,27 @@ T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-KILL_WAIT = 4.5
-"""Seconds that a killed task waits for the cancel: Airflow kills the process 5 s after the signal."""
-HANDLER_WAIT = 1.0
-"""Seconds of these that are spent in the signal handler. What it interrupted may hold what the cancel needs."""
-CANCEL_WAIT = 2.0
-"""Seconds for which a cancel that is not accepted is repeated."""
-_SLICE = 1.0
-"""Longest sleep, in seconds, without a look at whether we have been killed."""
+KILL_WAIT_SECONDS = 4.5
+"""Seconds that a killed task waits for the cancel. Airflow kills the process 5 s after the signal."""
+HANDLER_WAIT_SECONDS = 1.0
+"""Seconds of these that the signal handler waits. Longer is no use if the interrupted code holds what the cancel needs."""
+CANCEL_WAIT_SECONDS = 2.0
+"""Seconds for which a cancel is repeated that the service does not accept."""
+LONGEST_SLEEP_SECONDS = 1.0
+"""Longest sleep in seconds before the next check whether the task was killed."""
 
 
 class OwnedRun:
-    """Start a run, or go on with an earlier one, and wait for it; `kill` may be called at any moment from a signal handler.
+    """Starts a run, or adopts an earlier one, and waits for it. A signal handler may call `kill` at any moment.
 
     Use as a context manager.
 
     :param settings: the connection.
-    :param cancel_on_kill: whether `kill` cancels the run, or leaves it running and says so.
+    :param cancel_on_kill: whether `kill` cancels the run. If not, `kill` logs that the run was left running.
     :param journal: where intents are kept.
-    :param known: what an earlier try wrote there: until this one has begun, it is that run which `kill` cancels.
-    :param goes_on: asked once, when killed: whether the task goes on without us (a retry will take the run over), so that
-        the run must be left alone. Must answer within about 2 seconds.
+    :param known: the intent that an earlier try stored. `kill` cancels its run until this try has begun its own.
+    :param will_be_retried: called once after a kill: whether the task will be retried. If so, the run is left alone, because the
+        retry adopts it. Must answer within about 2 seconds.
     """
 
     def __init__(
@@ -66,11 +89,11 @@ class OwnedRun:
         cancel_on_kill: bool,
         journal: Journal | None = None,
         known: Intent | None = None,
-        goes_on: Callable[[], bool] = lambda: False,
+        will_be_retried: Callable[[], bool] = lambda: False,
     ) -> None:
         self._settings = settings
         self._cancel_on_kill = cancel_on_kill
-        self._goes_on = goes_on
+        self._will_be_retried = will_be_retried
         self._credential = credential_for(settings)
         self._client = AdfClient(settings)
         self._journal = _Followed(journal or NoJournal(), known, self.raise_if_killed)
@@ -94,7 +117,7 @@ class OwnedRun:
         return begun
 
     def wait(self, plan: Plan, *, cancel_on_timeout: bool, activity_log: ActivityLogMode = "off") -> Report:
-        """Wait for the run that was begun with. Raises `AdfTaskKilled` once `kill` was called."""
+        """Wait for the run that `begin` returned. Raises `AdfTaskKilled` after a call of `kill`."""
         if self._address is None:
             raise ValueError("wait() before begin()")
         report = self.watch(self._address, plan, cancel_on_timeout=cancel_on_timeout, activity_log=activity_log)
@@ -110,7 +133,7 @@ class OwnedRun:
         cancel_on_timeout: bool = False,
         activity_log: ActivityLogMode = "off",
     ) -> Report:
-        """Wait for any run. Raises `AdfTaskKilled` once `kill` was called."""
+        """Wait for any run. Raises `AdfTaskKilled` after a call of `kill`."""
         routine = reporting(
             address,
             plan,
@@ -122,35 +145,35 @@ class OwnedRun:
         return run_routine(routine, self._client, self._pause)
 
     def explain(self, report: Report) -> Report:
-        """The report of a run that had ended before it could be waited for, with why it did not succeed."""
+        """Explain why a run did not succeed that had already ended when this try began. Returns the completed report."""
         return run_routine(explained(report, clock=time.time), self._client, self._pause)
 
     def rest(self, seconds: float) -> None:
-        """Sleep, while `kill` cancels what is known to be running."""
+        """Sleep. If `kill` is called meanwhile, the run that is known is cancelled."""
         self._pause(seconds)
 
-    def overdue(self, *, cancel: bool) -> None:
-        """Airflow's own timeout struck: cancel what has been started, or leave it; `kill` then does nothing more."""
-        self._goes_on = lambda: False
+    def on_execution_timeout(self, *, cancel: bool) -> None:
+        """Handle Airflow's execution_timeout: cancel the run, or leave it. After this, `kill` does nothing."""
+        self._will_be_retried = lambda: False
         self._cancel_on_kill = cancel
         if cancel and self._journal.latest is not None:
-            self._canceller.act(KILL_WAIT)
+            self._canceller.request(KILL_WAIT_SECONDS)
         self._canceller.close()
 
     def kill(self) -> None:
-        """Make what is going on end, and cancel the run; waits at most `HANDLER_WAIT` seconds.
+        """Cancel the run, and make the main thread end. Waits at most `HANDLER_WAIT_SECONDS` seconds.
 
-        For signal handlers: it takes no lock and logs nothing itself, since the interrupted main thread may hold any lock.
+        For signal handlers. It takes no lock and logs nothing, because the interrupted main thread may hold any lock.
         """
         self._killed = True
         if self._journal.latest is not None:
-            self._canceller.act(HANDLER_WAIT)
+            self._canceller.request(HANDLER_WAIT_SECONDS)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        # The canceller stays: a kill may come after this, as Airflow's does after an execution_timeout.
+        # The canceller stays open: a kill may still follow, as Airflow's does after an execution_timeout.
         self._client.close()
 
     def _pause(self, seconds: float) -> None:
@@ -160,38 +183,40 @@ class OwnedRun:
             left = until - time.monotonic()
             if left <= 0:
                 return
-            time.sleep(min(left, _SLICE))
+            time.sleep(min(left, LONGEST_SLEEP_SECONDS))
 
     def raise_if_killed(self) -> None:
-        """Raises `AdfTaskKilled` once `kill` was called: nothing must be returned or deferred for a run that is cancelled."""
+        """Raise `AdfTaskKilled` after a call of `kill`. A task must not return or defer for a run that is cancelled."""
         if not self._killed:
             return
         if self._journal.latest is None:
             raise AdfTaskKilled("The task was killed before its run was started. Nothing was started.")
-        self._canceller.act(KILL_WAIT)
-        raise AdfTaskKilled(f"The task was killed. {self._canceller.said or 'Its run is being cancelled.'}")
+        self._canceller.request(KILL_WAIT_SECONDS)
+        raise AdfTaskKilled(f"The task was killed. {self._canceller.result or 'Its run is being cancelled.'}")
 
     def _cancel(self) -> str:
-        """Runs in the canceller's thread, with a session of its own."""
-        if self._goes_on():
-            return "The task has tries left: its run goes on, and the next try takes it over."
+        """Cancel the run, and return what became of it. Runs in the canceller's thread, with a session of its own."""
+        if self._will_be_retried():
+            return "The task will be retried: its run continues, and the next try adopts it."
         if not self._cancel_on_kill:
             left = self._journal.latest
             if left is None:
                 return "Nothing was started."
             address = address_of(self._settings, left)
-            return f"{address} was left running, as cancel_on_kill=False says. See {address.studio_url}"
-        until = time.monotonic() + CANCEL_WAIT
-        with AdfClient(self._settings, credential=_LastToken(self._credential), read_timeout=CANCEL_WAIT) as client:
+            return f"{address} was left running, because of cancel_on_kill=False. See {address.studio_url}"
+        until = time.monotonic() + CANCEL_WAIT_SECONDS
+        with AdfClient(
+            self._settings, credential=_LastToken(self._credential), read_timeout=CANCEL_WAIT_SECONDS
+        ) as client:
             while True:
                 said = self._cancelled(client, patience=until - time.monotonic())
                 if said is not None or time.monotonic() > until:
-                    return said or "A start was on its way; if it has started a run, that run goes on."
-                # createRun may be about to answer.
+                    return said or "A start was under way. If it started a run, that run continues."
+                # The answer to createRun may still arrive.
                 time.sleep(0.3)
 
     def _cancelled(self, client: AdfClient, *, patience: float) -> str | None:
-        """Try to cancel what has been started; None if the service knows no run of ours yet."""
+        """Try once to cancel the run. None if the service does not show the run yet."""
         latest = self._journal.latest
         if latest is None:
             return "Nothing was started."
@@ -201,16 +226,16 @@ class OwnedRun:
             cancel = run_routine(routine, client, time.sleep)
         except AdfNotFoundError as e:
             if latest.run_id is None:
-                # Its key is the run's id only where the service makes it so.
+                # Without a run id, the start key was used as the id. The service may not show that run yet.
                 return None
             return f"{address} could not be cancelled. See {address.studio_url} {e}"
         except AdfError as e:
-            return f"{address} could not be cancelled and may go on. See {address.studio_url} {e}"
+            return f"{address} could not be cancelled and may continue. See {address.studio_url} {e}"
         return f"{address} {cancel}. See {address.studio_url}"
 
 
 class _Followed:
-    """A journal, and the last thing written there by this process that may have started a run."""
+    """A journal that also remembers `latest`: the last intent of this process that may have started a run."""
 
     def __init__(self, journal: Journal, known: Intent | None, check: Callable[[], None]) -> None:
         self._journal = journal
@@ -218,14 +243,14 @@ class _Followed:
         self.latest = None if known is None or known.phase is Phase.PREPARED else known
 
     def save(self, intent: Intent) -> None:
-        # A killed task sends nothing any more; the kill may also come while this is written.
+        # A killed task must not send a start. The kill may also come while the intent is stored, so check again below.
         self._check()
         self._journal.save(intent)
         try:
             self._check()
         except AdfTaskKilled:
             if self.latest is None:
-                # Nothing of it was sent. Where something was, by an earlier try, what is written down must stay.
+                # This start was not sent: record that. If an earlier try sent a start, its intent must stay.
                 self._journal.save(replace(intent, phase=Phase.PREPARED, sent_at=None))
             raise
         self.latest = None if intent.phase is Phase.PREPARED else intent
@@ -242,9 +267,10 @@ class _Followed:
 
 
 class _LastToken:
-    """The token this process got last, without asking for the lock that the main thread may hold while it asks for another.
+    """Credential that returns the last token of this process, without the lock that the main thread may hold.
 
-    Also one that was refused: it may have been by mistake, and there may be no time for its successor.
+    The token may have been refused before. It is tried again, because the refusal may have been a mistake, and there may be no
+    time to get a new token.
     """
 
     def __init__(self, credential: ProcessCredential) -> None:
@@ -258,44 +284,44 @@ class _LastToken:
         return self._credential.get_token_info(*scopes, options=options)
 
     def forget_token(self, refused: str) -> bool:
-        """As of `ProcessCredential`."""
+        """Like `ProcessCredential.forget_token`."""
         self._refused.add(refused)
         return self._credential.forget_token(refused)
 
 
 class _Canceller:
-    """A waiting thread that acts once when told to.
+    """A waiting thread that runs `act` once, on request.
 
-    It is told by a byte through a pipe, since in a signal handler even starting a thread may meet a lock that the
-    interrupted thread holds.
+    The request is a byte in a pipe. A signal handler cannot even start a thread safely, because the interrupted thread may
+    hold a lock that a new thread needs.
     """
 
     def __init__(self, act: Callable[[], str]) -> None:
         self._act = act
-        self.said: str | None = None
-        self._told: int
-        self._tell: int | None
-        self._told, self._tell = os.pipe()
+        self.result: str | None = None
+        self._read_end: int
+        self._write_end: int | None
+        self._read_end, self._write_end = os.pipe()
         threading.Thread(target=self._run, name="adf-canceller", daemon=True).start()
 
-    def act(self, wait: float) -> None:
-        """Have it done, and wait at most `wait` seconds for it. More than once does no more than once."""
-        if self._tell is None:
+    def request(self, wait: float) -> None:
+        """Request the action, and wait at most `wait` seconds for its result. A second request repeats nothing."""
+        if self._write_end is None:
             return
-        os.write(self._tell, b"!")
+        os.write(self._write_end, b"!")
         until = time.monotonic() + wait
-        while self.said is None and time.monotonic() < until:
+        while self.result is None and time.monotonic() < until:
             time.sleep(0.02)
 
     def close(self) -> None:
-        """End the thread; after this, `act` does nothing."""
-        tell, self._tell = self._tell, None
-        if tell is not None:
-            os.close(tell)
+        """End the thread. After this, `request` does nothing."""
+        write_end, self._write_end = self._write_end, None
+        if write_end is not None:
+            os.close(write_end)
 
     def _run(self) -> None:
-        while os.read(self._told, 1):
-            if self.said is None:
-                self.said = self._act()
-                log.warning("The task was killed. %s", self.said)
-        os.close(self._told)
+        while os.read(self._read_end, 1):
+            if self.result is None:
+                self.result = self._act()
+                log.warning("The task was killed. %s", self.result)
+        os.close(self._read_end)

@@ -1,4 +1,4 @@
-"""What a try of an `AdfRunPipelineOperator` on a worker hands on of its run: XComs, the trace for lineage, and its result."""
+"""Passes on the run of a try on a worker: its XComs, what lineage needs, and the task's result."""
 
 from __future__ import annotations
 
@@ -22,34 +22,34 @@ if TYPE_CHECKING:
 
 
 class Results:
-    """Of one try, which begins now.
+    """The results of one try, which begins now.
 
     :param task: the operator, with its templates rendered.
     :param context: the task's context.
-    :param trace: what the try keeps for lineage.
+    :param run_record: what the try records for lineage.
     """
 
-    def __init__(self, task: PipelineTask, context: Context, trace: RunRecord) -> None:
+    def __init__(self, task: PipelineTask, context: Context, run_record: RunRecord) -> None:
         self._task = task
         self._context = context
-        self._trace = trace
+        self._run_record = run_record
         self._began = time.time()
 
     def announce(self, run_id: str, studio_url: str) -> None:
-        """Push the run's id and link. The run is started: failing now would orphan it."""
+        """Push the run's id and link. A failure must not fail the task, because the run is already active."""
         self._task.run_id = run_id
         try:
             self._context["ti"].xcom_push(key=RUN_ID_KEY, value=run_id)
             AdfPipelineRunLink.store(self._context, studio_url)
         except Exception as e:  # noqa: BLE001  whatever Airflow's API fails with must not end the wait
             self._task.log.warning(
-                "Run %s goes on, but its id or link could not be pushed as XCom: %s. See %s", run_id, e, studio_url
+                "Run %s continues, but its id or link could not be pushed as an XCom: %s. See %s", run_id, e, studio_url
             )
 
     def of(self, report: Report) -> dict[str, Any]:
-        """The summary of a run that succeeded, whose outputs are then pushed; raises the error of any other."""
+        """Return the summary of a run that succeeded, and push its outputs. Raise the error of any other run."""
         self._task.run_id = report.address.run_id
-        self._trace.ended(report)
+        self._run_record.ended(report)
         self._read_data()
         result = conclude(report)
         if report.outcome.run is not None:
@@ -59,7 +59,7 @@ class Results:
     def _read_data(self) -> None:
         limit = self._task.execution_timeout
         left = None if limit is None else self._began + limit.total_seconds() - time.time()
-        self._trace.read_data(self._task, AdfHook(self._task.azure_data_factory_conn_id).client, seconds_left=left)
+        self._run_record.read_data(self._task, AdfHook(self._task.azure_data_factory_conn_id).client, seconds_left=left)
 
     def _push_outputs(self, run: PipelineRun, address: RunAddress) -> None:
         wanted = parse_outputs(self._task.outputs)
@@ -72,9 +72,9 @@ class Results:
         except AdfError as e:
             what = f"{address} succeeded, but its outputs could not be read"
             if self._task.durable:
-                raise AdfError(f"{what}. A retry accepts the run, and reads them again. {e}") from e
-            # A retry would start another run, and this one is well.
-            self._task.log.warning("%s, so none is pushed. %s", what, e)
+                raise AdfError(f"{what}. A retry adopts the run, and reads the outputs again. {e}") from e
+            # A retry would start another run, although this run has succeeded.
+            self._task.log.warning("%s, so no output is pushed. %s", what, e)
             return
         for sentence in found.left_out:
             self._task.log.warning("Run %s: %s", run.run_id, sentence)

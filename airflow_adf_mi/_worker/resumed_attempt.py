@@ -97,7 +97,7 @@ class ResumedAttempt(Attempt):
             if known is not None and self._task.durable:
                 TaskJournal(self._context).save(self._as_of_here(known))
         self._here = Attempt(self._task, self._context)
-        self.trace = self._here.trace
+        self.run_record = self._here.run_record
         return self._here.run()
 
     def _as_of_here(self, known: Intent) -> Intent:

@@ -1,4 +1,4 @@
-"""A task's journal: its intent in Airflow's task state store, and what it and its siblings claim in XComs."""
+"""The journal of a task on a worker: its intent in Airflow's task state store, and the claims of mapped tasks in XComs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 STATE_KEY = "airflow_adf_mi.intent"
-"""In the task state store, which survives retries, killed workers and clears, and goes with the Dag run."""
+"""Key in the task state store. The store survives retries, killed workers and clears, and is deleted with the Dag run."""
 
 
 class TaskJournal:
@@ -30,13 +30,13 @@ class TaskJournal:
         self._ti: Any = context["ti"]
 
     def stored(self) -> object:
-        """What an earlier try wrote, None where there is nothing. Raises `AdfError` where that cannot be read now."""
+        """What an earlier try stored; None if there is nothing. Raises `AdfError` if the store cannot be read."""
         try:
             return self._store.get(STATE_KEY, None)
         except Exception as e:
             raise AdfError(
-                "Airflow's task state store could not be read, so it is not known whether an earlier try of this task has "
-                f"started a run. Nothing was started. Retry the task, or set durable=False to do without. {e}"
+                "Airflow's task state store could not be read, so it is not known whether an earlier try of this task "
+                f"started a run. Nothing was started. Retry the task, or set durable=False to work without the store. {e}"
             ) from e
 
     def save(self, intent: Intent) -> None:
@@ -44,8 +44,9 @@ class TaskJournal:
             self._store.set(STATE_KEY, intent.to_json())
         except Exception as e:
             raise AdfError(
-                f"What is about to be started (pipeline {intent.pipeline_name!r}, key {intent.start_key}) could not be written "
-                f"to Airflow's task state store, so nothing was started. Retry the task, or set durable=False to do without. {e}"
+                f"The intent to start pipeline {intent.pipeline_name!r} (start key {intent.start_key}) could not be stored in "
+                "Airflow's task state store, so nothing was started. Retry the task, or set durable=False to work without the "
+                f"store. {e}"
             ) from e
 
     def note(self, intent: Intent) -> None:
@@ -53,34 +54,34 @@ class TaskJournal:
             self._store.set(STATE_KEY, intent.to_json())
         except Exception as e:  # noqa: BLE001  whatever Airflow's API fails with must not end the wait
             log.warning(
-                "Run %s goes on, but could not be written to Airflow's task state store; a retry of this task finds it by "
-                "its key %s. %s",
+                "Run %s continues, but could not be recorded in Airflow's task state store. A retry of this task finds the run "
+                "by its start key %s. %s",
                 intent.run_id,
                 intent.start_key,
                 e,
             )
 
     def failed(self, now: TaskTry) -> None:
-        """Write that the try `now` failed by itself, if it had begun with a run."""
+        """Record that the try `now` failed by itself, if the stored intent belongs to it."""
         try:
             intent = Intent.from_json(self._store.get(STATE_KEY, None))
-        except Exception as e:  # noqa: BLE001  the task fails anyway, by an error that says more
+        except Exception as e:  # noqa: BLE001  the task fails anyway, with a more useful error
             log.debug("no intent to be marked as failed: %s", e)
             return
         if intent.task_try.is_try_of(now):
-            # Clears of other tasks until now say nothing of this one.
+            # Store this try's own counts: clears of other tasks have raised the clear count, and must not look like a clear here.
             self.note(replace(intent, try_failed=True, task_try=now))
 
     def is_of_this_try(self, now: TaskTry) -> bool:
-        """Whether the try `now` has written here before."""
+        """Whether the try `now` has already stored an intent."""
         try:
             return Intent.from_json(self._store.get(STATE_KEY, None)).task_try.is_try_of(now)
-        except Exception as e:  # noqa: BLE001  what cannot be read is not of this try
+        except Exception as e:  # noqa: BLE001  an entry that cannot be read is not from this try
             log.debug("no intent of this try: %s", e)
             return False
 
     def claimed(self) -> frozenset[str]:
-        """The runs of the other map indexes of this task, as their XComs name them."""
+        """The runs of the other map indexes of this task, by their XComs."""
         if self._ti.map_index < 0:
             return frozenset()
         theirs: Any = self._ti.xcom_pull(task_ids=self._ti.task_id, key=RUN_ID_KEY, map_indexes=None)
@@ -91,7 +92,9 @@ class TaskJournal:
         return frozenset(run_id for run_id in found if isinstance(run_id, str))
 
     def claim(self, run_id: str) -> bool:
-        """Say first, then ask: of two siblings that claim the same run, at least one sees the other, and leaves it."""
+        """Claim a run: push first, then read. If two mapped instances claim the same run, at least one sees the other and
+        leaves the run.
+        """
         self._ti.xcom_push(key=RUN_ID_KEY, value=run_id)
         if run_id not in self.claimed():
             return True

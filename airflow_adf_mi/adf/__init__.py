@@ -1,6 +1,6 @@
-"""The Airflow-free core: settings, identity, wire models, the client, and the rules of starting and waiting.
+"""Data Factory without Airflow: settings, identity, wire models, the client, and the rules of starting and waiting.
 
-Belongs here: everything that would be the same outside Airflow. Decisions are pure functions (`starting`, `waiting`);
-side effects are short loops around them. Never here: an import of `airflow`, or of Azure's packages at module level
-(a Dag file that imports an operator must not pay for them; `api.client` and `auth.credential` import them when first used).
+Everything that would be the same outside Airflow belongs here. Decisions are pure functions (`starting`, `waiting`), and
+side effects are short loops around them. Two imports are forbidden here: `airflow`, and Azure's packages at module level. A
+Dag file that imports an operator must not load them, so `api.client` and `auth.credential` import them on first use.
 """

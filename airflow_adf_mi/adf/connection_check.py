@@ -1,8 +1,8 @@
-"""What a connection needs, checked step by step without starting anything. Pure, but for the requests it asks for.
+"""Checks step by step all that a connection needs, without starting anything. Pure, except for its requests.
 
-Reads and queries are made for real. Whether runs may be started and cancelled is asked with a pipeline and a run that are
-not there: 403 says that it is not permitted, "not found" that it is. That the service looks at permissions first is not
-documented, so what rests on it is "probably".
+Reads and queries are real requests. Permissions to start and cancel runs are checked with a pipeline and a run that do
+not exist. 403 means that the permission is missing, "not found" that the identity has it. No document promises that the service
+checks permissions first, so these results are only "probably".
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ from airflow_adf_mi.adf.name_suggestions import with_suggestions
 from airflow_adf_mi.adf.routines import Authenticate, Routine, run_routine
 
 MAY = "may "
-"""How the steps about permissions begin."""
+"""The begin of each step about a permission."""
 PROBABLY = "probably: the request named something that does not exist, and was not refused for lack of a permission."
-"""What `Holds.PROBABLY` means."""
+"""The meaning of `CheckStatus.PROBABLY`."""
 HALF = "To check a factory that tasks name themselves, use `airflow-adf-mi check --resource-group ... --factory ...`."
 CREATE_RUN, CANCEL = "pipelines/createrun/action", "pipelineruns/cancel/action"
 
 
 class CheckStatus(StrEnum):
-    """Whether something is as it must be."""
+    """The result of a step."""
 
     YES = "yes"
     PROBABLY = "probably"
@@ -52,7 +52,7 @@ class CheckStatus(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One step, and how it went."""
+    """One step and its result."""
 
     step: str
     holds: CheckStatus
@@ -64,9 +64,9 @@ class Finding:
 
 
 def check(settings: AdfSettings, pipeline_name: str | None = None, *, named: str = "") -> list[Finding]:
-    """Check, as the identity of `settings`, the factory that they name; without one, no further than the subscription.
+    """Check the factory that `settings` name, with their identity. If they name none, check only down to the subscription.
 
-    `named` says where the settings are from. Of each step there is one finding.
+    `named` names the source of the settings. Each step gives one finding.
     """
 
     def claims() -> Mapping[str, Any]:
@@ -85,7 +85,7 @@ def check(settings: AdfSettings, pipeline_name: str | None = None, *, named: str
 
 
 def unusable(error: AdfError) -> Finding:
-    """The only finding on a connection that cannot be used."""
+    """The only finding if the connection cannot be used."""
     return _failed("connection", error)
 
 
@@ -94,12 +94,12 @@ def all_well(findings: list[Finding]) -> bool:
 
 
 def verdict(findings: list[Finding]) -> str:
-    """What the findings come to, in a line."""
+    """The summary of all findings, in a line."""
     if not all_well(findings):
         return "Not all is well. Nothing was started."
     if findings[-1].step == "subscription":
         return (
-            "The token and the subscription are well. No factory was checked, because none is named: name it by "
+            "The token and the subscription are well. No factory was checked, because none is named. Name one with "
             "resource_group_name and factory_name (--resource-group, --factory). Nothing was started."
         )
     return "All well. Nothing was started."
@@ -112,9 +112,9 @@ def checking(
     claims: Callable[[], Mapping[str, Any]],
     clock: Callable[[], float],
 ) -> Routine[list[Finding]]:
-    """From the token to each permission; what depends on a step that failed is left out.
+    """Check from the token to each permission. Steps that depend on a failed step are left out.
 
-    `claims` gives those of the token, once there is one.
+    `claims` returns the claims of the token after there is one.
     """
     refused = yield Authenticate()
     if isinstance(refused, AdfError):
@@ -145,7 +145,7 @@ def checking(
 
 
 def _factory(settings: AdfSettings, pipeline_name: str | None) -> FactoryRef | None:
-    """The factory to check; None where nothing of one is named. Raises `AdfConfigurationError` for half a factory."""
+    """The factory to check; None if no part of one is named. Raises `AdfConfigurationError` if only a part is named."""
     if settings.resource_group_name or settings.factory_name or pipeline_name is not None:
         return settings.factory()
     return None
@@ -162,12 +162,12 @@ def _identity(token: Mapping[str, Any]) -> Finding:
     return Finding(
         step="identity",
         holds=CheckStatus.YES if known else CheckStatus.PROBABLY,
-        detail=known or "the token does not say whose it is",
+        detail=known or "the token does not name its identity",
     )
 
 
 def _subscription(settings: AdfSettings) -> Routine[Finding]:
-    """Where no factory is named, that is all there is to see."""
+    """The finding about the subscription, if no factory is named."""
     ids = yield operations.list_factories(settings.subscription_id)
     if isinstance(ids, AdfError):
         return _unseen("subscription", ids)
@@ -177,7 +177,7 @@ def _subscription(settings: AdfSettings) -> Routine[Finding]:
 
 
 def _where(factory: FactoryRef, found: Any) -> Routine[list[Finding]]:
-    """Subscription and factory, by what the question for the factory was answered."""
+    """The findings about subscription and factory, by the answer to the request for the factory."""
     here = Finding(step="subscription", holds=CheckStatus.YES, detail=factory.subscription_id)
     if not isinstance(found, AdfError):
         location = f", in {found.get('location')}" if found.get("location") else ""
@@ -205,7 +205,7 @@ def _pipeline(factory: FactoryRef, name: str, answer: Any) -> Routine[Finding]:
 
 
 def _asked(factory: FactoryRef, clock: Callable[[], float]) -> Routine[dict[str, Any]]:
-    """The answers to one question for each permission, by its action."""
+    """From each action to the answer of a request that needs its permission."""
     now = datetime.fromtimestamp(clock(), UTC)
     window = now - timedelta(days=1), now + timedelta(hours=1)
     runs = yield operations.query_runs(factory, *window)
@@ -220,7 +220,7 @@ def _asked(factory: FactoryRef, clock: Callable[[], float]) -> Routine[dict[str,
 
 
 def _permission(action: str, answer: Any, factory: FactoryRef, token: Mapping[str, Any]) -> Finding:
-    """What an answer says of the permission to ask for it."""
+    """The finding about a permission, by the answer to a request that needs it."""
     step = f"{MAY}{ACTIONS[action]}"
     if isinstance(answer, AdfPermissionError) and answer.code in MISSING_ROLE:
         return Finding(
@@ -233,21 +233,21 @@ def _permission(action: str, answer: Any, factory: FactoryRef, token: Mapping[st
         return Finding(step=step, holds=CheckStatus.YES, detail=f"{BELOW}{action}")
     if isinstance(answer, AdfRequestError):
         if answer.status == 403 or (answer.status == 409 and is_front_door(answer.code, answer.failure_cause)):
-            # A policy, a network rule, a lock: no role changes it.
+            # A policy, a network rule or a lock refused it. A role does not help.
             return _failed(step, answer)
         if answer.status in (400, 404):
-            # The answer to what is not there.
+            # The pipeline or run does not exist, so the permission was not refused.
             return Finding(step=step, holds=CheckStatus.PROBABLY, detail=f"{BELOW}{action}")
     return Finding(step=step, holds=CheckStatus.UNKNOWN, detail=str(answer))
 
 
 def _why_unseen(error: AdfPermissionError) -> str:
-    # What a role permits is said once, with the permission itself.
+    # A missing role is reported once, with the permission itself.
     return "not shown to this identity" if error.code in MISSING_ROLE else str(error)
 
 
 def _unseen(step: str, error: AdfError) -> Finding:
-    """A step that failed; unknown where something in between answered in the place of Azure."""
+    """The finding of a failed step. Its status is unknown if a proxy answered in place of Azure."""
     is_foreign = isinstance(error, AdfUnavailableError) and error.is_foreign
     return Finding(step=step, holds=CheckStatus.UNKNOWN, detail=str(error)) if is_foreign else _failed(step, error)
 
@@ -262,13 +262,13 @@ def _nowhere() -> str:
 
 
 def table(findings: list[Finding]) -> str:
-    """The findings as a table, and below it what is to be done."""
+    """The findings as a table, followed by what to do."""
     width = max(len(finding.step) for finding in findings)
     lines = [f"{f.step:{width}}  {f.holds:8}  {f.detail}".rstrip() for f in findings]
     fixes = list(dict.fromkeys(f.fix for f in findings if f.fix))
     if fixes:
         head = (
-            "To do (a new assignment takes effect after a few minutes; if the role is assigned already, its definition lacks the "
+            "To do (a new assignment takes effect after a few minutes; if the role is already assigned, its definition lacks the "
             "action: `airflow-adf-mi role` prints the whole definition):"
         )
         lines += ["", head, *(f"  {fix}" for fix in fixes)]
@@ -278,7 +278,7 @@ def table(findings: list[Finding]) -> str:
 
 
 def in_a_paragraph(findings: list[Finding]) -> str:
-    """The findings for a place where only one text is shown, in the words of the table."""
+    """The findings as one text, for places that show only a text. The words are those of the table."""
     wrong = [f for f in findings if f.holds not in (CheckStatus.YES, CheckStatus.PROBABLY)]
     if wrong:
         fixes = dict.fromkeys(f.fix for f in wrong if f.fix)

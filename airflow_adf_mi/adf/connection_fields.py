@@ -1,8 +1,8 @@
-"""From the fields of an Airflow connection to `AdfSettings`. Airflow's face looks the connection up.
+"""From the fields of an Airflow connection to `AdfSettings`. `_airflow.connections` reads the connection itself.
 
-A connection of our own type is read strictly: what is unknown or contradictory is an error. A connection of the Azure
-provider's type is accepted where the provider accepts it without a secret: what the provider ignores is ignored, and one
-log line names it, and the identity.
+For a connection of our own type, an unknown or contradictory field is an error. A connection of the Azure provider's type is
+accepted if the provider would accept it without a secret. Fields that the provider ignores are ignored here too, and one log
+line names them and the identity.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from airflow_adf_mi.adf.log_once import log_once
 CONN_TYPE = "azure_data_factory_mi"
 PROVIDER_CONN_TYPE = "azure_data_factory"
 DEFAULT_CONN_ID = "azure_data_factory_default"
-"""The same as the provider's, so that moving over changes no connection id."""
+"""The same id as the provider's default, so that moving over changes no connection id."""
 
 NAMES = ("managed_identity_client_id", "managed_identity_object_id", "managed_identity_resource_id")
-"""The fields that name a user-assigned identity, of which one at most may be set."""
+"""The fields that name a user-assigned identity. At most one of them may be set."""
 FIELDS = (
     "subscriptionId",
     "resource_group_name",
@@ -40,7 +40,7 @@ FIELDS = (
     "arm_scope",
     "ca_bundle",
 )
-# Connections saved by old Airflow forms carry their fields under these prefixes.
+# Old Airflow forms saved the fields of connections with these prefixes.
 _PREFIXES = (f"extra__{PROVIDER_CONN_TYPE}__", f"extra__{CONN_TYPE}__")
 _ANY_PREFIX = re.compile(r"extra__.+?__")
 _SECRET_FIELDS = {
@@ -52,17 +52,17 @@ _SECRET_FIELDS = {
     "certificate_path",
     "token",
 }
-# What `az cloud list` calls the public cloud.
+# The name of the public cloud in `az cloud list`.
 _CLOUD_ALIASES = {"azurecloud": PUBLIC_CLOUD}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """What the fields of a connection come to."""
+    """The result of reading a connection's fields."""
 
     settings: AdfSettings
     ignored: tuple[str, ...] = ()
-    """The fields that are set and not used."""
+    """The fields that are set, but not used."""
 
 
 def settings_from_connection(
@@ -80,10 +80,10 @@ def settings_from_connection(
 ) -> AdfSettings:
     """The settings that the fields of connection `conn_id` describe; `extra` is its JSON text.
 
-    Takes connections of type `azure_data_factory_mi`, and the Azure provider's `azure_data_factory` when they hold no
+    Accepts connections of type `azure_data_factory_mi`, and of the Azure provider's type `azure_data_factory` without a
     secret. Raises `AdfConfigurationError`, which names the connection, for a missing, unknown or contradictory field
-    and for any secret. Fields in `instead` replace the connection's; one that names an identity replaces all that do.
-    `environ` is read for the log line on a connection of the provider's type only.
+    and for any secret. Fields in `instead` replace the connection's. A field that names an identity replaces all such fields.
+    `environ` is read only for the log line about a connection of the provider's type.
     """
     unused = {"login": login, "host": host, "schema": schema, "port": port}
     try:
@@ -100,10 +100,10 @@ def settings_from_connection(
 
 
 def providers_note(conn_id: str, reading: Reading, environ: Mapping[str, str]) -> str:
-    """The log line on a connection of the provider's type: which identity is used, and what the provider would use."""
+    """The log line about a connection of the provider's type: the identity that is used, and the one the provider would use."""
     identity, cloud = reading.settings.identity, reading.settings.cloud
     note = (
-        f"Connection {conn_id!r} is of the Azure provider's type. Identity that is used: "
+        f"Connection {conn_id!r} has the Azure provider's type. Identity that is used: "
         f"{identity_used(identity, environ, cloud.authority_host)}. The provider would use: "
         f"{providers_identity(identity.client_id, identity.tenant_id, environ)}."
     )
@@ -117,9 +117,9 @@ def providers_note(conn_id: str, reading: Reading, environ: Mapping[str, str]) -
 
 def _wrong_type(conn_type: str, schema: str | None) -> str:
     if not conn_type and (schema or "").startswith("zure_data_factory"):
-        # What Airflow's parser leaves of "azure_data_factory_mi://", because a URI's scheme has no underscores.
+        # Airflow's parser leaves this of "azure_data_factory_mi://", because the scheme of a URI cannot contain underscores.
         return (
-            "its URI begins with an underscored type, of which Airflow reads none. Write hyphens: azure-data-factory-mi:// "
+            "its URI begins with a type with underscores, which Airflow cannot read. Write hyphens: azure-data-factory-mi:// "
             "(or azure-data-factory:// for the Azure provider's type)."
         )
     if not conn_type:
@@ -135,9 +135,9 @@ def _wrong_type(conn_type: str, schema: str | None) -> str:
 
 def _secret(name: str) -> str:
     return (
-        f"it holds a secret ({name}), and this package uses none. Remove login, password and every secret in extra, and let "
+        f"it holds a secret ({name}), but this package uses no secret. Remove login, password and every secret in extra, and let "
         "the managed identity do the work: leave the managed_identity_ fields empty for the system-assigned identity, or put "
-        "the client id of a user-assigned one into managed_identity_client_id; then grant that identity a role on the data "
+        "the client id of a user-assigned one into managed_identity_client_id. Then grant that identity a role on the data "
         "factory."
     )
 
@@ -178,7 +178,8 @@ def _not_used(name: str, value: str | int | None) -> str:
             "to managed_identity_client_id; otherwise remove it."
         )
     return (
-        f"{name} is {value!r}, which is not used. A private ARM endpoint goes into arm_endpoint; otherwise remove it."
+        f"{name} is {value!r}, which is not used. If it is a private ARM endpoint, move it to arm_endpoint; otherwise remove "
+        "it."
     )
 
 
@@ -186,7 +187,7 @@ def _parsed(extra: str | None) -> Mapping[str, Any]:
     try:
         fields = json.loads(extra or "{}")
     except ValueError as e:
-        # The text itself may hold a secret, so the error does not quote it.
+        # The text may hold a secret, so the error does not quote it.
         raise AdfConfigurationError(f"extra is not JSON (line {getattr(e, 'lineno', '?')}).") from None
     if not isinstance(fields, dict):
         raise AdfConfigurationError("extra is not a JSON object of fields.")
@@ -196,12 +197,12 @@ def _parsed(extra: str | None) -> Mapping[str, Any]:
 def _known_fields(conn_type: str, extra: Mapping[str, Any]) -> tuple[dict[str, str], list[str]]:
     """The fields that are set, by their short names, and the keys that are ignored.
 
-    Empty fields, as forms leave them, count as not set.
+    Empty fields, as a form saves them, count as not set.
     """
     is_providers = conn_type == PROVIDER_CONN_TYPE
     fields: dict[str, str] = {}
     ignored: list[str] = []
-    # Short names first: where both are there, the provider takes the short one.
+    # Short names first: if both names are set, the provider uses the short one.
     for key, value in sorted(extra.items(), key=lambda item: item[0].startswith(_PREFIXES)):
         name = next((key.removeprefix(p) for p in _PREFIXES if key.startswith(p)), key)
         if value is None or value == "":
@@ -217,7 +218,7 @@ def _known_fields(conn_type: str, extra: Mapping[str, Any]) -> tuple[dict[str, s
         if fields.get(name, text) != text:
             if not is_providers:
                 raise AdfConfigurationError(
-                    f"{name} is there twice, as {fields[name]!r} and as {text!r}. Keep one of them."
+                    f"{name} is set twice, as {fields[name]!r} and as {text!r}. Keep one of them."
                 )
             ignored.append(key)
         elif text:

@@ -1,6 +1,6 @@
-"""Errors as JSON, for the events in which a trigger hands them to its task, and for Airflow's own serialization. Pure.
+"""Errors as JSON: for the events that a trigger sends to its task, and for Airflow's own serialization. Pure.
 
-Events that were fired before an update are read after it. So names keep their meaning, unknown classes become `AdfError`,
+An event that was fired before an update may be read after it. So names keep their meaning, unknown classes become `AdfError`,
 and unknown members are ignored.
 """
 
@@ -20,24 +20,24 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
     "candidates": lambda stored: tuple(map(PipelineRun.from_essentials, stored)),
     "activities": lambda stored: tuple(map(ActivityFailure.from_json, stored)),
 }
-"""How the members are read that are no plain JSON values."""
+"""How to read members that are not plain JSON values."""
 
 
 def error_to_json(error: AdfError) -> dict[str, Any]:
-    """What `error_from_json` makes an error of."""
+    """The form of an error that `error_from_json` reads."""
     return {"type": type(error).__name__, "message": str(error), **members_to_json(error)}
 
 
 def error_from_json(stored: Mapping[str, Any]) -> AdfError:
-    """The error that `error_to_json` has stored; a plain `AdfError` where it cannot be made."""
+    """The error that `error_to_json` stored. A plain `AdfError` if its class cannot be made."""
     kind = vars(errors).get(stored["type"])
     if not isinstance(kind, type) or not issubclass(kind, AdfError):
-        # A later version stored a class of its own.
+        # A later version stored a class that this version does not know.
         return AdfError(stored["message"])
     try:
         error = kind(stored["message"], **members_from_json(kind, stored))
     except (AttributeError, KeyError, TypeError, ValueError):
-        # An older version stored less, or a later one something else.
+        # An older version stored fewer members, or a later version stored other forms.
         return AdfError(stored["message"])
     for note in stored.get(NOTES) or ():
         error.add_note(note)
@@ -45,7 +45,7 @@ def error_from_json(stored: Mapping[str, Any]) -> AdfError:
 
 
 def members_to_json(error: AdfError) -> dict[str, Any]:
-    """The members and notes of an error. A run loses its parameters, which may be secret."""
+    """The members and notes of an error. The parameters of a run are left out, because they may be secret."""
     notes: list[str] = getattr(error, "__notes__", [])
     return {
         **{name: _plain(getattr(error, name)) for name in members_of(type(error))},
@@ -54,7 +54,7 @@ def members_to_json(error: AdfError) -> dict[str, Any]:
 
 
 def members_from_json(kind: type[AdfError], stored: Mapping[str, Any]) -> dict[str, Any]:
-    """The members of an error of class `kind` that `members_to_json` has stored."""
+    """The members of an error of class `kind` that `members_to_json` stored."""
     known = {name: stored[name] for name in members_of(kind) if stored.get(name) is not None}
     return {name: _READERS[name](value) if name in _READERS else value for name, value in known.items()}
 

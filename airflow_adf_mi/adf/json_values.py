@@ -1,8 +1,8 @@
-"""Values of a Dag's author as the JSON that the service is sent. Pure.
+"""Converts parameter values of a Dag to the JSON that the service gets. Pure.
 
-Dates and the like become the text that the official client (azure-mgmt-datafactory 10) makes of them, so that a Dag file
-sends the same as with the Azure provider. They become it before the start is written down: its fingerprint, and the search
-for a lost run by its parameters, then know what the service knows.
+Dates and the like become the same text that the official client (azure-mgmt-datafactory 10) makes of them, so that a Dag file
+sends the same as with the Azure provider. The conversion comes before the intent is stored. So the intent's fingerprint, and the
+search for a lost run by its parameters, use the values that the service has.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from decimal import Decimal
 
 
 def to_json_value(value: object) -> object:
-    """`value` in plain JSON types, as far as it has them; what has none stays as it is.
+    """`value` in plain JSON types. Values without a JSON form stay unchanged.
 
     - datetime: ISO 8601 in UTC, such as `2026-01-31T06:00:00Z`; without a time zone it counts as UTC
     - date and time: ISO 8601
@@ -43,7 +43,9 @@ def to_json_value(value: object) -> object:
 
 
 def _duration(value: timedelta) -> str:
-    """As the official client writes it, but for its `P` of no time at all, and for negative ones, which it garbles."""
+    """An ISO 8601 duration as the official client writes it. Exceptions: no time at all, which it writes as `P`, and negative
+    durations, which it writes wrongly.
+    """
     sign, value = ("-", -value) if value < timedelta() else ("", value)
     hours, rest = divmod(value.seconds, 3600)
     minutes, seconds = divmod(rest, 60)

@@ -1,4 +1,4 @@
-"""A log line that a process writes once, for what is true of every request or look-up of a connection."""
+"""Log lines that a process writes only once, for facts that are the same for every request of a connection."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ import logging
 
 @functools.lru_cache(maxsize=256)
 def log_once(logger: str, level: int, text: str) -> None:
-    """Log `text`, unless this process has logged it already. A task is a process of its own, so its log has the line."""
+    """Log `text`, unless this process has already logged it. Each task is a process of its own, so each task's log has it."""
     logging.getLogger(logger).log(level, "%s", text)

@@ -1,4 +1,4 @@
-"""What was meant by a name that the service does not know. Asked only once something was not found."""
+"""Suggests names for a factory or pipeline that was not found ("Did you mean"). Lists names only in that case."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from airflow_adf_mi.adf.routines import Pause, Routine
 
 MOST_NAMES = 3
 FEW = 8
-"""Names that are listed where none is near."""
+"""How many names are listed if no name is similar."""
 LEAST_LIKENESS = 0.75
-"""Of two names, by difflib."""
-SEARCHES_AT_ONCE = 10
-"""Names that are compared before the event loop gets its turn: two long ones take some milliseconds."""
+"""Least similarity of two names, by difflib's ratio."""
+NAMES_BETWEEN_PAUSES = 10
+"""Names that are compared before the event loop gets a turn. Comparing two long names takes some milliseconds."""
 _FACTORY_ID = re.compile(r".*/resourceGroups/(?P<group>[^/]+)/.*/factories/(?P<name>[^/]+)", re.IGNORECASE)
 
 
 def with_suggestions(error: AdfError, factory: FactoryRef, pipeline_name: str | None) -> Routine[AdfError]:
-    """`error`; for a factory or pipeline that was not found, another one with names that may have been meant.
+    """Add suggestions to the error of a factory or pipeline that was not found. Other errors are returned unchanged.
 
-    The names are left out where the identity may not list them.
+    Suggestions are left out if the identity may not list the names.
     """
     if not isinstance(error, AdfNotFoundError):
         return error
@@ -42,18 +42,18 @@ def with_suggestions(error: AdfError, factory: FactoryRef, pipeline_name: str | 
 
 
 def near_pipelines(wanted: str, names: list[str]) -> Routine[str]:
-    """A sentence about the pipelines of a factory."""
+    """A sentence with suggestions from a factory's pipelines."""
     near = yield from _near(wanted, names)
     if near:
         return f"Did you mean {_either(near)}?"
     if not names:
         return "The factory has no published pipeline at all."
     few = ", ".join(map(repr, sorted(names)[:FEW]))
-    return f"It has {len(names)}, none of a like name: {few}{' and others' if len(names) > FEW else ''}."
+    return f"Published pipelines: {len(names)}, none with a similar name: {few}{' and others' if len(names) > FEW else ''}."
 
 
 def near_factories(wanted: FactoryRef, ids: Iterable[str]) -> Routine[str]:
-    """A sentence about the factories of a subscription that the identity may see."""
+    """A sentence with suggestions from the factories that the identity may see in a subscription."""
     found = [match for match in map(_FACTORY_ID.fullmatch, ids) if match]
     same = [match["group"] for match in found if match["name"].lower() == wanted.factory_name.lower()]
     if same:
@@ -63,21 +63,21 @@ def near_factories(wanted: FactoryRef, ids: Iterable[str]) -> Routine[str]:
     if shown:
         return f"Did you mean {' or '.join(shown[:MOST_NAMES])}?"
     if not found:
-        return "The identity sees no data factory in this subscription; without a role on one, it does not."
+        return "The identity sees no data factory in this subscription. It sees only factories on which it has a role."
     few = ", ".join(sorted(f"{m['name']!r} (resource group {m['group']!r})" for m in found)[:FEW])
-    return f"The identity sees {len(found)} in this subscription, none of a like name: {few}."
+    return f"Factories that the identity sees in this subscription: {len(found)}, none with a similar name: {few}."
 
 
 def _near(wanted: str, names: Iterable[str]) -> Routine[list[str]]:
-    """What `difflib.get_close_matches` finds, which compares all names at once."""
+    """The names that `difflib.get_close_matches` would find. That function would compare all names without a pause."""
     likeness = difflib.SequenceMatcher(b=wanted.lower())
     found: list[tuple[float, str]] = []
     by_lower = {name.lower(): name for name in names}
     for number, name in enumerate(by_lower, 1):
-        if number % SEARCHES_AT_ONCE == 0:
+        if number % NAMES_BETWEEN_PAUSES == 0:
             yield Pause(0)
         likeness.set_seq1(name)
-        # The first two are quick, and never less than the third.
+        # The first two ratios are quick upper bounds of the third.
         if all(of() >= LEAST_LIKENESS for of in (likeness.real_quick_ratio, likeness.quick_ratio, likeness.ratio)):
             found.append((likeness.ratio(), name))
     return [by_lower[name] for _, name in heapq.nlargest(MOST_NAMES, found)]

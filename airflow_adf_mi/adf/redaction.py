@@ -1,11 +1,12 @@
 """Masks credentials in text that comes from a service, before it reaches a log, an exception or an XCom.
 
-Messages of failed activities quote what the activity's own target answered, and that may include a SAS URL or a
-connection string, often as JSON within JSON or encoded for a URL.
+Messages of failed activities quote the answer of the activity's own target. The answer may include a SAS URL or a
+connection string, often as JSON within JSON or URL-encoded.
 
-This runs on the triggerer's event loop, and the service decides how long a text is. So `shown` cuts a text before it
-searches, and the search itself takes time in proportion to the text, whatever is in it. No pattern may begin in many places and
-read on from each of them to the same far end: its repeats are possessive (`++`), bounded, or cannot contain its own beginning.
+This code runs on the triggerer's event loop, and a text of the service may be very long. So `shown` cuts a text before it
+searches, and the time of the search is proportional to the length of any text. No pattern may begin in many places and
+read from each of them to the same far end. So the repeats of each pattern are possessive (`++`), are bounded, or cannot contain
+the pattern's own beginning.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 _MASK = "***"
-OVERLAP = 2048
-"""Characters that `shown` searches behind its cut: more than any pattern needs to recognize a credential by what follows it."""
+MASKING_OVERLAP_CHARACTERS = 2048
+"""Characters that `shown` searches behind its cut. Some patterns recognize a credential by the text that follows it."""
 
-# A hyphen stands where a name may have a hyphen, an underscore or nothing; a space, where it may have a space, too.
+# A hyphen stands for a hyphen, an underscore or nothing. A space stands for the same, or for a space.
 _NAMES = (
     *("password", "passwd", "passphrase", "pwd", "client secret", "encrypted-credential", "shared-access-signature"),
     *("access-token", "refresh-token", "id-token", "sas-token"),
@@ -37,7 +38,7 @@ _KEYS = (
     *("host-key", "encryption-key", "signing-key", "account key", "access key"),
 )
 _SECRET_WORDS = ("sig", "secret", "token")
-"""Words that name a secret only where something is assigned to them."""
+"""Words that name a secret only if a value is assigned to them."""
 
 
 def _pattern(names: tuple[str, ...]) -> str:
@@ -45,27 +46,27 @@ def _pattern(names: tuple[str, ...]) -> str:
 
 
 NAMES = f"{_pattern(_NAMES)}|(?:{_pattern(_KEYS)})(?:content)?"
-"""What names a secret wherever it stands, also as the end of a longer name."""
+"""Names of secrets, anywhere in a text, also as the end of a longer name."""
 
-# As JSON within JSON writes it, as .NET does, and as an encoded URL.
+# Quotes as in JSON within JSON, as .NET writes them, and URL-encoded.
 _ENCODED_QUOTE = r"\\+u002[27]|%(?:25)*2[27]"
 _QUOTE = rf"(?:\\*[\"']|{_ENCODED_QUOTE})"
 _COLON = r"(?::|%(?:25)*3A|\\+u003a)"
 _EQUALS = r"(?:=|%(?:25)*3D|\\+u003d)"
 _VALUE = (
-    # Quoted within quoted text: to the next quote with as many backslashes.
+    # Quoted text within quoted text: up to the next quote with as many backslashes.
     r"(?:(?P<quote>\\+[\"']).*?(?:(?<!\\)(?P=quote)|$)"
     rf"|(?P<encoded>{_ENCODED_QUOTE}).*?(?:(?<!\\)(?P=encoded)|$)"
     # Connection strings double a quote that belongs to the value.
     r"|\"[^\"\\]*+(?:(?:\\.|\"\")[^\"\\]*+)*+(?:\"|\\?$)|'[^'\\]*+(?:(?:\\.|'')[^'\\]*+)*+(?:'|\\?$)"
-    # JSON that holds the secret deeper; and ODBC.
+    # A JSON object that holds the secret deeper, and ODBC's braces.
     r"|\{(?=\s*\\*[\"'])[^}]*+(?:\}|$)|\{[^}]*+(?:\}\}[^}]*+)*+(?:\}|$)|\[[^\]]*+(?:\]|$)"
-    # Bare; the next parameter of a URL begins with &, which may be encoded.
+    # A value without quotes. The next parameter of a URL begins with &, which may be encoded.
     r"|(?:[^\s;&\"'\\%]++|%(?!(?:25)*26)|\\+u00(?!2[267])[0-9a-f]{2}|\\(?![\"'nrtu\\]|$))++)"
 )
 
-# The last two letters of what may be a name below, and what assigns to it. A pattern that begins with a set of letters is
-# searched for much faster than one that ignores case throughout.
+# The last two letters of a possible name, and the assignment. A pattern that begins with a set of letters is
+# found much faster than a pattern that ignores case throughout.
 _ASSIGNED = re.compile(
     r"[detnlygDETNLYG](?=[\\\"'%=: \t])(?i:(?<=[rw]d|se|et|en|al|re|ey|nt|ig)"
     rf"(?P<quote>{_QUOTE})?[ \t]*(?:(?P<equals>{_EQUALS})|{_COLON})[ \t]*)"
@@ -78,22 +79,22 @@ _SECRET_NAMES = tuple(
 )
 """`NAMES`, without their hyphens and underscores."""
 _LAST_SYLLABLES = tuple({name[-3:] for name in (*_SECRET_NAMES, *_SECRET_WORDS)})
-# Letters that a pattern takes for i and s where it ignores case, and `lower` does not.
+# Letters that match i and s in a pattern that ignores case, but that `lower` does not turn into i and s.
 _ALIKE = str.maketrans("\u0130\u0131\u017f", "iis")
 _ASSIGNED_VALUE = re.compile(_VALUE, re.IGNORECASE | re.DOTALL)
-# Of a connection string all up to its semicolon, whatever is in it.
+# A value in a connection string: all characters up to the semicolon.
 _CONNECTION_VALUE = re.compile(r"(?![\"'{\\\s])[^;\r\n\"=]{1,1900}+={0,2}(?=;)")
 
 _PATTERNS = (
     re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?P<secret>.*?(?=-----END|$))", re.DOTALL),
-    # A pair of a name and a value, as headers and parameters are written.
+    # A pair of a name and a value, as in lists of headers and parameters.
     re.compile(
         rf"name{_QUOTE}\s*{_COLON}\s*{_QUOTE}[\w.-]*(?:{NAMES}|secret|token|authorization){_QUOTE}\s*,"
         rf"\s*{_QUOTE}value{_QUOTE}\s*{_COLON}\s*(?P<secret>{_VALUE})",
         re.IGNORECASE | re.DOTALL,
     ),
     re.compile(rf"<[\w:]*(?:{NAMES})>(?P<secret>[^<]+)", re.IGNORECASE),
-    # The key of a function app. Other codes are shorter, or words: without a digit in 128 characters, if they have as many.
+    # The key of a function app. Other codes are shorter than 16 characters, or are words without a digit in the first 128.
     re.compile(
         r"[cC](?i:ode=)(?:(?<=[?&].{5})|(?<![A-Za-z].{5})(?=[^\s&;\"'\d]{0,127}+[^\s&;\"'])(?=[^\s&;\"']{16}))"
         r"(?P<secret>[^\s&;\"'\\]++)"
@@ -104,14 +105,14 @@ _PATTERNS = (
         r"(?P<secret>[^\s\"',;\\]+)"
     ),
     re.compile(r"[bB](?<!\w.)(?i:earer(?:\s|\+|%(?:25)*20)+)(?P<secret>[A-Za-z0-9._~+/-]{8,}+=*)"),
-    # A password in an address, between the user's name and the host, which may hold an @ itself. Digits before a path are a port.
+    # A password in an address, between user and host. The password may contain an @. Digits before a path are a port.
     re.compile(
         r"://[^\s/:@\"']*+:(?!\d+[/?#])(?P<secret>[^\s\"'@]{0,500}+(?:@[^\s\"'@]{0,500}+)*(?=@))",
     ),
 )
-# JSON web tokens: three parts with dots between them. The first part, and often the second, begins with the code of a brace.
+# JSON web tokens: three parts with dots between them. The first part, and often the second, begins with an encoded brace.
 # At the end of a text, which may have been cut, a part of a token is enough. "eyJ" may stand in a run of letters many times, so
-# each run is first checked for what makes it a token.
+# each run of letters is first checked for the form of a token.
 _TOKENS = (
     r"(?=[\w-]*+\.[\w-]{5,}+(?:\.|\Z))(?:[\w-]*?[_-])??(?P<secret>eyJ[\w-]{5,}+\.[\w-]{5,}+(?:\.[\w-]*+|\Z))",
     r"(?=[\w-]*+\.eyJ[\w-]{2,}+(?:\.|\Z))[\w-]*?(?P<secret>eyJ[\w-]{5,}+\.[\w-]++(?:\.[\w-]*+|\Z))",
@@ -123,19 +124,19 @@ _Span = tuple[int, int]
 
 
 def redact(text: str) -> str:
-    """`text` with the values of anything that looks like a credential replaced by `***`."""
+    """`text`, with the values of everything that resembles a credential replaced by `***`."""
     return _masked(text, len(text))
 
 
 def shown(text: str, limit: int = 2000) -> str:
-    """The first `limit` characters of `text` without credentials, and how many are missing: for foreign text of any length."""
+    """The first `limit` characters of `text`, masked, and the number of missing characters. For foreign text of any length."""
     if len(text) <= limit:
         return redact(text)
-    return _masked(text[: limit + OVERLAP], limit) + _missing(len(text) - limit)
+    return _masked(text[: limit + MASKING_OVERLAP_CHARACTERS], limit) + _missing(len(text) - limit)
 
 
 def cap(text: str, limit: int = 2000) -> str:
-    """`text`, cut to `limit` characters with a note of how much is missing: foreign text must not flood a log."""
+    """`text`, cut to `limit` characters, and the number of missing characters. Foreign text must not flood a log."""
     return text if len(text) <= limit else text[:limit] + _missing(len(text) - limit)
 
 
@@ -151,7 +152,7 @@ def _missing(number: int) -> str:
 
 
 def _masked(text: str, end: int) -> str:
-    """`text` up to `end`, without the credentials that begin there."""
+    """`text` up to `end`, with the credentials masked that begin before `end`."""
     parts: list[str] = []
     at = 0
     for begin, until in sorted(span for span in _secrets(text) if span[0] < span[1]):
@@ -164,7 +165,7 @@ def _masked(text: str, end: int) -> str:
 
 
 def _secrets(text: str) -> Iterator[_Span]:
-    """Where credentials stand."""
+    """The positions of credentials."""
     yield from _assigned(text)
     for pattern in _PATTERNS:
         yield from (match.span("secret") for match in pattern.finditer(text))
@@ -174,7 +175,7 @@ def _secrets(text: str) -> Iterator[_Span]:
 
 
 def _assigned(text: str) -> Iterator[_Span]:
-    """The values that are assigned to a name of a credential."""
+    """The positions of values that are assigned to the name of a credential."""
     found = _ASSIGNED.search(text)
     while found is not None:
         value = _value_of(text, found)
@@ -182,11 +183,11 @@ def _assigned(text: str) -> Iterator[_Span]:
         if value is not None:
             yield value.span()
             at = value.end()
-            # A value may hold another name, to which a connection string assigns a value that ends behind the first one. Each
-            # name is looked at once: to search the value again and again would take the square of its length.
+            # A value may contain another name, and a connection string may assign a value to it that ends behind the first value.
+            # Each name is checked once. Searching the value again for each name would take quadratic time.
             found = _ASSIGNED.search(text, found.end())
             while found is not None and found.start() < at:
-                # A bare value ends at a quote or a space, which may belong to what the last name in it assigns.
+                # A value without quotes ends at a quote or a space, which may belong to the value of the last name in it.
                 later = _value_of(text, found) if found.end() >= at else _connection_of(text, found)
                 if later is not None and later.end() > at:
                     yield later.span()
@@ -206,7 +207,7 @@ def _is_secret_name(name: str) -> bool:
 
 
 def _connection_of(text: str, assigned: re.Match[str]) -> re.Match[str] | None:
-    """The value that a connection string assigns to a name of a credential."""
+    """The value that a connection string assigns to the name of a credential."""
     is_plain = assigned["quote"] is None and assigned["equals"] == "="
     if not is_plain or not _is_secret_name(_name_of(text, assigned)):
         return None
@@ -220,7 +221,7 @@ def _value_of(text: str, assigned: re.Match[str]) -> re.Match[str] | None:
     if _is_secret_name(name):
         return _connection_of(text, assigned) or _ASSIGNED_VALUE.match(text, assigned.end())
     word = next((word for word in _SECRET_WORDS if name.endswith(word)), None)
-    # JSON quotes its names and writes a colon; elsewhere it is an equals sign.
+    # JSON quotes its names and uses a colon. Other formats use an equals sign.
     if word is None or (assigned["quote"] is None) is (assigned["equals"] is None):
         return None
     before = name[: -len(word)]

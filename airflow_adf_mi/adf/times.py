@@ -1,8 +1,8 @@
-"""Times of the service, read and calculated with so that nothing raises. Pure.
+"""Reads times and durations of the service, and calculates with them, without ever raising. Pure.
 
-The service writes ISO times, with up to 7 digits of fraction. `2/1/2026 1:00:00 AM` was met as well (azure-cli-extensions
-issue 2962), and .NET writes the first or the last year of its calendar for a time that is not known. So a text that is no
-time, and a time that can be no run's, are both None.
+The service writes ISO times, with up to 7 digits of fraction. `2/1/2026 1:00:00 AM` was also seen (azure-cli-extensions
+issue 2962). For an unknown time, .NET writes the first or the last year of its calendar. So a text that is no time, and a time
+that no run can have, are both read as None.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from datetime import UTC, datetime, timedelta
 
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST = datetime(3000, 1, 1, tzinfo=UTC)
-"""Only what lies between these two is a time: days can be added to it or taken from it, and every platform can count it."""
-RETENTION = timedelta(days=45)
+"""Times outside these two are not accepted. Inside, adding days cannot overflow, and every platform can count the seconds."""
+RUN_RETENTION = timedelta(days=45)
 """How long the service keeps runs (Microsoft's documentation)."""
 DAY = timedelta(days=1)
-"""What a window is wider than the times that are known, because clocks differ."""
+"""How much wider a window is than the known times, because clocks differ."""
 LONGEST_SECONDS = 1000 * 366 * 86400.0
 _LONGEST_TEXT = 40
-# .NET's form for the United States, in which servers in Azure run: the month comes first. Forms of other countries have no
+# .NET's form for the United States, which servers in Azure use: the month comes first. Forms of other countries have no
 # AM and PM in capitals.
 _US = re.compile(r"(\d{1,2})/(\d{1,2})/(\d{4}) (\d{1,2}):(\d{2})(?::(\d{2}))? ([AP])M", re.ASCII)
 
 
 def read_time(value: object) -> datetime | None:
-    """A time, in UTC; a text without a zone is in UTC. None for anything else, such as the year 1."""
+    """A time in UTC. A text without a zone counts as UTC. None for any other value, such as the year 1."""
     try:
         found = _parsed(value) if isinstance(value, str) else value
         if not isinstance(found, datetime):
@@ -50,7 +50,7 @@ def _parsed(text: str) -> datetime:
 
 
 def read_number(value: object) -> float | None:
-    """A number that can be calculated with: neither infinite nor longer than a float can hold."""
+    """A finite number that a float can hold; None for any other value."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         return None
     try:
@@ -60,18 +60,18 @@ def read_number(value: object) -> float | None:
 
 
 def read_seconds(milliseconds: object) -> float | None:
-    """A duration in seconds; None for a negative one, and for one of more than a thousand years."""
+    """A duration in seconds. None if it is negative, or longer than a thousand years."""
     known = read_number(milliseconds)
     return known / 1000 if known is not None and 0 <= known <= LONGEST_SECONDS * 1000 else None
 
 
 def moment(epoch_seconds: float) -> datetime:
-    """The time in UTC; the first or last one that there is where the number is out of range."""
+    """The time in UTC. If the number is out of range, the first or last accepted time."""
     return datetime.fromtimestamp(min(max(0.0, epoch_seconds), LATEST.timestamp()), UTC)
 
 
 def run_window(started_at: datetime | None, now: float) -> tuple[datetime, datetime]:
-    """A window that holds all activities of a run that began then, or at a time that is not known."""
+    """A window with all activities of a run that began at `started_at`. If that is None, a window as long as runs are kept."""
     today = moment(now)
-    began = today - RETENTION if started_at is None else min(started_at, today)
+    began = today - RUN_RETENTION if started_at is None else min(started_at, today)
     return began - DAY, today + DAY

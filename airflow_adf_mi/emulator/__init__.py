@@ -1,10 +1,10 @@
 """A stand-in for Azure on the loopback interface: ARM with Data Factory over HTTPS, and the managed identity endpoints.
 
-For developing and testing Dags without Azure: real azure-identity and the real official client talk to it. It holds to
-what recordings of the services show (docs/starting-once.md names them). What no source establishes is
+It serves to develop and test Dags without Azure: the real azure-identity and the real official client connect to it. It follows
+the recordings of the services (docs/starting-once.md lists them). Behaviour that no source establishes is
 a switch (`switches.Switches`).
 
-Belongs here: the services' wire behaviour, a factory's runs driven by a clock, scripted outcomes and scripted faults.
+This package holds the services' wire behaviour, a factory's runs driven by a clock, scripted outcomes and scripted faults.
 Never here: an import of Airflow or of the rest of this package, which in turn never imports this.
 """
 

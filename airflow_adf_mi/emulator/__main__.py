@@ -26,7 +26,7 @@ _PORT = click.IntRange(0, 65535)
 
 @click.command(
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit status: 0 once it was stopped, 2 if the command line is wrong or what it names cannot be used.",
+    epilog="Exit status: 0 after it was stopped, 2 if the command line is wrong or a file or port cannot be used.",
 )
 @click.version_option(package_name="airflow-adf-mi", prog_name="adf-emulator")
 @click.option(
@@ -37,17 +37,17 @@ _PORT = click.IntRange(0, 65535)
     required=True,
     help="An ADF Git folder, a pipeline's JSON file or an ARM template. May be given several times.",
 )
-@click.option("--script", type=_FILE_THERE, help="JSON file: what activities do (see emulator/pipelines/script.py).")
+@click.option(
+    "--script", type=_FILE_THERE, help="JSON file: how activities behave and end (see emulator/pipelines/script.py)."
+)
 @click.option("--subscription", default=DEFAULT_SUBSCRIPTION, show_default=True, help="Id of the subscription.")
 @click.option("--resource-group", "-g", default=DEFAULT_RESOURCE_GROUP, show_default=True, help="The resource group.")
 @click.option("--port", type=_PORT, default=0, help="Port of ARM, HTTPS. [default: any free one]")
 @click.option(
     "--identity-port", type=_PORT, default=0, help="Port of the identity endpoints, HTTP. [default: any free one]"
 )
-@click.option(
-    "--directory", type=_FOLDER, help="Where the certificate authority is written. [default: a temporary folder]"
-)
-@click.option("--ready-file", type=_FILE, help="A file that is written, as JSON, once the emulator serves.")
+@click.option("--directory", type=_FOLDER, help="Folder for the certificate authority. [default: a temporary folder]")
+@click.option("--ready-file", type=_FILE, help="A JSON file to write when the emulator is ready.")
 def main(
     factories: tuple[Path, ...],
     script: Path | None,
@@ -70,7 +70,7 @@ def main(
         if ready_file:
             if not ready_file.parent.is_dir():
                 raise ValueError(f"--ready-file {ready_file}: there is no such folder.")
-            # One of an earlier emulator would be believed.
+            # A reader would take an earlier emulator's file for this one's.
             ready_file.unlink(missing_ok=True)
         emulator.start()
     try:
@@ -85,14 +85,14 @@ def main(
 
 
 class _Unusable(click.ClickException):
-    """What the command line names cannot be used: a file, a folder, a port."""
+    """A file, folder or port of the command line cannot be used."""
 
     exit_code = 2
 
 
 @contextlib.contextmanager
 def _refused() -> Iterator[None]:
-    """Turn what cannot be used into a sentence."""
+    """Turn errors about files, folders and ports into a sentence for the user."""
     try:
         yield
     except OSError as e:
@@ -126,7 +126,7 @@ def _announce(emulator: Emulator) -> None:
     environment["AIRFLOW_CONN_AZURE_DATA_FACTORY_DEFAULT"] = json.dumps(connection)
     click.echo(f"Emulating {factory.resource_id}")
     click.echo(f"  pipelines: {', '.join(factory.definition.pipelines)}")
-    click.echo("Point Airflow at it by these variables, and stop it with Ctrl-C:")
+    click.echo("Point Airflow at it with these variables, and stop it with Ctrl-C:")
     for name, value in environment.items():
         click.echo(f"export {name}={shlex.quote(value)}")
 
@@ -141,7 +141,7 @@ def _write_ready_file(emulator: Emulator, path: Path) -> None:
         "connection_extra": emulator.connection_extra(),
         "factories": [factory.factory_name for factory in emulator.factories],
     }
-    # Written beside and moved, so that nobody reads half of it.
+    # Write to another file and rename it, so that nobody reads a half-written file.
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps(ready, indent=2))
     temporary.replace(path)

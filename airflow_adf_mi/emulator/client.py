@@ -1,4 +1,4 @@
-"""Drives an emulator in another process, by its control interface."""
+"""Controls an emulator in another process, through its control interface."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from airflow_adf_mi.emulator.gateway.faults import Fault
 
 
 class EmulatorClient:
-    """The control interface at `identity_endpoint`, as the ready file names it.
+    """A client of the control interface at `identity_endpoint`, which is in the ready file.
 
-    Every method raises `httpx.HTTPError` if the emulator is not there, and `ValueError` with its reason if it refuses.
+    Every method raises `httpx.HTTPError` if no emulator answers, and `ValueError` with the reason if the emulator refuses.
     """
 
     def __init__(self, identity_endpoint: str) -> None:
-        # trust_env: a proxy for the internet has no business with the loopback interface.
+        # trust_env=False: requests to the loopback interface must not use a proxy.
         self._http = httpx.Client(base_url=f"{identity_endpoint}/_emulator", trust_env=False, timeout=30)
 
     def books(self) -> dict[str, list[dict[str, Any]]]:
@@ -26,7 +26,7 @@ class EmulatorClient:
         return self._get("/books")  # type: ignore[no-any-return]  # JSON
 
     def requests(self, operation: str | None = None, **members: Any) -> list[dict[str, Any]]:
-        """The requests to ARM of an operation, with these members."""
+        """The requests to ARM for an operation, with these members."""
         return [
             record
             for record in self.books()["requests"]
@@ -35,7 +35,7 @@ class EmulatorClient:
         ]
 
     def count(self, operation: str | None = None, **members: Any) -> int:
-        """How many requests to ARM there were of an operation, with these members."""
+        """How many requests to ARM there were for an operation, with these members."""
         return len(self.requests(operation, **members))
 
     def runs(self, pipeline: str | None = None, **parameters: str) -> list[dict[str, Any]]:
@@ -48,21 +48,21 @@ class EmulatorClient:
         ]
 
     def guesses(self, pipeline: str | None = None) -> list[dict[str, Any]]:
-        """What the emulator took in place of expressions that it cannot evaluate, in the runs of a pipeline or in all.
+        """The guesses for expressions that the emulator cannot evaluate, in the runs of one pipeline or of all.
 
-        Each has the members of `guesses.Guess`; that of each run is in its `guesses`.
+        Each guess has the members of `guesses.Guess`. The member `guesses` of each run lists its own.
         """
         return [guess for run in self.runs(pipeline) for guess in run["guesses"]]
 
     def add_fault(self, operation: str, **members: Any) -> int:
-        """Script a fault; its id."""
+        """Add a scripted fault. Returns its id."""
         return int(self._post("/faults", Fault(operation=operation, **members).to_json())["id"])
 
     def faults(self) -> list[Fault]:
         return [Fault.from_json(fault) for fault in self._get("/faults")]
 
     def unconsumed_faults(self) -> list[Fault]:
-        """Those that have not struck as often as they were told to."""
+        """The faults that have not happened as often as they were scripted."""
         return [Fault.from_json(fault) for fault in self._get("/faults/unconsumed")]
 
     def clear_faults(self) -> None:
@@ -72,26 +72,26 @@ class EmulatorClient:
         self._post("/clock", {"advance": seconds})
 
     def set_script(self, script: dict[str, Any]) -> None:
-        """Replace the script; raises `ValueError` as `Emulator.set_script` and `Script.from_json` do."""
+        """Replace the script. Raises `ValueError` like `Emulator.set_script` and `Script.from_json`."""
         self._post("/script", script)
 
     def set_switches(self, **switches: Any) -> None:
         self._post("/switches", switches)
 
     def deny(self, actions_by_client_id: Mapping[str, Sequence[str]]) -> None:
-        """Take actions away from identities; all are allowed that are not named, so an empty mapping restores them."""
+        """Deny actions to identities. All other actions are allowed, so an empty mapping restores all."""
         self._post("/denied", {client_id: list(actions) for client_id, actions in actions_by_client_id.items()})
 
     def revoke_tokens(self, *, challenge: bool = False) -> None:
-        """ARM refuses all tokens given out so far; by a claims challenge, which azure-core answers itself, or plainly."""
+        """Make ARM refuse all tokens issued so far: with a claims challenge, which azure-core answers itself, or without."""
         self._post("/revoke", {"challenge": challenge})
 
     def enforce_limits(self, *, enforced: bool = True) -> None:
-        """ARM's and the identity endpoint's limits on the rate of requests; off at first."""
+        """Enforce the request limits of ARM and the identity endpoint, or stop it. They are not enforced at first."""
         self._post("/limits", {"enforced": enforced})
 
     def refuse_connections(self, seconds: float) -> None:
-        """Close the ARM port for real seconds."""
+        """Close the ARM port for this many real seconds."""
         self._post("/refuse", {"seconds": seconds})
 
     def is_healthy(self) -> bool:

@@ -1,4 +1,4 @@
-"""Time for the emulator: one that a test moves, or one that flows."""
+"""Clocks for the emulator: one that a test moves, and one that flows by itself."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Clock(Protocol):
 
 
 class ManualClock:
-    """Stands still until it is advanced."""
+    """A clock that stands still until `advance` moves it."""
 
     def __init__(self, start: float = 1_700_000_000.0) -> None:
         self._now = start
@@ -30,7 +30,7 @@ class ManualClock:
 
 
 class FlowingClock:
-    """Flows as real time does, `speed` times as fast; `advance` makes it jump ahead."""
+    """A clock that flows `speed` times as fast as real time. `advance` makes it jump ahead."""
 
     def __init__(self, speed: float = 1.0) -> None:
         if speed <= 0:

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 OMIT: Any = object()
-"""A member that the recorded body does not have, as against one that is null."""
+"""Stands for a member that the recorded body does not have. A null member is different."""
 
 
 class ServiceError(Exception):
-    """An answer other than success: `{"error": {"code", "message", "target"?, "details"?}}`."""
+    """An answer that is not a success: `{"error": {"code", "message", "target"?, "details"?}}`."""
 
     def __init__(
         self,

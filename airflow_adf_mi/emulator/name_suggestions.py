@@ -1,4 +1,4 @@
-"""A name that is not there, and the names that may have been meant."""
+"""Suggestions for an unknown name."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 def near(name: str, known: Iterable[str]) -> str:
-    """A sentence about the known names that are most like `name`, or about all if none is."""
+    """A sentence with the known names that are most similar to `name`, or with all names if none is similar."""
     by_lower = {each.lower(): each for each in known}
     found = [by_lower[each] for each in difflib.get_close_matches(name.lower(), by_lower, 3, 0.6)]
     if found:

@@ -1,4 +1,18 @@
-"""The emulator as a whole: two servers on the loopback interface, in a thread of their own."""
+"""The emulator as a whole: two servers on the loopback interface, in one thread of their own.
+
+Tests and demos use the emulator from other threads and processes, in real time, while they break connections on purpose. Three
+things can go wrong. Two threads change the state at once. A client sends on a socket that is already closed. A failed start
+leaves a thread or a port behind. The rules: only the emulator's thread touches the state (use `call`), a closed
+port has no open sockets, and `stop` works from any state.
+
+    test's thread                 emulator's thread: one event loop
+    Emulator.start()   ------->   HTTPS  Arm                the service, behind token, limits and faults
+    call(), add_fault() ------>   HTTP   IdentityEndpoints  tokens
+    EmulatorClient     ------->   HTTP   Control            books, runs, faults, clock, for other processes
+    stop()             ------->   aborts all connections, ends the loop
+
+The control interface is on the HTTP port. So it answers even while the ARM port is closed by `refuse_connections`.
+"""
 
 from __future__ import annotations
 
@@ -42,11 +56,11 @@ DEFAULT_FACTORY = "adf-emulator"
 
 @dataclass(frozen=True, kw_only=True)
 class FactorySpec:
-    """A factory to emulate: where its pipelines come from, and its address."""
+    """A factory to emulate: the source of its pipelines, and its address."""
 
     source: Path | FactoryDefinition
     factory_name: str | None = None
-    """By default the name in the source, or `adf-emulator`."""
+    """The default is the name in the source, or `adf-emulator`."""
     resource_group_name: str = DEFAULT_RESOURCE_GROUP
     subscription_id: str = DEFAULT_SUBSCRIPTION
 
@@ -54,19 +68,19 @@ class FactorySpec:
 class Emulator:
     """Emulated Azure: use as a context manager, or call `start` and `stop`. Listens on the loopback interface only.
 
-    :param factories: the data factories; the first is the one that `connection_extra` points to.
-    :param script: what activities do.
-    :param switches: what no source establishes about the service.
-    :param clock: by default real time.
-    :param identities: assigned to the machine; by default a system-assigned and a user-assigned one.
-    :param port: of ARM (HTTPS); 0 is any free one.
-    :param identity_port: of the identity endpoints and the control interface (HTTP).
-    :param directory: for the certificates and what else the machine has in files; by default a temporary one, removed at
+    :param factories: the data factories. `connection_extra` names the first one.
+    :param script: how activities behave and end.
+    :param switches: behaviour of the service that no source establishes.
+    :param clock: the default is real time.
+    :param identities: the identities of the machine. The default is a system-assigned and a user-assigned one.
+    :param port: port of ARM (HTTPS); 0 means any free port.
+    :param identity_port: port of the identity endpoints and the control interface (HTTP); 0 means any free port.
+    :param directory: folder for the certificates and other files of the machine. The default is a temporary folder, removed at
         the end.
-    :param hostnames: names and addresses besides the loopback's that the certificate is valid for, for clients behind a proxy.
+    :param hostnames: further names and addresses for the certificate, for clients behind a proxy.
 
-    Raises `ValueError` for factories that cannot be told apart, or whose source is none, and for a script that names what no
-    factory has.
+    Raises `ValueError` for two factories with the same address, for a source that cannot be read, and for a script with a name
+    that no factory has.
     """
 
     def __init__(
@@ -136,22 +150,22 @@ class Emulator:
         return self.directory / "ca.pem"
 
     def state(self, factory_name: str | None = None) -> FactoryState:
-        """A factory's state; from another thread than the emulator's, look at it by `call` only."""
+        """A factory's state. Other threads than the emulator's must read it through `call`."""
         for factory in self.factories:
             if factory_name is None or factory.factory_name == factory_name:
                 return factory
         raise LookupError(f"no factory {factory_name!r}")
 
     def identity_environment(self, source: str = "imds") -> dict[str, str]:
-        """The environment variables by which azure-identity finds this machine's identities.
+        """The environment variables with which azure-identity finds this machine's identities.
 
-        `source` is one of `identity.endpoints.SOURCES`. Those over HTTPS need this emulator's CA (`REQUESTS_CA_BUNDLE`),
-        but for Service Fabric, whose clients pin the certificate. For Arc see `IdentityEndpoints`.
+        `source` is one of `identity.endpoints.SOURCES`. Sources over HTTPS need this emulator's CA (`REQUESTS_CA_BUNDLE`),
+        except Service Fabric, whose clients pin the certificate. For Arc see `IdentityEndpoints`.
         """
         return self._endpoints.environment(source, self.identity_endpoint, self.arm_endpoint)
 
     def connection_extra(self, **fields: str) -> dict[str, str]:
-        """The `extra` of an Airflow connection to the first factory, with `fields` on top."""
+        """The `extra` of an Airflow connection to the first factory, plus `fields`."""
         factory = self.state()
         return {
             "subscriptionId": factory.subscription_id,
@@ -164,9 +178,9 @@ class Emulator:
         }
 
     def set_script(self, script: Script) -> None:
-        """Replace the script of all factories; runs that have begun keep theirs where they took one of `runs`.
+        """Replace the script of all factories. A run that has begun keeps the entry of `runs` that it uses.
 
-        Raises `ValueError`, with nothing changed, where it names what no factory has. From another thread, use `call`.
+        Raises `ValueError`, and changes nothing, for a name that no factory has. From another thread, use `call`.
         """
         self._parts.set_script(script)
 
@@ -177,7 +191,7 @@ class Emulator:
         return fault
 
     def call(self, function: Callable[[], T]) -> T:
-        """Run `function` in the emulator's thread, where the state is safe to look at and change."""
+        """Run `function` in the emulator's thread. Only there is it safe to read and change the state."""
         if self._loop is None:
             return function()
 
@@ -187,16 +201,16 @@ class Emulator:
         return asyncio.run_coroutine_threadsafe(run(), self._loop).result(30)
 
     def refuse_connections(self, seconds: float) -> None:
-        """Close the ARM port, and every connection to it, for real seconds; returns once it is closed.
+        """Close the ARM port and all its connections for this many real seconds. Returns when the port is closed.
 
-        Asked again meanwhile, it stays closed for that long from then on.
+        A further call while the port is closed restarts the time.
         """
         if self._loop is None:
             raise RuntimeError("the emulator has not been started")
         asyncio.run_coroutine_threadsafe(self.refuse_for(seconds), self._loop).result(30)
 
     async def refuse_for(self, seconds: float) -> None:
-        """As `refuse_connections`, in the emulator's loop."""
+        """Like `refuse_connections`, for callers in the emulator's loop."""
         if self._reopening is not None and not self._reopening.done():
             self._reopening.cancel()
         else:
@@ -205,9 +219,9 @@ class Emulator:
         self._reopening = asyncio.get_running_loop().create_task(self._open_arm_after(seconds))
 
     def start(self) -> Self:
-        """Serve in a thread of its own; returns once it does. Raises `OSError` for a port that cannot be had."""
+        """Serve in a thread of its own. Returns when the servers are ready. Raises `OSError` if a port is not available."""
         if self._thread is not None:
-            raise RuntimeError("the emulator has been started already")
+            raise RuntimeError("the emulator has already been started")
         self._started = Future()
         thread = threading.Thread(target=self._serve, args=(self._started,), name="adf-emulator", daemon=True)
         try:
@@ -217,7 +231,7 @@ class Emulator:
             self._thread = thread
             thread.start()
             self._loop = self._started.result(30)
-        except BaseException:  # whatever it is, nothing is left running
+        except BaseException:  # after any error, nothing is left running
             self.stop()
             raise
         return self
@@ -226,7 +240,7 @@ class Emulator:
         """Abort every connection, and remove the temporary directory."""
         self._loop = None
         if self._thread is not None and self._thread.ident is not None:
-            # Not `_loop`: it is not there yet where `start` was interrupted, by Ctrl-C or a signal.
+            # Do not use `_loop`: it is not set yet if `start` was interrupted by Ctrl-C or a signal.
             with suppress(Exception):
                 loop = self._started.result(30)
                 loop.call_soon_threadsafe(loop.stop)
@@ -248,7 +262,7 @@ class Emulator:
         try:
             try:
                 loop.run_until_complete(self._open())
-            except BaseException as e:  # noqa: BLE001  handed to the thread that called start()
+            except BaseException as e:  # noqa: BLE001  raised again in the thread that called start()
                 started.set_exception(e)
                 return
             started.set_result(loop)
@@ -283,7 +297,7 @@ class Emulator:
         if self._reopening is not None:
             self._reopening.cancel()
         for runner in self._runners:
-            # Without the closing handshake of TLS, for which a client that is gone would be waited.
+            # Abort, because a closing TLS handshake would wait for clients that no longer exist.
             await _abort_connections(runner)
             await runner.cleanup()
         self._runners.clear()
@@ -291,11 +305,11 @@ class Emulator:
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
-        # The last callbacks of connections that have just been closed.
+        # Give the callbacks of connections that were just closed time to run.
         await asyncio.sleep(0.01)
 
     async def _runner(self, application: web.Application) -> web.AppRunner:
-        # No access log: its lines are not ours to vouch for, and the books hold what was asked.
+        # No access log: its lines may hold secrets, and the books already record each request.
         runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.5)
         await runner.setup()
         self._runners.append(runner)
@@ -306,9 +320,9 @@ class Emulator:
 
 
 async def _abort_connections(runner: web.AppRunner) -> None:
-    """Returns once the sockets are closed, so that no client sends on one that it takes for open.
+    """Close all sockets. Returns when they are closed, so that no client sends on a socket that seems open.
 
-    Handlers go on: aiohttp keeps their connections in its list, without a transport.
+    Handlers continue: aiohttp keeps their connections in its list, without a transport.
     """
     while runner.server is not None:
         transports = [c.transport for c in runner.server.connections if c.transport is not None]

@@ -1,4 +1,4 @@
-"""What no source establishes about the service, as switches."""
+"""Switches for behaviour of the service that no source establishes."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ Unfit = Literal["accept", "refuse", "fail_run"]
 
 @dataclass
 class Switches:
-    """How the emulator behaves where the service's own behaviour is unverified. A default is a choice, not a claim."""
+    """The emulator's behaviour wherever the service's own is not verified. A default is a choice, not a claim."""
 
     run_id_from_request_id: bool = True
-    """A run's id is the x-ms-client-request-id of its createRun, as in every recording; documented nowhere."""
+    """The run's id is the x-ms-client-request-id of its createRun, as in every recording. No document states it."""
     duplicate_request_id: Literal["conflict", "same", "new"] = "conflict"
-    """A second createRun with a request id that is a run's id already: 409, the same run, or another run."""
+    """A second createRun with a request id that is already the id of a run: 409, the same run, or another run."""
     missing_parameter: Literal["refuse", "fail_run"] = "refuse"
     """A parameter without a value or default: 400, or a run that fails."""
     ill_typed_parameter: Unfit = "accept"
-    """A value that is not of its parameter's declared type: taken as it is, 400, or a run that fails."""
+    """A value that does not have its parameter's declared type: accepted unchanged, 400, or a run that fails."""
     unknown_run_status: int = 404
-    """HTTP status of PipelineRuns_Get for a run that is not there."""
+    """HTTP status of PipelineRuns_Get for a run that does not exist."""
     unknown_run_code: str = "NotFound"
-    """Error code of the same answer; its message is the recorded one of an unknown pipeline."""
+    """Error code of the same answer. The message is the recorded one for an unknown pipeline."""
     cancel_finished_status: int = 400
-    """HTTP status of PipelineRunNotRunning; only its code and message were seen."""
+    """HTTP status of PipelineRunNotRunning. Only its code and message were recorded."""
     recovery_of_running: Literal["accept", "refuse"] = "accept"
     """isRecovery with a reference that has not ended."""
     recovery_within_days: float | None = None
-    """How old a reference may be; a limit of 30 days is told of, and was found in no source."""
+    """How old a reference may be. Users mention a limit of 30 days, but no source states it."""
     page_size: int = 100
-    """Entries of a page of the query operations; 100 by a third party's comment."""
+    """Entries in a page of the query operations. A third party's comment gives 100."""
     list_lag_seconds: float = 0.0
-    """How far queryPipelineRuns is behind PipelineRuns_Get; hours were reported."""
+    """How far queryPipelineRuns is behind PipelineRuns_Get. Users reported hours."""
     list_frozen_at: float | None = None
     """Epoch seconds from which on queryPipelineRuns shows nothing new."""
     activity_list_lag_seconds: float = 0.0
@@ -44,12 +44,12 @@ class Switches:
     list_skipped: bool = True
     """Skipped activities appear among the activity runs."""
     existence_first: bool = False
-    """createRun and cancel of what is not there answer so before they look at permissions; ARM's other operations do not."""
+    """Whether createRun and cancel answer "not found" before they check permissions. ARM's other operations do not."""
     get_visible_after: float = 0.0
     """Seconds for which PipelineRuns_Get answers 404 after createRun."""
 
     def changed(self, changes: Any) -> Self:
-        """With these members changed, as JSON has them. Raises `ValueError` for an unknown one, or one of the wrong type."""
+        """A copy with changes from JSON. Raises `ValueError` for an unknown member, or one of the wrong type."""
         if not isinstance(changes, Mapping):
             raise ValueError("the switches must be an object")
         hints = get_type_hints(Switches)

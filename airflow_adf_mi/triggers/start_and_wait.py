@@ -17,7 +17,7 @@ from airflow.triggers.base import BaseTrigger, StartTriggerArgs, TriggerEvent
 from airflow_adf_mi._airflow.arguments import build_start
 from airflow_adf_mi._airflow.connection_cache import settings_of
 from airflow_adf_mi._airflow.stats import use_in_triggerer
-from airflow_adf_mi._airflow.xcoms import run_id_of
+from airflow_adf_mi._airflow.xcoms import xcom_run_id
 from airflow_adf_mi._openlineage.run_record import is_openlineage_on
 from airflow_adf_mi._triggerer.cancel_on_kill import begin_kill, hold
 from airflow_adf_mi._triggerer.finish import LINK_KEY, RETURN_VALUE, end_in_triggerer, linked_later
@@ -311,7 +311,7 @@ class AdfStartPipelineTrigger(BaseTrigger):
             if self._journal is not None:
                 await self._begin_with(adf, self._journal).kill(self.task_instance)
                 return
-            run_id = await run_id_of(self.task_instance)
+            run_id = await xcom_run_id(self.task_instance)
             if run_id:
                 factory = adf.factory(self.resource_group_name, self.factory_name)
                 address = RunAddress(run_id=run_id, factory=factory, studio_url=adf.studio_run_url(factory, run_id))

@@ -1,4 +1,4 @@
-"""The trigger that waits for a run without a worker."""
+"""The trigger that waits for the end of a run in the triggerer."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from airflow_adf_mi.adf.waiting.poller import wait_shared
 from airflow_adf_mi.adf.waiting.single_run import Plan
 
 TIMEOUT_SLACK = timedelta(minutes=10)
-"""How much later than our own deadline Airflow's timeout of a trigger is, so that ours comes first and cancels the run."""
+"""How long after our own deadline Airflow's timeout of the trigger is. Our deadline comes first, and cancels the run."""
 USER_ACTION = "__airflow_user_action__"
-"""With this, Airflow 3.3 cancels a trigger whose task a user has acted on, rather than one that is shut down."""
+"""Airflow 3.3 cancels a trigger with this message if a user acted on its task, and without it if the triggerer stops."""
 
 
 def was_killed(trigger: BaseTrigger, cancelled: asyncio.CancelledError) -> bool:
-    """Whether Airflow has ended a trigger since a user acted on its task: not by a timeout, nor because a triggerer ends."""
+    """Whether Airflow ended the trigger because a user acted on its task, not by a timeout or the end of the triggerer."""
     timeout_after: Any = getattr(trigger, "timeout_after", None)
     is_late = timeout_after is not None and timeout_after.timestamp() < time.time()
     return cancelled.args[:1] == (USER_ACTION,) and not is_late
@@ -43,24 +43,26 @@ class AdfPipelineRunTrigger(BaseTrigger):
     """
     Waits for a pipeline run to end, and fires one event: :meth:`airflow_adf_mi.adf.reporting.report.Report.to_json`.
 
-    The class path and these arguments are stored with every deferred task: they are only ever added to.
+    Airflow stores the class path and these arguments with every deferred task. So arguments may be added, but never renamed
+    or removed.
 
     :param settings: the connection, as :meth:`airflow_adf_mi.adf.config.settings.AdfSettings.to_json` stores it; no secret.
     :param resource_group_name: the factory's resource group.
     :param factory_name: the factory.
     :param run_id: the run.
-    :param pipeline_name: for texts only.
-    :param check_interval: seconds between looks.
-    :param deadline: epoch seconds after which the wait ends; None waits for ever.
+    :param pipeline_name: the pipeline; used in texts only.
+    :param check_interval: seconds between status checks.
+    :param deadline: epoch seconds at which the wait ends. None: the wait has no deadline.
     :param deadline_reason: which argument set the deadline, for texts: "timeout of 600 s".
-    :param owns_run: whether the task started this run. A run that is only watched is never cancelled.
+    :param owns_run: whether the task started this run. If not, the run is never cancelled.
     :param cancel_on_kill: cancel an owned run when a user marks the deferred task as failed or succeeded.
     :param cancel_on_timeout: cancel an owned run when the deadline passes.
-    :param adopted: whether an earlier try had started the run; for the summary only.
-    :param activity_log: ``"live"``, ``"summary"`` or ``"off"``: what is logged of the run's activities.
-    :param not_ended_before: epoch seconds; the run is known not to have ended before. None: it is looked at first.
-    :param end_task_on_success: end the task, without a worker, if the run has succeeded.
-    :param push_result: whether the summary is pushed as the XCom ``return_value`` then.
+    :param adopted: whether an earlier try started the run; used in the summary only.
+    :param activity_log: which lines about the run's activities are logged: ``"live"``, ``"summary"`` or ``"off"``.
+    :param not_ended_before: epoch seconds before which the run had certainly not ended. None: the wait begins with a status
+        check.
+    :param end_task_on_success: if the run succeeded, end the task in the triggerer, without a worker.
+    :param push_result: when the task ends in the triggerer, push the summary as the XCom ``return_value``.
     """
 
     def __init__(
@@ -154,7 +156,7 @@ class AdfPipelineRunTrigger(BaseTrigger):
 
     async def _event(self) -> TriggerEvent:
         report = await self.report()
-        # Without a task instance, in dag.test(), there is nobody to push for.
+        # In dag.test() a trigger has no task instance, so there is no task to end.
         if self.end_task_on_success and report.is_success and self.task_instance is not None:
             result = summary(report.address, report.outcome.run, adopted=report.adopted)
             event = await end_in_triggerer(self.task_instance, result if self.push_result else None)
@@ -163,8 +165,8 @@ class AdfPipelineRunTrigger(BaseTrigger):
         return TriggerEvent(report.to_json())  # type: ignore[no-untyped-call]  # nor is its event
 
     async def report(self) -> Report:
-        """Wait, without firing an event. Raises `AdfConfigurationError` where there is no run id."""
-        # No more than that: whatever the service calls a run is waited for.
+        """Wait, without firing an event. Raises `AdfConfigurationError` if there is no run id."""
+        # No stricter check: a run id of any form that the service uses can be waited for.
         required_text("run_id", self.run_id)
         plan = Plan(check_interval=self.check_interval, deadline=self.deadline, deadline_reason=self.deadline_reason)
         activities = ActivityLog(self._factory, self.run_id, self.activity_log, time.time, self.deadline)
@@ -184,13 +186,13 @@ class AdfPipelineRunTrigger(BaseTrigger):
             return replace(await run_routine_async(routine, client, asyncio.sleep), adopted=self.adopted)
 
     async def on_kill(self) -> None:
-        """Cancel an owned run, if the task is over because a user said so."""
+        """Cancel an owned run, if the task is over because a user marked it."""
         killing = self._kill()
         if killing is not None:
             await asyncio.shield(killing)
 
     def _kill(self) -> asyncio.Task[None] | None:
-        """Begin to see to the run, once: Airflow's own call of on_kill is lost when many triggers are killed at once."""
+        """Cancel the run in a background task, once. Airflow's call of on_kill is lost if it kills many triggers at once."""
         if self._killing is None and self.owns_run and self.task_instance is not None:
             self._killing = begin_kill(self.task_instance, self._adf, self._address, cancel=self.cancel_on_kill)
         return self._killing

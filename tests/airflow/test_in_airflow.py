@@ -142,7 +142,7 @@ class TestRuns:
         task_state(world, "marked_keep", "deferred")
         until(lambda: world.emulator.books.count("getRun", pipeline="long_marked_keep") > 0, "the trigger to look")
         world.airflow.mark(*world.started["marked_keep"], "it", "failed")
-        until(lambda: "was left running, as cancel_on_kill=False says" in log(world, "marked_keep"), "the log line")
+        until(lambda: "was left running, because of cancel_on_kill=False" in log(world, "marked_keep"), "the log line")
         assert world.run("long_marked_keep").status == "InProgress"
 
     def test_marking_a_task_that_waits_on_a_worker_cancels_its_run(self, world: World) -> None:

@@ -43,7 +43,7 @@ PROOFS = [
     Proof("changed parameters start a new run", "adf/starting/intent.py", "or stored.fingerprint != wanted_fingerprint", "", "parameters-changed"),
     Proof("marking a deferred task cancels", "_triggerer/cancel_on_kill.py", "    if state not in OVER:", "    if True:", "marked-failed-deferrable"),
     Proof("a triggerer that was overtaken does not cancel", "_triggerer/cancel_on_kill.py", "    if state not in OVER:", "    if False:", "triggerer-stopped-deferrable"),
-    Proof("marking a task on a worker cancels", "_worker/owned_run.py", "            self._canceller.act(HANDLER_WAIT)\n", "            self._killed = False\n", "marked-failed-blocking"),
+    Proof("marking a task on a worker cancels", "_worker/owned_run.py", "            self._canceller.request(HANDLER_WAIT_SECONDS)\n", "            self._killed = False\n", "marked-failed-blocking"),
     Proof("an eviction leaves the run to the retry", "_airflow/task_instance.py", "not in STOPPED", "is None", "eviction"),
     Proof("a refused token does not stop a cancel", "_worker/owned_run.py", ", self._credential.given_up_token(*scopes)):", ",):", "sigterm-in-token-lock-401"),
     Proof("failed looks end no wait", "adf/waiting/single_run.py", "REFUSAL_GRACE_SECONDS = 300.0", "REFUSAL_GRACE_SECONDS = 0.0", "looks-404-deferrable"),

@@ -54,8 +54,8 @@ def test_healthy_factory(checked: Run, emulator: Emulator) -> None:
     assert status == 0
     assert [step["holds"] for name, step in steps.items() if not name.startswith("may ")] == ["yes"] * 6
     assert {what: steps[f"may {what}"]["holds"] for what in ACTIONS.values()} == {
-        "look at the factory": "yes",
-        "look at pipelines": "yes",
+        "read the factory": "yes",
+        "read pipelines": "yes",
         "start runs": "probably",
         "watch runs": "probably",
         "cancel runs": "probably",

@@ -19,10 +19,10 @@ from typing import Any
 import pytest
 
 from airflow_adf_mi.adf.api import operations
-from airflow_adf_mi.adf.api.client import LARGE, AdfClient, AsyncAdfClient
+from airflow_adf_mi.adf.api.client import LARGE_ANSWER_BYTES, AdfClient, AsyncAdfClient
 from airflow_adf_mi.adf.api.recovery import Recovery
 from airflow_adf_mi.adf.api.shared_client import shared_client
-from airflow_adf_mi.adf.auth.credential import FRESH_TOKEN_INTERVAL, ProcessCredential, credential_for
+from airflow_adf_mi.adf.auth.credential import FRESH_TOKEN_INTERVAL_SECONDS, ProcessCredential, credential_for
 from airflow_adf_mi.adf.cancelling import Cancel, cancelling
 from airflow_adf_mi.adf.config.settings import AdfSettings, FactoryRef
 from airflow_adf_mi.adf.errors import (
@@ -161,7 +161,7 @@ def test_wait_that_the_service_asks_for_is_read(
         send(operations.get_run(settings.factory(), "r1"))
     assert later.value.retry_after == seconds  # type: ignore[attr-defined]  # both have it
     if status == 429 and seconds:
-        assert f"It asked to wait {seconds:g} s." in str(later.value)
+        assert f"The service asked to wait {seconds:g} s." in str(later.value)
 
 
 @pytest.mark.parametrize(("fault", "error"), FAULTS, ids=str)
@@ -296,7 +296,7 @@ def test_cancel_outlasts_a_token_that_is_refused_right_after_it_was_replaced(
         emulator.call(emulator.tokens.revoke)
         cancel = cancelling(settings.factory(), run_id, clock=lambda: now[0], jitter=lambda: 0.5)
         assert run_routine(cancel, client, pause) is Cancel.ACCEPTED
-    assert now[0] >= 1000 + FRESH_TOKEN_INTERVAL
+    assert now[0] >= 1000 + FRESH_TOKEN_INTERVAL_SECONDS
 
 
 NEEDED: list[tuple[str, Callable[[FactoryRef], operations.Call[Any]]]] = [
@@ -341,7 +341,7 @@ def test_missing_role_on_a_subscription_is_answered_by_naming_the_factory(
 ) -> None:
     emulator.tokens.denied = {SYSTEM_ASSIGNED.client_id: {"read"}}
     with pytest.raises(
-        AdfPermissionError, match="set resource_group_name and factory_name in the connection"
+        AdfPermissionError, match="Set resource_group_name and factory_name in the connection"
     ) as denied:
         send(operations.list_factories(settings.subscription_id))
     assert "az role" not in str(denied.value)
@@ -351,8 +351,8 @@ def test_each_missing_thing_is_named(send: Send, settings: AdfSettings) -> None:
     factory = settings.factory()
     for call, said in (
         (create(settings, "Lod"), "no published pipeline 'Lod'"),
-        (operations.get_run(factory, "nope"), "the factory knows no run nope"),
-        (operations.cancel_run(factory, "nope"), "the factory knows no run nope"),
+        (operations.get_run(factory, "nope"), "the factory has no run nope"),
+        (operations.cancel_run(factory, "nope"), "the factory has no run nope"),
         (operations.get_run(settings.factory(factory_name="adf-other"), "nope"), "there is no such factory"),
         (operations.get_factory(settings.factory(resource_group_name="rg-other")), "has no resource group 'rg-other'"),
     ):
@@ -374,7 +374,7 @@ NO_ANSWERS = ("<html>proxy</html>", "", "[]", "null", "{}", '{"runId": null}', '
 def test_answer_that_cannot_be_read_is_no_answer(
     operation: str, text: str, send: Send, settings: AdfSettings, emulator: Emulator
 ) -> None:
-    """A proxy that answers for the service, and a run whose id is not one."""
+    """A proxy that answers in place of the service, and a run whose id is not one."""
     now = datetime.now(UTC)
     by_operation: dict[str, operations.Call[Any]] = {
         "createRun": create(settings),
@@ -443,9 +443,9 @@ def test_secret_in_an_answer_is_in_no_text_and_no_traceback(
 
 def test_missing_ca_bundle_is_refused_by_name(make_settings: Callable[..., AdfSettings]) -> None:
     settings = make_settings(ca_bundle="/no/such/ca.pem")
-    with pytest.raises(AdfConfigurationError, match=r"/no/such/ca\.pem', and there is no such file"):
+    with pytest.raises(AdfConfigurationError, match=r"/no/such/ca\.pem', but there is no such file"):
         AdfClient(settings)
-    with pytest.raises(AdfConfigurationError, match=r"/no/such/ca\.pem', and there is no such file"):
+    with pytest.raises(AdfConfigurationError, match=r"/no/such/ca\.pem', but there is no such file"):
         asyncio.run(AsyncAdfClient.open(settings))
 
 
@@ -454,9 +454,9 @@ def test_ca_bundle_without_certificates_is_refused_by_name(
 ) -> None:
     (tmp_path / "ca.pem").write_text("no certificate")
     settings = make_settings(ca_bundle=str(tmp_path / "ca.pem"))
-    with pytest.raises(AdfConfigurationError, match=r"ca\.pem', from which no certificates could be read"):
+    with pytest.raises(AdfConfigurationError, match=r"ca\.pem', but no certificates could be read from it"):
         AdfClient(settings)
-    with pytest.raises(AdfConfigurationError, match=r"ca\.pem', from which no certificates could be read"):
+    with pytest.raises(AdfConfigurationError, match=r"ca\.pem', but no certificates could be read from it"):
         asyncio.run(AsyncAdfClient.open(settings))
 
 
@@ -615,7 +615,7 @@ async def test_many_requests_at_once_do_not_hold_up_the_event_loop(settings: Adf
     assert len(set(sent_in)) == len(sent_in) == 100
 
 
-@pytest.mark.parametrize("size", [LARGE // 2, 2 * LARGE])
+@pytest.mark.parametrize("size", [LARGE_ANSWER_BYTES // 2, 2 * LARGE_ANSWER_BYTES])
 async def test_large_answer_is_read_beside_the_event_loop(size: int, settings: AdfSettings, emulator: Emulator) -> None:
     """In a thread, as the page of a loop whose iterations failed with long messages."""
     read_in: list[int] = []
@@ -633,7 +633,7 @@ async def test_large_answer_is_read_beside_the_event_loop(size: int, settings: A
         now = datetime.now(UTC)
         query: operations.Call[Any] = operations.query_activity_runs(factory, run_id, now - DAY, now + DAY)
         assert await client.send(replace(query, read=read)) == "x" * size
-    assert (read_in == [threading.get_ident()]) is (size < LARGE)
+    assert (read_in == [threading.get_ident()]) is (size < LARGE_ANSWER_BYTES)
 
 
 async def test_answer_that_nests_without_end_is_unreadable(settings: AdfSettings, emulator: Emulator) -> None:

@@ -194,4 +194,4 @@ def test_version_and_help() -> None:
     version = CliRunner().invoke(main, ["--version"])
     assert version.output == f"adf-emulator, version {airflow_adf_mi.__version__}\n"
     shown = CliRunner().invoke(main, ["-h"]).output
-    assert "Exit status: 0 once it was stopped, 2 if the command line is wrong" in shown
+    assert "Exit status: 0 after it was stopped, 2 if the command line is wrong" in shown

@@ -92,8 +92,8 @@ def test_test_connection_asks_the_service_and_names_identity_and_factory(connect
         f"identity: client id {SYSTEM_ASSIGNED.client_id}, object id {SYSTEM_ASSIGNED.object_id}, tenant {TENANT}",
         "subscription: 11111111-1111-4111-8111-111111111111",
         "factory: factory 'adf-test' (resource group 'rg-test'), in westeurope",
-        "may look at the factory, find lost starts, explain failures: yes",
-        "may look at pipelines, start runs, watch runs, cancel runs: probably",
+        "may read the factory, find lost starts, explain failures: yes",
+        "may read pipelines, start runs, watch runs, cancel runs: probably",
         "(probably: the request named something that does not exist, and was not refused for lack of a permission.) All well",
         "Nothing was started.",
     ]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from airflow_adf_mi.adf.auth.azure_credentials import READ_TIMEOUT, make_credential
+from airflow_adf_mi.adf.auth.azure_credentials import TOKEN_READ_TIMEOUT, make_credential
 from airflow_adf_mi.adf.auth.credential import ProcessCredential
 from airflow_adf_mi.adf.auth.token_errors import principal
 from airflow_adf_mi.adf.config.settings import PUBLIC_CLOUD, Identity, IdentityKind
@@ -160,7 +160,7 @@ def test_silence_of_an_endpoint_ends_in_seconds(
     with pytest.raises(AdfAuthenticationError) as silent:
         credential.get_token_info(SCOPE)
     assert silent.value.transient
-    assert READ_TIMEOUT <= 10
+    assert TOKEN_READ_TIMEOUT <= 10
 
 
 @pytest.mark.parametrize("source", ["imds", "app_service"])
@@ -276,7 +276,7 @@ def test_answer_of_something_in_between_is_named_as_such_and_quoted(
     use(source, emulator, monkeypatch)
     emulator.add_fault("token", status=status, text="<html><b>Access denied by corp filter</b></html>")
     error = refused(Identity())
-    assert "Something between this machine and the endpoint answered in its place" in str(error)
+    assert "A proxy between this machine and the endpoint answered in its place" in str(error)
     assert f"The answer was {status}: Access denied by corp filter" in str(error)
     assert "Check that the identity exists" not in str(error)
     assert not error.transient

@@ -220,7 +220,7 @@ def test_start_that_a_proxy_refuses_is_proven_not_to_have_been_sent(
     if how.isdigit():
         assert f"refused to connect to {CORP}:{port(azure)} ({how}), so nothing was sent" in text
         assert f"Or add {CORP} to NO_PROXY" in text
-        assert ("wants a user and a password: put them into HTTPS_PROXY" in text) is (how == "407")
+        assert ("requires a user and a password: put them into HTTPS_PROXY" in text) is (how == "407")
     assert "HUSHHUSH" not in "".join(traceback.format_exception(refused.value))
 
 
@@ -365,7 +365,7 @@ def test_authorities_that_are_not_there_are_named_before_anything_is_sent(
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.port}")
     monkeypatch.setenv(name, "/no/such/path")
-    with pytest.raises(AdfConfigurationError, match=f"{name} is '/no/such/path', and there is no such file"):
+    with pytest.raises(AdfConfigurationError, match=f"{name} is '/no/such/path', but there is no such file"):
         ask(who)
     assert proxy.connects == []
 

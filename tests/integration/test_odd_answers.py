@@ -156,7 +156,7 @@ def test_lists_of_runs_and_activities_end_where_the_service_repeats_itself(
     for pages in both_clients(settings):
         assert len(pages(calls.query_runs(settings.factory(), *WINDOW))) == 1
         assert len(pages(calls.query_activity_runs(settings.factory(), "r", *WINDOW))) == 1
-    assert len([m for m in caplog.messages if "names a page that was read before" in m]) == 4
+    assert len([m for m in caplog.messages if "names a page that was already read" in m]) == 4
 
 
 @pytest.mark.parametrize("count", [1, MOST_PAGES_LISTED])

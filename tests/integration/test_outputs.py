@@ -70,7 +70,7 @@ def test_what_is_left_out_is_told_in_the_log(emulator: Emulator, capsys: pytest.
 def test_retry_after_outputs_that_could_not_be_read_accepts_the_run(emulator: Emulator) -> None:
     emulator.tokens.denied = {"00000000-0000-4000-8000-00000000c001": {"pipelineruns/queryactivityruns/action"}}
     task = Task()
-    with pytest.raises(AdfError, match=r"succeeded, but its outputs could not be read\. A retry accepts the run"):
+    with pytest.raises(AdfError, match=r"succeeded, but its outputs could not be read\. A retry adopts the run"):
         run(operator("Load", outputs=OUTPUTS), task)
     emulator.tokens.denied = {}
     task.retry()

@@ -114,7 +114,7 @@ def test_killed_worker_cancels_its_run_in_time(hold: str | None, settings: AdfSe
             break
         time.sleep(0.05)
     assert emulator.books.count("cancelRun", status=200) == 1
-    assert owned_run.HANDLER_WAIT + owned_run.CANCEL_WAIT < owned_run.KILL_WAIT < 5
+    assert owned_run.HANDLER_WAIT_SECONDS + owned_run.CANCEL_WAIT_SECONDS < owned_run.KILL_WAIT_SECONDS < 5
     said = end(process)
     # Either the kill ended the wait, or a look that saw the run cancelled came first.
     assert "was cancelled" in said or "status='Cancelled'" in said
@@ -157,7 +157,7 @@ def test_cancel_that_is_not_accepted_does_not_hold_the_process_up(settings: AdfS
     process = worker(settings)
     assert [line(process), line(process)] == ["starting", "started"]
     said = kill(process)
-    assert "could not be cancelled and may go on" in said
+    assert "could not be cancelled and may continue" in said
     # It gives up by its own patience: the service never accepts.
     assert emulator.books.count("cancelRun", status=200) == 0
 
@@ -210,10 +210,10 @@ def test_killed_before_a_start_leaves_what_an_earlier_try_wrote(settings: AdfSet
 
 
 def test_killed_worker_whose_task_goes_on_leaves_its_run(settings: AdfSettings, emulator: Emulator) -> None:
-    with OwnedRun(settings, cancel_on_kill=True, goes_on=lambda: True) as owned:
+    with OwnedRun(settings, cancel_on_kill=True, will_be_retried=lambda: True) as owned:
         owned.begin(begin(settings, "Slow"))
         owned.kill()
-        with pytest.raises(AdfTaskKilled, match="the next try takes it over"):
+        with pytest.raises(AdfTaskKilled, match="the next try adopts it"):
             owned.wait(Plan(check_interval=60), cancel_on_timeout=True)
     assert emulator.books.count("cancelRun") == 0
 

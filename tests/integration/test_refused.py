@@ -16,7 +16,7 @@ from airflow_adf_mi._triggerer import start as triggerer_start
 from airflow_adf_mi._triggerer import xcom_journal
 from airflow_adf_mi.adf.api import operations
 from airflow_adf_mi.adf.api.client import AdfClient
-from airflow_adf_mi.adf.auth.credential import FRESH_TOKEN_INTERVAL, ProcessCredential
+from airflow_adf_mi.adf.auth.credential import FRESH_TOKEN_INTERVAL_SECONDS, ProcessCredential
 from airflow_adf_mi.adf.cancelling import cancelling
 from airflow_adf_mi.adf.config.settings import AdfSettings
 from airflow_adf_mi.adf.connection_check import CheckStatus, Finding, check
@@ -135,7 +135,7 @@ def test_refused_start_is_written_down_as_one_that_was_not_sent(
         "createRun", status=409, code="ScopeLocked", message="The lock 'freeze' is there.", headers=GATEWAY
     )
     task = Task()
-    with pytest.raises(AdfRequestError, match=r"Remove that lock.*The lock 'freeze' is there") as refused:
+    with pytest.raises(AdfRequestError, match=r"Remove the lock.*The lock 'freeze' is there") as refused:
         execute(operator("Load"), task)
     assert (refused.value.code, refused.value.failure_cause) == ("ScopeLocked", "gateway")
     assert task.intent.phase is Phase.PREPARED
@@ -200,7 +200,7 @@ def test_start_that_is_refused_for_long_is_sent_with_fresh_tokens_within_its_pat
     with AdfClient(settings, credential=identity) as client:
         routine = create_run_once(order, order.intent(), clock=lambda: now[0], jitter=lambda: 0.5)
         assert run_routine(routine, client, pause).run_id in runs(emulator)
-    assert FRESH_TOKEN_INTERVAL < now[0] - 1000 < 300
+    assert FRESH_TOKEN_INTERVAL_SECONDS < now[0] - 1000 < 300
     assert len(emulator.books.tokens) >= 3
 
 
@@ -248,7 +248,7 @@ def test_lock_that_stops_a_cancel_is_named(settings: AdfSettings, emulator: Emul
     with AdfClient(settings) as client:
         run_id = client.send(operations.create_run(settings.factory(), "Slow", None, request_id="k"))
         routine = cancelling(settings.factory(), run_id, clock=lambda: 0.0, jitter=lambda: 0.5)
-        with pytest.raises(AdfRequestError, match=rf"Could not cancel run {run_id}.*Remove that lock"):
+        with pytest.raises(AdfRequestError, match=rf"Could not cancel run {run_id}.*Remove the lock"):
             run_routine(routine, client, lambda _: None)
     assert emulator.books.count("cancelRun") == 1
 
@@ -313,7 +313,7 @@ def test_check_knows_nothing_of_what_a_filter_alone_refuses(settings: AdfSetting
     for operation in ("createRun", "cancelRun", "getPipeline"):
         emulator.add_fault(operation, status=403, text=PAGE)
     found = by_step(check(settings, "Load"))
-    for step in ("may start runs", "may cancel runs", "may look at pipelines", "pipeline"):
+    for step in ("may start runs", "may cancel runs", "may read pipelines", "pipeline"):
         assert found[step].holds is CheckStatus.UNKNOWN
         assert "web filter" in found[step].detail
     assert found["may watch runs"].holds is CheckStatus.PROBABLY
@@ -324,7 +324,7 @@ def test_check_knows_nothing_of_what_a_filter_alone_refuses(settings: AdfSetting
     [
         ({"status": 403, "code": "RequestDisallowedByPolicy"}, "Azure Policy forbids it"),
         ({"status": 403, "code": "PublicNetworkAccessDisabled"}, "public network"),
-        ({"status": 409, "code": "ScopeLocked", "headers": GATEWAY}, "Remove that lock"),
+        ({"status": 409, "code": "ScopeLocked", "headers": GATEWAY}, "Remove the lock"),
     ],
 )
 def test_check_advises_no_role_where_none_helps(

@@ -14,8 +14,8 @@ OPERATOR = "tests/integration/test_operator.py"
 WORKER_LESS = "tests/integration/test_worker_less.py"
 
 MUTANTS = [
-    Mutant("redacted before it is cut", "adf/redaction.py", "return _masked(text[: limit + OVERLAP], limit)", "return _masked(text, limit)", f"{REDACT} -k cut_before"),
-    Mutant("secret at the cut", "adf/redaction.py", "_masked(text[: limit + OVERLAP], limit)", "_masked(text[:limit], limit)", f"{REDACT} -k at_the_cut"),
+    Mutant("redacted before it is cut", "adf/redaction.py", "return _masked(text[: limit + MASKING_OVERLAP_CHARACTERS], limit)", "return _masked(text, limit)", f"{REDACT} -k cut_before"),
+    Mutant("secret at the cut", "adf/redaction.py", "_masked(text[: limit + MASKING_OVERLAP_CHARACTERS], limit)", "_masked(text[:limit], limit)", f"{REDACT} -k at_the_cut"),
     Mutant("behind the cut shown", "adf/redaction.py", "return \"\".join([*parts, text[at:end]])", "return \"\".join([*parts, text[at:]])", f"{REDACT} -k only_cut"),
     Mutant("values searched again and again", "adf/redaction.py", "            at = value.end()\n", "            at = found.end()\n", f"{REDACT} -k hostile --timeout=20"),
     Mutant("key of a function searched for without bounds", "adf/redaction.py", "'\\d]{0,127}+[^\\s&;\\\"']", "]*\\d", f"{REDACT} -k hostile --timeout=20"),
@@ -28,8 +28,8 @@ MUTANTS = [
     Mutant("last container names the loop", "adf/reporting/explain.py", "loops.setdefault(inner[0], ", "loops.__setitem__(inner[0], ", f"{MANY} -k simple"),
     Mutant("many failures counted at once", "adf/reporting/explain.py", "        if number % ROWS_PER_TURN == 0:\n", "        if False:\n", f"{MANY} -k turn"),
     Mutant("odd answer quoted whole", "adf/reporting/explain.py", "cap(str(page) if isinstance(page, AdfError) else f\"unexpected answer {page!r}\")", "str(page) if isinstance(page, AdfError) else f\"unexpected answer {page!r}\"", f"{MANY} -k quoted"),
-    Mutant("large answer read on the event loop", "adf/api/client.py", "if len(content) <= LARGE:", "if True:", f"{CLIENT} -k beside"),
-    Mutant("small answer read in a thread", "adf/api/client.py", "if len(content) <= LARGE:", "if False:", f"{CLIENT} -k beside"),
+    Mutant("large answer read on the event loop", "adf/api/client.py", "if len(content) <= LARGE_ANSWER_BYTES:", "if True:", f"{CLIENT} -k beside"),
+    Mutant("small answer read in a thread", "adf/api/client.py", "if len(content) <= LARGE_ANSWER_BYTES:", "if False:", f"{CLIENT} -k beside"),
     Mutant("long line not broken", "adf/reporting/activity_log.py", "return textwrap.fill(", "return line or textwrap.fill(", f"{ACTIVITIES} -k broken"),
     Mutant("address broken in two", "adf/reporting/activity_log.py", "break_long_words=False", "break_long_words=True", f"{ACTIVITIES} -k broken"),
     Mutant("thousands of lines", "adf/reporting/activity_log.py", "if len(changed) <= MOST_LINES_PER_QUERY else by_activity(changed)", "", f"{ACTIVITIES} -k more_often"),
@@ -40,7 +40,7 @@ MUTANTS = [
     Mutant("execution_timeout called timeout", "_worker/attempt.py", "        return min(ends)\n", "        return min(ends)[0], ends[0][1]\n", f"{OPERATOR} -k names_the_argument"),
     Mutant("execution_timeout called timeout in the triggerer", "triggers/start_and_wait.py", "        return min(ends)\n", "        return min(ends)[0], ends[0][1]\n", f"{WORKER_LESS} -k names_the_argument"),
     Mutant("length of the timeout lost on the way to the triggerer", "triggers/wait.py", "deadline=self.deadline, deadline_reason=self.deadline_reason", "deadline=self.deadline", "tests/integration/test_trigger.py -k only_if_told"),
-    Mutant("a thousand names compared at once", "adf/name_suggestions.py", "        if number % SEARCHES_AT_ONCE == 0:\n", "        if False:\n", "tests/unit/test_near.py -k difflib"),
+    Mutant("a thousand names compared at once", "adf/name_suggestions.py", "        if number % NAMES_BETWEEN_PAUSES == 0:\n", "        if False:\n", "tests/unit/test_near.py -k difflib"),
     Mutant("names that are not near", "adf/name_suggestions.py", ">= LEAST_LIKENESS for of in", ">= 0 for of in", "tests/unit/test_near.py -k difflib"),
     Mutant("answer that nests without end", "adf/api/responses.py", "object_hook=_same) if content else None\n    except UNREADABLE as e:", "object_hook=_same) if content else None\n    except ValueError as e:", f"{CLIENT} -k nests"),
     Mutant("encoded quote searched for from each backslash", "adf/redaction.py", "(?<!\\\\)(?P=encoded)", "(?P=encoded)", f"{REDACT} -k hostile_quotes --timeout=20"),

@@ -55,5 +55,5 @@ MUTANTS = [
     Mutant("emulator: unknown subscription shown as empty", "emulator/service/arm.py", '            self._check_subscription(where["subscription"])\n', "", HTTP),
     Mutant("emulator: resource group before the role", "emulator/service/arm.py", '            self._check_subscription(where["subscription"])\n', '            self._check_subscription(where["subscription"])\n            self._check_group(where)\n', HTTP),
     Mutant("answer of the front door proves that there is no run", "adf/api/error_mapping.py", "if code is None or is_front_door(code, refusal.failure_cause):", "if False:", f"{REFUSED} -k proven_absent"),
-    Mutant("code quoted as it is", "adf/api/refusal.py", "return shown(value[:MOST_READ], LONGEST_WORD)", "return value[:MOST_READ]", "tests/unit/test_refusal.py"),
+    Mutant("code quoted as it is", "adf/api/refusal.py", "return shown(value[:MOST_READ_CHARACTERS], LONGEST_WORD_CHARACTERS)", "return value[:MOST_READ_CHARACTERS]", "tests/unit/test_refusal.py"),
 ]  # fmt: skip

@@ -15,7 +15,7 @@ MUTANTS = [
     Mutant("token of another identity", "adf/auth/token_errors.py", "got.lower() != wanted.lower()", "False", IDENTITY),
     Mutant("tokens asked for side by side", "adf/auth/credential.py", "        with self._lock:\n            failure", "        if True:\n            failure", IDENTITY),
     Mutant("failure asked for again by all who waited", "adf/auth/credential.py", "                self._failed[asked] = self._clock(), failure\n", "", IDENTITY),
-    Mutant("failure kept for ever", "adf/auth/credential.py", "not 0 <= self._clock() - at < FAILURE_KEPT", "False", IDENTITY),
+    Mutant("failure kept for ever", "adf/auth/credential.py", "not 0 <= self._clock() - at < FAILURE_KEPT_SECONDS", "False", IDENTITY),
     Mutant("a thread for each who waits on the loop", "adf/auth/async_credential.py", "asking = self._asking.get((scopes, claims))", "asking = None", IDENTITY),
     Mutant("token about to expire used on the loop", "adf/auth/async_credential.py", "> _FAST_PATH_LIFE", "> -1e9", IDENTITY),
     Mutant("trigger late because of a token", "adf/auth/async_credential.py", "asyncio.wait([asking], timeout=self._patience)", "asyncio.wait([asking])", f"{IDENTITY} -k waits_long"),

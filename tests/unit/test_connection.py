@@ -151,7 +151,7 @@ def test_private_endpoint_keeps_the_clouds_scope_unless_it_has_its_own() -> None
             "arm_scope is 'management.azure.com', which is not a token scope. It must begin with https://",
         ),
         ({"client_secret": "hush"}, "holds a secret (client_secret in extra)"),
-        ({"factory_name": "a", "extra__azure_data_factory__factory_name": "b"}, "factory_name is there twice"),
+        ({"factory_name": "a", "extra__azure_data_factory__factory_name": "b"}, "factory_name is set twice"),
     ],
 )
 def test_bad_field_is_refused_with_the_connection_and_the_field(extra: dict[str, Any], said: str) -> None:
@@ -178,7 +178,7 @@ UNUSED: list[dict[str, Any]] = [{"host": "arm.example"}, {"schema": "https"}, {"
 @pytest.mark.parametrize("unused", UNUSED, ids=str)
 def test_what_is_not_used_is_refused_with_the_right_field(unused: dict[str, Any]) -> None:
     (name,) = unused
-    with pytest.raises(AdfConfigurationError, match=rf"^Connection 'adf': {name} is .*goes into arm_endpoint"):
+    with pytest.raises(AdfConfigurationError, match=rf"^Connection 'adf': {name} is .*move it to arm_endpoint"):
         settings_from_connection(conn_id="adf", conn_type=OURS, extra=None, **unused)
 
 

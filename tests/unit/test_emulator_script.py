@@ -56,13 +56,19 @@ def emulator(script: dict[str, Any]) -> Emulator:
             "activities of 'Load' only, not to 'Child/Copy'",
         ),
         ({"runs": [{"pipeline": "Load", "pipelines": {"Child": {}}}]}, "runs of 'Load' only, not of 'Child'"),
-        ({"activities": {"Load/Copy": {"condition": True}}}, "'condition', which acts on IfCondition only"),
-        ({"activities": {"Load/Copy": {"iterations": 0}}}, "'iterations', which acts on ForEach and Until only"),
+        ({"activities": {"Load/Copy": {"condition": True}}}, "'condition', which only has an effect on IfCondition"),
+        (
+            {"activities": {"Load/Copy": {"iterations": 0}}},
+            "'iterations', which only has an effect on ForEach and Until",
+        ),
         ({"activities": {"Load/Each": {"items": [1], "iterations": 1}}}, "has 'items' and 'iterations', which both"),
-        ({"activities": {"Load/Copy": {"fail_iterations": [0]}}}, "acts inside a ForEach or Until only"),
-        ({"activities": {"Child/Deep": {"value": None}}}, "'value', which acts on AppendVariable and SetVariable only"),
+        ({"activities": {"Load/Copy": {"fail_iterations": [0]}}}, "only has an effect inside a ForEach or Until"),
+        (
+            {"activities": {"Child/Deep": {"value": None}}},
+            "'value', which only has an effect on AppendVariable and SetVariable",
+        ),
         ({"activities": {"Load/Return": {"value": 1}}}, "its 'value' must be an object"),
-        ({"activities": {"Load/Copy": {"error": {"message": "x"}}}}, "has an 'error', and never fails."),
+        ({"activities": {"Load/Copy": {"error": {"message": "x"}}}}, "has an 'error', but never fails."),
     ],
     ids=str,
 )
@@ -96,7 +102,7 @@ def test_names_of_all_factories_are_good() -> None:
 @pytest.mark.parametrize(
     ("script", "said"),
     [
-        ([], "the script must be an object, and is []"),
+        ([], "the script must be an object, but is []"),
         ({"runs": [{}]}, "runs[0] needs a pipeline"),
         ({"runs": {}}, "the script: runs must be an array of objects, and is {}"),
         ({"runs": [None]}, "runs must be an array of objects"),

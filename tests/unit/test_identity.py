@@ -18,7 +18,7 @@ from azure.core.exceptions import ClientAuthenticationError, ServiceRequestError
 from azure.identity import CredentialUnavailableError
 
 from airflow_adf_mi.adf.auth.async_credential import AsyncCredential
-from airflow_adf_mi.adf.auth.credential import FAILURE_KEPT, ProcessCredential, credential_for
+from airflow_adf_mi.adf.auth.credential import FAILURE_KEPT_SECONDS, ProcessCredential, credential_for
 from airflow_adf_mi.adf.auth.token_causes import Answer
 from airflow_adf_mi.adf.auth.token_errors import principal
 from airflow_adf_mi.adf.config.settings import AdfSettings, Identity, IdentityKind
@@ -228,10 +228,10 @@ def test_principal_of_an_unreadable_token_is_nobody() -> None:
             "Check that the identity exists",
             False,
         ),
-        (429, CredentialUnavailableError("(invalid_scope) None, None"), "for now", True),
-        (410, CredentialUnavailableError("(gone) updating"), "for now", True),
-        (404, CredentialUnavailableError("(not_found) x"), "for now", True),
-        (200, CredentialUnavailableError("no JSON"), "for now", True),
+        (429, CredentialUnavailableError("(invalid_scope) None, None"), "This may pass soon", True),
+        (410, CredentialUnavailableError("(gone) updating"), "This may pass soon", True),
+        (404, CredentialUnavailableError("(not_found) x"), "This may pass soon", True),
+        (200, CredentialUnavailableError("no JSON"), "This may pass soon", True),
         (401, ClientAuthenticationError("AADSTS70021: no match"), "no federated credential that matches", False),
         (None, ClientAuthenticationError("timed out, try again"), "Check that the identity exists", False),
     ],
@@ -328,7 +328,7 @@ def test_failure_is_the_answer_to_all_who_waited_for_it_and_to_all_for_a_while()
     with pytest.raises(AdfAuthenticationError):
         shared.get_token_info(SCOPE, options={"claims": "x"})
     assert inner.calls == 2
-    now[0] += FAILURE_KEPT
+    now[0] += FAILURE_KEPT_SECONDS
     inner._wait = None
     assert shared.get_token_info(SCOPE).token == "opaque"
 
@@ -347,7 +347,7 @@ async def test_nobody_on_a_loop_waits_long_for_a_token_and_the_request_goes_on()
     inner = Inner(wait=lambda: release.wait(5))
     shared = AsyncCredential(credential(inner), patience=0.1)
     for _ in range(2):
-        with pytest.raises(AdfAuthenticationError, match="still being asked for") as slow:
+        with pytest.raises(AdfAuthenticationError, match="The request for it continues") as slow:
             await shared.get_token_info(SCOPE)
         assert slow.value.transient
     release.set()

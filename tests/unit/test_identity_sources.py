@@ -119,9 +119,9 @@ def test_name_is_never_dropped(source: Source, name: str, kind: IdentityKind) ->
 
 
 def test_refused_name_says_how_to_name_it_instead() -> None:
-    with pytest.raises(AdfConfigurationError, match="Name it by managed_identity_client_id instead"):
+    with pytest.raises(AdfConfigurationError, match="Name the identity with managed_identity_client_id instead"):
         plan(NAMED["object_id"], ENVIRONMENTS[Source.AZURE_ML], AUTHORITY)
-    with pytest.raises(AdfConfigurationError, match="remove the name to use that one"):
+    with pytest.raises(AdfConfigurationError, match="remove the name to use that identity"):
         plan(NAMED["client_id"], ENVIRONMENTS[Source.CLOUD_SHELL], AUTHORITY)
 
 

@@ -62,7 +62,7 @@ def test_run_is_left_for_the_retry_only_where_the_task_goes_on(
 
 @pytest.mark.timeout(60)
 def test_no_answer_means_that_the_kill_was_not_airflows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(task_instance, "STATE_WAIT", 0.05)  # stands for seconds
+    monkeypatch.setattr(task_instance, "STATE_WAIT_SECONDS", 0.05)  # stands for seconds
     silence = threading.Event()
     monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", Supervisor(silence), raising=False)
     context: Any = {"ti": TaskInstance()}

@@ -122,7 +122,7 @@ def test_silent_copy_is_looked_up_in_its_pipeline_wherever_it_stands_there() -> 
     )
     found = service.read()
     assert (names(found.inputs), names(found.outputs), found.outputs[0].rows) == (["In"], ["Out"], 4)
-    assert service.asked == ["list the activities of run r1", "look at pipeline 'Load'"]
+    assert service.asked == ["list the activities of run r1", "read pipeline 'Load'"]
 
 
 def test_child_runs_are_followed_once() -> None:
@@ -155,7 +155,7 @@ def test_list_that_repeats_itself_is_said_to_be_cut() -> None:
     with pytest.raises(StopIteration) as end:
         routine.send(same)
     assert names(end.value.value.outputs) == ["Lake"]
-    assert end.value.value.missing == "page 2 names a page that was read before"
+    assert end.value.value.missing == "page 2 names a page that was already read"
 
 
 def test_last_attempt_counts() -> None:

@@ -13,7 +13,7 @@ from airflow_adf_mi.adf.config.settings import FactoryRef
 from airflow_adf_mi.adf.errors import AdfError, AdfNotFoundError, AdfPermissionError
 from airflow_adf_mi.adf.name_suggestions import (
     LEAST_LIKENESS,
-    SEARCHES_AT_ONCE,
+    NAMES_BETWEEN_PAUSES,
     near_factories,
     near_pipelines,
     with_suggestions,
@@ -41,9 +41,9 @@ def said(routine: Routine[str], pauses: list[Any] | None = None) -> str:
 def test_pipelines() -> None:
     assert said(near_pipelines("copysales", ["CopySales", "Other"])) == "Did you mean 'CopySales'?"
     assert said(near_pipelines("X", [])) == "The factory has no published pipeline at all."
-    assert said(near_pipelines("X", ["B", "A"])) == "It has 2, none of a like name: 'A', 'B'."
+    assert said(near_pipelines("X", ["B", "A"])) == "Published pipelines: 2, none with a similar name: 'A', 'B'."
     many = said(near_pipelines("zzz", [f"Pipeline{n}" for n in range(9)]))
-    assert many.startswith("It has 9, none of a like name: 'Pipeline0', ")
+    assert many.startswith("Published pipelines: 9, none with a similar name: 'Pipeline0', ")
     assert many.endswith(" and others.")
 
 
@@ -53,7 +53,7 @@ def test_factories() -> None:
     )
     assert said(near_factories(FACTORY, [factory_id("adf-sale")])) == "Did you mean 'adf-sale' (resource group 'rg')?"
     assert said(near_factories(FACTORY, [factory_id("x-1"), "odd"])) == (
-        "The identity sees 1 in this subscription, none of a like name: 'x-1' (resource group 'rg')."
+        "Factories that the identity sees in this subscription: 1, none with a similar name: 'x-1' (resource group 'rg')."
     )
     assert "sees no data factory in this subscription" in said(near_factories(FACTORY, []))
 
@@ -69,7 +69,7 @@ def test_names_are_those_that_difflib_finds_and_the_event_loop_gets_its_turn(wan
     near = [repr(lower[name]) for name in difflib.get_close_matches(wanted.lower(), lower, 3, LEAST_LIKENESS)]
     assert sentence == f"Did you mean {' or '.join(near)}?" or not near
     assert sentence.startswith("Did you mean") is bool(near)
-    assert pauses == [Pause(0)] * (len(names) // SEARCHES_AT_ONCE)
+    assert pauses == [Pause(0)] * (len(names) // NAMES_BETWEEN_PAUSES)
 
 
 def ask(error: AdfError, *answers: Any) -> tuple[str, int]:

@@ -189,12 +189,12 @@ def test_what_holds_no_certificates_is_named(name: str, tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_text("no certificate")
     (tmp_path / "empty").mkdir()
     for path, said in (
-        (tmp_path / "none", "and there is no such file on this machine"),
-        (tmp_path / "empty", "which holds no certificates"),
+        (tmp_path / "none", "but there is no such file on this machine"),
+        (tmp_path / "empty", "but it holds no certificates"),
     ):
         with pytest.raises(AdfConfigurationError, match=f"{name} is '{path}', {said}"):
             tls_context([Authority(name, str(path))])
-    with pytest.raises(AdfConfigurationError, match=f"{name} is '.*ca.pem', from which no certificates could be read"):
+    with pytest.raises(AdfConfigurationError, match=f"{name} is '.*ca.pem', but no certificates could be read from it"):
         tls_context([Authority(name, str(tmp_path / "ca.pem"))])
 
 
@@ -203,7 +203,7 @@ def test_directory_beside_a_file_may_be_empty_and_the_file_may_not(tmp_path: Pat
     directory = Authority("SSL_CERT_DIR", f"{tmp_path}:{tmp_path / 'none'}")
     context = tls_context([Authority("SSL_CERT_FILE", certifi.where()), directory])
     assert context.cert_store_stats()["x509"] > 50
-    with pytest.raises(AdfConfigurationError, match="SSL_CERT_FILE is '/none', and there is no such file"):
+    with pytest.raises(AdfConfigurationError, match="SSL_CERT_FILE is '/none', but there is no such file"):
         tls_context([Authority("SSL_CERT_FILE", "/none"), directory])
 
 

@@ -44,10 +44,10 @@ def test_pages_are_followed_to_the_last(caplog: pytest.LogCaptureFixture) -> Non
 @pytest.mark.parametrize(
     ("tokens", "asked", "why"),
     [
-        (itertools.repeat("same"), 2, "page 2 names a page that was read before"),
-        (itertools.cycle(["a", "b"]), 3, "page 3 names a page that was read before"),
+        (itertools.repeat("same"), 2, "page 2 names a page that was already read"),
+        (itertools.cycle(["a", "b"]), 3, "page 3 names a page that was already read"),
         (map(str, range(2 * MOST_PAGES)), MOST_PAGES, f"there are more than {MOST_PAGES} pages"),
-        (iter([{"odd": 1}]), 1, "page 1 names the next one by dict, which is no text"),
+        (iter([{"odd": 1}]), 1, "page 1 names the next page with a dict instead of a text"),
     ],
     ids=["same token", "tokens in a circle", "endless", "odd token"],
 )
@@ -58,7 +58,7 @@ def test_list_that_never_ends_is_cut_with_a_warning(
     assert (len(sent), pages.cut, len(pages.rows)) == (asked, why, asked)
     (warning,) = caplog.records
     assert warning.getMessage() == (
-        f"Could not list runs in factory 'adf' (resource group 'rg') to the end: {why}. What was read so far is used."
+        f"Could not list runs in factory 'adf' (resource group 'rg') to the end: {why}. The rows that were read so far are used."
     )
 
 

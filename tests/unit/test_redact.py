@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from airflow_adf_mi.adf.models import ActivityRun
-from airflow_adf_mi.adf.redaction import OVERLAP, cap, names_secret, redact, shown
+from airflow_adf_mi.adf.redaction import MASKING_OVERLAP_CHARACTERS, cap, names_secret, redact, shown
 from tests.unit.test_models import SECRETS
 
 FRAGMENTS = [
@@ -119,7 +119,7 @@ def test_hostile_quotes_are_redacted_whole(end: str) -> None:
 def test_hostile_text_is_cut_before_it_is_searched(fragment: str, limit: int) -> None:
     """What is shown depends on no more than what stands shortly behind the cut."""
     text = fragment * (20_000 // len(fragment)) + " !"
-    seen = text[: limit + OVERLAP]
+    seen = text[: limit + MASKING_OVERLAP_CHARACTERS]
     assert shown(text, limit).partition("… (")[0] == shown(seen, limit).partition("… (")[0]
     assert shown(text, limit).endswith(f"… ({len(text) - limit} more characters)")
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from airflow_adf_mi.adf.api import operations
 from airflow_adf_mi.adf.api.error_mapping import from_answer
-from airflow_adf_mi.adf.api.refusal import FRONT_DOOR, MISSING_ROLE, MOST_QUOTED, Refusal, is_front_door
+from airflow_adf_mi.adf.api.refusal import FRONT_DOOR, MISSING_ROLE, MOST_QUOTED_CHARACTERS, Refusal, is_front_door
 from airflow_adf_mi.adf.config.settings import AdfSettings, FactoryRef
 from airflow_adf_mi.adf.errors import (
     AdfAuthenticationError,
@@ -47,7 +47,7 @@ def told(refusal: Refusal, call: operations.Call[Any] | None = None) -> AdfError
 def test_error_object_is_of_the_service() -> None:
     refusal = read(409, error("ScopeLocked"), x_ms_failure_cause="gateway", x_ms_request_id="r", Retry_After="7")
     assert refusal == Refusal(
-        status=409, said="Words.", code="ScopeLocked", failure_cause="gateway", request_id="r", retry_after=7.0
+        status=409, message="Words.", code="ScopeLocked", failure_cause="gateway", request_id="r", retry_after=7.0
     )
     assert refusal.quote == " The service answered 409 ScopeLocked: Words."
 
@@ -70,7 +70,7 @@ def test_error_object_is_of_the_service() -> None:
 )
 def test_anything_else_is_foreign_and_quoted_in_words(text: str, said: str) -> None:
     refusal = read(403, text)
-    assert (refusal.is_foreign, refusal.code, refusal.said) == (True, None, said)
+    assert (refusal.is_foreign, refusal.code, refusal.message) == (True, None, said)
     assert refusal.quote.startswith(" The answer was 403: ")
 
 
@@ -78,7 +78,7 @@ def test_answer_without_a_body_is_the_services_by_its_headers() -> None:
     assert not read(404, "", x_ms_request_id="r").is_foreign
     assert read(404, "").is_foreign
     bare = read(400, '{"code": "PipelineRunNotRunning", "message": "Over."}', x_ms_request_id="r")
-    assert (bare.is_foreign, bare.code, bare.said) == (False, "PipelineRunNotRunning", "Over.")
+    assert (bare.is_foreign, bare.code, bare.message) == (False, "PipelineRunNotRunning", "Over.")
     assert read(400, '{"code": "blocked", "message": "By a filter."}').is_foreign
     # A filter may keep the headers of the answer whose body it replaces.
     assert read(403, PAGE, x_ms_request_id="r").is_foreign
@@ -86,8 +86,8 @@ def test_answer_without_a_body_is_the_services_by_its_headers() -> None:
 
 def test_page_is_quoted_by_its_start_alone() -> None:
     refusal = read(403, "<title>Denied</title><p>" + "word " * 100_000)
-    assert refusal.said.startswith("Denied word word")
-    assert len(refusal.said) < MOST_QUOTED + 50
+    assert refusal.message.startswith("Denied word word")
+    assert len(refusal.message) < MOST_QUOTED_CHARACTERS + 50
 
 
 @given(
@@ -110,7 +110,7 @@ def test_page_is_quoted_by_its_start_alone() -> None:
 )
 def test_odd_answer_is_an_error_with_a_short_text(status: int, text: str, content_type: str) -> None:
     refusal = read(status, text, Content_Type=content_type, Location=text, Retry_After=text)
-    assert len(refusal.said) <= MOST_QUOTED + 50
+    assert len(refusal.message) <= MOST_QUOTED_CHARACTERS + 50
     assert isinstance(told(refusal), AdfError)
 
 
@@ -144,14 +144,14 @@ def test_redirect_names_where_it_leads_and_no_more() -> None:
     ours = told(read(307, "", Location="https://user:planted@login.example.com/x?token=planted", x_ms_request_id="r"))
     assert isinstance(ours, AdfUnavailableError)
     assert (ours.status, ours.is_foreign) == (307, False)
-    assert "points to another address, on login.example.com. It is not followed" in str(ours)
+    assert "redirects to another address, on login.example.com. It is not followed" in str(ours)
     assert "planted" not in str(ours)
 
 
 @pytest.mark.parametrize(
     ("code", "said"),
     [
-        ("ScopeLocked", "Remove that lock (az lock list, az lock delete)"),
+        ("ScopeLocked", "Remove the lock (az lock list, az lock delete)"),
         ("ReadOnlyDisabledSubscription", f"subscription {SUBSCRIPTION} is disabled"),
         (
             "MissingSubscriptionRegistration",
@@ -174,7 +174,7 @@ def test_front_door_is_known_by_its_codes_or_its_header() -> None:
     assert not is_front_door("OfNextYear", None)
     assert not is_front_door("PipelineConflict", "service")
     unknown = told(read(409, error("OfNextYear"), x_ms_failure_cause="gateway"))
-    assert "the service refused the request before it asked Data Factory." in str(unknown)
+    assert "the service refused the request before it reached Data Factory." in str(unknown)
 
 
 POLICY_INFO = [
@@ -232,7 +232,7 @@ def test_refused_token_is_the_services_or_a_gateways() -> None:
         ("SubscriptionNotFound", "subscription", f"there is no subscription {SUBSCRIPTION}"),
         ("ResourceGroupNotFound", "factory", f"subscription {SUBSCRIPTION} has no resource group 'rg'"),
         ("ResourceNotFound", "factory", "there is no such factory"),
-        ("NotFound", "run", "the factory knows no run r1"),
+        ("NotFound", "run", "the factory has no run r1"),
     ],
 )
 def test_what_is_not_found_is_told_apart(code: str, missing: str, said: str) -> None:
@@ -244,7 +244,7 @@ def test_what_is_not_found_is_told_apart(code: str, missing: str, said: str) -> 
 
 def test_look_at_the_factory_names_it_once() -> None:
     text = str(told(read(403, error()), operations.get_factory(FACTORY)))
-    assert text.startswith("Could not look at factory 'adf' (resource group 'rg'): ")
+    assert text.startswith("Could not read factory 'adf' (resource group 'rg'): ")
     text = str(told(read(403, error()), operations.list_pipelines(FACTORY)))
     assert text.startswith("Could not list the pipelines in factory 'adf' (resource group 'rg'): ")
 

@@ -151,7 +151,7 @@ def test_missing_role_is_retried_for_a_quarter_of_an_hour(monkeypatch: pytest.Mo
     assert last.action.value == "fail"
     assert last.reason == (
         "the service has refused (403 AuthorizationFailed) for 900 s; a new role acts within 15 minutes, so no retry is made "
-        "after them"
+        "after that time"
     )
     # Asked again for the same try, as by a task that starts in the triggerer.
     assert at(900, 4, context, monkeypatch).action.value == "fail"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from airflow_adf_mi.adf.times import (
     EARLIEST,
     LATEST,
-    RETENTION,
+    RUN_RETENTION,
     moment,
     read_number,
     read_seconds,
@@ -76,7 +76,7 @@ def test_window_holds_the_whole_run_also_where_its_start_is_not_known_or_in_the_
     now = datetime(2026, 11, 28, tzinfo=UTC)
     began = now - timedelta(hours=5)
     assert run_window(began, now.timestamp()) == (began - timedelta(days=1), now + timedelta(days=1))
-    assert run_window(None, now.timestamp())[0] == now - RETENTION - timedelta(days=1)
+    assert run_window(None, now.timestamp())[0] == now - RUN_RETENTION - timedelta(days=1)
     # A month taken for a day, or another clock.
     assert run_window(now + timedelta(days=40), now.timestamp())[0] == now - timedelta(days=1)
 

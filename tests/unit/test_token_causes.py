@@ -117,11 +117,11 @@ def test_answer_from_in_between_is_told_by_its_headers(status: int, headers: dic
     assert Answer(status, headers).sign_of_proxy == sign
     assert Answer(407, headers).sign_of_proxy == "status 407"
     text = str(told(HttpResponseError("odd"), {}, Answer(status, headers)))
-    assert ("Something between this machine and the endpoint answered in its place" in text) is (sign is not None)
+    assert ("A proxy between this machine and the endpoint answered in its place" in text) is (sign is not None)
     if sign is not None:
         assert f"({sign})" in text
         assert "NO_PROXY changes nothing" in text
-        assert "exempt 169.254.169.254 there" in text
+        assert "Exempt 169.254.169.254 there" in text
 
 
 def test_answer_of_the_sign_in_service_that_came_through_a_proxy_keeps_its_cause() -> None:

@@ -1,8 +1,20 @@
-"""The two clients: they send a `Call` through the official client, once, and read the answer.
+"""The two clients. Each sends a `Call` through Azure's official client, once, and reads the answer.
 
-The official client is imported when a client is made, never with this module. It is built without its policy that
-registers a resource provider and re-sends the request under another id, and without redirects; whether a request is
-repeated is decided by our own rules (`starting`, `waiting`), because azure-core's would send createRun twice.
+The official client repeats requests by rules of its own, and those rules would start a pipeline twice. Three of them are
+switched off:
+
+- azure-core's retries. The transport never repeats createRun or cancel, and reads only with `read_retries`. The packages
+  `starting` and `waiting` decide on each repetition.
+- The policy that registers a missing resource provider, because it re-sends the request under another request id.
+- Redirects, because the token must not go to another address.
+
+One repetition is safe and happens here: if the service refused the token, the request did nothing, and is sent again with
+another token.
+
+    AdfClient        for code that may block     one client for each thread
+    AsyncAdfClient   for the event loop          one client for each loop; long answers are read in a thread
+
+Importing the official client takes up to a second. So it is imported when a client is made, never with this module.
 """
 
 from __future__ import annotations
@@ -37,24 +49,27 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MOST_PAGES_LISTED = 100
-"""Pages of a list that the official client follows itself, at most."""
-OTHER_TOKENS = 3
-"""How often a call whose token was refused is sent with another one. The official client keeps the last token that it was given
-in one place for all requests, where one that is sent at that moment may put the refused one back."""
+"""The most pages of a list that the official client itself follows."""
+TOKEN_RETRIES = 3
+"""How many times a call is sent again with another token after the service refused the token.
+
+One repetition is not enough. The official client keeps its last token in one place for all requests, and a request that is
+under way at that moment may put the refused token back.
+"""
 
 
-LARGE = 64 * 1024
-"""Bytes of an answer that are read on the event loop; more, in a thread."""
+LARGE_ANSWER_BYTES = 64 * 1024
+"""Answers up to this size in bytes are read on the event loop. Larger answers are read in a thread."""
 
 
 class AdfClient:
-    """For code that may block. One per thread; close it, or use it as a context manager.
+    """The client for code that may block. Use one for each thread; close it, or use it as a context manager.
 
     :param settings: the connection's settings.
-    :param credential: instead of the process's credential for these settings' identity.
-    :param read_retries: how often the transport may repeat a read (never a start or a cancel) after 408, 429, 5xx or a
-        dropped connection, backing off from 1 s. Waits use 0 and repeat by their own rules.
-    :param read_timeout: seconds of silence while waiting for an answer.
+    :param credential: overrides the process's credential for the identity of these settings.
+    :param read_retries: how many times the transport may repeat a read (never a start or a cancel) after 408, 429, 5xx or a
+        dropped connection, with growing pauses from 1 s. Waits use 0, because they have rules of their own.
+    :param read_timeout: seconds without data after which an answer counts as lost.
     """
 
     def __init__(
@@ -70,10 +85,10 @@ class AdfClient:
         from azure.mgmt.datafactory import DataFactoryManagementClient
 
         self._settings = settings
-        # The official client's own types ask for the older form of credential; it calls this one.
+        # The type annotations of the official client require the older form of credential, but it accepts this one.
         self._credential: Any = credential or credential_for(settings)
         self._read_retries = read_retries
-        # Kept, because the environment may change while the client is open.
+        # The route is kept, because the environment may change while the client is open.
         self._route = route_to_arm(settings, os.environ)
         self._clock = ServiceClock()
         self.official = DataFactoryManagementClient(
@@ -86,28 +101,28 @@ class AdfClient:
             ),
             transport=blocking_transport(self._route, read_timeout=read_timeout),
         )
-        """The official client itself, for everything that this package does not wrap."""
+        """The official client itself, for operations that this package does not wrap."""
 
     def authenticate(self) -> None:
-        """Have a token at hand. Raises what `ProcessCredential.get_token_info` raises."""
+        """Make sure that a token is available. Raises the errors of `ProcessCredential.get_token_info`."""
         self._credential.get_token_info(self._settings.arm_scope)
 
     def service_time(self) -> float:
-        """Epoch seconds by the service's clock, as far as its answers have told; they have no fractions."""
+        """Epoch seconds by the service's clock, estimated from its answers. The answers carry no fractions of a second."""
         return self._clock.now()
 
     def send(self, call: Call[T]) -> T:
-        """Send `call` once and read its answer. Raises an `AdfError` for anything else than success."""
+        """Send `call` once and read its answer. Raises an `AdfError` if the answer is not a success."""
         answer = self._send_once(call)
-        for _ in range(OTHER_TOKENS):
-            # A token that is refused does nothing: safe to repeat, with another one.
+        for _ in range(TOKEN_RETRIES):
+            # The request did nothing, because its token was refused. So it is safe to send it again with another token.
             if not isinstance(answer, FailedCall) or not responses.forget_token(self._credential, answer):
                 break
             answer = self._send_once(call)
         return responses.unwrap(answer)
 
     def pages(self, call: Call[Page[T]]) -> list[T]:
-        """The items of all pages, each once; a list that never ends is cut, with a warning."""
+        """The items of all pages, each once. A list that never ends is cut, with a warning in the log."""
         pages = Pages(call)
         while (following := pages.next()) is not None:
             pages.take(self.send(following))
@@ -130,16 +145,16 @@ class AdfClient:
                 body = _listed(method(*call.args, retry_total=retries, **call.kwargs).by_page(), call)
             else:
                 body = method(*call.args, cls=responses.body_of, retry_total=retries, **call.kwargs)
-        except Exception as e:  # noqa: BLE001  what is of no known kind is raised again
+        except Exception as e:  # noqa: BLE001  parse_error raises unknown errors again
             return responses.parse_error(e, call, self._settings, self._route)
         return responses.parse(call, body)
 
 
 class AsyncAdfClient:
-    """For the triggerer's event loop, which it never blocks. Used within the loop that made it.
+    """The client for the triggerer's event loop, which it never blocks. Use it only in the loop that made it.
 
-    Make it by `await AsyncAdfClient.open(settings)`; close it, or use it as a context manager. Reads are not repeated:
-    the wait that asks decides when to look again.
+    Make it with `await AsyncAdfClient.open(settings)`; close it, or use it as a context manager. Reads are not repeated,
+    because each wait decides when to poll again.
     """
 
     def __init__(self, settings: AdfSettings, session: aiohttp.ClientSession, route: Route) -> None:
@@ -174,9 +189,9 @@ class AsyncAdfClient:
 
     @classmethod
     async def open(cls, settings: AdfSettings) -> Self:
-        """A client with a session of its own."""
+        """Make a client with a session of its own."""
         route = await asyncio.to_thread(route_to_arm, settings, os.environ)
-        # Importing the official client and reading certificates take up to a second: not on the event loop.
+        # Importing the official client and reading certificates take up to a second, so a thread does both.
         context = await asyncio.to_thread(tls_context, route.authorities)
         await asyncio.to_thread(import_async_client)
         from airflow_adf_mi.adf.network.loop_session import open_session
@@ -184,26 +199,26 @@ class AsyncAdfClient:
         return cls(settings, open_session(route, context), route)
 
     async def authenticate(self) -> None:
-        """As of `AdfClient`."""
+        """Like `AdfClient.authenticate`."""
         await self._credential.get_token_info(self._settings.arm_scope)
 
     def service_time(self) -> float:
-        """As of `AdfClient`."""
+        """Like `AdfClient.service_time`."""
         return self._clock.now()
 
     def knows_service_time(self) -> bool:
-        """Whether an answer has told the service's time yet."""
+        """Whether an answer has already carried the service's time."""
         return self._clock.is_known
 
     def remaining_reads(self) -> int | None:
-        """How many reads the service's last answer said are left in its limit; None before any did."""
+        """How many reads the last answer reported as left in the service's limit. None before the first such answer."""
         return self._clock.remaining_reads
 
     async def send(self, call: Call[T]) -> T:
-        """Send `call` once and read its answer. Raises an `AdfError` for anything else than success."""
+        """Send `call` once and read its answer. Raises an `AdfError` if the answer is not a success."""
         answer = await self._send_once(call)
-        for _ in range(OTHER_TOKENS):
-            # As in AdfClient.send; in a thread, since another thread may hold the token lock for seconds.
+        for _ in range(TOKEN_RETRIES):
+            # As in AdfClient.send. In a thread, because another thread may hold the token's lock for seconds.
             if not isinstance(answer, FailedCall) or not await asyncio.to_thread(
                 responses.forget_token, self._credential, answer
             ):
@@ -212,7 +227,7 @@ class AsyncAdfClient:
         return responses.unwrap(answer)
 
     async def pages(self, call: Call[Page[T]]) -> list[T]:
-        """As of `AdfClient`."""
+        """Like `AdfClient.pages`."""
         pages = Pages(call)
         while (following := pages.next()) is not None:
             pages.take(await self.send(following))
@@ -232,8 +247,8 @@ class AsyncAdfClient:
 
     async def _send_once(self, call: Call[T]) -> T | FailedCall:
         method = getattr(getattr(self.official, call.group), call.method)
-        # To send takes about a millisecond. Hundreds that would at once, when a look at the list has shown as many ends, go one
-        # by one, and the event loop turns in between.
+        # Sending blocks the event loop for about a millisecond. When a list query shows hundreds of ends, hundreds of requests
+        # follow at once. They go one by one, so that the event loop can run other tasks in between.
         async with self._turn:
             await asyncio.sleep(0)
         statuses: list[int] = []
@@ -247,16 +262,16 @@ class AsyncAdfClient:
                     call, await method(*call.args, cls=responses.body_of, retry_total=0, **call.kwargs)
                 )
             content = await self._content(method, call, statuses)
-            if len(content) <= LARGE:
+            if len(content) <= LARGE_ANSWER_BYTES:
                 return responses.read_content(call, content)
             return await asyncio.to_thread(responses.read_content, call, content)
-        except Exception as e:  # noqa: BLE001  what is of no known kind is raised again
+        except Exception as e:  # noqa: BLE001  parse_error raises unknown errors again
             return responses.parse_error(e, call, self._settings, self._route, next(iter(statuses), None))
 
     async def _content(self, method: Any, call: Call[Any], statuses: list[int]) -> bytes:
-        """The content of an answer; its HTTP status goes to `statuses`, because the content may be impossible to unpack.
+        """The content of an answer. Its HTTP status goes to `statuses`, because unpacking the content may fail.
 
-        Left to itself, the official client reads JSON three times over, and all on the event loop.
+        Without this, the official client would parse the JSON three times, all on the event loop.
         """
 
         def saw(answer: Any) -> None:
@@ -271,7 +286,7 @@ class AsyncAdfClient:
 
 
 def _listed(pages: Any, call: Call[Any]) -> list[Any]:
-    """The first `MOST_LISTED` items that the official client's pager gives."""
+    """The first `MOST_LISTED` items of a list whose pages the official client follows."""
     follow, items = Follow(f"{call.doing} in {call.target}", MOST_PAGES_LISTED), list[Any]()
     for page in pages:
         items += page
@@ -281,7 +296,7 @@ def _listed(pages: Any, call: Call[Any]) -> list[Any]:
 
 
 async def _listed_async(pages: Any, call: Call[Any]) -> list[Any]:
-    """As `_listed`."""
+    """Like `_listed`."""
     follow, items = Follow(f"{call.doing} in {call.target}", MOST_PAGES_LISTED), list[Any]()
     async for page in pages:
         items += [item async for item in page]

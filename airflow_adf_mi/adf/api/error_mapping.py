@@ -1,6 +1,6 @@
-"""The one place where foreign errors become ours.
+"""The one place where errors of Azure's packages become errors of this package.
 
-Azure's packages are imported inside the functions: this module is on the way of every Dag file.
+Azure's packages are imported inside the functions, because every Dag file imports this module.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ if TYPE_CHECKING:
     from airflow_adf_mi.adf.config.settings import AdfSettings
     from airflow_adf_mi.adf.network.route import Route
 
-# ARM's front door uses these where the address above the pipeline or run is wrong.
+# Error codes of ARM's front door if the subscription, resource group or factory does not exist.
 _SUBSCRIPTION_MISSING = frozenset({"SubscriptionNotFound", "InvalidSubscriptionId"})
 _FACTORY_MISSING = frozenset({"ResourceNotFound", "ParentResourceNotFound", "ResourceGroupNotFound"})
 
 
 def translate(error: AzureError, call: Call[Any], settings: AdfSettings, route: Route) -> AdfError:
-    """What `error`, raised while sending `call` by `route`, means to a user."""
+    """Our error for `error`, which was raised while `call` was sent by `route`."""
     from azure.core.exceptions import HttpResponseError
 
     response: Any = error.response if isinstance(error, HttpResponseError) else None
@@ -61,9 +61,9 @@ def translate(error: AzureError, call: Call[Any], settings: AdfSettings, route: 
 def from_answer(
     call: Call[Any], settings: AdfSettings, refusal: Refusal, *, claims: Mapping[str, Any] = MappingProxyType({})
 ) -> AdfError:
-    """What an answer of the service other than success means. Pure.
+    """Our error for an answer that is not a success. Pure.
 
-    `claims` are those of the token that the request carried.
+    `claims` are the claims of the request's token.
     """
     status, code, quote = refusal.status, refusal.code, refusal.quote
     details: dict[str, Any] = {
@@ -75,23 +75,23 @@ def from_answer(
     }
     if 300 <= status < 400:
         return AdfUnavailableError(
-            f"{call.could_not}: the answer points to another address{_at(refusal.redirects_to)}. It is not followed, because "
-            f"the token must not go there. Check arm_endpoint (now {settings.arm_endpoint}), and whether a proxy wants a "
+            f"{call.could_not}: the answer redirects to another address{_at(refusal.redirects_to)}. It is not followed, because "
+            f"the token must not go there. Check arm_endpoint (now {settings.arm_endpoint}), and whether a proxy requires a "
             f"sign-in.{quote}",
             status=status,
             is_foreign=refusal.is_foreign,
         )
     if status == 429:
-        wait = f" It asked to wait {refusal.retry_after:g} s." if refusal.retry_after else ""
+        wait = f" The service asked to wait {refusal.retry_after:g} s." if refusal.retry_after else ""
         return AdfThrottledError(
-            f"{call.could_not}: too many requests for this subscription or factory.{wait} Look less often (check_interval), "
+            f"{call.could_not}: too many requests for this subscription or factory.{wait} Check less often (check_interval), "
             f"or start fewer runs at once.{quote}",
             **details,
         )
     if refusal.is_foreign:
         return AdfUnavailableError(
             f"{call.could_not}: got an answer that is not from Azure Resource Manager. A proxy, gateway or web filter between "
-            f"this machine and {settings.arm_endpoint} gave it. Have it let this address through, or name the address in "
+            f"this machine and {settings.arm_endpoint} gave it. Allow this address there, or add the address to "
             f"NO_PROXY.{quote}",
             status=status,
             retry_after=refusal.retry_after,
@@ -106,8 +106,8 @@ def from_answer(
             refused_token=True,
         )
     if status == 403:
-        if code == "AuthorizationFailed" and call.permission.lower() in refusal.said.lower():
-            # Its message says the same once more.
+        if code == "AuthorizationFailed" and call.permission.lower() in refusal.message.lower():
+            # The message would repeat what this text says.
             quote = f" The service answered {status} {code}."
         return AdfPermissionError(
             f"{call.could_not}: {_not_permitted(call, settings, refusal, claims)}{quote}", **details
@@ -117,17 +117,17 @@ def from_answer(
         return AdfNotFoundError(f"{call.could_not}: {advice}{quote}", missing=missing, **details)
     if status == 408 or status >= 500 or status < 300:
         return AdfUnavailableError(
-            f"{call.could_not}: the service gave no usable answer. It may work again shortly.{quote}",
+            f"{call.could_not}: the service gave no usable answer. This may pass soon.{quote}",
             status=status,
             retry_after=refusal.retry_after,
         )
-    by_itself = " before it asked Data Factory" if is_front_door(code, refusal.failure_cause) else ""
+    by_itself = " before it reached Data Factory" if is_front_door(code, refusal.failure_cause) else ""
     advice = refusal.advice(call.target) or f"the service refused the request{by_itself}."
     return AdfRequestError(f"{call.could_not}: {advice}{quote}", **details)
 
 
 def _text(response: Any) -> str:
-    """The body; empty where it is no text."""
+    """The body; empty if it is not a text."""
     try:
         return str(response.text())
     except (LookupError, ValueError):
@@ -139,21 +139,21 @@ def _at(host: str | None) -> str:
 
 
 def unreadable(error: Exception, call: Call[Any]) -> AdfUnavailableError:
-    """An answer with the status of a success that lacks what the specification promises, such as a proxy's page."""
+    """Our error for a successful answer without the content that the specification promises, such as a proxy's page."""
     return AdfUnavailableError(
         f"{call.could_not}: the answer could not be read ({type(error).__name__}: "
-        f"{shown(str(error), 200)}). Is there a proxy in between that answers for the service?",
+        f"{shown(str(error), 200)}). Check whether a proxy answers in place of the service.",
         status=200,
         unreadable=True,
     )
 
 
 def _not_permitted(call: Call[Any], settings: AdfSettings, refusal: Refusal, claims: Mapping[str, Any]) -> str:
-    """Who may not do what where, and what permits it."""
+    """Which identity has no permission, for which action and scope, and how to grant it."""
     if refusal.code not in MISSING_ROLE:
         return refusal.advice(call.target) or (
-            f"the service forbids it to the {settings.identity}, and not for lack of a role, which has other error codes. Its "
-            "answer says why."
+            f"the service forbids it to the {settings.identity}. The error code is not the one of a missing role. The "
+            "answer gives the reason."
         )
     known = {"client id": claims.get("appid"), "object id": claims.get("oid")}
     who = ", ".join(f"{name} {value}" for name, value in known.items() if value)
@@ -164,12 +164,12 @@ def _not_permitted(call: Call[Any], settings: AdfSettings, refusal: Refusal, cla
 
 
 def _what_is_missing(call: Call[Any], refusal: Refusal) -> tuple[str | None, str]:
-    """Subscription, factory, pipeline or run; and what to do about it."""
+    """What does not exist (subscription, factory, pipeline or run), and what to do."""
     code = refusal.code
     subscription = call.target.subscription_id
     if isinstance(call.target, SubscriptionRef) or code in _SUBSCRIPTION_MISSING:
         return "subscription", (
-            f"there is no subscription {subscription}, or the identity's tenant does not have it. Check subscriptionId."
+            f"there is no subscription {subscription}, or it is not in the identity's tenant. Check subscriptionId."
         )
     if code == "ResourceGroupNotFound":
         return "factory", (
@@ -182,13 +182,13 @@ def _what_is_missing(call: Call[Any], refusal: Refusal) -> tuple[str | None, str
             "connection or the arguments."
         )
     if code is None or is_front_door(code, refusal.failure_cause):
-        # ARM's front door knows neither runs nor pipelines. So its answer proves the absence of none.
+        # ARM's front door does not know runs or pipelines. So its answer does not prove that one is missing.
         return None, (
-            "the answer does not say what is missing. Check subscriptionId, resource_group_name and factory_name in the "
+            "the answer does not name what is missing. Check subscriptionId, resource_group_name and factory_name in the "
             "connection or the arguments."
         )
     if call.run_id is not None:
-        return "run", f"the factory knows no run {call.run_id}. Check the run id; runs are kept for 45 days."
+        return "run", f"the factory has no run {call.run_id}. Check the run id. Runs are kept for 45 days."
     return "pipeline", (
         f"the factory has no published pipeline {call.pipeline_name!r}. Check the spelling, and that the pipeline was "
         "published, not only saved in Git."
@@ -207,7 +207,7 @@ def _no_answer(error: AzureError, call: Call[Any], settings: AdfSettings, route:
         how = "the connection could not be made" if never_sent else "the connection broke or timed out"
         through = f", through the proxy {route.proxy}" if route.proxy else ""
         why = (
-            f"{how} ({settings.arm_endpoint}{through}). Check the network between this machine and the endpoint, its proxy, and "
+            f"{how} ({settings.arm_endpoint}{through}). Check the network between this machine and the endpoint, the proxy, and "
             "ca_bundle."
         )
     return AdfUnavailableError(f"{call.could_not}: {why} {reason}", never_sent=never_sent)

@@ -1,6 +1,6 @@
-"""The operations of the service that we use: what each sends and how its answer is read. Pure.
+"""The operations of the service that this package uses: the request of each, and how to read its answer. Pure.
 
-A `Call` is sent by either client: `AdfClient.send(call)` or `await AsyncAdfClient.send(call)`.
+Both clients send a `Call`: `AdfClient.send(call)` and `await AsyncAdfClient.send(call)`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from airflow_adf_mi.adf.redaction import shown
 T = TypeVar("T")
 
 MOST_LISTED = 1000
-"""Items of a listing that are asked for."""
+"""The most items of a list that are read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,15 +35,15 @@ class Call(Generic[T]):
     method: str
     """Operation group and method of the official client."""
     read: Callable[[Any], T]
-    """From the answer's JSON, None where the body is empty."""
+    """Makes the result from the answer's JSON, or from None if the body is empty."""
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     listing: bool = False
     """The official client follows the pages of this operation itself; `read` gets the list of the first `MOST_LISTED`."""
     repeatable: bool = True
-    """False for what changes something: the transport must never send it a second time by itself."""
+    """False for a request that changes something. The transport must never send such a request twice."""
     answers_by_code: Mapping[str, T] = field(default_factory=dict)
-    """Refusals of the service that are an answer, by error code."""
+    """Error codes of refusals that are a valid result, and that result."""
     not_found_codes: frozenset[str] = frozenset()
     """Error codes that mean "not found" whatever the HTTP status."""
     run_id: str | None = None
@@ -51,21 +51,21 @@ class Call(Generic[T]):
 
     @property
     def could_not(self) -> str:
-        """How an error text begins."""
-        # One about the target itself names it once.
+        """The begin of an error text: "Could not ..."."""
+        # Do not name the target twice.
         where = "" if str(self.target) in self.doing else f" in {self.target}"
         return f"Could not {self.doing}{where}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Page(Generic[T]):
-    """A page of a list; `paging` follows them."""
+    """A page of a list. `paging` reads all pages."""
 
     items: list[T]
     continuation_token: object
-    """What names the next page, as it came; None on the last page."""
+    """The name of the next page, unchecked. None on the last page."""
     unreadable: tuple[str, ...] = ()
-    """Why a row of this page could not be read, for each that could not."""
+    """One reason for each row of this page that could not be read."""
 
 
 def create_run(
@@ -78,8 +78,8 @@ def create_run(
 ) -> Call[str]:
     """Pipelines_CreateRun: the new run's id.
 
-    `request_id` travels as x-ms-client-request-id. In every recording (docs/starting-once.md) the service used it as the
-    run id; that is not documented, so it is a hint for finding a run whose answer was lost, and no more.
+    `request_id` is the start key, sent as x-ms-client-request-id. In every recording (docs/starting-once.md) the service used it
+    as the run id. That is not documented, so it is only a hint for finding the run of a lost start.
     """
     return Call(
         doing=f"start pipeline {pipeline_name!r}",
@@ -89,7 +89,7 @@ def create_run(
         method="create_run",
         args=(factory.resource_group_name, factory.factory_name, check_pipeline_name(pipeline_name)),
         kwargs={
-            # The body is the flat object of parameters; without parameters the official client sends none.
+            # The body is the flat object of parameters. Without parameters, the official client sends no body.
             "parameters": dict(parameters) if parameters else None,
             "request_id": request_id,
             **recovery.arguments(),
@@ -103,7 +103,7 @@ def create_run(
 def get_run(factory: FactoryRef, run_id: str) -> Call[PipelineRun]:
     """PipelineRuns_Get."""
     return Call(
-        doing=f"look at run {run_id}",
+        doing=f"check the status of run {run_id}",
         target=factory,
         permission="pipelineruns/read",
         group="pipeline_runs",
@@ -115,10 +115,10 @@ def get_run(factory: FactoryRef, run_id: str) -> Call[PipelineRun]:
 
 
 def cancel_run(factory: FactoryRef, run_id: str, *, recursive: bool = True) -> Call[bool]:
-    """PipelineRuns_Cancel: True when accepted, False when the run had already ended.
+    """PipelineRuns_Cancel: True if the service accepted the cancel, False if the run had already ended.
 
-    Accepted is not ended: the run is Canceling for a while, and may still end as Succeeded. `recursive` also cancels
-    the runs that this one started by ExecutePipeline.
+    An accepted cancel is not the end of the run: it is Canceling for a while, and may still end as Succeeded. `recursive` also
+    cancels the runs that this run started with ExecutePipeline.
     """
     return Call(
         doing=f"cancel run {run_id}",
@@ -129,7 +129,7 @@ def cancel_run(factory: FactoryRef, run_id: str, *, recursive: bool = True) -> C
         args=(factory.resource_group_name, factory.factory_name, run_id),
         kwargs={"is_recursive": check_flag("recursive", recursive)},
         read=lambda _body: True,
-        # The service takes a second cancel, but it is our loop that decides on it, not the transport.
+        # The service accepts a second cancel, but `cancelling` decides on it, not the transport.
         repeatable=False,
         answers_by_code={"PipelineRunNotRunning": False},
         # Recorded in 2018 as status 400.
@@ -146,10 +146,10 @@ def query_runs(
     filters: Sequence[Mapping[str, Any]] = (),
     order_by: Sequence[Mapping[str, str]] = (),
 ) -> Call[Page[PipelineRun]]:
-    """PipelineRuns_QueryByFactory: one page of the runs updated in the window. The list may lag behind `get_run`.
+    """PipelineRuns_QueryByFactory: one page of the runs that were updated in the window. The list may lag behind `get_run`.
 
     A filter is `{"operand": ..., "operator": "Equals" | "NotEquals" | "In" | "NotIn", "values": [...]}`; operands are
-    PipelineName, Status, RunStart, RunEnd, RunGroupId (one value only) and LatestOnly; there is none for a run's id.
+    PipelineName, Status, RunStart, RunEnd, RunGroupId (one value only) and LatestOnly. No operand filters by run id.
     """
     return Call(
         doing="list runs",
@@ -177,8 +177,8 @@ def query_activity_runs(
 ) -> Call[Page[ActivityRun]]:
     """ActivityRuns_QueryByPipelineRun: one page of a run's activities.
 
-    For an unknown run or a window that misses it the service answers an empty list (recorded 2021), so "no activities"
-    never proves "no run".
+    For an unknown run, or a window that misses the run, the service answers with an empty list (recorded 2021). So an empty
+    list never proves that there is no run.
     """
     return Call(
         doing=f"list the activities of run {run_id}",
@@ -198,9 +198,9 @@ def query_activity_runs(
 
 
 def get_factory(factory: FactoryRef) -> Call[Mapping[str, Any]]:
-    """Factories_Get: the factory's description as the service gives it."""
+    """Factories_Get: the factory's description, unchanged."""
     return Call(
-        doing=f"look at {factory}",
+        doing=f"read {factory}",
         target=factory,
         permission="read",
         group="factories",
@@ -238,9 +238,9 @@ def list_pipelines(factory: FactoryRef) -> Call[list[str]]:
 
 
 def get_pipeline(factory: FactoryRef, pipeline_name: str) -> Call[Mapping[str, Any]]:
-    """Pipelines_Get: the published pipeline's definition as the service gives it."""
+    """Pipelines_Get: the published pipeline's definition, unchanged."""
     return Call(
-        doing=f"look at pipeline {pipeline_name!r}",
+        doing=f"read pipeline {pipeline_name!r}",
         target=factory,
         permission="pipelines/read",
         group="pipelines",
@@ -267,10 +267,10 @@ def _window(
 
 
 def _page(body: Mapping[str, Any], read: Callable[[Mapping[str, Any]], T]) -> Page[T]:
-    """A page. A row that cannot be read costs itself only."""
+    """A page. If a row cannot be read, only that row is left out."""
     rows = body["value"]
     if not isinstance(rows, list):
-        raise TypeError(f"value is {type(rows).__name__}, and no list")
+        raise TypeError(f"value is {type(rows).__name__}, not a list")
     items, unreadable = [], []
     for row in rows:
         try:
@@ -281,14 +281,14 @@ def _page(body: Mapping[str, Any], read: Callable[[Mapping[str, Any]], T]) -> Pa
 
 
 def _run_of(run_id: str, body: Mapping[str, Any]) -> PipelineRun:
-    """The run that was asked for. An answer about another run is no answer, for example one that a proxy had kept."""
+    """The requested run. An answer about another run, such as one from a proxy's cache, counts as unreadable."""
     run = PipelineRun.from_wire(body)
     if run.run_id.lower() != run_id.lower():
-        raise ValueError(f"it is about another run, {run.run_id!r}")
+        raise ValueError(f"the answer is about another run, {run.run_id!r}")
     return run
 
 
 def _texts(items: Sequence[Any], member: str) -> list[str]:
-    """This member of each item, where it is text; each once."""
+    """The texts of this member in all items, each once."""
     found = [item.get(member) for item in items if isinstance(item, Mapping)]
     return list(dict.fromkeys(text for text in found if isinstance(text, str) and text))

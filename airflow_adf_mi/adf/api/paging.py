@@ -1,7 +1,7 @@
-"""How the pages of a list are followed: to an end in any case, and each row counted once. Pure, but for its warnings.
+"""Reads the pages of a list. The reading always ends, and returns each row once. Pure, except for warnings in the log.
 
-A list goes on while its answer names a next page. A service, or a proxy that repeats an old answer, may name the same page for
-ever. And a list that changes while it is read shows a row on two of its pages.
+A list continues while each answer names a next page. Two things can go wrong. A service, or a proxy that repeats an old answer,
+may name the same page again and again. And a list that changes during the reading may show a row on two pages.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 MOST_PAGES = 1000
-"""Pages of one list that are read, at most: about 100,000 rows, where a page has 100."""
+"""The most pages of one list that are read: about 100,000 rows, because a page has 100 rows."""
 
 
 class Follow:
-    """Whether another page of a list is asked for.
+    """Decides whether to request another page of a list.
 
     :param doing: the call, for the warning: "list runs in factory 'x'".
-    :param most: pages that are read, at most.
+    :param most: the most pages to read.
     """
 
     def __init__(self, doing: str, most: int = MOST_PAGES) -> None:
@@ -35,17 +35,17 @@ class Follow:
         self._pages = 0
         self._sent: set[str] = set()
         self.cut: str | None = None
-        """Why pages were left out; None while there is no reason."""
+        """Why pages were left out; None if none were left out so far."""
 
     def on(self, token: object) -> bool:
-        """A page was read, and names the next one by `token`: is that to be asked for?"""
+        """Whether to request the next page, which the page that was just read names by `token`."""
         self._pages += 1
         if token is None or token == "":
             return False
         if not isinstance(token, str):
-            return self._end(f"page {self._pages} names the next one by {type(token).__name__}, which is no text")
+            return self._end(f"page {self._pages} names the next page with a {type(token).__name__} instead of a text")
         if token in self._sent:
-            return self._end(f"page {self._pages} names a page that was read before")
+            return self._end(f"page {self._pages} names a page that was already read")
         if self._pages >= self._most:
             return self._end(f"there are more than {self._most} pages")
         self._sent.add(token)
@@ -53,15 +53,15 @@ class Follow:
 
     def _end(self, why: str) -> bool:
         self.cut = why
-        log.warning("Could not %s to the end: %s. What was read so far is used.", self._doing, why)
+        log.warning("Could not %s to the end: %s. The rows that were read so far are used.", self._doing, why)
         return False
 
 
 class Pages(Generic[T]):
-    """One reading of a list: send what `next` gives, until that is None, and `take` each answer.
+    """One reading of a list. Send the call of `next` and pass its answer to `take`, until `next` is None.
 
     :param first: the call for the first page.
-    :param most: pages that are read, at most.
+    :param most: the most pages to read.
     """
 
     def __init__(self, first: Call[Page[T]], most: int = MOST_PAGES) -> None:
@@ -70,11 +70,11 @@ class Pages(Generic[T]):
         self._follow = Follow(f"{first.doing} in {first.target}", most)
         self._rows: list[T] = []
         self.unreadable = 0
-        """Rows that could not be read, and are left out."""
+        """How many rows could not be read. They are left out."""
 
     @property
     def cut(self) -> str | None:
-        """Why the list was not read to its end; None where it was, or still is to be."""
+        """Why the list was not read to its end. None if it was, or if the reading is not over."""
         return self._follow.cut
 
     @property
@@ -83,15 +83,15 @@ class Pages(Generic[T]):
         return distinct(self._rows)
 
     def next(self) -> Call[Page[T]] | None:
-        """The next call; the same one until its answer is taken, and None once the list is read."""
+        """The next call, until its answer is taken. None after the last page."""
         return self._next
 
     def take(self, page: Page[T]) -> None:
-        """Keep the rows of the answer to `next`, and decide what to ask next."""
+        """Add the rows of the answer to the call of `next`, and decide on the next page."""
         self._rows += page.items
         if page.unreadable and not self.unreadable:
             log.warning(
-                "An answer to %r in %s has %d row(s) that cannot be read. They are left out. The first: %s",
+                "An answer to %r in %s has %d row(s) that cannot be read. They are left out. The first reason: %s",
                 self._first.doing,
                 self._first.target,
                 len(page.unreadable),
@@ -106,9 +106,9 @@ class Pages(Generic[T]):
 
 
 def distinct(rows: Iterable[T]) -> list[T]:
-    """The rows, each once: runs are told apart by `runId`, activity runs by `activityRunId`. The row that was read last is kept.
+    """The rows, each once. `runId` identifies a run, `activityRunId` an activity run. Of equal rows, the last one is kept.
 
-    A row without an id may be like no other, and is kept.
+    A row without an id is always kept, because it may be different from all other rows.
     """
     kept: dict[object, T] = {}
     for number, row in enumerate(rows):

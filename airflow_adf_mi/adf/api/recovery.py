@@ -1,4 +1,4 @@
-"""How a run continues an earlier one."""
+"""How a new run continues an earlier run."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _TRUE, _FALSE = frozenset({"true", "1", "yes"}), frozenset({"false", "0", "no"})
 
 @dataclass(frozen=True, kw_only=True)
 class Recovery:
-    """The arguments of createRun that refer to an earlier run. All None: a plain new run.
+    """The arguments of createRun that refer to an earlier run. If all are None, the run is a plain new run.
 
-    Raises `AdfConfigurationError` for a combination that the service would ignore or misread.
+    Raises `AdfConfigurationError` for a combination that the service would ignore or misunderstand.
     """
 
     reference_pipeline_run_id: str | None = None
-    """With it alone, the new run takes over that run's parameters."""
+    """If this argument is set alone, the new run uses the parameters of that run."""
     is_recovery: bool | None = None
-    """The new run joins the group of the referenced one and continues it (recorded 2020)."""
+    """The new run joins the group of the referenced run and continues it (recorded 2020)."""
     start_activity_name: str | None = None
     start_from_failure: bool | None = None
 
@@ -38,12 +38,12 @@ class Recovery:
                 check(name, getattr(self, name))
         if self.is_recovery and not self.reference_pipeline_run_id:
             raise AdfConfigurationError(
-                "is_recovery is set without reference_pipeline_run_id: which run is to be continued?"
+                "is_recovery is set without reference_pipeline_run_id. Set it to the id of the run to continue."
             )
         if self.start_activity_name and self.start_from_failure:
             raise AdfConfigurationError(
                 f"start_activity_name ({self.start_activity_name!r}) and start_from_failure are both given, and the service "
-                "would ignore the latter. Keep one of them."
+                "would ignore start_from_failure. Keep one of them."
             )
         for name in ("start_activity_name", "start_from_failure"):
             if getattr(self, name) and not self.is_recovery:
@@ -51,11 +51,11 @@ class Recovery:
 
     @classmethod
     def from_arguments(cls, **arguments: Any) -> Self:
-        """From an operator's arguments after templating, which turns values into text, and None into "" or "None"."""
+        """From rendered operator arguments. Rendering may turn values into text, and None into "" or "None"."""
         return cls(**{field.name: _cleaned(field.name, arguments.get(field.name)) for field in fields(cls)})
 
     def arguments(self) -> dict[str, Any]:
-        """The official client's keyword arguments."""
+        """The keyword arguments for the official client."""
         return {name: value for name, value in vars(self).items() if value is not None}
 
 

@@ -1,7 +1,7 @@
-"""Reads an answer other than success: who gave it, what it says, and what a user can do about it. Pure.
+"""Reads an answer that is not a success: who gave it, its message, and what a user can do. Pure.
 
-Azure Resource Manager (ARM) puts its reason into one object, `{"error": {"code", "message"}}`. An answer without that object
-came from something on the way to ARM: a proxy, a gateway or a web filter.
+Azure Resource Manager (ARM) gives its reason as `{"error": {"code", "message"}}`. An answer without that object
+came from a station on the way to ARM: a proxy, a gateway or a web filter.
 """
 
 from __future__ import annotations
@@ -18,69 +18,69 @@ from urllib.parse import urlsplit
 from airflow_adf_mi.adf.config.settings import FactoryRef, SubscriptionRef
 from airflow_adf_mi.adf.redaction import redact, shown
 
-MOST_READ = 4000
-"""Characters of a page that are read: its title and first words. Pages of filters hold much style and script."""
-MOST_QUOTED = 500
+MOST_READ_CHARACTERS = 4000
+"""Characters of a page that are read: its title and first words. Pages of web filters hold much style and script."""
+MOST_QUOTED_CHARACTERS = 500
 """Characters of an answer that are quoted."""
-LONGEST_RETRY_AFTER = 3600.0
-"""Seconds. Limits of ARM and of Data Factory are counted by the hour at most."""
+LONGEST_RETRY_AFTER_SECONDS = 3600.0
+"""Seconds. The longest period in which ARM or Data Factory counts requests is an hour."""
 MISSING_ROLE = frozenset({"AuthorizationFailed", "LinkedAuthorizationFailed"})
-"""Error codes of an identity that lacks a role. Other codes of status 403 have other causes."""
+"""Error codes if the identity lacks a role. Other codes of status 403 have other causes."""
 FRONT_DOOR = frozenset(
     {"ScopeLocked", "ReadOnlyDisabledSubscription", "MissingSubscriptionRegistration", "ResourceGroupBeingDeleted"}
 )
 """Error codes by which ARM refuses a request before it asks Data Factory (Microsoft's documentation of ARM's errors)."""
 GATEWAY = "gateway"
-"""Value of the header `x-ms-failure-cause` where ARM refused by itself (recorded with a missing factory)."""
+"""Value of the header `x-ms-failure-cause` if ARM itself refused (recorded with a missing factory)."""
 _POLICY = "RequestDisallowedByPolicy"
-# No source names the codes: recognised by the words of Azure's services for it.
+# No source lists the error codes. So the words are searched that Azure's services use.
 _PRIVATE = re.compile(r"public\s*network\s*access|private\s*(?:link|endpoint)", re.IGNORECASE)
-LONGEST_WORD = 100
+LONGEST_WORD_CHARACTERS = 100
 """Characters of an error code or a request id that are kept."""
 _ARM_HEADERS = ("x-ms-request-id", "x-ms-correlation-request-id", "x-ms-routing-request-id")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Refusal:
-    """An answer other than success."""
+    """An answer that is not a success."""
 
     status: int
-    said: str
-    """Its message, or the words of its page; masked and cut."""
+    message: str
+    """The error's message, or the words of the page. Masked and cut."""
     code: str | None = None
     is_foreign: bool = False
-    """It is not from ARM."""
+    """The answer is not from ARM."""
     failure_cause: str | None = None
     request_id: str | None = None
     retry_after: float | None = None
     redirects_to: str | None = None
-    """Host name of the address that the answer points to."""
+    """Host name of the address that the answer redirects to."""
     policies: tuple[str, ...] = ()
     """Names of the policies that forbid the request."""
 
     @property
     def is_private_only(self) -> bool:
-        """Whether it says that requests over a public network are not accepted."""
-        return self.status == 403 and _PRIVATE.search(f"{self.code} {self.said}") is not None
+        """Whether the answer refuses requests over a public network."""
+        return self.status == 403 and _PRIVATE.search(f"{self.code} {self.message}") is not None
 
     @property
     def quote(self) -> str:
-        """What was answered, as the end of an error text."""
+        """The answer, quoted as the end of an error text."""
         who = "The answer was" if self.is_foreign else "The service answered"
-        said = self.said if self.said.endswith(".") else f"{self.said}."
+        said = self.message if self.message.endswith(".") else f"{self.message}."
         return f" {who} {self.status}{f' {self.code}' if self.code else ''}: {said}"
 
     @classmethod
     def read(cls, status: int, reason: str, headers: Mapping[str, str], text: str) -> Self:
-        """From an HTTP answer. `reason` is quoted where the body says nothing."""
+        """Read an HTTP answer. `reason` is quoted if the body has no message."""
         has_arm_headers = any(name in headers for name in _ARM_HEADERS)
         error = _error_object(text, may_be_bare=has_arm_headers)
         message = error.get("message") if error else _words(text, headers.get("Content-Type") or "")
         is_from_arm = bool(error) or (not text.strip() and has_arm_headers)
         return cls(
             status=status,
-            # Cut twice: what is searched for secrets is bounded, and so is what is shown.
-            said=shown(str(message or reason)[:MOST_READ], MOST_QUOTED),
+            # Cut twice: once before the search for secrets, to bound its time, and once for display.
+            message=shown(str(message or reason)[:MOST_READ_CHARACTERS], MOST_QUOTED_CHARACTERS),
             code=_word(error.get("code")),
             is_foreign=not is_from_arm,
             failure_cause=_word(headers.get("x-ms-failure-cause")),
@@ -91,17 +91,17 @@ class Refusal:
         )
 
     def advice(self, target: FactoryRef | SubscriptionRef) -> str | None:
-        """What forbids a request that no role permits, and what to do about it; None where that is not known."""
+        """What forbids a request that no role permits, and what to do. None if that is not known."""
         match self.code:
             case "ScopeLocked":
                 return (
-                    "a lock on the factory, its resource group or its subscription forbids it. Remove that lock (az lock list, "
-                    "az lock delete), or replace it by one of type CanNotDelete, which permits starts and cancels."
+                    "a lock on the factory, its resource group or its subscription forbids it. Remove the lock (az lock list, "
+                    "az lock delete), or replace it by a lock of type CanNotDelete, which permits starts and cancels."
                 )
             case "ReadOnlyDisabledSubscription":
                 return (
-                    f"subscription {target.subscription_id} is disabled and can only be read. Have its owner enable it again; "
-                    "the Azure portal shows the reason under Subscriptions."
+                    f"subscription {target.subscription_id} is disabled and can only be read. Ask its owner to enable it again. "
+                    "The Azure portal shows the reason under Subscriptions."
                 )
             case "MissingSubscriptionRegistration":
                 return (
@@ -118,22 +118,23 @@ class Refusal:
                 return f"Azure Policy forbids it{named}. Ask the owner of the policy for an exemption. A role does not help here."
         if self.is_private_only:
             return (
-                "requests over a public network are not accepted here. Run workers and triggerers in a network from which the "
-                "private endpoint is reached, and where its name resolves to the private address; or have public network "
-                "access allowed. A role does not help here."
+                "requests over a public network are not accepted here. Run workers and triggerers in a network that reaches the "
+                "private endpoint and resolves its name to the private address, or allow public network access. A role does not "
+                "help here."
             )
         return None
 
 
 def is_front_door(code: str | None, failure_cause: str | None) -> bool:
-    """Whether ARM refused a request by itself, so that Data Factory was not asked, and nothing was done."""
+    """Whether ARM itself refused a request. Then the request did not reach Data Factory, and nothing was done."""
     return code in FRONT_DOOR or (failure_cause or "").lower() == GATEWAY
 
 
 def _error_object(text: str, *, may_be_bare: bool) -> Mapping[str, Any]:
-    """ARM's error object in a body; empty where there is none.
+    """ARM's error object in a body; empty if there is none.
 
-    `may_be_bare`: resource providers may leave out the member `error` around it, as the official client accepts.
+    `may_be_bare`: accept an error object without the member `error` around it. Resource providers may send one, and the official
+    client accepts it too.
     """
     try:
         body = json.loads(text)
@@ -144,7 +145,7 @@ def _error_object(text: str, *, may_be_bare: bool) -> Mapping[str, Any]:
 
 
 def _policies(error: Mapping[str, Any]) -> Iterator[str]:
-    """Names of policies, as ARM's error object holds them: as additional information, or as JSON in the message."""
+    """Names of the policies in ARM's error object: from the additional information, or from JSON in the message."""
     if error.get("code") != _POLICY:
         return
     listed = error.get("additionalInfo")
@@ -154,14 +155,14 @@ def _policies(error: Mapping[str, Any]) -> Iterator[str]:
             for kind in ("policyAssignment", "policyDefinition"):
                 name = info.get(f"{kind}DisplayName") or info.get(f"{kind}Name")
                 if isinstance(name, str) and name:
-                    yield shown(name[:MOST_QUOTED], 100)
-    message = str(error.get("message"))[:MOST_READ]
+                    yield shown(name[:MOST_QUOTED_CHARACTERS], 100)
+    message = str(error.get("message"))[:MOST_READ_CHARACTERS]
     for name in re.findall(r'"policy(?:Assignment|Definition)"\s*:\s*\{\s*"name"\s*:\s*"([^"]{1,100})"', message):
         yield redact(name)
 
 
 class _Page(HTMLParser):
-    """The words of a page: its title, and what a browser would show."""
+    """The words of a page: its title and its visible text."""
 
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
@@ -181,7 +182,7 @@ class _Page(HTMLParser):
 
 def _words(text: str, content_type: str) -> str:
     """The first words of a body in one line, without markup."""
-    start = text[:MOST_READ].strip()
+    start = text[:MOST_READ_CHARACTERS].strip()
     if "html" not in content_type.lower() and not start.startswith("<"):
         return " ".join(start.split())
     page = _Page()
@@ -189,16 +190,16 @@ def _words(text: str, content_type: str) -> str:
         page.feed(start)
         page.close()
     except AssertionError:
-        # Python's parser raises it for declarations that it does not know; what came before them is read.
+        # Python's parser raises it for unknown declarations. The words before the declaration are used.
         page.words.append("...")
     return " ".join(page.words)
 
 
 def _word(value: object) -> str | None:
-    """A code or an id, masked and cut: anything may stand there."""
+    """A code or an id, masked and cut, because the answer may hold any text there."""
     if not isinstance(value, str) or not value:
         return None
-    return shown(value[:MOST_READ], LONGEST_WORD)
+    return shown(value[:MOST_READ_CHARACTERS], LONGEST_WORD_CHARACTERS)
 
 
 def _host(address: str | None) -> str | None:
@@ -209,9 +210,9 @@ def _host(address: str | None) -> str | None:
 
 
 def _seconds(header: str | None) -> float | None:
-    """Seconds, `LONGEST_RETRY_AFTER` at most; the service sends numbers, never dates."""
+    """Seconds, at most `LONGEST_RETRY_AFTER`. The service sends numbers, never dates."""
     try:
         seconds = float(header) if header else math.nan
     except ValueError:
         return None
-    return None if math.isnan(seconds) else min(max(0.0, seconds), LONGEST_RETRY_AFTER)
+    return None if math.isnan(seconds) else min(max(0.0, seconds), LONGEST_RETRY_AFTER_SECONDS)

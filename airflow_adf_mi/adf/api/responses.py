@@ -1,4 +1,4 @@
-"""What comes back for a call: its answer, or a failure, read from what the official client returns or raises."""
+"""From what the official client returns or raises to the result of a call: its answer, or a failure."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class FailedCall:
-    """What came in place of an answer."""
+    """The result of a call that failed."""
 
     error: AdfError
     refused_token: str | None = field(default=None, repr=False)
-    """The token that the request carried, if that is what the service refused."""
+    """The token of the request, if the service refused the token."""
 
 
 def body_of(response: Any, _model: object, _headers: object) -> Any:
-    """The answer as JSON rather than as the official client's model, whose attributes miss what the service sends."""
+    """The answer as JSON. The official client's model would lose members that the service sends."""
     content = response.http_response
     return content.json() if content.content else None
 
 
 def response_of(response: Any, _model: object, _headers: object) -> Any:
-    """The answer itself, whose content is still to be read."""
+    """The answer itself. Its content is not read yet."""
     return response.http_response
 
 
 def read_content(call: Call[T], content: bytes) -> T | FailedCall:
-    """The answer in the content of a response, which may be read in a thread.
+    """Read the answer in the content of a response. Safe in a thread.
 
-    Python's JSON reader keeps all other threads waiting until it has read the whole text. Where it calls a function of Python for
-    each object, as here, the event loop gets its turn.
+    Python's JSON parser blocks all other threads until it has parsed the whole text. With an `object_hook` it calls Python for
+    each object, so the event loop gets a turn in between.
     """
     try:
         body = json.loads(content, object_hook=_same) if content else None
@@ -59,7 +59,7 @@ def _same(value: dict[str, Any]) -> dict[str, Any]:
 
 
 def parse(call: Call[T], body: Any) -> T | FailedCall:
-    """The answer in a body."""
+    """Read the answer in a parsed body."""
     try:
         answer = call.read(body)
     except UNREADABLE as e:
@@ -71,15 +71,15 @@ def parse(call: Call[T], body: Any) -> T | FailedCall:
 def parse_error(
     error: Exception, call: Call[T], settings: AdfSettings, route: Route, status: int | None = None
 ) -> T | FailedCall:
-    """What `error`, which the official client raised for `call` on its way by `route`, comes to.
+    """Map an error that the official client raised for `call`, sent by `route`: to an answer or to a failure.
 
-    `status` is the HTTP status of the answer, where it is known and the error does not carry it. Raises `error` itself if it
-    is of no known kind.
+    `status` is the HTTP status of the answer, if the status is known and the error does not carry it. Raises `error` itself if
+    its kind is not known.
     """
     from azure.core.exceptions import AzureError
 
     if isinstance(error, AdfError):
-        # Of the credential, which the official client asks for a token.
+        # The credential raised it, when the official client asked for a token.
         return _failed(call, error)
     if isinstance(error, AzureError):
         ours = translate(error, call, settings, route)
@@ -90,7 +90,7 @@ def parse_error(
         refused = isinstance(ours, AdfAuthenticationError) and ours.refused_token
         return _failed(call, ours, refused_token=token_of(error) if refused else None)
     if isinstance(error, UNREADABLE):
-        # The official client unpacks answers and reads them as JSON before we do, and lets what comes of that through.
+        # The official client unpacks and parses answers before we do, and does not catch the errors of that.
         if status is not None and status >= 300:
             return _failed(call, from_answer(call, settings, Refusal.read(status, f"{error}", {}, "")))
         return _failed(call, unreadable(error, call))
@@ -109,9 +109,9 @@ def _count(call: Call[Any], outcome: str) -> None:
 
 
 def unwrap(answer: T | FailedCall) -> T:
-    """The answer; raises what came instead, without the foreign error it was made from.
+    """Return the answer, or raise the error of a failed call. The error of Azure's package is not chained to it.
 
-    A traceback shows the whole chain, and foreign errors quote answers, with whatever secret is in them.
+    A traceback shows the whole chain, and errors of other packages quote answers, which may hold secrets.
     """
     if isinstance(answer, FailedCall):
         raise answer.error from None
@@ -119,6 +119,6 @@ def unwrap(answer: T | FailedCall) -> T:
 
 
 def forget_token(credential: Any, failure: FailedCall) -> bool:
-    """Whether another token may help: only where it was the service that refused the one we had."""
+    """Forget a token that the service refused. Returns whether another token may help."""
     forget = getattr(credential, "forget_token", None)
     return failure.refused_token is not None and forget is not None and bool(forget(failure.refused_token))

@@ -1,4 +1,4 @@
-"""One async client per event loop and connection settings, for as long as anybody uses it."""
+"""One async client for each event loop and connection settings, open as long as it has users."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ _closing: set[asyncio.Task[None]] = set()
 
 @asynccontextmanager
 async def shared_client(settings: AdfSettings) -> AsyncIterator[AsyncAdfClient]:
-    """The running loop's client for `settings`; opened with its first user and closed after its last.
+    """The running loop's client for `settings`. It is opened for the first user, and closed after the last user.
 
-    A thousand triggers so share one session, its connections and its TLS context.
+    So a thousand triggers share one session, its connections and its TLS context.
     """
     clients = _clients.here()
     shared = clients.get(settings)
     if shared is None:
-        # Detached, so that it outlives and never logs as the trigger that happened to come first.
+        # Detached, so that it outlives the trigger that came first, and does not log as that trigger.
         shared = clients[settings] = _Shared(start_detached(AsyncAdfClient.open(settings)))
     shared.users += 1
     try:
-        # Shielded: a user that is cancelled while the client opens disturbs no other.
+        # Shielded, so that a user that is cancelled while the client opens does not disturb other users.
         yield await asyncio.shield(shared.opening)
     finally:
         shared.users -= 1
@@ -49,6 +49,6 @@ async def shared_client(settings: AdfSettings) -> AsyncIterator[AsyncAdfClient]:
 async def _close(opening: asyncio.Task[AsyncAdfClient]) -> None:
     try:
         client = await opening
-    except Exception:  # noqa: BLE001  its users have been told by their own await
+    except Exception:  # noqa: BLE001  each user already got this error from its own await
         return
     await client.close()

@@ -1,5 +1,5 @@
-"""Tokens: which identity is meant, which credential of azure-identity gives its tokens, and why there is none.
+"""Tokens: which identity a connection means, which credential of azure-identity gets its tokens, and why there is none.
 
-One credential per process and identity serves all clients. An identity is a managed identity, a workload identity or a
-developer who is signed in. No password, client secret or certificate is ever taken here.
+One credential for each process and identity serves all clients. An identity is a managed identity, a workload identity or a
+developer who is signed in. This package never uses a password, client secret or certificate.
 """

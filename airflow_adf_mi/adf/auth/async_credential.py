@@ -1,4 +1,4 @@
-"""The process's credential on an event loop: asked in a thread, once for all who wait, and not waited for long."""
+"""The process's credential on an event loop. One request in a thread serves all waiting callers, and none waits long."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from airflow_adf_mi.adf.event_loop import mark_seen, start_detached
 if TYPE_CHECKING:
     from azure.core.credentials import AccessToken, AccessTokenInfo, TokenRequestOptions
 
-TOKEN_PATIENCE = 5.0
-"""Seconds that anybody on an event loop waits for a token: a look must not be late for its wait's deadline because of it.
-The request itself goes on, for the next look."""
+TOKEN_PATIENCE_SECONDS = 5.0
+"""Longest wait for a token on an event loop, in seconds. Without it, a status check could miss the deadline of its wait.
+The token request itself continues, for the next status check."""
 _FAST_PATH_LIFE = 600.0
-"""A token with more than this many seconds left is handed out on an event loop without asking azure-identity."""
+"""A token that is valid for more than this many seconds is used on an event loop without a call of azure-identity."""
 
 
 class AsyncCredential:
     """A process's credential, for the official clients on an event loop."""
 
-    def __init__(self, credential: ProcessCredential, *, patience: float = TOKEN_PATIENCE) -> None:
+    def __init__(self, credential: ProcessCredential, *, patience: float = TOKEN_PATIENCE_SECONDS) -> None:
         self._credential = credential
         self._patience = patience
         self._asking: dict[object, asyncio.Task[AccessTokenInfo]] = {}
 
     async def get_token_info(self, *scopes: str, options: TokenRequestOptions | None = None) -> AccessTokenInfo:
-        """As of `ProcessCredential`, without blocking the loop, and within `TOKEN_PATIENCE`."""
+        """Like `ProcessCredential.get_token_info`, without blocking the loop, and within `TOKEN_PATIENCE` seconds."""
         claims = (options or {}).get("claims")
         if not claims:
             last = self._credential.last_token(*scopes)
@@ -44,24 +44,24 @@ class AsyncCredential:
         done, _ = await asyncio.wait([asking], timeout=self._patience)
         if not done:
             raise AdfAuthenticationError(
-                f"No token for the {self._credential.identity} within {self._patience:g} s. It is still being asked for.",
+                f"No token for the {self._credential.identity} within {self._patience:g} s. The request for it continues.",
                 transient=True,
             )
         error = asking.exception()
         if error is not None:
-            # A copy: each who is told adds to its traceback.
+            # A copy, because each caller that raises it adds to its traceback.
             raise copy.copy(error)
         return asking.result()
 
     def _ask(self, scopes: tuple[str, ...], options: TokenRequestOptions | None) -> asyncio.Task[AccessTokenInfo]:
-        """One request for all who wait for it, in one thread: as many as they are would fill the loop's pool.
+        """Send one token request in a thread, for all callers. One request for each caller would fill the loop's thread pool.
 
-        A thread, unlike asgiref's one for all, which anything that hangs there would stop. Detached: it outlives who came
-        first.
+        A thread of the loop's pool, not asgiref's single thread, because any call that hangs there blocks all others. Detached,
+        so that it outlives the first caller.
         """
         asking = asyncio.to_thread(self._credential.get_token_info, *scopes, options=options)
         task = start_detached(asking)
-        # All who waited may have gone.
+        # All callers may be cancelled before the request fails.
         task.add_done_callback(mark_seen)
         return task
 
@@ -73,11 +73,11 @@ class AsyncCredential:
         return AccessToken(token.token, token.expires_on)
 
     def forget_token(self, refused: str) -> bool:
-        """As of `ProcessCredential`. May block while another thread asks for a token: not for an event loop's own thread."""
+        """Like `ProcessCredential.forget_token`. May block while another thread gets a token, so call it in a thread."""
         return self._credential.forget_token(refused)
 
     async def close(self) -> None:
-        """Nothing to close: the credential is the process's, not this client's."""
+        """Do nothing: the credential belongs to the process, not to one client."""
 
     async def __aenter__(self) -> Self:
         return self

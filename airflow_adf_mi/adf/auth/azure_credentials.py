@@ -1,7 +1,7 @@
-"""The credentials that ask for tokens: azure-identity's, made so that they fail within seconds and keep the last answer.
+"""Makes the credentials of azure-identity, so that they fail within seconds and keep the last answer.
 
-azure-identity's errors do not hold it: an endpoint that fails has the same error as one that refuses, in words that differ
-from source to source. Azure's packages are imported when a credential is made.
+azure-identity's errors do not hold the answer. An endpoint that fails and one that refuses give the same error, in words that
+differ from source to source. Azure's packages are imported when a credential is made.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
     from azure.core.pipeline.transport import RequestsTransport
 
 
-CONNECT_TIMEOUT = 2.0
-"""Seconds to connect to an identity endpoint, most of which are on the same machine."""
-READ_TIMEOUT = 10.0
-"""Seconds of silence from an identity endpoint; azure-core waits 300, and all who need a token with it."""
+TOKEN_CONNECT_TIMEOUT = 2.0
+"""Seconds to connect to an identity endpoint. Most endpoints are on the same machine."""
+TOKEN_READ_TIMEOUT = 10.0
+"""Seconds without data from an identity endpoint. azure-core would wait 300 s, and with it every caller that needs a token."""
 
 
 class ObservedCredential:
-    """A credential, and what its source answered last.
+    """A credential, and the last answer of its source.
 
-    :param inner: azure-identity's.
-    :param answers: where its transport puts every answer.
+    :param inner: azure-identity's credential.
+    :param answers: the transport appends every answer here.
     """
 
     def __init__(self, inner: SupportsTokenInfo, answers: deque[Answer]) -> None:
@@ -39,7 +39,7 @@ class ObservedCredential:
 
     @property
     def last_answer(self) -> Answer | None:
-        """None before any. msal repeats an error for a while without asking again: then it is that error's."""
+        """The last answer; None before the first. If msal repeats an error without a new request, the answer of that error."""
         return self._answers[-1] if self._answers else None
 
     def get_token_info(self, *scopes: str, options: TokenRequestOptions | None = None) -> AccessTokenInfo:
@@ -55,10 +55,10 @@ class ObservedCredential:
         self.inner.close()
 
 
-def make_credential(how: CredentialPlan, *, read_timeout: float = READ_TIMEOUT) -> SupportsTokenInfo:
+def make_credential(how: CredentialPlan, *, read_timeout: float = TOKEN_READ_TIMEOUT) -> SupportsTokenInfo:
     """azure-identity's credential for a plan.
 
-    Raises `AdfConfigurationError` where the certificates that the plan's route trusts cannot be read.
+    Raises `AdfConfigurationError` if the certificates that the plan's route trusts cannot be read.
     """
     _quieten()
     if how.route is None:
@@ -69,7 +69,7 @@ def make_credential(how: CredentialPlan, *, read_timeout: float = READ_TIMEOUT) 
         answers.append(Answer(status, dict(headers)))
 
     transport = blocking_transport(
-        how.route, connect_timeout=CONNECT_TIMEOUT, read_timeout=read_timeout, on_answer=keep
+        how.route, connect_timeout=TOKEN_CONNECT_TIMEOUT, read_timeout=read_timeout, on_answer=keep
     )
     return ObservedCredential(_from_source(how, transport), answers)
 
@@ -86,8 +86,8 @@ def _developer() -> SupportsTokenInfo:
 
 
 def _from_source(how: CredentialPlan, transport: RequestsTransport) -> SupportsTokenInfo:
-    # IMDS' own back-off for a machine without the endpoint takes about a minute; our loops repeat, and say so meanwhile.
-    # Silence is not waited through twice.
+    # On a machine without the endpoint, azure-identity's back-off for IMDS takes about a minute. Our loops repeat instead, and
+    # log each failure. A request without an answer is not repeated here.
     quick: dict[str, Any] = {"retry_total": 2, "retry_status": 2, "retry_connect": 1, "retry_read": 0}
     quick["transport"] = transport
     if how.source is Source.WORKLOAD_IDENTITY:
@@ -107,10 +107,10 @@ def _from_source(how: CredentialPlan, transport: RequestsTransport) -> SupportsT
 
 
 def _quieten() -> None:
-    """Keep Azure's packages out of task logs, unless somebody chose their logs.
+    """Keep Azure's packages out of task logs, unless their log levels are configured.
 
-    They log twelve lines for each token, a traceback for each answer that is no JSON, and warnings that quote answers as they
-    are. Our errors quote the same with secrets masked.
+    They log twelve lines for each token, a traceback for each answer that is not JSON, and warnings that quote answers
+    unmasked. Our errors quote the same answers with secrets masked.
     """
     for name, level in (
         ("azure.core.pipeline.policies.http_logging_policy", logging.WARNING),

@@ -1,9 +1,9 @@
-"""The credential: one per identity and process, for threads and for event loops.
+"""The credential: one for each identity and process, for threads and for event loops.
 
-azure-identity's managed identity code for asyncio is another implementation than its blocking one: it sends a resource
-id under a name the endpoints do not know, fails past half of a token's life while the endpoint is down, and asks anew
-for every concurrent caller. So the blocking one is used everywhere, behind one lock, and event loops call it in a thread.
-Azure's packages are imported when a token is first asked for.
+azure-identity has two implementations of managed identity. The one for asyncio has three faults. It sends a resource
+id under a name that the endpoints do not know. It fails after half of a token's life while the endpoint is down. And it
+sends one request for each concurrent caller. So this module always uses the blocking one, behind one lock, and event loops
+call it in a thread. Azure's packages are imported for the first token.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ if TYPE_CHECKING:
 
     from airflow_adf_mi.adf.config.settings import AdfSettings, Identity
 
-FRESH_TOKEN_INTERVAL = 30.0
-"""Seconds between two fresh tokens on account of a refusal: a service that refuses all must not flood the endpoint."""
-FAILURE_KEPT = 3.0
-"""Seconds for which a failure is the answer to all: those who waited meanwhile must not ask again, one after another."""
+FRESH_TOKEN_INTERVAL_SECONDS = 30.0
+"""Shortest time between two fresh tokens after refusals. A service that refuses every token must not flood the endpoint."""
+FAILURE_KEPT_SECONDS = 3.0
+"""Seconds for which a failure answers all callers. Callers that waited for it must not repeat the request one after another."""
 
 
 class ProcessCredential:
-    """A credential for the official clients; safe to use from many threads.
+    """A credential for the official clients. Safe to use from many threads.
 
-    :param identity: who to be.
+    :param identity: the identity to get tokens for.
     :param authority_host: the cloud's sign-in service.
-    :param ca_bundle: path of certificate authorities that the sign-in service may have as well.
-    :param make: makes the credential from a plan. What it makes may have, as `last_answer`, the `Answer` to the last token
-        request.
-    :param environ: where the platform describes itself, and the network.
+    :param ca_bundle: path of additional certificate authorities to trust for the sign-in service.
+    :param make: makes the credential from a plan. The credential may have an attribute `last_answer`: the `Answer` to the last
+        token request.
+    :param environ: the environment variables, which describe the platform and the network.
     """
 
     def __init__(
@@ -69,13 +69,13 @@ class ProcessCredential:
         self._fresh_at = float("-inf")
 
     def get_token_info(self, *scopes: str, options: TokenRequestOptions | None = None) -> AccessTokenInfo:
-        """A token, from azure-identity's cache where it has one that is good for a while.
+        """Return a token, from azure-identity's cache if the cached token is valid for some time.
 
-        Raises `AdfConfigurationError` where this environment cannot give the named identity, `AdfAuthenticationError`
-        where it did not.
+        Raises `AdfConfigurationError` if this environment cannot give tokens of the identity, and `AdfAuthenticationError`
+        if it gave none.
         """
         asked = (scopes, (options or {}).get("claims"))
-        # One at a time: the others then find the first one's token in the cache, or its failure, instead of asking too.
+        # One caller at a time. The next callers then find its token in the cache, or its failure, and send no request.
         with self._lock:
             failure = self._kept_failure(asked)
             if failure is None:
@@ -85,12 +85,12 @@ class ProcessCredential:
                     return token
                 failure = token
                 self._failed[asked] = self._clock(), failure
-        # A copy: each who is told adds to its traceback.
+        # A copy, because each caller that raises it adds to its traceback.
         raise copy.copy(failure)
 
     def _kept_failure(self, asked: object) -> AdfError | None:
         at, failure = self._failed.pop(asked, (float("-inf"), None))
-        if failure is None or not 0 <= self._clock() - at < FAILURE_KEPT:
+        if failure is None or not 0 <= self._clock() - at < FAILURE_KEPT_SECONDS:
             return None
         self._failed[asked] = at, failure
         return failure
@@ -103,7 +103,7 @@ class ProcessCredential:
             except ValueError as e:
                 if isinstance(e, AdfError):
                     raise
-                # azure-identity checks what it is given by the environment.
+                # azure-identity raises it for wrong environment variables.
                 raise AdfConfigurationError(
                     f"The {self.identity} cannot be used: {shown(str(e), 300)} Check AZURE_AUTHORITY_HOST, AZURE_TENANT_ID and "
                     "AZURE_CLIENT_ID."
@@ -112,38 +112,38 @@ class ProcessCredential:
         try:
             token = self._inner.get_token_info(*scopes, options=options)
             check_principal(token.token, self.identity, self._plan)
-        except Exception as e:  # noqa: BLE001  azure-identity lets errors of many libraries through; all mean "no token"
+        except Exception as e:  # noqa: BLE001  azure-identity passes on errors of many libraries; each means that there is no token
             return token_error(e, self.identity, self._plan, getattr(self._inner, "last_answer", None))
         return token
 
     def get_token(self, *scopes: str, claims: str | None = None, **options: Any) -> AccessToken:
-        """The older form of `get_token_info`, for the provider's hook and other clients that ask by it."""
+        """The older form of `get_token_info`, for the provider's hook and other clients that use it."""
         from azure.core.credentials import AccessToken
 
         token = self.get_token_info(*scopes, options={"claims": claims} if claims else None)
         return AccessToken(token.token, token.expires_on)
 
     def last_token(self, *scopes: str) -> AccessTokenInfo | None:
-        """The token got last, if it has not expired. Takes no lock, so it may be called while another thread asks."""
+        """The last token, if it has not expired. Takes no lock, so it may be called while another thread waits for a token."""
         token = self._last.get(scopes)
         return token if token is not None and token.expires_on > self._clock() else None
 
     def given_up_token(self, *scopes: str) -> AccessTokenInfo | None:
-        """The token that was replaced last, for whoever cannot wait for its successor. Takes no lock."""
+        """The token that was replaced last, for callers that cannot wait for a new token. Takes no lock."""
         return self._given_up.get(scopes)
 
     def forget_token(self, refused: str) -> bool:
-        """Whether the next token is another one than `refused`, which the service did not take.
+        """Forget a token that the service refused. Returns whether the next token will be another one.
 
-        Where `refused` is the token we have, its successor is asked for anew, unless that was done a moment ago:
-        azure-identity's cache cannot be bypassed, so its credential is replaced. The platform's own cache, of up to a day,
-        can not be.
+        If `refused` is the current token, the next call gets a fresh token, unless a token was replaced a moment ago.
+        azure-identity's cache cannot be bypassed, so its credential is replaced. The platform's own cache, which keeps tokens for
+        up to a day, cannot be bypassed.
         """
         with self._lock:
             if all(token.token != refused for token in self._last.values()):
-                # Somebody else was refused the same one, and has replaced it.
+                # Another caller has already replaced this token.
                 return True
-            if self._clock() - self._fresh_at < FRESH_TOKEN_INTERVAL:
+            if self._clock() - self._fresh_at < FRESH_TOKEN_INTERVAL_SECONDS:
                 return False
             self._fresh_at = self._clock()
             self._inner = None
@@ -156,21 +156,21 @@ _credentials: dict[tuple[object, ...], ProcessCredential] = {}
 
 
 def credential_for(settings: AdfSettings) -> ProcessCredential:
-    """This process's credential for the identity of `settings` and its `ca_bundle`, by where tokens come from here.
+    """This process's credential for the identity and `ca_bundle` of `settings`, and for the source of tokens.
 
-    Airflow forks; a child's process id differs, so it never waits for a lock that its parent held at the fork.
+    Airflow forks. The process id is part of the key, so a child never waits for a lock that its parent held at the fork.
     """
     place = where_tokens_come_from(os.environ)
     key = (os.getpid(), settings.identity, settings.cloud.authority_host, settings.ca_bundle, place)
     credential = ProcessCredential(settings.identity, settings.cloud.authority_host, ca_bundle=settings.ca_bundle)
-    # setdefault is atomic, so no lock is needed that a signal handler could meet.
+    # setdefault is atomic, so no lock is needed, which a signal handler could find locked.
     return _credentials.setdefault(key, credential)
 
 
 def forget_credentials() -> None:
-    """Forget the tokens and credentials of this process; the next call to Azure asks for a new token.
+    """Forget the tokens and credentials of this process. The next call to Azure gets a new token.
 
-    For tests that run several emulators in one process, at the same address: a token of one is no good at the next. An
-    emulator at another address needs no call, because its tokens come from somewhere else.
+    For tests that run several emulators in one process, at the same address: each emulator refuses the tokens of another one. An
+    emulator at another address needs no call, because its tokens come from another source.
     """
     _credentials.clear()

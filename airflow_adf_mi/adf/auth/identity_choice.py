@@ -1,8 +1,8 @@
-"""Names, for the log, the identity that a connection of the Azure provider's type comes to, here and in the provider. Pure.
+"""For the log: which identity a connection of the Azure provider's type means in this package and in the provider. Pure.
 
-The provider asks azure-identity's DefaultAzureCredential: a chain of sign-ins, of which the first that is configured or
+The provider uses azure-identity's DefaultAzureCredential: a chain of sign-ins. The first one that is configured or
 reachable wins (read in its version 1.27 and in the provider 15.2.1; `tests/contract/test_provider_connections.py`
-compares). We ask for one identity, and never for another.
+compares). This package uses one identity, and never another one.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from airflow_adf_mi.adf.auth.identity_sources import Source, offers_workload_ide
 from airflow_adf_mi.adf.config.settings import Identity, IdentityKind
 from airflow_adf_mi.adf.errors import AdfConfigurationError
 
-# What DefaultAzureCredential takes first, if all variables of a line are set.
+# The first choices of DefaultAzureCredential. A choice applies if all its variables are set.
 _PRINCIPALS: tuple[tuple[tuple[str, ...], str], ...] = (
     (
         ("AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET", "AZURE_TENANT_ID"),
@@ -31,13 +31,13 @@ _PRINCIPALS: tuple[tuple[tuple[str, ...], str], ...] = (
 
 
 def identity_used(identity: Identity, environ: Mapping[str, str], authority_host: str) -> str:
-    """The identity that is asked for in this environment."""
+    """The identity that this package uses in this environment."""
     if identity.kind is IdentityKind.DEVELOPER:
         return f"the {identity}"
     try:
         how = plan(identity, environ, authority_host)
     except AdfConfigurationError:
-        # The error follows when a token is needed, which may be in another process with another environment.
+        # The request for a token raises the error. That may happen in another process, with another environment.
         return f"the {identity}"
     if how.source is Source.WORKLOAD_IDENTITY:
         return f"the workload identity with client id {how.client_id}"
@@ -54,7 +54,7 @@ def providers_identity(client_id: str | None, tenant_id: str | None, environ: Ma
     """
     narrowed = environ.get("AZURE_TOKEN_CREDENTIALS")
     if narrowed:
-        return f"what AZURE_TOKEN_CREDENTIALS={narrowed!r} leaves of its chain of sign-ins"
+        return f"the first sign-in that AZURE_TOKEN_CREDENTIALS={narrowed!r} permits"
     for variables, principal in _PRINCIPALS:
         if all(environ.get(name) for name in variables):
             return principal

@@ -1,7 +1,7 @@
-"""Which managed identity source this machine offers, and whether it can give the identity that was named. Pure.
+"""Which source of managed identities this machine has, and whether that source can give the named identity. Pure.
 
-azure-identity chooses the source by environment variables, and some sources silently ignore a name they do not know.
-So the name is held against the source here, before any request: it is used, or refused with a reason.
+azure-identity chooses the source by environment variables. Some sources silently ignore a name that they do not know, and give
+another identity. So this module checks the name before any request: the name is used, or refused with a reason.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Source(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class CredentialPlan:
-    """Which credential to make, of which source."""
+    """Which credential to make, and for which source."""
 
     source: Source
     client_id: str | None = None
@@ -39,12 +39,12 @@ class CredentialPlan:
     tenant_id: str | None = None
     token_file: str | None = None
     authority_host: str | None = None
-    """Of the sign-in service, for workload identity."""
+    """The sign-in service, for workload identity."""
     route: Route | None = None
-    """The way of its requests; None where another program makes them (a developer's sign-in)."""
+    """The route of its requests. None if another program sends them (a developer's sign-in)."""
 
 
-# Which names each source understands (azure-identity 1.27, msal 1.39: read and tried against their requests).
+# The names that each source understands (from the code and the requests of azure-identity 1.27 and msal 1.39).
 USABLE_NAMES: Mapping[Source, frozenset[str]] = {
     Source.IMDS: frozenset({"client_id", "object_id", "resource_id"}),
     Source.APP_SERVICE: frozenset({"client_id", "object_id", "resource_id"}),
@@ -54,7 +54,7 @@ USABLE_NAMES: Mapping[Source, frozenset[str]] = {
     Source.SERVICE_FABRIC: frozenset(),
     Source.WORKLOAD_IDENTITY: frozenset({"client_id"}),
 }
-# What names the address of a source's endpoint.
+# The environment variable with the address of each source's endpoint.
 _ENDPOINT_VARIABLES: Mapping[Source, str] = {
     Source.IMDS: "AZURE_POD_IDENTITY_AUTHORITY_HOST",
     Source.APP_SERVICE: "IDENTITY_ENDPOINT",
@@ -72,12 +72,12 @@ WORKLOAD_VARIABLES = ("AZURE_TENANT_ID", "AZURE_FEDERATED_TOKEN_FILE", "AZURE_AU
 
 
 def where_tokens_come_from(environ: Mapping[str, str]) -> tuple[str, ...]:
-    """What tells one source from another of its kind, such as an emulator from the one before it; nothing secret."""
+    """Environment variables that distinguish two sources of the same kind, such as two emulators. None is secret."""
     return tuple(environ.get(name, "") for name in _WHERE)
 
 
 def detect_source(environ: Mapping[str, str]) -> Source:
-    """The source that azure-identity's ManagedIdentityCredential takes in this environment; the first match counts."""
+    """The source that azure-identity's ManagedIdentityCredential uses in this environment. The first match counts."""
     if environ.get("IDENTITY_ENDPOINT"):
         if environ.get("IDENTITY_HEADER"):
             return Source.SERVICE_FABRIC if environ.get("IDENTITY_SERVER_THUMBPRINT") else Source.APP_SERVICE
@@ -94,17 +94,17 @@ def detect_source(environ: Mapping[str, str]) -> Source:
 
 
 def offers_workload_identity(environ: Mapping[str, str]) -> bool:
-    """Whether AKS has set up workload identity in this environment: what azure-identity looks for."""
+    """Whether AKS has set up workload identity in this environment, by the variables that azure-identity reads."""
     return all(environ.get(name) for name in WORKLOAD_VARIABLES)
 
 
 def plan(
     identity: Identity, environ: Mapping[str, str], authority_host: str, *, ca_bundle: str | None = None
 ) -> CredentialPlan:
-    """How to be `identity` in this environment.
+    """How to get tokens for `identity` in this environment.
 
-    `authority_host` is the cloud's sign-in service, `ca_bundle` the connection's. Raises `AdfConfigurationError` where the
-    named identity could not, or not for certain, be the one that is used, and for a proxy that cannot be used.
+    `authority_host` is the cloud's sign-in service, `ca_bundle` the connection's. Raises `AdfConfigurationError` if another
+    identity than the named one might be used, and for a proxy that cannot be used.
     """
     how = _credential(identity, environ, authority_host)
     address = _address(how, environ)
@@ -112,13 +112,13 @@ def plan(
         return how
     route = route_to_tokens(address, environ, ca_bundle)
     if how.source is Source.SERVICE_FABRIC:
-        # Its certificate is pinned by IDENTITY_SERVER_THUMBPRINT.
+        # IDENTITY_SERVER_THUMBPRINT pins the certificate, so no authority is needed.
         route = replace(route, authorities=())
     return replace(how, route=route)
 
 
 def _address(how: CredentialPlan, environ: Mapping[str, str]) -> str | None:
-    """Where tokens are asked for; None where another program asks for them."""
+    """The address for token requests. None if another program sends them."""
     if how.source is Source.DEVELOPER:
         return None
     if how.source is Source.WORKLOAD_IDENTITY:
@@ -133,7 +133,7 @@ def _credential(identity: Identity, environ: Mapping[str, str], authority_host: 
     if identity.kind is IdentityKind.WORKLOAD_IDENTITY:
         return _workload_identity(identity, environ, authority_host)
     if identity.kind is IdentityKind.PLATFORM and offers_workload_identity(environ):
-        # First, as in the provider's chain, whatever else the environment has.
+        # Workload identity comes first, as in the provider's chain, whatever else the environment has.
         source = Source.WORKLOAD_IDENTITY
     else:
         source = detect_source(environ)
@@ -141,8 +141,8 @@ def _credential(identity: Identity, environ: Mapping[str, str], authority_host: 
     if source is Source.WORKLOAD_IDENTITY and is_unnamed:
         raise AdfConfigurationError(
             "The connection asks for the system-assigned managed identity, but this environment offers AKS workload identity "
-            "(AZURE_FEDERATED_TOKEN_FILE is set), where there is none. Set identity to 'workload_identity', or name a "
-            "user-assigned identity by managed_identity_client_id."
+            "(AZURE_FEDERATED_TOKEN_FILE is set), which has no such identity. Set identity to 'workload_identity', or name a "
+            "user-assigned identity with managed_identity_client_id."
         )
     for field in ("client_id", "object_id", "resource_id"):
         if getattr(identity, field) is not None and field not in USABLE_NAMES[source]:
@@ -160,13 +160,13 @@ def _credential(identity: Identity, environ: Mapping[str, str], authority_host: 
 def _unusable(field: str, source: Source) -> str:
     usable = sorted(USABLE_NAMES[source])
     instead = (
-        f"Name it by managed_identity_{usable[0]} instead."
+        f"Name the identity with managed_identity_{usable[0]} instead."
         if usable
-        else "It offers one identity only: remove the name to use that one."
+        else "This source has one identity only: remove the name to use that identity."
     )
     return (
-        f"The connection names the identity by managed_identity_{field}, which {source.value} cannot use; it would be "
-        f"ignored and another identity be used. {instead}"
+        f"The connection names the identity with managed_identity_{field}, which {source.value} cannot use. The name would be "
+        f"ignored, and another identity would be used. {instead}"
     )
 
 

@@ -1,8 +1,8 @@
-"""What a failed token request usually comes from, by what its source answered. Pure.
+"""The usual cause of a failed token request, by the answer of its source. Pure.
 
-The numbers after AADSTS are the sign-in service's. Microsoft documents them ("Microsoft Entra authentication and
-authorization error codes" on learn.microsoft.com; those of federated credentials: issues of Azure/azure-workload-identity)
-and says that they may change. So they choose the advice only, and the answer is always quoted.
+The numbers after AADSTS are codes of the sign-in service. Microsoft documents them ("Microsoft Entra authentication and
+authorization error codes" on learn.microsoft.com; for federated credentials: issues of Azure/azure-workload-identity).
+The documentation warns that codes may change. So they only choose the advice, and the answer is always quoted.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from airflow_adf_mi.adf.redaction import cap, redact
 
 @dataclass(frozen=True)
 class Answer:
-    """What a source of tokens answered."""
+    """The answer of a source of tokens."""
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -28,7 +28,7 @@ class Answer:
 
     @property
     def sign_of_proxy(self) -> str | None:
-        """What shows that something in between answered; None if nothing does. Sources of tokens answer by JSON."""
+        """The sign that a proxy answered; None if there is none. Sources of tokens themselves answer with JSON."""
         if self.status == 407:
             return "status 407"
         for name, value in self.headers.items():
@@ -40,7 +40,7 @@ class Answer:
         return next((value.lower() for name, value in self.headers.items() if name.lower() == wanted), "")
 
 
-# What endpoints say, in lower case. First match counts.
+# Words in the answers of endpoints, in lower case. The first match counts.
 _WORDS: tuple[tuple[str, str], ...] = (
     (
         "identity not found",
@@ -53,7 +53,7 @@ _WORDS: tuple[tuple[str, str], ...] = (
         "managed_identity_client_id.",
     ),
     (
-        # App Service's words for an identity that is not assigned.
+        # App Service answers with these words if the identity is not assigned.
         "no user assigned or delegated managed identity found",
         "This identity is not assigned to the app. Assign it (Identity, User assigned), or correct the id in the connection.",
     ),
@@ -65,7 +65,7 @@ _WORDS: tuple[tuple[str, str], ...] = (
 _CODE = re.compile(r"AADSTS(\d+)", re.IGNORECASE)
 _BLOCKED = (
     "A policy of the tenant blocks this identity (Conditional Access for workload identities). Ask the tenant's administrator to "
-    "permit it, or to permit the network that Airflow runs in; the tenant's sign-in log names the policy."
+    "permit it, or to permit the network that Airflow runs in. The tenant's sign-in log names the policy."
 )
 _UNKNOWN_APPLICATION = "The tenant has no application with this client id. Check the client id and the tenant."
 _UNKNOWN_TENANT = (
@@ -94,11 +94,11 @@ _DISABLED = "The identity's application is disabled in the tenant. Ask the tenan
 _NOT_FEDERATED = (
     "The identity has no federated credential that matches this service account. Check issuer, subject "
     "(system:serviceaccount:<namespace>:<name>, upper and lower case count) and audience of its federated credential. A new "
-    "one acts after a few minutes."
+    "federated credential takes effect after a few minutes."
 )
-# By patterns of the whole number. First match counts.
+# Patterns of the whole number, and the advice. The first match counts.
 _CODES: tuple[tuple[str, str], ...] = (
-    # No such record; its issuer, audience, subject; and these with a hint on case.
+    # No such record; wrong issuer, audience or subject; the same with a hint on upper and lower case.
     (r"70021|70021[1-3]\d?", _NOT_FEDERATED),
     (r"700024|500133|50013", _EXPIRED),
     (r"700027|50006|50012|50027|900384", _BAD_SIGNATURE),
@@ -108,15 +108,15 @@ _CODES: tuple[tuple[str, str], ...] = (
     (r"90002|900023|90019|50059|90038|900382|900432|90051", _UNKNOWN_TENANT),
     (r"53\d{3,4}|50131", _BLOCKED),
     (r"50002|500021|500022", _RESTRICTED),
-    # No such resource; scopes that are none. 70023, which people met, is not documented: 700022 and 700023 are.
+    # No such resource; invalid scopes. 70023 is not documented, but users reported it; 700022 and 700023 are documented.
     (r"500011|50001|65005[0-9]|70011|70002[23]|70023|28002", _UNKNOWN_RESOURCE),
 )
 _PASSING = re.compile(r"50033|90006|90012|90024|90033|90055|90090|90091")
-"""Codes that the sign-in service documents as passing, whatever the status they come with."""
+"""Codes that the sign-in service documents as temporary, with any status."""
 
 
 def known_cause(text: str, how: CredentialPlan) -> str | None:
-    """The usual cause of an answer whose words or code are known, and what to do."""
+    """The usual cause of an answer with known words or a known code, and what to do."""
     advice = next((advice for words, advice in _WORDS if words in text.lower()), None)
     if advice is None:
         advice = next((advice for code in codes(text) for known, advice in _CODES if re.fullmatch(known, code)), None)
@@ -129,5 +129,5 @@ def codes(text: str) -> list[str]:
 
 
 def is_passing(text: str) -> bool:
-    """Whether the sign-in service says itself that the failure passes."""
+    """Whether the sign-in service documents the failure as temporary."""
     return any(_PASSING.fullmatch(code) for code in codes(text))

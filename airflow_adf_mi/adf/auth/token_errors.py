@@ -1,4 +1,4 @@
-"""What went wrong on the way to a token, for a user; and whether a token is the one that was asked for."""
+"""Explains to a user why there is no token, and checks whether a token belongs to the requested identity."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _UNREACHABLE = frozenset(
         "azure.core.exceptions.ServiceRequestTimeoutError",
         "azure.core.exceptions.ServiceResponseError",
         "azure.core.exceptions.ServiceResponseTimeoutError",
-        # Service Fabric's requests do not go through azure-core.
+        # Requests to Service Fabric do not use azure-core.
         "requests.exceptions.ConnectionError",
         "requests.exceptions.ConnectTimeout",
         "requests.exceptions.ChunkedEncodingError",
@@ -47,9 +47,9 @@ _UNREACHABLE = frozenset(
 def token_error(
     error: BaseException, identity: Identity, how: CredentialPlan, answer: Answer | None = None
 ) -> AdfError:
-    """The error for a user: which identity was asked of what, what that answered, and the usual cause.
+    """The error for a user: the identity, the source, the source's answer, and the usual cause.
 
-    `answer` is the last one to a token request, None where there was none.
+    `answer` is the last answer to a token request, None if there was none.
     """
     if isinstance(error, AdfError):
         return error
@@ -65,7 +65,7 @@ def token_error(
 
 
 def _cause(error: BaseException, how: CredentialPlan, answer: Answer | None) -> tuple[str, bool]:
-    """Why there is no token and what to do, and whether there may be one shortly."""
+    """Why there is no token and what to do. Also whether the failure may pass soon."""
     if how.route is None:
         return "Sign in first: az login, Connect-AzAccount or azd auth login.", False
     refused = refused_by_proxy(error)
@@ -73,7 +73,7 @@ def _cause(error: BaseException, how: CredentialPlan, answer: Answer | None) -> 
         return _sentence(proxy_refusal(refused, how.route)), True
     if is_any_of(error, _UNREACHABLE):
         return _unreachable(how.route), True
-    # requests' errors are OSErrors, too.
+    # The errors of requests are OSErrors too.
     if isinstance(error, OSError) and type(error).__module__ == "builtins":
         return _unreadable_file(error.filename, how), False
     text = _flat(error)
@@ -83,84 +83,84 @@ def _cause(error: BaseException, how: CredentialPlan, answer: Answer | None) -> 
         return cause, transient
     if answer is not None and 200 <= answer.status < 300 and (answer.is_json or _is_form(_reading(error))):
         return (
-            "The endpoint answered with success, but in a form that azure-identity cannot use. Update what gives tokens here (an "
+            "The endpoint answered with success, but in a form that azure-identity cannot use. Update the source of tokens (an "
             "old agent, or a stand-in for the endpoint), or choose another source by identity in the connection.",
             False,
         )
     if answer is not None and answer.sign_of_proxy is not None:
         return _answered_in_between(answer.sign_of_proxy, how.route), transient
     if transient:
-        return "The endpoint gave no token for now; it may shortly.", True
+        return "The endpoint gave no token. This may pass soon.", True
     return _NOT_KNOWN, False
 
 
 def _unreachable(route: Route) -> str:
     way = (
-        f"It was asked through the proxy {route.proxy}; add {route.name} to NO_PROXY if it can be reached without."
+        f"The request went through the proxy {route.proxy}. Add {route.name} to NO_PROXY if it can be reached without a proxy."
         if route.proxy
         else "No proxy was used."
     )
     return (
-        f"The endpoint could not be reached. {way} Does Airflow run where this source exists, and does a firewall or a network "
-        "policy block it? identity in the connection chooses another source."
+        f"The endpoint could not be reached. {way} Check that Airflow runs where this source exists, and that no firewall or "
+        "network policy blocks it. The connection's field identity chooses another source."
     )
 
 
 def _unreadable_file(path: str | None, how: CredentialPlan) -> str:
     if how.source is Source.ARC:
         return (
-            f"Azure Arc's agent gives tokens to whoever can read its key file, and Airflow's user cannot read {path or 'it'}. "
+            f"Azure Arc's agent gives tokens to users that can read its key file. Airflow's user cannot read {path or 'it'}. "
             "Add this user to the group himds (usermod -aG himds USER), and restart Airflow's services. In a container, mount "
             "/var/opt/azcmagent/tokens as well."
         )
     if how.token_file:
-        return f"The federated token file {how.token_file} could not be read. Is the service account's token mounted?"
+        return f"The federated token file {how.token_file} could not be read. Check that the service account's token is mounted."
     return _NOT_KNOWN
 
 
 def _answered_in_between(sign: str, route: Route) -> str:
     if route.proxy is not None:
-        fix = f"It was asked through the proxy {route.proxy}: let the proxy pass {route.name}, or add {route.name} to NO_PROXY."
+        fix = f"The request went through the proxy {route.proxy}: let it pass {route.name}, or add {route.name} to NO_PROXY."
     else:
         fix = (
-            f"No proxy of the environment was used (NO_PROXY changes nothing), so a transparent proxy or the container engine's "
-            f"answered: exempt {route.host} there."
+            f"No proxy of the environment was used (NO_PROXY changes nothing). So a transparent proxy or the container engine's "
+            f"proxy answered. Exempt {route.host} there."
         )
-    return f"Something between this machine and the endpoint answered in its place ({sign}). {fix}"
+    return f"A proxy between this machine and the endpoint answered in its place ({sign}). {fix}"
 
 
 def _reading(error: BaseException) -> BaseException | None:
-    """The error that reading an answer raised, which azure-identity wraps for some sources; None for another failure."""
+    """The error that reading an answer raised, which azure-identity wraps for some sources. None for other failures."""
     kinds = ArithmeticError | AttributeError | LookupError | TypeError | ValueError
     return next((e for e in inside(error) if isinstance(e, kinds)), None)
 
 
 def _is_form(reading: BaseException | None) -> bool:
-    """Whether the answer was JSON, and something in it has a form of its own, such as an expiry time that is a date."""
+    """Whether the answer was JSON, but a member has an unexpected form, such as an expiry time that is a date."""
     return reading is not None and not isinstance(reading, JSONDecodeError)
 
 
 def is_transient(status: int | None, source: Source) -> bool:
-    """Whether a source that answered a token request by `status`, and gave no token, may give one shortly.
+    """Whether a source that answered a token request with `status`, and gave no token, may give one soon.
 
-    Never by the words of an answer: msal calls each error of App Service and Azure ML "invalid_scope", and azure-identity
-    each of IMDS "no response".
+    The words of the answer do not decide: msal names each error of App Service and Azure ML "invalid_scope", and azure-identity
+    names each error of IMDS "no response".
     """
     if status is None:
         return False
     if status == 404:
-        # So IMDS answers while it is being updated (documented); elsewhere the address is wrong.
+        # IMDS answers 404 while it is being updated (documented). For other sources, 404 means a wrong address.
         return source is Source.IMDS
-    # Below 400: no token in it, such as the page of a proxy.
+    # Below 400: an answer without a token, such as the page of a proxy.
     return status in (408, 410, 429) or status >= 500 or status < 400
 
 
 def check_principal(token: str, identity: Identity, how: CredentialPlan) -> None:
-    """Raises `AdfAuthenticationError` if the token is of another identity than the one named.
+    """Raise `AdfAuthenticationError` if the token belongs to another identity than the named one.
 
-    Where none is named, the system-assigned identity is expected. A machine without one gives a token of its only
-    user-assigned identity (Microsoft's documentation of IMDS); this token is used, and a warning names its identity.
-    Tokens are opaque by contract, so one that cannot be read, or lacks the claim, is accepted.
+    If the connection names none, the system-assigned identity is expected. A machine without one gives a token of its only
+    user-assigned identity (Microsoft's documentation of IMDS). That token is used, and a warning names its identity.
+    Tokens are opaque by contract, so a token that cannot be read, or lacks the claim, is accepted.
     """
     claims = principal(token)
     if how.source is not Source.WORKLOAD_IDENTITY and (surprise := not_system_assigned(identity, claims)):
@@ -173,13 +173,13 @@ def check_principal(token: str, identity: Identity, how: CredentialPlan) -> None
         got = claims.get(claim)
         if wanted and isinstance(got, str) and got.lower() != wanted.lower():
             raise AdfAuthenticationError(
-                f"{how.source.value} gave a token of another identity than the {identity}: its {claim} is {got}. Nothing is "
-                "sent with it. Check the id in the connection, and which identities are assigned to this machine."
+                f"{how.source.value} gave a token of another identity than the {identity}: its {claim} is {got}. It is not "
+                "used. Check the id in the connection, and which identities are assigned to this machine."
             )
 
 
 def not_system_assigned(identity: Identity, claims: Mapping[str, Any]) -> str | None:
-    """Whose token it is, and what to do, where no identity is named and a user-assigned one gave the token."""
+    """If no identity is named, and the token belongs to a user-assigned one: the name of that identity, and what to do."""
     name = _user_assigned(claims)
     if name is None or identity.names() or identity.kind not in (IdentityKind.MANAGED_IDENTITY, IdentityKind.PLATFORM):
         return None
@@ -192,7 +192,7 @@ def not_system_assigned(identity: Identity, claims: Mapping[str, Any]) -> str | 
 
 
 def whose(identity: Identity, claims: Mapping[str, Any]) -> str:
-    """The identity of a token, by its claims where these show more than the connection does."""
+    """The identity of a token: by its claims if they show more than the connection."""
     resource = claims.get("xms_mirid")
     if identity.names() or identity.kind in (IdentityKind.DEVELOPER, IdentityKind.WORKLOAD_IDENTITY):
         return str(identity)
@@ -203,7 +203,7 @@ def whose(identity: Identity, claims: Mapping[str, Any]) -> str:
 
 
 def _user_assigned(claims: Mapping[str, Any]) -> str | None:
-    """The name of the user-assigned identity that a token is of."""
+    """The name of the user-assigned identity that a token belongs to."""
     resource = claims.get("xms_mirid")
     if not isinstance(resource, str):
         return None
@@ -212,7 +212,7 @@ def _user_assigned(claims: Mapping[str, Any]) -> str | None:
 
 
 def principal(token: str) -> dict[str, Any]:
-    """The claims of a token that say who it is; empty for a token that cannot be read."""
+    """The claims of a token, which name its identity. Empty if the token cannot be read."""
     try:
         payload = token.split(".")[1]
         claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
@@ -222,14 +222,14 @@ def principal(token: str) -> dict[str, Any]:
 
 
 def _endpoint(how: CredentialPlan) -> str:
-    """Host of the endpoint; never its query or a header, which may be secret."""
+    """The host of the endpoint. Its query and headers are left out, because they may be secret."""
     if how.route is None:
         return "Azure CLI, PowerShell, azd"
     return how.route.host or how.route.address
 
 
 def _quoted(error: BaseException, answer: Answer | None) -> str:
-    """What was answered: of a page that was taken for JSON, the page."""
+    """The answer. If azure-identity failed to parse a page as JSON, the text of the page."""
     reading = _reading(error)
     if isinstance(reading, JSONDecodeError) and answer is not None and answer.sign_of_proxy is not None:
         return " ".join(re.sub(r"<[^>]{0,500}>", " ", reading.doc[:4000]).split())

@@ -1,5 +1,5 @@
-"""The settings that a connection comes to, the checks of arguments, and the least role.
+"""The settings that a connection describes, the checks of arguments, and the least-privilege role.
 
-Everything here is pure: it reads no environment, opens no connection, and needs no Azure package. Bad input ends here, with
-an `AdfConfigurationError` that says what to change.
+Everything here is pure. This code reads no environment, opens no connection, and needs no Azure package. Bad input ends here,
+with an `AdfConfigurationError` that names what to change.
 """

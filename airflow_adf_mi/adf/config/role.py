@@ -1,7 +1,7 @@
-"""The least that an identity must be allowed: the role, its assignment, and how both are made. Pure.
+"""The least-privilege role, its assignment, and the commands and templates that create both. Pure.
 
-This is the one list of permissions: what errors and `airflow-adf-mi role` print, what `airflow-adf-mi check` asks for, and
-what docs/get-started.md shows.
+This is the only list of permissions. Errors and `airflow-adf-mi role` print it, `airflow-adf-mi check` checks it, and
+docs/get-started.md shows it.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from airflow_adf_mi.adf.config.settings import FactoryRef, SubscriptionRef
 ROLE_NAME = "ADF Pipeline Runner"
 BELOW = "Microsoft.DataFactory/factories/"
 ACTIONS: Mapping[str, str] = {
-    "read": "look at the factory",
-    "pipelines/read": "look at pipelines",
+    "read": "read the factory",
+    "pipelines/read": "read pipelines",
     "pipelines/createrun/action": "start runs",
     "pipelineruns/read": "watch runs",
     "pipelineruns/cancel/action": "cancel runs",
     "querypipelineruns/action": "find lost starts",
     "pipelineruns/queryactivityruns/action": "explain failures",
 }
-"""Below `BELOW`: what each is for."""
+"""From each action (below `BELOW`) to its purpose."""
 
 Format = Literal["az", "bicep", "terraform"]
 FORMATS: tuple[Format, ...] = ("az", "bicep", "terraform")
@@ -37,7 +37,7 @@ def full_actions() -> list[str]:
 
 
 def definition(factory: FactoryRef) -> dict[str, Any]:
-    """The role, as Azure CLI reads it."""
+    """The role's definition for the Azure CLI."""
     return {
         "Name": ROLE_NAME,
         "IsCustom": True,
@@ -51,7 +51,7 @@ def definition_command(factory: FactoryRef) -> str:
 
 
 def assignment_command(scope: str, principal_id: str | None, principal_type: str = "ServicePrincipal") -> str:
-    """Give the role, on `scope`, to a principal."""
+    """The command that assigns the role, on `scope`, to a principal."""
     return (
         f'az role assignment create --role "{ROLE_NAME}" --assignee-object-id {principal_id or PRINCIPAL} '
         f"--assignee-principal-type {principal_type} --scope {shlex.quote(scope)}"
@@ -59,7 +59,7 @@ def assignment_command(scope: str, principal_id: str | None, principal_type: str
 
 
 def assignment_for(factory: FactoryRef, claims: Mapping[str, Any]) -> str:
-    """Give the role, on `factory`, to the identity whose token has `claims`."""
+    """The command that assigns the role, on `factory`, to the identity whose token has `claims`."""
     oid = claims.get("oid")
     # Only tokens of people, such as a developer's, have scopes.
     kind = "User" if "scp" in claims else "ServicePrincipal"
@@ -67,21 +67,21 @@ def assignment_for(factory: FactoryRef, claims: Mapping[str, Any]) -> str:
 
 
 def how_to_grant(target: FactoryRef | SubscriptionRef, claims: Mapping[str, Any]) -> str:
-    """What to do for an identity, whose token has `claims`, that lacks a permission on `target`."""
+    """What to do if an identity lacks a permission on `target`. Its token has `claims`."""
     if isinstance(target, SubscriptionRef):
         return (
-            "It is asked of the whole subscription because the connection names no factory: set resource_group_name and "
-            "factory_name in the connection, and the role on that factory is enough."
+            "The permission is needed for the whole subscription, because the connection names no factory. Set "
+            "resource_group_name and factory_name in the connection; then the role on that factory is enough."
         )
     command = assignment_for(target, claims)
     return (
-        f"Give it the role {ROLE_NAME!r}, of which `airflow-adf-mi role` prints the definition:\n  {command}\n"
-        "A new assignment takes a few minutes to act."
+        f"Assign the role {ROLE_NAME!r} to it (`airflow-adf-mi role` prints the role's definition):\n  {command}\n"
+        "A new assignment takes effect after a few minutes."
     )
 
 
 def render(form: Format, factory: FactoryRef, principal_id: str | None = None) -> str:
-    """The role and its assignment, to be run or deployed."""
+    """The role and its assignment, as commands to run or as a template to deploy."""
     if form == "az":
         return f"{definition_command(factory)}\n{assignment_command(factory.resource_id, principal_id)}\n"
     return (_bicep if form == "bicep" else _terraform)(factory, principal_id or PRINCIPAL)

@@ -1,7 +1,7 @@
-"""What a connection says, checked: which subscription, which identity, which cloud, which factory.
+"""The checked settings of a connection: subscription, identity, cloud and factory.
 
-One frozen `AdfSettings` is read from a connection's fields, by `connection_fields.py`, and handed around from there; nothing
-else reads them. It holds no secret, so it may be stored with a trigger.
+`connection_fields.py` makes one frozen `AdfSettings` of a connection's fields. All other code gets this object, and reads no
+fields. It holds no secret, so it may be stored with a trigger.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from airflow_adf_mi.adf.errors import AdfConfigurationError
 
 _GUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _DOMAIN = re.compile(r"[0-9a-zA-Z-]+(\.[0-9a-zA-Z-]+)+")
-# Name rules of the published specification (Factories_Get) and of ARM for resource groups.
+# Rules for names: of factories from the published specification (Factories_Get), of resource groups from ARM.
 _FACTORY_NAME = re.compile(r"(?=.{3,63}$)[A-Za-z0-9]+(?:-[A-Za-z0-9]+)*")
 _RESOURCE_GROUP_NAME = re.compile(r"[-\w().]{0,89}[-\w()]")
 _IDENTITY_RESOURCE_ID = re.compile(
@@ -28,32 +28,32 @@ _IDENTITY_RESOURCE_ID = re.compile(
 
 
 class IdentityKind(StrEnum):
-    """How a token is obtained. Chosen in the connection, never guessed."""
+    """How to get a token. The connection chooses the kind; it is never guessed."""
 
     MANAGED_IDENTITY = "managed_identity"
     WORKLOAD_IDENTITY = "workload_identity"
     DEVELOPER = "developer"
     PLATFORM = "platform"
-    """Workload identity where the environment is set up for it, managed identity elsewhere.
+    """Workload identity if the environment is set up for it, otherwise managed identity.
 
-    Only for connections of the Azure provider's type, whose form has no field to choose by.
+    Only for connections of the Azure provider's type, because their form has no field for the choice.
     """
 
 
 CHOICES = (IdentityKind.MANAGED_IDENTITY, IdentityKind.WORKLOAD_IDENTITY, IdentityKind.DEVELOPER)
-"""What the connection field `identity` may be."""
+"""The values of the connection field `identity`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """Which identity to be. At most one of the three ids; none means the system-assigned identity."""
+    """The identity to use. At most one of the three ids is set. None set means the system-assigned identity."""
 
     kind: IdentityKind = IdentityKind.MANAGED_IDENTITY
     client_id: str | None = None
     object_id: str | None = None
     resource_id: str | None = None
     tenant_id: str | None = None
-    """Tenant of a workload identity, by id or domain; without it AZURE_TENANT_ID, which the AKS webhook sets, is used."""
+    """Tenant of a workload identity, by id or domain. The default is AZURE_TENANT_ID, which the AKS webhook sets."""
 
     def __post_init__(self) -> None:
         names = self.names()
@@ -82,7 +82,7 @@ class Identity:
         for field in ("object_id", "resource_id"):
             if getattr(self, field) is not None and self.kind is IdentityKind.WORKLOAD_IDENTITY:
                 raise AdfConfigurationError(
-                    f"identity is 'workload_identity', which is named by its client id only, but {_field_name(field)} is "
+                    f"identity is 'workload_identity', which has only a client id as its name, but {_field_name(field)} is "
                     "set. Use managed_identity_client_id instead, or remove the field to use the pod's AZURE_CLIENT_ID."
                 )
 
@@ -128,7 +128,7 @@ def _field_name(field: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Cloud:
-    """One of Azure's clouds: where ARM, the sign-in service and ADF Studio are."""
+    """One of Azure's clouds: the addresses of ARM, the sign-in service and ADF Studio."""
 
     name: str
     arm_endpoint: str
@@ -137,7 +137,7 @@ class Cloud:
     studio_url: str
 
 
-# Endpoints and scopes as azure-core 1.41 and azure-mgmt-core 1.6 know them; Studio hosts from Microsoft's docs.
+# Endpoints and scopes are from azure-core 1.41 and azure-mgmt-core 1.6, Studio hosts from Microsoft's documentation.
 PUBLIC_CLOUD = Cloud(
     name="AzurePublicCloud",
     arm_endpoint="https://management.azure.com",
@@ -164,7 +164,7 @@ CLOUDS: Mapping[str, Cloud] = {cloud.name: cloud for cloud in (PUBLIC_CLOUD, US_
 
 @dataclass(frozen=True, kw_only=True)
 class FactoryRef:
-    """A data factory's full address."""
+    """The full address of a data factory."""
 
     subscription_id: str
     resource_group_name: str
@@ -184,7 +184,7 @@ class FactoryRef:
 
     @property
     def resource_id(self) -> str:
-        """The factory's ARM id, the scope of a role assignment."""
+        """The factory's ARM id, which is also the scope of a role assignment."""
         return (
             f"/subscriptions/{self.subscription_id}/resourceGroups/{self.resource_group_name}"
             f"/providers/Microsoft.DataFactory/factories/{self.factory_name}"
@@ -196,7 +196,7 @@ class FactoryRef:
 
 @dataclass(frozen=True)
 class SubscriptionRef:
-    """A subscription, for the one question that is asked of no factory: which factories are there."""
+    """A subscription. It is the target of the one request that concerns no factory: the list of factories."""
 
     subscription_id: str
 
@@ -215,11 +215,11 @@ class AdfSettings:
     subscription_id: str
     identity: Identity = Identity()
     cloud: Cloud = PUBLIC_CLOUD
-    """Azure's cloud; `arm_endpoint` and `arm_scope` below override its own for a private or emulated endpoint."""
+    """Azure's cloud. `arm_endpoint` and `arm_scope` override its addresses, for a private or emulated endpoint."""
     resource_group_name: str | None = None
     factory_name: str | None = None
     ca_bundle: str | None = None
-    """Path of a PEM file of certificate authorities: for the ARM endpoint instead of the usual ones, for sign-in besides them."""
+    """Path of a PEM file of certificate authorities. It replaces the usual authorities for ARM, and adds to them for sign-in."""
     arm_endpoint: str = ""
     arm_scope: str = ""
 
@@ -232,7 +232,7 @@ class AdfSettings:
             raise AdfConfigurationError(f"subscriptionId is {self.subscription_id!r}, which is not a GUID.")
         object.__setattr__(self, "arm_endpoint", (self.arm_endpoint or self.cloud.arm_endpoint).rstrip("/"))
         object.__setattr__(self, "arm_scope", self.arm_scope or self.cloud.arm_scope)
-        # Who writes an address may have written a password into it.
+        # The address may contain a password, so error texts do not quote that part.
         before, at, host = self.arm_endpoint.rpartition("@")
         shown = f"***@{host}" if at else before or host
         try:
@@ -255,9 +255,9 @@ class AdfSettings:
             )
 
     def factory(self, resource_group_name: object = None, factory_name: object = None) -> FactoryRef:
-        """The factory to use: the arguments where given, else the connection's.
+        """The factory to use: by the arguments, or by the connection for arguments that are not given.
 
-        Arguments may come from templates, which turn None into text and text into numbers.
+        Arguments may come from templates, which may turn None into text and text into numbers.
         """
         chosen = {
             "resource_group_name": optional_text("resource_group_name", resource_group_name)
@@ -275,21 +275,21 @@ class AdfSettings:
         return FactoryRef(subscription_id=self.subscription_id, **{k: str(v) for k, v in chosen.items()})
 
     def studio_run_url(self, factory: FactoryRef, run_id: str) -> str:
-        """The page of a run in ADF Studio of this cloud."""
+        """The page of a run in this cloud's ADF Studio."""
         return (
             f"{self.cloud.studio_url}/en/monitoring/pipelineruns/{quote(run_id, safe='')}"
             f"?factory={quote(factory.resource_id, safe='')}"
         )
 
     def to_json(self) -> dict[str, Any]:
-        """The form in which a trigger stores these settings: `from_json` reads it, also in later versions."""
+        """The form that a trigger stores. `from_json` reads this form, also in later versions."""
         stored = asdict(self)
         stored["cloud"] = self.cloud.name
         return stored
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Self:
-        """The settings that an earlier or later version stored; members that this one does not know are ignored."""
+        """The settings that an earlier or later version stored. Unknown members are ignored."""
         members = _known(cls, stored)
         identity = _known(Identity, stored["identity"])
         identity["kind"] = IdentityKind(identity["kind"])

@@ -1,4 +1,4 @@
-"""Checks of arguments, made before anything is sent. Each raises `AdfConfigurationError`."""
+"""Checks of arguments before anything is sent. Each check raises `AdfConfigurationError`."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ YEAR = 365 * 24 * 60 * 60
 # The published specification's rule for pipeline names (Pipelines_CreateRun).
 _PIPELINE_NAME = re.compile(r"(?=.{1,260}$)[A-Za-z0-9_][^<>*#.%&:\\+?/]*")
 
-# Run ids are GUIDs in every recording; that they always are is not documented.
+# Run ids are GUIDs in every recording, but no document promises that. So other ids are accepted too.
 _RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,200}")
 
 
 def is_static(value: object) -> bool:
-    """Whether a templated argument is given as it will be used: neither a template nor what Airflow resolves later."""
-    # All of Airflow's stand-ins (another task's result, a Dag's parameter) have this method.
+    """Whether a templated argument already has its final value: no template, and no value that Airflow resolves later."""
+    # All of Airflow's placeholders (another task's result, a Dag's parameter) have this method.
     return not hasattr(value, "iter_references") and not (isinstance(value, str) and "{" in value)
 
 
 def static_part(parameters: object) -> object:
-    """`parameters` with None in place of every value that is known only after rendering; names are never rendered."""
+    """`parameters` with None for every value that is known only after rendering. Names are never rendered."""
     if not isinstance(parameters, Mapping):
         return parameters
     return {name: value if _is_static_throughout(value) else None for name, value in parameters.items()}
@@ -42,20 +42,20 @@ def _is_static_throughout(value: object) -> bool:
     return is_static(value)
 
 
-# What a template makes of a value that is not there: of Python, JSON, pandas.
+# Texts that a template renders for a missing value of Python, JSON or pandas.
 _NOTHING = frozenset({"", "None", "null", "nan", "NaN", "NaT", "<NA>"})
 
 
 def is_given(value: object) -> bool:
-    """Whether a templated argument that may be left out is there: a template turns None into "" or "None"."""
+    """Whether an optional templated argument is given. A template renders None as "" or "None", which count as not given."""
     return value is not None and not (isinstance(value, str) and value.strip() in ("", "None"))
 
 
 def required_text(field: str, value: object) -> str:
-    """A templated argument that must be there, as text.
+    """A required templated argument, as text.
 
-    A Dag that renders templates to native objects turns text that looks like a number into one. Raises
-    `AdfConfigurationError` for what is not text, and for what a template makes of a missing value.
+    A Dag that renders templates to native objects turns some texts into numbers, so numbers are accepted. Raises
+    `AdfConfigurationError` for other types, and for the texts that a template renders for a missing value.
     """
     if isinstance(value, bool) or not isinstance(value, str | int | float | None):
         raise AdfConfigurationError(f"{field} is {value!r}; it must be text.")
@@ -69,12 +69,12 @@ def required_text(field: str, value: object) -> str:
 
 
 def optional_text(field: str, value: object) -> str | None:
-    """A templated argument that may be left out: None, "" and "None" leave it out; see `required_text` for the rest."""
+    """An optional templated argument. None, "" and "None" count as not given; for other values see `required_text`."""
     return required_text(field, value) if is_given(value) else None
 
 
 def check_pipeline_name(name: object) -> str:
-    """The name itself, if Data Factory allows it as a pipeline's; spaces are allowed.
+    """Return the name if Data Factory allows it for a pipeline. Spaces are allowed.
 
     Raises `AdfConfigurationError` otherwise.
     """
@@ -88,20 +88,20 @@ def check_pipeline_name(name: object) -> str:
 
 
 def check_run_id(run_id: object, field: str = "run_id") -> str:
-    """The id itself, if it can be a run's: text without what would change the address it is put into."""
+    """Return the id if it can be a run's: text without characters that would change the URL of the request."""
     text = required_text(field, run_id)
     if not _RUN_ID.fullmatch(text):
         raise AdfConfigurationError(
-            f"{field} is {run_id!r}, which is not the id of a run. If it comes from another task, check the XCom that this task "
+            f"{field} is {run_id!r}, which is not the id of a run. If it comes from another task, check the XCom that that task "
             "pushed."
         )
     return text
 
 
 def check_parameters(parameters: object) -> dict[str, Any] | None:
-    """`parameters` as JSON (see `to_json_value`); None where there are none.
+    """`parameters` as JSON (see `to_json_value`); None if there are none.
 
-    Raises `AdfConfigurationError` unless they are None or a mapping from names to values that JSON has.
+    Raises `AdfConfigurationError` unless they are None or a mapping from names to values that JSON can hold.
     """
     if parameters is None:
         return None
@@ -122,7 +122,7 @@ def _json_value(what: str, value: object) -> Any:
         sent = to_json_value(value)
         json.dumps(sent, allow_nan=False, sort_keys=True)
     except (TypeError, ValueError, ArithmeticError, RecursionError) as e:
-        # The value itself is not quoted: it may be sensitive.
+        # The error does not quote the value, because the value may be sensitive.
         raise AdfConfigurationError(
             f"{what} cannot be sent as JSON ({e}). Use text, numbers, booleans, null, dates, times, lists, and mappings whose "
             "keys are text."
@@ -131,7 +131,7 @@ def _json_value(what: str, value: object) -> Any:
 
 
 def check_moment(field: str, value: object) -> datetime:
-    """The moment itself, if it is one: a datetime with a time zone."""
+    """Return the value if it is a datetime with a time zone."""
     if not isinstance(value, datetime) or value.utcoffset() is None:
         raise AdfConfigurationError(
             f"{field} is {value!r}; it must be a datetime with a time zone, such as datetime.now(UTC)."
@@ -147,26 +147,26 @@ def check_items(field: str, value: object) -> list[dict[str, Any]]:
 
 
 def check_flag(field: str, value: object) -> bool:
-    """The flag itself, if it is True or False. Text such as "False" would count as true."""
+    """Return the flag if it is True or False. Text is an error, because a text such as "False" would count as true."""
     if not isinstance(value, bool):
         raise AdfConfigurationError(f"{field} is {value!r}; it must be True or False.")
     return value
 
 
 def check_text(field: str, value: object) -> str:
-    """The text itself, if it is some."""
+    """Return the text if it is not empty."""
     if not isinstance(value, str) or not value.strip():
         raise AdfConfigurationError(f"{field} is {value!r}; it must be text.")
     return value
 
 
 def check_seconds(name: str, value: object) -> float:
-    """`value` in seconds, if it is a positive number or timedelta of a year at most: Airflow's own times overflow later."""
+    """Return a positive number or timedelta in seconds. The limit is a year, because Airflow's own times overflow beyond."""
     given = value
     if isinstance(value, timedelta):
         value = value.total_seconds()
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
         raise AdfConfigurationError(f"{name} is {given!r}; it must be a positive number of seconds.")
     if value > YEAR:
-        raise AdfConfigurationError(f"{name} is {given!r}; it must be {YEAR} seconds (a year) at most.")
+        raise AdfConfigurationError(f"{name} is {given!r}; it must be at most {YEAR} seconds (a year).")
     return float(value)

@@ -1,5 +1,5 @@
-"""How requests reach the service: by which proxy, trusting whose certificates, through which session.
+"""How requests reach the service: the proxy, the trusted certificate authorities, and the session.
 
-Proxies and authorities are decided in one place, and the libraries underneath are given the result, so that none of them
-reads the environment. Nothing here knows an operation of Data Factory.
+One place decides on proxies and authorities, and gives the result to the libraries below. So none of these libraries
+reads the environment. Code here knows no operation of Data Factory.
 """

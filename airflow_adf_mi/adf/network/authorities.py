@@ -1,10 +1,10 @@
-"""Whose certificates are trusted, and the TLS context that trusts them.
+"""Which certificate authorities are trusted, and the TLS context that trusts them.
 
-The first of these that is set counts: `ca_bundle` in the connection, REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE, SSL_CERT_FILE together
-with SSL_CERT_DIR, the system's, certifi's.
+The first of these settings that is set counts: `ca_bundle` in the connection, REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE, SSL_CERT_FILE
+together with SSL_CERT_DIR, the system's authorities, certifi's authorities.
 
-truststore, which trusts what the system trusts, is not used: on Linux it reads the system's files anew at each handshake,
-which would be on the event loop.
+The package truststore, which trusts the system's authorities, is not used. On Linux it reads the system's files at each
+handshake, and so would block the event loop.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from airflow_adf_mi.adf.errors import AdfConfigurationError
 
 _BUILT_IN = ssl.get_default_verify_paths()
 SYSTEM_PATHS = (
-    # What Python was built for; then where Linux distributions and macOS keep theirs, for a Python that was built elsewhere.
+    # First the paths that Python was built with. Then the paths of Linux distributions and macOS, for a Python built elsewhere.
     _BUILT_IN.openssl_cafile,
     _BUILT_IN.openssl_capath,
     "/etc/ssl/certs/ca-certificates.crt",
@@ -35,7 +35,7 @@ _HASHED = re.compile(r"[0-9a-f]{8}\.\d+")
 
 @dataclass(frozen=True)
 class Authority:
-    """A file, or a directory, of certificates to trust, and what names it."""
+    """A file or directory of certificates to trust, and the setting that names it."""
 
     named_by: str
     path: str
@@ -45,7 +45,7 @@ class Authority:
 
 
 def authorities_in(environ: Mapping[str, str], system_paths: Sequence[str] = SYSTEM_PATHS) -> tuple[Authority, ...]:
-    """What an environment trusts: all of these together."""
+    """The authorities that an environment trusts, all together."""
     for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         if environ.get(name):
             return (Authority(name, environ[name]),)
@@ -54,20 +54,20 @@ def authorities_in(environ: Mapping[str, str], system_paths: Sequence[str] = SYS
 
 
 def tls_context(authorities: Sequence[Authority]) -> ssl.SSLContext:
-    """A client's context that trusts these and no others. Reads files for some 20 ms: not for an event loop.
+    """A client's TLS context that trusts only these authorities. Reading the files takes about 20 ms: call it in a thread.
 
-    Raises `AdfConfigurationError`, which names the variable or field, where there are no certificates.
+    Raises `AdfConfigurationError`, which names the variable or field, if there are no certificates.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     for authority in authorities:
-        # SSL_CERT_DIR is set in many images, with or without certificates in it: where there is a file as well, it may be empty.
+        # Many images set SSL_CERT_DIR to an empty directory. That is no error if there is a file too.
         may_be_empty = authority.named_by == "SSL_CERT_DIR" and len(authorities) > 1
         _trust(context, authority, may_be_empty=may_be_empty)
     return context
 
 
 def _trust(context: ssl.SSLContext, authority: Authority, *, may_be_empty: bool) -> None:
-    # A list of directories, as OpenSSL reads it; the other variables name one path.
+    # SSL_CERT_DIR is a list of directories, as for OpenSSL. The other variables name one path.
     paths = authority.path.split(os.pathsep) if authority.named_by == "SSL_CERT_DIR" else [authority.path]
     what = f"{authority.named_by} is {authority.path!r}"
     try:
@@ -75,22 +75,22 @@ def _trust(context: ssl.SSLContext, authority: Authority, *, may_be_empty: bool)
         read = sum(_load(context, path) for path in paths)
     except OSError as e:
         raise AdfConfigurationError(
-            f"{what}, from which no certificates could be read ({e}). It must be a PEM file of certificate authorities, "
-            "readable for Airflow."
+            f"{what}, but no certificates could be read from it ({e}). It must be a PEM file of certificate authorities, "
+            "readable by Airflow."
         ) from None
     if not is_there and not may_be_empty:
         raise AdfConfigurationError(
-            f"{what}, and there is no such file on this machine. It must exist on workers and on the triggerer."
+            f"{what}, but there is no such file on this machine. The file must exist on workers and on triggerers."
         )
     if not read and not may_be_empty:
         raise AdfConfigurationError(
-            f"{what}, which holds no certificates. It must be a PEM file of certificate authorities, or a directory of them "
+            f"{what}, but it holds no certificates. It must be a PEM file of certificate authorities, or a directory of them "
             "that `openssl rehash` has prepared."
         )
 
 
 def _load(context: ssl.SSLContext, path: str) -> int:
-    """Trust what is in a file or directory; how many certificates that is."""
+    """Trust the certificates in a file or directory. Returns how many there are (for a directory: 1)."""
     if _hashed_in(path):
         context.load_verify_locations(capath=path)
         return 1
@@ -107,7 +107,7 @@ def _hashed_in(path: str) -> bool:
 
 def _of_the_system(paths: Sequence[str]) -> Authority:
     for path in paths:
-        # What may not be read is as good as not there.
+        # A path without read permission is treated like a missing path.
         with suppress(OSError):
             if _hashed_in(path) or (Path(path).is_file() and Path(path).stat().st_size > 0):
                 return Authority("the system's", path)

@@ -1,4 +1,4 @@
-"""How requests and urllib3 follow a `Route`. Imported when a client is made: both are heavy."""
+"""Makes requests and urllib3 follow a `Route`. Imported only when a client is made, because both are slow to import."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class _Pool(HTTPSConnectionPool):
 
 
 class _Adapter(HTTPAdapter):
-    """Uses one TLS context and one proxy; neither certifi nor the environment."""
+    """Uses one TLS context and one proxy. Ignores certifi and the environment."""
 
     def __init__(self, route: Route, context: ssl.SSLContext | None, retries: Retry) -> None:
         # HTTPAdapter's constructor calls init_poolmanager.
@@ -47,24 +47,24 @@ class _Adapter(HTTPAdapter):
         return {"Proxy-Authorization": authorization} if authorization else {}
 
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
-        # requests' own would add certifi's authorities to the context's.
+        # The method of requests would add certifi's authorities to the context.
         conn.cert_reqs = "CERT_REQUIRED"
 
 
 def _mark(manager: PoolManager) -> PoolManager:
-    # The table is one for all managers of the process.
+    # A copy, because all managers of the process share one table.
     manager.pool_classes_by_scheme = {**manager.pool_classes_by_scheme, "https": _Pool}
     return manager
 
 
 def follow(session: requests.Session, route: Route) -> None:
-    """Let all requests of a session go by `route`. Raises what `Route.tls_context` raises."""
+    """Make all requests of a session follow `route`. Raises the errors of `Route.tls_context`."""
     replaced = session.get_adapter("https://")
     retries = replaced.max_retries if isinstance(replaced, HTTPAdapter) else Retry(total=False)
     adapter = _Adapter(route, route.tls_context(), retries)
     for scheme in ("http://", "https://"):
         session.mount(scheme, adapter)
-    # Neither proxies, nor authorities, nor .netrc, whose entry for a host would take the place of our token.
+    # Ignore the environment's proxies, authorities and .netrc. An entry of .netrc for the host would replace our token.
     session.trust_env = False
     if route.proxy is not None:
         session.proxies = {"http": route.proxy.address, "https": route.proxy.address}

@@ -1,4 +1,4 @@
-"""How aiohttp follows a `Route`. Imported when a client is made: it is heavy."""
+"""Makes aiohttp follow a `Route`. Imported only when a client is made, because aiohttp is slow to import."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from airflow_adf_mi.adf.network.route import Route, connecting
 
 class _Connector(aiohttp.TCPConnector):
     async def _create_connection(self, req: Any, traces: Any, timeout: Any) -> Any:
-        # aiohttp waits without end for a proxy's answer to CONNECT. TCP, this answer and TLS may each take the whole time.
+        # aiohttp itself has no limit for a proxy's answer to CONNECT. TCP, this answer and TLS may each take the whole timeout.
         patience = 3 * timeout.sock_connect if req.proxy and timeout.sock_connect else None
         with connecting():
             async with asyncio.timeout(patience):
@@ -21,17 +21,19 @@ class _Connector(aiohttp.TCPConnector):
 
 
 def open_session(route: Route, context: ssl.SSLContext) -> aiohttp.ClientSession:
-    """A session for the running loop, to be closed by the caller. `context` is the route's: reading it takes files."""
+    """A session for the running loop. The caller closes it. `context` is the route's; it is an argument, because making it
+    reads files.
+    """
     proxy = route.proxy
     has_user = proxy is not None and proxy.user is not None
     return aiohttp.ClientSession(
-        # azure-core would build a TLS context for every request; a connector's own context is used for all.
+        # azure-core would make a TLS context for every request. The connector's context serves all requests.
         connector=_Connector(ssl=context),
         cookie_jar=aiohttp.DummyCookieJar(),
-        # azure-core unpacks answers itself, and only what gzip has packed for certain.
+        # azure-core unpacks answers itself, and of the encodings it certainly supports only gzip.
         auto_decompress=False,
         headers={"Accept-Encoding": "gzip"},
-        # Not for proxies only: it would take .netrc, too, and refuse to send that beside our token.
+        # trust_env would also read .netrc, and aiohttp refuses to send an entry of .netrc together with our token.
         trust_env=False,
         proxy=proxy.address if proxy else None,
         proxy_auth=aiohttp.BasicAuth(proxy.user or "", proxy.password, "utf-8") if proxy and has_user else None,

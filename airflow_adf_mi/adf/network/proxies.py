@@ -1,11 +1,11 @@
-"""Which proxy the environment names for an address. Pure.
+"""The proxy that the environment names for an address. Pure.
 
-requests, aiohttp and azure-identity read these variables by different rules: only requests knows networks (IPv4 only), only
-some know ports and ALL_PROXY, and requests lets `example.com` in NO_PROXY match `badexample.com`. No well-kept library knows
-all rules, so they stand here, as curl has them (but for a proxy without a port, which gets its scheme's):
+requests, aiohttp and azure-identity read these variables by different rules. Only requests supports networks (IPv4 only), only
+some support ports and ALL_PROXY, and for requests, `example.com` in NO_PROXY matches `badexample.com`. No maintained library
+implements all rules. So this module implements curl's rules, except that a proxy without a port gets its scheme's port:
 
-- `https_proxy` (by the address's scheme), its name in upper case, `all_proxy`, `ALL_PROXY`: the first that is not empty.
-- `no_proxy`, `NO_PROXY`: names (with their subdomains), addresses, networks, each with or without a port; `*` for all.
+- `https_proxy` (by the address's scheme), `HTTPS_PROXY`, `all_proxy`, `ALL_PROXY`: the first one that is not empty counts.
+- `no_proxy`, `NO_PROXY`: names (with their subdomains), addresses and networks, with or without a port. `*` means all.
 
 Two kinds of address never use a proxy: addresses of this machine or link (loopback, 169.254.0.0/16), and the managed identity
 endpoint that the platform names. A proxy would answer with its own identity, or not at all, and would see the token.
@@ -23,7 +23,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from airflow_adf_mi.adf.errors import AdfConfigurationError
 
 ENDPOINT_VARIABLES = ("IDENTITY_ENDPOINT", "IMDS_ENDPOINT", "MSI_ENDPOINT", "AZURE_POD_IDENTITY_AUTHORITY_HOST")
-"""By these, platforms name the managed identity endpoint."""
+"""Variables in which platforms name the managed identity endpoint."""
 _PORTS = {"http": 80, "https": 443}
 _NAME_AND_PORT = re.compile(r"\[?(?P<name>[^\]]*?)\]?(?::(?P<port>\d+))?")
 
@@ -32,7 +32,7 @@ _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 @dataclass(frozen=True)
 class Proxy:
-    """A proxy, and the variable that names it. Its text shows neither user nor password."""
+    """A proxy, and the variable that names it. `str` of it shows neither user nor password."""
 
     variable: str
     address: str
@@ -53,9 +53,9 @@ class Proxy:
 
 
 def proxy_for(address: str, environ: Mapping[str, str]) -> Proxy | None:
-    """The proxy for requests to `address`; None for none.
+    """The proxy for requests to `address`; None if they use none.
 
-    Raises `AdfConfigurationError` for a variable that names no proxy that can be used.
+    Raises `AdfConfigurationError` if the variable does not name a usable proxy.
     """
     url = urlsplit(address)
     names = (f"{url.scheme}_proxy", f"{url.scheme}_proxy".upper(), "all_proxy", "ALL_PROXY")
@@ -79,7 +79,7 @@ def _never_uses_a_proxy(url: SplitResult, environ: Mapping[str, str]) -> bool:
 
 
 def _host_and_port(address: str) -> tuple[str, int | None] | None:
-    """None for what is no address: whoever asks there for a token says so."""
+    """Host and port; None if the text is no address. The request for a token then raises the error."""
     try:
         url = urlsplit(address)
         return _host(url), _port(url)
@@ -107,7 +107,7 @@ def _is_exempt(url: SplitResult, entry: str) -> bool:
 
 
 def _proxy(variable: str, value: str) -> Proxy:
-    """Its errors quote nothing of the value: a password with a `/` or `#` in it looks like a host or a port."""
+    """Parse a proxy. Errors do not quote the value, because a password that contains `/` or `#` looks like a host or a port."""
     try:
         url = urlsplit(value if "://" in value else f"http://{value}")
         host, port = _host(url), _port(url)
@@ -122,7 +122,7 @@ def _proxy(variable: str, value: str) -> Proxy:
         )
     if not host:
         raise AdfConfigurationError(
-            f"{variable} is not the address of a proxy. It looks like http://host:port or http://user:password@host:port; "
+            f"{variable} is not the address of a proxy. The form is http://host:port or http://user:password@host:port; "
             "special characters of user and password are percent-encoded (/ is %2F, # is %23, @ is %40)."
         )
     netloc = f"[{host}]" if ":" in host else host
@@ -151,7 +151,7 @@ def _ip(host: str) -> _Address | None:
 
 
 def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
-    """A network, or an address as a network of one."""
+    """A network. A single address becomes a network of one address."""
     try:
         return ipaddress.ip_network(text, strict=False)
     except ValueError:

@@ -1,8 +1,16 @@
-"""How requests to an address travel: by which proxy, and trusting whose certificates. One decision for all who send.
+"""The route of requests to an address: the proxy, and the trusted certificate authorities. One decision for all senders.
 
-The blocking client, the asynchronous one and the credentials use different libraries, whose rules for the environment differ.
-So none of these libraries reads the environment: each is given a `Route`. Otherwise a worker starts a run by one way, and the
-triggerer, which takes another, never sees it end.
+The blocking client, the asynchronous client and the credentials use different libraries. Each library reads proxy and
+certificate variables by rules of its own. If they decided for themselves, a worker could start a run through one proxy, and the
+triggerer, which takes another way or none, would never see the run end.
+
+So none of these libraries reads the environment. Each gets a `Route`:
+
+    connection + environment -> proxies, authorities -> Route -> requests        (worker, credentials)
+                                                              -> aiohttp         (triggerer)
+
+The route also answers the most important question after a failure: was the request sent? Every error that is raised inside
+`connecting()` proves that it was not, and carries the note `NOT_SENT`. Only then is a createRun sent again.
 """
 
 from __future__ import annotations
@@ -18,21 +26,21 @@ from airflow_adf_mi.adf.network.authorities import Authority, authorities_in, tl
 from airflow_adf_mi.adf.network.proxies import Proxy, proxy_for
 
 NOT_SENT = "No connection was made, so the request was not sent."
-"""The note on every error that is raised while a connection is made."""
+"""The note of every error that is raised while a connection is made."""
 
 
 @dataclass(frozen=True)
 class Route:
-    """The way to one address."""
+    """The route to one address."""
 
     address: str
     proxy: Proxy | None
     authorities: tuple[Authority, ...] = ()
-    """All of them are trusted; empty for an address without TLS."""
+    """All these authorities are trusted. Empty for an address without TLS."""
 
     @property
     def host(self) -> str:
-        """Host and port, which may be named to anybody."""
+        """Host and port, which are never secret."""
         return urlsplit(self.address).netloc
 
     @property
@@ -42,16 +50,16 @@ class Route:
 
     @property
     def trusted(self) -> str:
-        """The authorities, for a text."""
+        """The authorities, for error texts."""
         return " and ".join(str(authority) for authority in self.authorities)
 
     def tls_context(self) -> ssl.SSLContext | None:
-        """What `authorities.tls_context` makes and raises; None for an address without TLS."""
+        """The TLS context of `authorities.tls_context`, which also names the errors. None for an address without TLS."""
         return tls_context(self.authorities) if self.authorities else None
 
 
 def route_to_arm(settings: AdfSettings, environ: Mapping[str, str]) -> Route:
-    """The way to the connection's ARM endpoint: its `ca_bundle` replaces all other authorities.
+    """The route to the connection's ARM endpoint. The connection's `ca_bundle` replaces all other authorities.
 
     Raises `AdfConfigurationError` for a proxy that cannot be used.
     """
@@ -60,10 +68,10 @@ def route_to_arm(settings: AdfSettings, environ: Mapping[str, str]) -> Route:
 
 
 def route_to_tokens(address: str, environ: Mapping[str, str], ca_bundle: str | None) -> Route:
-    """The way to an identity endpoint or the sign-in service: `ca_bundle` adds to the other authorities.
+    """The route to an identity endpoint or the sign-in service. `ca_bundle` adds to the other authorities.
 
-    A private ARM endpoint may have a certificate of its own authority while the sign-in service has a public one, or a proxy
-    may open both. Raises `AdfConfigurationError` for a proxy that cannot be used.
+    A private ARM endpoint may have a private authority while the sign-in service has a public one. Or one proxy decrypts the
+    traffic to both. Raises `AdfConfigurationError` for a proxy that cannot be used.
     """
     has_tls = urlsplit(address).scheme == "https"
     return Route(
@@ -79,10 +87,10 @@ def _bundle(path: str | None) -> tuple[Authority, ...]:
 
 @contextmanager
 def connecting() -> Iterator[None]:
-    """Around the making of a connection, proxy and TLS included: an error in here proves that no request was sent.
+    """Context of making a connection, including proxy and TLS. An error inside proves that no request was sent.
 
-    The libraries' error classes do not prove it. Some stand for both; and a proxy that hangs up, or is silent, looks like a
-    service that does.
+    The libraries' error classes do not prove it: some are raised before and after sending. A proxy that closes the connection,
+    or does not answer, raises the same error as a service that does so.
     """
     try:
         yield

@@ -1,6 +1,6 @@
-"""What the clients' requests have in common: timeouts, policies, transports, and what answers tell in their headers.
+"""The common parts of all requests: timeouts, policies, transports, and the reading of answers' headers.
 
-Azure's packages and aiohttp are imported inside the functions: this module is on the way of every Dag file.
+Azure's packages and aiohttp are imported inside the functions, because every Dag file imports this module.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 CONNECT_TIMEOUT = 5.0
 """Seconds to make a connection; azure-core waits 300."""
 READ_TIMEOUT = 30.0
-"""Seconds of silence while waiting for an answer; azure-core waits 300."""
+"""Seconds without data before an answer counts as lost; azure-core waits 300."""
 
 
 def import_async_client() -> None:
@@ -40,16 +40,16 @@ def import_async_client() -> None:
 
 
 class ServiceClock:
-    """What the service's last answer told in its headers: its time, and how many reads are left in its limit."""
+    """What the headers of the last answer report: the service's time, and how many reads are left in its limit."""
 
     def __init__(self) -> None:
         self._ahead: float | None = None
-        """Of the monotonic clock: ours may be set meanwhile."""
+        """Seconds that the service's clock is ahead of the monotonic clock. The wall clock may be changed meanwhile."""
         self.remaining_reads: int | None = None
-        """Of the subscription, for this identity; None before an answer has told."""
+        """Reads that are left for this identity in this subscription. None before the first answer with that header."""
 
     def now(self) -> float:
-        """By its last answer; by our own clock before any answer has told."""
+        """The service's time, by its last answer. Before the first answer, our own time."""
         return time.time() if self._ahead is None else time.monotonic() + self._ahead
 
     @property
@@ -57,7 +57,7 @@ class ServiceClock:
         return self._ahead is not None
 
     def saw(self, answer: PipelineResponse[Any, Any]) -> None:
-        """For azure-core, which shows every answer to it."""
+        """Read the headers of an answer. azure-core calls this for every answer."""
         headers = answer.http_response.headers
         with contextlib.suppress(KeyError, TypeError, ValueError):
             self.remaining_reads = int(headers["x-ms-ratelimit-remaining-subscription-reads"])
@@ -88,9 +88,9 @@ def blocking_transport(
     connect_timeout: float = CONNECT_TIMEOUT,
     on_answer: Callable[[int, Mapping[str, str]], object] | None = None,
 ) -> RequestsTransport:
-    """A transport for code that may block, whose requests go by `route`.
+    """A transport for code that may block. Its requests follow `route`.
 
-    `on_answer` is given the HTTP status and the headers of every answer. Raises `AdfConfigurationError` where the route's
+    `on_answer` is called with the HTTP status and the headers of every answer. Raises `AdfConfigurationError` if the route's
     authorities cannot be read.
     """
     from azure.core.pipeline.transport import RequestsTransport
@@ -110,7 +110,7 @@ def blocking_transport(
 
 
 def token_of(refused: AzureError) -> str | None:
-    """The token that the request carried, to whose answer azure-core has raised `refused`."""
+    """The token of the request whose answer made azure-core raise `refused`."""
     request = getattr(getattr(refused, "response", None), "request", None)
     header = getattr(request, "headers", {}).get("Authorization") or ""
     return header.removeprefix("Bearer ") or None

@@ -1,4 +1,4 @@
-"""The emulator's edge: routes, replies, limits, scripted faults, and the books of what was asked.
+"""The emulator's edge: routes, replies, limits, scripted faults, and the books, which record all requests.
 
-What lives here is the same whichever part of the emulator answers. Nothing here holds the state of a factory.
+This code is the same for all parts of the emulator. It holds no state of a factory.
 """

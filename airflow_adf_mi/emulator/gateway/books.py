@@ -1,4 +1,4 @@
-"""What was asked of the emulator, and how it answered. Never a token or a header that may hold one."""
+"""Records all requests to the emulator and its answers, but no token and no header that may hold one."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ from typing import Any
 
 @dataclass(kw_only=True)
 class RequestRecord:
-    """A request to ARM; entered once it is answered."""
+    """A request to ARM. It is recorded when it is answered."""
 
     time: float
-    """When it came, by the emulator's clock."""
+    """The time of the request, by the emulator's clock."""
     operation: str
-    """`unknown` for one that is not emulated."""
+    """`unknown` for an operation that is not emulated."""
     method: str
     path: str
     status: int = 0
     """0 for a connection that was dropped."""
     dropped: bool = False
     client_id: str | None = None
-    """Of the identity whose token came along; None where the token was not accepted."""
+    """The identity of the token. None if the token was not accepted."""
     object_id: str | None = None
     client_request_id: str | None = None
     pipeline: str | None = None
     run_id: str | None = None
-    """The run asked about; of createRun, the run that was created, even if the answer was lost."""
+    """The run of the request. For createRun, the run that was created, even if the answer was lost."""
     fault: int | None = None
-    """The id of the fault that struck."""
+    """The id of the fault that happened."""
     user_agent: str | None = None
 
 
 @dataclass(kw_only=True)
 class TokenRecord:
-    """A request for a token; entered when it comes."""
+    """A request for a token. It is recorded when it arrives."""
 
     time: float
     source: str
@@ -41,10 +41,10 @@ class TokenRecord:
     """client_id, object_id or resource_id; None for the system-assigned identity."""
     name: str | None
     status: int | None = None
-    """0 for a connection that was dropped; None for one that is not answered yet."""
+    """0 for a dropped connection. None if the request is not answered yet."""
     resource: str | None = None
     client_id: str | None = None
-    """Of the identity that got a token."""
+    """The identity that got a token."""
     fault: int | None = None
 
 
@@ -56,7 +56,7 @@ class Books:
     tokens: list[TokenRecord] = field(default_factory=list)
 
     def of(self, operation: str | None = None, **members: Any) -> list[RequestRecord]:
-        """The requests of an operation with these members."""
+        """The requests for an operation with these members."""
         return [
             record
             for record in self.requests

@@ -1,4 +1,4 @@
-"""Scripted faults: which request, what happens to it, how often; and whether it ever did."""
+"""Scripted faults: for which requests, what happens, how often, and how often it has happened."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _OPERATIONS = NAMES | {"token", "*"}
 
 @dataclass(kw_only=True)
 class Fault:
-    """What happens to matching requests instead of, or after, what they ask for.
+    """What happens to matching requests, instead of the operation or after it.
 
-    Matching: `operation` as in the books ("*" is any but token), and `pipeline`, `run_id`, `client_request_id` where
-    given. For `operation="token"`, `identity` is the client id, object id or resource id asked for.
+    A request matches by `operation` as in the books ("*" is any but token), and by `pipeline`, `run_id`, `client_request_id` if
+    given. For `operation="token"`, `identity` is the requested client id, object id or resource id.
     """
 
     operation: str
@@ -26,21 +26,21 @@ class Fault:
     client_request_id: str | None = None
     identity: str | None = None
     times: int | None = 1
-    """How many requests; None is all of them."""
+    """How many requests; None means all."""
     seconds: float | None = None
-    """Active for this long after it was added; None is for ever."""
+    """How long the fault is active after it was added; None means always."""
     effect: Literal["before", "after"] = "before"
-    """Whether the operation does not happen, or happens and its answer is lost."""
+    """`before`: the operation does not happen. `after`: it happens, and its answer is lost."""
     status: int | None = None
     code: str = "InternalServerError"
     message: str = "The emulator was told to fail."
     headers: Mapping[str, str] = field(default_factory=dict)
     text: str | None = None
-    """The body as it is, without the service's headers: a gateway's page of HTML, or what `headers` says it is."""
+    """The whole body, without the service's headers: by default a gateway's page of HTML. `headers` may set another type."""
     drop: bool = False
     """Close the connection without an answer."""
     hang_seconds: float = 0.0
-    """Real seconds of silence first; without `status` and `drop`, the proper answer follows."""
+    """Real seconds without an answer. After them, the proper answer follows, unless `status` or `drop` is set."""
     id: int = 0
     consumed: int = 0
 
@@ -53,7 +53,7 @@ class Fault:
 
 
 class Faults:
-    """The faults that are active, and the account of them."""
+    """The active faults, and how often each has happened."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
@@ -61,7 +61,7 @@ class Faults:
         self._faults: list[tuple[float, Fault]] = []
 
     def add(self, fault: Fault) -> int:
-        """Make it active; its id. Raises `ValueError` for one that could never strike, or that would do nothing."""
+        """Add a fault. Returns its id. Raises `ValueError` for a fault that could never happen, or would do nothing."""
         if fault.operation not in _OPERATIONS:
             raise ValueError(f"no operation {fault.operation!r}; there are {', '.join(sorted(_OPERATIONS))}")
         if fault.effect not in ("before", "after"):
@@ -75,7 +75,7 @@ class Faults:
         return fault.id
 
     def take(self, operation: str, **request: str | None) -> Fault | None:
-        """The fault for a request, which is thereby consumed once; the first that was added counts."""
+        """The first fault that matches a request. The call counts as one use of the fault."""
         for added, fault in self._faults:
             if fault.operation != operation and (fault.operation != "*" or operation == "token"):
                 continue
@@ -92,7 +92,7 @@ class Faults:
         return [fault for _, fault in self._faults]
 
     def unconsumed(self) -> list[Fault]:
-        """Faults that did not happen as often as they were told to; of those without a number, at all."""
+        """Faults that have not happened as often as scripted. A fault without a number must have happened once."""
         return [fault for fault in self.all() if fault.consumed < (fault.times or 1)]
 
     def clear(self) -> None:

@@ -1,7 +1,7 @@
-"""ARM's and the identity endpoint's limits on the rate of requests: token buckets, enforced only on demand.
+"""The request limits of ARM and the identity endpoint: token buckets, enforced only on demand.
 
-Sizes as Microsoft documents them (2024): for ARM per subscription and principal, for the identity endpoint per machine.
-The code of ARM's own 429 was not seen by any source of ours; `TooManyRequests` is the emulator's choice.
+The sizes are Microsoft's documented ones (2024): for ARM per subscription and principal, for the identity endpoint per machine.
+No source shows the code of ARM's own 429. `TooManyRequests` is the emulator's choice.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from airflow_adf_mi.emulator.errors import ServiceError
 
 @dataclass(frozen=True)
 class Rate:
-    """A bucket's size, and what flows back into it in a second."""
+    """The size of a bucket, and its refill in each second."""
 
     burst: int
     per_second: float
@@ -27,7 +27,7 @@ IDENTITY = Rate(20, 20.0)
 
 
 class Limits:
-    """The buckets. While they are not enforced, all requests pass and each bucket stays full.
+    """The buckets. While the limits are not enforced, all requests pass and each bucket stays full.
 
     :param now: epoch seconds.
     """
@@ -38,7 +38,7 @@ class Limits:
         self._buckets: dict[tuple[str, Rate], tuple[float, float]] = {}
 
     def take(self, who: str, rate: Rate) -> int:
-        """Count a request of `who`; what is left. Raises `ServiceError` 429 with Retry-After (whole seconds)."""
+        """Count a request of `who`. Returns how many are left. Raises `ServiceError` 429 with Retry-After (whole seconds)."""
         if not self.enforced:
             return rate.burst - 1
         now = self._now()

@@ -1,4 +1,4 @@
-"""Answers as ARM's front door sends them, and what a scripted fault does to a request."""
+"""Answers in the form of ARM's front door, and the answers of scripted faults."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from airflow_adf_mi.emulator.gateway.faults import Fault
 
 
 def arm_headers(now: float) -> dict[str, str]:
-    """The headers of recorded answers, but for what is left of the limits."""
+    """The headers of recorded answers, except those about limits."""
     request_id = str(uuid.uuid4())
     stamp = datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%SZ")
     return {
@@ -35,7 +35,7 @@ def arm_headers(now: float) -> dict[str, str]:
 
 
 def arm_answer(body: Any, headers: dict[str, str], status: int = 200) -> web.Response:
-    """`body` as JSON; None as no body at all."""
+    """`body` as JSON; no body at all for None."""
     if body is None:
         # As recorded for cancel: no content and no content type.
         answer = web.Response(status=status, headers=headers)
@@ -60,21 +60,21 @@ async def respond_to_fault(
     error_body: Callable[[str, str, int], Any],
     headers: Mapping[str, str] | None = None,
 ) -> web.StreamResponse | None:
-    """What the fault answers; None where the proper answer is to follow.
+    """The answer of the fault. None if the proper answer must follow.
 
-    `error_body` gives the service's shape to code, message and status; the fault's own headers win over `headers`.
+    `error_body` puts code, message and status into the service's form. The fault's own headers override `headers`.
     """
     if fault.hang_seconds:
         await asyncio.sleep(fault.hang_seconds)
     if fault.drop:
         if request.transport is not None:
             request.transport.abort()
-        # Never sent: the connection is gone.
+        # This answer is never sent, because the connection is closed.
         return web.Response(status=500)
     if fault.status is None:
         return None
     if fault.text is not None:
-        # As something in front of the service answers, which has none of its headers.
+        # An answer of a gateway in front of the service, without the service's headers.
         return web.Response(
             status=fault.status, text=fault.text, headers={"Content-Type": "text/html; charset=utf-8", **fault.headers}
         )

@@ -1,4 +1,4 @@
-"""Data Factory's operations as ARM routes them: method, path, the action that a role must allow."""
+"""Data Factory's operations, as ARM routes them: method, path, and the action that a role must allow."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class Operation:
     action: str
     """Below Microsoft.DataFactory/factories/ (documented resource provider operations)."""
     is_write: bool = False
-    """Counted as a write by ARM. The query operations are reads although they are POSTs (recorded)."""
+    """Whether ARM counts the operation as a write. The query operations are reads, although they are POSTs (recorded)."""
 
 
 def _operation(name: str, method: str, path: str, action: str, *, is_write: bool = False) -> Operation:
-    # Compared without case, as ARM does; the specification itself mixes cases.
+    # Paths are compared without case, as in ARM. The specification itself mixes cases.
     return Operation(name, method, re.compile(path, re.IGNORECASE), action, is_write)
 
 
@@ -52,9 +52,9 @@ ACTIONS = frozenset(operation.action for operation in OPERATIONS)
 
 
 def find(method: str, raw_path: str) -> tuple[Operation, Mapping[str, str]] | None:
-    """The operation that a request asks for, and the names in its path; None for one that is not emulated.
+    """The operation of a request, and the names in its path. None if the operation is not emulated.
 
-    Names are decoded after the path has been taken apart, so that an encoded slash does not make another path of it.
+    Names are decoded after the path is split, so that an encoded slash does not change the path.
     """
     for operation in OPERATIONS:
         match = operation.path.fullmatch(raw_path)
@@ -64,7 +64,7 @@ def find(method: str, raw_path: str) -> tuple[Operation, Mapping[str, str]] | No
 
 
 def scope(path: str) -> str:
-    """The resource that a request is about: its path without the operation's verb."""
+    """The resource of a request: its path without the operation's verb."""
     return re.sub(
         r"/(createRun|cancel|queryActivityruns|queryPipelineRuns|queryTriggerRuns)$", "", path, flags=re.IGNORECASE
     )

@@ -1,4 +1,4 @@
-"""A certificate authority of the emulator's own: azure-core sends tokens over HTTPS only."""
+"""The emulator's own certificate authority. It is needed because azure-core sends tokens over HTTPS only."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ LIFE = timedelta(days=7)
 def make_certificates(directory: Path, hostnames: Sequence[str] = ()) -> tuple[Path, ssl.SSLContext]:
     """Write `ca.pem` into `directory`, and return it with a server's TLS context for the loopback addresses and `hostnames`.
 
-    The authority's key is never written, so that nobody can ever use it for more; the server's is, readable by its owner.
+    The authority's key is never written, so that nobody can sign further certificates. The server's key is readable only by its
+    owner.
     """
     ca_key = ec.generate_private_key(ec.SECP256R1())
     ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "ADF emulator CA")])
@@ -57,7 +58,7 @@ def make_certificates(directory: Path, hostnames: Sequence[str] = ()) -> tuple[P
     pem = serialization.Encoding.PEM
     ca_file, server_file = directory / "ca.pem", directory / "server.pem"
     ca_file.write_bytes(ca.public_bytes(pem))
-    # A new file: one that is there already would keep its mode.
+    # Always make a new file, because an existing file would keep its mode.
     server_file.unlink(missing_ok=True)
     server_file.touch(mode=0o600, exist_ok=False)
     server_file.write_bytes(
@@ -70,7 +71,7 @@ def make_certificates(directory: Path, hostnames: Sequence[str] = ()) -> tuple[P
 
 
 def server_thumbprint(directory: Path) -> str:
-    """SHA-1 of the server's certificate, by which Service Fabric's clients pin their endpoint."""
+    """SHA-1 of the server's certificate. Service Fabric's clients pin their endpoint with it."""
     certificate = x509.load_pem_x509_certificate((directory / "server.pem").read_bytes())
     der = certificate.public_bytes(serialization.Encoding.DER)
     return hashlib.sha1(der, usedforsecurity=False).hexdigest().upper()

@@ -1,4 +1,4 @@
-"""The endpoints that managed identity tokens come from, and the sign-in service for workload identity."""
+"""The endpoints for managed identity tokens, and the sign-in service for workload identity."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ SOURCES = ("imds", "app_service", "azure_ml", "cloud_shell", "arc", "service_fab
 
 
 class IdentityEndpoints:
-    """Handlers for all sources; they share the machine's identities.
+    """Handlers for all sources, which share the machine's identities.
 
-    :param directory: where files of the machine are: those that a source hands its secrets over by.
+    :param directory: the folder of the machine's files, through which some sources prove a caller's rights.
     """
 
     def __init__(self, machine: Machine, directory: Callable[[], Path]) -> None:
@@ -49,14 +49,14 @@ class IdentityEndpoints:
         ]
 
     def secure_routes(self) -> list[web.RouteDef]:
-        """Over HTTPS, which clients insist on for these."""
+        """The routes over HTTPS, which clients require for these sources."""
         return [
             web.post("/{tenant}/oauth2/v2.0/token", self._workload_identity),
             web.get("/service_fabric", self._by_query(sources.SERVICE_FABRIC)),
         ]
 
     def environment(self, source: str, base_url: str, secure_url: str) -> dict[str, str]:
-        """The variables by which azure-identity finds this source here. Raises `ValueError` for an unknown one."""
+        """The variables with which azure-identity finds this source. Raises `ValueError` for an unknown source."""
         if source == "workload_identity":
             return self._workload_environment(secure_url)
         known = {
@@ -82,7 +82,7 @@ class IdentityEndpoints:
     def _workload_environment(self, authority: str) -> dict[str, str]:
         user_assigned = next((i for i in self.identities if not i.system_assigned), None)
         if user_assigned is None:
-            raise ValueError("workload identity is of user-assigned identities, and the machine has none")
+            raise ValueError("workload identity needs a user-assigned identity, and the machine has none")
         token_file = self._directory() / "federated-token"
         token_file.write_text(sources.FEDERATED_TOKEN)
         return {
@@ -102,9 +102,9 @@ class IdentityEndpoints:
         return await self._token(request, sources.CLOUD_SHELL, await _form(request))
 
     async def _arc(self, request: web.Request) -> web.StreamResponse:
-        """Who can read the machine's files proves it: the first request is told of a file, the second brings its text.
+        """Arc's handshake: the first answer names a file, and the second request must carry the text of the file.
 
-        msal reads only below /var/opt/azcmagent/tokens, so there the file must be made to be found.
+        msal only reads below /var/opt/azcmagent/tokens, so the file must be visible there.
         """
         if request.headers.get("Metadata") == "true" and not self._took_key(request.headers.get("Authorization")):
             file = self._directory() / "arc.key"
@@ -165,7 +165,7 @@ class IdentityEndpoints:
         error: Callable[[str, str, int], Refused],
         give: Callable[[], tuple[ManagedIdentity, Mapping[str, Any]]],
     ) -> web.StreamResponse:
-        """The token that `give` makes, unless a fault or the limits are in the way; `error` has the source's shape."""
+        """Answer with the token of `give`, unless a fault or a limit applies. `error` makes errors in the source's form."""
         self._books.tokens.append(record)
         fault = self._faults.take("token", identity=record.name)
         try:
@@ -178,7 +178,7 @@ class IdentityEndpoints:
             self._limits.take(record.source, IDENTITY)
             identity, reply = give()
         except ServiceError as e:
-            # The body of a real 429 was not seen by any source of ours.
+            # No source shows the body of a real 429.
             body = error("too_many_requests", "Too many requests", e.status).body
             record.status = e.status
             return web.json_response(body, status=e.status, headers=e.headers)

@@ -1,4 +1,4 @@
-"""The machine that is emulated, as its identity endpoints see it."""
+"""The emulated machine, with the members that its identity endpoints use."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from airflow_adf_mi.emulator.identity.tokens import ManagedIdentity, Tokens
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """What the identity endpoints share with the rest of the emulator."""
+    """The parts that the identity endpoints share with the rest of the emulator."""
 
     clock: Clock
     books: Books

@@ -1,7 +1,7 @@
-"""What each source of managed identity tokens asks for, and how it answers. Pure.
+"""What each source of managed identity tokens requires, and how it answers. Pure.
 
-Requests, answers and error bodies as azure-identity 1.27 and msal 1.39 send and read them, and as Microsoft documents
-them. Texts that no source shows are the emulator's: Azure ML's, Cloud Shell's, and those about a missing resource.
+Requests, answers and error bodies are those that azure-identity 1.27 and msal 1.39 send and read, and that Microsoft documents.
+Some texts are the emulator's own, because no source shows them: Azure ML's, Cloud Shell's, and those about a missing resource.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _RESOURCE = re.compile(r"(https?|api)://[^/\s]+\S*|[0-9a-f]{8}(-[0-9a-f]{4}){3}-
 
 
 class Refused(Exception):
-    """An answer other than a token."""
+    """An answer without a token."""
 
     def __init__(self, status: int, body: Any, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(status)
@@ -41,16 +41,16 @@ class Source:
     secret: tuple[str, str] | None
     """The header that proves that a request comes from the machine itself, and its value."""
     names: Mapping[str, str] = field(default_factory=dict)
-    """By which parameters an identity can be named, and what of it they hold."""
+    """The parameters that can name an identity, and the attribute of the identity that each holds."""
     not_assigned: str = "Identity not found"
-    """What it says of an identity that was named and is not the machine's."""
+    """The message for a named identity that is not assigned to the machine."""
 
     def named(self, fields: Mapping[str, str]) -> tuple[str, str] | tuple[None, None]:
-        """What a request names its identity by, and the name."""
+        """The attribute by which a request names its identity, and the name."""
         return next(((self.names[key], fields[key]) for key in self.names if fields.get(key)), (None, None))
 
     def error(self, code: str, text: str, status: int = 400) -> Refused:
-        """An error in this source's shape."""
+        """An error in this source's form."""
         if self.name == "app_service":
             return Refused(status, {"statusCode": status, "message": text})
         if self.name in ("azure_ml", "cloud_shell", "service_fabric"):
@@ -58,7 +58,7 @@ class Source:
         return Refused(status, {"error": code, "error_description": text})
 
     def check(self, headers: Mapping[str, str], fields: Mapping[str, str]) -> None:
-        """Raises `Refused` for a request that this source does not take."""
+        """Raise `Refused` for a request that this source does not accept."""
         if self.secret is not None and headers.get(self.secret[0]) != self.secret[1]:
             raise self._secret_error()
         if self.api_version is not None and fields.get("api-version") != self.api_version:
@@ -86,7 +86,7 @@ class Source:
         return self.error("Unauthorized", f"No or wrong {self.secret[0] if self.secret else ''} header", 401)
 
     def identity(self, fields: Mapping[str, str], identities: Sequence[ManagedIdentity]) -> ManagedIdentity:
-        """The identity that a request names, or the one given to who names none. Raises `Refused` if there is none."""
+        """The identity that a request names, or the source's default identity. Raises `Refused` if there is none."""
         named_by, name = self.named(fields)
         if named_by is not None and name is not None:
             for identity in identities:
@@ -100,7 +100,7 @@ class Source:
             code = "ManagedIdentityNotFound" if self.name == "service_fabric" else "invalid_request"
             raise self.error(code, "Identity not found")
         if len(identities) == 1 and self.name == "imds":
-            # IMDS gives the only user-assigned identity of a machine to who names none.
+            # If a request names no identity, IMDS gives the only user-assigned identity of the machine.
             return identities[0]
         raise self.error(
             "invalid_request",
@@ -111,7 +111,7 @@ class Source:
     def reply(
         self, identity: ManagedIdentity, token: str, now: int, expires_on: int, fields: Mapping[str, str]
     ) -> dict[str, Any]:
-        """The answer that holds a token. Numbers are text (documented)."""
+        """The answer with a token. Its numbers are texts (documented)."""
         reply = {
             "access_token": token,
             "client_id": identity.client_id,
@@ -123,7 +123,7 @@ class Source:
             life = str(expires_on - now)
             reply |= {"expires_in": life, "ext_expires_in": life, "not_before": str(now)}
         if self.name == "arc":
-            # An agent that knows user-assigned identities says which one it used; msal insists on it.
+            # An agent that supports user-assigned identities names the one it used. msal requires that.
             reply |= {"object_id": identity.object_id, "msi_res_id": identity.resource_id}
         return reply
 
@@ -166,9 +166,9 @@ ARC = Source(
 
 
 def sign_in(tenant: str, form: Mapping[str, str], identities: Sequence[ManagedIdentity]) -> tuple[ManagedIdentity, str]:
-    """The sign-in service's look at a workload identity's request: the identity, and the resource asked for.
+    """Check a workload identity's request like the sign-in service. Returns the identity and the requested resource.
 
-    Raises `Refused` with the codes of Microsoft's sign-in errors; the texts are shortened.
+    Raises `Refused` with the codes of Microsoft's sign-in errors. Their texts are shortened.
     """
     if tenant != TENANT:
         raise sign_in_error("invalid_request", f"AADSTS90002: Tenant '{tenant}' not found.")
@@ -196,5 +196,5 @@ def sign_in(tenant: str, form: Mapping[str, str], identities: Sequence[ManagedId
 
 
 def sign_in_error(code: str, text: str, status: int = 400) -> Refused:
-    """An error in the sign-in service's shape."""
+    """An error in the sign-in service's form."""
     return Refused(status, {"error": code, "error_description": text})

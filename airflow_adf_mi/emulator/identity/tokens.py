@@ -1,4 +1,4 @@
-"""Identities, the tokens given to them, and what ARM thinks of a token."""
+"""Identities, their tokens, and ARM's checks of a token."""
 
 from __future__ import annotations
 
@@ -42,22 +42,22 @@ USER_ASSIGNED = ManagedIdentity(
 
 
 class Tokens:
-    """Gives out tokens and checks them. They look like JWTs, and mean something to this instance only."""
+    """Issues and checks tokens. They have the form of JWTs, and are valid for this instance only."""
 
     def __init__(self, now: Callable[[], float], *, lifetime: float = 86_400.0) -> None:
         self._now = now
         self._key = secrets.token_bytes(32)
         self.lifetime = lifetime
         self.lifetimes: dict[str, float] = {}
-        """Other lifetimes, by client id."""
+        """Lifetimes of tokens that differ from the default, by client id."""
         self._revoked_before = 0
         self._challenged_before = 0
         self._issued = 0
         self.denied: dict[str, set[str]] = {}
-        """Actions that are not allowed, by client id; all others are."""
+        """Denied actions, by client id. All other actions are allowed."""
 
     def issue(self, identity: ManagedIdentity, resource: str) -> tuple[str, int]:
-        """A token, and when it expires (epoch seconds)."""
+        """Issue a token. Returns it and its time of expiry (epoch seconds)."""
         now = int(self._now())
         self._issued += 1
         claims = {
@@ -76,10 +76,10 @@ class Tokens:
         return f"{signed}.{self._signature(signed)}", int(claims["exp"])  # type: ignore[call-overload]
 
     def revoke(self, *, challenge: bool = False) -> None:
-        """ARM refuses every token given out so far.
+        """Make ARM refuse every token issued so far.
 
-        With `challenge` it does so by a claims challenge (continuous access evaluation), which azure-core answers by
-        itself with a new token; otherwise as invalid.
+        With `challenge`, ARM answers with a claims challenge (continuous access evaluation), which azure-core answers by
+        itself with a new token. Without it, ARM answers that the token is invalid.
         """
         if challenge:
             self._challenged_before = self._issued
@@ -87,7 +87,7 @@ class Tokens:
             self._revoked_before = self._issued
 
     def check(self, authorization: str | None, audiences: Iterable[str]) -> dict[str, Any]:
-        """The claims of a good token. Raises `ServiceError` 401 for any other."""
+        """The claims of a valid token. Raises `ServiceError` 401 for any other token."""
         kind, _, token = (authorization or "").partition(" ")
         if not token or kind.lower() != "bearer":
             raise _unauthorized("AuthenticationFailed", "Authentication failed. The 'Authorization' header is missing.")
@@ -96,7 +96,7 @@ class Tokens:
             claims = json.loads(_decoded(signed.split(".")[1]))
         except (IndexError, ValueError):
             raise _unauthorized("InvalidAuthenticationToken", "The access token is invalid.") from None
-        # As bytes: text that is not ASCII cannot be compared, and is no signature either.
+        # Compared as bytes, because compare_digest does not accept text that is not ASCII.
         expected = self._signature(signed).encode()
         if not hmac.compare_digest(signature.encode(errors="surrogateescape"), expected):
             raise _unauthorized("InvalidAuthenticationToken", "The access token is invalid.")
@@ -114,7 +114,7 @@ class Tokens:
         return dict(claims)
 
     def authorize(self, claims: dict[str, Any], action: str, scope: str) -> None:
-        """Raises `ServiceError` 403 if the identity lacks `action`, which is below Microsoft.DataFactory/factories/."""
+        """Raise `ServiceError` 403 if the identity lacks `action`, which is below Microsoft.DataFactory/factories/."""
         if action in self.denied.get(claims["appid"], ()):
             raise ServiceError(
                 403,
@@ -136,7 +136,7 @@ def _unauthorized(code: str, message: str) -> ServiceError:
 
 
 def _challenge(issued: int) -> ServiceError:
-    """As documented for continuous access evaluation: a token from after `issued` is wanted."""
+    """The documented challenge of continuous access evaluation: it requires a token that was issued after `issued`."""
     wanted = {"access_token": {"nbf": {"essential": True, "value": str(issued)}}}
     claims = base64.b64encode(json.dumps(wanted).encode()).decode()
     challenge = (

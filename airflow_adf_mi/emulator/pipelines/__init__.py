@@ -1,4 +1,4 @@
-"""Runs of pipelines: definitions, expressions, scripts, and how a run and its activities go on as time passes.
+"""Runs of pipelines: definitions, expressions, scripts, and the progress of a run and its activities over time.
 
-All of it is driven by the emulator's clock. Nothing here serves a request or checks a token.
+The emulator's clock drives all of it. This code serves no request and checks no token.
 """

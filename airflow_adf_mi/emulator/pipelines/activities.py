@@ -1,4 +1,4 @@
-"""What each type of activity does when it is started."""
+"""The behaviour of each type of activity."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from airflow_adf_mi.emulator.pipelines.walker import End, Walk
 
 
 def execute(walk: Walk, activity: Mapping[str, Any], end: End) -> None:
-    """Start an activity; `end` is called when it has ended, now or later."""
+    """Start an activity. `end` is called when it has ended, now or later."""
     if activity.get("state") == "Inactive":
-        # Recorded with a status of its own; what depends on it sees the status that it is marked as (documentation).
+        # Its record has a status of its own. Activities that depend on it see the status that it is marked as (documentation).
         marked = activity.get("onInactiveMarkAs", "Succeeded")
         walk.record(activity, status="Inactive", ended=walk.factory.now())
         walk.remember(activity["name"], {"output": UNKNOWN, "Status": marked})
@@ -26,7 +26,7 @@ def execute(walk: Walk, activity: Mapping[str, Any], end: End) -> None:
 
 
 def _work(attempt: Attempt) -> None:
-    """Anything that is done elsewhere: a Copy, a Lookup, a notebook. Only these have a timeout (specification)."""
+    """Work outside Data Factory: a Copy, a Lookup, a notebook. Only such activities have a timeout (specification)."""
     attempt.work()
 
 
@@ -62,14 +62,14 @@ def _set_variable(attempt: Attempt) -> None:
 
 
 def _value(attempt: Attempt) -> Any:
-    """What a variable is set to, or gets in addition."""
+    """The value that a variable is set to, or that is appended to it."""
     if attempt.script.value is not UNKNOWN:
         return attempt.script.value
     return attempt.known("value", UNKNOWN, "null", "value")
 
 
 def _returned(attempt: Attempt, entry: Mapping[str, Any]) -> Any:
-    """One of the pairs that a pipeline gives back: its value carries its type, and an array's members do too."""
+    """The value of one pair that a pipeline returns. The value carries its type, and so do the members of an array."""
     value = entry.get("value")
     if isinstance(value, Mapping) and value.get("type") != "Expression":
         content = value.get("content")
@@ -93,7 +93,7 @@ def _append_variable(attempt: Attempt) -> None:
 def _filter(attempt: Attempt) -> None:
     items = attempt.script.items if attempt.script.items is not None else attempt.value("items")
     if not isinstance(items, list):
-        # Not known, and so is what is left of it.
+        # The items are not known, so the filtered items are not known either.
         if attempt.script.output is None:
             attempt.guess("items", attempt.properties.get("items"), "an output that is not known", "items")
         attempt.after(attempt.script.seconds or 0, attempt.conclude)

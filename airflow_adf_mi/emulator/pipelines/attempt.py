@@ -1,4 +1,4 @@
-"""One attempt of one activity: its record, its end as the script says, and the next attempt after a failed one."""
+"""One attempt of one activity: its record, its scripted end, and the next attempt after a failure."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from airflow_adf_mi.emulator.pipelines.script import ActivityScript
 from airflow_adf_mi.emulator.pipelines.walker import End, Walk
 
 DEFAULT_TIMEOUT = 7 * 86_400.0
-"""Seconds, of an activity or an Until that names none (specification)."""
+"""Timeout in seconds of an activity or an Until that names none (specification)."""
 
 _SPAN = re.compile(r"(?:(\d+)\.)?(\d+):(\d+):(\d+)")
 _CONTAINERS = frozenset({"ForEach", "IfCondition", "Switch", "Until"})
 
 
 class Attempt:
-    """An attempt on its way. A failed one is followed by another while the activity's policy has retries left."""
+    """An attempt in progress. After a failure another attempt follows while the activity's policy has retries left."""
 
     def __init__(
         self,
@@ -51,23 +51,23 @@ class Attempt:
         return self.entry.ended is not None
 
     def after(self, seconds: float, action: Callable[[], None]) -> None:
-        """Later, unless this attempt has ended by then, or what it is part of was stopped."""
+        """Run `action` later, unless this attempt has ended by then, or its walk was stopped."""
         self.walk.factory.after(seconds, lambda: None if self.is_over or self.walk.is_stopped else action())
 
     def seconds(self) -> float:
-        """How long it takes where its type has no duration of its own."""
+        """How long the attempt takes if its type has no duration of its own."""
         return self.walk.factory.script.seconds if self.script.seconds is None else self.script.seconds
 
     def value(self, name: str) -> Any:
-        """One of its `typeProperties`."""
+        """The value of one of its `typeProperties`."""
         return evaluate(self.properties.get(name), self.walk.scope())
 
     def guess(self, what: str, expression: Any, taken: str, member: str | None = None) -> None:
-        """Log and list that `taken` stands for an expression whose value is not known; `member` of the script would decide."""
+        """Log and list a guess: `taken` replaces an unknown value. The script's `member` would decide it."""
         self.walk.run.guess(self.entry.name, what, expression, taken, member)
 
     def known(self, name: str, default: Any, taken: str, member: str | None = None) -> Any:
-        """One of its `typeProperties`, or `default` where that is not known, which is a guess."""
+        """One of its `typeProperties`. If its value is not known, `default`, which is a guess."""
         value = self.value(name)
         if value is not UNKNOWN:
             return value
@@ -75,7 +75,7 @@ class Attempt:
         return default
 
     def number(self, what: str, value: Any, default: float, member: str | None = None) -> float:
-        """A number that may be written as an expression, or be unresolved in a template; `default` if there is none."""
+        """A number, which may be an expression, or unresolved in a template. `default` if there is none."""
         if value is None:
             return default
         known = evaluate(value, self.walk.scope())
@@ -86,7 +86,7 @@ class Attempt:
             return default
 
     def span(self, what: str, value: Any) -> float:
-        """Seconds of `d.hh:mm:ss` or `hh:mm:ss`; the default timeout where there is none."""
+        """Seconds of `d.hh:mm:ss` or `hh:mm:ss`. The default timeout if there is none."""
         if value is None:
             return DEFAULT_TIMEOUT
         known = evaluate(value, self.walk.scope())
@@ -98,9 +98,9 @@ class Attempt:
         return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
 
     def work(self) -> None:
-        """Take as long as the script says, and then end; or fail once the policy's timeout has passed.
+        """Take the time of the script, and then end. Fail if the policy's timeout passes first.
 
-        The words of that failure are the emulator's: no source shows the service's.
+        The text of that failure is the emulator's own, because no source shows the service's.
         """
         seconds, timeout = self.seconds(), self.span("policy.timeout", self._policy.get("timeout"))
         if seconds <= timeout:
@@ -110,7 +110,7 @@ class Attempt:
         self.after(timeout, lambda: self.fail({"errorCode": "Timeout"}, message=message))
 
     def conclude(self, output: Mapping[str, Any] | None = None) -> None:
-        """End as the script says, with the script's output or else with `output`; without both it is not known."""
+        """End as scripted, with the script's output, or else with `output`. Without both, the output is not known."""
         script, iteration = self.script, self.walk.iteration
         if (
             script.outcome == "Failed"
@@ -124,7 +124,7 @@ class Attempt:
         self._end(Result("Succeeded"))
 
     def fail(self, error: Mapping[str, Any] | None = None, *, message: str | None = None) -> None:
-        """End as failed. Members of `error` that are not given have the values of a failed Copy."""
+        """End as failed. Missing members of `error` get the values of a failed Copy."""
         full = {
             "errorCode": "2200",
             "message": message or "ErrorCode=EmulatedFailure, the script says that this activity fails.",
@@ -155,7 +155,7 @@ class Attempt:
         return inner
 
     def conclude_inner(self, result: Result) -> None:
-        """End as the activities inside did."""
+        """End like the activities inside."""
         if result.status == "Failed":
             self.fail(
                 {"errorCode": "BadRequest"},
@@ -179,7 +179,7 @@ class Attempt:
         self.walk.remember(self.entry.name, ended)
 
     def _input(self) -> dict[str, Any]:
-        """What it was given, evaluated as far as it can be: nothing of a container (the specification's example)."""
+        """The input, evaluated as far as possible. A container has none (the specification's example)."""
         if self.activity["type"] in _CONTAINERS or self._policy.get("secureInput"):
             return {}
         scope = self.walk.scope()

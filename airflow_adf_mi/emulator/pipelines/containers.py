@@ -14,11 +14,11 @@ from airflow_adf_mi.emulator.pipelines.runs import Run
 from airflow_adf_mi.emulator.pipelines.walker import Walk
 
 DEFAULT_ITEMS = 2
-"""How many items a ForEach has whose `items` can not be evaluated."""
+"""How many items a ForEach gets if its `items` cannot be evaluated."""
 DEFAULT_BATCH = 20
-"""Iterations of a ForEach side by side, where neither `isSequential` nor `batchCount` says otherwise (documentation)."""
+"""Parallel iterations of a ForEach without `isSequential` and `batchCount` (documentation)."""
 MOST_ROUNDS = 1000
-"""After how many rounds the emulator gives up an Until, which may take no time at all and never come true."""
+"""Rounds after which the emulator gives up an Until. An Until may take no time at all and never become true."""
 
 
 def for_each(attempt: Attempt) -> None:
@@ -26,7 +26,7 @@ def for_each(attempt: Attempt) -> None:
 
 
 class _Loop:
-    """A ForEach on its way: a few iterations side by side, and the others go on where one fails."""
+    """A ForEach in progress: a few parallel iterations. If one fails, the others continue."""
 
     def __init__(self, attempt: Attempt) -> None:
         self._attempt = attempt
@@ -57,7 +57,7 @@ class _Loop:
         self._running -= 1
         if result.status == "Failed":
             self._failed.append(result)
-        # By an event: iterations without activities would otherwise nest as deep as there are items.
+        # Use an event: otherwise iterations without activities would nest as deep as the number of items.
         self._attempt.after(0, self.fill)
 
 
@@ -97,7 +97,7 @@ def until(attempt: Attempt) -> None:
 
 
 class _Rounds:
-    """An Until on its way. A failed activity inside does not stop it (documentation); its last round decides its end."""
+    """An Until in progress. A failed activity inside does not stop it (documentation). Its last round decides its end."""
 
     def __init__(self, attempt: Attempt) -> None:
         self._attempt = attempt
@@ -113,7 +113,7 @@ class _Rounds:
         attempt = self._attempt
         inner = list(attempt.properties.get("activities") or [])
         self._walk = attempt.inside(
-            # By an event, when the walk is known: its activities are what the condition is about.
+            # Use an event, so that the walk is known: the condition refers to its activities.
             inner,
             lambda result: attempt.after(0, lambda: self._ended(result)),
             iteration=self._done,
@@ -142,9 +142,9 @@ class _Rounds:
 
 
 def execute_pipeline(attempt: Attempt) -> None:
-    """Starts a run, and ends with it unless `waitOnCompletion` is false.
+    """Start a run, and end with it unless `waitOnCompletion` is false.
 
-    Waiting is the default by the documentation; the specification of 2020 says the contrary.
+    By the documentation, waiting is the default. The specification of 2020 contradicts.
     """
     walk = attempt.walk
     waits = attempt.known("waitOnCompletion", default=True, taken="it waits") is not False
@@ -185,9 +185,9 @@ def _result(child: Run) -> dict[str, Any]:
 
 
 def _truth(attempt: Attempt, value: Any, member: str) -> bool:
-    """A condition's value. What is not known counts as true: an If takes that branch, an Until ends.
+    """The value of a condition. An unknown value counts as true: an If takes that branch, and an Until ends.
 
-    So does a value that is no truth value, by Python's rule. Both are guesses, which `member` of the script would decide.
+    A value that is not a boolean counts by Python's rule. Both are guesses. The script's `member` would decide them.
     """
     if isinstance(value, bool):
         return value

@@ -14,16 +14,16 @@ _PIPELINE_NAME = re.compile(r"[A-Za-z0-9_][^<>*#.%&:\\+?/]{0,259}")
 _FACTORY_CHILD = re.compile(r"\[concat\(parameters\('[^']+'\), *'/([^']+)'\)\]")
 
 INNER_LISTS = ("activities", "ifTrueActivities", "ifFalseActivities", "defaultActivities")
-"""Where containers keep their activities; a Switch has further ones in its `cases`."""
+"""The members in which containers keep their activities. A Switch has more in its `cases`."""
 
 
 RETURN_VALUE = "pipelineReturnValue"
-"""The name by which a SetVariable sets not a variable of the pipeline, but what its caller gets."""
+"""With this name, a SetVariable sets no variable of the pipeline, but the value that the pipeline returns."""
 
 
 @dataclass(frozen=True)
 class PipelineDefinition:
-    """A published pipeline. Raises `ValueError` for activities that no run could ever come to the end of."""
+    """A published pipeline. Raises `ValueError` for activities that no run could complete."""
 
     name: str
     properties: Mapping[str, Any]
@@ -36,13 +36,13 @@ class PipelineDefinition:
 
     @property
     def activities(self) -> list[dict[str, Any]]:
-        """A whole template expression in their place makes a pipeline without activities."""
+        """The activities. If a template expression stands in their place, the pipeline has none."""
         given = self.properties.get("activities")
         return list(given) if isinstance(given, list) else []
 
     @property
     def parameters(self) -> dict[str, dict[str, Any]]:
-        """Declarations: {name: {"type", "defaultValue"?}}. A whole template expression in their place declares none."""
+        """Declarations: {name: {"type", "defaultValue"?}}. A template expression in their place declares none."""
         declared = self.properties.get("parameters")
         return dict(declared) if isinstance(declared, Mapping) else {}
 
@@ -60,7 +60,7 @@ class PipelineDefinition:
 
 
 def branches(activity: Mapping[str, Any]) -> list[list[dict[str, Any]]]:
-    """The lists of activities inside a container; none for any other activity."""
+    """The lists of activities inside a container. Other activities have none."""
     properties = activity.get("typeProperties") or {}
     inner = [properties.get(member) for member in INNER_LISTS]
     inner += [case.get("activities") for case in properties.get("cases") or []]
@@ -68,7 +68,7 @@ def branches(activity: Mapping[str, Any]) -> list[list[dict[str, Any]]]:
 
 
 def _check_activities(activities: list[dict[str, Any]]) -> None:
-    """Names are given and unique, dependencies lead to activities of the same list, and never in a circle."""
+    """Check that names are given and unique, and that dependencies stay in the list and form no circle."""
     before: dict[str, set[str]] = {}
     for activity in activities:
         _check_shape(activity)
@@ -81,7 +81,7 @@ def _check_activities(activities: list[dict[str, Any]]) -> None:
             _check_activities(inner)
     for name, dependencies in before.items():
         if unknown := dependencies - set(before):
-            raise ValueError(f"activity {name!r} depends on what is not there: {', '.join(sorted(unknown))}")
+            raise ValueError(f"activity {name!r} depends on unknown activities: {', '.join(sorted(unknown))}")
     while before:
         free = {name for name, dependencies in before.items() if not dependencies & set(before)}
         if not free:
@@ -90,7 +90,7 @@ def _check_activities(activities: list[dict[str, Any]]) -> None:
 
 
 def _check_shape(activity: Any) -> None:
-    """What everything else relies on: objects where the specification has objects, and lists where it has lists."""
+    """Check that objects and lists are where the specification has them. All other code relies on that."""
     if not isinstance(activity, Mapping):
         raise ValueError("an activity is not an object")
     name = activity.get("name")
@@ -111,7 +111,7 @@ def _are_objects(value: Any) -> bool:
 
 @dataclass(frozen=True)
 class FactoryDefinition:
-    """A data factory: what Factories_Get shows, and its pipelines by name."""
+    """A data factory: the answer of Factories_Get, and the pipelines by name."""
 
     pipelines: Mapping[str, PipelineDefinition]
     name: str | None = None
@@ -121,12 +121,12 @@ class FactoryDefinition:
     global_parameters: Mapping[str, Any] = field(default_factory=dict)
 
     def pipeline(self, name: str) -> PipelineDefinition | None:
-        """By name; names are compared without case, as ARM compares paths."""
+        """The pipeline with a name. Names are compared without case, as ARM compares paths."""
         by_name = {known.lower(): definition for known, definition in self.pipelines.items()}
         return by_name.get(name.lower())
 
     def with_pipeline(self, pipeline: PipelineDefinition) -> Self:
-        """With this pipeline on top, or in place of the one of its name."""
+        """A copy with this pipeline, which replaces a pipeline of the same name."""
         return replace(self, pipelines={**self.pipelines, pipeline.name: pipeline})
 
 
@@ -134,8 +134,8 @@ def load_factory(path: Path, *, arm_parameters: Mapping[str, Any] | None = None)
     """The factory described at `path`.
 
     `path` is an ADF Git folder (`pipeline/*.json`, and `factory/*.json` where it is there), a file of one pipeline, or an
-    ARM template. Of a template's expressions, `[parameters('x')]` is replaced by `arm_parameters` or the parameter's
-    default, and left as it is where neither is there. Raises `ValueError` for anything else.
+    ARM template. In a template, the expression `[parameters('x')]` is replaced by `arm_parameters` or the parameter's
+    default. Without both, the expression stays. Raises `ValueError` for any other file.
     """
     if path.is_dir():
         return _load_folder(path)
@@ -209,12 +209,12 @@ def _pipeline(document: Mapping[str, Any], path: Path) -> PipelineDefinition:
 
 
 def published_pipeline(name: str, resource: Mapping[str, Any]) -> PipelineDefinition:
-    """A pipeline as it is sent to be published. Raises `ValueError` for what the specification does not allow.
+    """A pipeline from a request to publish it. Raises `ValueError` for what the specification does not allow.
 
-    A `lastPublishTime` that was read before is not taken for a property.
+    A `lastPublishTime` from an earlier answer is not a property, and is dropped.
     """
     if not _PIPELINE_NAME.fullmatch(name):
-        raise ValueError(f"{name!r} is no name for a pipeline")
+        raise ValueError(f"{name!r} is not a valid name of a pipeline")
     properties = resource.get("properties")
     if not isinstance(properties, Mapping):
         raise ValueError("its properties are missing")

@@ -1,6 +1,6 @@
-"""A small part of ADF's expression language: references and the functions that conditions are usually made of.
+"""A small part of ADF's expression language: references, and the functions that conditions usually use.
 
-Whatever it does not know is `UNKNOWN`, and the script or a documented default decides instead. It is no substitute for
+The value of any other expression is `UNKNOWN`, and the script or a documented default decides. It is no substitute for
 Data Factory's own evaluation.
 """
 
@@ -22,7 +22,7 @@ class Unknown:
 
 UNKNOWN = Unknown()
 MOST_ITEMS = 100_000
-"""The longest array that is made here; a ForEach takes no more in Data Factory (Microsoft's documentation)."""
+"""The longest array that an expression makes. A ForEach of Data Factory accepts no more (Microsoft's documentation)."""
 
 _TOKEN = re.compile(
     r"\s*(?:(?P<number>-?\d+(?:\.\d+)?)|'(?P<text>(?:[^']|'')*)'|(?P<name>[A-Za-z_]\w*)|(?P<mark>\?\.|\?\[|[()\[\],.]))"
@@ -32,13 +32,13 @@ _INTERPOLATION = re.compile(r"@\{([^{}]*)\}")
 
 @dataclass
 class Scope:
-    """What references refer to."""
+    """The values of references."""
 
     parameters: Mapping[str, Any] = field(default_factory=dict)
     global_parameters: Mapping[str, Any] = field(default_factory=dict)
     variables: Mapping[str, Any] = field(default_factory=dict)
     activities: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """What `activity('name')` is, of activities that have ended: `output`, `Status`, and `error` of one that failed."""
+    """The values of `activity('name')` for ended activities: `output`, `Status`, and `error` if it failed."""
     item: Any = UNKNOWN
     run_id: str = ""
     pipeline: str = ""
@@ -57,7 +57,7 @@ def evaluate(value: Any, scope: Scope) -> Any:
     if "@{" not in value:
         return value
     parts = [_parsed(part, scope) for part in _INTERPOLATION.findall(value)]
-    # What is left over holds braces of its own, as in @{concat('{', 'x')}.
+    # The rest contains braces of its own, as in @{concat('{', 'x')}.
     if UNKNOWN in parts or "@{" in _INTERPOLATION.sub("", value):
         return UNKNOWN
     remaining = iter(parts)
@@ -65,7 +65,7 @@ def evaluate(value: Any, scope: Scope) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """The value as JSON has it: null where it is not known."""
+    """The value as JSON; null if it is not known."""
     if value is UNKNOWN:
         return None
     if isinstance(value, Mapping):
@@ -76,7 +76,7 @@ def plain(value: Any) -> Any:
 
 
 def _text(value: Any) -> str:
-    """Text as it is, truth values as ADF writes them, objects and arrays as JSON."""
+    """Text unchanged, booleans as ADF writes them, objects and arrays as JSON."""
     if value is None:
         return ""
     return value if isinstance(value, str) else str(value) if isinstance(value, bool) else json.dumps(plain(value))
@@ -161,7 +161,7 @@ class _Parser:
 
 
 def _member(value: Any, key: Any, *, optional: bool) -> Any:
-    """A member, by a name that is compared without case where need be. One that is absent is null where it is optional."""
+    """A member. If no name matches exactly, names are compared without case. An absent optional member is null."""
     if value is UNKNOWN or key is UNKNOWN:
         return UNKNOWN
     if isinstance(value, Mapping) and isinstance(key, str) and key not in value:
@@ -187,7 +187,7 @@ def _call(name: str, arguments: list[Any], scope: Scope) -> Any:
     if name == "item":
         return scope.item
     if name == "if" and arguments[0] is not UNKNOWN:
-        # Only the chosen one has to be known: the other is often about what is not there yet.
+        # Only the chosen value must be known. The other often refers to an activity that has not run.
         return arguments[1] if arguments[0] else arguments[2]
     if UNKNOWN in arguments or name not in _FUNCTIONS:
         return UNKNOWN

@@ -1,6 +1,6 @@
-"""Guesses: what the emulator took in place of an expression that it cannot evaluate.
+"""Guesses: the values that the emulator uses for expressions that it cannot evaluate.
 
-A guess can hide a fault: a test of a failure passes because the emulator took the other branch. So each guess is logged, and
+A guess can hide an error: a test of a failure may pass because the emulator took the other branch. So each guess is logged, and
 listed with its run.
 """
 
@@ -14,7 +14,7 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class Guess:
-    """One guess. The same one in several iterations or attempts of an activity counts once."""
+    """One guess. Equal guesses in several iterations or attempts of an activity count once."""
 
     pipeline: str
     activity: str | None
@@ -25,7 +25,7 @@ class Guess:
     taken: str
     """What the emulator did instead."""
     member: str | None
-    """The member of the activity's entry in the script that would decide it; None where no member does."""
+    """The member of the activity's script entry that would decide the guess. None if there is no such member."""
 
     def __str__(self) -> str:
         where = f"{self.what} of pipeline {self.pipeline!r}"
@@ -43,7 +43,7 @@ class Guess:
 
 
 def text_of(value: Any) -> str:
-    """An expression as its pipeline has it."""
+    """The text of an expression in its pipeline."""
     if isinstance(value, Mapping) and value.get("type") == "Expression":
         value = value.get("value", value.get("content"))
     return value if isinstance(value, str) else json.dumps(value)

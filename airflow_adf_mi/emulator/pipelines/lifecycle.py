@@ -1,6 +1,6 @@
-"""How runs move: queued, in progress, ended, cancelled. Events in order of time, by the clock.
+"""The life of runs: queued, in progress, ended, cancelled. Events happen in order of time, by the clock.
 
-Nothing happens by itself: `settle` lets happen what was due by now. So whoever drives the clock sees the same thing
+Nothing happens by itself: `settle` runs the events that are due. So a test that drives the clock sees the same behaviour
 every time.
 """
 
@@ -30,7 +30,7 @@ MOST_QUEUED = 100
 
 
 class Lifecycle:
-    """The runs of one factory, on their way."""
+    """The runs of one factory, and their progress."""
 
     execute = staticmethod(activities.execute)
 
@@ -47,7 +47,7 @@ class Lifecycle:
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
         self._on_end: dict[str, Callable[[Run], None]] = {}
-        # Of pipelines with a concurrency only, by name: in the queue in the order of their start, and what is in progress.
+        # Only for pipelines with a concurrency, by name: the queue in the order of start, and the runs in progress.
         self._queues: defaultdict[str, list[Run]] = defaultdict(list)
         self._in_progress: defaultdict[str, int] = defaultdict(int)
         self._due: set[str] = set()
@@ -61,7 +61,7 @@ class Lifecycle:
         return self.switches.list_skipped
 
     def settle(self) -> None:
-        """Let everything happen that is due by now."""
+        """Run all events that are due."""
         until = self.clock.now()
         while self._events and self._events[0][0] <= until:
             due, _, action = heapq.heappop(self._events)
@@ -70,14 +70,14 @@ class Lifecycle:
         self._now = max(self._now, until)
 
     def now(self) -> float:
-        """The time of the event that is happening."""
+        """The time of the current event."""
         return self._now
 
     def after(self, seconds: float, action: Callable[[], None]) -> None:
         heapq.heappush(self._events, (self._now + seconds, next(self._order), action))
 
     def touch(self, run: Run) -> None:
-        """Something about `run` changed: it is shown so from now on."""
+        """Record a change of `run`. From now on the service shows it."""
         run.last_updated = self._now
         if run.history and run.history[-1][0] == self._now:
             run.history.pop()
@@ -93,9 +93,9 @@ class Lifecycle:
         problem: str | None = None,
         prepare: Callable[[Run], None] | None = None,
     ) -> Run:
-        """Put a new run into the queue; `prepare` completes it before anybody sees it.
+        """Put a new run into the queue. `prepare` completes the run before it is visible.
 
-        With a `problem` it fails once it begins. Raises `ServiceError`, with nothing changed, where the queue is full.
+        With a `problem`, the run fails when it begins. Raises `ServiceError`, and changes nothing, if the queue is full.
         """
         if len(self._queues[definition.name]) >= MOST_QUEUED:
             raise ServiceError(
@@ -114,7 +114,7 @@ class Lifecycle:
             run_script=run_script,
             invoked_by=invoked_by,
             problem=problem,
-            # A copy each: AppendVariable and SetVariable change a run's own.
+            # A copy for each run, because AppendVariable and SetVariable change it.
             variables=deepcopy(definition.variables),
         )
         if prepare is not None:
@@ -134,7 +134,7 @@ class Lifecycle:
         values: Mapping[str, Any],
         on_end: Callable[[Run], None],
     ) -> Run:
-        """Start the run of an ExecutePipeline activity. Raises `ServiceError` where the service would refuse to."""
+        """Start the run of an ExecutePipeline activity. Raises `ServiceError` if the service would refuse it."""
         definition = self.definition.pipeline(pipeline)
         if definition is None:
             raise ServiceError(400, "BadRequest", f"The pipeline '{pipeline}' was not found.")
@@ -150,7 +150,7 @@ class Lifecycle:
         )
 
     def cancel(self, run: Run, *, recursive: bool) -> None:
-        """Begin to cancel a run that has not ended, and its children; a second time changes nothing."""
+        """Begin to cancel a run that has not ended, and its children. A second call changes nothing."""
         if run.cancelled_at is None:
             run.cancelled_at = self._now
             run.status, run.message = "Canceling", ""

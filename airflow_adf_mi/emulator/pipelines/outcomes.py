@@ -1,4 +1,4 @@
-"""What ended activities come to: for those that depend on them, and for the list they are in."""
+"""The outcome of ended activities: for activities that depend on them, and for their list."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ class Result:
 
 
 def is_met(status: str, conditions: Iterable[str]) -> bool:
-    """Whether an activity that ended as `status` meets one of the conditions. Completed means that it ran."""
+    """Whether an activity that ended with `status` meets one of the conditions. Completed means that it ran."""
     wanted = set(conditions) or {"Succeeded"}
     return status in wanted or ("Completed" in wanted and status in ("Succeeded", "Failed"))
 
 
 def outcome_of(activities: list[dict[str, Any]], results: Mapping[str, Result]) -> Result:
-    """What a list of ended activities comes to, by Data Factory's documented rule.
+    """The outcome of a list of ended activities, by Data Factory's documented rule.
 
-    The leaves decide; in place of a leaf that was skipped, the activities it depends on do. It failed if any that decides
-    failed: the first of them, in the order of the definition, gives the message.
+    The leaves decide. For a skipped leaf, the activities that it depends on decide instead. If any deciding activity failed, the
+    list failed. The first failed one, in the order of the definition, gives the message.
     """
     by_name = {activity["name"]: activity for activity in activities}
     needed = {dependency["activity"] for activity in activities for dependency in activity.get("dependsOn") or []}

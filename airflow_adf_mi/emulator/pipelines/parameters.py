@@ -1,4 +1,4 @@
-"""What a run's parameters come to: declared, given, defaulted, taken over."""
+"""The values of a run's parameters: given, by default, or from an earlier run."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
     "array": (list,),
     "object": (dict,),
 }
-"""By the specification's names, which the wire writes in either case."""
+"""Types by their names in the specification, which requests write in upper or lower case."""
 
 
 def values_of(
     definition: PipelineDefinition, given: Mapping[str, Any], switches: Switches
 ) -> tuple[dict[str, Any], str | None]:
-    """The values of a new run's parameters, and the message that it must fail with, if any.
+    """The values of a new run's parameters, and the message with which the run must fail, if any.
 
-    Undeclared ones are dropped (recorded 2021). Raises `ServiceError` where the switches refuse what does not fit.
+    Undeclared parameters are dropped (recorded 2021). Raises `ServiceError` if the switches refuse a wrong value.
     """
     values: dict[str, Any] = {}
     problem = None

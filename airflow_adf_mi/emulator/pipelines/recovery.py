@@ -1,4 +1,4 @@
-"""Recovery runs: what a run that refers to an earlier one takes over (recorded 2020, and the specification)."""
+"""Recovery runs: what a run takes from the earlier run that it refers to (recorded 2020, and the specification)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from airflow_adf_mi.emulator.switches import Switches
 def reference(
     runs: Mapping[str, Run], run_id: str, pipeline: str, *, is_recovery: bool, switches: Switches, now: float
 ) -> Run:
-    """The run referred to. Raises `ServiceError` for one that does not exist or is another pipeline's."""
+    """The referenced run. Raises `ServiceError` if it does not exist, or belongs to another pipeline."""
     run = runs.get(run_id.lower())
     if run is None or run.pipeline != pipeline:
         raise ServiceError(
@@ -35,11 +35,11 @@ def reference(
 def carried_over(
     run: Run, definition: PipelineDefinition, *, start_activity: str | None, from_failure: bool
 ) -> dict[str, dict[str, Any]]:
-    """The activities that are not run again, and how they ended.
+    """The activities that do not run again, and how they ended.
 
-    A start activity counts before `from_failure`: what leads to it is not run again, whatever became of it, and a branch
-    beside it is (the latter unverified). From the failure on, what succeeded is not run again, unless it depends on what
-    is. Without both, all run.
+    A start activity overrides `from_failure`: the activities that lead to it do not run again, however they ended. Activities of
+    other branches run again (this is unverified). With `from_failure`, succeeded activities do not run again, unless they depend
+    on an activity that does. Without both, all activities run.
     """
     by_name = {activity["name"]: activity for activity in definition.activities}
     if start_activity:
@@ -57,7 +57,7 @@ def carried_over(
 
 
 def _before(name: str, by_name: Mapping[str, Mapping[str, Any]]) -> set[str]:
-    """All activities that lead to one."""
+    """All activities that lead to an activity."""
     found: set[str] = set()
     pending = [name]
     while pending:

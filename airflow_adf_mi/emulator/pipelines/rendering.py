@@ -1,4 +1,4 @@
-"""How the service writes things: times, ids, parameters, factories and pipelines."""
+"""Writes times, ids, parameters, factories and pipelines as the service does."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from airflow_adf_mi.emulator.pipelines.definitions import FactoryDefinition, Pip
 from airflow_adf_mi.emulator.pipelines.expressions import plain
 
 _TICKS = 10_000_000
-"""Parts of a second that the service's clock tells apart."""
+"""Ticks in a second of the service's clock."""
 
 Address = tuple[str, str, str]
 """Subscription id, resource group, factory."""
 
 
 def wire_time(epoch: float | None) -> str | None:
-    """As recorded: up to 7 digits of fraction without trailing zeros, and Z."""
+    """A time as recorded: up to 7 digits of fraction without trailing zeros, and Z."""
     if epoch is None:
         return None
     seconds, ticks = divmod(round(epoch * _TICKS), _TICKS)
@@ -31,7 +31,7 @@ def wire_milliseconds(start: float, end: float | None) -> int | None:
 
 
 def wire_parameters(values: Mapping[str, Any]) -> dict[str, str]:
-    """Text as it is, anything else JSON-encoded (the specification's example)."""
+    """Text unchanged, all other values JSON-encoded (the specification's example)."""
     return {name: value if isinstance(value, str) else json.dumps(plain(value)) for name, value in values.items()}
 
 
@@ -47,7 +47,7 @@ def run_resource_id(address: Address, run_id: str) -> str:
 
 
 def factory(definition: FactoryDefinition, address: Address, created: float) -> dict[str, Any]:
-    """As of Factories_Get. `identity` is absent where there is none, `tags` never (recorded)."""
+    """The answer of Factories_Get. `identity` is absent if there is none; `tags` is always there (recorded)."""
     shown: dict[str, Any] = {
         "name": address[2],
         "id": resource_id(address),
@@ -63,7 +63,7 @@ def factory(definition: FactoryDefinition, address: Address, created: float) -> 
                 "maxAllowedFactorySizeInGbUnits": 0,
             },
         },
-        # Quotes inside a factory's, none inside a pipeline's, and another case of the member's name (recorded).
+        # A factory's tag has quotes inside, a pipeline's has none. The member's name differs in case, too (recorded).
         "eTag": '"1a00f542-0000-0800-0000-62e564860000"',
         "location": definition.location,
     }
@@ -74,7 +74,7 @@ def factory(definition: FactoryDefinition, address: Address, created: float) -> 
 
 
 def pipeline(definition: PipelineDefinition, address: Address, etag: str, published: float | None) -> dict[str, Any]:
-    """What was published, and when, in whole seconds. The answer to its publication lacks the time (recorded)."""
+    """The published pipeline, and its time in whole seconds. The answer to the publication has no time (recorded)."""
     time = {} if published is None else {"lastPublishTime": wire_time(float(int(published)))}
     return {
         "id": f"{resource_id(address)}/pipelines/{definition.name}",

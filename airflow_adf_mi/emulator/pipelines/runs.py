@@ -1,4 +1,4 @@
-"""Runs and activity runs, and how the service shows them."""
+"""Runs and activity runs, and their form in the service's answers."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ class ActivityRun:
     linked_service: str = ""
 
     def seen_at(self, moment: float) -> Self:
-        """As it was at that moment, which is not before its start."""
+        """The activity run as it was at that moment, which must not be before its start."""
         if self.ended is None or self.ended <= moment:
             return self
         return replace(self, ended=None, status="InProgress", output={}, error=None)
 
     def wire(self, subscription: str, resource_group: str, factory: str) -> dict[str, Any]:
-        """As of ActivityRuns_QueryByPipelineRun; the specification lacks iterationHash and retryAttempt."""
+        """The form of ActivityRuns_QueryByPipelineRun. The specification lacks iterationHash and retryAttempt."""
         return {
             "id": f"{run_resource_id((subscription, resource_group, factory), self.run_id)}"
             f"/activityruns/{self.activity_run_id}",
@@ -76,7 +76,7 @@ class Run:
     run_id: str
     definition: PipelineDefinition
     values: Mapping[str, Any]
-    """Parameters as expressions see them."""
+    """Parameters, as expressions see them."""
     created: float
     group_id: str
     script: PipelineScript
@@ -94,18 +94,18 @@ class Run:
     variables: dict[str, Any] = field(default_factory=dict)
     activities: list[ActivityRun] = field(default_factory=list)
     problem: str | None = None
-    """What its parameters lack: it fails with this as soon as it begins."""
+    """The problem of its parameters. The run fails with it as soon as it begins."""
     start_activity: str | None = None
-    """The activity that a recovery run starts from, whatever became of those before it."""
+    """The activity that a recovery run starts from, however the activities before it ended."""
     ended_activities: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """What `activity('name')` is; a recovery run begins with what it does not run again."""
+    """The values of `activity('name')`. A recovery run begins with those of activities that it does not run again."""
     return_value: dict[str, Any] = field(default_factory=dict)
-    """What the pipeline gives back to its caller (`pipelineReturnValue`)."""
+    """The values that the pipeline returns to its caller (`pipelineReturnValue`)."""
     children: list[Run] = field(default_factory=list)
     history: list[tuple[float, dict[str, Any]]] = field(default_factory=list)
-    """What the service showed of it, and from when: lists look at it from behind."""
+    """The versions of the run that the service showed, and since when. Lists that lag show an older version."""
     guesses: list[Guess] = field(default_factory=list)
-    """What the emulator took in place of expressions that it cannot evaluate; a child run lists its own."""
+    """The guesses for expressions that the emulator cannot evaluate. A child run lists its own."""
 
     @property
     def pipeline(self) -> str:
@@ -117,11 +117,11 @@ class Run:
 
     @property
     def is_stopping(self) -> bool:
-        """It has ended, or will by a cancel that wins: nothing more happens in it."""
+        """Whether the run has ended, or will end by a cancel that wins. Then nothing more happens in it."""
         return self.is_over or (self.status == "Canceling" and self.script.cancel == "wins")
 
     def guess(self, activity: str | None, what: str, expression: Any, taken: str, member: str | None = None) -> None:
-        """Log and list a guess; once."""
+        """Log and list a guess, once."""
         guess = Guess(
             pipeline=self.pipeline,
             activity=activity,
@@ -135,7 +135,7 @@ class Run:
             log.warning("%s Run %s.", guess, self.run_id)
 
     def wire(self, subscription: str, resource_group: str, factory: str) -> dict[str, Any]:
-        """As recorded: these keys in this order, the ARM part of the id in capitals, `runDimension` in the singular."""
+        """The recorded form: these keys in this order, the ARM part of the id in capitals, `runDimension` in the singular."""
         return {
             "id": run_resource_id((subscription, resource_group, factory), self.run_id),
             "runId": self.run_id,
@@ -168,7 +168,7 @@ class Run:
 
 
 def new_id() -> str:
-    """An id that the service makes."""
+    """A new id, as the service makes it."""
     return str(uuid.uuid4())
 
 

@@ -1,6 +1,6 @@
-"""What activities do, chosen from outside: how long, how they end, what they put out.
+"""The script: how long activities take, how they end, and their outputs.
 
-As JSON (a file for the command line, or sent to a running emulator):
+The form in JSON (a file for the command line, or sent to a running emulator):
 
     {"defaults":   {"seconds": 1},
      "pipelines":  {"<pipeline>": {"queued_seconds": 0.5, "cancel_seconds": 2, "cancel": "wins" | "loses"}},
@@ -13,11 +13,11 @@ As JSON (a file for the command line, or sent to a running emulator):
      "runs":       [{"pipeline": "<pipeline>", "when": {"<parameter>": "<value>"}, "times": 1,
                      "pipelines": {...}, "activities": {...}}]}
 
-An entry of `runs` applies to runs whose parameters have the values of `when`, `times` times or always, and goes before
-the general entries. In its `activities` the pipeline's name may be left out.
+An entry of `runs` applies to runs whose parameters have the values of `when`, `times` times or always. It overrides
+the general entries. In its `activities`, the pipeline's name may be left out.
 
-A member that is unknown or of the wrong type is refused, and so is a name that no factory has (`script_names`): a test whose
-script says nothing would pass.
+A member that is unknown or of the wrong type is refused, and so is a name that no factory has (`script_names`). Otherwise a test
+would pass although its script has no effect.
 """
 
 from __future__ import annotations
@@ -32,31 +32,31 @@ from airflow_adf_mi.emulator.pipelines.script_shape import ACTIVITY, DEFAULTS, P
 
 @dataclass(frozen=True, kw_only=True)
 class ActivityScript:
-    """What one activity does. None where the definition, or a default, decides."""
+    """The script of one activity. A member that is None leaves the decision to the definition, or to a default."""
 
     seconds: float | None = None
-    """How long it takes; if that is longer than its policy's timeout, it fails at its timeout."""
+    """How long the activity takes. If its policy's timeout is shorter, the activity fails at the timeout."""
     outcome: Literal["Succeeded", "Failed"] = "Succeeded"
     output: Mapping[str, Any] | None = None
     error: Mapping[str, Any] | None = None
     items: list[Any] | None = None
-    """What a ForEach iterates over, or a Filter filters."""
+    """The items of a ForEach or a Filter."""
     iterations: int | None = None
-    """How many items a ForEach has, or how often an Until goes round."""
+    """How many items a ForEach has, or how many rounds an Until takes."""
     condition: bool | None = None
-    """Which branch an IfCondition takes."""
+    """The branch that an IfCondition takes."""
     case: str | None = None
-    """Which case a Switch takes."""
+    """The case that a Switch takes."""
     value: Any = UNKNOWN
-    """What a SetVariable sets, or an AppendVariable appends; of `pipelineReturnValue`, an object."""
+    """The value that a SetVariable sets, or an AppendVariable appends. For `pipelineReturnValue`, an object."""
     parameters: Mapping[str, Any] | None = None
-    """Parameters of the run that an ExecutePipeline starts, on top of those of its definition."""
+    """Parameters of the run that an ExecutePipeline starts. They override those of its definition."""
     fail_iterations: tuple[int, ...] = ()
-    """Inside a ForEach or Until, the innermost one: the iterations, from 0, in which the activity fails."""
+    """The iterations, from 0, of the innermost ForEach or Until in which the activity fails."""
     fail_attempts: int = 0
-    """How many attempts fail before one that ends as `outcome` says; retries come from the activity's policy."""
+    """How many attempts fail before an attempt ends with `outcome`. The activity's policy decides on retries."""
     outputs_by_iteration: tuple[Mapping[str, Any], ...] = ()
-    """Inside a ForEach or Until, the innermost one: the output in each iteration; after the last, `output` counts."""
+    """The output in each iteration of the innermost ForEach or Until. For further iterations, `output` counts."""
 
     def output_in(self, iteration: int | None) -> Mapping[str, Any] | None:
         if iteration is not None and iteration < len(self.outputs_by_iteration):
@@ -66,17 +66,17 @@ class ActivityScript:
 
 @dataclass(frozen=True, kw_only=True)
 class PipelineScript:
-    """How a pipeline's runs are queued and cancelled."""
+    """How the runs of a pipeline are queued and cancelled."""
 
     queued_seconds: float = 0.5
     cancel_seconds: float = 2.0
     cancel: Literal["wins", "loses"] = "wins"
-    """Whether a cancelled run ends as Cancelled, or ends as if nobody had cancelled it."""
+    """Whether a cancelled run ends as Cancelled, or as if it had not been cancelled."""
 
 
 @dataclass
 class RunScript:
-    """What applies to some runs only."""
+    """Entries that apply to some runs only."""
 
     pipeline: str
     when: Mapping[str, Any] = field(default_factory=dict)
@@ -97,14 +97,14 @@ class Script:
     """The whole script."""
 
     seconds: float = 1.0
-    """How long an activity takes that nothing else is said of."""
+    """How long an activity takes if no other entry sets its time."""
     pipelines: Mapping[str, PipelineScript] = field(default_factory=dict)
     activities: Mapping[str, ActivityScript] = field(default_factory=dict)
     runs: list[RunScript] = field(default_factory=list)
 
     @classmethod
     def from_json(cls, document: Any) -> Self:
-        """Raises `ValueError` for a member that has no meaning or the wrong type, so that it does not go unnoticed."""
+        """Read a script from JSON. Raises `ValueError` for an unknown member, or one of the wrong type."""
         check("the script", document, SCRIPT)
         defaults = document.get("defaults", {})
         check("defaults", defaults, DEFAULTS)
@@ -116,7 +116,7 @@ class Script:
         )
 
     def for_run(self, pipeline: str, parameters: Mapping[str, Any]) -> RunScript:
-        """The entry of `runs` for a new run, used up by one; an empty one where none applies."""
+        """The entry of `runs` for a new run, which counts as one use of it. An empty entry if none applies."""
         for entry in self.runs:
             if entry.applies_to(pipeline, parameters):
                 if entry.times is not None:

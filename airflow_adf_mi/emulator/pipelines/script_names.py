@@ -1,6 +1,6 @@
-"""Holds a script against factories: an entry that no run could ever use is refused.
+"""Checks a script against factories: an entry that no run could ever use is refused.
 
-Otherwise a misspelt name would change nothing, and a test of a failure would pass because nothing fails.
+Otherwise a misspelt name would have no effect, and a test of a failure would pass because nothing fails.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ _TYPES: Mapping[str, frozenset[str]] = {
     "value": frozenset({"SetVariable", "AppendVariable"}),
     "parameters": frozenset({"ExecutePipeline"}),
 }
-"""Members that act on activities of these types only."""
+"""Members that only have an effect on activities of these types."""
 _FAILING = frozenset({"Fail"})
 """Activities of these types always fail."""
 _SILENT = ActivityScript()
 _IN_LOOPS = ("fail_iterations", "outputs_by_iteration")
-"""Members that act on activities inside a loop only."""
+"""Members that only have an effect on activities inside a loop."""
 
 
 def check_names(script: Script, factories: Iterable[FactoryDefinition]) -> None:
     """Raise `ValueError` for an entry about a pipeline, activity or parameter that no factory has.
 
-    A script is for all factories of an emulator, so a name of any of them is good.
+    A script applies to all factories of an emulator, so a name of any factory is accepted.
     """
     pipelines: dict[str, list[PipelineDefinition]] = {}
     for factory in factories:
@@ -97,7 +97,7 @@ class _Names:
             self.check_activity(f"{where}.activities", key, entry)
 
     def _activities_of(self, pipeline: str) -> dict[str, list[tuple[Mapping[str, Any], bool]]]:
-        """By name; activities in different branches may have the same. Made once: a script may have thousands of entries."""
+        """Activities by name. Activities in different branches may have equal names. Cached, because scripts may be long."""
         if pipeline not in self._activities:
             found = self._activities.setdefault(pipeline, {})
             for definition in self._pipelines[pipeline]:
@@ -115,21 +115,21 @@ def _all(activities: list[dict[str, Any]], *, in_loop: bool) -> Iterator[tuple[d
 
 
 def _problem(entry: ActivityScript, activities: list[tuple[Mapping[str, Any], bool]]) -> str | None:
-    """Why an entry has a member that would change nothing; None where all act."""
+    """Why a member of an entry would have no effect. None if all members have one."""
     types = {activity["type"] for activity, _ in activities}
     for member, acts_on in _TYPES.items():
         if getattr(entry, member) != getattr(_SILENT, member) and not types & acts_on:
             only, is_of = " and ".join(sorted(acts_on)), ", ".join(sorted(types))
-            return f"has {member!r}, which acts on {only} only, and is of type {is_of}"
+            return f"has {member!r}, which only has an effect on {only}, but its type is {is_of}"
     for member in _IN_LOOPS:
         if getattr(entry, member) and not any(in_loop for _, in_loop in activities):
-            return f"has {member!r}, which acts inside a ForEach or Until only, and is in neither"
+            return f"has {member!r}, which only has an effect inside a ForEach or Until, but is in neither"
     if entry.items is not None and entry.iterations is not None:
-        return "has 'items' and 'iterations', which both say how many there are. Keep one"
+        return "has 'items' and 'iterations', which both set the number of iterations. Keep one"
     fails = entry.outcome == "Failed" or entry.fail_attempts or entry.fail_iterations or types & _FAILING
     if entry.error and not fails:
-        return 'has an \'error\', and never fails. Add "outcome": "Failed"'
+        return 'has an \'error\', but never fails. Add "outcome": "Failed"'
     returns = any((a.get("typeProperties") or {}).get("variableName") == RETURN_VALUE for a, _ in activities)
     if returns and entry.value is not UNKNOWN and not isinstance(entry.value, Mapping):
-        return "sets what the pipeline returns, so its 'value' must be an object"
+        return "sets the return value of the pipeline, so its 'value' must be an object"
     return None

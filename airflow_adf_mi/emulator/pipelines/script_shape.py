@@ -1,4 +1,4 @@
-"""The members of a script, and what each must be."""
+"""The members of a script, and the kind of value of each."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from airflow_adf_mi.emulator.name_suggestions import near
 
 @dataclass(frozen=True)
 class Kind:
-    """What a member must be, in words, and whether a value is."""
+    """A kind of value: its description, and the check of a value."""
 
     words: str
     fits: Callable[[Any], bool]
 
 
 _MOST = 1_000_000_000
-"""In seconds, 31 years."""
+"""As seconds, 31 years."""
 
 
 def _is_number(value: Any) -> bool:
@@ -34,7 +34,7 @@ def _one_of(*texts: str) -> Kind:
 
 
 def _or_null(kind: Kind) -> Kind:
-    """Null stands for a member that is not there."""
+    """A kind that also accepts null. Null stands for a missing member."""
     return Kind(f"{kind.words}, or null", lambda value: value is None or kind.fits(value))
 
 
@@ -80,7 +80,7 @@ ACTIVITY = {
 def check(where: str, entry: Any, members: Mapping[str, Kind]) -> None:
     """Raise `ValueError` unless `entry` is an object with these members only, each of its kind."""
     if not isinstance(entry, Mapping):
-        raise ValueError(f"{where} must be an object, and is {_shown(entry)}")
+        raise ValueError(f"{where} must be an object, but is {_shown(entry)}")
     for name, value in entry.items():
         if name not in members:
             raise ValueError(f"{where} has an unknown member {name!r}. {near(name, members)}")

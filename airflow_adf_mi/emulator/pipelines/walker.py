@@ -1,6 +1,6 @@
-"""Walks a pipeline's activities: which may start, which are skipped, and what the whole comes to.
+"""Walks through a pipeline's activities: which may start, which are skipped, and the outcome of the whole.
 
-A `Walk` runs one list of activities (a pipeline's, a branch's, an iteration's). Time passes by events of the factory.
+A `Walk` runs one list of activities: of a pipeline, a branch or an iteration. Time passes by events of the factory.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ End = Callable[[Result], None]
 
 
 class Factory(Protocol):
-    """What a walk needs of its factory."""
+    """The members of a factory that a walk uses."""
 
     script: Script
 
@@ -31,7 +31,7 @@ class Factory(Protocol):
 
     @property
     def execute(self) -> Callable[[Walk, Mapping[str, Any], End], None]:
-        """Starts one activity; `End` is called when it has ended, now or later."""
+        """Starts one activity. `End` is called when it has ended, now or later."""
 
     def now(self) -> float: ...
 
@@ -47,13 +47,13 @@ class Factory(Protocol):
         values: Mapping[str, Any],
         on_end: Callable[[Run], None],
     ) -> Run:
-        """Starts another pipeline. Raises `ServiceError` where the service would refuse to."""
+        """Start another pipeline. Raises `ServiceError` if the service would refuse it."""
 
 
 class Walk:
-    """One list of activities of a run, on its way.
+    """One list of activities of a run, in progress.
 
-    `on_end` gets the outcome; a walk that is stopped, or whose run is, ends without one.
+    `on_end` gets the outcome. A walk that is stopped, or whose run is stopped, ends without an outcome.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Walk:
         self.inner: list[Walk] = []
         self._over = False
         self._results: dict[str, Result] = {}
-        # An iteration sees its own activities, not those of the iterations beside it.
+        # An iteration sees its own activities, not those of parallel iterations.
         self.ended_activities: ChainMap[str, dict[str, Any]]
         if parent is None:
             self.ended_activities = ChainMap(run.ended_activities)
@@ -95,16 +95,16 @@ class Walk:
             parent.inner.append(self)
 
     def begin(self) -> None:
-        """Start what depends on nothing."""
+        """Start the activities without dependencies."""
         self._advance()
 
     @property
     def is_stopped(self) -> bool:
-        """Whether it has ended, or is not to go on."""
+        """Whether the walk has ended, or must not continue."""
         return self._over or self.run.is_stopping or (self._parent is not None and self._parent.is_stopped)
 
     def stop(self) -> None:
-        """End without an outcome, and with it whatever is running inside."""
+        """End without an outcome, and stop all that is running inside."""
         self._over = True
         for entry in self._entries:
             if entry.ended is None:
@@ -113,7 +113,7 @@ class Walk:
             inner.stop()
 
     def scope(self) -> Scope:
-        """What expressions see at this point."""
+        """The values that expressions see at this point."""
         return Scope(
             parameters=self.run.values,
             global_parameters=self.factory.global_parameters,
@@ -152,7 +152,7 @@ class Walk:
         return value
 
     def remember(self, name: str, ended: dict[str, Any]) -> None:
-        """What `activity('name')` is from now on."""
+        """Set the value of `activity('name')` from now on."""
         self.ended_activities[name] = ended
 
     def _advance(self) -> None:
@@ -175,7 +175,7 @@ class Walk:
         if not self.is_stopped and len(self._results) == len(self._activities):
             self._over = True
             if self._parent is not None:
-                # Published pipelines refer to activities inside of a container after it: the last iteration's count.
+                # Published pipelines refer to activities inside a container after it. The last iteration counts.
                 self._parent.ended_activities.update(self.ended_activities.maps[0])
             self._on_end(outcome_of(self._activities, self._results))
 

@@ -26,8 +26,8 @@ log = logging.getLogger(__name__)
 class Arm:
     """Handles every request to the ARM port, in ARM's order.
 
-    Token, limits, (scripted faults,) subscription, role, api-version, and only then whether there is such a resource group
-    and factory: who may not look does not learn what is there.
+    The order is token, limits, (scripted faults,) subscription, role, api-version. The existence of resource group and factory
+    comes last, so that a caller without permission does not learn what exists.
     """
 
     def __init__(self, parts: Parts, audiences: Callable[[], list[str]]) -> None:
@@ -96,7 +96,7 @@ class Arm:
             answer: web.StreamResponse = _read_answer(request, body, headers)
         except ServiceError as e:
             answer = arm_error(e, headers)
-        except Exception:  # a defect of the emulator: logged here, answered and booked as the service's own would be
+        except Exception:  # a defect of the emulator: logged here, answered and recorded like a defect of the service
             log.exception("Failed at %s %s", request.method, record.path)
             answer = arm_error(ServiceError(500, "InternalServerError", "Internal error has occurred"), headers)
         if fault is not None and fault.effect == "after":
@@ -143,7 +143,7 @@ class Arm:
         return {"runId": record.run_id}
 
     def _look_first(self, operation: str, where: Mapping[str, str]) -> None:
-        """Where the switch says so: whether what is to be changed is there, even before the role."""
+        """With the switch `existence_first`: check the existence of what is to be changed, even before the role."""
         factory = self._find(where) if operation in ("createRun", "cancelRun") else None
         if factory is None or not factory.switches.existence_first:
             return
@@ -185,7 +185,7 @@ class Arm:
 
 
 def _not_found(code: str, message: str) -> ServiceError:
-    """What ARM's front door does not find, before it asks Data Factory."""
+    """The error of ARM's front door for an address that does not exist. Data Factory is not asked."""
     return ServiceError(404, code, message, headers={"x-ms-failure-cause": "gateway"})
 
 
@@ -205,7 +205,7 @@ def _check_version(version: str | None) -> None:
 
 
 def _read_answer(request: web.Request, body: Any, headers: dict[str, str]) -> web.Response:
-    """The body, or 304 for one that the client has already."""
+    """The body, or 304 if the client already has it."""
     held = request.headers.get("If-None-Match")
     if held is not None and request.method == "GET" and isinstance(body, dict):
         # A factory's tag comes with quotes, a pipeline's without (recorded).
@@ -235,6 +235,6 @@ async def _body(request: web.Request) -> dict[str, Any] | None:
     except ValueError:
         body = None
     if not isinstance(body, dict):
-        # What was seen for a body of the wrong shape.
+        # The recorded answer to a body of the wrong shape.
         raise ServiceError(400, "BadRequest", "null")
     return body

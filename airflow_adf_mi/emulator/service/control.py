@@ -1,6 +1,6 @@
 """The emulator's own HTTP interface, for tests and demos in other processes: books, runs, faults, clock, switches.
 
-On the identity port, so that it also answers while the ARM port refuses connections.
+It uses the identity port, so that it also answers while the ARM port refuses connections.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from airflow_adf_mi.emulator.service.state import FactoryState
 
 
 def run_to_json(factory: FactoryState, run: Run) -> dict[str, Any]:
-    """A run as the service shows it, with what only the emulator knows."""
+    """A run as the service shows it, plus members that only the emulator knows."""
     return {
         **run.wire(*factory.address),
         "factory": factory.factory_name,
@@ -35,7 +35,7 @@ def run_to_json(factory: FactoryState, run: Run) -> dict[str, Any]:
 
 @web.middleware
 async def refuse_nonsense(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """What was asked of the control interface and means nothing is answered by 400 and the reason."""
+    """Answer invalid requests to the control interface with 400 and the reason."""
     if not request.path.startswith("/_emulator/"):
         return await handler(request)
     try:
@@ -47,7 +47,7 @@ async def refuse_nonsense(request: web.Request, handler: Handler) -> web.StreamR
 class Control:
     """Handlers below /_emulator/.
 
-    :param refuse_for: closes the ARM port for so many seconds.
+    :param refuse_for: closes the ARM port for this many seconds.
     """
 
     def __init__(self, parts: Parts, refuse_for: Callable[[float], Awaitable[None]]) -> None:
@@ -103,7 +103,7 @@ class Control:
         return web.json_response({"now": self._parts.clock.now()})
 
     async def _script(self, request: web.Request) -> web.Response:
-        """Replace the script; runs that have begun keep theirs where they took one of `runs`."""
+        """Replace the script. A run that has begun keeps the entry of `runs` that it uses."""
         self._parts.set_script(Script.from_json(await request.json()))
         return web.json_response({})
 
@@ -115,7 +115,7 @@ class Control:
         return web.json_response({})
 
     async def _denied(self, request: web.Request) -> web.Response:
-        """Take actions away from identities: {client id: [actions below Microsoft.DataFactory/factories/]}."""
+        """Deny actions to identities: {client id: [actions below Microsoft.DataFactory/factories/]}."""
         denied: dict[str, list[str]] = await request.json()
         unknown = {action for actions in denied.values() for action in actions} - ACTIONS
         if unknown:

@@ -1,4 +1,4 @@
-"""The parts of an emulator, which everything that answers a request is handed."""
+"""The parts of an emulator, for all code that answers requests."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from airflow_adf_mi.emulator.service.state import FactoryState
 
 @dataclass(frozen=True, kw_only=True)
 class Parts(Machine):
-    """All of an emulator but its servers. The parts themselves change, but none is replaced by another."""
+    """All parts of an emulator except its servers. A part's state changes, but no part is ever replaced."""
 
     factories: list[FactoryState]
 
     def set_script(self, script: Script) -> None:
-        """Replace the script of all factories. Raises `ValueError`, with nothing changed, where it names what none has."""
+        """Replace the script of all factories. Raises `ValueError`, and changes nothing, for a name that no factory has."""
         check_names(script, [factory.definition for factory in self.factories])
         for factory in self.factories:
             factory.script = script

@@ -43,9 +43,9 @@ _TRIGGER_OPERANDS: Mapping[str, Callable[[Item], Any]] = {
 
 
 def runs_page(body: Mapping[str, Any], runs: Iterable[Run], seen_from: float, page_size: int) -> dict[str, Any]:
-    """A page of the runs as they were shown at `seen_from`, in the order of their start unless told otherwise.
+    """A page of the runs as they were shown at `seen_from`, by default in the order of their start.
 
-    Following pages look from the same moment: each run is on exactly one of them, whatever happens in between.
+    Following pages use the same moment. So each run is on exactly one page, even if runs change in between.
     """
     offset, seen_from = _continued(body, seen_from)
     shown = []
@@ -72,7 +72,7 @@ def activities_page(
 
 
 def trigger_runs_page(body: Mapping[str, Any], seen_from: float, page_size: int) -> dict[str, Any]:
-    """A page without entries, as there are no triggers; a body that the other queries refuse is refused here, too."""
+    """A page without entries, because there are no triggers. Refuses the same bodies as the other queries."""
     offset, seen_from = _continued(body, seen_from)
     _window(body)
     chosen = _filtered([], body.get("filters"), _TRIGGER_OPERANDS)
@@ -89,7 +89,7 @@ def _window(body: Mapping[str, Any]) -> tuple[datetime, datetime]:
 
 
 def _moment(text: str) -> datetime:
-    """A time, of which the seventh digit is left out; one without a zone is in UTC."""
+    """A time without its seventh digit. A time without a zone counts as UTC."""
     moment = datetime.fromisoformat(text)
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
 
@@ -125,7 +125,7 @@ def _ordered(items: list[Item], order: Any, operands: Mapping[str, Callable[[Ite
 
 
 def _sort_key(read: Callable[[Item], Any], item: Item, *, is_time: bool) -> Any:
-    """Times as times: as text, one without a fraction comes after those with one. What has not ended comes first."""
+    """Times are sorted as times: as text, a time without a fraction would come after times with one. No end comes first."""
     value = read(item)
     if is_time:
         return _moment(value) if value else datetime.min.replace(tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""One data factory as ARM's operations see it."""
+"""The state of one data factory, for ARM's operations."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _NOT_THERE = "The document could not be retrieved because it does not exist."
 
 
 class FactoryState(Lifecycle):
-    """A factory and everything that has run in it. Operations raise `ServiceError` as the service answers.
+    """A factory and all its runs. Operations raise `ServiceError` like the service.
 
-    `runs` holds every run by its id. `script` and `switches` may be replaced at any time: runs that have begun keep their
-    pipeline's entries, and look up those of activities as they come to them.
+    `runs` holds every run by its id. `script` and `switches` may be replaced at any time. Runs that have begun keep the entries
+    of their pipeline, and read the entries of activities when those start.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class FactoryState(Lifecycle):
         self.resource_group_name = resource_group_name
         self.factory_name = factory_name
         self._created = clock.now()
-        # Of pipelines that were put since then, by name: their tag, and when.
+        # For pipelines that were published after the start, by name: tag and time.
         self._put: dict[str, tuple[str, float]] = {}
 
     @property
@@ -65,7 +65,7 @@ class FactoryState(Lifecycle):
         start_activity_name: str | None = None,
         start_from_failure: bool = False,
     ) -> str:
-        """Pipelines_CreateRun. Without `is_recovery` a reference only lends its parameters, and the body's are ignored."""
+        """Pipelines_CreateRun. Without `is_recovery`, a reference gives its parameters, and those of the body are ignored."""
         self.settle()
         definition = self._definition(pipeline)
         run_id = self._new_id(client_request_id)
@@ -106,7 +106,7 @@ class FactoryState(Lifecycle):
         return run.wire(*self.address)
 
     def cancel_run(self, run_id: str, *, recursive: bool = False) -> None:
-        """PipelineRuns_Cancel: accepted now, ended later, and possibly otherwise."""
+        """PipelineRuns_Cancel: accepted now. The run ends later, and may end with another status."""
         self.settle()
         run = self.runs.get(run_id.lower())
         if run is None:
@@ -163,16 +163,16 @@ class FactoryState(Lifecycle):
         return [self.pipeline(name) for name in self.definition.pipelines]
 
     def put_pipeline(self, name: str, body: Mapping[str, Any], *, if_match: str | None = None) -> dict[str, Any]:
-        """Pipelines_CreateOrUpdate. Runs that have been started keep the pipeline that they were started with.
+        """Pipelines_CreateOrUpdate. Runs that have already started keep their version of the pipeline.
 
-        The code and text of 412, and the text of 400, are the emulator's: no source shows the service's.
+        The code and text of 412, and the text of 400, are the emulator's own, because no source shows the service's.
         """
         self.settle()
         held = self.definition.pipeline(name)
         if if_match is not None and (held is None or if_match.strip('"') not in ("*", self.pipeline(name)["etag"])):
             raise ServiceError(412, "PreconditionFailed", f"If-Match {if_match} is not the etag of pipeline {name!r}.")
         try:
-            # A name that differs in case is the same pipeline's, which is shown as it was first written.
+            # A name that differs only in case names the same pipeline. The service shows the first spelling.
             definition = published_pipeline(name if held is None else held.name, body)
         except ValueError as e:
             raise ServiceError(400, "BadRequest", f"The pipeline is not valid: {e}") from None
@@ -186,11 +186,11 @@ class FactoryState(Lifecycle):
         run_id: str,
         definition: PipelineDefinition,
         reference: Run,
-        is_recovery: bool,  # noqa: FBT001 - handed through from the operation's own arguments
+        is_recovery: bool,  # noqa: FBT001 - passed on from the operation's own arguments
         start_activity: str | None,
         from_failure: bool,  # noqa: FBT001 - as above
     ) -> Run:
-        """A run with another's parameters; a recovery run also joins its group, in which it is now the latest."""
+        """Start a run with another run's parameters. A recovery run also joins that run's group, as its latest run."""
         if not is_recovery:
             return self.start(run_id, definition, reference.values, runs.manual())
         carried = recovery.carried_over(reference, definition, start_activity=start_activity, from_failure=from_failure)
@@ -216,7 +216,7 @@ class FactoryState(Lifecycle):
         return definition
 
     def _new_id(self, client_request_id: str | None) -> str:
-        """The client's own request id where it is a GUID, and the switch says so."""
+        """The client's request id if it is a GUID and the switch is on. Otherwise a new id."""
         if client_request_id and self.switches.run_id_from_request_id:
             try:
                 return str(uuid.UUID(client_request_id))
