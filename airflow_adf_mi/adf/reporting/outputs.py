@@ -24,7 +24,7 @@ LARGEST = 48 * 1024
 MOST_PAGES = 10
 RETURN_VALUE = "pipelineReturnValue"
 """In place of an activity: what the pipeline itself gives back to its caller, by a Set Variable activity."""
-RESERVED = frozenset({"run_id", "return_value"})
+RESERVED = frozenset({"adf_intent", "run_id", "return_value"})
 """XComs of the task itself."""
 LONGEST_INDEX = 9
 """Digits of a place in a list."""
