@@ -233,6 +233,7 @@ def test_number_that_json_cannot_hold_is_left_out(number: float) -> None:
         {"a": "Copy..rows"},
         {"a": 7},
         {"run_id": "Copy.rows"},
+        {"adf_intent": "Copy.rows"},
         {"_link": "Copy.rows"},
     ],
     ids=str,

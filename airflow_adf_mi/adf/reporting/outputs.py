@@ -24,7 +24,7 @@ LARGEST_OUTPUT_BYTES = 48 * 1024
 OUTPUT_PAGES = 10
 RETURN_VALUE = "pipelineReturnValue"
 """Stands in the place of an activity: the value that the pipeline itself returns to its caller, by a Set Variable activity."""
-RESERVED_KEYS = frozenset({"run_id", "return_value"})
+RESERVED_KEYS = frozenset({"adf_intent", "run_id", "return_value"})
 """Keys of XComs that the task itself pushes."""
 LONGEST_INDEX_DIGITS = 9
 """Most digits of an index of a list."""

@@ -47,7 +47,7 @@ from airflow_adf_mi.adf.starting.create_run import (
 from airflow_adf_mi.adf.starting.find_run import RunCriteria, SearchResult, search_list
 from airflow_adf_mi.adf.starting.intent import Adopt, Intent, Phase, ResolveLostStart, StartNew, TaskTry, decide
 from airflow_adf_mi.adf.starting.journal import claim, note, save
-from airflow_adf_mi.adf.times import RETENTION
+from airflow_adf_mi.adf.times import RUN_RETENTION
 from airflow_adf_mi.adf.waiting.single_run import in_words, is_unreadable
 
 log = logging.getLogger(__name__)
@@ -265,7 +265,7 @@ def _is_over_or_forgotten(older: Intent, *, cancel: bool, clock: Callable[[], fl
     of the run.
     """
     if not cancel:
-        return older.sent_at is not None and clock() - older.sent_at > RETENTION.total_seconds()
+        return older.sent_at is not None and clock() - older.sent_at > RUN_RETENTION.total_seconds()
     answer = yield cancel_run(older.factory, older.run_id or older.start_key)
     return answer is False or (isinstance(answer, AdfNotFoundError) and answer.missing == "run")
 
