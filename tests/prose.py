@@ -1,7 +1,7 @@
 """`python -m tests.prose`: finds sentences of the documentation and the code that are hard to read.
 
 It knows long sentences, and words for which the project has a better one (docs/glossary.md). It reads Markdown pages, and the
-docstrings and comments of `MODULES`. Code, drawings, and texts that are quoted as code, are not read.
+docstrings and comments of the code. Code, drawings, and texts that are quoted as code, are not read.
 """
 
 from __future__ import annotations
@@ -17,41 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 PAGES = ("README.md", "CHANGELOG.md", ".github/*.md", "docs/**/*.md")
-MODULES = (
-    # Packages and modules whose docstrings and comments are plain. The list grows.
-    "airflow_adf_mi/adf/reporting/*.py",
-    "airflow_adf_mi/adf/starting/*.py",
-    "airflow_adf_mi/adf/waiting/*.py",
-    "airflow_adf_mi/adf/activity_failures.py",
-    "airflow_adf_mi/adf/cancelling.py",
-    "airflow_adf_mi/adf/errors.py",
-    "airflow_adf_mi/adf/event_loop.py",
-    "airflow_adf_mi/adf/metrics.py",
-    "airflow_adf_mi/adf/models.py",
-    "airflow_adf_mi/adf/retrying.py",
-    "airflow_adf_mi/adf/routines.py",
-    "airflow_adf_mi/*.py",
-    "airflow_adf_mi/_airflow/*.py",
-    "airflow_adf_mi/_openlineage/*.py",
-    "airflow_adf_mi/_worker/[!r]*.py",
-    "airflow_adf_mi/_worker/results.py",
-    "airflow_adf_mi/adf/__init__.py",
-    "airflow_adf_mi/adf/api/*.py",
-    "airflow_adf_mi/adf/auth/*.py",
-    "airflow_adf_mi/adf/config/*.py",
-    "airflow_adf_mi/adf/connection_*.py",
-    "airflow_adf_mi/adf/error_json.py",
-    "airflow_adf_mi/adf/json_values.py",
-    "airflow_adf_mi/adf/log_once.py",
-    "airflow_adf_mi/adf/name_suggestions.py",
-    "airflow_adf_mi/adf/network/*.py",
-    "airflow_adf_mi/adf/redaction.py",
-    "airflow_adf_mi/adf/times.py",
-    "airflow_adf_mi/emulator/**/*.py",
-    "airflow_adf_mi/triggers/__init__.py",
-    "airflow_adf_mi/triggers/wait.py",
-    "dags/*.py",
-)
+MODULES = ("airflow_adf_mi/**/*.py", "dags/*.py")
 MOST_WORDS = 30
 _DETERMINER = r"(?:a|an|the|each|every|one|this|that|no|first|last|next|single|failed|failing|our|its|of|by|two|these)"
 WORDS = {

@@ -46,7 +46,7 @@ MUTANTS = [
     Mutant("run of another time adopted", "adf/starting/find_run.py", "-START_CLOCK_SLACK_SECONDS <= began.timestamp() - sent_at <= START_WINDOW_SECONDS", "True", BEGIN),
     Mutant("run of a trigger adopted", "adf/starting/find_run.py", 'or kind != "Manual"', "", BEGIN),
     Mutant("missing factory taken for an ended run", "adf/starting/start_or_adopt.py", 'and answer.missing == "run"', "", BEGIN),
-    Mutant("404 alone taken for an ended run", "adf/starting/start_or_adopt.py", "return older.sent_at is not None and clock() - older.sent_at > RETENTION.total_seconds()", "return True", BEGIN),
+    Mutant("404 alone taken for an ended run", "adf/starting/start_or_adopt.py", "return older.sent_at is not None and clock() - older.sent_at > RUN_RETENTION.total_seconds()", "return True", BEGIN),
     Mutant("another run than the found one waited for", "adf/starting/start_or_adopt.py", "return StillActive(intent=older, run=seen, is_ours=is_ours)", "return StillActive(intent=start.intent(), run=seen, is_ours=is_ours)", BEGIN),
     Mutant("retry claims nothing", "adf/starting/start_or_adopt.py", "            yield claim(known.run_id or known.start_key)\n", "", BEGIN),
     Mutant("404 without near names", "adf/starting/create_run.py", "raise (yield from with_suggestions(answer, start.factory, start.pipeline_name))", "raise answer", f"{EXPLAINED} -k misspelt"),

@@ -89,7 +89,7 @@ MUTANTS = [
     Mutant("only memory of a run deleted", "triggers/start_and_wait.py", "if is_superseded and self._journal.has_intent:", "if is_superseded:", f"{WORKER_LESS} -k only_its_run_id"),
     Mutant("run that a worker started forgotten", "_triggerer/xcom_journal.py", "        if self._start is None and not is_first:", "        if False:", f"{WORKER_LESS} -k worker_has_started"),
     Mutant("run that a worker started forgotten by a late start", "_triggerer/xcom_journal.py", "        self._start = start\n", "", f"{WORKER_LESS} -k is_replaced_by_a_late_start"),
-    Mutant("intent that cannot be read taken for nothing", "_triggerer/stored_start.py", "intents.read(stored, wanted) if stored != KEPT_BY_WORKER else None", "None", STORED),
+    Mutant("intent that cannot be read taken for nothing", "_triggerer/stored_start.py", "intents.read_intent(stored, wanted) if stored != KEPT_BY_WORKER else None", "None", STORED),
     Mutant("intent that a worker has taken over searched for", "_triggerer/stored_start.py", " if stored != KEPT_BY_WORKER else None", "", STORED),
     Mutant("start that was taken back sent beside a run", "_triggerer/start.py", " or not is_own or stored.phase is Phase.PREPARED:", " or not is_own:", f"{WORKER_LESS} -k does_not_describe"),
     Mutant("results of the run before stay", "triggers/start_and_wait.py", "            await self._journal.forget([RETURN_VALUE", "            list([RETURN_VALUE", f"{WORKER_LESS} -k are_gone"),
