@@ -5,7 +5,8 @@ trigger whether its try is a retry or the first try after a clear: it shows the 
 the same, but need opposite decisions. A retry adopts the run of the failed try. A clear cancels that run and starts another.
 
 The rule: every try that fails by itself records the failure in its own intent (`try_failed`). If the stored intent still belongs
-to an earlier try, the failure is recorded beside that intent (`failed_retry`). A try that finds no record treats itself as cleared.
+to an earlier try, the failure is recorded beside that intent (`failed_retry`). A try that finds no record treats itself as
+cleared.
 
     stored                                       try 3 finds    and takes the start for
     -------------------------------------------  -------------  ------------------------------------------------
