@@ -18,7 +18,7 @@ from airflow_adf_mi.adf.starting.rate_limit import TokenBucket
 if TYPE_CHECKING:
     from airflow_adf_mi.adf.api.client import AsyncAdfClient
 
-Pause: TypeAlias = Callable[[float], Awaitable[None]]
+PauseFunction: TypeAlias = Callable[[float], Awaitable[None]]
 
 STARTS_AT_ONCE = 20
 """Starts that may be in flight, from their first question to Airflow to the service's answer. Airflow answers a triggerer one
@@ -33,7 +33,9 @@ class StartClient:
     createRun, it waits for a slot again.
     """
 
-    def __init__(self, client: AsyncAdfClient, bucket: TokenBucket, slots: asyncio.Semaphore, pause: Pause) -> None:
+    def __init__(
+        self, client: AsyncAdfClient, bucket: TokenBucket, slots: asyncio.Semaphore, pause: PauseFunction
+    ) -> None:
         self._client = client
         self._bucket = bucket
         self._slots = slots
@@ -86,7 +88,7 @@ class StartQueue:
         self._slots = asyncio.Semaphore(STARTS_AT_ONCE)
 
     @asynccontextmanager
-    async def turn(self, client: AsyncAdfClient, pause: Pause) -> AsyncIterator[StartClient]:
+    async def turn(self, client: AsyncAdfClient, pause: PauseFunction) -> AsyncIterator[StartClient]:
         """Wait until one more start may be sent.
 
         :param pause: waits for some seconds. An error that it raises ends the wait.
