@@ -4,8 +4,8 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 
 UV_VERSION := 0.13.9
-PYTHON ?= $(firstword $(foreach name,python3.13 python3.12 python3.11 python3.14 python3 python,\
-	$(shell $(name) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null && command -v $(name))))
+PYTHON ?= $(firstword $(foreach name,python3.13 python3.12 python3.11 python3 python,\
+	$(shell $(name) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && command -v $(name))))
 # The system's certificates, so that it works behind a proxy that inspects TLS; old versions of pip bring their own.
 CA_BUNDLE := $(firstword $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt \
 	/etc/ssl/ca-bundle.pem /etc/ssl/cert.pem))
@@ -41,7 +41,7 @@ help:  ## Show this list
 	@touch $@
 
 $(UV):
-	@if [ -z "$(PYTHON)" ]; then echo "No Python 3.11 to 3.14 found. Install one, or name it: make PYTHON=/path/to/python3" >&2; exit 1; fi
+	@if [ -z "$(PYTHON)" ]; then echo "No Python 3.11 to 3.13 found. Install one, or name it: make PYTHON=/path/to/python3" >&2; exit 1; fi
 	$(PYTHON) -m pip install --quiet --target .tools --upgrade uv==$(UV_VERSION)
 
 .PHONY: demo
@@ -58,7 +58,7 @@ else
 	# slow all its processes down. Then all else, on all cores.
 	failed=0; \
 	$(RUN) -m pytest tests/airflow || failed=1; \
-	$(RUN) -m pytest --cov --cov-report= -n $(JOBS) --ignore=tests/airflow tests || failed=1; \
+	$(RUN) -m pytest --cov --cov-report= -n $(JOBS) --dist worksteal --ignore=tests/airflow tests || failed=1; \
 	exit $$failed
 endif
 

@@ -16,7 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 
-from airflow_adf_mi.adf.reporting.activity_log import PER_MINUTE
+from airflow_adf_mi.adf.reporting.activity_log import QUERIES_PER_MINUTE
 from airflow_adf_mi.emulator.service.state import Switches
 from bench import airflow_tasks, event_loop, execute, imports, simulation, waits
 from bench.waits import Cost, Load
@@ -95,7 +95,7 @@ def report(rows: Sequence[Row], times: int, simulated: Sequence[str]) -> str:
         f"minutes. {machine}. {versions}.",
         "",
         "Waits log what the activities did at the end, as tasks do by default (`activity_log=summary`), unless a row says",
-        f"`off`. That is done for {PER_MINUTE} runs of a factory a minute at most.",
+        f"`off`. That is done for {QUERIES_PER_MINUTE} runs of a factory a minute at most.",
         "",
         "Both packages meet the same emulator in the same run. CPU and memory of waits are those of the process that waits,",
         "which has no more of Airflow in it than triggers need. A lag is the time from a run's end to its trigger's event.",
@@ -154,7 +154,7 @@ def _thousand(times: int) -> list[Row]:
         return Row(f"1,000 runs: {what}", ours, target, shape, theirs)
 
     return [
-        row("requests", lambda c: c.requests, 150 + PER_MINUTE, "{:,.0f}"),
+        row("requests", lambda c: c.requests, 150 + QUERIES_PER_MINUTE, "{:,.0f}"),
         row("token requests", lambda c: c.tokens, 1, "{:,.0f}"),
         row("CPU", lambda c: c.cpu, 2, "{:.1f} s"),
         row("peak memory", lambda c: c.peak_rss / 1e6, 200, "{:.0f} MB"),

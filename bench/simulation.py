@@ -115,7 +115,7 @@ def simulate(service: Service, arrivals: Sequence[tuple[float, float, str]], tri
         service.now, number = heapq.heappop(wakes)
         while coming < len(arrivals) and arrivals[coming][0] <= service.now:
             begin, _, run_id = arrivals[coming]
-            rounds[coming % triggerers].add(run_id, interval=INTERVAL, since=begin, now=service.now)
+            rounds[coming % triggerers].add(run_id, interval=INTERVAL, not_ended_before=begin, now=service.now)
             coming += 1
             waiting += 1
             most = max(most, waiting)
@@ -127,13 +127,13 @@ def simulate(service: Service, arrivals: Sequence[tuple[float, float, str]], tri
             next_arrival = arrivals[coming][0] - service.now if coming < len(arrivals) else float("inf")
             pause = max(0.001, min(ask.seconds, next_arrival))
         elif isinstance(ask, PollRun):
-            told = mine.looked(ask, service.look(ask.run_id), service.now)
+            told = mine.poll_answered(ask, service.look(ask.run_id), service.now)
         else:
             answer = service.list(ask)
             told = (
                 mine.list_failed(answer, service.now)
                 if isinstance(answer, AdfError)
-                else mine.listed(ask, answer, service.now)
+                else mine.list_answered(ask, answer, service.now)
             )
         for run_id, outcome in told.items():
             if isinstance(outcome, Ended) and service.ends[run_id] <= service.now:

@@ -1,7 +1,7 @@
-"""`python -m tests.prose`: finds sentences that are hard to read, in pages, docstrings and comments.
+"""`python -m tests.prose`: finds sentences of the documentation and the code that are hard to read.
 
-It knows long sentences, and words for which the project has a better one (docs/glossary.md). Code, and texts that are quoted
-as code, are not read.
+It knows long sentences, and words for which the project has a better one (docs/glossary.md). It reads Markdown pages, and the
+docstrings and comments of the code. Code, drawings, and texts that are quoted as code, are not read.
 """
 
 from __future__ import annotations
@@ -17,29 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 PAGES = ("README.md", "CHANGELOG.md", ".github/*.md", "docs/**/*.md")
-MODULES = (
-    "airflow_adf_mi/*.py",
-    "airflow_adf_mi/_airflow/*.py",
-    "airflow_adf_mi/_openlineage/*.py",
-    "airflow_adf_mi/_worker/[!r]*.py",
-    "airflow_adf_mi/_worker/results.py",
-    "airflow_adf_mi/adf/__init__.py",
-    "airflow_adf_mi/adf/api/*.py",
-    "airflow_adf_mi/adf/auth/*.py",
-    "airflow_adf_mi/adf/config/*.py",
-    "airflow_adf_mi/adf/connection_*.py",
-    "airflow_adf_mi/adf/error_json.py",
-    "airflow_adf_mi/adf/json_values.py",
-    "airflow_adf_mi/adf/log_once.py",
-    "airflow_adf_mi/adf/name_suggestions.py",
-    "airflow_adf_mi/adf/network/*.py",
-    "airflow_adf_mi/adf/redaction.py",
-    "airflow_adf_mi/adf/times.py",
-    "airflow_adf_mi/emulator/**/*.py",
-    "airflow_adf_mi/triggers/__init__.py",
-    "airflow_adf_mi/triggers/wait.py",
-    "dags/*.py",
-)
+MODULES = ("airflow_adf_mi/**/*.py", "dags/*.py")
 MOST_WORDS = 30
 _DETERMINER = r"(?:a|an|the|each|every|one|this|that|no|first|last|next|single|failed|failing|our|its|of|by|two|these)"
 WORDS = {
@@ -92,9 +70,9 @@ def prose_of_python(source: str) -> Iterator[str]:
     """The docstrings and comments of a module. Indented blocks of docstrings are drawings, and are not read."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
-            for block in re.split(r"\n\s*\n|\n(?=\s*:param |- )", inspect.cleandoc(node.value.value)):
-                if not all(line.startswith("    ") for line in block.splitlines()):
-                    yield re.sub(r"`+[^`]+`+", "code", re.sub(r"^\s*(?::\w+ \w+:|- )", "", block))
+            for block in re.split(r"\n\s*\n|\n(?=:\w+ \w+:|- )", inspect.cleandoc(node.value.value)):
+                if not all(line.startswith("    ") for line in block.splitlines()):  # a drawing, table or example
+                    yield re.sub(r"`+[^`]+`+", "code", re.sub(r"^(?::\w+ \w+:|- )", "", block))
     comments = [
         token for token in tokenize.generate_tokens(io.StringIO(source).readline) if token.type == tokenize.COMMENT
     ]
@@ -109,11 +87,11 @@ def main() -> int:
     """Print what is hard to read; 1 if there is anything."""
     found = [
         f"{path.relative_to(ROOT)}: {complaint}"
-        for patterns, prose in ((PAGES, prose_of_markdown), (MODULES, prose_of_python))
+        for patterns, prose_of in ((PAGES, prose_of_markdown), (MODULES, prose_of_python))
         for pattern in patterns
         for path in sorted(ROOT.glob(pattern))
         if "_build" not in path.parts
-        for piece in prose(path.read_text())
+        for piece in prose_of(path.read_text())
         for complaint in complaints(piece)
     ]
     print("\n".join(found) or "Prose: nothing to complain of.")

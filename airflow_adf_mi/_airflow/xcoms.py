@@ -9,7 +9,6 @@ from typing import Any, TypeAlias, TypeVar
 
 from airflow.sdk.execution_time.xcom import XCom
 
-from airflow_adf_mi._airflow.task_instance import RUN_ID_KEY
 from airflow_adf_mi.adf.errors import AdfError
 
 log = logging.getLogger(__name__)
@@ -42,7 +41,6 @@ async def patiently(act: Callable[[], Awaitable[T]], what: str, pause: AsyncSlee
         raise AdfError(f"Airflow did not let {what} in the triggerer, for {sum(PAUSES):.0f} s. {e}") from e
 
 
-async def xcom_run_id(ti: Any) -> str | None:
-    """The XCom `run_id` of a task instance."""
-    found = await patiently(lambda: XCom.aget_one(key=RUN_ID_KEY, **xcom_address(ti)), f"XCom {RUN_ID_KEY} be read")
-    return found if isinstance(found, str) and found else None
+async def read_xcom(ti: Any, key: str) -> Any:
+    """An XCom of a task instance; None if it is not there. Raises `AdfError`."""
+    return await patiently(lambda: XCom.aget_one(key=key, **xcom_address(ti)), f"XCom {key} be read")

@@ -1,8 +1,22 @@
 """What a triggerer does about the run of a deferred task whose trigger Airflow has killed.
 
-Airflow 3.3.2 calls a trigger's on_kill when its task was marked, but also when the task was cleared or another triggerer
-took the trigger over; and it interrupts on_kill after about a second. So the work is done by tasks that this module
-holds, which ask for the task's state first, all of a Dag run's at once, and go on until the service has accepted.
+The run must be cancelled if a user has marked the task as failed or succeeded, and must be left alone in all other cases. Three
+things make this hard. Airflow 3.3.2 calls `on_kill` not only after a mark, but also after a clear, and when another triggerer has
+taken the trigger over. It interrupts `on_kill` after about a second. And a mark of a Dag run kills hundreds of triggers at once,
+while Airflow answers a triggerer one question at a time.
+
+The rules: ask Airflow for the task's state first, and cancel only if the task is over. Do the work in asyncio tasks that this
+module holds, so that it continues after `on_kill` was interrupted. Ask once for all killed triggers of a Dag run. Send the
+cancel again until the service accepts it, 16 at a time.
+
+    on_kill --> wait 0.3 s for other kills --> GetTaskStates of the Dag run --> state
+       |                                            ^         |                  |
+       | interrupted after 1 s: nothing is lost     +---------+                  +-- failed, success, ...: cancel
+                                               no answer: again, for 10 min      +-- deferred: taken over, or cleared
+                                                                                 +-- none: the task was cleared
+
+A clear is not handled here, because its next try may already be deferred: that try cancels the superseded run before it starts
+another (`adf/starting/start_or_adopt`). A run that was being started when the kill came is handled by `start`.
 """
 
 from __future__ import annotations
@@ -32,15 +46,15 @@ Question: TypeAlias = tuple[str, str, str | None]
 log = logging.getLogger(__name__)
 
 GATHER = 0.3
-"""Seconds for which kills of a Dag run are gathered, to be asked about at once."""
+"""Seconds for which kills of one Dag run are gathered, to ask one question for all of them."""
 KILL_PATIENCE_SECONDS = 600.0
-"""Seconds for which a state that cannot be learnt is asked for again, and a cancel that is not accepted sent again."""
+"""Seconds for which Airflow is asked again for a state, and for which a cancel that was not accepted is sent again."""
 KILLS_AT_ONCE = 16
 """Cancels under way at the same time, so that a mass kill does not use up the service's limit in one burst."""
 
 
 class _Kills:
-    """What one event loop has under way."""
+    """The kills that one event loop works on."""
 
     def __init__(self) -> None:
         self.held: set[asyncio.Task[Any]] = set()
@@ -58,26 +72,26 @@ _kills = PerLoop(_Kills)
 
 
 def hold(coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-    """Run `coroutine` in a task of its own, which goes on whatever becomes of the caller."""
+    """Run `coroutine` in an asyncio task of its own, which continues if the caller is cancelled."""
     return _kills.here().hold(asyncio.get_running_loop().create_task(coroutine))
 
 
 def begin_kill(ti: Any, settings: AdfSettings, address: RunAddress, *, cancel: bool) -> asyncio.Task[None]:
-    """Cancel an owned run if its task is over, or say that it was left running. Goes on whatever becomes of the caller."""
+    """Cancel an owned run if its task is over, or log that it was left running. Continues if the caller is cancelled."""
     return hold(_cancel_if_over(ti, settings, address, cancel=cancel))
 
 
 async def _cancel_if_over(ti: Any, settings: AdfSettings, address: RunAddress, *, cancel: bool) -> None:
     try:
         state = await _state(ti)
-    except Exception as e:  # noqa: BLE001  whatever Airflow fails with, a run that may go on must be told of
+    except Exception as e:  # noqa: BLE001  whatever Airflow fails with, a run that may continue must be reported
         log.error(
-            "%s may go on: whether its task is over could not be learnt. See %s %s", address, address.studio_url, e
+            "%s may continue: it is not known whether its task is over. See %s %s", address, address.studio_url, e
         )
         return
     if state not in OVER:
-        # It was cleared, or another triggerer has taken it over.
-        log.info("%s goes on: the task is %s, not over.", address, state or "cleared")
+        # The task was cleared, or another triggerer has taken it over.
+        log.info("%s continues: the task is %s, not over.", address, state or "cleared")
         return
     if not cancel:
         log.warning("%s was left running, as cancel_on_kill=False says. See %s", address, address.studio_url)
@@ -86,7 +100,7 @@ async def _cancel_if_over(ti: Any, settings: AdfSettings, address: RunAddress, *
 
 
 async def cancel_now(settings: AdfSettings, address: RunAddress, why: str) -> None:
-    """Cancel a run and say so; what is not accepted is sent again for `PATIENCE` seconds."""
+    """Cancel a run, and log it. A cancel that is not accepted is sent again for `KILL_PATIENCE_SECONDS`."""
     routine = cancelling(
         address.factory, address.run_id, clock=time.time, jitter=random.random, patience=KILL_PATIENCE_SECONDS
     )
@@ -94,13 +108,13 @@ async def cancel_now(settings: AdfSettings, address: RunAddress, why: str) -> No
         async with _kills.here().pace, shared_client(settings) as client:
             cancel = await run_routine_async(routine, client, asyncio.sleep)
     except AdfError as e:
-        log.error("%s could not be cancelled (%s), and may go on. See %s %s", address, why, address.studio_url, e)
+        log.error("%s could not be cancelled (%s), and may continue. See %s %s", address, why, address.studio_url, e)
         return
     log.info("%s %s: %s.", address, cancel, why)
 
 
 async def _state(ti: Any) -> str | None:
-    """The task's state; while Airflow does not tell, asked for again."""
+    """The task's state. Airflow is asked again while it does not answer."""
     until = time.monotonic() + KILL_PATIENCE_SECONDS
     failures = 0
     while True:
@@ -111,21 +125,23 @@ async def _state(ti: Any) -> str | None:
             if time.monotonic() > until:
                 raise
             pause = backoff(failures, None, random.random())  # noqa: S311  spreads, and hides nothing
-            log.warning("The state of task %s could not be learnt. Will ask again in %.0f s. %s", ti.task_id, pause, e)
+            log.warning(
+                "Airflow did not answer for the state of task %s. Will ask again in %.0f s. %s", ti.task_id, pause, e
+            )
             await asyncio.sleep(pause)
 
 
 def _states(ti: Any) -> asyncio.Task[Mapping[str, Mapping[str, Any]]]:
-    """One question about a whole Dag run, for all that ask within `GATHER` seconds: Airflow answers one at a time.
+    """One question about a whole Dag run, for all callers within `GATHER` seconds, because Airflow answers one at a time.
 
-    In its answer, the task `it_1` and the second instance of a mapped task `it` have the same name: those are asked about by
-    their task.
+    In its answer, the task `it_1` and the second instance of a mapped task `it` have the same name. So the question for such a
+    task names the task.
     """
     may_be_confused = ti.map_index >= 0 or re.search(r"_\d+$", ti.task_id) is not None
     kills, key = _kills.here(), (ti.dag_id, ti.run_id, ti.task_id if may_be_confused else None)
     if key not in kills.asked:
         kills.asked[key] = kills.hold(start_detached(_ask(kills, key)))
-        # If nobody waits for the answer any more, its error is of no interest.
+        # If nobody waits for the answer any longer, its error does not matter.
         kills.asked[key].add_done_callback(mark_seen)
     return kills.asked[key]
 
@@ -135,7 +151,7 @@ async def _ask(kills: _Kills, key: Question) -> Mapping[str, Mapping[str, Any]]:
     from airflow.sdk.execution_time.task_runner import SUPERVISOR_COMMS
 
     await asyncio.sleep(GATHER)
-    # Whoever comes from now on asks anew: the state may have changed since this question.
+    # Later callers ask again, because the state may have changed after this question.
     del kills.asked[key]
     answer = await SUPERVISOR_COMMS.asend(
         GetTaskStates(dag_id=key[0], run_ids=[key[1]], task_ids=None if key[2] is None else [key[2]])

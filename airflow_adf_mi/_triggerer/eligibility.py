@@ -1,6 +1,20 @@
-"""Where a task starts and ends: in the triggerer, or on a worker since Airflow 3.3 does there what it cannot do here.
+"""Which tasks may start, and which may end, in the triggerer.
 
-What is said of Airflow was seen in 3.3.2 (docs/triggerer-mode.md).
+In triggerer mode no worker is used, and Airflow 3.3 does some things on workers only. It reports no error for most of them. A
+pool is ignored, a template is rendered to another value, a callback is not called, or a question is never answered, so that the
+task hangs. So a task starts in the triggerer only if nothing of it can go wrong there. Otherwise a worker runs it, as if
+`start_from_trigger` were not set, and the log gives the reason.
+
+    the Dag is serialized         why_start_on_worker(task) --> a reason: a worker runs the task
+    (by the Dag processor)                |                     None: the trigger is stored with the Dag
+                                          v
+    the run has succeeded         why_end_on_worker(task)   --> a reason: a worker ends the task
+    (on a worker, at deferral)    and listeners                 None: the trigger ends the task
+
+The rule: name what is allowed, and refuse the rest. A template may use names that are listed here, and known to have the same
+value on both sides. A class may override only methods that nobody calls in triggerer mode.
+
+All statements about Airflow were seen in 3.3.2 (docs/triggerer-mode.md).
 """
 
 from __future__ import annotations
@@ -37,7 +51,7 @@ RENDERED_ALIKE: Mapping[str, frozenset[str]] = {
         }
     ),
 }
-"""Of these, what a template may use in the triggerer; everything else of theirs is another or hangs there."""
+"""Attributes of these context objects that a template may use. Any other attribute has another value there, or never returns."""
 ANYTHING = frozenset(
     {
         *("ds", "ds_nodash", "ts", "ts_nodash", "ts_nodash_with_tz"),
@@ -45,21 +59,21 @@ ANYTHING = frozenset(
         *("run_id", "task_instance_key_str", "params", "conn", "var", "macros"),
     }
 )
-"""Of these, anything."""
+"""Context objects of which a template may use everything."""
 CALLED_BY_WORKERS = (
     *("execute", "pre_execute", "on_kill"),
     *("render_template_fields", "prepare_template", "get_template_env"),
 )
-"""What only a worker calls, to start a task or to stop it."""
+"""Methods that only a worker calls, to start a task or to stop it."""
 CALLED_TO_END = ("execute_complete", "resume_execution", "post_execute")
-"""What only a worker calls, to end a task."""
+"""Methods that only a worker calls, to end a task."""
 
 
 def why_start_on_worker(task: BaseOperator, arguments: Mapping[str, Any]) -> str | None:
     """Why a task cannot start in the triggerer, or None if it can.
 
-    :param task: complete, as its Dag has it when Airflow serializes that.
-    :param arguments: its templated arguments.
+    :param task: the complete task, as its Dag has it when Airflow serializes the Dag.
+    :param arguments: the task's templated arguments.
     """
     if (
         getattr(task, "_BaseOperator__from_mapped", False)
@@ -71,19 +85,19 @@ def why_start_on_worker(task: BaseOperator, arguments: Mapping[str, Any]) -> str
     if task.max_active_tis_per_dag is not None or task.max_active_tis_per_dagrun is not None:
         return "max_active_tis_per_dag(run) would be ignored"
     if conf.getboolean("triggerer", "queues_enabled", fallback=False):
-        # Triggerers that take certain queues take no trigger without one.
+        # A triggerer that serves certain queues takes no trigger without a queue.
         return "its trigger would have no queue"
     if task.on_execute_callback:
         return "on_execute_callback would not be called"
     for name in ("queue", "executor", "executor_config", "run_as_user"):
-        # They may decide as whom, and from which network, the run is started.
+        # They may decide with which identity, and from which network, the run is started.
         if getattr(task, name) and (name, getattr(task, name)) != ("queue", DEFAULT_QUEUE):
             return f"{name} would be ignored"
     return (
         _why_not_params(task)
         or _why_not_rendered(task, arguments)
         or why_end_on_worker(task)
-        # Subclasses may do anything in what only a worker calls.
+        # A subclass may do anything in a method that only a worker calls.
         or _overridden(task, CALLED_BY_WORKERS)
     )
 
@@ -94,7 +108,7 @@ def why_end_on_worker(task: AirflowTask) -> str | None:
     from airflow.sdk.execution_time.xcom import XCom
 
     if task.outlets:
-        return "outlets would not be told"
+        return "outlets would get no event"
     if task.on_success_callback:
         return "on_success_callback would not be called"
     if task.multiple_outputs or task.returns_dag_result:
@@ -109,31 +123,31 @@ def why_end_on_worker(task: AirflowTask) -> str | None:
 
 
 def may_end_in_triggerer(task: AirflowTask) -> bool:
-    """Whether a task that is about to wait needs no worker to end, if its run succeeds. For this task's own process only."""
+    """Whether a task that is about to wait needs no worker to end, if its run succeeds. Only for the process of that task."""
     return not _has_success_listeners() and why_end_on_worker(task) is None
 
 
 def _has_success_listeners() -> bool:
-    """Whether plugins of this process want to be told of tasks that succeed, as OpenLineage's does: workers tell them."""
+    """Whether plugins of this process listen for tasks that succeed, as OpenLineage's does. Only workers call listeners."""
     from airflow.sdk.listener import get_listener_manager
 
     return bool(get_listener_manager().hook.on_task_instance_success.get_hookimpls())
 
 
 def _overridden(task: object, names: tuple[str, ...]) -> str | None:
-    """Whether a subclass of one of our classes has methods of these names, of its own."""
+    """The reason if a subclass of one of our classes overrides one of these methods."""
     plain = next(kind for kind in type(task).__mro__ if kind.__module__.startswith("airflow_adf_mi."))
     changed = [name for name in names if getattr(type(task), name) is not getattr(plain, name)]
     return f"{type(task).__name__} has its own {changed[0]}" if changed else None
 
 
 def _why_not_params(task: BaseOperator) -> str | None:
-    """Why Airflow could not make the params of this task in the triggerer, where it knows their values only."""
+    """Why Airflow could not make the params of this task in the triggerer, where it only knows their values."""
     params: Any = task.params
     for name in params:
         param = params.get_param(name)
         if not is_arg_set(param.value):
-            # An error there ends the triggerer itself.
+            # An error in it would end the triggerer itself.
             return f"param {name!r} has no default"
         if param.source == "task" and param.schema:
             return f"param {name!r} of the task would not be checked"
@@ -141,7 +155,7 @@ def _why_not_params(task: BaseOperator) -> str | None:
 
 
 def _why_not_rendered(task: BaseOperator, arguments: Mapping[str, Any]) -> str | None:
-    """Why these arguments would come out of the triggerer other than from a worker."""
+    """Why the triggerer would render these arguments to other values than a worker does."""
     dag: Any = task.get_dag()
     customized = bool(task.render_template_as_native_obj) or (
         dag is not None
@@ -162,7 +176,7 @@ def _why_not_rendered(task: BaseOperator, arguments: Mapping[str, Any]) -> str |
             else:
                 why = None if _is_json(part) else f"a {type(part).__name__}"
             if why is not None:
-                return f"{name} contains {why}, which a worker renders otherwise"
+                return f"{name} contains {why}, which a worker renders differently"
     return None
 
 
@@ -217,7 +231,7 @@ def _why_not_template(text: str, *, customized: bool) -> str | None:
 
 
 def _names_map_indexes(call: nodes.Call) -> bool:
-    """Whether a call asks for certain map indexes; without, the triggerer never gets an answer."""
+    """Whether a call names map indexes. Without them, the triggerer never gets an answer."""
     return any(
         given.key == "map_indexes" and not (isinstance(given.value, nodes.Const) and given.value.value is None)
         for given in call.kwargs

@@ -1,4 +1,4 @@
-"""How a trigger ends a task whose run has succeeded, so that no worker is started for it."""
+"""Ending a task whose run has succeeded from its trigger, so that no worker is started for it."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ log = logging.getLogger(__name__)
 RETURN_VALUE = "return_value"
 LINK_KEY = AdfPipelineRunLink().xcom_key
 LINK_AFTER = 60.0
-"""Seconds of waiting after which the link is pushed; a task that ends before has it from then on."""
+"""Seconds of waiting after which the link is pushed. A task that ends earlier gets its link at the end."""
 
 
 async def end_in_triggerer(
     ti: Any, result: Mapping[str, Any] | None, *, xcoms: Mapping[str, str] | None = None
 ) -> TriggerEvent | None:
-    """Push the task's result, and make the event that ends it; None if Airflow does not take the result.
+    """Push the task's result, and make the event that ends the task; None if Airflow does not store the result.
 
     :param ti: the task instance.
     :param result: what the task returns, or None if nothing is to be pushed.
-    :param xcoms: what goes with the event. Airflow encodes it twice, and decodes only links twice.
+    :param xcoms: XComs that go with the event. Airflow encodes them twice, and decodes only links twice.
     """
     try:
         if result is not None:
@@ -45,7 +45,7 @@ async def end_in_triggerer(
 
 @asynccontextmanager
 async def linked_later(ti: Any, studio_url: str) -> AsyncIterator[None]:
-    """Push the link to a run that takes its time; each push costs the triggerer up to 90 ms."""
+    """Push the link to a run that lasts longer; each push costs the triggerer up to 90 ms."""
     pushing = asyncio.get_running_loop().create_task(_push_link(ti, studio_url))
     try:
         yield
@@ -56,7 +56,7 @@ async def linked_later(ti: Any, studio_url: str) -> AsyncIterator[None]:
 
 
 async def _push_link(ti: Any, studio_url: str) -> None:
-    # Not all at once, where many tasks started together.
+    # Spread in time, because many tasks may have started together.
     await asyncio.sleep(LINK_AFTER * (1 + random.random() / 2))  # noqa: S311  spreads, and hides nothing
     try:
         await patiently(lambda: XCom.aset(LINK_KEY, studio_url, **xcom_address(ti)), "the link be pushed")

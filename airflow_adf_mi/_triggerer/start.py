@@ -1,4 +1,23 @@
-"""Starting a run in the triggerer: once, at a pace that the service bears, and through whatever happens to the triggerer."""
+"""Starting a run in the triggerer: once, at a pace that the service accepts, whatever happens to the triggerer meanwhile.
+
+A triggerer can be killed at any moment, and the trigger then begins again in another process. A trigger can also be cancelled
+while createRun is being sent, because a user has marked or cleared its task. And two triggerers can work on one task for some
+seconds. In each case, a second run must not be started, and a started run must not be forgotten.
+
+The rules:
+
+- The intent is stored before createRun is sent (`xcom_journal` shows the order, and what a kill in between leads to).
+- The start is an asyncio task of its own. A kill stops it at once if nothing is being sent. Otherwise the kill waits for the
+  answer, because only then is it known what there is to cancel.
+- Before a start is sent, the service is asked for a run with the key of this try. If there is one, it is ours.
+- A stored start that was never answered is searched for. It is sent again only if it is proven that it started nothing.
+
+    run() begins --> pause (only a retry) --> turn in the queue --> read the intent --> start_or_adopt --> Started
+         |                                         ^                                        |
+         | kill: stop, wait for the answer         |  the superseded run has ended          | StillActive
+         v                                         +----------------------------------------+
+    cancel the run if the task is over, or if another try has written a start over it
+"""
 
 from __future__ import annotations
 
@@ -10,7 +29,7 @@ from dataclasses import replace
 from typing import Any
 
 from airflow_adf_mi._triggerer.cancel_on_kill import begin_kill, cancel_now, hold
-from airflow_adf_mi._triggerer.xcom_journal import CLEAR_OVERLAP_SECONDS, LATE, ChangedMeanwhile, TriggerJournal
+from airflow_adf_mi._triggerer.xcom_journal import CLEAR_OVERLAP_SECONDS, ChangedMeanwhile, TriggerJournal
 from airflow_adf_mi.adf.api.operations import get_run
 from airflow_adf_mi.adf.api.shared_client import shared_client
 from airflow_adf_mi.adf.config.settings import AdfSettings, FactoryRef
@@ -20,28 +39,31 @@ from airflow_adf_mi.adf.models import PipelineRun
 from airflow_adf_mi.adf.reporting.report import Report, address_of, raise_unless_ended
 from airflow_adf_mi.adf.routines import run_routine_async
 from airflow_adf_mi.adf.starting.create_run import Start, Started
-from airflow_adf_mi.adf.starting.intent import Intent
+from airflow_adf_mi.adf.starting.intent import Intent, Phase
 from airflow_adf_mi.adf.starting.journal import Journal
-from airflow_adf_mi.adf.starting.start_or_adopt import SUPERSEDED_CHECK_INTERVAL, StillActive, start_or_adopt
+from airflow_adf_mi.adf.starting.start_or_adopt import SUPERSEDED_CHECK_INTERVAL_SECONDS, StillActive, start_or_adopt
 from airflow_adf_mi.adf.starting.start_queue import StartClient, start_queue_for
 from airflow_adf_mi.adf.waiting.poller import wait_shared
 from airflow_adf_mi.adf.waiting.single_run import Plan
 
 log = logging.getLogger(__name__)
 
+SEND_DELAY_SECONDS = 60.0
+"""Seconds for which a request may still leave a triggerer after its intent was made: Airflow may take so long to store it."""
+
 _honoured: set[FactoryRef] = set()
 """Factories that this process has seen to use our keys as run ids, so that "no such run" proves something there."""
 
 
 class TriggererStart:
-    """Starts a run, or goes on with one that was started before, in a task of its own that a kill can wait for.
+    """Starts a run, or adopts one that was started before, in an asyncio task of its own that a kill can wait for.
 
     :param adf: the connection.
     :param start: what to start.
-    :param journal: where it is written down.
-    :param cancel_on_kill: cancel the run when the task is killed, and an obsolete one before a new one is started.
-    :param supersede_timeout: seconds to wait for an obsolete run to end.
-    :param check_interval: seconds between two status checks of it; at most `OBSOLETE_INTERVAL` is used.
+    :param journal: where the intent is stored.
+    :param cancel_on_kill: cancel the run when the task is killed, and a superseded run before a new one is started.
+    :param supersede_timeout: seconds to wait for a superseded run to end.
+    :param check_interval: seconds between two status checks of that run; at most `SUPERSEDED_CHECK_INTERVAL` is used.
     """
 
     def __init__(
@@ -54,22 +76,22 @@ class TriggererStart:
         supersede_timeout: float,
         check_interval: float,
     ) -> None:
-        self._start = replace(start, start_key=journal.place.start_key)
+        self._start = replace(start, start_key=journal.start_key)
         self._adf = adf
         self._journal = journal
         self._cancel_on_kill = cancel_on_kill
         self._supersede_timeout = supersede_timeout
-        self._check_interval = min(check_interval, SUPERSEDED_CHECK_INTERVAL)
+        self._check_interval = min(check_interval, SUPERSEDED_CHECK_INTERVAL_SECONDS)
         self._stopped = asyncio.Event()
         self._doing: asyncio.Task[Started] | None = None
 
     async def begin(self) -> Started:
-        """The run that is there when this returns. Raises the errors of starting."""
+        """The run that this try has started or adopted. Raises the errors of starting."""
         self._doing = hold(self._begin())
         return await asyncio.shield(self._doing)
 
     def kill(self, ti: Any) -> asyncio.Task[None]:
-        """Start nothing more, and see to what has been started. Goes on whatever becomes of the caller."""
+        """Start nothing more, and handle the run that was started. Continues whatever becomes of the caller."""
         self.stop()
         return hold(self._kill(ti))
 
@@ -88,46 +110,44 @@ class TriggererStart:
             mark_seen(self._doing)
         wanted = self._start.intent(self._journal.task_try)
         try:
-            # This trigger may have come back, after its triggerer was lost, to a run that it had started.
+            # This trigger may have begun again, after its triggerer was lost, to adopt a run that it had started.
             latest = self._journal.latest if self._journal.is_read else await self._journal.stored(wanted)
         except AdfError as e:
             address = address_of(self._adf, wanted)
-            log.error(
-                "Whether the killed task has a run could not be learnt. If so, it is %s %s", address.studio_url, e
-            )
+            log.error("The task was killed, and it is not known whether it has a run: see %s %s", address.studio_url, e)
             return
-        if latest is None:
+        if latest is None or latest.phase is Phase.PREPARED:
             log.info("The task was killed before its run was started. Nothing was started.")
             return
         address = address_of(self._adf, latest)
         if was_sending and await self._is_replaced():
-            # The task was cleared, and its next try began before this start had been written down.
+            # The task was cleared, and its next try began before this start had been stored.
             await cancel_now(self._adf, address, "the task was cleared, and its next try has a run of its own")
             return
         await begin_kill(ti, self._adf, address, cancel=self._cancel_on_kill)
 
     async def _is_replaced(self) -> bool:
         try:
-            return await self._journal.is_taken()
+            return await self._journal.is_replaced()
         except AdfError as e:
-            log.warning("Whether the next try has a run of its own could not be learnt. %s", e)
+            log.warning("It is not known whether the next try has a run of its own. %s", e)
             return False
 
     async def _begin(self) -> Started:
-        outlet = start_queue_for(self._adf, self._start.factory)
+        queue = start_queue_for(self._adf, self._start.factory)
         async with shared_client(self._adf) as client:
-            # Airflow starts the next try of a cleared task before it stops the one before, which may be about to start.
+            # Airflow starts the next try of a cleared task before it stops the try before, which may be about to start a run.
             await self._pause(CLEAR_OVERLAP_SECONDS if self._journal.task_try.try_number > 1 else 0)
             ambiguous: AdfAmbiguousStartError | None = None
             while True:
                 try:
-                    async with outlet.turn(client, self._pause) as starting:
+                    async with queue.turn(client, self._pause) as starting:
                         begun = await self._begin_with(starting)
                 except ChangedMeanwhile:
-                    log.info("Another triggerer has gone on with this task; going on from what it has written.")
+                    log.info("Another triggerer works on this task. Reading the stored intent again.")
                     continue
                 except AdfAmbiguousStartError as e:
-                    # What was no proof when the look began may be one by now. If not, only the first can tell what was lost.
+                    # Another task may have given the proof during the search. The first error describes the lost answer.
                     if ambiguous is not None or self._start.factory not in _honoured:
                         raise ambiguous or e from None
                     ambiguous = e
@@ -136,22 +156,24 @@ class TriggererStart:
                     if begun.intent.service_uses_key:
                         _honoured.add(begun.intent.factory)
                     return begun
-                await self._let_it_end(begun)
+                await self._wait_until_ended(begun)
 
     async def _begin_with(self, client: StartClient) -> Started | StillActive:
         task_try = self._journal.task_try
         wanted = self._start.intent(task_try)
         stored = await self._journal.stored(wanted)
-        if stored is None or not stored.task_try.is_try_of(task_try):
-            # Whatever is written: if our key is a run's id, that run is ours.
-            seen = await _seen(client, wanted)
+        is_own = stored is not None and stored.task_try.is_try_of(task_try)
+        if stored is None or not is_own or stored.phase is Phase.PREPARED:
+            # Another triggerer may have started this run, while this one was stopped and then wrote over the intent.
+            unsent = stored if stored is not None and is_own else wanted
+            seen = await _seen(client, unsent)
             if seen is not None:
-                stored = self._journal.latest = wanted.started(seen.run_id)
+                stored = self._journal.latest = unsent.started(seen.run_id)
         start = self._start
-        if stored is not None and stored.factory in _honoured:
+        if stored is not None and (stored.service_uses_key or stored.factory in _honoured):
             stored = replace(stored, service_uses_key=True)
-            # It may have been sent so much later than it says: only then does it prove something that it is not known.
-            start = replace(start, settle=start.settle + LATE)
+            # The request may have left late. Until then, an unknown key proves nothing.
+            start = replace(start, settle=start.settle + SEND_DELAY_SECONDS)
         routine = start_or_adopt(
             start,
             stored,
@@ -163,10 +185,10 @@ class TriggererStart:
         journal: Journal = self._journal
         return await run_routine_async(routine, client, client.rest, journal)
 
-    async def _let_it_end(self, begun: StillActive) -> None:
+    async def _wait_until_ended(self, begun: StillActive) -> None:
         address = address_of(self._adf, begun.intent)
         plan = Plan(check_interval=self._check_interval, deadline=time.time() + self._supersede_timeout)
-        log.info("%s is %s; a new run is started once it is over.", address, begun.run.status)
+        log.info("%s is %s; a new run is started when it has ended.", address, begun.run.status)
         outcome = await wait_shared(self._adf, address.factory, address.run_id, plan)
         raise_unless_ended(Report(address=address, outcome=outcome), self._supersede_timeout)
 
@@ -183,6 +205,6 @@ async def _seen(client: StartClient, wanted: Intent) -> PipelineRun | None:
     try:
         seen: PipelineRun = await client.send(get_run(wanted.factory, wanted.start_key))
     except AdfError:
-        # Mostly 404. A look proves nothing by failing, and the rest goes by what is written.
+        # Mostly 404. A failed request proves nothing, and the stored intent decides.
         return None
     return seen

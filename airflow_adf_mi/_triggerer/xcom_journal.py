@@ -1,7 +1,28 @@
-"""The journal of a task that starts in the triggerer: the XCom `run_id`, and for what it cannot tell, one beside it.
+"""The journal of a task in triggerer mode: the intent under an XCom key of its own, and the XCom `run_id` for everybody else.
 
-A trigger has no task state store: asking for it hangs. An XCom that a trigger has set survives killed triggerers, retries
-and clears. Each question or answer takes Airflow 30 to 90 ms, one at a time in a triggerer, so there are as few as can be.
+A trigger has no task state store: Airflow 3.3 never answers it. An XCom that a trigger sets survives killed triggerers,
+retries and clears. So the intent, a write-ahead log entry, is the XCom `adf_intent`. The XCom `run_id` is for other tasks: it
+is pushed when the run is known to exist, and it is deleted before another start replaces that run.
+
+    trigger                             Airflow                          service
+    ----------------------------------  -------------------------------  ------------------------------
+    1 read the intent              ---> GetXCom adf_intent
+    2 only if it replaces a run    ---> DeleteXCom run_id
+    3 write the intent: sending    ---> SetXCom adf_intent
+    4 createRun, with the key      ------------------------------------> the run starts, id = key (so far)
+    5 only if the id is another    ---> SetXCom adf_intent: started
+    6 push the run id              ---> SetXCom run_id
+
+    killed         the next trigger finds           and does
+    -------------  -------------------------------  -----------------------------------------------------------
+    before 3       nothing, or an earlier start     begins at 1: nothing was sent
+    between 3, 5   `sending`, with the key          asks for the run by its key, then searches; never sends blindly
+    between 5, 6   `sending` or `started`           finds or adopts the run, and pushes `run_id`
+    after 6        the same                         the same
+
+A question takes Airflow 30 to 90 ms, and a triggerer has its questions answered one at a time. So a start asks three if the
+service takes the key for the run's id (1, 3, 6), and four if not. A try that replaces a run deletes in addition what that run
+has left. A later try that finds no readable intent asks for `run_id`, too.
 """
 
 from __future__ import annotations
@@ -16,9 +37,9 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk.execution_time.xcom import XCom
 
 from airflow_adf_mi._airflow.task_instance import RUN_ID_KEY
-from airflow_adf_mi._airflow.xcoms import AsyncSleep, patiently, xcom_address
+from airflow_adf_mi._airflow.xcoms import AsyncSleep, patiently, read_xcom, xcom_address
 from airflow_adf_mi._triggerer.start_key import task_try_key_of
-from airflow_adf_mi._triggerer.stored_start import failed_try, marked, recall, says_all
+from airflow_adf_mi._triggerer.stored_start import StoredStart
 from airflow_adf_mi.adf.errors import AdfError, AdfTaskKilled
 from airflow_adf_mi.adf.starting.intent import Intent, Phase, TaskTry
 
@@ -27,20 +48,17 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-INTENT_KEY = "airflow_adf_mi.intent"
-"""XCom of an intent that the XCom `run_id` cannot tell: of a service with run ids of its own, of an adopted run, or of a try
-that has failed (`stored_start.marked`)."""
+INTENT_KEY = "adf_intent"
+"""XCom of the intent. Users' databases keep this key, so it never changes."""
 CLEAR_OVERLAP_SECONDS = 5.0
 """Seconds for which two tries of a cleared task may both be alive; up to 3 were seen in Airflow 3.3.2."""
-FRESH = 4.0
-"""Seconds after which what was read is read again before a start is sent: the task may have been cleared, or another
-triggerer may have taken it over. Less than `OVERLAP`, for which the next try waits before it reads."""
-LATE = 60.0
-"""Seconds between the begin of a try and its start after which the XCom `run_id` does not tell well enough when that was."""
+FRESH_SECONDS = 4.0
+"""Seconds after which the intent is read again before a start is sent, because the task may have been cleared, or another
+triggerer may have taken it over. Less than `CLEAR_OVERLAP_SECONDS`, for which the next try waits before it reads."""
 
 
 class ChangedMeanwhile(Exception):
-    """Somebody else has written the journal: what it says now must be read."""
+    """Another process has written the intent. It must be read again."""
 
 
 class TriggerJournal:
@@ -48,7 +66,6 @@ class TriggerJournal:
 
     :param context: the context that Airflow rendered the trigger's templates with.
     :param durable: whether the starts of earlier tries count.
-    :param began: epoch seconds at which this try began, where that is known.
     """
 
     def __init__(
@@ -56,42 +73,55 @@ class TriggerJournal:
         context: Context,
         *,
         durable: bool,
-        began: float | None = None,
         clock: Callable[[], float] = time.monotonic,
         pause: AsyncSleep = asyncio.sleep,
     ) -> None:
         self._ti: Any = context["ti"]
-        self.place = task_try_key_of(context)
+        self.start_key = task_try_key_of(context).start_key
+        """The key of the start that this try makes."""
         self.task_try = TaskTry(try_number=self._ti.try_number)
-        """All that a trigger knows of it: Airflow 3.3.2 shows it neither `max_tries` nor the count of clears."""
+        """All that a trigger knows of its try: Airflow 3.3.2 shows it neither `max_tries` nor the count of clears."""
         self._durable = durable
-        self._began = began
         self._clock = clock
         self._pause = pause
-        self._run_id: Any = None
-        self._kept: Any = None
+        self._stored: Any = None
+        """What the XCom of the intent holds, as this journal has read or written it last."""
+        self._start: StoredStart | None = None
+        """The start that it describes."""
+        self._pushed: str | None = None
+        """The run id that this journal has pushed."""
         self._read_at: float | None = None
-        self._has_failed = False
-        """This very try is said to have failed, and goes on: what said so was lost with a triggerer, or a worker took it up."""
         self.latest: Intent | None = None
-        """What may have started a run, as far as is known."""
+        """The start that may have started a run, as far as this trigger knows."""
         self.is_sending = False
-        """A start is on its way, and must not be interrupted."""
+        """A start is being sent, and must not be interrupted."""
         self.is_stopped = False
-        """Nothing more must be started: the task was killed."""
+        """The task was killed: nothing more may be started."""
 
     @property
     def is_read(self) -> bool:
-        """Whether it is known what was written before."""
+        """Whether this journal knows what was written before."""
         return self._read_at is not None
 
+    @property
+    def has_intent(self) -> bool:
+        """Whether the XCom of the intent holds a start, so that `run_id` is not needed to find the run."""
+        return StoredStart.from_json(self._stored) is not None
+
+    @property
+    def holds_superseded_start(self) -> bool:
+        """Whether the last start is one that this try replaces, and has not replaced yet."""
+        return self._start is not None and self._start.is_before_clear(self.task_try)
+
     async def stored(self, wanted: Intent) -> Intent | None:
-        """What an earlier try, or this one before its triggerer was killed, has written."""
-        # From before the question on: its answer may have waited for the event loop.
-        asked_at = self._clock()
-        await self._read_all()
-        self._read_at = asked_at
-        self.latest = recall(self._run_id, self._kept, self.place, wanted, durable=self._durable, began=self._began)
+        """What an earlier try has written, or this try before its triggerer was killed."""
+        await self._read()
+        is_first = self._stored is None and self.task_try.try_number <= 1
+        if self._start is None and not is_first:
+            # A worker may have started a run, before the Dag was changed; or the intent cannot be read.
+            run_id = await read_xcom(self._ti, RUN_ID_KEY)
+            self._start = StoredStart.without_intent(self._stored, run_id, replace(wanted, start_key=self.start_key))
+        self.latest = None if self._start is None else self._start.recall(self.task_try, durable=self._durable)
         return self.latest
 
     async def save(self, intent: Intent) -> None:
@@ -101,18 +131,21 @@ class TriggerJournal:
                 await self._take_back(intent)
             return
         if self._is_stale():
-            await self._must_be(self._run_id)
+            await self._must_be_unchanged()
         self.is_sending = True
         try:
-            await self._keep(intent)
+            if self._start is not None and self._start.intent.start_key != intent.start_key:
+                # Before the intent, which is then the only memory: `run_id` must not name the run that this start replaces.
+                await self._delete(RUN_ID_KEY)
+            await self._write_if_new(intent)
             if self._is_stale():
-                # It took so long to be written that a kill may be on its way, or another's start have come in between.
+                # The write took long. A kill may be on its way, or another process may have written in between.
                 await self._pause(CLEAR_OVERLAP_SECONDS)
                 self._check()
-                await self._must_be(intent.start_key)
+                await self._must_be_unchanged()
             self._check()
         except (AdfError, ChangedMeanwhile):
-            # Nothing of it was sent. What is written stays: by now it may be another's, and a look will tell.
+            # Nothing was sent. The intent stays: it may be another process's by now, and the service knows no run of it.
             self.is_sending = False
             raise
         self.latest = intent
@@ -120,38 +153,38 @@ class TriggerJournal:
     async def note(self, intent: Intent) -> None:
         self.latest = intent
         try:
-            await self._keep(intent)
-        except Exception as e:  # noqa: BLE001  whatever Airflow's API fails with must not end the wait
-            log.warning("Run %s goes on, but its id could not be pushed as XCom. %s", intent.run_id, e)
+            # A run that is not adopted yet may have failed. Then this try starts another, and `run_id` will name that one.
+            if not intent.not_adopted_yet:
+                await self._write_if_new(intent)
+                await self._push_run_id(intent.run_id)
+        except Exception as e:  # noqa: BLE001  no failure of Airflow's API may end the wait
+            log.warning("Run %s continues, but Airflow did not store its id as an XCom. %s", intent.run_id, e)
         self.is_sending = False
 
     async def hand_over(self) -> None:
-        """A worker is to end this try, most likely since it fails: keep all that is known of its start, for a retry."""
+        """Record that this try failed: a worker will end it, most likely because it fails, and a retry must know its start."""
         if not self.is_read:
-            await self._read_all()
+            await self._read()
         if self.latest is not None and self.latest.task_try.is_try_of(self.task_try):
-            told: dict[str, Any] | None = replace(self.latest, try_failed=True).to_json()
-        else:
-            told = marked(self._run_id, self._kept, self.place, failed=True)
-        if told is not None:
-            await self._set(INTENT_KEY, told)
+            await self._write(StoredStart(intent=replace(self.latest, try_failed=True)))
+            return
+        marked = None if self._start is None else self._start.marked(self.task_try, failed=True)
+        if marked is not None:
+            await self._write(marked)
 
     async def forget(self, keys: Iterable[str]) -> None:
-        """Delete XComs of earlier tries: on a worker, Airflow does when a try begins."""
-        from airflow.sdk.execution_time.comms import DeleteXCom
-        from airflow.sdk.execution_time.task_runner import SUPERVISOR_COMMS
-
+        """Delete XComs of earlier tries. On a worker, Airflow deletes them when a try begins."""
         try:
             for key in keys:
-                await SUPERVISOR_COMMS.asend(DeleteXCom(key=key, **xcom_address(self._ti)))
-        except Exception as e:  # noqa: BLE001  the run is there, and its own XComs follow
+                await self._ask_to_delete(key)
+        except Exception as e:  # noqa: BLE001  the run exists, and its own XComs follow
             log.warning("XComs of an earlier try could not be deleted. %s", e)
 
-    async def is_taken(self) -> bool:
-        """Whether another try has written its own start over ours, and so knows nothing of it."""
-        mine = self._run_id
+    async def is_replaced(self) -> bool:
+        """Whether another try has written a start of its own over the start of this try, and so does not know its run."""
+        mine = self._start
         await self._read()
-        return bool(mine != self._run_id)
+        return _key_of(mine) != _key_of(self._start)
 
     def claimed(self) -> frozenset[str]:
         # Mapped tasks never start in the triggerer.
@@ -161,55 +194,66 @@ class TriggerJournal:
         return True
 
     async def _take_back(self, prepared: Intent) -> None:
-        """What was sent has started nothing."""
+        """Record that the request has started nothing."""
         self.is_sending = False
         self.latest = None
         try:
-            await self._write("")
+            await self._write(StoredStart(intent=prepared))
         except AdfError as e:
-            # It must not hide why nothing was started; a worker that ends this try may keep what is known.
-            log.warning("A retry of this task may look for a run in vain. %s", e)
+            # The error of the start must not be lost. If Airflow answers again, `hand_over` writes the intent.
+            log.warning("A retry of this task may search for a run in vain. %s", e)
             self.latest = prepared
 
     def _is_stale(self) -> bool:
-        return self._clock() - (self._read_at or 0.0) > FRESH
+        return self._clock() - (self._read_at or 0.0) > FRESH_SECONDS
 
-    async def _must_be(self, run_id: str | None) -> None:
+    async def _must_be_unchanged(self) -> None:
+        stored, start = self._stored, self._start
         await self._read()
-        if self._run_id != run_id:
+        if self._stored != stored:
             raise ChangedMeanwhile
+        self._start = start
 
     def _check(self) -> None:
         if self.is_stopped:
             raise AdfTaskKilled("The task was killed before its run was started. Nothing was started.")
 
-    async def _keep(self, intent: Intent) -> None:
-        is_late = intent.sent_at is not None and self._began is not None and intent.sent_at - self._began > LATE
-        if is_late or self._has_failed or not says_all(intent, self.place):
-            await self._set(INTENT_KEY, intent.to_json())
-            self._has_failed = intent.try_failed
-        run_id = intent.run_id or intent.start_key
-        if run_id != self._run_id:
-            await self._write(run_id)
+    async def _write_if_new(self, intent: Intent) -> None:
+        stored = StoredStart.from_json(self._stored)
+        if stored is None or not stored.leads_to(intent):
+            await self._write(StoredStart(intent=intent))
 
-    async def _read_all(self) -> None:
-        run_id = await self._get(RUN_ID_KEY) or None
-        kept = await self._get(INTENT_KEY) if run_id else None
-        # Together, or one would be taken for the other's.
-        self._run_id, self._kept = run_id, kept
-        self._has_failed = failed_try(self._run_id, self._kept) == self.place.try_number
+    async def _write(self, start: StoredStart) -> None:
+        value = start.to_json()
+        if value != self._stored:
+            await self._set(INTENT_KEY, value)
+        self._stored, self._start = value, start
+
+    async def _push_run_id(self, run_id: str | None) -> None:
+        if run_id is not None and run_id != self._pushed:
+            await self._set(RUN_ID_KEY, run_id)
+            self._pushed = run_id
 
     async def _read(self) -> None:
+        # The moment of the question: its answer may have waited for the event loop.
         asked_at = self._clock()
-        self._run_id = await self._get(RUN_ID_KEY) or None
+        self._stored = await read_xcom(self._ti, INTENT_KEY)
+        self._start = StoredStart.from_json(self._stored)
         self._read_at = asked_at
-
-    async def _write(self, run_id: str) -> None:
-        await self._set(RUN_ID_KEY, run_id)
-        self._run_id = run_id or None
-
-    async def _get(self, key: str) -> Any:
-        return await patiently(lambda: XCom.aget_one(key=key, **xcom_address(self._ti)), f"XCom {key} be read")
 
     async def _set(self, key: str, value: Any) -> None:
         await patiently(lambda: XCom.aset(key, value, **xcom_address(self._ti)), f"XCom {key} be pushed")
+
+    async def _delete(self, key: str) -> None:
+        await patiently(lambda: self._ask_to_delete(key), f"XCom {key} be deleted")
+        self._pushed = None
+
+    async def _ask_to_delete(self, key: str) -> None:
+        from airflow.sdk.execution_time.comms import DeleteXCom
+        from airflow.sdk.execution_time.task_runner import SUPERVISOR_COMMS
+
+        await SUPERVISOR_COMMS.asend(DeleteXCom(key=key, **xcom_address(self._ti)))
+
+
+def _key_of(start: StoredStart | None) -> str | None:
+    return None if start is None else start.intent.start_key

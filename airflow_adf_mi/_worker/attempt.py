@@ -50,8 +50,8 @@ from airflow_adf_mi.adf.reporting.report import (
 )
 from airflow_adf_mi.adf.routines import run_routine
 from airflow_adf_mi.adf.starting.create_run import Start, Started
-from airflow_adf_mi.adf.starting.intent import Intent, read
-from airflow_adf_mi.adf.starting.start_or_adopt import SUPERSEDED_CHECK_INTERVAL, StillActive, start_or_adopt
+from airflow_adf_mi.adf.starting.intent import Intent, read_intent
+from airflow_adf_mi.adf.starting.start_or_adopt import SUPERSEDED_CHECK_INTERVAL_SECONDS, StillActive, start_or_adopt
 from airflow_adf_mi.adf.waiting.single_run import Ended, Plan, TimedOut
 from airflow_adf_mi.hooks import AdfHook
 from airflow_adf_mi.triggers.wait import TIMEOUT_SLACK, AdfPipelineRunTrigger
@@ -237,7 +237,8 @@ class Attempt:
         seconds = self._task.supersede_timeout
         address = address_of(self._settings, begun.intent)
         plan = Plan(
-            check_interval=min(self._task.check_interval, SUPERSEDED_CHECK_INTERVAL), deadline=time.time() + seconds
+            check_interval=min(self._task.check_interval, SUPERSEDED_CHECK_INTERVAL_SECONDS),
+            deadline=time.time() + seconds,
         )
         self._task.log.info("%s is %s. A new run starts when it has ended.", address, begun.run.status)
         if self._task.deferrable:
@@ -320,7 +321,7 @@ class Attempt:
         if self._taken_over is not None:
             return self._taken_over
         otherwise = self._start.intent(task_try_of(self._context))
-        return None if self._journal is None else read(self._journal.stored(), otherwise)
+        return None if self._journal is None else read_intent(self._journal.stored(), otherwise)
 
     @contextlib.contextmanager
     def _saying_that_it_failed(self) -> Iterator[None]:

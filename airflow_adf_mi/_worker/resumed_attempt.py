@@ -1,4 +1,20 @@
-"""What a worker does for a task that starts in the triggerer: it concludes, and takes up what a broken trigger has left."""
+"""A try that began in triggerer mode, and ends or continues on a worker.
+
+A worker gets such a try in four cases. The run did not succeed, or the start failed. The result needs a worker (`outputs`). The
+trigger could not be loaded, or Airflow's timeout ended it. The Dag was edited, and the task is now one for a worker.
+
+    event from the trigger     ---> complete             conclude: raise the error, or push the result
+    "for a worker" (Dag edit)  ---> complete             copy the intent into the task state store, continue as a worker's try
+    "Trigger failure"          ---> retry_trigger        pause, then defer to the same trigger again, a few times
+    "Trigger timeout"          ---> on_deferral_timeout  wait on if the run has time left; otherwise cancel the run, and fail
+
+What can go wrong: the next try may begin in the triggerer again. It reads the XCom `adf_intent`, and it cannot see whether it is
+a retry. So this module records in that XCom how the try ended. A failure that is retried is recorded as a failure. A success, a
+last failure, and a trigger that is started again are recorded as none, because only a clear can follow.
+
+The record needs no connection: it is added to what the XCom holds. Nothing is started here. If the Dag was edited, an ordinary
+`Attempt` continues the try, with the task state store as its memory.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +29,7 @@ from airflow.sdk.definitions.retry_policy import RetryAction
 from airflow_adf_mi._airflow.task_instance import RUN_ID_KEY, is_last_try, task_try_of
 from airflow_adf_mi._triggerer.finish import RETURN_VALUE
 from airflow_adf_mi._triggerer.start_key import task_try_key_of
-from airflow_adf_mi._triggerer.stored_start import is_of_before_a_clear, is_own, marked, readable, recall
+from airflow_adf_mi._triggerer.stored_start import KEPT_BY_WORKER, StoredStart
 from airflow_adf_mi._triggerer.xcom_journal import INTENT_KEY
 from airflow_adf_mi._worker.attempt import TRIGGER_FAILURES, Attempt, rest_after
 from airflow_adf_mi._worker.state_store_journal import TaskJournal
@@ -22,7 +38,7 @@ from airflow_adf_mi.adf.error_json import error_from_json
 from airflow_adf_mi.adf.errors import AdfError
 from airflow_adf_mi.adf.models import PipelineRun
 from airflow_adf_mi.adf.reporting.report import Report, RunAddress, address_of
-from airflow_adf_mi.adf.starting.intent import Intent, TaskTry
+from airflow_adf_mi.adf.starting.intent import Intent, Phase, TaskTry
 from airflow_adf_mi.hooks import AdfHook
 from airflow_adf_mi.triggers.start_and_wait import FOR_A_WORKER, NOT_STARTED, STARTED, AdfStartPipelineTrigger
 
@@ -32,16 +48,19 @@ if TYPE_CHECKING:
     from airflow_adf_mi._airflow.task import PipelineTask
 
 TRIGGER_FAILURES_KEY = "airflow_adf_mi.trigger_failures"
-"""In the task state store, how often the trigger of a try has failed."""
+"""Key in the task state store: how often the trigger of a try has failed."""
 
 
 def resume(task: PipelineTask, context: Context, event: Mapping[str, Any] | None = None) -> Attempt:
-    """The try that a deferral has interrupted, by where it began; `event` is what its trigger has said, if it has."""
+    """The try that a deferral has interrupted, of the class for where it began.
+
+    :param event: the event of its trigger, if the trigger has fired one.
+    """
     return ResumedAttempt(task, context) if _began_in_triggerer(task, context, event or {}) else Attempt(task, context)
 
 
 def _began_in_triggerer(task: PipelineTask, context: Context, event: Mapping[str, Any]) -> bool:
-    """Whether this try did, whatever the Dag says by now."""
+    """Whether this try began in triggerer mode, even if the Dag was edited after that."""
     if event.keys() & {FOR_A_WORKER, NOT_STARTED, STARTED}:
         return True
     if task.durable and TaskJournal(context).is_of_this_try(task_try_of(context)):
@@ -49,20 +68,18 @@ def _began_in_triggerer(task: PipelineTask, context: Context, event: Mapping[str
     ti: Any = context["ti"]
     if task.start_from_trigger or ti.map_index >= 0:
         return bool(task.start_from_trigger) and ti.map_index < 0
-    run_id, kept = (
-        ti.xcom_pull(task_ids=ti.task_id, key=key, map_indexes=ti.map_index) for key in (RUN_ID_KEY, INTENT_KEY)
-    )
-    return is_own(run_id, kept, task_try_key_of(context))
+    stored = StoredStart.from_json(ti.xcom_pull(task_ids=ti.task_id, key=INTENT_KEY, map_indexes=ti.map_index))
+    return stored is not None and stored.is_of(TaskTry(try_number=ti.try_number))
 
 
 class ResumedAttempt(Attempt):
-    """A try that began in the triggerer. Its journal is kept there, and nothing is started here."""
+    """A try that began in the triggerer. Its intent is in an XCom, and nothing is started here."""
 
     def __init__(self, task: PipelineTask, context: Context) -> None:
         super().__init__(task, context)
         self._journal = None
         self._here: Attempt | None = None
-        """What goes on on workers, where the Dag was changed meanwhile."""
+        """The attempt that continues on workers, if the Dag was edited."""
 
     def kill(self) -> None:
         if self._here is not None:
@@ -71,9 +88,9 @@ class ResumedAttempt(Attempt):
             super().kill()
 
     def complete(self, event: dict[str, Any]) -> dict[str, Any]:
-        """Conclude from what the trigger reported."""
+        """Conclude from the event of the trigger."""
         if FOR_A_WORKER in event:
-            return self._go_on_here()
+            return self._continue_here()
         with self._saying_that_it_failed():
             if NOT_STARTED in event:
                 raise error_from_json(event[NOT_STARTED])
@@ -85,39 +102,41 @@ class ResumedAttempt(Attempt):
                 self._results.announce(report.address.run_id, report.address.studio_url)
                 result = self._results.of(report)
             if self._task.do_xcom_push:
-                # As Airflow does next, but while it counts as a failure: what has succeeded is not started again.
+                # Airflow does this next. Here, an error still counts as a failure of the try, so that a retry accepts the run.
                 self._context["ti"].xcom_push(key=RETURN_VALUE, value=result)
-        self._tell_next_try(retry=False)
+        self._record_end(failed=False)
         return result
 
-    def _go_on_here(self) -> dict[str, Any]:
-        """Do what is left of the task on workers, from what was started in the triggerer."""
+    def _continue_here(self) -> dict[str, Any]:
+        """Continue the task on workers, from what was started in the triggerer."""
         with self._saying_that_it_failed():
-            known = self._recalled()
-            if known is not None and self._task.durable:
-                TaskJournal(self._context).save(self._as_of_here(known))
+            stored = self._stored_start()
+            known = None if stored is None else stored.recall(self._now, durable=self._task.durable)
+            if stored is not None and known is not None and self._task.durable:
+                TaskJournal(self._context).save(self._for_worker(stored, known))
+                self._context["ti"].xcom_push(key=INTENT_KEY, value=KEPT_BY_WORKER)
         self._here = Attempt(self._task, self._context)
         self.run_record = self._here.run_record
         return self._here.run()
 
-    def _as_of_here(self, known: Intent) -> Intent:
-        """As a try on a worker writes it. A start of before a clear keeps the task_try by which it is seen as one."""
-        if is_of_before_a_clear(known):
+    def _for_worker(self, stored: StoredStart, known: Intent) -> Intent:
+        """The intent as a try on a worker writes it. A superseded start keeps the counts that show a clear."""
+        if stored.is_before_clear(self._now):
             return known
         here = task_try_of(self._context)
         not_adopted_yet = known.not_adopted_yet or known.task_try.try_number != here.try_number
         return replace(known, task_try=here, not_adopted_yet=not_adopted_yet)
 
     def on_deferral_timeout(self) -> dict[str, Any]:
-        """Airflow's own timeout counts from the handing over to a triggerer, which may have had no capacity for long."""
-        run = None if self._is_time_over() else self._run_that_is_there()
+        """Airflow's own timeout counts from the handing over to a triggerer, which may have had no capacity for a long time."""
+        run = None if self._is_time_over() else self._run_of_this_try()
         if run is None or run.started_at is None or time.time() >= run.started_at.timestamp() + self._task.timeout:
             return super().on_deferral_timeout()
-        self._task.log.info("Run %s was started late, and has time left. Waiting on.", run.run_id)
+        self._task.log.info("Run %s was started late, and has time left. Waiting for it again.", run.run_id)
         return self._start_trigger_again()
 
     def _is_time_over(self) -> bool:
-        """Whether `execution_timeout` has passed, which counts from the handing over."""
+        """Whether `execution_timeout` has passed. It counts from the handing over."""
         limit = self._task.execution_timeout
         return limit is not None and time.time() >= self._began + limit.total_seconds()
 
@@ -125,21 +144,26 @@ class ResumedAttempt(Attempt):
     def _began(self) -> float:
         return float(self._context["ti"].start_date.timestamp())
 
-    def _run_that_is_there(self) -> PipelineRun | None:
+    @property
+    def _now(self) -> TaskTry:
+        """This try, in the numbers that a trigger knows."""
+        return TaskTry(try_number=self._context["ti"].try_number)
+
+    def _run_of_this_try(self) -> PipelineRun | None:
         """This try's run, if there is one and the service shows it."""
         try:
-            known = self._recalled()
-            if known is None or is_of_before_a_clear(known):
+            known = self._own_start()
+            if known is None:
                 return None
             address = address_of(self._settings, known)
             with AdfHook(self._task.azure_data_factory_conn_id).client() as client:
                 return client.send(get_run(address.factory, address.run_id))
-        except Exception as e:  # noqa: BLE001  its time is over, and what keeps the run from being cancelled is said then
-            self._task.log.warning("The run of this task could not be looked at. %s", e)
+        except Exception as e:  # noqa: BLE001  the time is over; if the run cannot be cancelled, that error is reported
+            self._task.log.warning("The status check of this task's run failed. %s", e)
             return None
 
     def retry_trigger(self, failure: Exception) -> dict[str, Any]:
-        """The trigger that is the task failed. Its successor finds out what it had started."""
+        """The trigger that is the task failed. The next trigger reads from the stored intent what was started."""
         with self._saying_that_it_failed():
             store = self._context["task_state_store"]
             now = asdict(task_try_of(self._context))
@@ -147,57 +171,63 @@ class ResumedAttempt(Attempt):
             failures = before["failures"] if isinstance(before, dict) and before.get("of") == now else 0
             if failures >= TRIGGER_FAILURES:
                 raise AdfError(
-                    f"The trigger of this task failed {failures + 1} times ({failure}). If it had started a run, that was not "
-                    "touched, and a retry goes on with it. See the trigger's error above, and whether triggerers and "
+                    f"The trigger of this task failed {failures + 1} times ({failure}). If it had started a run, the run was not "
+                    "touched, and a retry adopts it. See the trigger's error above, and check whether triggerers and "
                     "scheduler have the same version of this package."
                 ) from failure
             store.set(TRIGGER_FAILURES_KEY, {"of": now, "failures": failures + 1})
             pause = rest_after(failures)
             self._task.log.warning(
-                "The trigger of this task failed. Will start it again in %.0f s; it goes on with what was started. %s",
+                "The trigger of this task failed. Will start it again in %.0f s; it adopts what was started. %s",
                 pause,
                 failure,
             )
-            # If this process is told to go meanwhile, its run goes on for a retry.
-            self._tell_next_try(retry=self._task.durable and not is_last_try(self._context))
+            # If this process is evicted during the pause, the run continues, and the retry adopts it.
+            self._record_end(failed=self._task.durable and not is_last_try(self._context))
             with self._owning(self._started_in_triggerer()) as owned_run:
                 owned_run.rest(pause)
         return self._start_trigger_again()
 
     def _start_trigger_again(self) -> dict[str, Any]:  # noqa: RET503  defer() does not return
         """Defer to the trigger that is the task."""
-        # With the templates as they are in the Dag: what is rendered may be secret, and is rendered again there.
+        # With the templates of the Dag: rendered values may be secret, and the triggerer renders them again.
         again = self._task.dag.get_task(self._task.task_id).start_trigger_args
         if again is None or again.timeout is None:
-            # The Dag was changed since.
-            return self._go_on_here()
+            # The Dag was edited, and the task is now one for a worker.
+            return self._continue_here()
         left = again.timeout
         if self._task.execution_timeout is not None:
             left = min(
                 left,
                 max(timedelta(seconds=1), self._task.execution_timeout - timedelta(seconds=time.time() - self._began)),
             )
-        # From now on, what follows is a clear again.
-        self._tell_next_try(retry=False)
+        # The try continues. If another one begins while the trigger waits, the task was cleared.
+        self._record_end(failed=False)
         trigger = AdfStartPipelineTrigger(**{**(again.trigger_kwargs or {}), "try_began_at": self._began})
         self._task.defer(trigger=trigger, method_name=again.next_method, timeout=left)
 
     def _started_in_triggerer(self) -> Intent | None:
-        """What this task's trigger has started, as far as a worker can tell."""
-        run_id = self._xcom(RUN_ID_KEY)
-        if not isinstance(run_id, str) or not run_id:
-            return None
-        return replace(self._start.intent(task_try_of(self._context)), start_key=run_id).started(run_id)
+        """The start that the XCom holds, whichever try made it: a kill cancels its run."""
+        stored = StoredStart.from_json(self._xcom(INTENT_KEY))
+        return None if stored is None or stored.intent.phase is Phase.PREPARED else stored.intent
 
-    def _recalled(self) -> Intent | None:
-        """What this task's triggers have written, as the next one would read it."""
-        wanted = self._start.intent(TaskTry(try_number=self._context["ti"].try_number))
-        stored = self._xcom(RUN_ID_KEY), self._xcom(INTENT_KEY)
-        return recall(*stored, task_try_key_of(self._context), wanted, durable=self._task.durable, began=self._began)
+    def _stored_start(self) -> StoredStart | None:
+        """The start that the next trigger would read. Bad input gets its error first."""
+        key = task_try_key_of(self._context).start_key
+        wanted = replace(self._start.intent(self._now), start_key=key)
+        stored = self._xcom(INTENT_KEY)
+        return StoredStart.from_json(stored) or StoredStart.without_intent(stored, self._xcom(RUN_ID_KEY), wanted)
+
+    def _own_start(self) -> Intent | None:
+        """The start that this try has made, or the one that it retries; None if nothing of it can have started a run."""
+        stored = self._stored_start()
+        if stored is None or stored.is_before_clear(self._now) or stored.intent.phase is Phase.PREPARED:
+            return None
+        return stored.recall(self._now, durable=self._task.durable)
 
     def _own_run(self) -> RunAddress:
-        known = self._recalled()
-        if known is None or is_of_before_a_clear(known):
+        known = self._own_start()
+        if known is None:
             raise AdfError(
                 f"The time for this task was over before its trigger had started a run of pipeline {self._task.pipeline_name!r}. "
                 "Nothing was started by this try. Are triggerers running, and do they have capacity left?"
@@ -207,14 +237,14 @@ class ResumedAttempt(Attempt):
     def _say_that_it_failed(self, error: BaseException) -> None:
         if not self._task.durable:
             return
-        retry = self._is_retried_after(error)
-        told = self._tell_next_try(retry=retry)
-        if told is not None and retry:
-            # For a next try on a worker, should the Dag have been changed.
-            TaskJournal(self._context).note(replace(told, task_try=task_try_of(self._context)))
+        is_retried = self._is_retried_after(error)
+        marked = self._record_end(failed=is_retried)
+        if marked is not None and is_retried:
+            # For a next try on a worker, if the Dag is edited before it.
+            TaskJournal(self._context).note(replace(marked.intent, task_try=task_try_of(self._context)))
 
     def _is_retried_after(self, error: BaseException) -> bool:
-        """Whether Airflow makes another try by itself: one is left, and the task's retry policy does not end it here."""
+        """Whether Airflow makes another try by itself: one is left, and the task's retry policy does not end the task."""
         policy: Any = self._task.retry_policy
         if is_last_try(self._context) or policy is None:
             return not is_last_try(self._context)
@@ -224,28 +254,18 @@ class ResumedAttempt(Attempt):
                 exception=error, try_number=ti.try_number, max_tries=ti.max_tries, context=self._context
             )
             return bool(decision.action != RetryAction.FAIL)
-        except Exception as e:  # noqa: BLE001  a policy that fails, or decides nothing, is none for Airflow either
-            self._task.log.warning("The task's retry policy could not be asked, and counts as none; correct it. %s", e)
+        except Exception as e:  # noqa: BLE001  Airflow ignores a policy that fails, or decides nothing
+            self._task.log.warning("The task's retry policy failed and is ignored; correct it. %s", e)
             return True
 
-    def _tell_next_try(self, *, retry: bool) -> Intent | None:
-        """Say to the next try in the triggerer whether it is a retry, in an XCom; the intent in it, if there is one."""
+    def _record_end(self, *, failed: bool) -> StoredStart | None:
+        """Record for the next try in the triggerer whether this try failed and is retried. Returns what is stored then."""
         try:
-            told = self._told(retry=retry)
-            if told is not None:
-                self._context["ti"].xcom_push(key=INTENT_KEY, value=told)
-        except Exception as e:  # noqa: BLE001  it must neither hide the error nor the success
-            self._task.log.warning("What was started could not be written down for a next try: %s", e)
+            stored = StoredStart.from_json(self._xcom(INTENT_KEY))
+            marked = None if stored is None else stored.marked(self._now, failed=failed)
+            if marked is not None:
+                self._context["ti"].xcom_push(key=INTENT_KEY, value=marked.to_json())
+        except Exception as e:  # noqa: BLE001  it must hide neither the error nor the success
+            self._task.log.warning("Airflow did not store for a next try how this try ended. %s", e)
             return None
-        return readable(told)
-
-    def _told(self, *, retry: bool) -> dict[str, Any] | None:
-        place = task_try_key_of(self._context)
-        try:
-            known = self._recalled()
-        except Exception as e:  # noqa: BLE001  as of a connection that cannot be used now: what is written is there all the same
-            self._task.log.debug("what was started is told without the connection: %s", e)
-            known = None
-        if known is not None and known.task_try.try_number == place.try_number:
-            return replace(known, try_failed=retry).to_json()
-        return marked(self._xcom(RUN_ID_KEY), self._xcom(INTENT_KEY), place, failed=retry)
+        return marked

@@ -12,35 +12,35 @@ from airflow_adf_mi.adf.redaction import cap
 from airflow_adf_mi.adf.times import read_time
 
 LONGEST_MESSAGE = 1000
-"""Characters of an activity's message that are shown; the whole is in ADF Studio."""
+"""Most characters of an activity's message in a text. ADF Studio shows the whole message."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ActivityFailure:
-    """An activity that failed for good, or that was cancelled with its run: its last attempt, in one iteration."""
+    """The last attempt of an activity, in one iteration: it failed finally, or was cancelled with its run."""
 
     activity_name: str
     activity_type: str
     status: str
     pipeline_name: str
     pipeline_run_id: str
-    """The innermost run: that of the pipeline which has the activity."""
+    """The innermost run: the run of the pipeline that has the activity."""
     studio_url: str
-    """The page of that run."""
+    """The page of that run in ADF Studio."""
     error_code: str | None = None
     failure_type: str | None = None
-    """`UserError` or `SystemError`, as the service judges it."""
+    """`UserError` or `SystemError`, as the service judges the failure."""
     message: str | None = None
-    """Credentials masked."""
+    """The activity's message, credentials masked."""
     started_at: datetime | None = None
     ended_at: datetime | None = None
     attempts: int = 1
     loop: str | None = None
-    """The ForEach, If, Switch or Until that it failed in, where that can be told."""
+    """The ForEach, If, Switch or Until in which the activity failed, if that is known."""
     is_iteration: bool = False
-    """It is one iteration of several."""
+    """Whether this is one iteration of several."""
     is_named: bool = False
-    """The run's own message names it as what the run failed by; the pipeline may have handled others."""
+    """Whether the run's own message names this activity as its failure. The pipeline may have handled other failures."""
 
     @classmethod
     def of(cls, run: ActivityRun, *, attempts: int, loop: str | None, studio_url: str, is_named: bool) -> Self:
@@ -67,13 +67,13 @@ class ActivityFailure:
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Self:
-        """Members that a later version has added are left out."""
+        """Read the JSON form. Unknown members are ignored, because a later version may have added them."""
         known = {field.name: stored[field.name] for field in fields(cls) if field.name in stored}
         times = {name: read_time(known.get(name)) for name in ("started_at", "ended_at")}
         return cls(**{**known, **times})
 
     def text(self, root_run_id: str) -> str:
-        """For a list, below a sentence about the run `root_run_id`."""
+        """The failure as an item of a list, below a sentence about the run `root_run_id`."""
         where = f" in run {self.pipeline_run_id} of pipeline {self.pipeline_name!r}"
         inside = f", {'in an iteration of' if self.is_iteration else 'in'} {self.loop}" if self.loop else ""
         if self.is_iteration and not self.loop:
@@ -86,20 +86,20 @@ class ActivityFailure:
         if self.status == RunStatus.CANCELLED:
             return f"- {what} was cancelled{when}.{link}"
         tries = f", in attempt {self.attempts}" if self.attempts > 1 else ""
-        said = f"{kind + ': ' if kind else ''}{_sentence(self.message or 'no message')}"
-        return f"- {what}: {said} Failed{when}{tries}.{link}"
+        failure = f"{kind + ': ' if kind else ''}{_sentence(self.message or 'no message')}"
+        return f"- {what}: {failure} Failed{when}{tries}.{link}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Explanation:
-    """What could be learnt of why a run did not succeed."""
+    """The reasons why a run did not succeed, as far as they were found out."""
 
     activities: tuple[ActivityFailure, ...] = ()
-    """The first cause first."""
+    """The failed activities, the first cause first."""
     more: int = 0
-    """How many others failed."""
+    """How many more activities failed."""
     missing: str | None = None
-    """Why this is not all, or nothing."""
+    """Why some or all reasons are missing."""
 
     def to_json(self) -> dict[str, Any]:
         return {"activities": [a.to_json() for a in self.activities], "more": self.more, "missing": self.missing}
@@ -113,26 +113,26 @@ class Explanation:
         )
 
     def text(self, root_run_id: str) -> str:
-        """The list of activities, and what is not in it; "" where there is nothing to say."""
+        """The list of activities, and what is missing in it; "" if there is neither."""
         lines = [activity.text(root_run_id) for activity in self.activities]
         if self.more:
             lines.append(f"- and {self.more} more")
         if self.missing:
-            what = "More" if self.activities else "Its activities"
-            lines.append(f"{what} could not be looked up: {_sentence(self.missing)}")
+            what = "More activities" if self.activities else "Its activities"
+            lines.append(f"{what} could not be read: {_sentence(self.missing)}")
         return "\n".join(lines)
 
     def covers(self, message: str | None) -> bool:
-        """Whether `message`, the run's own, says nothing that an activity's does not."""
+        """Whether the run's own `message` only repeats the message of an activity."""
         return not message or any(a.message is not None and a.message[:200] in message for a in self.activities)
 
 
 def headline(failures: Sequence[ActivityFailure], more: int) -> str:
-    """How many activities failed, or were cancelled, as the end of a sentence about their run."""
+    """How many activities failed or were cancelled, as the end of a sentence about their run."""
     number = len(failures) + more
     failed = sum(failure.status != RunStatus.CANCELLED for failure in failures)
     if not failed:
-        return f"while {number} {'activities were' if number > 1 else 'activity was'} on the way"
+        return f"while {number} {'activities were' if number > 1 else 'activity was'} active"
     return f"because {number} activities failed, the first cause first" if number > 1 else "because an activity failed"
 
 

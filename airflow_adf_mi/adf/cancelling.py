@@ -1,4 +1,4 @@
-"""Cancelling a run, and sending again what was not accepted."""
+"""Cancels a run, and repeats a cancel that was not accepted."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from airflow_adf_mi.adf.routines import Pause, Routine
 
 log = logging.getLogger(__name__)
 
-CANCEL_PATIENCE = 60.0
+CANCEL_PATIENCE_SECONDS = 60.0
 """Seconds for which a cancel that is not accepted (429, 5xx, dropped) is sent again."""
 
 
 class Cancel(StrEnum):
-    """What became of a run that was to be cancelled."""
+    """The result of cancelling a run."""
 
     ACCEPTED = "was cancelled"
     TOO_LATE = "had already ended"
@@ -32,12 +32,12 @@ def cancelling(
     *,
     clock: Callable[[], float],
     jitter: Callable[[], float],
-    patience: float = CANCEL_PATIENCE,
+    patience: float = CANCEL_PATIENCE_SECONDS,
 ) -> Routine[Cancel]:
-    """Cancel the run and the runs it started.
+    """Cancel the run and the runs that it started.
 
-    Sends again what was not accepted for `patience` seconds; then, and for a refusal that lasts at once, raises the
-    `AdfError`.
+    For `patience` seconds, repeats a cancel that was not accepted. After that, raises the `AdfError`. For a lasting refusal,
+    raises it at once.
     """
     until = clock() + patience
     failures = 0
@@ -51,5 +51,5 @@ def cancelling(
         if not may_pass(answer) or clock() + pause > until:
             raise answer
         # The error names the run.
-        log.warning("The cancel was not accepted, and is sent again in %.0f s.\n  %s", pause, answer)
+        log.warning("The cancel was not accepted and will be sent again in %.0f s.\n  %s", pause, answer)
         yield Pause(pause)

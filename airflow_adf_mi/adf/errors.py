@@ -10,18 +10,18 @@
     │   └── AdfThrottledError       429: too many requests
     ├── AdfUnavailableError         no usable answer: 408, 5xx, dropped connection, timeout, a proxy's page
     ├── AdfAmbiguousStartError      a start whose answer was lost, and the run can be neither found nor ruled out
-    ├── AdfTaskKilled               the task was told to die while it started or waited for its run
+    ├── AdfTaskKilled               the task was killed while it started or waited for its run
     └── AdfRunError                 the run itself did not succeed
         ├── AdfRunFailed
         ├── AdfRunCancelled
         └── AdfRunTimedOut          our deadline passed first
 
-Messages say what happened, to which run, pipeline, factory or identity, and what to do next. Foreign errors become
-these in one place only: `airflow_adf_mi.adf.api.error_mapping`. What leaves the package in Airflow's hands is a twin of these,
-which is an AirflowException too: `airflow_adf_mi.exceptions`.
+A message names what happened, to which run, pipeline, factory or identity, and what to do next. Errors of other libraries are
+translated in one place only: `airflow_adf_mi.adf.api.error_mapping`. Airflow gets twins of these errors, which are also
+AirflowExceptions: `airflow_adf_mi.exceptions`.
 
-An error's members are the keyword arguments of its constructor. Each is kept as an attribute of the same name. Pickle,
-copy and the JSON form (`airflow_adf_mi.adf.error_json`) all work by this rule, so a new class needs nothing of its own.
+An error's members are the keyword arguments of its constructor. Each is stored as an attribute of the same name. Pickle,
+copy and the JSON form (`airflow_adf_mi.adf.error_json`) rely on this rule, so a new class needs no code of its own for them.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class AdfError(Exception):
     def with_text(self, text: str) -> Self:
         """A new error of the same class with another text, and with the members, notes and causes of this one.
 
-        One error may be handed to many tasks, as by the poller. So nobody changes an error that somebody else has made.
+        Many tasks may get the same error, for example from the poller. So an error is never changed after it was made.
         """
         another = rebuilt(type(self), (text,), vars(self))
         another.__cause__, another.__context__ = self.__cause__, self.__context__
@@ -49,7 +49,7 @@ class AdfError(Exception):
         return another
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """What pickle and copy use. Python's own would call the class without its keyword arguments."""
+        """The form for pickle and copy. Python's own form would call the class without its keyword arguments."""
         return rebuilt, (type(self), self.args, vars(self))
 
 
@@ -60,13 +60,13 @@ def rebuilt(kind: type[E], args: tuple[Any, ...], state: Mapping[str, Any]) -> E
     """An error with these `args` and attributes, notes included. Its constructor is not called."""
     error = kind.__new__(kind, *args)
     for name, value in state.items():
-        # A list of its own: a note on a copy is no note on the original.
+        # The copy needs a list of its own, because a note on the copy must not appear on the original.
         setattr(error, name, list(value) if name == "__notes__" else value)
     return error
 
 
 def members_of(kind: type[AdfError]) -> tuple[str, ...]:
-    """The names of what errors of this class know beside their text."""
+    """The names of the members that errors of this class have in addition to their text."""
     constructors = [
         vars(base)["__init__"]
         for base in reversed(kind.__mro__)
@@ -81,15 +81,15 @@ class AdfConfigurationError(AdfError, ValueError):
 
 
 class AdfCertificateError(AdfConfigurationError):
-    """The certificate of the endpoint is not trusted, so no request was sent to it, and no token."""
+    """The certificate of the endpoint is not trusted. So neither a request nor a token was sent to it."""
 
 
 class AdfAuthenticationError(AdfError):
     """The identity got no token, or the service refused the token.
 
-    `transient` is true when the identity endpoint could not be reached or asked to come back later, so that the
-    same request may succeed shortly; false when it answered with a refusal. `refused_token` is true when there was a
-    token and the service refused it (401).
+    `transient` is true if the identity endpoint could not be reached, or asked to try again later: the same request may succeed
+    shortly. It is false if the endpoint refused. `refused_token` is true if there was a token, and the service refused it
+    (401).
     """
 
     def __init__(self, message: str, *, transient: bool = False, refused_token: bool = False) -> None:
@@ -99,11 +99,12 @@ class AdfAuthenticationError(AdfError):
 
 
 class AdfRequestError(AdfError):
-    """The service answered with a refusal. The request had no effect, unless it is a 409 to a start (`create_run.judge`).
+    """The service refused the request. The request had no effect, unless the status is 409 and the request was a start
+    (`create_run.judge`).
 
-    `status` is the HTTP status, `code` the service's error code, `request_id` its `x-ms-request-id` (what Microsoft's
-    support asks for), `retry_after` the seconds it asked to wait, if any. `failure_cause` is its `x-ms-failure-cause`:
-    `gateway` where Azure Resource Manager refused by itself, and did not ask Data Factory.
+    `status` is the HTTP status, `code` the service's error code, and `request_id` its `x-ms-request-id`, which Microsoft's
+    support asks for. `retry_after` is the number of seconds that the service asked to wait, if any. `failure_cause` is its
+    `x-ms-failure-cause`: `gateway` if Azure Resource Manager itself refused, without asking Data Factory.
     """
 
     def __init__(
@@ -125,13 +126,13 @@ class AdfRequestError(AdfError):
 
 
 class AdfPermissionError(AdfRequestError):
-    """403: the identity is known but holds no role with the needed action; or a policy or network rule refuses (`code`)."""
+    """403: the identity is known, but has no role with the needed action; or a policy or network rule refuses (`code`)."""
 
 
 class AdfNotFoundError(AdfRequestError):
     """404: the factory, pipeline or run does not exist, or not where the connection points.
 
-    `missing` is which of them: `subscription`, `factory`, `pipeline` or `run`; None where that is not known.
+    `missing` names which of them: `subscription`, `factory`, `pipeline` or `run`; None if that is not known.
     """
 
     def __init__(self, message: str, *, missing: str | None = None, **details: Any) -> None:
@@ -140,16 +141,16 @@ class AdfNotFoundError(AdfRequestError):
 
 
 class AdfThrottledError(AdfRequestError):
-    """429: the subscription's or the factory's request limit is used up for now."""
+    """429: the request limit of the subscription or factory is used up for now."""
 
 
 class AdfUnavailableError(AdfError):
     """The service gave no usable answer.
 
-    `never_sent` is true only where it is proven that the request did not leave this machine (connection refused,
-    connect timeout, name resolution); otherwise a request that changes something may or may not have taken effect.
-    `unreadable` is true where an answer came, with the status of a success, and was not what the service promises.
-    `is_foreign` is true where the answer is not from Azure Resource Manager, but from a proxy, gateway or web filter.
+    `never_sent` is true only if it is proven that the request did not leave this machine (connection refused, connect timeout,
+    name resolution). Otherwise, a request that changes something may have taken effect. `unreadable` is true if there was an
+    answer with the status of a success, and it does not match the specification. `is_foreign` is true if the answer is not from
+    Azure Resource Manager, but from a proxy, gateway or web filter.
     """
 
     def __init__(
@@ -171,9 +172,10 @@ class AdfUnavailableError(AdfError):
 
 
 class AdfAmbiguousStartError(AdfError):
-    """The answer to createRun was lost, and the service shows no run that can be proven to be ours.
+    """The answer to createRun was lost, and the service shows no run that is proven to be ours.
 
-    `request_id` is the id the request carried as `x-ms-client-request-id`; `candidates` are the runs that may be ours.
+    `request_id` is the start key, which the request carried as `x-ms-client-request-id`. `candidates` are the runs that may be
+    ours.
     """
 
     def __init__(self, message: str, *, request_id: str, candidates: Sequence[PipelineRun] = ()) -> None:
@@ -183,14 +185,14 @@ class AdfAmbiguousStartError(AdfError):
 
 
 class AdfTaskKilled(AdfError):
-    """The task was told to die; the text says what became of its run."""
+    """The task was killed; the text reports what happened to its run."""
 
 
 class AdfRunError(AdfError):
     """A run that did not succeed.
 
-    `run_id` and `studio_url` are always known; `run` is what the service last said of it, if it answered at all;
-    `activities` are those that failed, the first cause first, or that were on the way when it was cancelled.
+    `run_id` and `studio_url` are always known. `run` is the last answer of the service about the run, if there was any.
+    `activities` are the failed activities, the first cause first, or those that were active when the run was cancelled.
     """
 
     def __init__(
@@ -210,7 +212,7 @@ class AdfRunError(AdfError):
 
 
 class AdfRunFailed(AdfRunError):
-    """The run ended as Failed. What is said of the failed activity is None where it could not be learnt."""
+    """The run ended as Failed. The properties are None if the failed activity could not be found out."""
 
     @property
     def failed_activity(self) -> str | None:
@@ -219,7 +221,7 @@ class AdfRunFailed(AdfRunError):
 
     @property
     def error_code(self) -> str | None:
-        """Of that activity."""
+        """The error code of that activity."""
         return self.activities[0].error_code if self.activities else None
 
     @property
@@ -229,7 +231,7 @@ class AdfRunFailed(AdfRunError):
 
     @property
     def failed_pipeline_run_id(self) -> str | None:
-        """The run that has that activity: this one, or one that it started."""
+        """The run that has that activity: this run, or one that it started."""
         return self.activities[0].pipeline_run_id if self.activities else None
 
 

@@ -1,7 +1,7 @@
 """What the triggers of one event loop share: values that live as long as the loop, and tasks that belong to no trigger.
 
-Airflow cancels a trigger at any time, and takes the log lines of a trigger's context for that trigger's own. So work that
-many wait for runs in a task and a context of its own.
+Airflow may cancel a trigger at any time. Airflow also assigns the log lines of a trigger's context to that trigger. So work
+that several triggers wait for runs in a task and a context of its own.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class PerLoop(Generic[T]):
-    """One value for each event loop, which goes with its loop.
+    """One value for each event loop. The value is dropped together with its loop.
 
     :param make: makes the value of a loop that has none.
     """
@@ -38,14 +38,14 @@ class PerLoop(Generic[T]):
 
 
 def start_detached(coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-    """Begin a task in a context of its own: it may outlive the caller, and does not log as the caller."""
+    """Begin a task in a context of its own. The task may outlive the caller, and does not log as the caller."""
     return asyncio.get_running_loop().create_task(coroutine, context=contextvars.Context())
 
 
 def mark_seen(task: asyncio.Task[Any]) -> None:
-    """Look at the error of a task that is done, if it has one. asyncio complains of an error that nobody has looked at.
+    """Mark the error of a finished task as seen, if it has one, because asyncio complains about errors that nobody has read.
 
-    Whoever waits for the task gets the error all the same.
+    A caller that awaits the task gets the error all the same.
     """
     if not task.cancelled():
         task.exception()

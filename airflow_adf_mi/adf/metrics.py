@@ -1,4 +1,4 @@
-"""Counters and timers of what the core does. Where they go is set from outside; without that, nowhere."""
+"""Counters and timers of the core. A sink from outside receives them; without a sink, they are dropped."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ _sinks: list[Sink] = []
 
 
 def send_to(sink: Sink) -> None:
-    """Send all that follows to `sink`, and nowhere else."""
+    """Send all further counts and times to `sink` only."""
     _sinks[:] = [sink]
 
 
 def count(name: str, **tags: str) -> None:
-    """It happened once more."""
+    """Add one to the counter `name`."""
     for sink in _sinks:
         sink.count(name, tags)
 
 
 def time(name: str, seconds: float, **tags: str) -> None:
-    """It took so long."""
+    """Record a duration in seconds."""
     for sink in _sinks:
         sink.time(name, max(0.0, seconds), tags)

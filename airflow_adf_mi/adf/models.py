@@ -1,10 +1,10 @@
-"""What the service says of runs and activities, read without losing anything.
+"""Runs and activity runs as the service describes them, read without losing anything.
 
-Readers take any mapping (the official client's models are mappings, and so are recorded answers) and keep the whole
-answer, so unknown fields stay available in `raw` and unknown statuses are carried as they are.
+Readers take any mapping (the official client's models are mappings, and so are recorded answers). They keep the whole answer:
+unknown fields stay available in `raw`, and unknown statuses are kept unchanged.
 
-There is one rule for what can be read: `runId` and `status` decide for a run, and everything else may be missing or odd. A
-member that is not what the specification promises is None or empty, or the text that it can be shown as.
+There is one rule for readable answers. `runId` and `status` decide about a run, and everything else may be missing or odd. A
+member that does not match the specification becomes None or empty, or the text that it can be shown as.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from airflow_adf_mi.adf.redaction import cap, shown
 from airflow_adf_mi.adf.times import read_number, read_seconds, read_time
 
 UNREADABLE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError, zlib.error)
-"""What reading an answer raises that is not what the specification promises, such as the page of a proxy. `zlib.error`: it is
-not compressed as its header says."""
+"""Errors that are raised while reading an answer that does not match the specification, such as the page of a proxy.
+`zlib.error`: the answer is not compressed as its header claims."""
 MOST_DEPTH = 64
-"""Levels of an answer that are kept, below which it is cut: what follows them recurses, and Python's stack has an end."""
+"""Levels of an answer that are kept; deeper levels are cut. The readers are recursive, and Python's stack is limited."""
 LONGEST_NAME = 1000
-"""Characters of a name, a code or an id that are kept; Data Factory's own are of 260 at most."""
+"""Most characters of a name, a code or an id that are kept. Data Factory's own names have 260 at most."""
 MOST_DETAILS = 5
 
 
 class RunStatus:
-    """The statuses the service documents, and the questions asked of them.
+    """The statuses that the service documents, and sets of them.
 
-    The service sends plain strings and may add to them; a status in none of these sets counts as not finished.
+    The service sends plain strings, and may add statuses. A status in none of these sets counts as not finished.
     """
 
     QUEUED = "Queued"
@@ -43,16 +43,16 @@ class RunStatus:
     CANCELLED = "Cancelled"
 
     TERMINAL = frozenset({SUCCEEDED, FAILED, CANCELLED})
-    """Has the run ended for good?"""
+    """The run has ended finally."""
     UNFINISHED = frozenset({QUEUED, IN_PROGRESS, CANCELING})
-    """Is it known to be still on its way?"""
+    """The run is known to be active."""
     KNOWN = TERMINAL | UNFINISHED
 
 
 def plain(value: Any, depth: int = 0) -> Any:
-    """`value` as plain JSON types: the official client wraps answers in models, and models nest.
+    """`value` as plain JSON types. The official client wraps answers in models, and models are nested.
 
-    What lies deeper than `MOST_DEPTH` is None; characters that no database or log takes are replaced.
+    Levels deeper than `MOST_DEPTH` become None. Characters that no database or log accepts are replaced.
     """
     if isinstance(value, str):
         return value if value.isprintable() else _storable(value)
@@ -68,19 +68,19 @@ def plain(value: Any, depth: int = 0) -> Any:
 
 
 def _storable(text: str) -> str:
-    """Without NUL, which PostgreSQL refuses, and without half of a surrogate pair, which UTF-8 has no form for."""
+    """`text` without NUL, which PostgreSQL refuses, and without half of a surrogate pair, which UTF-8 cannot represent."""
     return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")
 
 
 def document(answer: Any) -> dict[str, Any]:
-    """An answer that is an object, as plain JSON types. Raises `TypeError` for any other."""
+    """An answer that is an object, as plain JSON types. Raises `TypeError` for any other answer."""
     if not isinstance(answer, Mapping):
-        raise TypeError(f"the answer is {type(answer).__name__}, and no object")
+        raise TypeError(f"the answer is {type(answer).__name__}, not an object")
     return plain(answer)  # type: ignore[no-any-return]  # of a mapping it is one
 
 
-def run_id_of(wire: Mapping[str, Any]) -> str:
-    """The id in an answer. Raises `ValueError` for anything but text: `null` must not become a run called "None"."""
+def read_run_id(wire: Mapping[str, Any]) -> str:
+    """The run id in an answer. Raises `ValueError` for anything but text, so that `null` never becomes a run named "None"."""
     return _required(wire, "runId")
 
 
@@ -88,31 +88,31 @@ def _required(wire: Mapping[str, Any], member: str) -> str:
     value = wire[member]
     if not isinstance(value, str) or not value.strip() or len(value) > LONGEST_NAME:
         kind = "empty or too long" if isinstance(value, str) else type(value).__name__
-        raise ValueError(f"{member} is {kind}, and no name")
+        raise ValueError(f"{member} is {kind}, not a name")
     return value
 
 
 def _text(value: object) -> str | None:
-    """Free text of the service, safe to show; what is no text is shown as JSON."""
+    """Free text of the service, safe to show. A value that is not a text is shown as JSON."""
     if value is None or value in ("", {}, []):
         return None
     return shown(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
 
 
 def _word(value: object) -> str | None:
-    """A name or an id, cut."""
+    """A name or an id, cut to `LONGEST_NAME`."""
     word = _one_word(value)
     return None if word is None else cap(word, LONGEST_NAME)
 
 
 def _code(value: object) -> str | None:
-    """A code of an error, safe to show: whatever else stands there is foreign text, which may quote a credential."""
+    """A code of an error, safe to show. Any other text here is of unknown origin, and may contain a credential."""
     word = _one_word(value)
     return None if word is None else shown(word, LONGEST_NAME)
 
 
 def _one_word(value: object) -> str | None:
-    """What should be a code or a name; the service is not bound to send text."""
+    """A value that should be a code or a name. The service may send something other than text."""
     if isinstance(value, bool) or not isinstance(value, str | int | float) or value == "":
         return None
     if not isinstance(value, str) and read_number(value) is None:
@@ -125,22 +125,22 @@ def _object(value: object) -> Mapping[str, Any]:
 
 
 def _texts(value: object) -> Mapping[str, str]:
-    """Values that the service keeps as text. One that is none is taken as the JSON that it should have been."""
+    """Values that the service stores as text. A value that is not a text is taken as the JSON that it should have been."""
     return {name: item if isinstance(item, str) else json.dumps(item) for name, item in _object(value).items()}
 
 
 def _error_of(value: object) -> tuple[str | None, str | None, str | None]:
-    """Code, message and kind of an activity's `error`: an object as a rule, but a text says as much."""
+    """Code, message and failure type of an activity's `error`. The error is usually an object, but may be a text."""
     if not isinstance(value, Mapping):
         return None, _text(value), None
     details = value.get("details")
-    said = [_text(value.get("message"))]
-    # ARM's own form of an error puts the causes there.
+    messages = [_text(value.get("message"))]
+    # ARM's own form of an error has the causes in `details`.
     for detail in details[:MOST_DETAILS] if isinstance(details, list) else [details]:
         inner = _object(detail)
         text = " ".join(filter(None, (_code(inner.get("code")), _text(inner.get("message") if inner else detail))))
-        said += [text] if text and not any(text in known for known in said if known) else []
-    message = " ".join(filter(None, said))
+        messages += [text] if text and not any(text in known for known in messages if known) else []
+    message = " ".join(filter(None, messages))
     return _code(value.get("errorCode") or value.get("code")), cap(message) or None, _code(value.get("failureType"))
 
 
@@ -153,18 +153,19 @@ class PipelineRun:
     status: str
     run_group_id: str | None = None
     message: str | None = None
-    """Why the run failed, credentials masked; None when there is nothing to say."""
+    """Why the run failed, credentials masked; None if there is no message."""
     started_at: datetime | None = None
     ended_at: datetime | None = None
     duration_seconds: float | None = None
     last_updated: datetime | None = None
     parameters: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """As the service keeps them: text, other types JSON-encoded. Not shown, since some may be secret."""
+    """The parameters as the service stores them: as text, other types JSON-encoded. `repr` omits them, because some may be
+    secret."""
     is_latest: bool | None = None
-    """False once a recovery run of the same group has replaced this one."""
+    """False after a recovery run of the same group has replaced this run."""
     run_dimensions: Mapping[str, str] = field(default_factory=dict)
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
-    """The whole answer, also what this version does not know."""
+    """The whole answer, including members that this version does not know."""
 
     @property
     def is_terminal(self) -> bool:
@@ -174,7 +175,7 @@ class PipelineRun:
     def from_wire(cls, answer: Mapping[str, Any]) -> Self:
         """Read a run object of PipelineRuns_Get or PipelineRuns_QueryByFactory.
 
-        Raises one of `UNREADABLE` for an answer without `runId` or `status`, and for nothing else.
+        Raises one of `UNREADABLE` only if the answer has no readable `runId` or `status`.
         """
         wire = document(answer)
         return cls._read(wire, _required(wire, "status"))
@@ -183,7 +184,7 @@ class PipelineRun:
     def _read(cls, wire: Mapping[str, Any], status: str) -> Self:
         is_latest = wire.get("isLatest")
         return cls(
-            run_id=run_id_of(wire),
+            run_id=read_run_id(wire),
             pipeline_name=_word(wire.get("pipelineName")) or "",
             status=status,
             run_group_id=_word(wire.get("runGroupId")),
@@ -194,13 +195,15 @@ class PipelineRun:
             last_updated=read_time(wire.get("lastUpdated")),
             parameters=_texts(wire.get("parameters")),
             is_latest=is_latest if isinstance(is_latest, bool) else None,
-            # Recordings say runDimension; the specification, and so the official client's attribute, runDimensions.
+            # Recordings have runDimension. The specification, and so the official client's attribute, has runDimensions.
             run_dimensions=_texts(wire.get("runDimension") or wire.get("runDimensions")),
             raw=wire,
         )
 
     def essentials(self) -> dict[str, Any]:
-        """The JSON form for a trigger's event: what `from_essentials` reads, without parameters, which may be sensitive."""
+        """The JSON form for a trigger's event, which `from_essentials` reads. It has no parameters, because they may be
+        sensitive.
+        """
         seconds = self.duration_seconds
         return {
             "runId": self.run_id,
@@ -216,9 +219,9 @@ class PipelineRun:
 
     @classmethod
     def from_essentials(cls, stored: Mapping[str, Any]) -> Self:
-        """Read what `essentials` gave, whose text is redacted and cut already."""
+        """Read the form that `essentials` returns. Its text is already redacted and cut."""
         wire = document(stored)
-        # Earlier versions stored a run without a status, too.
+        # Earlier versions also stored runs without a status.
         return replace(cls._read(wire, _word(wire.get("status")) or ""), message=wire.get("message"))
 
 
@@ -228,7 +231,7 @@ def _iso(moment: datetime | None) -> str | None:
 
 @dataclass(frozen=True, kw_only=True)
 class ActivityRun:
-    """One activity's run (one iteration's, inside a ForEach)."""
+    """One run of an activity (inside a ForEach: of one iteration)."""
 
     activity_name: str
     activity_type: str
@@ -241,7 +244,7 @@ class ActivityRun:
     duration_seconds: float | None = None
     error_code: str | None = None
     error_message: str | None = None
-    """What went wrong, credentials masked; None when nothing did."""
+    """Why the activity failed, credentials masked; None if it did not fail."""
     failure_type: str | None = None
     """`UserError` or `SystemError` for a failed activity."""
     retry_attempt: int | None = None
@@ -253,7 +256,7 @@ class ActivityRun:
     def from_wire(cls, answer: Mapping[str, Any]) -> Self:
         """Read an activity run object of ActivityRuns_QueryByPipelineRun.
 
-        Raises `TypeError` for what is no object, and nothing else.
+        Raises only `TypeError`, for an answer that is not an object.
         """
         wire = document(answer)
         code, message, failure_type = _error_of(wire.get("error"))
@@ -268,7 +271,7 @@ class ActivityRun:
             started_at=read_time(wire.get("activityRunStart")),
             ended_at=read_time(wire.get("activityRunEnd")),
             duration_seconds=read_seconds(wire.get("durationInMs")),
-            # An activity that went well carries the error object with empty members.
+            # An activity that succeeded has the error object, with empty members.
             error_code=code,
             error_message=message,
             failure_type=failure_type,

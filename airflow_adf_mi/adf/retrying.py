@@ -1,4 +1,4 @@
-"""When a request is sent again, and after how long. Pure."""
+"""When a request is sent again, and after how many seconds. Pure."""
 
 from __future__ import annotations
 
@@ -12,40 +12,42 @@ from airflow_adf_mi.adf.errors import (
     AdfUnavailableError,
 )
 
-FIRST_BACKOFF = 2.0
-"""Seconds until the look after the first failed one; doubled with each further failure."""
-LONGEST_BACKOFF = 60.0
+FIRST_BACKOFF_SECONDS = 2.0
+"""Seconds until the next poll after the first failed one. Each further failure doubles them."""
+LONGEST_BACKOFF_SECONDS = 60.0
 
 
 def is_refusal(error: AdfError) -> bool:
-    """Whether the service, the identity endpoint or something in between answered and said no, rather than failing to answer."""
+    """Whether the service, the identity endpoint or something in between refused, instead of failing to answer."""
     if isinstance(error, AdfAuthenticationError):
         return not error.transient
     if isinstance(error, AdfUnavailableError):
-        # A redirect, or the page of a web filter: it will not pass by itself, as little as a refusal of the service.
+        # A redirect or the page of a web filter does not pass by itself, just like a refusal of the service.
         return error.status is not None and 300 <= error.status < 500 and error.status != 408
     return not isinstance(error, AdfThrottledError)
 
 
 def is_for_good(error: AdfError) -> bool:
-    """Whether no look will ever work here. A certificate may be replaced, like a role that is missing."""
+    """Whether no poll will ever work on this machine. A certificate may be replaced, and a role may be granted, so these are
+    excluded.
+    """
     return isinstance(error, AdfConfigurationError) and not isinstance(error, AdfCertificateError)
 
 
 def may_pass(error: AdfError) -> bool:
-    """Whether the same cancel may be accepted shortly: a run that goes on costs more than a few requests.
+    """Whether the service may soon accept the same cancel. A run that continues costs more than a few requests.
 
-    A refused token may be replaced by then, and a role that was granted takes minutes to act everywhere; but a run that is
-    not known stays so. What a proxy or web filter refuses, it may let through at the next try.
+    A refused token may be replaced, and a new role assignment takes minutes to become effective. What a proxy or web filter
+    refuses, it may allow at the next attempt. But a run that is not known stays unknown.
     """
     refused_token = isinstance(error, AdfAuthenticationError) and error.refused_token
     return not is_refusal(error) or refused_token or isinstance(error, AdfPermissionError | AdfUnavailableError)
 
 
 def backoff(failures: int, retry_after: float | None, jitter: float) -> float:
-    """Seconds to wait after `failures` failures in a row. `jitter` in [0, 1) spreads many waiters out.
+    """Seconds to wait after `failures` consecutive failures, and never less than the service asked for.
 
-    Never sooner than the service asked for.
+    :param jitter: a number in [0, 1), which spreads many waits.
     """
-    delay = min(LONGEST_BACKOFF, FIRST_BACKOFF * 2.0 ** min(failures - 1, 10))
+    delay = min(LONGEST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2.0 ** min(failures - 1, 10))
     return (retry_after or 0.0) + delay * (0.5 + jitter / 2)

@@ -1,8 +1,8 @@
-"""Runs a routine: a generator that decides what to ask and when to pause, without doing either.
+"""Runs a routine: a generator that decides which request to send and when to pause, and does neither itself.
 
-Each of our procedures (starting, waiting, cancelling) is written once, as a generator that yields a step and is sent its
-result, or for a request the `AdfError` that came instead of one. The two drivers below do the asking and the sleeping,
-blocking or on an event loop.
+Each of our procedures (starting, waiting, cancelling) is written once, as a generator. It yields a step and gets the step's
+result. For a request that failed, the result is the `AdfError`. The two functions below send the requests and pause: one
+blocks, for workers; the other runs on an event loop, for the triggerer.
 """
 
 from __future__ import annotations
@@ -27,17 +27,19 @@ class Pause:
 
 @dataclass(frozen=True)
 class Authenticate:
-    """Have a token at hand, so that the next request leaves at once. The result is None, or the `AdfError`."""
+    """Get a token, so that the next request can be sent at once. The result is None, or the `AdfError`."""
 
 
 @dataclass(frozen=True)
 class ServiceTime:
-    """Epoch seconds by the service's clock, as its last answer told; by ours before any answer."""
+    """Get epoch seconds of the service's clock, from its last answer; of our clock before any answer."""
 
 
 @dataclass(frozen=True)
 class Write:
-    """Something asked of the journal that the driver has, or of None. What it raises ends the routine."""
+    """Call the journal. `act` gets the journal that the routine runs with, or None. An error that `act` raises ends the
+    routine.
+    """
 
     act: Callable[[Any], Any]
 
@@ -59,7 +61,7 @@ class SendsAsync(Protocol):
 
 
 def run_routine(routine: Routine[T], client: Sends, pause: Callable[[float], object], journal: object = None) -> T:
-    """Run `routine` to its end, blocking. What `pause` or the journal raises ends it."""
+    """Run `routine` to its end, blocking. An error that `pause` or the journal raises ends the routine."""
     answer: Any = None
     while True:
         try:

@@ -1,4 +1,17 @@
-"""The trigger that is a whole task: it starts a run, waits for it, and where all is well ends the task. No worker is used."""
+"""The trigger that is a whole task: it starts a run, waits for it, and ends the task if the run succeeds. No worker is used.
+
+This is triggerer mode. The scheduler hands the task to a triggerer, which builds this trigger from the stored arguments. After
+a kill of the triggerer, another one builds the trigger again and calls `run` from the beginning. So nothing that matters may be
+kept in the object only: what was started is in the XCom `adf_intent` (`_triggerer/xcom_journal`).
+
+    render templates --> read the connection --> start or adopt --> wait --> push the result, end the task
+           |                     |                     |              |
+           +---------------------+---------------------+--------------+--> record that the try failed, fire an event:
+                                                                           a worker ends the task by the error
+
+Airflow can end the trigger in three ways, and all arrive as a cancelled asyncio task. A user has marked or cleared the task:
+`cancel_on_kill` decides about the run. Airflow's timeout has passed, or the triggerer shuts down: the run continues.
+"""
 
 from __future__ import annotations
 
@@ -17,20 +30,22 @@ from airflow.triggers.base import BaseTrigger, StartTriggerArgs, TriggerEvent
 from airflow_adf_mi._airflow.arguments import build_start
 from airflow_adf_mi._airflow.connection_cache import settings_of
 from airflow_adf_mi._airflow.stats import use_in_triggerer
-from airflow_adf_mi._airflow.xcoms import xcom_run_id
+from airflow_adf_mi._airflow.task_instance import RUN_ID_KEY
+from airflow_adf_mi._airflow.xcoms import read_xcom
 from airflow_adf_mi._openlineage.run_record import is_openlineage_on
 from airflow_adf_mi._triggerer.cancel_on_kill import begin_kill, hold
 from airflow_adf_mi._triggerer.finish import LINK_KEY, RETURN_VALUE, end_in_triggerer, linked_later
 from airflow_adf_mi._triggerer.start import TriggererStart
-from airflow_adf_mi._triggerer.stored_start import is_of_before_a_clear
-from airflow_adf_mi._triggerer.xcom_journal import TriggerJournal
+from airflow_adf_mi._triggerer.stored_start import StoredStart
+from airflow_adf_mi._triggerer.xcom_journal import INTENT_KEY, TriggerJournal
 from airflow_adf_mi.adf import metrics
 from airflow_adf_mi.adf.error_json import error_to_json
 from airflow_adf_mi.adf.errors import AdfError
 from airflow_adf_mi.adf.reporting.activity_log import ActivityLogMode
 from airflow_adf_mi.adf.reporting.outputs import parse_outputs
-from airflow_adf_mi.adf.reporting.report import RunAddress, address_of, summary
-from airflow_adf_mi.adf.starting.create_run import START_PATIENCE, Started
+from airflow_adf_mi.adf.reporting.report import address_of, summary
+from airflow_adf_mi.adf.starting.create_run import START_PATIENCE_SECONDS, Started
+from airflow_adf_mi.adf.starting.intent import Phase
 from airflow_adf_mi.triggers.wait import TIMEOUT_SLACK, AdfPipelineRunTrigger, was_killed
 
 if TYPE_CHECKING:
@@ -42,7 +57,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FOR_A_WORKER = "for_a_worker"
-"""Member of an event that asks a worker to go on with the task, in place of the trigger."""
+"""Member of an event that asks a worker to continue the task, in place of the trigger."""
 NOT_STARTED, STARTED = "not_started", "started"
 """Members of events: the error of a start, and the summary of a run that is not waited for."""
 MARGIN = 15.0
@@ -53,17 +68,17 @@ class AdfStartPipelineTrigger(BaseTrigger):
     """
     Is the task of an `AdfRunPipelineOperator` with ``start_from_trigger=True``, from its start to its success.
 
-    Fires :class:`~airflow.triggers.base.TaskSuccessEvent`, which ends the task; or where the run did not succeed, could not
-    be started, or a worker is needed for its outputs, the event that `AdfRunPipelineOperator.execute_complete` concludes
-    from on a worker. Airflow renders the templated arguments in the triggerer.
+    Fires :class:`~airflow.triggers.base.TaskSuccessEvent`, which ends the task. In three cases it fires the event that
+    `AdfRunPipelineOperator.execute_complete` handles on a worker. Either the run did not succeed, or it could not be started,
+    or a worker is needed for the outputs. Airflow renders the templated arguments in the triggerer.
 
-    The class path and these arguments are stored with every such task: they are only ever added to. All are as of
-    :class:`~airflow_adf_mi.operators.AdfRunPipelineOperator`, but for:
+    The class path and these arguments are stored with every such task, so new ones may be added, and old ones stay. All have
+    the meaning that they have in :class:`~airflow_adf_mi.operators.AdfRunPipelineOperator`, except these:
 
     :param timeout_slack: seconds that Airflow's own timeout of this trigger adds to ``timeout``.
     :param execution_timeout: the task's, in seconds.
     :param push_result: whether the summary is pushed as the XCom ``return_value``.
-    :param try_began_at: epoch seconds at which the try began, where that is not told by Airflow's timeout.
+    :param try_began_at: epoch seconds at which the try began, if Airflow's timeout does not show it.
     """
 
     def __init__(
@@ -131,7 +146,7 @@ class AdfStartPipelineTrigger(BaseTrigger):
         return "airflow_adf_mi.triggers.AdfStartPipelineTrigger", {name: getattr(self, name) for name in ARGUMENTS}
 
     def get_template_env(self, dag: Any = None) -> jinja2.Environment:
-        """As a Dag's: what is not defined is an error, and not empty text."""
+        """The environment of a Dag: an undefined name is an error, and not empty text."""
         environment = super().get_template_env(dag)
         environment.undefined = jinja2.StrictUndefined
         return environment
@@ -140,11 +155,11 @@ class AdfStartPipelineTrigger(BaseTrigger):
         self._context = context
         try:
             super().render_template_fields(context, jinja_env)
-        except Exception as e:  # noqa: BLE001  templates fail with anything; `run` says so, once it has told the next try
+        except Exception as e:  # noqa: BLE001  templates raise anything; `run` raises it, after the failure is recorded
             self._not_rendered = e
 
     def __repr__(self) -> str:
-        # Airflow's has all arguments, whose rendered values may be secret.
+        # Airflow's own form shows all arguments, and their rendered values may be secret.
         return f"<{self.serialize()[0]} pipeline_name={self.pipeline_name!r}>"
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
@@ -161,16 +176,16 @@ class AdfStartPipelineTrigger(BaseTrigger):
         yield event
 
     async def on_kill(self) -> None:
-        """Cancel the run, if the task is over because a user said so."""
+        """Cancel the run, if a user has marked the task, so that it is over."""
         killing = self._kill()
         if killing is not None:
             await asyncio.shield(killing)
 
     async def _event(self) -> TriggerEvent:
         if self._context is None:
-            # The Dag was changed since: by its newest version the task is one for a worker, which goes on with it.
+            # The Dag was edited after this trigger was stored, and its newest version runs the task on a worker: hand over.
             return TriggerEvent({FOR_A_WORKER: True})  # type: ignore[no-untyped-call]  # Airflow's is not annotated
-        self._journal = TriggerJournal(self._context, durable=self.durable, began=self._began)
+        self._journal = TriggerJournal(self._context, durable=self.durable)
         try:
             if self._not_rendered is not None:
                 raise self._not_rendered
@@ -183,8 +198,8 @@ class AdfStartPipelineTrigger(BaseTrigger):
             return await self._handed_over({NOT_STARTED: error_to_json(e)})
         except (
             Exception
-        ):  # of a template, a secrets backend, or a defect: a worker starts the trigger again, or fails as well
-            await self._tell_next_try(self._journal)
+        ):  # from a template, a secrets backend, or a defect: a worker starts the trigger again, or fails as well
+            await self._record_failure(self._journal)
             raise
         return await self._until_ended(adf, started)
 
@@ -196,20 +211,23 @@ class AdfStartPipelineTrigger(BaseTrigger):
         address = address_of(adf, started.intent)
         log.info("%s %s. See %s", address, "was adopted" if started.adopted else "was started", address.studio_url)
         if is_openlineage_on():
-            log.info("OpenLineage is told nothing of this task: Airflow calls no listeners in the triggerer.")
+            log.info("There is no OpenLineage event of this task: Airflow calls no listeners in the triggerer.")
         return started
 
     async def _forget(self) -> None:
-        """Delete what an earlier try has told of its run."""
+        """Delete the results of the run of an earlier try."""
         if self._journal is not None and self._journal.task_try.try_number > 1:
             await self._journal.forget([RETURN_VALUE, LINK_KEY, *parse_outputs(self.outputs)])
 
     async def _forget_what_was_replaced(self) -> None:
-        """The same, where this try has begun no run that is known, and was to replace that one."""
+        """The same if this try was to replace that run, and has no known run of its own."""
         if self._journal is None or not self._journal.is_read:
             return
-        latest = self._journal.latest
-        if latest is None or latest.run_id is None or is_of_before_a_clear(latest):
+        latest, is_superseded = self._journal.latest, self._journal.holds_superseded_start
+        if is_superseded and self._journal.has_intent:
+            # Without an intent, `run_id` is all that the next try can find the run by.
+            await self._journal.forget([RUN_ID_KEY])
+        if latest is None or latest.run_id is None or is_superseded:
             await self._forget()
 
     def _begin_with(self, adf: AdfSettings, journal: TriggerJournal) -> TriggererStart:
@@ -257,16 +275,16 @@ class AdfStartPipelineTrigger(BaseTrigger):
         return await self._handed_over(report.to_json())
 
     async def _handed_over(self, payload: Mapping[str, Any]) -> TriggerEvent:
-        """The event with which the task goes on on a worker."""
+        """The event with which the task continues on a worker."""
         if self._journal is not None:
-            await self._tell_next_try(self._journal)
+            await self._record_failure(self._journal)
         return TriggerEvent(payload)  # type: ignore[no-untyped-call]  # nor is Airflow's event
 
-    async def _tell_next_try(self, journal: TriggerJournal) -> None:
+    async def _record_failure(self, journal: TriggerJournal) -> None:
         try:
             await journal.hand_over()
         except AdfError as e:
-            log.warning("A retry of this task will not know what this try has started, and replace it. %s", e)
+            log.warning("A retry of this task will take the run of this try for superseded, and replace it. %s", e)
 
     async def _ended(self, result: dict[str, Any]) -> TriggerEvent | None:
         link = {LINK_KEY: result["studio_url"]}
@@ -274,7 +292,7 @@ class AdfStartPipelineTrigger(BaseTrigger):
 
     @cached_property
     def _began(self) -> float | None:
-        """When Airflow began this try: its timeout for this trigger counts from then."""
+        """When Airflow began this try. Its timeout for this trigger counts from that moment."""
         if self.try_began_at is not None:
             return self.try_began_at
         timeout_after: Any = getattr(self, "timeout_after", None)
@@ -284,9 +302,9 @@ class AdfStartPipelineTrigger(BaseTrigger):
         return float(timeout_after.timestamp()) - min(allowed, self.execution_timeout or allowed)
 
     def _deadline(self, started: Started) -> tuple[float, str]:
-        """Until when to wait, and the argument that says so.
+        """Until when to wait, and the argument that sets this.
 
-        `timeout` counts from this try's start or adoption of the run, also where a triggerer was lost since.
+        `timeout` counts from this try's start or adoption of the run, also if a triggerer was lost after that.
         """
         now = time.time()
         seen = started.run.started_at if started.run else None
@@ -299,35 +317,34 @@ class AdfStartPipelineTrigger(BaseTrigger):
         return min(ends)
 
     def _kill(self) -> asyncio.Task[None] | None:
-        """Begin to see to the run, once."""
+        """Begin to handle the run of a killed task, once."""
         if self._killing is None and self.task_instance is not None:
             self._killing = self._start.kill(self.task_instance) if self._start else hold(self._kill_before_start())
         return self._killing
 
     async def _kill_before_start(self) -> None:
-        """The kill came while the connection was read; before that, another triggerer may have started the run."""
+        """The kill came while the connection was read. Before that, another triggerer may have started the run."""
         try:
             adf = await settings_of(self.azure_data_factory_conn_id)
             if self._journal is not None:
                 await self._begin_with(adf, self._journal).kill(self.task_instance)
                 return
-            run_id = await xcom_run_id(self.task_instance)
-            if run_id:
-                factory = adf.factory(self.resource_group_name, self.factory_name)
-                address = RunAddress(run_id=run_id, factory=factory, studio_url=adf.studio_run_url(factory, run_id))
+            stored = StoredStart.from_json(await read_xcom(self.task_instance, INTENT_KEY))
+            if stored is not None and stored.intent.phase is not Phase.PREPARED:
+                address = address_of(adf, stored.intent)
                 await begin_kill(self.task_instance, adf, address, cancel=self.cancel_on_kill)
         except AdfError as e:
-            log.warning("The task was killed, and whether it has a run could not be learnt. %s", e)
+            log.warning("The task was killed, and it is not known whether it has a run. %s", e)
 
 
 ARGUMENTS = tuple(inspect.signature(AdfStartPipelineTrigger).parameters)
 
 
 def start_trigger_args(task: PipelineTask) -> StartTriggerArgs:
-    """What Airflow makes the trigger of a task that starts in the triggerer of."""
+    """The stored form of the trigger of a task in triggerer mode."""
     limit = task.execution_timeout
-    # Airflow's timeout counts from before the start, which may take its time.
-    timeout_slack = TIMEOUT_SLACK.total_seconds() + task.supersede_timeout + START_PATIENCE + task.start_settle
+    # Airflow's timeout counts from the handing over, and the start may take some time.
+    timeout_slack = TIMEOUT_SLACK.total_seconds() + task.supersede_timeout + START_PATIENCE_SECONDS + task.start_settle
     own: dict[str, Any] = {
         "timeout_slack": timeout_slack,
         "execution_timeout": None if limit is None else limit.total_seconds(),

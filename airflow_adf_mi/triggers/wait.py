@@ -172,7 +172,9 @@ class AdfPipelineRunTrigger(BaseTrigger):
         activities = ActivityLog(self._factory, self.run_id, self.activity_log, time.time, self.deadline)
         async with shared_client(self._adf) as client:
             async with accompanied(activities, client):
-                outcome = await wait_shared(self._adf, self._factory, self.run_id, plan, since=self.not_ended_before)
+                outcome = await wait_shared(
+                    self._adf, self._factory, self.run_id, plan, not_ended_before=self.not_ended_before
+                )
             await run_routine_async(activities.at_end(outcome), client, asyncio.sleep)
             routine = concluding(
                 self._address,

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import sqlalchemy
 
 from tests.chaos.case import Case
 from tests.chaos.row import HOUR, LONG, OWN_IDS, Expected, Row
@@ -12,6 +16,23 @@ from tests.chaos.rows_start import AMBIGUOUS
 from tests.chaos.world import World
 
 Scene = Callable[[World, Sequence[Case]], None]
+
+_LOCK_XCOMS = sqlalchemy.text("LOCK TABLE xcom IN EXCLUSIVE MODE")
+"""Writers wait, and readers do not."""
+_WAITING = sqlalchemy.text("SELECT count(*) FROM pg_locks WHERE relation = 'xcom'::regclass AND NOT granted")
+
+
+@contextmanager
+def xcoms_locked(world: World) -> Iterator[Callable[[], bool]]:
+    """Meanwhile nobody can write an XCom. Yields what returns whether somebody waits to write one."""
+    engine = sqlalchemy.create_engine(world.airflow.database_url)
+    try:
+        with engine.connect() as holder, engine.connect() as observer:
+            holder.execute(_LOCK_XCOMS)
+            yield lambda: bool(observer.execute(_WAITING).scalar())
+            holder.rollback()
+    finally:
+        engine.dispose()
 
 
 def import_blocked(world: World, cases: Sequence[Case]) -> None:
@@ -46,6 +67,37 @@ def triggerer_killed_starting(world: World, cases: Sequence[Case]) -> None:
     world.kill_triggerer(world.triggerer())
     time.sleep(5)
     world.start_triggerer()
+
+
+def triggerer_killed_storing(world: World, cases: Sequence[Case]) -> None:
+    """While it stores the intents of its starts, before createRun; and started again."""
+    with xcoms_locked(world) as is_waiting:
+        for case in cases:
+            case.start()
+        cases[0].until(is_waiting, "the triggerer to store an intent")
+        # A request that did not wait for its intent would be answered by now.
+        time.sleep(5)
+        sent = [case.row.name for case in cases if case.runs()]
+        world.kill_triggerer(world.triggerer())
+    time.sleep(5)
+    world.start_triggerer()
+    assert not sent, f"started before the intent was stored: {sent}"
+
+
+def triggerer_killed_naming(world: World, cases: Sequence[Case]) -> None:
+    """While it stores the answer to createRun, before the XCom `run_id`; and started again."""
+    for case in cases:
+        case.start()
+    for case in cases:
+        case.wait_fault()
+    # The intents are stored. The faults hold up the answers until nothing more can be stored.
+    with xcoms_locked(world) as is_waiting:
+        cases[0].until(is_waiting, "the triggerer to store an answer")
+        named = [case.row.name for case in cases if case.xcom("run_id") is not None]
+        world.kill_triggerer(world.triggerer())
+    time.sleep(5)
+    world.start_triggerer()
+    assert not named, f"named before it was killed: {named}"
 
 
 def triggerer_lost(world: World, cases: Sequence[Case]) -> None:
@@ -123,11 +175,24 @@ SCENES: Mapping[str, Scene] = {
     "import blocked": import_blocked,
     "triggerer killed": triggerer_killed,
     "triggerer killed while starting": triggerer_killed_starting,
+    "triggerer killed while storing an intent": triggerer_killed_storing,
+    "triggerer killed before run_id": triggerer_killed_naming,
     "triggerer lost": triggerer_lost,
     "triggerer stopped": triggerer_stopped,
     "many marked": many_marked,
 }
 """In this order; each leaves one triggerer behind."""
+
+
+KINDS: Sequence[tuple[str, str, Mapping[str, Any]]] = (("", "", {}), ("own-ids-", "; own run ids", OWN_IDS))
+"""Whether the service takes the key for the run's id."""
+
+
+def run_is_named(case: Case) -> None:
+    """The XCom `run_id` is that of the last run, and names none that never was."""
+    runs = [run.run_id for run in case.runs()]
+    named = case.xcom("run_id")
+    assert named == (runs[-1] if runs else None), f"run_id is {named}, the runs are {runs}"
 
 
 def rows(many: int) -> list[Row]:
@@ -157,6 +222,7 @@ def rows(many: int) -> list[Row]:
             name="kill-prepared-worker-less",
             fault="triggerer killed -9 in phase prepared",
             mode="worker-less",
+            check=run_is_named,
             scene="triggerer killed while starting",
             own_identity=True,
             faults=({"operation": "token", "hang_seconds": 100, "drop": True},),
@@ -166,6 +232,7 @@ def rows(many: int) -> list[Row]:
             name="kill-sent-worker-less",
             fault="triggerer killed -9 after createRun before its answer",
             mode="worker-less",
+            check=run_is_named,
             scene="triggerer killed while starting",
             faults=({"operation": "createRun", "effect": "after", "hang_seconds": 100, "drop": True},),
             seconds=60,
@@ -175,6 +242,7 @@ def rows(many: int) -> list[Row]:
             name="kill-sent-own-ids-worker-less",
             fault="triggerer killed -9 after createRun before its answer; own run ids",
             mode="worker-less",
+            check=run_is_named,
             scene="triggerer killed while starting",
             switches=OWN_IDS,
             faults=({"operation": "createRun", "effect": "after", "hang_seconds": 100, "drop": True},),
@@ -184,6 +252,7 @@ def rows(many: int) -> list[Row]:
             name="kill-sent-failed-worker-less",
             fault="triggerer killed -9 after createRun before its answer; the run fails meanwhile, no try left",
             mode="worker-less",
+            check=run_is_named,
             scene="triggerer killed while starting",
             faults=({"operation": "createRun", "effect": "after", "hang_seconds": 100, "drop": True},),
             first=({"seconds": 20, "outcome": "Failed", "error": {"message": "so be it"}},),
@@ -194,11 +263,38 @@ def rows(many: int) -> list[Row]:
             name="kill-sending-worker-less",
             fault="triggerer killed -9 in phase sending before the request left; own run ids, nothing listed",
             mode="worker-less",
+            check=run_is_named,
             scene="triggerer killed while starting",
             switches=OWN_IDS,
             faults=({"operation": "createRun", "hang_seconds": 100, "drop": True},),
             expected=Expected(runs=0, adf=(), task="failed", error=AMBIGUOUS),
             subset=True,
+        ),
+        *(
+            Row(
+                name=f"kill-storing-{kind}worker-less",
+                fault=f"triggerer killed -9 while the intent is stored, before createRun{said}",
+                mode="worker-less",
+                check=run_is_named,
+                scene="triggerer killed while storing an intent",
+                switches=switches,
+                seconds=5,
+            )
+            for kind, said, switches in KINDS
+        ),
+        *(
+            Row(
+                name=f"kill-naming-{kind}worker-less",
+                fault=f"triggerer killed -9 after createRun's answer, before run_id{said}",
+                mode="worker-less",
+                check=run_is_named,
+                scene="triggerer killed before run_id",
+                switches=switches,
+                faults=({"operation": "createRun", "effect": "after", "hang_seconds": 15},),
+                seconds=90,
+                subset=bool(switches),
+            )
+            for kind, said, switches in KINDS
         ),
         Row(
             name="ended-an-hour-ago-worker-less",
@@ -265,6 +361,7 @@ def rows(many: int) -> list[Row]:
                 name=f"{name}-worker-less",
                 fault=f"{fault} (worker-less)",
                 mode="worker-less",
+                check=run_is_named,
                 scene=scene,
                 seconds=60,
                 subset=scene == "triggerer stopped",

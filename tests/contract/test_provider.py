@@ -22,11 +22,17 @@ from airflow._shared.module_loading import import_string
 from airflow.sdk import DAG
 
 import airflow_adf_mi
+from airflow_adf_mi._airflow.task_instance import RUN_ID_KEY
+from airflow_adf_mi._triggerer.stored_start import StoredStart
+from airflow_adf_mi._triggerer.xcom_journal import INTENT_KEY
+from airflow_adf_mi._worker.state_store_journal import STATE_KEY
 from airflow_adf_mi.adf.api.recovery import Recovery
 from airflow_adf_mi.adf.config.settings import CHOICES, CLOUDS, AdfSettings
 from airflow_adf_mi.adf.connection_fields import FIELDS
 from airflow_adf_mi.adf.errors import AdfConfigurationError
 from airflow_adf_mi.adf.models import ActivityRun, PipelineRun
+from airflow_adf_mi.adf.reporting.outputs import RESERVED_KEYS
+from airflow_adf_mi.adf.starting.intent import TaskTry
 from airflow_adf_mi.operators import AdfRunPipelineOperator
 from airflow_adf_mi.provider_info import get_provider_info
 from airflow_adf_mi.sensors import AdfPipelineRunSensor
@@ -203,6 +209,35 @@ def test_triggers_path_and_arguments_are_a_stored_format() -> None:
             "push_result": True,
         },
     )
+
+
+def test_start_in_the_triggerer_is_a_stored_format() -> None:
+    """Its key must be free for it: no output may have that name, and the worker's state store uses another."""
+    assert INTENT_KEY == "adf_intent"
+    assert STATE_KEY == "airflow_adf_mi.intent"
+    assert {INTENT_KEY, RUN_ID_KEY} <= RESERVED_KEYS
+    stored = {
+        "version": 1,
+        "start_key": "e922ccfb-ef78-84b0-867c-0f02f0c0923a",
+        "factory": {"subscription_id": "s", "resource_group_name": "rg", "factory_name": "adf"},
+        "pipeline_name": "Load",
+        "fingerprint": "f",
+        "task_try": {"try_number": 1, "max_tries": 0, "clear_number": 0},
+        "phase": "started",
+        "sent_at": 50.0,
+        "run_id": "r1",
+        "service_uses_key": False,
+        "previous_run_ids": ["r0"],
+        "try_failed": True,
+        "deadline": None,
+        "trigger_failures": 0,
+        "not_adopted_yet": False,
+        "failed_retry": 2,
+    }
+    start = StoredStart.from_json(stored)
+    assert start is not None
+    assert start.to_json() == stored
+    assert start.is_retried_by(TaskTry(try_number=3))
 
 
 def test_operator_takes_the_providers_arguments() -> None:

@@ -284,7 +284,7 @@ def test_failure_is_reported_although_its_activities_may_not_be_listed(deferrabl
     emulator.add_fault("queryActivityRuns", times=None, status=503)
     error = error_of(operator("ExplainGrandchild", deferrable=deferrable))
     assert "failed after 0 s: Operation on target CopySales failed: The integration runtime is busy." in str(error)
-    assert "\nIts activities could not be looked up: Could not list the activities of run" in str(error)
+    assert "\nIts activities could not be read: Could not list the activities of run" in str(error)
     assert isinstance(error, AdfRunFailed)
 
 

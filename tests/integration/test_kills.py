@@ -184,7 +184,7 @@ def test_airflow_marks_a_users_action_as_we_read_it() -> None:
 async def test_state_that_cannot_be_learnt_is_asked_for_again(
     supervisor: Any, settings: AdfSettings, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_adf_mi.adf.retrying.FIRST_BACKOFF", 0.01)  # stands for seconds
+    monkeypatch.setattr("airflow_adf_mi.adf.retrying.FIRST_BACKOFF_SECONDS", 0.01)  # stands for seconds
     asked = supervisor(failures=2, it="failed").asked
     await trigger(settings, await asyncio.to_thread(start, settings)).on_kill()
     assert len(asked) == 3
@@ -194,17 +194,17 @@ async def test_state_that_cannot_be_learnt_is_asked_for_again(
 async def test_state_that_is_never_learnt_is_told_of(
     supervisor: Any, settings: AdfSettings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("airflow_adf_mi.adf.retrying.FIRST_BACKOFF", 0.01)  # stands for seconds
+    monkeypatch.setattr("airflow_adf_mi.adf.retrying.FIRST_BACKOFF_SECONDS", 0.01)  # stands for seconds
     monkeypatch.setattr("airflow_adf_mi._triggerer.cancel_on_kill.KILL_PATIENCE_SECONDS", 0.05)  # stands for minutes
     supervisor(failures=10**6, it="failed")
     await trigger(settings, await asyncio.to_thread(start, settings)).on_kill()
-    assert "may go on: whether its task is over could not be learnt" in caplog.text
+    assert "may continue: it is not known whether its task is over" in caplog.text
 
 
 async def test_cancel_that_is_not_accepted_is_sent_again(
     supervisor: Any, settings: AdfSettings, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_adf_mi.adf.retrying.FIRST_BACKOFF", 0.01)  # stands for seconds
+    monkeypatch.setattr("airflow_adf_mi.adf.retrying.FIRST_BACKOFF_SECONDS", 0.01)  # stands for seconds
     supervisor(it="failed")
     emulator.add_fault("cancelRun", status=429, times=3)
     await trigger(settings, await asyncio.to_thread(start, settings)).on_kill()

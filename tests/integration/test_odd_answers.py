@@ -19,7 +19,7 @@ from airflow_adf_mi.adf.reporting.outputs import parse_outputs, reading_outputs
 from airflow_adf_mi.adf.reporting.report import RunAddress, conclude
 from airflow_adf_mi.adf.routines import Routine, run_routine
 from airflow_adf_mi.adf.starting.create_run import Start, create_run_once
-from airflow_adf_mi.adf.waiting.single_run import REFUSAL_GRACE, Ended, GaveUp, Plan, has_grace
+from airflow_adf_mi.adf.waiting.single_run import REFUSAL_GRACE_SECONDS, Ended, GaveUp, Plan, has_grace
 from airflow_adf_mi.emulator import Emulator
 from tests.integration.test_client import create
 
@@ -106,9 +106,9 @@ def test_answers_that_stay_unreadable_end_the_wait_as_a_refusal_does(
     emulator.add_fault("getRun", times=None, status=200, text=text, headers={"Content-Type": kind})
     wait = Wait(settings)
     began = wait.now
-    report = wait.report("r", timeout=10 * REFUSAL_GRACE)
+    report = wait.report("r", timeout=10 * REFUSAL_GRACE_SECONDS)
     assert isinstance(report.outcome, GaveUp)
-    assert REFUSAL_GRACE <= wait.now - began < REFUSAL_GRACE + 120
+    assert REFUSAL_GRACE_SECONDS <= wait.now - began < REFUSAL_GRACE_SECONDS + 120
     with pytest.raises(AdfUnavailableError, match=r"the answers could not be read\. The run itself"):
         conclude(report)
     assert emulator.books.count("cancelRun") == 0
@@ -121,10 +121,10 @@ def test_overdue_run_that_is_over_and_unreadable_is_not_said_to_be_cancelled(
         run_id = client.send(create(settings))
     emulator.clock.advance(60)
     emulator.add_fault("getRun", times=None, status=200, text=json.dumps({"runId": run_id}))
-    report = Wait(settings).report(run_id, timeout=REFUSAL_GRACE / 2)
+    report = Wait(settings).report(run_id, timeout=REFUSAL_GRACE_SECONDS / 2)
     with pytest.raises(AdfRunTimedOut) as late:
         conclude(report)
-    assert "the service answered that it was over already; how it ended could not be learnt" in str(late.value)
+    assert "it had already ended. No status check showed how it ended" in str(late.value)
     assert "requested" not in str(late.value)
     assert emulator.books.count("cancelRun") == 1
 

@@ -310,7 +310,7 @@ def test_replaced_run_that_does_not_end_in_time_fails_the_task_and_nothing_is_st
 ) -> None:
     address = RunAddress(run_id="r1", factory=settings.factory(), studio_url="https://adf.azure.com/r1")
     event = Report(address=address, outcome=TimedOut()).to_json()
-    with pytest.raises(AdfError, match=r"is still not seen after 600 s \(supersede_timeout\)"):
+    with pytest.raises(AdfError, match=r"is still of unknown status after 600 s \(supersede_timeout\)"):
         operator("Load", deferrable=True).execute_after(Task().context, event)
     assert runs(emulator) == []
 

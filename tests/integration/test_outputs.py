@@ -64,7 +64,7 @@ def test_what_is_left_out_is_told_in_the_log(emulator: Emulator, capsys: pytest.
     assert set(task.xcoms) & {"all", "rows"} == set()
     said = capsys.readouterr().out
     assert "Output 'all' (CopySales) was left out: it has 50" in said
-    assert "Output 'rows' (CopySales.rowsRead) is not there: CopySales has no 'rowsRead'" in said
+    assert "Output 'rows' (CopySales.rowsRead) was not found: CopySales has no 'rowsRead'" in said
 
 
 def test_retry_after_outputs_that_could_not_be_read_accepts_the_run(emulator: Emulator) -> None:

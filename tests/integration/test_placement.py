@@ -43,7 +43,7 @@ def called(context: Any) -> None:
 
 def test_dates_are_sent_by_a_worker_and_the_dag_can_be_stored() -> None:
     said = why(parameters={"day": datetime(2026, 1, 31, tzinfo=UTC), "step": timedelta(days=1)})
-    assert said == "parameters contains a datetime, which a worker renders otherwise"
+    assert said == "parameters contains a datetime, which a worker renders differently"
 
 
 @pytest.mark.parametrize(
@@ -242,4 +242,4 @@ def test_sensor_ends_in_the_triggerer_where_nothing_needs_a_worker() -> None:
         plain: BaseOperator = AdfPipelineRunSensor(task_id="it", run_id="r")
         told: BaseOperator = AdfPipelineRunSensor(task_id="other", run_id="r", outlets=[Asset("a")])
     assert why_end_on_worker(plain) is None
-    assert why_end_on_worker(told) == "outlets would not be told"
+    assert why_end_on_worker(told) == "outlets would get no event"

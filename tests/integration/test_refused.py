@@ -233,7 +233,7 @@ async def test_each_who_waits_gets_a_text_of_its_own(
         report = Report(address=address, outcome=outcomes[mine])
         # Twice, as where a report is concluded from again.
         for told in (error_of(report), error_of(report)):
-            assert str(told).count("stopped looking at it") == 1
+            assert str(told).count("the wait gave up") == 1
             assert run_ids[mine] in str(told).replace(plain, "")
             assert run_ids[other] not in str(told).replace(plain, "")
             assert type(told) is type(outcomes[mine].error)

@@ -17,7 +17,7 @@ from airflow_adf_mi.adf.api import operations
 from airflow_adf_mi.adf.api.client import AdfClient
 from airflow_adf_mi.adf.config.settings import AdfSettings
 from airflow_adf_mi.adf.errors import AdfUnavailableError
-from airflow_adf_mi.adf.waiting.single_run import REFUSAL_GRACE
+from airflow_adf_mi.adf.waiting.single_run import REFUSAL_GRACE_SECONDS
 from airflow_adf_mi.emulator import Emulator
 from airflow_adf_mi.exceptions import AdfConfigurationError, AdfNotFoundError, AdfRunFailed
 from airflow_adf_mi.sensors import REFUSED_SINCE_KEY, AdfPipelineRunSensor
@@ -93,14 +93,14 @@ def since_long_ago(store: Store, **ti: int) -> None:
     """As if the looks of that try had been refused for longer than the grace."""
     stored = json.loads(store.kept[REFUSED_SINCE_KEY])
     assert stored["since"] == pytest.approx(time.time(), abs=30)
-    store.kept[REFUSED_SINCE_KEY] = json.dumps({**stored, "since": stored["since"] - REFUSAL_GRACE, **ti})
+    store.kept[REFUSED_SINCE_KEY] = json.dumps({**stored, "since": stored["since"] - REFUSAL_GRACE_SECONDS, **ti})
 
 
 def test_rescheduled_sensor_goes_on_counting_the_grace_of_a_refusal(connection: str) -> None:
     store = Store()
     assert sensor(connection, "nope").poke(context(store)) is False
     since_long_ago(store)
-    with pytest.raises(AdfNotFoundError, match="stopped looking at it"):
+    with pytest.raises(AdfNotFoundError, match="the wait gave up"):
         sensor(connection, "nope").poke(context(store))
     assert store.kept == {}
 

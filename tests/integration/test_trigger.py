@@ -111,23 +111,23 @@ async def test_list_that_fails_is_not_told_as_a_failed_look(
         await until(lambda: failing.consumed == 1)
         emulator.clock.advance(4000)
         await asyncio.gather(*waits)
-    assert caplog.text.count("The query for what has ended in factory 'adf-test'") == 1
-    assert "The look at run" not in caplog.text
+    assert caplog.text.count("The query for ended runs of factory 'adf-test'") == 1
+    assert "Status check of run" not in caplog.text
 
 
 async def test_each_waiter_is_told_once_when_looks_begin_to_fail_and_when_they_work_again(
     settings: AdfSettings, emulator: Emulator, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also one that comes meanwhile, and those whose own look is among the failed ones."""
-    monkeypatch.setattr("airflow_adf_mi.adf.retrying.FIRST_BACKOFF", 0.01)  # stands for seconds
+    monkeypatch.setattr("airflow_adf_mi.adf.retrying.FIRST_BACKOFF_SECONDS", 0.01)  # stands for seconds
     run_ids = [await asyncio.to_thread(start, settings, "Slow") for _ in range(3)]
     with caplog.at_level("INFO"):
         waits = [asyncio.create_task(fire(trigger(settings, run_id))) for run_id in run_ids[:2]]
         await until(lambda: caplog.text.count("is InProgress") == 2)
         failing = emulator.add_fault("getRun", status=429, headers={"Retry-After": "3"}, times=None)
-        await until(lambda: failing.consumed > 0 and "The look at run" in caplog.text)
+        await until(lambda: failing.consumed > 0 and "Status check of run" in caplog.text)
         waits.append(asyncio.create_task(fire(trigger(settings, run_ids[2]))))
-        await until(lambda: f"The look at run {run_ids[2]} failed" in caplog.text)
+        await until(lambda: f"Status check of run {run_ids[2]} failed" in caplog.text)
         assert emulator.books.count("getRun", run_id=run_ids[2]) == 0, "it need not fail itself"
         emulator.call(emulator.faults.clear)
         await until(lambda: f"Run {run_ids[2]} is InProgress" in caplog.text)
@@ -136,26 +136,28 @@ async def test_each_waiter_is_told_once_when_looks_begin_to_fail_and_when_they_w
     await asyncio.wait(waits)
     assert failing.consumed > 0
     for run_id in run_ids:
-        assert caplog.text.count(f"The look at run {run_id} failed, and the run goes on") == 1
-        assert caplog.text.count(f"Looks work again, at run {run_id}.") == 1
+        assert caplog.text.count(f"Status check of run {run_id} failed; the run itself is not affected") == 1
+        assert caplog.text.count(f"Status checks work again (run {run_id}).") == 1
 
 
 async def test_outage_that_turns_into_a_refusal_is_told(
     settings: AdfSettings, emulator: Emulator, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_adf_mi.adf.retrying.FIRST_BACKOFF", 0.01)  # stands for seconds
+    monkeypatch.setattr("airflow_adf_mi.adf.retrying.FIRST_BACKOFF_SECONDS", 0.01)  # stands for seconds
     run_ids = [await asyncio.to_thread(start, settings, "Slow") for _ in range(2)]
     faults = [emulator.add_fault("getRun", status=503, times=2), emulator.add_fault("getRun", status=403, times=None)]
     waits = [asyncio.create_task(fire(trigger(settings, run_id))) for run_id in run_ids]
     await until(
-        lambda: all(f"The look at run {run_id} failed, and the run goes on." in caplog.text for run_id in run_ids)
+        lambda: all(
+            f"Status check of run {run_id} failed; the run itself is not affected." in caplog.text for run_id in run_ids
+        )
     )
     await until(lambda: caplog.text.count("403") >= 2)
     for wait in waits:
         wait.cancel()
     await asyncio.wait(waits)
     assert [fault.consumed > 0 for fault in faults] == [True, True]
-    assert caplog.text.count("The look at run") == 4
+    assert caplog.text.count("Status check of run") == 4
 
 
 async def test_clock_that_is_set_back_does_not_hold_up_a_wait(
@@ -198,7 +200,9 @@ async def test_identity_that_this_machine_cannot_give_ends_the_wait_at_once(
 ) -> None:
     monkeypatch.setenv("IDENTITY_ENDPOINT", "http://127.0.0.1:9")
     report = await asyncio.wait_for(fire(trigger(settings, "r1")), 20)
-    with pytest.raises(AdfConfigurationError, match=r"the connection cannot be used here.*IDENTITY_ENDPOINT is set"):
+    with pytest.raises(
+        AdfConfigurationError, match=r"the connection cannot be used on this machine.*IDENTITY_ENDPOINT is set"
+    ):
         conclude(report)
 
 
@@ -210,14 +214,14 @@ async def test_silent_identity_endpoint_does_not_make_the_trigger_late_for_its_d
     report = await fire(trigger(settings, "r1", deadline=time.time() + 1, owns_run=False))
     assert silent.consumed == 1
     assert [record.status for record in emulator.books.tokens] != [200], "it did not wait for the endpoint"
-    with pytest.raises(AdfRunTimedOut, match="No look at it succeeded"):
+    with pytest.raises(AdfRunTimedOut, match="No status check succeeded"):
         conclude(report)
 
 
 @pytest.mark.usefixtures("minutes_pass")
 async def test_run_that_is_not_there_ends_the_wait_after_the_grace(settings: AdfSettings) -> None:
     report = await fire(trigger(settings, "nope"))
-    with pytest.raises(AdfNotFoundError, match="stopped looking at it"):
+    with pytest.raises(AdfNotFoundError, match="the wait gave up"):
         conclude(report)
 
 

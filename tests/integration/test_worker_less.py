@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -21,7 +23,7 @@ from airflow_adf_mi._triggerer import cancel_on_kill, finish, xcom_journal
 from airflow_adf_mi._triggerer import start as triggerer_start
 from airflow_adf_mi._triggerer.finish import LINK_KEY
 from airflow_adf_mi._triggerer.start_key import task_try_key_of
-from airflow_adf_mi._triggerer.stored_start import failed_try
+from airflow_adf_mi._triggerer.stored_start import StoredStart
 from airflow_adf_mi._triggerer.xcom_journal import INTENT_KEY, ChangedMeanwhile, TriggerJournal
 from airflow_adf_mi.adf.api import operations
 from airflow_adf_mi.adf.api.client import AdfClient
@@ -39,7 +41,7 @@ from airflow_adf_mi.adf.errors import (
 from airflow_adf_mi.adf.reporting.report import Report, conclude, error_of
 from airflow_adf_mi.adf.starting import start_queue
 from airflow_adf_mi.adf.starting.create_run import Start
-from airflow_adf_mi.adf.starting.intent import Phase
+from airflow_adf_mi.adf.starting.intent import Intent, Phase, TaskTry
 from airflow_adf_mi.adf.starting.start_queue import STARTS_AT_ONCE
 from airflow_adf_mi.emulator import Emulator
 from airflow_adf_mi.operators import AdfRunPipelineOperator
@@ -131,6 +133,14 @@ async def settled() -> None:
         await asyncio.wait(set(held))
 
 
+@pytest.fixture
+def in_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The search for a lost start, in seconds in place of minutes."""
+    monkeypatch.setattr("airflow_adf_mi.adf.starting.create_run.LATE_SEARCH_SECONDS", 0.5)
+    monkeypatch.setattr("airflow_adf_mi.adf.starting.create_run.SEARCH_PAUSE_SECONDS", 0.5)
+    monkeypatch.setattr(triggerer_start, "SEND_DELAY_SECONDS", 0.5)
+
+
 def context_of(airflow: Airflow) -> Any:
     return airflow.trigger()._context
 
@@ -145,6 +155,25 @@ def key_of(airflow: Airflow) -> str:
     return task_try_key_of(context_of(airflow)).start_key
 
 
+def sending_of(airflow: Airflow, settings: AdfSettings, **members: Any) -> Intent:
+    """The intent that the present try stores before it sends createRun."""
+    wanted = start_of_task(airflow, settings).intent(TaskTry(try_number=airflow.try_number))
+    return replace(wanted, **{"start_key": key_of(airflow), "phase": Phase.SENDING, "sent_at": time.time(), **members})
+
+
+def stored_start(airflow: Airflow) -> StoredStart:
+    start = StoredStart.from_json(airflow.xcoms[INTENT_KEY])
+    assert start is not None
+    return start
+
+
+def record_no_failure(airflow: Airflow) -> None:
+    """What the worker stores that ends a try well, or that starts its trigger again."""
+    marked = stored_start(airflow).marked(TaskTry(try_number=airflow.try_number), failed=False)
+    assert marked is not None
+    airflow.xcoms[INTENT_KEY] = marked.to_json()
+
+
 async def failure(airflow: Airflow) -> AdfError:
     """Why the task fails, on the worker that ends it."""
     event = await fire(airflow)
@@ -157,9 +186,7 @@ async def failure(airflow: Airflow) -> AdfError:
     return error
 
 
-async def test_whole_task_without_a_worker_in_three_questions_to_airflow(
-    task: Make, emulator: Emulator, settings: AdfSettings
-) -> None:
+async def test_whole_task_without_a_worker(task: Make, emulator: Emulator, settings: AdfSettings) -> None:
     airflow = task(parameters={"day": "{{ ds }}"})
     event = await fire(airflow)
     assert isinstance(event, TaskSuccessEvent)
@@ -171,7 +198,49 @@ async def test_whole_task_without_a_worker_in_three_questions_to_airflow(
     assert airflow.xcoms["return_value"]["status"] == "Succeeded"
     assert event.xcoms is not None
     assert run in str(event.xcoms[LINK_KEY])
-    assert airflow.questions == ["GetXCom run_id", "SetXCom run_id", "SetXCom return_value"]
+
+
+WITH_OUR_KEY = [f"GetXCom {INTENT_KEY}", f"SetXCom {INTENT_KEY}", "SetXCom run_id"]
+WITH_OWN_IDS = [f"GetXCom {INTENT_KEY}", f"SetXCom {INTENT_KEY}", f"SetXCom {INTENT_KEY}", "SetXCom run_id"]
+RESULT = ["SetXCom return_value"]
+LEFT_BY_A_RUN = ["DeleteXCom return_value", f"DeleteXCom {LINK_KEY}"]
+
+
+def replacing(start: list[str]) -> list[str]:
+    """The questions of a start that replaces a run: `run_id` goes before it, the results after it."""
+    return [start[0], "DeleteXCom run_id", *start[1:], *LEFT_BY_A_RUN]
+
+
+@pytest.mark.parametrize(("own_ids", "start"), [(False, WITH_OUR_KEY), (True, WITH_OWN_IDS)], ids=["key", "own ids"])
+async def test_start_asks_airflow_at_most_four_questions(
+    own_ids: bool, start: list[str], task: Make, emulator: Emulator
+) -> None:
+    emulator.state().switches.run_id_from_request_id = not own_ids
+    airflow = task()
+    await fire(airflow)
+    assert airflow.questions == start + RESULT
+    assert len(start) <= 4
+    # A clear replaces that run.
+    airflow.next_try()
+    airflow.asked = []
+    await fire(airflow)
+    assert airflow.questions == replacing(start) + RESULT
+    assert airflow.xcoms["run_id"] == runs(emulator)[1]
+
+
+@pytest.mark.parametrize("own_ids", [False, True], ids=["key", "own ids"])
+async def test_triggerer_that_begins_again_asks_airflow_two_questions(
+    own_ids: bool, task: Make, emulator: Emulator
+) -> None:
+    """What it reads, and the run id: whether it was pushed before would be as expensive to ask."""
+    emulator.state().switches.run_id_from_request_id = not own_ids
+    airflow = task(pipeline_name="Slow")
+    await killed(await begin(airflow, emulator))
+    emulator.clock.advance(4000)
+    triggerer_start._honoured.clear()
+    airflow.asked = []
+    await fire(airflow)
+    assert airflow.questions == [f"GetXCom {INTENT_KEY}", "SetXCom run_id", *RESULT]
 
 
 async def test_task_that_does_not_wait(task: Make, emulator: Emulator) -> None:
@@ -184,7 +253,7 @@ async def test_task_that_does_not_wait(task: Make, emulator: Emulator) -> None:
 async def test_nothing_is_pushed_where_the_author_says_so(task: Make) -> None:
     airflow = task(do_xcom_push=False)
     assert isinstance(await fire(airflow), TaskSuccessEvent)
-    assert list(airflow.xcoms) == ["run_id"]
+    assert list(airflow.xcoms) == [INTENT_KEY, "run_id"]
 
 
 async def test_outputs_and_failures_end_on_a_worker(task: Make, emulator: Emulator) -> None:
@@ -237,17 +306,69 @@ async def test_triggerer_that_is_lost_between_the_start_and_its_answer(task: Mak
     airflow = task()
     starting = asyncio.get_running_loop().create_task(fire(airflow))
     await until(lambda: runs(emulator))
-    assert [airflow.xcoms["run_id"]] == runs(emulator)
+    assert stored_start(airflow).intent.phase is Phase.SENDING
+    assert "run_id" not in airflow.xcoms, "the run is not known to exist"
     await lost(starting)
     assert isinstance(await fire(airflow), TaskSuccessEvent)
-    assert len(runs(emulator)) == 1
+    assert [airflow.xcoms["run_id"]] == runs(emulator)
 
 
-async def test_run_that_the_xcom_does_not_tell_of_is_found_before_a_start(task: Make, emulator: Emulator) -> None:
+QUESTIONS = [
+    (own_ids, is_clear, number)
+    for own_ids, start in ((False, WITH_OUR_KEY), (True, WITH_OWN_IDS))
+    for is_clear in (False, True)
+    for number in range(len(start) + is_clear)
+]
+
+
+@pytest.mark.parametrize("is_done", [False, True], ids=["before it is done", "after it is done"])
+@pytest.mark.parametrize(
+    ("own_ids", "is_clear", "number"), QUESTIONS, ids=lambda value: str(int(value)) if isinstance(value, bool) else None
+)
+async def test_triggerer_that_is_lost_at_any_question_loses_nothing(
+    own_ids: bool, is_clear: bool, number: int, is_done: bool, task: Make, emulator: Emulator, in_seconds: None
+) -> None:
+    """A new process continues, and knows what Airflow has stored, and nothing else."""
+    emulator.state().switches.run_id_from_request_id = not own_ids
+    airflow = task(start_settle=0.5)
+    if is_clear:
+        await fire(airflow)
+        airflow.next_try()
+    before = runs(emulator)
+    airflow.asked, airflow.silent_at, airflow.silent_is_done = [], number, is_done
+    starting = asyncio.get_running_loop().create_task(fire(airflow))
+    await until(lambda: airflow.is_silent)
+    # Before the start, `run_id` may still name the run that is replaced: that is a run, too.
+    assert airflow.xcoms.get("run_id") in (None, *runs(emulator))
+    is_sending = INTENT_KEY in airflow.xcoms and stored_start(airflow).intent.task_try.try_number == airflow.try_number
+    assert not is_sending or not before or airflow.xcoms.get("run_id") not in before, "that run is obsolete"
+    sent = emulator.books.count("createRun")
+    await lost(starting)
+    triggerer_start._honoured.clear()
+    airflow.silent_at, airflow.asked = None, []
+    if is_sending and sent == len(before) and not stored_start(airflow).intent.service_uses_key:
+        # The intent was stored, and nothing was sent. Without proof of that, nothing is sent blindly.
+        assert isinstance(await failure(airflow), AdfAmbiguousStartError)
+        assert runs(emulator) == before
+        return
+    assert isinstance(await fire(airflow), TaskSuccessEvent)
+    assert emulator.books.count("createRun") == len(before) + 1, "one start"
+    (run,) = [run for run in runs(emulator) if run not in before]
+    assert airflow.xcoms["run_id"] == airflow.xcoms["return_value"]["run_id"] == run
+
+
+@pytest.mark.parametrize("taken_back", [False, True])
+async def test_run_that_the_xcom_does_not_describe_is_found_before_a_start(
+    taken_back: bool, task: Make, emulator: Emulator
+) -> None:
     airflow = task(pipeline_name="Slow")
     await killed(await begin(airflow, emulator))
-    # Overwritten, by a triggerer that was stopped for long and went on.
-    airflow.xcoms["run_id"] = ""
+    # Overwritten, by a triggerer that was stopped for long and then continued.
+    if taken_back:
+        prepared = replace(stored_start(airflow).intent, phase=Phase.PREPARED, sent_at=None)
+        airflow.xcoms[INTENT_KEY] = prepared.to_json()
+    else:
+        del airflow.xcoms[INTENT_KEY]
     emulator.clock.advance(4000)
     await fire(airflow)
     assert len(runs(emulator)) == 1
@@ -264,25 +385,41 @@ async def test_triggerer_that_is_lost_while_its_run_fails_reports_that_run(task:
 
 
 async def test_lost_between_writing_and_sending_is_no_blind_start(
-    task: Make, use_airflow: Callable[[Airflow], Airflow], emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+    task: Make,
+    use_airflow: Callable[[Airflow], Airflow],
+    emulator: Emulator,
+    settings: AdfSettings,
+    monkeypatch: pytest.MonkeyPatch,
+    in_seconds: None,
 ) -> None:
-    # These stand for minutes; the last is how well it is known when a start was sent.
-    monkeypatch.setattr("airflow_adf_mi.adf.starting.create_run.LAST_LOOK", 0.5)
-    monkeypatch.setattr("airflow_adf_mi.adf.starting.create_run.LIST_PAUSE", 0.5)
-    monkeypatch.setattr(triggerer_start, "LATE", 5.0)
+    monkeypatch.setattr(triggerer_start, "SEND_DELAY_SECONDS", 5.0)
     airflow = task(start_settle=0.5)
     wrote_at = emulator.clock.now()
-    airflow.xcoms["run_id"] = key_of(airflow)
+    airflow.xcoms[INTENT_KEY] = sending_of(airflow, settings).to_json()
     error = await failure(airflow)
     assert isinstance(error, AdfAmbiguousStartError)
     assert runs(emulator) == []
-    # Where the service has been seen to use our keys, there is proof.
+    assert "run_id" not in airflow.xcoms
+    # If the service has been seen to use our keys, there is proof.
     await fire(task(task_id="other"))
     use_airflow(airflow)
     assert isinstance(await fire(airflow), TaskSuccessEvent)
     assert len(runs(emulator)) == 2
     # Not sooner: the request may have left late in that time.
     assert emulator.books.of("createRun")[-1].time >= wrote_at + 5
+
+
+async def test_proof_that_the_intent_holds_comes_no_sooner(
+    task: Make, emulator: Emulator, settings: AdfSettings, monkeypatch: pytest.MonkeyPatch, in_seconds: None
+) -> None:
+    """The task's earlier run had the key as its id, which the intent remembers for a new process."""
+    monkeypatch.setattr(triggerer_start, "SEND_DELAY_SECONDS", 5.0)
+    airflow = task(start_settle=0.5)
+    wrote_at = emulator.clock.now()
+    airflow.xcoms[INTENT_KEY] = sending_of(airflow, settings, service_uses_key=True).to_json()
+    assert isinstance(await fire(airflow), TaskSuccessEvent)
+    (sent,) = emulator.books.of("createRun")
+    assert sent.time >= wrote_at + 5
 
 
 async def test_service_with_run_ids_of_its_own(task: Make, emulator: Emulator) -> None:
@@ -312,8 +449,8 @@ async def test_retry_accepts_what_has_succeeded_and_a_clear_starts_anew(
     event = await fire(airflow)
     (first,) = runs(emulator)
     assert conclude(Report.from_json(event.payload))["adopted"] is True
-    # The worker that ends the try well says so, and what follows then is a clear.
-    airflow.xcoms[INTENT_KEY] |= {"try_failed": False}
+    # The worker that ends the try well records it, and what follows then is a clear.
+    record_no_failure(airflow)
     airflow.next_try()
     event = await fire(airflow)
     assert len(runs(emulator)) == 2
@@ -338,7 +475,7 @@ async def test_retry_that_adopts_survives_its_triggerer(task: Make, emulator: Em
     # Of the same try, and of one after it, which is a clear.
     await failure(airflow)
     assert len(runs(emulator)) == 1
-    airflow.xcoms[INTENT_KEY] |= {"try_failed": False}
+    record_no_failure(airflow)
     airflow.next_try()
     await failure(airflow)
     assert len(runs(emulator)) == 2
@@ -349,12 +486,12 @@ async def test_clear_after_a_handing_over_that_was_lost_starts_anew(task: Make, 
     airflow = task(pipeline_name="Slow", timeout=0.5, cancel_on_timeout=False)
     await failure(airflow)
     (run,) = runs(emulator)
-    assert failed_try(run, airflow.xcoms[INTENT_KEY]) == 1
+    assert stored_start(airflow).last_failed_try == 1
     # The triggerer is lost before Airflow hears of it: the try goes on.
     again = task(pipeline_name="Slow")
     again.xcoms = airflow.xcoms
     waiting = await begin(again, emulator)
-    await until(lambda: failed_try(run, again.xcoms[INTENT_KEY]) is None)
+    await until(lambda: stored_start(again).last_failed_try is None)
     await killed(waiting)
     again.next_try()
     await killed(await begin(again, emulator, 2))
@@ -394,7 +531,7 @@ async def test_retry_of_a_try_that_a_restart_has_left_without_what_it_needs_adop
         else:
             outage.setenv("AIRFLOW_CONN_ADF", json.dumps({"conn_type": "azure_data_factory_mi", "extra": {}}))
             assert "not_started" in (await fire(ours)).payload
-    assert failed_try(run, ours.xcoms[INTENT_KEY]) == ours.try_number
+    assert stored_start(ours).last_failed_try == ours.try_number
     connection_cache._known.clear()
     ours.next_try()
     emulator.clock.advance(4000)
@@ -537,7 +674,9 @@ async def test_obsolete_run_that_does_not_end_is_no_start_of_this_try(task: Make
     await killed(await begin(airflow, emulator))
     airflow.next_try()
     assert "Two runs of one task must not overlap" in str(await failure(airflow))
-    assert INTENT_KEY not in airflow.xcoms
+    # The memory of the run stays, and nobody else gets its id.
+    assert stored_start(airflow).intent.task_try.try_number == 1
+    assert "run_id" not in airflow.xcoms
     airflow.next_try()
     assert "Two runs of one task must not overlap" in str(await failure(airflow))
     assert len(runs(emulator)) == 1
@@ -547,7 +686,7 @@ async def test_kill_before_the_start_starts_nothing(task: Make, emulator: Emulat
     airflow = task(pipeline_name="Slow")
     airflow.delay = 0.2
     starting = asyncio.get_running_loop().create_task(fire(airflow))
-    await until(lambda: "SetXCom run_id" in airflow.questions)
+    await until(lambda: f"SetXCom {INTENT_KEY}" in airflow.questions)
     airflow.state = "failed"
     await killed(starting, USER_ACTION)
     await settled()
@@ -573,7 +712,7 @@ async def test_start_that_a_clear_overtakes_is_cancelled(task: Make, emulator: E
     starting = asyncio.get_running_loop().create_task(fire(airflow))
     await until(lambda: runs(emulator))
     # The next try has read nothing of it, and has written its own.
-    airflow.xcoms["run_id"] = "another"
+    airflow.xcoms[INTENT_KEY] = replace(stored_start(airflow).intent, start_key="another").to_json()
     await killed(starting, USER_ACTION)
     await settled()
     assert cancelled(emulator) == runs(emulator) != []
@@ -609,10 +748,10 @@ async def test_answer_that_lay_about_for_long_is_as_old_as_its_question(
     journal = TriggerJournal(context_of(airflow), durable=True, clock=lambda: now)
     wanted = start_of_task(airflow, settings).intent(journal.task_try)
     assert await journal.stored(wanted) is None
-    airflow.xcoms["run_id"] = "of-the-next-try"
+    airflow.xcoms[INTENT_KEY] = {"of": "the next try"}
     with pytest.raises(ChangedMeanwhile):
         await journal.save(replace(wanted, phase=Phase.SENDING))
-    assert airflow.xcoms["run_id"] == "of-the-next-try"
+    assert airflow.xcoms[INTENT_KEY] == {"of": "the next try"}
 
 
 async def test_start_that_was_long_in_being_written_makes_sure_that_it_still_counts(
@@ -624,7 +763,7 @@ async def test_start_that_was_long_in_being_written_makes_sure_that_it_still_cou
 
     async def pause(seconds: float) -> None:
         pauses.append(seconds)
-        airflow.xcoms["run_id"] = "of-the-next-try"
+        airflow.xcoms[INTENT_KEY] = {"of": "the next try"}
 
     clock = iter([0.0, 0.0, 60.0, 60.0, 60.0]).__next__
     journal = TriggerJournal(context_of(airflow), durable=True, clock=clock, pause=pause)
@@ -653,15 +792,116 @@ async def test_start_long_after_its_try_began_keeps_when_it_was_sent(task: Make,
 
 
 async def test_results_of_the_run_before_are_gone_once_a_clear_has_started_another(
-    task: Make, emulator: Emulator
+    task: Make, emulator: Emulator, settings: AdfSettings
 ) -> None:
     airflow = task(pipeline_name="Slow", outputs={"rows": "Copy.rowsCopied"}, start_settle=0.1)
     old = {"rows": 5, "return_value": {}, LINK_KEY: "https://old"}
-    airflow.xcoms |= {"run_id": "of-before", **old}
+    airflow.xcoms |= {INTENT_KEY: sending_of(airflow, settings, sent_at=1.0).to_json(), "run_id": "of-before", **old}
     airflow.next_try()
     waiting = await begin(airflow, emulator)
     await until(lambda: not old.keys() & airflow.xcoms.keys())
+    assert [airflow.xcoms["run_id"]] == runs(emulator)
     await killed(waiting)
+
+
+async def test_run_id_does_not_name_the_run_before_while_a_clear_starts_another(task: Make, emulator: Emulator) -> None:
+    airflow = task(pipeline_name="Slow")
+    await killed(await begin(airflow, emulator))
+    emulator.add_fault("createRun", effect="after", hang_seconds=1)
+    airflow.next_try()
+    starting = asyncio.get_running_loop().create_task(fire(airflow))
+    await until(lambda: len(runs(emulator)) == 2)
+    assert "run_id" not in airflow.xcoms
+    await until(lambda: airflow.xcoms.get("run_id"))
+    assert airflow.xcoms["run_id"] == runs(emulator)[1]
+    await killed(starting)
+
+
+async def test_run_that_a_worker_has_started_before_the_dag_was_edited_is_replaced(
+    task: Make, emulator: Emulator, settings: AdfSettings
+) -> None:
+    """A trigger has no access to the worker's memory. The XCom `run_id` is all that it knows."""
+    airflow = task(pipeline_name="Slow")
+    with AdfClient(settings) as client:
+        run = client.send(operations.create_run(settings.factory(), "Slow", None, request_id=str(uuid.uuid4())))
+    airflow.xcoms["run_id"] = run
+    airflow.next_try()
+    waiting = await begin(airflow, emulator, 2)
+    await until(lambda: airflow.xcoms.get("run_id") != run)
+    assert cancelled(emulator) == [run]
+    await killed(waiting)
+
+
+async def test_run_that_a_worker_has_started_is_replaced_by_a_late_start(
+    task: Make, emulator: Emulator, settings: AdfSettings
+) -> None:
+    """The task waited for its turn, and reads again what is stored."""
+    airflow = task()
+    airflow.xcoms["run_id"] = "of-a-worker"
+    airflow.next_try()
+    clock = iter([0.0, 60.0, 60.0, 60.0]).__next__
+    journal = TriggerJournal(context_of(airflow), durable=True, clock=clock)
+    wanted = start_of_task(airflow, settings).intent(journal.task_try)
+    older = await journal.stored(wanted)
+    assert older is not None
+    assert older.start_key == "of-a-worker"
+    await journal.save(replace(wanted, phase=Phase.SENDING))
+    assert list(airflow.xcoms) == [INTENT_KEY]
+
+
+async def test_lost_run_that_has_failed_is_never_named(task: Make, emulator: Emulator, settings: AdfSettings) -> None:
+    """The retry finds the run of the lost start, and starts another."""
+    airflow = task(pipeline_name="Broken")
+    intent = sending_of(airflow, settings, try_failed=True)
+    with AdfClient(settings) as client:
+        client.send(operations.create_run(settings.factory(), "Broken", None, request_id=intent.start_key))
+    emulator.clock.advance(60)
+    airflow.xcoms[INTENT_KEY] = intent.to_json()
+    airflow.next_try()
+    await failure(airflow)
+    first, second = runs(emulator)
+    assert first == intent.start_key
+    named = [
+        message.value
+        for message in airflow.asked
+        if getattr(message, "key", "") == "run_id" and "Set" in type(message).__name__
+    ]
+    assert named == [second]
+
+
+async def test_run_that_only_its_run_id_shows_is_not_forgotten_by_a_try_that_fails(
+    task: Make, emulator: Emulator
+) -> None:
+    airflow = task(pipeline_name="Slow", supersede_timeout=0.3, cancel_on_kill=False)
+    await killed(await begin(airflow, emulator))
+    del airflow.xcoms[INTENT_KEY]
+    for _ in range(2):
+        airflow.next_try()
+        assert "Two runs of one task must not overlap" in str(await failure(airflow))
+    assert [airflow.xcoms["run_id"]] == runs(emulator)
+
+
+async def test_intent_that_cannot_be_read_is_searched_for(task: Make, emulator: Emulator) -> None:
+    airflow = task(pipeline_name="Slow")
+    await killed(await begin(airflow, emulator))
+    airflow.xcoms |= {INTENT_KEY: {"version": 99, "of": "another version"}}
+    del airflow.xcoms["run_id"]
+    emulator.clock.advance(4000)
+    assert isinstance(await fire(airflow), TaskSuccessEvent)
+    assert [airflow.xcoms["run_id"]] == runs(emulator)
+    assert stored_start(airflow).is_of(TaskTry(try_number=1))
+
+
+async def test_run_of_a_factory_that_the_dag_names_no_longer_is_replaced(
+    task: Make, emulator: Emulator, settings: AdfSettings
+) -> None:
+    airflow = task(pipeline_name="Slow")
+    await killed(await begin(airflow, emulator))
+    edited = task(pipeline_name="Slow", factory_name="not-there")
+    edited.xcoms = airflow.xcoms
+    edited.next_try()
+    assert isinstance(await failure(edited), AdfNotFoundError)
+    assert cancelled(emulator) == runs(emulator) != []
 
 
 @pytest.mark.parametrize(
@@ -673,13 +913,13 @@ async def test_results_of_the_run_before_are_gone_once_a_clear_has_started_anoth
     ids=["refused", "lost"],
 )
 async def test_results_of_the_run_before_are_gone_though_a_clear_has_started_nothing(
-    fault: dict[str, Any], error: str, task: Make, emulator: Emulator
+    fault: dict[str, Any], error: str, task: Make, emulator: Emulator, settings: AdfSettings
 ) -> None:
     emulator.state().switches.run_id_from_request_id = False
     emulator.add_fault("createRun", **fault)
     airflow = task(outputs={"rows": "Copy.rowsCopied"}, start_settle=0.1)
-    old = {"rows": 5, "return_value": {}, LINK_KEY: "https://old"}
-    airflow.xcoms |= {"run_id": "of-before", **old}
+    old = {"run_id": "of-before", "rows": 5, "return_value": {}, LINK_KEY: "https://old"}
+    airflow.xcoms |= {INTENT_KEY: sending_of(airflow, settings, sent_at=1.0).to_json(), **old}
     airflow.next_try()
     assert error in str(await failure(airflow))
     assert not old.keys() & airflow.xcoms.keys()
@@ -724,9 +964,7 @@ async def test_kill_while_airflow_does_not_answer_says_what_may_go_on(
     await killed(coming_back, USER_ACTION)
     await settled()
     (run,) = runs(emulator)
-    assert any(
-        "could not be learnt" in r.message and run in r.message for r in caplog.records if r.levelname == "ERROR"
-    )
+    assert any("it is not known" in r.message and run in r.message for r in caplog.records if r.levelname == "ERROR")
 
 
 async def test_reason_of_a_refusal_is_not_lost_where_airflow_fails(
@@ -761,7 +999,7 @@ async def test_airflow_that_fails_for_long_means_nothing_is_started(
     monkeypatch.setattr(xcoms, "PAUSES", (0.01,))
     airflow = task()
     airflow.failures = 2
-    assert "run_id be read" in str(await failure(airflow))
+    assert f"{INTENT_KEY} be read" in str(await failure(airflow))
     assert runs(emulator) == []
 
 
@@ -816,11 +1054,11 @@ async def test_start_that_is_looked_for_keeps_no_other_waiting(
 
 
 async def test_nor_does_one_that_was_written_down_before_its_triggerer_was_lost(
-    task: Make, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+    task: Make, emulator: Emulator, settings: AdfSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(start_queue, "STARTS_AT_ONCE", 1)
     lost_one = task(pipeline_name="Other", start_settle=600)
-    lost_one.xcoms["run_id"] = key_of(lost_one)
+    lost_one.xcoms[INTENT_KEY] = sending_of(lost_one, settings).to_json()
     looking = asyncio.get_running_loop().create_task(failure(lost_one))
     await until(lambda: emulator.books.of("queryRuns"))
     await fire(task(task_id="quick"))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -20,7 +22,7 @@ from airflow.sdk.listener import get_listener_manager
 from airflow_adf_mi._triggerer.eligibility import may_end_in_triggerer
 from airflow_adf_mi._triggerer.finish import LINK_KEY
 from airflow_adf_mi._triggerer.start_key import task_try_key_of
-from airflow_adf_mi._triggerer.stored_start import failed_try, marked, recall
+from airflow_adf_mi._triggerer.stored_start import KEPT_BY_WORKER, StoredStart
 from airflow_adf_mi._triggerer.xcom_journal import INTENT_KEY
 from airflow_adf_mi._worker.attempt import TRIGGER_FAILURES
 from airflow_adf_mi._worker.resumed_attempt import ResumedAttempt
@@ -32,6 +34,7 @@ from airflow_adf_mi.adf.config.settings import AdfSettings
 from airflow_adf_mi.adf.error_json import error_to_json
 from airflow_adf_mi.adf.models import PipelineRun, RunStatus
 from airflow_adf_mi.adf.reporting.report import Report, RunAddress
+from airflow_adf_mi.adf.starting.create_run import Start
 from airflow_adf_mi.adf.starting.intent import Intent, Phase, TaskTry
 from airflow_adf_mi.adf.waiting.single_run import Ended
 from airflow_adf_mi.emulator import Emulator
@@ -91,11 +94,31 @@ class Unusable(RetryPolicy):
 
 
 def started(settings: AdfSettings, task: Task, pipeline: str = "Load") -> str:
-    """A run that the task's trigger has started."""
+    """A run that the task's trigger has started, and what the trigger has stored of it."""
     key = task_try_key_of(task.context).start_key
+    intent = Start(factory=settings.factory(), pipeline_name=pipeline, start_key=key).intent(now(task))
+    task.xcoms[INTENT_KEY] = replace(intent, phase=Phase.SENDING, sent_at=time.time()).to_json()
     with AdfClient(settings) as client:
         task.xcoms["run_id"] = client.send(operations.create_run(settings.factory(), pipeline, None, request_id=key))
     return key
+
+
+def now(task: Task) -> TaskTry:
+    """The present try, as its trigger knows it."""
+    return TaskTry(try_number=task.try_number)
+
+
+def stored_start(task: Task) -> StoredStart:
+    start = StoredStart.from_json(task.xcoms[INTENT_KEY])
+    assert start is not None
+    return start
+
+
+def record_failure(task: Task) -> None:
+    """What the trigger stores that hands a try over to a worker."""
+    marked = stored_start(task).marked(now(task), failed=True)
+    assert marked is not None
+    task.xcoms[INTENT_KEY] = marked.to_json()
 
 
 def report(settings: AdfSettings, run_id: str, status: str) -> dict[str, Any]:
@@ -133,9 +156,7 @@ def test_failure_says_whether_a_retry_follows(tries_left: bool, operator: Make, 
 def test_what_the_trigger_has_kept_is_not_forgotten(operator: Make, settings: AdfSettings) -> None:
     task = Task()
     run_id = started(settings, task)
-    known = operator().start_of(settings).intent()
-    sending = Intent.from_json({**known.to_json(), "start_key": run_id, "phase": Phase.SENDING.value, "at": 123.0})
-    task.xcoms[INTENT_KEY] = sending.to_json()
+    task.xcoms[INTENT_KEY] |= {"sent_at": 123.0}
     lost = AdfAmbiguousStartError("lost", request_id=run_id)
     with pytest.raises(AdfAmbiguousStartError):
         operator().execute_complete(task.context, {"not_started": error_to_json(lost)})
@@ -156,12 +177,13 @@ def test_run_of_before_a_clear_is_not_taken_for_one_of_the_try_that_failed(
 ) -> None:
     task = Task()
     started(settings, task)
+    before = dict(task.xcoms[INTENT_KEY])
     task.try_number = 2
     task.max_tries = 9
     event = {"not_started": error_to_json(AdfError("the older run is still there"))}
     with pytest.raises(AdfError, match="still there"):
         operator().execute_complete(task.context, event)
-    assert INTENT_KEY not in task.xcoms
+    assert task.xcoms[INTENT_KEY] == before
 
 
 def test_try_that_began_on_a_worker_ends_there_as_it_began(
@@ -181,7 +203,7 @@ def test_try_that_began_on_a_worker_ends_there_as_it_began(
 def test_run_that_is_not_waited_for_is_returned(operator: Make, settings: AdfSettings) -> None:
     task = Task()
     run_id = started(settings, task)
-    task.xcoms[INTENT_KEY] = marked(run_id, None, task_try_key_of(task.context), failed=True)
+    record_failure(task)
     summary = {"run_id": run_id, "status": None, "studio_url": "https://adf.azure.com/"}
     made = operator(wait_for_termination=False)
     assert made.execute_complete(task.context, {"started": summary}) == summary
@@ -217,7 +239,7 @@ def test_worker_that_is_lost_while_a_broken_trigger_is_rested_from_leaves_a_retr
     operator: Make, settings: AdfSettings, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task = Task(max_tries=3)
-    run_id = started(settings, task, "Slow")
+    started(settings, task, "Slow")
     made = operator(pipeline_name="Slow")
     running = SimpleNamespace(send=lambda _: TaskStatesResult(task_states={"run1": {"it": "running"}}))
     monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", running, raising=False)
@@ -226,13 +248,13 @@ def test_worker_that_is_lost_while_a_broken_trigger_is_rested_from_leaves_a_retr
     with pytest.raises(AdfTaskKilled):
         made.resume_execution("__fail__", {"error": "Trigger failure"}, task.context)
     assert emulator.books.count("cancelRun") == 0
-    assert failed_try(run_id, task.xcoms[INTENT_KEY]) == 1, "what follows is a retry"
+    assert stored_start(task).last_failed_try == 1, "what follows is a retry"
     # And where it is not lost, what follows on the new trigger is a clear again.
     made.is_killed = False
     monkeypatch.setattr("airflow_adf_mi._worker.attempt.FIRST_REST", 0.001)  # stands for seconds
     with pytest.raises(TaskDeferred):
         made.resume_execution("__fail__", {"error": "Trigger failure"}, task.context)
-    assert failed_try(run_id, task.xcoms[INTENT_KEY]) is None
+    assert stored_start(task).last_failed_try is None
 
 
 def test_retry_whose_trigger_fails_at_first_stays_one(
@@ -248,28 +270,23 @@ def test_retry_whose_trigger_fails_at_first_stays_one(
     made = operator()
     with pytest.raises(TaskDeferred):
         made.resume_execution("__fail__", {"error": "Trigger failure"}, task.context)
-    known = recall(
-        run_id,
-        task.xcoms[INTENT_KEY],
-        task_try_key_of(task.context),
-        made.start_of(settings).intent(TaskTry(try_number=2)),
-    )
+    known = stored_start(task).recall(now(task))
     assert known is not None
-    assert (known.task_try.try_number, known.try_failed) == (1, True)
+    assert (known.task_try.try_number, known.try_failed, known.start_key) == (1, True, run_id)
 
 
 def test_last_try_without_a_connection_is_followed_by_a_clear(
     operator: Make, settings: AdfSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task = Task(max_tries=0)
-    run_id = started(settings, task)
+    started(settings, task)
     # As its trigger has marked it, which does not know that it is the last.
-    task.xcoms[INTENT_KEY] = marked(run_id, None, task_try_key_of(task.context), failed=True)
+    record_failure(task)
     break_connection(monkeypatch)
     unusable = AdfConfigurationError("subscription_id is missing")
     with pytest.raises(AdfConfigurationError):
         operator().execute_complete(task.context, {"not_started": error_to_json(unusable)})
-    assert failed_try(run_id, task.xcoms[INTENT_KEY]) != 1
+    assert stored_start(task).last_failed_try != 1
 
 
 def test_result_that_airflow_does_not_take_is_accepted_by_the_retry(operator: Make, settings: AdfSettings) -> None:
@@ -285,7 +302,7 @@ def test_result_that_airflow_does_not_take_is_accepted_by_the_retry(operator: Ma
     task.xcom_push = push_no_result  # type: ignore[method-assign]  # Airflow's API, which fails
     with pytest.raises(RuntimeError, match="413"):
         operator().execute_complete(task.context, report(settings, run_id, RunStatus.SUCCEEDED))
-    assert failed_try(run_id, task.xcoms[INTENT_KEY]) == 1
+    assert stored_start(task).last_failed_try == 1
 
 
 def test_kill_while_a_broken_trigger_is_rested_from_cancels(
@@ -326,7 +343,7 @@ def test_airflows_own_timeout_leaves_a_run_that_was_started_late_its_time(
         late.resume_execution("__fail__", {"error": "Trigger timeout"}, task.context)
     assert [r.run_id for r in emulator.books.of("cancelRun", status=200)] == ([run_id] if is_over else [])
     if isinstance(ended.value, TaskDeferred):
-        assert ended.value.trigger.began == handed_over.timestamp()
+        assert ended.value.trigger.try_began_at == handed_over.timestamp()
         assert timedelta(minutes=55) < ended.value.timeout < timedelta(minutes=65)
 
 
@@ -342,7 +359,7 @@ def test_retry_stays_one_though_the_connection_could_not_be_used_in_between(
     unusable = AdfConfigurationError("subscription_id is missing")
     with pytest.raises(AdfConfigurationError):
         operator().execute_complete(task.context, {"not_started": error_to_json(unusable)})
-    assert failed_try(run_id, task.xcoms[INTENT_KEY]) == 2
+    assert stored_start(task).last_failed_try == 2
 
 
 def test_try_whose_connection_can_be_used_no_longer_leaves_its_run_to_a_retry(
@@ -355,7 +372,9 @@ def test_try_whose_connection_can_be_used_no_longer_leaves_its_run_to_a_retry(
     unusable = AdfConfigurationError("subscription_id is missing")
     with pytest.raises(AdfConfigurationError):
         operator().execute_complete(task.context, {"not_started": error_to_json(unusable)})
-    assert task.xcoms[INTENT_KEY] == {"failed_try": 1, "of_run": run_id}
+    assert (stored_start(task).last_failed_try, stored_start(task).intent.start_key) == (1, run_id)
+    # Also for a retry on a worker, should the Dag be changed.
+    assert task.intent.start_key == run_id
 
 
 def test_timeout_before_this_try_has_started_anything_is_not_the_run_of_the_try_before(
@@ -363,9 +382,10 @@ def test_timeout_before_this_try_has_started_anything_is_not_the_run_of_the_try_
 ) -> None:
     """A clear, and no triggerer that took the new try up: what succeeded before the clear is not its result."""
     task = Task()
-    run_id = started(settings, task)
+    started(settings, task)
+    xcoms = dict(task.xcoms)
     task.clear()
-    task.xcoms["run_id"] = run_id
+    task.xcoms |= xcoms
     with pytest.raises(AdfError, match="Nothing was started by this try"):
         operator().resume_execution("__fail__", {"error": "Trigger timeout"}, task.context)
     assert emulator.books.of("cancelRun") == []
@@ -380,7 +400,7 @@ def test_trigger_that_is_started_again_keeps_the_time_of_its_try(
     it = operator(execution_timeout=timedelta(hours=1))
     with pytest.raises(TaskDeferred) as deferral:
         it.resume_execution("__fail__", {"error": "Trigger failure"}, task.context)
-    assert deferral.value.trigger.began == began.timestamp()
+    assert deferral.value.trigger.try_began_at == began.timestamp()
     assert timedelta(minutes=9) < deferral.value.timeout < timedelta(minutes=11)
 
 
@@ -403,8 +423,9 @@ def test_task_whose_dag_was_changed_goes_on_with_its_run_on_workers(
         it.resume_execution(method, kwargs, task.context)
     assert deferral.value.trigger.run_id == run_id
     assert len(emulator.books.of("createRun")) == 1
-    # From now on it is a task like any other, whose kill cancels.
+    # From now on it is a task like any other, whose kill cancels, and whose memory is a worker's.
     assert task.intent.run_id == run_id
+    assert task.xcoms[INTENT_KEY] == KEPT_BY_WORKER
     it.on_kill()
     assert [r.run_id for r in emulator.books.of("cancelRun", status=200)] == [run_id]
 
@@ -425,23 +446,24 @@ def test_task_whose_dag_was_changed_before_its_retry_had_begun_starts_another_ru
 
 def test_retry_policy_that_ends_the_task_leaves_a_clear(operator: Make, settings: AdfSettings) -> None:
     unusable = {"not_started": error_to_json(AdfConfigurationError("no such pipeline"))}
-    run_id = started(settings, Task())
+    first = Task()
+    started(settings, first)
     for policy, retried in ((None, True), (AdfRetryPolicy(), False), (Unusable(), True)):
-        task = Task(max_tries=3, xcoms={"run_id": run_id})
+        task = Task(max_tries=3, xcoms=dict(first.xcoms))
         with pytest.raises(AdfConfigurationError):
             operator(retry_policy=policy).execute_complete(task.context, unusable)
-        assert (failed_try(run_id, task.xcoms[INTENT_KEY]) == 1) is retried
+        assert (stored_start(task).last_failed_try == 1) is retried
 
 
 def test_task_whose_dag_was_changed_is_left_to_a_retry_if_its_connection_cannot_be_used(
     operator: Make, settings: AdfSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task = Task(max_tries=3)
-    run_id = started(settings, task)
+    started(settings, task)
     break_connection(monkeypatch)
     with pytest.raises(AdfConfigurationError):
         operator(start_from_trigger=False).execute_complete(task.context, {"for_a_worker": True})
-    assert failed_try(run_id, task.xcoms[INTENT_KEY]) == 1
+    assert stored_start(task).last_failed_try == 1
 
 
 def test_task_whose_dag_was_changed_before_it_had_started_anything_starts_here(

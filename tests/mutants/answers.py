@@ -32,7 +32,7 @@ MUTANTS = [
     Mutant("unreadable answer taken for an outage", "adf/api/error_mapping.py", "        unreadable=True,\n", "", f"{ODD_ANSWERS} -k stay_unreadable"),
     Mutant("unreadable answers told as refusals", "adf/reporting/report.py", "elif is_unreadable(outcome.error):", "elif False:", f"{ODD_ANSWERS} -k stay_unreadable"),
     Mutant("run that was over said to be cancelled", "adf/reporting/conclude.py", "cancel=ALREADY_OVER)", "cancel=REQUESTED)", REPORT),
-    Mutant("one bad look hides an end", "adf/reporting/conclude.py", "LAST_LOOKS = 3", "LAST_LOOKS = 1", f"{REPORT} -k does_not_hide"),
+    Mutant("one bad look hides an end", "adf/reporting/conclude.py", "LAST_POLLS = 3", "LAST_POLLS = 1", f"{REPORT} -k does_not_hide"),
     Mutant("deeply nested answer of createRun starts two runs", "adf/models.py", "LookupError, RecursionError, TypeError", "LookupError, TypeError", f"{ODD_ANSWERS} -k createrun"),
     Mutant("older run that cannot be read stops clears for ever", "adf/starting/start_or_adopt.py", "isinstance(seen, AdfNotFoundError) or is_unreadable(seen)", "isinstance(seen, AdfNotFoundError)", "tests/unit/test_begin.py -k no_answer_can_be_read"),
     # Row 2: times that are none, and numbers that cannot be calculated with.

@@ -65,6 +65,6 @@ MUTANTS = [
     Mutant("run id unknown in a task that waits", "_worker/results.py", "        self._task.run_id = run_id\n", "", f"{MOVING} -k run_id"),
     Mutant("event of the provider's trigger", "adf/reporting/report.py", 'if "outcome" not in payload:', "if False:", f"{MOVING} -k sensor_that"),
     Mutant("task that the provider has deferred fails", "_worker/attempt.py", '        if "outcome" not in event:', "        if False:", f"{MOVING} -k provider_has_deferred"),
-    Mutant("task that the provider has deferred starts a run", "_worker/attempt.py", "        if self._taken_over is not None:", "        if False:", f"{MOVING} -k provider_has_deferred"),
+    Mutant("task that the provider has deferred starts a run", "_worker/attempt.py", "        if self._taken_over is not None:", "        if False:", f"{MOVING} -k goes_on_waiting"),
     Mutant("notes that are null", "adf/error_json.py", "in stored.get(NOTES) or ():", "in stored.get(NOTES, ()):", ERRORS),
 ]  # fmt: skip

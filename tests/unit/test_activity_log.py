@@ -14,11 +14,11 @@ from airflow_adf_mi.adf.api.operations import Call, Page, get_run
 from airflow_adf_mi.adf.errors import AdfPermissionError, AdfUnavailableError
 from airflow_adf_mi.adf.models import ActivityRun, PipelineRun
 from airflow_adf_mi.adf.reporting.activity_log import (
-    INTERVAL,
-    LEAST_LEFT,
-    MOST_LINES,
-    OVERLAP,
-    WIDTH,
+    LEAST_SECONDS_LEFT,
+    LINE_COLUMNS,
+    MOST_LINES_PER_QUERY,
+    QUERY_INTERVAL_SECONDS,
+    QUERY_OVERLAP_SECONDS,
     ActivityLog,
     ActivityLogMode,
     Budget,
@@ -132,14 +132,17 @@ def test_pages_of_the_summary_count_for_the_budget(lines: Callable[[], list[str]
     pages = [Page(items=[row("Copy", "Succeeded")], continuation_token=token) for token in ("second", "third")]
     _, asked = play([*pages, [row("Web", "Succeeded")]], "summary", budget=Budget(per_minute=2))
     assert len(asked) == 2
-    assert lines()[0] == "Not all of the run's activities are listed, because many runs were asked about."
+    assert (
+        lines()[0]
+        == "Not all of the run's activities are listed, because the log has queried many runs in the last minute."
+    )
 
 
 def test_start_that_is_not_known_is_no_start_of_time(lines: Callable[[], list[str]]) -> None:
     unknown = replace(row("Skip", "Skipped"), started_at=None)
     clock = Clock()
     activities = ActivityLog(FACTORY, "r1", "live", clock, rows={unknown.activity_run_id: unknown})
-    activities._say([unknown])
+    activities._log_rows([unknown])
     assert lines()[0].endswith("(1 done, 0 running)")
 
 
@@ -154,18 +157,18 @@ def test_long_line_begins_with_the_cause_and_is_broken(lines: Callable[[], list[
     assert broken[0].startswith("'Copy' (Copy) failed after 8 s: UserError 2200:")
     assert all(line.startswith("  ") for line in broken[1:])
     # A word that is longer, such as an address, stays whole.
-    assert sorted(len(line) > WIDTH for line in broken) == [False] * (len(broken) - 1) + [True]
+    assert sorted(len(line) > LINE_COLUMNS for line in broken) == [False] * (len(broken) - 1) + [True]
     assert " ".join(" ".join(broken).split()).endswith("more characters)")
 
 
 def test_run_is_named_once_whatever_is_logged_of_it(lines: Callable[[], list[str]]) -> None:
-    many = [row("Copy", "Succeeded", iteration=str(n)) for n in range(MOST_LINES)]
+    many = [row("Copy", "Succeeded", iteration=str(n)) for n in range(MOST_LINES_PER_QUERY)]
     play([[row("Web", "InProgress")], AdfUnavailableError("503"), [*many, row("Web", "Failed")]], times=7)
     assert [line for line in lines() if "r1" in line] == [lines()[-1]]
 
 
 def test_live_counts_what_changed_more_often_than_there_are_lines(lines: Callable[[], list[str]]) -> None:
-    many = [row("Copy", "Succeeded", iteration=str(n), rowsCopied=2) for n in range(MOST_LINES + 1)]
+    many = [row("Copy", "Succeeded", iteration=str(n), rowsCopied=2) for n in range(MOST_LINES_PER_QUERY + 1)]
     play([many, [], []])
     assert lines()[0] == "'Copy' (Copy) ran 51 times: 51 succeeded, 102 rows (51 done, 0 running after 0 s)"
 
@@ -185,12 +188,12 @@ def test_off_asks_for_nothing(lines: Callable[[], list[str]]) -> None:
 def test_live_asks_only_for_what_is_new() -> None:
     _, asked = play([[]] * 3)
     after = [datetime.fromisoformat(call.args[3]["lastUpdatedAfter"]) for _, call in asked]
-    assert after[1] == datetime.fromtimestamp(1000 - OVERLAP, UTC)
+    assert after[1] == datetime.fromtimestamp(1000 - QUERY_OVERLAP_SECONDS, UTC)
     assert after[0] < after[1]
 
 
 def test_nothing_is_asked_short_of_the_deadline() -> None:
-    _, asked = play([[]] * 3, deadline=1060 + LEAST_LEFT - 1)
+    _, asked = play([[]] * 3, deadline=1060 + LEAST_SECONDS_LEFT - 1)
     assert [at for at, _ in asked] == [1000, 1120]
 
 
@@ -206,7 +209,7 @@ def test_list_that_fails_does_not_matter_to_the_wait(fault: Any, lines: Callable
     assert outcome.run.status == "Succeeded"
     refused = isinstance(fault, AdfPermissionError)
     assert len(asked) == (1 if refused else 3)
-    assert ("They are not asked for again." in lines()[0]) is refused
+    assert ("They are not queried again." in lines()[0]) is refused
 
 
 def test_output_of_an_unexpected_form_does_not_matter_to_the_wait(lines: Callable[[], list[str]]) -> None:
@@ -240,7 +243,7 @@ def test_activity_on_two_pages_is_said_once_and_those_without_an_id_are_told_apa
 
 
 def test_interval_is_a_minute() -> None:
-    assert INTERVAL == 60
+    assert QUERY_INTERVAL_SECONDS == 60
 
 
 def test_long_summary_is_cut() -> None:

@@ -20,8 +20,8 @@ from airflow_adf_mi.adf.errors import (
     AdfUnavailableError,
 )
 from airflow_adf_mi.adf.starting.create_run import Start, Started
-from airflow_adf_mi.adf.starting.intent import Intent, Phase, TaskTry, read
-from airflow_adf_mi.adf.starting.start_or_adopt import STATUS_CHECK_PATIENCE, StillActive, start_or_adopt
+from airflow_adf_mi.adf.starting.intent import Intent, Phase, TaskTry, read_intent
+from airflow_adf_mi.adf.starting.start_or_adopt import STATUS_CHECK_PATIENCE_SECONDS, StillActive, start_or_adopt
 from tests.unit.service import MemoryJournal, ProcessDied, Service, run_on
 
 FACTORY = FactoryRef(subscription_id="s", resource_group_name="rg", factory_name="adf")
@@ -43,7 +43,7 @@ class World:
         """What a try begins with; an obsolete run is waited for until it is over."""
         order = Start(**{"factory": FACTORY, "pipeline_name": "Load", **start})
         while True:
-            stored = read(self.journal.kept, order.intent(task_try))
+            stored = read_intent(self.journal.kept, order.intent(task_try))
             routine = start_or_adopt(
                 order,
                 stored,
@@ -375,7 +375,7 @@ def test_killed_while_sending_and_nothing_listed_is_ambiguous_until_the_list_has
     world = World(own_ids=True, list_lag=600)
     lost_start(world, "answered")
     with pytest.raises(
-        AdfAmbiguousStartError, match=r"none is started again.* clear the task, and a new run is started[.]"
+        AdfAmbiguousStartError, match=r"the task does not start another.* The cleared task starts a new run[.]"
     ):
         world.begin(RETRY)
     world.service.now += 600
@@ -387,7 +387,7 @@ def test_killed_while_sending_and_looks_fail_says_that_a_clear_looks_too() -> No
     world = World()
     lost_start(world, "answered")
     world.service.faults = repeat(UNAVAILABLE)
-    with pytest.raises(AdfAmbiguousStartError, match=r"a new run is started once its runs can be looked for[.]"):
+    with pytest.raises(AdfAmbiguousStartError, match=r"starts a new run once the search for its run works[.]"):
         world.begin(RETRY)
 
 
@@ -506,15 +506,15 @@ def test_clear_after_a_lost_start_that_cannot_be_looked_for_starts_nothing(fault
     world.service.now += 900
     began = world.service.now
     world.service.faults = repeat(fault)
-    with pytest.raises(AdfError, match=r"got no answer, and its run could not be looked for.*nothing was started") as e:
+    with pytest.raises(AdfError, match=r"got no answer, and the search for its run failed.*nothing was started") as e:
         world.begin(CLEARED)
     assert all(
         part in str(e.value) for part in (before["start_key"], "'Load'", str(FACTORY), "durable=False", str(fault))
     )
     assert e.value.__cause__ is fault
-    assert began + STATUS_CHECK_PATIENCE / 2 < world.service.now <= began + STATUS_CHECK_PATIENCE
+    assert began + STATUS_CHECK_PATIENCE_SECONDS / 2 < world.service.now <= began + STATUS_CHECK_PATIENCE_SECONDS
     assert (world.service.created, world.journal.kept) == (created, before)
-    # The next clear looks again.
+    # The next clear searches again.
     world.service.faults = iter(())
     begun = world.begin(CLEARED)
     assert world.service.live() == [begun.run_id]
@@ -558,12 +558,12 @@ def test_clear_after_a_lost_start_of_another_pipeline_finds_its_run() -> None:
 def test_intent_that_cannot_be_read_is_looked_for() -> None:
     world = World()
     first = world.begin(FIRST)
-    world.journal.kept = {"version": 99, "run_id": first.run_id, "key": first.intent.start_key, "what": "ever"}
+    world.journal.kept = {"version": 99, "run_id": first.run_id, "start_key": first.intent.start_key, "what": "ever"}
     again = world.begin(RETRY)
     assert (again.run_id, again.adopted) == (first.run_id, True)
 
 
-@pytest.mark.parametrize("kept", ["text", {"version": 1}, {"version": 99, "key": "no guid"}, 7])
+@pytest.mark.parametrize("kept", ["text", {"version": 1}, {"version": 99, "start_key": "no guid"}, 7])
 def test_nonsense_in_the_journal_is_no_reason_to_start_or_to_crash(kept: object) -> None:
     world = World()
     world.journal.kept = kept

@@ -11,7 +11,13 @@ from airflow_adf_mi.adf.activity_failures import LONGEST_MESSAGE, Explanation
 from airflow_adf_mi.adf.api.operations import Call, Page
 from airflow_adf_mi.adf.errors import AdfError, AdfPermissionError, AdfUnavailableError
 from airflow_adf_mi.adf.models import ActivityRun, PipelineRun
-from airflow_adf_mi.adf.reporting.explain import MOST_REQUESTS, MOST_SHOWN, PATIENCE, RESTS, explaining
+from airflow_adf_mi.adf.reporting.explain import (
+    EXPLANATION_PATIENCE_SECONDS,
+    EXPLANATION_REQUESTS,
+    MOST_CAUSES_SHOWN,
+    MOST_EXPLANATION_PAUSES,
+    explaining,
+)
 from airflow_adf_mi.adf.routines import Pause
 from tests.unit.test_watch import FACTORY, Clock
 
@@ -209,8 +215,8 @@ def test_first_cause_comes_first() -> None:
 
 
 def test_more_than_are_shown_are_counted() -> None:
-    found = Listing(root=[row("Copy", iteration=str(n), at=n) for n in range(MOST_SHOWN + 7)]).explain()
-    assert len(found.activities) == MOST_SHOWN
+    found = Listing(root=[row("Copy", iteration=str(n), at=n) for n in range(MOST_CAUSES_SHOWN + 7)]).explain()
+    assert len(found.activities) == MOST_CAUSES_SHOWN
     assert found.more == 7
     assert "- and 7 more" in found.text("root")
 
@@ -227,14 +233,14 @@ def test_cancelled_run_says_where_it_was() -> None:
     service = Listing(root=[row("Copy", status="Cancelled"), row("Each", "ForEach", status="Cancelled", at=11)])
     found = service.explain(status="Cancelled")
     assert found.text("root") == "- 'Copy' (Copy) was cancelled at 2026-01-01 10:00:10 UTC, after 10 s."
-    # Nothing may have been on the way.
+    # Nothing may have been active.
     assert Listing().explain(status="Cancelled") == Explanation()
 
 
 @pytest.mark.parametrize("fault", [AdfUnavailableError("503"), Page(items=[], continuation_token=None)], ids=str)
 def test_service_that_does_not_tell_at_once_is_asked_again(fault: Any) -> None:
     service = Listing(root=[row("Copy")])
-    service.first = [fault] * RESTS
+    service.first = [fault] * MOST_EXPLANATION_PAUSES
     assert names(service.explain()) == ["Copy"]
     assert sum(service.pauses) == 4
 
@@ -242,9 +248,9 @@ def test_service_that_does_not_tell_at_once_is_asked_again(fault: Any) -> None:
 @pytest.mark.parametrize(
     ("answers", "said"),
     [
-        ([AdfUnavailableError("503: try later")] * 9, "could not be looked up: 503: try later."),
-        ([AdfPermissionError("no role to list", status=403)], "could not be looked up: no role to list."),
-        ([Page(items=[], continuation_token=None)] * 9, "the service lists no failed activity of it."),
+        ([AdfUnavailableError("503: try later")] * 9, "could not be read: 503: try later."),
+        ([AdfPermissionError("no role to list", status=403)], "could not be read: no role to list."),
+        ([Page(items=[], continuation_token=None)] * 9, "the service lists no failed activity of the run."),
     ],
     ids=str,
 )
@@ -264,9 +270,12 @@ def test_requests_are_bounded() -> None:
     }
     service = Listing(root=[row("Call", "ExecutePipeline", child="r0")], **chain)
     found = service.explain("Operation on target Call failed")
-    assert len(service.asked) == MOST_REQUESTS
+    assert len(service.asked) == EXPLANATION_REQUESTS
     assert names(found) == ["Call"]
-    assert f"More could not be looked up: no more than {MOST_REQUESTS} requests are made for it." in found.text("root")
+    assert (
+        f"More activities could not be read: an explanation sends no more than {EXPLANATION_REQUESTS} requests."
+        in found.text("root")
+    )
 
 
 def test_list_that_repeats_itself_is_one_attempt_and_said_to_be_cut() -> None:
@@ -275,12 +284,12 @@ def test_list_that_repeats_itself_is_one_attempt_and_said_to_be_cut() -> None:
     service.first = iter_forever(Page(items=[failed], continuation_token="same"))
     (activity,) = (found := service.explain("Operation on target Copy failed: no table")).activities
     assert (activity.attempts, len(service.asked)) == (1, 2)
-    assert "More could not be looked up: page 2 names a page that was already read." in found.text("root")
+    assert "More activities could not be read: page 2 names a page that was read before." in found.text("root")
 
 
 def test_time_is_bounded() -> None:
     service = Listing(root=[row("Copy", iteration=str(n)) for n in range(50)])
-    service.page_size, service.slow = 10, PATIENCE * 0.6
+    service.page_size, service.slow = 10, EXPLANATION_PATIENCE_SECONDS * 0.6
     found = service.explain()
     assert len(service.asked) == 2
     assert "took longer than 20 s" in str(found.missing)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_adf_mi.adf.reporting.explain import AT_ONCE, CONTAINERS, MOST_SHOWN
+from airflow_adf_mi.adf.reporting.explain import CONTAINERS, MOST_CAUSES_SHOWN, ROWS_PER_TURN
 from tests.unit.test_explain import Listing, inner, row
 
 NAMES = ("Copy", "Web", "Each", "If", "a b")
@@ -81,7 +81,7 @@ def simply(entries: list[dict[str, Any]], said: str) -> tuple[list[tuple[str, in
         (e["activityName"], max(attempts, e["retryAttempt"]), loop_of(e), is_named(e["activityName"]))
         for e, attempts in causes
     ]
-    return told[:MOST_SHOWN], max(0, len(told) - MOST_SHOWN)
+    return told[:MOST_CAUSES_SHOWN], max(0, len(told) - MOST_CAUSES_SHOWN)
 
 
 @given(rows(), st.sampled_from(MESSAGES))
@@ -137,8 +137,11 @@ def test_explanation_takes_time_in_proportion_to_the_number_of_failures(kind: st
 
 
 def test_event_loop_gets_its_turn_between_many_failures() -> None:
-    service = loop(2 * AT_ONCE)
-    assert service.explain(f"Operation on target Each failed: {inner('Copy0')}").more == 2 * AT_ONCE - MOST_SHOWN
+    service = loop(2 * ROWS_PER_TURN)
+    assert (
+        service.explain(f"Operation on target Each failed: {inner('Copy0')}").more
+        == 2 * ROWS_PER_TURN - MOST_CAUSES_SHOWN
+    )
     # After the list has been put in order, after the loops were found, and twice while causes are counted.
     assert service.pauses == [0, 0, 0, 0]
 

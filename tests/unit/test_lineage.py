@@ -11,8 +11,8 @@ from airflow_adf_mi.adf.api.operations import Call, Page
 from airflow_adf_mi.adf.errors import AdfError, AdfUnavailableError
 from airflow_adf_mi.adf.models import ActivityRun, PipelineRun
 from airflow_adf_mi.adf.reporting.datasets import (
-    MOST_REQUESTS,
-    PATIENCE,
+    LINEAGE_PATIENCE_SECONDS,
+    LINEAGE_REQUESTS,
     DataSet,
     Lineage,
     Named,
@@ -227,7 +227,7 @@ def test_what_cannot_be_learnt_is_said_to_be_missing() -> None:
 def test_no_more_is_asked_than_a_few() -> None:
     service = Service({"r1": [[] for _ in range(50)]})
     assert "no more than 10 requests" in str(service.read().missing)
-    assert len(service.asked) == MOST_REQUESTS
+    assert len(service.asked) == LINEAGE_REQUESTS
 
 
 def test_nor_for_longer_than_some_seconds() -> None:
@@ -235,7 +235,7 @@ def test_nor_for_longer_than_some_seconds() -> None:
     routine = reading_lineage(RUN, FACTORY, clock=service.clock)
     step: Any = next(routine)
     page = service.answer(step)
-    service.clock.now += PATIENCE + 1
+    service.clock.now += LINEAGE_PATIENCE_SECONDS + 1
     with pytest.raises(StopIteration) as end:
         routine.send(page)
-    assert "10 s are spent" in str(end.value.value.missing)
+    assert "10 requests and 10 s" in str(end.value.value.missing)

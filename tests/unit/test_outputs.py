@@ -13,8 +13,8 @@ from airflow_adf_mi.adf.api.operations import Page
 from airflow_adf_mi.adf.errors import AdfConfigurationError, AdfError, AdfUnavailableError
 from airflow_adf_mi.adf.models import ActivityRun, PipelineRun
 from airflow_adf_mi.adf.reporting.outputs import (
-    LARGEST,
-    MOST_PAGES,
+    LARGEST_OUTPUT_BYTES,
+    OUTPUT_PAGES,
     OutputPath,
     Outputs,
     parse_outputs,
@@ -81,7 +81,7 @@ def test_value_is_found(path: str, value: Any) -> None:
         ("Nope.x", "the run has no activity 'Nope' that succeeded."),
         ("Copy Sales.rows", "Copy Sales has no 'rows'; it has errors, rowsCopied."),
         ("Lookup.value[2]", "Lookup.value is a list of 2, and has no '2'."),
-        ("Copy Sales.rowsCopied.x", "Copy Sales.rowsCopied is no object, and has no 'x'."),
+        ("Copy Sales.rowsCopied.x", "Copy Sales.rowsCopied is not an object, and has no 'x'."),
         ("pipelineReturnValue.x", "the pipeline set no return value."),
         (
             "activity('Load [Sales]').output.dbo.Orders.output-member",
@@ -98,7 +98,7 @@ def test_value_that_is_not_there_is_told(path: str, said: str) -> None:
     found = find(path)
     assert found.values == {}
     assert found.left_out[0].startswith("Output 'it' (")
-    assert found.left_out[0].endswith(f"is not there: {said}")
+    assert found.left_out[0].endswith(f"was not found: {said}")
 
 
 @pytest.mark.parametrize(
@@ -113,10 +113,12 @@ def test_return_value_of_the_pipeline(value: Any) -> None:
 
 
 def test_large_value_is_left_out_with_a_sentence() -> None:
-    fits = row("Web", {"text": "x" * (LARGEST - 20)})
+    fits = row("Web", {"text": "x" * (LARGEST_OUTPUT_BYTES - 20)})
     assert find("Web", [fits]).left_out == []
-    (said,) = find("Web", [row("Web", {"text": "x" * LARGEST})]).left_out
-    assert said.startswith(f"Output 'it' (Web) was left out: it has {LARGEST + 12} bytes, and {LARGEST} at most are")
+    (said,) = find("Web", [row("Web", {"text": "x" * LARGEST_OUTPUT_BYTES})]).left_out
+    assert said.startswith(
+        f"Output 'it' (Web) was left out: it has {LARGEST_OUTPUT_BYTES + 12} bytes, and an XCom may have {LARGEST_OUTPUT_BYTES}"
+    )
 
 
 def test_credentials_are_masked() -> None:
@@ -151,7 +153,7 @@ def test_list_that_is_too_long_to_be_read_whole_is_left_out() -> None:
     run = PipelineRun.from_wire({"runId": "r1", "status": "Succeeded"})
     routine = reading_outputs(wanted, run, FACTORY, clock=lambda: 1_000_000.0)
     next(routine)
-    for number in range(MOST_PAGES):
+    for number in range(OUTPUT_PAGES):
         routine.send(Page(items=[ROWS[2]], continuation_token=f"more {number}"))
     value = row("Return", {"name": "pipelineReturnValue", "value": {"rows": 3}}, kind="SetVariable")
     with pytest.raises(StopIteration) as end:
@@ -159,7 +161,7 @@ def test_list_that_is_too_long_to_be_read_whole_is_left_out() -> None:
     assert end.value.value.values == {"b": 3}
     (said,) = end.value.value.left_out
     assert said.startswith("Output 'a' (Each.rowsCopied) was left out: the service's list does not show all runs")
-    assert f"(there are more than {MOST_PAGES} pages)" in said
+    assert f"(there are more than {OUTPUT_PAGES} pages)" in said
 
 
 @pytest.mark.parametrize(
@@ -215,7 +217,7 @@ def test_number_that_json_cannot_hold_is_left_out(number: float) -> None:
     found = find("Web.a", [row("Web", {"a": [{"b": number}]})])
     assert found.values == {}
     assert found.left_out == [
-        "Output 'it' (Web.a) was left out: it has a number that is too large for JSON, or none. Choose a part of it."
+        "Output 'it' (Web.a) was left out: it has a number that JSON cannot represent. Choose a part of it."
     ]
 
 
@@ -231,6 +233,7 @@ def test_number_that_json_cannot_hold_is_left_out(number: float) -> None:
         {"a": "Copy..rows"},
         {"a": 7},
         {"run_id": "Copy.rows"},
+        {"adf_intent": "Copy.rows"},
         {"_link": "Copy.rows"},
     ],
     ids=str,

@@ -1,4 +1,4 @@
-"""The check of prose finds what is hard to read, and finds nothing in our pages and modules."""
+"""The check of prose finds what is hard to read, and finds nothing on our pages and in our modules."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def test_our_pages_and_modules_are_plain(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_each_pattern_finds_files() -> None:
-    assert [pattern for pattern in PAGES + MODULES if not list(ROOT.glob(pattern))] == []
+    assert [pattern for pattern in (*PAGES, *MODULES) if not list(ROOT.glob(pattern))] == []
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,10 @@ def test_markdown_is_read_in_pieces_without_code() -> None:
 
 
 def test_docstrings_and_comments_of_python_are_read() -> None:
-    drawing = "    0.0  a drawing\n    1.0  its end\n\n"
-    source = f'"""Of a module.\n\n{drawing}- one\n- two\n"""\n\nx = 1  # since it is so\n# A comment\n# in two lines.\n'
-    source += 'y = "the look"\n'
-    assert list(prose_of_python(source)) == ["Of a module.", "one", "two", "since it is so A comment in two lines."]
+    source = '"""Of a module."""\n\nx = 1  # since it is so\n# A comment\n# in two lines.\ny = "the look"\n'
+    assert list(prose_of_python(source)) == ["Of a module.", "since it is so A comment in two lines."]
+
+
+def test_drawings_of_docstrings_are_not_read_and_items_are_read_one_by_one() -> None:
+    source = '"""Head.\n\n    the look --->  end\n\n- One item\n  in two lines.\n- Another.\n\n:param x: text.\n"""\n'
+    assert list(prose_of_python(source)) == ["Head.", "One item\n  in two lines.", "Another.", " text."]

@@ -22,7 +22,7 @@ from airflow_adf_mi.adf.errors import (
     AdfUnavailableError,
 )
 from airflow_adf_mi.adf.models import PipelineRun
-from airflow_adf_mi.adf.reporting.conclude import LAST_LOOKS, cancelling_overdue, reporting
+from airflow_adf_mi.adf.reporting.conclude import LAST_POLLS, cancelling_overdue, reporting
 from airflow_adf_mi.adf.reporting.report import LEFT_RUNNING, REQUESTED, Report, RunAddress, conclude, error_of, summary
 from airflow_adf_mi.adf.waiting.single_run import Ended, GaveUp, Outcome, Plan, TimedOut
 from tests.unit.test_watch import FACTORY, Clock, play
@@ -134,7 +134,7 @@ def test_failed_run_without_details_says_why_they_are_missing() -> None:
     error = failed(Explanation(missing="503"), "Operation on target Copy failed: no table")
     assert str(error) == (
         "Run r1 of pipeline 'Load' in factory 'adf' (resource group 'rg') failed after 12 s: Operation on target Copy "
-        "failed: no table\nIts activities could not be looked up: 503.\nSee https://studio/r1"
+        "failed: no table\nIts activities could not be read: 503.\nSee https://studio/r1"
     )
     assert (error.failed_activity, error.error_code, error.failure_type, error.failed_pipeline_run_id) == (None,) * 4
 
@@ -150,21 +150,21 @@ def test_event_of_an_older_version_is_read() -> None:
     [
         (REQUESTED, "Its cancellation was requested."),
         (LEFT_RUNNING, "It was left running."),
-        ("403", "It could not be cancelled and may go on: 403"),
+        ("403", "It could not be cancelled and may still be active: 403"),
     ],
 )
 def test_timeout_says_what_became_of_the_run(cancel: str, said: str) -> None:
     error = raised(TimedOut(run=run("InProgress"), error=AdfUnavailableError("503")), cancel)
     assert isinstance(error, AdfRunTimedOut)
-    assert "did not end before the timeout. It was InProgress when last seen." in str(error)
+    assert "did not end before the timeout. It was InProgress at the last status check." in str(error)
     late = TimedOut(run=run("InProgress"), deadline_reason="execution_timeout of 600 s")
     assert "(resource group 'rg') did not end within its execution_timeout of 600 s. It was" in str(raised(late))
     assert said in str(error)
-    assert str(error).endswith("The last look failed: 503")
+    assert str(error).endswith("The last status check failed: 503")
 
 
 def test_timeout_without_a_single_good_look_says_so() -> None:
-    assert "No look at it succeeded." in str(raised(TimedOut()))
+    assert "No status check succeeded." in str(raised(TimedOut()))
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_timeout_without_a_single_good_look_says_so() -> None:
 def test_lasting_refusal_keeps_its_type_and_says_that_the_run_goes_on(refusal: AdfError) -> None:
     error = raised(GaveUp(error=refusal))
     assert type(error) is type(refusal)
-    assert "The run itself was not touched" in str(error)
+    assert "The run itself is not affected" in str(error)
     assert ("the service kept refusing" in str(error)) is not isinstance(error, AdfConfigurationError)
     assert str(refusal).split(":")[-1].strip() in str(error)
     assert "https://studio/r1" in str(error)
@@ -252,7 +252,7 @@ def test_failure_is_reported_whatever_is_wrong_with_its_explanation(odd: Any) ->
     error = error_of(Report.from_json(json.loads(json.dumps(result.to_json()))))
     assert isinstance(error, AdfRunFailed)
     assert "no table" in str(error)
-    assert "could not be looked up: " in str(error)
+    assert "could not be read: " in str(error)
 
 
 def test_refused_cancel_is_reported_with_the_timeout() -> None:
@@ -271,12 +271,12 @@ def test_overdue_run_that_is_over_and_does_not_show_its_end_is_not_said_to_be_ca
 ) -> None:
     clock = Clock()
     routine = cancelling_overdue(ADDRESS, TimedOut(), clock=clock, jitter=lambda: 0.5)
-    result, asked = play(routine, clock, iter([*lost, False, *[look] * LAST_LOOKS]))
+    result, asked = play(routine, clock, iter([*lost, False, *[look] * LAST_POLLS]))
     assert isinstance(result.outcome, TimedOut)
-    assert asked[-LAST_LOOKS:] == ["get"] * LAST_LOOKS
+    assert asked[-LAST_POLLS:] == ["get"] * LAST_POLLS
     said = str(error_of(Report.from_json(json.loads(json.dumps(result.to_json())))))
-    assert "was not seen to end before the timeout" in said
-    assert "the service answered that it was over already; how it ended could not be learnt." in said
+    assert "had no known end before the timeout" in said
+    assert "it had already ended. No status check showed how it ended." in said
     assert "requested" not in said
     assert isinstance(look, PipelineRun) or said.endswith(str(look))
 

@@ -19,11 +19,11 @@ from airflow_adf_mi.adf.errors import (
     AdfUnavailableError,
 )
 from airflow_adf_mi.adf.models import PipelineRun
-from airflow_adf_mi.adf.retrying import LONGEST_BACKOFF
+from airflow_adf_mi.adf.retrying import LONGEST_BACKOFF_SECONDS
 from airflow_adf_mi.adf.waiting.poll_plan import FEW_RUNS, PollPlan, PollRun, Sleep
-from airflow_adf_mi.adf.waiting.poll_queue import BUDGET, POLL_BURST, PollQueue
-from airflow_adf_mi.adf.waiting.run_list import REACH, ListQuery
-from airflow_adf_mi.adf.waiting.single_run import REFUSAL_GRACE, Ended, GaveUp, Outcome
+from airflow_adf_mi.adf.waiting.poll_queue import FULL_POLLS_PER_SECOND, POLL_BURST, PollQueue
+from airflow_adf_mi.adf.waiting.run_list import LIST_REACH_SECONDS, ListQuery
+from airflow_adf_mi.adf.waiting.single_run import REFUSAL_GRACE_SECONDS, Ended, GaveUp, Outcome
 from tests.unit.listed_factory import Factory, seen
 
 INTERVAL = 10.0
@@ -49,7 +49,7 @@ class Simulation:
             while self.arrivals and self.arrivals[0][0] <= factory.now:
                 _, run_id, since = self.arrivals.pop(0)
                 interval = self.intervals.get(run_id, self.interval)
-                rounds.add(run_id, interval=interval, since=since, now=factory.now)
+                rounds.add(run_id, interval=interval, not_ended_before=since, now=factory.now)
             assert factory.lists < 20_000, "it asks without rest"
             # As the poller does: by its answers, the service tells its time.
             answered = factory.looks + factory.lists > 0
@@ -59,13 +59,13 @@ class Simulation:
                 wake = factory.now + ask.seconds
                 factory.now = min(wake, self.arrivals[0][0]) if self.arrivals else wake
             elif isinstance(ask, PollRun):
-                told = rounds.looked(ask, factory.answer_look(ask.run_id), factory.now)
+                told = rounds.poll_answered(ask, factory.answer_look(ask.run_id), factory.now)
             else:
                 items = factory.answer_list(ask)
                 if isinstance(items, AdfError):
                     told = rounds.list_failed(items, factory.now)
                 else:
-                    told = rounds.listed(ask, items, factory.now)
+                    told = rounds.list_answered(ask, items, factory.now)
             for run_id, outcome in told.items():
                 assert run_id not in self.outcomes, "told twice"
                 self.outcomes[run_id] = factory.now, outcome
@@ -82,7 +82,7 @@ def just_asked() -> tuple[PollPlan, ListQuery, float]:
     """Rounds in which more than a few wait, what they have just asked the list, and when."""
     rounds, now = PollPlan(jitter=0), 1_000_000.0
     for n in range(FEW_RUNS + 2):
-        rounds.add(f"r{n}", interval=INTERVAL, since=now, now=now)
+        rounds.add(f"r{n}", interval=INTERVAL, not_ended_before=now, now=now)
     asked = rounds.next(now, now)
     assert isinstance(asked, ListQuery)
     return rounds, asked, now
@@ -109,7 +109,7 @@ def test_a_thousand_waits_cost_little_while_the_list_keeps_up() -> None:
 
 def test_frozen_list_costs_delay_within_the_bound_and_no_outcome() -> None:
     simulation = wait_for(1000, 60, frozen=True)
-    assert max(simulation.lags()) <= 1000 / BUDGET
+    assert max(simulation.lags()) <= 1000 / FULL_POLLS_PER_SECOND
     assert simulation.factory.looks + simulation.factory.pages <= 2500
 
 
@@ -188,8 +188,8 @@ def test_list_is_asked_sooner_for_a_waiter_with_a_shorter_interval() -> None:
 
 def test_run_waited_for_at_a_shorter_interval_is_looked_at_so() -> None:
     rounds = PollPlan(jitter=0)
-    rounds.add("r1", interval=3600, since=1_000_000, now=1_000_000)
-    rounds.add("r1", interval=10, since=1_000_100, now=1_000_100)
+    rounds.add("r1", interval=3600, not_ended_before=1_000_000, now=1_000_000)
+    rounds.add("r1", interval=10, not_ended_before=1_000_100, now=1_000_100)
     assert rounds.next(1_000_100, 1_000_100) == PollRun("r1", 1_000_100)
 
 
@@ -206,9 +206,9 @@ def test_list_is_not_accused_of_what_it_was_never_asked_for() -> None:
 
 def test_list_is_not_accused_before_it_was_asked() -> None:
     rounds, asked, now = just_asked()
-    rounds.listed(asked, [], now)
-    rounds.add("back", interval=INTERVAL, since=now - 100, now=now + 1)
-    rounds.looked(PollRun("back", now + 1), seen("back", "Succeeded", now - 15), now + 1)
+    rounds.list_answered(asked, [], now)
+    rounds.add("back", interval=INTERVAL, not_ended_before=now - 100, now=now + 1)
+    rounds.poll_answered(PollRun("back", now + 1), seen("back", "Succeeded", now - 15), now + 1)
     assert not rounds.is_lagging
 
 
@@ -221,28 +221,28 @@ def test_list_that_misses_an_end_of_before_a_wait_is_caught_by_it() -> None:
 
 def test_order_of_the_list_is_not_doubted_for_a_run_that_ended_before_its_wait() -> None:
     rounds, first, now = just_asked()
-    rounds.listed(first, [seen(f"other{n}", "Succeeded", now - 1) for n in range(1000)], now)
-    rounds.add("late", interval=INTERVAL, since=now - 0.5, now=now + 1)
+    rounds.list_answered(first, [seen(f"other{n}", "Succeeded", now - 1) for n in range(1000)], now)
+    rounds.add("late", interval=INTERVAL, not_ended_before=now - 0.5, now=now + 1)
     then = now + INTERVAL
     second = rounds.next(then, then)
     assert isinstance(second, ListQuery)
-    rounds.listed(second, [seen("late", "Succeeded", now - 0.3)], then)
+    rounds.list_answered(second, [seen("late", "Succeeded", now - 0.3)], then)
     third = rounds.next(then, then)
     assert not isinstance(third, ListQuery)
 
 
 def test_no_query_reaches_back_for_days() -> None:
     rounds, asked, now = just_asked()
-    rounds.listed(asked, [], now)
+    rounds.list_answered(asked, [], now)
     for name in ("r0", "r1"):
         rounds.remove(name)
     assert not isinstance(rounds.next(now, now), ListQuery)
     now += 86_400
-    rounds.add("r0", interval=INTERVAL, since=now, now=now)
+    rounds.add("r0", interval=INTERVAL, not_ended_before=now, now=now)
     again = rounds.next(now + INTERVAL, now + INTERVAL)
     assert isinstance(again, ListQuery)
-    assert again.after >= now + INTERVAL - REACH
-    rounds.listed(again, [], now + INTERVAL)
+    assert again.after >= now + INTERVAL - LIST_REACH_SECONDS
+    rounds.list_answered(again, [], now + INTERVAL)
     assert not rounds.is_lagging
 
 
@@ -253,7 +253,7 @@ def test_no_query_reaches_back_for_days() -> None:
 )
 def test_list_that_fails_alone_is_done_without(error: AdfError, held: float) -> None:
     simulation = wait_for(1000, 60, list_fails=lambda _now: error)
-    assert max(simulation.lags()) <= 1000 / BUDGET + held
+    assert max(simulation.lags()) <= 1000 / FULL_POLLS_PER_SECOND + held
     assert simulation.factory.lists <= 20
 
 
@@ -294,10 +294,12 @@ def test_list_is_first_asked_for_what_no_look_has_shown(slowest: float, after: f
     """A look shows its run going on at the time it was made, however long its answer takes."""
     rounds, now = PollPlan(jitter=0), 1_000_000.0
     for n in range(FEW_RUNS):
-        rounds.add(f"r{n}", interval=INTERVAL, since=now - 100, now=now)
-        rounds.looked(PollRun(f"r{n}", now + (300 if n else slowest)), seen(f"r{n}", "InProgress", now), now + 310)
+        rounds.add(f"r{n}", interval=INTERVAL, not_ended_before=now - 100, now=now)
+        rounds.poll_answered(
+            PollRun(f"r{n}", now + (300 if n else slowest)), seen(f"r{n}", "InProgress", now), now + 310
+        )
     assert not isinstance(rounds.next(now + 310, now + 310), ListQuery)
-    rounds.add("later", interval=INTERVAL, since=now + 310, now=now + 310)
+    rounds.add("later", interval=INTERVAL, not_ended_before=now + 310, now=now + 310)
     asked = rounds.next(now + 320, now + 320)
     assert isinstance(asked, ListQuery)
     assert asked.after == now + after
@@ -306,17 +308,17 @@ def test_list_is_first_asked_for_what_no_look_has_shown(slowest: float, after: f
 def test_first_query_of_the_list_reaches_back_for_minutes_only() -> None:
     rounds, now = PollPlan(jitter=0), 1_000_000.0
     for n in range(FEW_RUNS):
-        rounds.add(f"r{n}", interval=36_000, since=now, now=now)
+        rounds.add(f"r{n}", interval=36_000, not_ended_before=now, now=now)
     assert not isinstance(rounds.next(now, now), ListQuery)
-    rounds.add("later", interval=INTERVAL, since=now + 20_000, now=now + 20_000)
+    rounds.add("later", interval=INTERVAL, not_ended_before=now + 20_000, now=now + 20_000)
     asked = rounds.next(now + 20_000, now + 20_000)
     assert isinstance(asked, ListQuery)
-    assert asked.after == now + 20_000 - REACH
+    assert asked.after == now + 20_000 - LIST_REACH_SECONDS
 
 
 def test_run_known_by_a_clock_that_is_ahead_is_looked_at_first() -> None:
     rounds, now = PollPlan(), 1_000_000.0
-    rounds.add("r1", interval=3600, since=now + 3600, now=now)
+    rounds.add("r1", interval=3600, not_ended_before=now + 3600, now=now)
     assert rounds.next(now, now) == PollRun("r1", now)
 
 
@@ -342,18 +344,18 @@ def test_only_what_keeps_looks_from_being_made_or_working_is_told_to_all() -> No
     unknown = AdfAuthenticationError("401", refused_token=True)
 
     def works(asked_at: float) -> None:
-        rounds.looked(PollRun("r1", asked_at), seen("r1", "InProgress", asked_at), asked_at)
+        rounds.poll_answered(PollRun("r1", asked_at), seen("r1", "InProgress", asked_at), asked_at)
 
     steps: list[tuple[Callable[[], object], AdfError | None]] = [
         (lambda: rounds.list_failed(failed, now), None),
         (lambda: rounds.list_failed(AdfThrottledError("429", status=429, retry_after=5), now), None),
-        (lambda: rounds.looked(PollRun("r0", now), failed, now), failed),
-        (lambda: rounds.listed(asked, [], now), failed),
+        (lambda: rounds.poll_answered(PollRun("r0", now), failed, now), failed),
+        (lambda: rounds.list_answered(asked, [], now), failed),
         (lambda: works(now - 1), failed),
         (lambda: works(now), None),
         (lambda: rounds.list_failed(waits, now), waits),
         (lambda: works(now - 1), waits),
-        (lambda: rounds.listed(asked, [], now), None),
+        (lambda: rounds.list_answered(asked, [], now), None),
         (lambda: rounds.list_failed(unknown, now), unknown),
         (lambda: works(now), None),
     ]
@@ -428,7 +430,7 @@ def test_new_waiters_do_not_undo_a_slowing_down() -> None:
 
 def test_list_query_that_is_lost_is_asked_again() -> None:
     rounds, _, now = just_asked()
-    rounds.list_lost(now)
+    rounds.list_query_lost(now)
     assert isinstance(rounds.next(now + INTERVAL, now + INTERVAL), ListQuery)
 
 
@@ -455,8 +457,8 @@ def test_forgotten_runs_do_not_pile_up_behind_one_that_is_looked_at_seldom() -> 
 
 def test_who_comes_while_the_list_is_asked_is_caught_up_by_the_next() -> None:
     rounds, asked, now = just_asked()
-    rounds.add("late", interval=INTERVAL, since=now - 300, now=now)
-    rounds.listed(asked, [], now)
+    rounds.add("late", interval=INTERVAL, not_ended_before=now - 300, now=now)
+    rounds.list_answered(asked, [], now)
     ask: Any = None
     while not isinstance(ask, ListQuery):
         now += 1
@@ -480,7 +482,7 @@ def test_run_of_which_nothing_is_known_is_looked_at_first() -> None:
     simulation = Simulation(factory, arrivals=[(factory.now, name, None) for name in factory.ends])
     simulation.run(factory.now + 1000)
     assert len(simulation.outcomes) == 100
-    assert factory.now <= 1_000_000 + 100 / BUDGET + INTERVAL
+    assert factory.now <= 1_000_000 + 100 / FULL_POLLS_PER_SECOND + INTERVAL
 
 
 def test_long_absence_is_caught_up_by_looking() -> None:
@@ -551,7 +553,7 @@ def test_refusal_must_be_seen_more_than_twice_to_last() -> None:
     error = AdfAuthenticationError("401", refused_token=True)
     made = Factory(fails=lambda _now: error, ends={"r1": 2e6})
     rounds = PollPlan()
-    rounds.add("r1", interval=600, since=None, now=made.now)
+    rounds.add("r1", interval=600, not_ended_before=None, now=made.now)
     simulation = Simulation(made, rounds=rounds)
     simulation.run(made.now + 10_000)
     assert made.looks >= 5
@@ -561,18 +563,18 @@ def test_refusal_must_be_seen_more_than_twice_to_last() -> None:
 def test_two_refusals_with_a_stopped_process_between_them_do_not_last() -> None:
     error = AdfAuthenticationError("401", refused_token=True)
     rounds = PollPlan()
-    rounds.add("r1", interval=5, since=None, now=1_000_000)
-    assert rounds.looked(PollRun("r1", 1_000_001), error, 1_000_001) == {}
-    assert rounds.looked(PollRun("r1", 1_000_601), error, 1_000_601) == {}
+    rounds.add("r1", interval=5, not_ended_before=None, now=1_000_000)
+    assert rounds.poll_answered(PollRun("r1", 1_000_001), error, 1_000_001) == {}
+    assert rounds.poll_answered(PollRun("r1", 1_000_601), error, 1_000_601) == {}
     for _ in range(2):
-        assert rounds.looked(PollRun("r1", 1_000_610), error, 1_000_610) == {}
-    assert set(rounds.looked(PollRun("r1", 1_000_611), error, 1_000_611)) == {"r1"}
+        assert rounds.poll_answered(PollRun("r1", 1_000_610), error, 1_000_610) == {}
+    assert set(rounds.poll_answered(PollRun("r1", 1_000_611), error, 1_000_611)) == {"r1"}
 
 
 def test_shortest_interval_of_a_runs_waiters_counts() -> None:
     rounds = PollPlan()
     for interval in (3600.0, 5.0):
-        rounds.add("r1", interval=interval, since=1_000_000, now=1_000_000)
+        rounds.add("r1", interval=interval, not_ended_before=1_000_000, now=1_000_000)
     ask = rounds.next(1_000_000, 1_000_000)
     assert isinstance(ask, Sleep)
     assert ask.seconds <= 6
@@ -644,7 +646,7 @@ def test_answers_about_one_run_that_stay_unreadable_end_its_wait_and_no_other() 
     rounds, now = PollPlan(jitter=0.5), 1_000_000.0
     ended: dict[str, Outcome] = {}
     for name in ("odd", "good"):
-        rounds.add(name, interval=INTERVAL, since=now, now=now)
+        rounds.add(name, interval=INTERVAL, not_ended_before=now, now=now)
     while "odd" not in ended and now < 1_010_000:
         ask = rounds.next(now, now)
         if isinstance(ask, Sleep):
@@ -652,12 +654,12 @@ def test_answers_about_one_run_that_stay_unreadable_end_its_wait_and_no_other() 
             continue
         assert isinstance(ask, PollRun)
         answer = unreadable if ask.run_id == "odd" else seen("good", "InProgress", now)
-        ended |= rounds.looked(ask, answer, now)
+        ended |= rounds.poll_answered(ask, answer, now)
         assert rounds.error is None, "it concerns the one run"
     assert list(ended) == ["odd"]
     assert isinstance(ended["odd"], GaveUp)
-    assert REFUSAL_GRACE <= now - 1_000_000 <= REFUSAL_GRACE + 2 * LONGEST_BACKOFF
-    assert rounds.watching("good").error is None
+    assert REFUSAL_GRACE_SECONDS <= now - 1_000_000 <= REFUSAL_GRACE_SECONDS + 2 * LONGEST_BACKOFF_SECONDS
+    assert rounds.state_of("good").error is None
 
 
 def test_service_that_answers_nothing_that_can_be_read_ends_all_waits() -> None:
@@ -669,5 +671,7 @@ def test_service_that_answers_nothing_that_can_be_read_ends_all_waits() -> None:
     simulation.run(began + 10_000)
     assert {type(outcome) for _, outcome in simulation.outcomes.values()} == {GaveUp}
     assert len(simulation.outcomes) == 200
-    assert max(at for at, _ in simulation.outcomes.values()) <= began + REFUSAL_GRACE + 3 * LONGEST_BACKOFF
+    assert (
+        max(at for at, _ in simulation.outcomes.values()) <= began + REFUSAL_GRACE_SECONDS + 3 * LONGEST_BACKOFF_SECONDS
+    )
     assert simulation.factory.looks <= 12 * 500, "within the budget of looks"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from airflow_adf_mi.adf.errors import AdfError, AdfThrottledError, AdfUnavailableError
 from airflow_adf_mi.adf.models import PipelineRun
 from airflow_adf_mi.adf.waiting.poll_plan import PollPlan, PollRun, Sleep
-from airflow_adf_mi.adf.waiting.poll_queue import BUDGET, CANARIES
+from airflow_adf_mi.adf.waiting.poll_queue import CANARY_POLLS_PER_SECOND, FULL_POLLS_PER_SECOND
 from airflow_adf_mi.adf.waiting.poller import POLLS_AT_ONCE
 from airflow_adf_mi.adf.waiting.run_list import ListQuery
 from airflow_adf_mi.adf.waiting.single_run import Ended, Outcome
@@ -46,7 +46,7 @@ class Poller:
         while (self.arrivals or len(rounds) or under_way) and factory.now < START + most:
             while self.arrivals and self.arrivals[0][0] <= factory.now:
                 _, run_id, interval, since = self.arrivals.pop(0)
-                rounds.add(run_id, interval=interval, since=since, now=factory.now)
+                rounds.add(run_id, interval=interval, not_ended_before=since, now=factory.now)
             wakes = [self.arrivals[0][0]] if self.arrivals else []
             if len(under_way) < POLLS_AT_ONCE:
                 ask = rounds.next(factory.now, factory.now + factory.ahead if self.answered else None)
@@ -71,12 +71,12 @@ class Poller:
         rounds = self.rounds
         if isinstance(ask, PollRun):
             seen = self.factory.answer_look(ask.run_id)
-            return lambda now: rounds.looked(ask, seen, now)
+            return lambda now: rounds.poll_answered(ask, seen, now)
         items = self.factory.answer_list(ask)
         if isinstance(items, AdfError):
             return lambda now: rounds.list_failed(items, now)
         listed: list[PipelineRun] = items
-        return lambda now: rounds.listed(ask, listed, now)
+        return lambda now: rounds.list_answered(ask, listed, now)
 
     def tell(self, told: dict[str, Outcome]) -> None:
         self.answered = True
@@ -134,5 +134,5 @@ def test_all_is_known_within_the_bounds(
     slack = sum(length + 60 for _, length in down) + sum(min(length, 300) + 100 for _, length in list_down)
     for run_id, at in poller.known.items():
         end = max(factory.ends[run_id], begins[run_id])
-        pace = BUDGET if poller.distrusts_throughout(end, at) else CANARIES
+        pace = FULL_POLLS_PER_SECOND if poller.distrusts_throughout(end, at) else CANARY_POLLS_PER_SECOND
         assert at - end <= intervals[run_id] * 1.05 + count / pace + ANSWERS + slack

@@ -31,7 +31,7 @@ from airflow_adf_mi.adf.errors import (
 )
 from airflow_adf_mi.adf.models import PipelineRun
 from airflow_adf_mi.adf.starting.create_run import Start, Verdict, create_run_once, judge
-from airflow_adf_mi.adf.starting.find_run import LONGEST_SEARCH
+from airflow_adf_mi.adf.starting.find_run import LIST_SEARCH_SECONDS
 from tests.unit.test_watch import Clock, answer_of, play
 
 FACTORY = FactoryRef(subscription_id="s", resource_group_name="rg", factory_name="adf")
@@ -127,7 +127,7 @@ def test_lost_answer_that_cannot_be_settled_is_an_error_that_names_the_request(s
     with pytest.raises(AdfAmbiguousStartError) as ambiguous:
         start([LOST[0]] + [seen, NOTHING_LISTED] * 100)
     assert ambiguous.value.request_id == KEY
-    assert "none is started again" in str(ambiguous.value)
+    assert "the task does not start another" in str(ambiguous.value)
 
 
 errors = st.sampled_from([*NOT_STARTED, *REFUSED, *LOST])
@@ -195,7 +195,7 @@ def test_dates_are_text_in_what_is_sent_looked_for_and_fingerprinted() -> None:
         for moment in (*moments, "2026-01-31T06:00:00Z")
     ]
     assert [start.parameters for start in starts] == [{"at": "2026-01-31T06:00:00Z"}] * 3
-    assert {start.wanted().parameters["at"] for start in starts} == {"2026-01-31T06:00:00Z"}
+    assert {start.criteria().parameters["at"] for start in starts} == {"2026-01-31T06:00:00Z"}
     assert {start.call("k").kwargs["parameters"]["at"] for start in starts} == {"2026-01-31T06:00:00Z"}
     assert len({start.intent().fingerprint for start in starts}) == 1
 
@@ -220,7 +220,7 @@ def test_parameter_names_must_be_text() -> None:
 
 
 def test_parameters_and_a_reference_contradict() -> None:
-    with pytest.raises(AdfConfigurationError, match="both given"):
+    with pytest.raises(AdfConfigurationError, match="both set"):
         Start(
             factory=FACTORY,
             pipeline_name="Load",
@@ -330,10 +330,10 @@ def test_search_through_an_endless_list_is_bounded_in_time_and_adopts_nothing() 
     endless = [Page(items=listed("r1").items, continuation_token=str(number)) for number in range(1000)]
     ended, sent = search(endless, seconds_each=1.0)
     assert isinstance(ended, AdfAmbiguousStartError)
-    assert "1 run(s) may be the one: r1 (InProgress" in str(ended)
-    assert "and perhaps others (the list of its runs is too long to be read in 60 s)" in str(ended)
+    assert "1 run(s) may be its run: r1 (InProgress" in str(ended)
+    assert "and perhaps more (the list of its runs is too long to read in 60 s)" in str(ended)
     assert sent.count("create_run") == 1
-    assert len(sent) < ORDER.settle + 2 * LONGEST_SEARCH
+    assert len(sent) < ORDER.settle + 2 * LIST_SEARCH_SECONDS
 
 
 def test_search_through_a_list_that_repeats_itself_adopts_nothing_that_only_looks_like_it() -> None:

@@ -24,17 +24,17 @@ from airflow_adf_mi.adf.errors import (
     AdfUnavailableError,
 )
 from airflow_adf_mi.adf.models import PipelineRun
-from airflow_adf_mi.adf.retrying import LONGEST_BACKOFF, backoff
+from airflow_adf_mi.adf.retrying import LONGEST_BACKOFF_SECONDS, backoff
 from airflow_adf_mi.adf.routines import Pause, Routine, ServiceTime, Step, Write
 from airflow_adf_mi.adf.starting.journal import NoJournal
 from airflow_adf_mi.adf.waiting.single_run import (
-    REFUSAL_GRACE,
+    REFUSAL_GRACE_SECONDS,
     Ended,
     GaveUp,
     Plan,
     TimedOut,
     WaitState,
-    log_news,
+    log_changes,
     next_state,
     pause_before_next_poll,
     waiting,
@@ -123,12 +123,12 @@ def test_unknown_status_is_not_an_end_and_is_logged_once(caplog: pytest.LogCaptu
 def test_end_that_the_list_shows_does_not_say_that_looks_work(caplog: pytest.LogCaptureFixture) -> None:
     failing = WaitState(error=AdfUnavailableError("500", status=500))
     with caplog.at_level("INFO"):
-        log_news("r1", failing, WaitState(run=run("Succeeded")))
+        log_changes("r1", failing, WaitState(run=run("Succeeded")))
         assert caplog.messages == ["Run r1 succeeded."]
-        log_news("r1", failing, WaitState(run=run("InProgress")))
-        assert caplog.messages[1:] == ["Looks work again, at run r1.", "Run r1 is InProgress."]
-        log_news("r1", failing, WaitState())
-    assert caplog.messages[3:] == ["Looks work again, at run r1."]
+        log_changes("r1", failing, WaitState(run=run("InProgress")))
+        assert caplog.messages[1:] == ["Status checks work again (run r1).", "Run r1 is InProgress."]
+        log_changes("r1", failing, WaitState())
+    assert caplog.messages[3:] == ["Status checks work again (run r1)."]
 
 
 @pytest.mark.parametrize("error", [*FAULTS, *REFUSALS], ids=str)
@@ -156,9 +156,9 @@ UNREADABLE = AdfUnavailableError("could not be read", status=200, unreadable=Tru
 def test_lasting_refusal_ends_the_wait_after_its_grace_and_not_before(error: AdfError) -> None:
     state, outcome = next_state(WaitState(run=run("InProgress")), error, 1000.0, PLAN)
     assert outcome is None
-    _, outcome = next_state(state, error, 1000.0 + REFUSAL_GRACE - 1, PLAN)
+    _, outcome = next_state(state, error, 1000.0 + REFUSAL_GRACE_SECONDS - 1, PLAN)
     assert outcome is None
-    _, outcome = next_state(state, error, 1000.0 + REFUSAL_GRACE, PLAN)
+    _, outcome = next_state(state, error, 1000.0 + REFUSAL_GRACE_SECONDS, PLAN)
     assert outcome == GaveUp(error=error, run=run("InProgress"))
 
 
@@ -217,7 +217,7 @@ def test_no_outcome_is_invented_or_lost(looks: list[tuple[Any, float]], deadline
             assert now >= deadline
         if isinstance(outcome, GaveUp):
             assert state.refused_since is not None
-            assert now - state.refused_since >= REFUSAL_GRACE
+            assert now - state.refused_since >= REFUSAL_GRACE_SECONDS
         if outcome is not None:
             return
 
@@ -228,7 +228,7 @@ def test_backoff_is_bounded_and_never_sooner_than_asked(
 ) -> None:
     seconds = backoff(failures, retry_after, jitter)
     assert seconds >= (retry_after or 0)
-    assert seconds <= (retry_after or 0) + LONGEST_BACKOFF
+    assert seconds <= (retry_after or 0) + LONGEST_BACKOFF_SECONDS
     assert seconds > 0
 
 

@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 from airflow_adf_mi.adf.api.recovery import Recovery
 from airflow_adf_mi.adf.config.settings import FactoryRef, SubscriptionRef
 from airflow_adf_mi.adf.config.validation import check_flag, check_items, check_moment, check_pipeline_name
-from airflow_adf_mi.adf.models import UNREADABLE, ActivityRun, PipelineRun, document, run_id_of
+from airflow_adf_mi.adf.models import UNREADABLE, ActivityRun, PipelineRun, document, read_run_id
 from airflow_adf_mi.adf.redaction import shown
 
 T = TypeVar("T")
@@ -94,7 +94,7 @@ def create_run(
             "request_id": request_id,
             **recovery.arguments(),
         },
-        read=run_id_of,
+        read=read_run_id,
         repeatable=False,
         pipeline_name=pipeline_name,
     )

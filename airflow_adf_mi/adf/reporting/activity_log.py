@@ -1,10 +1,11 @@
-"""What a run's activities do, as lines of the task's log, beside a wait and never in its way.
+"""The activity log: what a run's activities do, as lines of the task's log, without any effect on the wait.
 
-The log may cost at most one query per run and minute, and one at the end, of several pages where there is much; and all
-logs of a process a tenth of what the service bears for a factory. Nothing that goes wrong here reaches the wait.
+The log may cost at most one query per run and minute, and one query at the end, with several pages if there are many
+activities. All activity logs of a process together may use a tenth of the service's limit for a factory. No failure of the log
+reaches the wait.
 
-A page of logs shows about 150 columns. So a line begins with the activity and its cause, a long one is broken, and the run,
-which has 36 letters, is named once, with what it came to.
+A page of logs shows about 150 columns. So a line begins with the activity and its cause, and a long line is broken. The run id
+has 36 letters, so it appears once, in the last line.
 """
 
 from __future__ import annotations
@@ -37,27 +38,27 @@ log = logging.getLogger(__name__)
 
 ActivityLogMode = Literal["live", "summary", "off"]
 MODES: tuple[ActivityLogMode, ...] = ("live", "summary", "off")
-INTERVAL = 60.0
+QUERY_INTERVAL_SECONDS = 60.0
 """Seconds between two queries about one run."""
-PER_MINUTE = 100
-"""Queries about all runs of a factory, in this process: a tenth of the 1000 monitoring queries a minute that the service
-bears (Microsoft's documentation, 2024)."""
-OVERLAP = 120.0
-"""Seconds by which a query looks behind the last one, since the list may be late."""
-LEAST_LEFT = 35.0
-"""Seconds that must be left until the deadline, which a query without an answer would put off."""
-LOOK_AROUND = 5.0
-"""Seconds between two questions, on an event loop, of whether a query is due."""
-MOST_PAGES = 5
-"""Of the summary at the end."""
-MOST_LINES = 50
-"""Lines that one query may write. If more rows changed, each activity gets one line with a count."""
-WIDTH = 140
-"""Columns of a line."""
+QUERIES_PER_MINUTE = 100
+"""Most queries a minute about all runs of a factory, in this process. That is a tenth of the 1000 monitoring queries a minute
+that the service allows (Microsoft's documentation, 2024)."""
+QUERY_OVERLAP_SECONDS = 120.0
+"""Seconds by which a query reaches back behind the last one, because the list may be late."""
+LEAST_SECONDS_LEFT = 35.0
+"""Least seconds before the deadline for a query, because a query without an answer would delay the deadline."""
+DUE_CHECK_SECONDS = 5.0
+"""Seconds between two checks, on an event loop, whether a query is due."""
+SUMMARY_PAGES = 5
+"""Most pages of the query at the end."""
+MOST_LINES_PER_QUERY = 50
+"""Most lines for one query. If more rows have changed, each activity gets one line with a count."""
+LINE_COLUMNS = 140
+"""Most columns of a line."""
 
 
 def check_mode(mode: object) -> ActivityLogMode:
-    """The mode, if it is one. Raises `AdfConfigurationError`."""
+    """The mode, checked. Raises `AdfConfigurationError`."""
     for known in MODES:
         if mode == known:
             return known
@@ -65,14 +66,14 @@ def check_mode(mode: object) -> ActivityLogMode:
 
 
 class Budget:
-    """How many queries there were in the last minute, by factory."""
+    """The number of queries in the last minute, by factory."""
 
-    def __init__(self, per_minute: int = PER_MINUTE) -> None:
+    def __init__(self, per_minute: int = QUERIES_PER_MINUTE) -> None:
         self._per_minute = per_minute
         self._taken: dict[FactoryRef, deque[float]] = {}
 
     def take(self, factory: FactoryRef, now: float) -> bool:
-        """Whether one more is allowed, which it then counts as."""
+        """Whether one more query is allowed. If so, the query is counted."""
         taken = self._taken.setdefault(factory, deque())
         while taken and taken[0] <= now - 60:
             taken.popleft()
@@ -87,7 +88,7 @@ _budget = Budget()
 
 @dataclass
 class ActivityLog:
-    """The log of one wait."""
+    """The activity log of one wait."""
 
     factory: FactoryRef
     run_id: str
@@ -97,12 +98,12 @@ class ActivityLog:
     budget: Budget = field(default_factory=lambda: _budget)
     run: PipelineRun | None = None
     rows: dict[str, ActivityRun] = field(default_factory=dict)
-    """The last that is known of each attempt of an activity, by its id."""
-    looked_at: float | None = None
+    """The last known state of each attempt of an activity, by its id."""
+    queried_at: float | None = None
     refused: bool = False
 
     def beside(self, wait: Routine[T]) -> Routine[T]:
-        """`wait`, with queries in its pauses, and one at its end."""
+        """The routine `wait`, with queries in its pauses, and one at its end."""
         answer: Any = None
         while True:
             try:
@@ -111,78 +112,87 @@ class ActivityLog:
                 outcome = end.value
                 break
             if isinstance(step, Pause):
-                yield from self.look_if_due()
+                yield from self.query_if_due()
             answer = yield step
             if isinstance(answer, PipelineRun):
                 self.run = answer
         yield from self.at_end(outcome)
         return outcome  # type: ignore[no-any-return]  # StopIteration does not carry the generator's type
 
-    def look_if_due(self) -> Routine[None]:
-        """In live mode, once a minute: say what is new."""
+    def query_if_due(self) -> Routine[None]:
+        """In live mode, once a minute: log what has changed."""
         if self._is_due():
-            yield from self._harmless(self._look())
+            yield from self._harmless(self._log_changes())
 
     def at_end(self, outcome: object) -> Routine[None]:
-        """Once the run has ended: say what it came to."""
+        """After the run has ended: log its activities and its result."""
         if self.mode != "off" and isinstance(outcome, Ended):
             yield from self._harmless(self._sum_up(outcome.run))
 
     def _harmless(self, logging_it: Routine[None]) -> Routine[None]:
         try:
             yield from logging_it
-        except Exception as e:  # noqa: BLE001  whatever an activity's output makes go wrong, the wait goes on
+        except Exception as e:  # noqa: BLE001  the log must not end the wait, whatever an activity's output is
             log.warning("The run's activities could not be logged. %s: %s", type(e).__name__, e)
 
     def _is_due(self) -> bool:
         now = self.clock()
-        if self.mode != "live" or self.refused or (self.deadline is not None and self.deadline - now < LEAST_LEFT):
+        if (
+            self.mode != "live"
+            or self.refused
+            or (self.deadline is not None and self.deadline - now < LEAST_SECONDS_LEFT)
+        ):
             return False
-        if self.looked_at is not None and now - self.looked_at < INTERVAL:
+        if self.queried_at is not None and now - self.queried_at < QUERY_INTERVAL_SECONDS:
             return False
         return self.budget.take(self.factory, now)
 
-    def _look(self) -> Routine[None]:
-        """Say what is new."""
-        seen = yield from self._listed(pages=1, since=self.looked_at)
-        self._say(self._changed(seen))
+    def _log_changes(self) -> Routine[None]:
+        """Log what has changed."""
+        seen = yield from self._list_activities(pages=1, since=self.queried_at)
+        self._log_rows(self._changed(seen))
 
     def _sum_up(self, run: PipelineRun) -> Routine[None]:
         self.run = run
         if self.refused:
             return
         if not self.budget.take(self.factory, self.clock()):
-            log.info("The activities of run %s are not listed, because too many runs were asked about.", self.run_id)
+            log.info(
+                "The activities of run %s are not listed, because the log has queried too many runs in the last minute.",
+                self.run_id,
+            )
             return
-        seen = yield from self._listed(pages=MOST_PAGES, since=None)
+        seen = yield from self._list_activities(pages=SUMMARY_PAGES, since=None)
         changed = self._changed(seen)
         if not self.rows:
             return
         if self.mode == "live":
-            self._say(changed)
+            self._log_rows(changed)
         if self.mode == "summary":
             for line in by_activity(self.rows.values()):
                 log.info("%s", _broken(line))
         log.info("Run %s %s: %s", self.run_id, in_words(run.status), total(self.rows.values(), run.duration_seconds))
 
-    def _listed(self, *, pages: int, since: float | None) -> Routine[list[ActivityRun]]:
-        """What the service lists; nothing where it does not answer."""
+    def _list_activities(self, *, pages: int, since: float | None) -> Routine[list[ActivityRun]]:
+        """The rows that the service lists; none if it does not answer."""
         now = self.clock()
-        self.looked_at = now
+        self.queried_at = now
         after, before = run_window(self.run.started_at if self.run else None, now)
-        after = after if since is None else moment(since - OVERLAP)
+        after = after if since is None else moment(since - QUERY_OVERLAP_SECONDS)
         listed = Pages(query_activity_runs(self.factory, self.run_id, after, before))
         for number in range(pages):
             following = listed.next()
             if following is None:
                 break
             if number and not self.budget.take(self.factory, self.clock()):
-                log.info("Not all of the run's activities are listed, because many runs were asked about.")
+                log.info(
+                    "Not all of the run's activities are listed, because the log has queried many runs in the last minute."
+                )
                 break
             page = yield following
             if not isinstance(page, Page):
                 self.refused = isinstance(page, AdfError) and is_refusal(page)
-                again = "They are not asked for again." if self.refused else "The run goes on."
+                again = "They are not queried again." if self.refused else "The run itself is not affected."
                 # The error names the run.
                 log.warning("The run's activities could not be listed. %s\n  %s", again, page)
                 return []
@@ -190,15 +200,15 @@ class ActivityLog:
         return listed.rows
 
     def _changed(self, seen: Sequence[ActivityRun]) -> list[ActivityRun]:
-        """Take note of what was seen: the rows of which that is news."""
+        """Store the rows, and return those that are new or have another status."""
         before = dict(self.rows)
         by_key = {_key(row): row for row in seen}
         self.rows |= by_key
         return [row for key, row in by_key.items() if key not in before or before[key].status != row.status]
 
-    def _say(self, changed: Sequence[ActivityRun]) -> None:
-        """Log these rows, and behind the last one how far the run is."""
-        lines = [line_of(row) for row in changed] if len(changed) <= MOST_LINES else by_activity(changed)
+    def _log_rows(self, changed: Sequence[ActivityRun]) -> None:
+        """Log these rows, and after the last one the progress of the run."""
+        lines = [line_of(row) for row in changed] if len(changed) <= MOST_LINES_PER_QUERY else by_activity(changed)
         for line in lines[:-1]:
             log.info("%s", _broken(line))
         if lines:
@@ -214,29 +224,29 @@ class ActivityLog:
 
 @asynccontextmanager
 async def accompanied(activities: ActivityLog, client: SendsAsync) -> AsyncIterator[None]:
-    """While this lasts, which is a wait on an event loop, look when that is due; logs in the caller's context."""
+    """A context in which a query is sent whenever it is due. Logs in the caller's context. For waits on an event loop."""
 
-    async def look() -> None:
+    async def query_whenever_due() -> None:
         while True:
             try:
-                await run_routine_async(activities.look_if_due(), client, asyncio.sleep)
-            except Exception as e:  # noqa: BLE001  whatever it is, the wait goes on
+                await run_routine_async(activities.query_if_due(), client, asyncio.sleep)
+            except Exception as e:  # noqa: BLE001  as above
                 log.warning("The run's activities could not be logged. %s", e)
-            await asyncio.sleep(LOOK_AROUND)
+            await asyncio.sleep(DUE_CHECK_SECONDS)
 
     if activities.mode != "live":
         yield
         return
-    looking = asyncio.get_running_loop().create_task(look())
+    querying = asyncio.get_running_loop().create_task(query_whenever_due())
     try:
         yield
     finally:
-        looking.cancel()
-        await asyncio.wait([looking])
+        querying.cancel()
+        await asyncio.wait([querying])
 
 
 def line_of(row: ActivityRun) -> str:
-    """An activity's state."""
+    """One line about an activity."""
     iteration = f", iteration {row.iteration_hash[:8]}" if row.iteration_hash else ""
     attempt = f", attempt {row.retry_attempt}" if row.retry_attempt else ""
     took = f" after {row.duration_seconds:.0f} s" if row.duration_seconds is not None else ""
@@ -249,19 +259,22 @@ def line_of(row: ActivityRun) -> str:
 
 
 def by_activity(rows: Iterable[ActivityRun]) -> list[str]:
-    """A line for each activity, which may have run many times."""
+    """One line for each activity, which may have run many times."""
     groups: dict[tuple[str, str], list[ActivityRun]] = {}
     for row in sorted(rows, key=_started):
         groups.setdefault((row.activity_name, row.activity_type), []).append(row)
     lines = [
         line_of(group[0]) if len(group) == 1 else f"{name!r} ({kind}) ran {len(group)} times: {_statuses(group)}"
-        for (name, kind), group in islice(groups.items(), MOST_LINES)
+        for (name, kind), group in islice(groups.items(), MOST_LINES_PER_QUERY)
     ]
-    return [*lines, *([f"and {len(groups) - MOST_LINES} more activities"] if len(groups) > MOST_LINES else [])]
+    return [
+        *lines,
+        *([f"and {len(groups) - MOST_LINES_PER_QUERY} more activities"] if len(groups) > MOST_LINES_PER_QUERY else []),
+    ]
 
 
 def total(rows: Iterable[ActivityRun], seconds: float | None) -> str:
-    """All of it in one line."""
+    """All activities in one line."""
     known = list(rows)
     took = f" in {seconds:.0f} s" if seconds is not None else ""
     return f"{len(known)} {'activity' if len(known) == 1 else 'activities'}{took}, {_statuses(known)}"
@@ -285,7 +298,7 @@ _WORDS = {
 
 
 def _amounts(rows: Sequence[ActivityRun]) -> str:
-    """Rows and bytes, where Copy activities tell them."""
+    """Rows and bytes, if Copy activities report them."""
     parts = []
     for member, unit in (("rowsCopied", "rows"), ("dataWritten", "bytes")):
         found = [row.output.get(member) for row in rows]
@@ -296,7 +309,7 @@ def _amounts(rows: Sequence[ActivityRun]) -> str:
 
 
 def _key(row: ActivityRun) -> str:
-    """Its id; of a row that has none, what else tells it from others."""
+    """The id of a row, or the members that distinguish a row without an id."""
     return row.activity_run_id or f"{row.activity_name}/{row.iteration_hash}/{row.retry_attempt}/{row.started_at}"
 
 
@@ -305,5 +318,5 @@ def _started(row: ActivityRun) -> datetime:
 
 
 def _broken(line: str) -> str:
-    """`line` in lines of `WIDTH` columns at most, but for words that are longer."""
-    return textwrap.fill(line, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+    """`line`, broken into lines of at most `LINE_COLUMNS` columns. A longer word is not broken."""
+    return textwrap.fill(line, LINE_COLUMNS, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)

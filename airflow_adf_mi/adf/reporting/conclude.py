@@ -1,4 +1,4 @@
-"""From a run to its report: wait, cancel what is overdue, and learn why it failed. Routines, driven by `drive` or a client."""
+"""From a run to its report: wait, cancel an overdue run, and find out why it failed. Routines, for `run_routine` or a client."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from airflow_adf_mi.adf.retrying import backoff
 from airflow_adf_mi.adf.routines import Pause, Routine
 from airflow_adf_mi.adf.waiting.single_run import Ended, Outcome, Plan, TimedOut, waiting
 
-LAST_LOOKS = 3
-"""How often a run is looked at that could not be cancelled because it was over: one bad answer must not hide its end."""
+LAST_POLLS = 3
+"""Polls of a run that could not be cancelled because it had already ended. One bad answer must not hide its end."""
 
 
 def reporting(
@@ -32,7 +32,7 @@ def reporting(
     jitter: Callable[[], float],
     activity_log: ActivityLogMode = "off",
 ) -> Routine[Report]:
-    """Wait for the run; when the deadline passes first, cancel it if so told; report."""
+    """Wait for the run, and report. If the deadline passes first, cancel the run if `cancel_on_timeout` is true."""
     activities = ActivityLog(address.factory, address.run_id, activity_log, clock, plan.deadline)
     outcome = yield from activities.beside(waiting(address.factory, address.run_id, plan, clock=clock, jitter=jitter))
     return (yield from concluding(address, outcome, cancel_on_timeout=cancel_on_timeout, clock=clock, jitter=jitter))
@@ -46,7 +46,7 @@ def concluding(
     clock: Callable[[], float],
     jitter: Callable[[], float],
 ) -> Routine[Report]:
-    """Report the outcome of a wait; cancel a run whose deadline has passed, if so told; explain one that failed."""
+    """Report the outcome of a wait. Cancel an overdue run if `cancel_on_timeout` is true. Explain a run that failed."""
     measure(outcome, clock())
     if isinstance(outcome, TimedOut) and cancel_on_timeout:
         report = yield from cancelling_overdue(address, outcome, clock=clock, jitter=jitter)
@@ -57,7 +57,9 @@ def concluding(
 
 
 def measure(outcome: Outcome, now: float) -> None:
-    """Count how waits end; and by our clock, which may differ from the service's, how late an end is seen."""
+    """Count how waits end, and measure how late an end was detected. The measure uses our clock, which may differ from the
+    service's.
+    """
     run = outcome.run
     metrics.count(metrics.ENDED, outcome=run.status if isinstance(outcome, Ended) and run else KIND[type(outcome)])
     if isinstance(outcome, Ended) and outcome.run.ended_at is not None:
@@ -67,13 +69,13 @@ def measure(outcome: Outcome, now: float) -> None:
 
 
 def explained(report: Report, *, clock: Callable[[], float]) -> Routine[Report]:
-    """The report, with what can be learnt of why its run did not succeed."""
+    """The report, with the reasons why its run did not succeed, as far as they can be found out."""
     outcome, address = report.outcome, report.address
     if not isinstance(outcome, Ended) or outcome.run.status == RunStatus.SUCCEEDED:
         return report
     try:
         explanation = yield from explaining(outcome.run, address.factory, address.page_of, clock=clock)
-    except Exception as e:  # noqa: BLE001  whatever an answer makes go wrong, the failure itself is reported
+    except Exception as e:  # noqa: BLE001  whatever the answer was, the failure itself must be reported
         explanation = Explanation(missing=f"{type(e).__name__}: {shown(str(e))}")
     return replace(report, explanation=explanation)
 
@@ -88,9 +90,9 @@ def cancelling_overdue(
         return Report(address=address, outcome=overdue, cancel=str(e))
     if answer is Cancel.ACCEPTED:
         return Report(address=address, outcome=overdue, cancel=REQUESTED)
-    # It ended between our last look and the cancel: what it ended as is what happened.
+    # The run ended between our last poll and the cancel. The report must show how it ended.
     seen: PipelineRun | AdfError | None = None
-    for failures in range(LAST_LOOKS):
+    for failures in range(LAST_POLLS):
         if failures:
             yield Pause(backoff(failures, None, jitter()))
         seen = yield get_run(address.factory, address.run_id)

@@ -1,8 +1,9 @@
-"""Which datasets a run read and wrote: what its Copy and data flow activities name, in child pipelines too. Nothing is guessed.
+"""The datasets that a run read and wrote: those that its Copy and data flow activities name, also in child pipelines. Nothing
+is guessed.
 
-A Copy's datasets are members of the activity beside its `typeProperties`, and recordings show only the latter as a run's
-input. So where an activity run's input names none, its pipeline's published definition is asked, which may have changed
-since. A mapping data flow names its datasets only inside itself, which is not read.
+A Copy names its datasets beside its `typeProperties`, but recordings show only the `typeProperties` as a run's input. So if the
+input of an activity run names no dataset, the published definition of its pipeline is read. That definition may have changed
+after the run. A mapping data flow names its datasets only inside itself, and that is not read.
 """
 
 from __future__ import annotations
@@ -22,16 +23,16 @@ from airflow_adf_mi.adf.reporting.explain import final_attempts
 from airflow_adf_mi.adf.routines import Routine
 from airflow_adf_mi.adf.times import DAY, moment, read_number, run_window
 
-MOST_REQUESTS = 10
-PATIENCE = 10.0
-"""Seconds after which nothing more is asked: the task is to end."""
-MOVING = ("Copy", "ExecuteDataFlow", "ExecuteWranglingDataflow")
-INNER = ("activities", "ifTrueActivities", "ifFalseActivities", "defaultActivities")
+LINEAGE_REQUESTS = 10
+LINEAGE_PATIENCE_SECONDS = 10.0
+"""Seconds after which no more requests are sent, because the task must end."""
+DATA_MOVING_TYPES = ("Copy", "ExecuteDataFlow", "ExecuteWranglingDataflow")
+INNER_LISTS = ("activities", "ifTrueActivities", "ifFalseActivities", "defaultActivities")
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataSet:
-    """A dataset of a factory, and how much was written to it; None where the service does not tell."""
+    """A dataset of a factory, and how much was written to it. An amount is None if the service does not report it."""
 
     namespace: str
     name: str
@@ -47,7 +48,7 @@ class Lineage:
     inputs: tuple[DataSet, ...] = ()
     outputs: tuple[DataSet, ...] = ()
     missing: str | None = None
-    """Why this may not be all."""
+    """Why some datasets may be missing."""
 
 
 @dataclass(frozen=True)
@@ -68,33 +69,36 @@ class _Search:
     missing: str | None = None
     seen: set[str] = field(default_factory=set)
 
-    def may_ask(self) -> bool:
-        if self.requests >= MOST_REQUESTS or self.clock() > self.until:
-            self.missing = self.missing or f"no more than {MOST_REQUESTS} requests and {PATIENCE:.0f} s are spent on it"
+    def may_send(self) -> bool:
+        if self.requests >= LINEAGE_REQUESTS or self.clock() > self.until:
+            self.missing = (
+                self.missing
+                or f"lineage takes no more than {LINEAGE_REQUESTS} requests and {LINEAGE_PATIENCE_SECONDS:.0f} s"
+            )
             return False
         self.requests += 1
         return True
 
 
 def namespace_of(factory: FactoryRef) -> str:
-    """Of datasets that are known by their names in a factory only; names of factories are unique in all of Azure."""
+    """The namespace of datasets that are only known by name, in a factory. Names of factories are unique in all of Azure."""
     return f"azuredatafactory://{factory.factory_name}"
 
 
 def reading_lineage(run: PipelineRun, factory: FactoryRef, *, clock: Callable[[], float]) -> Routine[Lineage]:
-    """Find the datasets of a run that has ended. Raises nothing: what cannot be learnt is said to be missing."""
+    """Find the datasets of a run that has ended. Raises nothing: the result names what could not be found out."""
     now = clock()
     since, _ = run_window(run.started_at, now)
-    search = _Search(factory=factory, clock=clock, since=since, until=now + PATIENCE)
-    rows = yield from _moving(search, run.run_id)
+    search = _Search(factory=factory, clock=clock, since=since, until=now + LINEAGE_PATIENCE_SECONDS)
+    rows = yield from _data_moving_rows(search, run.run_id)
     definitions: dict[str, dict[str, Named]] = {}
     silent = {row.pipeline_name for row in rows if row.pipeline_name and named(_input(row)) == Named()}
     for name in sorted(silent):
-        if not search.may_ask():
+        if not search.may_send():
             break
         try:
             call = get_pipeline(factory, name)
-        except AdfConfigurationError as e:  # the service's answer had what can be no name
+        except AdfConfigurationError as e:  # the service's answer had an invalid name
             search.missing = search.missing or str(e)
             continue
         answer = yield call
@@ -105,13 +109,13 @@ def reading_lineage(run: PipelineRun, factory: FactoryRef, *, clock: Callable[[]
     return lineage_of(rows, definitions, namespace_of(factory), search.missing)
 
 
-def _moving(search: _Search, run_id: str) -> Routine[list[ActivityRun]]:
+def _data_moving_rows(search: _Search, run_id: str) -> Routine[list[ActivityRun]]:
     """The last attempts of the activities that move data, in a run and the runs that it started."""
     search.seen.add(run_id)
-    kinds = [{"operand": "ActivityType", "operator": "In", "values": [*MOVING, "ExecutePipeline"]}]
+    kinds = [{"operand": "ActivityType", "operator": "In", "values": [*DATA_MOVING_TYPES, "ExecutePipeline"]}]
     before = moment(search.clock()) + DAY
     pages = Pages(query_activity_runs(search.factory, run_id, search.since, before, filters=kinds))
-    while (call := pages.next()) is not None and search.may_ask():
+    while (call := pages.next()) is not None and search.may_send():
         page = yield call
         if isinstance(page, AdfError):
             search.missing = search.missing or str(page)
@@ -121,10 +125,10 @@ def _moving(search: _Search, run_id: str) -> Routine[list[ActivityRun]]:
     rows: list[ActivityRun] = []
     for row, _ in final_attempts(pages.rows):
         child = row.output.get("pipelineRunId")
-        if row.activity_type in MOVING:
+        if row.activity_type in DATA_MOVING_TYPES:
             rows.append(row)
         elif isinstance(child, str) and child and child not in search.seen:
-            rows += yield from _moving(search, child)
+            rows += yield from _data_moving_rows(search, child)
     return rows
 
 
@@ -134,18 +138,21 @@ def lineage_of(
     namespace: str,
     missing: str | None = None,
 ) -> Lineage:
-    """The datasets of these activity runs; where a run's input is silent, as `definitions` (by pipeline) name them."""
+    """The datasets of these activity runs.
+
+    :param definitions: the datasets by pipeline and activity, for activity runs whose input names none.
+    """
     inputs: dict[str, None] = {}
     written: dict[str, list[ActivityRun | None]] = {}
     for row in rows:
         if row.started_at is None:
-            continue  # skipped, or not come to
+            continue  # skipped or not reached
         own = named(_input(row))
         if own == Named():
             own = definitions.get(row.pipeline_name or "", {}).get(row.activity_name, own)
         inputs |= dict.fromkeys(own.inputs)
         for name in own.outputs:
-            # Amounts are those of a Copy, which has one sink.
+            # Only a Copy reports amounts, and it has one sink.
             written.setdefault(name, []).append(row if len(own.outputs) == 1 else None)
     outputs = tuple(
         DataSet(
@@ -169,13 +176,13 @@ def named(members: Mapping[str, Any]) -> Named:
 
 
 def activities_of(pipeline: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """All activities of a pipeline's definition, also those inside others."""
+    """All activities of a pipeline's definition, including those inside other activities."""
     yield from _inside(_object(pipeline.get("properties")) or pipeline)
 
 
 def _inside(container: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     cases = [_object(case) for case in _list(container.get("cases"))]
-    lists = [_list(container.get(name)) for name in INNER] + [_list(case.get("activities")) for case in cases]
+    lists = [_list(container.get(name)) for name in INNER_LISTS] + [_list(case.get("activities")) for case in cases]
     for entry in (_object(entry) for found in lists for entry in found):
         if isinstance(entry.get("name"), str):
             yield entry
@@ -191,7 +198,7 @@ def _list(value: Any) -> list[Any]:
 
 
 def _members(definition: Mapping[str, Any]) -> dict[str, Any]:
-    """As a run's input would show them, with the references that stand beside it."""
+    """The members as a run's input would show them, and the references that stand beside it."""
     return {**_object(definition.get("typeProperties")), **{n: definition.get(n) for n in ("inputs", "outputs")}}
 
 
@@ -200,7 +207,7 @@ def _input(row: ActivityRun) -> Mapping[str, Any]:
 
 
 def _references(group: Any) -> list[str]:
-    """The names of dataset references in a list or mapping of such, or of sinks that hold one each."""
+    """The names of dataset references in a list or mapping of references, or of sinks that have one reference each."""
     found = []
     for entry in group.values() if isinstance(group, Mapping) else group if isinstance(group, list) else []:
         reference = entry.get("dataset", entry) if isinstance(entry, Mapping) else None
@@ -217,7 +224,7 @@ def _once(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def _sum(rows: Sequence[ActivityRun | None], member: str) -> int | None:
-    """None unless each of them tells."""
+    """The sum of `member`; None unless each row reports it."""
     values = [None if row is None else row.output.get(member) for row in rows]
     known = [value for value in values if isinstance(value, int) and read_number(value) is not None]
     return sum(known) if len(known) == len(values) else None

@@ -1,11 +1,12 @@
-"""The rules of explaining a run that failed or was cancelled: which activities are the causes, through child pipelines.
+"""Explains a run that failed or was cancelled: which activities are the causes, also in child pipelines.
 
-The service lists a run's activities flat: those inside a ForEach, If, Switch or Until beside it, with an iteration's hash
-and without the name of what they are in; each attempt by itself; and an ExecutePipeline names the run it started. Failed
-containers and failed ExecutePipelines only repeat what failed inside, so what counts is what is left.
+The service lists a run's activities flat. An activity inside a ForEach, If, Switch or Until stands beside it, with the hash of
+its iteration and without the container's name. Each attempt is an entry of its own. An ExecutePipeline names the run that it
+started. A failed container, and a failed ExecutePipeline, only repeat what failed inside. So the causes are the entries that
+remain without these.
 
 This runs on the triggerer's event loop, and a loop may have failed in thousands of iterations. So every step takes time in
-proportion to the number of rows, a long list is worked through in parts, and only the failures that are shown are made.
+proportion to the number of rows. A long list is processed in parts. Only the failures that are shown are built.
 """
 
 from __future__ import annotations
@@ -26,17 +27,17 @@ from airflow_adf_mi.adf.redaction import cap
 from airflow_adf_mi.adf.routines import Pause, Routine
 from airflow_adf_mi.adf.times import DAY, moment, run_window
 
-MOST_REQUESTS = 20
-MOST_SHOWN = 10
-PATIENCE = 20.0
-"""Seconds after which nothing more is asked: the failure itself is to be reported."""
-REST = 2.0
-"""Seconds until activities are asked for again, where the service gave no answer, or its list is behind the run."""
-RESTS = 2
-"""How often, in all."""
+EXPLANATION_REQUESTS = 20
+MOST_CAUSES_SHOWN = 10
+EXPLANATION_PATIENCE_SECONDS = 20.0
+"""Seconds after which no more requests are sent, because the failure itself must be reported."""
+EXPLANATION_PAUSE_SECONDS = 2.0
+"""Seconds until the list of activities is queried again, if the service gave no answer or its list is behind the run."""
+MOST_EXPLANATION_PAUSES = 2
+"""Most of these pauses in one explanation."""
 CONTAINERS = frozenset({"ForEach", "IfCondition", "Switch", "Until"})
-AT_ONCE = 500
-"""Rows that are worked through before the event loop gets its turn."""
+ROWS_PER_TURN = 500
+"""Rows that are processed before the event loop gets a turn."""
 _BEFORE_INNER = re.compile("Inner activity name: ", re.IGNORECASE)
 _AFTER_INNER = re.compile(", Error", re.IGNORECASE)
 
@@ -46,7 +47,7 @@ StudioUrl = Callable[[str], str]
 
 @dataclass
 class _Search:
-    """What one explanation has asked, and found missing."""
+    """The requests of one explanation, and what it could not find out."""
 
     factory: FactoryRef
     studio_url: StudioUrl
@@ -55,31 +56,31 @@ class _Search:
     statuses: tuple[str, ...]
     until: float
     requests: int = 0
-    rests: int = 0
+    pauses: int = 0
     missing: str | None = None
     seen: set[str] = field(default_factory=set)
 
-    def may_ask(self) -> bool:
-        if self.requests >= MOST_REQUESTS:
-            self.missing = f"no more than {MOST_REQUESTS} requests are made for it"
+    def may_send(self) -> bool:
+        if self.requests >= EXPLANATION_REQUESTS:
+            self.missing = f"an explanation sends no more than {EXPLANATION_REQUESTS} requests"
         elif self.clock() > self.until:
-            self.missing = self.missing or f"the service took longer than {PATIENCE:.0f} s to tell"
+            self.missing = self.missing or f"the service took longer than {EXPLANATION_PATIENCE_SECONDS:.0f} s"
         else:
             self.requests += 1
             return True
         return False
 
-    def may_rest(self) -> bool:
-        self.rests += 1
-        return self.rests <= RESTS
+    def may_pause(self) -> bool:
+        self.pauses += 1
+        return self.pauses <= MOST_EXPLANATION_PAUSES
 
 
 def explaining(
     run: PipelineRun, factory: FactoryRef, studio_url: StudioUrl, *, clock: Callable[[], float]
 ) -> Routine[Explanation]:
-    """Find out why `run` did not succeed. Raises nothing: what cannot be learnt is said to be missing.
+    """Find out why `run` did not succeed. Raises nothing: the explanation names what could not be found out.
 
-    `studio_url` gives the page of a run.
+    :param studio_url: gives the page of a run.
     """
     now = clock()
     cancelled = (RunStatus.CANCELLED,) if run.status == RunStatus.CANCELLED else ()
@@ -89,26 +90,26 @@ def explaining(
         clock=clock,
         since=run_window(run.started_at, now)[0],
         statuses=(RunStatus.FAILED, *cancelled),
-        until=now + PATIENCE,
+        until=now + EXPLANATION_PATIENCE_SECONDS,
     )
     found = yield from _causes(search, run.run_id, run.message)
     if not found.number and search.missing is None and run.status == RunStatus.FAILED:
-        search.missing = "the service lists no failed activity of it"
+        search.missing = "the service lists no failed activity of the run"
     return Explanation(activities=tuple(found.first), more=found.number - len(found.first), missing=search.missing)
 
 
 @dataclass
 class _Found:
-    """Causes, in their order."""
+    """Causes, in order."""
 
     first: list[ActivityFailure] = field(default_factory=list)
-    """As many as are shown."""
+    """The causes that are shown."""
     number: int = 0
-    """How many causes there are in all."""
+    """The number of all causes."""
 
 
-class _Said:
-    """What a run's own message names as its failure."""
+class _RunMessage:
+    """The activities that a run's own message names as its failure."""
 
     def __init__(self, message: str | None) -> None:
         self._message = message or ""
@@ -123,34 +124,37 @@ class _Said:
 
 
 def _causes(search: _Search, run_id: str, message: str | None) -> Routine[_Found]:
-    """The causes within a run and the runs that it started. `message` is how the run's failure reads one level up."""
+    """The causes within a run and the runs that it started.
+
+    :param message: the message of the run's failure, as the level above shows it.
+    """
     search.seen.add(run_id)
-    said = _Said(message)
-    listed = yield from _listed(search, run_id, search.statuses, again_if_empty=True)
+    message_of_run = _RunMessage(message)
+    listed = yield from _list_activities(search, run_id, search.statuses, again_if_empty=True)
     rows = final_attempts(listed)
     yield Pause(0)
-    if _may_have_recovered(rows, said):
+    if _may_have_recovered(rows, message_of_run):
         names = sorted({row.activity_name for row, _ in rows})
-        later = yield from _listed(search, run_id, (RunStatus.SUCCEEDED,), names=names)
+        later = yield from _list_activities(search, run_id, (RunStatus.SUCCEEDED,), names=names)
         recovered = {_key(row) for row in later}
         rows = [entry for entry in rows if _key(entry[0]) not in recovered]
     loops = loops_of(row for row, _ in rows)
     yield Pause(0)
     found = _Found()
-    for number, (row, attempts) in enumerate(in_order(without_consequences(rows), said), 1):
-        if number % AT_ONCE == 0:
+    for number, (row, attempts) in enumerate(in_order(without_consequences(rows), message_of_run), 1):
+        if number % ROWS_PER_TURN == 0:
             yield Pause(0)
-        is_named = said.names(row.activity_name)
+        is_named = message_of_run.names(row.activity_name)
         child = row.output.get("pipelineRunId") if row.activity_type == "ExecutePipeline" else None
         if isinstance(child, str) and child and child not in search.seen:
             inside = yield from _causes(search, child, row.error_message)
             if inside.number:
-                first = inside.first[: MOST_SHOWN - len(found.first)]
+                first = inside.first[: MOST_CAUSES_SHOWN - len(found.first)]
                 found.first += first if is_named else [replace(cause, is_named=False) for cause in first]
                 found.number += inside.number
                 continue
         found.number += 1
-        if len(found.first) < MOST_SHOWN:
+        if len(found.first) < MOST_CAUSES_SHOWN:
             found.first.append(
                 ActivityFailure.of(
                     row,
@@ -163,7 +167,7 @@ def _causes(search: _Search, run_id: str, message: str | None) -> Routine[_Found
     return found
 
 
-def _listed(
+def _list_activities(
     search: _Search,
     run_id: str,
     statuses: Sequence[str],
@@ -171,24 +175,24 @@ def _listed(
     names: Sequence[str] = (),
     again_if_empty: bool = False,
 ) -> Routine[list[ActivityRun]]:
-    """The activity runs of these statuses, as far as they can be learnt."""
+    """The activity runs with these statuses, as far as they can be read."""
     filters: list[dict[str, Any]] = [{"operand": "Status", "operator": "In", "values": list(statuses)}]
     if names:
         filters.append({"operand": "ActivityName", "operator": "In", "values": list(names)})
     before = moment(search.clock()) + DAY
     first = query_activity_runs(search.factory, run_id, search.since, before, filters=filters)
     pages = Pages(first)
-    while (call := pages.next()) is not None and search.may_ask():
+    while (call := pages.next()) is not None and search.may_send():
         page = yield call
         if isinstance(page, Page):
             pages.take(page)
             search.missing = search.missing or pages.cut
-            if pages.next() is None and not pages.rows and again_if_empty and search.may_rest():
+            if pages.next() is None and not pages.rows and again_if_empty and search.may_pause():
                 # The list of activities may be behind the run itself.
                 pages = Pages(first)
-                yield Pause(REST)
-        elif isinstance(page, AdfThrottledError | AdfUnavailableError) and search.may_rest():
-            yield Pause(REST)
+                yield Pause(EXPLANATION_PAUSE_SECONDS)
+        elif isinstance(page, AdfThrottledError | AdfUnavailableError) and search.may_pause():
+            yield Pause(EXPLANATION_PAUSE_SECONDS)
         else:
             search.missing = cap(str(page) if isinstance(page, AdfError) else f"unexpected answer {page!r}")
             break
@@ -196,7 +200,7 @@ def _listed(
 
 
 Attempts = tuple[ActivityRun, int]
-"""The last attempt of an activity in an iteration, and how many of its attempts are known."""
+"""The last attempt of an activity in an iteration, and the number of its known attempts."""
 
 
 def _key(row: ActivityRun) -> tuple[str, str | None]:
@@ -211,14 +215,14 @@ def final_attempts(rows: Sequence[ActivityRun]) -> list[Attempts]:
     return [(attempts[-1], len(attempts)) for attempts in by_key.values()]
 
 
-def _may_have_recovered(rows: Sequence[Attempts], said: _Said) -> bool:
-    """Whether one of these may have succeeded in a later attempt: not so, if the run's message names the only one."""
+def _may_have_recovered(rows: Sequence[Attempts], message_of_run: _RunMessage) -> bool:
+    """Whether one of these may have succeeded in a later attempt. Not if there is only one, and the run's message names it."""
     inner = [row for row, _ in without_consequences(rows) if row.status == RunStatus.FAILED]
-    return bool(inner) and not (len(inner) == 1 and said.names(inner[0].activity_name))
+    return bool(inner) and not (len(inner) == 1 and message_of_run.names(inner[0].activity_name))
 
 
 def without_consequences(rows: Sequence[Attempts]) -> list[Attempts]:
-    """Without the containers that failed, or were cancelled, only with something inside them."""
+    """The rows without containers that failed, or were cancelled, only because of something inside them."""
     names = {row.activity_name for row, _ in rows}
     is_inside = any(row.activity_type not in CONTAINERS for row, _ in rows)
 
@@ -232,22 +236,22 @@ def without_consequences(rows: Sequence[Attempts]) -> list[Attempts]:
     return [entry for entry in rows if not is_consequence(entry[0])]
 
 
-def in_order(rows: Sequence[Attempts], said: _Said) -> list[Attempts]:
-    """The first cause first.
+def in_order(rows: Sequence[Attempts], message_of_run: _RunMessage) -> list[Attempts]:
+    """The rows, the first cause first.
 
-    What the run's own message names comes before what else failed, which the pipeline may have handled; but a Fail
-    activity, of which the message is made by the author, comes after what made the pipeline take that way.
+    Activities that the run's own message names come before other failures, which the pipeline may have handled. A Fail activity
+    comes later: the author wrote its message, and another failure made the pipeline reach it.
     """
 
     def key(entry: Attempts) -> tuple[bool, datetime]:
         row = entry[0]
-        return not said.names(row.activity_name) or row.activity_type == "Fail", _ended(row)
+        return not message_of_run.names(row.activity_name) or row.activity_type == "Fail", _ended(row)
 
     return sorted(rows, key=key)
 
 
 def loops_of(rows: Iterable[ActivityRun]) -> dict[str, str]:
-    """By an activity's name, the container whose message names it: what it failed in."""
+    """The container of each activity, by the activity's name, if the container's message names the activity."""
     loops: dict[str, str] = {}
     for row in rows:
         inner = inner_names(row.error_message) if row.activity_type in CONTAINERS else []
@@ -257,7 +261,7 @@ def loops_of(rows: Iterable[ActivityRun]) -> dict[str, str]:
 
 
 def inner_names(message: str | None) -> list[str]:
-    """The activities that a container's message names as what failed inside it."""
+    """The activities that, by a container's message, failed inside it."""
     parts = _BEFORE_INNER.split(message or "")[1:]
     ends = ((part, _AFTER_INNER.search(part, 1)) for part in parts)
     return [part[: end.start()] for part, end in ends if end is not None]

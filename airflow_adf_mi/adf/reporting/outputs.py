@@ -1,4 +1,4 @@
-"""Chosen outputs of a run's activities: how they are named, found, and kept small enough to be handed on."""
+"""Outputs: values that the author chose from the outputs of a run's activities. How they are named, found, and kept small."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from airflow_adf_mi.adf.redaction import cap, names_secret, redact
 from airflow_adf_mi.adf.routines import Routine
 from airflow_adf_mi.adf.times import run_window
 
-LARGEST = 48 * 1024
-"""Bytes of JSON of one output: XComs live in Airflow's database."""
-MOST_PAGES = 10
+LARGEST_OUTPUT_BYTES = 48 * 1024
+"""Most bytes of JSON of one output, because XComs are stored in Airflow's database."""
+OUTPUT_PAGES = 10
 RETURN_VALUE = "pipelineReturnValue"
-"""In place of an activity: what the pipeline itself gives back to its caller, by a Set Variable activity."""
-RESERVED = frozenset({"run_id", "return_value"})
-"""XComs of the task itself."""
-LONGEST_INDEX = 9
-"""Digits of a place in a list."""
+"""Stands in the place of an activity: the value that the pipeline itself returns to its caller, by a Set Variable activity."""
+RESERVED_KEYS = frozenset({"adf_intent", "run_id", "return_value"})
+"""Keys of XComs that the task itself pushes."""
+LONGEST_INDEX_DIGITS = 9
+"""Most digits of an index of a list."""
 _QUOTED = r"\[\s*'((?:[^']|'')*)'\s*\]|\[\s*(\d{1,9})\s*\]"
-# Activity names have no dots (the published specification's rule), so the first one ends the name.
+# Activity names have no dots (the published specification's rule), so the first dot ends the name.
 _STEP = re.compile(rf"\.([^.\[\]]+)|{_QUOTED}")
-# As Data Factory's own expressions write it: ?. and ?[ as well, and a quote within quotes twice.
+# As in Data Factory's own expressions: ?. and ?[ are allowed, and a quote within quotes is doubled.
 _EXPRESSION = re.compile(
     r"\s*@?\s*activity\(\s*'((?:[^']|'')+)'\s*\)\s*\??\.\s*output(?![^\s.\[?])(.*?)\s*", re.DOTALL | re.IGNORECASE
 )
@@ -43,11 +43,11 @@ _PLAIN = re.compile(r"[^.\[\]'?\s]+(?: +[^.\[\]'?\s]+)*")
 
 @dataclass(frozen=True)
 class OutputPath:
-    """An activity, and the way to a value in its output.
+    """An activity, and the path to a value in its output.
 
-    Written `Activity.member.member[0]`. Where a name has dots, brackets or quotes, it is quoted as in Data Factory's own
-    expressions, of which any that begins with an activity's output can be pasted as it is:
-    `activity('Load [Sales]').output['dbo.Orders'].rows`.
+    It is written `Activity.member.member[0]`. A name with dots, brackets or quotes is quoted as in Data Factory's own
+    expressions. An expression that begins with an activity's output can be pasted unchanged: `activity('Load
+    [Sales]').output['dbo.Orders'].rows`.
     """
 
     activity: str
@@ -68,7 +68,7 @@ class OutputPath:
             steps = _steps(_STEP, text[len(name) :])
         if not name or steps is None:
             raise AdfConfigurationError(
-                f"outputs has {path!r} for {key!r}. It looks like 'Activity.member', such as 'CopySales.rowsCopied', "
+                f"outputs has {path!r} for {key!r}. A path has the form 'Activity.member', such as 'CopySales.rowsCopied', "
                 f"'Lookup.firstRow.id', 'Lookup.value[0]' or '{RETURN_VALUE}.rows'. Quote a name that has dots or brackets as "
                 f'in Data Factory\'s expressions: "{_suggested(text)}".'
             )
@@ -81,7 +81,7 @@ class OutputPath:
         return self.expression()
 
     def expression(self) -> str:
-        """As Data Factory's own expressions write it."""
+        """The path as one of Data Factory's own expressions."""
         steps = "".join(
             f"[{step}]" if _is_index(step) else f".{step}" if _WORD.fullmatch(step) else f"[{_quoted(step)}]"
             for step in self.steps
@@ -90,7 +90,7 @@ class OutputPath:
 
 
 def _steps(step: re.Pattern[str], text: str) -> tuple[str, ...] | None:
-    """The members that `text` names one by one; None where something else stands in it."""
+    """The members that `text` names one by one; None if `text` has anything else."""
     steps, end = [], 0
     for match in step.finditer(text):
         if match.start() != end:
@@ -109,11 +109,11 @@ def _unquoted(name: str) -> str:
 
 
 def _is_index(step: str) -> bool:
-    return step.isascii() and step.isdecimal() and len(step) <= LONGEST_INDEX
+    return step.isascii() and step.isdecimal() and len(step) <= LONGEST_INDEX_DIGITS
 
 
 def _suggested(text: str) -> str:
-    """What may have been meant by a path that cannot be read: all up to its last dot as the activity's name."""
+    """A suggestion for a path that cannot be read: everything before its last dot is the activity's name."""
     name, _, member = text.strip().rpartition(".")
     if not text.strip(".\t\n ") or _OTHER_EXPRESSION.match(text):
         meant = OutputPath("Load [Sales]", ("dbo.Orders",))
@@ -130,15 +130,15 @@ def parse_outputs(outputs: object) -> dict[str, OutputPath]:
         raise AdfConfigurationError(
             "outputs must be a mapping from XCom keys to paths, such as {'rows': 'CopySales.rowsCopied'}."
         )
-    taken = [key for key in outputs if key in RESERVED or key.startswith("_")]
+    taken = [key for key in outputs if key in RESERVED_KEYS or key.startswith("_")]
     if taken:
-        raise AdfConfigurationError(f"outputs has the key {taken[0]!r}, which is not free. Choose another.")
+        raise AdfConfigurationError(f"outputs has the key {taken[0]!r}, which is reserved. Choose another key.")
     return {key: OutputPath.parse(key, path) for key, path in outputs.items()}
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """The values found, by XCom key, and a sentence for each that was not."""
+    """The values that were found, by XCom key, and a sentence for each value that was left out."""
 
     values: dict[str, Any] = field(default_factory=dict)
     left_out: list[str] = field(default_factory=list)
@@ -147,7 +147,7 @@ class Outputs:
 def reading_outputs(
     wanted: Mapping[str, OutputPath], run: PipelineRun, factory: FactoryRef, *, clock: Callable[[], float]
 ) -> Routine[Outputs]:
-    """Ask for the activities of a run that succeeded, and take the values. Raises the `AdfError` of a failed request."""
+    """Query the activities of a run that succeeded, and take the values. Raises the `AdfError` of a failed request."""
     window = run_window(run.started_at, clock())
     names = sorted({path.activity for path in wanted.values()} - {RETURN_VALUE})
     rows: list[ActivityRun] = []
@@ -162,7 +162,7 @@ def reading_outputs(
             {"operand": "Status", "operator": "Equals", "values": [RunStatus.SUCCEEDED]},
             {"operand": operand, "operator": "In", "values": values},
         ]
-        pages = Pages(query_activity_runs(factory, run.run_id, *window, filters=filters), MOST_PAGES)
+        pages = Pages(query_activity_runs(factory, run.run_id, *window, filters=filters), OUTPUT_PAGES)
         while (call := pages.next()) is not None:
             page = yield call
             if isinstance(page, AdfError):
@@ -171,39 +171,42 @@ def reading_outputs(
         rows += pages.rows
         if pages.cut is not None:
             cut |= dict.fromkeys(wanted_of_it, pages.cut)
-    # A Set Variable activity may be asked for by its name, too.
+    # Both queries may return the same Set Variable activity.
     return taken(wanted, distinct(rows), cut)
 
 
 def taken(
     wanted: Mapping[str, OutputPath], rows: Sequence[ActivityRun], cut: Mapping[str, str] = MappingProxyType({})
 ) -> Outputs:
-    """The values in `rows`, the activities that succeeded. `cut` has the activities whose rows are not all known, and why."""
+    """The values in `rows`, the activities that succeeded.
+
+    :param cut: the activities of which some rows are missing, and why.
+    """
     found = Outputs()
     for key, path in wanted.items():
         if path.activity in cut:
             found.left_out.append(
-                f"Output {key!r} ({path}) was left out: the service's list does not show all runs of the activities that were "
-                f"asked for ({cut[path.activity]}), and a part would pass for the whole. Where an activity runs very often, have "
-                "the pipeline sum up what it gives."
+                f"Output {key!r} ({path}) was left out: the service's list does not show all runs of the queried activities "
+                f"({cut[path.activity]}), and a part must not be taken for the whole. If an activity runs very often, let the "
+                "pipeline aggregate its outputs."
             )
             continue
         try:
             value = masked(_value(path, rows), next((step for step in reversed(path.steps) if not _is_index(step)), ""))
         except LookupError as e:
-            found.left_out.append(f"Output {key!r} ({path}) is not there: {e.args[0]}")
+            found.left_out.append(f"Output {key!r} ({path}) was not found: {e.args[0]}")
             continue
         try:
             size = len(json.dumps(value, allow_nan=False).encode())
         except ValueError:
             found.left_out.append(
-                f"Output {key!r} ({path}) was left out: it has a number that is too large for JSON, or none. Choose a part of it."
+                f"Output {key!r} ({path}) was left out: it has a number that JSON cannot represent. Choose a part of it."
             )
             continue
-        if size > LARGEST:
+        if size > LARGEST_OUTPUT_BYTES:
             found.left_out.append(
-                f"Output {key!r} ({path}) was left out: it has {size} bytes, and {LARGEST} at most are pushed as XCom. Choose "
-                "a part of it, or have the pipeline write it to where the next task can read it."
+                f"Output {key!r} ({path}) was left out: it has {size} bytes, and an XCom may have {LARGEST_OUTPUT_BYTES} at "
+                "most. Choose a part of it, or let the pipeline write it to a place where the next task can read it."
             )
             continue
         found.values[key] = value
@@ -211,7 +214,7 @@ def taken(
 
 
 def _value(path: OutputPath, rows: Sequence[ActivityRun]) -> Any:
-    """One value; of an activity in a loop, a list with those of its iterations, in the order of their start."""
+    """One value. For an activity in a loop: a list with the values of its iterations, in the order of their starts."""
     if path.activity == RETURN_VALUE:
         return _step(_return_value(rows), path)
     ran = sorted((row for row in rows if row.activity_name == path.activity), key=_started)
@@ -223,7 +226,7 @@ def _value(path: OutputPath, rows: Sequence[ActivityRun]) -> Any:
 
 
 def _return_value(rows: Sequence[ActivityRun]) -> dict[str, Any]:
-    """What all Set Variable activities of the return value gave together."""
+    """The values of all Set Variable activities of the return value together."""
     together: dict[str, Any] = {}
     for row in sorted(rows, key=_started):
         value = row.output.get("value")
@@ -232,7 +235,7 @@ def _return_value(rows: Sequence[ActivityRun]) -> dict[str, Any]:
         if isinstance(value, Mapping):
             together.update(value)
         elif isinstance(value, list):
-            # The form in which pipelines define it; which of the two the service shows is in no source.
+            # Pipelines define the return value in this form. No source shows which of the two forms the service returns.
             pairs = [pair for pair in value if isinstance(pair, Mapping) and "key" in pair]
             together.update({str(pair["key"]): _content(pair.get("value")) for pair in pairs})
     if not together:
@@ -255,13 +258,13 @@ def _step(value: Any, path: OutputPath) -> Any:
             has = ", ".join(sorted(map(str, value))[:20]) or "nothing"
             raise LookupError(f"{here} has no {step!r}; it has {cap(has, 500)}.{_meant(value, path, number)}")
         else:
-            kind = f"a list of {len(value)}" if isinstance(value, list) else "no object"
+            kind = f"a list of {len(value)}" if isinstance(value, list) else "not an object"
             raise LookupError(f"{here} is {kind}, and has no {step!r}.")
     return value
 
 
 def _meant(value: Mapping[str, Any], path: OutputPath, number: int) -> str:
-    """How to write the path, where a member is called like several of its steps together: `dbo.Orders`."""
+    """How to write the path if a member's name consists of several of its steps, such as `dbo.Orders`."""
     for end in range(number + 2, len(path.steps) + 1):
         member = ".".join(path.steps[number:end])
         if member in value:
@@ -271,13 +274,13 @@ def _meant(value: Mapping[str, Any], path: OutputPath, number: int) -> str:
 
 
 def masked(value: Any, name: str = "") -> Any:
-    """`value`, the member called `name`, without credentials, like everything that leaves this package."""
+    """`value` of the member `name` without credentials, like everything that leaves this package."""
     if names_secret(name) and value not in (None, "", True, False):
         return "***"
     if isinstance(value, Mapping):
-        # A pair of a name and a value, as headers and parameters are written.
-        said = value.get("name")
-        pair = {"value": said} if isinstance(said, str) else {}
+        # A pair of a name and a value: headers and parameters are written in this form.
+        pair_name = value.get("name")
+        pair = {"value": pair_name} if isinstance(pair_name, str) else {}
         return {key: masked(item, pair.get(str(key), str(key))) for key, item in value.items()}
     if isinstance(value, list):
         return [masked(item) for item in value]

@@ -1,4 +1,6 @@
-"""What a wait came to, for others: the JSON a trigger hands to its task, the run summary, and the error to raise. Pure."""
+"""The result of a wait, in three forms: the JSON that a trigger gives to its task, the run summary, and the error to raise.
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,7 @@ from airflow_adf_mi.adf.waiting.single_run import Ended, GaveUp, Outcome, TimedO
 
 @dataclass(frozen=True, kw_only=True)
 class RunAddress:
-    """Which run, where: what every text about a run begins and ends with."""
+    """A run, its factory and its page. Every text about a run begins and ends with them."""
 
     run_id: str
     factory: FactoryRef
@@ -50,7 +52,7 @@ class RunAddress:
 
 
 def address_of(settings: AdfSettings, intent: Intent) -> RunAddress:
-    """Where the run of `intent` is; by its key while no more is known."""
+    """The address of the run of `intent`. While the run id is not known, the start key takes its place."""
     run_id = intent.run_id or intent.start_key
     return RunAddress(
         run_id=run_id,
@@ -62,16 +64,16 @@ def address_of(settings: AdfSettings, intent: Intent) -> RunAddress:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """The outcome of a wait for a run, and what was done about a run that outlived it."""
+    """The outcome of a wait for a run, and the result of cancelling a run that was overdue."""
 
     address: RunAddress
     outcome: Outcome
     cancel: str | None = None
-    """After a timeout: `REQUESTED`, `LEFT_RUNNING`, `ALREADY_OVER`, or why the cancel was not accepted."""
+    """After a timeout: `REQUESTED`, `LEFT_RUNNING`, `ALREADY_OVER`, or the reason why the cancel was not accepted."""
     adopted: bool = False
-    """An earlier try had started the run."""
+    """Whether an earlier try started the run."""
     explanation: Explanation | None = None
-    """Of a run that failed or was cancelled."""
+    """Why the run failed or was cancelled."""
 
     @property
     def is_success(self) -> bool:
@@ -95,10 +97,10 @@ class Report:
     @classmethod
     def from_json(cls, payload: Mapping[str, Any]) -> Self:
         if "outcome" not in payload:
-            # Of the Azure provider's triggers, where a Dag was moved over while its task was deferred.
+            # The event is of a trigger of the Azure provider: the Dag was changed to this package while its task was deferred.
             raise AdfError(
-                "This task was deferred by another class, before its Dag used this one, and its event cannot be read here. "
-                "Its run was not touched. Clear the task."
+                "Another class deferred this task before its Dag used this one, so its event cannot be read here. Its run is "
+                "not affected. Clear the task."
             )
         run = None if payload["run"] is None else PipelineRun.from_essentials(payload["run"])
         error = None if payload["error"] is None else error_from_json(payload["error"])
@@ -111,14 +113,14 @@ class Report:
             outcome = TimedOut(error=error, run=run, deadline_reason=payload.get("deadline_reason"))
         else:
             raise AdfError(
-                f"This task resumed with an event that this version cannot read (outcome {payload['outcome']!r}). Its run was "
-                "not touched. Use the same version of this package on triggerers and workers, then clear the task."
+                f"This task resumed with an event that this version cannot read (outcome {payload['outcome']!r}). Its run is "
+                "not affected. Use the same version of this package on triggerers and workers, then clear the task."
             )
         return cls(
             address=RunAddress.from_json(payload["address"]),
             outcome=outcome,
             cancel=payload["cancel"],
-            # Events that were fired before an update of this package do not have these.
+            # Events that were fired before an update of this package do not have these members.
             adopted=payload.get("adopted", False),
             explanation=Explanation.from_json(payload["explanation"]) if payload.get("explanation") else None,
         )
@@ -127,27 +129,33 @@ class Report:
 REQUESTED = "requested"
 LEFT_RUNNING = "left running"
 ALREADY_OVER = "already over"
-"""The service refused the cancel because the run was over, and did not show how the run had ended."""
+"""The service refused the cancel because the run had already ended, and did not show how it had ended."""
 
 KIND: Mapping[type[Outcome], str] = {Ended: "ended", TimedOut: "timed_out", GaveUp: "gave_up"}
 
 
 def raise_unless_ended(report: Report, timeout: float) -> None:
-    """Raises `AdfError` unless an obsolete run has ended in the `timeout` seconds for which it was waited for."""
+    """Raises `AdfError` unless a superseded run has ended.
+
+    :param timeout: seconds for which the task has waited for the run's end.
+    """
     if isinstance(report.outcome, Ended):
         return
     if isinstance(report.outcome, TimedOut):
-        status = report.outcome.run.status if report.outcome.run else "not seen"
+        status = report.outcome.run.status if report.outcome.run else "of unknown status"
         raise AdfError(
-            f"{report.address}, which this try replaces, is still {status} after {timeout:g} s (supersede_timeout). Two runs "
-            "of one task must not overlap, so nothing was started. Clear the task once that run is over. See "
+            f"{report.address}, which this try supersedes, is still {status} after {timeout:g} s (supersede_timeout). Two runs "
+            "of one task must not overlap, so nothing was started. Clear the task after that run has ended. See "
             f"{report.address.studio_url}"
         )
     conclude(report)
 
 
 def summary(address: RunAddress, run: PipelineRun | None, *, adopted: bool = False) -> dict[str, Any]:
-    """What a task returns of a run. `run` is None where nothing but the start is known."""
+    """What a task returns about a run.
+
+    :param run: None if only the start is known.
+    """
     return {
         "run_id": address.run_id,
         "run_group_id": run.run_group_id if run else None,
@@ -164,7 +172,7 @@ def summary(address: RunAddress, run: PipelineRun | None, *, adopted: bool = Fal
 
 
 def conclude(report: Report) -> dict[str, Any]:
-    """The summary of a run that succeeded; raises the error of any other report."""
+    """The summary of a run that succeeded. For any other report, raises its error."""
     error = error_of(report)
     if error is not None:
         raise error
@@ -172,27 +180,27 @@ def conclude(report: Report) -> dict[str, Any]:
 
 
 def error_of(report: Report) -> AdfError | None:
-    """The error that a task raises for this report, or None for a run that succeeded."""
+    """The error that a task raises for this report; None for a run that succeeded."""
     address, outcome = report.address, report.outcome
     known: dict[str, Any] = {"run_id": address.run_id, "studio_url": address.studio_url}
     see = f" See {address.studio_url}"
     if isinstance(outcome, GaveUp):
-        why = "the service kept refusing"
+        why = "the service kept refusing the status checks"
         if isinstance(outcome.error, AdfConfigurationError):
-            why = "the connection cannot be used here"
+            why = "the connection cannot be used on this machine"
         elif is_unreadable(outcome.error):
             why = "the answers could not be read"
         elif isinstance(outcome.error, AdfUnavailableError):
-            why = "something between this machine and the service kept refusing"
+            why = "something between this machine and the service kept refusing the status checks"
         return outcome.error.with_text(
-            f"{address}: stopped looking at it, because {why}. The run itself was not touched and may well go on.{see} "
+            f"{address}: the wait gave up, because {why}. The run itself is not affected and may still be active.{see} "
             f"{outcome.error}"
         )
     if isinstance(outcome, TimedOut):
-        last = f"It was {outcome.run.status} when last seen." if outcome.run else "No look at it succeeded."
-        why = f" The last look failed: {outcome.error}" if outcome.error else ""
+        last = f"It was {outcome.run.status} at the last status check." if outcome.run else "No status check succeeded."
+        why = f" The last status check failed: {outcome.error}" if outcome.error else ""
         limit = f"within its {outcome.deadline_reason}" if outcome.deadline_reason else "before the timeout"
-        ended = "was not seen to end" if report.cancel == ALREADY_OVER else "did not end"
+        ended = "had no known end" if report.cancel == ALREADY_OVER else "did not end"
         return AdfRunTimedOut(
             f"{address} {ended} {limit}. {last} {_what_became(report.cancel)}{see}{why}",
             run=outcome.run,
@@ -218,7 +226,7 @@ _BY_OTHERS = (
 
 
 def _with_explanation(what: str, run: PipelineRun, report: Report) -> tuple[str, tuple[ActivityFailure, ...]]:
-    """`what`, with the run's own message, or the activities that tell the same in more words."""
+    """`what`, with the run's own message, or with the activities if they give the same message in more detail."""
     explanation = report.explanation or Explanation()
     activities, listed = explanation.activities, explanation.text(report.address.run_id)
     if activities:
@@ -235,9 +243,9 @@ def _what_became(cancel: str | None) -> str:
         return "Its cancellation was requested."
     if cancel == ALREADY_OVER:
         return (
-            "When it was to be cancelled, the service answered that it was over already; how it ended could not be learnt. A "
-            "retry of this task looks again."
+            "The service refused to cancel it, because it had already ended. No status check showed how it ended. A retry of "
+            "this task checks again."
         )
     if cancel in (None, LEFT_RUNNING):
         return "It was left running."
-    return f"It could not be cancelled and may go on: {cancel}"
+    return f"It could not be cancelled and may still be active: {cancel}"

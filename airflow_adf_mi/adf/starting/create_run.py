@@ -1,7 +1,30 @@
-"""The rules of starting a run: what a failed createRun means, and how a lost answer is settled.
+"""createRun, sent once: what its failure means, and how a lost start is resolved.
 
-createRun has no idempotency key that the service documents, so nothing here ever sends it a second time unless it is
-proven that the first one did nothing, or the author of the Dag allowed it.
+The problem: createRun has no idempotency key that the service documents. If its answer is lost, a run may or may not exist. To
+send it again may start two runs; not to send it may leave the task without a run.
+
+    save intent: prepared
+    get a token                 may take long, so it comes before the next step
+    save intent: sending        from here on, a later try must assume that createRun was sent
+    createRun ----------------> an answer with a run id ----> save intent: started
+              |
+              +---------------> an error: `judge` decides
+                                  NOT_STARTED  nothing was started: pause, then send again (up to 5 minutes)
+                                  REFUSED      nothing was started, and the same request would be refused again: raise
+                                  AMBIGUOUS    a run may have been started: `resolve_lost_start`
+
+`resolve_lost_start` searches for the run (`find_run`) until the run has had time to appear. The search ends in one of four
+ways:
+
+    one run carries our key                          adopt the run at once
+    one run is similar, no other task claims it      adopt the run, at the end of the search
+    the service has used our keys as run ids,
+      and knows no run with this key                 nothing was started: send createRun again
+    anything else                                    raise AdfAmbiguousStartError, or start again if the Dag's
+                                                     author allowed it (`on_ambiguous`)
+
+The rule: createRun is sent a second time in two cases only. Either it is proven that the first one started nothing, or the
+author of the Dag allowed it.
 """
 
 from __future__ import annotations
@@ -37,40 +60,41 @@ from airflow_adf_mi.adf.starting.journal import claim, note, save
 
 log = logging.getLogger(__name__)
 
-START_PATIENCE = 300.0
-"""Seconds for which a start that provably did nothing (throttled, connection refused, no token, token refused) is tried again."""
-START_SETTLE = 120.0
-"""Seconds for which the run of a lost answer is looked for, by default. Above the client's timeouts, so that a request
-that the service is still working on has time to show."""
-LAST_LOOK = 15.0
-"""Seconds for which a later try looks for a run that was lost longer ago than that."""
-LIST_PAUSE = 10.0
-"""Most seconds between two looks for a lost run."""
+START_PATIENCE_SECONDS = 300.0
+"""Seconds for which a start is sent again if it is proven that nothing was started (throttled, connection refused, no token,
+token refused)."""
+START_SETTLE_SECONDS = 120.0
+"""Default number of seconds to search for the run of a lost start. It is longer than the client's timeouts, because the service
+may still be working on the request."""
+LATE_SEARCH_SECONDS = 15.0
+"""Seconds for which a later try searches for a run that was lost longer ago than that."""
+SEARCH_PAUSE_SECONDS = 10.0
+"""Most seconds between two searches for the run of a lost start."""
 
 
 class Verdict(Enum):
     """What a failed createRun means."""
 
     REFUSED = "refused"
-    """The service or the identity endpoint said no. Nothing was started, and asking again would not help."""
+    """The service or the identity endpoint refused. Nothing was started, and the same request would be refused again."""
     NOT_STARTED = "not started"
-    """Nothing was started: the request never left, or was turned away for now. It may be sent again."""
+    """Nothing was started: the request was never sent, or was refused for now. It may be sent again."""
     AMBIGUOUS = "ambiguous"
-    """The run may or may not have been started. The request must not be sent again."""
+    """A run may or may not have been started. The request must not be sent again."""
 
 
-NOT_FORWARDED = frozenset({407, 411, 413, 414, 421, 431, 511})
-"""Statuses by which a proxy or gateway says, by their definition in HTTP, that it did not send a request on: it wants a sign-in
-of its own, the request is too large for it, or it is the wrong machine."""
-NOT_FOLLOWED = frozenset({307, 308})
-"""Redirects that leave a request to be sent to another address. The clients do not follow them."""
+NOT_FORWARDED_STATUSES = frozenset({407, 411, 413, 414, 421, 431, 511})
+"""Statuses that, by their definition in HTTP, mean that a proxy or gateway did not forward the request. It wants credentials of
+its own, the request is too large for it, or it is the wrong machine."""
+NOT_FOLLOWED_STATUSES = frozenset({307, 308})
+"""Redirects that ask to send the same request to another address. The clients do not follow them."""
 
 
 def judge(error: AdfError) -> Verdict:
-    """What `error`, in place of createRun's answer, means."""
+    """What it means if createRun fails with `error`."""
     match error:
         case AdfAuthenticationError():
-            # Tokens come before the request. A request whose token was refused (401) has started nothing, and another token
+            # The token comes before the request. A request whose token was refused (401) has started nothing, and another token
             # may be accepted.
             return Verdict.NOT_STARTED if error.transient or error.refused_token else Verdict.REFUSED
         case AdfThrottledError():
@@ -78,7 +102,7 @@ def judge(error: AdfError) -> Verdict:
         case AdfUnavailableError():
             return _judge_no_answer(error)
         case AdfRequestError(status=409):
-            # Where Data Factory itself was asked, a conflict may be with the run of this very request.
+            # If Data Factory itself answered, the conflict may be with the run that this very request started.
             is_refused = is_front_door(error.code, error.failure_cause)
             return Verdict.REFUSED if is_refused else Verdict.AMBIGUOUS
         case AdfRequestError() | AdfConfigurationError():
@@ -90,38 +114,40 @@ def judge(error: AdfError) -> Verdict:
 def _judge_no_answer(error: AdfUnavailableError) -> Verdict:
     if error.never_sent:
         return Verdict.NOT_STARTED
-    if error.status in NOT_FOLLOWED:
+    if error.status in NOT_FOLLOWED_STATUSES:
         return Verdict.REFUSED
     if error.is_foreign and error.status == 401:
-        # A gateway that wants to know who asks has not asked Azure yet.
+        # A gateway that asks for credentials of its own has not forwarded the request.
         return Verdict.NOT_STARTED
-    if error.is_foreign and error.status in NOT_FORWARDED:
+    if error.is_foreign and error.status in NOT_FORWARDED_STATUSES:
         return Verdict.REFUSED
-    # Also a 403 or 404 page of a web filter: most filters block requests, but some look at answers, and put their page in the
-    # place of one that says that a run was started. Nothing in the page tells which it was.
+    # A 403 or 404 page of a web filter is ambiguous too. Most filters block requests. But some filters inspect answers, and
+    # replace an answer that contains a new run id. The page does not show which it was.
     return Verdict.AMBIGUOUS
 
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
-    """A start to be made. Raises `AdfConfigurationError` for what the service would refuse or misread."""
+    """What to start. The constructor raises `AdfConfigurationError` for arguments that the service would refuse or misread."""
 
     factory: FactoryRef
     pipeline_name: str
     parameters: Mapping[str, Any] | None = None
     recovery: Recovery = Recovery()
     correlation_parameter: str | None = None
-    """A parameter that the pipeline declares for it, and that gets the start's key: by it, a run is ours for certain."""
-    settle: float = START_SETTLE
-    """Seconds for which the run of a lost answer is looked for."""
+    """A parameter that the pipeline declares for this purpose. It gets the start key as its value, so that the run of a lost
+    start is identified for certain."""
+    settle: float = START_SETTLE_SECONDS
+    """Seconds to search for the run of a lost start."""
     on_ambiguous: Literal["fail", "start"] = "fail"
-    """What to do when it can be neither found nor ruled out."""
+    """What to do if the run of a lost start can be neither found nor ruled out."""
     start_key: str | None = None
-    """The key that it is made with; None for a random one."""
+    """The start key; None for a random one."""
 
     def __post_init__(self) -> None:
         check_pipeline_name(self.pipeline_name)
-        # As they are sent, so that the fingerprint and the search for a lost run know what the service knows.
+        # Parameters are kept in the form in which they are sent. The fingerprint and the search for a lost start must compare
+        # the same values as the service.
         object.__setattr__(self, "parameters", check_parameters(self.parameters))
         if not isinstance(self.recovery, Recovery):
             raise AdfConfigurationError(f"recovery is of type {type(self.recovery).__name__}; it must be a Recovery.")
@@ -131,20 +157,22 @@ class Start:
         if refers and (self.parameters or self.correlation_parameter):
             given = "parameters" if self.parameters else "correlation_parameter"
             raise AdfConfigurationError(
-                f"{given} and reference_pipeline_run_id are both given, but the parameters of a run that refers to "
-                "another are taken from that other run. Remove one of them."
+                f"{given} and reference_pipeline_run_id are both set, but a run that refers to an earlier run takes its "
+                "parameters from that run. Remove one of them."
             )
         if self.correlation_parameter is not None:
             check_text("correlation_parameter", self.correlation_parameter)
             if self.correlation_parameter in (self.parameters or {}):
                 raise AdfConfigurationError(
-                    f"correlation_parameter {self.correlation_parameter!r} is in parameters, too. Its value is the start's "
-                    "key, so leave it out of parameters."
+                    f"correlation_parameter {self.correlation_parameter!r} is also in parameters. Its value is the start "
+                    "key, so remove it from parameters."
                 )
 
     def intent(self, task_try: TaskTry = TaskTry()) -> Intent:
-        """A new intent to make this start. Its key is random where none is given: a Dag run that is deleted and made again
-        must not meet the runs of the one before.
+        """A new intent for this start.
+
+        If no start key is given, the key is random. If a Dag run is deleted and created again, its keys must not match the runs
+        of the deleted one.
         """
         return Intent(
             start_key=self.start_key or str(uuid.uuid4()),
@@ -154,7 +182,7 @@ class Start:
             task_try=task_try,
         )
 
-    def wanted(self) -> RunCriteria:
+    def criteria(self) -> RunCriteria:
         return RunCriteria(
             factory=self.factory,
             pipeline_name=self.pipeline_name,
@@ -176,13 +204,13 @@ class Start:
 
 @dataclass(frozen=True, kw_only=True)
 class Started:
-    """A run that is there because of us."""
+    """A run that this task started or adopted."""
 
     intent: Intent
     run: PipelineRun | None = None
-    """As it was last seen; None right after createRun's answer."""
+    """The last known state of the run; None directly after createRun."""
     adopted: bool = False
-    """It was found, rather than told of by createRun's answer."""
+    """Whether the run was found by a search or in the stored intent, instead of in createRun's answer."""
 
     @property
     def run_id(self) -> str:
@@ -195,15 +223,15 @@ def create_run_once(
 ) -> Routine[Started]:
     """Start the run, once.
 
-    Raises `AdfAmbiguousStartError` when the answer was lost and the run can be neither found nor ruled out; otherwise the
-    `AdfError` of the refusal, or of the last try after `START_PATIENCE`.
+    Raises `AdfAmbiguousStartError` if the answer was lost and the run can be neither found nor ruled out. Otherwise raises the
+    `AdfError` of a refusal, or of the last attempt after `START_PATIENCE_SECONDS`.
     """
-    until = clock() + START_PATIENCE
+    until = clock() + START_PATIENCE_SECONDS
     failures = 0
     prepared = replace(intent, phase=Phase.PREPARED, sent_at=None)
     yield save(prepared)
     while True:
-        # Whatever takes time comes before the intent says that the request is on its way.
+        # Everything that takes time comes before the intent records that the request is being sent.
         answer = yield Authenticate()
         if answer is None:
             sending = replace(prepared, phase=Phase.SENDING, sent_at=clock())
@@ -215,7 +243,7 @@ def create_run_once(
                 return Started(intent=started)
             verdict = judge(answer)
             if verdict is Verdict.AMBIGUOUS:
-                log.warning("The answer to the start was lost; looking for its run. %s", answer)
+                log.warning("The answer to createRun was lost; searching for its run. %s", answer)
                 found = yield from resolve_lost_start(start, sending, lost=answer, clock=clock, jitter=jitter)
                 if found is not None:
                     return found
@@ -229,7 +257,7 @@ def create_run_once(
         pause = backoff(failures, getattr(answer, "retry_after", None), jitter())
         if verdict is Verdict.REFUSED or clock() + pause > until:
             raise (yield from with_suggestions(answer, start.factory, start.pipeline_name))
-        log.warning("Nothing was started. Will send the start again in %.0f s. %s", pause, answer)
+        log.warning("Nothing was started. Sending createRun again in %.0f s. %s", pause, answer)
         yield Pause(pause)
 
 
@@ -241,67 +269,75 @@ def resolve_lost_start(
     clock: Callable[[], float],
     jitter: Callable[[], float],
 ) -> Routine[Started | None]:
-    """Find the run of a start that may have been sent; None when it may be sent again.
+    """Find the run of a start that may have been sent; None if the start may be sent again.
 
-    A run that carries the key is taken at once. One that only looks like ours is taken at the end, when others that look
-    the same have had time to show, and only if it is the only one and no other task's. Raises `AdfAmbiguousStartError`.
+    A run that carries the start key is adopted at once. A run that is only similar is adopted at the end of the search, after
+    other similar runs have had time to appear. It must be the only similar run, and no other task may have claimed it.
+    Otherwise raises `AdfAmbiguousStartError`.
+
+    :param lost: the error of createRun in this try; None if an earlier try sent createRun.
     """
     now = clock()
-    until = now + start.settle if lost is not None else max(now + LAST_LOOK, (intent.sent_at or now) + start.settle)
-    looks = 0
+    until = (
+        now + start.settle
+        if lost is not None
+        else max(now + LATE_SEARCH_SECONDS, (intent.sent_at or now) + start.settle)
+    )
+    searches = 0
     while True:
-        look = yield from search(start.wanted(), intent, clock=clock)
+        result = yield from search(start.criteria(), intent, clock=clock)
         if intent.service_uses_key:
-            # Where keys are run ids, a run with another id is not ours.
-            look = replace(look, possible=())
-        looks += 1
-        pause = min(LIST_PAUSE, backoff(looks, getattr(look.error, "retry_after", None), jitter()))
+            # If the service uses our keys as run ids, a run with another id is not ours.
+            result = replace(result, possible=())
+        searches += 1
+        pause = min(SEARCH_PAUSE_SECONDS, backoff(searches, getattr(result.error, "retry_after", None), jitter()))
         is_last = clock() + pause > until
-        found = _chosen(look, is_last=is_last)
-        if found is not None and (found in look.proven or (yield claim(found.run_id))):
-            log.info("Run %s is there: the start had worked.", found.run_id)
+        found = _chosen_run(result, is_last=is_last)
+        if found is not None and (found in result.proven or (yield claim(found.run_id))):
+            log.info("Found run %s: the lost start had succeeded.", found.run_id)
             started = intent.started(found.run_id)
             yield note(started)
             return Started(intent=started, run=found, adopted=True)
         if is_last:
             break
         yield Pause(pause)
-    candidates = (*look.proven, *look.possible)
-    if not candidates and look.key_unknown and look.error is None and intent.service_uses_key:
+    candidates = (*result.proven, *result.possible)
+    if not candidates and result.key_unknown and result.error is None and intent.service_uses_key:
         log.warning("Nothing was started: the service uses our keys as run ids, and knows no run %s.", intent.start_key)
         return None
     problem = AdfAmbiguousStartError(
-        _ambiguous(start, intent, look, lost), request_id=intent.start_key, candidates=candidates
+        _ambiguous_text(start, intent, result, lost), request_id=intent.start_key, candidates=candidates
     )
     if start.on_ambiguous == "start":
-        log.warning("Will start it again, as on_ambiguous_start='start' says. %s", problem)
+        log.warning("Sending createRun again, because on_ambiguous_start is 'start'. %s", problem)
         return None
     raise problem
 
 
-def _chosen(look: SearchResult, *, is_last: bool) -> PipelineRun | None:
-    if len(look.proven) == 1:
-        return look.proven[0]
-    complete = is_last and not look.proven and look.error is None
-    return look.possible[0] if complete and len(look.possible) == 1 else None
+def _chosen_run(result: SearchResult, *, is_last: bool) -> PipelineRun | None:
+    if len(result.proven) == 1:
+        return result.proven[0]
+    complete = is_last and not result.proven and result.error is None
+    return result.possible[0] if complete and len(result.possible) == 1 else None
 
 
-def _ambiguous(start: Start, intent: Intent, look: SearchResult, lost: AdfError | None) -> str:
-    candidates = (*look.proven, *look.possible)
+def _ambiguous_text(start: Start, intent: Intent, result: SearchResult, lost: AdfError | None) -> str:
+    candidates = (*result.proven, *result.possible)
     if candidates:
         listed = ", ".join(f"{run.run_id} ({run.status}, began {run.started_at})" for run in candidates[:10])
-        found = f"{len(candidates)} run(s) may be the one: {listed}"
-        found += f", and perhaps others ({look.error})" if look.error is not None else ""
-    elif look.error is not None:
-        found = f"its run could not be looked for ({look.error})"
+        found = f"{len(candidates)} run(s) may be its run: {listed}"
+        found += f", and perhaps more ({result.error})" if result.error is not None else ""
+    elif result.error is not None:
+        found = f"the search for its run failed ({result.error})"
     else:
-        found = f"the service shows no run with the id {intent.start_key}, and none in its list that fits"
-    # A clear looks, too, and starts nothing while its looks fail.
-    again = " once its runs can be looked for" if look.error is not None else ""
+        found = f"the service shows no run with the id {intent.start_key}, and no similar run in its list"
+    # After a clear, the next try searches as well, and starts nothing while its search fails.
+    once = " once the search for its run works" if result.error is not None else ""
     return (
         f"The start of pipeline {start.pipeline_name!r} in {start.factory} got no usable answer, and {found}. A run may or "
-        "may not have been started, so none is started again. A retry of this task looks once more. Or look at the "
-        f"pipeline's runs in ADF Studio: if none is this task's, clear the task, and a new run is started{again}. To make this "
-        "certain in future, set correlation_parameter to a parameter that the pipeline declares for it; or set "
-        f"on_ambiguous_start='start' if two runs do no harm.{f' The first error was: {lost}' if lost else ''}"
+        "may not have been started, so the task does not start another. A retry of this task searches again. Or check the "
+        "pipeline's runs in ADF Studio: if none of them is this task's, clear the task. The cleared task starts a new "
+        f"run{once}. To avoid this doubt in future, set correlation_parameter to a parameter that the pipeline declares for "
+        "this purpose; or set on_ambiguous_start='start' if two runs do no harm."
+        f"{f' The first error was: {lost}' if lost else ''}"
     )

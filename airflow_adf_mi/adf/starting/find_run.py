@@ -1,7 +1,29 @@
-"""The rules of finding a run whose createRun answer was lost.
+"""One search for the run of a lost start.
 
-Looking a run up by id does not lag. The list of runs can, by minutes to hours: https://github.com/Azure/azure-cli/issues/22733.
-So a start is looked for under its key first, and in the list only where the service made an id of its own.
+The problem: createRun was sent, its answer was lost, and perhaps a run exists. createRun carried the start key as its request
+id. So far the service uses this request id as the run's id, but no documentation promises it. So the search has two steps:
+
+    1. get the run whose id is the start key      found -----------> PROVEN
+                 |
+                 | "no such run", or an error
+                 v
+    2. list the runs of the pipeline, from 5 s before the request was sent until now:
+
+       the correlation parameter has our key      yes -------------> PROVEN   (no ----> NO)
+       started by a user or API, in the window,
+         with our parameters                      yes -------------> POSSIBLE: may be another task's run
+       anything else                              -----------------> NO
+
+What can go wrong:
+
+- The run list can lag by minutes to hours (https://github.com/Azure/azure-cli/issues/22733). A poll by id does not lag. So step
+  1 comes first, and an empty list proves nothing.
+- Part of the list cannot be read, or is too long. A run that was not read may be ours, so the search reports an error. The only
+  similar run of an incomplete list must not be adopted.
+- Two instances of a mapped task may lose the same kind of start at the same time. So a POSSIBLE run is only returned if no
+  other instance has claimed it.
+
+`create_run.resolve_lost_start` repeats the search, and decides what its results mean.
 """
 
 from __future__ import annotations
@@ -26,41 +48,41 @@ from airflow_adf_mi.adf.times import moment
 
 log = logging.getLogger(__name__)
 
-CLOCK_SLACK = 5.0
-"""Seconds that a run may seem to have begun before its request was sent: the service's `Date` has no fractions."""
-START_WINDOW = 300.0
-"""Seconds after the request within which its run must have begun; later ones are somebody else's."""
-LONGEST_SEARCH = 60.0
-"""Seconds for which the pages of one look through the list are followed."""
-_DAY = 86400.0
-"""Seconds that are searched where it is not known when the request was sent; and those added to the end of a window."""
+START_CLOCK_SLACK_SECONDS = 5.0
+"""Seconds by which a run may seem to begin before its request was sent: the service's `Date` has no fractions of a second."""
+START_WINDOW_SECONDS = 300.0
+"""Seconds after the request within which its run must have begun. A later run belongs to another start."""
+LIST_SEARCH_SECONDS = 60.0
+"""Seconds for which one search may read pages of the run list."""
+_DAY_SECONDS = 86400.0
+"""Seconds to search back if the time of the request is not known. They are also added to the end of the window."""
 
 
 class Likeness(IntEnum):
-    """How surely a run is the one that a start asked for."""
+    """How certain it is that a run belongs to a start."""
 
     NO = 0
     POSSIBLE = 1
-    """Same pipeline, same parameters, right time: so may be another task's."""
+    """Same pipeline, same parameters, right time: the run may also be another task's."""
     PROVEN = 2
-    """It carries our key, as its id or in the parameter that the author declared for it."""
+    """The run carries our start key: as its id, or in the parameter that the author declared for it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchResult:
-    """What one look found."""
+    """What one search found."""
 
     proven: tuple[PipelineRun, ...] = ()
     possible: tuple[PipelineRun, ...] = ()
     key_unknown: bool = False
-    """The service said that no run has the key as its id."""
+    """The service answered that no run has the start key as its id."""
     error: AdfError | None = None
-    """Why the look was not complete."""
+    """Why the search was not complete."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunCriteria:
-    """What tells the run of a start from others."""
+    """What distinguishes the run of a start from other runs."""
 
     factory: FactoryRef
     pipeline_name: str
@@ -69,76 +91,82 @@ class RunCriteria:
     correlation_parameter: str | None = None
 
 
-def likeness(run: PipelineRun, wanted: RunCriteria, key: str, sent_at: float | None) -> Likeness:
-    """How surely `run` is the one that a start with `key` started, at `sent_at` by the service's clock if that is known."""
-    if run.pipeline_name.lower() != wanted.pipeline_name.lower():
+def likeness(run: PipelineRun, criteria: RunCriteria, key: str, sent_at: float | None) -> Likeness:
+    """How certain it is that `run` belongs to the start with `key`.
+
+    :param sent_at: when createRun was sent, by the service's clock; None if that is not known.
+    """
+    if run.pipeline_name.lower() != criteria.pipeline_name.lower():
         return Likeness.NO
     if run.run_id.lower() == key.lower():
         return Likeness.PROVEN
-    if wanted.correlation_parameter is not None:
-        same = run.parameters.get(wanted.correlation_parameter) == key
+    if criteria.correlation_parameter is not None:
+        same = run.parameters.get(criteria.correlation_parameter) == key
         return Likeness.PROVEN if same else Likeness.NO
     invoked_by = run.raw.get("invokedBy")
     kind = invoked_by.get("invokedByType", "Manual") if isinstance(invoked_by, Mapping) else "Manual"
-    if wanted.recovery.reference_pipeline_run_id is not None or kind != "Manual":
-        # A start that takes its parameters from another run has none to be known by; and what a trigger or another
+    if criteria.recovery.reference_pipeline_run_id is not None or kind != "Manual":
+        # A start that takes its parameters from another run cannot be identified by them. A run that a trigger or another
         # pipeline started is not ours.
         return Likeness.NO
     began = run.started_at or run.last_updated
     if began is None:
         return Likeness.NO
-    if sent_at is None or not -CLOCK_SLACK <= began.timestamp() - sent_at <= START_WINDOW:
+    if sent_at is None or not -START_CLOCK_SLACK_SECONDS <= began.timestamp() - sent_at <= START_WINDOW_SECONDS:
         return Likeness.NO
-    # The service drops parameters that the pipeline does not declare, and adds defaults.
-    shown = {name: text for name, text in run.parameters.items() if name in wanted.parameters}
-    same = all(same_value(wanted.parameters[name], text) for name, text in shown.items())
+    # The service drops parameters that the pipeline does not declare, and adds default values.
+    shown = {name: text for name, text in run.parameters.items() if name in criteria.parameters}
+    same = all(same_value(criteria.parameters[name], text) for name, text in shown.items())
     return Likeness.POSSIBLE if same else Likeness.NO
 
 
 def same_value(sent: Any, shown: object) -> bool:
-    """Whether `shown`, a parameter as the service shows it (text, or JSON in a text), is what was sent."""
+    """Whether `shown` is the value that was sent. The service shows a parameter as text, or as JSON in a text."""
     if isinstance(sent, str) or not isinstance(shown, str):
         return bool(sent == shown)
-    # Booleans come back in .NET's spelling, too.
+    # Booleans may come back in .NET's spelling.
     return any(_read(text) == json.dumps(sent, sort_keys=True) for text in (shown, shown.lower()))
 
 
 def _read(text: str) -> str | None:
-    """JSON in one spelling, so that 1, 1.0 and true are told apart; None where `text` is none."""
+    """`text` as JSON in one spelling, so that 1, 1.0 and true differ; None if `text` is not JSON."""
     try:
         return json.dumps(json.loads(text), sort_keys=True)
     except (RecursionError, ValueError):
         return None
 
 
-def search(wanted: RunCriteria, intent: Intent, *, clock: Callable[[], float]) -> Routine[SearchResult]:
-    """Look once: under the key, then through the list."""
-    seen = yield get_run(wanted.factory, intent.start_key)
+def search(criteria: RunCriteria, intent: Intent, *, clock: Callable[[], float]) -> Routine[SearchResult]:
+    """Search once: by the start key, then in the run list."""
+    seen = yield get_run(criteria.factory, intent.start_key)
     if isinstance(seen, PipelineRun):
-        if likeness(seen, wanted, intent.start_key, None) is Likeness.PROVEN:
+        if likeness(seen, criteria, intent.start_key, None) is Likeness.PROVEN:
             return SearchResult(proven=(seen,))
-        return SearchResult(error=AdfError(f"run {seen.run_id} is one of another pipeline, {seen.pipeline_name!r}"))
-    return (yield from search_list(wanted, intent, seen, clock=clock))
+        return SearchResult(error=AdfError(f"run {seen.run_id} belongs to another pipeline, {seen.pipeline_name!r}"))
+    return (yield from search_list(criteria, intent, seen, clock=clock))
 
 
 def search_list(
-    wanted: RunCriteria, intent: Intent, seen: AdfError, *, clock: Callable[[], float]
+    criteria: RunCriteria, intent: Intent, seen: AdfError, *, clock: Callable[[], float]
 ) -> Routine[SearchResult]:
-    """The second half of a look: through the list. `seen` is what the service answered when it was asked for the key."""
-    # A subscription or factory that is not found proves nothing about the run.
+    """The second step of a search: the run list.
+
+    :param seen: the error with which the service answered the request for the run with the start key.
+    """
+    # A missing subscription or factory proves nothing about the run.
     is_missing = isinstance(seen, AdfNotFoundError) and seen.missing is not None
     key_unknown = isinstance(seen, AdfNotFoundError) and seen.missing == "run"
     now = yield ServiceTime()
-    until = clock() + LONGEST_SEARCH
+    until = clock() + LIST_SEARCH_SECONDS
     sent_at = None if intent.sent_at is None else intent.sent_at + now - clock()
-    after = (now - _DAY if sent_at is None else sent_at) - CLOCK_SLACK
+    after = (now - _DAY_SECONDS if sent_at is None else sent_at) - START_CLOCK_SLACK_SECONDS
     call = query_runs(
-        wanted.factory,
+        criteria.factory,
         moment(after),
-        moment(now + _DAY),
-        filters=[{"operand": "PipelineName", "operator": "Equals", "values": [wanted.pipeline_name]}],
+        moment(now + _DAY_SECONDS),
+        filters=[{"operand": "PipelineName", "operator": "Equals", "values": [criteria.pipeline_name]}],
     )
-    # What is not found is no failed look: where the list is answered, the factory is there.
+    # "Not found" is no failure of the search: if the list is answered, the factory exists.
     pages, error = Pages(call), None if is_missing else seen
     while (following := pages.next()) is not None:
         page = yield following
@@ -147,18 +175,18 @@ def search_list(
             break
         pages.take(page)
         if pages.next() is not None and clock() > until:
-            error = AdfError(f"the list of its runs is too long to be read in {LONGEST_SEARCH:.0f} s")
+            error = AdfError(f"the list of its runs is too long to read in {LIST_SEARCH_SECONDS:.0f} s")
             break
     if pages.cut is not None:
-        # What was not read may hold other runs that look the same.
+        # The part that was not read may hold other similar runs.
         error = AdfError(f"the list of its runs could not be read to the end, because {pages.cut}")
     if pages.unreadable:
-        # One of these may be ours, and one that only looks alike somebody else's.
+        # One of these rows may be ours, and a similar run that could be read may be another task's.
         error = AdfError(f"{pages.unreadable} row(s) of the list of its runs could not be read")
     found: dict[Likeness, list[PipelineRun]] = {kind: [] for kind in Likeness}
     for run in pages.rows:
         if run.run_id not in intent.previous_run_ids:
-            found[likeness(run, wanted, intent.start_key, sent_at)].append(run)
+            found[likeness(run, criteria, intent.start_key, sent_at)].append(run)
     claimed = (yield claims_of_others()) if found[Likeness.POSSIBLE] else frozenset()
     return SearchResult(
         proven=tuple(found[Likeness.PROVEN]),

@@ -1,7 +1,23 @@
-"""What a task meant to start: written down before createRun, so that a later try knows what an earlier one did. Pure.
+"""The intent: a write-ahead log entry that a try stores before it sends createRun. Pure.
 
-The JSON form lives in Airflow's task state store, which outlives retries, killed workers and clears. Members keep their
-names and meanings in every version, and are only added to, so that an older version reads what a newer one wrote.
+The problem: a worker or triggerer can be killed at any moment, also between createRun and its answer. The next try must know
+whether a run may exist, and which one. So every start is recorded in three phases, each stored before the step that it
+announces:
+
+    PREPARED          SENDING               STARTED
+    --------------+---------------------+---------------------------------> time
+    nothing sent  | createRun may have  | the run id is known
+                  | been sent           |
+    killed here:  | killed here:        | killed here:
+    start again   | search for the run, | adopt the run
+                  | never send blindly  |
+
+The second question is what the user wants. After a retry the try adopts the run; after a clear it must start a new one. Airflow
+does not report which of them happened. `was_cleared` decides by the counters that Airflow keeps (`TaskTry`), and `decide`
+combines both answers.
+
+The JSON form is stored in Airflow's task state store, which outlives retries, killed workers and clears. Members keep their
+names and meanings in every version, and new members are only added. So an older version can read what a newer one wrote.
 """
 
 from __future__ import annotations
@@ -22,19 +38,19 @@ from airflow_adf_mi.adf.config.settings import FactoryRef
 log = logging.getLogger(__name__)
 
 VERSION = 1
-MOST_EARLIER = 20
-"""How many earlier runs are kept; a lost one is looked for among those of some minutes only."""
+MOST_PREVIOUS_RUNS = 20
+"""How many ids of earlier runs are kept. A search only covers a few minutes, so older ids are not needed."""
 
 
 class Phase(Enum):
-    """How far the start had come when this was written."""
+    """How far a start had come when the intent was stored."""
 
     PREPARED = "prepared"
-    """Nothing has been sent."""
+    """createRun was not sent."""
     SENDING = "sending"
-    """Written immediately before the request: it may have been sent, and have started a run."""
+    """Stored immediately before the request. The request may have been sent, and may have started a run."""
     STARTED = "started"
-    """The run is known."""
+    """The run id is known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,43 +59,43 @@ class TaskTry:
 
     try_number: int = 1
     max_tries: int = 0
-    """A user's clear of a task that is not running raises it; a retry does not."""
+    """A user's clear of a task that is not running raises this number; a retry does not."""
     clear_number: int = 0
-    """Of the Dag run: every clear of any of its tasks raises it; a retry does not."""
+    """A counter of the Dag run. Every clear of any of its tasks raises it; a retry does not."""
 
     def is_try_of(self, other: TaskTry) -> bool:
-        """Whether both are of the same try, whatever else of the Dag run was cleared meanwhile."""
+        """Whether both are the same try, even if other tasks of the Dag run were cleared meanwhile."""
         return (self.try_number, self.max_tries) == (other.try_number, other.max_tries)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Intent:
-    """A start, how far it came, and on which task_try."""
+    """A start, how far it came, and which try made it."""
 
     start_key: str
-    """A GUID; travels as x-ms-client-request-id, and is the run's id where the service makes it so."""
+    """A GUID. It is sent as `x-ms-client-request-id`, and is the run's id if the service uses it so."""
     factory: FactoryRef
     pipeline_name: str
     fingerprint: str
-    """Of everything that decides what the run does: factory, pipeline, parameters, recovery."""
+    """A digest of everything that decides what the run does: factory, pipeline, parameters, recovery."""
     task_try: TaskTry
     phase: Phase = Phase.PREPARED
     sent_at: float | None = None
-    """When the request was about to be sent, in epoch seconds of this machine's clock; None before that, or where it is
-    not known."""
+    """When the request was about to be sent, in epoch seconds of this machine's clock. None before that, or if it is not known.
+    """
     run_id: str | None = None
     service_uses_key: bool = False
-    """The service has been seen to use a key of ours as the run's id, so that "no such run" proves something."""
+    """The service has used a start key as a run's id before. So if it knows no run with the key, nothing was started."""
     previous_run_ids: tuple[str, ...] = ()
-    """Runs that this task had before, which are never the one that is looked for."""
+    """Earlier runs of this task. A search for a lost start ignores them."""
     try_failed: bool = False
-    """The try ended by an error of its own, so that what follows on the same `max_tries` is a retry."""
+    """The try failed by itself. So if `max_tries` is the same in the next try, the next try is a retry."""
     deadline: float | None = None
-    """Epoch seconds at which the wait of the try that wrote this ends."""
+    """The deadline of the wait, in epoch seconds, for the try that stored this intent."""
     trigger_failures: int = 0
-    """How often in this try the wait lost its trigger."""
+    """How often the wait of this try has lost its trigger."""
     not_adopted_yet: bool = False
-    """The run is an earlier try's, and has not been adopted yet: if it comes to nothing, another is started."""
+    """The run belongs to an earlier try, and this try has not adopted it yet. If the run failed, another run is started."""
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -91,7 +107,7 @@ class Intent:
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Self:
-        """Members that this version does not know are left out: a newer one may have written them."""
+        """Read the stored form. Unknown members are ignored, because a newer version may have written them."""
         fields = _members(cls, stored)
         return cls(
             **{
@@ -109,9 +125,9 @@ class Intent:
         )
 
     def after(self, older: Intent) -> Self:
-        """This intent, of a start that follows on `older`."""
-        previous = (*older.previous_run_ids, *([older.run_id] if older.run_id else []))[-MOST_EARLIER:]
-        # What one factory does proves nothing of another.
+        """This intent, with the earlier runs of `older`, which it replaces."""
+        previous = (*older.previous_run_ids, *([older.run_id] if older.run_id else []))[-MOST_PREVIOUS_RUNS:]
+        # How one factory uses keys proves nothing about another factory.
         return replace(
             self, service_uses_key=older.service_uses_key and older.factory == self.factory, previous_run_ids=previous
         )
@@ -120,7 +136,7 @@ class Intent:
 def fingerprint(
     factory: FactoryRef, pipeline_name: str, parameters: Mapping[str, Any] | None, recovery: Recovery
 ) -> str:
-    """The same for what would run the same, whatever the order of parameters or the case of names."""
+    """A digest that is equal for equal runs, whatever the order of parameters or the case of names."""
     address = [part.lower() for part in (*asdict(factory).values(), pipeline_name)]
     text = json.dumps([address, dict(parameters or {}), asdict(recovery)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
@@ -128,21 +144,21 @@ def fingerprint(
 
 @dataclass(frozen=True, kw_only=True)
 class StartNew:
-    """Start a new run, once the older one is over."""
+    """Start a new run, after the older one has ended."""
 
     older: Intent | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class ResolveLostStart:
-    """Find out what became of a start that may have been sent."""
+    """Find out whether a start that may have been sent has started a run."""
 
     intent: Intent
 
 
 @dataclass(frozen=True, kw_only=True)
 class Adopt:
-    """Go on with a run that an earlier try started."""
+    """Continue with a run that an earlier try started."""
 
     intent: Intent
 
@@ -151,33 +167,36 @@ Decision = StartNew | ResolveLostStart | Adopt
 
 
 def was_cleared(stored: Intent, now: TaskTry) -> bool:
-    """Whether a user cleared the task after `stored` was written, rather than Airflow retrying it.
+    """Whether a user cleared the task after `stored` was written. Otherwise Airflow retried it.
 
-    A clear of a running task leaves `max_tries`, and only the Dag run's count shows it; that count also rises when another
-    task is cleared. So where it alone has changed, and the earlier try did not say that it failed by itself, the clear is
-    taken to have been ours: starting again, once the older run is over, does less harm than a clear that runs nothing.
+    A clear of a running task does not change `max_tries`. Only the Dag run's counter shows that clear, and this counter also
+    rises when another task is cleared. If only this counter has changed, and the earlier try did not record its own failure, it
+    counts as a clear of this task. To start again after the older run has ended does less harm than a clear that runs nothing.
     """
     before = stored.task_try
     return before.max_tries != now.max_tries or (before.clear_number != now.clear_number and not stored.try_failed)
 
 
-def decide(stored: Intent | None, now: TaskTry, wanted: str) -> Decision:
-    """What the try `now`, which wants a run of fingerprint `wanted`, does about what an earlier try wrote."""
+def decide(stored: Intent | None, now: TaskTry, wanted_fingerprint: str) -> Decision:
+    """What the try `now` does about the intent that an earlier try stored.
+
+    :param wanted_fingerprint: the fingerprint of the run that the try `now` wants.
+    """
     if stored is None:
         return StartNew()
-    # A try that goes on, after its trigger has failed, is neither cleared nor given other parameters.
-    if not stored.task_try.is_try_of(now) and (was_cleared(stored, now) or stored.fingerprint != wanted):
+    # A try that continues after its trigger has failed was not cleared, and its parameters have not changed.
+    if not stored.task_try.is_try_of(now) and (was_cleared(stored, now) or stored.fingerprint != wanted_fingerprint):
         return StartNew(older=stored)
     if stored.phase is Phase.PREPARED:
         return StartNew()
     return ResolveLostStart(intent=stored) if stored.phase is Phase.SENDING else Adopt(intent=stored)
 
 
-def read(stored: object, otherwise: Intent) -> Intent | None:
-    """The intent in `stored`; None where there is none.
+def read_intent(stored: object, otherwise: Intent) -> Intent | None:
+    """The intent in `stored`; None if nothing is stored.
 
-    What cannot be read still says that something was started, or nearly: it becomes `otherwise` (an intent of the present
-    try) in a phase that makes it be looked for, under the key and run id that can be made out.
+    A stored form that cannot be read still shows that a start was made, or was about to be made. The result is then `otherwise`
+    (an intent of the present try) in a phase that causes a search. It has the start key and run id that can still be read.
     """
     if stored is None:
         return None
@@ -185,11 +204,11 @@ def read(stored: object, otherwise: Intent) -> Intent | None:
         if isinstance(stored, Mapping):
             return Intent.from_json(stored)
     except (AttributeError, KeyError, TypeError, ValueError):
-        log.debug("not an intent that version %d can read", VERSION, exc_info=True)
+        log.debug("Not an intent that version %d can read", VERSION, exc_info=True)
     run_id, key = (_guid(stored, name) for name in ("run_id", "start_key"))
     log.warning(
-        "What an earlier try wrote down about its start cannot be read, perhaps by another version of this package. "
-        "Looking for its run at the service instead (%s).",
+        "The intent that an earlier try stored cannot be read. Perhaps another version of this package wrote it. "
+        "Searching for its run at the service instead (%s).",
         f"run {run_id or key}" if run_id or key else "by pipeline and parameters",
     )
     found = replace(otherwise, phase=Phase.SENDING, start_key=key or otherwise.start_key, sent_at=None)
@@ -197,7 +216,7 @@ def read(stored: object, otherwise: Intent) -> Intent | None:
 
 
 def _members(kind: type, stored: Mapping[str, Any]) -> dict[str, Any]:
-    """Of what is stored, what `kind` has a member for."""
+    """The stored members that the class `kind` knows."""
     known = {member.name for member in dataclass_fields(kind)}
     return {name: value for name, value in stored.items() if name in known}
 

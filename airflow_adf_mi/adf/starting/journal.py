@@ -1,4 +1,4 @@
-"""Where the intents of starts are kept, and how a routine asks for that."""
+"""The journal: where intents are stored, and the steps by which a routine uses it."""
 
 from __future__ import annotations
 
@@ -10,23 +10,25 @@ from airflow_adf_mi.adf.starting.intent import Intent
 
 
 class Journal(Protocol):
-    """Where intents are kept, and what other tasks say of theirs. For an event loop, its methods may be coroutines."""
+    """Stores intents, and knows the claims of other instances of a mapped task. For an event loop, its methods may be
+    coroutines.
+    """
 
     def save(self, intent: Intent) -> Any:
-        """Keep `intent`, or raise: nothing must be sent that is not written down."""
+        """Store `intent`, or raise: no request may be sent before its intent is stored."""
 
     def note(self, intent: Intent) -> Any:
-        """Keep `intent` if possible: the run is there, and failing now would help nobody."""
+        """Store `intent` if possible, and never raise: the run exists, so a failure now would help nobody."""
 
     def claimed(self) -> Any:
-        """The ids of runs that siblings of this task (other map indexes) have made theirs."""
+        """The ids of runs that other instances of this mapped task have claimed."""
 
     def claim(self, run_id: str) -> Any:
-        """Make a run that was found in the list ours: False if a sibling has claimed it too."""
+        """Claim a run that was found in the run list. False if another instance of this mapped task has claimed it."""
 
 
 class NoJournal:
-    """For starts that nobody will ask about again."""
+    """A journal for starts that no later try will ask about."""
 
     def save(self, intent: Intent) -> None:
         """Forgotten."""
@@ -42,25 +44,25 @@ class NoJournal:
 
 
 def save(intent: Intent) -> Write:
-    """Write `intent` down; the routine ends if that fails."""
+    """A step that stores `intent`. If that fails, the routine ends."""
     return _asked(lambda journal: journal.save(intent))
 
 
 def note(intent: Intent) -> Write:
-    """Write `intent` down if possible."""
+    """A step that stores `intent` if possible."""
     return _asked(lambda journal: journal.note(intent))
 
 
 def claim(run_id: str) -> Write:
-    """Make a run ours. The result is False if another task has."""
+    """A step that claims a run. Its result is False if another instance of the mapped task has claimed it."""
     return _asked(lambda journal: journal.claim(run_id))
 
 
 def claims_of_others() -> Write:
-    """The runs that siblings of the task have made theirs."""
+    """A step whose result are the runs that other instances of the mapped task have claimed."""
     return _asked(lambda journal: journal.claimed())
 
 
 def _asked(act: Callable[[Journal], Any]) -> Write:
-    """A step that asks the journal. A routine that is driven without one has `NoJournal`."""
+    """A step that uses the journal. If a routine runs without a journal, the step uses `NoJournal`."""
     return Write(lambda journal: act(NoJournal() if journal is None else journal))

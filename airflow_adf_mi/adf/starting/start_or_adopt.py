@@ -1,6 +1,28 @@
-"""What a try of a task does first: go on with the run of an earlier try, or start one once the earlier one is over.
+"""What a task try does first: adopt the run of an earlier try, or start a run after the earlier one has ended.
 
-Two runs of one task never overlap, and a run that an earlier try started is never started again.
+The problem: a try may follow a retry, a clear, changed parameters or a lost trigger. It only finds the intent that an earlier
+try stored. Two runs of one task must never overlap, and a run that is still useful must not be started a second time.
+
+    stored intent   the same try continues    a retry                       a clear, or other parameters
+    --------------  ------------------------  ----------------------------  ----------------------------
+    none, prepared  start a new run           start a new run               start a new run
+    sending         search for its run:       search for its run:           search for its run:
+                    adopt it; start again     as below; start again if      end it, then start
+                    if none was started       none was started              a new run
+    started         adopt its run, whatever   active, succeeded: adopt it   end its run, then start
+                    its status                being cancelled: wait, then   a new run
+                                              start a new run
+                                              failed, cancelled: start a
+                                              new run
+
+"End it" means: cancel the superseded run, or only wait for it (`cancel_superseded`). While it is still active, this routine
+returns `StillActive`. The caller waits for that run and calls the routine again.
+
+What can go wrong: the service may not show the earlier run, because of an outage or a missing role. A run that cannot be
+checked may still be active. So nothing is started until another operation, or the retention of 45 days, proves that the run has
+ended.
+
+`intent.decide` makes the decision; this module carries it out.
 """
 
 from __future__ import annotations
@@ -15,30 +37,35 @@ from airflow_adf_mi.adf.errors import AdfError, AdfNotFoundError
 from airflow_adf_mi.adf.models import PipelineRun, RunStatus
 from airflow_adf_mi.adf.retrying import backoff
 from airflow_adf_mi.adf.routines import Pause, Routine
-from airflow_adf_mi.adf.starting.create_run import LIST_PAUSE, Start, Started, create_run_once, resolve_lost_start
+from airflow_adf_mi.adf.starting.create_run import (
+    SEARCH_PAUSE_SECONDS,
+    Start,
+    Started,
+    create_run_once,
+    resolve_lost_start,
+)
 from airflow_adf_mi.adf.starting.find_run import RunCriteria, SearchResult, search_list
 from airflow_adf_mi.adf.starting.intent import Adopt, Intent, Phase, ResolveLostStart, StartNew, TaskTry, decide
 from airflow_adf_mi.adf.starting.journal import claim, note, save
+from airflow_adf_mi.adf.times import RUN_RETENTION
 from airflow_adf_mi.adf.waiting.single_run import in_words, is_unreadable
 
 log = logging.getLogger(__name__)
 
-RUN_RETENTION_SECONDS = 45 * 86400.0
-"""Seconds for which the service keeps runs (Microsoft's documentation)."""
-SUPERSEDED_CHECK_INTERVAL = 10.0
+SUPERSEDED_CHECK_INTERVAL_SECONDS = 10.0
 """Most seconds between two status checks of a run that must end before another is started."""
-STATUS_CHECK_PATIENCE = 60.0
-"""Seconds for which a look at an earlier run is repeated when it fails."""
+STATUS_CHECK_PATIENCE_SECONDS = 60.0
+"""Seconds for which a failed status check of an earlier run, or a failed search for it, is repeated."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StillActive:
-    """A run of an earlier try that is on its way to its end, and must be there before anything is started."""
+    """A run of an earlier try that will end, and must end before another run is started."""
 
     intent: Intent
     run: PipelineRun
     is_ours: bool = True
-    """False for a run that only looks like the one of a lost start: it is waited for, and never cancelled."""
+    """False for a run that is only similar to the run of a lost start. Such a run is waited for, and never cancelled."""
 
 
 def start_or_adopt(
@@ -50,10 +77,12 @@ def start_or_adopt(
     clock: Callable[[], float],
     jitter: Callable[[], float],
 ) -> Routine[Started | StillActive]:
-    """Start a run, or go on with the one in `stored`. Begin again once an `Outlasting` run is over.
+    """Start a run, or adopt the run of the intent `stored`. If the result is `StillActive`, call again after that run has
+    ended.
 
-    `cancel_superseded`: whether a run that a clear or changed parameters have made obsolete is cancelled, or only waited
-    for. Raises the errors of `starting`, and those of not being able to look at an earlier run.
+    Raises the errors of `create_run_once`, and `AdfError` if an earlier run cannot be checked.
+
+    :param cancel_superseded: whether a superseded run is cancelled. If not, it is only waited for.
     """
     fresh = start.intent(task_try)
     decision = decide(stored, task_try, fresh.fingerprint)
@@ -62,43 +91,46 @@ def start_or_adopt(
             pass
         case StartNew(older=older):
             assert older is not None  # noqa: S101  the case above
-            remaining = yield from _superseding(start, older, cancel=cancel_superseded, clock=clock, jitter=jitter)
+            remaining = yield from _end_superseded_run(
+                start, older, cancel=cancel_superseded, clock=clock, jitter=jitter
+            )
             if remaining is not None:
                 return remaining
             fresh = fresh.after(older)
         case ResolveLostStart(intent=lost):
             same_try = _is_own(lost, task_try)
             lost = replace(lost, task_try=task_try, try_failed=False, not_adopted_yet=not same_try)
-            # Also where nothing could be read: from now on, a clear is seen as one.
+            # Also needed if the stored intent could not be read: from now on, a clear can be recognised.
             yield save(lost)
             found = yield from resolve_lost_start(start, lost, lost=None, clock=clock, jitter=jitter)
             if found is not None:
-                follow = _following(
+                adopting = _adopt_or_replace(
                     start, found.intent, fresh, found.run, same_try=same_try, clock=clock, jitter=jitter
                 )
-                return (yield from follow)
-            # The same key: should the first request still arrive, the service may know it by that.
+                return (yield from adopting)
+            # Use the same key again: if the first request still arrives, the service may recognise it by the key.
             fresh = replace(fresh.after(lost), start_key=lost.start_key)
         case Adopt(intent=known):
-            # A retry has lost its XComs, by which its siblings know that the run is not theirs.
+            # Other instances of a mapped task see by XComs that this run is not theirs, and a retry has lost its XComs. So
+            # claim the run again.
             yield claim(known.run_id or known.start_key)
-            seen = yield from _seen(known, clock=clock, jitter=jitter)
+            seen = yield from _poll_with_retries(known, clock=clock, jitter=jitter)
             if isinstance(seen, AdfError):
-                # Not being able to see it proves nothing: wait for it, by the rules of waiting.
-                log.warning("Run %s of an earlier try cannot be looked at now; waiting for it. %s", known.run_id, seen)
+                # A failed status check proves nothing about the run. So wait for the run, by the rules of waiting.
+                log.warning("Run %s of an earlier try cannot be checked now; waiting for it. %s", known.run_id, seen)
             run = seen if isinstance(seen, PipelineRun) else None
             same_try = _is_own(known, task_try)
-            follow = _following(start, known, fresh, run, same_try=same_try, clock=clock, jitter=jitter)
-            return (yield from follow)
+            adopting = _adopt_or_replace(start, known, fresh, run, same_try=same_try, clock=clock, jitter=jitter)
+            return (yield from adopting)
     return (yield from create_run_once(start, fresh, clock=clock, jitter=jitter))
 
 
 def _is_own(known: Intent, task_try: TaskTry) -> bool:
-    """Whether a start is this very try's, which goes on after its trigger or triggerer was lost."""
+    """Whether this same try made the start. The try continues after its trigger or triggerer was lost."""
     return known.task_try.is_try_of(task_try) and not known.not_adopted_yet
 
 
-def _following(
+def _adopt_or_replace(
     start: Start,
     known: Intent,
     fresh: Intent,
@@ -108,18 +140,18 @@ def _following(
     clock: Callable[[], float],
     jitter: Callable[[], float],
 ) -> Routine[Started | StillActive]:
-    """Go on with a run of an earlier try; or start another, once it is over, where it came to nothing.
+    """Adopt a run of an earlier try. If that run has failed or was cancelled, start another one after its end.
 
-    `same_try`: it is this very try's, which goes on after its trigger or triggerer was lost, and has one run, whatever that
-    comes to.
+    :param same_try: the run belongs to this same try, which continues after its trigger or triggerer was lost. A try has one
+        run, whatever its result.
     """
     if run is not None and run.status == RunStatus.CANCELING and not same_try:
         return StillActive(intent=known, run=run)
     if run is not None and run.status in (RunStatus.FAILED, RunStatus.CANCELLED) and not same_try:
         log.info("Run %s of an earlier try %s; starting a new one.", known.run_id, in_words(run.status))
         return (yield from create_run_once(start, fresh.after(known), clock=clock, jitter=jitter))
-    log.info("Going on with run %s, which %s started.", known.run_id, "this try" if same_try else "an earlier try")
-    # It is now this try's, which has not failed, and whose wait begins now.
+    log.info("Continuing with run %s, which %s started.", known.run_id, "this try" if same_try else "an earlier try")
+    # The run now belongs to this try. This try has not failed, and its wait begins now.
     adopted = replace(
         known,
         task_try=fresh.task_try,
@@ -132,30 +164,30 @@ def _following(
     return Started(intent=adopted, run=run, adopted=True)
 
 
-def _superseding(
+def _end_superseded_run(
     start: Start, older: Intent, *, cancel: bool, clock: Callable[[], float], jitter: Callable[[], float]
 ) -> Routine[StillActive | None]:
-    """See to it that an obsolete run ends: what remains of it, while it has not; None once it is over."""
+    """Cancel a superseded run, or only let it end. Returns the run while it is active, None once it has ended."""
     is_ours = True
     if older.phase is Phase.PREPARED:
         return None
     if older.run_id is None:
-        run, is_ours = yield from _lost(start, older, clock=clock, jitter=jitter)
+        run, is_ours = yield from _find_superseded_run(start, older, clock=clock, jitter=jitter)
         if run is None:
-            log.warning("No run is known of an earlier start (key %s) whose answer was lost.", older.start_key)
+            log.warning("No run was found for an earlier start (key %s) whose answer was lost.", older.start_key)
             return None
-        # What may be somebody else's is waited for, and not cancelled.
+        # A run that may be another task's is waited for, and not cancelled.
         older, cancel = older.started(run.run_id), cancel and is_ours
-    seen = yield from _seen(older, clock=clock, jitter=jitter)
+    seen = yield from _poll_with_retries(older, clock=clock, jitter=jitter)
     if isinstance(seen, AdfError):
         shows_nothing = isinstance(seen, AdfNotFoundError) or is_unreadable(seen)
-        if shows_nothing and (yield from _is_gone(older, cancel=cancel, clock=clock)):
-            log.warning("Run %s of an earlier try is over, or no longer known. %s", older.run_id, seen)
+        if shows_nothing and (yield from _is_over_or_forgotten(older, cancel=cancel, clock=clock)):
+            log.warning("Run %s of an earlier try has ended, or the service no longer knows it. %s", older.run_id, seen)
             return None
         raise AdfError(
             f"Run {older.run_id} of pipeline {older.pipeline_name!r}, started by an earlier try of this task, could not be "
-            "looked at, so it is not known whether it is over, and nothing was started. Restore what the service misses, and "
-            "clear the task; or, once you have seen in ADF Studio that the run is over, run the task with durable=False. "
+            "checked. So it is not known whether the run has ended, and nothing was started. Remove the cause below, and clear "
+            "the task. Or check in ADF Studio that the run has ended, and run the task with durable=False. "
             f"{seen}"
         ) from seen
     if seen.is_terminal:
@@ -163,21 +195,21 @@ def _superseding(
     if cancel and seen.status != RunStatus.CANCELING:
         answer = yield from cancelling(older.factory, seen.run_id, clock=clock, jitter=jitter)
         is_accepted = answer is Cancel.ACCEPTED
-        log.info("Run %s, which this try replaces, %s.", seen.run_id, "is being cancelled" if is_accepted else answer)
+        log.info("Superseded run %s %s.", seen.run_id, "is being cancelled" if is_accepted else answer)
         if not is_accepted:
             return None
     return StillActive(intent=older, run=seen, is_ours=is_ours)
 
 
-def _lost(
+def _find_superseded_run(
     start: Start, older: Intent, *, clock: Callable[[], float], jitter: Callable[[], float]
 ) -> Routine[tuple[PipelineRun | None, bool]]:
-    """The run of an obsolete start whose answer was lost, as far as it can be told, and whether it is ours for certain.
+    """The run of a superseded start whose answer was lost, if it can be found, and whether it is certainly ours.
 
-    Raises `AdfError` where the looks for it keep failing: they do not show that there is no run.
+    Raises `AdfError` if the searches keep failing, because a failed search does not show that there is no run.
     """
     same = start.intent().fingerprint == older.fingerprint
-    wanted = RunCriteria(
+    criteria = RunCriteria(
         factory=older.factory,
         pipeline_name=older.pipeline_name,
         parameters=(start.parameters or {}) if same else {},
@@ -185,60 +217,64 @@ def _lost(
     )
     until = (older.sent_at or clock()) + start.settle
     while True:
-        look = yield from _looked(wanted, older, clock=clock, jitter=jitter)
-        if len(look.proven) == 1:
-            return look.proven[0], True
-        if look.error is not None:
+        result = yield from _search_with_retries(criteria, older, clock=clock, jitter=jitter)
+        if len(result.proven) == 1:
+            return result.proven[0], True
+        if result.error is not None:
             raise AdfError(
-                f"The start of pipeline {older.pipeline_name!r} in {older.factory} that an earlier try of this task made (key "
-                f"{older.start_key}) got no answer, and its run could not be looked for. So it is not known whether a run of it "
-                "goes on, and nothing was started. Restore what the service misses, and clear the task, which looks again; or, "
-                "once you have seen in ADF Studio that no run of this task goes on, run the task with durable=False. "
-                f"{look.error}"
-            ) from look.error
-        if clock() + LIST_PAUSE > until:
-            return (look.possible[0], False) if len(look.possible) == 1 else (None, False)
-        # A start of a moment ago may yet show.
-        yield Pause(LIST_PAUSE)
+                f"An earlier try of this task started pipeline {older.pipeline_name!r} in {older.factory} (start key "
+                f"{older.start_key}). That start got no answer, and the search for its run failed. So it is not known whether "
+                "such a run is active, and nothing was started. Remove the cause below, and clear the task, which searches "
+                "again. Or check in ADF Studio that no run of this task is active, and run the task with durable=False. "
+                f"{result.error}"
+            ) from result.error
+        if clock() + SEARCH_PAUSE_SECONDS > until:
+            return (result.possible[0], False) if len(result.possible) == 1 else (None, False)
+        # The run of a recent start may still appear.
+        yield Pause(SEARCH_PAUSE_SECONDS)
 
 
-def _looked(
-    wanted: RunCriteria, older: Intent, *, clock: Callable[[], float], jitter: Callable[[], float]
+def _search_with_retries(
+    criteria: RunCriteria, older: Intent, *, clock: Callable[[], float], jitter: Callable[[], float]
 ) -> Routine[SearchResult]:
-    """Look for the run of a lost start; at faults, again for a while. What is returned has an `error` if the last look failed."""
-    until = clock() + STATUS_CHECK_PATIENCE
+    """Search for the run of a lost start. A failed search is repeated for a while. The result has an `error` if the last search
+    failed.
+    """
+    until = clock() + STATUS_CHECK_PATIENCE_SECONDS
     failures = 0
     while True:
         seen: PipelineRun | AdfError = yield get_run(older.factory, older.start_key)
         if isinstance(seen, PipelineRun):
-            # Whatever its pipeline: the task may have been changed since.
+            # The run counts whatever its pipeline is, because the task may have been changed after it was started.
             return SearchResult(proven=(seen,))
-        look = yield from search_list(wanted, older, seen, clock=clock)
-        if not look.key_unknown:
-            # Without an answer about the key, the list proves nothing: it may lag.
-            look = replace(look, error=look.error or seen)
-        if len(look.proven) == 1 or look.error is None:
-            return look
+        result = yield from search_list(criteria, older, seen, clock=clock)
+        if not result.key_unknown:
+            # The list may lag. So without an answer about the key, the list proves nothing.
+            result = replace(result, error=result.error or seen)
+        if len(result.proven) == 1 or result.error is None:
+            return result
         failures += 1
-        pause = backoff(failures, getattr(look.error, "retry_after", None), jitter())
+        pause = backoff(failures, getattr(result.error, "retry_after", None), jitter())
         if clock() + pause > until:
-            return look
+            return result
         yield Pause(pause)
 
 
-def _is_gone(older: Intent, *, cancel: bool, clock: Callable[[], float]) -> Routine[bool]:
-    """Whether a run that the service does not show is over or forgotten: another operation must say so too, or the calendar."""
+def _is_over_or_forgotten(older: Intent, *, cancel: bool, clock: Callable[[], float]) -> Routine[bool]:
+    """Whether a run that the service does not show has ended, or was deleted. The answer to a cancel must show it, or the age
+    of the run.
+    """
     if not cancel:
-        return older.sent_at is not None and clock() - older.sent_at > RUN_RETENTION_SECONDS
+        return older.sent_at is not None and clock() - older.sent_at > RUN_RETENTION.total_seconds()
     answer = yield cancel_run(older.factory, older.run_id or older.start_key)
     return answer is False or (isinstance(answer, AdfNotFoundError) and answer.missing == "run")
 
 
-def _seen(
+def _poll_with_retries(
     intent: Intent, *, clock: Callable[[], float], jitter: Callable[[], float]
 ) -> Routine[PipelineRun | AdfError]:
-    """Look at the run of `intent`; at faults, again for a while."""
-    until = clock() + STATUS_CHECK_PATIENCE
+    """Poll the run of `intent`. A failed poll is repeated for a while."""
+    until = clock() + STATUS_CHECK_PATIENCE_SECONDS
     failures = 0
     while True:
         seen: PipelineRun | AdfError = yield get_run(intent.factory, intent.run_id or intent.start_key)

@@ -1,4 +1,4 @@
-"""Through what the starts of a triggerer leave: at the pace that the service bears, and few at a time."""
+"""Limits how fast a triggerer sends createRun: a token bucket, and at most 20 starts in flight."""
 
 from __future__ import annotations
 
@@ -18,32 +18,34 @@ from airflow_adf_mi.adf.starting.rate_limit import TokenBucket
 if TYPE_CHECKING:
     from airflow_adf_mi.adf.api.client import AsyncAdfClient
 
-Pause: TypeAlias = Callable[[float], Awaitable[None]]
+PauseFunction: TypeAlias = Callable[[float], Awaitable[None]]
 
 STARTS_AT_ONCE = 20
-"""Starts that may be between their first question to Airflow and the service's answer. Airflow answers a triggerer one question
-at a time: of hundreds, those that it holds up would all leave together in the end, and be out of date by then."""
+"""Starts that may be in flight, from their first question to Airflow to the service's answer. Airflow answers a triggerer one
+question at a time. Without this limit, hundreds of starts would wait for Airflow, then leave all at once with outdated facts."""
 
 
 class StartClient:
     """A client for one start.
 
-    It remembers for how long the service has asked to wait with starts. It gives its place away once createRun is answered, and
-    when it rests: to look for what an earlier start has become may take minutes, and must not hold up the others. Before it
-    sends another, it waits for its turn again.
+    It records for how long the service has asked to wait with starts. It gives up its slot as soon as createRun is answered,
+    and whenever it pauses. To resolve a lost start may take minutes, and must not delay other starts. Before it sends another
+    createRun, it waits for a slot again.
     """
 
-    def __init__(self, client: AsyncAdfClient, pace: TokenBucket, places: asyncio.Semaphore, pause: Pause) -> None:
+    def __init__(
+        self, client: AsyncAdfClient, bucket: TokenBucket, slots: asyncio.Semaphore, pause: PauseFunction
+    ) -> None:
         self._client = client
-        self._pace = pace
-        self._places = places
+        self._bucket = bucket
+        self._slots = slots
         self._pause = pause
-        self._has_place = False
+        self._has_slot = False
         self.service_time = client.service_time
 
     async def authenticate(self) -> None:
-        """Have a place, and a token, so that a start may leave at once."""
-        if not self._has_place:
+        """Get a slot and a token, so that createRun can be sent at once."""
+        if not self._has_slot:
             await self.enter()
         await self._client.authenticate()
 
@@ -53,42 +55,45 @@ class StartClient:
         try:
             return await self._client.send(call)
         except AdfThrottledError as e:
-            self._pace.hold(time.time() + (e.retry_after or 0))
+            self._bucket.hold(time.time() + (e.retry_after or 0))
             raise
         finally:
             self.leave()
 
     async def enter(self) -> None:
-        """Wait until one more start may leave."""
-        await self._places.acquire()
-        self._has_place = True
-        await self._pause(self._pace.reserve(time.time()))
-        while held := self._pace.held(time.time()):
+        """Wait until one more start may be sent."""
+        await self._slots.acquire()
+        self._has_slot = True
+        await self._pause(self._bucket.reserve(time.time()))
+        while held := self._bucket.held(time.time()):
             await self._pause(held + random.random())  # noqa: S311  spreads, and hides nothing
 
     async def rest(self, seconds: float) -> None:
-        """Pause, without a place."""
+        """Pause, without keeping the slot."""
         self.leave()
         await self._pause(seconds)
 
     def leave(self) -> None:
-        """Let the next start come."""
-        if self._has_place:
-            self._has_place = False
-            self._places.release()
+        """Give up the slot, so that the next start can be sent."""
+        if self._has_slot:
+            self._has_slot = False
+            self._slots.release()
 
 
 class StartQueue:
-    """One for all that an identity starts in a subscription, since the service's limit is."""
+    """The queue of all starts that one identity sends to one subscription, because the service's limit counts these."""
 
     def __init__(self) -> None:
-        self._pace = TokenBucket()
-        self._places = asyncio.Semaphore(STARTS_AT_ONCE)
+        self._bucket = TokenBucket()
+        self._slots = asyncio.Semaphore(STARTS_AT_ONCE)
 
     @asynccontextmanager
-    async def turn(self, client: AsyncAdfClient, pause: Pause) -> AsyncIterator[StartClient]:
-        """Wait until one more start may leave. `pause` rests for some seconds; what it raises ends the wait."""
-        starting = StartClient(client, self._pace, self._places, pause)
+    async def turn(self, client: AsyncAdfClient, pause: PauseFunction) -> AsyncIterator[StartClient]:
+        """Wait until one more start may be sent.
+
+        :param pause: waits for some seconds. An error that it raises ends the wait.
+        """
+        starting = StartClient(client, self._bucket, self._slots, pause)
         try:
             await starting.enter()
             yield starting
@@ -96,9 +101,9 @@ class StartQueue:
             starting.leave()
 
 
-_outlets = PerLoop(dict[Hashable, StartQueue])
+_queues = PerLoop(dict[Hashable, StartQueue])
 
 
 def start_queue_for(adf: AdfSettings, factory: FactoryRef) -> StartQueue:
-    """The event loop's outlet for the identity of `adf` and the subscription of `factory`."""
-    return _outlets.here().setdefault((adf.identity, adf.arm_endpoint, factory.subscription_id), StartQueue())
+    """The event loop's queue for the identity of `adf` and the subscription of `factory`."""
+    return _queues.here().setdefault((adf.identity, adf.arm_endpoint, factory.subscription_id), StartQueue())

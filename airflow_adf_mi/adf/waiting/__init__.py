@@ -1,5 +1,5 @@
-"""Waiting for runs: for a single run, or on an event loop for all runs of a factory together.
+"""Waiting for runs: for a single run, or for all runs of a factory together on an event loop.
 
 The rules are pure and take the time as an argument: what to ask next, what an answer means, when to give up. Only `poller`
-sends anything. A status check that fails never fails or cancels a run.
+sends requests. A failed poll never fails or cancels a run.
 """

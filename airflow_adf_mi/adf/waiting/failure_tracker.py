@@ -1,7 +1,27 @@
-"""What failed answers of a factory come to: how long nothing is asked, who is told, and when waits end. Pure.
+"""What failed polls and list queries of one factory lead to: a pause, an error that all waits report, or the end of all waits.
 
-The list and the looks at single runs fail each for reasons of their own, or both for one. What keeps looks from being made or
-from working concerns all who wait; a list that fails alone costs delay only.
+Two kinds of requests can fail. A *poll* asks for one run. A *list query* asks for all runs that have ended. They can fail
+separately (the role lacks one action) or together (an outage). The difference matters: a wait needs polls, but no wait
+needs the list. So a list that fails alone only delays the detection of ends.
+
+    what failed                                       pause                 waits report it   all waits end
+    ------------------------------------------------  --------------------  ----------------  ------------------------
+    a poll, for a reason of its run alone             that run only         that wait only    no (see `single_run`)
+    a poll: outage, throttling                        all requests          yes               no
+    a poll: refusal                                   all requests          yes               after 5 minutes, see below
+    a list query: no role for the list                the list, 5 minutes   no                no
+    a list query: outage, throttling                  all; list for longer  if a minute long  no
+    a list query: the identity is refused             all; list for longer  yes               after 5 minutes, see below
+
+All waits end once the service has refused for 5 minutes and at least 5 times. If the connection can never work on this
+machine, they end at once.
+
+What can go wrong: up to 8 polls are in flight at a time. In an outage they all fail within a second, and answers that were sent
+before the outage may arrive after its first failure. If each failure counted, one short outage would count as many. If each
+answer counted, the outage would seem to be over. So every result comes with the moment of its request. A request that was
+sent before the latest failure neither counts as another failure nor proves that the service works again.
+
+Pure: nothing here sends a request or reads a clock. Times are seconds of our clock.
 """
 
 from __future__ import annotations
@@ -14,98 +34,102 @@ from airflow_adf_mi.adf.errors import (
     AdfUnavailableError,
 )
 from airflow_adf_mi.adf.retrying import backoff, is_for_good, is_refusal
-from airflow_adf_mi.adf.waiting.single_run import REFUSAL_GRACE, has_grace
+from airflow_adf_mi.adf.waiting.single_run import REFUSAL_GRACE_SECONDS, has_grace
 
-FAILURES_OF_A_LOST_LIST = 3
-"""List queries that fail while looks work, after which the list counts as one that shows nothing."""
-LIST_REFUSED_PAUSE = 300.0
-"""Seconds until the list is tried again after the service refused it, for example for a missing role."""
-LONG_PAUSE = 60.0
-"""Seconds without a look that a throttled list causes, from which on all waiters are told."""
-FEWEST_REFUSALS = 5
-"""Refusals without which none counts as lasting, each of what was asked after the one before."""
+LIST_FAILURES_UNTIL_UNAVAILABLE = 3
+"""List queries that fail, while polls work, until the list counts as unavailable."""
+LIST_REFUSED_PAUSE_SECONDS = 300.0
+"""Seconds until the next list query after the service refused one, for example because of a missing role."""
+LONG_LIST_PAUSE_SECONDS = 60.0
+"""If a throttled list query causes a pause of at least this many seconds, all waits report it: no polls are sent meanwhile."""
+FEWEST_REFUSALS_TO_GIVE_UP = 5
+"""Consecutive refusals that are needed before all waits end. Each must be of a request that was sent after the one before."""
 
 
 class FailureTracker:
-    """Of one factory. Times are seconds of our clock."""
+    """The failures of one factory. Times are seconds of our clock."""
 
     def __init__(self, jitter: float) -> None:
         self.pause_until = float("-inf")
-        """Nothing is asked before."""
+        """No request is sent before this moment."""
         self.list_pause_until = float("-inf")
-        """A list that was refused, or fails alone, is left alone until then, whoever comes meanwhile."""
-        self.is_list_lost = False
+        """No list query is sent before this moment, because the list was refused or fails alone. New waits do not shorten it."""
+        self.is_list_unavailable = False
         """Whether the last list query failed, and the list counts as one that shows nothing."""
-        self.gives_up: AdfError | None = None
-        """What ends all waits: the last refusal, if it has lasted."""
+        self.final_error: AdfError | None = None
+        """The error that ends all waits: the latest refusal, if the service has refused for long enough."""
         self._jitter = jitter
-        self._look_error: AdfError | None = None
-        """Why the last look failed, if that concerns all."""
+        self._poll_error: AdfError | None = None
+        """Why the last poll failed, if any run's poll would have failed."""
         self._list_error: AdfError | None = None
-        """Why the last list query failed, if that concerns looks as well."""
+        """Why the last list query failed, if polls would fail too or are not sent because of it."""
         self._failures = 0
-        """In a row, each of what was asked after the one before: many that were under way in one outage tell of one."""
+        """Consecutive failures. Requests that were already in flight when a failure was seen count as the same failure."""
         self._failed_at = float("-inf")
-        """When an answer last told a failure of the service, rather than of one run."""
+        """When a request last failed because of the service, not because of one run."""
         self._refusals = 0
         self._refused_since: float | None = None
         self._list_failures = 0
-        """In a row, with looks between them that worked."""
-        self._look_worked = False
-        """Since the list failed last."""
+        """Consecutive failures of the list, with a poll that worked after each of them."""
+        self._poll_worked = False
+        """Whether a poll has worked after the last failure of the list."""
 
     @property
     def error(self) -> AdfError | None:
-        """What keeps looks from being made or from working, as far as is known."""
-        return self._look_error or self._list_error
+        """Why polls fail or are not sent; None if polls work, as far as is known."""
+        return self._poll_error or self._list_error
 
-    def looked(self, asked_at: float, *, shows_run: bool) -> None:
-        """A look that was made then was answered: with the run, or an error that concerns that run alone."""
+    def poll_answered(self, asked_at: float, *, shows_run: bool) -> None:
+        """A poll was answered.
+
+        :param asked_at: when the poll was sent.
+        :param shows_run: whether the answer shows the run. False for an error that concerns that run alone.
+        """
         if shows_run:
-            self._not_refused()
+            self._forget_refusals()
         if asked_at >= self._failed_at:
-            # One that was made before the failure tells nothing of now.
-            self._look_error = self._list_error = None
+            # The answer to an older poll may have left the service before the failure, so it does not end the failure.
+            self._poll_error = self._list_error = None
             self._failures = 0
-        self._look_worked = True
+        self._poll_worked = True
 
-    def look_failed(self, error: AdfError, asked_at: float, now: float) -> None:
-        """A look that was made then failed, as it would have for any run."""
-        self._look_error = error
-        self._failed(error, asked_at, now)
+    def poll_failed(self, error: AdfError, asked_at: float, now: float) -> None:
+        """A poll that was sent at `asked_at` failed, and would have failed for any run."""
+        self._poll_error = error
+        self._record_failure(error, asked_at, now)
 
-    def listed(self) -> None:
-        """The list was had."""
-        self.is_list_lost = False
+    def list_answered(self) -> None:
+        """A list query was answered."""
+        self.is_list_unavailable = False
         self._list_error = None
         self._list_failures = 0
-        if self._look_error is None:
-            # Otherwise only a look can tell that looks work.
+        if self._poll_error is None:
+            # If the last poll failed, only a poll can show that polls work again.
             self._failures = 0
-            self._not_refused()
+            self._forget_refusals()
 
     def list_failed(self, error: AdfError, asked_at: float, now: float) -> None:
-        """The list, asked for then, could not be had."""
-        self.gives_up = None
-        concerns_looks = isinstance(error, AdfAuthenticationError | AdfConfigurationError)
-        if is_refusal(error) and not concerns_looks:
-            # Perhaps the role lacks this one action. Looking at single runs goes on.
-            self.is_list_lost = True
-            self.list_pause_until = now + LIST_REFUSED_PAUSE
+        """A list query that was sent at `asked_at` failed."""
+        self.final_error = None
+        concerns_polls = isinstance(error, AdfAuthenticationError | AdfConfigurationError)
+        if is_refusal(error) and not concerns_polls:
+            # Perhaps the role lacks only the action for the list. Polls of single runs continue.
+            self.is_list_unavailable = True
+            self.list_pause_until = now + LIST_REFUSED_PAUSE_SECONDS
             return
-        if self._look_worked:
-            # It is the list that fails, and is left alone for longer each time; looks go on in its place.
+        if self._poll_worked:
+            # Only the list fails. Each further failure makes the pause before the next list query longer. Polls continue.
             self._list_failures += 1
-            self._look_worked = False
-        self.is_list_lost = self._list_failures >= FAILURES_OF_A_LOST_LIST
-        if concerns_looks or (getattr(error, "retry_after", None) or 0) >= LONG_PAUSE:
-            # No look would work either, or none is made for long.
+            self._poll_worked = False
+        self.is_list_unavailable = self._list_failures >= LIST_FAILURES_UNTIL_UNAVAILABLE
+        if concerns_polls or (getattr(error, "retry_after", None) or 0) >= LONG_LIST_PAUSE_SECONDS:
+            # A poll would fail too, or no poll is sent for a long time.
             self._list_error = error
-        self._failed(error, asked_at, now)
-        self.list_pause_until = self.pause_until + min(LIST_REFUSED_PAUSE, 4.0**self._list_failures)
+        self._record_failure(error, asked_at, now)
+        self.list_pause_until = self.pause_until + min(LIST_REFUSED_PAUSE_SECONDS, 4.0**self._list_failures)
 
-    def _failed(self, error: AdfError, asked_at: float, now: float) -> None:
-        self.gives_up = None
+    def _record_failure(self, error: AdfError, asked_at: float, now: float) -> None:
+        self.final_error = None
         is_new = asked_at >= self._failed_at
         self._failures += is_new
         self._failed_at = now
@@ -115,18 +139,18 @@ class FailureTracker:
             return
         self._refusals += is_new
         self._refused_since = now if self._refused_since is None else self._refused_since
-        has_lasted = now - self._refused_since >= REFUSAL_GRACE and self._refusals >= FEWEST_REFUSALS
-        self.gives_up = error if has_lasted or is_for_good(error) else None
+        has_lasted = now - self._refused_since >= REFUSAL_GRACE_SECONDS and self._refusals >= FEWEST_REFUSALS_TO_GIVE_UP
+        self.final_error = error if has_lasted or is_for_good(error) else None
 
-    def _not_refused(self) -> None:
-        self._refused_since = self.gives_up = None
+    def _forget_refusals(self) -> None:
+        self._refused_since = self.final_error = None
         self._refusals = 0
 
 
 def concerns_all(error: AdfError) -> bool:
-    """Whether a failed look says nothing about the one run: it would have failed for any.
+    """Whether a poll that failed with `error` would have failed for any run of the factory.
 
-    An unreadable answer may concern the one run alone. So each wait measures by itself how long its answers stay unreadable.
+    An unreadable answer may concern one run alone. So each wait measures for itself how long its answers stay unreadable.
     """
     ours = AdfAuthenticationError | AdfPermissionError | AdfConfigurationError
     is_in_between = isinstance(error, AdfUnavailableError) and not error.unreadable

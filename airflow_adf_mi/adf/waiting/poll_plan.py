@@ -1,9 +1,30 @@
-"""The rules of waiting for many runs of one factory at once: what to ask next, and what an answer tells each waiter. Pure.
+"""Waits for many runs of one factory: which request to send next, and what an answer means for each wait. Pure.
 
-One query of the factory's list finds all that ended since the query before it. The list can lag behind the truth, for one
-run or for all, so it is only ever believed when it shows an end; that a run has not ended is never taken from it. Runs are
-therefore also looked at one by one, those longest overdue first: a few at a time while the list keeps up, as many
-as the budget allows once it is caught missing something. So a list that shows nothing costs delay, and no outcome.
+The problem: a thousand tasks may wait for runs of one factory. One poll for each run and interval would use up the service's
+limit. The run list is much cheaper, because one query finds all runs that have ended after the query before. But the list can
+lag behind the truth, for one run or for all runs (`run_list`).
+
+The rule: the list is believed only if it shows an end. All runs are also polled one by one, the longest overdue first. So a
+list that shows nothing costs delay, and never an outcome.
+
+    how many runs, and how the list is     list queries           polls of single runs
+    -------------------------------------  ---------------------  --------------------------------------
+    up to 4 runs                           none                   each at its own interval
+    more, and the list keeps up            one in each interval   1 a second ("canaries")
+    more, and the list lags or fails,      one in each interval   a burst of 100, then up to 12 a second
+    or some run was never polled                                  (the burst only when a lag is found)
+
+The life of a wait:
+
+    add ----> never polled ----> active -----------------> ended
+      |       (polled first)     polled again when due     by a poll or by the list, whichever shows it first
+      |                             ^
+      +-----------------------------+   known not to have ended before a recent moment: no first poll;
+                                        the next list query reaches back to that moment
+
+`next` decides about one request at a time. The answer comes back through `poll_answered`, `list_answered` or `list_failed`,
+perhaps much later and after other answers. So each request carries the moment at which it was sent, and the caller may send
+several before the first answer. A failure that concerns all runs goes to `failure_tracker`.
 """
 
 from __future__ import annotations
@@ -16,30 +37,30 @@ from airflow_adf_mi.adf.errors import AdfError
 from airflow_adf_mi.adf.models import PipelineRun
 from airflow_adf_mi.adf.retrying import backoff
 from airflow_adf_mi.adf.waiting.failure_tracker import FailureTracker, concerns_all
-from airflow_adf_mi.adf.waiting.poll_queue import NEVER, PollQueue
-from airflow_adf_mi.adf.waiting.run_list import REACH, ExpectedEnd, ListQuery, RunListTracker
+from airflow_adf_mi.adf.waiting.poll_queue import NEVER_POLLED, PollQueue
+from airflow_adf_mi.adf.waiting.run_list import LIST_REACH_SECONDS, ExpectedEnd, ListQuery, RunListTracker
 from airflow_adf_mi.adf.waiting.single_run import Ended, GaveUp, Outcome, Plan, WaitState, next_state
 
 FEW_RUNS = 4
-"""Up to so many runs are looked at one by one, which is as cheap as the list, and shows every status."""
-SERVICE_CLOCK_SLACK = 2.0
-"""Seconds by which what we take for the service's clock may be off: its answers tell whole seconds."""
-FEWEST_READS = 60
-"""Reads that the service says are left in its limit, below which everything slows down."""
+"""Up to this many runs are polled one by one. That is as cheap as the list, and shows every status."""
+SERVICE_CLOCK_SLACK_SECONDS = 2.0
+"""Seconds by which our estimate of the service's clock may be off. The service's answers only give whole seconds."""
+FEWEST_REMAINING_READS = 60
+"""If the service reports fewer remaining reads than this, all requests slow down."""
 
 
 @dataclass(frozen=True)
 class PollRun:
-    """Look at one run."""
+    """Poll one run."""
 
     run_id: str
     at: float
-    """When it is to be looked at: now."""
+    """When the poll is sent: now."""
 
 
 @dataclass(frozen=True)
 class Sleep:
-    """Nothing to ask for so many seconds."""
+    """Send nothing for this many seconds."""
 
     seconds: float
 
@@ -48,37 +69,38 @@ NextAction = ListQuery | PollRun | Sleep
 
 
 @dataclass(kw_only=True)
-class _Waited:
+class _WaitedRun:
     """A run that is waited for."""
 
     interval: float
     added: float
-    since: float
-    """As of `Wanted`, but by our clock: the service's may not be known yet. Moves on with each look that shows it going on."""
-    watching: WaitState = field(default_factory=WaitState)
+    expected_from: float
+    """As in `ExpectedEnd`, but by our clock, because the service's clock may not be known yet. Each poll that shows the run
+    active moves it to the moment of that poll."""
+    state: WaitState = field(default_factory=WaitState)
 
 
 class PollPlan:
-    """What is waited for in one factory, and what was last learnt.
+    """The runs of one factory that are waited for, and what is known of them.
 
-    Times are seconds of our clock, whatever it counts from, but for those of the list, which are the service's.
+    Times are seconds of our clock, from any origin. Only the times of the list are of the service's clock.
     """
 
     def __init__(self, *, jitter: float = 0.5) -> None:
-        self._waited: dict[str, _Waited] = {}
+        self._waited: dict[str, _WaitedRun] = {}
         self._intervals: Counter[float] = Counter()
-        self._listing = RunListTracker()
-        self._looks = PollQueue(jitter)
-        self._trouble = FailureTracker(jitter)
+        self._run_list = RunListTracker()
+        self._queue = PollQueue(jitter)
+        self._failures = FailureTracker(jitter)
         self._jitter = jitter
-        self._next_list = float("-inf")
-        self._listing_since: float | None = None
-        """Since when a list query is under way, if one is."""
+        self._next_list_at = float("-inf")
+        self._list_query_began: float | None = None
+        """When the list query in flight was sent; None if no list query is in flight."""
         self._joined_from: float | None = None
-        """From when the next list query must reach, on account of those who came since the last."""
-        self._ahead = 0.0
+        """The next list query must begin here or earlier, because of waits that began after the last one."""
+        self._service_ahead = 0.0
         """Seconds by which the service's clock is ahead of ours."""
-        self._slow = 1.0
+        self._slowdown = 1.0
 
     def __len__(self) -> int:
         return len(self._waited)
@@ -88,155 +110,173 @@ class PollPlan:
 
     @property
     def error(self) -> AdfError | None:
-        """What keeps looks from being made or from working; None once one has worked."""
-        return self._trouble.error
+        """Why polls fail or are not sent; None as soon as a poll has worked."""
+        return self._failures.error
 
     @property
     def is_lagging(self) -> bool:
-        """Whether the list was caught missing something a while ago, or cannot be had."""
-        return self._listing.is_lagging
+        """Whether the list missed an end a short while ago, or is unavailable."""
+        return self._run_list.is_lagging
 
-    def add(self, run_id: str, *, interval: float, since: float | None, now: float) -> None:
-        """Wait for a run, which `since` (our clock) is known not to have ended before; None knows nothing."""
-        if since is not None and since > now + SERVICE_CLOCK_SLACK:
-            # The machine that told it has another clock.
-            since = None
+    def add(self, run_id: str, *, interval: float, not_ended_before: float | None, now: float) -> None:
+        """Wait for a run.
+
+        :param interval: seconds between two polls of the run. If the run is waited for already, a shorter interval replaces it.
+        :param not_ended_before: our clock; the run is known not to have ended before this moment. None: nothing is known.
+        """
+        if not_ended_before is not None and not_ended_before > now + SERVICE_CLOCK_SLACK_SECONDS:
+            # Another machine stored this moment, and its clock is ahead of ours.
+            not_ended_before = None
         known = self._waited.get(run_id)
         if known is not None:
             if interval < known.interval:
                 self._intervals -= Counter([known.interval])
                 self._intervals[interval] += 1
                 known.interval = interval
-                self._looks.set_interval(run_id, interval)
+                self._queue.set_interval(run_id, interval)
                 self._list_within(interval, now)
             return
-        looked_at, shown_from = NEVER, now
-        if since is not None and now - since <= REACH:
-            looked_at = shown_from = since
-            joined = since - SERVICE_CLOCK_SLACK
+        polled_at, expected_from = NEVER_POLLED, now
+        if not_ended_before is not None and now - not_ended_before <= LIST_REACH_SECONDS:
+            polled_at = expected_from = not_ended_before
+            joined = not_ended_before - SERVICE_CLOCK_SLACK_SECONDS
             self._joined_from = joined if self._joined_from is None else min(self._joined_from, joined)
         is_first = not self._waited
-        self._waited[run_id] = _Waited(interval=interval, added=now, since=shown_from)
+        self._waited[run_id] = _WaitedRun(interval=interval, added=now, expected_from=expected_from)
         self._intervals[interval] += 1
-        self._looks.put(run_id, looked_at, interval)
+        self._queue.put(run_id, polled_at, interval)
         if is_first:
-            self._next_list = now + interval * self._jitter
+            self._next_list_at = now + interval * self._jitter
         else:
             self._list_within(interval, now)
 
     def _list_within(self, interval: float, now: float) -> None:
-        """The list is to be asked as often as the most impatient wants it."""
-        self._next_list = min(self._next_list, max(self._trouble.pause_until, now + interval * 0.9 * self._slow))
+        """Query the list as often as the shortest interval asks for."""
+        self._next_list_at = min(
+            self._next_list_at, max(self._failures.pause_until, now + interval * 0.9 * self._slowdown)
+        )
 
     def remove(self, run_id: str) -> None:
-        """Nobody waits for it any more."""
+        """Forget a run, because nobody waits for it any longer."""
         waited = self._waited.pop(run_id, None)
         if waited is not None:
             self._intervals -= Counter([waited.interval])
-            self._looks.remove(run_id)
+            self._queue.remove(run_id)
 
-    def watching(self, run_id: str) -> WaitState:
-        """What was last learnt of a run."""
-        return self._waited[run_id].watching
+    def state_of(self, run_id: str) -> WaitState:
+        """What is known of a run."""
+        return self._waited[run_id].state
 
     def next(self, now: float, service_now: float | None, remaining_reads: int | None = None) -> NextAction:
-        """What to ask now. Without the service's time, of which its first answer tells, the list cannot be asked."""
+        """What to do now.
+
+        :param service_now: the service's time, or None before its first answer. Without it, the list cannot be queried.
+        :param remaining_reads: how many reads are left in the service's limit, if the service has reported it.
+        """
         if not self._waited:
             return Sleep(60.0)
-        if now < self._trouble.pause_until:
-            return Sleep(self._trouble.pause_until - now)
-        self._slow = 1.0 if remaining_reads is None or remaining_reads > FEWEST_READS else 4.0
+        if now < self._failures.pause_until:
+            return Sleep(self._failures.pause_until - now)
+        self._slowdown = 1.0 if remaining_reads is None or remaining_reads > FEWEST_REMAINING_READS else 4.0
         interval = self._interval
         if service_now is not None:
-            self._ahead = service_now - now
+            self._service_ahead = service_now - now
         if len(self._waited) <= FEW_RUNS:
-            self._listing.skip()
+            self._run_list.forget_position()
             self._joined_from = None
-        can_list = len(self._waited) > FEW_RUNS and self._listing_since is None
-        list_at = max(self._next_list, self._trouble.list_pause_until)
+        can_list = len(self._waited) > FEW_RUNS and self._list_query_began is None
+        list_at = max(self._next_list_at, self._failures.list_pause_until)
         if can_list and service_now is not None and now >= list_at:
-            self._next_list = now + interval * 0.9 * self._slow
-            self._listing_since = now
+            self._next_list_at = now + interval * 0.9 * self._slowdown
+            self._list_query_began = now
             if self._joined_from is not None:
-                self._listing.reach_back(self._joined_from + self._ahead)
+                self._run_list.reach_back(self._joined_from + self._service_ahead)
                 self._joined_from = None
-            unseen_since = min(waited.since for waited in self._waited.values()) - SERVICE_CLOCK_SLACK
-            return self._listing.query(service_now, unseen_since + self._ahead)
-        first = self._looks.first(now)
+            unseen_since = min(waited.expected_from for waited in self._waited.values()) - SERVICE_CLOCK_SLACK_SECONDS
+            return self._run_list.next_query(service_now, unseen_since + self._service_ahead)
+        first = self._queue.first(now)
         wait = list_at - now if can_list and service_now is not None else interval
         if first is not None:
-            at = self._looks.when(first, now)
+            at = self._queue.allowed_at(first, now)
             if at <= now:
-                is_full = self.is_lagging or len(self._waited) <= FEW_RUNS or self._looks.some_unknown
-                self._looks.spend(first, now, is_full=is_full, slow=self._slow)
-                self._looks.put(first, now, self._waited[first].interval)
+                is_full = self.is_lagging or len(self._waited) <= FEW_RUNS or self._queue.has_unpolled_run
+                self._queue.record_poll(first, now, is_full=is_full, slow=self._slowdown)
+                self._queue.put(first, now, self._waited[first].interval)
                 return PollRun(first, now)
             wait = min(wait, at - now)
         return Sleep(max(0.01, wait))
 
-    def listed(self, asked: ListQuery, items: Sequence[PipelineRun], now: float) -> dict[str, Outcome]:
-        """The outcomes in the list's answer to `asked`, of all its pages."""
-        self._listing_since = None
-        self._trouble.listed()
+    def list_answered(self, asked: ListQuery, items: Sequence[PipelineRun], now: float) -> dict[str, Outcome]:
+        """The outcomes that the list shows in its answer to `asked`.
+
+        :param items: the entries of all pages of the answer.
+        """
+        self._list_query_began = None
+        self._failures.list_answered()
         found: dict[str, Outcome] = {}
-        wanted = {run.run_id: self._wanted(self._waited[run.run_id]) for run in items if run.run_id in self._waited}
-        for run in self._listing.read(asked, items, wanted, now):
-            self._waited[run.run_id].watching = WaitState(run=run)
+        expected = {
+            run.run_id: self._expected_end(self._waited[run.run_id]) for run in items if run.run_id in self._waited
+        }
+        for run in self._run_list.take_answer(asked, items, expected, now):
+            self._waited[run.run_id].state = WaitState(run=run)
             found[run.run_id] = Ended(run=run)
-        if self._listing.has_more:
-            self._next_list = now
+        if self._run_list.has_more:
+            self._next_list_at = now
         return found
 
-    def looked(self, asked: PollRun, seen: PipelineRun | AdfError, now: float) -> dict[str, Outcome]:
-        """What the answer to a look comes to; a refusal that lasts ends all waits."""
+    def poll_answered(self, asked: PollRun, seen: PipelineRun | AdfError, now: float) -> dict[str, Outcome]:
+        """The outcomes after the answer to a poll. A refusal that has lasted ends all waits."""
         run_id = asked.run_id
         waited = self._waited.get(run_id)
         if isinstance(seen, AdfError) and concerns_all(seen):
             if waited is not None:
-                # Whether the refusal lasts is to be seen by more than one look, whatever the interval.
-                self._looks.put(run_id, now - waited.interval, waited.interval)
-            self._trouble.look_failed(seen, asked.at, now)
-            return self._given_up()
-        self._trouble.looked(asked.at, shows_run=isinstance(seen, PipelineRun))
+                # Poll the run again soon, whatever its interval: it takes more than one poll to find out whether the refusal
+                # lasts.
+                self._queue.put(run_id, now - waited.interval, waited.interval)
+            self._failures.poll_failed(seen, asked.at, now)
+            return self._give_up()
+        self._failures.poll_answered(asked.at, shows_run=isinstance(seen, PipelineRun))
         if waited is None:
             return {}
-        waited.watching, outcome = next_state(waited.watching, seen, now, Plan(check_interval=waited.interval))
+        waited.state, outcome = next_state(waited.state, seen, now, Plan(check_interval=waited.interval))
         if isinstance(seen, PipelineRun):
             if seen.is_terminal:
                 was_lagging = self.is_lagging
-                self._listing.judge(seen, self._wanted(waited), now)
+                self._run_list.record_polled_end(seen, self._expected_end(waited), now)
                 if self.is_lagging and not was_lagging:
-                    self._looks.burst()
+                    self._queue.burst()
             else:
-                waited.since = max(waited.since, asked.at)
+                waited.expected_from = max(waited.expected_from, asked.at)
         else:
-            self._looks.retry(run_id, now, now + backoff(waited.watching.failures, None, self._jitter))
+            self._queue.retry(run_id, now, now + backoff(waited.state.failures, None, self._jitter))
         return {run_id: outcome} if outcome is not None else {}
 
     def list_failed(self, error: AdfError, now: float) -> dict[str, Outcome]:
-        """The list could not be had."""
-        asked_at = now if self._listing_since is None else self._listing_since
-        self._listing_since = None
-        self._next_list = now
-        self._trouble.list_failed(error, asked_at, now)
-        if self._trouble.is_list_lost:
-            # Looks go on in its place, at full pace.
-            self._listing.refused(now)
-        return self._given_up()
+        """A list query failed. Returns the outcomes of all waits if they end because of it."""
+        asked_at = now if self._list_query_began is None else self._list_query_began
+        self._list_query_began = None
+        self._next_list_at = now
+        self._failures.list_failed(error, asked_at, now)
+        if self._failures.is_list_unavailable:
+            # Polls of single runs take its place, at full pace.
+            self._run_list.record_unavailable(now)
+        return self._give_up()
 
-    def list_lost(self, now: float) -> None:
-        """The list query under way will not be answered."""
-        self._listing_since = None
-        self._next_list = now + self._interval if self._waited else now
+    def list_query_lost(self, now: float) -> None:
+        """The list query in flight will never be answered."""
+        self._list_query_began = None
+        self._next_list_at = now + self._interval if self._waited else now
 
-    def _given_up(self) -> dict[str, Outcome]:
-        error = self._trouble.gives_up
+    def _give_up(self) -> dict[str, Outcome]:
+        error = self._failures.final_error
         if error is None:
             return {}
-        return {run_id: GaveUp(error=error, run=waited.watching.run) for run_id, waited in self._waited.items()}
+        return {run_id: GaveUp(error=error, run=waited.state.run) for run_id, waited in self._waited.items()}
 
-    def _wanted(self, waited: _Waited) -> ExpectedEnd:
-        return ExpectedEnd(added=waited.added + self._ahead, since=waited.since + self._ahead)
+    def _expected_end(self, waited: _WaitedRun) -> ExpectedEnd:
+        return ExpectedEnd(
+            added=waited.added + self._service_ahead, expected_from=waited.expected_from + self._service_ahead
+        )
 
     @property
     def _interval(self) -> float:

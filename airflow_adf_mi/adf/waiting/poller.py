@@ -1,7 +1,28 @@
-"""Drives `poll_plan` for all that wait on an event loop: one poller per factory and connection, for as long as anybody waits.
+"""Sends the requests that `poll_plan` decides on, for all waits of an event loop: one poller per factory and connection.
 
-Airflow's own shared streams would share the request as well; this is used instead because a wait must also know what was
-last seen, must end by itself at its deadline, and must log in its own task's context (docs/waiting.md).
+A poller begins with the first wait for a run of its factory, and ends with the last.
+
+    a trigger                          the poller                          the service
+    ---------------------------------  ----------------------------------  -------------
+    wait_shared(run) -- add(wait) -->  asks `poll_plan` what to send
+                                       sends up to 8 requests at a time -->  run, or list
+         <-- wait.update(state) -----  gives each answer to its waits   <--
+    logs changes in its own log
+    at its deadline: poll_last()  -----------------------------------------> run
+    remove(wait)
+
+What can go wrong, and the rule for it:
+
+- A trigger may be cancelled at any moment. So no request belongs to a trigger: the poller runs in a task and a context of its
+  own, and a cancelled wait is only removed.
+- Log lines of the poller's task would appear in the log of whichever task came first. So each wait logs for itself, in
+  `wait_shared`, what has changed.
+- An outage concerns all waits, but each run is polled at its own time. So an error that concerns all runs is given to all waits
+  at once, and each wait logs it once.
+- A run may end between its last poll and the deadline. So a wait whose deadline has passed polls its run once more.
+
+Airflow's own shared streams could share the request too. They are not used, because a wait has three more needs. It must know
+the last state of its run, end at its own deadline, and log in its own task's context (docs/waiting.md).
 """
 
 from __future__ import annotations
@@ -25,57 +46,61 @@ from airflow_adf_mi.adf.retrying import is_refusal
 from airflow_adf_mi.adf.times import moment
 from airflow_adf_mi.adf.waiting.poll_plan import PollPlan, PollRun, Sleep
 from airflow_adf_mi.adf.waiting.run_list import ListQuery
-from airflow_adf_mi.adf.waiting.single_run import Outcome, Plan, TimedOut, WaitState, log_news, next_state
+from airflow_adf_mi.adf.waiting.single_run import Outcome, Plan, TimedOut, WaitState, log_changes, next_state
 
 log = logging.getLogger(__name__)
 
 clock = time.monotonic
-"""Of the rounds: a machine's clock that is set meanwhile must not hold up, or bring forward, what is to be asked."""
+"""The clock of the poll plan. A change of the machine's clock must neither delay requests nor send them early."""
 POLLS_AT_ONCE = 8
-"""Looks under way at the same time."""
+"""Requests in flight at the same time."""
 LAST_POLL_SECONDS = 5.0
-"""Seconds that the look at a deadline may take."""
+"""Most seconds that the poll at a deadline may take."""
 LAST_POLLS_SECONDS = 60.0
-"""Seconds in which it must be over where many have the same deadline. What follows must come before Airflow's own timeout."""
+"""Most seconds for that poll, including its place in the queue if many waits have the same deadline. What follows must happen
+before Airflow's own timeout of the trigger."""
 _ENDED = [{"operand": "Status", "operator": "In", "values": sorted(RunStatus.TERMINAL)}]
 
 
 @dataclass(eq=False)
 class Wait:
-    """One waiter's view of a run."""
+    """What one trigger waits for, and what is known of it."""
 
     run_id: str
     interval: float
-    watching: WaitState = field(default_factory=WaitState)
+    state: WaitState = field(default_factory=WaitState)
     outcome: Outcome | None = None
-    news: asyncio.Event = field(default_factory=asyncio.Event)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def tell(self, watching: WaitState, outcome: Outcome | None) -> None:
-        if outcome is not None or watching != self.watching:
-            self.watching, self.outcome = watching, outcome or self.outcome
-            self.news.set()
+    def update(self, state: WaitState, outcome: Outcome | None) -> None:
+        if outcome is not None or state != self.state:
+            self.state, self.outcome = state, outcome or self.outcome
+            self.changed.set()
 
 
 class Poller:
-    """Looks at the runs of one factory for all their waiters."""
+    """Polls the runs of one factory for all their waits."""
 
     def __init__(self, client: AsyncAdfClient, factory: FactoryRef) -> None:
         self._client = client
         self._factory = factory
-        self._rounds = PollPlan(jitter=random.random())  # noqa: S311  spreads, and hides nothing
+        self._poll_plan = PollPlan(jitter=random.random())  # noqa: S311  spreads, and hides nothing
         self._waits: dict[str, set[Wait]] = {}
         self._wake = asyncio.Event()
-        self._asking: set[asyncio.Task[None]] = set()
-        self._pace = asyncio.Semaphore(POLLS_AT_ONCE)
-        self._trouble: AdfError | None = None
+        self._requests: set[asyncio.Task[None]] = set()
+        self._last_poll_slots = asyncio.Semaphore(POLLS_AT_ONCE)
+        self._shared_error: AdfError | None = None
 
-    def add(self, wait: Wait, since: float | None) -> None:
-        """Look for `wait`, too."""
+    def add(self, wait: Wait, not_ended_before: float | None) -> None:
+        """Poll the run of `wait` as well.
+
+        :param not_ended_before: epoch seconds; the run is known not to have ended before this moment.
+        """
         self._waits.setdefault(wait.run_id, set()).add(wait)
-        known = None if since is None else clock() - (time.time() - since)
-        self._rounds.add(wait.run_id, interval=wait.interval, since=known, now=clock())
-        if self._trouble is not None:
-            wait.tell(replace(wait.watching, error=self._trouble), None)
+        known = None if not_ended_before is None else clock() - (time.time() - not_ended_before)
+        self._poll_plan.add(wait.run_id, interval=wait.interval, not_ended_before=known, now=clock())
+        if self._shared_error is not None:
+            wait.update(replace(wait.state, error=self._shared_error), None)
         self._wake.set()
 
     def remove(self, wait: Wait) -> None:
@@ -83,101 +108,103 @@ class Poller:
         waits.discard(wait)
         if not waits:
             self._waits.pop(wait.run_id, None)
-            self._rounds.remove(wait.run_id)
+            self._poll_plan.remove(wait.run_id)
 
     async def run(self) -> None:
-        """Ask, until cancelled."""
+        """Send requests until cancelled."""
         try:
             while True:
                 self._wake.clear()
                 service_now = self._client.service_time() if self._client.knows_service_time() else None
-                ask = self._rounds.next(clock(), service_now, self._client.remaining_reads())
-                if isinstance(ask, Sleep):
-                    await self._rest(ask.seconds)
+                action = self._poll_plan.next(clock(), service_now, self._client.remaining_reads())
+                if isinstance(action, Sleep):
+                    await self._sleep(action.seconds)
                     continue
-                while len(self._asking) >= POLLS_AT_ONCE:
-                    await asyncio.wait(self._asking, return_when=asyncio.FIRST_COMPLETED)
-                asking = asyncio.get_running_loop().create_task(
-                    self._list(ask) if isinstance(ask, ListQuery) else self._look(ask)
+                while len(self._requests) >= POLLS_AT_ONCE:
+                    await asyncio.wait(self._requests, return_when=asyncio.FIRST_COMPLETED)
+                request = asyncio.get_running_loop().create_task(
+                    self._query_list(action) if isinstance(action, ListQuery) else self._poll(action)
                 )
-                self._asking.add(asking)
-                asking.add_done_callback(self._asked)
+                self._requests.add(request)
+                request.add_done_callback(self._on_answer)
         finally:
-            for asking in self._asking:
-                asking.cancel()
+            for request in self._requests:
+                request.cancel()
 
-    async def _rest(self, seconds: float) -> None:
-        # A new waiter, or an answer, may change what is to be asked next.
+    async def _sleep(self, seconds: float) -> None:
+        # A new wait, or an answer, may change which request comes next.
         try:
             async with asyncio.timeout(seconds):
                 await self._wake.wait()
         except TimeoutError:
             return
 
-    def _asked(self, asking: asyncio.Task[None]) -> None:
-        self._asking.discard(asking)
+    def _on_answer(self, request: asyncio.Task[None]) -> None:
+        self._requests.discard(request)
         self._wake.set()
-        if not asking.cancelled() and (defect := asking.exception()) is not None:
-            log.error("a defect while looking at runs of %s: %r", self._factory, defect)
+        if not request.cancelled() and (defect := request.exception()) is not None:
+            log.error("Defect while polling runs of %s: %r", self._factory, defect)
 
-    async def look_last(self, wait: Wait, plan: Plan) -> Outcome:
-        """The outcome of a wait whose deadline has passed: the run may have ended since it was last looked at."""
-        late = TimedOut(run=wait.watching.run, error=wait.watching.error, deadline_reason=plan.deadline_reason)
+    async def poll_last(self, wait: Wait, plan: Plan) -> Outcome:
+        """The outcome of a wait whose deadline has passed. The run may have ended after its last poll, so it is polled once
+        more.
+        """
+        late = TimedOut(run=wait.state.run, error=wait.state.error, deadline_reason=plan.deadline_reason)
         try:
-            async with asyncio.timeout(LAST_POLLS_SECONDS), self._pace, asyncio.timeout(LAST_POLL_SECONDS):
-                seen = await self._seen(wait.run_id)
+            async with asyncio.timeout(LAST_POLLS_SECONDS), self._last_poll_slots, asyncio.timeout(LAST_POLL_SECONDS):
+                seen = await self._get_run(wait.run_id)
         except TimeoutError:
             return late
-        # Since when it was refused is told by another clock, and whether that lasts is no question any more.
-        _, outcome = next_state(replace(wait.watching, refused_since=None), seen, time.time(), plan)
+        # `refused_since` is a moment of another clock, and it no longer matters whether a refusal lasts.
+        _, outcome = next_state(replace(wait.state, refused_since=None), seen, time.time(), plan)
         return outcome or late
 
-    async def _seen(self, run_id: str) -> PipelineRun | AdfError:
+    async def _get_run(self, run_id: str) -> PipelineRun | AdfError:
         try:
             return await self._client.send(get_run(self._factory, run_id))
         except AdfError as e:
             return e
 
-    async def _look(self, ask: PollRun) -> None:
-        seen = await self._seen(ask.run_id)
-        self._tell(self._rounds.looked(ask, seen, clock()), ask.run_id)
+    async def _poll(self, action: PollRun) -> None:
+        seen = await self._get_run(action.run_id)
+        self._deliver(self._poll_plan.poll_answered(action, seen, clock()), action.run_id)
 
-    async def _list(self, ask: ListQuery) -> None:
-        after, before = moment(ask.after), moment(ask.before)
+    async def _query_list(self, action: ListQuery) -> None:
+        after, before = moment(action.after), moment(action.before)
         try:
             items = await self._client.pages(query_runs(self._factory, after, before, filters=_ENDED))
         except AdfError as e:
-            log.warning("The query for what has ended in %s failed, and is made again later. %s", self._factory, e)
-            self._tell(self._rounds.list_failed(e, clock()))
+            log.warning("The query for ended runs of %s failed and will be repeated. %s", self._factory, e)
+            self._deliver(self._poll_plan.list_failed(e, clock()))
         except BaseException:  # a defect, or the end of this poller
-            self._rounds.list_lost(clock())
+            self._poll_plan.list_query_lost(clock())
             raise
         else:
-            self._tell(self._rounds.listed(ask, items, clock()))
+            self._deliver(self._poll_plan.list_answered(action, items, clock()))
 
-    def _tell(self, outcomes: dict[str, Outcome], also: str | None = None) -> None:
-        """Give each outcome to the waiters of its run, and to those of `also` what was seen."""
-        self._spread_trouble()
+    def _deliver(self, outcomes: dict[str, Outcome], also: str | None = None) -> None:
+        """Give each outcome to the waits for its run. The waits for the run `also` get what is known of it."""
+        self._share_error()
         for run_id in {*outcomes, *([also] if also is not None else [])}:
-            if run_id in self._rounds:
-                seen = self._rounds.watching(run_id)
-                if self._trouble is not None and not (seen.run is not None and seen.run.is_terminal):
-                    seen = replace(seen, error=self._trouble)
+            if run_id in self._poll_plan:
+                seen = self._poll_plan.state_of(run_id)
+                if self._shared_error is not None and not (seen.run is not None and seen.run.is_terminal):
+                    seen = replace(seen, error=self._shared_error)
                 for wait in self._waits.get(run_id, ()):
-                    wait.tell(seen, outcomes.get(run_id))
+                    wait.update(seen, outcomes.get(run_id))
             if run_id in outcomes:
-                self._rounds.remove(run_id)
+                self._poll_plan.remove(run_id)
 
-    def _spread_trouble(self) -> None:
-        """Tell all waiters when looks begin to fail or be refused, and when they work again: each says so in its own log."""
-        error = self._rounds.error
-        before, after = (None if each is None else is_refusal(each) for each in (self._trouble, error))
+    def _share_error(self) -> None:
+        """Give all waits the error when polls begin to fail or to be refused, and None when polls work again."""
+        error = self._poll_plan.error
+        before, after = (None if each is None else is_refusal(each) for each in (self._shared_error, error))
         if before == after:
             return
-        self._trouble = error
+        self._shared_error = error
         for waits in self._waits.values():
             for wait in waits:
-                wait.tell(replace(wait.watching, error=error), None)
+                wait.update(replace(wait.state, error=error), None)
 
 
 @dataclass
@@ -192,13 +219,13 @@ _pollers = PerLoop(dict[tuple[AdfSettings, FactoryRef], _Shared])
 
 @asynccontextmanager
 async def shared_poller(settings: AdfSettings, factory: FactoryRef) -> AsyncIterator[Poller]:
-    """The running loop's poller of `factory` for `settings`; it begins with its first user and ends with its last."""
+    """The running loop's poller of `factory` for `settings`. It begins with its first user and ends with its last."""
     pollers = _pollers.here()
     async with shared_client(settings) as client:
         shared = pollers.get((settings, factory))
         if shared is None:
             poller = Poller(client, factory)
-            # Detached, or its log lines would go to the task that happened to come first.
+            # Without a context of its own, its log lines would appear in the log of the task that happened to come first.
             shared = pollers[settings, factory] = _Shared(poller, start_detached(poller.run()))
         shared.users += 1
         try:
@@ -211,28 +238,28 @@ async def shared_poller(settings: AdfSettings, factory: FactoryRef) -> AsyncIter
 
 
 async def wait_shared(
-    settings: AdfSettings, factory: FactoryRef, run_id: str, plan: Plan, *, since: float | None = None
+    settings: AdfSettings, factory: FactoryRef, run_id: str, plan: Plan, *, not_ended_before: float | None = None
 ) -> Outcome:
-    """Wait for a run together with all others who wait in its factory. Logs, in the caller's context, what is new.
+    """Wait for a run together with all other waits of its factory. Logs changes in the caller's context.
 
-    :param since: epoch seconds; the run is known not to have ended before. Without it, it is looked at first.
+    :param not_ended_before: epoch seconds; the run is known not to have ended before this moment. None: poll the run first.
     """
     wait = Wait(run_id=run_id, interval=plan.check_interval)
     async with shared_poller(settings, factory) as poller:
-        before = wait.watching
-        poller.add(wait, since)
+        before = wait.state
+        poller.add(wait, not_ended_before)
         try:
             while wait.outcome is None:
                 left = None if plan.deadline is None else max(0.0, plan.deadline - time.time())
                 async with asyncio.timeout(left):
-                    await wait.news.wait()
-                wait.news.clear()
-                log_news(run_id, before, wait.watching)
-                before = wait.watching
+                    await wait.changed.wait()
+                wait.changed.clear()
+                log_changes(run_id, before, wait.state)
+                before = wait.state
             return wait.outcome
         except TimeoutError:
-            last = wait.outcome or await poller.look_last(wait, plan)
-            # Others' looks and the list may have told it meanwhile.
+            last = wait.outcome or await poller.poll_last(wait, plan)
+            # Another wait's poll, or the list, may have shown the outcome meanwhile.
             return wait.outcome or last
         finally:
             poller.remove(wait)

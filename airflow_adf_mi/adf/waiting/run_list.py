@@ -1,7 +1,27 @@
-"""What a factory's list has shown, what to ask it next, and whether it can be relied on. Pure.
+"""How far the run list of a factory is known, what to query next, and whether the list can be trusted. Pure.
 
-The list can lag behind the truth, for one run or for all, so it is only ever believed where it shows an end; that a run has
-not ended is never taken from it. Moments are epoch seconds of the service's clock; those called `now` are of ours.
+The run list (`queryPipelineRuns`) is cheap: one query shows all runs that ended within a window of time. But the list can lag
+behind polls of single runs, for one run or for all, by seconds or by hours. Runs can also appear out of order. Two mistakes are
+possible:
+
+- To conclude something from a run that the list does not show. So an end is believed only if the list shows it. The list never
+  proves that a run has not ended, and single runs are polled as well (`poll_plan`).
+- To leave a gap between two queries, so that an end in the gap is never shown. So each query overlaps the one before. It
+  reaches back further if an end came late, or if a new wait knows of an earlier moment.
+
+Three queries, on the service's clock:
+
+    query 1   [---- reach ----|..]                        |.. = up to now, and 10 s more: clocks differ a little
+    query 2            [overlap-------|..]                a query begins up to 20 s before the end of the one before
+    query 3                    [overlap-------|..]
+              ^                               ^
+              _listed_from                    _listed_until: no gap is left between these two
+
+Polls of single runs check the list. If a poll finds an end between these two moments (with 10 s of tolerance), the list should
+have shown that end already: the list lags. `poll_plan` then polls at full pace. The list is trusted again once it has missed no
+end for a minute, and has shown something as late as the missed end.
+
+Moments are epoch seconds of the service's clock. Only `now` is of our clock.
 """
 
 from __future__ import annotations
@@ -11,25 +31,26 @@ from dataclasses import dataclass
 
 from airflow_adf_mi.adf.models import PipelineRun
 
-LAG_TOLERANCE = 10.0
-"""Seconds by which the list may be behind without being called lagging."""
-CALM = 60.0
-"""Seconds without a miss after which the list is trusted again."""
+LAG_TOLERANCE_SECONDS = 10.0
+"""Seconds by which the list may be behind before it counts as lagging."""
+TRUST_AGAIN_SECONDS = 60.0
+"""Seconds without a missed end after which the list is trusted again."""
 LIST_OVERLAP_SECONDS = 20.0
-"""Seconds that a list query reaches back behind the one before it, at most; runs come into the list out of order."""
+"""Most seconds that a list query reaches back behind the one before it. Runs appear in the list out of order."""
 LIST_OVERLAP_ITEMS = 100
-"""Entries that this overlap may cost in a factory where much ends: a page, while the list is seen to keep its order."""
+"""Most entries that the overlap may return a second time if many runs end: one page. This holds only while the list keeps its
+order."""
 
-REACH = 900.0
-"""Seconds that a first query may reach back; what ended before is caught up by looking at single runs."""
+LIST_REACH_SECONDS = 900.0
+"""Most seconds that a first query reaches back. Polls of single runs find earlier ends."""
 
-_ALL = float("inf")
-"""In place of the moment of a missed end: the list cannot be had, and so misses all."""
+_EVERY_END = float("inf")
+"""Sentinel for `_missed_end`: the list is unavailable, so every end is missed."""
 
 
 @dataclass(frozen=True)
 class ListQuery:
-    """Query the list for what ended and was updated between two moments of the service's clock."""
+    """Query the list for runs that have ended and were last updated between two moments of the service's clock."""
 
     after: float
     before: float
@@ -37,101 +58,115 @@ class ListQuery:
 
 @dataclass(frozen=True)
 class ExpectedEnd:
-    """What may be expected of the list for a run that is waited for."""
+    """Which end of a run the list is expected to show."""
 
     added: float
     """When the wait began."""
-    since: float
-    """From when on it is to show the run's end, should it have come before the wait began."""
+    expected_from: float
+    """The list should show an end from this moment on, even if the end came before the wait began."""
 
 
 class RunListTracker:
-    """The list of one factory."""
+    """What is known of the run list of one factory."""
 
     def __init__(self) -> None:
         self._listed_until: float | None = None
-        """Up to when the list has been queried, without a gap since `_listed_from`."""
+        """The list has been queried up to this moment, without a gap after `_listed_from`."""
         self._listed_from = float("inf")
-        self._from: float | None = None
-        """From when the next query must reach, on account of new waiters or of ends that came late."""
-        self._rate = 0.0
-        """Entries a second that the last query returned."""
-        self._missed_at: float | None = None
-        """The latest end that the list was caught missing."""
-        self._missed_until = float("-inf")
-        """Until when (our clock) it is not trusted on account of that."""
-        self._horizon = float("-inf")
-        """The latest moment that the list has shown anything of."""
+        self._reach_back_to: float | None = None
+        """The next query must begin here or earlier, because of new waits or of ends that came late."""
+        self._entries_per_second = 0.0
+        """Entries of the last answer, for each second of its window."""
+        self._missed_end: float | None = None
+        """The latest end that the list should have shown and did not show."""
+        self._distrusted_until = float("-inf")
+        """The list is not trusted before this moment (our clock), because of the missed end."""
+        self._newest_shown = float("-inf")
+        """The latest update of any run that the list has shown."""
         self.has_more = False
-        """Whether the last answer showed that a query which reaches further back would show more."""
+        """Whether the last answer suggests that a query which reaches further back shows more ends."""
 
     @property
     def is_lagging(self) -> bool:
-        """Whether the list was caught missing something a while ago, or cannot be had."""
-        return self._missed_at is not None
+        """Whether the list missed an end a short while ago, or is unavailable."""
+        return self._missed_end is not None
 
     def reach_back(self, moment: float) -> None:
-        """The next query is to show what ended since then."""
-        self._from = moment if self._from is None else min(self._from, moment)
+        """Make the next query begin at `moment` or earlier."""
+        self._reach_back_to = moment if self._reach_back_to is None else min(self._reach_back_to, moment)
 
-    def query(self, service_now: float, unseen_since: float) -> ListQuery:
-        """What to ask the list now. All that is waited for was seen to go on at `unseen_since`, or its wait began then."""
-        overlap = min(LIST_OVERLAP_SECONDS, LIST_OVERLAP_ITEMS / self._rate) if self._rate > 0 else LIST_OVERLAP_SECONDS
+    def next_query(self, service_now: float, unseen_since: float) -> ListQuery:
+        """The query to send now.
+
+        :param unseen_since: the earliest moment at which a run that is waited for was last known to be active, or its wait
+            began.
+        """
+        overlap = (
+            min(LIST_OVERLAP_SECONDS, LIST_OVERLAP_ITEMS / self._entries_per_second)
+            if self._entries_per_second > 0
+            else LIST_OVERLAP_SECONDS
+        )
         if self._listed_until is None:
-            begin = min(service_now - overlap, max(unseen_since, service_now - REACH))
+            begin = min(service_now - overlap, max(unseen_since, service_now - LIST_REACH_SECONDS))
         else:
             begin = min(self._listed_until, service_now) - overlap
-        begin = begin if self._from is None else min(begin, self._from)
-        return ListQuery(begin, service_now + LAG_TOLERANCE)
+        begin = begin if self._reach_back_to is None else min(begin, self._reach_back_to)
+        return ListQuery(begin, service_now + LAG_TOLERANCE_SECONDS)
 
-    def skip(self) -> None:
-        """For now runs are looked at singly; what looks have not shown is asked for once the list is used again."""
+    def forget_position(self) -> None:
+        """Forget which windows were queried, because single runs are polled for now. The next query counts as the first."""
         self._listed_until = None
         self._listed_from = float("inf")
-        self._from = None
+        self._reach_back_to = None
 
-    def read(
-        self, asked: ListQuery, items: Sequence[PipelineRun], wanted: Mapping[str, ExpectedEnd], now: float
+    def take_answer(
+        self, asked: ListQuery, items: Sequence[PipelineRun], expected: Mapping[str, ExpectedEnd], now: float
     ) -> list[PipelineRun]:
-        """The ends of `wanted` runs in the list's answer to `asked`, of all its pages."""
-        if self._from is not None and asked.after <= self._from:
-            self._from = None
+        """The ends of `expected` runs in the answer to `asked`.
+
+        :param items: the entries of all pages of the answer.
+        """
+        if self._reach_back_to is not None and asked.after <= self._reach_back_to:
+            self._reach_back_to = None
         self._listed_from = min(self._listed_from, asked.after)
-        listed_before, self._listed_until = self._listed_until, asked.before - LAG_TOLERANCE
-        self._rate = len(items) / max(1.0, self._listed_until - asked.after)
+        listed_before, self._listed_until = self._listed_until, asked.before - LAG_TOLERANCE_SECONDS
+        self._entries_per_second = len(items) / max(1.0, self._listed_until - asked.after)
         ended = []
         is_late = False
         for run in items:
-            moment = _moment_of(run)
+            moment = _updated_at(run)
             if moment is not None:
-                self._horizon = max(self._horizon, moment)
-            if run.run_id in wanted and run.is_terminal:
+                self._newest_shown = max(self._newest_shown, moment)
+            if run.run_id in expected and run.is_terminal:
                 ended.append(run)
-                # The query before this one should have shown it.
-                is_late |= moment is not None and wanted[run.run_id].added <= moment < (listed_before or moment)
+                # The query before this one should have shown this end.
+                is_late |= moment is not None and expected[run.run_id].added <= moment < (listed_before or moment)
         self.has_more = False
         if is_late and listed_before is not None:
-            # Where one comes late, more do, and from further back than this query may have reached.
+            # If one end came late, more may come late, from further back than this query reached.
             self.has_more = asked.after > listed_before - LIST_OVERLAP_SECONDS
             self.reach_back((listed_before if self.has_more else self._listed_until) - LIST_OVERLAP_SECONDS)
-        caught_up = self._missed_at is not None and self._missed_at in (_ALL, min(self._missed_at, self._horizon))
-        if caught_up and now >= self._missed_until:
-            self._missed_at = None
+        caught_up = self._missed_end is not None and self._missed_end in (
+            _EVERY_END,
+            min(self._missed_end, self._newest_shown),
+        )
+        if caught_up and now >= self._distrusted_until:
+            self._missed_end = None
         return ended
 
-    def judge(self, ended: PipelineRun, wanted: ExpectedEnd, now: float) -> None:
-        """Whether the list should have shown this end, found by a look at the run, already."""
-        moment = _moment_of(ended)
-        if moment is None or self._listed_until is None or self._listed_until < wanted.added:
+    def record_polled_end(self, ended: PipelineRun, expected: ExpectedEnd, now: float) -> None:
+        """A poll has found the end of a run. Stop trusting the list if it should have shown that end already."""
+        moment = _updated_at(ended)
+        if moment is None or self._listed_until is None or self._listed_until < expected.added:
             return
-        if max(wanted.since, self._listed_from) <= moment <= self._listed_until - LAG_TOLERANCE:
-            self._missed_at = moment if self._missed_at is None else max(moment, self._missed_at)
-            self._missed_until = now + CALM
+        if max(expected.expected_from, self._listed_from) <= moment <= self._listed_until - LAG_TOLERANCE_SECONDS:
+            self._missed_end = moment if self._missed_end is None else max(moment, self._missed_end)
+            self._distrusted_until = now + TRUST_AGAIN_SECONDS
 
-    def refused(self, now: float) -> None:
-        """The list cannot be had."""
-        self._missed_at, self._missed_until = _ALL, now + CALM
+    def record_unavailable(self, now: float) -> None:
+        """Record that the list is unavailable."""
+        self._missed_end, self._distrusted_until = _EVERY_END, now + TRUST_AGAIN_SECONDS
 
 
-def _moment_of(run: PipelineRun) -> float | None:
+def _updated_at(run: PipelineRun) -> float | None:
     return None if run.last_updated is None else run.last_updated.timestamp()

@@ -1,8 +1,30 @@
-"""The rules of waiting: when to look at a run, and what a look means.
+"""Waits for one run: when to poll it, and what an answer means.
 
-A look that fails says nothing about the run. So no failed look ever cancels or fails a run: faults are looked through
-until the deadline. Only two things end the wait, and the run goes on: a connection that cannot be used on this machine; and
-a refusal (401, 403, 404 and their like), or an answer that cannot be read, that lasts longer than `REFUSAL_GRACE`.
+The problem: a poll can fail for many reasons, and a failed poll gives no information about the run. A run may take days, so
+nearly every long wait meets an outage, an expired token or a restarted proxy. The worst mistake would be to fail or cancel a
+healthy run because of a failed poll.
+
+The rule: failed polls are repeated, with growing pauses, until the deadline. Only two kinds of errors end the wait before that,
+and even then the run is not touched:
+
+- The connection cannot be used on this machine, so no poll will ever work.
+- The service refuses (401, 403, 404 and similar), or its answers cannot be read, for longer than `REFUSAL_GRACE_SECONDS`.
+
+States of a wait (`WaitState`), and its outcomes:
+
+    active  --- failed poll --->  failing  --- refused, or unreadable --->  refused
+      ^                              |                                         |
+      +------------------------------+-----------------------------------------+
+                        any answer that shows the run
+
+    outcome    from        when
+    ---------  ----------  --------------------------------------------------------------------
+    Ended      any state   the run has a terminal status
+    GaveUp     any state   the connection can never work on this machine
+    GaveUp     refused     refused or unreadable again, 5 minutes after the first time
+    TimedOut   any state   the deadline passes first
+
+`next_state` is this drawing as a pure function. Blocking waits, the sensor and the triggerer's poller all use it.
 """
 
 from __future__ import annotations
@@ -20,15 +42,15 @@ from airflow_adf_mi.adf.routines import Pause, Routine
 
 log = logging.getLogger(__name__)
 
-REFUSAL_GRACE = 300.0
-"""Seconds for which the service may refuse our looks before the wait ends: a freshly granted role takes minutes to act
-everywhere, and a 404 may come from a replica that is behind. An answer that cannot be read may come from a proxy, and that
-may pass; but what the service itself writes so will not change, and nobody must wait for it until a deadline of days."""
+REFUSAL_GRACE_SECONDS = 300.0
+"""Seconds for which the service may refuse polls before the wait ends. A new role assignment takes minutes to become effective
+everywhere, and a 404 may come from a replica that is behind. An answer that cannot be read may come from a proxy, so it may
+pass. But an unreadable answer of the service itself will not change, and nobody should wait for it until a deadline days away."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """How to wait: seconds between looks, and until when (epoch seconds; None waits for ever)."""
+    """How to wait: seconds between polls, and the deadline (epoch seconds; None waits without an end)."""
 
     check_interval: float
     deadline: float | None = None
@@ -45,7 +67,7 @@ class Ended:
 
 @dataclass(frozen=True, kw_only=True)
 class TimedOut:
-    """The deadline passed first. `run` and `error` are what the last looks gave."""
+    """The deadline passed first. `run` and `error` are the results of the last polls."""
 
     run: PipelineRun | None = None
     error: AdfError | None = None
@@ -55,8 +77,8 @@ class TimedOut:
 
 @dataclass(frozen=True, kw_only=True)
 class GaveUp:
-    """The service kept refusing to show the run, its answers stayed unreadable, or it cannot be asked from here. The run
-    itself may be well.
+    """The wait ended without the run's end: the service kept refusing, its answers stayed unreadable, or the connection cannot
+    be used here. The run itself may be healthy.
     """
 
     error: AdfError
@@ -68,31 +90,31 @@ Outcome = Ended | TimedOut | GaveUp
 
 @dataclass(frozen=True, kw_only=True)
 class WaitState:
-    """What a wait has seen so far."""
+    """What a wait knows so far."""
 
     run: PipelineRun | None = None
     error: AdfError | None = None
-    """Why the last look failed; None after one that did not."""
+    """Why the last poll failed; None if it did not fail."""
     failures: int = 0
-    """Failed looks in a row."""
+    """Consecutive failed polls."""
     refused_since: float | None = None
-    """When the service began to refuse, or to answer what cannot be read, with no successful look since."""
+    """When the service began to refuse, or to send unreadable answers, without a successful poll after that."""
 
 
 def is_unreadable(error: AdfError) -> bool:
-    """Whether an answer came that is not what the service promises."""
+    """Whether there was an answer, but not one that the service's specification allows."""
     return isinstance(error, AdfUnavailableError) and error.unreadable
 
 
 def has_grace(error: AdfError) -> bool:
-    """Whether a look that fails so ends the wait once that has lasted for `REFUSAL_GRACE`."""
+    """Whether polls that fail with this error end the wait once they have failed for `REFUSAL_GRACE_SECONDS`."""
     return is_refusal(error) or is_unreadable(error)
 
 
 def next_state(
     before: WaitState, seen: PipelineRun | AdfError, now: float, plan: Plan
 ) -> tuple[WaitState, Outcome | None]:
-    """What a look adds: the new state, and the outcome if the wait is over."""
+    """The state after a poll, and the outcome if the wait is over."""
     if isinstance(seen, PipelineRun):
         after = WaitState(run=seen)
         if seen.is_terminal:
@@ -104,7 +126,7 @@ def next_state(
         after = replace(before, error=seen, failures=before.failures + 1, refused_since=refused_since)
         if is_for_good(seen):
             return after, GaveUp(error=seen, run=after.run)
-        if has_grace(seen) and refused_since is not None and now - refused_since >= REFUSAL_GRACE:
+        if has_grace(seen) and refused_since is not None and now - refused_since >= REFUSAL_GRACE_SECONDS:
             return after, GaveUp(error=seen, run=after.run)
     if plan.deadline is not None and now >= plan.deadline:
         return after, TimedOut(run=after.run, error=after.error, deadline_reason=plan.deadline_reason)
@@ -112,7 +134,7 @@ def next_state(
 
 
 def pause_before_next_poll(state: WaitState, now: float, plan: Plan, jitter: float) -> float:
-    """Seconds until the next look; the deadline is never slept through."""
+    """Seconds until the next poll, at most until the deadline."""
     if state.error is not None:
         delay = backoff(state.failures, getattr(state.error, "retry_after", None), jitter)
     else:
@@ -130,13 +152,13 @@ def waiting(
     clock: Callable[[], float],
     jitter: Callable[[], float],
 ) -> Routine[Outcome]:
-    """Look at the run until there is an outcome. Logs what is new. The first look is at once."""
+    """Poll the run until there is an outcome. Logs changes. The first poll is sent at once."""
     state = WaitState()
     while True:
         before, seen = state, (yield get_run(factory, run_id))
         now = clock()
         state, outcome = next_state(before, seen, now, plan)
-        log_news(run_id, before, state)
+        log_changes(run_id, before, state)
         if outcome is not None:
             return outcome
         yield Pause(pause_before_next_poll(state, now, plan, jitter()))
@@ -150,18 +172,20 @@ def in_words(status: str) -> str:
     return _ENDS.get(status, f"is {status}")
 
 
-def log_news(run_id: str, before: WaitState, after: WaitState) -> None:
-    """Log what a look has shown of the run. Leads with the news: a page of logs shows about 150 columns of a line."""
+def log_changes(run_id: str, before: WaitState, after: WaitState) -> None:
+    """Log what has changed. The change comes first in each line, because a page of logs shows about 150 columns."""
     if after.error is not None:
         if after.error is not before.error:
-            log.warning("The look at run %s failed, and the run goes on.\n  %s", run_id, after.error)
+            log.warning("Status check of run %s failed; the run itself is not affected.\n  %s", run_id, after.error)
         return
     seen = after.run
     if before.error is not None and not (seen is not None and seen.is_terminal):
-        log.info("Looks work again, at run %s.", run_id)
+        log.info("Status checks work again (run %s).", run_id)
     if seen is None:
         return
     if before.run is None or before.run.status != seen.status:
         log.info("Run %s %s.", run_id, in_words(seen.status))
         if seen.status not in RunStatus.KNOWN:
-            log.warning("Run %s has the status %r, which this version does not know; waiting on.", run_id, seen.status)
+            log.warning(
+                "Run %s has the status %r, which this version does not know; the wait continues.", run_id, seen.status
+            )
