@@ -284,7 +284,7 @@ def test_list_that_repeats_itself_is_one_attempt_and_said_to_be_cut() -> None:
     service.first = iter_forever(Page(items=[failed], continuation_token="same"))
     (activity,) = (found := service.explain("Operation on target Copy failed: no table")).activities
     assert (activity.attempts, len(service.asked)) == (1, 2)
-    assert "More activities could not be read: page 2 names a page that was read before." in found.text("root")
+    assert "More activities could not be read: page 2 names a page that was already read." in found.text("root")
 
 
 def test_time_is_bounded() -> None:
