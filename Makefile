@@ -77,7 +77,7 @@ check: .venv/installed docs  ## Format, lint, types, layers, lock file, prose, d
 	.venv/bin/mypy airflow_adf_mi tests bench docs .ci
 	.venv/bin/lint-imports
 	$(UV) lock --check
-	$(RUN) -m tests.prose
+	$(RUN) -m tests.support.prose
 	.venv/bin/coverage report
 
 .PHONY: fix

@@ -20,7 +20,7 @@ from airflow_adf_mi.adf.reporting.activity_log import QUERIES_PER_MINUTE
 from airflow_adf_mi.emulator.service.state import Switches
 from bench import airflow_tasks, event_loop, execute, imports, simulation, waits
 from bench.waits import Cost, Load
-from tests.processes import run_program
+from tests.support.processes import run_program
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "RESULTS.md"

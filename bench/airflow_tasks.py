@@ -17,7 +17,7 @@ import psutil
 from airflow_adf_mi.emulator import Emulator
 from airflow_adf_mi.emulator.pipelines.script import Script
 from bench.world import SPEC, environment_for
-from tests.stack import RealAirflow
+from tests.support.stack import RealAirflow
 
 FEW = 12
 SECONDS = 20.0

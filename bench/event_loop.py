@@ -24,7 +24,7 @@ from airflow_adf_mi.emulator.pipelines.script import Script
 from airflow_adf_mi.emulator.service.state import Switches
 from airflow_adf_mi.triggers import AdfPipelineRunTrigger
 from bench.world import COPY, environment_for
-from tests.processes import run_to_end
+from tests.support.processes import run_to_end
 
 ITERATIONS = 5_000
 MESSAGE = (

@@ -9,7 +9,7 @@ from statistics import median
 from airflow_adf_mi.emulator import Emulator
 from bench.imports import BASE as SDK
 from bench.world import HERE, SPEC, environment_for
-from tests.processes import run_to_end
+from tests.support.processes import run_to_end
 
 BASE = f"""
 {SDK}

@@ -7,7 +7,7 @@ import os
 import sys
 from statistics import median
 
-from tests.processes import run_to_end
+from tests.support.processes import run_to_end
 
 BASE = "import airflow.sdk; from airflow.sdk import DAG, BaseOperator; import airflow.triggers.base"
 MODULES = {"provider": "airflow.providers.microsoft.azure.operators.data_factory", "ours": "airflow_adf_mi.operators"}

@@ -28,7 +28,7 @@ from airflow_adf_mi.emulator.pipelines.script import Script
 from airflow_adf_mi.triggers import AdfPipelineRunTrigger
 from bench.heart import BEAT, BLOCK, Block, Heart
 from bench.world import SPEC, environment_for
-from tests.processes import run_program, run_to_end
+from tests.support.processes import run_program, run_to_end
 
 WAITS = 2_000
 SECONDS = 60.0

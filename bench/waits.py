@@ -15,7 +15,7 @@ from airflow_adf_mi.emulator import Emulator
 from airflow_adf_mi.emulator.pipelines.script import Script
 from airflow_adf_mi.emulator.service.state import Switches
 from bench.world import SPEC, environment_for
-from tests.processes import run_to_end
+from tests.support.processes import run_to_end
 
 
 @dataclass(frozen=True)

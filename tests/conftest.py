@@ -18,7 +18,7 @@ from airflow_adf_mi.adf.connection_fields import settings_from_connection
 from airflow_adf_mi.emulator import Emulator, FactorySpec
 from airflow_adf_mi.emulator.pipelines.definitions import FactoryDefinition, PipelineDefinition
 from airflow_adf_mi.emulator.pipelines.script import Script
-from tests.processes import raise_on_signals
+from tests.support.processes import raise_on_signals
 
 ROOT = Path(__file__).parent.parent
 

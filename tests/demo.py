@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from airflow_adf_mi.emulator.client import EmulatorClient
-from tests.examples import DAGS, FACTORY, ROOT, SCRIPT, Example, Row, examples, rows
-from tests.processes import Process, run_program
-from tests.stack import ENDED, RealAirflow
+from tests.support.examples import DAGS, FACTORY, ROOT, SCRIPT, Example, Row, examples, rows
+from tests.support.processes import Process, run_program
+from tests.support.stack import ENDED, RealAirflow
 
 HOME = ROOT / ".demo"
 TIMEOUT = 240.0

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from secrets import randbelow
 
 from tests.mutation import ROOT
-from tests.processes import run_to_end
+from tests.support.processes import run_to_end
 
 MINUTES = 10.0
 

@@ -30,7 +30,7 @@ from typing import Generic, TypeVar
 import pytest
 
 from tests.mutants import Mutant, all_mutants
-from tests.processes import run_program
+from tests.support.processes import run_program
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = Path("airflow_adf_mi")

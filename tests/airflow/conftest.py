@@ -16,10 +16,10 @@ from airflow_adf_mi.emulator import Emulator, FactorySpec
 from airflow_adf_mi.emulator.identity.tokens import SYSTEM_ASSIGNED, USER_ASSIGNED, ManagedIdentity
 from airflow_adf_mi.emulator.pipelines.runs import Run
 from airflow_adf_mi.emulator.pipelines.script import Script
-from tests import explained
 from tests.conftest import activity, factory_of
-from tests.examples import DAGS, FACTORY, SCRIPT
-from tests.stack import RealAirflow
+from tests.support import explained
+from tests.support.examples import DAGS, FACTORY, SCRIPT
+from tests.support.stack import RealAirflow
 
 # A pipeline of its own for each case, so that faults and runs are told apart: name -> seconds that a run takes. Not only a few:
 # Airflow 3.3.2 can fail a try whose deferral comes back before the scheduler has handled the executor's report of it.

@@ -8,7 +8,7 @@ import pytest
 
 from airflow_adf_mi.emulator.service.control import run_to_json
 from tests.airflow.conftest import World
-from tests.examples import Example, examples, rows
+from tests.support.examples import Example, examples, rows
 
 pytestmark = pytest.mark.airflow
 

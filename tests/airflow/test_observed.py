@@ -15,11 +15,11 @@ import pytest
 
 from airflow_adf_mi.emulator import Emulator, FactorySpec
 from airflow_adf_mi.emulator.pipelines.script import Script
-from tests.explained import assert_no_secret
-from tests.integration.test_lineage import FACTORY, HERE, SCRIPT, names
-from tests.openlineage import check_event
-from tests.processes import LOOPBACK
-from tests.stack import RealAirflow
+from tests.support.explained import assert_no_secret
+from tests.support.lineage import FACTORY, HERE, SCRIPT, names
+from tests.support.openlineage import check_event
+from tests.support.processes import LOOPBACK
+from tests.support.stack import RealAirflow
 
 pytestmark = pytest.mark.airflow
 

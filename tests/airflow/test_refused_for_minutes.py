@@ -6,7 +6,7 @@ import pytest
 
 from tests.airflow.conftest import EXPLAINED_MODES as MODES
 from tests.airflow.conftest import STARTED_IN, World
-from tests.airflow.test_explained import golden, log_of
+from tests.support.airflow_logs import golden, log_of
 
 pytestmark = pytest.mark.airflow
 

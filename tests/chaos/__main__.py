@@ -19,7 +19,7 @@ from tests.chaos.row import Row
 from tests.chaos.run import all_rows, run
 from tests.chaos.table import print_table, show_rows
 from tests.chaos.world import World
-from tests.processes import run_program
+from tests.support.processes import run_program
 
 MANY, MANY_OF_SUBSET = 300, 40
 HOME = Path(__file__).parent.parent.parent / ".chaos"

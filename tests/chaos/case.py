@@ -17,7 +17,7 @@ from airflow_adf_mi.emulator.pipelines.runs import Run
 from tests.chaos.board import Instance
 from tests.chaos.row import Row
 from tests.chaos.verdict import Observed, SeenRun, counted
-from tests.stack import ENDED, TASK_ENDED
+from tests.support.stack import ENDED, TASK_ENDED
 
 if TYPE_CHECKING:
     from airflow_adf_mi.emulator import Emulator

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.mutation import mutated_copy
-from tests.processes import run_program, run_to_end, side_by_side
+from tests.support.processes import run_program, run_to_end, side_by_side
 
 AT_ONCE = 2
 TIMEOUT = 600

@@ -11,7 +11,7 @@ from tests.chaos.case import Case
 from tests.chaos.row import Row
 from tests.chaos.verdict import problems
 from tests.chaos.world import World
-from tests.processes import side_by_side
+from tests.support.processes import side_by_side
 
 AT_ONCE = 25
 

@@ -20,7 +20,7 @@ from airflow_adf_mi.emulator.service.state import Switches
 from tests.chaos.board import Board
 from tests.chaos.row import CORRELATION, Row, dag_spec
 from tests.conftest import activity, factory_of
-from tests.stack import RealAirflow
+from tests.support.stack import RealAirflow
 
 HERE = Path(__file__).parent
 PLAIN_FILE, OWN_FILE = "rows", "row_"

@@ -27,7 +27,7 @@ from airflow_adf_mi.emulator import Emulator, FactorySpec
 from airflow_adf_mi.emulator.identity.tokens import SYSTEM_ASSIGNED, USER_ASSIGNED
 from airflow_adf_mi.hooks import AdfHook
 from tests.conftest import ROOT
-from tests.examples import FACTORY
+from tests.support.examples import FACTORY
 
 Run = Callable[..., tuple[int, dict[str, dict[str, Any]]]]
 CHANGES = {"pipelines/createrun/action", "pipelineruns/cancel/action"}

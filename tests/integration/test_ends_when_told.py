@@ -16,14 +16,14 @@ import psutil
 import pytest
 
 from tests.conftest import ROOT
-from tests.processes import INTERRUPTED
+from tests.support.processes import INTERRUPTED
 
 DEMO = ["-m", "tests.demo", "--keep", "--home", "{home}"]
 CHAOS = ["-m", "tests.chaos", "--only", "lost-drop-blocking", "--home", "{home}"]
 STOPPED = "Interrupted; everything was stopped."
 THREADS = """
 import subprocess
-from tests.processes import run_program, side_by_side
+from tests.support.processes import run_program, side_by_side
 
 def main():
     # The second would begin once the first has ended.

@@ -21,7 +21,7 @@ from airflow_adf_mi.adf.routines import Routine, run_routine
 from airflow_adf_mi.adf.starting.create_run import Start, create_run_once
 from airflow_adf_mi.adf.waiting.single_run import REFUSAL_GRACE_SECONDS, Ended, GaveUp, Plan, has_grace
 from airflow_adf_mi.emulator import Emulator
-from tests.integration.test_client import create
+from tests.support.clients import create
 
 NOW = datetime.now(UTC)
 WINDOW = NOW - timedelta(days=1), NOW + timedelta(days=1)

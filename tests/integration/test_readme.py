@@ -20,8 +20,8 @@ from airflow_adf_mi.emulator.identity.tokens import SYSTEM_ASSIGNED
 from airflow_adf_mi.emulator.pipelines.script import Script
 from airflow_adf_mi.hooks import AdfHook
 from tests.conftest import ROOT
-from tests.examples import FACTORY, SCRIPT
-from tests.integration.test_explained import error_of, operator
+from tests.support.examples import FACTORY, SCRIPT
+from tests.support.explained_tasks import error_of, operator
 
 EXAMPLES = {
     "NightlyLoad": "a19f5443-4c56-4594-8c7b-65148908aa9e",

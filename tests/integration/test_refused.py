@@ -38,9 +38,9 @@ from airflow_adf_mi.adf.waiting.single_run import GaveUp, Plan
 from airflow_adf_mi.emulator import Emulator
 from airflow_adf_mi.operators import AdfRunPipelineOperator
 from airflow_adf_mi.triggers.start_and_wait import NOT_STARTED
-from tests.integration.test_operator import Make, Task, execute, operator, runs
-from tests.integration.test_worker_less import fire
-from tests.triggerer import BEGAN, Airflow, use_airflow
+from tests.support.fired import fire
+from tests.support.tasks import Make, Task, execute, operator, runs
+from tests.support.triggerer import BEGAN, Airflow, use_airflow
 
 __all__ = ["operator", "use_airflow"]
 pytestmark = pytest.mark.usefixtures("nothing_left")

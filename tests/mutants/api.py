@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from tests.mutants import Mutant
 
-CLIENT = "tests/integration/test_client.py"
-TRANSPORT = "tests/integration/test_transport.py"
-EXPLAINED = "tests/integration/test_explained.py"
-STATS = "tests/integration/test_stats.py"
+CLIENT = "tests/integration/adf/api/test_client.py"
+TRANSPORT = "tests/integration/adf/network/test_transport.py"
+EXPLAINED = "tests/integration/adf/reporting/test_explain.py"
+STATS = "tests/integration/_airflow/test_stats.py"
 
 MUTANTS = [
     Mutant("createRun sent again by azure-core", "adf/api/client.py", "if call.repeatable else 0", "if call.repeatable else 3", CLIENT),
@@ -34,9 +34,9 @@ MUTANTS = [
     Mutant("404 not told apart", "adf/api/error_mapping.py", "if status == 404 or code in call.not_found_codes:", "if status == 4040:", CLIENT),
     Mutant("429 not told apart", "adf/api/error_mapping.py", "if status == 429:", "if status == 4290:", CLIENT),
     Mutant("cancel of a finished run", "adf/api/operations.py", '"PipelineRunNotRunning": False', '"Other": False', CLIENT),
-    Mutant("service's time by the machine's clock", "adf/network/transport.py", "else time.monotonic() + self._ahead", "else time.time()", "tests/unit/test_service_clock.py"),
-    Mutant("naive time breaks the order", "adf/times.py", "found if found.tzinfo is not None else found.replace(tzinfo=UTC)", "found", "tests/unit/test_models.py"),
-    Mutant("odd error of an activity", "adf/models.py", "return value if isinstance(value, Mapping) else {}", "return value or {}", "tests/unit/test_models.py"),
+    Mutant("service's time by the machine's clock", "adf/network/transport.py", "else time.monotonic() + self._ahead", "else time.time()", "tests/unit/adf/network/test_transport.py"),
+    Mutant("naive time breaks the order", "adf/times.py", "found if found.tzinfo is not None else found.replace(tzinfo=UTC)", "found", "tests/unit/adf/test_models.py"),
+    Mutant("odd error of an activity", "adf/models.py", "return value if isinstance(value, Mapping) else {}", "return value or {}", "tests/unit/adf/test_models.py"),
     Mutant("403 without the principal", "adf/api/error_mapping.py", 'claims=principal(token_of(error) or "")', "claims={}", f"{CLIENT} -k missing_role"),
     Mutant("403 says everything twice", "adf/api/error_mapping.py", 'if code == "AuthorizationFailed" and', "if False and", f"{EXPLAINED} -k role_to_start"),
     Mutant("throttled request not counted", "adf/api/responses.py", "if isinstance(error, AdfThrottledError):", "if False:", STATS),

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from tests.mutants import Mutant
 
-CLIENT = "tests/integration/test_client.py"
+CLIENT = "tests/integration/adf/api/test_client.py"
 HOOKS = "tests/integration/test_hooks.py"
-CONNECTION = "tests/unit/test_connection.py"
-START = "tests/unit/test_start.py"
+CONNECTION = "tests/unit/adf/test_connection_fields.py"
+START = "tests/unit/adf/starting/test_create_run.py"
 PROVIDER = "tests/contract/test_provider.py"
 CLI = "tests/integration/test_cli.py"
-WORKER_LESS = "tests/integration/test_worker_less.py"
+WORKER_LESS = "tests/integration/triggers/test_start_and_wait.py"
 
 MUTANTS = [
     Mutant("403 of a subscription", "adf/config/role.py", "    if isinstance(target, SubscriptionRef):", "    if False:", f"{CLIENT} -k role"),
@@ -33,7 +33,7 @@ MUTANTS = [
     Mutant("missing factory", "adf/config/settings.py", "        if missing:", "        if False:", CONNECTION),
     Mutant("bad pipeline name", "adf/config/validation.py", "not isinstance(name, str) or not _PIPELINE_NAME.fullmatch(name)", "False", START),
     Mutant("parameters no mapping", "adf/config/validation.py", "    if not isinstance(parameters, Mapping):\n        raise", "    if False:\n        raise", START),
-    Mutant("parameters that a template will make", "adf/config/validation.py", "    if not isinstance(parameters, Mapping):\n        return", "    if False:\n        return", "tests/integration/test_operator.py"),
+    Mutant("parameters that a template will make", "adf/config/validation.py", "    if not isinstance(parameters, Mapping):\n        return", "    if False:\n        return", "tests/integration/test_operators.py"),
     Mutant("parameters not JSON", "adf/config/validation.py", "json.dumps(sent, allow_nan=False, sort_keys=True)", "str(sent)", START),
     Mutant("no positive seconds", "adf/config/validation.py", "or value <= 0", "", PROVIDER),
     Mutant("more seconds than Airflow can add", "adf/config/validation.py", "    if value > YEAR:", "    if False:", f"{PROVIDER} -k 'bad_argument or would_never'"),

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from tests.mutants import Mutant
 
-CONNECTION = "tests/unit/test_connection.py"
+CONNECTION = "tests/unit/adf/test_connection_fields.py"
 THEIRS = "tests/contract/test_provider_connections.py"
-SOURCES = "tests/unit/test_identity_sources.py"
+SOURCES = "tests/unit/adf/auth/test_identity_sources.py"
 MISSING = "tests/integration/test_missing_values.py"
 CLI = "tests/integration/test_cli.py"
 HOOKS = "tests/integration/test_hooks.py"
-EMULATOR = "tests/integration/test_emulator_cli.py"
+EMULATOR = "tests/integration/emulator/test_main.py"
 
 MUTANTS = [
     Mutant("what the provider ignores is refused", "adf/connection_fields.py", "            if not is_providers:\n                raise AdfConfigurationError(_unknown(name))", "            if True:\n                raise AdfConfigurationError(_unknown(name))", f"{THEIRS} -k each_field"),

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from tests.mutants import Mutant
 
-ERRORS = "tests/unit/test_errors.py"
+ERRORS = "tests/unit/adf/test_errors.py"
 EXCEPTIONS = "tests/unit/test_exceptions.py"
-START = "tests/unit/test_start.py"
-JSON_VALUES = "tests/unit/test_json_values.py"
-SENSOR = "tests/integration/test_sensor.py"
+START = "tests/unit/adf/starting/test_create_run.py"
+JSON_VALUES = "tests/unit/adf/test_json_values.py"
+SENSOR = "tests/integration/test_sensors.py"
 WRONG = "tests/integration/test_wrong_arguments.py"
 MOVING = "tests/contract/test_moving_over.py"
 
@@ -21,7 +21,7 @@ MUTANTS = [
     Mutant("notes of stored errors lost", "adf/error_json.py", "        error.add_note(note)\n", "        pass\n", ERRORS),
     Mutant("error of a later version ends the task otherwise", "adf/error_json.py", "except (AttributeError, KeyError, TypeError, ValueError):", "except TypeError:", ERRORS),
     Mutant("name that is no error's", "adf/error_json.py", "if not isinstance(kind, type) or not issubclass(kind, AdfError):", "if kind is None:", ERRORS),
-    Mutant("configuration error loses its type", "adf/error_json.py", "        error = kind(stored", "        error = AdfError(stored", "tests/unit/test_report.py -k lasting"),
+    Mutant("configuration error loses its type", "adf/error_json.py", "        error = kind(stored", "        error = AdfError(stored", "tests/unit/adf/reporting/test_report.py -k lasting"),
     Mutant("twins lose their members", "exceptions.py", "errors.rebuilt(kind, error.args, vars(error))", "errors.rebuilt(kind, error.args, {})", EXCEPTIONS),
     Mutant("twins lose their cause", "exceptions.py", "    twin.__cause__ = error.__cause__\n", "", EXCEPTIONS),
     Mutant("foreign error kept by a twin", "exceptions.py", "None if error.__suppress_context__ else error.__context__", "error.__context__", EXCEPTIONS),
@@ -52,9 +52,9 @@ MUTANTS = [
     Mutant("correlation parameter of any type", "operators.py", '            check_text("correlation_parameter", self.correlation_parameter)', "            pass", "tests/contract/test_provider.py -k parsed"),
     Mutant("core's errors leave a hook", "hooks.py", "    @airflow_errors()\n    def query_pipeline_runs(", "    def query_pipeline_runs(", WRONG),
     Mutant("core's errors leave an operator", "operators.py", "    @airflow_errors()\n    def execute(", "    def execute(", f"{MOVING} -k failed_run"),
-    Mutant("core's errors leave a resumed operator", "operators.py", "    @airflow_errors()\n    def execute_complete(", "    def execute_complete(", "tests/integration/test_worker_less_on_a_worker.py"),
-    Mutant("core's errors leave an operator that begins again", "operators.py", "    @airflow_errors()\n    def execute_after(", "    def execute_after(", "tests/integration/test_operator.py"),
-    Mutant("core's errors leave an operator that was to time out", "operators.py", "    @airflow_errors()\n    def resume_execution(", "    def resume_execution(", "tests/integration/test_operator.py"),
+    Mutant("core's errors leave a resumed operator", "operators.py", "    @airflow_errors()\n    def execute_complete(", "    def execute_complete(", "tests/integration/_worker/test_resumed_attempt.py"),
+    Mutant("core's errors leave an operator that begins again", "operators.py", "    @airflow_errors()\n    def execute_after(", "    def execute_after(", "tests/integration/test_operators.py"),
+    Mutant("core's errors leave an operator that was to time out", "operators.py", "    @airflow_errors()\n    def resume_execution(", "    def resume_execution(", "tests/integration/test_operators.py"),
     Mutant("core's errors leave a sensor", "sensors.py", "    @airflow_errors()\n    def poke(", "    def poke(", f"{SENSOR} -k grace"),
     Mutant("core's errors leave a sensor that begins", "sensors.py", "    @airflow_errors()  # noqa: RET503  defer() does not return\n", "", f"{WRONG} -k sensor"),
     Mutant("core's errors leave a resumed sensor", "sensors.py", "    @airflow_errors()\n    def execute_complete(", "    def execute_complete(", f"{SENSOR} -k softly"),

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from tests.mutants import Mutant
 
-REDACT = "tests/unit/test_redact.py"
-MANY = "tests/unit/test_explain_many.py"
-CLIENT = "tests/integration/test_client.py"
-ACTIVITIES = "tests/unit/test_activity_log.py"
-REPORT = "tests/unit/test_report.py"
-WATCH = "tests/unit/test_watch.py"
-OPERATOR = "tests/integration/test_operator.py"
-WORKER_LESS = "tests/integration/test_worker_less.py"
+REDACT = "tests/unit/adf/test_redaction.py"
+MANY = "tests/unit/adf/reporting/test_explain_many.py"
+CLIENT = "tests/integration/adf/api/test_client.py"
+ACTIVITIES = "tests/unit/adf/reporting/test_activity_log.py"
+REPORT = "tests/unit/adf/reporting/test_report.py"
+WATCH = "tests/unit/adf/waiting/test_single_run.py"
+OPERATOR = "tests/integration/test_operators.py"
+WORKER_LESS = "tests/integration/triggers/test_start_and_wait.py"
 
 MUTANTS = [
     Mutant("redacted before it is cut", "adf/redaction.py", "return _masked(text[: limit + MASKING_OVERLAP_CHARACTERS], limit)", "return _masked(text, limit)", f"{REDACT} -k cut_before"),
@@ -39,9 +39,9 @@ MUTANTS = [
     Mutant("run that ended is Succeeded", "adf/waiting/single_run.py", "return _ENDS.get(status, ", "return dict[str, str]().get(status, ", WATCH),
     Mutant("execution_timeout called timeout", "_worker/attempt.py", "        return min(ends)\n", "        return min(ends)[0], ends[0][1]\n", f"{OPERATOR} -k names_the_argument"),
     Mutant("execution_timeout called timeout in the triggerer", "triggers/start_and_wait.py", "        return min(ends)\n", "        return min(ends)[0], ends[0][1]\n", f"{WORKER_LESS} -k names_the_argument"),
-    Mutant("length of the timeout lost on the way to the triggerer", "triggers/wait.py", "deadline=self.deadline, deadline_reason=self.deadline_reason", "deadline=self.deadline", "tests/integration/test_trigger.py -k only_if_told"),
-    Mutant("a thousand names compared at once", "adf/name_suggestions.py", "        if number % NAMES_BETWEEN_PAUSES == 0:\n", "        if False:\n", "tests/unit/test_near.py -k difflib"),
-    Mutant("names that are not near", "adf/name_suggestions.py", ">= LEAST_LIKENESS for of in", ">= 0 for of in", "tests/unit/test_near.py -k difflib"),
+    Mutant("length of the timeout lost on the way to the triggerer", "triggers/wait.py", "deadline=self.deadline, deadline_reason=self.deadline_reason", "deadline=self.deadline", "tests/integration/triggers/test_wait.py -k only_if_told"),
+    Mutant("a thousand names compared at once", "adf/name_suggestions.py", "        if number % NAMES_BETWEEN_PAUSES == 0:\n", "        if False:\n", "tests/unit/adf/test_name_suggestions.py -k difflib"),
+    Mutant("names that are not near", "adf/name_suggestions.py", ">= LEAST_LIKENESS for of in", ">= 0 for of in", "tests/unit/adf/test_name_suggestions.py -k difflib"),
     Mutant("answer that nests without end", "adf/api/responses.py", "object_hook=_same) if content else None\n    except UNREADABLE as e:", "object_hook=_same) if content else None\n    except ValueError as e:", f"{CLIENT} -k nests"),
     Mutant("encoded quote searched for from each backslash", "adf/redaction.py", "(?<!\\\\)(?P=encoded)", "(?P=encoded)", f"{REDACT} -k hostile_quotes --timeout=20"),
     Mutant("name inside a value ignored", "adf/redaction.py", "                if later is not None and later.end() > at:", "                if False:", f"{REDACT} -k wherever_its_name"),

@@ -5,21 +5,21 @@ from __future__ import annotations
 from tests.mutants import Mutant
 
 WINDOWS = "tests/unit/test_windows.py"
-GUESSES = "tests/unit/test_emulator_guesses.py"
-SCRIPT = "tests/unit/test_emulator_script.py"
-SEVERAL = "tests/integration/test_several_emulators.py"
+GUESSES = "tests/unit/emulator/pipelines/test_guesses.py"
+SCRIPT = "tests/unit/emulator/pipelines/test_script.py"
+SEVERAL = "tests/integration/emulator/test_several_emulators.py"
 TOLD = "tests/integration/test_ends_when_told.py"
-HTTP = "tests/integration/test_emulator_http.py"
+HTTP = "tests/integration/emulator/test_server.py"
 EMULATOR = "emulator"
 
 MUTANTS = [
     Mutant("example copies an empty window", "../dags/01_data_interval.py", 'CronDataIntervalTimetable("@daily", timezone="UTC")', '"@daily"', f"{WINDOWS} -k last_day"),
     Mutant("worker-less example copies an empty window", "../dags/06_without_workers.py", 'CronDataIntervalTimetable("@daily", timezone="UTC")', '"@daily"', f"{WINDOWS} -k last_day"),
-    Mutant("demo takes an empty window for good", "../tests/examples.py", '"window_hours": window.hours if window else None', '"window_hours": 24', f"{WINDOWS} -k finds_fault"),
-    Mutant("background job deaf to SIGINT", "../tests/processes.py", "for number in (signal.SIGINT, signal.SIGTERM):", "for number in (signal.SIGTERM,):", f"{TOLD} -k demo-int --timeout=100"),
-    Mutant("SIGTERM cleans nothing up", "../tests/processes.py", "for number in (signal.SIGINT, signal.SIGTERM):", "for number in (signal.SIGINT,):", f"{TOLD} -k soak"),
-    Mutant("interrupted threads begin the rest", "../tests/processes.py", "wait=False, cancel_futures=True", "wait=False", f"{TOLD} -k threads --timeout=100"),
-    Mutant("children of an interrupted program go on", "../tests/processes.py", "        if interrupt_children:", "        if False:", f"{TOLD} -k threads --timeout=100"),
+    Mutant("demo takes an empty window for good", "../tests/support/examples.py", '"window_hours": window.hours if window else None', '"window_hours": 24', f"{WINDOWS} -k finds_fault"),
+    Mutant("background job deaf to SIGINT", "../tests/support/processes.py", "for number in (signal.SIGINT, signal.SIGTERM):", "for number in (signal.SIGTERM,):", f"{TOLD} -k demo-int --timeout=100"),
+    Mutant("SIGTERM cleans nothing up", "../tests/support/processes.py", "for number in (signal.SIGINT, signal.SIGTERM):", "for number in (signal.SIGINT,):", f"{TOLD} -k soak"),
+    Mutant("interrupted threads begin the rest", "../tests/support/processes.py", "wait=False, cancel_futures=True", "wait=False", f"{TOLD} -k threads --timeout=100"),
+    Mutant("children of an interrupted program go on", "../tests/support/processes.py", "        if interrupt_children:", "        if False:", f"{TOLD} -k threads --timeout=100"),
     Mutant("guess not listed", f"{EMULATOR}/pipelines/runs.py", "            self.guesses.append(guess)\n", "", GUESSES),
     Mutant("guess not logged", f"{EMULATOR}/pipelines/runs.py", '            log.warning("%s Run %s.", guess, self.run_id)\n', "", GUESSES),
     Mutant("guess logged in each iteration", f"{EMULATOR}/pipelines/runs.py", "        if guess not in self.guesses:", "        if True:", f"{GUESSES} -k each_iteration"),
@@ -46,7 +46,7 @@ MUTANTS = [
     Mutant("member of the wrong type", f"{EMULATOR}/pipelines/script_shape.py", "        if not members[name].fits(value):", "        if False:", SCRIPT),
     Mutant("switch of the wrong type", f"{EMULATOR}/switches.py", "            if not _fits(value, hints[name]):", "            if False:", f"{HTTP} -k means_nothing"),
     Mutant("identity of a denial that is not there", f"{EMULATOR}/service/control.py", "            if client_id not in identities:", "            if False:", f"{HTTP} -k means_nothing"),
-    Mutant("interrupted emulator goes on serving", f"{EMULATOR}/server.py", "                loop.call_soon_threadsafe(loop.stop)\n", "                loop.is_running()\n", "tests/unit/test_emulator_script.py -k interrupted --timeout=100"),
+    Mutant("interrupted emulator goes on serving", f"{EMULATOR}/server.py", "                loop.call_soon_threadsafe(loop.stop)\n", "                loop.is_running()\n", "tests/unit/emulator/pipelines/test_script.py -k interrupted --timeout=100"),
     Mutant("token of an emulator sent to the next", "adf/auth/credential.py", "    place = where_tokens_come_from(os.environ)\n", "    place = ()\n", f"{SEVERAL} -k at_once"),
     Mutant("credentials not forgotten", "adf/auth/credential.py", "    _credentials.clear()\n", "    pass\n", f"{SEVERAL} -k forgotten"),
 ]  # fmt: skip

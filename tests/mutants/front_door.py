@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from tests.mutants import Mutant
 
-START = "tests/unit/test_start.py"
-REFUSAL = "tests/unit/test_refusal.py"
+START = "tests/unit/adf/starting/test_create_run.py"
+REFUSAL = "tests/unit/adf/api/test_refusal.py"
 REFUSED = "tests/integration/test_refused.py"
-NEAR = "tests/unit/test_near.py"
+NEAR = "tests/unit/adf/test_name_suggestions.py"
 RETRY = "tests/unit/test_retry.py"
-WATCH = "tests/unit/test_watch.py"
-HTTP = "tests/integration/test_emulator_http.py"
+WATCH = "tests/unit/adf/waiting/test_single_run.py"
+HTTP = "tests/integration/emulator/test_server.py"
 
 MUTANTS = [
     Mutant("lock taken for a lost answer", "adf/starting/create_run.py", "Verdict.REFUSED if is_refused else Verdict.AMBIGUOUS", "Verdict.AMBIGUOUS", f"{REFUSED} -k once_it_is_gone"),
@@ -55,5 +55,5 @@ MUTANTS = [
     Mutant("emulator: unknown subscription shown as empty", "emulator/service/arm.py", '            self._check_subscription(where["subscription"])\n', "", HTTP),
     Mutant("emulator: resource group before the role", "emulator/service/arm.py", '            self._check_subscription(where["subscription"])\n', '            self._check_subscription(where["subscription"])\n            self._check_group(where)\n', HTTP),
     Mutant("answer of the front door proves that there is no run", "adf/api/error_mapping.py", "if code is None or is_front_door(code, refusal.failure_cause):", "if False:", f"{REFUSED} -k proven_absent"),
-    Mutant("code quoted as it is", "adf/api/refusal.py", "return shown(value[:MOST_READ_CHARACTERS], LONGEST_WORD_CHARACTERS)", "return value[:MOST_READ_CHARACTERS]", "tests/unit/test_refusal.py"),
+    Mutant("code quoted as it is", "adf/api/refusal.py", "return shown(value[:MOST_READ_CHARACTERS], LONGEST_WORD_CHARACTERS)", "return value[:MOST_READ_CHARACTERS]", "tests/unit/adf/api/test_refusal.py"),
 ]  # fmt: skip

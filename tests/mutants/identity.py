@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from tests.mutants import Mutant
 
-SOURCES = "tests/unit/test_identity_sources.py"
-IDENTITY = "tests/unit/test_identity.py"
-EMULATED = "tests/integration/test_identity_emulated.py"
+SOURCES = "tests/unit/adf/auth/test_identity_sources.py"
+IDENTITY = "tests/unit/adf/auth/test_credential.py"
+EMULATED = "tests/integration/adf/auth/test_credential.py"
 
 MUTANTS = [
     Mutant("token errors quoted with their secrets", "adf/auth/token_errors.py", "{shown(_quoted(error, answer), 400)}", "{_quoted(error, answer)[:400]}", f"{EMULATED} -k secret"),

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from tests.mutants import Mutant
 
-RULES = "tests/unit/test_network.py"
-NETWORK = "tests/integration/test_network.py"
-CLIENT = "tests/integration/test_client.py"
-TRANSPORT = "tests/integration/test_transport.py"
-CAUSES = "tests/unit/test_token_causes.py"
-EMULATED = "tests/integration/test_identity_emulated.py"
+RULES = "tests/unit/adf/network/test_route.py"
+NETWORK = "tests/integration/adf/network/test_route.py"
+CLIENT = "tests/integration/adf/api/test_client.py"
+TRANSPORT = "tests/integration/adf/network/test_transport.py"
+CAUSES = "tests/unit/adf/auth/test_token_causes.py"
+EMULATED = "tests/integration/adf/auth/test_credential.py"
 
 MUTANTS = [
     # The way.

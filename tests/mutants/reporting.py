@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from tests.mutants import Mutant
 
-TRIGGER = "tests/integration/test_trigger.py"
-OPERATOR = "tests/integration/test_operator.py"
+TRIGGER = "tests/integration/triggers/test_wait.py"
+OPERATOR = "tests/integration/test_operators.py"
 PROVIDER = "tests/contract/test_provider.py"
-EXPLAIN = "tests/unit/test_explain.py"
-REPORT = "tests/unit/test_report.py"
-NEAR = "tests/unit/test_near.py"
-ACTIVITIES = "tests/unit/test_activity_log.py"
-OUTPUTS = "tests/unit/test_outputs.py"
-PUSHED = "tests/integration/test_outputs.py"
+EXPLAIN = "tests/unit/adf/reporting/test_explain.py"
+REPORT = "tests/unit/adf/reporting/test_report.py"
+NEAR = "tests/unit/adf/test_name_suggestions.py"
+ACTIVITIES = "tests/unit/adf/reporting/test_activity_log.py"
+OUTPUTS = "tests/unit/adf/reporting/test_outputs.py"
+PUSHED = "tests/integration/adf/reporting/test_outputs.py"
 RETRY = "tests/unit/test_retry.py"
-DATASETS = "tests/unit/test_lineage.py"
-LINEAGE = "tests/integration/test_lineage.py"
-HIDDEN = "tests/unit/test_hidden.py"
+DATASETS = "tests/unit/adf/reporting/test_datasets.py"
+LINEAGE = "tests/integration/_openlineage/test_facets.py"
+HIDDEN = "tests/unit/_openlineage/test_hidden_parameters.py"
 
 MUTANTS = [
     Mutant("timeout does not cancel", "adf/reporting/conclude.py", "isinstance(outcome, TimedOut) and cancel_on_timeout", "False", TRIGGER),
-    Mutant("message cut twice", "adf/reporting/report.py", "PipelineRun.from_essentials", "PipelineRun.from_wire", "tests/unit/test_report.py -k cut"),
+    Mutant("message cut twice", "adf/reporting/report.py", "PipelineRun.from_essentials", "PipelineRun.from_wire", "tests/unit/adf/reporting/test_report.py -k cut"),
     Mutant("failed XCom orphans the run", "_worker/results.py", "        except Exception as e:  # noqa: BLE001", "        except ZeroDivisionError as e:  # noqa: BLE001", OPERATOR),
-    Mutant("credentials in messages", "adf/redaction.py", 'if "eyJ" in text:', "if False:", "tests/unit/test_models.py"),
+    Mutant("credentials in messages", "adf/redaction.py", 'if "eyJ" in text:', "if False:", "tests/unit/adf/test_models.py"),
     Mutant("failed child not followed", "adf/reporting/explain.py", 'if row.activity_type == "ExecutePipeline" else None', 'if row.activity_type == "" else None', EXPLAIN),
     Mutant("child that names its caller followed for ever", "adf/reporting/explain.py", "and child not in search.seen", "", f"{EXPLAIN} --timeout=20"),
     Mutant("container taken for a cause", "adf/reporting/explain.py", "        if row.activity_type not in CONTAINERS:\n            return False\n", "        return False\n", EXPLAIN),
@@ -43,9 +43,9 @@ MUTANTS = [
     Mutant("handled failure taken for a cause", "adf/reporting/explain.py", "first if is_named else", "first if True else", EXPLAIN),
     Mutant("part of a list passes for the whole", "adf/reporting/outputs.py", "        if pages.cut is not None:\n            cut", "        if False:\n            cut", OUTPUTS),
     Mutant("secret member reached by its path", "adf/reporting/outputs.py", "next((step for step in reversed(path.steps) if not _is_index(step)), \"\")", '""', OUTPUTS),
-    Mutant("secret of a name and value pair", "adf/redaction.py", "[\\w.-]*(?:{NAMES}|secret|token|authorization)", "(?!)", "tests/unit/test_models.py"),
-    Mutant("password of a connection string", "adf/redaction.py", "={0,2}(?=;)", "={0,2}(?=;;)", "tests/unit/test_models.py"),
-    Mutant("private key", "adf/redaction.py", "-----BEGIN [A-Z ]*PRIVATE KEY-----", "-----BEGIN (?!)-----", "tests/unit/test_models.py"),
+    Mutant("secret of a name and value pair", "adf/redaction.py", "[\\w.-]*(?:{NAMES}|secret|token|authorization)", "(?!)", "tests/unit/adf/test_models.py"),
+    Mutant("password of a connection string", "adf/redaction.py", "={0,2}(?=;)", "={0,2}(?=;;)", "tests/unit/adf/test_models.py"),
+    Mutant("private key", "adf/redaction.py", "-----BEGIN [A-Z ]*PRIVATE KEY-----", "-----BEGIN (?!)-----", "tests/unit/adf/test_models.py"),
     Mutant("user error retried", "retry.py", "if failure.failure_type == USER_ERROR and not self._is_retried(failure):", "if False:", RETRY),
     Mutant("retry_on not heeded", "retry.py", "return any(text.lower() in said for text in self.retry_on)", "return False", RETRY),
     Mutant("cancelled run started again", "retry.py", "case AdfRunCancelled() if not self.retry_cancelled:", "case AdfRunCancelled() if False:", RETRY),
@@ -59,10 +59,10 @@ MUTANTS = [
     Mutant("output over an XCom of the task", "adf/reporting/outputs.py", "    if taken:", "    if False:", OUTPUTS),
     Mutant("pages of outputs not followed", "adf/reporting/outputs.py", "            pages.take(page)\n        rows", "            break\n        rows", OUTPUTS),
     Mutant("unread outputs start a second run", "_worker/results.py", "            if self._task.durable:\n                raise", "            if True:\n                raise", PUSHED),
-    Mutant("secrets of JSON within JSON", "adf/redaction.py", '"(?:(?P<quote>', '"(?:(?!)(?P<quote>', "tests/unit/test_models.py"),
-    Mutant("password of an address", "adf/redaction.py", "(?=@)", "(?=@@)", "tests/unit/test_models.py"),
-    Mutant("header of basic authentication", "adf/redaction.py", "(?:basic|", "(?:", "tests/unit/test_models.py"),
-    Mutant("key of a function app", "adf/redaction.py", "(?<=[?&].{5})|", "", "tests/unit/test_models.py"),
+    Mutant("secrets of JSON within JSON", "adf/redaction.py", '"(?:(?P<quote>', '"(?:(?!)(?P<quote>', "tests/unit/adf/test_models.py"),
+    Mutant("password of an address", "adf/redaction.py", "(?=@)", "(?=@@)", "tests/unit/adf/test_models.py"),
+    Mutant("header of basic authentication", "adf/redaction.py", "(?:basic|", "(?:", "tests/unit/adf/test_models.py"),
+    Mutant("key of a function app", "adf/redaction.py", "(?<=[?&].{5})|", "", "tests/unit/adf/test_models.py"),
     Mutant("activities asked for at every look", "adf/reporting/activity_log.py", "now - self.queried_at < QUERY_INTERVAL_SECONDS", "False", ACTIVITIES),
     Mutant("factory's budget not kept", "adf/reporting/activity_log.py", "if len(taken) >= self._per_minute:", "if False:", ACTIVITIES),
     Mutant("deadline put off by the activity log", "adf/reporting/activity_log.py", "self.deadline - now < LEAST_SECONDS_LEFT", "False", ACTIVITIES),

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from tests.mutants import Mutant
 
-START = "tests/unit/test_start.py"
-BEGIN = "tests/unit/test_begin.py"
-EXPLAINED = "tests/integration/test_explained.py"
-WORKER_LESS = "tests/integration/test_worker_less.py"
-PACE = "tests/unit/test_pace.py"
-OUTLET = "tests/unit/test_outlet.py"
+START = "tests/unit/adf/starting/test_create_run.py"
+BEGIN = "tests/unit/adf/starting/test_start_or_adopt.py"
+EXPLAINED = "tests/integration/adf/reporting/test_explain.py"
+WORKER_LESS = "tests/integration/triggers/test_start_and_wait.py"
+PACE = "tests/unit/adf/starting/test_rate_limit.py"
+OUTLET = "tests/unit/adf/starting/test_start_queue.py"
 
 MUTANTS = [
     Mutant("lost answer not looked for", "adf/starting/create_run.py", "if verdict is Verdict.AMBIGUOUS:", "if False:", START),

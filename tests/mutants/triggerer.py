@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from tests.mutants import Mutant
 
-WORKER_LESS = "tests/integration/test_worker_less.py"
-ON_A_WORKER = "tests/integration/test_worker_less_on_a_worker.py"
-PLACEMENT = "tests/integration/test_placement.py"
+WORKER_LESS = "tests/integration/triggers/test_start_and_wait.py"
+ON_A_WORKER = "tests/integration/_worker/test_resumed_attempt.py"
+PLACEMENT = "tests/integration/_triggerer/test_eligibility.py"
 STORED = "tests/unit/test_stored_start.py"
 
 MUTANTS = [

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from tests.mutants import Mutant
 
-CLIENT = "tests/integration/test_client.py"
-TRIGGER = "tests/integration/test_trigger.py"
-WATCH = "tests/unit/test_watch.py"
-SENSOR = "tests/integration/test_sensor.py"
-DEFERRAL = "tests/integration/test_deferral.py"
-ROUNDS = "tests/unit/test_rounds.py"
-TROUBLE = "tests/unit/test_trouble.py"
+CLIENT = "tests/integration/adf/api/test_client.py"
+TRIGGER = "tests/integration/triggers/test_wait.py"
+WATCH = "tests/unit/adf/waiting/test_single_run.py"
+SENSOR = "tests/integration/test_sensors.py"
+DEFERRAL = "tests/integration/triggers/test_deferral.py"
+ROUNDS = "tests/unit/adf/waiting/test_poll_plan.py"
+TROUBLE = "tests/unit/adf/waiting/test_failure_tracker.py"
 PROVIDER = "tests/contract/test_provider.py"
-STATS = "tests/integration/test_stats.py"
+STATS = "tests/integration/_airflow/test_stats.py"
 
 MUTANTS = [
     Mutant("sensor ended by Airflow first", "sensors.py", "timeout=timedelta(seconds=self.timeout) + TIMEOUT_SLACK", "timeout=timedelta(seconds=self.timeout)", DEFERRAL),
@@ -90,7 +90,7 @@ MUTANTS = [
     Mutant("useless connection waited with by all", "adf/waiting/failure_tracker.py", "error if has_lasted or is_for_good(error) else None", "error if has_lasted else None", TROUBLE),
     Mutant("end told during the last look lost", "adf/waiting/poller.py", "            return wait.outcome or last\n", "            return last\n", f"{TRIGGER} -k during_the_last_look"),
     Mutant("last looks wait for each other for long", "adf/waiting/poller.py", "asyncio.timeout(LAST_POLLS_SECONDS), self._last_poll_slots,", "self._last_poll_slots,", f"{TRIGGER} -k many_last_looks"),
-    Mutant("somebody's cancel taken for our own", "adf/cancelling.py", "over = Cancel.PERHAPS if failures else Cancel.TOO_LATE", "over = Cancel.PERHAPS", "tests/unit/test_watch.py tests/unit/test_report.py"),
+    Mutant("somebody's cancel taken for our own", "adf/cancelling.py", "over = Cancel.PERHAPS if failures else Cancel.TOO_LATE", "over = Cancel.PERHAPS", "tests/unit/adf/waiting/test_single_run.py tests/unit/adf/reporting/test_report.py"),
     Mutant("sensor's requests not counted", "sensors.py", "        use_in_tasks()\n", "", STATS),
     Mutant("sensor's waits not counted", "sensors.py", "            measure(outcome, time.time())\n", "", STATS),
     Mutant("old refusal ends new waits", "adf/waiting/failure_tracker.py", "        self.final_error = None\n        is_new", "        is_new", TROUBLE),

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from tests.mutants import Mutant
 
-TRIGGER = "tests/integration/test_trigger.py"
-OWNED = "tests/integration/test_owned_run.py"
-DEFERRAL = "tests/integration/test_deferral.py"
-OPERATOR = "tests/integration/test_operator.py"
-KILLS = "tests/integration/test_kills.py"
-JOURNAL = "tests/unit/test_journal.py"
+TRIGGER = "tests/integration/triggers/test_wait.py"
+OWNED = "tests/integration/_worker/test_owned_run.py"
+DEFERRAL = "tests/integration/triggers/test_deferral.py"
+OPERATOR = "tests/integration/test_operators.py"
+KILLS = "tests/integration/_triggerer/test_cancel_on_kill.py"
+JOURNAL = "tests/unit/_worker/test_state_store_journal.py"
 PROVIDER = "tests/contract/test_provider.py"
-STATS = "tests/integration/test_stats.py"
-PUSHED = "tests/integration/test_outputs.py"
-LINEAGE = "tests/integration/test_lineage.py"
-WORKER_LESS = "tests/integration/test_worker_less.py"
-PLACEMENT = "tests/integration/test_placement.py"
+STATS = "tests/integration/_airflow/test_stats.py"
+PUSHED = "tests/integration/adf/reporting/test_outputs.py"
+LINEAGE = "tests/integration/_openlineage/test_facets.py"
+WORKER_LESS = "tests/integration/triggers/test_start_and_wait.py"
+PLACEMENT = "tests/integration/_triggerer/test_eligibility.py"
 
 MUTANTS = [
     Mutant("operator ended by Airflow first", "_worker/attempt.py", "timeout=timedelta(seconds=seconds) + TIMEOUT_SLACK", "timeout=timedelta(seconds=seconds)", DEFERRAL),

@@ -17,7 +17,7 @@ from airflow_adf_mi import exceptions
 from airflow_adf_mi.adf import errors
 from airflow_adf_mi.adf.errors import AdfError
 from airflow_adf_mi.exceptions import TWINS, airflow_errors, to_airflow
-from tests.unit.every_error import CLASSES, known, made
+from tests.support.every_error import CLASSES, known, made
 
 each_class = pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.prose import MODULES, MOST_WORDS, PAGES, ROOT, complaints, main, prose_of_markdown, prose_of_python
+from tests.support.prose import MODULES, MOST_WORDS, PAGES, ROOT, complaints, main, prose_of_markdown, prose_of_python
 
 
 def test_our_pages_and_modules_are_plain(capsys: pytest.CaptureFixture[str]) -> None:

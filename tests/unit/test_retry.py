@@ -34,7 +34,7 @@ from airflow_adf_mi.adf.errors import (
 from airflow_adf_mi.exceptions import to_airflow
 from airflow_adf_mi.operators import AdfRunPipelineOperator
 from airflow_adf_mi.retry import AdfRetryPolicy, Forbidden
-from tests.unit.test_report import FAILURE
+from tests.support.reports import FAILURE
 
 KNOWN: dict[str, Any] = {"run_id": "r1", "studio_url": "https://studio/r1"}
 SYSTEM = FAILURE

@@ -16,7 +16,7 @@ from airflow.serialization.serialized_objects import DagSerialization
 from airflow_adf_mi.operators import AdfRunPipelineOperator
 from tests.conftest import ROOT
 from tests.demo import print_windows
-from tests.examples import DAGS, Example, Row, Window, rows
+from tests.support.examples import DAGS, Example, Row, Window, rows
 
 README = ROOT / "README.md"
 NOON = pendulum.datetime(2026, 1, 3, 12, tz="UTC")

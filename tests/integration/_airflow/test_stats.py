@@ -1,0 +1,132 @@
+"""What is counted and timed, as Airflow's own stats get it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from airflow.observability import stats as core_stats
+from airflow.sdk import DAG
+from airflow.sdk.observability import stats as sdk_stats
+
+from airflow_adf_mi._airflow.stats import AirflowStats
+from airflow_adf_mi.adf import metrics
+from airflow_adf_mi.adf.errors import AdfError
+from airflow_adf_mi.emulator import Emulator
+from airflow_adf_mi.emulator.pipelines.script import Script
+from airflow_adf_mi.hooks import AdfHook
+from airflow_adf_mi.sensors import AdfPipelineRunSensor
+from tests.conftest import ROOT
+from tests.support import explained
+from tests.support.explained_tasks import both, emulator_of, operator, run
+from tests.support.tasks import Task
+
+
+@pytest.fixture
+def emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
+    with emulator_of(explained.FACTORY, Script.from_json(explained.SCRIPT), monkeypatch) as running:
+        yield running
+
+
+class Backend:
+    """In place of a StatsD client."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, dict[str, str]]] = []
+
+    def incr(self, stat: str, *, tags: dict[str, str] | None = None, **_: Any) -> None:
+        self.seen.append((stat, tags or {}))
+
+    def timing(self, stat: str, dt: Any, *, tags: dict[str, str] | None = None) -> None:
+        assert dt.total_seconds() >= 0
+        self.seen.append((stat, tags or {}))
+
+    def timer(self) -> contextlib.nullcontext[Backend]:
+        """What Airflow times for itself, such as the loading of plugins by whoever comes first."""
+        return contextlib.nullcontext(self)
+
+    duration = 0.0
+
+    def count(self, stat: str, **tags: str) -> int:
+        return sum(name == stat and tags.items() <= seen.items() for name, seen in self.seen)
+
+
+@pytest.fixture
+def backends() -> Iterator[tuple[Backend, Backend]]:
+    """Of the task SDK, and of Airflow's core."""
+    both = Backend(), Backend()
+    for stats, backend in zip((sdk_stats, core_stats), both, strict=True):
+        stats.initialize(factory=lambda backend=backend: backend, export_legacy_names=False)
+    yield both
+    for stats in (sdk_stats, core_stats):
+        stats.initialize(factory=Backend, export_legacy_names=False)
+
+
+@both
+def test_runs(deferrable: bool, emulator: Emulator, backends: tuple[Backend, Backend]) -> None:
+    task = Task()
+    emulator.add_fault("getRun", status=429)
+    run(operator("ExplainOutputs", deferrable=deferrable), task)
+    worker, triggerer = backends
+    waiting = triggerer if deferrable else worker
+    assert worker.count(metrics.STARTS) == 1
+    assert worker.count(metrics.REQUESTS, operation="pipelines.create_run", outcome="answered") == 1
+    assert waiting.count(metrics.REQUESTS, operation="pipeline_runs.get", outcome="AdfThrottledError") == 1
+    assert waiting.count(metrics.THROTTLED, operation="pipeline_runs.get") == 1
+    assert waiting.count(metrics.ENDED, outcome="Succeeded") == 1
+    assert waiting.count(metrics.DETECTION_LAG) == waiting.count(metrics.RUN_DURATION, status="Succeeded") == 1
+    task.retry()
+    run(operator("ExplainOutputs"), task)
+    assert (worker.count(metrics.STARTS), worker.count(metrics.ADOPTIONS)) == (1, 1)
+
+
+@pytest.mark.usefixtures("emulator")
+def test_timeout(backends: tuple[Backend, Backend]) -> None:
+    with pytest.raises(AdfError):
+        run(operator("ExplainSlow", timeout=0.5))
+    assert backends[0].count(metrics.ENDED, outcome="timed_out") == 1
+
+
+@pytest.mark.usefixtures("minutes_pass")
+def test_ambiguous_start(emulator: Emulator, backends: tuple[Backend, Backend]) -> None:
+    emulator.add_fault("createRun", drop=True)
+    with pytest.raises(AdfError, match="no usable answer"):
+        run(operator("ExplainCopy"))
+    assert backends[0].count(metrics.AMBIGUOUS_STARTS) == 1
+
+
+def test_backend_that_fails_does_no_harm() -> None:
+    class Broken:
+        def incr(self, *_: Any, **__: Any) -> None:
+            raise OSError("no route")
+
+        timing = incr
+
+    sink = AirflowStats(Broken())
+    sink.count("a", {})
+    sink.time("a", 1, {})
+
+
+def test_sensor_on_a_worker(emulator: Emulator, backends: tuple[Backend, Backend]) -> None:
+    run_id = run(operator("ExplainOutputs"))["run_id"]
+    with DAG("d"):
+        it: Any = AdfPipelineRunSensor(task_id="watch", run_id=run_id, azure_data_factory_conn_id="adf_here")
+    # What a sensor does in a process of its own.
+    metrics.send_to(AirflowStats(Backend()))
+    before = backends[0].count(metrics.REQUESTS)
+    assert it.poke(Task().context)
+    assert backends[0].count(metrics.ENDED, outcome="Succeeded") == 2
+    assert backends[0].count(metrics.REQUESTS) == before + 1
+
+
+def test_cancel_of_a_run_that_is_over_is_counted(emulator: Emulator, backends: tuple[Backend, Backend]) -> None:
+    result = run(operator("ExplainOutputs"))
+    assert not AdfHook("adf_here").cancel_pipeline_run(result["run_id"])
+    assert backends[0].count(metrics.REQUESTS, operation="pipeline_runs.cancel", outcome="answered") == 1
+
+
+def test_docs_name_all() -> None:
+    docs = (ROOT / "docs" / "metrics.md").read_text()
+    assert [name for name in metrics.NAMES if f"| `{name}` |" not in docs] == []

@@ -1,0 +1,212 @@
+"""What the OpenLineage provider is told of tasks that ran against the emulator."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from airflow.providers.openlineage import conf
+from airflow.providers.openlineage.extractors.base import DefaultExtractor
+from airflow.providers.openlineage.plugins.adapter import OpenLineageAdapter
+from airflow.providers.openlineage.utils.utils import TaskInfo
+from openlineage.client.serde import Serde
+
+from airflow_adf_mi.adf.errors import AdfError
+from airflow_adf_mi.emulator import Emulator
+from airflow_adf_mi.emulator.pipelines.script import Script
+from airflow_adf_mi.operators import AdfRunPipelineOperator
+from tests.support.explained import assert_no_secret
+from tests.support.explained_tasks import both, emulator_of, operator, run
+from tests.support.lineage import FACTORY, HERE, SCRIPT, names
+from tests.support.openlineage import check_event
+from tests.support.tasks import Task
+
+LIST = "queryActivityRuns"
+
+
+@pytest.fixture
+def emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
+    with emulator_of(FACTORY, Script.from_json(SCRIPT), monkeypatch) as running:
+        yield running
+
+
+@pytest.fixture
+def listening(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The provider has where to send events to. It reads its configuration anew each time under pytest only."""
+    monkeypatch.setenv("AIRFLOW__OPENLINEAGE__TRANSPORT", '{"type": "console"}')
+
+
+def loading(pipeline: str = "Load", **arguments: Any) -> AdfRunPipelineOperator:
+    return operator(pipeline, parameters={"key": "planted", "password": "planted"}, **arguments)
+
+
+def event_of(it: AdfRunPipelineOperator, error: Exception | None = None) -> Any:
+    """The last event of a task, as the provider makes it, which is valid and has no secret in it."""
+    extractor = DefaultExtractor(it)
+    told = extractor.extract_on_failure(None) if error else extractor.extract_on_complete(None)
+    common: dict[str, Any] = {
+        "run_id": "01a21050-0b2c-7305-b640-f3ce8eb012dc",
+        "job_name": "d.it",
+        "end_time": "2026-01-01T10:00:00+00:00",
+        "task": told,
+        **dict.fromkeys(("nominal_start_time", "nominal_end_time", "owners", "tags", "job_description")),
+    }
+    adapter = OpenLineageAdapter()
+    event = adapter.fail_task(**common, error=error) if error else adapter.complete_task(**common)
+    text = Serde.to_json(event)
+    assert_no_secret(text)
+    found = json.loads(text)
+    check_event(found)
+    return found
+
+
+@pytest.mark.usefixtures("listening")
+def test_provider_is_not_shown_parameters_and_the_run_gets_them(emulator: Emulator) -> None:
+    """As in a thread of the task's process; in a fork, the task does not see what is hidden."""
+    it = loading()
+    it.get_openlineage_facets_on_start()
+    assert TaskInfo(it)["parameters"] == {"key": "***", "password": "***"}
+    result = run(it)
+    it.get_openlineage_facets_on_complete(None)
+    assert TaskInfo(it)["parameters"] == {"key": "***", "password": "***"}
+    sent = emulator.call(lambda: emulator.state("adf-test").runs[result["run_id"]].values)
+    assert sent == {"key": "planted", "password": "planted"}
+
+
+@both
+@pytest.mark.usefixtures("listening")
+def test_success(deferrable: bool, emulator: Emulator) -> None:
+    it = loading(deferrable=deferrable)
+    result = run(it)
+    event = event_of(it)
+    assert names(event["inputs"]) == [(HERE, "Lake"), (HERE, "Sales")]
+    assert names(event["outputs"]) == [(HERE, "Lake"), (HERE, "Mart")]
+    (lake,) = [output for output in event["outputs"] if output["name"] == "Lake"]
+    statistics = lake["outputFacets"]["outputStatistics"]
+    assert (statistics["rowCount"], statistics["size"]) == (42, 8000)
+    facet = event["run"]["facets"]["adf_pipelineRun"]
+    same = {"runId": "run_id", "runGroupId": "run_group_id", "studioUrl": "studio_url", "startedAt": "started_at"}
+    same |= {"endedAt": "ended_at", "durationSeconds": "duration_seconds", "status": "status", "adopted": "adopted"}
+    assert {name: facet[name] for name in same} == {name: result[key] for name, key in same.items()}
+    assert event["run"]["facets"]["externalQuery"]["externalQueryId"] == result["run_id"]
+    job = event["job"]["facets"]["adf_pipeline"]
+    assert (job["pipelineName"], job["factoryName"], job["resourceGroupName"]) == ("Load", "adf-test", "rg-emulator")
+    assert event["job"]["facets"]["jobType"]["jobType"] == "TASK"
+
+
+@both
+@pytest.mark.usefixtures("listening", "emulator")
+def test_failure(deferrable: bool) -> None:
+    it = loading("Broken", deferrable=deferrable)
+    with pytest.raises(AdfError) as e:
+        run(it)
+    event = event_of(it, e.value)
+    assert names(event["inputs"]) == [(HERE, "Sales")]
+    facet = event["run"]["facets"]["adf_pipelineRun"]
+    assert facet["status"] == "Failed"
+    (failed,) = facet["failedActivities"]
+    assert (failed["name"], failed["errorCode"], failed["failureType"]) == ("CopySales", "2200", "UserError")
+    assert "Cannot open" in failed["message"]
+    assert "AdfRunFailed" in event["run"]["facets"]["errorMessage"]["stackTrace"]
+
+
+@pytest.mark.usefixtures("listening")
+def test_retry_that_accepts_the_run(emulator: Emulator) -> None:
+    task = Task()
+    run(loading(), task)
+    task.retry()
+    again = loading()
+    assert run(again, task)["adopted"]
+    event = event_of(again)
+    assert event["run"]["facets"]["adf_pipelineRun"]["adopted"]
+    assert names(event["outputs"]) == [(HERE, "Lake"), (HERE, "Mart")]
+
+
+@pytest.mark.usefixtures("listening")
+def test_run_that_is_not_over_has_no_data(emulator: Emulator) -> None:
+    it = operator("Slow", wait_for_termination=False)
+    run(it)
+    late = operator("Slow", timeout=0.5)
+    with pytest.raises(AdfError) as e:
+        run(late)
+    for event in (event_of(it), event_of(late, e.value)):
+        assert (event["inputs"], event["outputs"]) == ([], [])
+        assert event["run"]["facets"]["adf_pipelineRun"]["runId"]
+    assert emulator.books.count(LIST) == 0
+
+
+@pytest.mark.usefixtures("listening", "emulator")
+def test_start_that_was_refused() -> None:
+    it = operator("Nope")
+    with pytest.raises(AdfError) as e:
+        run(it)
+    event = event_of(it, e.value)
+    assert "adf_pipelineRun" not in event["run"]["facets"]
+    assert event["job"]["facets"]["adf_pipeline"]["pipelineName"] == "Nope"
+
+
+def test_nothing_is_asked_where_nobody_listens(emulator: Emulator) -> None:
+    assert conf.is_disabled()
+    run(loading())
+    assert emulator.books.count(LIST) == 0
+
+
+@pytest.mark.usefixtures("listening")
+def test_nor_for_a_task_that_is_left_out(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    rule = [{"scope": {"dag_id": "d"}, "controls": {"emit": False}}]
+    monkeypatch.setenv("AIRFLOW__OPENLINEAGE__EMISSION_POLICY", json.dumps(rule))
+    run(loading())
+    assert emulator.books.count(LIST) == 0
+
+
+@pytest.mark.usefixtures("listening")
+@pytest.mark.parametrize("fault", [{"status": 403, "code": "AuthorizationFailed"}, {"status": 503}, {"drop": True}])
+def test_lineage_that_cannot_be_read_fails_no_task(
+    fault: Any, emulator: Emulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    emulator.add_fault(LIST, **fault)
+    it = loading()
+    assert run(it)["status"] == "Succeeded"
+    assert event_of(it)["outputs"] == []
+    assert "not all of its datasets could be read for lineage" in caplog.text
+
+
+@pytest.mark.usefixtures("listening")
+def test_nor_is_a_task_put_at_risk_that_must_end_soon(emulator: Emulator, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    assert run(loading(execution_timeout=timedelta(seconds=30)))["status"] == "Succeeded"
+    assert emulator.books.count(LIST) == 0
+    assert "because execution_timeout is near" in caplog.text
+
+
+@pytest.mark.usefixtures("listening", "emulator")
+def test_nor_does_what_nobody_foresaw(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(conf, "is_disabled", lambda: 1 / 0)
+    assert run(loading())["status"] == "Succeeded"
+    assert "its datasets could not be read for lineage. division by zero" in caplog.text
+
+
+def test_at_the_start_the_arguments_are_told() -> None:
+    told: Any = operator("Load", factory_name="adf-other").get_openlineage_facets_on_start()
+    facet = told.job_facets["adf_pipeline"]
+    assert (facet.pipelineName, facet.factoryName, facet.resourceGroupName) == ("Load", "adf-other", None)
+
+
+def test_without_the_provider_all_works(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(sys.modules, "airflow.providers.openlineage", None)
+    assert run(loading())["status"] == "Succeeded"
+    assert emulator.books.count(LIST) == 0
+    assert "lineage" not in caplog.text
+
+
+def test_what_it_needs_is_imported_when_it_asks() -> None:
+    program = "import sys, airflow_adf_mi._worker.attempt; sys.exit('openlineage' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], timeout=120, check=False).returncode == 0

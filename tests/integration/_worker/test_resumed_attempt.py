@@ -1,0 +1,499 @@
+"""What a worker does for a task that starts in the triggerer: it concludes, and takes up what a broken trigger has left."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.listeners import hookimpl
+from airflow.sdk import DAG
+from airflow.sdk.definitions.retry_policy import RetryPolicy
+from airflow.sdk.exceptions import TaskDeferred
+from airflow.sdk.execution_time import task_runner
+from airflow.sdk.execution_time.comms import TaskStatesResult
+from airflow.sdk.listener import get_listener_manager
+
+from airflow_adf_mi._triggerer.eligibility import may_end_in_triggerer
+from airflow_adf_mi._triggerer.finish import LINK_KEY
+from airflow_adf_mi._triggerer.start_key import task_try_key_of
+from airflow_adf_mi._triggerer.stored_start import KEPT_BY_WORKER, StoredStart
+from airflow_adf_mi._triggerer.xcom_journal import INTENT_KEY
+from airflow_adf_mi._worker.attempt import TRIGGER_FAILURES
+from airflow_adf_mi._worker.resumed_attempt import ResumedAttempt
+from airflow_adf_mi._worker.state_store_journal import STATE_KEY
+from airflow_adf_mi.adf import errors
+from airflow_adf_mi.adf.api import operations
+from airflow_adf_mi.adf.api.client import AdfClient
+from airflow_adf_mi.adf.config.settings import AdfSettings
+from airflow_adf_mi.adf.error_json import error_to_json
+from airflow_adf_mi.adf.models import PipelineRun, RunStatus
+from airflow_adf_mi.adf.reporting.report import Report, RunAddress
+from airflow_adf_mi.adf.starting.create_run import Start
+from airflow_adf_mi.adf.starting.intent import Intent, Phase, TaskTry
+from airflow_adf_mi.adf.waiting.single_run import Ended
+from airflow_adf_mi.emulator import Emulator
+from airflow_adf_mi.exceptions import (
+    AdfAmbiguousStartError,
+    AdfConfigurationError,
+    AdfError,
+    AdfRunFailed,
+    AdfTaskKilled,
+    AdfThrottledError,
+)
+from airflow_adf_mi.operators import AdfRunPipelineOperator
+from airflow_adf_mi.retry import AdfRetryPolicy
+from airflow_adf_mi.triggers.start_and_wait import AdfStartPipelineTrigger
+from tests.support.tasks import Task
+from tests.support.triggerer import BEGAN
+
+Make = Callable[..., AdfRunPipelineOperator]
+
+
+@pytest.fixture
+def operator(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Make:
+    given = {"conn_type": "azure_data_factory_mi", "extra": emulator.connection_extra()}
+    monkeypatch.setenv("AIRFLOW_CONN_ADF", json.dumps(given))
+
+    def make(**arguments: Any) -> AdfRunPipelineOperator:
+        with DAG("dag", schedule=None, start_date=BEGAN):
+            return AdfRunPipelineOperator(
+                **{
+                    "task_id": "it",
+                    "azure_data_factory_conn_id": "adf",
+                    "pipeline_name": "Load",
+                    "start_from_trigger": True,
+                    **arguments,
+                }
+            )
+
+    return make
+
+
+def retry_in_triggerer(task: Task) -> None:
+    """Airflow deletes XComs only where a try begins on a worker."""
+    xcoms = dict(task.xcoms)
+    task.retry()
+    task.xcoms |= xcoms
+
+
+def break_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_ADF", json.dumps({"conn_type": "azure_data_factory_mi", "extra": {}}))
+
+
+class Unusable(RetryPolicy):
+    """A policy that has forgotten to decide."""
+
+    def evaluate(self, *_: Any, **__: Any) -> Any:
+        return None
+
+
+def started(settings: AdfSettings, task: Task, pipeline: str = "Load") -> str:
+    """A run that the task's trigger has started, and what the trigger has stored of it."""
+    key = task_try_key_of(task.context).start_key
+    intent = Start(factory=settings.factory(), pipeline_name=pipeline, start_key=key).intent(now(task))
+    task.xcoms[INTENT_KEY] = replace(intent, phase=Phase.SENDING, sent_at=time.time()).to_json()
+    with AdfClient(settings) as client:
+        task.xcoms["run_id"] = client.send(operations.create_run(settings.factory(), pipeline, None, request_id=key))
+    return key
+
+
+def now(task: Task) -> TaskTry:
+    """The present try, as its trigger knows it."""
+    return TaskTry(try_number=task.try_number)
+
+
+def stored_start(task: Task) -> StoredStart:
+    start = StoredStart.from_json(task.xcoms[INTENT_KEY])
+    assert start is not None
+    return start
+
+
+def record_failure(task: Task) -> None:
+    """What the trigger stores that hands a try over to a worker."""
+    marked = stored_start(task).marked(now(task), failed=True)
+    assert marked is not None
+    task.xcoms[INTENT_KEY] = marked.to_json()
+
+
+def report(settings: AdfSettings, run_id: str, status: str) -> dict[str, Any]:
+    factory = settings.factory()
+    url = settings.studio_run_url(factory, run_id)
+    address = RunAddress(run_id=run_id, factory=factory, studio_url=url, pipeline_name="Load")
+    run = PipelineRun.from_wire({"runId": run_id, "pipelineName": "Load", "status": status})
+    return dict(json.loads(json.dumps(Report(address=address, outcome=Ended(run=run)).to_json())))
+
+
+def test_success_that_needs_a_worker_is_concluded_and_is_no_failure(
+    operator: Make, settings: AdfSettings, emulator: Emulator
+) -> None:
+    task = Task()
+    run_id = started(settings, task)
+    event = report(settings, run_id, RunStatus.SUCCEEDED)
+    assert operator().execute_complete(task.context, event)["run_id"] == run_id
+    assert run_id in task.xcoms[LINK_KEY]
+    # What follows is then a clear.
+    assert Intent.from_json(task.xcoms[INTENT_KEY]).try_failed is False
+
+
+@pytest.mark.parametrize("tries_left", [True, False])
+def test_failure_says_whether_a_retry_follows(tries_left: bool, operator: Make, settings: AdfSettings) -> None:
+    task = Task(max_tries=int(tries_left))
+    run_id = started(settings, task)
+    with pytest.raises(AdfRunFailed):
+        operator().execute_complete(task.context, report(settings, run_id, RunStatus.FAILED))
+    kept = Intent.from_json(task.xcoms[INTENT_KEY])
+    assert (kept.start_key, kept.try_failed, kept.task_try.try_number) == (run_id, tries_left, 1)
+    # Also for a retry on a worker, should the Dag be changed.
+    assert (STATE_KEY in task.kept) is tries_left
+
+
+def test_what_the_trigger_has_kept_is_not_forgotten(operator: Make, settings: AdfSettings) -> None:
+    task = Task()
+    run_id = started(settings, task)
+    task.xcoms[INTENT_KEY] |= {"sent_at": 123.0}
+    lost = AdfAmbiguousStartError("lost", request_id=run_id)
+    with pytest.raises(AdfAmbiguousStartError):
+        operator().execute_complete(task.context, {"not_started": error_to_json(lost)})
+    kept = Intent.from_json(task.xcoms[INTENT_KEY])
+    assert (kept.sent_at, kept.phase, kept.try_failed) == (123.0, Phase.SENDING, True)
+
+
+def test_start_that_failed_fails_the_task_by_its_error(operator: Make) -> None:
+    task = Task()
+    event = {"not_started": error_to_json(AdfThrottledError("too many", status=429))}
+    with pytest.raises(AdfThrottledError, match="too many"):
+        operator().execute_complete(task.context, event)
+    assert INTENT_KEY not in task.xcoms
+
+
+def test_run_of_before_a_clear_is_not_taken_for_one_of_the_try_that_failed(
+    operator: Make, settings: AdfSettings
+) -> None:
+    task = Task()
+    started(settings, task)
+    before = dict(task.xcoms[INTENT_KEY])
+    task.try_number = 2
+    task.max_tries = 9
+    event = {"not_started": error_to_json(AdfError("the older run is still there"))}
+    with pytest.raises(AdfError, match="still there"):
+        operator().execute_complete(task.context, event)
+    assert task.xcoms[INTENT_KEY] == before
+
+
+def test_try_that_began_on_a_worker_ends_there_as_it_began(
+    operator: Make, settings: AdfSettings, emulator: Emulator
+) -> None:
+    """Airflow had the Dag as it was before; or it is tested by dag.test()."""
+    task = Task()
+    it = operator(pipeline_name="Slow", deferrable=True)
+    with pytest.raises(TaskDeferred):
+        AdfRunPipelineOperator.execute.__wrapped__(it, task.context)  # type: ignore[attr-defined]  # Airflow's
+    with pytest.raises(AdfRunFailed):
+        it.execute_complete(task.context, report(settings, task.xcoms["run_id"], RunStatus.FAILED))
+    assert task.intent.try_failed
+    assert INTENT_KEY not in task.xcoms
+
+
+def test_run_that_is_not_waited_for_is_returned(operator: Make, settings: AdfSettings) -> None:
+    task = Task()
+    run_id = started(settings, task)
+    record_failure(task)
+    summary = {"run_id": run_id, "status": None, "studio_url": "https://adf.azure.com/"}
+    made = operator(wait_for_termination=False)
+    assert made.execute_complete(task.context, {"started": summary}) == summary
+    assert task.xcoms[LINK_KEY] == "https://adf.azure.com/"
+    assert Intent.from_json(task.xcoms[INTENT_KEY]).try_failed is False, "what follows is a clear"
+
+
+def test_trigger_that_fails_is_started_again_as_it_is_in_the_dag(
+    operator: Make, settings: AdfSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_adf_mi._worker.attempt.FIRST_REST", 0.001)  # stands for seconds
+    task = Task()
+    started(settings, task)
+    plain = operator(parameters={"password": "{{ conn.adf.password }}"})
+    rendered = plain.prepare_for_execution()
+    rendered.parameters = {"password": "hunter2"}
+    for _ in range(TRIGGER_FAILURES):
+        with pytest.raises(TaskDeferred) as deferral:
+            rendered.resume_execution("__fail__", {"error": "Trigger failure"}, task.context)
+        trigger = deferral.value.trigger
+        assert isinstance(trigger, AdfStartPipelineTrigger)
+        assert trigger.parameters == {"password": "{{ conn.adf.password }}"}
+        assert deferral.value.method_name == "execute_complete"
+    with pytest.raises(AdfError, match="failed 7 times"):
+        rendered.resume_execution("__fail__", {"error": "Trigger failure"}, task.context)
+    # Another try counts anew.
+    task.retry()
+    with pytest.raises(TaskDeferred):
+        rendered.resume_execution("__fail__", {"error": "Trigger failure"}, task.context)
+
+
+def test_worker_that_is_lost_while_a_broken_trigger_is_rested_from_leaves_a_retry(
+    operator: Make, settings: AdfSettings, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = Task(max_tries=3)
+    started(settings, task, "Slow")
+    made = operator(pipeline_name="Slow")
+    running = SimpleNamespace(send=lambda _: TaskStatesResult(task_states={"run1": {"it": "running"}}))
+    monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", running, raising=False)
+    # As a signal sets it, which comes from the machine: Airflow still calls the task running.
+    made.is_killed = True
+    with pytest.raises(AdfTaskKilled):
+        made.resume_execution("__fail__", {"error": "Trigger failure"}, task.context)
+    assert emulator.books.count("cancelRun") == 0
+    assert stored_start(task).last_failed_try == 1, "what follows is a retry"
+    # And where it is not lost, what follows on the new trigger is a clear again.
+    made.is_killed = False
+    monkeypatch.setattr("airflow_adf_mi._worker.attempt.FIRST_REST", 0.001)  # stands for seconds
+    with pytest.raises(TaskDeferred):
+        made.resume_execution("__fail__", {"error": "Trigger failure"}, task.context)
+    assert stored_start(task).last_failed_try is None
+
+
+def test_retry_whose_trigger_fails_at_first_stays_one(
+    operator: Make, settings: AdfSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run of the try before has failed: it must not become this one's."""
+    monkeypatch.setattr("airflow_adf_mi._worker.attempt.FIRST_REST", 0.001)  # stands for seconds
+    task = Task(max_tries=3)
+    run_id = started(settings, task)
+    with pytest.raises(AdfRunFailed):
+        operator().execute_complete(task.context, report(settings, run_id, RunStatus.FAILED))
+    retry_in_triggerer(task)
+    made = operator()
+    with pytest.raises(TaskDeferred):
+        made.resume_execution("__fail__", {"error": "Trigger failure"}, task.context)
+    known = stored_start(task).recall(now(task))
+    assert known is not None
+    assert (known.task_try.try_number, known.try_failed, known.start_key) == (1, True, run_id)
+
+
+def test_last_try_without_a_connection_is_followed_by_a_clear(
+    operator: Make, settings: AdfSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = Task(max_tries=0)
+    started(settings, task)
+    # As its trigger has marked it, which does not know that it is the last.
+    record_failure(task)
+    break_connection(monkeypatch)
+    unusable = AdfConfigurationError("subscription_id is missing")
+    with pytest.raises(AdfConfigurationError):
+        operator().execute_complete(task.context, {"not_started": error_to_json(unusable)})
+    assert stored_start(task).last_failed_try != 1
+
+
+def test_result_that_airflow_does_not_take_is_accepted_by_the_retry(operator: Make, settings: AdfSettings) -> None:
+    task = Task(max_tries=3)
+    run_id = started(settings, task)
+    push = task.xcom_push
+
+    def push_no_result(key: str, value: Any) -> None:
+        if key == "return_value":
+            raise RuntimeError("413: the result is too large")
+        push(key, value)
+
+    task.xcom_push = push_no_result  # type: ignore[method-assign]  # Airflow's API, which fails
+    with pytest.raises(RuntimeError, match="413"):
+        operator().execute_complete(task.context, report(settings, run_id, RunStatus.SUCCEEDED))
+    assert stored_start(task).last_failed_try == 1
+
+
+def test_kill_while_a_broken_trigger_is_rested_from_cancels(
+    operator: Make, settings: AdfSettings, emulator: Emulator
+) -> None:
+    task = Task(max_tries=0)
+    run_id = started(settings, task, "Slow")
+    attempt = ResumedAttempt(operator(pipeline_name="Slow"), task.context)
+    with attempt._owning(attempt._started_in_triggerer()) as owned_run:
+        attempt.kill()
+        with pytest.raises(errors.AdfTaskKilled):
+            owned_run.rest(60)
+    assert [r.run_id for r in emulator.books.of("cancelRun", status=200)] == [run_id]
+
+
+def test_airflows_own_timeout_cancels_what_the_trigger_has_started(
+    operator: Make, settings: AdfSettings, emulator: Emulator
+) -> None:
+    task = Task()
+    run_id = started(settings, task, "Slow")
+    with pytest.raises(AdfError, match=run_id):
+        operator(pipeline_name="Slow", timeout=0.001).resume_execution(
+            "__fail__", {"error": "Trigger timeout"}, task.context
+        )
+    assert [r.run_id for r in emulator.books.of("cancelRun", status=200)] == [run_id]
+
+
+@pytest.mark.parametrize("is_over", [False, True])
+def test_airflows_own_timeout_leaves_a_run_that_was_started_late_its_time(
+    is_over: bool, operator: Make, settings: AdfSettings, emulator: Emulator
+) -> None:
+    """The triggerer had no capacity for hours; Airflow's timeout counts from before, and so does execution_timeout."""
+    handed_over = datetime.now(UTC) - timedelta(hours=2)
+    task = Task(start_date=handed_over)
+    run_id = started(settings, task, "Slow")
+    late = operator(pipeline_name="Slow", timeout=3600, execution_timeout=timedelta(hours=1 if is_over else 3))
+    with pytest.raises(AdfError if is_over else TaskDeferred) as ended:
+        late.resume_execution("__fail__", {"error": "Trigger timeout"}, task.context)
+    assert [r.run_id for r in emulator.books.of("cancelRun", status=200)] == ([run_id] if is_over else [])
+    if isinstance(ended.value, TaskDeferred):
+        assert ended.value.trigger.try_began_at == handed_over.timestamp()
+        assert timedelta(minutes=55) < ended.value.timeout < timedelta(minutes=65)
+
+
+def test_retry_stays_one_though_the_connection_could_not_be_used_in_between(
+    operator: Make, settings: AdfSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = Task(max_tries=3)
+    run_id = started(settings, task)
+    with pytest.raises(AdfRunFailed):
+        operator().execute_complete(task.context, report(settings, run_id, RunStatus.FAILED))
+    retry_in_triggerer(task)
+    break_connection(monkeypatch)
+    unusable = AdfConfigurationError("subscription_id is missing")
+    with pytest.raises(AdfConfigurationError):
+        operator().execute_complete(task.context, {"not_started": error_to_json(unusable)})
+    assert stored_start(task).last_failed_try == 2
+
+
+def test_try_whose_connection_can_be_used_no_longer_leaves_its_run_to_a_retry(
+    operator: Make, settings: AdfSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its triggerer was restarted: the new one cannot use the connection, nor can the worker that it hands the try over to."""
+    task = Task(max_tries=3)
+    run_id = started(settings, task)
+    break_connection(monkeypatch)
+    unusable = AdfConfigurationError("subscription_id is missing")
+    with pytest.raises(AdfConfigurationError):
+        operator().execute_complete(task.context, {"not_started": error_to_json(unusable)})
+    assert (stored_start(task).last_failed_try, stored_start(task).intent.start_key) == (1, run_id)
+    # Also for a retry on a worker, should the Dag be changed.
+    assert task.intent.start_key == run_id
+
+
+def test_timeout_before_this_try_has_started_anything_is_not_the_run_of_the_try_before(
+    operator: Make, settings: AdfSettings, emulator: Emulator
+) -> None:
+    """A clear, and no triggerer that took the new try up: what succeeded before the clear is not its result."""
+    task = Task()
+    started(settings, task)
+    xcoms = dict(task.xcoms)
+    task.clear()
+    task.xcoms |= xcoms
+    with pytest.raises(AdfError, match="Nothing was started by this try"):
+        operator().resume_execution("__fail__", {"error": "Trigger timeout"}, task.context)
+    assert emulator.books.of("cancelRun") == []
+
+
+def test_trigger_that_is_started_again_keeps_the_time_of_its_try(
+    operator: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_adf_mi._worker.attempt.FIRST_REST", 0.001)  # stands for seconds
+    began = datetime.now(UTC) - timedelta(minutes=50)
+    task = Task(start_date=began)
+    it = operator(execution_timeout=timedelta(hours=1))
+    with pytest.raises(TaskDeferred) as deferral:
+        it.resume_execution("__fail__", {"error": "Trigger failure"}, task.context)
+    assert deferral.value.trigger.try_began_at == began.timestamp()
+    assert timedelta(minutes=9) < deferral.value.timeout < timedelta(minutes=11)
+
+
+@pytest.mark.parametrize("event", [{"for_a_worker": True}, None], ids=["event", "failure"])
+def test_task_whose_dag_was_changed_goes_on_with_its_run_on_workers(
+    event: dict[str, Any] | None,
+    operator: Make,
+    settings: AdfSettings,
+    emulator: Emulator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("airflow_adf_mi._worker.attempt.FIRST_REST", 0.001)  # stands for seconds
+    task = Task(max_tries=0)
+    run_id = started(settings, task, "Slow")
+    it = operator(pipeline_name="Slow", start_from_trigger=False, deferrable=True)
+    method, kwargs = (
+        ("__fail__", {"error": "Trigger failure"}) if event is None else ("execute_complete", {"event": event})
+    )
+    with pytest.raises(TaskDeferred) as deferral:
+        it.resume_execution(method, kwargs, task.context)
+    assert deferral.value.trigger.run_id == run_id
+    assert len(emulator.books.of("createRun")) == 1
+    # From now on it is a task like any other, whose kill cancels, and whose memory is a worker's.
+    assert task.intent.run_id == run_id
+    assert task.xcoms[INTENT_KEY] == KEPT_BY_WORKER
+    it.on_kill()
+    assert [r.run_id for r in emulator.books.of("cancelRun", status=200)] == [run_id]
+
+
+def test_task_whose_dag_was_changed_before_its_retry_had_begun_starts_another_run_here(
+    operator: Make, settings: AdfSettings, emulator: Emulator
+) -> None:
+    task = Task(max_tries=3)
+    run_id = started(settings, task)
+    with pytest.raises(AdfRunFailed):
+        operator().execute_complete(task.context, report(settings, run_id, RunStatus.FAILED))
+    emulator.call(lambda: setattr(emulator.state().runs[run_id], "status", "Failed"))
+    retry_in_triggerer(task)
+    it = operator(start_from_trigger=False, deferrable=False, check_interval=0.2)
+    assert it.execute_complete(task.context, {"for_a_worker": True})["adopted"] is False
+    assert len(emulator.books.of("createRun")) == 2
+
+
+def test_retry_policy_that_ends_the_task_leaves_a_clear(operator: Make, settings: AdfSettings) -> None:
+    unusable = {"not_started": error_to_json(AdfConfigurationError("no such pipeline"))}
+    first = Task()
+    started(settings, first)
+    for policy, retried in ((None, True), (AdfRetryPolicy(), False), (Unusable(), True)):
+        task = Task(max_tries=3, xcoms=dict(first.xcoms))
+        with pytest.raises(AdfConfigurationError):
+            operator(retry_policy=policy).execute_complete(task.context, unusable)
+        assert (stored_start(task).last_failed_try == 1) is retried
+
+
+def test_task_whose_dag_was_changed_is_left_to_a_retry_if_its_connection_cannot_be_used(
+    operator: Make, settings: AdfSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = Task(max_tries=3)
+    started(settings, task)
+    break_connection(monkeypatch)
+    with pytest.raises(AdfConfigurationError):
+        operator(start_from_trigger=False).execute_complete(task.context, {"for_a_worker": True})
+    assert stored_start(task).last_failed_try == 1
+
+
+def test_task_whose_dag_was_changed_before_it_had_started_anything_starts_here(
+    operator: Make, emulator: Emulator
+) -> None:
+    it = operator(start_from_trigger=False, deferrable=False, check_interval=0.2)
+    task = Task()
+    assert it.execute_complete(task.context, {"for_a_worker": True})["status"] == "Succeeded"
+    assert len(emulator.books.of("createRun")) == 1
+
+
+def test_listeners_of_success_are_told_by_a_worker(operator: Make) -> None:
+    class Listener:
+        @hookimpl
+        def on_task_instance_success(self, previous_state: Any, task_instance: Any) -> None:
+            raise AssertionError("never called")
+
+    class Other:
+        @hookimpl
+        def on_task_instance_failed(self, previous_state: Any, task_instance: Any, error: Any) -> None:
+            raise AssertionError("never called")
+
+    it = operator(start_from_trigger=False)
+    manager: Any = get_listener_manager()
+    other, listener = Other(), Listener()
+    manager.add_listener(other)
+    try:
+        assert may_end_in_triggerer(it)
+        manager.add_listener(listener)
+        assert not may_end_in_triggerer(it)
+    finally:
+        manager.pm.unregister(other)
+        manager.pm.unregister(listener)

@@ -1,0 +1,435 @@
+"""What the operator does from try to try, and when Airflow itself fails around a run that has been started."""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowTaskTimeout, TaskDeferred
+
+from airflow_adf_mi._worker.attempt import Attempt
+from airflow_adf_mi._worker.state_store_journal import STATE_KEY
+from airflow_adf_mi.adf.config.settings import AdfSettings
+from airflow_adf_mi.adf.reporting.report import Report, RunAddress
+from airflow_adf_mi.adf.starting.intent import Phase
+from airflow_adf_mi.adf.waiting.single_run import TimedOut
+from airflow_adf_mi.emulator import Emulator
+from airflow_adf_mi.emulator.pipelines.script import Script
+from airflow_adf_mi.exceptions import AdfConfigurationError, AdfError, AdfRunFailed, AdfRunTimedOut, AdfTaskKilled
+from airflow_adf_mi.operators import AdfRunPipelineOperator
+from airflow_adf_mi.triggers.wait import TIMEOUT_SLACK
+from tests.support.tasks import Make, Task, execute, runs
+
+
+def deferred(it: AdfRunPipelineOperator, task: Task) -> TaskDeferred:
+    with pytest.raises(TaskDeferred) as e:
+        execute(it, task)
+    return e.value
+
+
+def never_cancelled(pipeline: str) -> Script:
+    """Its runs go on for an hour, and take an hour to be cancelled."""
+    return Script.from_json(
+        {"pipelines": {pipeline: {"cancel_seconds": 3600}}, "activities": {f"{pipeline}/Copy": {"seconds": 3600}}}
+    )
+
+
+def cancelled(emulator: Emulator) -> list[str]:
+    return [str(r.run_id) for r in emulator.books.of("cancelRun", status=200)]
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_retry_accepts_what_has_succeeded_and_a_clear_starts_anew(
+    waits: bool, operator: Make, emulator: Emulator
+) -> None:
+    task = Task()
+    it = operator("Load", wait_for_termination=waits)
+    first = execute(it, task)
+    assert first["adopted"] is False
+    assert task.xcoms["run_id"] == first["run_id"]
+    task.retry()
+    again = execute(it, task)
+    assert (again["run_id"], again["adopted"]) == (first["run_id"], True)
+    assert task.xcoms["run_id"] == first["run_id"]
+    task.clear()
+    assert execute(it, task)["run_id"] != first["run_id"]
+    assert len(runs(emulator)) == 2
+
+
+def test_failed_run_is_followed_by_another_on_a_retry(operator: Make, emulator: Emulator) -> None:
+    task = Task()
+    for _ in range(2):
+        with pytest.raises(AdfRunFailed):
+            execute(operator("Broken"), task)
+        assert task.intent.try_failed
+        task.retry()
+    assert len(runs(emulator)) == 2
+
+
+def test_not_durable_starts_anew_at_every_try_and_keeps_nothing(operator: Make, emulator: Emulator) -> None:
+    task = Task(store_works=False)
+    it = operator("Load", durable=False)
+    execute(it, task)
+    task.retry()
+    execute(it, task)
+    assert len(runs(emulator)) == 2
+
+
+@pytest.mark.parametrize("own_ids", [False, True])
+def test_run_of_a_lost_answer_that_has_failed_meanwhile_fails_the_task(
+    own_ids: bool, operator: Make, emulator: Emulator
+) -> None:
+    emulator.state().switches.run_id_from_request_id = not own_ids
+    emulator.add_fault("createRun", effect="after", hang_seconds=0.5, status=504)
+    with pytest.raises(AdfRunFailed, match="no such table"):
+        execute(operator("Broken", start_settle=1), Task())
+    assert len(runs(emulator)) == 1
+
+
+def test_kill_before_anything_was_looked_up_starts_nothing(operator: Make, emulator: Emulator) -> None:
+    it = operator("Slow")
+    it.on_kill()
+    with pytest.raises(AdfTaskKilled, match="Nothing was started"):
+        execute(it, Task())
+    assert emulator.books.count("createRun") == 0
+
+
+def test_kill_while_the_intent_is_written_starts_nothing(operator: Make, emulator: Emulator) -> None:
+    task, it = Task(), operator("Slow")
+    keep = task.set
+
+    def kill_while_sending(key: str, value: Any) -> None:
+        keep(key, value)
+        if value["phase"] == Phase.SENDING.value:
+            it.on_kill()
+
+    task.set = kill_while_sending  # type: ignore[method-assign]  # of our stand-in for Airflow
+    with pytest.raises(AdfTaskKilled, match="Nothing was started"):
+        execute(it, task)
+    assert emulator.books.count("createRun") == 0
+    assert task.intent.phase is Phase.PREPARED
+
+
+def test_kill_while_a_lost_start_is_looked_for_forgets_nothing_of_it(operator: Make, emulator: Emulator) -> None:
+    task, it = Task(), operator("Slow", wait_for_termination=False)
+    first = execute(it, task)["run_id"]
+    # As if the process had died before the answer came.
+    task.set(STATE_KEY, replace(task.intent, phase=Phase.SENDING, run_id=None).to_json())
+    task.retry()
+    keep = task.set
+
+    def kill_while_writing(key: str, value: Any) -> None:
+        keep(key, value)
+        it.on_kill()
+
+    task.set = kill_while_writing  # type: ignore[method-assign]  # of our stand-in for Airflow
+    with pytest.raises(AdfTaskKilled):
+        execute(it, task)
+    assert task.intent.phase is Phase.SENDING
+    task.set = keep  # type: ignore[method-assign]  # as above
+    assert cancelled(emulator) == [first]
+    assert len(runs(emulator)) == 1
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_kill_right_after_the_start_neither_returns_nor_defers(
+    deferrable: bool, operator: Make, emulator: Emulator
+) -> None:
+    task = Task(try_number=2)
+    it = operator("Slow", deferrable=deferrable, wait_for_termination=deferrable)
+    push = task.xcom_push
+
+    def kill_while_pushing(key: str, value: Any) -> None:
+        push(key, value)
+        it.on_kill()
+
+    task.xcom_push = kill_while_pushing  # type: ignore[method-assign]  # of our stand-in for Airflow
+    with pytest.raises(AdfTaskKilled, match="was cancelled"):
+        execute(it, task)
+    assert len(cancelled(emulator)) == 1
+
+
+def test_clear_of_another_task_does_not_replace_a_run_whose_try_failed_by_itself(
+    operator: Make, emulator: Emulator
+) -> None:
+    task = Task()
+    it = operator("Slow", deferrable=True, cancel_on_timeout=False)
+    first = deferred(it, task).trigger.run_id
+    task.clear_number += 1
+    with pytest.raises(AdfRunTimedOut):
+        it.resume_execution("__fail__", {"error": "Trigger timeout"}, task.context)
+    task.retry()
+    assert deferred(it, task).trigger.run_id == first
+    assert cancelled(emulator) == []
+
+
+def test_airflows_deferral_timeout_finds_the_run_without_its_xcom(operator: Make, emulator: Emulator) -> None:
+    task = Task(xcoms_work=False)
+    it = operator("Slow", deferrable=True)
+    deferred(it, task)
+    with pytest.raises(AdfRunTimedOut, match="requested"):
+        it.resume_execution("__fail__", {"error": "Trigger timeout"}, task.context)
+    assert len(cancelled(emulator)) == 1
+
+
+def test_deferrable_retry_adopts_a_live_run(operator: Make, emulator: Emulator) -> None:
+    task = Task()
+    it = operator("Slow", deferrable=True)
+    first = deferred(it, task)
+    task.retry()
+    again = deferred(it, task)
+    assert again.trigger.run_id == first.trigger.run_id
+    assert again.trigger.adopted
+    assert len(runs(emulator)) == 1
+
+
+def test_deferral_outlasts_our_own_deadline_by_the_backstop(operator: Make) -> None:
+    it = deferred(operator("Slow", deferrable=True, timeout=100), Task())
+    assert it.timeout is not None
+    assert abs((it.timeout - TIMEOUT_SLACK).total_seconds() - 100) < 5
+    it = deferred(operator("Slow", deferrable=True, execution_timeout=timedelta(seconds=50)), Task())
+    assert it.timeout is not None
+    assert abs((it.timeout - TIMEOUT_SLACK).total_seconds() - 50) < 5
+
+
+def test_clear_of_a_deferred_task_waits_for_the_obsolete_run_in_the_triggerer(
+    operator: Make, emulator: Emulator
+) -> None:
+    emulator.state().script = never_cancelled("Slow")
+    task = Task()
+    it = operator("Slow", deferrable=True)
+    first = deferred(it, task).trigger.run_id
+    task.clear()
+    waiting = deferred(it, task)
+    assert waiting.method_name == "execute_after"
+    assert waiting.trigger.run_id == first
+    assert cancelled(emulator) == [first]
+    assert len(runs(emulator)) == 1
+
+
+def test_replaced_run_that_does_not_end_in_time_fails_the_task_and_nothing_is_started(
+    operator: Make, settings: AdfSettings, emulator: Emulator
+) -> None:
+    address = RunAddress(run_id="r1", factory=settings.factory(), studio_url="https://adf.azure.com/r1")
+    event = Report(address=address, outcome=TimedOut()).to_json()
+    with pytest.raises(AdfError, match=r"is still of unknown status after 600 s \(supersede_timeout\)"):
+        operator("Load", deferrable=True).execute_after(Task().context, event)
+    assert runs(emulator) == []
+
+
+def test_clear_waits_on_the_worker_and_then_starts(operator: Make, emulator: Emulator) -> None:
+    task = Task()
+    first = execute(operator("Slow", wait_for_termination=False), task)["run_id"]
+    task.clear()
+    second = execute(operator("Slow", wait_for_termination=False), task)["run_id"]
+    assert runs(emulator) == [first, second]
+    statuses = emulator.call(lambda: [run.status for run in emulator.state().runs.values()])
+    assert statuses[0] == "Cancelled"
+
+
+def test_obsolete_run_that_does_not_end_lets_nothing_start(operator: Make, emulator: Emulator) -> None:
+    emulator.state().script = never_cancelled("Slow")
+    task = Task()
+    execute(operator("Slow", wait_for_termination=False), task)
+    task.clear()
+    for _ in range(2):
+        with pytest.raises(AdfError, match=r"is still Canceling after 0\.5 s"):
+            execute(operator("Slow", supersede_timeout=0.5), task)
+        task.retry()
+    assert len(runs(emulator)) == 1
+
+
+def test_obsolete_run_that_must_not_be_cancelled_is_waited_for(operator: Make, emulator: Emulator) -> None:
+    task = Task()
+    it = operator("Load", wait_for_termination=False, cancel_on_kill=False)
+    first = execute(it, task)["run_id"]
+    task.clear()
+    assert execute(it, task)["run_id"] != first
+    assert cancelled(emulator) == []
+
+
+def test_state_store_that_fails_before_the_start_lets_nothing_start(operator: Make, emulator: Emulator) -> None:
+    with pytest.raises(AdfError, match="Nothing was started"):
+        execute(operator("Load"), Task(store_works=False))
+    assert emulator.books.requests == []
+
+
+def test_state_store_that_cannot_be_written_lets_nothing_start(operator: Make, emulator: Emulator) -> None:
+    task = Task()
+
+    def fail(key: str, value: Any) -> None:
+        raise RuntimeError("the API server is down")
+
+    task.set = fail  # type: ignore[method-assign]  # of our stand-in for Airflow
+    with pytest.raises(AdfError, match="nothing was started"):
+        execute(operator("Load"), task)
+    assert emulator.books.requests == []
+
+
+def test_state_store_that_fails_after_the_start_does_not_end_the_wait(operator: Make, emulator: Emulator) -> None:
+    task = Task()
+    keep = task.set
+
+    def fail_once_started(key: str, value: Any) -> None:
+        task.store_works = value["phase"] != Phase.STARTED.value
+        keep(key, value)
+
+    task.set = fail_once_started  # type: ignore[method-assign]  # of our stand-in for Airflow
+    assert execute(operator("Load"), task)["status"] == "Succeeded"
+    # A retry finds the run by the key that was written before the request.
+    task.store_works = True
+    task.retry()
+    assert execute(operator("Load"), task)["adopted"]
+    assert len(runs(emulator)) == 1
+
+
+def test_correlation_parameter_carries_the_key(operator: Make, emulator: Emulator) -> None:
+    task = Task()
+    execute(operator("Load", correlation_parameter="day"), task)
+    (run,) = emulator.call(lambda: list(emulator.state().runs.values()))
+    assert run.values["day"] == task.intent.start_key
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"correlation_parameter": "day", "parameters": {"day": "1"}},
+        {"correlation_parameter": "day", "reference_pipeline_run_id": "r1"},
+    ],
+)
+def test_correlation_parameter_that_contradicts_is_refused(arguments: Any, operator: Make, emulator: Emulator) -> None:
+    with pytest.raises(AdfConfigurationError, match="correlation_parameter"):
+        execute(operator("Load", **arguments), Task())
+    assert emulator.books.requests == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"on_ambiguous_start": "perhaps"}, "on_ambiguous_start"),
+        ({"start_settle": 0}, "start_settle"),
+        ({"supersede_timeout": -1}, "supersede_timeout"),
+    ],
+)
+def test_bad_arguments_are_refused_when_the_dag_is_parsed(arguments: Any, said: str, operator: Make) -> None:
+    with pytest.raises(AdfConfigurationError, match=said):
+        operator("Load", **arguments)
+
+
+def test_xcom_that_cannot_be_pushed_does_not_orphan_the_run(operator: Make, emulator: Emulator) -> None:
+    result = execute(operator("Load"), Task(xcoms_work=False))
+    assert result["status"] == "Succeeded"
+    assert runs(emulator) == [result["run_id"]]
+
+
+@pytest.mark.parametrize("cancels", [True, False])
+def test_execution_timeout_cancels_as_our_own_timeout_does(cancels: bool, operator: Make, emulator: Emulator) -> None:
+    """Ours comes first, so that cancel_on_timeout decides."""
+    it = operator("Slow", execution_timeout=timedelta(seconds=1), cancel_on_timeout=cancels)
+    with pytest.raises(AdfRunTimedOut):
+        execute(it, Task())
+    it.on_kill()
+    assert len(cancelled(emulator)) == (1 if cancels else 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "limit"),
+    [
+        ({"timeout": 0.5}, "timeout of 0.5 s"),
+        ({"timeout": 60, "execution_timeout": timedelta(seconds=1)}, "execution_timeout of 1 s"),
+    ],
+)
+def test_timeout_names_the_argument_and_how_long_it_is(
+    arguments: dict[str, Any], limit: str, operator: Make, emulator: Emulator
+) -> None:
+    with pytest.raises(AdfRunTimedOut, match=f"did not end within its {limit}. It was InProgress"):
+        execute(operator("Slow", **arguments), Task())
+    assert len(cancelled(emulator)) == 1
+
+
+@pytest.mark.parametrize("on_kill", [True, False])
+@pytest.mark.parametrize("cancels", [True, False])
+def test_airflows_execution_timeout_in_the_middle_of_a_wait(
+    cancels: bool, on_kill: bool, operator: Make, emulator: Emulator
+) -> None:
+    task = Task()
+    it = operator("Slow", cancel_on_timeout=cancels, cancel_on_kill=on_kill)
+    attempt = Attempt(it, task.context)
+    with contextlib.suppress(AirflowTaskTimeout), attempt._owning(None) as owned_run:
+        attempt._begin(owned_run, None)
+        # As Airflow's alarm raises it.
+        raise AirflowTaskTimeout
+    attempt.kill()
+    assert len(cancelled(emulator)) == (1 if cancels else 0)
+
+
+@pytest.mark.parametrize("cancels", [True, False])
+def test_airflows_own_deferral_timeout_is_handled_like_ours(cancels: bool, operator: Make, emulator: Emulator) -> None:
+    task = Task()
+    it = operator("Slow", deferrable=True, cancel_on_timeout=cancels, timeout=600)
+    deferred(it, task)
+    said = f"within its timeout of 600 s.*{'requested' if cancels else 'left running'}"
+    with pytest.raises(AdfRunTimedOut, match=said):
+        it.resume_execution("__fail__", {"error": "Trigger timeout"}, task.context)
+    assert len(cancelled(emulator)) == (1 if cancels else 0)
+
+
+def test_timeout_without_a_known_run_cancels_nothing_and_says_so(operator: Make, emulator: Emulator) -> None:
+    with pytest.raises(AdfError, match="is not in this task's XCom run_id"):
+        operator("Slow").resume_execution("__fail__", {"error": "Trigger timeout"}, Task().context)
+    assert emulator.books.requests == []
+
+
+def test_failed_trigger_is_followed_by_another_for_the_same_run(
+    operator: Make, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_adf_mi._worker.attempt.FIRST_REST", 0.001)  # stands for seconds
+    task = Task()
+    it = operator("Slow", deferrable=True)
+    first = deferred(it, task).trigger
+    for number in range(1, 7):
+        with pytest.raises(TaskDeferred) as again:
+            it.resume_execution("__fail__", {"error": "Trigger failure"}, task.context)
+        assert again.value.trigger.run_id == first.run_id
+        assert again.value.trigger.deadline == first.deadline  # the wait is the same
+        assert task.intent.trigger_failures == number
+    with pytest.raises(AdfError, match=f"{first.run_id} of pipeline 'Slow'"):
+        it.resume_execution("__fail__", {"error": "Trigger failure"}, task.context)
+    assert cancelled(emulator) == []
+    assert len(runs(emulator)) == 1
+    # The retry begins to count anew.
+    task.retry()
+    assert deferred(it, task).trigger.run_id == first.run_id
+    assert task.intent.trigger_failures == 0
+
+
+def test_failed_trigger_without_a_journal_names_the_run(operator: Make, emulator: Emulator) -> None:
+    task = Task()
+    it = operator("Slow", deferrable=True, durable=False)
+    first = deferred(it, task).trigger
+    with pytest.raises(AdfError, match=first.run_id):
+        it.resume_execution("__fail__", {"error": "Trigger failure"}, task.context)
+    assert cancelled(emulator) == []
+
+
+def test_kill_before_the_try_has_begun_cancels_the_run_of_the_try_before(operator: Make, emulator: Emulator) -> None:
+    task = Task()
+    execute(operator("Slow", wait_for_termination=False), task)
+    task.retry()
+    attempt = Attempt(operator("Slow"), task.context)
+    with attempt._owning(task.intent):  # as when the signal comes during the first look
+        attempt.kill()
+    assert len(cancelled(emulator)) == 1
+
+
+def test_journal_of_another_version_leads_to_the_run(operator: Make, emulator: Emulator) -> None:
+    task = Task()
+    first = execute(operator("Slow", wait_for_termination=False), task)["run_id"]
+    task.set(STATE_KEY, {"version": 99, "run_id": first, "start_key": str(uuid.uuid4())})
+    task.retry()
+    again = execute(operator("Slow", wait_for_termination=False), task)
+    assert (again["run_id"], again["adopted"]) == (first, True)

@@ -1,0 +1,1 @@
+"""What several test modules use. No test is here, and no test module imports another."""

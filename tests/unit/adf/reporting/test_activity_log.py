@@ -1,0 +1,252 @@
+"""What is logged of a run's activities, what it costs, and that it never matters to the wait."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from airflow_adf_mi.adf.api.operations import Call, Page, get_run
+from airflow_adf_mi.adf.errors import AdfPermissionError, AdfUnavailableError
+from airflow_adf_mi.adf.models import ActivityRun, PipelineRun
+from airflow_adf_mi.adf.reporting.activity_log import (
+    LEAST_SECONDS_LEFT,
+    LINE_COLUMNS,
+    MOST_LINES_PER_QUERY,
+    QUERY_INTERVAL_SECONDS,
+    QUERY_OVERLAP_SECONDS,
+    ActivityLog,
+    ActivityLogMode,
+    Budget,
+    by_activity,
+)
+from airflow_adf_mi.adf.routines import Pause, Routine
+from airflow_adf_mi.adf.waiting.single_run import Ended, Outcome
+from tests.support.activity_rows import calls_of
+from tests.support.routines import FACTORY, Clock
+
+
+def row(name: str, status: str, *, iteration: str = "", **output: Any) -> ActivityRun:
+    over = status != "InProgress"
+    return ActivityRun.from_wire(
+        {
+            "activityName": name,
+            "activityType": "Copy",
+            "activityRunId": f"{name}{iteration}",
+            "activityRunStart": "1970-01-01T00:16:41Z",
+            "durationInMs": 8000 if over else None,
+            "status": status,
+            "output": output,
+            "iterationHash": iteration,
+            "error": {"errorCode": "2200", "failureType": "UserError", "message": "no\ntable"}
+            if status == "Failed"
+            else {},
+        }
+    )
+
+
+def run(status: str = "InProgress") -> PipelineRun:
+    ended = {"durationInMs": 120_000} if status != "InProgress" else {}
+    return PipelineRun.from_wire({"runId": "r1", "status": status, "runStart": "1970-01-01T00:16:40Z", **ended})
+
+
+def looks(times: int, status: str = "Succeeded", pause: float = 20) -> Routine[Outcome]:
+    """A wait that ends at its last look."""
+    for number in range(times):
+        seen = yield get_run(FACTORY, "r1")
+        if number < times - 1:
+            yield Pause(pause)
+    return Ended(run=seen)
+
+
+def play(
+    answers: list[Any],
+    mode: ActivityLogMode = "live",
+    *,
+    times: int = 7,
+    deadline: float | None = None,
+    budget: Budget | None = None,
+    status: str = "Succeeded",
+) -> tuple[Any, list[tuple[float, Call[Any]]]]:
+    """A wait of two minutes with a look every 20 s: its outcome, and when activities were asked for."""
+    clock = Clock()
+    activities = ActivityLog(FACTORY, "r1", mode, clock, deadline, budget or Budget())
+    routine = activities.beside(looks(times))
+    asked: list[tuple[float, Call[Any]]] = []
+    pending = iter(answers)
+    looked = 0
+    answer: Any = None
+    while True:
+        try:
+            step = routine.send(answer)
+        except StopIteration as end:
+            return end.value, asked
+        answer = None
+        if isinstance(step, Pause):
+            clock.now += step.seconds
+        elif isinstance(step, Call) and step.group == "activity_runs":
+            asked.append((clock.now, step))
+            given = next(pending)
+            answer = Page(items=given, continuation_token=None) if isinstance(given, list) else given
+        else:
+            looked += 1
+            answer = run(status if looked == times else "InProgress")
+
+
+@pytest.fixture
+def lines(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
+    caplog.set_level(logging.INFO)
+    return lambda: [record.getMessage() for record in caplog.records]
+
+
+def test_live_says_each_change_once(lines: Callable[[], list[str]]) -> None:
+    began, copied = row("Copy", "InProgress"), row("Copy", "Succeeded", rowsCopied=1234, dataWritten=5_000_000)
+    outcome, asked = play([[began], [copied, row("Web", "InProgress")], [copied, row("Web", "Failed")]])
+    assert outcome.run.status == "Succeeded"
+    assert [at for at, _ in asked] == [1000, 1060, 1120]
+    assert lines() == [
+        "'Copy' (Copy) is InProgress (0 done, 1 running after 0 s)",
+        "'Copy' (Copy) succeeded after 8 s, 1,234 rows, 5,000,000 bytes",
+        "'Web' (Copy) is InProgress (1 done, 1 running after 60 s)",
+        "'Web' (Copy) failed after 8 s: UserError 2200: no table (2 done, 0 running after 120 s)",
+        "Run r1 succeeded: 2 activities in 120 s, 1 succeeded, 1 failed, 1,234 rows, 5,000,000 bytes",
+    ]
+
+
+def test_summary_asks_once_at_the_end(lines: Callable[[], list[str]]) -> None:
+    copies = [row("Copy", "Succeeded", iteration=str(n), rowsCopied=n) for n in range(3)]
+    _, asked = play([[*copies, row("Web", "Failed")]], "summary")
+    assert [at for at, _ in asked] == [1120]
+    assert lines() == [
+        "'Copy' (Copy) ran 3 times: 3 succeeded, 3 rows",
+        "'Web' (Copy) failed after 8 s: UserError 2200: no table",
+        "Run r1 succeeded: 4 activities in 120 s, 3 succeeded, 1 failed, 3 rows",
+    ]
+
+
+def test_pages_of_the_summary_count_for_the_budget(lines: Callable[[], list[str]]) -> None:
+    pages = [Page(items=[row("Copy", "Succeeded")], continuation_token=token) for token in ("second", "third")]
+    _, asked = play([*pages, [row("Web", "Succeeded")]], "summary", budget=Budget(per_minute=2))
+    assert len(asked) == 2
+    assert (
+        lines()[0]
+        == "Not all of the run's activities are listed, because the log has queried many runs in the last minute."
+    )
+
+
+def test_start_that_is_not_known_is_no_start_of_time(lines: Callable[[], list[str]]) -> None:
+    unknown = replace(row("Skip", "Skipped"), started_at=None)
+    clock = Clock()
+    activities = ActivityLog(FACTORY, "r1", "live", clock, rows={unknown.activity_run_id: unknown})
+    activities._log_rows([unknown])
+    assert lines()[0].endswith("(1 done, 0 running)")
+
+
+def test_long_line_begins_with_the_cause_and_is_broken(lines: Callable[[], list[str]]) -> None:
+    message = f"ErrorCode=SqlOperationFailed,'Type={'X' * 200}',Message=Cannot open the table. " + "It is locked. " * 30
+    failed = replace(row("Copy", "Failed"), error_message=message)
+    play([[failed]], "summary")
+    cause, total = lines()
+    assert total == "Run r1 succeeded: 1 activity in 120 s, 1 failed"
+    broken = cause.split("\n")
+    assert len(broken) > 2
+    assert broken[0].startswith("'Copy' (Copy) failed after 8 s: UserError 2200:")
+    assert all(line.startswith("  ") for line in broken[1:])
+    # A word that is longer, such as an address, stays whole.
+    assert sorted(len(line) > LINE_COLUMNS for line in broken) == [False] * (len(broken) - 1) + [True]
+    assert " ".join(" ".join(broken).split()).endswith("more characters)")
+
+
+def test_run_is_named_once_whatever_is_logged_of_it(lines: Callable[[], list[str]]) -> None:
+    many = [row("Copy", "Succeeded", iteration=str(n)) for n in range(MOST_LINES_PER_QUERY)]
+    play([[row("Web", "InProgress")], AdfUnavailableError("503"), [*many, row("Web", "Failed")]], times=7)
+    assert [line for line in lines() if "r1" in line] == [lines()[-1]]
+
+
+def test_live_counts_what_changed_more_often_than_there_are_lines(lines: Callable[[], list[str]]) -> None:
+    many = [row("Copy", "Succeeded", iteration=str(n), rowsCopied=2) for n in range(MOST_LINES_PER_QUERY + 1)]
+    play([many, [], []])
+    assert lines()[0] == "'Copy' (Copy) ran 51 times: 51 succeeded, 102 rows (51 done, 0 running after 0 s)"
+
+
+@pytest.mark.parametrize("mode", ["live", "summary"])
+def test_log_takes_time_in_proportion_to_the_number_of_activities(mode: ActivityLogMode) -> None:
+    few, many = ([row("Copy", "Failed", iteration=str(n)) for n in range(times)] for times in (300, 1200))
+    once, four_times = calls_of(lambda: play([few] * 3, mode)), calls_of(lambda: play([many] * 3, mode))
+    assert four_times < 4.5 * once
+
+
+def test_off_asks_for_nothing(lines: Callable[[], list[str]]) -> None:
+    assert play([], "off")[1] == []
+    assert lines() == []
+
+
+def test_live_asks_only_for_what_is_new() -> None:
+    _, asked = play([[]] * 3)
+    after = [datetime.fromisoformat(call.args[3]["lastUpdatedAfter"]) for _, call in asked]
+    assert after[1] == datetime.fromtimestamp(1000 - QUERY_OVERLAP_SECONDS, UTC)
+    assert after[0] < after[1]
+
+
+def test_nothing_is_asked_short_of_the_deadline() -> None:
+    _, asked = play([[]] * 3, deadline=1060 + LEAST_SECONDS_LEFT - 1)
+    assert [at for at, _ in asked] == [1000, 1120]
+
+
+def test_budget_is_shared_by_the_runs_of_a_factory() -> None:
+    budget = Budget(per_minute=2)
+    assert [budget.take(FACTORY, now) for now in (0, 1, 2, 60.5, 61.5, 62)] == [True, True, False, True, True, False]
+    assert play([], budget=Budget(per_minute=0))[1] == []
+
+
+@pytest.mark.parametrize("fault", [AdfUnavailableError("503"), AdfPermissionError("no role", status=403)], ids=str)
+def test_list_that_fails_does_not_matter_to_the_wait(fault: Any, lines: Callable[[], list[str]]) -> None:
+    outcome, asked = play([fault] * 3)
+    assert outcome.run.status == "Succeeded"
+    refused = isinstance(fault, AdfPermissionError)
+    assert len(asked) == (1 if refused else 3)
+    assert ("They are not queried again." in lines()[0]) is refused
+
+
+def test_output_of_an_unexpected_form_does_not_matter_to_the_wait(lines: Callable[[], list[str]]) -> None:
+    odd = row("Copy", "Succeeded", rowsCopied="many", dataWritten=True)
+    object.__setattr__(odd, "iteration_hash", 7)  # of a type that nobody expects
+    outcome, _ = play([[odd]], "summary")
+    assert outcome.run.status == "Succeeded"
+    assert "could not be logged" in lines()[0]
+
+
+@pytest.mark.parametrize(
+    "odd", [10**400, float("inf"), float("nan"), -(10**400), "many", None], ids=lambda odd: str(odd)[:8]
+)
+def test_amount_that_cannot_be_counted_costs_itself_only(odd: Any, lines: Callable[[], list[str]]) -> None:
+    play([[row("Copy", "Succeeded", rowsCopied=odd, dataWritten=5), row("Web", "Succeeded", rowsCopied=2)]], "summary")
+    assert lines()[-1] == "Run r1 succeeded: 2 activities in 120 s, 2 succeeded, 2 rows, 5 bytes"
+
+
+def test_activity_on_two_pages_is_said_once_and_those_without_an_id_are_told_apart(
+    lines: Callable[[], list[str]],
+) -> None:
+    nameless = [replace(row(name, "Succeeded"), activity_run_id="") for name in ("A", "B")]
+    first = Page(items=[row("Copy", "InProgress"), *nameless], continuation_token="more")
+    play([first, [row("Copy", "Succeeded")]], "live", times=1)
+    assert [line.split(" succeeded")[0] for line in lines()] == [
+        "'Copy' (Copy)",
+        "'A' (Copy)",
+        "'B' (Copy)",
+        "Run r1",
+    ]
+
+
+def test_interval_is_a_minute() -> None:
+    assert QUERY_INTERVAL_SECONDS == 60
+
+
+def test_long_summary_is_cut() -> None:
+    lines = by_activity([row(f"A{n}", "Succeeded") for n in range(60)])
+    assert len(lines) == 51
+    assert lines[-1] == "and 10 more activities"

@@ -1,0 +1,634 @@
+"""What a try does about the tries before it: never two runs at a time, none lost, none started for nothing."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import asdict, replace
+from itertools import repeat
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from airflow_adf_mi.adf.config.settings import FactoryRef
+from airflow_adf_mi.adf.errors import (
+    AdfAmbiguousStartError,
+    AdfError,
+    AdfNotFoundError,
+    AdfPermissionError,
+    AdfUnavailableError,
+)
+from airflow_adf_mi.adf.starting.create_run import Start, Started
+from airflow_adf_mi.adf.starting.intent import Intent, Phase, TaskTry, read_intent
+from airflow_adf_mi.adf.starting.start_or_adopt import STATUS_CHECK_PATIENCE_SECONDS, StillActive, start_or_adopt
+from tests.support.service import MemoryJournal, ProcessDied, Service, run_on
+
+FACTORY = FactoryRef(subscription_id="s", resource_group_name="rg", factory_name="adf")
+FIRST = TaskTry(try_number=1, max_tries=2, clear_number=0)
+RETRY = TaskTry(try_number=2, max_tries=2, clear_number=0)
+CLEARED = TaskTry(try_number=2, max_tries=3, clear_number=1)
+RETRY_OF_CLEAR = TaskTry(try_number=3, max_tries=3, clear_number=1)
+CLEARED_WHILE_RUNNING = TaskTry(try_number=2, max_tries=2, clear_number=1)
+
+
+class World:
+    """A task whose tries follow each other."""
+
+    def __init__(self, **service: Any) -> None:
+        self.service = Service(**service)
+        self.journal = MemoryJournal(self.service)
+
+    def begin(self, task_try: TaskTry, *, cancel: bool = True, **start: Any) -> Any:
+        """What a try begins with; an obsolete run is waited for until it is over."""
+        order = Start(**{"factory": FACTORY, "pipeline_name": "Load", **start})
+        while True:
+            stored = read_intent(self.journal.kept, order.intent(task_try))
+            routine = start_or_adopt(
+                order,
+                stored,
+                task_try,
+                cancel_superseded=cancel,
+                clock=self.service.clock,
+                jitter=lambda: 0.5,
+            )
+            begun = run_on(routine, self.service, self.journal)
+            if not isinstance(begun, StillActive):
+                return begun
+            assert begun.intent.run_id == begun.run.run_id, "another run would be waited for"
+            self.service.settle_cancels()
+            if begun.run.run_id in self.service.live():
+                # It is only waited for.
+                self.service.end(begun.run.run_id, "Succeeded")
+
+    def status(self, run_id: str) -> str:
+        return str(self.service.runs[run_id]["status"])
+
+
+def test_first_try_starts_a_run_under_its_key() -> None:
+    world = World()
+    begun = world.begin(FIRST)
+    assert not begun.adopted
+    assert list(world.service.runs) == [begun.run_id] == [begun.intent.start_key]
+    assert Intent.from_json(world.journal.kept).phase is Phase.STARTED
+
+
+def test_retry_goes_on_with_a_live_run() -> None:
+    world = World()
+    first = world.begin(FIRST)
+    again = world.begin(RETRY)
+    assert (again.run_id, again.adopted) == (first.run_id, True)
+    assert world.service.created == 1
+
+
+def test_retry_accepts_a_run_that_has_succeeded() -> None:
+    world = World()
+    first = world.begin(FIRST)
+    world.service.end(first.run_id, "Succeeded")
+    again = world.begin(RETRY)
+    assert again.run is not None
+    assert again.run.status == "Succeeded"
+    assert world.service.created == 1
+
+
+@pytest.mark.parametrize("status", ["Failed", "Cancelled"])
+def test_retry_starts_anew_over_a_run_that_came_to_nothing(status: str) -> None:
+    world = World()
+    first = world.begin(FIRST)
+    world.service.end(first.run_id, status)
+    again = world.begin(RETRY)
+    assert again.run_id != first.run_id
+    assert not again.adopted
+
+
+def test_retry_waits_for_a_run_that_is_being_cancelled() -> None:
+    world = World()
+    first = world.begin(FIRST)
+    world.service.end(first.run_id, "Canceling")
+    again = world.begin(RETRY)
+    assert world.status(first.run_id) == "Cancelled"
+    assert again.run_id != first.run_id
+
+
+@pytest.mark.parametrize("status", ["Canceling", "Failed", "Cancelled"])
+def test_lost_start_of_the_try_before_whose_run_came_to_nothing_is_followed_by_another(status: str) -> None:
+    """Though its retry has written down that it looks for it, and waits for its end or is interrupted meanwhile."""
+    world = World()
+    first = world.begin(FIRST)
+    world.service.end(first.run_id, "Canceling")
+    world.journal.kept |= {"phase": "sending", "run_id": None, "failed": True}
+    if status != "Canceling":
+        # As the retry has left it when it was interrupted.
+        world.journal.kept |= {"task_try": asdict(RETRY), "try_failed": False, "not_adopted_yet": True}
+        world.service.end(first.run_id, status)
+    again = world.begin(RETRY)
+    assert not again.adopted
+    assert again.run_id != first.run_id
+    assert Intent.from_json(world.journal.kept).not_adopted_yet is False
+
+
+def test_lost_start_of_the_try_before_that_is_adopted_is_this_ones_from_then_on() -> None:
+    world = World()
+    first = world.begin(FIRST)
+    world.journal.kept |= {"phase": "sending", "run_id": None, "failed": True}
+    assert world.begin(RETRY).run_id == first.run_id
+    world.service.end(first.run_id, "Failed")
+    # After its trigger was lost, the try has one run, whatever that comes to.
+    assert world.begin(RETRY).run_id == first.run_id
+
+
+@pytest.mark.parametrize("task_try", [CLEARED, CLEARED_WHILE_RUNNING])
+@pytest.mark.parametrize("status", ["InProgress", "Succeeded", "Failed"])
+def test_clear_starts_anew_once_the_older_run_is_over(task_try: TaskTry, status: str) -> None:
+    world = World()
+    first = world.begin(FIRST)
+    world.service.end(first.run_id, status)
+    again = world.begin(task_try)
+    assert again.run_id != first.run_id
+    assert world.status(first.run_id) == ("Cancelled" if status == "InProgress" else status)
+    assert world.service.live() == [again.run_id]
+
+
+def test_clear_starts_anew_although_its_cancel_lost() -> None:
+    world = World(cancel_loses=True)
+    first = world.begin(FIRST)
+    again = world.begin(CLEARED_WHILE_RUNNING)
+    assert world.status(first.run_id) == "Succeeded"
+    assert again.run_id != first.run_id
+
+
+def test_clear_of_a_run_that_must_not_be_cancelled_waits_for_it() -> None:
+    world = World()
+    first = world.begin(FIRST)
+    again = world.begin(CLEARED, cancel=False)
+    assert world.status(first.run_id) == "Succeeded"
+    assert again.run_id != first.run_id
+
+
+def test_clear_of_a_task_that_had_failed_starts_anew() -> None:
+    world = World()
+    first = world.begin(FIRST)
+    world.journal.kept["try_failed"] = True
+    again = world.begin(CLEARED)
+    assert again.run_id != first.run_id
+    assert world.status(first.run_id) == "Cancelled"
+
+
+def test_clear_of_another_task_is_no_clear_of_one_that_had_failed() -> None:
+    world = World()
+    first = world.begin(FIRST)
+    world.journal.kept["try_failed"] = True
+    again = world.begin(CLEARED_WHILE_RUNNING)
+    assert (again.run_id, again.adopted) == (first.run_id, True)
+
+
+@pytest.mark.parametrize("parameters", [{"day": "1"}, {"day": "2"}])
+def test_same_try_is_neither_cleared_nor_given_other_parameters(parameters: dict[str, str]) -> None:
+    """It begins again when its trigger has failed, whatever was cleared or rendered anew meanwhile."""
+    world = World()
+    first = world.begin(FIRST, parameters={"day": "1"})
+    world.journal.kept |= {"deadline": 5.0, "trigger_failures": 2}
+    again = world.begin(replace(FIRST, clear_number=5), parameters=parameters)
+    assert (again.run_id, again.adopted) == (first.run_id, True)
+    assert (again.intent.deadline, again.intent.trigger_failures) == (5.0, 2), "the wait is the same"
+    assert world.status(first.run_id) == "InProgress"
+
+
+def test_what_a_newer_version_wrote_is_read_as_far_as_it_is_known() -> None:
+    world = World()
+    first = world.begin(FIRST)
+    world.service.end(first.run_id, "Succeeded")
+    world.journal.kept |= {"version": 2, "newer": 1}
+    world.journal.kept["task_try"]["newer"] = world.journal.kept["factory"]["newer"] = 1
+    assert world.begin(CLEARED).run_id != first.run_id
+    assert world.begin(RETRY_OF_CLEAR).adopted
+
+
+def test_unreadable_intent_adopts_no_run_that_only_looks_like_its_own() -> None:
+    world = World()
+    world.service.start_foreign()
+    world.journal.kept = {"version": 99}
+    with pytest.raises(AdfAmbiguousStartError):
+        world.begin(RETRY)
+
+
+@pytest.mark.parametrize("missing", ["factory", "subscription"])
+def test_factory_that_cannot_be_found_does_not_mean_that_its_runs_are_over(missing: str) -> None:
+    world = World()
+    world.begin(FIRST)
+    world.service.missing = missing
+    with pytest.raises(AdfError, match="nothing was started"):
+        world.begin(CLEARED)
+    assert world.service.created == 1
+
+
+def test_run_that_is_not_shown_and_must_not_be_cancelled_may_go_on() -> None:
+    world = World()
+    world.begin(FIRST)
+    world.service.missing = "run"
+    with pytest.raises(AdfError, match="nothing was started"):
+        world.begin(CLEARED, cancel=False)
+    world.service.now += 46 * 86400
+    world.begin(CLEARED, cancel=False)
+    assert world.service.created == 2
+
+
+def test_what_one_factory_does_proves_nothing_of_another() -> None:
+    world = World()
+    first = world.begin(FIRST)
+    world.service.end(first.run_id, "Failed")
+    world.service.own_ids = True
+    world.service.on_create = lambda: "dropped"
+    elsewhere = FactoryRef(subscription_id="s", resource_group_name="rg", factory_name="other")
+    with pytest.raises(AdfAmbiguousStartError):
+        world.begin(RETRY, factory=elsewhere)
+
+
+def test_run_that_only_looks_like_that_of_an_obsolete_start_is_waited_for_and_not_cancelled() -> None:
+    world = World(own_ids=True)
+    lost_start(world, "answered")
+    begun = world.begin(CLEARED)
+    assert world.status("own-1") == "Succeeded"
+    assert world.service.live() == [begun.run_id]
+
+
+def test_retry_claims_its_run_before_its_siblings_look() -> None:
+    world = World()
+    first = world.begin(FIRST)
+    world.journal.claims.clear()
+    world.begin(RETRY)
+    assert world.journal.claims == [first.run_id]
+
+
+@pytest.mark.parametrize("began", [-60.0, 400.0])
+def test_run_of_another_time_is_not_adopted(began: float) -> None:
+    world = World(own_ids=True)
+    world.service.now += began
+    stranger = world.service.start_foreign() if began < 0 else None
+    world.service.now -= began
+    lost_start(world, "dropped")
+    world.service.now += max(0.0, began)
+    stranger = stranger or world.service.start_foreign()
+    with pytest.raises(AdfAmbiguousStartError):
+        world.begin(RETRY)
+    assert stranger not in world.journal.claims
+
+
+def test_run_that_a_trigger_or_a_pipeline_started_is_not_adopted() -> None:
+    world = World(own_ids=True)
+    lost_start(world, "dropped")
+    world.service.runs[world.service.start_foreign()]["invokedBy"] = {"invokedByType": "ScheduleTrigger"}
+    with pytest.raises(AdfAmbiguousStartError):
+        world.begin(RETRY)
+
+
+def test_adopted_run_has_not_failed_any_more() -> None:
+    world = World()
+    world.begin(FIRST)
+    world.journal.kept["try_failed"] = True
+    world.begin(RETRY)
+    assert Intent.from_json(world.journal.kept).try_failed is False
+
+
+def test_changed_parameters_start_anew_once_the_older_run_is_over() -> None:
+    world = World()
+    first = world.begin(FIRST, parameters={"day": "1"})
+    again = world.begin(RETRY, parameters={"day": "2"})
+    assert world.status(first.run_id) == "Cancelled"
+    assert again.run_id != first.run_id
+
+
+def test_older_run_that_cannot_be_looked_at_lets_nothing_start() -> None:
+    world = World()
+    world.begin(FIRST)
+    world.service.looks_fail = True
+    with pytest.raises(AdfError, match="nothing was started"):
+        world.begin(CLEARED)
+    assert world.service.created == 1
+
+
+@pytest.mark.parametrize("is_over", [False, True])
+def test_older_run_of_which_no_answer_can_be_read_stops_a_clear_only_until_it_is_over(is_over: bool) -> None:
+    world = World()
+    first = world.begin(FIRST)
+    if is_over:
+        world.service.end(first.run_id, "Succeeded")
+    world.service.looks_unreadable = True
+    if not is_over:
+        with pytest.raises(AdfError, match="nothing was started"):
+            world.begin(CLEARED)
+        assert (world.service.created, world.status(first.run_id)) == (1, "Canceling")
+        world.service.settle_cancels()
+    assert world.begin(CLEARED).run_id != first.run_id
+    assert world.service.created == 2
+
+
+def test_run_that_the_service_has_forgotten_does_not_stop_a_clear() -> None:
+    world = World()
+    first = world.begin(FIRST)
+    del world.service.runs[first.run_id]
+    assert world.begin(CLEARED).run_id in world.service.runs
+
+
+def test_killed_while_prepared_has_started_nothing() -> None:
+    world = World()
+    world.journal.kept = Start(factory=FACTORY, pipeline_name="Load").intent(FIRST).to_json()
+    world.begin(RETRY)
+    assert world.service.created == 1
+
+
+def lost_start(world: World, fate: str, **start: Any) -> None:
+    """A try that is killed while its createRun is on its way: it arrives, or it does not."""
+
+    def die() -> str:
+        if fate == "dropped":
+            raise ProcessDied
+        world.service.dies_after_create = True
+        return fate
+
+    world.service.on_create = die
+    with pytest.raises(ProcessDied):
+        world.begin(FIRST, **start)
+    world.service.on_create = lambda: "answered"
+    world.service.dies_after_create = False
+
+
+def test_killed_while_sending_finds_its_run_by_the_key() -> None:
+    world = World()
+    lost_start(world, "answered")
+    again = world.begin(RETRY)
+    assert again.adopted
+    assert world.service.created == 1
+
+
+@pytest.mark.parametrize("ahead", [0.0, 90.0, -90.0])
+def test_killed_while_sending_finds_its_run_in_the_list_whatever_the_clocks(ahead: float) -> None:
+    world = World(own_ids=True, ahead=ahead)
+    lost_start(world, "answered", parameters={"day": "1"})
+    again = world.begin(RETRY, parameters={"day": "1"})
+    assert again.adopted
+    assert world.service.created == 1
+    assert world.journal.claims == [again.run_id]
+
+
+def test_killed_while_sending_and_nothing_listed_is_ambiguous_until_the_list_has_caught_up() -> None:
+    world = World(own_ids=True, list_lag=600)
+    lost_start(world, "answered")
+    with pytest.raises(
+        AdfAmbiguousStartError, match=r"the task does not start another.* The cleared task starts a new run[.]"
+    ):
+        world.begin(RETRY)
+    world.service.now += 600
+    assert world.begin(RETRY).adopted
+    assert world.service.created == 1
+
+
+def test_killed_while_sending_and_looks_fail_says_that_a_clear_looks_too() -> None:
+    world = World()
+    lost_start(world, "answered")
+    world.service.faults = repeat(UNAVAILABLE)
+    with pytest.raises(AdfAmbiguousStartError, match=r"starts a new run once the search for its run works[.]"):
+        world.begin(RETRY)
+
+
+def test_killed_before_the_request_left_is_ambiguous_and_never_started_blindly() -> None:
+    world = World(own_ids=True)
+    lost_start(world, "dropped")
+    for _ in range(3):
+        with pytest.raises(AdfAmbiguousStartError):
+            world.begin(RETRY)
+    assert world.service.created == 0
+    # The user looks, sees that there is none, and clears the task.
+    world.begin(CLEARED)
+    assert world.service.created == 1
+
+
+def test_start_that_provably_did_nothing_is_sent_again() -> None:
+    """The service has been seen to use our keys as run ids, so that knowing no such run proves something."""
+    world = World()
+    first = world.begin(FIRST)
+    world.service.end(first.run_id, "Failed")
+    fates = iter(["dropped", "answered"])
+    world.service.on_create = lambda: next(fates)
+    again = world.begin(RETRY)
+    assert world.service.created == 2
+    assert again.run_id in world.service.runs
+
+
+def test_author_may_allow_a_second_start() -> None:
+    world = World(own_ids=True)
+    lost_start(world, "dropped")
+    begun = world.begin(RETRY, on_ambiguous="start")
+    assert not begun.adopted
+    assert world.service.created == 1
+
+
+def test_run_with_other_parameters_is_not_adopted() -> None:
+    world = World(own_ids=True)
+    lost_start(world, "dropped", parameters={"day": "1"})
+    world.service.start_foreign(day="2")
+    with pytest.raises(AdfAmbiguousStartError) as ambiguous:
+        world.begin(RETRY, parameters={"day": "1"})
+    assert ambiguous.value.candidates == ()
+
+
+def test_two_runs_that_look_the_same_are_listed_and_not_adopted() -> None:
+    world = World(own_ids=True)
+    lost_start(world, "answered", parameters={"day": "1"})
+    world.service.start_foreign(day="1")
+    with pytest.raises(AdfAmbiguousStartError, match="2 run") as ambiguous:
+        world.begin(RETRY, parameters={"day": "1"})
+    assert {run.run_id for run in ambiguous.value.candidates} == set(world.service.runs)
+
+
+def test_run_that_a_sibling_has_claimed_is_not_adopted() -> None:
+    world = World(own_ids=True)
+    lost_start(world, "answered")
+    world.journal.others.add(world.service.start_foreign())
+    assert world.begin(RETRY).run_id == "own-1"
+
+
+def test_run_that_a_sibling_claims_at_the_same_time_is_left_to_it() -> None:
+    world = World(own_ids=True)
+    lost_start(world, "answered")
+    world.journal.refuses_claims = True
+    with pytest.raises(AdfAmbiguousStartError):
+        world.begin(RETRY)
+
+
+def test_correlation_parameter_tells_runs_apart_that_look_the_same() -> None:
+    world = World(own_ids=True)
+    start: dict[str, Any] = {"parameters": {"day": "1"}, "correlation_parameter": "airflow_key"}
+    lost_start(world, "answered", **start)
+    world.service.start_foreign(day="1", airflow_key="another")
+    assert world.begin(RETRY, **start).run_id == "own-1"
+
+
+def test_obsolete_start_whose_answer_was_lost_is_cancelled_if_it_is_ours_for_certain() -> None:
+    world = World()
+    lost_start(world, "answered")
+    (older,) = world.service.runs
+    begun = world.begin(CLEARED)
+    assert world.status(older) == "Cancelled"
+    assert world.service.live() == [begun.run_id]
+
+
+UNAVAILABLE = AdfUnavailableError("the service is down", status=503)
+FAILED_LOOKS = [
+    UNAVAILABLE,
+    AdfPermissionError("no role to look", status=403),
+    AdfNotFoundError("no such factory", status=404, missing="factory"),
+    AdfNotFoundError("no such subscription", status=404, missing="subscription"),
+    AdfUnavailableError("no run in the answer", status=200, unreadable=True),
+]
+
+
+@pytest.mark.parametrize("own_ids", [False, True])
+def test_clear_after_a_lost_start_finds_the_run_once_looks_work_again(own_ids: bool) -> None:
+    world = World(own_ids=own_ids)
+    start: dict[str, Any] = {"correlation_parameter": "airflow_key"}
+    lost_start(world, "answered", **start)
+    (older,) = world.service.runs
+    world.service.now += 900
+    world.service.faults = iter([UNAVAILABLE] * 4)
+    begun = world.begin(CLEARED, **start)
+    assert next(world.service.faults, None) is None
+    assert world.status(older) == "Cancelled"
+    assert world.service.live() == [begun.run_id]
+
+
+@pytest.mark.parametrize("arrived", ["answered", "dropped"])
+@pytest.mark.parametrize("fault", FAILED_LOOKS, ids=str)
+def test_clear_after_a_lost_start_that_cannot_be_looked_for_starts_nothing(fault: AdfError, arrived: str) -> None:
+    world = World()
+    lost_start(world, arrived)
+    before, created = world.journal.kept, world.service.created
+    world.service.now += 900
+    began = world.service.now
+    world.service.faults = repeat(fault)
+    with pytest.raises(AdfError, match=r"got no answer, and the search for its run failed.*nothing was started") as e:
+        world.begin(CLEARED)
+    assert all(
+        part in str(e.value) for part in (before["start_key"], "'Load'", str(FACTORY), "durable=False", str(fault))
+    )
+    assert e.value.__cause__ is fault
+    assert began + STATUS_CHECK_PATIENCE_SECONDS / 2 < world.service.now <= began + STATUS_CHECK_PATIENCE_SECONDS
+    assert (world.service.created, world.journal.kept) == (created, before)
+    # The next clear searches again.
+    world.service.faults = iter(())
+    begun = world.begin(CLEARED)
+    assert world.service.live() == [begun.run_id]
+    assert world.service.created == created + 1
+
+
+@pytest.mark.parametrize("fault", FAILED_LOOKS, ids=str)
+@pytest.mark.parametrize("operation", ["get", "query_by_factory"])
+def test_clear_after_a_lost_start_needs_the_answer_about_the_key_and_the_list(operation: str, fault: AdfError) -> None:
+    world = World(own_ids=True)
+    lost_start(world, "dropped")
+    world.service.now += 900
+    world.service.faulty, world.service.faults = operation, repeat(fault)
+    with pytest.raises(AdfError, match="nothing was started"):
+        world.begin(CLEARED)
+    assert world.service.created == 0
+
+
+def test_clear_after_a_lost_start_that_looks_do_not_find_starts_one() -> None:
+    world = World(own_ids=True)
+    lost_start(world, "dropped")
+    world.service.now += 900
+    world.service.faults = iter([UNAVAILABLE] * 2)
+    begun = world.begin(CLEARED)
+    assert next(world.service.faults, None) is None
+    assert list(world.service.runs) == [begun.run_id]
+
+
+def test_clear_after_a_lost_start_of_another_pipeline_finds_its_run() -> None:
+    """Nothing but its key can be read of the start, and the task starts another pipeline now."""
+    world = World()
+    lost_start(world, "answered")
+    (older,) = world.service.runs
+    unreadable = Start(factory=FACTORY, pipeline_name="Other", start_key=older).intent(FIRST)
+    world.journal.kept = replace(unreadable, phase=Phase.SENDING).to_json()
+    begun = world.begin(CLEARED, pipeline_name="Other")
+    assert world.status(older) == "Cancelled"
+    assert world.service.live() == [begun.run_id]
+
+
+def test_intent_that_cannot_be_read_is_looked_for() -> None:
+    world = World()
+    first = world.begin(FIRST)
+    world.journal.kept = {"version": 99, "run_id": first.run_id, "start_key": first.intent.start_key, "what": "ever"}
+    again = world.begin(RETRY)
+    assert (again.run_id, again.adopted) == (first.run_id, True)
+
+
+@pytest.mark.parametrize("kept", ["text", {"version": 1}, {"version": 99, "start_key": "no guid"}, 7])
+def test_nonsense_in_the_journal_is_no_reason_to_start_or_to_crash(kept: object) -> None:
+    world = World()
+    world.journal.kept = kept
+    with pytest.raises(AdfAmbiguousStartError):
+        world.begin(RETRY)
+    assert world.service.created == 0
+    # What could not be read has been replaced, so a clear is seen as one.
+    assert world.begin(CLEARED).run_id in world.service.runs
+
+
+@given(
+    own_ids=st.booleans(),
+    lag=st.sampled_from([0.0, 30.0]),
+    ahead=st.sampled_from([0.0, 90.0]),
+    seed=st.integers(0, 2**32 - 1),
+)
+@settings(max_examples=300)
+def test_whatever_happens_no_two_runs_overlap_and_none_is_repeated_for_nothing(
+    own_ids: bool, lag: float, ahead: float, seed: int
+) -> None:
+    """Tries that die at any step, answers that are lost, runs that end as they like, retries and clears in any order."""
+    dice = random.Random(seed)
+    world = World(own_ids=own_ids, list_lag=lag, ahead=ahead)
+    service = world.service
+    service.on_create = lambda: dice.choice(["answered", "answered", "lost", "dropped"])
+    task_try = FIRST
+    obsolete: set[str] = set()
+    """Runs that there was a reason to follow by another: they came to nothing, or were cleared."""
+    for _ in range(8):
+        lives = iter([False] * dice.randrange(1, 25) + [True])
+
+        def step(lives: Any = lives) -> None:
+            assert len(service.live()) <= 1, "two runs of one task at a time"
+            if next(lives, False):
+                raise ProcessDied
+
+        service.step = step if dice.random() < 0.6 else lambda: None
+        outage = dice.choice([0, 0, 0, 1, 4, 1000])
+        service.faults = repeat(UNAVAILABLE, outage)
+        try:
+            begun = world.begin(task_try)
+            assert isinstance(begun, Started)
+            assert begun.run_id in service.runs
+        except (ProcessDied, AdfError):
+            pass
+        service.step = lambda: None
+        service.faults = iter(())
+        assert len(service.live()) <= 1
+        assert service.created <= len(obsolete) + 1
+        for run_id in service.live():
+            if dice.random() < 0.5:
+                service.end(run_id, dice.choice(["Succeeded", "Failed", "Cancelled"]))
+        service.settle_cancels()
+        obsolete |= {run_id for run_id, run in service.runs.items() if run["status"] in ("Failed", "Cancelled")}
+        service.now += dice.choice([1.0, 60.0, 2000.0])
+        if dice.random() < 0.25:
+            task_try = TaskTry(
+                try_number=task_try.try_number + 1,
+                max_tries=task_try.max_tries + dice.choice([0, 1]),
+                clear_number=task_try.clear_number + 1,
+            )
+            obsolete |= set(service.runs)
+        else:
+            task_try = TaskTry(
+                try_number=task_try.try_number + 1,
+                max_tries=task_try.max_tries,
+                clear_number=task_try.clear_number,
+            )
