@@ -7,7 +7,7 @@ from tests.mutants import Mutant
 WORKER_LESS = "tests/integration/triggers/test_start_and_wait.py"
 ON_A_WORKER = "tests/integration/_worker/test_resumed_attempt.py"
 PLACEMENT = "tests/integration/_triggerer/test_eligibility.py"
-STORED = "tests/unit/test_stored_start.py"
+STORED = "tests/unit/_triggerer/test_stored_start.py"
 
 MUTANTS = [
     Mutant("start in the triggerer not written down", "_triggerer/xcom_journal.py", "            await self._write_if_new(intent)\n            if self._is_stale", "            if self._is_stale", f"{WORKER_LESS} -k lost_between_the_start"),
