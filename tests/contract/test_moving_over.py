@@ -218,7 +218,7 @@ def test_retry_goes_on_with_the_run_of_a_task_that_the_provider_has_deferred(bot
 
 
 def test_sensor_that_the_provider_has_deferred_fails_and_says_why(both: Both) -> None:
-    with pytest.raises(AdfError, match="deferred by another class"):
+    with pytest.raises(AdfError, match="Another class deferred this task"):
         resumed(both.sensor(True, "r1"), EVENT)
 
 
@@ -352,7 +352,7 @@ def test_parameters_beside_a_reference(both: Both) -> None:
     given = {"parameters": {"day": "second"}, "reference_pipeline_run_id": first}
     execute(both.operator(False, **given))
     assert both.parameters(both.started()[-1]) == {"day": "first"}
-    with pytest.raises(AdfConfigurationError, match="taken from that other run"):
+    with pytest.raises(AdfConfigurationError, match="takes its parameters from that run"):
         execute(both.operator(True, **given))
     assert len(both.started()) == 2
 
