@@ -1,7 +1,7 @@
 """The triggers, under the paths that users' databases keep.
 
 Airflow stores the class path of a trigger with every deferred task, and with every task that starts in the triggerer. So
-both names stay here for ever, while the classes may move. A class is imported when it is first used, so that importing this
+both names always stay here, while the classes may move. A class is imported when it is first used, so that importing this
 package loads neither Airflow nor Azure.
 """
 

@@ -508,7 +508,9 @@ def test_clear_after_a_lost_start_that_cannot_be_looked_for_starts_nothing(fault
     world.service.faults = repeat(fault)
     with pytest.raises(AdfError, match=r"got no answer, and its run could not be looked for.*nothing was started") as e:
         world.begin(CLEARED)
-    assert all(part in str(e.value) for part in (before["start_key"], "'Load'", str(FACTORY), "durable=False", str(fault)))
+    assert all(
+        part in str(e.value) for part in (before["start_key"], "'Load'", str(FACTORY), "durable=False", str(fault))
+    )
     assert e.value.__cause__ is fault
     assert began + STATUS_CHECK_PATIENCE / 2 < world.service.now <= began + STATUS_CHECK_PATIENCE
     assert (world.service.created, world.journal.kept) == (created, before)
