@@ -94,7 +94,7 @@ async def _cancel_if_over(ti: Any, settings: AdfSettings, address: RunAddress, *
         log.info("%s continues: the task is %s, not over.", address, state or "cleared")
         return
     if not cancel:
-        log.warning("%s was left running, as cancel_on_kill=False says. See %s", address, address.studio_url)
+        log.warning("%s was left running, because of cancel_on_kill=False. See %s", address, address.studio_url)
         return
     await cancel_now(settings, address, f"the task was marked {state}")
 

@@ -4,9 +4,8 @@ A trigger has no task state store, so its write-ahead log entry (the intent) is 
 trigger whether its try is a retry or the first try after a clear: it shows the number of the try, and nothing else. Both look
 the same, but need opposite decisions. A retry adopts the run of the failed try. A clear cancels that run and starts another.
 
-The rule: every try that fails by itself records the failure in its own intent (`try_failed`). If the stored intent still belongs
-to an earlier try, the failure is recorded beside that intent (`failed_retry`). A try that finds no record treats itself as
-cleared.
+The rule: every try that fails by itself records the failure. It does so in its own intent (`try_failed`), or beside the intent of
+an earlier try (`failed_retry`), if that one is still stored. A try that finds no such record treats itself as cleared.
 
     stored                                       try 3 finds    and takes the start for
     -------------------------------------------  -------------  ------------------------------------------------
@@ -17,8 +16,8 @@ cleared.
     nothing                                      -              nothing was started, so try 3 starts
     what no version can read                     -              started, perhaps: the service is asked
 
-The XCom `run_id` is no memory: it only names a run that exists. It is read only if there is no readable intent. Then a worker, or
-the Azure provider's operator, started that run before the Dag was changed.
+The XCom `run_id` is no memory. It names a run that exists, and is only read if there is no readable intent. Then a worker, or the
+Azure provider's operator, may have started that run before the Dag was edited.
 """
 
 from __future__ import annotations

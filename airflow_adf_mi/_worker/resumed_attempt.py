@@ -1,7 +1,7 @@
 """A try that began in triggerer mode, and ends or continues on a worker.
 
-A worker gets such a try in four cases. The run did not succeed, or the start failed. The result needs a worker (`outputs`). The
-trigger could not be loaded, or Airflow's timeout ended it. The Dag was edited, and the task is now one for a worker.
+A worker gets such a try if the start failed, if the run did not succeed, or if the result needs a worker (`outputs`). The worker
+also gets it if the trigger could not be loaded, if Airflow's timeout ended it, or if the Dag was edited to run the task there.
 
     event from the trigger     ---> complete             conclude: raise the error, or push the result
     "for a worker" (Dag edit)  ---> complete             copy the intent into the task state store, continue as a worker's try

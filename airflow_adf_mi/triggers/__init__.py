@@ -1,6 +1,6 @@
 """The triggers, under the paths that users' databases keep.
 
-Airflow stores the class path of a trigger with every deferred task, and with every task that starts in the triggerer. So
+Airflow stores the class path of a trigger with every deferred task, and with every task in triggerer mode. So
 both names must always stay here, but the classes may move. A class is imported when it is first used, so that importing this
 package loads neither Airflow nor Azure.
 """

@@ -68,9 +68,9 @@ class AdfStartPipelineTrigger(BaseTrigger):
     """
     Is the task of an `AdfRunPipelineOperator` with ``start_from_trigger=True``, from its start to its success.
 
-    Fires :class:`~airflow.triggers.base.TaskSuccessEvent`, which ends the task. In three cases it fires the event that
-    `AdfRunPipelineOperator.execute_complete` handles on a worker. Either the run did not succeed, or it could not be started,
-    or a worker is needed for the outputs. Airflow renders the templated arguments in the triggerer.
+    Fires :class:`~airflow.triggers.base.TaskSuccessEvent`, which ends the task. A worker ends the task if the run could not be
+    started, did not succeed, or has outputs to read. Then the trigger fires the event that
+    `AdfRunPipelineOperator.execute_complete` handles. Airflow renders the templated arguments in the triggerer.
 
     The class path and these arguments are stored with every such task, so new ones may be added, and old ones stay. All have
     the meaning that they have in :class:`~airflow_adf_mi.operators.AdfRunPipelineOperator`, except these:
