@@ -63,7 +63,7 @@ class TriggererStart:
     :param journal: where the intent is stored.
     :param cancel_on_kill: cancel the run when the task is killed, and a superseded run before a new one is started.
     :param supersede_timeout: seconds to wait for a superseded run to end.
-    :param check_interval: seconds between two status checks of that run; at most `SUPERSEDED_CHECK_INTERVAL` is used.
+    :param check_interval: seconds between two status checks of that run; at most `SUPERSEDED_CHECK_INTERVAL_SECONDS` is used.
     """
 
     def __init__(
