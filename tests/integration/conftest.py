@@ -10,6 +10,9 @@ import pytest
 
 from airflow_adf_mi._triggerer import cancel_on_kill
 from airflow_adf_mi.adf.api import shared_client
+from tests.support.tasks import operator
+
+__all__ = ["operator"]  # a fixture
 
 
 @pytest.fixture

@@ -143,7 +143,7 @@ def test_script_and_ports_are_taken_from_the_command_line(tmp_path: Path) -> Non
         (["--factory", str(FACTORY), "--ready-file", "/no/such/folder/ready"], "/no/such/folder"),
         (["--factory", str(FACTORY), "--directory", __file__], "is a file"),
         (["--factory", str(FACTORY), "--directory", f"{__file__}/below"], "Not a directory"),
-        (["--factory", __file__], "test_emulator_cli.py"),
+        (["--factory", __file__], "test_main.py"),
         (["--factroy", str(FACTORY)], "Did you mean one of: '--directory', '--factory'"),
         (["--factory", str(FACTORY), "--script", str(FACTORY / "factory" / "adf-sales.json")], "unknown member"),
     ],
