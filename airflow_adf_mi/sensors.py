@@ -212,7 +212,7 @@ class AdfPipelineRunSensor(BaseSensorOperator):
                 store.delete(REFUSED_SINCE_KEY)
             else:
                 store.set(REFUSED_SINCE_KEY, {"since": after.refused_since, **_try_of(context["ti"])})
-        except Exception as e:  # noqa: BLE001  as above
+        except Exception as e:  # noqa: BLE001  a store that fails must not end the wait
             self.log.warning(
                 "The time of the first refused status check could not be stored in Airflow's task state store. %s", e
             )

@@ -30,7 +30,7 @@ class AirflowStats:
     def time(self, name: str, seconds: float, tags: dict[str, str]) -> None:
         try:
             self._stats.timing(name, timedelta(seconds=seconds), tags=tags)
-        except Exception as e:  # noqa: BLE001  as above
+        except Exception as e:  # noqa: BLE001  a failed timing must not fail a run
             log.debug("%s could not be timed: %s", name, e)
 
 

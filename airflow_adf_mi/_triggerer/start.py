@@ -51,7 +51,7 @@ log = logging.getLogger(__name__)
 SEND_DELAY_SECONDS = 60.0
 """Seconds for which a request may still leave a triggerer after its intent was made: Airflow may take so long to store it."""
 
-_honoured: set[FactoryRef] = set()
+_factories_using_keys: set[FactoryRef] = set()
 """Factories that this process has seen to use our keys as run ids, so that "no such run" proves something there."""
 
 
@@ -148,13 +148,13 @@ class TriggererStart:
                     continue
                 except AdfAmbiguousStartError as e:
                     # Another task may have given the proof during the search. The first error describes the lost answer.
-                    if ambiguous is not None or self._start.factory not in _honoured:
+                    if ambiguous is not None or self._start.factory not in _factories_using_keys:
                         raise ambiguous or e from None
                     ambiguous = e
                     continue
                 if isinstance(begun, Started):
                     if begun.intent.service_uses_key:
-                        _honoured.add(begun.intent.factory)
+                        _factories_using_keys.add(begun.intent.factory)
                     return begun
                 await self._wait_until_ended(begun)
 
@@ -170,7 +170,7 @@ class TriggererStart:
             if seen is not None:
                 stored = self._journal.latest = unsent.started(seen.run_id)
         start = self._start
-        if stored is not None and (stored.service_uses_key or stored.factory in _honoured):
+        if stored is not None and (stored.service_uses_key or stored.factory in _factories_using_keys):
             stored = replace(stored, service_uses_key=True)
             # The request may have left late. Until then, an unknown key proves nothing.
             start = replace(start, settle=start.settle + SEND_DELAY_SECONDS)

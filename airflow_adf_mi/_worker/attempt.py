@@ -63,13 +63,13 @@ if TYPE_CHECKING:
 
 TRIGGER_FAILURES = 6
 """How many times in one try a wait is continued after its trigger failed."""
-FIRST_REST = 5.0
+FIRST_PAUSE_SECONDS = 5.0
 """Seconds before the first of these continuations. The pause doubles each time, up to a minute."""
 
 
-def rest_after(failures: int) -> float:
+def pause_after_failures(failures: int) -> float:
     """Seconds before a wait is continued that has already lost this many triggers."""
-    return min(12 * FIRST_REST, FIRST_REST * float(2**failures))
+    return min(12 * FIRST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * float(2**failures))
 
 
 class Attempt:
@@ -102,7 +102,7 @@ class Attempt:
         began = time.time()
         parse_outputs(self._task.outputs)
         stored = self._stored()
-        with self._saying_that_it_failed(), self._owning(stored) as owned_run:
+        with self._recording_failure(), self._owning(stored) as owned_run:
             begun = self._begin(owned_run, stored)
             while isinstance(begun, StillActive):
                 self._wait_for_superseded(owned_run, begun)
@@ -146,7 +146,7 @@ class Attempt:
         """Raise or return what the trigger reported."""
         if "outcome" not in event:
             return self._adopt_from_provider()
-        with self._saying_that_it_failed():
+        with self._recording_failure():
             return self._results.of(Report.from_json(event))
 
     def _adopt_from_provider(self) -> dict[str, Any]:
@@ -154,7 +154,7 @@ class Attempt:
 
         An error would be worse: a retry would start the pipeline again, beside a run that may still be active.
         """
-        with self._saying_that_it_failed():
+        with self._recording_failure():
             run_id = self._own_run().run_id
             self._taken_over = self._start.intent(task_try_of(self._context)).started(run_id)
         self._task.log.info("Run %s was started by the Azure provider's operator. Adopting it.", run_id)
@@ -162,7 +162,7 @@ class Attempt:
 
     def on_deferral_timeout(self) -> dict[str, Any]:
         """Time out, because Airflow's deferral timeout passed. A working trigger ends earlier, at our own deadline."""
-        with self._saying_that_it_failed():
+        with self._recording_failure():
             address = self._own_run()
             late = TimedOut(deadline_reason=self._deadline(time.time())[1])
             if not self._task.cancel_on_timeout:
@@ -175,7 +175,7 @@ class Attempt:
     def retry_trigger(self, failure: Exception) -> dict[str, Any]:
         """Continue the wait after its trigger failed, a few times. A broken deployment fails triggers, but no run."""
         stored = self._stored()
-        with self._saying_that_it_failed():
+        with self._recording_failure():
             if self._journal is None or stored is None or stored.trigger_failures >= TRIGGER_FAILURES:
                 address = self._own_run()
                 raise AdfError(
@@ -183,7 +183,7 @@ class Attempt:
                     "continue; with durable=True, a retry adopts it. See the trigger's error above, and check that triggerers "
                     f"and workers have the same version of this package. See {address.studio_url}"
                 ) from failure
-            pause = rest_after(stored.trigger_failures)
+            pause = pause_after_failures(stored.trigger_failures)
             self._task.log.warning(
                 "The trigger that waited for run %s failed. The run is not affected. Will wait for it again in %.0f s. %s",
                 stored.run_id,
@@ -324,7 +324,7 @@ class Attempt:
         return None if self._journal is None else read_intent(self._journal.stored(), otherwise)
 
     @contextlib.contextmanager
-    def _saying_that_it_failed(self) -> Iterator[None]:
+    def _recording_failure(self) -> Iterator[None]:
         """Record in the journal that the try failed by itself. The next try is then a retry, not a clear."""
         try:
             yield
@@ -333,10 +333,10 @@ class Attempt:
         except (Exception, AirflowTaskTimeout) as e:
             if isinstance(e, AdfAmbiguousStartError):
                 metrics.count(metrics.AMBIGUOUS_STARTS)
-            self._say_that_it_failed(e)
+            self._record_own_failure(e)
             raise
 
-    def _say_that_it_failed(self, error: BaseException) -> None:
+    def _record_own_failure(self, error: BaseException) -> None:
         if self._journal is not None:
             self._journal.failed(task_try_of(self._context))
 

@@ -31,7 +31,7 @@ from airflow_adf_mi._triggerer.finish import RETURN_VALUE
 from airflow_adf_mi._triggerer.start_key import task_try_key_of
 from airflow_adf_mi._triggerer.stored_start import KEPT_BY_WORKER, StoredStart
 from airflow_adf_mi._triggerer.xcom_journal import INTENT_KEY
-from airflow_adf_mi._worker.attempt import TRIGGER_FAILURES, Attempt, rest_after
+from airflow_adf_mi._worker.attempt import TRIGGER_FAILURES, Attempt, pause_after_failures
 from airflow_adf_mi._worker.state_store_journal import TaskJournal
 from airflow_adf_mi.adf.api.operations import get_run
 from airflow_adf_mi.adf.error_json import error_from_json
@@ -91,7 +91,7 @@ class ResumedAttempt(Attempt):
         """Conclude from the event of the trigger."""
         if FOR_A_WORKER in event:
             return self._continue_here()
-        with self._saying_that_it_failed():
+        with self._recording_failure():
             if NOT_STARTED in event:
                 raise error_from_json(event[NOT_STARTED])
             if STARTED in event:
@@ -109,7 +109,7 @@ class ResumedAttempt(Attempt):
 
     def _continue_here(self) -> dict[str, Any]:
         """Continue the task on workers, from what was started in the triggerer."""
-        with self._saying_that_it_failed():
+        with self._recording_failure():
             stored = self._stored_start()
             known = None if stored is None else stored.recall(self._now, durable=self._task.durable)
             if stored is not None and known is not None and self._task.durable:
@@ -164,19 +164,19 @@ class ResumedAttempt(Attempt):
 
     def retry_trigger(self, failure: Exception) -> dict[str, Any]:
         """The trigger that is the task failed. The next trigger reads from the stored intent what was started."""
-        with self._saying_that_it_failed():
+        with self._recording_failure():
             store = self._context["task_state_store"]
             now = asdict(task_try_of(self._context))
             before: Any = store.get(TRIGGER_FAILURES_KEY, None)
             failures = before["failures"] if isinstance(before, dict) and before.get("of") == now else 0
             if failures >= TRIGGER_FAILURES:
                 raise AdfError(
-                    f"The trigger of this task failed {failures + 1} times ({failure}). If it had started a run, the run was not "
-                    "touched, and a retry adopts it. See the trigger's error above, and check whether triggerers and "
+                    f"The trigger of this task failed {failures + 1} times ({failure}). If it had started a run, the run is not "
+                    "affected, and a retry adopts it. See the trigger's error above, and check whether triggerers and "
                     "scheduler have the same version of this package."
                 ) from failure
             store.set(TRIGGER_FAILURES_KEY, {"of": now, "failures": failures + 1})
-            pause = rest_after(failures)
+            pause = pause_after_failures(failures)
             self._task.log.warning(
                 "The trigger of this task failed. Will start it again in %.0f s; it adopts what was started. %s",
                 pause,
@@ -230,11 +230,11 @@ class ResumedAttempt(Attempt):
         if known is None:
             raise AdfError(
                 f"The time for this task was over before its trigger had started a run of pipeline {self._task.pipeline_name!r}. "
-                "Nothing was started by this try. Are triggerers running, and do they have capacity left?"
+                "This try started nothing. Check that triggerers run and have free capacity, then clear the task."
             )
         return address_of(self._settings, known)
 
-    def _say_that_it_failed(self, error: BaseException) -> None:
+    def _record_own_failure(self, error: BaseException) -> None:
         if not self._task.durable:
             return
         is_retried = self._is_retried_after(error)

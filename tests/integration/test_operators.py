@@ -387,7 +387,7 @@ def test_timeout_without_a_known_run_cancels_nothing_and_says_so(operator: Make,
 def test_failed_trigger_is_followed_by_another_for_the_same_run(
     operator: Make, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_adf_mi._worker.attempt.FIRST_REST", 0.001)  # stands for seconds
+    monkeypatch.setattr("airflow_adf_mi._worker.attempt.FIRST_PAUSE_SECONDS", 0.001)  # stands for seconds
     task = Task()
     it = operator("Slow", deferrable=True)
     first = deferred(it, task).trigger

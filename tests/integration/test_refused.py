@@ -92,7 +92,7 @@ def starts(
 ) -> Starts:
     for module in (triggerer_start, xcom_journal):
         monkeypatch.setattr(module, "CLEAR_OVERLAP_SECONDS", 0.05)
-    monkeypatch.setattr(triggerer_start, "_honoured", set())
+    monkeypatch.setattr(triggerer_start, "_factories_using_keys", set())
     connection_cache._known.clear()
 
     def in_triggerer() -> Airflow:

@@ -32,7 +32,7 @@ MUTANTS = [
     Mutant("grace of another try counted", "sensors.py", "if not isinstance(stored, dict) or", "if False and", SENSOR),
     Mutant("grace outlives its outcome", "sensors.py", "            self._remember(context, before, WaitState())\n", "", SENSOR),
     Mutant("never_fail at the timeout", "sensors.py", "                if self.never_fail:", "                if False:", f"{SENSOR} -k softly"),
-    Mutant("failing store ends the sensor", "sensors.py", "        except Exception as e:  # noqa: BLE001  as above", "        except ZeroDivisionError as e:", SENSOR),
+    Mutant("failing store ends the sensor", "sensors.py", "        except Exception as e:  # noqa: BLE001  a store that fails must not end the wait", "        except ZeroDivisionError as e:", SENSOR),
     Mutant("who comes while the list is asked", "adf/waiting/poll_plan.py", "                self._joined_from = None\n            unseen_since", "            unseen_since", ROUNDS),
     Mutant("two refused looks end all waits", "adf/waiting/failure_tracker.py", " and self._refusals >= FEWEST_REFUSALS_TO_GIVE_UP", "", ROUNDS),
     Mutant("longest interval of a run's waiters counts", "adf/waiting/poll_plan.py", "if interval < known.interval:", "if False:", ROUNDS),

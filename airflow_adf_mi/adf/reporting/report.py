@@ -99,8 +99,8 @@ class Report:
         if "outcome" not in payload:
             # The event is of a trigger of the Azure provider: the Dag was changed to this package while its task was deferred.
             raise AdfError(
-                "Another class deferred this task before its Dag used this one, so its event cannot be read here. Its run is "
-                "not affected. Clear the task."
+                "Another class deferred this task before the Dag used this package, which cannot read the event of that class. "
+                "The run is not affected. Clear the task: the cleared task waits for the run again."
             )
         run = None if payload["run"] is None else PipelineRun.from_essentials(payload["run"])
         error = None if payload["error"] is None else error_from_json(payload["error"])

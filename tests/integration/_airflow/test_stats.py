@@ -97,7 +97,7 @@ def test_ambiguous_start(emulator: Emulator, backends: tuple[Backend, Backend]) 
     assert backends[0].count(metrics.AMBIGUOUS_STARTS) == 1
 
 
-def test_backend_that_fails_does_no_harm() -> None:
+def test_backend_that_fails_does_no_harm(caplog: pytest.LogCaptureFixture) -> None:
     class Broken:
         def incr(self, *_: Any, **__: Any) -> None:
             raise OSError("no route")
@@ -105,8 +105,10 @@ def test_backend_that_fails_does_no_harm() -> None:
         timing = incr
 
     sink = AirflowStats(Broken())
-    sink.count("a", {})
-    sink.time("a", 1, {})
+    with caplog.at_level("DEBUG"):
+        sink.count("a", {})
+        sink.time("a", 1, {})
+    assert [f"a could not be {what}: no route" in caplog.text for what in ("counted", "timed")] == [True, True]
 
 
 def test_sensor_on_a_worker(emulator: Emulator, backends: tuple[Backend, Backend]) -> None:

@@ -216,7 +216,7 @@ def test_run_that_is_not_waited_for_is_returned(operator: Make, settings: AdfSet
 def test_trigger_that_fails_is_started_again_as_it_is_in_the_dag(
     operator: Make, settings: AdfSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_adf_mi._worker.attempt.FIRST_REST", 0.001)  # stands for seconds
+    monkeypatch.setattr("airflow_adf_mi._worker.attempt.FIRST_PAUSE_SECONDS", 0.001)  # stands for seconds
     task = Task()
     started(settings, task)
     plain = operator(parameters={"password": "{{ conn.adf.password }}"})
@@ -253,7 +253,7 @@ def test_worker_that_is_lost_while_a_broken_trigger_is_rested_from_leaves_a_retr
     assert stored_start(task).last_failed_try == 1, "what follows is a retry"
     # And where it is not lost, what follows on the new trigger is a clear again.
     made.is_killed = False
-    monkeypatch.setattr("airflow_adf_mi._worker.attempt.FIRST_REST", 0.001)  # stands for seconds
+    monkeypatch.setattr("airflow_adf_mi._worker.attempt.FIRST_PAUSE_SECONDS", 0.001)  # stands for seconds
     with pytest.raises(TaskDeferred):
         made.resume_execution("__fail__", {"error": "Trigger failure"}, task.context)
     assert stored_start(task).last_failed_try is None
@@ -263,7 +263,7 @@ def test_retry_whose_trigger_fails_at_first_stays_one(
     operator: Make, settings: AdfSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The run of the try before has failed: it must not become this one's."""
-    monkeypatch.setattr("airflow_adf_mi._worker.attempt.FIRST_REST", 0.001)  # stands for seconds
+    monkeypatch.setattr("airflow_adf_mi._worker.attempt.FIRST_PAUSE_SECONDS", 0.001)  # stands for seconds
     task = Task(max_tries=3)
     run_id = started(settings, task)
     with pytest.raises(AdfRunFailed):
@@ -388,7 +388,7 @@ def test_timeout_before_this_try_has_started_anything_is_not_the_run_of_the_try_
     xcoms = dict(task.xcoms)
     task.clear()
     task.xcoms |= xcoms
-    with pytest.raises(AdfError, match="Nothing was started by this try"):
+    with pytest.raises(AdfError, match="This try started nothing"):
         operator().resume_execution("__fail__", {"error": "Trigger timeout"}, task.context)
     assert emulator.books.of("cancelRun") == []
 
@@ -396,7 +396,7 @@ def test_timeout_before_this_try_has_started_anything_is_not_the_run_of_the_try_
 def test_trigger_that_is_started_again_keeps_the_time_of_its_try(
     operator: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_adf_mi._worker.attempt.FIRST_REST", 0.001)  # stands for seconds
+    monkeypatch.setattr("airflow_adf_mi._worker.attempt.FIRST_PAUSE_SECONDS", 0.001)  # stands for seconds
     began = datetime.now(UTC) - timedelta(minutes=50)
     task = Task(start_date=began)
     it = operator(execution_timeout=timedelta(hours=1))
@@ -414,7 +414,7 @@ def test_task_whose_dag_was_changed_goes_on_with_its_run_on_workers(
     emulator: Emulator,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("airflow_adf_mi._worker.attempt.FIRST_REST", 0.001)  # stands for seconds
+    monkeypatch.setattr("airflow_adf_mi._worker.attempt.FIRST_PAUSE_SECONDS", 0.001)  # stands for seconds
     task = Task(max_tries=0)
     run_id = started(settings, task, "Slow")
     it = operator(pipeline_name="Slow", start_from_trigger=False, deferrable=True)

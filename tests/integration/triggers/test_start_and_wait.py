@@ -62,9 +62,9 @@ def _process(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
     monkeypatch.setenv("AIRFLOW_CONN_ADF", json.dumps(given))
     for module in (triggerer_start, xcom_journal):
         monkeypatch.setattr(module, "CLEAR_OVERLAP_SECONDS", 0.05)
-    triggerer_start._honoured.clear()
+    triggerer_start._factories_using_keys.clear()
     yield
-    triggerer_start._honoured.clear()
+    triggerer_start._factories_using_keys.clear()
 
 
 @pytest.fixture
@@ -233,7 +233,7 @@ async def test_triggerer_that_begins_again_asks_airflow_two_questions(
     airflow = task(pipeline_name="Slow")
     await killed(await begin(airflow, emulator))
     emulator.clock.advance(4000)
-    triggerer_start._honoured.clear()
+    triggerer_start._factories_using_keys.clear()
     airflow.asked = []
     await fire(airflow)
     assert airflow.questions == [f"GetXCom {INTENT_KEY}", "SetXCom run_id", *RESULT]
@@ -340,7 +340,7 @@ async def test_triggerer_that_is_lost_at_any_question_loses_nothing(
     assert not is_sending or not before or airflow.xcoms.get("run_id") not in before, "that run is obsolete"
     sent = emulator.books.count("createRun")
     await lost(starting)
-    triggerer_start._honoured.clear()
+    triggerer_start._factories_using_keys.clear()
     airflow.silent_at, airflow.asked = None, []
     if is_sending and sent == len(before) and not stored_start(airflow).intent.service_uses_key:
         # The intent was stored, and nothing was sent. Without proof of that, nothing is sent blindly.
