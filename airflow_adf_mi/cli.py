@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from airflow_adf_mi.adf.config.addresses import FactoryRef
 from airflow_adf_mi.adf.config.role import FORMATS, render
-from airflow_adf_mi.adf.config.settings import CHOICES, CLOUDS, AdfSettings, FactoryRef
+from airflow_adf_mi.adf.config.settings import CHOICES, CLOUDS, AdfSettings
 from airflow_adf_mi.adf.connection_fields import CONN_TYPE, DEFAULT_CONN_ID, FIELDS, settings_from_connection
 from airflow_adf_mi.adf.errors import AdfError
 

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from airflow.providers.microsoft.azure.hooks.data_factory import AzureDataFactoryHook
     from azure.mgmt.datafactory import DataFactoryManagementClient
 
-    from airflow_adf_mi.adf.config.settings import AdfSettings, FactoryRef
+    from airflow_adf_mi.adf.config.addresses import FactoryRef
+    from airflow_adf_mi.adf.config.settings import AdfSettings
     from airflow_adf_mi.adf.models import ActivityRun, PipelineRun
 
 READ_RETRIES = 3

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +20,8 @@ from airflow_adf_mi.links import AdfPipelineRunLink
 if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
 
+    from airflow_adf_mi.adf.config.addresses import RunAddress
     from airflow_adf_mi.adf.config.settings import AdfSettings
-    from airflow_adf_mi.adf.reporting.report import RunAddress
     from airflow_adf_mi.adf.waiting.single_run import WaitState
     from airflow_adf_mi.hooks import AdfHook
 
@@ -102,23 +101,22 @@ class AdfPipelineRunSensor(BaseSensorOperator):
                     raise AirflowSkipException(f"Skipping due to never_fail is set to True. {e}") from e
                 raise
         from airflow_adf_mi._triggerer.eligibility import may_end_in_triggerer
-        from airflow_adf_mi.triggers.wait import TIMEOUT_SLACK, AdfPipelineRunTrigger
+        from airflow_adf_mi.adf.waiting.deadlines import deadline_of, deferral_timeout
+        from airflow_adf_mi.adf.waiting.single_run import Plan
+        from airflow_adf_mi.triggers.wait import AdfPipelineRunTrigger, run_arguments
 
+        now = time.time()
+        deadline = deadline_of(self.timeout, counts_from=now)
+        plan = Plan(check_interval=self.poke_interval, deadline=deadline.at, deadline_reason=deadline.reason)
         self.defer(
             trigger=AdfPipelineRunTrigger(
-                settings=settings.to_json(),
-                resource_group_name=address.factory.resource_group_name,
-                factory_name=address.factory.factory_name,
-                run_id=address.run_id,
-                check_interval=self.poke_interval,
-                deadline=time.time() + self.timeout,
-                deadline_reason=f"timeout of {self.timeout:g} s",
+                **run_arguments(settings, address, plan),
                 owns_run=False,
                 end_task_on_success=may_end_in_triggerer(self),
                 push_result=self.do_xcom_push,
             ),
             method_name="execute_complete",
-            timeout=timedelta(seconds=self.timeout) + TIMEOUT_SLACK,
+            timeout=deferral_timeout(deadline.at, now),
         )
 
     @airflow_errors()
@@ -218,13 +216,11 @@ class AdfPipelineRunSensor(BaseSensorOperator):
             )
 
     def _address(self) -> tuple[RunAddress, AdfSettings]:
-        from airflow_adf_mi.adf.reporting.report import RunAddress
         from airflow_adf_mi.hooks import AdfHook
 
         settings = AdfHook(self.azure_data_factory_conn_id).settings
         factory = settings.factory(self.resource_group_name, self.factory_name)
-        run_id = check_run_id(self.run_id)
-        return RunAddress(run_id=run_id, factory=factory, studio_url=settings.studio_run_url(factory, run_id)), settings
+        return settings.run_address(factory, check_run_id(self.run_id)), settings
 
 
 def refused_since(stored: object, ti: Any) -> float | None:

@@ -15,9 +15,10 @@ from typing import Any
 
 from airflow_adf_mi.adf.activity_failures import ActivityFailure
 from airflow_adf_mi.adf.api.client import AdfClient
+from airflow_adf_mi.adf.config.addresses import RunAddress
 from airflow_adf_mi.adf.models import PipelineRun
 from airflow_adf_mi.adf.reporting.datasets import Lineage, reading_lineage
-from airflow_adf_mi.adf.reporting.report import Report, RunAddress
+from airflow_adf_mi.adf.reporting.report import Report
 from airflow_adf_mi.adf.routines import run_routine
 
 log = logging.getLogger(__name__)

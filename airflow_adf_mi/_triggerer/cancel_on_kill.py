@@ -32,10 +32,10 @@ from typing import Any, TypeAlias, TypeVar
 from airflow_adf_mi._airflow.task_instance import OVER, state_of
 from airflow_adf_mi.adf.api.shared_client import shared_client
 from airflow_adf_mi.adf.cancelling import cancelling
+from airflow_adf_mi.adf.config.addresses import RunAddress
 from airflow_adf_mi.adf.config.settings import AdfSettings
 from airflow_adf_mi.adf.errors import AdfError
 from airflow_adf_mi.adf.event_loop import PerLoop, mark_seen, start_detached
-from airflow_adf_mi.adf.reporting.report import RunAddress
 from airflow_adf_mi.adf.retrying import backoff
 from airflow_adf_mi.adf.routines import run_routine_async
 

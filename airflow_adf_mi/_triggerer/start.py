@@ -32,17 +32,19 @@ from airflow_adf_mi._triggerer.cancel_on_kill import begin_kill, cancel_now, hol
 from airflow_adf_mi._triggerer.xcom_journal import CLEAR_OVERLAP_SECONDS, ChangedMeanwhile, TriggerJournal
 from airflow_adf_mi.adf.api.operations import get_run
 from airflow_adf_mi.adf.api.shared_client import shared_client
-from airflow_adf_mi.adf.config.settings import AdfSettings, FactoryRef
+from airflow_adf_mi.adf.config.addresses import FactoryRef
+from airflow_adf_mi.adf.config.settings import AdfSettings
 from airflow_adf_mi.adf.errors import AdfAmbiguousStartError, AdfError, AdfTaskKilled
 from airflow_adf_mi.adf.event_loop import mark_seen
 from airflow_adf_mi.adf.models import PipelineRun
-from airflow_adf_mi.adf.reporting.report import Report, address_of, raise_unless_ended
+from airflow_adf_mi.adf.reporting.report import Report, raise_unless_ended
 from airflow_adf_mi.adf.routines import run_routine_async
-from airflow_adf_mi.adf.starting.create_run import Start, Started
+from airflow_adf_mi.adf.starting.create_run import Start
 from airflow_adf_mi.adf.starting.intent import Intent, Phase
 from airflow_adf_mi.adf.starting.journal import Journal
 from airflow_adf_mi.adf.starting.start_or_adopt import SUPERSEDED_CHECK_INTERVAL_SECONDS, StillActive, start_or_adopt
 from airflow_adf_mi.adf.starting.start_queue import StartClient, start_queue_for
+from airflow_adf_mi.adf.starting.started import Started
 from airflow_adf_mi.adf.waiting.poller import wait_shared
 from airflow_adf_mi.adf.waiting.single_run import Plan
 
@@ -113,13 +115,13 @@ class TriggererStart:
             # This trigger may have begun again, after its triggerer was lost, to adopt a run that it had started.
             latest = self._journal.latest if self._journal.is_read else await self._journal.stored(wanted)
         except AdfError as e:
-            address = address_of(self._adf, wanted)
+            address = wanted.address(self._adf)
             log.error("The task was killed, and it is not known whether it has a run: see %s %s", address.studio_url, e)
             return
         if latest is None or latest.phase is Phase.PREPARED:
             log.info("The task was killed before its run was started. Nothing was started.")
             return
-        address = address_of(self._adf, latest)
+        address = latest.address(self._adf)
         if was_sending and await self._is_replaced():
             # The task was cleared, and its next try began before this start had been stored.
             await cancel_now(self._adf, address, "the task was cleared, and its next try has a run of its own")
@@ -186,7 +188,7 @@ class TriggererStart:
         return await run_routine_async(routine, client, client.rest, journal)
 
     async def _wait_until_ended(self, begun: StillActive) -> None:
-        address = address_of(self._adf, begun.intent)
+        address = begun.intent.address(self._adf)
         plan = Plan(check_interval=self._check_interval, deadline=time.time() + self._supersede_timeout)
         log.info("%s is %s; a new run is started when it has ended.", address, begun.run.status)
         outcome = await wait_shared(self._adf, address.factory, address.run_id, plan)

@@ -22,7 +22,6 @@ import random
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -35,41 +34,36 @@ from airflow_adf_mi._triggerer.eligibility import may_end_in_triggerer
 from airflow_adf_mi._worker.owned_run import OwnedRun
 from airflow_adf_mi._worker.results import Results
 from airflow_adf_mi._worker.state_store_journal import TaskJournal
+from airflow_adf_mi._worker.trigger_failures import record_trigger_failure
 from airflow_adf_mi.adf import metrics
+from airflow_adf_mi.adf.config.addresses import RunAddress
 from airflow_adf_mi.adf.errors import AdfAmbiguousStartError, AdfError, AdfTaskKilled
 from airflow_adf_mi.adf.reporting.activity_log import ActivityLogMode
 from airflow_adf_mi.adf.reporting.conclude import concluding
 from airflow_adf_mi.adf.reporting.outputs import parse_outputs
-from airflow_adf_mi.adf.reporting.report import (
-    LEFT_RUNNING,
-    Report,
-    RunAddress,
-    address_of,
-    raise_unless_ended,
-    summary,
-)
+from airflow_adf_mi.adf.reporting.report import LEFT_RUNNING, Report, raise_unless_ended, summary
 from airflow_adf_mi.adf.routines import run_routine
-from airflow_adf_mi.adf.starting.create_run import Start, Started
+from airflow_adf_mi.adf.starting.create_run import Start
 from airflow_adf_mi.adf.starting.intent import Intent, read_intent
 from airflow_adf_mi.adf.starting.start_or_adopt import SUPERSEDED_CHECK_INTERVAL_SECONDS, StillActive, start_or_adopt
+from airflow_adf_mi.adf.starting.started import Started
+from airflow_adf_mi.adf.waiting.deadlines import (
+    DEFERRED_MARGIN,
+    WORKER_MARGIN,
+    Deadline,
+    deadline_of,
+    deferral_timeout,
+    in_seconds,
+)
 from airflow_adf_mi.adf.waiting.single_run import Ended, Plan, TimedOut
 from airflow_adf_mi.hooks import AdfHook
-from airflow_adf_mi.triggers.wait import TIMEOUT_SLACK, AdfPipelineRunTrigger
+from airflow_adf_mi.triggers.wait import AdfPipelineRunTrigger, run_arguments
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_adf_mi._airflow.task import PipelineTask
-
-TRIGGER_FAILURES = 6
-"""How many times in one try a wait is continued after its trigger failed."""
-FIRST_PAUSE_SECONDS = 5.0
-"""Seconds before the first of these continuations. The pause doubles each time, up to a minute."""
-
-
-def pause_after_failures(failures: int) -> float:
-    """Seconds before a wait is continued that has already lost this many triggers."""
-    return min(12 * FIRST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * float(2**failures))
+    from airflow_adf_mi.adf.config.settings import AdfSettings
 
 
 class Attempt:
@@ -86,12 +80,17 @@ class Attempt:
         self._owned_run: OwnedRun | None = None
         self._taken_over: Intent | None = None
         self.run_record = RunRecord()
-        self._results = Results(task, context, self.run_record)
+        self._results = Results(task, context, self.run_record, lambda: self._hook)
         use_in_tasks()
 
     @cached_property
-    def _settings(self) -> Any:
-        return AdfHook(self._task.azure_data_factory_conn_id).settings
+    def _hook(self) -> AdfHook:
+        """One hook for the whole try, because each new hook reads the connection again."""
+        return AdfHook(self._task.azure_data_factory_conn_id)
+
+    @property
+    def _settings(self) -> AdfSettings:
+        return self._hook.settings
 
     @cached_property
     def _start(self) -> Start:
@@ -107,8 +106,7 @@ class Attempt:
             while isinstance(begun, StillActive):
                 self._wait_for_superseded(owned_run, begun)
                 begun = self._begin(owned_run, self._stored())
-            metrics.count(metrics.ADOPTIONS if begun.adopted else metrics.STARTS)
-            address = address_of(self._settings, begun.intent)
+            address = begun.intent.address(self._settings)
             self.run_record.began(address, begun.run, adopted=begun.adopted)
             self._results.announce(address.run_id, address.studio_url)
             owned_run.raise_if_killed()
@@ -133,7 +131,7 @@ class Attempt:
                 cancel_on_timeout=self._task.cancel_on_timeout,
                 adopted=begun.adopted,
                 activity_log=self._task.activity_log,
-                not_ended_before=time.time() if begun.run is not None or not begun.adopted else None,
+                not_ended_before=begun.not_ended_before(time.time()),
                 end_task_on_success=not self._task.outputs and may_end_in_triggerer(self._task),
             )
 
@@ -164,10 +162,10 @@ class Attempt:
         """Time out, because Airflow's deferral timeout passed. A working trigger ends earlier, at our own deadline."""
         with self._recording_failure():
             address = self._own_run()
-            late = TimedOut(deadline_reason=self._deadline(time.time())[1])
+            late = TimedOut(deadline_reason=self._deadline(time.time()).reason)
             if not self._task.cancel_on_timeout:
                 return self._results.of(Report(address=address, outcome=late, cancel=LEFT_RUNNING))
-            with AdfHook(self._task.azure_data_factory_conn_id).client() as client:
+            with self._hook.client() as client:
                 routine = concluding(address, late, cancel_on_timeout=True, clock=time.time, jitter=random.random)
                 report = run_routine(routine, client, time.sleep)
             return self._results.of(report)
@@ -176,21 +174,20 @@ class Attempt:
         """Continue the wait after its trigger failed, a few times. A broken deployment fails triggers, but no run."""
         stored = self._stored()
         with self._recording_failure():
-            if self._journal is None or stored is None or stored.trigger_failures >= TRIGGER_FAILURES:
+            pause = None if self._journal is None or stored is None else record_trigger_failure(self._context)
+            if pause is None or stored is None:
                 address = self._own_run()
                 raise AdfError(
                     f"The trigger that waited for {address} failed ({failure}). The run itself is not affected and may "
                     "continue; with durable=True, a retry adopts it. See the trigger's error above, and check that triggerers "
                     f"and workers have the same version of this package. See {address.studio_url}"
                 ) from failure
-            pause = pause_after_failures(stored.trigger_failures)
             self._task.log.warning(
                 "The trigger that waited for run %s failed. The run is not affected. Will wait for it again in %.0f s. %s",
                 stored.run_id,
                 pause,
                 failure,
             )
-            self._journal.note(replace(stored, trigger_failures=stored.trigger_failures + 1))
             with self._owning(stored) as owned_run:
                 owned_run.rest(pause)
         return self.run()
@@ -235,7 +232,7 @@ class Attempt:
     def _wait_for_superseded(self, owned_run: OwnedRun, begun: StillActive) -> None:
         """Wait for the superseded run. A deferrable task waits in the triggerer, and resumes in `execute_after`."""
         seconds = self._task.supersede_timeout
-        address = address_of(self._settings, begun.intent)
+        address = begun.intent.address(self._settings)
         plan = Plan(
             check_interval=min(self._task.check_interval, SUPERSEDED_CHECK_INTERVAL_SECONDS),
             deadline=time.time() + seconds,
@@ -247,20 +244,22 @@ class Attempt:
 
     def _plan(self, began: float, intent: Intent) -> Plan:
         """How to wait. A wait that this same try has already begun keeps its deadline."""
-        deadline, reason = self._deadline(began)
+        deadline = self._deadline(began)
         return Plan(
-            check_interval=self._task.check_interval, deadline=intent.deadline or deadline, deadline_reason=reason
+            check_interval=self._task.check_interval,
+            deadline=intent.deadline or deadline.at,
+            deadline_reason=deadline.reason,
         )
 
-    def _deadline(self, began: float) -> tuple[float, str]:
-        """The deadline of a wait that begins now, and the argument that sets it."""
-        ends = [(time.time() + self._task.timeout, f"timeout of {self._task.timeout:g} s")]
-        if self._task.execution_timeout is not None:
-            # Airflow 3.3 does not enforce it while a task is deferred. On a worker, ours must come first, and cancel the run.
-            seconds = self._task.execution_timeout.total_seconds()
-            end = began + seconds - (0 if self._task.deferrable else min(2.0, seconds / 10))
-            ends.append((end, f"execution_timeout of {seconds:g} s"))
-        return min(ends)
+    def _deadline(self, began: float) -> Deadline:
+        """The deadline of a wait that begins now."""
+        return deadline_of(
+            self._task.timeout,
+            counts_from=time.time(),
+            execution_timeout=in_seconds(self._task.execution_timeout),
+            try_began=began,
+            margin=DEFERRED_MARGIN if self._task.deferrable else WORKER_MARGIN,
+        )
 
     def _defer(
         self,
@@ -276,14 +275,7 @@ class Attempt:
         end_task_on_success: bool = False,
     ) -> NoReturn:
         trigger = AdfPipelineRunTrigger(
-            settings=self._settings.to_json(),
-            resource_group_name=address.factory.resource_group_name,
-            factory_name=address.factory.factory_name,
-            run_id=address.run_id,
-            pipeline_name=address.pipeline_name,
-            check_interval=plan.check_interval,
-            deadline=plan.deadline,
-            deadline_reason=plan.deadline_reason,
+            **run_arguments(self._settings, address, plan),
             owns_run=owns_run,
             cancel_on_kill=self._task.cancel_on_kill,
             cancel_on_timeout=cancel_on_timeout,
@@ -293,14 +285,14 @@ class Attempt:
             end_task_on_success=end_task_on_success,
             push_result=self._task.do_xcom_push,
         )
-        seconds = max(0.0, (plan.deadline or time.time()) - time.time())
-        self._task.defer(trigger=trigger, method_name=method, timeout=timedelta(seconds=seconds) + TIMEOUT_SLACK)
+        now = time.time()
+        self._task.defer(trigger=trigger, method_name=method, timeout=deferral_timeout(plan.deadline or now, now))
 
     def _own_run(self) -> RunAddress:
         """The run that this try has waited for."""
         stored = self._stored()
         if stored is not None and stored.run_id and stored.task_try.try_number == self._context["ti"].try_number:
-            return address_of(self._settings, stored)
+            return stored.address(self._settings)
         run_id = self._xcom(RUN_ID_KEY)
         if not isinstance(run_id, str) or not run_id:
             raise AdfError(
@@ -308,13 +300,7 @@ class Attempt:
                 "not in this task's XCom run_id. The run is not affected. Find it in ADF Studio: the log of this task's start "
                 "has its id."
             )
-        factory = self._start.factory
-        return RunAddress(
-            run_id=run_id,
-            factory=factory,
-            studio_url=self._settings.studio_run_url(factory, run_id),
-            pipeline_name=self._start.pipeline_name,
-        )
+        return self._settings.run_address(self._start.factory, run_id, self._start.pipeline_name)
 
     def _stored(self) -> Intent | None:
         """The intent that an earlier try stored. Builds this try's start first, so that wrong arguments raise their error."""

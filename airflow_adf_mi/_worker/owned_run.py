@@ -38,15 +38,16 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from airflow_adf_mi.adf.api.client import AdfClient
 from airflow_adf_mi.adf.auth.credential import credential_for
 from airflow_adf_mi.adf.cancelling import cancelling
+from airflow_adf_mi.adf.config.addresses import RunAddress
 from airflow_adf_mi.adf.errors import AdfError, AdfNotFoundError, AdfTaskKilled
 from airflow_adf_mi.adf.reporting.activity_log import ActivityLogMode
 from airflow_adf_mi.adf.reporting.conclude import explained, reporting
-from airflow_adf_mi.adf.reporting.report import Report, RunAddress, address_of
+from airflow_adf_mi.adf.reporting.report import Report
 from airflow_adf_mi.adf.routines import Routine, run_routine
-from airflow_adf_mi.adf.starting.create_run import Started
 from airflow_adf_mi.adf.starting.intent import Intent, Phase
 from airflow_adf_mi.adf.starting.journal import Journal, NoJournal
 from airflow_adf_mi.adf.starting.start_or_adopt import StillActive
+from airflow_adf_mi.adf.starting.started import Started
 from airflow_adf_mi.adf.waiting.single_run import Plan
 
 if TYPE_CHECKING:
@@ -106,13 +107,8 @@ class OwnedRun:
         begun = run_routine(routine, self._client, self._pause, self._journal)
         self._journal.latest = None if isinstance(begun, StillActive) and not begun.is_ours else begun.intent
         if isinstance(begun, Started):
-            self._address = address_of(self._settings, begun.intent)
-            log.info(
-                "%s %s. See %s",
-                self._address,
-                "was adopted" if begun.adopted else "was started",
-                self._address.studio_url,
-            )
+            self._address = begun.intent.address(self._settings)
+            begun.announce(self._address)
         self.raise_if_killed()
         return begun
 
@@ -202,7 +198,7 @@ class OwnedRun:
             left = self._journal.latest
             if left is None:
                 return "Nothing was started."
-            address = address_of(self._settings, left)
+            address = left.address(self._settings)
             return f"{address} was left running, because of cancel_on_kill=False. See {address.studio_url}"
         until = time.monotonic() + CANCEL_WAIT_SECONDS
         with AdfClient(
@@ -220,7 +216,7 @@ class OwnedRun:
         latest = self._journal.latest
         if latest is None:
             return "Nothing was started."
-        address = address_of(self._settings, latest)
+        address = latest.address(self._settings)
         routine = cancelling(address.factory, address.run_id, clock=time.time, jitter=random.random, patience=patience)
         try:
             cancel = run_routine(routine, client, time.sleep)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from airflow_adf_mi._airflow.task_instance import RUN_ID_KEY
 from airflow_adf_mi._openlineage.run_record import RunRecord
+from airflow_adf_mi.adf.config.addresses import RunAddress
 from airflow_adf_mi.adf.errors import AdfError
 from airflow_adf_mi.adf.models import PipelineRun
 from airflow_adf_mi.adf.reporting.outputs import parse_outputs, reading_outputs
-from airflow_adf_mi.adf.reporting.report import Report, RunAddress, conclude
+from airflow_adf_mi.adf.reporting.report import Report, conclude
 from airflow_adf_mi.adf.routines import run_routine
+from airflow_adf_mi.adf.waiting.deadlines import in_seconds, seconds_left
 from airflow_adf_mi.hooks import READ_RETRIES, AdfHook
 from airflow_adf_mi.links import AdfPipelineRunLink
 
@@ -27,12 +30,16 @@ class Results:
     :param task: the operator, with its templates rendered.
     :param context: the task's context.
     :param run_record: what the try records for lineage.
+    :param hook: the try's hook. It is made only if it is needed.
     """
 
-    def __init__(self, task: PipelineTask, context: Context, run_record: RunRecord) -> None:
+    def __init__(
+        self, task: PipelineTask, context: Context, run_record: RunRecord, hook: Callable[[], AdfHook]
+    ) -> None:
         self._task = task
         self._context = context
         self._run_record = run_record
+        self._hook = hook
         self._began = time.time()
 
     def announce(self, run_id: str, studio_url: str) -> None:
@@ -57,16 +64,16 @@ class Results:
         return result
 
     def _read_data(self) -> None:
-        limit = self._task.execution_timeout
-        left = None if limit is None else self._began + limit.total_seconds() - time.time()
-        self._run_record.read_data(self._task, AdfHook(self._task.azure_data_factory_conn_id).client, seconds_left=left)
+        limit = in_seconds(self._task.execution_timeout)
+        left = seconds_left(limit, try_began=self._began, now=time.time())
+        self._run_record.read_data(self._task, lambda: self._hook().client(), seconds_left=left)
 
     def _push_outputs(self, run: PipelineRun, address: RunAddress) -> None:
         wanted = parse_outputs(self._task.outputs)
         if not wanted:
             return
         try:
-            with AdfHook(self._task.azure_data_factory_conn_id).client(read_retries=READ_RETRIES) as client:
+            with self._hook().client(read_retries=READ_RETRIES) as client:
                 routine = reading_outputs(wanted, run, address.factory, clock=time.time)
                 found = run_routine(routine, client, time.sleep)
         except AdfError as e:

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -31,24 +31,23 @@ from airflow_adf_mi._triggerer.finish import RETURN_VALUE
 from airflow_adf_mi._triggerer.start_key import task_try_key_of
 from airflow_adf_mi._triggerer.stored_start import KEPT_BY_WORKER, StoredStart
 from airflow_adf_mi._triggerer.xcom_journal import INTENT_KEY
-from airflow_adf_mi._worker.attempt import TRIGGER_FAILURES, Attempt, pause_after_failures
+from airflow_adf_mi._worker.attempt import Attempt
 from airflow_adf_mi._worker.state_store_journal import TaskJournal
+from airflow_adf_mi._worker.trigger_failures import MOST_TRIGGER_FAILURES, record_trigger_failure
 from airflow_adf_mi.adf.api.operations import get_run
+from airflow_adf_mi.adf.config.addresses import RunAddress
 from airflow_adf_mi.adf.error_json import error_from_json
 from airflow_adf_mi.adf.errors import AdfError
 from airflow_adf_mi.adf.models import PipelineRun
-from airflow_adf_mi.adf.reporting.report import Report, RunAddress, address_of
+from airflow_adf_mi.adf.reporting.report import Report
 from airflow_adf_mi.adf.starting.intent import Intent, Phase, TaskTry
-from airflow_adf_mi.hooks import AdfHook
+from airflow_adf_mi.adf.waiting.deadlines import in_seconds, seconds_left, start_of_wait
 from airflow_adf_mi.triggers.start_and_wait import FOR_A_WORKER, NOT_STARTED, STARTED, AdfStartPipelineTrigger
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_adf_mi._airflow.task import PipelineTask
-
-TRIGGER_FAILURES_KEY = "airflow_adf_mi.trigger_failures"
-"""Key in the task state store: how often the trigger of a try has failed."""
 
 
 def resume(task: PipelineTask, context: Context, event: Mapping[str, Any] | None = None) -> Attempt:
@@ -130,15 +129,23 @@ class ResumedAttempt(Attempt):
     def on_deferral_timeout(self) -> dict[str, Any]:
         """Airflow's own timeout counts from the handing over to a triggerer, which may have had no capacity for a long time."""
         run = None if self._is_time_over() else self._run_of_this_try()
-        if run is None or run.started_at is None or time.time() >= run.started_at.timestamp() + self._task.timeout:
+        if run is None or run.started_at is None or time.time() >= self._counts_from(run) + self._task.timeout:
             return super().on_deferral_timeout()
         self._task.log.info("Run %s was started late, and has time left. Waiting for it again.", run.run_id)
         return self._start_trigger_again()
 
     def _is_time_over(self) -> bool:
         """Whether `execution_timeout` has passed. It counts from the handing over."""
-        limit = self._task.execution_timeout
-        return limit is not None and time.time() >= self._began + limit.total_seconds()
+        left = self._seconds_left()
+        return left is not None and left <= 0
+
+    def _seconds_left(self) -> float | None:
+        return seconds_left(in_seconds(self._task.execution_timeout), try_began=self._began, now=time.time())
+
+    def _counts_from(self, run: PipelineRun) -> float:
+        """The moment from which `timeout` counts. It is the same here and in the trigger."""
+        run_began = None if run.started_at is None else run.started_at.timestamp()
+        return start_of_wait(now=time.time(), try_began=self._began, run_began=run_began)
 
     @property
     def _began(self) -> float:
@@ -155,8 +162,8 @@ class ResumedAttempt(Attempt):
             known = self._own_start()
             if known is None:
                 return None
-            address = address_of(self._settings, known)
-            with AdfHook(self._task.azure_data_factory_conn_id).client() as client:
+            address = known.address(self._settings)
+            with self._hook.client() as client:
                 return client.send(get_run(address.factory, address.run_id))
         except Exception as e:  # noqa: BLE001  the time is over; if the run cannot be cancelled, that error is reported
             self._task.log.warning("The status check of this task's run failed. %s", e)
@@ -165,18 +172,13 @@ class ResumedAttempt(Attempt):
     def retry_trigger(self, failure: Exception) -> dict[str, Any]:
         """The trigger that is the task failed. The next trigger reads from the stored intent what was started."""
         with self._recording_failure():
-            store = self._context["task_state_store"]
-            now = asdict(task_try_of(self._context))
-            before: Any = store.get(TRIGGER_FAILURES_KEY, None)
-            failures = before["failures"] if isinstance(before, dict) and before.get("of") == now else 0
-            if failures >= TRIGGER_FAILURES:
+            pause = record_trigger_failure(self._context)
+            if pause is None:
                 raise AdfError(
-                    f"The trigger of this task failed {failures + 1} times ({failure}). If it had started a run, the run is not "
-                    "affected, and a retry adopts it. See the trigger's error above, and check whether triggerers and "
-                    "scheduler have the same version of this package."
+                    f"The trigger of this task failed {MOST_TRIGGER_FAILURES + 1} times ({failure}). If it had started a run, "
+                    "the run is not affected, and a retry adopts it. See the trigger's error above, and check whether "
+                    "triggerers and scheduler have the same version of this package."
                 ) from failure
-            store.set(TRIGGER_FAILURES_KEY, {"of": now, "failures": failures + 1})
-            pause = pause_after_failures(failures)
             self._task.log.warning(
                 "The trigger of this task failed. Will start it again in %.0f s; it adopts what was started. %s",
                 pause,
@@ -195,16 +197,12 @@ class ResumedAttempt(Attempt):
         if again is None or again.timeout is None:
             # The Dag was edited, and the task is now one for a worker.
             return self._continue_here()
-        left = again.timeout
-        if self._task.execution_timeout is not None:
-            left = min(
-                left,
-                max(timedelta(seconds=1), self._task.execution_timeout - timedelta(seconds=time.time() - self._began)),
-            )
+        left = self._seconds_left()
+        timeout = again.timeout if left is None else min(again.timeout, timedelta(seconds=max(1, left)))
         # The try continues. If another one begins while the trigger waits, the task was cleared.
         self._record_end(failed=False)
         trigger = AdfStartPipelineTrigger(**{**(again.trigger_kwargs or {}), "try_began_at": self._began})
-        self._task.defer(trigger=trigger, method_name=again.next_method, timeout=left)
+        self._task.defer(trigger=trigger, method_name=again.next_method, timeout=timeout)
 
     def _started_in_triggerer(self) -> Intent | None:
         """The start that the XCom holds, whichever try made it: a kill cancels its run."""
@@ -232,7 +230,7 @@ class ResumedAttempt(Attempt):
                 f"The time for this task was over before its trigger had started a run of pipeline {self._task.pipeline_name!r}. "
                 "This try started nothing. Check that triggerers run and have free capacity, then clear the task."
             )
-        return address_of(self._settings, known)
+        return known.address(self._settings)
 
     def _record_own_failure(self, error: BaseException) -> None:
         if not self._task.durable:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Self
 
 from airflow_adf_mi.adf.models import ActivityRun, RunStatus
 from airflow_adf_mi.adf.redaction import cap
+from airflow_adf_mi.adf.stored_forms import known_members
 from airflow_adf_mi.adf.times import read_time
 
 LONGEST_MESSAGE = 1000
@@ -68,7 +69,7 @@ class ActivityFailure:
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Self:
         """Read the JSON form. Unknown members are ignored, because a later version may have added them."""
-        known = {field.name: stored[field.name] for field in fields(cls) if field.name in stored}
+        known = known_members(cls, stored)
         times = {name: read_time(known.get(name)) for name in ("started_at", "ended_at")}
         return cls(**{**known, **times})
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from enum import StrEnum
 
 from airflow_adf_mi.adf.api.operations import cancel_run
-from airflow_adf_mi.adf.config.settings import FactoryRef
+from airflow_adf_mi.adf.config.addresses import FactoryRef
 from airflow_adf_mi.adf.errors import AdfError
 from airflow_adf_mi.adf.retrying import backoff, may_pass
 from airflow_adf_mi.adf.routines import Pause, Routine

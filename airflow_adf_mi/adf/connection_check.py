@@ -20,8 +20,9 @@ from airflow_adf_mi.adf.api.client import AdfClient
 from airflow_adf_mi.adf.api.refusal import MISSING_ROLE, is_front_door
 from airflow_adf_mi.adf.auth.credential import credential_for
 from airflow_adf_mi.adf.auth.token_errors import not_system_assigned, principal, whose
+from airflow_adf_mi.adf.config.addresses import FactoryRef
 from airflow_adf_mi.adf.config.role import ACTIONS, BELOW, assignment_for
-from airflow_adf_mi.adf.config.settings import AdfSettings, FactoryRef, Identity
+from airflow_adf_mi.adf.config.settings import AdfSettings, Identity
 from airflow_adf_mi.adf.errors import (
     AdfConfigurationError,
     AdfError,

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 
 from airflow_adf_mi.adf.api.operations import list_factories, list_pipelines
-from airflow_adf_mi.adf.config.settings import FactoryRef
+from airflow_adf_mi.adf.config.addresses import FactoryRef
 from airflow_adf_mi.adf.errors import AdfError, AdfNotFoundError
 from airflow_adf_mi.adf.routines import Pause, Routine
 

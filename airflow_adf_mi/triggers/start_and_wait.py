@@ -16,10 +16,10 @@ Airflow can end the trigger in three ways, and all arrive as a cancelled asyncio
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 import time
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, fields
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -38,15 +38,24 @@ from airflow_adf_mi._triggerer.finish import LINK_KEY, RETURN_VALUE, end_in_trig
 from airflow_adf_mi._triggerer.start import TriggererStart
 from airflow_adf_mi._triggerer.stored_start import StoredStart
 from airflow_adf_mi._triggerer.xcom_journal import INTENT_KEY, TriggerJournal
-from airflow_adf_mi.adf import metrics
 from airflow_adf_mi.adf.error_json import error_to_json
 from airflow_adf_mi.adf.errors import AdfError
 from airflow_adf_mi.adf.reporting.activity_log import ActivityLogMode
 from airflow_adf_mi.adf.reporting.outputs import parse_outputs
-from airflow_adf_mi.adf.reporting.report import address_of, summary
-from airflow_adf_mi.adf.starting.create_run import START_PATIENCE_SECONDS, Started
+from airflow_adf_mi.adf.reporting.report import summary
+from airflow_adf_mi.adf.starting.create_run import START_PATIENCE_SECONDS
 from airflow_adf_mi.adf.starting.intent import Phase
-from airflow_adf_mi.triggers.wait import TIMEOUT_SLACK, AdfPipelineRunTrigger, was_killed
+from airflow_adf_mi.adf.starting.started import Started
+from airflow_adf_mi.adf.waiting.deadlines import (
+    TIMEOUT_SLACK_SECONDS,
+    TRIGGERER_MARGIN,
+    Deadline,
+    deadline_of,
+    in_seconds,
+    start_of_wait,
+)
+from airflow_adf_mi.adf.waiting.single_run import Plan
+from airflow_adf_mi.triggers.wait import AdfPipelineRunTrigger, run_arguments, stored_arguments, was_killed
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -60,10 +69,9 @@ FOR_A_WORKER = "for_a_worker"
 """Member of an event that asks a worker to continue the task, in place of the trigger."""
 NOT_STARTED, STARTED = "not_started", "started"
 """Members of events: the error of a start, and the summary of a run that is not waited for."""
-MARGIN = 15.0
-"""Seconds by which our deadline comes before Airflow's `execution_timeout`, so that ours cancels the run."""
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class AdfStartPipelineTrigger(BaseTrigger):
     """
     Is the task of an `AdfRunPipelineOperator` with ``start_from_trigger=True``, from its start to its success.
@@ -81,61 +89,34 @@ class AdfStartPipelineTrigger(BaseTrigger):
     :param try_began_at: epoch seconds at which the try began, if Airflow's timeout does not show it.
     """
 
-    def __init__(
-        self,
-        *,
-        azure_data_factory_conn_id: str,
-        pipeline_name: Any,
-        resource_group_name: Any = None,
-        factory_name: Any = None,
-        parameters: Any = None,
-        reference_pipeline_run_id: Any = None,
-        is_recovery: Any = None,
-        start_activity_name: Any = None,
-        start_from_failure: Any = None,
-        outputs: Any = None,
-        wait_for_termination: bool = True,
-        timeout: float,
-        check_interval: float,
-        cancel_on_kill: bool = True,
-        cancel_on_timeout: bool = True,
-        durable: bool = True,
-        on_ambiguous_start: Literal["fail", "start"] = "fail",
-        correlation_parameter: str | None = None,
-        start_settle: float,
-        supersede_timeout: float,
-        activity_log: ActivityLogMode = "off",
-        timeout_slack: float,
-        execution_timeout: float | None = None,
-        push_result: bool = True,
-        try_began_at: float | None = None,
-    ) -> None:
+    azure_data_factory_conn_id: str
+    pipeline_name: Any
+    resource_group_name: Any = None
+    factory_name: Any = None
+    parameters: Any = None
+    reference_pipeline_run_id: Any = None
+    is_recovery: Any = None
+    start_activity_name: Any = None
+    start_from_failure: Any = None
+    outputs: Any = None
+    wait_for_termination: bool = True
+    timeout: float
+    check_interval: float
+    cancel_on_kill: bool = True
+    cancel_on_timeout: bool = True
+    durable: bool = True
+    on_ambiguous_start: Literal["fail", "start"] = "fail"
+    correlation_parameter: str | None = None
+    start_settle: float
+    supersede_timeout: float
+    activity_log: ActivityLogMode = "off"
+    timeout_slack: float
+    execution_timeout: float | None = None
+    push_result: bool = True
+    try_began_at: float | None = None
+
+    def __post_init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # BaseTrigger is not annotated
-        self.azure_data_factory_conn_id = azure_data_factory_conn_id
-        self.pipeline_name = pipeline_name
-        self.resource_group_name = resource_group_name
-        self.factory_name = factory_name
-        self.parameters = parameters
-        self.reference_pipeline_run_id = reference_pipeline_run_id
-        self.is_recovery = is_recovery
-        self.start_activity_name = start_activity_name
-        self.start_from_failure = start_from_failure
-        self.outputs = outputs
-        self.wait_for_termination = wait_for_termination
-        self.timeout = timeout
-        self.check_interval = check_interval
-        self.cancel_on_kill = cancel_on_kill
-        self.cancel_on_timeout = cancel_on_timeout
-        self.durable = durable
-        self.on_ambiguous_start = on_ambiguous_start
-        self.correlation_parameter = correlation_parameter
-        self.start_settle = start_settle
-        self.supersede_timeout = supersede_timeout
-        self.activity_log = activity_log
-        self.timeout_slack = timeout_slack
-        self.execution_timeout = execution_timeout
-        self.push_result = push_result
-        self.try_began_at = try_began_at
         self._context: Context | None = None
         self._not_rendered: Exception | None = None
         self._journal: TriggerJournal | None = None
@@ -143,7 +124,7 @@ class AdfStartPipelineTrigger(BaseTrigger):
         self._killing: asyncio.Task[None] | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        return "airflow_adf_mi.triggers.AdfStartPipelineTrigger", {name: getattr(self, name) for name in ARGUMENTS}
+        return "airflow_adf_mi.triggers.AdfStartPipelineTrigger", stored_arguments(self)
 
     def get_template_env(self, dag: Any = None) -> jinja2.Environment:
         """The environment of a Dag: an undefined name is an error, and not empty text."""
@@ -207,9 +188,7 @@ class AdfStartPipelineTrigger(BaseTrigger):
         started = await self._begin_with(adf, journal).begin()
         if not started.adopted:
             await self._forget()
-        metrics.count(metrics.ADOPTIONS if started.adopted else metrics.STARTS)
-        address = address_of(adf, started.intent)
-        log.info("%s %s. See %s", address, "was adopted" if started.adopted else "was started", address.studio_url)
+        started.announce(started.intent.address(adf))
         if is_openlineage_on():
             log.info("There is no OpenLineage event of this task: Airflow calls no listeners in the triggerer.")
         return started
@@ -243,28 +222,20 @@ class AdfStartPipelineTrigger(BaseTrigger):
         return self._start
 
     async def _until_ended(self, adf: AdfSettings, started: Started) -> TriggerEvent:
-        address = address_of(adf, started.intent)
+        address = started.intent.address(adf)
         if not self.wait_for_termination:
             result = summary(address, started.run, adopted=started.adopted)
             return await self._ended(result) or await self._handed_over({STARTED: result})
-        deadline, reason = self._deadline(started)
+        deadline = self._deadline(started)
+        plan = Plan(check_interval=self.check_interval, deadline=deadline.at, deadline_reason=deadline.reason)
         waiting = AdfPipelineRunTrigger(
-            settings=adf.to_json(),
-            resource_group_name=address.factory.resource_group_name,
-            factory_name=address.factory.factory_name,
-            run_id=address.run_id,
-            pipeline_name=address.pipeline_name,
-            check_interval=self.check_interval,
-            deadline=deadline,
-            deadline_reason=reason,
+            **run_arguments(adf, address, plan),
             owns_run=True,
             cancel_on_kill=self.cancel_on_kill,
             cancel_on_timeout=self.cancel_on_timeout,
             adopted=started.adopted,
             activity_log=self.activity_log,
-            not_ended_before=None
-            if started.adopted and (started.run is None or started.run.is_terminal)
-            else time.time(),
+            not_ended_before=started.not_ended_before(time.time()),
         )
         async with linked_later(self.task_instance, address.studio_url):
             report = await waiting.report()
@@ -301,20 +272,17 @@ class AdfStartPipelineTrigger(BaseTrigger):
         allowed = self.timeout + self.timeout_slack
         return float(timeout_after.timestamp()) - min(allowed, self.execution_timeout or allowed)
 
-    def _deadline(self, started: Started) -> tuple[float, str]:
-        """Until when to wait, and the argument that sets this.
-
-        `timeout` counts from this try's start or adoption of the run, also if a triggerer was lost after that.
-        """
+    def _deadline(self, started: Started) -> Deadline:
         now = time.time()
-        seen = started.run.started_at if started.run else None
-        from_run = now if seen is None else seen.timestamp()
         began = now if self._began is None else self._began
-        ends = [(max(began, from_run) + self.timeout, f"timeout of {self.timeout:g} s")]
-        if self.execution_timeout is not None:
-            end = began + self.execution_timeout - min(MARGIN, self.execution_timeout / 4)
-            ends.append((end, f"execution_timeout of {self.execution_timeout:g} s"))
-        return min(ends)
+        seen = started.run.started_at if started.run else None
+        return deadline_of(
+            self.timeout,
+            counts_from=start_of_wait(now=now, try_began=began, run_began=None if seen is None else seen.timestamp()),
+            execution_timeout=self.execution_timeout,
+            try_began=began,
+            margin=TRIGGERER_MARGIN,
+        )
 
     def _kill(self) -> asyncio.Task[None] | None:
         """Begin to handle the run of a killed task, once."""
@@ -331,28 +299,24 @@ class AdfStartPipelineTrigger(BaseTrigger):
                 return
             stored = StoredStart.from_json(await read_xcom(self.task_instance, INTENT_KEY))
             if stored is not None and stored.intent.phase is not Phase.PREPARED:
-                address = address_of(adf, stored.intent)
+                address = stored.intent.address(adf)
                 await begin_kill(self.task_instance, adf, address, cancel=self.cancel_on_kill)
         except AdfError as e:
             log.warning("The task was killed, and it is not known whether it has a run. %s", e)
 
 
-ARGUMENTS = tuple(inspect.signature(AdfStartPipelineTrigger).parameters)
-
-
 def start_trigger_args(task: PipelineTask) -> StartTriggerArgs:
     """The stored form of the trigger of a task in triggerer mode."""
-    limit = task.execution_timeout
     # Airflow's timeout counts from the handing over, and the start may take some time.
-    timeout_slack = TIMEOUT_SLACK.total_seconds() + task.supersede_timeout + START_PATIENCE_SECONDS + task.start_settle
+    timeout_slack = TIMEOUT_SLACK_SECONDS + task.supersede_timeout + START_PATIENCE_SECONDS + task.start_settle
     own: dict[str, Any] = {
         "timeout_slack": timeout_slack,
-        "execution_timeout": None if limit is None else limit.total_seconds(),
+        "execution_timeout": in_seconds(task.execution_timeout),
         "push_result": task.do_xcom_push,
         "try_began_at": None,
     }
-    given: dict[str, Any] = {name: own[name] if name in own else getattr(task, name) for name in ARGUMENTS}
-    trigger = AdfStartPipelineTrigger(**given)
+    names = [field.name for field in fields(AdfStartPipelineTrigger)]
+    trigger = AdfStartPipelineTrigger(**{name: own[name] if name in own else getattr(task, name) for name in names})
     trigger_cls, trigger_kwargs = trigger.serialize()
     return StartTriggerArgs(
         trigger_cls=trigger_cls,

@@ -6,8 +6,7 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import replace
-from datetime import timedelta
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -17,19 +16,37 @@ from airflow_adf_mi._airflow.stats import use_in_triggerer
 from airflow_adf_mi._triggerer.cancel_on_kill import begin_kill
 from airflow_adf_mi._triggerer.finish import end_in_triggerer
 from airflow_adf_mi.adf.api.shared_client import shared_client
-from airflow_adf_mi.adf.config.settings import AdfSettings, FactoryRef
+from airflow_adf_mi.adf.config.addresses import FactoryRef, RunAddress
+from airflow_adf_mi.adf.config.settings import AdfSettings
 from airflow_adf_mi.adf.config.validation import required_text
 from airflow_adf_mi.adf.reporting.activity_log import ActivityLog, ActivityLogMode, accompanied
 from airflow_adf_mi.adf.reporting.conclude import concluding
-from airflow_adf_mi.adf.reporting.report import Report, RunAddress, summary
+from airflow_adf_mi.adf.reporting.report import Report, summary
 from airflow_adf_mi.adf.routines import run_routine_async
 from airflow_adf_mi.adf.waiting.poller import wait_shared
 from airflow_adf_mi.adf.waiting.single_run import Plan
 
-TIMEOUT_SLACK = timedelta(minutes=10)
-"""How long after our own deadline Airflow's timeout of the trigger is. Our deadline comes first, and cancels the run."""
 USER_ACTION = "__airflow_user_action__"
 """Airflow 3.3 cancels a trigger with this message if a user acted on its task, and without it if the triggerer stops."""
+
+
+def run_arguments(adf: AdfSettings, address: RunAddress, plan: Plan) -> dict[str, Any]:
+    """The arguments of `AdfPipelineRunTrigger` that name the run, and how to wait for it."""
+    return {
+        "settings": adf.to_json(),
+        "resource_group_name": address.factory.resource_group_name,
+        "factory_name": address.factory.factory_name,
+        "run_id": address.run_id,
+        "pipeline_name": address.pipeline_name,
+        "check_interval": plan.check_interval,
+        "deadline": plan.deadline,
+        "deadline_reason": plan.deadline_reason,
+    }
+
+
+def stored_arguments(trigger: Any) -> dict[str, Any]:
+    """The arguments of a trigger, from which Airflow builds the trigger again."""
+    return {field.name: getattr(trigger, field.name) for field in fields(trigger)}
 
 
 def was_killed(trigger: BaseTrigger, cancelled: asyncio.CancelledError) -> bool:
@@ -39,6 +56,7 @@ def was_killed(trigger: BaseTrigger, cancelled: asyncio.CancelledError) -> bool:
     return cancelled.args[:1] == (USER_ACTION,) and not is_late
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class AdfPipelineRunTrigger(BaseTrigger):
     """
     Waits for a pipeline run to end, and fires one event: :meth:`airflow_adf_mi.adf.reporting.report.Report.to_json`.
@@ -65,67 +83,29 @@ class AdfPipelineRunTrigger(BaseTrigger):
     :param push_result: when the task ends in the triggerer, push the summary as the XCom ``return_value``.
     """
 
-    def __init__(
-        self,
-        *,
-        settings: Mapping[str, Any],
-        resource_group_name: str,
-        factory_name: str,
-        run_id: str,
-        pipeline_name: str | None = None,
-        check_interval: float,
-        deadline: float | None = None,
-        deadline_reason: str | None = None,
-        owns_run: bool,
-        cancel_on_kill: bool = True,
-        cancel_on_timeout: bool = True,
-        adopted: bool = False,
-        activity_log: ActivityLogMode = "off",
-        not_ended_before: float | None = None,
-        end_task_on_success: bool = False,
-        push_result: bool = True,
-    ) -> None:
+    settings: Mapping[str, Any]
+    resource_group_name: str
+    factory_name: str
+    run_id: str
+    pipeline_name: str | None = None
+    check_interval: float
+    deadline: float | None = None
+    deadline_reason: str | None = None
+    owns_run: bool
+    cancel_on_kill: bool = True
+    cancel_on_timeout: bool = True
+    adopted: bool = False
+    activity_log: ActivityLogMode = "off"
+    not_ended_before: float | None = None
+    end_task_on_success: bool = False
+    push_result: bool = True
+
+    def __post_init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # BaseTrigger is not annotated
-        self.settings = settings
-        self.resource_group_name = resource_group_name
-        self.factory_name = factory_name
-        self.run_id = run_id
-        self.pipeline_name = pipeline_name
-        self.check_interval = check_interval
-        self.deadline = deadline
-        self.deadline_reason = deadline_reason
-        self.owns_run = owns_run
-        self.cancel_on_kill = cancel_on_kill
-        self.cancel_on_timeout = cancel_on_timeout
-        self.adopted = adopted
-        self.activity_log = activity_log
-        self.not_ended_before = not_ended_before
-        self.end_task_on_success = end_task_on_success
-        self.push_result = push_result
         self._killing: asyncio.Task[None] | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        return (
-            "airflow_adf_mi.triggers.AdfPipelineRunTrigger",
-            {
-                "settings": dict(self.settings),
-                "resource_group_name": self.resource_group_name,
-                "factory_name": self.factory_name,
-                "run_id": self.run_id,
-                "pipeline_name": self.pipeline_name,
-                "check_interval": self.check_interval,
-                "deadline": self.deadline,
-                "deadline_reason": self.deadline_reason,
-                "owns_run": self.owns_run,
-                "cancel_on_kill": self.cancel_on_kill,
-                "cancel_on_timeout": self.cancel_on_timeout,
-                "adopted": self.adopted,
-                "activity_log": self.activity_log,
-                "not_ended_before": self.not_ended_before,
-                "end_task_on_success": self.end_task_on_success,
-                "push_result": self.push_result,
-            },
-        )
+        return "airflow_adf_mi.triggers.AdfPipelineRunTrigger", stored_arguments(self)
 
     @cached_property
     def _adf(self) -> AdfSettings:
@@ -137,12 +117,7 @@ class AdfPipelineRunTrigger(BaseTrigger):
 
     @cached_property
     def _address(self) -> RunAddress:
-        return RunAddress(
-            run_id=self.run_id,
-            factory=self._factory,
-            studio_url=self._adf.studio_run_url(self._factory, self.run_id),
-            pipeline_name=self.pipeline_name,
-        )
+        return self._adf.run_address(self._factory, self.run_id, self.pipeline_name)
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         use_in_triggerer()

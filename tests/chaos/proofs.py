@@ -47,7 +47,7 @@ PROOFS = [
     Proof("an eviction leaves the run to the retry", "_airflow/task_instance.py", "not in STOPPED", "is None", "eviction"),
     Proof("a refused token does not stop a cancel", "_worker/owned_run.py", ", self._credential.given_up_token(*scopes)):", ",):", "sigterm-in-token-lock-401"),
     Proof("failed looks end no wait", "adf/waiting/single_run.py", "REFUSAL_GRACE_SECONDS = 300.0", "REFUSAL_GRACE_SECONDS = 0.0", "looks-404-deferrable"),
-    Proof("a trigger that cannot be loaded ends no wait", "_worker/attempt.py", "TRIGGER_FAILURES = 6", "TRIGGER_FAILURES = 0", "import-blocked"),
+    Proof("a trigger that cannot be loaded ends no wait", "_worker/trigger_failures.py", "MOST_TRIGGER_FAILURES = 6", "MOST_TRIGGER_FAILURES = 0", "import-blocked"),
     Proof("our timeout cancels", "adf/reporting/conclude.py", "isinstance(outcome, TimedOut) and cancel_on_timeout", "False", "own-timeout-deferrable"),
     Proof("a sensor owns nothing", "triggers/wait.py", "and self.owns_run and self.task_instance", "and self.task_instance", "sensor-marked-deferrable"),
     Proof("a start in the triggerer is written down before", "_triggerer/xcom_journal.py", "            await self._write_if_new(intent)\n            if self._is_stale", "            if self._is_stale", "kill-sent-own-ids-worker-less"),
@@ -58,7 +58,7 @@ PROOFS = [
     Proof("the triggerer that finds the run pushes its id", "_triggerer/xcom_journal.py", "                await self._push_run_id(intent.run_id)\n", "                pass\n", "kill-sent-worker-less"),
     Proof("run_id names no run that never was", "_triggerer/xcom_journal.py", "        self.latest = intent\n\n    async def note", "        self.latest = intent\n        await self._push_run_id(intent.start_key)\n\n    async def note", "kill-sending-worker-less"),
     Proof("marking a task without a worker cancels", "triggers/start_and_wait.py", "        if self._killing is None and self.task_instance is not None:", "        if False:", "marked-failed-worker-less"),
-    Proof("a trigger that is a task and cannot be loaded loses nothing", "_worker/resumed_attempt.py", "            if failures >= TRIGGER_FAILURES:", "            if True:", "import-blocked-worker-less"),
+    Proof("a trigger that is a task and cannot be loaded loses nothing", "_worker/trigger_failures.py", "        if failures >= MOST_TRIGGER_FAILURES:", "        if True:", "import-blocked-worker-less"),
 ]  # fmt: skip
 
 

@@ -230,7 +230,6 @@ def test_start_in_the_triggerer_is_a_stored_format() -> None:
         "previous_run_ids": ["r0"],
         "try_failed": True,
         "deadline": None,
-        "trigger_failures": 0,
         "not_adopted_yet": False,
         "failed_retry": 2,
     }

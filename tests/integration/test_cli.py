@@ -17,8 +17,9 @@ import pytest
 import airflow_adf_mi
 from airflow_adf_mi.adf.api.client import AdfClient
 from airflow_adf_mi.adf.api.operations import get_factory
+from airflow_adf_mi.adf.config.addresses import FactoryRef
 from airflow_adf_mi.adf.config.role import ACTIONS, FORMATS, assignment_command, assignment_for, definition_command
-from airflow_adf_mi.adf.config.settings import AdfSettings, FactoryRef
+from airflow_adf_mi.adf.config.settings import AdfSettings
 from airflow_adf_mi.adf.connection_check import CheckStatus, all_well, check
 from airflow_adf_mi.adf.errors import AdfConfigurationError, AdfPermissionError
 from airflow_adf_mi.adf.log_once import log_once

@@ -12,11 +12,12 @@ import pytest
 
 from airflow_adf_mi.adf.api import operations as calls
 from airflow_adf_mi.adf.api.client import MOST_PAGES_LISTED, AdfClient, AsyncAdfClient
+from airflow_adf_mi.adf.config.addresses import RunAddress
 from airflow_adf_mi.adf.config.settings import AdfSettings
 from airflow_adf_mi.adf.errors import AdfAmbiguousStartError, AdfRunTimedOut, AdfUnavailableError
 from airflow_adf_mi.adf.reporting.conclude import reporting
 from airflow_adf_mi.adf.reporting.outputs import parse_outputs, reading_outputs
-from airflow_adf_mi.adf.reporting.report import RunAddress, conclude
+from airflow_adf_mi.adf.reporting.report import conclude
 from airflow_adf_mi.adf.routines import Routine, run_routine
 from airflow_adf_mi.adf.starting.create_run import Start, create_run_once
 from airflow_adf_mi.adf.waiting.single_run import REFUSAL_GRACE_SECONDS, Ended, GaveUp, Plan, has_grace

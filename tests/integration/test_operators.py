@@ -13,15 +13,17 @@ from airflow.sdk.exceptions import AirflowTaskTimeout, TaskDeferred
 
 from airflow_adf_mi._worker.attempt import Attempt
 from airflow_adf_mi._worker.state_store_journal import STATE_KEY
+from airflow_adf_mi._worker.trigger_failures import TRIGGER_FAILURES_KEY
+from airflow_adf_mi.adf.config.addresses import RunAddress
 from airflow_adf_mi.adf.config.settings import AdfSettings
-from airflow_adf_mi.adf.reporting.report import Report, RunAddress
+from airflow_adf_mi.adf.reporting.report import Report
 from airflow_adf_mi.adf.starting.intent import Phase
+from airflow_adf_mi.adf.waiting.deadlines import TIMEOUT_SLACK_SECONDS
 from airflow_adf_mi.adf.waiting.single_run import TimedOut
 from airflow_adf_mi.emulator import Emulator
 from airflow_adf_mi.emulator.pipelines.script import Script
 from airflow_adf_mi.exceptions import AdfConfigurationError, AdfError, AdfRunFailed, AdfRunTimedOut, AdfTaskKilled
 from airflow_adf_mi.operators import AdfRunPipelineOperator
-from airflow_adf_mi.triggers.wait import TIMEOUT_SLACK
 from tests.support.tasks import Make, Task, execute, runs
 
 
@@ -190,10 +192,10 @@ def test_deferrable_retry_adopts_a_live_run(operator: Make, emulator: Emulator) 
 def test_deferral_outlasts_our_own_deadline_by_the_backstop(operator: Make) -> None:
     it = deferred(operator("Slow", deferrable=True, timeout=100), Task())
     assert it.timeout is not None
-    assert abs((it.timeout - TIMEOUT_SLACK).total_seconds() - 100) < 5
+    assert abs(it.timeout.total_seconds() - TIMEOUT_SLACK_SECONDS - 100) < 5
     it = deferred(operator("Slow", deferrable=True, execution_timeout=timedelta(seconds=50)), Task())
     assert it.timeout is not None
-    assert abs((it.timeout - TIMEOUT_SLACK).total_seconds() - 50) < 5
+    assert abs(it.timeout.total_seconds() - TIMEOUT_SLACK_SECONDS - 50) < 5
 
 
 def test_clear_of_a_deferred_task_waits_for_the_obsolete_run_in_the_triggerer(
@@ -387,7 +389,7 @@ def test_timeout_without_a_known_run_cancels_nothing_and_says_so(operator: Make,
 def test_failed_trigger_is_followed_by_another_for_the_same_run(
     operator: Make, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_adf_mi._worker.attempt.FIRST_PAUSE_SECONDS", 0.001)  # stands for seconds
+    monkeypatch.setattr("airflow_adf_mi._worker.trigger_failures.FIRST_PAUSE_SECONDS", 0.001)  # stands for seconds
     task = Task()
     it = operator("Slow", deferrable=True)
     first = deferred(it, task).trigger
@@ -396,7 +398,7 @@ def test_failed_trigger_is_followed_by_another_for_the_same_run(
             it.resume_execution("__fail__", {"error": "Trigger failure"}, task.context)
         assert again.value.trigger.run_id == first.run_id
         assert again.value.trigger.deadline == first.deadline  # the wait is the same
-        assert task.intent.trigger_failures == number
+        assert task.get(TRIGGER_FAILURES_KEY)["failures"] == number
     with pytest.raises(AdfError, match=f"{first.run_id} of pipeline 'Slow'"):
         it.resume_execution("__fail__", {"error": "Trigger failure"}, task.context)
     assert cancelled(emulator) == []
@@ -404,7 +406,9 @@ def test_failed_trigger_is_followed_by_another_for_the_same_run(
     # The retry begins to count anew.
     task.retry()
     assert deferred(it, task).trigger.run_id == first.run_id
-    assert task.intent.trigger_failures == 0
+    with pytest.raises(TaskDeferred):
+        it.resume_execution("__fail__", {"error": "Trigger failure"}, task.context)
+    assert task.get(TRIGGER_FAILURES_KEY)["failures"] == 1
 
 
 def test_failed_trigger_without_a_journal_names_the_run(operator: Make, emulator: Emulator) -> None:

@@ -18,6 +18,7 @@ from airflow_adf_mi.adf.api import operations
 from airflow_adf_mi.adf.api.client import AdfClient
 from airflow_adf_mi.adf.auth.credential import FRESH_TOKEN_INTERVAL_SECONDS, ProcessCredential
 from airflow_adf_mi.adf.cancelling import cancelling
+from airflow_adf_mi.adf.config.addresses import RunAddress
 from airflow_adf_mi.adf.config.settings import AdfSettings
 from airflow_adf_mi.adf.connection_check import CheckStatus, Finding, check
 from airflow_adf_mi.adf.error_json import error_from_json
@@ -29,7 +30,7 @@ from airflow_adf_mi.adf.errors import (
     AdfRequestError,
     AdfUnavailableError,
 )
-from airflow_adf_mi.adf.reporting.report import Report, RunAddress, error_of
+from airflow_adf_mi.adf.reporting.report import Report, error_of
 from airflow_adf_mi.adf.routines import run_routine
 from airflow_adf_mi.adf.starting.create_run import Start, create_run_once, resolve_lost_start
 from airflow_adf_mi.adf.starting.intent import Phase

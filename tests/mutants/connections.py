@@ -29,7 +29,7 @@ MUTANTS = [
     Mutant("URI with underscores not explained", "adf/connection_fields.py", '(schema or "").startswith("zure_data_factory")', "False", CONNECTION),
     Mutant("connection without a type not explained", "adf/connection_fields.py", "    if not conn_type:\n", "    if False:\n", CONNECTION),
     Mutant("variable that cannot be read called missing", "_airflow/connections.py", "if environ.get(variable):", "if False:", f"{CLI} -k variable"),
-    Mutant("later stored members not ignored", "adf/config/settings.py", "{field.name: stored[field.name] for field in fields(kind) if field.name in stored}", "dict(stored)", CONNECTION),
+    Mutant("later stored members not ignored", "adf/stored_forms.py", "{field.name: stored[field.name] for field in fields(kind) if field.name in stored}", "dict(stored)", CONNECTION),
     Mutant("tenant by its domain refused", "adf/config/settings.py", "and not _DOMAIN.fullmatch(tenant)", "", CONNECTION),
     Mutant("the the developer", "adf/config/settings.py", 'return "developer signed in', 'return "the developer signed in', CONNECTION),
     Mutant("password in an address", "adf/config/settings.py", 'shown = f"***@{host}" if at else before or host', "shown = self.arm_endpoint", CONNECTION),

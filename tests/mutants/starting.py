@@ -41,7 +41,7 @@ MUTANTS = [
     Mutant("clocks taken to agree", "adf/starting/find_run.py", "intent.sent_at + now - clock()", "intent.sent_at", BEGIN),
     Mutant("correlation parameter not looked at", "adf/starting/find_run.py", "    if criteria.correlation_parameter is not None:", "    if False:", BEGIN),
     Mutant("same try taken for a cleared one", "adf/starting/intent.py", "if not stored.task_try.is_try_of(now) and (", "if (", BEGIN),
-    Mutant("newer intent not read", "adf/starting/intent.py", "if name in known}", "}", BEGIN),
+    Mutant("newer intent not read", "adf/starting/intent.py", "fields = known_members(cls, stored)", "fields = dict(stored)", BEGIN),
     Mutant("evidence of another factory used", "adf/starting/intent.py", "older.service_uses_key and older.factory == self.factory", "older.service_uses_key", BEGIN),
     Mutant("run of another time adopted", "adf/starting/find_run.py", "-START_CLOCK_SLACK_SECONDS <= began.timestamp() - sent_at <= START_WINDOW_SECONDS", "True", BEGIN),
     Mutant("run of a trigger adopted", "adf/starting/find_run.py", 'or kind != "Manual"', "", BEGIN),

@@ -15,7 +15,7 @@ PROVIDER = "tests/contract/test_provider.py"
 STATS = "tests/integration/_airflow/test_stats.py"
 
 MUTANTS = [
-    Mutant("sensor ended by Airflow first", "sensors.py", "timeout=timedelta(seconds=self.timeout) + TIMEOUT_SLACK", "timeout=timedelta(seconds=self.timeout)", DEFERRAL),
+    Mutant("sensor ended by Airflow first", "adf/waiting/deadlines.py", "max(0.0, deadline - now) + TIMEOUT_SLACK_SECONDS", "max(0.0, deadline - now)", DEFERRAL),
     Mutant("failed look ends the wait", "adf/waiting/single_run.py", "now - refused_since >= REFUSAL_GRACE_SECONDS", "True", WATCH),
     Mutant("lasting refusal waited through", "adf/waiting/single_run.py", "now - refused_since >= REFUSAL_GRACE_SECONDS", "False", WATCH),
     Mutant("useless connection waited with", "adf/waiting/single_run.py", "        if is_for_good(seen):", "        if False:", WATCH),
@@ -95,4 +95,8 @@ MUTANTS = [
     Mutant("sensor's waits not counted", "sensors.py", "            measure(outcome, time.time())\n", "", STATS),
     Mutant("old refusal ends new waits", "adf/waiting/failure_tracker.py", "        self.final_error = None\n        is_new", "        is_new", TROUBLE),
     Mutant("old refusal ends new waits when the list is refused", "adf/waiting/failure_tracker.py", "        self.final_error = None\n        concerns", "        concerns", TROUBLE),
+    Mutant("margin longer than its share", "adf/waiting/deadlines.py", "min(self.seconds, execution_timeout * self.share)", "self.seconds", "tests/unit/adf/waiting/test_deadlines.py"),
+    Mutant("later of two ends", "adf/waiting/deadlines.py", "return min(by_timeout, by_execution", "return max(by_timeout, by_execution", "tests/unit/adf/waiting/test_deadlines.py"),
+    Mutant("missed deadline as a negative timeout", "adf/waiting/deadlines.py", "max(0.0, deadline - now)", "(deadline - now)", "tests/unit/adf/waiting/test_deadlines.py"),
+    Mutant("timeout counts from an earlier try's run", "adf/waiting/deadlines.py", "return max(now if try_began", "return min(now if try_began", "tests/unit/adf/waiting/test_deadlines.py"),
 ]  # fmt: skip

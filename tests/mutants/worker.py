@@ -9,7 +9,7 @@ OWNED = "tests/integration/_worker/test_owned_run.py"
 DEFERRAL = "tests/integration/triggers/test_deferral.py"
 OPERATOR = "tests/integration/test_operators.py"
 KILLS = "tests/integration/_triggerer/test_cancel_on_kill.py"
-JOURNAL = "tests/unit/_worker/test_state_store_journal.py"
+JOURNAL = "tests/unit/_airflow/test_task_instance.py"
 PROVIDER = "tests/contract/test_provider.py"
 STATS = "tests/integration/_airflow/test_stats.py"
 PUSHED = "tests/integration/adf/reporting/test_outputs.py"
@@ -18,8 +18,8 @@ WORKER_LESS = "tests/integration/triggers/test_start_and_wait.py"
 PLACEMENT = "tests/integration/_triggerer/test_eligibility.py"
 
 MUTANTS = [
-    Mutant("operator ended by Airflow first", "_worker/attempt.py", "timeout=timedelta(seconds=seconds) + TIMEOUT_SLACK", "timeout=timedelta(seconds=seconds)", DEFERRAL),
-    Mutant("operator without a deadline of its own", "_worker/attempt.py", "deadline=plan.deadline,\n            deadline_reason", "deadline=None,\n            deadline_reason", DEFERRAL),
+    Mutant("operator ended by Airflow first", "_worker/attempt.py", "timeout=deferral_timeout(plan.deadline or now, now)", "timeout=deferral_timeout(now, now)", DEFERRAL),
+    Mutant("operator without a deadline of its own", "_worker/attempt.py", "            deadline=intent.deadline or deadline.at,", "            deadline=None,", DEFERRAL),
     Mutant("kill with a refused token", "_worker/owned_run.py", "        return self._credential.forget_token(refused)", "        return False", f"{OWNED} -k kill_whose"),
     Mutant("watched run cancelled", "triggers/wait.py", "cancel_on_timeout=self.owns_run and self.cancel_on_timeout", "cancel_on_timeout=self.cancel_on_timeout", TRIGGER),
     Mutant("killed worker does not cancel", "_worker/owned_run.py", "            self._canceller.request(HANDLER_WAIT_SECONDS)\n", "            self._killed = False\n", OWNED),
@@ -30,9 +30,9 @@ MUTANTS = [
     Mutant("run id that is lost", "_worker/attempt.py", "if not isinstance(run_id, str) or not run_id:", "if False:", OPERATOR),
     Mutant("trigger failure taken for a timeout", "operators.py", "except TaskDeferralTimeout:", "except (TaskDeferralTimeout, TaskDeferralError):", OPERATOR),
     Mutant("store that fails does not stop the start", "_worker/state_store_journal.py", "            raise AdfError(\n                f\"The intent to start", "            return\n            raise AdfError(\n                f\"What is about", OPERATOR),
-    Mutant("trigger's failure not taken up", "_worker/attempt.py", "stored.trigger_failures >= TRIGGER_FAILURES", "True", OPERATOR),
+    Mutant("trigger's failure not taken up", "_worker/attempt.py", "pause = None if self._journal is None or stored is None else record_trigger_failure(self._context)", "pause = None", OPERATOR),
     Mutant("deadline of a wait begun anew", "_worker/attempt.py", "deadline=intent.deadline or deadline", "deadline=deadline", OPERATOR),
-    Mutant("execution_timeout after Airflow's", "_worker/attempt.py", "- (0 if self._task.deferrable else min(2.0, seconds / 10))", "+ 60", OPERATOR),
+    Mutant("execution_timeout after Airflow's", "_worker/attempt.py", "else WORKER_MARGIN", "else DEFERRED_MARGIN", OPERATOR),
     Mutant("execution_timeout cancels as a kill", "_worker/attempt.py", "owned_run.on_execution_timeout(cancel=self._task.cancel_on_timeout)", "pass", OPERATOR),
     Mutant("kill cancels what a retry takes over", "_worker/owned_run.py", "        if self._will_be_retried():", "        if False:", OWNED),
     Mutant("kill at the begin forgets the known run", "_worker/owned_run.py", "self.latest = None if known is None or known.phase is Phase.PREPARED else known", "self.latest = None", OPERATOR),
@@ -64,4 +64,6 @@ MUTANTS = [
     Mutant("hidden parameters sent to the service", "operators.py", "parameters=parameters_of(self)", "parameters=self.parameters", LINEAGE),
     Mutant("mapped task taken for one of the triggerer", "operators.py", "start_from_trigger=False, **kwargs)", "start_from_trigger=start_from_trigger, **kwargs)", PLACEMENT),
     Mutant("Airflow's timeout taken for a kill", "triggers/wait.py", "and not is_late", "", f"{WORKER_LESS} -k is_no_kill"),
+    Mutant("failures of another try counted", "_worker/trigger_failures.py", " or {name: stored.get(name) for name in now} != now", "", "tests/unit/_worker/test_trigger_failures.py"),
+    Mutant("pause without a bound", "_worker/trigger_failures.py", "min(12 * FIRST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * float(2**failures))", "FIRST_PAUSE_SECONDS * float(2**failures)", "tests/unit/_worker/test_trigger_failures.py"),
 ]  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from airflow_adf_mi.adf.api.operations import Call
-from airflow_adf_mi.adf.config.settings import FactoryRef
+from airflow_adf_mi.adf.config.addresses import FactoryRef
 from airflow_adf_mi.adf.errors import (
     AdfAuthenticationError,
     AdfCertificateError,

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_adf_mi.adf.api.refusal import MISSING_ROLE, Refusal, is_front_door
 from airflow_adf_mi.adf.auth.token_errors import principal, whose
+from airflow_adf_mi.adf.config.addresses import SubscriptionRef
 from airflow_adf_mi.adf.config.role import BELOW, how_to_grant
-from airflow_adf_mi.adf.config.settings import SubscriptionRef
 from airflow_adf_mi.adf.errors import (
     AdfAuthenticationError,
     AdfCertificateError,

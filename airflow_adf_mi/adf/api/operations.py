@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 from airflow_adf_mi.adf.api.recovery import Recovery
-from airflow_adf_mi.adf.config.settings import FactoryRef, SubscriptionRef
+from airflow_adf_mi.adf.config.addresses import FactoryRef, SubscriptionRef
 from airflow_adf_mi.adf.config.validation import check_flag, check_items, check_moment, check_pipeline_name
 from airflow_adf_mi.adf.models import UNREADABLE, ActivityRun, PipelineRun, document, read_run_id
 from airflow_adf_mi.adf.redaction import shown

@@ -15,7 +15,7 @@ from html.parser import HTMLParser
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-from airflow_adf_mi.adf.config.settings import FactoryRef, SubscriptionRef
+from airflow_adf_mi.adf.config.addresses import FactoryRef, SubscriptionRef
 from airflow_adf_mi.adf.redaction import redact, shown
 
 MOST_READ_CHARACTERS = 4000

@@ -12,7 +12,7 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from airflow_adf_mi.adf.config.settings import FactoryRef, SubscriptionRef
+from airflow_adf_mi.adf.config.addresses import FactoryRef, SubscriptionRef
 
 ROLE_NAME = "ADF Pipeline Runner"
 BELOW = "Microsoft.DataFactory/factories/"

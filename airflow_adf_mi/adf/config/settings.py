@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any, Self
 from urllib.parse import quote, urlsplit
 
+from airflow_adf_mi.adf.config.addresses import FactoryRef, RunAddress
 from airflow_adf_mi.adf.config.validation import optional_text
 from airflow_adf_mi.adf.errors import AdfConfigurationError
+from airflow_adf_mi.adf.stored_forms import known_members
 
 _GUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _DOMAIN = re.compile(r"[0-9a-zA-Z-]+(\.[0-9a-zA-Z-]+)+")
-# Rules for names: of factories from the published specification (Factories_Get), of resource groups from ARM.
-_FACTORY_NAME = re.compile(r"(?=.{3,63}$)[A-Za-z0-9]+(?:-[A-Za-z0-9]+)*")
-_RESOURCE_GROUP_NAME = re.compile(r"[-\w().]{0,89}[-\w()]")
 _IDENTITY_RESOURCE_ID = re.compile(
     r"/subscriptions/[^/]+/resource[gG]roups/[^/]+/providers/Microsoft\.ManagedIdentity/userAssignedIdentities/[^/]+",
     re.IGNORECASE,
@@ -163,52 +162,6 @@ CLOUDS: Mapping[str, Cloud] = {cloud.name: cloud for cloud in (PUBLIC_CLOUD, US_
 
 
 @dataclass(frozen=True, kw_only=True)
-class FactoryRef:
-    """The full address of a data factory."""
-
-    subscription_id: str
-    resource_group_name: str
-    factory_name: str
-
-    def __post_init__(self) -> None:
-        if not _RESOURCE_GROUP_NAME.fullmatch(self.resource_group_name):
-            raise AdfConfigurationError(
-                f"resource_group_name is {self.resource_group_name!r}, which is not a name that Azure allows: "
-                "1 to 90 letters, digits, '-', '_', '(', ')' and '.', not ending with '.'."
-            )
-        if not _FACTORY_NAME.fullmatch(self.factory_name):
-            raise AdfConfigurationError(
-                f"factory_name is {self.factory_name!r}, which is not a name that Data Factory allows: 3 to 63 letters "
-                "and digits, in groups joined by single '-'."
-            )
-
-    @property
-    def resource_id(self) -> str:
-        """The factory's ARM id, which is also the scope of a role assignment."""
-        return (
-            f"/subscriptions/{self.subscription_id}/resourceGroups/{self.resource_group_name}"
-            f"/providers/Microsoft.DataFactory/factories/{self.factory_name}"
-        )
-
-    def __str__(self) -> str:
-        return f"factory {self.factory_name!r} (resource group {self.resource_group_name!r})"
-
-
-@dataclass(frozen=True)
-class SubscriptionRef:
-    """A subscription. It is the target of the one request that concerns no factory: the list of factories."""
-
-    subscription_id: str
-
-    @property
-    def resource_id(self) -> str:
-        return f"/subscriptions/{self.subscription_id}"
-
-    def __str__(self) -> str:
-        return f"subscription {self.subscription_id}"
-
-
-@dataclass(frozen=True, kw_only=True)
 class AdfSettings:
     """A connection's fields, checked. Holds no secret."""
 
@@ -274,11 +227,14 @@ class AdfSettings:
             )
         return FactoryRef(subscription_id=self.subscription_id, **{k: str(v) for k, v in chosen.items()})
 
-    def studio_run_url(self, factory: FactoryRef, run_id: str) -> str:
-        """The page of a run in this cloud's ADF Studio."""
-        return (
-            f"{self.cloud.studio_url}/en/monitoring/pipelineruns/{quote(run_id, safe='')}"
-            f"?factory={quote(factory.resource_id, safe='')}"
+    def run_address(self, factory: FactoryRef, run_id: str, pipeline_name: str | None = None) -> RunAddress:
+        """The address of a run, with its page in this cloud's ADF Studio."""
+        page = f"{self.cloud.studio_url}/en/monitoring/pipelineruns/{quote(run_id, safe='')}"
+        return RunAddress(
+            run_id=run_id,
+            factory=factory,
+            studio_url=f"{page}?factory={quote(factory.resource_id, safe='')}",
+            pipeline_name=pipeline_name,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -290,11 +246,7 @@ class AdfSettings:
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Self:
         """The settings that an earlier or later version stored. Unknown members are ignored."""
-        members = _known(cls, stored)
-        identity = _known(Identity, stored["identity"])
+        members = known_members(cls, stored)
+        identity = known_members(Identity, stored["identity"])
         identity["kind"] = IdentityKind(identity["kind"])
         return cls(**members | {"identity": Identity(**identity), "cloud": CLOUDS[stored["cloud"]]})
-
-
-def _known(kind: type[AdfSettings | Identity], stored: Mapping[str, Any]) -> dict[str, Any]:
-    return {field.name: stored[field.name] for field in fields(kind) if field.name in stored}

@@ -9,12 +9,13 @@ from airflow_adf_mi.adf import metrics
 from airflow_adf_mi.adf.activity_failures import Explanation
 from airflow_adf_mi.adf.api.operations import get_run
 from airflow_adf_mi.adf.cancelling import Cancel, cancelling
+from airflow_adf_mi.adf.config.addresses import RunAddress
 from airflow_adf_mi.adf.errors import AdfError
 from airflow_adf_mi.adf.models import PipelineRun, RunStatus
 from airflow_adf_mi.adf.redaction import shown
 from airflow_adf_mi.adf.reporting.activity_log import ActivityLog, ActivityLogMode
 from airflow_adf_mi.adf.reporting.explain import explaining
-from airflow_adf_mi.adf.reporting.report import ALREADY_OVER, KIND, LEFT_RUNNING, REQUESTED, Report, RunAddress
+from airflow_adf_mi.adf.reporting.report import ALREADY_OVER, KIND, LEFT_RUNNING, REQUESTED, Report
 from airflow_adf_mi.adf.retrying import backoff
 from airflow_adf_mi.adf.routines import Pause, Routine
 from airflow_adf_mi.adf.waiting.single_run import Ended, Outcome, Plan, TimedOut, waiting

@@ -15,7 +15,7 @@ from typing import Any
 
 from airflow_adf_mi.adf.api.operations import get_pipeline, query_activity_runs
 from airflow_adf_mi.adf.api.paging import Pages
-from airflow_adf_mi.adf.config.settings import FactoryRef
+from airflow_adf_mi.adf.config.addresses import FactoryRef
 from airflow_adf_mi.adf.errors import AdfConfigurationError, AdfError
 from airflow_adf_mi.adf.models import ActivityRun, PipelineRun
 from airflow_adf_mi.adf.redaction import redact

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from airflow_adf_mi.adf.api.operations import query_activity_runs
 from airflow_adf_mi.adf.api.paging import Pages, distinct
-from airflow_adf_mi.adf.config.settings import FactoryRef
+from airflow_adf_mi.adf.config.addresses import FactoryRef
 from airflow_adf_mi.adf.errors import AdfConfigurationError, AdfError
 from airflow_adf_mi.adf.models import ActivityRun, PipelineRun, RunStatus
 from airflow_adf_mi.adf.redaction import cap, names_secret, redact

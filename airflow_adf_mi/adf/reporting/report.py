@@ -5,12 +5,11 @@ Pure.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Self
-from urllib.parse import quote
 
 from airflow_adf_mi.adf.activity_failures import ActivityFailure, Explanation, headline
-from airflow_adf_mi.adf.config.settings import AdfSettings, FactoryRef
+from airflow_adf_mi.adf.config.addresses import RunAddress
 from airflow_adf_mi.adf.error_json import error_from_json, error_to_json
 from airflow_adf_mi.adf.errors import (
     AdfConfigurationError,
@@ -22,44 +21,7 @@ from airflow_adf_mi.adf.errors import (
     AdfUnavailableError,
 )
 from airflow_adf_mi.adf.models import PipelineRun, RunStatus
-from airflow_adf_mi.adf.starting.intent import Intent
 from airflow_adf_mi.adf.waiting.single_run import Ended, GaveUp, Outcome, TimedOut, is_unreadable
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunAddress:
-    """A run, its factory and its page. Every text about a run begins and ends with them."""
-
-    run_id: str
-    factory: FactoryRef
-    studio_url: str
-    pipeline_name: str | None = None
-
-    def __str__(self) -> str:
-        pipeline = f" of pipeline {self.pipeline_name!r}" if self.pipeline_name else ""
-        return f"Run {self.run_id}{pipeline} in {self.factory}"
-
-    def page_of(self, run_id: str) -> str:
-        """The page of another run of the same factory."""
-        return self.studio_url.replace(quote(self.run_id, safe=""), quote(run_id, safe=""), 1)
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, stored: Mapping[str, Any]) -> Self:
-        return cls(**{**stored, "factory": FactoryRef(**stored["factory"])})
-
-
-def address_of(settings: AdfSettings, intent: Intent) -> RunAddress:
-    """The address of the run of `intent`. While the run id is not known, the start key takes its place."""
-    run_id = intent.run_id or intent.start_key
-    return RunAddress(
-        run_id=run_id,
-        factory=intent.factory,
-        studio_url=settings.studio_run_url(intent.factory, run_id),
-        pipeline_name=intent.pipeline_name,
-    )
 
 
 @dataclass(frozen=True, kw_only=True)

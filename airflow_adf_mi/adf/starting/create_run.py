@@ -39,7 +39,7 @@ from typing import Any, Literal
 from airflow_adf_mi.adf.api.operations import create_run
 from airflow_adf_mi.adf.api.recovery import Recovery
 from airflow_adf_mi.adf.api.refusal import is_front_door
-from airflow_adf_mi.adf.config.settings import FactoryRef
+from airflow_adf_mi.adf.config.addresses import FactoryRef
 from airflow_adf_mi.adf.config.validation import check_parameters, check_pipeline_name, check_text
 from airflow_adf_mi.adf.errors import (
     AdfAmbiguousStartError,
@@ -57,6 +57,7 @@ from airflow_adf_mi.adf.routines import Authenticate, Pause, Routine
 from airflow_adf_mi.adf.starting.find_run import RunCriteria, SearchResult, search
 from airflow_adf_mi.adf.starting.intent import Intent, Phase, TaskTry, fingerprint
 from airflow_adf_mi.adf.starting.journal import claim, note, save
+from airflow_adf_mi.adf.starting.started import Started
 
 log = logging.getLogger(__name__)
 
@@ -200,22 +201,6 @@ class Start:
             request_id=key,
             recovery=self.recovery,
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Started:
-    """A run that this task started or adopted."""
-
-    intent: Intent
-    run: PipelineRun | None = None
-    """The last known state of the run; None directly after createRun."""
-    adopted: bool = False
-    """Whether the run was found by a search or in the stored intent, instead of in createRun's answer."""
-
-    @property
-    def run_id(self) -> str:
-        assert self.intent.run_id is not None  # noqa: S101  that is what started means
-        return self.intent.run_id
 
 
 def create_run_once(

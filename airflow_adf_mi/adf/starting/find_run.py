@@ -38,7 +38,7 @@ from typing import Any
 from airflow_adf_mi.adf.api.operations import Page, get_run, query_runs
 from airflow_adf_mi.adf.api.paging import Pages
 from airflow_adf_mi.adf.api.recovery import Recovery
-from airflow_adf_mi.adf.config.settings import FactoryRef
+from airflow_adf_mi.adf.config.addresses import FactoryRef
 from airflow_adf_mi.adf.errors import AdfError, AdfNotFoundError
 from airflow_adf_mi.adf.models import PipelineRun
 from airflow_adf_mi.adf.routines import Routine, ServiceTime

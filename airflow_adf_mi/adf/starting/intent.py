@@ -28,12 +28,13 @@ import logging
 import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from dataclasses import fields as dataclass_fields
 from enum import Enum
 from typing import Any, Self
 
 from airflow_adf_mi.adf.api.recovery import Recovery
-from airflow_adf_mi.adf.config.settings import FactoryRef
+from airflow_adf_mi.adf.config.addresses import FactoryRef, RunAddress
+from airflow_adf_mi.adf.config.settings import AdfSettings
+from airflow_adf_mi.adf.stored_forms import known_members
 
 log = logging.getLogger(__name__)
 
@@ -92,8 +93,6 @@ class Intent:
     """The try failed by itself. So if `max_tries` is the same in the next try, the next try is a retry."""
     deadline: float | None = None
     """The deadline of the wait, in epoch seconds, for the try that stored this intent."""
-    trigger_failures: int = 0
-    """How often the wait of this try has lost its trigger."""
     not_adopted_yet: bool = False
     """The run belongs to an earlier try, and this try has not adopted it yet. If the run failed, another run is started."""
 
@@ -108,16 +107,20 @@ class Intent:
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Self:
         """Read the stored form. Unknown members are ignored, because a newer version may have written them."""
-        fields = _members(cls, stored)
+        fields = known_members(cls, stored)
         return cls(
             **{
                 **fields,
-                "factory": FactoryRef(**_members(FactoryRef, fields["factory"])),
-                "task_try": TaskTry(**_members(TaskTry, fields["task_try"])),
+                "factory": FactoryRef(**known_members(FactoryRef, fields["factory"])),
+                "task_try": TaskTry(**known_members(TaskTry, fields["task_try"])),
                 "phase": Phase(fields["phase"]),
                 "previous_run_ids": tuple(fields["previous_run_ids"]),
             }
         )
+
+    def address(self, settings: AdfSettings) -> RunAddress:
+        """The address of the run. While the run id is not known, the start key takes its place."""
+        return settings.run_address(self.factory, self.run_id or self.start_key, self.pipeline_name)
 
     def started(self, run_id: str) -> Self:
         return replace(
@@ -213,12 +216,6 @@ def read_intent(stored: object, otherwise: Intent) -> Intent | None:
     )
     found = replace(otherwise, phase=Phase.SENDING, start_key=key or otherwise.start_key, sent_at=None)
     return found.started(run_id) if run_id else found
-
-
-def _members(kind: type, stored: Mapping[str, Any]) -> dict[str, Any]:
-    """The stored members that the class `kind` knows."""
-    known = {member.name for member in dataclass_fields(kind)}
-    return {name: value for name, value in stored.items() if name in known}
 
 
 def _guid(stored: object, name: str) -> str | None:

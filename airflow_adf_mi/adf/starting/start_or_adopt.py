@@ -37,16 +37,11 @@ from airflow_adf_mi.adf.errors import AdfError, AdfNotFoundError
 from airflow_adf_mi.adf.models import PipelineRun, RunStatus
 from airflow_adf_mi.adf.retrying import backoff
 from airflow_adf_mi.adf.routines import Pause, Routine
-from airflow_adf_mi.adf.starting.create_run import (
-    SEARCH_PAUSE_SECONDS,
-    Start,
-    Started,
-    create_run_once,
-    resolve_lost_start,
-)
+from airflow_adf_mi.adf.starting.create_run import SEARCH_PAUSE_SECONDS, Start, create_run_once, resolve_lost_start
 from airflow_adf_mi.adf.starting.find_run import RunCriteria, SearchResult, search_list
 from airflow_adf_mi.adf.starting.intent import Adopt, Intent, Phase, ResolveLostStart, StartNew, TaskTry, decide
 from airflow_adf_mi.adf.starting.journal import claim, note, save
+from airflow_adf_mi.adf.starting.started import Started
 from airflow_adf_mi.adf.times import RUN_RETENTION
 from airflow_adf_mi.adf.waiting.single_run import in_words, is_unreadable
 
@@ -157,7 +152,6 @@ def _adopt_or_replace(
         task_try=fresh.task_try,
         try_failed=False,
         deadline=known.deadline if same_try else None,
-        trigger_failures=known.trigger_failures if same_try else 0,
         not_adopted_yet=False,
     )
     yield note(adopted)

@@ -10,7 +10,8 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from airflow_adf_mi.adf.api.operations import Call
-from airflow_adf_mi.adf.config.settings import AdfSettings, FactoryRef
+from airflow_adf_mi.adf.config.addresses import FactoryRef
+from airflow_adf_mi.adf.config.settings import AdfSettings
 from airflow_adf_mi.adf.errors import AdfThrottledError
 from airflow_adf_mi.adf.event_loop import PerLoop
 from airflow_adf_mi.adf.starting.rate_limit import TokenBucket

@@ -38,7 +38,8 @@ from dataclasses import dataclass, field, replace
 from airflow_adf_mi.adf.api.client import AsyncAdfClient
 from airflow_adf_mi.adf.api.operations import get_run, query_runs
 from airflow_adf_mi.adf.api.shared_client import shared_client
-from airflow_adf_mi.adf.config.settings import AdfSettings, FactoryRef
+from airflow_adf_mi.adf.config.addresses import FactoryRef
+from airflow_adf_mi.adf.config.settings import AdfSettings
 from airflow_adf_mi.adf.errors import AdfError
 from airflow_adf_mi.adf.event_loop import PerLoop, start_detached
 from airflow_adf_mi.adf.models import PipelineRun, RunStatus

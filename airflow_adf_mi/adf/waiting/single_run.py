@@ -34,7 +34,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from airflow_adf_mi.adf.api.operations import get_run
-from airflow_adf_mi.adf.config.settings import FactoryRef
+from airflow_adf_mi.adf.config.addresses import FactoryRef
 from airflow_adf_mi.adf.errors import AdfError, AdfUnavailableError
 from airflow_adf_mi.adf.models import PipelineRun, RunStatus
 from airflow_adf_mi.adf.retrying import backoff, is_for_good, is_refusal

@@ -24,16 +24,17 @@ from airflow_adf_mi._triggerer.finish import LINK_KEY
 from airflow_adf_mi._triggerer.start_key import task_try_key_of
 from airflow_adf_mi._triggerer.stored_start import KEPT_BY_WORKER, StoredStart
 from airflow_adf_mi._triggerer.xcom_journal import INTENT_KEY
-from airflow_adf_mi._worker.attempt import TRIGGER_FAILURES
 from airflow_adf_mi._worker.resumed_attempt import ResumedAttempt
 from airflow_adf_mi._worker.state_store_journal import STATE_KEY
+from airflow_adf_mi._worker.trigger_failures import MOST_TRIGGER_FAILURES
 from airflow_adf_mi.adf import errors
 from airflow_adf_mi.adf.api import operations
 from airflow_adf_mi.adf.api.client import AdfClient
+from airflow_adf_mi.adf.config.addresses import RunAddress
 from airflow_adf_mi.adf.config.settings import AdfSettings
 from airflow_adf_mi.adf.error_json import error_to_json
 from airflow_adf_mi.adf.models import PipelineRun, RunStatus
-from airflow_adf_mi.adf.reporting.report import Report, RunAddress
+from airflow_adf_mi.adf.reporting.report import Report
 from airflow_adf_mi.adf.starting.create_run import Start
 from airflow_adf_mi.adf.starting.intent import Intent, Phase, TaskTry
 from airflow_adf_mi.adf.waiting.single_run import Ended
@@ -123,7 +124,7 @@ def record_failure(task: Task) -> None:
 
 def report(settings: AdfSettings, run_id: str, status: str) -> dict[str, Any]:
     factory = settings.factory()
-    url = settings.studio_run_url(factory, run_id)
+    url = settings.run_address(factory, run_id).studio_url
     address = RunAddress(run_id=run_id, factory=factory, studio_url=url, pipeline_name="Load")
     run = PipelineRun.from_wire({"runId": run_id, "pipelineName": "Load", "status": status})
     return dict(json.loads(json.dumps(Report(address=address, outcome=Ended(run=run)).to_json())))
@@ -216,13 +217,13 @@ def test_run_that_is_not_waited_for_is_returned(operator: Make, settings: AdfSet
 def test_trigger_that_fails_is_started_again_as_it_is_in_the_dag(
     operator: Make, settings: AdfSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_adf_mi._worker.attempt.FIRST_PAUSE_SECONDS", 0.001)  # stands for seconds
+    monkeypatch.setattr("airflow_adf_mi._worker.trigger_failures.FIRST_PAUSE_SECONDS", 0.001)  # stands for seconds
     task = Task()
     started(settings, task)
     plain = operator(parameters={"password": "{{ conn.adf.password }}"})
     rendered = plain.prepare_for_execution()
     rendered.parameters = {"password": "hunter2"}
-    for _ in range(TRIGGER_FAILURES):
+    for _ in range(MOST_TRIGGER_FAILURES):
         with pytest.raises(TaskDeferred) as deferral:
             rendered.resume_execution("__fail__", {"error": "Trigger failure"}, task.context)
         trigger = deferral.value.trigger
@@ -253,7 +254,7 @@ def test_worker_that_is_lost_while_a_broken_trigger_is_rested_from_leaves_a_retr
     assert stored_start(task).last_failed_try == 1, "what follows is a retry"
     # And where it is not lost, what follows on the new trigger is a clear again.
     made.is_killed = False
-    monkeypatch.setattr("airflow_adf_mi._worker.attempt.FIRST_PAUSE_SECONDS", 0.001)  # stands for seconds
+    monkeypatch.setattr("airflow_adf_mi._worker.trigger_failures.FIRST_PAUSE_SECONDS", 0.001)  # stands for seconds
     with pytest.raises(TaskDeferred):
         made.resume_execution("__fail__", {"error": "Trigger failure"}, task.context)
     assert stored_start(task).last_failed_try is None
@@ -263,7 +264,7 @@ def test_retry_whose_trigger_fails_at_first_stays_one(
     operator: Make, settings: AdfSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The run of the try before has failed: it must not become this one's."""
-    monkeypatch.setattr("airflow_adf_mi._worker.attempt.FIRST_PAUSE_SECONDS", 0.001)  # stands for seconds
+    monkeypatch.setattr("airflow_adf_mi._worker.trigger_failures.FIRST_PAUSE_SECONDS", 0.001)  # stands for seconds
     task = Task(max_tries=3)
     run_id = started(settings, task)
     with pytest.raises(AdfRunFailed):
@@ -396,7 +397,7 @@ def test_timeout_before_this_try_has_started_anything_is_not_the_run_of_the_try_
 def test_trigger_that_is_started_again_keeps_the_time_of_its_try(
     operator: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_adf_mi._worker.attempt.FIRST_PAUSE_SECONDS", 0.001)  # stands for seconds
+    monkeypatch.setattr("airflow_adf_mi._worker.trigger_failures.FIRST_PAUSE_SECONDS", 0.001)  # stands for seconds
     began = datetime.now(UTC) - timedelta(minutes=50)
     task = Task(start_date=began)
     it = operator(execution_timeout=timedelta(hours=1))
@@ -414,7 +415,7 @@ def test_task_whose_dag_was_changed_goes_on_with_its_run_on_workers(
     emulator: Emulator,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("airflow_adf_mi._worker.attempt.FIRST_PAUSE_SECONDS", 0.001)  # stands for seconds
+    monkeypatch.setattr("airflow_adf_mi._worker.trigger_failures.FIRST_PAUSE_SECONDS", 0.001)  # stands for seconds
     task = Task(max_tries=0)
     run_id = started(settings, task, "Slow")
     it = operator(pipeline_name="Slow", start_from_trigger=False, deferrable=True)

@@ -11,10 +11,10 @@ import pytest
 from airflow.sdk import DAG
 from airflow.sdk.exceptions import TaskDeferred
 
+from airflow_adf_mi.adf.waiting.deadlines import TIMEOUT_SLACK_SECONDS
 from airflow_adf_mi.emulator import Emulator
 from airflow_adf_mi.operators import AdfRunPipelineOperator
 from airflow_adf_mi.sensors import AdfPipelineRunSensor
-from airflow_adf_mi.triggers.wait import TIMEOUT_SLACK
 
 
 class Store(dict[str, Any]):
@@ -61,5 +61,5 @@ def test_airflows_timeout_comes_well_after_ours(kind: str, connection: str, cont
     trigger: Any = deferred.value.trigger
     assert deferred.value.timeout is not None
     assert trigger.deadline == pytest.approx(time.time() + 100, abs=20)
-    assert deferred.value.timeout.total_seconds() == pytest.approx(100 + TIMEOUT_SLACK.total_seconds(), abs=20)
-    assert TIMEOUT_SLACK.total_seconds() >= 300
+    assert deferred.value.timeout.total_seconds() == pytest.approx(100 + TIMEOUT_SLACK_SECONDS, abs=20)
+    assert TIMEOUT_SLACK_SECONDS >= 300

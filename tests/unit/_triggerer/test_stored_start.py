@@ -10,7 +10,7 @@ import pytest
 
 from airflow_adf_mi._triggerer.start_key import TaskTryKey
 from airflow_adf_mi._triggerer.stored_start import KEPT_BY_WORKER, StoredStart
-from airflow_adf_mi.adf.config.settings import FactoryRef
+from airflow_adf_mi.adf.config.addresses import FactoryRef
 from airflow_adf_mi.adf.starting.intent import Adopt, Intent, Phase, ResolveLostStart, StartNew, TaskTry, decide
 
 KEY = TaskTryKey(dag_id="dag", dag_run_id="run", task_id="it", ti_id="0192f0c3", try_number=3)

@@ -70,7 +70,7 @@ def test_fields_that_a_form_left_empty_count_as_not_set() -> None:
 def test_each_cloud_has_its_endpoint_scope_and_studio(cloud: str, endpoint: str, scope: str, studio: str) -> None:
     settings = read(cloud_environment=cloud, resource_group_name="rg", factory_name="adf")
     assert (settings.arm_endpoint, settings.arm_scope) == (endpoint, scope)
-    assert settings.studio_run_url(settings.factory(), "run/1") == (
+    assert settings.run_address(settings.factory(), "run/1").studio_url == (
         f"https://{studio}/en/monitoring/pipelineruns/run%2F1?factory=%2Fsubscriptions%2F{SUBSCRIPTION}"
         "%2FresourceGroups%2Frg%2Fproviders%2FMicrosoft.DataFactory%2Ffactories%2Fadf"
     )

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_adf_mi.adf.config.settings import FactoryRef
+from airflow_adf_mi.adf.config.addresses import FactoryRef
 from airflow_adf_mi.adf.errors import AdfError, AdfNotFoundError, AdfPermissionError
 from airflow_adf_mi.adf.name_suggestions import (
     LEAST_LIKENESS,

@@ -19,12 +19,13 @@ from hypothesis import strategies as st
 
 from airflow_adf_mi.adf.api.operations import Call
 from airflow_adf_mi.adf.api.responses import FailedCall, parse
+from airflow_adf_mi.adf.config.addresses import RunAddress
 from airflow_adf_mi.adf.errors import AdfRunFailed, AdfUnavailableError
 from airflow_adf_mi.adf.models import PipelineRun
 from airflow_adf_mi.adf.reporting.conclude import reporting
 from airflow_adf_mi.adf.reporting.datasets import reading_lineage
 from airflow_adf_mi.adf.reporting.outputs import parse_outputs, reading_outputs
-from airflow_adf_mi.adf.reporting.report import Report, RunAddress, error_of, summary
+from airflow_adf_mi.adf.reporting.report import Report, error_of, summary
 from airflow_adf_mi.adf.routines import Routine
 from airflow_adf_mi.adf.waiting.single_run import Ended, GaveUp, Plan, TimedOut
 from tests.support.routines import FACTORY, Clock, answer_of

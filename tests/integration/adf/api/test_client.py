@@ -24,7 +24,8 @@ from airflow_adf_mi.adf.api.recovery import Recovery
 from airflow_adf_mi.adf.api.shared_client import shared_client
 from airflow_adf_mi.adf.auth.credential import FRESH_TOKEN_INTERVAL_SECONDS, ProcessCredential, credential_for
 from airflow_adf_mi.adf.cancelling import Cancel, cancelling
-from airflow_adf_mi.adf.config.settings import AdfSettings, FactoryRef
+from airflow_adf_mi.adf.config.addresses import FactoryRef
+from airflow_adf_mi.adf.config.settings import AdfSettings
 from airflow_adf_mi.adf.errors import (
     AdfAmbiguousStartError,
     AdfAuthenticationError,

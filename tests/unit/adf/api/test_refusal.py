@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from airflow_adf_mi.adf.api import operations
 from airflow_adf_mi.adf.api.error_mapping import from_answer
 from airflow_adf_mi.adf.api.refusal import FRONT_DOOR, MISSING_ROLE, MOST_QUOTED_CHARACTERS, Refusal, is_front_door
-from airflow_adf_mi.adf.config.settings import AdfSettings, FactoryRef
+from airflow_adf_mi.adf.config.addresses import FactoryRef
+from airflow_adf_mi.adf.config.settings import AdfSettings
 from airflow_adf_mi.adf.errors import (
     AdfAuthenticationError,
     AdfError,

@@ -9,6 +9,7 @@ import pytest
 
 from airflow_adf_mi.adf.activity_failures import Explanation
 from airflow_adf_mi.adf.api.operations import Page
+from airflow_adf_mi.adf.config.addresses import RunAddress
 from airflow_adf_mi.adf.errors import (
     AdfAuthenticationError,
     AdfCertificateError,
@@ -23,7 +24,7 @@ from airflow_adf_mi.adf.errors import (
 )
 from airflow_adf_mi.adf.models import PipelineRun
 from airflow_adf_mi.adf.reporting.conclude import LAST_POLLS, cancelling_overdue, reporting
-from airflow_adf_mi.adf.reporting.report import LEFT_RUNNING, REQUESTED, Report, RunAddress, conclude, error_of, summary
+from airflow_adf_mi.adf.reporting.report import LEFT_RUNNING, REQUESTED, Report, conclude, error_of, summary
 from airflow_adf_mi.adf.waiting.single_run import Ended, GaveUp, Outcome, Plan, TimedOut
 from tests.support.reports import FAILURE
 from tests.support.routines import FACTORY, Clock, play

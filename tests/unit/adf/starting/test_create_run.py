@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from airflow_adf_mi.adf.api.operations import Call, Page
 from airflow_adf_mi.adf.api.recovery import Recovery
 from airflow_adf_mi.adf.api.refusal import FRONT_DOOR
-from airflow_adf_mi.adf.config.settings import FactoryRef
+from airflow_adf_mi.adf.config.addresses import FactoryRef
 from airflow_adf_mi.adf.errors import (
     AdfAmbiguousStartError,
     AdfAuthenticationError,

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_adf_mi.adf.config.settings import FactoryRef
+from airflow_adf_mi.adf.config.addresses import FactoryRef
 from airflow_adf_mi.adf.errors import (
     AdfAmbiguousStartError,
     AdfError,
@@ -19,9 +19,10 @@ from airflow_adf_mi.adf.errors import (
     AdfPermissionError,
     AdfUnavailableError,
 )
-from airflow_adf_mi.adf.starting.create_run import Start, Started
+from airflow_adf_mi.adf.starting.create_run import Start
 from airflow_adf_mi.adf.starting.intent import Intent, Phase, TaskTry, read_intent
 from airflow_adf_mi.adf.starting.start_or_adopt import STATUS_CHECK_PATIENCE_SECONDS, StillActive, start_or_adopt
+from airflow_adf_mi.adf.starting.started import Started
 from tests.support.service import MemoryJournal, ProcessDied, Service, run_on
 
 FACTORY = FactoryRef(subscription_id="s", resource_group_name="rg", factory_name="adf")
@@ -187,10 +188,10 @@ def test_same_try_is_neither_cleared_nor_given_other_parameters(parameters: dict
     """It begins again when its trigger has failed, whatever was cleared or rendered anew meanwhile."""
     world = World()
     first = world.begin(FIRST, parameters={"day": "1"})
-    world.journal.kept |= {"deadline": 5.0, "trigger_failures": 2}
+    world.journal.kept |= {"deadline": 5.0}
     again = world.begin(replace(FIRST, clear_number=5), parameters=parameters)
     assert (again.run_id, again.adopted) == (first.run_id, True)
-    assert (again.intent.deadline, again.intent.trigger_failures) == (5.0, 2), "the wait is the same"
+    assert again.intent.deadline == 5.0, "the wait is the same"
     assert world.status(first.run_id) == "InProgress"
 
 

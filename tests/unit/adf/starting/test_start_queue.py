@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from airflow_adf_mi.adf.api.operations import Call, create_run
-from airflow_adf_mi.adf.config.settings import FactoryRef
+from airflow_adf_mi.adf.config.addresses import FactoryRef
 from airflow_adf_mi.adf.errors import AdfThrottledError
 from airflow_adf_mi.adf.starting import start_queue
 from airflow_adf_mi.adf.starting.start_queue import StartQueue

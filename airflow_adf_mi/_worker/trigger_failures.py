@@ -1,0 +1,56 @@
+"""How often one try continues after its trigger failed.
+
+A trigger fails if the triggerer cannot load or build it: a broken deployment, another version of this package. The run is not
+affected. So the try defers again, after a growing pause, but only a few times: a deployment that stays broken must be reported.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow_adf_mi.adf.errors import AdfError
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+TRIGGER_FAILURES_KEY = "airflow_adf_mi.trigger_failures"
+"""Key in the task state store. The value holds the count and the try, because the store outlives retries and clears."""
+MOST_TRIGGER_FAILURES = 6
+"""How many times in one try a wait is continued after its trigger failed."""
+FIRST_PAUSE_SECONDS = 5.0
+"""Seconds before the first of these continuations. The pause doubles each time, up to a minute."""
+
+
+def record_trigger_failure(context: Context) -> float | None:
+    """Count a failure of this try's trigger. Returns the seconds to pause before the next trigger; None after too many failures.
+
+    Raises `AdfError` if the task state store does not answer.
+    """
+    ti: Any = context["ti"]
+    now = {"try_number": ti.try_number, "max_tries": ti.max_tries}
+    store: Any = context["task_state_store"]
+    try:
+        stored: Any = store.get(TRIGGER_FAILURES_KEY, None)
+        failures = failures_of(stored, now)
+        if failures >= MOST_TRIGGER_FAILURES:
+            return None
+        store.set(TRIGGER_FAILURES_KEY, {**now, "failures": failures + 1})
+    except Exception as e:
+        raise AdfError(
+            "The trigger of this task failed, and Airflow's task state store, which counts such failures, did not answer. If a "
+            f"run was started, it is not affected, and a retry adopts it. {e}"
+        ) from e
+    return pause_after_failures(failures)
+
+
+def failures_of(stored: object, now: dict[str, int]) -> int:
+    """The count that `stored` holds for the try `now`."""
+    if not isinstance(stored, dict) or {name: stored.get(name) for name in now} != now:
+        return 0
+    count = stored.get("failures")
+    return count if isinstance(count, int) else 0
+
+
+def pause_after_failures(failures: int) -> float:
+    """Seconds before a wait is continued that has already lost this many triggers."""
+    return min(12 * FIRST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * float(2**failures))

@@ -1,0 +1,104 @@
+"""Until when a task waits for its run. Pure.
+
+Two arguments limit a wait. `timeout` counts from the moment at which this try started the run, or adopted it. Airflow's
+`execution_timeout` counts from the beginning of the try. The earlier of both ends is the deadline.
+
+What can go wrong: when `execution_timeout` passes, Airflow ends the task, and the run would continue without it. So the deadline
+comes earlier by a margin, in which the run can be cancelled. The place of the wait decides how long the margin is.
+
+    try begins       run started or adopted          deadline           Airflow ends the task
+        |--------------------|--------------------------|--- margin ---------|
+        |<------------------------- execution_timeout ---------------------->|
+                             |<---------------------- timeout ------ ... ------- ... ->|
+
+A try that continues keeps its deadline: after a lost trigger on a worker by its stored intent, and in triggerer mode by the
+time at which the run began.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+TIMEOUT_SLACK_SECONDS = 600.0
+"""Seconds by which Airflow's timeout of a deferral comes after our deadline. Our deadline comes first, and cancels the run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deadline:
+    """The end of a wait."""
+
+    at: float
+    """Epoch seconds."""
+    reason: str
+    """The argument that sets the deadline, and its length, for texts: "timeout of 600 s"."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Margin:
+    """Time between our deadline and the end of `execution_timeout`: some seconds, but at most a share of a short timeout."""
+
+    seconds: float
+    share: float
+
+    def of(self, execution_timeout: float) -> float:
+        return min(self.seconds, execution_timeout * self.share)
+
+
+WORKER_MARGIN = Margin(seconds=2, share=0.1)
+"""On a worker, Airflow interrupts the task when `execution_timeout` passes."""
+DEFERRED_MARGIN = Margin(seconds=0, share=0)
+"""Airflow 3.3 does not enforce `execution_timeout` while a task is deferred."""
+TRIGGERER_MARGIN = Margin(seconds=15, share=0.25)
+"""In triggerer mode, Airflow cancels the trigger when `execution_timeout` passes."""
+
+
+def deadline_of(
+    timeout: float,
+    *,
+    counts_from: float,
+    execution_timeout: float | None = None,
+    try_began: float = 0,
+    margin: Margin = DEFERRED_MARGIN,
+) -> Deadline:
+    """The deadline of a wait.
+
+    :param timeout: seconds from `counts_from`.
+    :param counts_from: epoch seconds at which this try started or adopted the run.
+    :param execution_timeout: seconds from `try_began`, if the task has this limit.
+    :param try_began: epoch seconds at which this try began.
+    :param margin: how much earlier than the end of `execution_timeout` the deadline is.
+    """
+    by_timeout = Deadline(at=counts_from + timeout, reason=f"timeout of {timeout:g} s")
+    if execution_timeout is None:
+        return by_timeout
+    end = try_began + execution_timeout - margin.of(execution_timeout)
+    by_execution = Deadline(at=end, reason=f"execution_timeout of {execution_timeout:g} s")
+    return min(by_timeout, by_execution, key=lambda deadline: deadline.at)
+
+
+def start_of_wait(*, now: float, try_began: float | None, run_began: float | None) -> float:
+    """The moment from which `timeout` counts in triggerer mode, where a lost triggerer leaves no note of it.
+
+    It is the beginning of the run. For a run of an earlier try, it is the beginning of this try.
+
+    :param now: epoch seconds; taken for a moment that is not known.
+    :param try_began: epoch seconds at which this try began, if known.
+    :param run_began: epoch seconds at which the run began, if known.
+    """
+    return max(now if try_began is None else try_began, now if run_began is None else run_began)
+
+
+def seconds_left(execution_timeout: float | None, *, try_began: float, now: float) -> float | None:
+    """Seconds until `execution_timeout` passes, negative after that; None if the task has no such limit."""
+    return None if execution_timeout is None else try_began + execution_timeout - now
+
+
+def deferral_timeout(deadline: float, now: float) -> timedelta:
+    """Airflow's timeout for a trigger that waits until `deadline`."""
+    return timedelta(seconds=max(0.0, deadline - now) + TIMEOUT_SLACK_SECONDS)
+
+
+def in_seconds(limit: timedelta | None) -> float | None:
+    """A limit as Airflow's operators hold it, in seconds."""
+    return None if limit is None else limit.total_seconds()

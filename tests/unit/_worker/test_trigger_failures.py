@@ -1,0 +1,60 @@
+"""The count of failed triggers: for one try, and bounded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from airflow_adf_mi._worker.trigger_failures import (
+    MOST_TRIGGER_FAILURES,
+    TRIGGER_FAILURES_KEY,
+    failures_of,
+    record_trigger_failure,
+)
+from airflow_adf_mi.adf.errors import AdfError
+from tests.support.tasks import Task
+
+NOW = {"try_number": 2, "max_tries": 3}
+
+
+def test_pauses_grow_to_a_minute_and_then_there_is_none() -> None:
+    task = Task()
+    pauses = [record_trigger_failure(task.context) for _ in range(MOST_TRIGGER_FAILURES + 1)]
+    assert pauses == [5, 10, 20, 40, 60, 60, None]
+
+
+def test_clear_of_another_task_keeps_the_count_and_a_retry_does_not() -> None:
+    task = Task()
+    assert record_trigger_failure(task.context) == 5
+    task.clear_number += 1
+    assert record_trigger_failure(task.context) == 10
+    task.retry()
+    assert record_trigger_failure(task.context) == 5
+
+
+@pytest.mark.parametrize(
+    ("stored", "failures"),
+    [
+        ({**NOW, "failures": 4}, 4),
+        ({**NOW, "failures": 4, "later": "member"}, 4),
+        ({**NOW, "try_number": 1, "failures": 4}, 0),
+        ({**NOW, "max_tries": 4, "failures": 4}, 0),
+        ({**NOW, "failures": "4"}, 0),
+        (NOW, 0),
+        ("what another program stored", 0),
+        (None, 0),
+    ],
+)
+def test_stored_counts(stored: Any, failures: int) -> None:
+    assert failures_of(stored, NOW) == failures
+
+
+def test_store_that_does_not_answer_is_an_error_with_a_next_step() -> None:
+    task = Task(store_works=False)
+    with pytest.raises(AdfError, match=r"a retry adopts it\. the API server is down"):
+        record_trigger_failure(task.context)
+
+
+def test_key_is_pinned() -> None:
+    assert TRIGGER_FAILURES_KEY == "airflow_adf_mi.trigger_failures"
