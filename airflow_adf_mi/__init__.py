@@ -1,7 +1,8 @@
 """Run Azure Data Factory pipelines as steps of Airflow Dags, with managed identity and no secret anywhere.
 
-Users may import from this package and from the modules beside this file. Packages that begin with an underscore
-hold the parts that work inside Airflow. `adf` holds all that does not need Airflow, and `emulator` is a stand-in for Azure.
+Users may import the names in `__all__`, all of them from this package, and nothing else. `emulator` is a stand-in for Azure, with
+public names of its own. Packages that begin with an underscore hold the parts that work inside Airflow, and `adf` holds the parts
+that need no Airflow.
 
 Importing this package, or its operators, loads no Azure package. Each name below is imported when it is first used.
 """
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from airflow_adf_mi.adf.api.recovery import Recovery
+    from airflow_adf_mi.adf.auth.credential import forget_credentials
     from airflow_adf_mi.async_hooks import AdfAsyncHook
     from airflow_adf_mi.exceptions import (
         AdfAmbiguousStartError,
@@ -65,6 +67,7 @@ __all__ = [
     "AdfUnavailableError",
     "Recovery",
     "__version__",
+    "forget_credentials",
 ]
 
 _MODULES = {
@@ -91,6 +94,7 @@ _MODULES = {
     "AdfThrottledError": "exceptions",
     "AdfUnavailableError": "exceptions",
     "Recovery": "adf.api.recovery",
+    "forget_credentials": "adf.auth.credential",
 }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -23,6 +22,7 @@ from airflow_adf_mi.adf.errors import AdfError
 from airflow_adf_mi.adf.routines import Routine, run_routine
 from airflow_adf_mi.adf.starting.create_run import Start, create_run_once
 from airflow_adf_mi.adf.times import RUN_RETENTION
+from airflow_adf_mi.adf.timing import REAL_TIME
 from airflow_adf_mi.exceptions import airflow_errors
 
 if TYPE_CHECKING:
@@ -240,7 +240,7 @@ def start_routine(
 ) -> Routine[str]:
     """Start a run under a new start key, and return its run id."""
     start = Start(factory=factory, pipeline_name=pipeline_name, parameters=parameters, recovery=recovery)
-    started = yield from create_run_once(start, start.intent(), clock=time.time, jitter=random.random)
+    started = yield from create_run_once(start, start.intent(), timing=REAL_TIME)
     return started.run_id
 
 

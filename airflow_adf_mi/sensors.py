@@ -162,6 +162,7 @@ class AdfPipelineRunSensor(BaseSensorOperator):
         from airflow_adf_mi.adf.reporting.conclude import explained, measure
         from airflow_adf_mi.adf.reporting.report import Report, conclude
         from airflow_adf_mi.adf.routines import run_routine
+        from airflow_adf_mi.adf.timing import REAL_TIME
         from airflow_adf_mi.adf.waiting.single_run import Plan, WaitState, in_words, next_state
 
         use_in_tasks()
@@ -178,7 +179,7 @@ class AdfPipelineRunSensor(BaseSensorOperator):
         if outcome is not None:
             measure(outcome, time.time())
             self._remember(context, before, WaitState())
-            report = explained(Report(address=address, outcome=outcome), clock=time.time)
+            report = explained(Report(address=address, outcome=outcome), timing=REAL_TIME)
             with AdfClient(settings) as client:
                 return PokeReturnValue(is_done=True, xcom_value=conclude(run_routine(report, client, time.sleep)))
         self._remember(context, before, self._watching)

@@ -20,6 +20,7 @@ from airflow_adf_mi.adf.models import PipelineRun
 from airflow_adf_mi.adf.reporting.datasets import Lineage, reading_lineage
 from airflow_adf_mi.adf.reporting.report import Report
 from airflow_adf_mi.adf.routines import run_routine
+from airflow_adf_mi.adf.timing import REAL_TIME
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +68,7 @@ class RunRecord:
                 )
                 return
             with client() as asking:
-                routine = reading_lineage(self.run, self.address.factory, clock=time.time)
+                routine = reading_lineage(self.run, self.address.factory, timing=REAL_TIME)
                 self.data = run_routine(routine, asking, time.sleep)
         except Exception as e:  # noqa: BLE001  failed lineage must not fail a task
             log.warning("Run %s: its datasets could not be read for lineage. %s", self.address.run_id, e)

@@ -38,6 +38,7 @@ from airflow_adf_mi.adf.errors import AdfError
 from airflow_adf_mi.adf.event_loop import PerLoop, mark_seen, start_detached
 from airflow_adf_mi.adf.retrying import backoff
 from airflow_adf_mi.adf.routines import run_routine_async
+from airflow_adf_mi.adf.timing import REAL_TIME
 
 T = TypeVar("T")
 Question: TypeAlias = tuple[str, str, str | None]
@@ -101,9 +102,7 @@ async def _cancel_if_over(ti: Any, settings: AdfSettings, address: RunAddress, *
 
 async def cancel_now(settings: AdfSettings, address: RunAddress, why: str) -> None:
     """Cancel a run, and log it. A cancel that is not accepted is sent again for `KILL_PATIENCE_SECONDS`."""
-    routine = cancelling(
-        address.factory, address.run_id, clock=time.time, jitter=random.random, patience=KILL_PATIENCE_SECONDS
-    )
+    routine = cancelling(address.factory, address.run_id, timing=REAL_TIME, patience=KILL_PATIENCE_SECONDS)
     try:
         async with _kills.here().pace, shared_client(settings) as client:
             cancel = await run_routine_async(routine, client, asyncio.sleep)

@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
 from dataclasses import replace
 from typing import Any
@@ -45,6 +44,7 @@ from airflow_adf_mi.adf.starting.journal import Journal
 from airflow_adf_mi.adf.starting.start_or_adopt import SUPERSEDED_CHECK_INTERVAL_SECONDS, StillActive, start_or_adopt
 from airflow_adf_mi.adf.starting.start_queue import StartClient, start_queue_for
 from airflow_adf_mi.adf.starting.started import Started
+from airflow_adf_mi.adf.timing import REAL_TIME
 from airflow_adf_mi.adf.waiting.poller import wait_shared
 from airflow_adf_mi.adf.waiting.single_run import Plan
 
@@ -124,7 +124,13 @@ class TriggererStart:
         address = latest.address(self._adf)
         if was_sending and await self._is_replaced():
             # The task was cleared, and its next try began before this start had been stored.
-            await cancel_now(self._adf, address, "the task was cleared, and its next try has a run of its own")
+            why = "the task was cleared, and its next try has a run of its own"
+            if self._cancel_on_kill:
+                await cancel_now(self._adf, address, why)
+            else:
+                log.warning(
+                    "%s continues, because of cancel_on_kill=False: %s. See %s", address, why, address.studio_url
+                )
             return
         await begin_kill(ti, self._adf, address, cancel=self._cancel_on_kill)
 
@@ -181,8 +187,7 @@ class TriggererStart:
             stored,
             task_try,
             cancel_superseded=self._cancel_on_kill,
-            clock=time.time,
-            jitter=random.random,
+            timing=REAL_TIME,
         )
         journal: Journal = self._journal
         return await run_routine_async(routine, client, client.rest, journal)

@@ -18,7 +18,6 @@ Tasks import this module; Dag files do not.
 from __future__ import annotations
 
 import contextlib
-import random
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -47,6 +46,7 @@ from airflow_adf_mi.adf.starting.create_run import Start
 from airflow_adf_mi.adf.starting.intent import Intent, read_intent
 from airflow_adf_mi.adf.starting.start_or_adopt import SUPERSEDED_CHECK_INTERVAL_SECONDS, StillActive, start_or_adopt
 from airflow_adf_mi.adf.starting.started import Started
+from airflow_adf_mi.adf.timing import REAL_TIME
 from airflow_adf_mi.adf.waiting.deadlines import (
     DEFERRED_MARGIN,
     WORKER_MARGIN,
@@ -166,7 +166,7 @@ class Attempt:
             if not self._task.cancel_on_timeout:
                 return self._results.of(Report(address=address, outcome=late, cancel=LEFT_RUNNING))
             with self._hook.client() as client:
-                routine = concluding(address, late, cancel_on_timeout=True, clock=time.time, jitter=random.random)
+                routine = concluding(address, late, cancel_on_timeout=True, timing=REAL_TIME)
                 report = run_routine(routine, client, time.sleep)
             return self._results.of(report)
 
@@ -224,8 +224,7 @@ class Attempt:
             stored,
             task_try_of(self._context),
             cancel_superseded=self._task.cancel_on_kill,
-            clock=time.time,
-            jitter=random.random,
+            timing=REAL_TIME,
         )
         return owned_run.begin(routine)
 

@@ -27,7 +27,6 @@ from __future__ import annotations
 
 import logging
 import os
-import random
 import threading
 import time
 from collections.abc import Callable
@@ -48,6 +47,7 @@ from airflow_adf_mi.adf.starting.intent import Intent, Phase
 from airflow_adf_mi.adf.starting.journal import Journal, NoJournal
 from airflow_adf_mi.adf.starting.start_or_adopt import StillActive
 from airflow_adf_mi.adf.starting.started import Started
+from airflow_adf_mi.adf.timing import REAL_TIME
 from airflow_adf_mi.adf.waiting.single_run import Plan
 
 if TYPE_CHECKING:
@@ -134,15 +134,14 @@ class OwnedRun:
             address,
             plan,
             cancel_on_timeout=cancel_on_timeout,
-            clock=time.time,
-            jitter=random.random,
+            timing=REAL_TIME,
             activity_log=activity_log,
         )
         return run_routine(routine, self._client, self._pause)
 
     def explain(self, report: Report) -> Report:
         """Explain why a run did not succeed that had already ended when this try began. Returns the completed report."""
-        return run_routine(explained(report, clock=time.time), self._client, self._pause)
+        return run_routine(explained(report, timing=REAL_TIME), self._client, self._pause)
 
     def rest(self, seconds: float) -> None:
         """Sleep. If `kill` is called meanwhile, the run that is known is cancelled."""
@@ -217,7 +216,7 @@ class OwnedRun:
         if latest is None:
             return "Nothing was started."
         address = latest.address(self._settings)
-        routine = cancelling(address.factory, address.run_id, clock=time.time, jitter=random.random, patience=patience)
+        routine = cancelling(address.factory, address.run_id, timing=REAL_TIME, patience=patience)
         try:
             cancel = run_routine(routine, client, time.sleep)
         except AdfNotFoundError as e:

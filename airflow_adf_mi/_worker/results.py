@@ -14,6 +14,7 @@ from airflow_adf_mi.adf.models import PipelineRun
 from airflow_adf_mi.adf.reporting.outputs import parse_outputs, reading_outputs
 from airflow_adf_mi.adf.reporting.report import Report, conclude
 from airflow_adf_mi.adf.routines import run_routine
+from airflow_adf_mi.adf.timing import REAL_TIME
 from airflow_adf_mi.adf.waiting.deadlines import in_seconds, seconds_left
 from airflow_adf_mi.hooks import READ_RETRIES, AdfHook
 from airflow_adf_mi.links import AdfPipelineRunLink
@@ -74,7 +75,7 @@ class Results:
             return
         try:
             with self._hook().client(read_retries=READ_RETRIES) as client:
-                routine = reading_outputs(wanted, run, address.factory, clock=time.time)
+                routine = reading_outputs(wanted, run, address.factory, timing=REAL_TIME)
                 found = run_routine(routine, client, time.sleep)
         except AdfError as e:
             what = f"{address} succeeded, but its outputs could not be read"

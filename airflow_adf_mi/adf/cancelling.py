@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from enum import StrEnum
 
 from airflow_adf_mi.adf.api.operations import cancel_run
@@ -11,6 +10,7 @@ from airflow_adf_mi.adf.config.addresses import FactoryRef
 from airflow_adf_mi.adf.errors import AdfError
 from airflow_adf_mi.adf.retrying import backoff, may_pass
 from airflow_adf_mi.adf.routines import Pause, Routine
+from airflow_adf_mi.adf.timing import Timing
 
 log = logging.getLogger(__name__)
 
@@ -30,8 +30,7 @@ def cancelling(
     factory: FactoryRef,
     run_id: str,
     *,
-    clock: Callable[[], float],
-    jitter: Callable[[], float],
+    timing: Timing,
     patience: float = CANCEL_PATIENCE_SECONDS,
 ) -> Routine[Cancel]:
     """Cancel the run and the runs that it started.
@@ -39,7 +38,7 @@ def cancelling(
     For `patience` seconds, repeats a cancel that was not accepted. After that, raises the `AdfError`. For a lasting refusal,
     raises it at once.
     """
-    until = clock() + patience
+    until = timing.clock() + patience
     failures = 0
     while True:
         answer = yield cancel_run(factory, run_id)
@@ -47,8 +46,8 @@ def cancelling(
             over = Cancel.PERHAPS if failures else Cancel.TOO_LATE
             return Cancel.ACCEPTED if answer else over
         failures += 1
-        pause = backoff(failures, getattr(answer, "retry_after", None), jitter())
-        if not may_pass(answer) or clock() + pause > until:
+        pause = backoff(failures, getattr(answer, "retry_after", None), timing.jitter())
+        if not may_pass(answer) or timing.clock() + pause > until:
             raise answer
         # The error names the run.
         log.warning("The cancel was not accepted and will be sent again in %.0f s.\n  %s", pause, answer)

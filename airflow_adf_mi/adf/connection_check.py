@@ -33,6 +33,7 @@ from airflow_adf_mi.adf.errors import (
 )
 from airflow_adf_mi.adf.name_suggestions import with_suggestions
 from airflow_adf_mi.adf.routines import Authenticate, Routine, run_routine
+from airflow_adf_mi.adf.timing import REAL_TIME, Timing
 
 MAY = "may "
 """The begin of each step about a permission."""
@@ -79,7 +80,7 @@ def check(settings: AdfSettings, pipeline_name: str | None = None, *, named: str
             found = Finding(
                 step="connection", holds=CheckStatus.YES, detail=", ".join(filter(None, (named, settings.arm_endpoint)))
             )
-            routine = checking(settings, pipeline_name, claims=claims, clock=time.time)
+            routine = checking(settings, pipeline_name, claims=claims, timing=REAL_TIME)
             return [found, *run_routine(routine, client, time.sleep)]
     except AdfError as e:  # such as a ca_bundle that is not there
         return [unusable(e)]
@@ -111,7 +112,7 @@ def checking(
     pipeline_name: str | None,
     *,
     claims: Callable[[], Mapping[str, Any]],
-    clock: Callable[[], float],
+    timing: Timing,
 ) -> Routine[list[Finding]]:
     """Check from the token to each permission. Steps that depend on a failed step are left out.
 
@@ -141,7 +142,7 @@ def checking(
     if pipeline_name is not None:
         findings.append((yield from _pipeline(factory, pipeline_name, pipeline)))
     answers: dict[str, Any] = {"read": found, "pipelines/read": pipeline}
-    answers |= yield from _asked(factory, clock)
+    answers |= yield from _asked(factory, timing)
     return [*findings, *(_permission(action, answers[action], factory, token) for action in ACTIONS)]
 
 
@@ -205,9 +206,9 @@ def _pipeline(factory: FactoryRef, name: str, answer: Any) -> Routine[Finding]:
     )
 
 
-def _asked(factory: FactoryRef, clock: Callable[[], float]) -> Routine[dict[str, Any]]:
+def _asked(factory: FactoryRef, timing: Timing) -> Routine[dict[str, Any]]:
     """From each action to the answer of a request that needs its permission."""
-    now = datetime.fromtimestamp(clock(), UTC)
+    now = datetime.fromtimestamp(timing.clock(), UTC)
     window = now - timedelta(days=1), now + timedelta(hours=1)
     runs = yield operations.query_runs(factory, *window)
     run_id = runs.items[0].run_id if isinstance(runs, operations.Page) and runs.items else _nowhere()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, fields, replace
@@ -23,6 +22,7 @@ from airflow_adf_mi.adf.reporting.activity_log import ActivityLog, ActivityLogMo
 from airflow_adf_mi.adf.reporting.conclude import concluding
 from airflow_adf_mi.adf.reporting.report import Report, summary
 from airflow_adf_mi.adf.routines import run_routine_async
+from airflow_adf_mi.adf.timing import REAL_TIME
 from airflow_adf_mi.adf.waiting.poller import wait_shared
 from airflow_adf_mi.adf.waiting.single_run import Plan
 
@@ -144,7 +144,7 @@ class AdfPipelineRunTrigger(BaseTrigger):
         # No stricter check: a run id of any form that the service uses can be waited for.
         required_text("run_id", self.run_id)
         plan = Plan(check_interval=self.check_interval, deadline=self.deadline, deadline_reason=self.deadline_reason)
-        activities = ActivityLog(self._factory, self.run_id, self.activity_log, time.time, self.deadline)
+        activities = ActivityLog(self._factory, self.run_id, self.activity_log, REAL_TIME, self.deadline)
         async with shared_client(self._adf) as client:
             async with accompanied(activities, client):
                 outcome = await wait_shared(
@@ -155,8 +155,7 @@ class AdfPipelineRunTrigger(BaseTrigger):
                 self._address,
                 outcome,
                 cancel_on_timeout=self.owns_run and self.cancel_on_timeout,
-                clock=time.time,
-                jitter=random.random,
+                timing=REAL_TIME,
             )
             return replace(await run_routine_async(routine, client, asyncio.sleep), adopted=self.adopted)
 

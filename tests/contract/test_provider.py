@@ -22,6 +22,7 @@ from airflow._shared.module_loading import import_string
 from airflow.sdk import DAG
 
 import airflow_adf_mi
+from airflow_adf_mi import emulator
 from airflow_adf_mi._airflow.task_instance import RUN_ID_KEY
 from airflow_adf_mi._triggerer.stored_start import StoredStart
 from airflow_adf_mi._triggerer.xcom_journal import INTENT_KEY
@@ -42,6 +43,34 @@ from tests.conftest import ROOT, reference
 SETTINGS = AdfSettings(subscription_id="11111111-1111-4111-8111-111111111111")
 WAITS = "airflow_adf_mi.triggers.AdfPipelineRunTrigger"
 STARTS = "airflow_adf_mi.triggers.AdfStartPipelineTrigger"
+PUBLIC_NAMES = [
+    "AdfAmbiguousStartError",
+    "AdfAsyncHook",
+    "AdfAuthenticationError",
+    "AdfCertificateError",
+    "AdfConfigurationError",
+    "AdfError",
+    "AdfHook",
+    "AdfNotFoundError",
+    "AdfPermissionError",
+    "AdfPipelineRunLink",
+    "AdfPipelineRunSensor",
+    "AdfPipelineRunTrigger",
+    "AdfRequestError",
+    "AdfRetryPolicy",
+    "AdfRunCancelled",
+    "AdfRunError",
+    "AdfRunFailed",
+    "AdfRunPipelineOperator",
+    "AdfRunTimedOut",
+    "AdfTaskKilled",
+    "AdfThrottledError",
+    "AdfUnavailableError",
+    "Recovery",
+    "__version__",
+    "forget_credentials",
+]
+PUBLIC_NAMES_OF_THE_EMULATOR = ["Emulator", "FactorySpec", "Fault", "ManagedIdentity"]
 
 
 def test_provider_info_is_valid_by_airflows_own_schema() -> None:
@@ -87,8 +116,11 @@ def test_airflow_lists_the_provider() -> None:
 
 
 def test_public_names() -> None:
+    """A name may be added here. Taking one away breaks Dags."""
+    assert airflow_adf_mi.__all__ == PUBLIC_NAMES
     for name in airflow_adf_mi.__all__:
         assert getattr(airflow_adf_mi, name)
+    assert emulator.__all__ == PUBLIC_NAMES_OF_THE_EMULATOR
     with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
         _ = airflow_adf_mi.Nothing
 

@@ -20,6 +20,7 @@ from airflow_adf_mi.adf.reporting.outputs import parse_outputs, reading_outputs
 from airflow_adf_mi.adf.reporting.report import conclude
 from airflow_adf_mi.adf.routines import Routine, run_routine
 from airflow_adf_mi.adf.starting.create_run import Start, create_run_once
+from airflow_adf_mi.adf.timing import Timing
 from airflow_adf_mi.adf.waiting.single_run import REFUSAL_GRACE_SECONDS, Ended, GaveUp, Plan, has_grace
 from airflow_adf_mi.emulator import Emulator
 from tests.support.clients import create
@@ -47,7 +48,9 @@ class Wait:
         factory = self.settings.factory()
         address = RunAddress(run_id=run_id, factory=factory, studio_url="https://studio", pipeline_name="Load")
         plan = Plan(check_interval=60, deadline=self.now + timeout)
-        wait = reporting(address, plan, cancel_on_timeout=True, clock=lambda: self.now, jitter=lambda: 0.5)
+        wait = reporting(
+            address, plan, cancel_on_timeout=True, timing=Timing(clock=lambda: self.now, jitter=lambda: 0.5)
+        )
         return self.drive(wait)
 
 
@@ -140,7 +143,9 @@ def test_outputs_are_read_of_a_run_that_began_in_the_year_1(settings: AdfSetting
     summary = conclude(report)
     assert (summary["started_at"], summary["ended_at"], summary["duration_seconds"]) == (None, None, None)
     wanted = parse_outputs({"rows": "Copy.rowsCopied"})
-    found = wait.drive(reading_outputs(wanted, report.outcome.run, settings.factory(), clock=lambda: wait.now))
+    found = wait.drive(
+        reading_outputs(wanted, report.outcome.run, settings.factory(), timing=Timing(clock=lambda: wait.now))
+    )
     assert found.values == {"rows": 3}
 
 
@@ -207,7 +212,7 @@ def test_search_for_a_lost_start_comes_to_an_end(endless: bool, settings: AdfSet
 
 def _started(settings: AdfSettings, wait: Wait) -> Routine[Any]:
     order = Start(factory=settings.factory(), pipeline_name="Load")
-    return create_run_once(order, order.intent(), clock=lambda: wait.now, jitter=lambda: 0.5)
+    return create_run_once(order, order.intent(), timing=Timing(clock=lambda: wait.now, jitter=lambda: 0.5))
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, "9" * 5000, json.dumps({"runId": "x" * 100_000}), '{"runId": 1e400}'])

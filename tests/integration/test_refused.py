@@ -34,6 +34,7 @@ from airflow_adf_mi.adf.reporting.report import Report, error_of
 from airflow_adf_mi.adf.routines import run_routine
 from airflow_adf_mi.adf.starting.create_run import Start, create_run_once, resolve_lost_start
 from airflow_adf_mi.adf.starting.intent import Phase
+from airflow_adf_mi.adf.timing import Timing
 from airflow_adf_mi.adf.waiting.poller import wait_shared
 from airflow_adf_mi.adf.waiting.single_run import GaveUp, Plan
 from airflow_adf_mi.emulator import Emulator
@@ -199,7 +200,7 @@ def test_start_that_is_refused_for_long_is_sent_with_fresh_tokens_within_its_pat
     emulator.add_fault("createRun", times=6, status=401, code="InvalidAuthenticationToken")
     order = Start(factory=settings.factory(), pipeline_name="Load")
     with AdfClient(settings, credential=identity) as client:
-        routine = create_run_once(order, order.intent(), clock=lambda: now[0], jitter=lambda: 0.5)
+        routine = create_run_once(order, order.intent(), timing=Timing(clock=lambda: now[0], jitter=lambda: 0.5))
         assert run_routine(routine, client, pause).run_id in runs(emulator)
     assert FRESH_TOKEN_INTERVAL_SECONDS < now[0] - 1000 < 300
     assert len(emulator.books.tokens) >= 3
@@ -248,7 +249,7 @@ def test_lock_that_stops_a_cancel_is_named(settings: AdfSettings, emulator: Emul
     emulator.add_fault("cancelRun", status=409, code="ScopeLocked", headers=GATEWAY)
     with AdfClient(settings) as client:
         run_id = client.send(operations.create_run(settings.factory(), "Slow", None, request_id="k"))
-        routine = cancelling(settings.factory(), run_id, clock=lambda: 0.0, jitter=lambda: 0.5)
+        routine = cancelling(settings.factory(), run_id, timing=Timing(clock=lambda: 0.0, jitter=lambda: 0.5))
         with pytest.raises(AdfRequestError, match=rf"Could not cancel run {run_id}.*Remove the lock"):
             run_routine(routine, client, lambda _: None)
     assert emulator.books.count("cancelRun") == 1
@@ -259,7 +260,9 @@ def test_cancel_is_sent_again_past_the_page_of_a_filter(settings: AdfSettings, e
     with AdfClient(settings) as client:
         run_id = client.send(operations.create_run(settings.factory(), "Slow", None, request_id="k"))
         run_routine(
-            cancelling(settings.factory(), run_id, clock=lambda: 0.0, jitter=lambda: 0.5), client, lambda _: None
+            cancelling(settings.factory(), run_id, timing=Timing(clock=lambda: 0.0, jitter=lambda: 0.5)),
+            client,
+            lambda _: None,
         )
     assert [r.status for r in emulator.books.of("cancelRun")] == [403, 403, 200]
 
@@ -286,11 +289,11 @@ def test_lost_start_is_not_proven_absent_by_an_answer_that_is_not_about_the_run(
     with AdfClient(settings) as client:
         with pytest.raises(AdfAmbiguousStartError):
             run_routine(
-                resolve_lost_start(order, lost, lost=dropped, clock=lambda: 1000.0, jitter=lambda: 0.5),
+                resolve_lost_start(order, lost, lost=dropped, timing=Timing(clock=lambda: 1000.0, jitter=lambda: 0.5)),
                 client,
                 lambda _: None,
             )
-        proven = resolve_lost_start(order, lost, lost=dropped, clock=lambda: 1000.0, jitter=lambda: 0.5)
+        proven = resolve_lost_start(order, lost, lost=dropped, timing=Timing(clock=lambda: 1000.0, jitter=lambda: 0.5))
         assert run_routine(proven, client, lambda _: None) is None
 
 

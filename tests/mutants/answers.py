@@ -51,7 +51,7 @@ MUTANTS = [
     Mutant("list cut without a warning", "adf/api/paging.py", '        log.warning("Could not %s to the end', '        log.debug("Could not %s to the end', PAGING),
     Mutant("token that is no text sent", "adf/api/paging.py", "        if not isinstance(token, str):", "        if False:", PAGING),
     Mutant("links of the official client for ever", "adf/api/client.py", "        items += page\n        if len(items) >= MOST_LISTED or not follow.on(pages.continuation_token):", "        items += page\n        if len(items) >= MOST_LISTED:", f"{ODD_ANSWERS} -k official"),
-    Mutant("search for a lost start without an end", "adf/starting/find_run.py", "if pages.next() is not None and clock() > until:", "if False:", START),
+    Mutant("search for a lost start without an end", "adf/starting/find_run.py", "if pages.next() is not None and timing.clock() > until:", "if False:", START),
     Mutant("part of a list proves that a run is the only one", "adf/starting/find_run.py", "    if pages.cut is not None:", "    if False:", START),
     Mutant("cut list of activities told as all", "adf/reporting/explain.py", "search.missing = search.missing or pages.cut", "pass", f"{EXPLAIN} -k repeats"),
     Mutant("cut list told as all lineage", "adf/reporting/datasets.py", "    search.missing = search.missing or pages.cut\n", "", f"{LINEAGE} -k repeats"),

@@ -95,4 +95,5 @@ MUTANTS = [
     Mutant("results of the run before stay", "triggers/start_and_wait.py", "            await self._journal.forget([RETURN_VALUE", "            list([RETURN_VALUE", f"{WORKER_LESS} -k are_gone"),
     Mutant("reason of a refusal lost", "_triggerer/xcom_journal.py", "        except AdfError as e:\n            # The error", "        except ZeroDivisionError as e:\n            # The error", f"{WORKER_LESS} -k reason_of"),
     Mutant("template that includes another", "_triggerer/eligibility.py", '        return "a template of other templates"\n', "        pass\n", PLACEMENT),
+    Mutant("start that a clear overtook cancelled against the user's word", "_triggerer/start.py", "            if self._cancel_on_kill:\n                await cancel_now", "            if True:\n                await cancel_now", f"{WORKER_LESS} -k overtakes"),
 ]  # fmt: skip

@@ -22,7 +22,7 @@ MUTANTS = [
     Mutant("certificate not waited for", "adf/retrying.py", " and not isinstance(error, AdfCertificateError)", "", WATCH),
     Mutant("deadline not kept", "adf/waiting/single_run.py", "now >= plan.deadline", "False", WATCH),
     Mutant("Retry-After ignored", "adf/retrying.py", "return (retry_after or 0.0) + delay", "return delay", WATCH),
-    Mutant("cancel not repeated", "adf/cancelling.py", "not may_pass(answer) or clock() + pause > until", "True", WATCH),
+    Mutant("cancel not repeated", "adf/cancelling.py", "not may_pass(answer) or timing.clock() + pause > until", "True", WATCH),
     Mutant("cancel given up for a refused token", "adf/retrying.py", "not is_refusal(error) or refused_token or", "not is_refusal(error) or", f"{CLIENT} -k outlasts"),
     Mutant("cancel given up for a role that does not act yet", "adf/retrying.py", "isinstance(error, AdfPermissionError | AdfUnavailableError)", "isinstance(error, AdfUnavailableError)", WATCH),
     Mutant("unknown status not logged", "adf/waiting/single_run.py", "seen.status not in RunStatus.KNOWN", "False", WATCH),

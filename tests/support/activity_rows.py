@@ -15,6 +15,7 @@ from airflow_adf_mi.adf.reporting.explain import (
     explaining,
 )
 from airflow_adf_mi.adf.routines import Pause
+from airflow_adf_mi.adf.timing import Timing
 from tests.support.routines import FACTORY, Clock
 
 
@@ -93,7 +94,7 @@ class Listing:
                 "runStart": "2026-01-01T10:00:00Z",
             }
         )
-        routine = explaining(run, FACTORY, lambda run_id: f"https://studio/{run_id}", clock=self.clock)
+        routine = explaining(run, FACTORY, lambda run_id: f"https://studio/{run_id}", timing=Timing(clock=self.clock))
         answer: Any = None
         while True:
             try:

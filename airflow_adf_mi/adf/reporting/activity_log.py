@@ -14,7 +14,7 @@ import asyncio
 import logging
 import textwrap
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -30,6 +30,7 @@ from airflow_adf_mi.adf.redaction import cap
 from airflow_adf_mi.adf.retrying import is_refusal
 from airflow_adf_mi.adf.routines import Pause, Routine, SendsAsync, run_routine_async
 from airflow_adf_mi.adf.times import moment, read_number, run_window
+from airflow_adf_mi.adf.timing import Timing
 from airflow_adf_mi.adf.waiting.single_run import Ended, in_words
 
 T = TypeVar("T")
@@ -93,7 +94,7 @@ class ActivityLog:
     factory: FactoryRef
     run_id: str
     mode: ActivityLogMode
-    clock: Callable[[], float]
+    timing: Timing
     deadline: float | None = None
     budget: Budget = field(default_factory=lambda: _budget)
     run: PipelineRun | None = None
@@ -136,7 +137,7 @@ class ActivityLog:
             log.warning("The run's activities could not be logged. %s: %s", type(e).__name__, e)
 
     def _is_due(self) -> bool:
-        now = self.clock()
+        now = self.timing.clock()
         if (
             self.mode != "live"
             or self.refused
@@ -156,7 +157,7 @@ class ActivityLog:
         self.run = run
         if self.refused:
             return
-        if not self.budget.take(self.factory, self.clock()):
+        if not self.budget.take(self.factory, self.timing.clock()):
             log.info(
                 "The activities of run %s are not listed, because the log has queried too many runs in the last minute.",
                 self.run_id,
@@ -175,7 +176,7 @@ class ActivityLog:
 
     def _list_activities(self, *, pages: int, since: float | None) -> Routine[list[ActivityRun]]:
         """The rows that the service lists; none if it does not answer."""
-        now = self.clock()
+        now = self.timing.clock()
         self.queried_at = now
         after, before = run_window(self.run.started_at if self.run else None, now)
         after = after if since is None else moment(since - QUERY_OVERLAP_SECONDS)
@@ -184,7 +185,7 @@ class ActivityLog:
             following = listed.next()
             if following is None:
                 break
-            if number and not self.budget.take(self.factory, self.clock()):
+            if number and not self.budget.take(self.factory, self.timing.clock()):
                 log.info(
                     "Not all of the run's activities are listed, because the log has queried many runs in the last minute."
                 )
@@ -218,7 +219,7 @@ class ActivityLog:
         running = sum(row.status in RunStatus.UNFINISHED for row in self.rows.values())
         known = [row.started_at for row in self.rows.values() if row.started_at]
         began = self.run.started_at if self.run and self.run.started_at else min(known, default=None)
-        after = f" after {max(0.0, self.clock() - began.timestamp()):.0f} s" if began else ""
+        after = f" after {max(0.0, self.timing.clock() - began.timestamp()):.0f} s" if began else ""
         return f"{len(self.rows) - running} done, {running} running{after}"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 from airflow_adf_mi.adf import metrics
@@ -18,6 +17,7 @@ from airflow_adf_mi.adf.reporting.explain import explaining
 from airflow_adf_mi.adf.reporting.report import ALREADY_OVER, KIND, LEFT_RUNNING, REQUESTED, Report
 from airflow_adf_mi.adf.retrying import backoff
 from airflow_adf_mi.adf.routines import Pause, Routine
+from airflow_adf_mi.adf.timing import Timing
 from airflow_adf_mi.adf.waiting.single_run import Ended, Outcome, Plan, TimedOut, waiting
 
 LAST_POLLS = 3
@@ -29,14 +29,13 @@ def reporting(
     plan: Plan,
     *,
     cancel_on_timeout: bool,
-    clock: Callable[[], float],
-    jitter: Callable[[], float],
+    timing: Timing,
     activity_log: ActivityLogMode = "off",
 ) -> Routine[Report]:
     """Wait for the run, and report. If the deadline passes first, cancel the run if `cancel_on_timeout` is true."""
-    activities = ActivityLog(address.factory, address.run_id, activity_log, clock, plan.deadline)
-    outcome = yield from activities.beside(waiting(address.factory, address.run_id, plan, clock=clock, jitter=jitter))
-    return (yield from concluding(address, outcome, cancel_on_timeout=cancel_on_timeout, clock=clock, jitter=jitter))
+    activities = ActivityLog(address.factory, address.run_id, activity_log, timing, plan.deadline)
+    outcome = yield from activities.beside(waiting(address.factory, address.run_id, plan, timing=timing))
+    return (yield from concluding(address, outcome, cancel_on_timeout=cancel_on_timeout, timing=timing))
 
 
 def concluding(
@@ -44,17 +43,16 @@ def concluding(
     outcome: Outcome,
     *,
     cancel_on_timeout: bool,
-    clock: Callable[[], float],
-    jitter: Callable[[], float],
+    timing: Timing,
 ) -> Routine[Report]:
     """Report the outcome of a wait. Cancel an overdue run if `cancel_on_timeout` is true. Explain a run that failed."""
-    measure(outcome, clock())
+    measure(outcome, timing.clock())
     if isinstance(outcome, TimedOut) and cancel_on_timeout:
-        report = yield from cancelling_overdue(address, outcome, clock=clock, jitter=jitter)
+        report = yield from cancelling_overdue(address, outcome, timing=timing)
     else:
         cancel = LEFT_RUNNING if isinstance(outcome, TimedOut) else None
         report = Report(address=address, outcome=outcome, cancel=cancel)
-    return (yield from explained(report, clock=clock))
+    return (yield from explained(report, timing=timing))
 
 
 def measure(outcome: Outcome, now: float) -> None:
@@ -69,24 +67,22 @@ def measure(outcome: Outcome, now: float) -> None:
         metrics.time(metrics.RUN_DURATION, outcome.run.duration_seconds, status=outcome.run.status)
 
 
-def explained(report: Report, *, clock: Callable[[], float]) -> Routine[Report]:
+def explained(report: Report, *, timing: Timing) -> Routine[Report]:
     """The report, with the reasons why its run did not succeed, as far as they can be found out."""
     outcome, address = report.outcome, report.address
     if not isinstance(outcome, Ended) or outcome.run.status == RunStatus.SUCCEEDED:
         return report
     try:
-        explanation = yield from explaining(outcome.run, address.factory, address.page_of, clock=clock)
+        explanation = yield from explaining(outcome.run, address.factory, address.page_of, timing=timing)
     except Exception as e:  # noqa: BLE001  whatever the answer was, the failure itself must be reported
         explanation = Explanation(missing=f"{type(e).__name__}: {shown(str(e))}")
     return replace(report, explanation=explanation)
 
 
-def cancelling_overdue(
-    address: RunAddress, overdue: TimedOut, *, clock: Callable[[], float], jitter: Callable[[], float]
-) -> Routine[Report]:
+def cancelling_overdue(address: RunAddress, overdue: TimedOut, *, timing: Timing) -> Routine[Report]:
     """Cancel a run whose deadline has passed, and report."""
     try:
-        answer = yield from cancelling(address.factory, address.run_id, clock=clock, jitter=jitter)
+        answer = yield from cancelling(address.factory, address.run_id, timing=timing)
     except AdfError as e:
         return Report(address=address, outcome=overdue, cancel=str(e))
     if answer is Cancel.ACCEPTED:
@@ -95,7 +91,7 @@ def cancelling_overdue(
     seen: PipelineRun | AdfError | None = None
     for failures in range(LAST_POLLS):
         if failures:
-            yield Pause(backoff(failures, None, jitter()))
+            yield Pause(backoff(failures, None, timing.jitter()))
         seen = yield get_run(address.factory, address.run_id)
         if isinstance(seen, PipelineRun) and seen.is_terminal:
             if answer is Cancel.PERHAPS and seen.status == RunStatus.CANCELLED:

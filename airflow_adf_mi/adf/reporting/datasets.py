@@ -8,7 +8,7 @@ after the run. A mapping data flow names its datasets only inside itself, and th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -22,6 +22,7 @@ from airflow_adf_mi.adf.redaction import redact
 from airflow_adf_mi.adf.reporting.explain import final_attempts
 from airflow_adf_mi.adf.routines import Routine
 from airflow_adf_mi.adf.times import DAY, moment, read_number, run_window
+from airflow_adf_mi.adf.timing import Timing
 
 LINEAGE_REQUESTS = 10
 LINEAGE_PATIENCE_SECONDS = 10.0
@@ -62,7 +63,7 @@ class Named:
 @dataclass
 class _Search:
     factory: FactoryRef
-    clock: Callable[[], float]
+    timing: Timing
     since: datetime
     until: float
     requests: int = 0
@@ -70,7 +71,7 @@ class _Search:
     seen: set[str] = field(default_factory=set)
 
     def may_send(self) -> bool:
-        if self.requests >= LINEAGE_REQUESTS or self.clock() > self.until:
+        if self.requests >= LINEAGE_REQUESTS or self.timing.clock() > self.until:
             self.missing = (
                 self.missing
                 or f"lineage takes no more than {LINEAGE_REQUESTS} requests and {LINEAGE_PATIENCE_SECONDS:.0f} s"
@@ -85,11 +86,11 @@ def namespace_of(factory: FactoryRef) -> str:
     return f"azuredatafactory://{factory.factory_name}"
 
 
-def reading_lineage(run: PipelineRun, factory: FactoryRef, *, clock: Callable[[], float]) -> Routine[Lineage]:
+def reading_lineage(run: PipelineRun, factory: FactoryRef, *, timing: Timing) -> Routine[Lineage]:
     """Find the datasets of a run that has ended. Raises nothing: the result names what could not be found out."""
-    now = clock()
+    now = timing.clock()
     since, _ = run_window(run.started_at, now)
-    search = _Search(factory=factory, clock=clock, since=since, until=now + LINEAGE_PATIENCE_SECONDS)
+    search = _Search(factory=factory, timing=timing, since=since, until=now + LINEAGE_PATIENCE_SECONDS)
     rows = yield from _data_moving_rows(search, run.run_id)
     definitions: dict[str, dict[str, Named]] = {}
     silent = {row.pipeline_name for row in rows if row.pipeline_name and named(_input(row)) == Named()}
@@ -113,7 +114,7 @@ def _data_moving_rows(search: _Search, run_id: str) -> Routine[list[ActivityRun]
     """The last attempts of the activities that move data, in a run and the runs that it started."""
     search.seen.add(run_id)
     kinds = [{"operand": "ActivityType", "operator": "In", "values": [*DATA_MOVING_TYPES, "ExecutePipeline"]}]
-    before = moment(search.clock()) + DAY
+    before = moment(search.timing.clock()) + DAY
     pages = Pages(query_activity_runs(search.factory, run_id, search.since, before, filters=kinds))
     while (call := pages.next()) is not None and search.may_send():
         page = yield call

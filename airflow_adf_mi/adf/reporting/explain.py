@@ -26,6 +26,7 @@ from airflow_adf_mi.adf.models import ActivityRun, PipelineRun, RunStatus
 from airflow_adf_mi.adf.redaction import cap
 from airflow_adf_mi.adf.routines import Pause, Routine
 from airflow_adf_mi.adf.times import DAY, moment, run_window
+from airflow_adf_mi.adf.timing import Timing
 
 EXPLANATION_REQUESTS = 20
 MOST_CAUSES_SHOWN = 10
@@ -51,7 +52,7 @@ class _Search:
 
     factory: FactoryRef
     studio_url: StudioUrl
-    clock: Callable[[], float]
+    timing: Timing
     since: datetime
     statuses: tuple[str, ...]
     until: float
@@ -63,7 +64,7 @@ class _Search:
     def may_send(self) -> bool:
         if self.requests >= EXPLANATION_REQUESTS:
             self.missing = f"an explanation sends no more than {EXPLANATION_REQUESTS} requests"
-        elif self.clock() > self.until:
+        elif self.timing.clock() > self.until:
             self.missing = self.missing or f"the service took longer than {EXPLANATION_PATIENCE_SECONDS:.0f} s"
         else:
             self.requests += 1
@@ -75,19 +76,17 @@ class _Search:
         return self.pauses <= MOST_EXPLANATION_PAUSES
 
 
-def explaining(
-    run: PipelineRun, factory: FactoryRef, studio_url: StudioUrl, *, clock: Callable[[], float]
-) -> Routine[Explanation]:
+def explaining(run: PipelineRun, factory: FactoryRef, studio_url: StudioUrl, *, timing: Timing) -> Routine[Explanation]:
     """Find out why `run` did not succeed. Raises nothing: the explanation names what could not be found out.
 
     :param studio_url: gives the page of a run.
     """
-    now = clock()
+    now = timing.clock()
     cancelled = (RunStatus.CANCELLED,) if run.status == RunStatus.CANCELLED else ()
     search = _Search(
         factory=factory,
         studio_url=studio_url,
-        clock=clock,
+        timing=timing,
         since=run_window(run.started_at, now)[0],
         statuses=(RunStatus.FAILED, *cancelled),
         until=now + EXPLANATION_PATIENCE_SECONDS,
@@ -179,7 +178,7 @@ def _list_activities(
     filters: list[dict[str, Any]] = [{"operand": "Status", "operator": "In", "values": list(statuses)}]
     if names:
         filters.append({"operand": "ActivityName", "operator": "In", "values": list(names)})
-    before = moment(search.clock()) + DAY
+    before = moment(search.timing.clock()) + DAY
     first = query_activity_runs(search.factory, run_id, search.since, before, filters=filters)
     pages = Pages(first)
     while (call := pages.next()) is not None and search.may_send():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -18,6 +18,7 @@ from airflow_adf_mi.adf.models import ActivityRun, PipelineRun, RunStatus
 from airflow_adf_mi.adf.redaction import cap, names_secret, redact
 from airflow_adf_mi.adf.routines import Routine
 from airflow_adf_mi.adf.times import run_window
+from airflow_adf_mi.adf.timing import Timing
 
 LARGEST_OUTPUT_BYTES = 48 * 1024
 """Most bytes of JSON of one output, because XComs are stored in Airflow's database."""
@@ -145,10 +146,10 @@ class Outputs:
 
 
 def reading_outputs(
-    wanted: Mapping[str, OutputPath], run: PipelineRun, factory: FactoryRef, *, clock: Callable[[], float]
+    wanted: Mapping[str, OutputPath], run: PipelineRun, factory: FactoryRef, *, timing: Timing
 ) -> Routine[Outputs]:
     """Query the activities of a run that succeeded, and take the values. Raises the `AdfError` of a failed request."""
-    window = run_window(run.started_at, clock())
+    window = run_window(run.started_at, timing.clock())
     names = sorted({path.activity for path in wanted.values()} - {RETURN_VALUE})
     rows: list[ActivityRun] = []
     cut: dict[str, str] = {}

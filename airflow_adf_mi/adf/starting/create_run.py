@@ -31,7 +31,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, Literal
@@ -58,6 +58,7 @@ from airflow_adf_mi.adf.starting.find_run import RunCriteria, SearchResult, sear
 from airflow_adf_mi.adf.starting.intent import Intent, Phase, TaskTry, fingerprint
 from airflow_adf_mi.adf.starting.journal import claim, note, save
 from airflow_adf_mi.adf.starting.started import Started
+from airflow_adf_mi.adf.timing import Timing
 
 log = logging.getLogger(__name__)
 
@@ -203,15 +204,13 @@ class Start:
         )
 
 
-def create_run_once(
-    start: Start, intent: Intent, *, clock: Callable[[], float], jitter: Callable[[], float]
-) -> Routine[Started]:
+def create_run_once(start: Start, intent: Intent, *, timing: Timing) -> Routine[Started]:
     """Start the run, once.
 
     Raises `AdfAmbiguousStartError` if the answer was lost and the run can be neither found nor ruled out. Otherwise raises the
     `AdfError` of a refusal, or of the last attempt after `START_PATIENCE_SECONDS`.
     """
-    until = clock() + START_PATIENCE_SECONDS
+    until = timing.clock() + START_PATIENCE_SECONDS
     failures = 0
     prepared = replace(intent, phase=Phase.PREPARED, sent_at=None)
     yield save(prepared)
@@ -219,7 +218,7 @@ def create_run_once(
         # Everything that takes time comes before the intent records that the request is being sent.
         answer = yield Authenticate()
         if answer is None:
-            sending = replace(prepared, phase=Phase.SENDING, sent_at=clock())
+            sending = replace(prepared, phase=Phase.SENDING, sent_at=timing.clock())
             yield save(sending)
             answer = yield start.call(intent.start_key)
             if not isinstance(answer, AdfError):
@@ -229,18 +228,18 @@ def create_run_once(
             verdict = judge(answer)
             if verdict is Verdict.AMBIGUOUS:
                 log.warning("The answer to createRun was lost; searching for its run. %s", answer)
-                found = yield from resolve_lost_start(start, sending, lost=answer, clock=clock, jitter=jitter)
+                found = yield from resolve_lost_start(start, sending, lost=answer, timing=timing)
                 if found is not None:
                     return found
-                if clock() > until:
+                if timing.clock() > until:
                     raise answer
                 continue
             yield save(prepared)
         else:
             verdict = judge(answer)
         failures += 1
-        pause = backoff(failures, getattr(answer, "retry_after", None), jitter())
-        if verdict is Verdict.REFUSED or clock() + pause > until:
+        pause = backoff(failures, getattr(answer, "retry_after", None), timing.jitter())
+        if verdict is Verdict.REFUSED or timing.clock() + pause > until:
             raise (yield from with_suggestions(answer, start.factory, start.pipeline_name))
         log.warning("Nothing was started. Sending createRun again in %.0f s. %s", pause, answer)
         yield Pause(pause)
@@ -251,8 +250,7 @@ def resolve_lost_start(
     intent: Intent,
     *,
     lost: AdfError | None,
-    clock: Callable[[], float],
-    jitter: Callable[[], float],
+    timing: Timing,
 ) -> Routine[Started | None]:
     """Find the run of a start that may have been sent; None if the start may be sent again.
 
@@ -262,7 +260,7 @@ def resolve_lost_start(
 
     :param lost: the error of createRun in this try; None if an earlier try sent createRun.
     """
-    now = clock()
+    now = timing.clock()
     until = (
         now + start.settle
         if lost is not None
@@ -270,13 +268,15 @@ def resolve_lost_start(
     )
     searches = 0
     while True:
-        result = yield from search(start.criteria(), intent, clock=clock)
+        result = yield from search(start.criteria(), intent, timing=timing)
         if intent.service_uses_key:
             # If the service uses our keys as run ids, a run with another id is not ours.
             result = replace(result, possible=())
         searches += 1
-        pause = min(SEARCH_PAUSE_SECONDS, backoff(searches, getattr(result.error, "retry_after", None), jitter()))
-        is_last = clock() + pause > until
+        pause = min(
+            SEARCH_PAUSE_SECONDS, backoff(searches, getattr(result.error, "retry_after", None), timing.jitter())
+        )
+        is_last = timing.clock() + pause > until
         found = _chosen_run(result, is_last=is_last)
         if found is not None and (found in result.proven or (yield claim(found.run_id))):
             log.info("Found run %s: the lost start had succeeded.", found.run_id)

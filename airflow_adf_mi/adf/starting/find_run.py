@@ -30,7 +30,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
@@ -45,6 +45,7 @@ from airflow_adf_mi.adf.routines import Routine, ServiceTime
 from airflow_adf_mi.adf.starting.intent import Intent
 from airflow_adf_mi.adf.starting.journal import claims_of_others
 from airflow_adf_mi.adf.times import moment
+from airflow_adf_mi.adf.timing import Timing
 
 log = logging.getLogger(__name__)
 
@@ -136,19 +137,17 @@ def _read(text: str) -> str | None:
         return None
 
 
-def search(criteria: RunCriteria, intent: Intent, *, clock: Callable[[], float]) -> Routine[SearchResult]:
+def search(criteria: RunCriteria, intent: Intent, *, timing: Timing) -> Routine[SearchResult]:
     """Search once: by the start key, then in the run list."""
     seen = yield get_run(criteria.factory, intent.start_key)
     if isinstance(seen, PipelineRun):
         if likeness(seen, criteria, intent.start_key, None) is Likeness.PROVEN:
             return SearchResult(proven=(seen,))
         return SearchResult(error=AdfError(f"run {seen.run_id} belongs to another pipeline, {seen.pipeline_name!r}"))
-    return (yield from search_list(criteria, intent, seen, clock=clock))
+    return (yield from search_list(criteria, intent, seen, timing=timing))
 
 
-def search_list(
-    criteria: RunCriteria, intent: Intent, seen: AdfError, *, clock: Callable[[], float]
-) -> Routine[SearchResult]:
+def search_list(criteria: RunCriteria, intent: Intent, seen: AdfError, *, timing: Timing) -> Routine[SearchResult]:
     """The second step of a search: the run list.
 
     :param seen: the error with which the service answered the request for the run with the start key.
@@ -157,8 +156,8 @@ def search_list(
     is_missing = isinstance(seen, AdfNotFoundError) and seen.missing is not None
     key_unknown = isinstance(seen, AdfNotFoundError) and seen.missing == "run"
     now = yield ServiceTime()
-    until = clock() + LIST_SEARCH_SECONDS
-    sent_at = None if intent.sent_at is None else intent.sent_at + now - clock()
+    until = timing.clock() + LIST_SEARCH_SECONDS
+    sent_at = None if intent.sent_at is None else intent.sent_at + now - timing.clock()
     after = (now - _DAY_SECONDS if sent_at is None else sent_at) - START_CLOCK_SLACK_SECONDS
     call = query_runs(
         criteria.factory,
@@ -174,7 +173,7 @@ def search_list(
             error = page
             break
         pages.take(page)
-        if pages.next() is not None and clock() > until:
+        if pages.next() is not None and timing.clock() > until:
             error = AdfError(f"the list of its runs is too long to read in {LIST_SEARCH_SECONDS:.0f} s")
             break
     if pages.cut is not None:

@@ -28,7 +28,6 @@ ended.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from airflow_adf_mi.adf.api.operations import cancel_run, get_run
@@ -43,6 +42,7 @@ from airflow_adf_mi.adf.starting.intent import Adopt, Intent, Phase, ResolveLost
 from airflow_adf_mi.adf.starting.journal import claim, note, save
 from airflow_adf_mi.adf.starting.started import Started
 from airflow_adf_mi.adf.times import RUN_RETENTION
+from airflow_adf_mi.adf.timing import Timing
 from airflow_adf_mi.adf.waiting.single_run import in_words, is_unreadable
 
 log = logging.getLogger(__name__)
@@ -69,8 +69,7 @@ def start_or_adopt(
     task_try: TaskTry,
     *,
     cancel_superseded: bool,
-    clock: Callable[[], float],
-    jitter: Callable[[], float],
+    timing: Timing,
 ) -> Routine[Started | StillActive]:
     """Start a run, or adopt the run of the intent `stored`. If the result is `StillActive`, call again after that run has
     ended.
@@ -86,9 +85,7 @@ def start_or_adopt(
             pass
         case StartNew(older=older):
             assert older is not None  # noqa: S101  the case above
-            remaining = yield from _end_superseded_run(
-                start, older, cancel=cancel_superseded, clock=clock, jitter=jitter
-            )
+            remaining = yield from _end_superseded_run(start, older, cancel=cancel_superseded, timing=timing)
             if remaining is not None:
                 return remaining
             fresh = fresh.after(older)
@@ -97,11 +94,9 @@ def start_or_adopt(
             lost = replace(lost, task_try=task_try, try_failed=False, not_adopted_yet=not same_try)
             # Also needed if the stored intent could not be read: from now on, a clear can be recognised.
             yield save(lost)
-            found = yield from resolve_lost_start(start, lost, lost=None, clock=clock, jitter=jitter)
+            found = yield from resolve_lost_start(start, lost, lost=None, timing=timing)
             if found is not None:
-                adopting = _adopt_or_replace(
-                    start, found.intent, fresh, found.run, same_try=same_try, clock=clock, jitter=jitter
-                )
+                adopting = _adopt_or_replace(start, found.intent, fresh, found.run, same_try=same_try, timing=timing)
                 return (yield from adopting)
             # Use the same key again: if the first request still arrives, the service may recognise it by the key.
             fresh = replace(fresh.after(lost), start_key=lost.start_key)
@@ -109,15 +104,15 @@ def start_or_adopt(
             # Other instances of a mapped task see by XComs that this run is not theirs, and a retry has lost its XComs. So
             # claim the run again.
             yield claim(known.run_id or known.start_key)
-            seen = yield from _poll_with_retries(known, clock=clock, jitter=jitter)
+            seen = yield from _poll_with_retries(known, timing=timing)
             if isinstance(seen, AdfError):
                 # A failed status check proves nothing about the run. So wait for the run, by the rules of waiting.
                 log.warning("Run %s of an earlier try cannot be checked now; waiting for it. %s", known.run_id, seen)
             run = seen if isinstance(seen, PipelineRun) else None
             same_try = _is_own(known, task_try)
-            adopting = _adopt_or_replace(start, known, fresh, run, same_try=same_try, clock=clock, jitter=jitter)
+            adopting = _adopt_or_replace(start, known, fresh, run, same_try=same_try, timing=timing)
             return (yield from adopting)
-    return (yield from create_run_once(start, fresh, clock=clock, jitter=jitter))
+    return (yield from create_run_once(start, fresh, timing=timing))
 
 
 def _is_own(known: Intent, task_try: TaskTry) -> bool:
@@ -132,8 +127,7 @@ def _adopt_or_replace(
     run: PipelineRun | None,
     *,
     same_try: bool,
-    clock: Callable[[], float],
-    jitter: Callable[[], float],
+    timing: Timing,
 ) -> Routine[Started | StillActive]:
     """Adopt a run of an earlier try. If that run has failed or was cancelled, start another one after its end.
 
@@ -144,7 +138,7 @@ def _adopt_or_replace(
         return StillActive(intent=known, run=run)
     if run is not None and run.status in (RunStatus.FAILED, RunStatus.CANCELLED) and not same_try:
         log.info("Run %s of an earlier try %s; starting a new one.", known.run_id, in_words(run.status))
-        return (yield from create_run_once(start, fresh.after(known), clock=clock, jitter=jitter))
+        return (yield from create_run_once(start, fresh.after(known), timing=timing))
     log.info("Continuing with run %s, which %s started.", known.run_id, "this try" if same_try else "an earlier try")
     # The run now belongs to this try. This try has not failed, and its wait begins now.
     adopted = replace(
@@ -158,24 +152,22 @@ def _adopt_or_replace(
     return Started(intent=adopted, run=run, adopted=True)
 
 
-def _end_superseded_run(
-    start: Start, older: Intent, *, cancel: bool, clock: Callable[[], float], jitter: Callable[[], float]
-) -> Routine[StillActive | None]:
+def _end_superseded_run(start: Start, older: Intent, *, cancel: bool, timing: Timing) -> Routine[StillActive | None]:
     """Cancel a superseded run, or only let it end. Returns the run while it is active, None once it has ended."""
     is_ours = True
     if older.phase is Phase.PREPARED:
         return None
     if older.run_id is None:
-        run, is_ours = yield from _find_superseded_run(start, older, clock=clock, jitter=jitter)
+        run, is_ours = yield from _find_superseded_run(start, older, timing=timing)
         if run is None:
             log.warning("No run was found for an earlier start (key %s) whose answer was lost.", older.start_key)
             return None
         # A run that may be another task's is waited for, and not cancelled.
         older, cancel = older.started(run.run_id), cancel and is_ours
-    seen = yield from _poll_with_retries(older, clock=clock, jitter=jitter)
+    seen = yield from _poll_with_retries(older, timing=timing)
     if isinstance(seen, AdfError):
         shows_nothing = isinstance(seen, AdfNotFoundError) or is_unreadable(seen)
-        if shows_nothing and (yield from _is_over_or_forgotten(older, cancel=cancel, clock=clock)):
+        if shows_nothing and (yield from _is_over_or_forgotten(older, cancel=cancel, timing=timing)):
             log.warning("Run %s of an earlier try has ended, or the service no longer knows it. %s", older.run_id, seen)
             return None
         raise AdfError(
@@ -187,7 +179,7 @@ def _end_superseded_run(
     if seen.is_terminal:
         return None
     if cancel and seen.status != RunStatus.CANCELING:
-        answer = yield from cancelling(older.factory, seen.run_id, clock=clock, jitter=jitter)
+        answer = yield from cancelling(older.factory, seen.run_id, timing=timing)
         is_accepted = answer is Cancel.ACCEPTED
         log.info("Superseded run %s %s.", seen.run_id, "is being cancelled" if is_accepted else answer)
         if not is_accepted:
@@ -195,9 +187,7 @@ def _end_superseded_run(
     return StillActive(intent=older, run=seen, is_ours=is_ours)
 
 
-def _find_superseded_run(
-    start: Start, older: Intent, *, clock: Callable[[], float], jitter: Callable[[], float]
-) -> Routine[tuple[PipelineRun | None, bool]]:
+def _find_superseded_run(start: Start, older: Intent, *, timing: Timing) -> Routine[tuple[PipelineRun | None, bool]]:
     """The run of a superseded start whose answer was lost, if it can be found, and whether it is certainly ours.
 
     Raises `AdfError` if the searches keep failing, because a failed search does not show that there is no run.
@@ -209,9 +199,9 @@ def _find_superseded_run(
         parameters=(start.parameters or {}) if same else {},
         correlation_parameter=start.correlation_parameter,
     )
-    until = (older.sent_at or clock()) + start.settle
+    until = (older.sent_at or timing.clock()) + start.settle
     while True:
-        result = yield from _search_with_retries(criteria, older, clock=clock, jitter=jitter)
+        result = yield from _search_with_retries(criteria, older, timing=timing)
         if len(result.proven) == 1:
             return result.proven[0], True
         if result.error is not None:
@@ -222,60 +212,56 @@ def _find_superseded_run(
                 "again. Or check in ADF Studio that no run of this task is active, and run the task with durable=False. "
                 f"{result.error}"
             ) from result.error
-        if clock() + SEARCH_PAUSE_SECONDS > until:
+        if timing.clock() + SEARCH_PAUSE_SECONDS > until:
             return (result.possible[0], False) if len(result.possible) == 1 else (None, False)
         # The run of a recent start may still appear.
         yield Pause(SEARCH_PAUSE_SECONDS)
 
 
-def _search_with_retries(
-    criteria: RunCriteria, older: Intent, *, clock: Callable[[], float], jitter: Callable[[], float]
-) -> Routine[SearchResult]:
+def _search_with_retries(criteria: RunCriteria, older: Intent, *, timing: Timing) -> Routine[SearchResult]:
     """Search for the run of a lost start. A failed search is repeated for a while. The result has an `error` if the last search
     failed.
     """
-    until = clock() + STATUS_CHECK_PATIENCE_SECONDS
+    until = timing.clock() + STATUS_CHECK_PATIENCE_SECONDS
     failures = 0
     while True:
         seen: PipelineRun | AdfError = yield get_run(older.factory, older.start_key)
         if isinstance(seen, PipelineRun):
             # The run counts whatever its pipeline is, because the task may have been changed after it was started.
             return SearchResult(proven=(seen,))
-        result = yield from search_list(criteria, older, seen, clock=clock)
+        result = yield from search_list(criteria, older, seen, timing=timing)
         if not result.key_unknown:
             # The list may lag. So without an answer about the key, the list proves nothing.
             result = replace(result, error=result.error or seen)
         if len(result.proven) == 1 or result.error is None:
             return result
         failures += 1
-        pause = backoff(failures, getattr(result.error, "retry_after", None), jitter())
-        if clock() + pause > until:
+        pause = backoff(failures, getattr(result.error, "retry_after", None), timing.jitter())
+        if timing.clock() + pause > until:
             return result
         yield Pause(pause)
 
 
-def _is_over_or_forgotten(older: Intent, *, cancel: bool, clock: Callable[[], float]) -> Routine[bool]:
+def _is_over_or_forgotten(older: Intent, *, cancel: bool, timing: Timing) -> Routine[bool]:
     """Whether a run that the service does not show has ended, or was deleted. The answer to a cancel must show it, or the age
     of the run.
     """
     if not cancel:
-        return older.sent_at is not None and clock() - older.sent_at > RUN_RETENTION.total_seconds()
+        return older.sent_at is not None and timing.clock() - older.sent_at > RUN_RETENTION.total_seconds()
     answer = yield cancel_run(older.factory, older.run_id or older.start_key)
     return answer is False or (isinstance(answer, AdfNotFoundError) and answer.missing == "run")
 
 
-def _poll_with_retries(
-    intent: Intent, *, clock: Callable[[], float], jitter: Callable[[], float]
-) -> Routine[PipelineRun | AdfError]:
+def _poll_with_retries(intent: Intent, *, timing: Timing) -> Routine[PipelineRun | AdfError]:
     """Poll the run of `intent`. A failed poll is repeated for a while."""
-    until = clock() + STATUS_CHECK_PATIENCE_SECONDS
+    until = timing.clock() + STATUS_CHECK_PATIENCE_SECONDS
     failures = 0
     while True:
         seen: PipelineRun | AdfError = yield get_run(intent.factory, intent.run_id or intent.start_key)
         if isinstance(seen, PipelineRun):
             return seen
         failures += 1
-        pause = backoff(failures, getattr(seen, "retry_after", None), jitter())
-        if clock() + pause > until:
+        pause = backoff(failures, getattr(seen, "retry_after", None), timing.jitter())
+        if timing.clock() + pause > until:
             return seen
         yield Pause(pause)

@@ -30,7 +30,6 @@ States of a wait (`WaitState`), and its outcomes:
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from airflow_adf_mi.adf.api.operations import get_run
@@ -39,6 +38,7 @@ from airflow_adf_mi.adf.errors import AdfError, AdfUnavailableError
 from airflow_adf_mi.adf.models import PipelineRun, RunStatus
 from airflow_adf_mi.adf.retrying import backoff, is_for_good, is_refusal
 from airflow_adf_mi.adf.routines import Pause, Routine
+from airflow_adf_mi.adf.timing import Timing
 
 log = logging.getLogger(__name__)
 
@@ -149,19 +149,18 @@ def waiting(
     run_id: str,
     plan: Plan,
     *,
-    clock: Callable[[], float],
-    jitter: Callable[[], float],
+    timing: Timing,
 ) -> Routine[Outcome]:
     """Poll the run until there is an outcome. Logs changes. The first poll is sent at once."""
     state = WaitState()
     while True:
         before, seen = state, (yield get_run(factory, run_id))
-        now = clock()
+        now = timing.clock()
         state, outcome = next_state(before, seen, now, plan)
         log_changes(run_id, before, state)
         if outcome is not None:
             return outcome
-        yield Pause(pause_before_next_poll(state, now, plan, jitter()))
+        yield Pause(pause_before_next_poll(state, now, plan, timing.jitter()))
 
 
 _ENDS = {RunStatus.SUCCEEDED: "succeeded", RunStatus.FAILED: "failed", RunStatus.CANCELLED: "was cancelled"}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 import signal
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from airflow_adf_mi.adf.starting.create_run import Start, create_run_once
 from airflow_adf_mi.adf.starting.intent import Intent
 from airflow_adf_mi.adf.starting.journal import NoJournal
 from airflow_adf_mi.adf.starting.started import Started
+from airflow_adf_mi.adf.timing import REAL_TIME
 from airflow_adf_mi.adf.waiting.single_run import Plan
 from airflow_adf_mi.emulator import Emulator
 from tests.conftest import ROOT
@@ -32,18 +32,19 @@ KEY = "0cc3f4c2-0000-4000-8000-000000000001"
 
 # A worker: starts a run, waits for it, and cancels it when it gets SIGTERM. `hold` says what the main thread is doing.
 WORKER = """
-import json, random, signal, sys, time
+import json, signal, sys, time
 from dataclasses import replace
 from airflow_adf_mi._worker.owned_run import OwnedRun
 from airflow_adf_mi.adf.errors import AdfTaskKilled
 from airflow_adf_mi.adf.config.settings import AdfSettings
 from airflow_adf_mi.adf.starting.create_run import Start, create_run_once
+from airflow_adf_mi.adf.timing import REAL_TIME
 from airflow_adf_mi.adf.waiting.single_run import Plan
 
 order = json.loads(sys.argv[1])
 settings = AdfSettings.from_json(order["settings"])
 start = Start(factory=settings.factory(), pipeline_name=order["pipeline"])
-begin = create_run_once(start, replace(start, start_key=order["key"]).intent(), clock=time.time, jitter=random.random)
+begin = create_run_once(start, replace(start, start_key=order["key"]).intent(), timing=REAL_TIME)
 with OwnedRun(settings, cancel_on_kill=order["cancel_on_kill"]) as owned:
     signal.signal(signal.SIGTERM, lambda *_: owned.kill())
     try:
@@ -165,7 +166,7 @@ def test_cancel_that_is_not_accepted_does_not_hold_the_process_up(settings: AdfS
 
 def begin(settings: AdfSettings, pipeline: str) -> Routine[Started]:
     start = Start(factory=settings.factory(), pipeline_name=pipeline)
-    return create_run_once(start, replace(start, start_key=KEY).intent(), clock=time.time, jitter=random.random)
+    return create_run_once(start, replace(start, start_key=KEY).intent(), timing=REAL_TIME)
 
 
 def test_blocking_wait_gives_the_runs_summary(settings: AdfSettings) -> None:

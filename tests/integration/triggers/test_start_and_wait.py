@@ -702,16 +702,21 @@ async def test_clear_replaces_a_run_that_goes_on(task: Make, emulator: Emulator)
     await killed(again)
 
 
-async def test_start_that_a_clear_overtakes_is_cancelled(task: Make, emulator: Emulator) -> None:
+@pytest.mark.parametrize("cancel_on_kill", [True, False])
+async def test_start_that_a_clear_overtakes_is_cancelled_unless_the_task_cancels_nothing(
+    cancel_on_kill: bool, task: Make, emulator: Emulator, caplog: pytest.LogCaptureFixture
+) -> None:
     emulator.add_fault("createRun", effect="after", hang_seconds=1)
-    airflow = task(pipeline_name="Slow")
+    airflow = task(pipeline_name="Slow", cancel_on_kill=cancel_on_kill)
     starting = asyncio.get_running_loop().create_task(fire(airflow))
     await until(lambda: runs(emulator))
     # The next try has read nothing of it, and has written its own.
     airflow.xcoms[INTENT_KEY] = replace(stored_start(airflow).intent, start_key="another").to_json()
     await killed(starting, USER_ACTION)
     await settled()
-    assert cancelled(emulator) == runs(emulator) != []
+    (run,) = runs(emulator)
+    assert cancelled(emulator) == ([run] if cancel_on_kill else [])
+    assert ("continues, because of cancel_on_kill=False: the task was cleared" in caplog.text) is not cancel_on_kill
 
 
 async def test_two_triggerers_start_one_run(task: Make, emulator: Emulator, settings: AdfSettings) -> None:

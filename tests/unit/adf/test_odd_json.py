@@ -27,6 +27,7 @@ from airflow_adf_mi.adf.reporting.datasets import reading_lineage
 from airflow_adf_mi.adf.reporting.outputs import parse_outputs, reading_outputs
 from airflow_adf_mi.adf.reporting.report import Report, error_of, summary
 from airflow_adf_mi.adf.routines import Routine
+from airflow_adf_mi.adf.timing import Timing
 from airflow_adf_mi.adf.waiting.single_run import Ended, GaveUp, Plan, TimedOut
 from tests.support.routines import FACTORY, Clock, answer_of
 
@@ -217,8 +218,7 @@ class Service:
             RunAddress(run_id="r1", factory=FACTORY, studio_url="https://studio/r1", pipeline_name="Load"),
             Plan(check_interval=60, deadline=self.clock.now + 4000),
             cancel_on_timeout=False,
-            clock=self.clock,
-            jitter=lambda: 0.5,
+            timing=Timing(clock=self.clock, jitter=lambda: 0.5),
             activity_log="summary",
         )
         return Report.from_json(json.loads(json.dumps(self.play(wait).to_json(), allow_nan=False)))
@@ -271,7 +271,7 @@ def test_answer_that_is_odd_at_one_place_raises_nothing_and_tells_no_wrong_end(
     if isinstance(error, AdfRunFailed) and status == "Failed" and place[0] not in ("r1", "r2"):
         assert {"Copy", "Table", "Inner"} <= {failed.activity_name for failed in error.activities}
     run = outcome.run or PipelineRun.from_wire(RUN)
-    data = service.play(reading_lineage(run, FACTORY, clock=service.clock))
+    data = service.play(reading_lineage(run, FACTORY, timing=Timing(clock=service.clock)))
     json.dumps([[data.name, data.rows] for data in data.outputs])
     if place[0] != "r1":
         assert {"Source"} <= {data.name for data in data.inputs}
@@ -281,7 +281,7 @@ def test_answer_that_is_odd_at_one_place_raises_nothing_and_tells_no_wrong_end(
 
 def _read_outputs(service: Service, run: PipelineRun, place: Place, *, is_list: bool) -> None:
     try:
-        found = service.play(reading_outputs(OUTPUTS, run, FACTORY, clock=service.clock))
+        found = service.play(reading_outputs(OUTPUTS, run, FACTORY, timing=Timing(clock=service.clock)))
     except AdfUnavailableError:
         assert not is_list
         return
@@ -331,8 +331,8 @@ def test_work_grows_as_the_answer_does(what: str, caplog: pytest.LogCaptureFixtu
         service = Service(iterations(count))
         routines: dict[str, Callable[[], Any]] = {
             "report": service.report,
-            "outputs": lambda: service.play(reading_outputs(OUTPUTS, run, FACTORY, clock=service.clock)),
-            "lineage": lambda: service.play(reading_lineage(run, FACTORY, clock=service.clock)),
+            "outputs": lambda: service.play(reading_outputs(OUTPUTS, run, FACTORY, timing=Timing(clock=service.clock))),
+            "lineage": lambda: service.play(reading_lineage(run, FACTORY, timing=Timing(clock=service.clock))),
         }
         return calls_made(routines[what])
 

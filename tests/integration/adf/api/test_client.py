@@ -40,6 +40,7 @@ from airflow_adf_mi.adf.errors import (
 )
 from airflow_adf_mi.adf.routines import run_routine
 from airflow_adf_mi.adf.starting.create_run import Start, Verdict, create_run_once, judge
+from airflow_adf_mi.adf.timing import Timing
 from airflow_adf_mi.emulator import Emulator
 from airflow_adf_mi.emulator.identity.tokens import SYSTEM_ASSIGNED, USER_ASSIGNED
 from airflow_adf_mi.emulator.pipelines.script import Script
@@ -276,7 +277,7 @@ def test_cancel_outlasts_a_token_that_is_refused_right_after_it_was_replaced(
         emulator.call(emulator.tokens.revoke)
         client.send(operations.get_run(settings.factory(), run_id))
         emulator.call(emulator.tokens.revoke)
-        cancel = cancelling(settings.factory(), run_id, clock=lambda: now[0], jitter=lambda: 0.5)
+        cancel = cancelling(settings.factory(), run_id, timing=Timing(clock=lambda: now[0], jitter=lambda: 0.5))
         assert run_routine(cancel, client, pause) is Cancel.ACCEPTED
     assert now[0] >= 1000 + FRESH_TOKEN_INTERVAL_SECONDS
 
@@ -489,7 +490,7 @@ def start(settings: AdfSettings) -> str:
             now[0] += seconds
             time.sleep(0.1)
 
-        routine = create_run_once(order, order.intent(), clock=lambda: now[0], jitter=lambda: 0.5)
+        routine = create_run_once(order, order.intent(), timing=Timing(clock=lambda: now[0], jitter=lambda: 0.5))
         return run_routine(routine, client, pause).run_id
 
 

@@ -25,6 +25,7 @@ from airflow_adf_mi.adf.reporting.activity_log import (
     by_activity,
 )
 from airflow_adf_mi.adf.routines import Pause, Routine
+from airflow_adf_mi.adf.timing import Timing
 from airflow_adf_mi.adf.waiting.single_run import Ended, Outcome
 from tests.support.activity_rows import calls_of
 from tests.support.routines import FACTORY, Clock
@@ -74,7 +75,7 @@ def play(
 ) -> tuple[Any, list[tuple[float, Call[Any]]]]:
     """A wait of two minutes with a look every 20 s: its outcome, and when activities were asked for."""
     clock = Clock()
-    activities = ActivityLog(FACTORY, "r1", mode, clock, deadline, budget or Budget())
+    activities = ActivityLog(FACTORY, "r1", mode, Timing(clock=clock), deadline, budget or Budget())
     routine = activities.beside(looks(times))
     asked: list[tuple[float, Call[Any]]] = []
     pending = iter(answers)
@@ -141,7 +142,7 @@ def test_pages_of_the_summary_count_for_the_budget(lines: Callable[[], list[str]
 def test_start_that_is_not_known_is_no_start_of_time(lines: Callable[[], list[str]]) -> None:
     unknown = replace(row("Skip", "Skipped"), started_at=None)
     clock = Clock()
-    activities = ActivityLog(FACTORY, "r1", "live", clock, rows={unknown.activity_run_id: unknown})
+    activities = ActivityLog(FACTORY, "r1", "live", Timing(clock=clock), rows={unknown.activity_run_id: unknown})
     activities._log_rows([unknown])
     assert lines()[0].endswith("(1 done, 0 running)")
 

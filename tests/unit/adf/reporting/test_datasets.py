@@ -20,6 +20,7 @@ from airflow_adf_mi.adf.reporting.datasets import (
     named,
     reading_lineage,
 )
+from airflow_adf_mi.adf.timing import Timing
 from tests.support.routines import FACTORY, Clock
 
 HERE = "azuredatafactory://adf"
@@ -84,7 +85,7 @@ class Service:
         )
 
     def read(self) -> Lineage:
-        routine = reading_lineage(RUN, FACTORY, clock=self.clock)
+        routine = reading_lineage(RUN, FACTORY, timing=Timing(clock=self.clock))
         step: Any = next(routine)
         try:
             while True:
@@ -148,7 +149,7 @@ def test_pages_are_followed() -> None:
 
 
 def test_list_that_repeats_itself_is_said_to_be_cut() -> None:
-    routine = reading_lineage(RUN, FACTORY, clock=Clock())
+    routine = reading_lineage(RUN, FACTORY, timing=Timing(clock=Clock()))
     next(routine)
     same: Page[Any] = Page(items=[row("A", copy("Sales", "Lake"))], continuation_token="same")
     routine.send(same)
@@ -232,7 +233,7 @@ def test_no_more_is_asked_than_a_few() -> None:
 
 def test_nor_for_longer_than_some_seconds() -> None:
     service = Service({"r1": [[row("A", copy())]] * 3})
-    routine = reading_lineage(RUN, FACTORY, clock=service.clock)
+    routine = reading_lineage(RUN, FACTORY, timing=Timing(clock=service.clock))
     step: Any = next(routine)
     page = service.answer(step)
     service.clock.now += LINEAGE_PATIENCE_SECONDS + 1

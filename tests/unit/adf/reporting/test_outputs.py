@@ -21,6 +21,7 @@ from airflow_adf_mi.adf.reporting.outputs import (
     reading_outputs,
     taken,
 )
+from airflow_adf_mi.adf.timing import Timing
 from tests.support.routines import FACTORY
 
 
@@ -151,7 +152,7 @@ def test_credentials_are_masked_however_they_are_reached(path: str, output: dict
 def test_list_that_is_too_long_to_be_read_whole_is_left_out() -> None:
     wanted = parse_outputs({"a": "Each.rowsCopied", "b": "pipelineReturnValue.rows"})
     run = PipelineRun.from_wire({"runId": "r1", "status": "Succeeded"})
-    routine = reading_outputs(wanted, run, FACTORY, clock=lambda: 1_000_000.0)
+    routine = reading_outputs(wanted, run, FACTORY, timing=Timing(clock=lambda: 1_000_000.0))
     next(routine)
     for number in range(OUTPUT_PAGES):
         routine.send(Page(items=[ROWS[2]], continuation_token=f"more {number}"))
@@ -197,7 +198,7 @@ def test_path_reads_back_as_it_is_written(activity: str, steps: list[str]) -> No
 def test_row_on_two_pages_and_in_two_queries_gives_one_value() -> None:
     wanted = parse_outputs({"each": "Set.value.rows", "it": "pipelineReturnValue.rows"})
     run = PipelineRun.from_wire({"runId": "r1", "status": "Succeeded", "runStart": "0001-01-01T00:00:00Z"})
-    routine = reading_outputs(wanted, run, FACTORY, clock=lambda: 1_000_000.0)
+    routine = reading_outputs(wanted, run, FACTORY, timing=Timing(clock=lambda: 1_000_000.0))
     rows = [
         ActivityRun.from_wire(
             {**dict(row("Set", output, kind="SetVariable", at=n, iteration=str(n)).raw), "activityRunId": f"a{n}"}
@@ -246,7 +247,7 @@ def test_what_cannot_be_a_path_is_refused(outputs: Any) -> None:
 def test_only_the_wanted_activities_are_asked_for_and_pages_followed() -> None:
     wanted = parse_outputs({"a": "Copy Sales.rowsCopied", "b": "pipelineReturnValue.rows"})
     run = PipelineRun.from_wire({"runId": "r1", "status": "Succeeded"})
-    routine = reading_outputs(wanted, run, FACTORY, clock=lambda: 1_000_000.0)
+    routine = reading_outputs(wanted, run, FACTORY, timing=Timing(clock=lambda: 1_000_000.0))
     call: Any = next(routine)
     assert call.args[3]["filters"][1] == {"operand": "ActivityName", "operator": "In", "values": ["Copy Sales"]}
     call = routine.send(Page(items=[], continuation_token="more"))
@@ -256,7 +257,7 @@ def test_only_the_wanted_activities_are_asked_for_and_pages_followed() -> None:
     with pytest.raises(StopIteration) as end:
         routine.send(Page(items=[], continuation_token=None))
     assert end.value.value.values == {"a": 42}
-    routine = reading_outputs(wanted, run, FACTORY, clock=lambda: 1_000_000.0)
+    routine = reading_outputs(wanted, run, FACTORY, timing=Timing(clock=lambda: 1_000_000.0))
     next(routine)
     with pytest.raises(AdfError, match="503"):
         routine.send(AdfUnavailableError("503"))

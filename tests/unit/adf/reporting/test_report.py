@@ -25,6 +25,7 @@ from airflow_adf_mi.adf.errors import (
 from airflow_adf_mi.adf.models import PipelineRun
 from airflow_adf_mi.adf.reporting.conclude import LAST_POLLS, cancelling_overdue, reporting
 from airflow_adf_mi.adf.reporting.report import LEFT_RUNNING, REQUESTED, Report, conclude, error_of, summary
+from airflow_adf_mi.adf.timing import Timing
 from airflow_adf_mi.adf.waiting.single_run import Ended, GaveUp, Outcome, Plan, TimedOut
 from tests.support.reports import FAILURE
 from tests.support.routines import FACTORY, Clock, play
@@ -200,8 +201,7 @@ def report(answers: list[Any], *, cancel_on_timeout: bool = True) -> tuple[Repor
         ADDRESS,
         Plan(check_interval=10, deadline=1015),
         cancel_on_timeout=cancel_on_timeout,
-        clock=clock,
-        jitter=lambda: 0.5,
+        timing=Timing(clock=clock, jitter=lambda: 0.5),
     )
     return play(routine, clock, iter(answers))
 
@@ -259,7 +259,7 @@ def test_overdue_run_that_is_over_and_does_not_show_its_end_is_not_said_to_be_ca
     look: Any, lost: list[Any]
 ) -> None:
     clock = Clock()
-    routine = cancelling_overdue(ADDRESS, TimedOut(), clock=clock, jitter=lambda: 0.5)
+    routine = cancelling_overdue(ADDRESS, TimedOut(), timing=Timing(clock=clock, jitter=lambda: 0.5))
     result, asked = play(routine, clock, iter([*lost, False, *[look] * LAST_POLLS]))
     assert isinstance(result.outcome, TimedOut)
     assert asked[-LAST_POLLS:] == ["get"] * LAST_POLLS
@@ -272,6 +272,6 @@ def test_overdue_run_that_is_over_and_does_not_show_its_end_is_not_said_to_be_ca
 
 def test_one_bad_look_does_not_hide_how_a_run_ended_that_could_not_be_cancelled() -> None:
     clock = Clock()
-    routine = cancelling_overdue(ADDRESS, TimedOut(), clock=clock, jitter=lambda: 0.5)
+    routine = cancelling_overdue(ADDRESS, TimedOut(), timing=Timing(clock=clock, jitter=lambda: 0.5))
     result, _ = play(routine, clock, iter([False, UNREADABLE, run("Succeeded")]))
     assert result.is_success

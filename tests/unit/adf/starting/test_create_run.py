@@ -32,6 +32,7 @@ from airflow_adf_mi.adf.errors import (
 from airflow_adf_mi.adf.models import PipelineRun
 from airflow_adf_mi.adf.starting.create_run import Start, Verdict, create_run_once, judge
 from airflow_adf_mi.adf.starting.find_run import LIST_SEARCH_SECONDS
+from airflow_adf_mi.adf.timing import Timing
 from tests.support.routines import Clock, answer_of, play
 
 FACTORY = FactoryRef(subscription_id="s", resource_group_name="rg", factory_name="adf")
@@ -83,7 +84,9 @@ ORDER = Start(factory=FACTORY, pipeline_name="Load")
 def start(answers: list[Any]) -> tuple[Any, list[str]]:
     """The run id, and the requests that were made."""
     clock = Clock()
-    routine = create_run_once(ORDER, replace(ORDER, start_key=KEY).intent(), clock=clock, jitter=lambda: 0.5)
+    routine = create_run_once(
+        ORDER, replace(ORDER, start_key=KEY).intent(), timing=Timing(clock=clock, jitter=lambda: 0.5)
+    )
     started, asked = play(routine, clock, iter(answers))
     return started.run_id, asked
 
@@ -139,7 +142,9 @@ def test_createrun_is_never_sent_after_one_that_may_have_worked(before: list[Adf
     sent: list[Any] = []
     creates, looks = iter([*before, "r1"]), iter(after)
     clock = Clock()
-    routine = create_run_once(ORDER, replace(ORDER, start_key=KEY).intent(), clock=clock, jitter=lambda: 0.5)
+    routine = create_run_once(
+        ORDER, replace(ORDER, start_key=KEY).intent(), timing=Timing(clock=clock, jitter=lambda: 0.5)
+    )
     answer: Any = None
     try:
         while True:
@@ -294,7 +299,9 @@ def search(pages: list[Any], *, seconds_each: float = 0.0) -> tuple[Any, list[An
     """What becomes of a start whose answer was lost, where each look at the list gets these pages; and what was sent."""
     clock, number = Clock(), 0
     sent: list[str] = []
-    routine = create_run_once(ORDER, replace(ORDER, start_key=KEY).intent(), clock=clock, jitter=lambda: 0.5)
+    routine = create_run_once(
+        ORDER, replace(ORDER, start_key=KEY).intent(), timing=Timing(clock=clock, jitter=lambda: 0.5)
+    )
     answer: Any = None
     while True:
         try:

@@ -23,6 +23,7 @@ from airflow_adf_mi.adf.starting.create_run import Start
 from airflow_adf_mi.adf.starting.intent import Intent, Phase, TaskTry, read_intent
 from airflow_adf_mi.adf.starting.start_or_adopt import STATUS_CHECK_PATIENCE_SECONDS, StillActive, start_or_adopt
 from airflow_adf_mi.adf.starting.started import Started
+from airflow_adf_mi.adf.timing import Timing
 from tests.support.service import MemoryJournal, ProcessDied, Service, run_on
 
 FACTORY = FactoryRef(subscription_id="s", resource_group_name="rg", factory_name="adf")
@@ -50,8 +51,7 @@ class World:
                 stored,
                 task_try,
                 cancel_superseded=cancel,
-                clock=self.service.clock,
-                jitter=lambda: 0.5,
+                timing=Timing(clock=self.service.clock, jitter=lambda: 0.5),
             )
             begun = run_on(routine, self.service, self.journal)
             if not isinstance(begun, StillActive):

@@ -21,6 +21,7 @@ from airflow_adf_mi.adf.errors import (
 )
 from airflow_adf_mi.adf.models import PipelineRun
 from airflow_adf_mi.adf.retrying import LONGEST_BACKOFF_SECONDS, backoff
+from airflow_adf_mi.adf.timing import Timing
 from airflow_adf_mi.adf.waiting.single_run import (
     REFUSAL_GRACE_SECONDS,
     Ended,
@@ -41,7 +42,7 @@ PLAN = Plan(check_interval=10)
 def wait(answers: list[Any], deadline: float | None = None) -> tuple[Any, list[str]]:
     clock = Clock()
     plan = Plan(check_interval=10, deadline=deadline)
-    return play(waiting(FACTORY, "r1", plan, clock=clock, jitter=lambda: 0.5), clock, iter(answers))
+    return play(waiting(FACTORY, "r1", plan, timing=Timing(clock=clock, jitter=lambda: 0.5)), clock, iter(answers))
 
 
 @pytest.mark.parametrize("status", ["Succeeded", "Failed", "Cancelled"])
@@ -162,7 +163,7 @@ def test_backoff_is_bounded_and_never_sooner_than_asked(
 
 def cancel(answers: list[Any], patience: float = 60.0) -> tuple[Any, list[str]]:
     clock = Clock()
-    routine = cancelling(FACTORY, "r1", clock=clock, jitter=lambda: 0.5, patience=patience)
+    routine = cancelling(FACTORY, "r1", timing=Timing(clock=clock, jitter=lambda: 0.5), patience=patience)
     return play(routine, clock, iter(answers))
 
 

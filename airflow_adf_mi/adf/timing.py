@@ -1,0 +1,21 @@
+"""The time and the chance that routines use. Tests give their own, so that no test waits."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """Where a routine takes the time and its jitter from. The defaults are those of this machine."""
+
+    clock: Callable[[], float] = time.time
+    """Returns epoch seconds."""
+    jitter: Callable[[], float] = random.random
+    """Returns a number in [0, 1), which spreads many waits."""
+
+
+REAL_TIME = Timing()
