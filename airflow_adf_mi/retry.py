@@ -174,8 +174,8 @@ class AdfRetryPolicy(RetryPolicy):
         return RetryDecision.retry(delay, f"{kind} {_named(failures[0])}")
 
     def _is_retried(self, failure: ActivityFailure) -> bool:
-        said = f"{failure.error_code} {failure.message}".lower()
-        return any(text.lower() in said for text in self.retry_on)
+        text = f"{failure.error_code} {failure.message}".lower()
+        return any(wanted.lower() in text for wanted in self.retry_on)
 
     def serialize(self) -> dict[str, Any]:
         """The policy as JSON."""

@@ -243,17 +243,17 @@ def _ten_thousand_frozen() -> list[Row]:
 def _airflow(times: int, *, burst: bool) -> list[Row]:
     print("Airflow end to end...", file=sys.stderr, flush=True)
     with airflow_tasks.running() as stack:
-        theirs, deferrable, worker_less = (stack.few(name, times) for name in airflow_tasks.NAMES)
+        theirs, deferrable, triggerer_mode = (stack.few(name, times) for name in airflow_tasks.NAMES)
         what = f"Airflow end to end, {airflow_tasks.FEW} tasks of {airflow_tasks.SECONDS:.0f} s"
         rows = [
             Row(f"{what}, deferrable: CPU a task", deferrable.cpu_a_task, 1.8, "{:.2f} s", theirs.cpu_a_task),
             Row(f"{what}, deferrable: wall", deferrable.wall, theirs.wall, "{:.0f} s", theirs.wall),
-            Row(f"{what}, worker-less: CPU a task", worker_less.cpu_a_task, 0.3, "{:.2f} s", theirs.cpu_a_task),
-            Row(f"{what}, worker-less: wall", worker_less.wall, 30, "{:.0f} s", theirs.wall),
+            Row(f"{what}, triggerer mode: CPU a task", triggerer_mode.cpu_a_task, 0.3, "{:.2f} s", theirs.cpu_a_task),
+            Row(f"{what}, triggerer mode: wall", triggerer_mode.wall, 30, "{:.0f} s", theirs.wall),
         ]
         if burst:
             many = stack.many()
-            what = f"{airflow_tasks.MANY} worker-less tasks of {airflow_tasks.MANY_SECONDS:.0f} s"
+            what = f"{airflow_tasks.MANY} tasks in triggerer mode of {airflow_tasks.MANY_SECONDS:.0f} s"
             rows += [
                 Row(f"{what}: wall", many.wall, 240, "{:.0f} s"),
                 Row(f"{what}: starts throttled", many.throttled, 0, "{:.0f}"),

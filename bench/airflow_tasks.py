@@ -55,7 +55,7 @@ class EndToEnd:
 
 @dataclass(frozen=True)
 class Burst:
-    """What a Dag run of many worker-less tasks came to."""
+    """What a Dag run of many tasks in triggerer mode came to."""
 
     wall: float
     throttled: int
@@ -110,14 +110,14 @@ class Stack:
         return EndToEnd(median(cpu for cpu, _ in found), median(wall for _, wall in found))
 
     def many(self) -> Burst:
-        """One Dag run of `MANY` worker-less tasks, with the service's limits enforced."""
+        """One Dag run of `MANY` tasks in triggerer mode, with the service's limits enforced."""
         state = self._emulator.state()
         before = len(state.runs)
         refused = self._throttled()
         self._emulator.limits.enforced = True
         beats: list[float] = []
         try:
-            _, wall = self.run(f"worker-less-{MANY}", MANY, MANY_SECONDS, beats=beats, patience=600)
+            _, wall = self.run(f"triggerer-mode-{MANY}", MANY, MANY_SECONDS, beats=beats, patience=600)
         finally:
             self._emulator.limits.enforced = False
         return Burst(

@@ -150,7 +150,7 @@ class TriggerJournal:
             raise
         self.latest = intent
 
-    async def note(self, intent: Intent) -> None:
+    async def save_best_effort(self, intent: Intent) -> None:
         self.latest = intent
         try:
             # A run that is not adopted yet may have failed. Then this try starts another, and `run_id` will name that one.

@@ -122,7 +122,7 @@ class Attempt:
                 )
                 return self._results.of(replace(report, adopted=begun.adopted))
             if self._journal is not None:
-                self._journal.note(replace(begun.intent, deadline=plan.deadline))
+                self._journal.save_best_effort(replace(begun.intent, deadline=plan.deadline))
             owned_run.raise_if_killed()
             self._defer(
                 address,

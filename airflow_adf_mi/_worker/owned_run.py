@@ -204,9 +204,9 @@ class OwnedRun:
             self._settings, credential=_LastToken(self._credential), read_timeout=CANCEL_WAIT_SECONDS
         ) as client:
             while True:
-                said = self._cancelled(client, patience=until - time.monotonic())
-                if said is not None or time.monotonic() > until:
-                    return said or "A start was under way. If it started a run, that run continues."
+                result = self._cancelled(client, patience=until - time.monotonic())
+                if result is not None or time.monotonic() > until:
+                    return result or "A start was under way. If it started a run, that run continues."
                 # The answer to createRun may still arrive.
                 time.sleep(0.3)
 
@@ -250,9 +250,9 @@ class _Followed:
             raise
         self.latest = None if intent.phase is Phase.PREPARED else intent
 
-    def note(self, intent: Intent) -> None:
+    def save_best_effort(self, intent: Intent) -> None:
         self.latest = intent
-        self._journal.note(intent)
+        self._journal.save_best_effort(intent)
 
     def claimed(self) -> Any:
         return self._journal.claimed()

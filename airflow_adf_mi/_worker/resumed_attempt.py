@@ -239,7 +239,7 @@ class ResumedAttempt(Attempt):
         marked = self._record_end(failed=is_retried)
         if marked is not None and is_retried:
             # For a next try on a worker, if the Dag is edited before it.
-            TaskJournal(self._context).note(replace(marked.intent, task_try=task_try_of(self._context)))
+            TaskJournal(self._context).save_best_effort(replace(marked.intent, task_try=task_try_of(self._context)))
 
     def _is_retried_after(self, error: BaseException) -> bool:
         """Whether Airflow makes another try by itself: one is left, and the task's retry policy does not end the task."""

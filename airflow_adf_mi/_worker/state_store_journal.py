@@ -49,7 +49,7 @@ class TaskJournal:
                 f"store. {e}"
             ) from e
 
-    def note(self, intent: Intent) -> None:
+    def save_best_effort(self, intent: Intent) -> None:
         try:
             self._store.set(STATE_KEY, intent.to_json())
         except Exception as e:  # noqa: BLE001  whatever Airflow's API fails with must not end the wait
@@ -70,7 +70,7 @@ class TaskJournal:
             return
         if intent.task_try.is_try_of(now):
             # Store this try's own counts: clears of other tasks have raised the clear count, and must not look like a clear here.
-            self.note(replace(intent, try_failed=True, task_try=now))
+            self.save_best_effort(replace(intent, try_failed=True, task_try=now))
 
     def is_of_this_try(self, now: TaskTry) -> bool:
         """Whether the try `now` has already stored an intent."""

@@ -284,8 +284,8 @@ def in_a_paragraph(findings: list[Finding]) -> str:
     wrong = [f for f in findings if f.holds not in (CheckStatus.YES, CheckStatus.PROBABLY)]
     if wrong:
         fixes = dict.fromkeys(f.fix for f in wrong if f.fix)
-        said = [f"{f.step}: {f.holds}. {f.detail.removesuffix('.')}." for f in wrong]
-        return " ".join([*said, *(f"To do: {fix}" for fix in fixes), verdict(findings)])
+        problems = [f"{f.step}: {f.holds}. {f.detail.removesuffix('.')}." for f in wrong]
+        return " ".join([*problems, *(f"To do: {fix}" for fix in fixes), verdict(findings)])
     plain = [f"{f.step}: {f.detail.removesuffix('.')}." for f in findings if not f.step.startswith(MAY)]
     may = [
         f"{MAY}{', '.join(steps)}: {holds}."

@@ -235,8 +235,8 @@ def _text(name: str, value: object, *, numbers: bool) -> str:
 
 
 def _unknown(name: str) -> str:
-    near = difflib.get_close_matches(name, FIELDS, n=1)
-    hint = f"Did you mean {near[0]!r}? " if near else ""
+    closest = difflib.get_close_matches(name, FIELDS, n=1)
+    hint = f"Did you mean {closest[0]!r}? " if closest else ""
     return f"unknown field {name!r} in extra. {hint}Known fields: {', '.join(FIELDS)}."
 
 

@@ -29,37 +29,37 @@ def with_suggestions(error: AdfError, factory: FactoryRef, pipeline_name: str | 
     """
     if not isinstance(error, AdfNotFoundError):
         return error
-    said = ""
+    suggestion = ""
     if error.missing == "pipeline" and pipeline_name is not None:
         names = yield list_pipelines(factory)
         if not isinstance(names, AdfError):
-            said = yield from near_pipelines(pipeline_name, names)
+            suggestion = yield from suggest_pipelines(pipeline_name, names)
     elif error.missing == "factory":
         ids = yield list_factories(factory.subscription_id)
         if not isinstance(ids, AdfError):
-            said = yield from near_factories(factory, ids)
-    return error.with_text(f"{error} {said}") if said else error
+            suggestion = yield from suggest_factories(factory, ids)
+    return error.with_text(f"{error} {suggestion}") if suggestion else error
 
 
-def near_pipelines(wanted: str, names: list[str]) -> Routine[str]:
+def suggest_pipelines(wanted: str, names: list[str]) -> Routine[str]:
     """A sentence with suggestions from a factory's pipelines."""
-    near = yield from _near(wanted, names)
-    if near:
-        return f"Did you mean {_either(near)}?"
+    closest = yield from _closest(wanted, names)
+    if closest:
+        return f"Did you mean {_either(closest)}?"
     if not names:
         return "The factory has no published pipeline at all."
     few = ", ".join(map(repr, sorted(names)[:FEW]))
     return f"Published pipelines: {len(names)}, none with a similar name: {few}{' and others' if len(names) > FEW else ''}."
 
 
-def near_factories(wanted: FactoryRef, ids: Iterable[str]) -> Routine[str]:
+def suggest_factories(wanted: FactoryRef, ids: Iterable[str]) -> Routine[str]:
     """A sentence with suggestions from the factories that the identity may see in a subscription."""
     found = [match for match in map(_FACTORY_ID.fullmatch, ids) if match]
     same = [match["group"] for match in found if match["name"].lower() == wanted.factory_name.lower()]
     if same:
         return f"There is a factory {wanted.factory_name!r} in resource group {_either(same[:MOST_NAMES])}."
-    near = yield from _near(wanted.factory_name, [match["name"] for match in found])
-    shown = [f"{m['name']!r} (resource group {m['group']!r})" for m in found if m["name"] in near]
+    closest = yield from _closest(wanted.factory_name, [match["name"] for match in found])
+    shown = [f"{m['name']!r} (resource group {m['group']!r})" for m in found if m["name"] in closest]
     if shown:
         return f"Did you mean {' or '.join(shown[:MOST_NAMES])}?"
     if not found:
@@ -68,7 +68,7 @@ def near_factories(wanted: FactoryRef, ids: Iterable[str]) -> Routine[str]:
     return f"Factories that the identity sees in this subscription: {len(found)}, none with a similar name: {few}."
 
 
-def _near(wanted: str, names: Iterable[str]) -> Routine[list[str]]:
+def _closest(wanted: str, names: Iterable[str]) -> Routine[list[str]]:
     """The names that `difflib.get_close_matches` would find. That function would compare all names without a pause."""
     likeness = difflib.SequenceMatcher(b=wanted.lower())
     found: list[tuple[float, str]] = []

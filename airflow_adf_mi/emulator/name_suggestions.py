@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable
 
 
-def near(name: str, known: Iterable[str]) -> str:
+def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A sentence with the known names that are most similar to `name`, or with all names if none is similar."""
     by_lower = {each.lower(): each for each in known}
     found = [by_lower[each] for each in difflib.get_close_matches(name.lower(), by_lower, 3, 0.6)]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 
-from airflow_adf_mi.emulator.name_suggestions import near
+from airflow_adf_mi.emulator.name_suggestions import did_you_mean
 
 Unfit = Literal["accept", "refuse", "fail_run"]
 
@@ -55,7 +55,7 @@ class Switches:
         hints = get_type_hints(Switches)
         for name, value in changes.items():
             if name not in hints:
-                raise ValueError(f"there is no switch {name!r}. {near(name, hints)}")
+                raise ValueError(f"there is no switch {name!r}. {did_you_mean(name, hints)}")
             if not _fits(value, hints[name]):
                 raise ValueError(f"switch {name!r} cannot be {value!r}; it takes {_words(hints[name])}")
         return replace(self, **changes)

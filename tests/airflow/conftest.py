@@ -159,8 +159,8 @@ def connection_without(action: str) -> str:
     return f"adf_without_{list(WITHOUT).index(action)}"
 
 
-EXPLAINED_MODES = ("blocking", "deferrable", "worker_less")
-STARTED_IN = ("blocking", "worker_less")
+EXPLAINED_MODES = ("blocking", "deferrable", "triggerer_mode")
+STARTED_IN = ("blocking", "triggerer_mode")
 """A start is made on a worker, whether the task then defers or not; or in the triggerer."""
 RETRY_AFTER = {"Retry-After": "7"}
 

@@ -36,21 +36,21 @@ def test_there_are_six_examples() -> None:
 
 
 def test_task_without_a_worker_had_none(world: World, started: dict[str, str]) -> None:
-    world.airflow.wait_for_run("adf_06_without_workers", started["adf_06_without_workers"])
-    for ti in world.airflow.task_instances("adf_06_without_workers", started["adf_06_without_workers"]):
+    world.airflow.wait_for_run("adf_06_triggerer_mode", started["adf_06_triggerer_mode"])
+    for ti in world.airflow.task_instances("adf_06_triggerer_mode", started["adf_06_triggerer_mode"]):
         # Workers write these when they begin.
         assert (ti["pid"], ti["hostname"] or None) == (None, None)
-    run_id = world.airflow.xcom("adf_06_without_workers", started["adf_06_without_workers"], "copy_apac", "run_id")
-    (link,) = world.airflow.links("adf_06_without_workers", started["adf_06_without_workers"], "copy_apac").values()
+    run_id = world.airflow.xcom("adf_06_triggerer_mode", started["adf_06_triggerer_mode"], "copy_apac", "run_id")
+    (link,) = world.airflow.links("adf_06_triggerer_mode", started["adf_06_triggerer_mode"], "copy_apac").values()
     assert run_id in str(link)
-    summary = world.airflow.xcom("adf_06_without_workers", started["adf_06_without_workers"], "copy_apac")
+    summary = world.airflow.xcom("adf_06_triggerer_mode", started["adf_06_triggerer_mode"], "copy_apac")
     assert (summary["run_id"], summary["status"]) == (run_id, "Succeeded")
 
 
 WINDOWS = [
     ("adf_01_data_interval", "copy_sales"),
-    ("adf_06_without_workers", "copy_emea"),
-    ("adf_06_without_workers", "copy_apac"),
+    ("adf_06_triggerer_mode", "copy_emea"),
+    ("adf_06_triggerer_mode", "copy_apac"),
 ]
 
 TAKE_WINDOWS = sorted({dag_id for dag_id, _ in WINDOWS})

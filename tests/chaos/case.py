@@ -111,7 +111,7 @@ class Case:
 
         return self.emulator.call(look)
 
-    def looks(self) -> int:
+    def status_checks(self) -> int:
         """How often its runs were looked at and shown."""
         return self.emulator.call(lambda: self.emulator.books.count("getRun", pipeline=self.row.name, status=200))
 
@@ -149,11 +149,11 @@ class Case:
 
     def wait_waiting(self, run_count: int = 1) -> None:
         """Until the task has started its run and has looked at it."""
-        before = self.looks() if run_count > 1 else 0
+        before = self.status_checks() if run_count > 1 else 0
         self.until(lambda: len(self.runs()) >= run_count, f"{run_count} runs")
         if self.row.mode != "no-wait":
             self.wait_state("running" if self.row.waits_on_worker else "deferred")
-            self.until(lambda: self.looks() > before, "a look")
+            self.until(lambda: self.status_checks() > before, "a status check")
 
     def wait_fault(self, number: int = 0) -> Fault:
         """Until a request has met the fault."""

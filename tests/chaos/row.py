@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from tests.chaos.case import Case
 
-Mode = Literal["blocking", "deferrable", "no-wait", "sensor", "worker-less"]
+Mode = Literal["blocking", "deferrable", "no-wait", "sensor", "triggerer-mode"]
 Story = Callable[["Case"], None]
 
 HOUR = 3600.0
@@ -115,7 +115,7 @@ def dag_spec(row: Row) -> dict[str, Any]:
     else:
         arguments |= {"pipeline_name": row.name, "check_interval": 2, "start_settle": 20}
         arguments |= {"deferrable": row.mode == "deferrable", "wait_for_termination": row.mode != "no-wait"}
-        arguments |= {"start_from_trigger": row.mode == "worker-less"}
+        arguments |= {"start_from_trigger": row.mode == "triggerer-mode"}
     return {
         "dag_id": row.dag_id,
         "sensor": row.mode == "sensor",

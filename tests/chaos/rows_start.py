@@ -18,7 +18,7 @@ LOST: Mapping[str, Mapping[str, Any]] = {
     "read-timeout": {"hang_seconds": 45, "drop": True},
 }
 MODES: tuple[Mode, ...] = ("blocking", "deferrable")
-START_MODES: tuple[Mode, ...] = (*MODES, "worker-less", "no-wait")
+START_MODES: tuple[Mode, ...] = (*MODES, "triggerer-mode", "no-wait")
 AMBIGUOUS = "AdfAmbiguousStartError"
 LOST_ANSWER = {"operation": "createRun", "effect": "after", "drop": True}
 

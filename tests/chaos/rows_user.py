@@ -11,7 +11,7 @@ from typing import Any
 from tests.chaos.case import Case
 from tests.chaos.row import CORRELATION, LONG, Expected, Mode, Row
 
-MODES: tuple[Mode, ...] = ("blocking", "deferrable", "worker-less")
+MODES: tuple[Mode, ...] = ("blocking", "deferrable", "triggerer-mode")
 START_MODES: tuple[Mode, ...] = (*MODES, "no-wait")
 MAPPED_MODES: tuple[Mode, ...] = ("blocking", "deferrable")
 """Mapped tasks never start in the triggerer."""

@@ -1,4 +1,4 @@
-"""Faults of the wait: looks that fail, and sensors, which own nothing."""
+"""Faults of the wait: status checks that fail, and sensors, which own nothing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from tests.chaos.case import Case
 from tests.chaos.row import LONG, Expected, Mode, Row
 
-MODES: tuple[Mode, ...] = ("blocking", "deferrable", "worker-less", "sensor")
+MODES: tuple[Mode, ...] = ("blocking", "deferrable", "triggerer-mode", "sensor")
 TWO_MINUTES = 120.0
 LOOKS: Mapping[str, Mapping[str, Any]] = {
     "429": {"status": 429, "headers": {"Retry-After": "5"}},
@@ -20,7 +20,7 @@ LOOKS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def looks_fail(case: Case) -> None:
+def status_checks_fail(case: Case) -> None:
     """From the moment that the run is there."""
     case.until(lambda: len(case.runs()) == 1, "the run")
     case.add_fault("getRun", times=None, seconds=TWO_MINUTES, **LOOKS[case.row.name.split("-")[1]])
@@ -30,7 +30,7 @@ def identity_endpoint_down(case: Case) -> None:
     """And a token that the task has already is refused; a deferred task's trigger or a sensor has none yet."""
     case.until(lambda: len(case.runs()) == 1, "the run")
     case.add_fault("token", times=None, seconds=TWO_MINUTES, status=500)
-    if case.row.mode in ("blocking", "worker-less"):
+    if case.row.mode in ("blocking", "triggerer-mode"):
         case.add_fault("getRun", times=None, seconds=TWO_MINUTES, **LOOKS["401"])
 
 
@@ -52,10 +52,10 @@ def sensor_cleared(case: Case) -> None:
 def rows() -> list[Row]:
     found = [
         Row(
-            name=f"looks-{kind}-{mode}",
-            fault=f"looks fail for 2 minutes ({kind})",
+            name=f"status-checks-{kind}-{mode}",
+            fault=f"status checks fail for 2 minutes ({kind})",
             mode=mode,
-            story=looks_fail,
+            story=status_checks_fail,
             loose=True,
             task={"deferrable": True}
             if (mode, kind) in {("sensor", "429"), ("sensor", "503"), ("sensor", "404")}
@@ -68,8 +68,8 @@ def rows() -> list[Row]:
     ]
     found += [
         Row(
-            name=f"looks-identity-{mode}",
-            fault="looks fail for 2 minutes (identity endpoint down)",
+            name=f"status-checks-identity-{mode}",
+            fault="status checks fail for 2 minutes (identity endpoint down)",
             mode=mode,
             story=identity_endpoint_down,
             own_identity=True,

@@ -20,7 +20,7 @@ Result = tuple[Case, list[str]]
 
 
 def all_rows(many: int = 2) -> list[Row]:
-    # The looks that fail for minutes come first, so that nothing waits for them at the end.
+    # The status checks that fail for minutes come first, so that nothing waits for them at the end.
     return [*rows_wait.rows(), *rows_kill.rows(), *rows_start.rows(), *rows_user.rows(), *scenes.rows(many)]
 
 

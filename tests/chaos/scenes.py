@@ -42,7 +42,7 @@ def import_blocked(world: World, cases: Sequence[Case]) -> None:
     world.start_triggerer()
     for case in cases:
         case.start()
-        if case.row.mode != "worker-less":
+        if case.row.mode != "triggerer-mode":
             case.until(lambda case=case: len(case.runs()) == 1, "the run")  # type: ignore[misc]  # mypy types no default
     time.sleep(60)
     world.import_block.unlink()
@@ -210,18 +210,18 @@ def rows(many: int) -> list[Row]:
             subset=True,
         ),
         Row(
-            name="import-blocked-worker-less",
+            name="import-blocked-triggerer-mode",
             fault="trigger class cannot be imported for 60 s (nothing is started yet)",
-            mode="worker-less",
+            mode="triggerer-mode",
             scene="import blocked",
             seconds=20,
             task={"retries": 5},
             patience=400,
         ),
         Row(
-            name="kill-prepared-worker-less",
+            name="kill-prepared-triggerer-mode",
             fault="triggerer killed -9 in phase prepared",
-            mode="worker-less",
+            mode="triggerer-mode",
             check=run_is_named,
             scene="triggerer killed while starting",
             own_identity=True,
@@ -229,9 +229,9 @@ def rows(many: int) -> list[Row]:
             seconds=5,
         ),
         Row(
-            name="kill-sent-worker-less",
+            name="kill-sent-triggerer-mode",
             fault="triggerer killed -9 after createRun before its answer",
-            mode="worker-less",
+            mode="triggerer-mode",
             check=run_is_named,
             scene="triggerer killed while starting",
             faults=({"operation": "createRun", "effect": "after", "hang_seconds": 100, "drop": True},),
@@ -239,9 +239,9 @@ def rows(many: int) -> list[Row]:
             subset=True,
         ),
         Row(
-            name="kill-sent-own-ids-worker-less",
+            name="kill-sent-own-ids-triggerer-mode",
             fault="triggerer killed -9 after createRun before its answer; own run ids",
-            mode="worker-less",
+            mode="triggerer-mode",
             check=run_is_named,
             scene="triggerer killed while starting",
             switches=OWN_IDS,
@@ -249,9 +249,9 @@ def rows(many: int) -> list[Row]:
             seconds=120,
         ),
         Row(
-            name="kill-sent-failed-worker-less",
+            name="kill-sent-failed-triggerer-mode",
             fault="triggerer killed -9 after createRun before its answer; the run fails meanwhile, no try left",
-            mode="worker-less",
+            mode="triggerer-mode",
             check=run_is_named,
             scene="triggerer killed while starting",
             faults=({"operation": "createRun", "effect": "after", "hang_seconds": 100, "drop": True},),
@@ -260,9 +260,9 @@ def rows(many: int) -> list[Row]:
             expected=Expected(adf=("Failed",), task="failed", error="so be it"),
         ),
         Row(
-            name="kill-sending-worker-less",
+            name="kill-sending-triggerer-mode",
             fault="triggerer killed -9 in phase sending before the request left; own run ids, nothing listed",
-            mode="worker-less",
+            mode="triggerer-mode",
             check=run_is_named,
             scene="triggerer killed while starting",
             switches=OWN_IDS,
@@ -272,9 +272,9 @@ def rows(many: int) -> list[Row]:
         ),
         *(
             Row(
-                name=f"kill-storing-{kind}worker-less",
+                name=f"kill-storing-{kind}triggerer-mode",
                 fault=f"triggerer killed -9 while the intent is stored, before createRun{said}",
-                mode="worker-less",
+                mode="triggerer-mode",
                 check=run_is_named,
                 scene="triggerer killed while storing an intent",
                 switches=switches,
@@ -284,9 +284,9 @@ def rows(many: int) -> list[Row]:
         ),
         *(
             Row(
-                name=f"kill-naming-{kind}worker-less",
+                name=f"kill-naming-{kind}triggerer-mode",
                 fault=f"triggerer killed -9 after createRun's answer, before run_id{said}",
-                mode="worker-less",
+                mode="triggerer-mode",
                 check=run_is_named,
                 scene="triggerer killed before run_id",
                 switches=switches,
@@ -297,9 +297,9 @@ def rows(many: int) -> list[Row]:
             for kind, said, switches in KINDS
         ),
         Row(
-            name="ended-an-hour-ago-worker-less",
+            name="ended-an-hour-ago-triggerer-mode",
             fault="the run ended while nobody looked for an hour",
-            mode="worker-less",
+            mode="triggerer-mode",
             scene="triggerer killed",
             own_port=True,
             seconds=LONG,
@@ -358,9 +358,9 @@ def rows(many: int) -> list[Row]:
         )
         found.append(
             Row(
-                name=f"{name}-worker-less",
-                fault=f"{fault} (worker-less)",
-                mode="worker-less",
+                name=f"{name}-triggerer-mode",
+                fault=f"{fault} (triggerer-mode)",
+                mode="triggerer-mode",
                 check=run_is_named,
                 scene=scene,
                 seconds=60,

@@ -10,7 +10,7 @@ CONNECTION = "tests/unit/adf/test_connection_fields.py"
 START = "tests/unit/adf/starting/test_create_run.py"
 PROVIDER = "tests/contract/test_provider.py"
 CLI = "tests/integration/test_cli.py"
-WORKER_LESS = "tests/integration/triggers/test_start_and_wait.py"
+TRIGGERER_MODE = "tests/integration/triggers/test_start_and_wait.py"
 
 MUTANTS = [
     Mutant("403 of a subscription", "adf/config/role.py", "    if isinstance(target, SubscriptionRef):", "    if False:", f"{CLIENT} -k role"),
@@ -49,5 +49,5 @@ MUTANTS = [
     Mutant("check goes on without a factory", "adf/connection_check.py", "if isinstance(found, AdfError) and not isinstance(found, AdfPermissionError):", "if False:", CLI),
     Mutant("check always well", "cli.py", "return 0 if well else 1", "return 0", CLI),
     Mutant("test connection well without a permission", "hooks.py", "return all_well(findings), ", "return True, ", HOOKS),
-    Mutant("each task reads its connection", "_airflow/connection_cache.py", "    if known is None or", "    if True or", f"{WORKER_LESS} -k once_for_all"),
+    Mutant("each task reads its connection", "_airflow/connection_cache.py", "    if known is None or", "    if True or", f"{TRIGGERER_MODE} -k once_for_all"),
 ]  # fmt: skip

@@ -16,7 +16,7 @@ MUTANTS = [
     Mutant("errors pickled by Python's own rule", "adf/errors.py", "    def __reduce__(self)", "    def __no_reduce__(self)", ERRORS),
     Mutant("notes shared with a copy", "adf/errors.py", 'list(value) if name == "__notes__" else value', "value", ERRORS),
     Mutant("members of base classes forgotten", "adf/errors.py", "for base in reversed(kind.__mro__)", "for base in [kind]", ERRORS),
-    Mutant("error of a worker-less start loses its class", "adf/error_json.py", 'kind = vars(errors).get(stored["type"])', "kind = AdfError", ERRORS),
+    Mutant("error of a start in triggerer mode loses its class", "adf/error_json.py", 'kind = vars(errors).get(stored["type"])', "kind = AdfError", ERRORS),
     Mutant("stored errors lose their members", "adf/error_json.py", "if stored.get(name) is not None", "if False", ERRORS),
     Mutant("notes of stored errors lost", "adf/error_json.py", "        error.add_note(note)\n", "        pass\n", ERRORS),
     Mutant("error of a later version ends the task otherwise", "adf/error_json.py", "except (AttributeError, KeyError, TypeError, ValueError):", "except TypeError:", ERRORS),

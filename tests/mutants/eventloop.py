@@ -11,7 +11,7 @@ ACTIVITIES = "tests/unit/adf/reporting/test_activity_log.py"
 REPORT = "tests/unit/adf/reporting/test_report.py"
 WATCH = "tests/unit/adf/waiting/test_single_run.py"
 OPERATOR = "tests/integration/test_operators.py"
-WORKER_LESS = "tests/integration/triggers/test_start_and_wait.py"
+TRIGGERER_MODE = "tests/integration/triggers/test_start_and_wait.py"
 
 MUTANTS = [
     Mutant("redacted before it is cut", "adf/redaction.py", "return _masked(text[: limit + MASKING_OVERLAP_CHARACTERS], limit)", "return _masked(text, limit)", f"{REDACT} -k cut_before"),

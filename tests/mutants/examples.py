@@ -14,7 +14,7 @@ EMULATOR = "emulator"
 
 MUTANTS = [
     Mutant("example copies an empty window", "../dags/01_data_interval.py", 'CronDataIntervalTimetable("@daily", timezone="UTC")', '"@daily"', f"{WINDOWS} -k last_day"),
-    Mutant("worker-less example copies an empty window", "../dags/06_without_workers.py", 'CronDataIntervalTimetable("@daily", timezone="UTC")', '"@daily"', f"{WINDOWS} -k last_day"),
+    Mutant("example of triggerer mode copies an empty window", "../dags/06_triggerer_mode.py", 'CronDataIntervalTimetable("@daily", timezone="UTC")', '"@daily"', f"{WINDOWS} -k last_day"),
     Mutant("demo takes an empty window for good", "../tests/support/examples.py", '"window_hours": window.hours if window else None', '"window_hours": 24', f"{WINDOWS} -k finds_fault"),
     Mutant("background job deaf to SIGINT", "../tests/support/processes.py", "for number in (signal.SIGINT, signal.SIGTERM):", "for number in (signal.SIGTERM,):", f"{TOLD} -k demo-int --timeout=100"),
     Mutant("SIGTERM cleans nothing up", "../tests/support/processes.py", "for number in (signal.SIGINT, signal.SIGTERM):", "for number in (signal.SIGINT,):", f"{TOLD} -k soak"),

@@ -35,7 +35,7 @@ MUTANTS = [
     Mutant("filter waited out for ever", "adf/retrying.py", "return error.status is not None and 300 <= error.status < 500 and error.status != 408", "return False", WATCH),
     Mutant("filter stops a cancel at once", "adf/retrying.py", "AdfPermissionError | AdfUnavailableError)\n\n\ndef backoff", "AdfPermissionError)\n\n\ndef backoff", f"{REFUSED} -k sent_again_past"),
     Mutant("new text changes the error", "adf/errors.py", "another = rebuilt(type(self), (text,), vars(self))", "another = self\n        another.args = (text,)", f"{REFUSED} -k text_of_its_own"),
-    Mutant("near names change the error", "adf/name_suggestions.py", 'return error.with_text(f"{error} {said}") if said else error', 'error.args = (f"{error} {said}",) if said else error.args\n    return error', NEAR),
+    Mutant("near names change the error", "adf/name_suggestions.py", "return error.with_text(f\"{error} {suggestion}\") if suggestion else error", "error.args = (f\"{error} {suggestion}\",) if suggestion else error.args\n    return error", NEAR),
     Mutant("new text loses the members", "adf/errors.py", "another = rebuilt(type(self), (text,), vars(self))", "another = rebuilt(type(self), (text,), {})", NEAR),
     Mutant("new text shares the notes", "adf/errors.py", 'list(value) if name == "__notes__" else value', "value", NEAR),
     Mutant("check takes a policy for a missing role", "adf/connection_check.py", "if isinstance(answer, AdfPermissionError) and answer.code in MISSING_ROLE:", "if isinstance(answer, AdfPermissionError):", f"{REFUSED} -k no_role"),

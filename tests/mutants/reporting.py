@@ -47,7 +47,7 @@ MUTANTS = [
     Mutant("password of a connection string", "adf/redaction.py", "={0,2}(?=;)", "={0,2}(?=;;)", "tests/unit/adf/test_models.py"),
     Mutant("private key", "adf/redaction.py", "-----BEGIN [A-Z ]*PRIVATE KEY-----", "-----BEGIN (?!)-----", "tests/unit/adf/test_models.py"),
     Mutant("user error retried", "retry.py", "if failure.failure_type == USER_ERROR and not self._is_retried(failure):", "if False:", RETRY),
-    Mutant("retry_on not heeded", "retry.py", "return any(text.lower() in said for text in self.retry_on)", "return False", RETRY),
+    Mutant("retry_on not heeded", "retry.py", "return any(wanted.lower() in text for wanted in self.retry_on)", "return False", RETRY),
     Mutant("cancelled run started again", "retry.py", "case AdfRunCancelled() if not self.retry_cancelled:", "case AdfRunCancelled() if False:", RETRY),
     Mutant("wrong configuration retried", "retry.py", "case AdfConfigurationError():", "case AdfConfigurationError() if False:", RETRY),
     Mutant("text for a list of texts", "retry.py", "if isinstance(retry_on, str):", "if False:", RETRY),

@@ -7,7 +7,7 @@ from tests.mutants import Mutant
 START = "tests/unit/adf/starting/test_create_run.py"
 BEGIN = "tests/unit/adf/starting/test_start_or_adopt.py"
 EXPLAINED = "tests/integration/adf/reporting/test_explain.py"
-WORKER_LESS = "tests/integration/triggers/test_start_and_wait.py"
+TRIGGERER_MODE = "tests/integration/triggers/test_start_and_wait.py"
 PACE = "tests/unit/adf/starting/test_rate_limit.py"
 OUTLET = "tests/unit/adf/starting/test_start_queue.py"
 
@@ -50,16 +50,16 @@ MUTANTS = [
     Mutant("another run than the found one waited for", "adf/starting/start_or_adopt.py", "return StillActive(intent=older, run=seen, is_ours=is_ours)", "return StillActive(intent=start.intent(), run=seen, is_ours=is_ours)", BEGIN),
     Mutant("retry claims nothing", "adf/starting/start_or_adopt.py", "            yield claim(known.run_id or known.start_key)\n", "", BEGIN),
     Mutant("404 without near names", "adf/starting/create_run.py", "raise (yield from with_suggestions(answer, start.factory, start.pipeline_name))", "raise answer", f"{EXPLAINED} -k misspelt"),
-    Mutant("throttled start holds nobody", "adf/starting/start_queue.py", "            self._bucket.hold(time.time() + (e.retry_after or 0))\n", "", f"{WORKER_LESS} -k holds_all"),
-    Mutant("all starts under way at once", "adf/starting/start_queue.py", "AT_ONCE = 20", "AT_ONCE = 2000", f"{WORKER_LESS} -k few_starts"),
+    Mutant("throttled start holds nobody", "adf/starting/start_queue.py", "            self._bucket.hold(time.time() + (e.retry_after or 0))\n", "", f"{TRIGGERER_MODE} -k holds_all"),
+    Mutant("all starts under way at once", "adf/starting/start_queue.py", "AT_ONCE = 20", "AT_ONCE = 2000", f"{TRIGGERER_MODE} -k few_starts"),
     Mutant("start that has rested does not wait for its turn", "adf/starting/start_queue.py", "            await self.enter()\n        await self._client", "            pass\n        await self._client", OUTLET),
     Mutant("answered start keeps its place", "adf/starting/start_queue.py", "        finally:\n            self.leave()\n\n    async def enter", "        finally:\n            pass\n\n    async def enter", OUTLET),
     Mutant("start that was about to leave leaves while all are held", "adf/starting/start_queue.py", "        while held := self._bucket.held(time.time()):", "        while held := 0:", OUTLET),
-    Mutant("start that is looked for keeps the others waiting", "adf/starting/start_queue.py", "        self.leave()\n        await", "        await", f"{WORKER_LESS} -k written_down_before"),
+    Mutant("start that is looked for keeps the others waiting", "adf/starting/start_queue.py", "        self.leave()\n        await", "        await", f"{TRIGGERER_MODE} -k written_down_before"),
     Mutant("starts not paced", "adf/starting/rate_limit.py", "return max(0.0, self._empty_until - now - self.burst / self.per_second)", "return 0.0", PACE),
     Mutant("throttle ends no burst", "adf/starting/rate_limit.py", "until + (self.burst - 1) / self.per_second", "until", PACE),
-    Mutant("failed run of the same try is followed by another", "adf/starting/start_or_adopt.py", "(RunStatus.FAILED, RunStatus.CANCELLED) and not same_try:", "(RunStatus.FAILED, RunStatus.CANCELLED):", f"{WORKER_LESS} -k its_run_fails"),
-    Mutant("another's run adopted where keys are ids", "adf/starting/create_run.py", "        if intent.service_uses_key:\n            # If", "        if False:\n            # If", f"{WORKER_LESS} -k blind_start"),
+    Mutant("failed run of the same try is followed by another", "adf/starting/start_or_adopt.py", "(RunStatus.FAILED, RunStatus.CANCELLED) and not same_try:", "(RunStatus.FAILED, RunStatus.CANCELLED):", f"{TRIGGERER_MODE} -k its_run_fails"),
+    Mutant("another's run adopted where keys are ids", "adf/starting/create_run.py", "        if intent.service_uses_key:\n            # If", "        if False:\n            # If", f"{TRIGGERER_MODE} -k blind_start"),
     Mutant("lost run of the try before taken for this one's", "adf/starting/start_or_adopt.py", "not_adopted_yet=not same_try)", "not_adopted_yet=False)", BEGIN),
     Mutant("adopted run taken for the one of the try before", "adf/starting/start_or_adopt.py", "        not_adopted_yet=False,\n", "", BEGIN),
     Mutant("older run of another pipeline not found", "adf/starting/start_or_adopt.py", "            return SearchResult(proven=(seen,))", "            return SearchResult(error=AdfError(seen.pipeline_name))", f"{BEGIN} -k start_of_another_pipeline"),

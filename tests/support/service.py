@@ -162,7 +162,7 @@ class MemoryJournal:
         self.kept = intent.to_json()
         self.service.step()
 
-    note = save
+    save_best_effort = save
 
     def claimed(self) -> frozenset[str]:
         return frozenset(self.others)

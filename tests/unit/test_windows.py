@@ -61,7 +61,7 @@ TAKE_WINDOWS = [name for name, source in SOURCES.items() if "data_interval" in s
 
 
 def test_pages_and_two_dags_take_windows() -> None:
-    assert TAKE_WINDOWS == ["README", "get-started", "01_data_interval.py", "06_without_workers.py"]
+    assert TAKE_WINDOWS == ["README", "get-started", "01_data_interval.py", "06_triggerer_mode.py"]
 
 
 @pytest.mark.parametrize("name", TAKE_WINDOWS)
@@ -91,13 +91,13 @@ def test_nothing_else_of_ours_has_a_schedule_without_an_interval() -> None:
         for schedule in re.findall(r"\bschedule=([A-Za-z\"'][^,)\n]*)", text)
     }
     with_interval = {each for each in schedules if each[1].startswith(("None", "CronDataIntervalTimetable("))}
-    assert {name for name, _ in with_interval} > {"README.md", "01_data_interval.py", "06_without_workers.py"}
+    assert {name for name, _ in with_interval} > {"README.md", "01_data_interval.py", "06_triggerer_mode.py"}
     assert schedules - with_interval == {
         # Where it is said what not to do.
         ("windows.md", '"@daily"`'),
         ("troubleshooting.md", '"@daily"` is empty.'),
         ("01_data_interval.py", '"@daily"'),
-        ("06_without_workers.py", '"@daily"'),
+        ("06_triggerer_mode.py", '"@daily"'),
     }
 
 

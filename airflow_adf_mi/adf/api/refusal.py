@@ -67,8 +67,8 @@ class Refusal:
     def quote(self) -> str:
         """The answer, quoted as the end of an error text."""
         who = "The answer was" if self.is_foreign else "The service answered"
-        said = self.message if self.message.endswith(".") else f"{self.message}."
-        return f" {who} {self.status}{f' {self.code}' if self.code else ''}: {said}"
+        text = self.message if self.message.endswith(".") else f"{self.message}."
+        return f" {who} {self.status}{f' {self.code}' if self.code else ''}: {text}"
 
     @classmethod
     def read(cls, status: int, reason: str, headers: Mapping[str, str], text: str) -> Self:

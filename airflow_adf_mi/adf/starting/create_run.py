@@ -56,7 +56,7 @@ from airflow_adf_mi.adf.retrying import backoff
 from airflow_adf_mi.adf.routines import Authenticate, Pause, Routine
 from airflow_adf_mi.adf.starting.find_run import RunCriteria, SearchResult, search
 from airflow_adf_mi.adf.starting.intent import Intent, Phase, TaskTry, fingerprint
-from airflow_adf_mi.adf.starting.journal import claim, note, save
+from airflow_adf_mi.adf.starting.journal import claim, save, save_best_effort
 from airflow_adf_mi.adf.starting.started import Started
 from airflow_adf_mi.adf.timing import Timing
 
@@ -223,7 +223,7 @@ def create_run_once(start: Start, intent: Intent, *, timing: Timing) -> Routine[
             answer = yield start.call(intent.start_key)
             if not isinstance(answer, AdfError):
                 started = sending.started(str(answer))
-                yield note(started)
+                yield save_best_effort(started)
                 return Started(intent=started)
             verdict = judge(answer)
             if verdict is Verdict.AMBIGUOUS:
@@ -281,7 +281,7 @@ def resolve_lost_start(
         if found is not None and (found in result.proven or (yield claim(found.run_id))):
             log.info("Found run %s: the lost start had succeeded.", found.run_id)
             started = intent.started(found.run_id)
-            yield note(started)
+            yield save_best_effort(started)
             return Started(intent=started, run=found, adopted=True)
         if is_last:
             break

@@ -17,7 +17,7 @@ class Journal(Protocol):
     def save(self, intent: Intent) -> Any:
         """Store `intent`, or raise: no request may be sent before its intent is stored."""
 
-    def note(self, intent: Intent) -> Any:
+    def save_best_effort(self, intent: Intent) -> Any:
         """Store `intent` if possible, and never raise: the run exists, so a failure now would help nobody."""
 
     def claimed(self) -> Any:
@@ -33,7 +33,7 @@ class NoJournal:
     def save(self, intent: Intent) -> None:
         """Forgotten."""
 
-    def note(self, intent: Intent) -> None:
+    def save_best_effort(self, intent: Intent) -> None:
         """Forgotten."""
 
     def claimed(self) -> frozenset[str]:
@@ -48,9 +48,9 @@ def save(intent: Intent) -> Write:
     return _asked(lambda journal: journal.save(intent))
 
 
-def note(intent: Intent) -> Write:
+def save_best_effort(intent: Intent) -> Write:
     """A step that stores `intent` if possible."""
-    return _asked(lambda journal: journal.note(intent))
+    return _asked(lambda journal: journal.save_best_effort(intent))
 
 
 def claim(run_id: str) -> Write:

@@ -39,7 +39,7 @@ from airflow_adf_mi.adf.routines import Pause, Routine
 from airflow_adf_mi.adf.starting.create_run import SEARCH_PAUSE_SECONDS, Start, create_run_once, resolve_lost_start
 from airflow_adf_mi.adf.starting.find_run import RunCriteria, SearchResult, search_list
 from airflow_adf_mi.adf.starting.intent import Adopt, Intent, Phase, ResolveLostStart, StartNew, TaskTry, decide
-from airflow_adf_mi.adf.starting.journal import claim, note, save
+from airflow_adf_mi.adf.starting.journal import claim, save, save_best_effort
 from airflow_adf_mi.adf.starting.started import Started
 from airflow_adf_mi.adf.times import RUN_RETENTION
 from airflow_adf_mi.adf.timing import Timing
@@ -148,7 +148,7 @@ def _adopt_or_replace(
         deadline=known.deadline if same_try else None,
         not_adopted_yet=False,
     )
-    yield note(adopted)
+    yield save_best_effort(adopted)
     return Started(intent=adopted, run=run, adopted=True)
 
 

@@ -171,7 +171,7 @@ class IdentityEndpoints:
         try:
             if fault is not None:
                 record.fault = fault.id
-                instead = await respond_to_fault(request, fault, lambda *said: error(*said).body)
+                instead = await respond_to_fault(request, fault, lambda *refusal: error(*refusal).body)
                 if instead is not None:
                     record.status = 0 if fault.drop else instead.status
                     return instead

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from airflow_adf_mi.emulator.name_suggestions import near
+from airflow_adf_mi.emulator.name_suggestions import did_you_mean
 from airflow_adf_mi.emulator.pipelines.definitions import RETURN_VALUE, FactoryDefinition, PipelineDefinition, branches
 from airflow_adf_mi.emulator.pipelines.expressions import UNKNOWN
 from airflow_adf_mi.emulator.pipelines.script import ActivityScript, RunScript, Script
@@ -58,7 +58,9 @@ class _Names:
 
     def check_pipeline(self, where: str, name: str) -> None:
         if name not in self._pipelines:
-            raise ValueError(f"{where} of the script: there is no pipeline {name!r}. {near(name, self._pipelines)}")
+            raise ValueError(
+                f"{where} of the script: there is no pipeline {name!r}. {did_you_mean(name, self._pipelines)}"
+            )
 
     def check_activity(self, where: str, key: str, entry: ActivityScript) -> None:
         pipeline, slash, name = key.partition("/")
@@ -68,7 +70,7 @@ class _Names:
         known = self._activities_of(pipeline)
         if name not in known:
             raise ValueError(
-                f"{where} of the script: pipeline {pipeline!r} has no activity {name!r}. {near(name, known)}"
+                f"{where} of the script: pipeline {pipeline!r} has no activity {name!r}. {did_you_mean(name, known)}"
             )
         if problem := _problem(entry, known[name]):
             raise ValueError(f"{where} of the script: {key!r} {problem}")
@@ -81,8 +83,9 @@ class _Names:
         parameters = {name for definition in self._pipelines[pipeline] for name in definition.parameters}
         for name in run.when:
             if name not in parameters:
+                suggestion = did_you_mean(name, parameters)
                 raise ValueError(
-                    f"{where}.when of the script: pipeline {pipeline!r} has no parameter {name!r}. {near(name, parameters)}"
+                    f"{where}.when of the script: pipeline {pipeline!r} has no parameter {name!r}. {suggestion}"
                 )
         for name in run.pipelines:
             if name != pipeline:

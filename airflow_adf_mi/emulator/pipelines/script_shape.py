@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from airflow_adf_mi.emulator.name_suggestions import near
+from airflow_adf_mi.emulator.name_suggestions import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def check(where: str, entry: Any, members: Mapping[str, Kind]) -> None:
         raise ValueError(f"{where} must be an object, but is {_shown(entry)}")
     for name, value in entry.items():
         if name not in members:
-            raise ValueError(f"{where} has an unknown member {name!r}. {near(name, members)}")
+            raise ValueError(f"{where} has an unknown member {name!r}. {did_you_mean(name, members)}")
         if not members[name].fits(value):
             raise ValueError(f"{where}: {name} must be {members[name].words}, and is {_shown(value)}")
 

@@ -13,7 +13,7 @@ from aiohttp.typedefs import Handler
 
 from airflow_adf_mi.emulator.gateway.faults import Fault
 from airflow_adf_mi.emulator.gateway.routes import ACTIONS
-from airflow_adf_mi.emulator.name_suggestions import near
+from airflow_adf_mi.emulator.name_suggestions import did_you_mean
 from airflow_adf_mi.emulator.pipelines.runs import Run
 from airflow_adf_mi.emulator.pipelines.script import Script
 from airflow_adf_mi.emulator.service.parts import Parts
@@ -124,7 +124,7 @@ class Control:
         for client_id in denied:
             if client_id not in identities:
                 raise ValueError(
-                    f"no identity of this machine has client id {client_id!r}. {near(client_id, identities)}"
+                    f"no identity of this machine has client id {client_id!r}. {did_you_mean(client_id, identities)}"
                 )
         self._parts.tokens.denied = {client_id: set(actions) for client_id, actions in denied.items()}
         return web.json_response({})

@@ -63,16 +63,16 @@ with case("hook_identity"):
     it()
 
 # A param without a default ends the triggerer, if Airflow makes the context of a task there.
-WORKER_LESS: dict[str, Any] = {
+TRIGGERER_MODE: dict[str, Any] = {
     "pipeline_name": PIPELINE,
     "check_interval": 2,
     "deferrable": True,
     "start_from_trigger": True,
 }
 with case("required", pipeline=Param(type="string")):
-    AdfRunPipelineOperator(task_id="it", **CONNECTION, **WORKER_LESS)
+    AdfRunPipelineOperator(task_id="it", **CONNECTION, **TRIGGERER_MODE)
 with case("required_mapped", pipeline=Param(type="string")):
-    AdfRunPipelineOperator.partial(task_id="it", **WORKER_LESS).expand(azure_data_factory_conn_id=["adf_test"])
+    AdfRunPipelineOperator.partial(task_id="it", **TRIGGERER_MODE).expand(azure_data_factory_conn_id=["adf_test"])
 
 with case("mapped"):
     AdfRunPipelineOperator.partial(task_id="it", pipeline_name=PIPELINE, check_interval=2, deferrable=True).expand(

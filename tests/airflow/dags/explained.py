@@ -27,7 +27,7 @@ def explained(name: str, **arguments: Any) -> None:
 MODES: dict[str, dict[str, Any]] = {
     "blocking": {"deferrable": False},
     "deferrable": {"deferrable": True},
-    "worker_less": {"start_from_trigger": True},
+    "triggerer_mode": {"start_from_trigger": True},
 }
 
 for mode, how in MODES.items():

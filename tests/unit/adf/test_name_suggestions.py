@@ -14,8 +14,8 @@ from airflow_adf_mi.adf.errors import AdfError, AdfNotFoundError, AdfPermissionE
 from airflow_adf_mi.adf.name_suggestions import (
     LEAST_LIKENESS,
     NAMES_BETWEEN_PAUSES,
-    near_factories,
-    near_pipelines,
+    suggest_factories,
+    suggest_pipelines,
     with_suggestions,
 )
 from airflow_adf_mi.adf.routines import Pause, Routine
@@ -39,23 +39,25 @@ def said(routine: Routine[str], pauses: list[Any] | None = None) -> str:
 
 
 def test_pipelines() -> None:
-    assert said(near_pipelines("copysales", ["CopySales", "Other"])) == "Did you mean 'CopySales'?"
-    assert said(near_pipelines("X", [])) == "The factory has no published pipeline at all."
-    assert said(near_pipelines("X", ["B", "A"])) == "Published pipelines: 2, none with a similar name: 'A', 'B'."
-    many = said(near_pipelines("zzz", [f"Pipeline{n}" for n in range(9)]))
+    assert said(suggest_pipelines("copysales", ["CopySales", "Other"])) == "Did you mean 'CopySales'?"
+    assert said(suggest_pipelines("X", [])) == "The factory has no published pipeline at all."
+    assert said(suggest_pipelines("X", ["B", "A"])) == "Published pipelines: 2, none with a similar name: 'A', 'B'."
+    many = said(suggest_pipelines("zzz", [f"Pipeline{n}" for n in range(9)]))
     assert many.startswith("Published pipelines: 9, none with a similar name: 'Pipeline0', ")
     assert many.endswith(" and others.")
 
 
 def test_factories() -> None:
-    assert said(near_factories(FACTORY, [factory_id("ADF-Sales", "rg-2")])) == (
+    assert said(suggest_factories(FACTORY, [factory_id("ADF-Sales", "rg-2")])) == (
         "There is a factory 'adf-sales' in resource group 'rg-2'."
     )
-    assert said(near_factories(FACTORY, [factory_id("adf-sale")])) == "Did you mean 'adf-sale' (resource group 'rg')?"
-    assert said(near_factories(FACTORY, [factory_id("x-1"), "odd"])) == (
+    assert (
+        said(suggest_factories(FACTORY, [factory_id("adf-sale")])) == "Did you mean 'adf-sale' (resource group 'rg')?"
+    )
+    assert said(suggest_factories(FACTORY, [factory_id("x-1"), "odd"])) == (
         "Factories that the identity sees in this subscription: 1, none with a similar name: 'x-1' (resource group 'rg')."
     )
-    assert "sees no data factory in this subscription" in said(near_factories(FACTORY, []))
+    assert "sees no data factory in this subscription" in said(suggest_factories(FACTORY, []))
 
 
 @given(
@@ -64,11 +66,11 @@ def test_factories() -> None:
 )
 def test_names_are_those_that_difflib_finds_and_the_event_loop_gets_its_turn(wanted: str, names: list[str]) -> None:
     pauses: list[Any] = []
-    sentence = said(near_pipelines(wanted, names), pauses)
+    sentence = said(suggest_pipelines(wanted, names), pauses)
     lower = {name.lower(): name for name in names}
-    near = [repr(lower[name]) for name in difflib.get_close_matches(wanted.lower(), lower, 3, LEAST_LIKENESS)]
-    assert sentence == f"Did you mean {' or '.join(near)}?" or not near
-    assert sentence.startswith("Did you mean") is bool(near)
+    closest = [repr(lower[name]) for name in difflib.get_close_matches(wanted.lower(), lower, 3, LEAST_LIKENESS)]
+    assert sentence == f"Did you mean {' or '.join(closest)}?" or not closest
+    assert sentence.startswith("Did you mean") is bool(closest)
     assert pauses == [Pause(0)] * (len(names) // NAMES_BETWEEN_PAUSES)
 
 

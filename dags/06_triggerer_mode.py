@@ -19,7 +19,7 @@ EXPECTED = {
 }
 
 with DAG(
-    "adf_06_without_workers",
+    "adf_06_triggerer_mode",
     description=__doc__,
     # With schedule="@daily", Airflow 3 starts and ends the interval at the same moment, so nothing would be copied.
     schedule=CronDataIntervalTimetable("@daily", timezone="UTC"),
