@@ -6,7 +6,10 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from airflow.sdk.execution_time.xcom import XCom
+
 from airflow_adf_mi._airflow.task_instance import RUN_ID_KEY
+from airflow_adf_mi._airflow.xcoms import xcom_address
 from airflow_adf_mi.adf.errors import AdfError
 from airflow_adf_mi.adf.starting.intent import Intent, TaskTry
 
@@ -98,5 +101,6 @@ class TaskJournal:
         self._ti.xcom_push(key=RUN_ID_KEY, value=run_id)
         if run_id not in self.claimed():
             return True
-        self._ti.xcom_push(key=RUN_ID_KEY, value="")
+        # `run_id` must only name a run of this task. If the other instance withdraws as well, the run is searched for again.
+        XCom.delete(RUN_ID_KEY, **xcom_address(self._ti))
         return False

@@ -66,4 +66,6 @@ MUTANTS = [
     Mutant("Airflow's timeout taken for a kill", "triggers/wait.py", "and not is_late", "", f"{TRIGGERER_MODE} -k is_no_kill"),
     Mutant("failures of another try counted", "_worker/trigger_failures.py", " or {name: stored.get(name) for name in now} != now", "", "tests/unit/_worker/test_trigger_failures.py"),
     Mutant("pause without a bound", "_worker/trigger_failures.py", "min(12 * FIRST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * float(2**failures))", "FIRST_PAUSE_SECONDS * float(2**failures)", "tests/unit/_worker/test_trigger_failures.py"),
+    Mutant("withdrawn claim leaves a run_id", "_worker/state_store_journal.py", "        XCom.delete(RUN_ID_KEY, **xcom_address(self._ti))\n", "", "tests/unit/_worker/test_state_store_journal.py"),
+    Mutant("claim of another instance not seen", "_worker/state_store_journal.py", "        if run_id not in self.claimed():\n", "        if True:\n", "tests/unit/_worker/test_state_store_journal.py"),
 ]  # fmt: skip
