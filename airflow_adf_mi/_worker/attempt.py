@@ -66,6 +66,12 @@ if TYPE_CHECKING:
     from airflow_adf_mi.adf.config.settings import AdfSettings
 
 
+def start_of_try(context: Context) -> float:
+    """When the try began, in epoch seconds. A deferral does not change it."""
+    ti: Any = context["ti"]
+    return float(ti.start_date.timestamp())
+
+
 class Attempt:
     """One try of a task.
 
@@ -81,6 +87,7 @@ class Attempt:
         self._taken_over: Intent | None = None
         self.run_record = RunRecord()
         self._results = Results(task, context, self.run_record, lambda: self._hook)
+        self._called_at = time.time()
         use_in_tasks()
 
     @cached_property
@@ -92,13 +99,21 @@ class Attempt:
     def _settings(self) -> AdfSettings:
         return self._hook.settings
 
+    @property
+    def _began(self) -> float:
+        """The moment from which `execution_timeout` counts, in epoch seconds.
+
+        On a worker, Airflow counts it from the call of `execute`. While a task is deferred, only this package counts it, and the
+        beginning of the try is what Airflow keeps.
+        """
+        return start_of_try(self._context) if self._task.deferrable else self._called_at
+
     @cached_property
     def _start(self) -> Start:
         return self._task.start_of(self._settings)
 
     def run(self) -> dict[str, Any]:  # noqa: RET503  _defer() does not return
         """Start the run, or adopt the run of an earlier try. Then return, wait, or defer."""
-        began = time.time()
         parse_outputs(self._task.outputs)
         stored = self._stored()
         with self._recording_failure(), self._owning(stored) as owned_run:
@@ -115,7 +130,7 @@ class Attempt:
             if begun.run is not None and begun.run.is_terminal:
                 report = Report(address=address, outcome=Ended(run=begun.run), adopted=begun.adopted)
                 return self._results.of(owned_run.explain(report))
-            plan = self._plan(began, begun.intent)
+            plan = self._plan(begun.intent)
             if not self._task.deferrable:
                 report = owned_run.wait(
                     plan, cancel_on_timeout=self._task.cancel_on_timeout, activity_log=self._task.activity_log
@@ -162,7 +177,7 @@ class Attempt:
         """Time out, because Airflow's deferral timeout passed. A working trigger ends earlier, at our own deadline."""
         with self._recording_failure():
             address = self._own_run()
-            late = TimedOut(deadline_reason=self._deadline(time.time()).reason)
+            late = TimedOut(deadline_reason=self._deadline().reason)
             if not self._task.cancel_on_timeout:
                 return self._results.of(Report(address=address, outcome=late, cancel=LEFT_RUNNING))
             with self._hook.client() as client:
@@ -241,22 +256,22 @@ class Attempt:
             self._defer(address, plan, "execute_after", cancel_on_timeout=False, owns_run=begun.is_ours)
         raise_unless_ended(owned_run.watch(address, plan), seconds)
 
-    def _plan(self, began: float, intent: Intent) -> Plan:
+    def _plan(self, intent: Intent) -> Plan:
         """How to wait. A wait that this same try has already begun keeps its deadline."""
-        deadline = self._deadline(began)
+        deadline = self._deadline()
         return Plan(
             check_interval=self._task.check_interval,
             deadline=intent.deadline or deadline.at,
             deadline_reason=deadline.reason,
         )
 
-    def _deadline(self, began: float) -> Deadline:
+    def _deadline(self) -> Deadline:
         """The deadline of a wait that begins now."""
         return deadline_of(
             self._task.timeout,
             counts_from=time.time(),
             execution_timeout=in_seconds(self._task.execution_timeout),
-            try_began=began,
+            try_began=self._began,
             margin=DEFERRED_MARGIN if self._task.deferrable else WORKER_MARGIN,
         )
 

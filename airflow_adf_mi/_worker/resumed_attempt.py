@@ -31,7 +31,7 @@ from airflow_adf_mi._triggerer.finish import RETURN_VALUE
 from airflow_adf_mi._triggerer.start_key import task_try_key_of
 from airflow_adf_mi._triggerer.stored_start import KEPT_BY_WORKER, StoredStart
 from airflow_adf_mi._triggerer.xcom_journal import INTENT_KEY
-from airflow_adf_mi._worker.attempt import Attempt
+from airflow_adf_mi._worker.attempt import Attempt, start_of_try
 from airflow_adf_mi._worker.state_store_journal import TaskJournal
 from airflow_adf_mi._worker.trigger_failures import MOST_TRIGGER_FAILURES, record_trigger_failure
 from airflow_adf_mi.adf.api.operations import get_run
@@ -149,7 +149,7 @@ class ResumedAttempt(Attempt):
 
     @property
     def _began(self) -> float:
-        return float(self._context["ti"].start_date.timestamp())
+        return start_of_try(self._context)
 
     @property
     def _now(self) -> TaskTry:

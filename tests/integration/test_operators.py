@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import uuid
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -196,6 +196,18 @@ def test_deferral_outlasts_our_own_deadline_by_the_backstop(operator: Make) -> N
     it = deferred(operator("Slow", deferrable=True, execution_timeout=timedelta(seconds=50)), Task())
     assert it.timeout is not None
     assert abs(it.timeout.total_seconds() - TIMEOUT_SLACK_SECONDS - 50) < 5
+
+
+@pytest.mark.parametrize("timeout", [600.0, 20.0])
+def test_execution_timeout_of_a_deferred_task_counts_from_the_beginning_of_the_try(
+    timeout: float, operator: Make
+) -> None:
+    """A try that resumes after a deferral, for example after the end of a superseded run, gets no new execution_timeout."""
+    began = datetime.now(UTC) - timedelta(seconds=30)
+    it = operator("Slow", deferrable=True, timeout=timeout, execution_timeout=timedelta(seconds=60))
+    trigger = deferred(it, Task(start_date=began)).trigger
+    assert trigger.deadline is not None
+    assert abs(trigger.deadline - began.timestamp() - (60 if timeout == 600 else 50)) < 5
 
 
 def test_clear_of_a_deferred_task_waits_for_the_obsolete_run_in_the_triggerer(

@@ -57,7 +57,7 @@ MUTANTS = [
     Mutant("names that are confused", "_triggerer/cancel_on_kill.py", "ti.task_id if may_be_confused else None", "None", KILLS),
     Mutant("mapped task judged by another index", "_airflow/task_instance.py", 'f"{ti.task_id}_{ti.map_index}"', "ti.task_id", KILLS),
     Mutant("outputs of an unfinished run", "operators.py", "if self.outputs and not self.wait_for_termination:", "if False:", PUSHED),
-    Mutant("bad outputs seen after the run", "_worker/attempt.py", "        began = time.time()\n        parse_outputs(self._task.outputs)\n", "        began = time.time()\n", PUSHED),
+    Mutant("bad outputs seen after the run", "_worker/attempt.py", "        parse_outputs(self._task.outputs)\n        stored = self._stored()", "        stored = self._stored()", PUSHED),
     Mutant("run of a lost answer that failed returned as success", "_worker/attempt.py", "return self._results.of(owned_run.explain(report))", "return summary(address, begun.run, adopted=begun.adopted)", OPERATOR),
     Mutant("ambiguous start not counted", "_worker/attempt.py", "if isinstance(e, AdfAmbiguousStartError):", "if False:", STATS),
     Mutant("parameters shown to the provider", "operators.py", "        from airflow_adf_mi._openlineage.facets import at_start\n\n        hide_parameters(self)\n", "        from airflow_adf_mi._openlineage.facets import at_start\n\n", LINEAGE),
@@ -68,4 +68,5 @@ MUTANTS = [
     Mutant("pause without a bound", "_worker/trigger_failures.py", "min(12 * FIRST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * float(2**failures))", "FIRST_PAUSE_SECONDS * float(2**failures)", "tests/unit/_worker/test_trigger_failures.py"),
     Mutant("withdrawn claim leaves a run_id", "_worker/state_store_journal.py", "        XCom.delete(RUN_ID_KEY, **xcom_address(self._ti))\n", "", "tests/unit/_worker/test_state_store_journal.py"),
     Mutant("claim of another instance not seen", "_worker/state_store_journal.py", "        if run_id not in self.claimed():\n", "        if True:\n", "tests/unit/_worker/test_state_store_journal.py"),
+    Mutant("execution_timeout begins again at each resumption", "_worker/attempt.py", "start_of_try(self._context) if self._task.deferrable else self._called_at", "self._called_at", f"{OPERATOR} -k counts_from_the_beginning"),
 ]  # fmt: skip

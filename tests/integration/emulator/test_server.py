@@ -596,6 +596,16 @@ def test_request_that_hangs_holds_up_neither_refusing_nor_stopping(azure: Azure)
         azure.emulator.stop()
 
 
+def test_port_that_refuses_connections_stays_the_emulators(azure: Azure) -> None:
+    """Another program that looks for a free port must not get it: it would answer in place of the emulator."""
+    port = int(azure.emulator.arm_endpoint.rpartition(":")[2])
+    azure.emulator.refuse_connections(30)
+    with socket.socket() as other, pytest.raises(OSError, match="in use"):
+        other.bind(("127.0.0.1", port))
+    with pytest.raises(httpx.ConnectError):
+        azure.ask("GET")
+
+
 def test_refusing_again_lasts_from_then_on(azure: Azure) -> None:
     azure.emulator.refuse_connections(0.1)
     azure.emulator.refuse_connections(30)
