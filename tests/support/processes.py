@@ -99,7 +99,7 @@ def side_by_side(workers: int | None, *, interrupt_children: bool = False) -> It
 def free_port() -> int:
     """A port for a program that will open it some seconds later.
 
-    It is below the ports that systems hand out by themselves (Linux: from 32768), so no other program gets it meanwhile by chance.
+    It is below the ports that systems hand out by themselves (Linux: from 32768). So no other program gets it by chance.
     """
     for port in random.sample(range(20000, 32000), 100):
         with socket.socket() as listener, suppress(OSError):
