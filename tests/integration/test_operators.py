@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 import uuid
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -196,6 +197,15 @@ def test_deferral_outlasts_our_own_deadline_by_the_backstop(operator: Make) -> N
     it = deferred(operator("Slow", deferrable=True, execution_timeout=timedelta(seconds=50)), Task())
     assert it.timeout is not None
     assert abs(it.timeout.total_seconds() - TIMEOUT_SLACK_SECONDS - 50) < 5
+
+
+@pytest.mark.parametrize(
+    ("deferrable", "left"), [(False, 18), (True, 20)], ids=["a tenth earlier on a worker", "exactly if deferred"]
+)
+def test_execution_timeout_leaves_a_worker_time_to_cancel(deferrable: bool, left: float, operator: Make) -> None:
+    it = operator("Slow", deferrable=deferrable, execution_timeout=timedelta(seconds=20))
+    deadline = Attempt(it, Task().context)._deadline()
+    assert abs(deadline.at - time.time() - left) < 0.9
 
 
 @pytest.mark.parametrize("timeout", [600.0, 20.0])
