@@ -74,8 +74,8 @@ class AdfRunPipelineOperator(BaseOperator):
     :class:`~airflow_adf_mi.exceptions.AdfRunError`.
 
     If the answer to a start is lost, the operator searches for the run. It sends the start again only if it is proven that
-    nothing was started. A failed status check never cancels or fails the run. A retry adopts the run of the try before, also
-    if that run has already succeeded. A clear, or changed parameters, start a new run after the earlier run has ended.
+    nothing was started. A failed status check never cancels or fails the run. A retry adopts the run of the previous try,
+    also if that run has already succeeded. A clear, or changed parameters, start a new run after the earlier run has ended.
 
     :param pipeline_name: the pipeline. (templated)
     :param azure_data_factory_conn_id: a connection of type ``azure_data_factory_mi``, or a connection of the Azure

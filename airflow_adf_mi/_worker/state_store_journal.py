@@ -69,10 +69,11 @@ class TaskJournal:
         try:
             intent = Intent.from_json(self._store.get(STATE_KEY, None))
         except Exception as e:  # noqa: BLE001  the task fails anyway, with a more useful error
-            log.debug("no intent to be marked as failed: %s", e)
+            log.debug("no intent of a failed try: %s", e)
             return
         if intent.task_try.is_try_of(now):
-            # Store this try's own counts: clears of other tasks have raised the clear count, and must not look like a clear here.
+            # Store the present counts. Clears of other tasks may have raised the clear count, and must not look like a clear of
+            # this task.
             self.save_best_effort(replace(intent, try_failed=True, task_try=now))
 
     def is_of_this_try(self, now: TaskTry) -> bool:

@@ -53,6 +53,7 @@ MUTANTS = [
     Mutant("kill makes a lost start forgotten", "_worker/owned_run.py", "            if self.latest is None:\n", "            if True:\n", OPERATOR),
     Mutant("own failure not told because of another's clear", "_worker/state_store_journal.py", "if intent.task_try.is_try_of(now):", "if intent.task_try == now:", OPERATOR),
     Mutant("execution_timeout heeds cancel_on_kill", "_worker/owned_run.py", "        self._cancel_on_kill = cancel\n", "", OPERATOR),
+    Mutant("execution_timeout logged as a kill", "_worker/owned_run.py", ', why="execution_timeout has passed.")', ")", f"{OWNED} -k reason"),
     Mutant("run known to the journal only not cancelled", "_worker/attempt.py", "if stored is not None and stored.run_id and stored", "if False and stored", OPERATOR),
     Mutant("names that are confused", "_triggerer/cancel_on_kill.py", "ti.task_id if may_be_confused else None", "None", KILLS),
     Mutant("mapped task judged by another index", "_airflow/task_instance.py", 'f"{ti.task_id}_{ti.map_index}"', "ti.task_id", KILLS),

@@ -36,7 +36,7 @@ EXPLANATION_PATIENCE_SECONDS = 20.0
 EXPLANATION_PAUSE_SECONDS = 2.0
 """Seconds until the list of activities is queried again, if the service gave no answer or its list is behind the run."""
 MOST_EXPLANATION_PAUSES = 2
-"""Most of these pauses in one explanation."""
+"""One explanation makes at most this many such pauses."""
 CONTAINERS = frozenset({"ForEach", "IfCondition", "Switch", "Until"})
 ROWS_PER_TURN = 500
 """Rows that are processed before the event loop gets a turn."""

@@ -117,9 +117,9 @@ def stored_start(task: Task) -> StoredStart:
 
 def record_failure(task: Task) -> None:
     """What the trigger stores that hands a try over to a worker."""
-    marked = stored_start(task).marked(now(task), failed=True)
-    assert marked is not None
-    task.xcoms[INTENT_KEY] = marked.to_json()
+    recorded = stored_start(task).recording(now(task), failed=True)
+    assert recorded is not None
+    task.xcoms[INTENT_KEY] = recorded.to_json()
 
 
 def report(settings: AdfSettings, run_id: str, status: str) -> dict[str, Any]:
@@ -283,7 +283,7 @@ def test_last_try_without_a_connection_is_followed_by_a_clear(
 ) -> None:
     task = Task(max_tries=0)
     started(settings, task)
-    # As its trigger has marked it, which does not know that it is the last.
+    # As its trigger has recorded, because a trigger does not know that this try is the last.
     record_failure(task)
     break_connection(monkeypatch)
     unusable = AdfConfigurationError("subscription_id is missing")

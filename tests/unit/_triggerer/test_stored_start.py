@@ -136,15 +136,15 @@ def test_without_durable_only_this_try_counts(start: StoredStart, decision: type
     ids=str,
 )
 def test_what_a_try_records_of_its_end_decides_for_the_next_try(start: StoredStart, failed: bool) -> None:
-    marked = start.marked(NOW, failed=failed)
-    assert marked is not None
-    assert (marked.last_failed_try == 3) is failed
-    assert isinstance(decide(marked.recall(at(4)), at(4), "same"), ResolveLostStart | Adopt) is failed
-    assert marked.is_before_clear(at(4)) is not failed
+    recorded = start.recording(NOW, failed=failed)
+    assert recorded is not None
+    assert (recorded.last_failed_try == 3) is failed
+    assert isinstance(decide(recorded.recall(at(4)), at(4), "same"), ResolveLostStart | Adopt) is failed
+    assert recorded.is_before_clear(at(4)) is not failed
     # The same try may continue. What it has from an earlier try stays that try's: the run may have failed.
-    assert decided(marked) is decided(start)
-    assert marked.is_of(NOW) is start.is_of(NOW)
-    assert StoredStart.from_json(json.loads(json.dumps(marked.to_json()))) == marked
+    assert decided(recorded) is decided(start)
+    assert recorded.is_of(NOW) is start.is_of(NOW)
+    assert StoredStart.from_json(json.loads(json.dumps(recorded.to_json()))) == recorded
 
 
 @pytest.mark.parametrize("failed", [True, False])
@@ -162,7 +162,7 @@ def test_what_a_try_records_of_its_end_decides_for_the_next_try(start: StoredSta
     ids=str,
 )
 def test_try_without_a_run_of_its_own_has_nothing_to_record(start: StoredStart, failed: bool) -> None:
-    assert start.marked(NOW, failed=failed) is None
+    assert start.recording(NOW, failed=failed) is None
 
 
 @pytest.mark.parametrize("start", [stored(sending(3)), stored(started(2, try_failed=True), failed_retry=3)], ids=str)
