@@ -34,7 +34,7 @@ MUTANTS = [
     Mutant("run that was over said to be cancelled", "adf/reporting/conclude.py", "cancel=ALREADY_OVER)", "cancel=REQUESTED)", REPORT),
     Mutant("one bad look hides an end", "adf/reporting/conclude.py", "LAST_POLLS = 3", "LAST_POLLS = 1", f"{REPORT} -k does_not_hide"),
     Mutant("deeply nested answer of createRun starts two runs", "adf/models.py", "LookupError, RecursionError, TypeError", "LookupError, TypeError", f"{ODD_ANSWERS} -k createrun"),
-    Mutant("older run that cannot be read stops clears for ever", "adf/starting/start_or_adopt.py", "isinstance(seen, AdfNotFoundError) or is_unreadable(seen)", "isinstance(seen, AdfNotFoundError)", "tests/unit/adf/starting/test_start_or_adopt.py -k no_answer_can_be_read"),
+    Mutant("older run that cannot be read stops clears for ever", "adf/starting/start_or_adopt.py", "isinstance(seen, AdfNotFoundError) or is_unreadable(seen)", "isinstance(seen, AdfNotFoundError)", "tests/unit/adf/starting/test_start_or_adopt.py -k unreadable_answers"),
     # Row 2: times that are none, and numbers that cannot be calculated with.
     Mutant("year 1 is a time", "adf/times.py", "if EARLIEST < aware < LATEST else None", "if True else None", TIMES),
     Mutant("start in the future narrows the window", "adf/times.py", "min(started_at, today)", "started_at", TIMES),
@@ -76,7 +76,7 @@ MUTANTS = [
     Mutant("another expression taken for an activity", "adf/reporting/outputs.py", "        elif _OTHER_EXPRESSION.match(text):", "        elif False:", OUTPUTS),
     Mutant("member with dots not suggested", "adf/reporting/outputs.py", "        if member in value:", "        if False:", OUTPUTS),
     Mutant("answer that cannot be unpacked ends the trigger", "adf/models.py", "ValueError, zlib.error)", "ValueError)", f"{ODD_ANSWERS} -k unpacked"),
-    Mutant("row that cannot be read ignored by the search for a lost start", "adf/starting/find_run.py", "    if pages.unreadable:\n", "    if False:\n", "tests/unit/adf/starting/test_create_run.py -k cannot_be_read"),
+    Mutant("row that cannot be read ignored by the search for a lost start", "adf/starting/find_run.py", "    if pages.unreadable:\n", "    if False:\n", "tests/unit/adf/starting/test_create_run.py -k unreadable_row"),
     Mutant("outage that cannot be unpacked taken for a refusal", "adf/api/responses.py", "if status is not None and status >= 300:", "if False:", f"{ODD_ANSWERS} -k unpacked"),
     Mutant("unreadable JSON taken for an outage, blocking", "adf/api/error_mapping.py", "    if response.status_code < 300:\n", "    if False:\n", f"{ODD_ANSWERS} -k stay_unreadable"),
 ]  # fmt: skip
