@@ -38,7 +38,7 @@ MUTANTS = [
     Mutant("length of the timeout lost in the event", "adf/reporting/report.py", "deadline_reason=payload.get(\"deadline_reason\")", "deadline_reason=None", f"{REPORT} -k timeout"),
     Mutant("run that ended is Succeeded", "adf/waiting/single_run.py", "return _ENDS.get(status, ", "return dict[str, str]().get(status, ", WATCH),
     Mutant("execution_timeout called timeout", "adf/waiting/deadlines.py", "Deadline(at=end, reason=f\"execution_timeout of {execution_timeout:g} s\")", "Deadline(at=end, reason=by_timeout.reason)", f"{OPERATOR} -k names_the_argument"),
-    Mutant("length of the timeout lost on the way to the triggerer", "triggers/wait.py", "deadline=self.deadline, deadline_reason=self.deadline_reason", "deadline=self.deadline", "tests/integration/triggers/test_wait.py -k only_if_told"),
+    Mutant("length of the timeout lost on the way to the triggerer", "triggers/wait.py", "deadline=self.deadline, deadline_reason=self.deadline_reason", "deadline=self.deadline", "tests/integration/triggers/test_wait.py -k only_with_cancel_on_timeout"),
     Mutant("a thousand names compared at once", "adf/name_suggestions.py", "        if number % NAMES_BETWEEN_PAUSES == 0:\n", "        if False:\n", "tests/unit/adf/test_name_suggestions.py -k difflib"),
     Mutant("names that are not near", "adf/name_suggestions.py", ">= LEAST_LIKENESS for of in", ">= 0 for of in", "tests/unit/adf/test_name_suggestions.py -k difflib"),
     Mutant("answer that nests without end", "adf/api/responses.py", "object_hook=_same) if content else None\n    except UNREADABLE as e:", "object_hook=_same) if content else None\n    except ValueError as e:", f"{CLIENT} -k nests"),
