@@ -21,7 +21,7 @@ ODD_ANSWERS = "tests/integration/test_odd_answers.py"
 MUTANTS = [
     # Unreadable answers.
     Mutant("time in another format not read", "adf/times.py", "    if match is None:\n", "    if True:\n", TIMES),
-    Mutant("value that is not a time raises", "adf/times.py", "    except (OverflowError, ValueError):\n        return None", "    except ZeroDivisionError:\n        return None", f"{ODD_ANSWERS} -k another_form"),
+    Mutant("value that is not a time raises", "adf/times.py", "    except (OverflowError, ValueError):\n        return None", "    except ZeroDivisionError:\n        return None", f"{ODD_ANSWERS} -k another_format"),
     Mutant("run without a status accepted", "adf/models.py", '_required(wire, "status")', '_word(wire.get("status")) or ""', f"{ODD_ANSWERS} -k stay_unreadable"),
     Mutant("bad row drops its page", "adf/api/operations.py", "        except UNREADABLE as e:\n            unreadable", "        except ZeroDivisionError as e:\n            unreadable", PAGING),
     Mutant("bad rows left out without a warning", "adf/api/paging.py", "        if page.unreadable and not self.unreadable:", "        if False:", PAGING),
@@ -75,8 +75,8 @@ MUTANTS = [
     Mutant("quote within a quoted name not read", "adf/reporting/outputs.py", """return name.replace("''", "'")""", "return name", OUTPUTS),
     Mutant("another expression taken for an activity", "adf/reporting/outputs.py", "        elif _OTHER_EXPRESSION.match(text):", "        elif False:", OUTPUTS),
     Mutant("member with dots not suggested", "adf/reporting/outputs.py", "        if member in value:", "        if False:", OUTPUTS),
-    Mutant("answer that cannot be decompressed ends the trigger", "adf/models.py", "ValueError, zlib.error)", "ValueError)", f"{ODD_ANSWERS} -k unpacked"),
+    Mutant("answer that cannot be decompressed ends the trigger", "adf/models.py", "ValueError, zlib.error)", "ValueError)", f"{ODD_ANSWERS} -k decompressed"),
     Mutant("unreadable row ignored by the search for a lost start", "adf/starting/find_run.py", "    if pages.unreadable:\n", "    if False:\n", "tests/unit/adf/starting/test_create_run.py -k unreadable_row"),
-    Mutant("outage that cannot be decompressed taken for a refusal", "adf/api/responses.py", "if status is not None and status >= 300:", "if False:", f"{ODD_ANSWERS} -k unpacked"),
+    Mutant("outage that cannot be decompressed taken for a refusal", "adf/api/responses.py", "if status is not None and status >= 300:", "if False:", f"{ODD_ANSWERS} -k decompressed"),
     Mutant("unreadable JSON taken for an outage, blocking", "adf/api/error_mapping.py", "    if response.status_code < 300:\n", "    if False:\n", f"{ODD_ANSWERS} -k stay_unreadable"),
 ]  # fmt: skip
