@@ -76,7 +76,7 @@ MUTANTS = [
     Mutant("names listed for a missing run", "adf/name_suggestions.py", 'elif error.missing == "factory":', "else:", NAME_SUGGESTIONS),
     Mutant("lineage collected although nobody listens", "_openlineage/run_record.py", "return not conf.is_disabled()", "return True", LINEAGE),
     Mutant("lineage collected for an excluded task", "_openlineage/run_record.py", "return bool(policy.emit and policy.extract_operator_metadata)", "return True", LINEAGE),
-    Mutant("failed lineage fails a task", "_openlineage/run_record.py", "except Exception as e:", "except KeyError as e:", f"{LINEAGE} -k foresaw"),
+    Mutant("failed lineage fails a task", "_openlineage/run_record.py", "except Exception as e:", "except KeyError as e:", f"{LINEAGE} -k unexpected_error"),
     Mutant("lineage needs the provider", "_openlineage/run_record.py", "    except ImportError:\n        return False\n", "    except ZeroDivisionError:\n        return False\n", LINEAGE),
     Mutant("lineage of an active run collected", "_openlineage/run_record.py", "or not self.run.is_terminal or", "or", LINEAGE),
     Mutant("lineage of a failed run not collected", "_openlineage/run_record.py", "if report.explanation is not None:", "if False:", LINEAGE),
