@@ -23,7 +23,7 @@ MUTANTS = [
     Mutant("deadline ignored", "adf/waiting/single_run.py", "now >= plan.deadline", "False", SINGLE_RUN),
     Mutant("Retry-After ignored", "adf/retrying.py", "return (retry_after or 0.0) + delay", "return delay", SINGLE_RUN),
     Mutant("cancel not repeated", "adf/cancelling.py", "not may_pass(answer) or timing.clock() + pause > until", "True", SINGLE_RUN),
-    Mutant("cancel given up after a refused token", "adf/retrying.py", "not is_refusal(error) or refused_token or", "not is_refusal(error) or", f"{CLIENT} -k outlasts"),
+    Mutant("cancel given up after a refused token", "adf/retrying.py", "not is_refusal(error) or refused_token or", "not is_refusal(error) or", f"{CLIENT} -k cancel_continues"),
     Mutant("cancel given up before a new role takes effect", "adf/retrying.py", "isinstance(error, AdfPermissionError | AdfUnavailableError)", "isinstance(error, AdfUnavailableError)", SINGLE_RUN),
     Mutant("unknown status not logged", "adf/waiting/single_run.py", "seen.status not in RunStatus.KNOWN", "False", SINGLE_RUN),
     Mutant("sensor stores no link", "sensors.py", "        AdfPipelineRunLink.store(context, address.studio_url)\n", "", f"{SENSOR} -k soft_fail"),
