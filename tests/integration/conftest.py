@@ -17,7 +17,7 @@ __all__ = ["operator"]  # a fixture
 
 @pytest.fixture
 def minutes_pass(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Clocks that run a hundred times as fast stand for the minutes of a grace or of patience."""
+    """Clocks run a hundred times as fast, so that minutes of a grace period or of repetitions take seconds."""
     began, real = time.time(), time.time
     monkeypatch.setattr("time.time", lambda: began + (real() - began) * 100)
     monkeypatch.setattr("airflow_adf_mi.adf.waiting.poller.clock", lambda: (real() - began) * 100)
@@ -25,7 +25,7 @@ def minutes_pass(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 async def nothing_left() -> AsyncIterator[None]:
-    """What goes on after its trigger has come to its end, as in a triggerer that goes on: kills, and clients being closed."""
+    """Wait for what continues after the end of a trigger, as in a running triggerer: kills, and the closing of clients."""
     yield
     while left := {*cancel_on_kill._kills.here().held, *shared_client._closing}:
         await asyncio.wait(left, timeout=10)

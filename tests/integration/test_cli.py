@@ -1,4 +1,4 @@
-"""The command `airflow-adf-mi`: what it names, that it starts nothing, and the role it prints."""
+"""The command `airflow-adf-mi`: what the check reports, that it starts nothing, and the role that it prints."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def checked(emulator: Emulator, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     return run
 
 
-def test_healthy_factory(checked: Run, emulator: Emulator) -> None:
+def test_healthy_factory_passes(checked: Run, emulator: Emulator) -> None:
     status, steps = checked("--pipeline", "Load")
     assert status == 0
     assert [step["holds"] for name, step in steps.items() if not name.startswith("may ")] == ["yes"] * 6
@@ -69,8 +69,8 @@ def test_healthy_factory(checked: Run, emulator: Emulator) -> None:
     assert emulator.books.count("cancelRun", status=200) == 0
 
 
-def test_healthy_factory_is_asked_each_question_once(settings: AdfSettings, emulator: Emulator) -> None:
-    """So it says so within seconds."""
+def test_healthy_factory_gets_one_request_for_each_permission(settings: AdfSettings, emulator: Emulator) -> None:
+    """So the check takes only seconds."""
     findings = check(settings, "Load")
     assert all_well(findings)
     asked = [record.operation for record in emulator.books.requests]
@@ -94,8 +94,8 @@ FACTORY_ID = (
 )
 
 
-def test_service_that_checks_existence_first_leaves_it_at_probably(checked: Run, emulator: Emulator) -> None:
-    """What "probably" means: there, the lack of these two permissions does not show."""
+def test_permission_stays_probable_if_the_service_checks_existence_first(checked: Run, emulator: Emulator) -> None:
+    """Such a service does not show that these two permissions are missing, so the check reports "probably"."""
     emulator.state().switches.existence_first = True
     emulator.tokens.denied = {SYSTEM_ASSIGNED.client_id: CHANGES}
     status, steps = checked()
@@ -103,7 +103,7 @@ def test_service_that_checks_existence_first_leaves_it_at_probably(checked: Run,
     assert steps["may start runs"]["holds"] == steps["may cancel runs"]["holds"] == "probably"
 
 
-def test_run_that_is_there_makes_the_answer_certain(settings: AdfSettings, emulator: Emulator) -> None:
+def test_existing_run_makes_the_permission_to_watch_certain(settings: AdfSettings, emulator: Emulator) -> None:
     emulator.call(lambda: emulator.state().create_run("Slow", None, client_request_id=None))
     (watch,) = [f for f in check(settings) if f.step == "may watch runs"]
     assert watch.holds is CheckStatus.YES
@@ -111,7 +111,7 @@ def test_run_that_is_there_makes_the_answer_certain(settings: AdfSettings, emula
 
 
 @pytest.mark.parametrize(
-    ("arguments", "fields", "step", "said"),
+    ("arguments", "fields", "step", "expected"),
     [
         (["--factory", "adf-tset"], {}, "factory", r"there is no such factory.*Did you mean 'adf-test'"),
         (["--resource-group", "rg-x"], {}, "factory", r"There is a factory 'adf-test' in resource group 'rg-test'"),
@@ -128,23 +128,23 @@ def test_run_that_is_there_makes_the_answer_certain(settings: AdfSettings, emula
         (["--ca-bundle", "/nowhere.pem"], {}, "connection", "there is no such file"),
     ],
 )
-def test_defect_is_named_with_its_fix(
-    arguments: list[str], fields: dict[str, str], step: str, said: str, checked: Run
+def test_wrong_option_or_field_is_named_with_its_fix(
+    arguments: list[str], fields: dict[str, str], step: str, expected: str, checked: Run
 ) -> None:
     status, steps = checked(*arguments, **fields)
     assert status == 1
     assert steps[step]["holds"] == "NO"
-    assert re.search(said, steps[step]["detail"])
+    assert re.search(expected, steps[step]["detail"])
 
 
-def test_identity_endpoint_that_is_down(checked: Run, emulator: Emulator) -> None:
+def test_check_ends_at_the_token_if_the_identity_endpoint_is_down(checked: Run, emulator: Emulator) -> None:
     emulator.add_fault("token", times=None, status=503)
     status, steps = checked()
     assert (status, list(steps)) == (1, ["connection", "token"])
     assert "asked of the instance metadata service" in steps["token"]["detail"]
 
 
-def test_service_that_gives_no_answer_leaves_it_open(checked: Run, emulator: Emulator) -> None:
+def test_permission_is_unknown_if_the_service_does_not_answer(checked: Run, emulator: Emulator) -> None:
     emulator.add_fault("createRun", status=503)
     status, steps = checked()
     assert status == 1
@@ -152,7 +152,9 @@ def test_service_that_gives_no_answer_leaves_it_open(checked: Run, emulator: Emu
     assert "gave no usable answer" in steps["may start runs"]["detail"]
 
 
-def test_without_a_factory_the_subscription_is_all(emulator: Emulator, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_without_a_factory_reports_that_none_was_checked(
+    emulator: Emulator, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["check", *options(emulator, "subscription")]) == 0
     shown = capsys.readouterr().out
     assert re.search(
@@ -163,7 +165,7 @@ def test_without_a_factory_the_subscription_is_all(emulator: Emulator, capsys: p
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "expected"),
     [
         (["--factory=adf-test"], "No resource_group_name: neither"),
         (["--resource-group=rg-test"], "No factory_name: neither"),
@@ -172,23 +174,23 @@ def test_without_a_factory_the_subscription_is_all(emulator: Emulator, capsys: p
     ],
     ids=str,
 )
-def test_half_a_factory_is_a_no(
-    arguments: list[str], said: str, emulator: Emulator, capsys: pytest.CaptureFixture[str]
+def test_check_fails_if_factory_or_resource_group_is_missing(
+    arguments: list[str], expected: str, emulator: Emulator, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The least input was a resource group that was forgotten: factory and pipeline were dropped silently."""
+    """Earlier, a check with a factory but no resource group silently ignored factory and pipeline."""
     assert main(["check", *options(emulator, "subscription"), *arguments]) == 1
     shown = capsys.readouterr().out
-    assert re.search(rf"^factory     NO        {said}", shown, re.MULTILINE)
+    assert re.search(rf"^factory     NO        {expected}", shown, re.MULTILINE)
     assert "Not all is well. Nothing was started." in shown
 
 
-def test_empty_pipeline_name_is_no_pipeline(checked: Run) -> None:
+def test_empty_pipeline_name_is_refused(checked: Run) -> None:
     status, steps = checked("--pipeline", "")
     assert (status, steps["pipeline"]["holds"]) == (1, "NO")
     assert "pipeline_name is ''" in steps["pipeline"]["detail"]
 
 
-def test_unknown_subscription_is_told_from_a_missing_factory(checked: Run, emulator: Emulator) -> None:
+def test_unknown_subscription_is_distinguished_from_a_missing_factory(checked: Run, emulator: Emulator) -> None:
     emulator.add_fault(
         "getFactory", status=404, code="SubscriptionNotFound", message="The subscription could not be found."
     )
@@ -198,8 +200,10 @@ def test_unknown_subscription_is_told_from_a_missing_factory(checked: Run, emula
     assert "there is no subscription 11111111-1111-4111-8111-111111111111" in steps["subscription"]["detail"]
 
 
-def test_connection_that_cannot_be_used_is_one_line(emulator: Emulator, capsys: pytest.CaptureFixture[str]) -> None:
-    """It was two, "connection yes" above "connection NO"."""
+def test_connection_that_cannot_be_used_is_printed_in_one_line(
+    emulator: Emulator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Earlier there were two lines, "connection yes" above "connection NO"."""
     arguments = options(emulator, "subscription", "resource-group", "arm-endpoint")
     assert main(["check", *arguments, "--ca-bundle=/nope"]) == 1
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("connection")]
@@ -224,16 +228,16 @@ def test_check_refuses_what_a_task_refuses(
 @pytest.mark.parametrize(
     "text", ["{'conn_type': 'hush'}", '{"conn_type": "hush', "{hush}", '{"conn_type": "x", "port": "hush"}']
 )
-def test_variable_that_cannot_be_read_is_not_called_missing(
+def test_unreadable_connection_variable_is_not_reported_as_missing(
     text: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_ADF_HERE", text)
     assert main(["check", "adf_here"]) == 1
     with pytest.raises(AdfConfigurationError) as refused:
         _ = AdfHook("adf_here").settings
-    for said in (capsys.readouterr().out, str(refused.value)):
-        assert "cannot be read: the environment variable AIRFLOW_CONN_ADF_HERE is set" in said
-        assert "hush" not in said
+    for expected in (capsys.readouterr().out, str(refused.value)):
+        assert "cannot be read: the environment variable AIRFLOW_CONN_ADF_HERE is set" in expected
+        assert "hush" not in expected
 
 
 def test_check_prints_the_note_on_a_connection_of_the_providers_type(
@@ -249,7 +253,7 @@ def test_check_prints_the_note_on_a_connection_of_the_providers_type(
     assert json.loads(shown.out)["verdict"] == "All well. Nothing was started."
 
 
-def test_user_assigned_identity_instead_of_the_machines_own_is_said(
+def test_user_assigned_identity_instead_of_the_system_assigned_one_is_reported(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     """A machine without a system-assigned identity gives a token of its only user-assigned one."""
@@ -277,7 +281,7 @@ def test_user_assigned_identity_instead_of_the_machines_own_is_said(
 
 
 def options(emulator: Emulator, *flags: str) -> list[str]:
-    """The emulator's connection as options: these, and where it is."""
+    """The emulator's connection as options: `flags`, and its addresses."""
     extra = emulator.connection_extra()
     return [f"--{flag}={extra[FLAGS[flag]]}" for flag in (*flags, "arm-endpoint", "arm-scope", "ca-bundle")]
 
@@ -291,7 +295,7 @@ FLAGS = {
 }
 
 
-def test_flags_do_without_a_connection(emulator: Emulator, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_with_options_needs_no_connection(emulator: Emulator, capsys: pytest.CaptureFixture[str]) -> None:
     extra = emulator.connection_extra()
     arguments = [f"--{flag}={extra[field]}" for flag, field in FLAGS.items()]
     assert main(["check", "--factory=adf-test", f"--client-id={USER_ASSIGNED.client_id}", *arguments]) == 0
@@ -301,7 +305,7 @@ def test_flags_do_without_a_connection(emulator: Emulator, capsys: pytest.Captur
     assert {r.client_id for r in emulator.books.requests} == {USER_ASSIGNED.client_id}
 
 
-def test_table_ends_with_what_is_to_be_done(
+def test_table_ends_with_the_commands_to_run(
     emulator: Emulator, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     emulator.tokens.denied = {SYSTEM_ASSIGNED.client_id: CHANGES}
@@ -318,7 +322,7 @@ def test_unknown_connection_is_named(capsys: pytest.CaptureFixture[str]) -> None
     assert "There is no connection 'adf_nowhere'" in capsys.readouterr().out
 
 
-def test_it_runs_as_a_module_and_as_a_command() -> None:
+def test_program_runs_as_a_module_and_as_a_command() -> None:
     role = ["role", "--subscription", "S", "--resource-group", "RG", "--factory", "FACTORY"]
     for command in ([sys.executable, "-m", "airflow_adf_mi"], [str(Path(sys.executable).parent / "airflow-adf-mi")]):
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -327,7 +331,7 @@ def test_it_runs_as_a_module_and_as_a_command() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "expected"),
     [
         ([], "Commands:\n  check  Check a connection"),
         (["check"], "--identity [managed_identity|workload_identity|developer]"),
@@ -337,12 +341,12 @@ def test_it_runs_as_a_module_and_as_a_command() -> None:
     ids=str,
 )
 def test_help_lists_choices_and_exit_statuses(
-    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for flag in ("-h", "--help"):
         assert main([*arguments, flag]) == 0
         shown = capsys.readouterr().out
-        assert said in shown
+        assert expected in shown
         assert "Exit status: 0 if all is well, 1 if not, 2 if the command line is wrong." in shown
         undescribed = [line for line in shown.splitlines() if re.fullmatch(r"  (-\w, )?--[a-z-]+( [A-Z]+)?", line)]
         assert undescribed == []
@@ -354,7 +358,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "expected"),
     [
         (["chekc"], "No such command 'chekc'"),
         (["check", "--piepline=x"], "--pipeline"),
@@ -366,9 +370,11 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     ],
     ids=str,
 )
-def test_wrong_command_line_is_status_2(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_command_line_has_exit_status_2(
+    arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(arguments) == 2
-    assert said in capsys.readouterr().err
+    assert expected in capsys.readouterr().err
 
 
 def test_commands_that_need_no_airflow_do_not_import_it() -> None:
@@ -397,7 +403,7 @@ def test_role_takes_its_scope_from_a_connection(
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_role_holds_every_action_and_its_assignment(form: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_role_contains_every_action_and_its_assignment(form: str, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--subscription=S", "--resource-group=RG", "--factory=FACTORY", "--principal-id=P1"]
     assert main(["role", f"--format={form}", *arguments]) == 0
     shown = capsys.readouterr().out
@@ -410,14 +416,14 @@ def test_role_holds_every_action_and_its_assignment(form: str, capsys: pytest.Ca
     assert "factory_name is 'no_factory'" in capsys.readouterr().err
 
 
-def test_docs_show_this_role() -> None:
+def test_docs_show_the_role() -> None:
     page = (ROOT / "docs" / "get-started.md").read_text()
     factory = FactoryRef(subscription_id="S", resource_group_name="RG", factory_name="FACTORY")
     assert definition_command(factory) in page
     assert assignment_command(factory.resource_id, "PRINCIPAL_ID") in page
 
 
-def test_assignment_is_for_the_kind_of_principal_and_safe_to_copy_into_a_shell() -> None:
+def test_assignment_fits_the_kind_of_principal_and_is_quoted_for_a_shell() -> None:
     factory = FactoryRef(subscription_id="S", resource_group_name="rg(prod)", factory_name="adf")
     person = assignment_for(factory, {"oid": "O", "scp": "user_impersonation"})
     machine = assignment_for(factory, {"oid": "O"})
@@ -425,6 +431,6 @@ def test_assignment_is_for_the_kind_of_principal_and_safe_to_copy_into_a_shell()
     assert "--assignee-principal-type ServicePrincipal" in machine
 
 
-def test_every_call_asks_for_an_action_of_the_role() -> None:
+def test_every_call_needs_an_action_of_the_role() -> None:
     source = (ROOT / "airflow_adf_mi" / "adf" / "api" / "operations.py").read_text()
     assert set(re.findall(r'permission="([^"]+)"', source)) == set(ACTIONS)

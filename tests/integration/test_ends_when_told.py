@@ -1,4 +1,4 @@
-"""Programs that run until they are told to end, started as a script starts a background job: with SIGINT ignored."""
+"""Programs that run until a signal ends them, started as background jobs of a script: with SIGINT ignored."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ import subprocess
 from tests.support.processes import run_program, side_by_side
 
 def main():
-    # The second would begin once the first has ended.
+    # The second begins only after the first has ended.
     with side_by_side(1, interrupt_children=True) as pool:
         commands = [["/bin/sh", "-c", f"echo Child {number}; exec sleep 600"] for number in range(2)]
         futures = [pool.submit(subprocess.run, command) for command in commands]
@@ -39,14 +39,14 @@ run_program(main)
 @pytest.fixture
 def temporary() -> Iterator[Path]:
     """A folder of the program's own for all its temporary files, which the user of its database can reach."""
-    folder = Path(tempfile.mkdtemp(prefix="adf-told-"))
+    folder = Path(tempfile.mkdtemp(prefix="adf-signal-"))
     folder.chmod(0o755)
     yield folder
     shutil.rmtree(folder)
 
 
 class Program:
-    """A program, told to end by a signal once it has printed a line."""
+    """A program that gets a signal once it has printed a line."""
 
     def __init__(self, arguments: list[str], temporary: Path) -> None:
         self._process = subprocess.Popen(
@@ -56,13 +56,13 @@ class Program:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            # As a shell that is no terminal's does with a background job.
+            # A shell without a terminal does so for a background job.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),  # noqa: PLW1509  a single C call
         )
         self._children: list[psutil.Process] = []
 
     def end(self, number: signal.Signals, line: str) -> tuple[int, str]:
-        """Its exit status, and all that it printed."""
+        """Send the signal after `line`. Returns the exit status, and all that was printed."""
         assert self._process.stdout is not None
         printed = ""
         for text in self._process.stdout:
@@ -77,7 +77,7 @@ class Program:
         return self._process.returncode, printed + rest
 
     def left(self) -> list[psutil.Process]:
-        """What it had started by the time of the signal, and is still there."""
+        """The processes that it had started before the signal, and that still run."""
         return [child for child in self._children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
 
     def kill(self) -> None:
@@ -99,7 +99,7 @@ class Program:
     ],
     ids=["demo-term", "demo-int", "chaos", "soak", "threads"],
 )
-def test_program_ends_and_leaves_nothing(
+def test_program_ends_and_leaves_no_process_and_no_file(
     arguments: list[str], line: str, number: signal.Signals, temporary: Path, tmp_path: Path
 ) -> None:
     program = Program([argument.replace("{home}", str(tmp_path / "home")) for argument in arguments], temporary)
@@ -115,7 +115,7 @@ def test_program_ends_and_leaves_nothing(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_emulator_ends(number: signal.Signals, temporary: Path) -> None:
+def test_emulator_ends_and_leaves_no_file(number: signal.Signals, temporary: Path) -> None:
     program = Program(["-m", "airflow_adf_mi.emulator", "--factory", "dags/factory"], temporary)
     try:
         assert program.end(number, "export AIRFLOW_CONN")[0] == 0
@@ -125,8 +125,8 @@ def test_emulator_ends(number: signal.Signals, temporary: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_tests_end_through_their_fixtures(number: signal.Signals, temporary: Path, tmp_path: Path) -> None:
-    """`make test` in the background: what fixtures have started, they stop."""
+def test_interrupted_tests_tear_their_fixtures_down(number: signal.Signals, temporary: Path, tmp_path: Path) -> None:
+    """`make test` in the background: fixtures stop what they have started."""
     (tmp_path / "conftest.py").write_text("from tests.conftest import pytest_configure\n")
     (tmp_path / "test_it.py").write_text(
         "import time, pytest\n"

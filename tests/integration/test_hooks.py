@@ -1,4 +1,4 @@
-"""Hooks, with connections as Airflow gives them."""
+"""Hooks with real connections of Airflow."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DAY = timedelta(days=1)
 
 @pytest.fixture
 def connect(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Connect:
-    """Makes a connection to the emulator; its id."""
+    """Makes a connection to the emulator, and returns its id."""
 
     def make(conn_type: str = "azure_data_factory_mi", *, drop: tuple[str, ...] = (), **fields: str) -> str:
         extra = {k: v for k, v in emulator.connection_extra(**fields).items() if k not in drop}
@@ -33,7 +33,7 @@ def connect(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Connect:
     return make
 
 
-def test_every_operation(connect: Connect, emulator: Emulator) -> None:
+def test_each_method_works(connect: Connect, emulator: Emulator) -> None:
     hook = AdfHook(connect(managed_identity_client_id=USER_ASSIGNED.client_id))
     run_id = hook.run_pipeline("Slow")
     assert hook.get_pipeline_run(run_id).pipeline_name == "Slow"
@@ -48,7 +48,7 @@ def test_every_operation(connect: Connect, emulator: Emulator) -> None:
     assert len(emulator.books.tokens) == 1
 
 
-async def test_every_operation_on_the_event_loop(connect: Connect, emulator: Emulator) -> None:
+async def test_each_method_works_on_the_event_loop(connect: Connect, emulator: Emulator) -> None:
     async with AdfAsyncHook(connect(managed_identity_client_id=USER_ASSIGNED.client_id)) as hook:
         run_id = await hook.run_pipeline("Slow")
         assert (await hook.get_pipeline_run(run_id)).pipeline_name == "Slow"
@@ -60,7 +60,9 @@ async def test_every_operation_on_the_event_loop(connect: Connect, emulator: Emu
     assert {r.client_id for r in emulator.books.requests} == {USER_ASSIGNED.client_id}
 
 
-def test_official_client_and_providers_hook_are_this_identity(connect: Connect, emulator: Emulator) -> None:
+def test_official_client_and_providers_hook_use_the_identity_of_the_connection(
+    connect: Connect, emulator: Emulator
+) -> None:
     hook = AdfHook(connect(managed_identity_client_id=USER_ASSIGNED.client_id))
     found = hook.get_conn().factories.get("rg-test", "adf-test")
     assert found is not None
@@ -71,22 +73,24 @@ def test_official_client_and_providers_hook_are_this_identity(connect: Connect, 
     hook.get_conn().close()
 
 
-def test_connection_as_uri(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_connection_may_be_a_uri(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     extra = urllib.parse.urlencode({"__extra__": json.dumps(emulator.connection_extra())})
     monkeypatch.setenv("AIRFLOW_CONN_ADF_URI", f"azure-data-factory-mi://?{extra}")
     assert AdfHook("adf_uri").test_connection()[0]
 
 
-def test_connection_of_the_providers_type(connect: Connect, emulator: Emulator) -> None:
+def test_connection_may_be_of_the_providers_type(connect: Connect, emulator: Emulator) -> None:
     hook = AdfHook(connect("azure_data_factory", managed_identity_client_id=USER_ASSIGNED.client_id))
     assert hook.test_connection()[0]
     assert emulator.books.requests[-1].client_id == USER_ASSIGNED.client_id
 
 
-def test_test_connection_asks_the_service_and_names_identity_and_factory(connect: Connect, emulator: Emulator) -> None:
-    well, said = AdfHook(connect()).test_connection()
+def test_test_connection_checks_the_service_and_names_identity_and_factory(
+    connect: Connect, emulator: Emulator
+) -> None:
+    well, message = AdfHook(connect()).test_connection()
     assert well
-    assert said.split(". ") == [
+    assert message.split(". ") == [
         f"connection: 'adf_here', {emulator.arm_endpoint}",
         "token: given to the system-assigned managed identity",
         f"identity: client id {SYSTEM_ASSIGNED.client_id}, object id {SYSTEM_ASSIGNED.object_id}, tenant {TENANT}",
@@ -101,54 +105,54 @@ def test_test_connection_asks_the_service_and_names_identity_and_factory(connect
     assert emulator.state().runs == {}
 
 
-def test_test_connection_without_a_factory_asks_for_any(connect: Connect, emulator: Emulator) -> None:
-    well, said = AdfHook(connect(drop=("factory_name", "resource_group_name"))).test_connection()
+def test_test_connection_without_a_factory_checks_the_subscription(connect: Connect, emulator: Emulator) -> None:
+    well, message = AdfHook(connect(drop=("factory_name", "resource_group_name"))).test_connection()
     assert well
     assert (
         "where the identity sees 1 data factory. The token and the subscription are well. No factory was checked"
-        in said
+        in message
     )
     assert emulator.books.count("listFactories") == 1
 
 
-def test_test_connection_of_half_a_factory_is_not_well(connect: Connect) -> None:
-    well, said = AdfHook(connect(drop=("factory_name",))).test_connection()
+def test_test_connection_fails_if_only_the_resource_group_is_given(connect: Connect) -> None:
+    well, message = AdfHook(connect(drop=("factory_name",))).test_connection()
     assert not well
-    assert said.startswith("factory: NO. No factory_name: neither the arguments nor the connection has it.")
+    assert message.startswith("factory: NO. No factory_name: neither the arguments nor the connection has it.")
 
 
-def test_test_connection_names_what_is_missing_and_the_command(connect: Connect, emulator: Emulator) -> None:
+def test_test_connection_names_missing_permissions_and_the_command(connect: Connect, emulator: Emulator) -> None:
     emulator.tokens.denied = {SYSTEM_ASSIGNED.client_id: {"pipelines/createrun/action", "pipelineruns/cancel/action"}}
-    well, said = AdfHook(connect()).test_connection()
+    well, message = AdfHook(connect()).test_connection()
     assert not well
-    assert said.startswith(
+    assert message.startswith(
         "may start runs: NO. Microsoft.DataFactory/factories/pipelines/createrun/action is missing. may cancel runs: NO. "
     )
-    assert said.count("To do: az role assignment create") == 1
+    assert message.count("To do: az role assignment create") == 1
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "message"),
     [
         ({"managed_identity_client_id": "00000000-0000-4000-8000-00000000c0ff"}, "is not assigned to the machine"),
         ({"factory_name": "adf-other"}, "there is no such factory"),
         ({"identity": "magic"}, "identity is 'magic'"),
     ],
 )
-def test_test_connection_says_what_is_wrong(fields: dict[str, str], said: str, connect: Connect) -> None:
+def test_test_connection_explains_a_wrong_field(fields: dict[str, str], message: str, connect: Connect) -> None:
     well, text = AdfHook(connect(**fields)).test_connection()
     assert not well
-    assert said in text
+    assert message in text
 
 
-def test_test_connection_without_the_role_is_not_well(connect: Connect, emulator: Emulator) -> None:
+def test_test_connection_fails_without_the_role(connect: Connect, emulator: Emulator) -> None:
     emulator.tokens.denied = {SYSTEM_ASSIGNED.client_id: {"read"}}
     well, text = AdfHook(connect()).test_connection()
     assert not well
     assert "Microsoft.DataFactory/factories/read" in text
 
 
-def test_unknown_connection_says_how_to_make_one() -> None:
+def test_error_of_an_unknown_connection_explains_how_to_create_it() -> None:
     with pytest.raises(AdfConfigurationError, match=r"no connection 'nowhere'.*AIRFLOW_CONN_NOWHERE"):
         AdfHook("nowhere").get_conn()
 
@@ -169,15 +173,15 @@ def test_bad_request_is_refused_before_anything_is_sent(connect: Connect, emulat
     assert emulator.books.tokens == []
 
 
-def test_fields_of_airflows_form_that_are_not_used_reach_the_check(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unused_fields_of_airflows_form_fail_test_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     for unused in ({"host": "arm.example"}, {"schema": "https"}, {"port": 443}):
         stored = {"conn_type": "azure_data_factory_mi", "extra": {}, **unused}
         monkeypatch.setenv("AIRFLOW_CONN_ADF_HERE", json.dumps(stored))
-        works, said = AdfHook("adf_here").test_connection()
+        works, message = AdfHook("adf_here").test_connection()
         assert not works
-        assert f"Connection 'adf_here': {next(iter(unused))} is " in said
+        assert f"Connection 'adf_here': {next(iter(unused))} is " in message
 
 
-def test_address_that_is_none_is_said_by_the_connection_test(connect: Connect) -> None:
-    works, said = AdfHook(connect(arm_endpoint="https://[::1")).test_connection()
-    assert (works, "Connection 'adf_here': arm_endpoint is 'https://[::1'" in said) == (False, True)
+def test_invalid_address_fails_test_connection(connect: Connect) -> None:
+    works, message = AdfHook(connect(arm_endpoint="https://[::1")).test_connection()
+    assert (works, "Connection 'adf_here': arm_endpoint is 'https://[::1'" in message) == (False, True)

@@ -1,4 +1,4 @@
-"""What a template makes of a value that is not there is refused at once, wherever an argument must be there."""
+"""The text that a template renders for a missing value is refused at once for each required argument."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from airflow_adf_mi.triggers import AdfPipelineRunTrigger
 
 NOTHING: list[Any] = [None, "", "  ", "None", "null", "nan", " NaN ", "NaT", "<NA>", float("nan")]
 WRONG = [value for value in NOTHING if str(value).strip() not in ("", "None")]
-"""What is refused also where an argument may be left out: nobody writes it to leave one out."""
+"""Values that are refused for optional arguments too, because nobody uses them to omit an argument."""
 ADF = {"resource_group_name": "rg-test", "factory_name": "adf-test"}
 
 every_value = pytest.mark.parametrize("value", NOTHING, ids=repr)
@@ -40,7 +40,7 @@ def _nothing_is_sent(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Ite
 
 
 def operator(value: Any, *, native: bool, **arguments: Any) -> AdfRunPipelineOperator:
-    """An operator, rendered; the template `{{ value }}` comes to `value`."""
+    """A rendered operator. The template `{{ value }}` renders to `value`."""
     with DAG("d", render_template_as_native_obj=native):
         made = AdfRunPipelineOperator(
             **{"task_id": "it", "azure_data_factory_conn_id": "adf_here", "pipeline_name": "Load", **arguments}
@@ -51,7 +51,7 @@ def operator(value: Any, *, native: bool, **arguments: Any) -> AdfRunPipelineOpe
 
 @every_value
 @pytest.mark.parametrize("native", [True, False])
-def test_operator(value: Any, native: bool, settings: AdfSettings) -> None:
+def test_operator_refuses_missing_values(value: Any, native: bool, settings: AdfSettings) -> None:
     required = operator(value, native=native, pipeline_name="{{ value }}")
     with pytest.raises(AdfConfigurationError, match=r"pipeline_name is .* renders for a missing value"):
         required.start_of(settings)
@@ -68,7 +68,7 @@ def test_operator(value: Any, native: bool, settings: AdfSettings) -> None:
 
 
 @every_value
-def test_sensor(value: Any) -> None:
+def test_sensor_refuses_missing_values(value: Any) -> None:
     with DAG("d"):
         sensor = AdfPipelineRunSensor(task_id="it", run_id="{{ value }}", azure_data_factory_conn_id="adf_here")
     sensor.render_template_fields({"value": value})  # type: ignore[typeddict-unknown-key]  # as above
@@ -87,7 +87,7 @@ HOOK: list[Callable[[Any, Any], Any]] = [
 
 
 @every_value
-async def test_hooks(value: Any) -> None:
+async def test_hooks_refuse_missing_values(value: Any) -> None:
     async with AdfAsyncHook("adf_here") as asynchronous:
         for call in HOOK:
             with pytest.raises(AdfConfigurationError, match="renders for a missing value"):
@@ -97,19 +97,19 @@ async def test_hooks(value: Any) -> None:
 
 
 @every_value
-async def test_connection_id(value: Any) -> None:
-    said = "azure_data_factory_conn_id is .* renders for a missing value"
-    with pytest.raises(AdfConfigurationError, match=said):
+async def test_missing_connection_id_is_refused(value: Any) -> None:
+    message = "azure_data_factory_conn_id is .* renders for a missing value"
+    with pytest.raises(AdfConfigurationError, match=message):
         _ = AdfHook(value).settings
     assert AdfHook(value).test_connection()[0] is False
-    with pytest.raises(AdfConfigurationError, match=said):
+    with pytest.raises(AdfConfigurationError, match=message):
         await settings_of(value)
-    with pytest.raises(AdfConfigurationError, match=said):
+    with pytest.raises(AdfConfigurationError, match=message):
         await AdfAsyncHook(value).__aenter__()
 
 
 @every_value
-async def test_trigger(value: Any, settings: AdfSettings) -> None:
+async def test_trigger_refuses_a_missing_run_id(value: Any, settings: AdfSettings) -> None:
     trigger = AdfPipelineRunTrigger(
         settings=settings.to_json(),
         resource_group_name="rg",
@@ -123,12 +123,12 @@ async def test_trigger(value: Any, settings: AdfSettings) -> None:
 
 
 @pytest.mark.parametrize("value", [True, ["r1"], {"run_id": "r1"}, b"r1"], ids=repr)
-def test_what_is_not_text_is_called_that(value: Any) -> None:
+def test_error_for_a_value_that_is_not_text_says_so(value: Any) -> None:
     for check in (check_run_id, check_pipeline_name, lambda v: optional_text("factory_name", v)):
         with pytest.raises(AdfConfigurationError, match="; it must be text"):
             check(value)
 
 
 @given(st.text().filter(lambda text: text.strip() not in {str(value).strip() for value in NOTHING}))
-def test_all_other_text_is_kept(text: str) -> None:
+def test_all_other_texts_are_kept(text: str) -> None:
     assert required_text("name", text) == optional_text("name", text) == text.strip()

@@ -1,4 +1,4 @@
-"""Odd answers over HTTP: times that are none, lists that never end, and answers that cannot be read for minutes."""
+"""Odd answers over HTTP: invalid times, lists that never end, and answers that stay unreadable for minutes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ US_TIME = "11/28/2026 1:00:00 AM"
 
 
 class Wait:
-    """Drives routines through the blocking client, on a clock that only pauses move."""
+    """Runs routines with the blocking client, on a clock that only pauses advance."""
 
     def __init__(self, settings: AdfSettings) -> None:
         self.settings = settings
@@ -55,7 +55,7 @@ class Wait:
 
 
 def both_clients(settings: AdfSettings) -> list[Callable[[Any], Any]]:
-    """`pages` of either client, or `send` for what has none."""
+    """The `pages` methods of both clients; or `send` for calls that have no pages."""
 
     def blocking(call: Any) -> Any:
         with AdfClient(settings) as client:
@@ -71,7 +71,9 @@ def both_clients(settings: AdfSettings) -> list[Callable[[Any], Any]]:
     return [blocking, on_loop]
 
 
-def test_time_in_another_form_neither_hides_an_end_nor_fails_a_list(settings: AdfSettings, emulator: Emulator) -> None:
+def test_time_in_another_format_neither_hides_an_end_nor_fails_a_list(
+    settings: AdfSettings, emulator: Emulator
+) -> None:
     row = {"runId": "r", "status": "Succeeded", "lastUpdated": US_TIME, "runStart": "soon"}
     emulator.add_fault("getRun", status=200, text=json.dumps(row))
     report = Wait(settings).report("r", timeout=3600)
@@ -83,7 +85,7 @@ def test_time_in_another_form_neither_hides_an_end_nor_fails_a_list(settings: Ad
         assert [run.run_id for run in pages(calls.query_runs(settings.factory(), *WINDOW))] == ["r", "s"]
 
 
-def test_answer_about_another_run_is_not_its_end(settings: AdfSettings, emulator: Emulator) -> None:
+def test_answer_about_another_run_is_not_the_end_of_a_run(settings: AdfSettings, emulator: Emulator) -> None:
     emulator.add_fault("getRun", status=200, text=json.dumps({"runId": "other", "status": "Failed"}))
     emulator.add_fault("getRun", status=200, text=json.dumps({"runId": "R", "status": "Succeeded"}))
     report = Wait(settings).report("r", timeout=3600)
@@ -103,7 +105,7 @@ UNREADABLE = [
 
 @pytest.mark.parametrize("kind", ["text/html", "application/json"])
 @pytest.mark.parametrize("odd", UNREADABLE, ids=lambda odd: str(odd)[:30])
-def test_answers_that_stay_unreadable_end_the_wait_as_a_refusal_does(
+def test_answers_that_stay_unreadable_end_the_wait_after_the_grace_period(
     odd: Any, kind: str, settings: AdfSettings, emulator: Emulator
 ) -> None:
     text = odd if isinstance(odd, str) else json.dumps(odd)
@@ -118,7 +120,7 @@ def test_answers_that_stay_unreadable_end_the_wait_as_a_refusal_does(
     assert emulator.books.count("cancelRun") == 0
 
 
-def test_overdue_run_that_is_over_and_unreadable_is_not_said_to_be_cancelled(
+def test_overdue_run_that_has_ended_unreadably_is_not_reported_as_cancelled(
     settings: AdfSettings, emulator: Emulator
 ) -> None:
     with AdfClient(settings) as client:
@@ -133,7 +135,7 @@ def test_overdue_run_that_is_over_and_unreadable_is_not_said_to_be_cancelled(
     assert emulator.books.count("cancelRun") == 1
 
 
-def test_outputs_are_read_of_a_run_that_began_in_the_year_1(settings: AdfSettings, emulator: Emulator) -> None:
+def test_outputs_of_a_run_with_a_start_in_the_year_1_are_read(settings: AdfSettings, emulator: Emulator) -> None:
     run = {"runId": "r", "status": "Succeeded", "runStart": "0001-01-01T00:00:00Z", "runEnd": "9999-12-31T23:59:59Z"}
     activity = {"activityRunId": "a", "activityName": "Copy", "status": "Succeeded", "output": {"rowsCopied": 3}}
     emulator.add_fault("getRun", status=200, text=json.dumps({**run, "durationInMs": -(10**400)}))
@@ -152,7 +154,7 @@ def test_outputs_are_read_of_a_run_that_began_in_the_year_1(settings: AdfSetting
 SAME_TOKEN = {"continuationToken": "same"}
 
 
-def test_lists_of_runs_and_activities_end_where_the_service_repeats_itself(
+def test_lists_of_runs_and_activities_end_if_the_service_repeats_a_token(
     settings: AdfSettings, emulator: Emulator, caplog: pytest.LogCaptureFixture
 ) -> None:
     row = {"runId": "r", "status": "InProgress", "activityRunId": "a", "activityName": "Copy"}
@@ -166,10 +168,10 @@ def test_lists_of_runs_and_activities_end_where_the_service_repeats_itself(
 
 
 @pytest.mark.parametrize("count", [1, MOST_PAGES_LISTED])
-def test_lists_that_the_official_client_follows_end_too(
+def test_endless_lists_of_the_official_client_end(
     count: int, settings: AdfSettings, emulator: Emulator, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """With one link on every page; and with another on each, and nothing on it."""
+    """In one case, all pages have the same link. In the other, each empty page has another link."""
     operations = {
         "listFactories": (calls.list_factories(settings.subscription_id), "id"),
         "listPipelines": (calls.list_pipelines(settings.factory()), "name"),
@@ -193,8 +195,10 @@ def _path(settings: AdfSettings, operation: str) -> str:
 
 
 @pytest.mark.parametrize("endless", [False, True])
-def test_search_for_a_lost_start_comes_to_an_end(endless: bool, settings: AdfSettings, emulator: Emulator) -> None:
-    """And adopts nothing that only looks like it: what was not read may hold another."""
+def test_search_for_a_lost_start_ends_although_the_list_is_endless(
+    endless: bool, settings: AdfSettings, emulator: Emulator
+) -> None:
+    """If the list is endless, no similar run is adopted, because the unread part may contain another one."""
     wait = Wait(settings)
     emulator.state().switches.run_id_from_request_id = False
     emulator.add_fault("createRun", effect="after", drop=True)
@@ -216,7 +220,7 @@ def _started(settings: AdfSettings, wait: Wait) -> Routine[Any]:
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, "9" * 5000, json.dumps({"runId": "x" * 100_000}), '{"runId": 1e400}'])
-def test_answer_to_createrun_that_cannot_be_read_never_starts_a_second_run(
+def test_unreadable_answer_to_createrun_never_starts_a_second_run(
     text: str, settings: AdfSettings, emulator: Emulator
 ) -> None:
     emulator.add_fault("createRun", effect="after", status=200, text=text)
@@ -236,15 +240,15 @@ def test_deeply_nested_answer_is_read(depth: int, settings: AdfSettings, emulato
 
 @pytest.mark.parametrize("status", [200, 403, 502])
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "br"])
-def test_answer_that_cannot_be_unpacked_is_no_usable_answer(
+def test_answer_that_cannot_be_decompressed_is_not_usable(
     status: int, encoding: str, settings: AdfSettings, emulator: Emulator
 ) -> None:
-    """A proxy that is broken may say that a page is compressed while it is not. An outage is looked through all the same."""
+    """A broken proxy may declare a page as compressed although it is not. Even so, an outage is tolerated."""
     headers = {"Content-Encoding": encoding}
     for ask in both_clients(settings):
         emulator.add_fault("queryRuns", status=status, text="<html>no gzip</html>", headers=headers)
         with pytest.raises(AdfUnavailableError) as refused:
             ask(calls.query_runs(settings.factory(), *WINDOW))
         assert status != 502 or not has_grace(refused.value)
-    # The blocking client does not learn the status of what it cannot unpack.
+    # The blocking client does not get the status of an answer that it cannot decompress.
     assert status == 502 or has_grace(refused.value)

@@ -1,4 +1,4 @@
-"""What the operator does from try to try, and when Airflow itself fails around a run that has been started."""
+"""What the operator does from try to try, and what it does when Airflow fails after a run has started."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def deferred(it: AdfRunPipelineOperator, task: Task) -> TaskDeferred:
 
 
 def never_cancelled(pipeline: str) -> Script:
-    """Its runs go on for an hour, and take an hour to be cancelled."""
+    """The pipeline's runs last for an hour, and take an hour to be cancelled."""
     return Script.from_json(
         {"pipelines": {pipeline: {"cancel_seconds": 3600}}, "activities": {f"{pipeline}/Copy": {"seconds": 3600}}}
     )
@@ -46,7 +46,7 @@ def cancelled(emulator: Emulator) -> list[str]:
 
 
 @pytest.mark.parametrize("waits", [True, False])
-def test_retry_accepts_what_has_succeeded_and_a_clear_starts_anew(
+def test_retry_accepts_a_succeeded_run_and_a_clear_starts_a_new_one(
     waits: bool, operator: Make, emulator: Emulator
 ) -> None:
     task = Task()
@@ -63,7 +63,7 @@ def test_retry_accepts_what_has_succeeded_and_a_clear_starts_anew(
     assert len(runs(emulator)) == 2
 
 
-def test_failed_run_is_followed_by_another_on_a_retry(operator: Make, emulator: Emulator) -> None:
+def test_retry_after_a_failed_run_starts_another(operator: Make, emulator: Emulator) -> None:
     task = Task()
     for _ in range(2):
         with pytest.raises(AdfRunFailed):
@@ -73,7 +73,7 @@ def test_failed_run_is_followed_by_another_on_a_retry(operator: Make, emulator: 
     assert len(runs(emulator)) == 2
 
 
-def test_not_durable_starts_anew_at_every_try_and_keeps_nothing(operator: Make, emulator: Emulator) -> None:
+def test_durable_false_starts_a_run_in_each_try_and_stores_nothing(operator: Make, emulator: Emulator) -> None:
     task = Task(store_works=False)
     it = operator("Load", durable=False)
     execute(it, task)
@@ -83,9 +83,7 @@ def test_not_durable_starts_anew_at_every_try_and_keeps_nothing(operator: Make, 
 
 
 @pytest.mark.parametrize("own_ids", [False, True])
-def test_run_of_a_lost_answer_that_has_failed_meanwhile_fails_the_task(
-    own_ids: bool, operator: Make, emulator: Emulator
-) -> None:
+def test_failed_run_of_a_lost_start_fails_the_task(own_ids: bool, operator: Make, emulator: Emulator) -> None:
     emulator.state().switches.run_id_from_request_id = not own_ids
     emulator.add_fault("createRun", effect="after", hang_seconds=0.5, status=504)
     with pytest.raises(AdfRunFailed, match="no such table"):
@@ -93,7 +91,7 @@ def test_run_of_a_lost_answer_that_has_failed_meanwhile_fails_the_task(
     assert len(runs(emulator)) == 1
 
 
-def test_kill_before_anything_was_looked_up_starts_nothing(operator: Make, emulator: Emulator) -> None:
+def test_kill_before_the_try_begins_starts_nothing(operator: Make, emulator: Emulator) -> None:
     it = operator("Slow")
     it.on_kill()
     with pytest.raises(AdfTaskKilled, match="Nothing was started"):
@@ -101,7 +99,7 @@ def test_kill_before_anything_was_looked_up_starts_nothing(operator: Make, emula
     assert emulator.books.count("createRun") == 0
 
 
-def test_kill_while_the_intent_is_written_starts_nothing(operator: Make, emulator: Emulator) -> None:
+def test_kill_while_the_intent_is_stored_starts_nothing(operator: Make, emulator: Emulator) -> None:
     task, it = Task(), operator("Slow")
     keep = task.set
 
@@ -110,26 +108,26 @@ def test_kill_while_the_intent_is_written_starts_nothing(operator: Make, emulato
         if value["phase"] == Phase.SENDING.value:
             it.on_kill()
 
-    task.set = kill_while_sending  # type: ignore[method-assign]  # of our stand-in for Airflow
+    task.set = kill_while_sending  # type: ignore[method-assign]  # of our fake Airflow
     with pytest.raises(AdfTaskKilled, match="Nothing was started"):
         execute(it, task)
     assert emulator.books.count("createRun") == 0
     assert task.intent.phase is Phase.PREPARED
 
 
-def test_kill_while_a_lost_start_is_looked_for_forgets_nothing_of_it(operator: Make, emulator: Emulator) -> None:
+def test_kill_during_the_search_for_a_lost_start_keeps_its_intent(operator: Make, emulator: Emulator) -> None:
     task, it = Task(), operator("Slow", wait_for_termination=False)
     first = execute(it, task)["run_id"]
-    # As if the process had died before the answer came.
+    # As after the death of the process before the answer came.
     task.set(STATE_KEY, replace(task.intent, phase=Phase.SENDING, run_id=None).to_json())
     task.retry()
     keep = task.set
 
-    def kill_while_writing(key: str, value: Any) -> None:
+    def kill_while_storing(key: str, value: Any) -> None:
         keep(key, value)
         it.on_kill()
 
-    task.set = kill_while_writing  # type: ignore[method-assign]  # of our stand-in for Airflow
+    task.set = kill_while_storing  # type: ignore[method-assign]  # of our fake Airflow
     with pytest.raises(AdfTaskKilled):
         execute(it, task)
     assert task.intent.phase is Phase.SENDING
@@ -150,15 +148,13 @@ def test_kill_right_after_the_start_neither_returns_nor_defers(
         push(key, value)
         it.on_kill()
 
-    task.xcom_push = kill_while_pushing  # type: ignore[method-assign]  # of our stand-in for Airflow
+    task.xcom_push = kill_while_pushing  # type: ignore[method-assign]  # of our fake Airflow
     with pytest.raises(AdfTaskKilled, match="was cancelled"):
         execute(it, task)
     assert len(cancelled(emulator)) == 1
 
 
-def test_clear_of_another_task_does_not_replace_a_run_whose_try_failed_by_itself(
-    operator: Make, emulator: Emulator
-) -> None:
+def test_clear_of_another_task_does_not_supersede_the_run_of_a_failed_try(operator: Make, emulator: Emulator) -> None:
     task = Task()
     it = operator("Slow", deferrable=True, cancel_on_timeout=False)
     first = deferred(it, task).trigger.run_id
@@ -190,7 +186,7 @@ def test_deferrable_retry_adopts_a_live_run(operator: Make, emulator: Emulator) 
     assert len(runs(emulator)) == 1
 
 
-def test_deferral_outlasts_our_own_deadline_by_the_backstop(operator: Make) -> None:
+def test_airflows_timeout_of_a_deferral_is_later_than_our_deadline(operator: Make) -> None:
     it = deferred(operator("Slow", deferrable=True, timeout=100), Task())
     assert it.timeout is not None
     assert abs(it.timeout.total_seconds() - TIMEOUT_SLACK_SECONDS - 100) < 5
@@ -220,7 +216,7 @@ def test_execution_timeout_of_a_deferred_task_counts_from_the_beginning_of_the_t
     assert abs(trigger.deadline - began.timestamp() - (60 if timeout == 600 else 50)) < 5
 
 
-def test_clear_of_a_deferred_task_waits_for_the_obsolete_run_in_the_triggerer(
+def test_clear_of_a_deferred_task_waits_for_the_superseded_run_in_the_triggerer(
     operator: Make, emulator: Emulator
 ) -> None:
     emulator.state().script = never_cancelled("Slow")
@@ -235,7 +231,7 @@ def test_clear_of_a_deferred_task_waits_for_the_obsolete_run_in_the_triggerer(
     assert len(runs(emulator)) == 1
 
 
-def test_replaced_run_that_does_not_end_in_time_fails_the_task_and_nothing_is_started(
+def test_superseded_run_that_does_not_end_in_time_fails_the_deferred_task(
     operator: Make, settings: AdfSettings, emulator: Emulator
 ) -> None:
     address = RunAddress(run_id="r1", factory=settings.factory(), studio_url="https://adf.azure.com/r1")
@@ -245,7 +241,7 @@ def test_replaced_run_that_does_not_end_in_time_fails_the_task_and_nothing_is_st
     assert runs(emulator) == []
 
 
-def test_clear_waits_on_the_worker_and_then_starts(operator: Make, emulator: Emulator) -> None:
+def test_clear_waits_for_the_superseded_run_on_the_worker(operator: Make, emulator: Emulator) -> None:
     task = Task()
     first = execute(operator("Slow", wait_for_termination=False), task)["run_id"]
     task.clear()
@@ -255,7 +251,7 @@ def test_clear_waits_on_the_worker_and_then_starts(operator: Make, emulator: Emu
     assert statuses[0] == "Cancelled"
 
 
-def test_obsolete_run_that_does_not_end_lets_nothing_start(operator: Make, emulator: Emulator) -> None:
+def test_superseded_run_that_does_not_end_in_time_lets_nothing_start(operator: Make, emulator: Emulator) -> None:
     emulator.state().script = never_cancelled("Slow")
     task = Task()
     execute(operator("Slow", wait_for_termination=False), task)
@@ -267,7 +263,7 @@ def test_obsolete_run_that_does_not_end_lets_nothing_start(operator: Make, emula
     assert len(runs(emulator)) == 1
 
 
-def test_obsolete_run_that_must_not_be_cancelled_is_waited_for(operator: Make, emulator: Emulator) -> None:
+def test_superseded_run_that_must_not_be_cancelled_is_waited_for(operator: Make, emulator: Emulator) -> None:
     task = Task()
     it = operator("Load", wait_for_termination=False, cancel_on_kill=False)
     first = execute(it, task)["run_id"]
@@ -276,19 +272,19 @@ def test_obsolete_run_that_must_not_be_cancelled_is_waited_for(operator: Make, e
     assert cancelled(emulator) == []
 
 
-def test_state_store_that_fails_before_the_start_lets_nothing_start(operator: Make, emulator: Emulator) -> None:
+def test_nothing_is_started_if_the_state_store_cannot_be_read(operator: Make, emulator: Emulator) -> None:
     with pytest.raises(AdfError, match="Nothing was started"):
         execute(operator("Load"), Task(store_works=False))
     assert emulator.books.requests == []
 
 
-def test_state_store_that_cannot_be_written_lets_nothing_start(operator: Make, emulator: Emulator) -> None:
+def test_nothing_is_started_if_the_state_store_cannot_be_written(operator: Make, emulator: Emulator) -> None:
     task = Task()
 
     def fail(key: str, value: Any) -> None:
         raise RuntimeError("the API server is down")
 
-    task.set = fail  # type: ignore[method-assign]  # of our stand-in for Airflow
+    task.set = fail  # type: ignore[method-assign]  # of our fake Airflow
     with pytest.raises(AdfError, match="nothing was started"):
         execute(operator("Load"), task)
     assert emulator.books.requests == []
@@ -302,16 +298,16 @@ def test_state_store_that_fails_after_the_start_does_not_end_the_wait(operator: 
         task.store_works = value["phase"] != Phase.STARTED.value
         keep(key, value)
 
-    task.set = fail_once_started  # type: ignore[method-assign]  # of our stand-in for Airflow
+    task.set = fail_once_started  # type: ignore[method-assign]  # of our fake Airflow
     assert execute(operator("Load"), task)["status"] == "Succeeded"
-    # A retry finds the run by the key that was written before the request.
+    # A retry finds the run by the key that was stored before the request.
     task.store_works = True
     task.retry()
     assert execute(operator("Load"), task)["adopted"]
     assert len(runs(emulator)) == 1
 
 
-def test_correlation_parameter_carries_the_key(operator: Make, emulator: Emulator) -> None:
+def test_correlation_parameter_carries_the_start_key(operator: Make, emulator: Emulator) -> None:
     task = Task()
     execute(operator("Load", correlation_parameter="day"), task)
     (run,) = emulator.call(lambda: list(emulator.state().runs.values()))
@@ -325,22 +321,22 @@ def test_correlation_parameter_carries_the_key(operator: Make, emulator: Emulato
         {"correlation_parameter": "day", "reference_pipeline_run_id": "r1"},
     ],
 )
-def test_correlation_parameter_that_contradicts_is_refused(arguments: Any, operator: Make, emulator: Emulator) -> None:
+def test_contradicting_correlation_parameter_is_refused(arguments: Any, operator: Make, emulator: Emulator) -> None:
     with pytest.raises(AdfConfigurationError, match="correlation_parameter"):
         execute(operator("Load", **arguments), Task())
     assert emulator.books.requests == []
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "text"),
     [
         ({"on_ambiguous_start": "perhaps"}, "on_ambiguous_start"),
         ({"start_settle": 0}, "start_settle"),
         ({"supersede_timeout": -1}, "supersede_timeout"),
     ],
 )
-def test_bad_arguments_are_refused_when_the_dag_is_parsed(arguments: Any, said: str, operator: Make) -> None:
-    with pytest.raises(AdfConfigurationError, match=said):
+def test_bad_arguments_are_refused_when_the_dag_is_parsed(arguments: Any, text: str, operator: Make) -> None:
+    with pytest.raises(AdfConfigurationError, match=text):
         operator("Load", **arguments)
 
 
@@ -351,8 +347,8 @@ def test_xcom_that_cannot_be_pushed_does_not_orphan_the_run(operator: Make, emul
 
 
 @pytest.mark.parametrize("cancels", [True, False])
-def test_execution_timeout_cancels_as_our_own_timeout_does(cancels: bool, operator: Make, emulator: Emulator) -> None:
-    """Ours comes first, so that cancel_on_timeout decides."""
+def test_execution_timeout_cancels_as_timeout_does(cancels: bool, operator: Make, emulator: Emulator) -> None:
+    """Our deadline comes before Airflow's, so that cancel_on_timeout decides."""
     it = operator("Slow", execution_timeout=timedelta(seconds=1), cancel_on_timeout=cancels)
     with pytest.raises(AdfRunTimedOut):
         execute(it, Task())
@@ -367,7 +363,7 @@ def test_execution_timeout_cancels_as_our_own_timeout_does(cancels: bool, operat
         ({"timeout": 60, "execution_timeout": timedelta(seconds=1)}, "execution_timeout of 1 s"),
     ],
 )
-def test_timeout_names_the_argument_and_how_long_it_is(
+def test_error_of_a_timeout_names_the_argument_and_its_seconds(
     arguments: dict[str, Any], limit: str, operator: Make, emulator: Emulator
 ) -> None:
     with pytest.raises(AdfRunTimedOut, match=f"did not end within its {limit}. It was InProgress"):
@@ -377,7 +373,7 @@ def test_timeout_names_the_argument_and_how_long_it_is(
 
 @pytest.mark.parametrize("on_kill", [True, False])
 @pytest.mark.parametrize("cancels", [True, False])
-def test_airflows_execution_timeout_in_the_middle_of_a_wait(
+def test_execution_timeout_of_airflow_during_a_wait_follows_cancel_on_timeout(
     cancels: bool, on_kill: bool, operator: Make, emulator: Emulator
 ) -> None:
     task = Task()
@@ -385,24 +381,26 @@ def test_airflows_execution_timeout_in_the_middle_of_a_wait(
     attempt = Attempt(it, task.context)
     with contextlib.suppress(AirflowTaskTimeout), attempt._owning(None) as owned_run:
         attempt._begin(owned_run, None)
-        # As Airflow's alarm raises it.
+        # Airflow's alarm raises it.
         raise AirflowTaskTimeout
     attempt.kill()
     assert len(cancelled(emulator)) == (1 if cancels else 0)
 
 
 @pytest.mark.parametrize("cancels", [True, False])
-def test_airflows_own_deferral_timeout_is_handled_like_ours(cancels: bool, operator: Make, emulator: Emulator) -> None:
+def test_airflows_timeout_of_a_deferral_follows_cancel_on_timeout(
+    cancels: bool, operator: Make, emulator: Emulator
+) -> None:
     task = Task()
     it = operator("Slow", deferrable=True, cancel_on_timeout=cancels, timeout=600)
     deferred(it, task)
-    said = f"within its timeout of 600 s.*{'requested' if cancels else 'left running'}"
-    with pytest.raises(AdfRunTimedOut, match=said):
+    text = f"within its timeout of 600 s.*{'requested' if cancels else 'left running'}"
+    with pytest.raises(AdfRunTimedOut, match=text):
         it.resume_execution("__fail__", {"error": "Trigger timeout"}, task.context)
     assert len(cancelled(emulator)) == (1 if cancels else 0)
 
 
-def test_timeout_without_a_known_run_cancels_nothing_and_says_so(operator: Make, emulator: Emulator) -> None:
+def test_timeout_without_a_known_run_is_an_error_that_cancels_nothing(operator: Make, emulator: Emulator) -> None:
     with pytest.raises(AdfError, match="is not in this task's XCom run_id"):
         operator("Slow").resume_execution("__fail__", {"error": "Trigger timeout"}, Task().context)
     assert emulator.books.requests == []
@@ -411,7 +409,7 @@ def test_timeout_without_a_known_run_cancels_nothing_and_says_so(operator: Make,
 def test_failed_trigger_is_followed_by_another_for_the_same_run(
     operator: Make, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_adf_mi._worker.trigger_failures.FIRST_PAUSE_SECONDS", 0.001)  # stands for seconds
+    monkeypatch.setattr("airflow_adf_mi._worker.trigger_failures.FIRST_PAUSE_SECONDS", 0.001)  # instead of seconds
     task = Task()
     it = operator("Slow", deferrable=True)
     first = deferred(it, task).trigger
@@ -419,13 +417,13 @@ def test_failed_trigger_is_followed_by_another_for_the_same_run(
         with pytest.raises(TaskDeferred) as again:
             it.resume_execution("__fail__", {"error": "Trigger failure"}, task.context)
         assert again.value.trigger.run_id == first.run_id
-        assert again.value.trigger.deadline == first.deadline  # the wait is the same
+        assert again.value.trigger.deadline == first.deadline  # the wait has the same deadline
         assert task.get(TRIGGER_FAILURES_KEY)["failures"] == number
     with pytest.raises(AdfError, match=f"{first.run_id} of pipeline 'Slow'"):
         it.resume_execution("__fail__", {"error": "Trigger failure"}, task.context)
     assert cancelled(emulator) == []
     assert len(runs(emulator)) == 1
-    # The retry begins to count anew.
+    # The retry begins its own count.
     task.retry()
     assert deferred(it, task).trigger.run_id == first.run_id
     with pytest.raises(TaskDeferred):
@@ -442,17 +440,19 @@ def test_failed_trigger_without_a_journal_names_the_run(operator: Make, emulator
     assert cancelled(emulator) == []
 
 
-def test_kill_before_the_try_has_begun_cancels_the_run_of_the_try_before(operator: Make, emulator: Emulator) -> None:
+def test_kill_at_the_beginning_of_a_retry_cancels_the_run_of_the_previous_try(
+    operator: Make, emulator: Emulator
+) -> None:
     task = Task()
     execute(operator("Slow", wait_for_termination=False), task)
     task.retry()
     attempt = Attempt(operator("Slow"), task.context)
-    with attempt._owning(task.intent):  # as when the signal comes during the first look
+    with attempt._owning(task.intent):  # as if the signal came during the first status check
         attempt.kill()
     assert len(cancelled(emulator)) == 1
 
 
-def test_journal_of_another_version_leads_to_the_run(operator: Make, emulator: Emulator) -> None:
+def test_intent_of_another_version_leads_to_the_run(operator: Make, emulator: Emulator) -> None:
     task = Task()
     first = execute(operator("Slow", wait_for_termination=False), task)["run_id"]
     task.set(STATE_KEY, {"version": 99, "run_id": first, "start_key": str(uuid.uuid4())})

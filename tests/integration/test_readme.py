@@ -1,4 +1,4 @@
-"""What the README and the pages of docs show is what happens: texts, commands and code."""
+"""Texts, commands and code of the README and the docs are what really happens."""
 
 from __future__ import annotations
 
@@ -58,14 +58,14 @@ def emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
 
 
 def shown(text: str, label: str, page: str) -> str:
-    """`text` as the page has it; the id of a run, times and the emulator's address are an example's."""
+    """Check that the page contains `text`, with the times and addresses of an example."""
     text = re.sub(r"https://127\.0\.0\.1:\d+", "https://management.azure.com", text)
     text = re.sub(r"published \S+", "published 2026-11-20T14:12:09Z", text)
-    assert text in page, f"{label}, as it is now:\n{text}"
+    assert text in page, f"the page does not show the current {label}:\n{text}"
     return text
 
 
-def test_failure_text(emulator: Emulator) -> None:
+def test_text_of_a_failure_is_the_one_of_the_page(emulator: Emulator) -> None:
     error = error_of(operator("NightlyLoad", parameters={"window_start": "2026-11-24", "window_end": "2026-11-25"}))
     runs = {run.run_id: run.pipeline for run in emulator.call(lambda: list(emulator.state().runs.values()))}
     text = str(error)
@@ -76,7 +76,7 @@ def test_failure_text(emulator: Emulator) -> None:
     shown(re.sub(r"after [0-3] s", "after 2 s", text), "the failure", README)
 
 
-def test_check_table(emulator: Emulator, capsys: pytest.CaptureFixture[str]) -> None:
+def test_table_of_the_check_is_the_one_of_the_page(emulator: Emulator, capsys: pytest.CaptureFixture[str]) -> None:
     emulator.tokens.denied = {SYSTEM_ASSIGNED.client_id: {"pipelineruns/cancel/action"}}
     assert main(["check", "--pipeline", "NightlyLoad"]) == 1
     shown(textwrap.dedent(capsys.readouterr().out).strip(), "the table", (DOCS / "checking.md").read_text())
@@ -89,7 +89,7 @@ def commands_of(page: str) -> list[str]:
 
 
 def test_commands_of_the_readme_work_together(tmp_path: Path) -> None:
-    """The emulator of one command is what the other one checks, by the variables that the first one prints."""
+    """One command starts the emulator, and prints variables. With them, the other command checks that emulator."""
     check, emulate = (next(c for c in commands_of(README) if c.startswith(name)) for name in ("airflow-adf-mi", "adf-"))
     program, *arguments = shlex.split(emulate)
     environment = {**os.environ, "AIRFLOW_HOME": str(tmp_path)}
@@ -110,7 +110,7 @@ def test_commands_of_the_readme_work_together(tmp_path: Path) -> None:
     assert "All well. Nothing was started." in checked.stdout
 
 
-def test_connection_of_the_readme_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_connection_of_the_readme_is_valid(monkeypatch: pytest.MonkeyPatch) -> None:
     (export,) = (command for command in commands_of(README) if command.startswith("export"))
     name, _, value = shlex.split(export)[1].partition("=")
     monkeypatch.setenv(name, value)

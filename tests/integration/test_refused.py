@@ -1,4 +1,4 @@
-"""Starts, waits, cancels and checks that ARM's front door, or something in between, refuses; on worker and triggerer."""
+"""Starts, waits, cancels and checks that ARM's front door or a proxy refuses, on workers and in the triggerer."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ by_front_door = pytest.mark.parametrize("fault", FRONT_DOOR, ids=lambda fault: f
 
 
 class Starts:
-    """A task of either mode that starts the pipeline `Load`, try after try."""
+    """A task on workers or in triggerer mode that starts the pipeline `Load`, try after try."""
 
     def __init__(self, mode: str, make: Make, airflow: Callable[[], Airflow]) -> None:
         self._mode = mode
@@ -68,7 +68,7 @@ class Starts:
         self.airflow = airflow()
 
     async def begin(self) -> AdfError | None:
-        """The error of a try; None where it succeeded."""
+        """The error of a try; None if it succeeded."""
         if self._mode == "worker":
             try:
                 await asyncio.to_thread(execute, self._it, self.task)
@@ -113,7 +113,7 @@ def starts(
 
 
 @by_front_door
-async def test_refusal_of_the_front_door_starts_nothing_and_a_retry_starts_once_it_is_gone(
+async def test_refusal_of_the_front_door_starts_nothing_and_a_later_retry_starts_one_run(
     fault: dict[str, Any], starts: Starts, emulator: Emulator
 ) -> None:
     emulator.add_fault("createRun", **fault)
@@ -122,14 +122,14 @@ async def test_refusal_of_the_front_door_starts_nothing_and_a_retry_starts_once_
     assert refused.status == fault["status"]
     assert runs(emulator) == []
     assert len(emulator.books.of("createRun")) == 1
-    assert emulator.books.count("queryRuns") == 0, "nothing was lost, so nothing is looked for"
+    assert emulator.books.count("queryRuns") == 0, "no start was lost, so none is searched for"
     starts.retry()
     assert await starts.begin() is None
     assert len(runs(emulator)) == 1
     assert len(emulator.books.of("createRun", status=200)) == 1
 
 
-def test_refused_start_is_written_down_as_one_that_was_not_sent(
+def test_refused_start_is_stored_as_prepared(
     operator: Make,
     emulator: Emulator,
 ) -> None:
@@ -143,7 +143,7 @@ def test_refused_start_is_written_down_as_one_that_was_not_sent(
     assert task.intent.phase is Phase.PREPARED
 
 
-async def test_conflict_of_data_factory_stays_ambiguous(starts: Starts, emulator: Emulator) -> None:
+async def test_conflict_of_data_factory_is_an_ambiguous_start(starts: Starts, emulator: Emulator) -> None:
     emulator.add_fault("createRun", status=409, code="Conflict")
     assert isinstance(await starts.begin(), AdfAmbiguousStartError)
     starts.retry()
@@ -151,16 +151,14 @@ async def test_conflict_of_data_factory_stays_ambiguous(starts: Starts, emulator
     assert len(emulator.books.of("createRun")) == 1
 
 
-async def test_page_in_place_of_an_answer_that_a_run_was_started_leads_to_that_run(
-    starts: Starts, emulator: Emulator
-) -> None:
-    """A filter that looks at answers. Had the page been taken for a refusal, a retry would start a second run."""
+async def test_run_is_found_if_a_page_replaces_the_answer_to_createrun(starts: Starts, emulator: Emulator) -> None:
+    """A web filter inspects answers. If its page were taken for a refusal, a retry would start a second run."""
     emulator.add_fault("createRun", effect="after", status=403, text=PAGE)
     assert await starts.begin() is None
     assert len(runs(emulator)) == len(emulator.books.of("createRun")) == 1
 
 
-async def test_page_of_a_filter_names_itself_and_no_role(starts: Starts, emulator: Emulator) -> None:
+async def test_error_after_a_page_of_a_filter_names_the_filter_and_no_role(starts: Starts, emulator: Emulator) -> None:
     emulator.add_fault("*", times=None, status=403, text=PAGE)
     refused = await starts.begin()
     emulator.call(emulator.faults.clear)
@@ -171,7 +169,7 @@ async def test_page_of_a_filter_names_itself_and_no_role(starts: Starts, emulato
     assert runs(emulator) == []
 
 
-async def test_gateway_that_wants_a_sign_in_has_sent_nothing_on(starts: Starts, emulator: Emulator) -> None:
+async def test_gateway_that_requires_a_sign_in_has_not_forwarded_the_start(starts: Starts, emulator: Emulator) -> None:
     emulator.add_fault("createRun", status=407, text=PAGE)
     assert isinstance(await starts.begin(), AdfUnavailableError)
     starts.retry()
@@ -179,21 +177,21 @@ async def test_gateway_that_wants_a_sign_in_has_sent_nothing_on(starts: Starts, 
     assert len(runs(emulator)) == 1
 
 
-async def test_start_goes_on_although_a_fresh_token_is_refused_as_well(starts: Starts, emulator: Emulator) -> None:
+async def test_start_is_sent_again_if_a_fresh_token_is_refused_too(starts: Starts, emulator: Emulator) -> None:
     emulator.add_fault("createRun", times=2, status=401, code="InvalidAuthenticationToken")
     assert await starts.begin() is None
     assert [r.status for r in emulator.books.of("createRun")] == [401, 401, 200]
     assert len(runs(emulator)) == 1
 
 
-def test_start_that_is_refused_for_long_is_sent_with_fresh_tokens_within_its_patience(
+def test_start_that_is_refused_for_long_is_sent_again_with_fresh_tokens(
     settings: AdfSettings, emulator: Emulator
 ) -> None:
     now = [1000.0]
 
     def pause(seconds: float) -> None:
         now[0] += seconds
-        # Each token that was given until then has been refused.
+        # All tokens so far are refused.
         emulator.call(emulator.tokens.revoke)
 
     identity = ProcessCredential(settings.identity, settings.cloud.authority_host, clock=lambda: now[0])
@@ -217,10 +215,10 @@ async def both_give_up(settings: AdfSettings, run_ids: list[str]) -> list[GaveUp
 @pytest.mark.parametrize(
     "fault", [{"status": 403, "code": "AuthorizationFailed"}, {"status": 403, "text": PAGE}], ids=["role", "filter"]
 )
-async def test_each_who_waits_gets_a_text_of_its_own(
+async def test_each_wait_reports_the_shared_error_with_its_own_run(
     fault: dict[str, Any], settings: AdfSettings, emulator: Emulator
 ) -> None:
-    """The poller hands one error to all."""
+    """The poller passes the same error to all waits."""
     with AdfClient(settings) as client:
         order = Start(factory=settings.factory(), pipeline_name="Slow")
         run_ids = [client.send(order.call(order.intent().start_key)) for _ in range(2)]
@@ -233,19 +231,19 @@ async def test_each_who_waits_gets_a_text_of_its_own(
             run_id=run_ids[mine], factory=settings.factory(), studio_url=f"https://studio/{run_ids[mine]}"
         )
         report = Report(address=address, outcome=outcomes[mine])
-        # Twice, as where a report is concluded from again.
-        for told in (error_of(report), error_of(report)):
-            assert str(told).count("the wait gave up") == 1
-            assert run_ids[mine] in str(told).replace(plain, "")
-            assert run_ids[other] not in str(told).replace(plain, "")
-            assert type(told) is type(outcomes[mine].error)
-            assert vars(told) == vars(outcomes[mine].error)
+        # Twice, because the same report may be used again.
+        for error in (error_of(report), error_of(report)):
+            assert str(error).count("the wait gave up") == 1
+            assert run_ids[mine] in str(error).replace(plain, "")
+            assert run_ids[other] not in str(error).replace(plain, "")
+            assert type(error) is type(outcomes[mine].error)
+            assert vars(error) == vars(outcomes[mine].error)
         assert str(outcomes[mine].error) == plain
-    # No refusal of a look cancels a run.
+    # A refused status check cancels no run.
     assert emulator.books.count("cancelRun") == 0
 
 
-def test_lock_that_stops_a_cancel_is_named(settings: AdfSettings, emulator: Emulator) -> None:
+def test_lock_that_prevents_a_cancel_is_named(settings: AdfSettings, emulator: Emulator) -> None:
     emulator.add_fault("cancelRun", status=409, code="ScopeLocked", headers=GATEWAY)
     with AdfClient(settings) as client:
         run_id = client.send(operations.create_run(settings.factory(), "Slow", None, request_id="k"))
@@ -255,7 +253,7 @@ def test_lock_that_stops_a_cancel_is_named(settings: AdfSettings, emulator: Emul
     assert emulator.books.count("cancelRun") == 1
 
 
-def test_cancel_is_sent_again_past_the_page_of_a_filter(settings: AdfSettings, emulator: Emulator) -> None:
+def test_cancel_is_sent_again_after_a_page_of_a_filter(settings: AdfSettings, emulator: Emulator) -> None:
     emulator.add_fault("cancelRun", times=2, status=403, text=PAGE)
     with AdfClient(settings) as client:
         run_id = client.send(operations.create_run(settings.factory(), "Slow", None, request_id="k"))
@@ -278,7 +276,7 @@ def test_cancel_is_sent_again_past_the_page_of_a_filter(settings: AdfSettings, e
     ],
     ids=lambda answer: answer.get("code", "empty"),
 )
-def test_lost_start_is_not_proven_absent_by_an_answer_that_is_not_about_the_run(
+def test_only_an_answer_about_the_run_proves_that_a_lost_start_started_nothing(
     answer: dict[str, Any], settings: AdfSettings, emulator: Emulator
 ) -> None:
     """The factory uses keys as run ids, so only an unknown run would prove that nothing was started."""
@@ -301,7 +299,7 @@ def by_step(findings: list[Finding]) -> dict[str, Finding]:
     return {finding.step: finding for finding in findings}
 
 
-def test_check_knows_nothing_of_what_a_filter_keeps_from_it(settings: AdfSettings, emulator: Emulator) -> None:
+def test_check_reports_unknown_if_a_filter_blocks_all_requests(settings: AdfSettings, emulator: Emulator) -> None:
     emulator.add_fault("*", times=None, status=403, text=PAGE)
     found = by_step(check(settings, "Load"))
     assert found["factory"].holds is CheckStatus.UNKNOWN
@@ -313,7 +311,9 @@ def test_check_knows_nothing_of_what_a_filter_keeps_from_it(settings: AdfSetting
     assert all(finding.fix is None for finding in found.values())
 
 
-def test_check_knows_nothing_of_what_a_filter_alone_refuses(settings: AdfSettings, emulator: Emulator) -> None:
+def test_check_reports_unknown_for_requests_that_only_a_filter_refuses(
+    settings: AdfSettings, emulator: Emulator
+) -> None:
     for operation in ("createRun", "cancelRun", "getPipeline"):
         emulator.add_fault(operation, status=403, text=PAGE)
     found = by_step(check(settings, "Load"))
@@ -324,23 +324,23 @@ def test_check_knows_nothing_of_what_a_filter_alone_refuses(settings: AdfSetting
 
 
 @pytest.mark.parametrize(
-    ("fault", "said"),
+    ("fault", "text"),
     [
         ({"status": 403, "code": "RequestDisallowedByPolicy"}, "Azure Policy forbids it"),
         ({"status": 403, "code": "PublicNetworkAccessDisabled"}, "public network"),
         ({"status": 409, "code": "ScopeLocked", "headers": GATEWAY}, "Remove the lock"),
     ],
 )
-def test_check_advises_no_role_where_none_helps(
-    fault: dict[str, Any], said: str, settings: AdfSettings, emulator: Emulator
+def test_check_suggests_no_role_if_none_would_help(
+    fault: dict[str, Any], text: str, settings: AdfSettings, emulator: Emulator
 ) -> None:
     emulator.add_fault("createRun", **fault)
     found = by_step(check(settings))["may start runs"]
     assert (found.holds, found.fix) == (CheckStatus.NO, None)
-    assert said in found.detail
+    assert text in found.detail
 
 
-def test_policy_that_forbids_all_is_no_missing_role(settings: AdfSettings, emulator: Emulator) -> None:
+def test_policy_that_forbids_all_requests_is_not_a_missing_role(settings: AdfSettings, emulator: Emulator) -> None:
     emulator.add_fault("*", times=None, status=403, code="RequestDisallowedByPolicy")
     found = check(settings, "Load")
     assert all(finding.fix is None for finding in found)
@@ -349,7 +349,7 @@ def test_policy_that_forbids_all_is_no_missing_role(settings: AdfSettings, emula
         client.send(operations.get_factory(settings.factory()))
 
 
-def test_check_says_no_to_a_subscription_that_is_not_there(make_settings: Callable[..., AdfSettings]) -> None:
+def test_check_fails_for_an_unknown_subscription(make_settings: Callable[..., AdfSettings]) -> None:
     elsewhere = make_settings(subscriptionId="22222222-2222-4222-8222-222222222222")
     for named in (elsewhere, replace(elsewhere, resource_group_name=None, factory_name=None)):
         found = by_step(check(named))
@@ -358,14 +358,14 @@ def test_check_says_no_to_a_subscription_that_is_not_there(make_settings: Callab
         assert "factory" not in found
 
 
-def test_check_says_no_to_a_resource_group_that_is_not_there(settings: AdfSettings) -> None:
+def test_check_fails_for_an_unknown_resource_group(settings: AdfSettings) -> None:
     found = by_step(check(replace(settings, resource_group_name="rg-x")))
     assert (found["subscription"].holds, found["factory"].holds) == (CheckStatus.YES, CheckStatus.NO)
     assert "has no resource group 'rg-x'" in found["factory"].detail
     assert "There is a factory 'adf-test' in resource group 'rg-test'." in found["factory"].detail
 
 
-def test_start_in_a_subscription_that_is_not_there_is_refused(make_settings: Callable[..., AdfSettings]) -> None:
+def test_start_in_an_unknown_subscription_is_refused(make_settings: Callable[..., AdfSettings]) -> None:
     elsewhere = make_settings(subscriptionId="22222222-2222-4222-8222-222222222222")
     with AdfClient(elsewhere) as client, pytest.raises(AdfNotFoundError) as refused:
         client.send(operations.create_run(elsewhere.factory(), "Load", None, request_id="k"))

@@ -1,4 +1,4 @@
-"""What the sensor remembers between processes, and that its modes come to the same."""
+"""What the sensor stores between processes, and that all its modes have the same outcome."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from airflow_adf_mi.sensors import REFUSED_SINCE_KEY, AdfPipelineRunSensor
 
 
 class TaskInstance:
-    """What the sensor uses of one."""
+    """The members of a task instance that the sensor uses."""
 
     task_id = "it"
     map_index = -1
@@ -70,7 +70,7 @@ def connection(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def sensor(connection: str, run_id: str, **arguments: Any) -> AdfPipelineRunSensor:
-    """As a process of its own makes it."""
+    """A sensor as a new process makes it."""
     with DAG("d"):
         return AdfPipelineRunSensor(
             task_id="it",
@@ -89,47 +89,49 @@ def start(settings: AdfSettings, pipeline: str) -> str:
         return client.send(operations.create_run(settings.factory(), pipeline, None, request_id=str(uuid.uuid4())))
 
 
-def since_long_ago(store: Store, **ti: int) -> None:
-    """As if the looks of that try had been refused for longer than the grace."""
+def refused_for_long(store: Store, **ti: int) -> None:
+    """Change the store as if the status checks of that try had been refused for longer than the grace period."""
     stored = json.loads(store.kept[REFUSED_SINCE_KEY])
     assert stored["since"] == pytest.approx(time.time(), abs=30)
     store.kept[REFUSED_SINCE_KEY] = json.dumps({**stored, "since": stored["since"] - REFUSAL_GRACE_SECONDS, **ti})
 
 
-def test_rescheduled_sensor_goes_on_counting_the_grace_of_a_refusal(connection: str) -> None:
+def test_rescheduled_sensor_continues_the_grace_period_of_a_refusal(connection: str) -> None:
     store = Store()
     assert sensor(connection, "nope").poke(context(store)) is False
-    since_long_ago(store)
+    refused_for_long(store)
     with pytest.raises(AdfNotFoundError, match="the wait gave up"):
         sensor(connection, "nope").poke(context(store))
     assert store.kept == {}
 
 
-def test_rescheduled_sensor_counts_the_grace_of_answers_that_cannot_be_read(
+def test_rescheduled_sensor_continues_the_grace_period_of_unreadable_answers(
     connection: str, emulator: Emulator
 ) -> None:
     store = Store()
     emulator.add_fault("getRun", times=2, status=200, text=json.dumps({"runId": "r1"}))
     assert sensor(connection, "r1").poke(context(store)) is False
-    since_long_ago(store)
+    refused_for_long(store)
     with pytest.raises(AdfUnavailableError, match="the answers could not be read"):
         sensor(connection, "r1").poke(context(store))
     assert store.kept == {}
 
 
 @pytest.mark.parametrize("ti", [{"try_number": 2}, {"try_number": 2, "max_tries": 2}, {"max_tries": 3}])
-def test_grace_of_another_try_is_not_counted(ti: dict[str, int], connection: str) -> None:
-    """Neither that of the try before a retry, nor that of one before a clear."""
+def test_grace_period_of_another_try_is_not_continued(ti: dict[str, int], connection: str) -> None:
+    """This holds for the previous try of a retry, and for a try before a clear."""
     store = Store()
     assert sensor(connection, "nope").poke(context(store)) is False
-    since_long_ago(store)
+    refused_for_long(store)
     assert sensor(connection, "nope").poke(context(store, **ti)) is False
-    since_long_ago(store)
+    refused_for_long(store)
     with pytest.raises(AdfNotFoundError):
         sensor(connection, "nope").poke(context(store, **ti))
 
 
-def test_grace_is_forgotten_after_a_good_look(connection: str, settings: AdfSettings, emulator: Emulator) -> None:
+def test_grace_period_is_deleted_after_a_successful_status_check(
+    connection: str, settings: AdfSettings, emulator: Emulator
+) -> None:
     store = Store()
     run_id = start(settings, "Slow")
     emulator.add_fault("getRun", status=403)
@@ -139,9 +141,7 @@ def test_grace_is_forgotten_after_a_good_look(connection: str, settings: AdfSett
     assert store.kept == {}
 
 
-def test_store_of_airflow_that_fails_does_not_end_the_wait(
-    connection: str, settings: AdfSettings, emulator: Emulator
-) -> None:
+def test_failing_state_store_does_not_end_the_wait(connection: str, settings: AdfSettings, emulator: Emulator) -> None:
     store = Store()
     run_id = start(settings, "Load")
     emulator.add_fault("getRun", status=403)
@@ -156,7 +156,7 @@ def test_store_of_airflow_that_fails_does_not_end_the_wait(
     assert (ended.xcom_value or {})["status"] == "Succeeded"
 
 
-def test_sensor_that_is_not_rescheduled_asks_nothing_of_the_store(connection: str) -> None:
+def test_sensor_in_poke_mode_does_not_use_the_state_store(connection: str) -> None:
     waiting = sensor(connection, "nope", mode="poke")
     for _ in range(2):
         assert waiting.poke({"ti": TaskInstance()}) is False  # type: ignore[typeddict-item]  # there is no store in it
@@ -185,7 +185,7 @@ RULES: list[tuple[str, dict[str, bool], type[Exception]]] = [
 
 @pytest.mark.parametrize(("what", "arguments", "expected"), RULES, ids=str)
 @pytest.mark.parametrize("deferrable", [False, True])
-def test_failing_softly_is_the_same_in_all_modes(
+def test_soft_fail_and_never_fail_have_the_same_effect_in_all_modes(
     deferrable: bool,
     what: str,
     arguments: dict[str, bool],
@@ -217,7 +217,7 @@ def test_failing_softly_is_the_same_in_all_modes(
 
 
 def executed(waiting: AdfPipelineRunSensor, here: Any) -> Any:
-    """What the sensor comes to; a deferral is resumed with what its trigger fires."""
+    """The result of the sensor. A deferral is resumed with the event of its trigger."""
     try:
         return AdfPipelineRunSensor.execute.__wrapped__(waiting, here)  # type: ignore[attr-defined]  # without Airflow's guard
     except TaskDeferred as deferred:

@@ -1,4 +1,4 @@
-"""Arguments of the wrong type, to everything public that takes some: an AdfConfigurationError, before anything is sent."""
+"""Arguments of wrong types in all public methods: an AdfConfigurationError before anything is sent."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ GOOD: dict[str, dict[str, Any]] = {
     "query_activity_runs": {"run_id": "nope"},
 }
 WITHOUT_ARGUMENTS = {"settings", "client", "get_conn", "provider_hook", "test_connection"}
-"""Of these, what is sent is not the caller's."""
-TAKEN: dict[str, list[Any]] = {
-    # What a template that renders to nothing leaves behind is not given; numbers are names.
+"""Members of the hooks that have no arguments of their own."""
+ACCEPTED: dict[str, list[Any]] = {
+    # The text of a template that renders to nothing counts as not given. Numbers count as names.
     "resource_group_name": [None, "", NUMBER],
     "factory_name": [None, ""],
     "run_id": [NUMBER],
@@ -61,8 +61,8 @@ TAKEN: dict[str, list[Any]] = {
 }
 
 
-def is_taken(value: Any, method: str, argument: str) -> bool:
-    return among(value, TAKEN.get(f"{argument} of {method}", TAKEN.get(argument, [])))
+def is_accepted(value: Any, method: str, argument: str) -> bool:
+    return among(value, ACCEPTED.get(f"{argument} of {method}", ACCEPTED.get(argument, [])))
 
 
 def among(value: Any, known: list[Any]) -> bool:
@@ -85,20 +85,20 @@ def sent(emulator: Emulator) -> int:
     return len(emulator.books.requests) + len(emulator.books.tokens)
 
 
-def expect_refusal_of_what_is_not_taken(call: Callable[[], Any], what: str, *, taken: bool, emulator: Emulator) -> None:
+def expect_refusal_unless_accepted(call: Callable[[], Any], what: str, *, accepted: bool, emulator: Emulator) -> None:
     before, error = sent(emulator), None
     try:
         call()
     except AdfError as e:
-        # Of what is taken, also: a name that may be one, but is not here.
+        # An accepted name may also be unknown to the service.
         error = e
     refused = isinstance(error, AdfConfigurationError)
-    assert refused is not taken, f"{what}: {error!r}"
+    assert refused is not accepted, f"{what}: {error!r}"
     assert not refused or sent(emulator) == before, what
 
 
 @pytest.mark.parametrize("kind", [AdfHook, AdfAsyncHook])
-def test_every_method_of_the_hooks_is_tried(kind: type) -> None:
+def test_every_method_of_the_hooks_is_tested(kind: type) -> None:
     public = {name for name, member in vars(kind).items() if not name.startswith("_") and not isinstance(member, str)}
     assert public - WITHOUT_ARGUMENTS == set(GOOD)
 
@@ -107,10 +107,10 @@ def test_every_method_of_the_hooks_is_tried(kind: type) -> None:
 def test_hook_refuses_wrong_arguments_before_anything_is_sent(method: str, connection: str, emulator: Emulator) -> None:
     hook = AdfHook(connection)
     for argument, value in cases(AdfHook, method):
-        expect_refusal_of_what_is_not_taken(
+        expect_refusal_unless_accepted(
             lambda given={**GOOD[method], argument: value}: getattr(hook, method)(**given),  # type: ignore[misc]  # bound now
             f"{method}({argument}={value!r})",
-            taken=is_taken(value, method, argument),
+            accepted=is_accepted(value, method, argument),
             emulator=emulator,
         )
 
@@ -122,17 +122,17 @@ def test_async_hook_refuses_wrong_arguments_before_anything_is_sent(
     with asyncio.Runner() as runner:
         hook = runner.run(AdfAsyncHook(connection).__aenter__())
         for argument, value in cases(AdfAsyncHook, method):
-            expect_refusal_of_what_is_not_taken(
+            expect_refusal_unless_accepted(
                 lambda given={**GOOD[method], argument: value}: runner.run(getattr(hook, method)(**given)),  # type: ignore[misc]  # bound now
                 f"{method}({argument}={value!r})",
-                taken=is_taken(value, method, argument),
+                accepted=is_accepted(value, method, argument),
                 emulator=emulator,
             )
         runner.run(hook.__aexit__())
 
 
 @pytest.mark.parametrize("conn_id", WRONG, ids=lambda value: "object" if type(value) is object else repr(value))
-def test_hooks_refuse_what_is_no_connection_id(conn_id: Any) -> None:
+def test_hooks_refuse_invalid_connection_ids(conn_id: Any) -> None:
     with pytest.raises(AdfConfigurationError):
         AdfHook(conn_id).get_pipeline_run("r1")
 
@@ -145,7 +145,7 @@ def test_hooks_refuse_what_is_no_connection_id(conn_id: Any) -> None:
 
 
 @pytest.mark.parametrize("moment", [NAIVE, date(2026, 1, 1), "2026-01-01T00:00:00Z", 0, None])
-def test_window_without_a_time_zone_is_refused_by_name(moment: Any, connection: str) -> None:
+def test_window_without_a_time_zone_is_refused(moment: Any, connection: str) -> None:
     hook = AdfHook(connection)
     with pytest.raises(AdfConfigurationError, match=r"updated_after is .* with a time zone"):
         hook.query_pipeline_runs(moment, NOW)
@@ -167,17 +167,17 @@ def test_window_without_a_time_zone_is_refused_by_name(moment: Any, connection: 
     ],
     ids=str,
 )
-def test_recovery_of_wrong_types_is_refused(arguments: dict[str, Any]) -> None:
+def test_recovery_with_members_of_wrong_types_is_refused(arguments: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="it must be"):
         Recovery(**arguments)
 
 
 SECONDS = ("timeout", "check_interval", "start_settle", "supersede_timeout")
-TAKEN_BY_TASKS: dict[str, list[Any]] = {
-    **TAKEN,
+ACCEPTED_BY_TASKS: dict[str, list[Any]] = {
+    **ACCEPTED,
     **{name: [NUMBER] for name in SECONDS},
     "outputs": [None, {}],
-    # Templated, and turned into text.
+    # These are templates, which are rendered to text.
     "reference_pipeline_run_id": [None, "", NUMBER],
     "is_recovery": [None, ""],
     "start_activity_name": [None, ""],
@@ -203,10 +203,10 @@ def test_operator_refuses_wrong_arguments_before_anything_is_sent(
             it.start_of(settings)
 
     for value in WRONG:
-        expect_refusal_of_what_is_not_taken(
+        expect_refusal_unless_accepted(
             lambda value=value: as_far_as_the_start(value),  # type: ignore[misc]  # bound now
             f"{argument}={value!r}",
-            taken=among(value, TAKEN_BY_TASKS.get(argument, [])),
+            accepted=among(value, ACCEPTED_BY_TASKS.get(argument, [])),
             emulator=emulator,
         )
 
@@ -217,7 +217,7 @@ def test_sensor_refuses_wrong_arguments_before_anything_is_sent(
 ) -> None:
     class TaskInstance:
         def xcom_push(self, key: str, value: Any) -> None:
-            """Forgotten."""
+            """Keep nothing."""
 
     def until_deferred(value: Any) -> None:
         given = {"run_id": "r1", "azure_data_factory_conn_id": connection, "deferrable": True, argument: value}
@@ -228,9 +228,9 @@ def test_sensor_refuses_wrong_arguments_before_anything_is_sent(
             raise AssertionError("not deferred")
 
     for value in WRONG:
-        expect_refusal_of_what_is_not_taken(
+        expect_refusal_unless_accepted(
             lambda value=value: until_deferred(value),  # type: ignore[misc]  # bound now
             f"{argument}={value!r}",
-            taken=is_taken(value, "sensor", argument),
+            accepted=is_accepted(value, "sensor", argument),
             emulator=emulator,
         )

@@ -1,7 +1,7 @@
 """The table of `make mutation`: a module for each area, each with a list `MUTANTS`.
 
-A row is: what is handled, the file (below airflow_adf_mi), the code that handles it, which stands there exactly once, what it
-becomes, and the tests that must notice.
+A row is: what goes wrong with the change, the file (below airflow_adf_mi), the code that is replaced, its replacement, and the
+tests that must fail. The code must occur in the file exactly once.
 """
 
 from __future__ import annotations

@@ -7,19 +7,19 @@ from tests.mutants import Mutant
 WINDOWS = "tests/unit/test_windows.py"
 GUESSES = "tests/unit/emulator/pipelines/test_guesses.py"
 SCRIPT = "tests/unit/emulator/pipelines/test_script.py"
-SEVERAL = "tests/integration/emulator/test_several_emulators.py"
-TOLD = "tests/integration/test_ends_when_told.py"
+SEVERAL_EMULATORS = "tests/integration/emulator/test_several_emulators.py"
+ENDS = "tests/integration/test_ends_when_told.py"
 HTTP = "tests/integration/emulator/test_server.py"
 EMULATOR = "emulator"
 
 MUTANTS = [
     Mutant("example copies an empty window", "../dags/01_data_interval.py", 'CronDataIntervalTimetable("@daily", timezone="UTC")', '"@daily"', f"{WINDOWS} -k last_day"),
     Mutant("example of triggerer mode copies an empty window", "../dags/06_triggerer_mode.py", 'CronDataIntervalTimetable("@daily", timezone="UTC")', '"@daily"', f"{WINDOWS} -k last_day"),
-    Mutant("demo takes an empty window for good", "../tests/support/examples.py", '"window_hours": window.hours if window else None', '"window_hours": 24', f"{WINDOWS} -k finds_fault"),
-    Mutant("background job deaf to SIGINT", "../tests/support/processes.py", "for number in (signal.SIGINT, signal.SIGTERM):", "for number in (signal.SIGTERM,):", f"{TOLD} -k demo-int --timeout=100"),
-    Mutant("SIGTERM cleans nothing up", "../tests/support/processes.py", "for number in (signal.SIGINT, signal.SIGTERM):", "for number in (signal.SIGINT,):", f"{TOLD} -k soak"),
-    Mutant("interrupted threads begin the rest", "../tests/support/processes.py", "wait=False, cancel_futures=True", "wait=False", f"{TOLD} -k threads --timeout=100"),
-    Mutant("children of an interrupted program go on", "../tests/support/processes.py", "        if interrupt_children:", "        if False:", f"{TOLD} -k threads --timeout=100"),
+    Mutant("empty window accepted by the demo", "../tests/support/examples.py", '"window_hours": window.hours if window else None', '"window_hours": 24', f"{WINDOWS} -k finds_fault"),
+    Mutant("background job ignores SIGINT", "../tests/support/processes.py", "for number in (signal.SIGINT, signal.SIGTERM):", "for number in (signal.SIGTERM,):", f"{ENDS} -k demo-int --timeout=100"),
+    Mutant("SIGTERM ends a program without cleaning up", "../tests/support/processes.py", "for number in (signal.SIGINT, signal.SIGTERM):", "for number in (signal.SIGINT,):", f"{ENDS} -k soak"),
+    Mutant("waiting work begins after an interrupt", "../tests/support/processes.py", "wait=False, cancel_futures=True", "wait=False", f"{ENDS} -k threads --timeout=100"),
+    Mutant("children of an interrupted program continue", "../tests/support/processes.py", "        if interrupt_children:", "        if False:", f"{ENDS} -k threads --timeout=100"),
     Mutant("guess not listed", f"{EMULATOR}/pipelines/runs.py", "            self.guesses.append(guess)\n", "", GUESSES),
     Mutant("guess not logged", f"{EMULATOR}/pipelines/runs.py", '            log.warning("%s Run %s.", guess, self.run_id)\n', "", GUESSES),
     Mutant("guess logged in each iteration", f"{EMULATOR}/pipelines/runs.py", "        if guess not in self.guesses:", "        if True:", f"{GUESSES} -k each_iteration"),
@@ -34,19 +34,19 @@ MUTANTS = [
     Mutant("return value guessed in silence", f"{EMULATOR}/pipelines/activities.py", "    if known is UNKNOWN:\n", "    if False:\n", GUESSES),
     Mutant("scripted value of a variable ignored", f"{EMULATOR}/pipelines/activities.py", "    if attempt.script.value is not UNKNOWN:\n", "    if False:\n", GUESSES),
     Mutant("user property guessed in silence", f"{EMULATOR}/pipelines/walker.py", "        if value is UNKNOWN:\n            self.run.guess", "        if False:\n            self.run.guess", GUESSES),
-    Mutant("guesses not shown by the control interface", f"{EMULATOR}/service/control.py", '        "guesses": [guess.to_json() for guess in run.guesses],\n', "", f"{HTTP} -k moves_time"),
+    Mutant("guesses not shown by the control interface", f"{EMULATOR}/service/control.py", '        "guesses": [guess.to_json() for guess in run.guesses],\n', "", f"{HTTP} -k advances_the_clock"),
     Mutant("script's names not checked at load", f"{EMULATOR}/server.py", "        if script is not None:\n", "        if False:\n", SCRIPT),
-    Mutant("script's names not checked on upload", f"{EMULATOR}/service/control.py", "self._parts.set_script(Script.from_json(await request.json()))", "setattr(self._parts.factories[0], 'script', Script.from_json(await request.json()))", f"{HTTP} -k means_nothing"),
-    Mutant("misspelt activity of a script", f"{EMULATOR}/pipelines/script_names.py", "        if name not in known:\n", "        if False:\n", SCRIPT),
-    Mutant("misspelt parameter of `when`", f"{EMULATOR}/pipelines/script_names.py", "            if name not in parameters:", "            if False:", SCRIPT),
-    Mutant("other pipeline's activity in `runs`", f"{EMULATOR}/pipelines/script_names.py", '            if key.partition("/")[0] != pipeline:', "            if False:", SCRIPT),
-    Mutant("error of an activity that never fails", f"{EMULATOR}/pipelines/script_names.py", "    if entry.error and not fails:", "    if False:", SCRIPT),
-    Mutant("member for another type of activity", f"{EMULATOR}/pipelines/script_names.py", "and not types & acts_on:", "and False:", SCRIPT),
-    Mutant("run of a script without a pipeline", f"{EMULATOR}/pipelines/script.py", '    if "pipeline" not in entry:', "    if False:", SCRIPT),
-    Mutant("member of the wrong type", f"{EMULATOR}/pipelines/script_shape.py", "        if not members[name].fits(value):", "        if False:", SCRIPT),
-    Mutant("switch of the wrong type", f"{EMULATOR}/switches.py", "            if not _fits(value, hints[name]):", "            if False:", f"{HTTP} -k means_nothing"),
-    Mutant("identity of a denial that is not there", f"{EMULATOR}/service/control.py", "            if client_id not in identities:", "            if False:", f"{HTTP} -k means_nothing"),
-    Mutant("interrupted emulator goes on serving", f"{EMULATOR}/server.py", "                loop.call_soon_threadsafe(loop.stop)\n", "                loop.is_running()\n", "tests/unit/emulator/pipelines/test_script.py -k interrupted --timeout=100"),
-    Mutant("token of an emulator sent to the next", "adf/auth/credential.py", "    place = where_tokens_come_from(os.environ)\n", "    place = ()\n", f"{SEVERAL} -k at_once"),
-    Mutant("credentials not forgotten", "adf/auth/credential.py", "    _credentials.clear()\n", "    pass\n", f"{SEVERAL} -k forgotten"),
+    Mutant("script's names not checked on upload", f"{EMULATOR}/service/control.py", "self._parts.set_script(Script.from_json(await request.json()))", "setattr(self._parts.factories[0], 'script', Script.from_json(await request.json()))", f"{HTTP} -k explains_why"),
+    Mutant("misspelt activity of a script accepted", f"{EMULATOR}/pipelines/script_names.py", "        if name not in known:\n", "        if False:\n", SCRIPT),
+    Mutant("misspelt parameter of `when` accepted", f"{EMULATOR}/pipelines/script_names.py", "            if name not in parameters:", "            if False:", SCRIPT),
+    Mutant("activity of another pipeline in `runs` accepted", f"{EMULATOR}/pipelines/script_names.py", '            if key.partition("/")[0] != pipeline:', "            if False:", SCRIPT),
+    Mutant("error of an activity that never fails accepted", f"{EMULATOR}/pipelines/script_names.py", "    if entry.error and not fails:", "    if False:", SCRIPT),
+    Mutant("member for another type of activity accepted", f"{EMULATOR}/pipelines/script_names.py", "and not types & acts_on:", "and False:", SCRIPT),
+    Mutant("run of a script without a pipeline accepted", f"{EMULATOR}/pipelines/script.py", '    if "pipeline" not in entry:', "    if False:", SCRIPT),
+    Mutant("member of the wrong type accepted", f"{EMULATOR}/pipelines/script_shape.py", "        if not members[name].fits(value):", "        if False:", SCRIPT),
+    Mutant("switch of the wrong type accepted", f"{EMULATOR}/switches.py", "            if not _fits(value, hints[name]):", "            if False:", f"{HTTP} -k explains_why"),
+    Mutant("denial of an unknown identity accepted", f"{EMULATOR}/service/control.py", "            if client_id not in identities:", "            if False:", f"{HTTP} -k explains_why"),
+    Mutant("interrupted emulator continues to serve", f"{EMULATOR}/server.py", "                loop.call_soon_threadsafe(loop.stop)\n", "                loop.is_running()\n", "tests/unit/emulator/pipelines/test_script.py -k interrupted --timeout=100"),
+    Mutant("token of an emulator sent to the next one", "adf/auth/credential.py", "    place = where_tokens_come_from(os.environ)\n", "    place = ()\n", f"{SEVERAL_EMULATORS} -k at_once"),
+    Mutant("credentials not forgotten", "adf/auth/credential.py", "    _credentials.clear()\n", "    pass\n", f"{SEVERAL_EMULATORS} -k forgotten"),
 ]  # fmt: skip

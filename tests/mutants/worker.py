@@ -1,72 +1,72 @@
-"""Mutants of worker."""
+"""Mutants of workers, kills and timeouts."""
 
 from __future__ import annotations
 
 from tests.mutants import Mutant
 
 TRIGGER = "tests/integration/triggers/test_wait.py"
-OWNED = "tests/integration/_worker/test_owned_run.py"
+OWNED_RUN = "tests/integration/_worker/test_owned_run.py"
 DEFERRAL = "tests/integration/triggers/test_deferral.py"
 OPERATOR = "tests/integration/test_operators.py"
-KILLS = "tests/integration/_triggerer/test_cancel_on_kill.py"
-JOURNAL = "tests/unit/_airflow/test_task_instance.py"
+CANCEL_ON_KILL = "tests/integration/_triggerer/test_cancel_on_kill.py"
+TASK_INSTANCE = "tests/unit/_airflow/test_task_instance.py"
 PROVIDER = "tests/contract/test_provider.py"
 STATS = "tests/integration/_airflow/test_stats.py"
 PUSHED = "tests/integration/adf/reporting/test_outputs.py"
 LINEAGE = "tests/integration/_openlineage/test_facets.py"
 TRIGGERER_MODE = "tests/integration/triggers/test_start_and_wait.py"
-PLACEMENT = "tests/integration/_triggerer/test_eligibility.py"
+ELIGIBILITY = "tests/integration/_triggerer/test_eligibility.py"
 
 MUTANTS = [
-    Mutant("operator ended by Airflow first", "_worker/attempt.py", "timeout=deferral_timeout(plan.deadline or now, now)", "timeout=deferral_timeout(now, now)", DEFERRAL),
+    Mutant("operator ended by Airflow's timeout before its own", "_worker/attempt.py", "timeout=deferral_timeout(plan.deadline or now, now)", "timeout=deferral_timeout(now, now)", DEFERRAL),
     Mutant("operator without a deadline of its own", "_worker/attempt.py", "            deadline=intent.deadline or deadline.at,", "            deadline=None,", DEFERRAL),
-    Mutant("kill with a refused token", "_worker/owned_run.py", "        return self._credential.forget_token(refused)", "        return False", f"{OWNED} -k kill_whose"),
+    Mutant("kill does not replace a refused token", "_worker/owned_run.py", "        return self._credential.forget_token(refused)", "        return False", f"{OWNED_RUN} -k kill_whose"),
     Mutant("watched run cancelled", "triggers/wait.py", "cancel_on_timeout=self.owns_run and self.cancel_on_timeout", "cancel_on_timeout=self.cancel_on_timeout", TRIGGER),
-    Mutant("killed worker does not cancel", "_worker/owned_run.py", "            self._canceller.request(HANDLER_WAIT_SECONDS)\n", "            self._killed = False\n", OWNED),
-    Mutant("kill waits for the token lock", "_worker/owned_run.py", "            if token is not None and token.token not in self._refused:", "            if False:", OWNED),
-    Mutant("kill waits for a new token", "_worker/owned_run.py", ", self._credential.given_up_token(*scopes)):", ",):", OWNED),
-    Mutant("kill cancels where told not to", "_worker/owned_run.py", "if not self._cancel_on_kill:", "if False:", OWNED),
+    Mutant("killed worker does not cancel", "_worker/owned_run.py", "            self._canceller.request(HANDLER_WAIT_SECONDS)\n", "            self._killed = False\n", OWNED_RUN),
+    Mutant("kill waits for the token lock", "_worker/owned_run.py", "            if token is not None and token.token not in self._refused:", "            if False:", OWNED_RUN),
+    Mutant("kill waits for a new token", "_worker/owned_run.py", ", self._credential.given_up_token(*scopes)):", ",):", OWNED_RUN),
+    Mutant("kill cancels despite cancel_on_kill=False", "_worker/owned_run.py", "if not self._cancel_on_kill:", "if False:", OWNED_RUN),
     Mutant("parameters not checked when parsed", "operators.py", "            check_parameters(static_part(self.parameters))", "            check_parameters(None)", f"{PROVIDER} -k parsed"),
-    Mutant("run id that is lost", "_worker/attempt.py", "if not isinstance(run_id, str) or not run_id:", "if False:", OPERATOR),
+    Mutant("operator without any run id not reported", "_worker/attempt.py", "if not isinstance(run_id, str) or not run_id:", "if False:", OPERATOR),
     Mutant("trigger failure taken for a timeout", "operators.py", "except TaskDeferralTimeout:", "except (TaskDeferralTimeout, TaskDeferralError):", OPERATOR),
-    Mutant("store that fails does not stop the start", "_worker/state_store_journal.py", "            raise AdfError(\n                f\"The intent to start", "            return\n            raise AdfError(\n                f\"What is about", OPERATOR),
-    Mutant("trigger's failure not taken up", "_worker/attempt.py", "pause = None if self._journal is None or stored is None else record_trigger_failure(self._context)", "pause = None", OPERATOR),
-    Mutant("deadline of a wait begun anew", "_worker/attempt.py", "deadline=intent.deadline or deadline", "deadline=deadline", OPERATOR),
+    Mutant("start continues although its intent cannot be stored", "_worker/state_store_journal.py", "            raise AdfError(\n                f\"The intent to start", "            return\n            raise AdfError(\n                f\"What is about", OPERATOR),
+    Mutant("failed trigger not followed by another", "_worker/attempt.py", "pause = None if self._journal is None or stored is None else record_trigger_failure(self._context)", "pause = None", OPERATOR),
+    Mutant("deadline of an adopted run restarted", "_worker/attempt.py", "deadline=intent.deadline or deadline", "deadline=deadline", OPERATOR),
     Mutant("execution_timeout after Airflow's", "_worker/attempt.py", "else WORKER_MARGIN", "else DEFERRED_MARGIN", OPERATOR),
     Mutant("execution_timeout cancels as a kill", "_worker/attempt.py", "owned_run.on_execution_timeout(cancel=self._task.cancel_on_timeout)", "pass", OPERATOR),
-    Mutant("kill cancels what a retry takes over", "_worker/owned_run.py", "        if self._will_be_retried():", "        if False:", OWNED),
-    Mutant("kill at the begin forgets the known run", "_worker/owned_run.py", "self.latest = None if known is None or known.phase is Phase.PREPARED else known", "self.latest = None", OPERATOR),
-    Mutant("killed task sends all the same", "_worker/owned_run.py", "        self._check()\n        self._journal.save", "        self._journal.save", OWNED),
-    Mutant("kill of a trigger taken over cancels", "_triggerer/cancel_on_kill.py", "if state not in OVER:", "if False:", KILLS),
-    Mutant("kill of a marked task does not cancel", "_triggerer/cancel_on_kill.py", "if state not in OVER:", "if True:", KILLS),
-    Mutant("kill interrupted by Airflow", "triggers/wait.py", "await asyncio.shield(killing)", "await killing", KILLS),
-    Mutant("kill without on_kill does nothing", "triggers/wait.py", "if was_killed(self, e):", "if False:", KILLS),
-    Mutant("restart of a triggerer taken for a kill", "triggers/wait.py", "if was_killed(self, e):", "if True:", KILLS),
-    Mutant("state asked for once only", "_triggerer/cancel_on_kill.py", "            if time.monotonic() > until:\n                raise", "            raise", KILLS),
-    Mutant("mass kill asks for each task", "_triggerer/cancel_on_kill.py", "if key not in kills.asked:", "if True:", KILLS),
-    Mutant("eviction cancels", "_airflow/task_instance.py", "not in STOPPED", "is None", JOURNAL),
-    Mutant("kill of a marked task leaves its run", "_airflow/task_instance.py", "not in STOPPED", "is not Ellipsis", JOURNAL),
-    Mutant("last try leaves its run to nobody", "_airflow/task_instance.py", "    if is_last_try(context):", "    if False:", JOURNAL),
-    Mutant("kill before anything was looked up", "_worker/attempt.py", "            if self._task.is_killed:", "            if False:", f"{OPERATOR} -k kill --timeout=20"),
-    Mutant("kill right after the start", "_worker/attempt.py", "            self._results.announce(address.run_id, address.studio_url)\n            owned_run.raise_if_killed()\n", "            self._results.announce(address.run_id, address.studio_url)\n", OPERATOR),
-    Mutant("kill while the intent is written", "_worker/owned_run.py", "        try:\n            self._check()\n        except AdfTaskKilled:", "        try:\n            pass\n        except AdfTaskKilled:", OPERATOR),
-    Mutant("kill makes a lost start forgotten", "_worker/owned_run.py", "            if self.latest is None:\n", "            if True:\n", OPERATOR),
-    Mutant("own failure not told because of another's clear", "_worker/state_store_journal.py", "if intent.task_try.is_try_of(now):", "if intent.task_try == now:", OPERATOR),
-    Mutant("execution_timeout heeds cancel_on_kill", "_worker/owned_run.py", "        self._cancel_on_kill = cancel\n", "", OPERATOR),
-    Mutant("execution_timeout logged as a kill", "_worker/owned_run.py", ', why="execution_timeout has passed.")', ")", f"{OWNED} -k reason"),
-    Mutant("run known to the journal only not cancelled", "_worker/attempt.py", "if stored is not None and stored.run_id and stored", "if False and stored", OPERATOR),
-    Mutant("names that are confused", "_triggerer/cancel_on_kill.py", "ti.task_id if may_be_confused else None", "None", KILLS),
-    Mutant("mapped task judged by another index", "_airflow/task_instance.py", 'f"{ti.task_id}_{ti.map_index}"', "ti.task_id", KILLS),
-    Mutant("outputs of an unfinished run", "operators.py", "if self.outputs and not self.wait_for_termination:", "if False:", PUSHED),
-    Mutant("bad outputs seen after the run", "_worker/attempt.py", "        parse_outputs(self._task.outputs)\n        stored = self._stored()", "        stored = self._stored()", PUSHED),
+    Mutant("kill cancels a run that a retry adopts", "_worker/owned_run.py", "        if self._will_be_retried():", "        if False:", OWNED_RUN),
+    Mutant("kill before the start does not cancel the known run", "_worker/owned_run.py", "self.latest = None if known is None or known.phase is Phase.PREPARED else known", "self.latest = None", OPERATOR),
+    Mutant("killed task sends createRun", "_worker/owned_run.py", "        self._check()\n        self._journal.save", "        self._journal.save", OWNED_RUN),
+    Mutant("kill of a trigger whose task continues cancels", "_triggerer/cancel_on_kill.py", "if state not in OVER:", "if False:", CANCEL_ON_KILL),
+    Mutant("kill of a marked task does not cancel", "_triggerer/cancel_on_kill.py", "if state not in OVER:", "if True:", CANCEL_ON_KILL),
+    Mutant("cancel of a kill interrupted by Airflow", "triggers/wait.py", "await asyncio.shield(killing)", "await killing", CANCEL_ON_KILL),
+    Mutant("kill without a call of on_kill does not cancel", "triggers/wait.py", "if was_killed(self, e):", "if False:", CANCEL_ON_KILL),
+    Mutant("restart of a triggerer taken for a kill", "triggers/wait.py", "if was_killed(self, e):", "if True:", CANCEL_ON_KILL),
+    Mutant("request for the state of the task not repeated", "_triggerer/cancel_on_kill.py", "            if time.monotonic() > until:\n                raise", "            raise", CANCEL_ON_KILL),
+    Mutant("mass kill sends a request for each task", "_triggerer/cancel_on_kill.py", "if key not in kills.asked:", "if True:", CANCEL_ON_KILL),
+    Mutant("eviction cancels", "_airflow/task_instance.py", "not in STOPPED", "is None", TASK_INSTANCE),
+    Mutant("kill of a marked task leaves its run", "_airflow/task_instance.py", "not in STOPPED", "is not Ellipsis", TASK_INSTANCE),
+    Mutant("last try leaves its run", "_airflow/task_instance.py", "    if is_last_try(context):", "    if False:", TASK_INSTANCE),
+    Mutant("kill before the start not noticed", "_worker/attempt.py", "            if self._task.is_killed:", "            if False:", f"{OPERATOR} -k kill --timeout=20"),
+    Mutant("kill right after the start not noticed", "_worker/attempt.py", "            self._results.announce(address.run_id, address.studio_url)\n            owned_run.raise_if_killed()\n", "            self._results.announce(address.run_id, address.studio_url)\n", OPERATOR),
+    Mutant("kill while the intent is stored not noticed", "_worker/owned_run.py", "        try:\n            self._check()\n        except AdfTaskKilled:", "        try:\n            pass\n        except AdfTaskKilled:", OPERATOR),
+    Mutant("kill deletes the intent of a lost start", "_worker/owned_run.py", "            if self.latest is None:\n", "            if True:\n", OPERATOR),
+    Mutant("failure not recorded because another task was cleared", "_worker/state_store_journal.py", "if intent.task_try.is_try_of(now):", "if intent.task_try == now:", OPERATOR),
+    Mutant("execution_timeout follows cancel_on_kill", "_worker/owned_run.py", "        self._cancel_on_kill = cancel\n", "", OPERATOR),
+    Mutant("run that only the journal knows not cancelled", "_worker/attempt.py", "if stored is not None and stored.run_id and stored", "if False and stored", OPERATOR),
+    Mutant("task id that could be a mapped instance not requested by itself", "_triggerer/cancel_on_kill.py", "ti.task_id if may_be_confused else None", "None", CANCEL_ON_KILL),
+    Mutant("state of a mapped task read by another index", "_airflow/task_instance.py", 'f"{ti.task_id}_{ti.map_index}"', "ti.task_id", CANCEL_ON_KILL),
+    Mutant("outputs without wait_for_termination accepted", "operators.py", "if self.outputs and not self.wait_for_termination:", "if False:", PUSHED),
+    Mutant("bad outputs refused only after the start", "_worker/attempt.py", "        parse_outputs(self._task.outputs)\n        stored = self._stored()", "        stored = self._stored()", PUSHED),
     Mutant("run of a lost answer that failed returned as success", "_worker/attempt.py", "return self._results.of(owned_run.explain(report))", "return summary(address, begun.run, adopted=begun.adopted)", OPERATOR),
     Mutant("ambiguous start not counted", "_worker/attempt.py", "if isinstance(e, AdfAmbiguousStartError):", "if False:", STATS),
     Mutant("parameters shown to the provider", "operators.py", "        from airflow_adf_mi._openlineage.facets import at_start\n\n        hide_parameters(self)\n", "        from airflow_adf_mi._openlineage.facets import at_start\n\n", LINEAGE),
     Mutant("hidden parameters sent to the service", "operators.py", "parameters=parameters_of(self)", "parameters=self.parameters", LINEAGE),
-    Mutant("mapped task taken for one of the triggerer", "operators.py", "start_from_trigger=False, **kwargs)", "start_from_trigger=start_from_trigger, **kwargs)", PLACEMENT),
-    Mutant("Airflow's timeout taken for a kill", "triggers/wait.py", "and not is_late", "", f"{TRIGGERER_MODE} -k is_no_kill"),
+    Mutant("mapped task starts in the triggerer", "operators.py", "start_from_trigger=False, **kwargs)", "start_from_trigger=start_from_trigger, **kwargs)", ELIGIBILITY),
+    Mutant("Airflow's timeout taken for a kill", "triggers/wait.py", "and not is_late", "", f"{TRIGGERER_MODE} -k is_not_a_kill"),
     Mutant("failures of another try counted", "_worker/trigger_failures.py", " or {name: stored.get(name) for name in now} != now", "", "tests/unit/_worker/test_trigger_failures.py"),
     Mutant("pause without a bound", "_worker/trigger_failures.py", "min(12 * FIRST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * float(2**failures))", "FIRST_PAUSE_SECONDS * float(2**failures)", "tests/unit/_worker/test_trigger_failures.py"),
+    Mutant("execution_timeout logged as a kill", "_worker/owned_run.py", ', why="execution_timeout has passed.")', ")", f"{OWNED_RUN} -k reason"),
     Mutant("withdrawn claim leaves a run_id", "_worker/state_store_journal.py", "        XCom.delete(RUN_ID_KEY, **xcom_address(self._ti))\n", "", "tests/unit/_worker/test_state_store_journal.py"),
     Mutant("claim of another instance not seen", "_worker/state_store_journal.py", "        if run_id not in self.claimed():\n", "        if True:\n", "tests/unit/_worker/test_state_store_journal.py"),
     Mutant("execution_timeout begins again at each resumption", "_worker/attempt.py", "start_of_try(self._context) if self._task.deferrable else self._called_at", "self._called_at", f"{OPERATOR} -k counts_from_the_beginning"),

@@ -18,7 +18,7 @@ def seen(run_id: str, status: str, updated: float) -> PipelineRun:
 
 @dataclass
 class Factory:
-    """Runs that end at a time, a list that shows it later or never, and requests that may fail."""
+    """Runs that end at known times, a list that shows their ends later or never, and requests that may fail."""
 
     ahead: float = 0.0
     """Seconds by which the service's clock is ahead of ours."""
@@ -29,19 +29,19 @@ class Factory:
     fails: Any = lambda _now: None
     """Our time -> the error that every request gets, or None."""
     list_fails: Any = lambda _now: None
-    """The same, of list queries only."""
+    """The same, for list queries only."""
     ends: dict[str, float] = field(default_factory=dict)
     """Run -> our time of its end."""
     foreign: list[float] = field(default_factory=list)
     """Ends of other people's runs, in order."""
     now: float = 1_000_000.0
     lists: int = 0
-    looks: int = 0
+    polls: int = 0
     pages: int = 0
     log: list[float] = field(default_factory=list)
 
-    def answer_look(self, run_id: str) -> PipelineRun | AdfError:
-        self.looks += 1
+    def answer_poll(self, run_id: str) -> PipelineRun | AdfError:
+        self.polls += 1
         self.log.append(self.now)
         error = self.fails(self.now)
         if error is not None:
@@ -52,7 +52,7 @@ class Factory:
         updated = (self.ends[run_id] if ended else self.now) + self.ahead
         return seen(run_id, "Succeeded" if ended else "InProgress", updated)
 
-    def answer_list(self, ask: ListQuery) -> list[PipelineRun] | AdfError:
+    def answer_list(self, query: ListQuery) -> list[PipelineRun] | AdfError:
         self.lists += 1
         error = self.fails(self.now) or self.list_fails(self.now)
         if error is not None:
@@ -62,12 +62,12 @@ class Factory:
         shown = [
             seen(run_id, "Succeeded", end + self.ahead)
             for run_id, end in self.ends.items()
-            if end <= shown_until and run_id not in self.hidden and ask.after <= end + self.ahead <= ask.before
+            if end <= shown_until and run_id not in self.hidden and query.after <= end + self.ahead <= query.before
         ]
         others = [
             seen(f"foreign-{n}", "Failed", end + self.ahead)
             for n, end in enumerate(self.foreign)
-            if end <= shown_until and ask.after <= end + self.ahead <= ask.before
+            if end <= shown_until and query.after <= end + self.ahead <= query.before
         ]
         pages = max(1, -(-(len(shown) + len(others)) // 100))
         self.pages += pages

@@ -17,7 +17,7 @@ LOST = AdfUnavailableError("the answer was dropped")
 
 
 class ProcessDied(BaseException):
-    """The process that drove the routine was killed, without a chance to say anything."""
+    """The process that drove the routine was killed, without a chance to log or store anything."""
 
 
 @dataclass
@@ -32,16 +32,16 @@ class Service:
     runs: dict[str, dict[str, Any]] = field(default_factory=dict)
     on_create: Callable[[], str] = lambda: "answered"
     cancel_loses: bool = False
-    looks_fail: bool = False
-    looks_unreadable: bool = False
+    polls_fail: bool = False
+    polls_unreadable: bool = False
     faults: Iterator[AdfError] = field(default_factory=lambda: iter(()))
-    """What the next looks are answered with, before any is answered as it should be."""
+    """Errors that the next polls and searches get, before any gets its proper answer."""
     faulty: str | None = None
     """The operation that `faults` are for: "get" or "query_by_factory"; None for both."""
     missing: str | None = None
-    """What the service says it does not know, whatever it is asked about."""
+    """What the service does not know ("run", "factory", "subscription"), in all its answers."""
     dies_after_create: bool = False
-    """The process that asks dies once the run is there."""
+    """The process that sends createRun dies once the run exists."""
     created: int = 0
     step: Callable[[], None] = lambda: None
     """Called before each step that leaves the process: may raise `ProcessDied`."""
@@ -109,9 +109,9 @@ class Service:
 
     def _get(self, call: Call[Any]) -> PipelineRun:
         self._fail(call)
-        if self.looks_fail:
+        if self.polls_fail:
             raise AdfUnavailableError("503", status=503)
-        if self.looks_unreadable:
+        if self.polls_unreadable:
             raise AdfUnavailableError("no status", status=200, unreadable=True)
         if self.missing is not None:
             raise AdfNotFoundError("404", status=404, missing=self.missing)
@@ -132,7 +132,7 @@ class Service:
         return True
 
     def settle_cancels(self) -> None:
-        """Let what is being cancelled come to its end."""
+        """End all runs that are being cancelled."""
         for run in self.runs.values():
             if run["status"] == "Canceling":
                 run["status"] = "Succeeded" if self.cancel_loses else "Cancelled"

@@ -1,4 +1,4 @@
-"""A triggerer's side of a task that starts there: Airflow's own serialization and rendering, and its answers in memory."""
+"""The triggerer's view of a task in triggerer mode: Airflow's serialization and rendering, with answers in memory."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ BEGAN = datetime(2026, 11, 1, tzinfo=UTC)
 
 @dataclass
 class Airflow:
-    """One task of one Dag run, as Airflow keeps it, and what the task's triggers ask of it."""
+    """One task of one Dag run, as Airflow keeps it, and the requests of the task's triggers."""
 
     dag: DAG
     task_id: str = "it"
@@ -42,21 +42,21 @@ class Airflow:
     state: str | None = "deferred"
     xcoms: dict[str, Any] = field(default_factory=dict)
     others: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """The XComs of other tasks whose triggers ask as well."""
+    """The XComs of other tasks, by task id."""
     asked: list[Any] = field(default_factory=list)
     failures: int = 0
-    """How many questions are not answered."""
+    """How many requests will fail."""
     delay: float = 0.0
     silent_at: int | None = None
-    """The number of a question that is never answered, counted from 0 in `asked`."""
+    """The index in `asked` of a request that is never answered."""
     silent_is_done: bool = False
-    """That question is done all the same."""
+    """Whether Airflow does what that request asks for."""
     is_silent: bool = False
-    """That question was asked."""
+    """Whether that request has arrived."""
 
     @property
     def questions(self) -> list[str]:
-        """The names of what was asked, with the key of an XCom."""
+        """The types of the requests, with the keys of XComs."""
         return [f"{type(message).__name__} {getattr(message, 'key', '')}".strip() for message in self.asked]
 
     async def asend(self, message: Any) -> Any:
@@ -91,7 +91,7 @@ class Airflow:
         raise AssertionError(f"a trigger must not ask for {message!r}: it hangs")
 
     def trigger(self) -> AdfStartPipelineTrigger:
-        """The trigger of the present try, as a triggerer makes it from the database."""
+        """The trigger of the current try, as a triggerer makes it from the database."""
         encoded = json.loads(json.dumps(DagSerialization.to_dict(self.dag)))
         dag_run = {
             "dag_id": self.dag.dag_id,
@@ -108,7 +108,7 @@ class Airflow:
             "partition_key": None,
         }
         made = TaskInstanceDTO(
-            # Another one for each try, as Airflow has it.
+            # Airflow gives each try its own id.
             id=uuid.uuid5(uuid.NAMESPACE_OID, f"{self.dag.dag_id}.{self.task_id}.{self.try_number}"),
             task_id=self.task_id,
             dag_id=self.dag.dag_id,
@@ -134,7 +134,7 @@ class Airflow:
         return trigger
 
     def next_try(self) -> None:
-        """After a failure or a clear: a trigger is not told which."""
+        """Begin another try after a failure or a clear. A trigger does not know which it was."""
         self.try_number += 1
 
 
@@ -148,7 +148,7 @@ def _inner(encoded: Any) -> Any:
 
 @pytest.fixture
 def use_airflow(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Have this process's triggers ask the given `Airflow`."""
+    """Makes the triggers of this process send their requests to an `Airflow`."""
 
     def use(airflow: Airflow) -> Airflow:
         monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", airflow, raising=False)

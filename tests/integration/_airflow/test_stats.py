@@ -1,4 +1,4 @@
-"""What is counted and timed, as Airflow's own stats get it."""
+"""The counters and timers that Airflow's own stats get."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
 
 
 class Backend:
-    """In place of a StatsD client."""
+    """A fake StatsD client."""
 
     def __init__(self) -> None:
         self.seen: list[tuple[str, dict[str, str]]] = []
@@ -44,7 +44,7 @@ class Backend:
         self.seen.append((stat, tags or {}))
 
     def timer(self) -> contextlib.nullcontext[Backend]:
-        """What Airflow times for itself, such as the loading of plugins by whoever comes first."""
+        """Ignore timers of Airflow itself, such as the loading of plugins."""
         return contextlib.nullcontext(self)
 
     duration = 0.0
@@ -55,7 +55,7 @@ class Backend:
 
 @pytest.fixture
 def backends() -> Iterator[tuple[Backend, Backend]]:
-    """Of the task SDK, and of Airflow's core."""
+    """The backends of the task SDK and of Airflow's core."""
     both = Backend(), Backend()
     for stats, backend in zip((sdk_stats, core_stats), both, strict=True):
         stats.initialize(factory=lambda backend=backend: backend, export_legacy_names=False)
@@ -65,7 +65,9 @@ def backends() -> Iterator[tuple[Backend, Backend]]:
 
 
 @both
-def test_runs(deferrable: bool, emulator: Emulator, backends: tuple[Backend, Backend]) -> None:
+def test_starts_requests_ends_and_adoptions_are_counted(
+    deferrable: bool, emulator: Emulator, backends: tuple[Backend, Backend]
+) -> None:
     task = Task()
     emulator.add_fault("getRun", status=429)
     run(operator("ExplainOutputs", deferrable=deferrable), task)
@@ -83,21 +85,21 @@ def test_runs(deferrable: bool, emulator: Emulator, backends: tuple[Backend, Bac
 
 
 @pytest.mark.usefixtures("emulator")
-def test_timeout(backends: tuple[Backend, Backend]) -> None:
+def test_timeout_is_counted(backends: tuple[Backend, Backend]) -> None:
     with pytest.raises(AdfError):
         run(operator("ExplainSlow", timeout=0.5))
     assert backends[0].count(metrics.ENDED, outcome="timed_out") == 1
 
 
 @pytest.mark.usefixtures("minutes_pass")
-def test_ambiguous_start(emulator: Emulator, backends: tuple[Backend, Backend]) -> None:
+def test_ambiguous_start_is_counted(emulator: Emulator, backends: tuple[Backend, Backend]) -> None:
     emulator.add_fault("createRun", drop=True)
     with pytest.raises(AdfError, match="no usable answer"):
         run(operator("ExplainCopy"))
     assert backends[0].count(metrics.AMBIGUOUS_STARTS) == 1
 
 
-def test_backend_that_fails_does_no_harm(caplog: pytest.LogCaptureFixture) -> None:
+def test_failing_backend_does_not_fail_a_run(caplog: pytest.LogCaptureFixture) -> None:
     class Broken:
         def incr(self, *_: Any, **__: Any) -> None:
             raise OSError("no route")
@@ -111,11 +113,11 @@ def test_backend_that_fails_does_no_harm(caplog: pytest.LogCaptureFixture) -> No
     assert [f"a could not be {what}: no route" in caplog.text for what in ("counted", "timed")] == [True, True]
 
 
-def test_sensor_on_a_worker(emulator: Emulator, backends: tuple[Backend, Backend]) -> None:
+def test_requests_and_ends_of_a_sensor_are_counted(emulator: Emulator, backends: tuple[Backend, Backend]) -> None:
     run_id = run(operator("ExplainOutputs"))["run_id"]
     with DAG("d"):
         it: Any = AdfPipelineRunSensor(task_id="watch", run_id=run_id, azure_data_factory_conn_id="adf_here")
-    # What a sensor does in a process of its own.
+    # As in a new process of the sensor.
     metrics.send_to(AirflowStats(Backend()))
     before = backends[0].count(metrics.REQUESTS)
     assert it.poke(Task().context)
@@ -123,12 +125,12 @@ def test_sensor_on_a_worker(emulator: Emulator, backends: tuple[Backend, Backend
     assert backends[0].count(metrics.REQUESTS) == before + 1
 
 
-def test_cancel_of_a_run_that_is_over_is_counted(emulator: Emulator, backends: tuple[Backend, Backend]) -> None:
+def test_cancel_of_a_run_that_has_ended_is_counted(emulator: Emulator, backends: tuple[Backend, Backend]) -> None:
     result = run(operator("ExplainOutputs"))
     assert not AdfHook("adf_here").cancel_pipeline_run(result["run_id"])
     assert backends[0].count(metrics.REQUESTS, operation="pipeline_runs.cancel", outcome="answered") == 1
 
 
-def test_docs_name_all() -> None:
+def test_docs_name_all_metrics() -> None:
     docs = (ROOT / "docs" / "metrics.md").read_text()
     assert [name for name in metrics.NAMES if f"| `{name}` |" not in docs] == []

@@ -1,4 +1,4 @@
-"""What the OpenLineage provider is told of tasks that ran against the emulator."""
+"""The OpenLineage events of tasks that ran against the emulator."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
 
 @pytest.fixture
 def listening(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The provider has where to send events to. It reads its configuration anew each time under pytest only."""
+    """OpenLineage has a transport. Under pytest, the provider reads its configuration each time."""
     monkeypatch.setenv("AIRFLOW__OPENLINEAGE__TRANSPORT", '{"type": "console"}')
 
 
@@ -46,14 +46,14 @@ def loading(pipeline: str = "Load", **arguments: Any) -> AdfRunPipelineOperator:
 
 
 def event_of(it: AdfRunPipelineOperator, error: Exception | None = None) -> Any:
-    """The last event of a task, as the provider makes it, which is valid and has no secret in it."""
+    """The last event of a task, made by the provider. It is checked: valid, and without a secret."""
     extractor = DefaultExtractor(it)
-    told = extractor.extract_on_failure(None) if error else extractor.extract_on_complete(None)
+    extracted = extractor.extract_on_failure(None) if error else extractor.extract_on_complete(None)
     common: dict[str, Any] = {
         "run_id": "01a21050-0b2c-7305-b640-f3ce8eb012dc",
         "job_name": "d.it",
         "end_time": "2026-01-01T10:00:00+00:00",
-        "task": told,
+        "task": extracted,
         **dict.fromkeys(("nominal_start_time", "nominal_end_time", "owners", "tags", "job_description")),
     }
     adapter = OpenLineageAdapter()
@@ -66,8 +66,8 @@ def event_of(it: AdfRunPipelineOperator, error: Exception | None = None) -> Any:
 
 
 @pytest.mark.usefixtures("listening")
-def test_provider_is_not_shown_parameters_and_the_run_gets_them(emulator: Emulator) -> None:
-    """As in a thread of the task's process; in a fork, the task does not see what is hidden."""
+def test_parameters_are_hidden_from_the_provider_and_sent_to_the_service(emulator: Emulator) -> None:
+    """The provider may run in a thread of the task's process. In a fork, the task would not see the hidden values."""
     it = loading()
     it.get_openlineage_facets_on_start()
     assert TaskInfo(it)["parameters"] == {"key": "***", "password": "***"}
@@ -80,7 +80,7 @@ def test_provider_is_not_shown_parameters_and_the_run_gets_them(emulator: Emulat
 
 @both
 @pytest.mark.usefixtures("listening")
-def test_success(deferrable: bool, emulator: Emulator) -> None:
+def test_event_of_a_success(deferrable: bool, emulator: Emulator) -> None:
     it = loading(deferrable=deferrable)
     result = run(it)
     event = event_of(it)
@@ -101,7 +101,7 @@ def test_success(deferrable: bool, emulator: Emulator) -> None:
 
 @both
 @pytest.mark.usefixtures("listening", "emulator")
-def test_failure(deferrable: bool) -> None:
+def test_event_of_a_failure(deferrable: bool) -> None:
     it = loading("Broken", deferrable=deferrable)
     with pytest.raises(AdfError) as e:
         run(it)
@@ -116,7 +116,7 @@ def test_failure(deferrable: bool) -> None:
 
 
 @pytest.mark.usefixtures("listening")
-def test_retry_that_accepts_the_run(emulator: Emulator) -> None:
+def test_event_of_a_retry_that_accepts_the_run(emulator: Emulator) -> None:
     task = Task()
     run(loading(), task)
     task.retry()
@@ -128,7 +128,7 @@ def test_retry_that_accepts_the_run(emulator: Emulator) -> None:
 
 
 @pytest.mark.usefixtures("listening")
-def test_run_that_is_not_over_has_no_data(emulator: Emulator) -> None:
+def test_event_of_an_active_run_has_no_datasets(emulator: Emulator) -> None:
     it = operator("Slow", wait_for_termination=False)
     run(it)
     late = operator("Slow", timeout=0.5)
@@ -141,7 +141,7 @@ def test_run_that_is_not_over_has_no_data(emulator: Emulator) -> None:
 
 
 @pytest.mark.usefixtures("listening", "emulator")
-def test_start_that_was_refused() -> None:
+def test_event_of_a_refused_start() -> None:
     it = operator("Nope")
     with pytest.raises(AdfError) as e:
         run(it)
@@ -150,14 +150,14 @@ def test_start_that_was_refused() -> None:
     assert event["job"]["facets"]["adf_pipeline"]["pipelineName"] == "Nope"
 
 
-def test_nothing_is_asked_where_nobody_listens(emulator: Emulator) -> None:
+def test_lineage_is_not_collected_if_nobody_listens(emulator: Emulator) -> None:
     assert conf.is_disabled()
     run(loading())
     assert emulator.books.count(LIST) == 0
 
 
 @pytest.mark.usefixtures("listening")
-def test_nor_for_a_task_that_is_left_out(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lineage_is_not_collected_for_an_excluded_task(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     rule = [{"scope": {"dag_id": "d"}, "controls": {"emit": False}}]
     monkeypatch.setenv("AIRFLOW__OPENLINEAGE__EMISSION_POLICY", json.dumps(rule))
     run(loading())
@@ -166,7 +166,7 @@ def test_nor_for_a_task_that_is_left_out(emulator: Emulator, monkeypatch: pytest
 
 @pytest.mark.usefixtures("listening")
 @pytest.mark.parametrize("fault", [{"status": 403, "code": "AuthorizationFailed"}, {"status": 503}, {"drop": True}])
-def test_lineage_that_cannot_be_read_fails_no_task(
+def test_unreadable_lineage_does_not_fail_the_task(
     fault: Any, emulator: Emulator, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
@@ -178,7 +178,9 @@ def test_lineage_that_cannot_be_read_fails_no_task(
 
 
 @pytest.mark.usefixtures("listening")
-def test_nor_is_a_task_put_at_risk_that_must_end_soon(emulator: Emulator, caplog: pytest.LogCaptureFixture) -> None:
+def test_lineage_is_not_collected_if_execution_timeout_is_near(
+    emulator: Emulator, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level("INFO")
     assert run(loading(execution_timeout=timedelta(seconds=30)))["status"] == "Succeeded"
     assert emulator.books.count(LIST) == 0
@@ -186,19 +188,21 @@ def test_nor_is_a_task_put_at_risk_that_must_end_soon(emulator: Emulator, caplog
 
 
 @pytest.mark.usefixtures("listening", "emulator")
-def test_nor_does_what_nobody_foresaw(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_unexpected_error_in_lineage_does_not_fail_the_task(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(conf, "is_disabled", lambda: 1 / 0)
     assert run(loading())["status"] == "Succeeded"
     assert "its datasets could not be read for lineage. division by zero" in caplog.text
 
 
-def test_at_the_start_the_arguments_are_told() -> None:
-    told: Any = operator("Load", factory_name="adf-other").get_openlineage_facets_on_start()
-    facet = told.job_facets["adf_pipeline"]
+def test_event_of_the_start_contains_the_arguments() -> None:
+    extracted: Any = operator("Load", factory_name="adf-other").get_openlineage_facets_on_start()
+    facet = extracted.job_facets["adf_pipeline"]
     assert (facet.pipelineName, facet.factoryName, facet.resourceGroupName) == ("Load", "adf-other", None)
 
 
-def test_without_the_provider_all_works(
+def test_task_works_without_the_openlineage_provider(
     emulator: Emulator, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setitem(sys.modules, "airflow.providers.openlineage", None)
@@ -207,6 +211,6 @@ def test_without_the_provider_all_works(
     assert "lineage" not in caplog.text
 
 
-def test_what_it_needs_is_imported_when_it_asks() -> None:
+def test_openlineage_is_imported_only_when_it_is_used() -> None:
     program = "import sys, airflow_adf_mi._worker.attempt; sys.exit('openlineage' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], timeout=120, check=False).returncode == 0

@@ -1,4 +1,4 @@
-"""What a killed trigger does about its run, by what Airflow says of the task."""
+"""What a killed trigger does with its run, depending on the state of the task in Airflow."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("nothing_left")
 
 @dataclass
 class Supervisor:
-    """Airflow's answers to questions about tasks; the only seam that a trigger has for them."""
+    """Airflow's answers to requests for the states of tasks."""
 
     states: dict[str, Any]
     failures: int = 0
@@ -81,7 +81,7 @@ def trigger(settings: AdfSettings, run_id: str, map_index: int = -1, **arguments
 
 
 @pytest.mark.parametrize("state", ["failed", "success", "skipped", "removed", "upstream_failed"])
-async def test_task_that_is_over_has_its_run_cancelled(
+async def test_run_of_a_task_that_has_ended_is_cancelled(
     state: str, supervisor: Any, settings: AdfSettings, emulator: Emulator
 ) -> None:
     supervisor(it=state)
@@ -90,7 +90,7 @@ async def test_task_that_is_over_has_its_run_cancelled(
 
 
 @pytest.mark.parametrize("state", ["deferred", "running", "queued", "scheduled", "up_for_retry", None])
-async def test_task_that_goes_on_elsewhere_or_was_cleared_keeps_its_run(
+async def test_run_of_a_task_that_continues_or_was_cleared_is_kept(
     state: str | None, supervisor: Any, settings: AdfSettings, emulator: Emulator
 ) -> None:
     supervisor(it=state)
@@ -99,7 +99,7 @@ async def test_task_that_goes_on_elsewhere_or_was_cleared_keeps_its_run(
 
 
 @pytest.mark.parametrize(("map_index", "cancels"), [(0, 0), (1, 1)])
-async def test_mapped_task_is_judged_by_its_own_index(
+async def test_state_of_a_mapped_task_is_read_by_its_index(
     map_index: int, cancels: int, supervisor: Any, settings: AdfSettings, emulator: Emulator
 ) -> None:
     supervisor(it_0="deferred", it_1="failed")
@@ -107,7 +107,7 @@ async def test_mapped_task_is_judged_by_its_own_index(
     assert emulator.books.count("cancelRun") == cancels
 
 
-async def test_task_whose_name_may_be_another_instances_is_asked_about_by_itself(
+async def test_task_whose_id_could_be_a_mapped_instance_is_requested_by_its_id(
     supervisor: Any, settings: AdfSettings
 ) -> None:
     asked = supervisor(it_1="deferred", other="deferred").asked
@@ -125,16 +125,16 @@ async def test_watched_run_is_never_cancelled(supervisor: Any, settings: AdfSett
     assert (asked, emulator.books.count("cancelRun")) == ([], 0)
 
 
-async def test_run_is_left_where_told_so(supervisor: Any, settings: AdfSettings, emulator: Emulator) -> None:
+async def test_cancel_on_kill_false_leaves_the_run(supervisor: Any, settings: AdfSettings, emulator: Emulator) -> None:
     supervisor(it="failed")
     await trigger(settings, await asyncio.to_thread(start, settings), cancel_on_kill=False).on_kill()
     assert emulator.books.count("cancelRun") == 0
 
 
-async def test_kill_that_airflow_interrupts_is_finished_all_the_same(
+async def test_cancel_continues_although_airflow_interrupts_on_kill(
     supervisor: Any, settings: AdfSettings, emulator: Emulator
 ) -> None:
-    """Airflow 3.3.2 cancels on_kill after about a second."""
+    """Airflow 3.3.2 interrupts on_kill after about a second."""
     supervisor(it="failed")
     killing = asyncio.create_task(trigger(settings, await asyncio.to_thread(start, settings)).on_kill())
     await asyncio.sleep(0.01)
@@ -146,7 +146,7 @@ async def test_kill_that_airflow_interrupts_is_finished_all_the_same(
             await asyncio.sleep(0.01)
 
 
-async def test_trigger_that_is_killed_needs_no_on_kill(
+async def test_killed_trigger_cancels_without_a_call_of_on_kill(
     supervisor: Any, settings: AdfSettings, emulator: Emulator
 ) -> None:
     """When many are killed at once, Airflow 3.3.2 cancels a trigger a second time before it has called on_kill."""
@@ -164,7 +164,7 @@ async def test_trigger_that_is_killed_needs_no_on_kill(
     assert emulator.books.count("cancelRun", status=200) == 1
 
 
-async def test_trigger_that_is_shut_down_asks_and_cancels_nothing(
+async def test_trigger_of_a_triggerer_that_shuts_down_requests_and_cancels_nothing(
     supervisor: Any, settings: AdfSettings, emulator: Emulator
 ) -> None:
     asked = supervisor(it="failed").asked
@@ -177,25 +177,25 @@ async def test_trigger_that_is_shut_down_asks_and_cancels_nothing(
     assert (asked, emulator.books.count("cancelRun")) == ([], 0)
 
 
-def test_airflow_marks_a_users_action_as_we_read_it() -> None:
-    assert triggerer_job_runner._USER_ACTION_CANCEL_MSG == USER_ACTION  # what installed Airflow really uses
+def test_message_of_a_users_action_is_the_one_of_airflow() -> None:
+    assert triggerer_job_runner._USER_ACTION_CANCEL_MSG == USER_ACTION  # the value in the installed Airflow
 
 
-async def test_state_that_cannot_be_learnt_is_asked_for_again(
+async def test_request_for_the_state_is_repeated_if_it_fails(
     supervisor: Any, settings: AdfSettings, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_adf_mi.adf.retrying.FIRST_BACKOFF_SECONDS", 0.01)  # stands for seconds
+    monkeypatch.setattr("airflow_adf_mi.adf.retrying.FIRST_BACKOFF_SECONDS", 0.01)  # instead of seconds
     asked = supervisor(failures=2, it="failed").asked
     await trigger(settings, await asyncio.to_thread(start, settings)).on_kill()
     assert len(asked) == 3
     assert emulator.books.count("cancelRun", status=200) == 1
 
 
-async def test_state_that_is_never_learnt_is_told_of(
+async def test_run_that_may_continue_is_logged_if_the_state_stays_unknown(
     supervisor: Any, settings: AdfSettings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("airflow_adf_mi.adf.retrying.FIRST_BACKOFF_SECONDS", 0.01)  # stands for seconds
-    monkeypatch.setattr("airflow_adf_mi._triggerer.cancel_on_kill.KILL_PATIENCE_SECONDS", 0.05)  # stands for minutes
+    monkeypatch.setattr("airflow_adf_mi.adf.retrying.FIRST_BACKOFF_SECONDS", 0.01)  # instead of seconds
+    monkeypatch.setattr("airflow_adf_mi._triggerer.cancel_on_kill.KILL_PATIENCE_SECONDS", 0.05)  # instead of minutes
     supervisor(failures=10**6, it="failed")
     await trigger(settings, await asyncio.to_thread(start, settings)).on_kill()
     assert "may continue, because Airflow did not report whether its task is over" in caplog.text
@@ -204,14 +204,16 @@ async def test_state_that_is_never_learnt_is_told_of(
 async def test_cancel_that_is_not_accepted_is_sent_again(
     supervisor: Any, settings: AdfSettings, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_adf_mi.adf.retrying.FIRST_BACKOFF_SECONDS", 0.01)  # stands for seconds
+    monkeypatch.setattr("airflow_adf_mi.adf.retrying.FIRST_BACKOFF_SECONDS", 0.01)  # instead of seconds
     supervisor(it="failed")
     emulator.add_fault("cancelRun", status=429, times=3)
     await trigger(settings, await asyncio.to_thread(start, settings)).on_kill()
     assert [r.status for r in emulator.books.of("cancelRun")] == [429, 429, 429, 200]
 
 
-async def test_mass_kill_asks_once_for_a_dag_run(supervisor: Any, settings: AdfSettings, emulator: Emulator) -> None:
+async def test_mass_kill_sends_one_request_for_each_dag_run(
+    supervisor: Any, settings: AdfSettings, emulator: Emulator
+) -> None:
     run_id = await asyncio.to_thread(start, settings)
     asked = supervisor(**{f"it_{n}": "failed" for n in range(50)}).asked
     await asyncio.gather(*(trigger(settings, run_id, map_index=n).on_kill() for n in range(50)))

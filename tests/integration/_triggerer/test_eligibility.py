@@ -41,7 +41,7 @@ def called(context: Any) -> None:
     raise AssertionError("never called")
 
 
-def test_dates_are_sent_by_a_worker_and_the_dag_can_be_stored() -> None:
+def test_task_with_dates_starts_on_a_worker_and_its_dag_can_be_stored() -> None:
     said = why(parameters={"day": datetime(2026, 1, 31, tzinfo=UTC), "step": timedelta(days=1)})
     assert said == "the triggerer would render parameters differently from a worker, because it uses a datetime"
 
@@ -63,7 +63,7 @@ def test_dates_are_sent_by_a_worker_and_the_dag_can_be_stored() -> None:
         '{"a": 1}',
     ],
 )
-def test_template_that_comes_out_the_same_in_the_triggerer(template: str) -> None:
+def test_template_that_renders_alike_in_the_triggerer_starts_there(template: str) -> None:
     assert why(parameters={"n": [1, {"deep": template}]}) is None
 
 
@@ -86,7 +86,7 @@ def test_template_that_comes_out_the_same_in_the_triggerer(template: str) -> Non
         ("{{ ds ", "cannot be read"),
     ],
 )
-def test_template_that_only_a_worker_renders(template: str, reason: str) -> None:
+def test_template_that_only_a_worker_can_render_starts_on_a_worker(template: str, reason: str) -> None:
     said = why(parameters={"day": template})
     assert said is not None
     assert said.startswith("the triggerer would render parameters differently")
@@ -104,7 +104,7 @@ def test_template_that_only_a_worker_renders(template: str, reason: str) -> None
     ],
     ids=lambda settings: str(*settings),
 )
-def test_jinja_settings_of_a_dag_count_where_there_are_templates(settings: dict[str, Any]) -> None:
+def test_jinja_settings_of_the_dag_count_only_for_templates(settings: dict[str, Any]) -> None:
     assert why(settings) is None
     assert "Jinja settings" in str(why(settings, parameters={"day": "{{ ds }}"}))
 
@@ -129,30 +129,30 @@ def test_jinja_settings_of_a_dag_count_where_there_are_templates(settings: dict[
     ],
     ids=lambda value: str(*value) if isinstance(value, dict) else "",
 )
-def test_what_airflow_does_not_do_in_the_triggerer(arguments: dict[str, Any], reason: str) -> None:
+def test_argument_that_airflow_ignores_in_the_triggerer_needs_a_worker(arguments: dict[str, Any], reason: str) -> None:
     assert reason in str(why(**arguments))
 
 
-def test_trigger_of_a_scheduler_has_no_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_task_starts_on_a_worker_if_triggerer_queues_are_enabled(monkeypatch: pytest.MonkeyPatch) -> None:
     assert why() is None
     monkeypatch.setenv("AIRFLOW__TRIGGERER__QUEUES_ENABLED", "True")
     assert "no queue" in str(why())
 
 
 @pytest.mark.parametrize("of", ["dag", "task"])
-def test_param_without_a_default_would_end_the_triggerer(of: str) -> None:
+def test_param_without_a_default_needs_a_worker(of: str) -> None:
     needed = {"params": {"n": Param(**SCHEMA)}}
     said = why(needed) if of == "dag" else why(**needed)
     assert said == "param 'n' has no default"
     assert why({"params": {"n": Param(3, **SCHEMA)}}, params={"m": 4}) is None
 
 
-def test_native_objects_of_the_task_count_where_there_are_templates() -> None:
+def test_native_objects_of_the_task_count_only_for_templates() -> None:
     assert why(render_template_as_native_obj=True) is None
     assert "Jinja settings" in str(why(render_template_as_native_obj=True, parameters={"day": "{{ ds }}"}))
 
 
-def test_what_airflow_does_in_the_triggerer_as_well() -> None:
+def test_arguments_that_work_in_the_triggerer_need_no_worker() -> None:
     said = why(
         retries=3,
         on_failure_callback=called,
@@ -164,7 +164,7 @@ def test_what_airflow_does_in_the_triggerer_as_well() -> None:
     assert said is None
 
 
-def test_result_of_another_task_is_for_a_worker() -> None:
+def test_result_of_another_task_as_an_argument_needs_a_worker() -> None:
     with DAG("dag", schedule=None, start_date=BEGAN) as dag:
 
         @task
@@ -185,14 +185,14 @@ def test_mapped_tasks_start_on_workers() -> None:
             AdfRunPipelineOperator(**{**DEFAULTS, "task_id": "inside"})
 
         group.expand(n=[1, 2])
-    # With the flag, Airflow would make a context in the triggerer for each trigger of theirs.
+    # With start_from_trigger, Airflow would make a context in the triggerer for each of their triggers.
     assert not serialized(dag).start_from_trigger
     inside = serialized(dag, "group.inside")
     assert (inside.start_from_trigger, inside.start_trigger_args) == (False, None)
     assert dag.get_task("group.inside").why_on_worker() == "it is mapped"  # type: ignore[union-attr]  # one of ours
 
 
-def test_mapped_tasks_start_on_workers_whatever_the_defaults_say() -> None:
+def test_mapped_tasks_start_on_workers_despite_default_args() -> None:
     with DAG("dag", schedule=None, start_date=BEGAN, default_args={"start_from_trigger": True}) as dag:
         AdfRunPipelineOperator.partial(task_id="it", pipeline_name="Load").expand(parameters=[{"a": 1}])
         AdfRunPipelineOperator(task_id="single", pipeline_name="Load")
@@ -213,18 +213,18 @@ class Mine(AdfRunPipelineOperator):
 
 
 class Named(AdfRunPipelineOperator):
-    """Changes nothing that is called."""
+    """Overrides no method."""
 
     ui_color = "#123456"
 
 
-def test_subclass_with_an_execute_of_its_own_starts_on_a_worker() -> None:
+def test_subclass_with_its_own_execute_starts_on_a_worker() -> None:
     with DAG("dag", schedule=None, start_date=BEGAN):
         assert Mine(**DEFAULTS).why_on_worker() == "Mine overrides execute, which only workers call"
         assert Named(**{**DEFAULTS, "task_id": "other"}).why_on_worker() is None
 
 
-def test_default_of_airflow_and_of_the_class() -> None:
+def test_tasks_start_on_workers_by_default() -> None:
     assert AdfRunPipelineOperator.start_from_trigger is False
     assert AdfRunPipelineOperator.start_trigger_args is None
     with DAG("dag", schedule=None, start_date=BEGAN) as dag:
@@ -232,14 +232,14 @@ def test_default_of_airflow_and_of_the_class() -> None:
     assert not serialized(dag).start_from_trigger
 
 
-def test_value_that_is_no_json_is_said_when_the_dag_is_parsed() -> None:
+def test_value_that_is_not_json_is_refused_when_the_dag_is_parsed() -> None:
     with pytest.raises(ValueError, match="'day'"), DAG("dag"):
         AdfRunPipelineOperator(**DEFAULTS, parameters={"day": datetime.now})
 
 
-def test_sensor_ends_in_the_triggerer_where_nothing_needs_a_worker() -> None:
+def test_sensor_ends_in_the_triggerer_unless_something_needs_a_worker() -> None:
     with DAG("dag", schedule=None, start_date=BEGAN):
         plain: BaseOperator = AdfPipelineRunSensor(task_id="it", run_id="r")
-        told: BaseOperator = AdfPipelineRunSensor(task_id="other", run_id="r", outlets=[Asset("a")])
+        with_outlets: BaseOperator = AdfPipelineRunSensor(task_id="other", run_id="r", outlets=[Asset("a")])
     assert why_end_on_worker(plain) is None
-    assert why_end_on_worker(told) == "outlets would get no event"
+    assert why_end_on_worker(with_outlets) == "outlets would get no event"

@@ -1,4 +1,4 @@
-"""The run that a worker owns, and the kill that may come at any moment, in a process of its own as in Airflow."""
+"""The run that a worker owns, and the kill that may come at any moment, in a separate process as in Airflow."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tests.conftest import ROOT
 
 KEY = "0cc3f4c2-0000-4000-8000-000000000001"
 
-# A worker: starts a run, waits for it, and cancels it when it gets SIGTERM. `hold` says what the main thread is doing.
+# A worker: starts a run, waits for it, and cancels it when it gets SIGTERM. `hold` is what the main thread holds.
 WORKER = """
 import json, signal, sys, time
 from dataclasses import replace
@@ -89,20 +89,20 @@ def line(process: subprocess.Popen[str]) -> str:
 
 
 def kill(process: subprocess.Popen[str]) -> str:
-    """What it says to SIGTERM."""
+    """Send SIGTERM. Returns the last line of the output."""
     process.send_signal(signal.SIGTERM)
     return end(process)
 
 
 def end(process: subprocess.Popen[str]) -> str:
-    """What it says last."""
+    """Wait for the end of the process. Returns the last line of its output."""
     assert process.stdin is not None
-    process.stdin.close()  # what the main thread may wait for
-    said = line(process)
+    process.stdin.close()  # the main thread may wait for this
+    last_line = line(process)
     process.wait(60)
     assert process.stdout is not None
     process.stdout.close()
-    return said
+    return last_line
 
 
 @pytest.mark.parametrize("hold", [None, "token lock", "token lock, token refused"])
@@ -118,14 +118,14 @@ def test_killed_worker_cancels_its_run_in_time(hold: str | None, settings: AdfSe
         time.sleep(0.05)
     assert emulator.books.count("cancelRun", status=200) == 1
     assert owned_run.HANDLER_WAIT_SECONDS + owned_run.CANCEL_WAIT_SECONDS < owned_run.KILL_WAIT_SECONDS < 5
-    said = end(process)
-    # Either the kill ended the wait, or a look that saw the run cancelled came first.
-    assert "was cancelled" in said or "status='Cancelled'" in said
+    last_line = end(process)
+    # The kill ended the wait, or an earlier status check saw the cancelled run.
+    assert "was cancelled" in last_line or "status='Cancelled'" in last_line
     assert emulator.books.count("cancelRun") == 1
 
 
-def test_kill_whose_token_is_refused_cancels_with_a_new_one(settings: AdfSettings, emulator: Emulator) -> None:
-    """In this process, where no look of the wait replaces the token first."""
+def test_kill_whose_token_is_refused_cancels_with_a_new_token(settings: AdfSettings, emulator: Emulator) -> None:
+    """In this process, because here no status check of the wait replaces the token first."""
     with OwnedRun(settings, cancel_on_kill=True) as owned:
         owned.begin(begin(settings, "Slow"))
         emulator.call(emulator.tokens.revoke)
@@ -133,7 +133,7 @@ def test_kill_whose_token_is_refused_cancels_with_a_new_one(settings: AdfSetting
     assert [record.status for record in emulator.books.of("cancelRun")] == [401, 200]
 
 
-def test_worker_killed_while_it_starts_cancels_the_run_once_it_knows_it(
+def test_worker_killed_during_createrun_cancels_the_run_after_its_answer(
     settings: AdfSettings, emulator: Emulator
 ) -> None:
     emulator.add_fault("createRun", effect="after", hang_seconds=1)
@@ -141,27 +141,31 @@ def test_worker_killed_while_it_starts_cancels_the_run_once_it_knows_it(
     assert line(process) == "starting"
     while not emulator.state().runs:
         time.sleep(0.05)
-    said = kill(process)
-    assert "was cancelled" in said
+    last_line = kill(process)
+    assert "was cancelled" in last_line
     assert emulator.books.count("cancelRun", status=200) == 1
 
 
-def test_killed_worker_that_must_not_cancel_says_where_its_run_is(settings: AdfSettings, emulator: Emulator) -> None:
+def test_killed_worker_that_must_not_cancel_reports_the_address_of_its_run(
+    settings: AdfSettings, emulator: Emulator
+) -> None:
     process = worker(settings, cancel_on_kill=False)
     assert [line(process), line(process)] == ["starting", "started"]
-    said = kill(process)
-    assert "was left running" in said
-    assert f"/pipelineruns/{KEY}" in said
+    last_line = kill(process)
+    assert "was left running" in last_line
+    assert f"/pipelineruns/{KEY}" in last_line
     assert emulator.books.count("cancelRun") == 0
 
 
-def test_cancel_that_is_not_accepted_does_not_hold_the_process_up(settings: AdfSettings, emulator: Emulator) -> None:
+def test_cancel_that_is_not_accepted_does_not_delay_the_end_of_the_process(
+    settings: AdfSettings, emulator: Emulator
+) -> None:
     emulator.add_fault("cancelRun", times=None, status=503)
     process = worker(settings)
     assert [line(process), line(process)] == ["starting", "started"]
-    said = kill(process)
-    assert "could not be cancelled and may continue" in said
-    # It gives up by its own patience: the service never accepts.
+    last_line = kill(process)
+    assert "could not be cancelled and may continue" in last_line
+    # The process gives up by itself, because the service never accepts the cancel.
     assert emulator.books.count("cancelRun", status=200) == 0
 
 
@@ -170,7 +174,7 @@ def begin(settings: AdfSettings, pipeline: str) -> Routine[Started]:
     return create_run_once(start, replace(start, start_key=KEY).intent(), timing=REAL_TIME)
 
 
-def test_blocking_wait_gives_the_runs_summary(settings: AdfSettings) -> None:
+def test_blocking_wait_returns_the_summary_of_the_run(settings: AdfSettings) -> None:
     with OwnedRun(settings, cancel_on_kill=True) as owned:
         begun = owned.begin(begin(settings, "Load"))
         report = owned.wait(Plan(check_interval=0.2), cancel_on_timeout=True)
@@ -187,7 +191,7 @@ def test_blocking_wait_cancels_at_its_deadline(settings: AdfSettings, emulator: 
     assert emulator.books.count("cancelRun", status=200) == 1
 
 
-def test_killed_before_anything_was_started_starts_nothing(settings: AdfSettings, emulator: Emulator) -> None:
+def test_kill_before_the_start_starts_nothing(settings: AdfSettings, emulator: Emulator) -> None:
     with OwnedRun(settings, cancel_on_kill=True) as owned:
         owned.kill()
         with pytest.raises(AdfTaskKilled, match="Nothing was started"):
@@ -195,8 +199,8 @@ def test_killed_before_anything_was_started_starts_nothing(settings: AdfSettings
     assert emulator.books.requests == []
 
 
-def test_killed_before_a_start_leaves_what_an_earlier_try_wrote(settings: AdfSettings, emulator: Emulator) -> None:
-    """What was not sent must not replace what was."""
+def test_kill_before_the_start_keeps_the_intent_of_an_earlier_try(settings: AdfSettings, emulator: Emulator) -> None:
+    """The intent of a start that was not sent must not replace the intent of one that was."""
     saved: list[Intent] = []
 
     class Kept(NoJournal):
@@ -212,7 +216,7 @@ def test_killed_before_a_start_leaves_what_an_earlier_try_wrote(settings: AdfSet
     assert emulator.books.count("createRun") == 0
 
 
-def test_killed_worker_whose_task_goes_on_leaves_its_run(settings: AdfSettings, emulator: Emulator) -> None:
+def test_killed_worker_whose_task_will_be_retried_leaves_its_run(settings: AdfSettings, emulator: Emulator) -> None:
     with OwnedRun(settings, cancel_on_kill=True, will_be_retried=lambda: True) as owned:
         owned.begin(begin(settings, "Slow"))
         owned.kill()
@@ -243,13 +247,13 @@ def test_log_gives_the_reason_of_a_cancel(
     raise AssertionError(caplog.messages)
 
 
-def test_wait_needs_a_start(settings: AdfSettings) -> None:
+def test_wait_without_a_start_is_an_error(settings: AdfSettings) -> None:
     with OwnedRun(settings, cancel_on_kill=True) as owned, pytest.raises(ValueError, match="before begin"):
         owned.wait(Plan(check_interval=1), cancel_on_timeout=True)
 
 
 def test_kill_takes_no_lock_of_airflow_or_logging() -> None:
-    """The signal handler's own stack imports and logs nothing; the canceller's thread does."""
+    """The signal handler itself imports and logs nothing. The canceller's thread does."""
     source = (Path(ROOT) / "airflow_adf_mi" / "_worker" / "owned_run.py").read_text()
     body = source.split("    def kill(self)")[1].split("    def ")[0]
     assert "log." not in body

@@ -1,4 +1,4 @@
-"""What a worker does for a task that starts in the triggerer: it concludes, and takes up what a broken trigger has left."""
+"""What a worker does for a task in triggerer mode: it ends the try, or continues it after a failed trigger."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def operator(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Make:
 
 
 def retry_in_triggerer(task: Task) -> None:
-    """Airflow deletes XComs only where a try begins on a worker."""
+    """Begin a retry and keep its XComs. Airflow deletes them only if a try begins on a worker."""
     xcoms = dict(task.xcoms)
     task.retry()
     task.xcoms |= xcoms
@@ -88,14 +88,14 @@ def break_connection(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Unusable(RetryPolicy):
-    """A policy that has forgotten to decide."""
+    """A policy that returns no decision."""
 
     def evaluate(self, *_: Any, **__: Any) -> Any:
         return None
 
 
 def started(settings: AdfSettings, task: Task, pipeline: str = "Load") -> str:
-    """A run that the task's trigger has started, and what the trigger has stored of it."""
+    """Start a run and store its intent, as the task's trigger does."""
     key = task_try_key_of(task.context).start_key
     intent = Start(factory=settings.factory(), pipeline_name=pipeline, start_key=key).intent(now(task))
     task.xcoms[INTENT_KEY] = replace(intent, phase=Phase.SENDING, sent_at=time.time()).to_json()
@@ -105,7 +105,7 @@ def started(settings: AdfSettings, task: Task, pipeline: str = "Load") -> str:
 
 
 def now(task: Task) -> TaskTry:
-    """The present try, as its trigger knows it."""
+    """The current try, as its trigger knows it."""
     return TaskTry(try_number=task.try_number)
 
 
@@ -116,7 +116,7 @@ def stored_start(task: Task) -> StoredStart:
 
 
 def record_failure(task: Task) -> None:
-    """What the trigger stores that hands a try over to a worker."""
+    """Store what a trigger stores when it hands a try over to a worker."""
     recorded = stored_start(task).recording(now(task), failed=True)
     assert recorded is not None
     task.xcoms[INTENT_KEY] = recorded.to_json()
@@ -130,7 +130,7 @@ def report(settings: AdfSettings, run_id: str, status: str) -> dict[str, Any]:
     return dict(json.loads(json.dumps(Report(address=address, outcome=Ended(run=run)).to_json())))
 
 
-def test_success_that_needs_a_worker_is_concluded_and_is_no_failure(
+def test_success_that_ends_on_a_worker_is_recorded_as_no_failure(
     operator: Make, settings: AdfSettings, emulator: Emulator
 ) -> None:
     task = Task()
@@ -140,23 +140,25 @@ def test_success_that_needs_a_worker_is_concluded_and_is_no_failure(
     event = report(settings, run_id, RunStatus.SUCCEEDED)
     assert operator().execute_complete(task.context, event)["run_id"] == run_id
     assert run_id in task.xcoms[LINK_KEY]
-    # What follows is then a clear.
+    # The next try then counts as cleared.
     assert Intent.from_json(task.xcoms[INTENT_KEY]).try_failed is False
 
 
 @pytest.mark.parametrize("tries_left", [True, False])
-def test_failure_says_whether_a_retry_follows(tries_left: bool, operator: Make, settings: AdfSettings) -> None:
+def test_failure_is_recorded_as_retried_only_if_a_retry_follows(
+    tries_left: bool, operator: Make, settings: AdfSettings
+) -> None:
     task = Task(max_tries=int(tries_left))
     run_id = started(settings, task)
     with pytest.raises(AdfRunFailed):
         operator().execute_complete(task.context, report(settings, run_id, RunStatus.FAILED))
     kept = Intent.from_json(task.xcoms[INTENT_KEY])
     assert (kept.start_key, kept.try_failed, kept.task_try.try_number) == (run_id, tries_left, 1)
-    # Also for a retry on a worker, should the Dag be changed.
+    # A retry on a worker knows it too, in case the Dag is changed.
     assert (STATE_KEY in task.kept) is tries_left
 
 
-def test_what_the_trigger_has_kept_is_not_forgotten(operator: Make, settings: AdfSettings) -> None:
+def test_intent_of_the_trigger_is_kept_when_the_start_fails(operator: Make, settings: AdfSettings) -> None:
     task = Task()
     run_id = started(settings, task)
     task.xcoms[INTENT_KEY] |= {"sent_at": 123.0}
@@ -167,7 +169,7 @@ def test_what_the_trigger_has_kept_is_not_forgotten(operator: Make, settings: Ad
     assert (kept.sent_at, kept.phase, kept.try_failed) == (123.0, Phase.SENDING, True)
 
 
-def test_start_that_failed_fails_the_task_by_its_error(operator: Make) -> None:
+def test_failed_start_fails_the_task_with_its_error(operator: Make) -> None:
     task = Task()
     event = {"not_started": error_to_json(AdfThrottledError("too many", status=429))}
     with pytest.raises(AdfThrottledError, match="too many"):
@@ -175,9 +177,7 @@ def test_start_that_failed_fails_the_task_by_its_error(operator: Make) -> None:
     assert INTENT_KEY not in task.xcoms
 
 
-def test_run_of_before_a_clear_is_not_taken_for_one_of_the_try_that_failed(
-    operator: Make, settings: AdfSettings
-) -> None:
+def test_run_from_before_a_clear_is_not_recorded_for_the_try_that_failed(operator: Make, settings: AdfSettings) -> None:
     task = Task()
     started(settings, task)
     before = dict(task.xcoms[INTENT_KEY])
@@ -189,10 +189,8 @@ def test_run_of_before_a_clear_is_not_taken_for_one_of_the_try_that_failed(
     assert task.xcoms[INTENT_KEY] == before
 
 
-def test_try_that_began_on_a_worker_ends_there_as_it_began(
-    operator: Make, settings: AdfSettings, emulator: Emulator
-) -> None:
-    """Airflow had the Dag as it was before; or it is tested by dag.test()."""
+def test_try_that_began_on_a_worker_ends_there(operator: Make, settings: AdfSettings, emulator: Emulator) -> None:
+    """Airflow had an earlier version of the Dag, or the Dag is run by dag.test()."""
     task = Task()
     it = operator(pipeline_name="Slow", deferrable=True)
     with pytest.raises(TaskDeferred):
@@ -203,7 +201,7 @@ def test_try_that_began_on_a_worker_ends_there_as_it_began(
     assert INTENT_KEY not in task.xcoms
 
 
-def test_run_that_is_not_waited_for_is_returned(operator: Make, settings: AdfSettings) -> None:
+def test_summary_of_a_run_that_is_not_waited_for_is_returned(operator: Make, settings: AdfSettings) -> None:
     task = Task()
     run_id = started(settings, task)
     record_failure(task)
@@ -211,13 +209,13 @@ def test_run_that_is_not_waited_for_is_returned(operator: Make, settings: AdfSet
     made = operator(wait_for_termination=False)
     assert made.execute_complete(task.context, {"started": summary}) == summary
     assert task.xcoms[LINK_KEY] == "https://adf.azure.com/"
-    assert Intent.from_json(task.xcoms[INTENT_KEY]).try_failed is False, "what follows is a clear"
+    assert Intent.from_json(task.xcoms[INTENT_KEY]).try_failed is False, "the next try counts as cleared"
 
 
-def test_trigger_that_fails_is_started_again_as_it_is_in_the_dag(
+def test_failed_trigger_is_started_again_with_the_arguments_of_the_dag(
     operator: Make, settings: AdfSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_adf_mi._worker.trigger_failures.FIRST_PAUSE_SECONDS", 0.001)  # stands for seconds
+    monkeypatch.setattr("airflow_adf_mi._worker.trigger_failures.FIRST_PAUSE_SECONDS", 0.001)  # instead of seconds
     task = Task()
     started(settings, task)
     plain = operator(parameters={"password": "{{ conn.adf.password }}"})
@@ -232,13 +230,13 @@ def test_trigger_that_fails_is_started_again_as_it_is_in_the_dag(
         assert deferral.value.method_name == "execute_complete"
     with pytest.raises(AdfError, match="failed 7 times"):
         rendered.resume_execution("__fail__", {"error": "Trigger failure"}, task.context)
-    # Another try counts anew.
+    # Another try begins its own count.
     task.retry()
     with pytest.raises(TaskDeferred):
         rendered.resume_execution("__fail__", {"error": "Trigger failure"}, task.context)
 
 
-def test_worker_that_is_lost_while_a_broken_trigger_is_rested_from_leaves_a_retry(
+def test_worker_killed_in_the_pause_after_a_failed_trigger_leaves_a_retry(
     operator: Make, settings: AdfSettings, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task = Task(max_tries=3)
@@ -246,25 +244,25 @@ def test_worker_that_is_lost_while_a_broken_trigger_is_rested_from_leaves_a_retr
     made = operator(pipeline_name="Slow")
     running = SimpleNamespace(send=lambda _: TaskStatesResult(task_states={"run1": {"it": "running"}}))
     monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", running, raising=False)
-    # As a signal sets it, which comes from the machine: Airflow still calls the task running.
+    # As a signal of the machine sets it. Airflow still shows the task as running.
     made.is_killed = True
     with pytest.raises(AdfTaskKilled):
         made.resume_execution("__fail__", {"error": "Trigger failure"}, task.context)
     assert emulator.books.count("cancelRun") == 0
-    assert stored_start(task).last_failed_try == 1, "what follows is a retry"
-    # And where it is not lost, what follows on the new trigger is a clear again.
+    assert stored_start(task).last_failed_try == 1, "the next try counts as a retry"
+    # If the worker is not lost, the try after the new trigger counts as cleared again.
     made.is_killed = False
-    monkeypatch.setattr("airflow_adf_mi._worker.trigger_failures.FIRST_PAUSE_SECONDS", 0.001)  # stands for seconds
+    monkeypatch.setattr("airflow_adf_mi._worker.trigger_failures.FIRST_PAUSE_SECONDS", 0.001)  # instead of seconds
     with pytest.raises(TaskDeferred):
         made.resume_execution("__fail__", {"error": "Trigger failure"}, task.context)
     assert stored_start(task).last_failed_try is None
 
 
-def test_retry_whose_trigger_fails_at_first_stays_one(
+def test_retry_whose_trigger_fails_at_first_still_counts_as_a_retry(
     operator: Make, settings: AdfSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The run of the try before has failed: it must not become this one's."""
-    monkeypatch.setattr("airflow_adf_mi._worker.trigger_failures.FIRST_PAUSE_SECONDS", 0.001)  # stands for seconds
+    """The run of the previous try has failed, so the retry must not adopt it."""
+    monkeypatch.setattr("airflow_adf_mi._worker.trigger_failures.FIRST_PAUSE_SECONDS", 0.001)  # instead of seconds
     task = Task(max_tries=3)
     run_id = started(settings, task)
     with pytest.raises(AdfRunFailed):
@@ -278,12 +276,12 @@ def test_retry_whose_trigger_fails_at_first_stays_one(
     assert (known.task_try.try_number, known.try_failed, known.start_key) == (1, True, run_id)
 
 
-def test_last_try_without_a_connection_is_followed_by_a_clear(
+def test_failed_last_try_without_a_connection_is_followed_by_a_clear(
     operator: Make, settings: AdfSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task = Task(max_tries=0)
     started(settings, task)
-    # As its trigger has recorded, because a trigger does not know that this try is the last.
+    # Its trigger recorded a failure, because it does not know that this is the last try.
     record_failure(task)
     break_connection(monkeypatch)
     unusable = AdfConfigurationError("subscription_id is missing")
@@ -292,7 +290,7 @@ def test_last_try_without_a_connection_is_followed_by_a_clear(
     assert stored_start(task).last_failed_try != 1
 
 
-def test_result_that_airflow_does_not_take_is_accepted_by_the_retry(operator: Make, settings: AdfSettings) -> None:
+def test_result_that_airflow_refuses_leaves_the_run_to_the_retry(operator: Make, settings: AdfSettings) -> None:
     task = Task(max_tries=3)
     run_id = started(settings, task)
     push = task.xcom_push
@@ -308,7 +306,7 @@ def test_result_that_airflow_does_not_take_is_accepted_by_the_retry(operator: Ma
     assert stored_start(task).last_failed_try == 1
 
 
-def test_kill_while_a_broken_trigger_is_rested_from_cancels(
+def test_kill_in_the_pause_after_a_failed_trigger_cancels_the_run(
     operator: Make, settings: AdfSettings, emulator: Emulator
 ) -> None:
     task = Task(max_tries=0)
@@ -321,7 +319,7 @@ def test_kill_while_a_broken_trigger_is_rested_from_cancels(
     assert [r.run_id for r in emulator.books.of("cancelRun", status=200)] == [run_id]
 
 
-def test_airflows_own_timeout_cancels_what_the_trigger_has_started(
+def test_airflows_timeout_cancels_the_run_that_the_trigger_started(
     operator: Make, settings: AdfSettings, emulator: Emulator
 ) -> None:
     task = Task()
@@ -334,10 +332,10 @@ def test_airflows_own_timeout_cancels_what_the_trigger_has_started(
 
 
 @pytest.mark.parametrize("is_over", [False, True])
-def test_airflows_own_timeout_leaves_a_run_that_was_started_late_its_time(
+def test_airflows_timeout_does_not_shorten_the_wait_for_a_run_that_started_late(
     is_over: bool, operator: Make, settings: AdfSettings, emulator: Emulator
 ) -> None:
-    """The triggerer had no capacity for hours; Airflow's timeout counts from before, and so does execution_timeout."""
+    """The triggerer had no capacity for hours. Airflow's timeout and execution_timeout count from before that."""
     handed_over = datetime.now(UTC) - timedelta(hours=2)
     task = Task(start_date=handed_over)
     run_id = started(settings, task, "Slow")
@@ -350,7 +348,7 @@ def test_airflows_own_timeout_leaves_a_run_that_was_started_late_its_time(
         assert timedelta(minutes=55) < ended.value.timeout < timedelta(minutes=65)
 
 
-def test_retry_stays_one_though_the_connection_could_not_be_used_in_between(
+def test_retry_without_a_usable_connection_still_counts_as_a_retry(
     operator: Make, settings: AdfSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task = Task(max_tries=3)
@@ -365,10 +363,10 @@ def test_retry_stays_one_though_the_connection_could_not_be_used_in_between(
     assert stored_start(task).last_failed_try == 2
 
 
-def test_try_whose_connection_can_be_used_no_longer_leaves_its_run_to_a_retry(
+def test_try_whose_connection_became_unusable_leaves_its_run_to_a_retry(
     operator: Make, settings: AdfSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its triggerer was restarted: the new one cannot use the connection, nor can the worker that it hands the try over to."""
+    """After a restart, neither the triggerer nor the worker can use the connection."""
     task = Task(max_tries=3)
     run_id = started(settings, task)
     break_connection(monkeypatch)
@@ -376,14 +374,14 @@ def test_try_whose_connection_can_be_used_no_longer_leaves_its_run_to_a_retry(
     with pytest.raises(AdfConfigurationError):
         operator().execute_complete(task.context, {"not_started": error_to_json(unusable)})
     assert (stored_start(task).last_failed_try, stored_start(task).intent.start_key) == (1, run_id)
-    # Also for a retry on a worker, should the Dag be changed.
+    # A retry on a worker knows it too, in case the Dag is changed.
     assert task.intent.start_key == run_id
 
 
-def test_timeout_before_this_try_has_started_anything_is_not_the_run_of_the_try_before(
+def test_timeout_of_a_try_that_started_nothing_does_not_return_the_previous_run(
     operator: Make, settings: AdfSettings, emulator: Emulator
 ) -> None:
-    """A clear, and no triggerer that took the new try up: what succeeded before the clear is not its result."""
+    """The task was cleared, and no triggerer began the new try. What succeeded before the clear is not its result."""
     task = Task()
     started(settings, task)
     xcoms = dict(task.xcoms)
@@ -394,10 +392,10 @@ def test_timeout_before_this_try_has_started_anything_is_not_the_run_of_the_try_
     assert emulator.books.of("cancelRun") == []
 
 
-def test_trigger_that_is_started_again_keeps_the_time_of_its_try(
+def test_trigger_that_is_started_again_keeps_the_start_of_its_try(
     operator: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_adf_mi._worker.trigger_failures.FIRST_PAUSE_SECONDS", 0.001)  # stands for seconds
+    monkeypatch.setattr("airflow_adf_mi._worker.trigger_failures.FIRST_PAUSE_SECONDS", 0.001)  # instead of seconds
     began = datetime.now(UTC) - timedelta(minutes=50)
     task = Task(start_date=began)
     it = operator(execution_timeout=timedelta(hours=1))
@@ -408,14 +406,14 @@ def test_trigger_that_is_started_again_keeps_the_time_of_its_try(
 
 
 @pytest.mark.parametrize("event", [{"for_a_worker": True}, None], ids=["event", "failure"])
-def test_task_whose_dag_was_changed_goes_on_with_its_run_on_workers(
+def test_task_whose_dag_was_changed_adopts_its_run_on_a_worker(
     event: dict[str, Any] | None,
     operator: Make,
     settings: AdfSettings,
     emulator: Emulator,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("airflow_adf_mi._worker.trigger_failures.FIRST_PAUSE_SECONDS", 0.001)  # stands for seconds
+    monkeypatch.setattr("airflow_adf_mi._worker.trigger_failures.FIRST_PAUSE_SECONDS", 0.001)  # instead of seconds
     task = Task(max_tries=0)
     run_id = started(settings, task, "Slow")
     it = operator(pipeline_name="Slow", start_from_trigger=False, deferrable=True)
@@ -426,14 +424,14 @@ def test_task_whose_dag_was_changed_goes_on_with_its_run_on_workers(
         it.resume_execution(method, kwargs, task.context)
     assert deferral.value.trigger.run_id == run_id
     assert len(emulator.books.of("createRun")) == 1
-    # From now on it is a task like any other, whose kill cancels, and whose memory is a worker's.
+    # From now on it is a usual task: a kill cancels its run, and its journal is the task state store.
     assert task.intent.run_id == run_id
     assert task.xcoms[INTENT_KEY] == KEPT_BY_WORKER
     it.on_kill()
     assert [r.run_id for r in emulator.books.of("cancelRun", status=200)] == [run_id]
 
 
-def test_task_whose_dag_was_changed_before_its_retry_had_begun_starts_another_run_here(
+def test_task_whose_dag_was_changed_before_its_retry_starts_another_run(
     operator: Make, settings: AdfSettings, emulator: Emulator
 ) -> None:
     task = Task(max_tries=3)
@@ -447,7 +445,9 @@ def test_task_whose_dag_was_changed_before_its_retry_had_begun_starts_another_ru
     assert len(emulator.books.of("createRun")) == 2
 
 
-def test_retry_policy_that_ends_the_task_leaves_a_clear(operator: Make, settings: AdfSettings) -> None:
+def test_failure_that_a_retry_policy_does_not_retry_is_followed_by_a_clear(
+    operator: Make, settings: AdfSettings
+) -> None:
     unusable = {"not_started": error_to_json(AdfConfigurationError("no such pipeline"))}
     first = Task()
     started(settings, first)
@@ -458,7 +458,7 @@ def test_retry_policy_that_ends_the_task_leaves_a_clear(operator: Make, settings
         assert (stored_start(task).last_failed_try == 1) is retried
 
 
-def test_task_whose_dag_was_changed_is_left_to_a_retry_if_its_connection_cannot_be_used(
+def test_task_whose_dag_was_changed_is_left_to_a_retry_if_it_cannot_connect(
     operator: Make, settings: AdfSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task = Task(max_tries=3)
@@ -469,16 +469,14 @@ def test_task_whose_dag_was_changed_is_left_to_a_retry_if_its_connection_cannot_
     assert stored_start(task).last_failed_try == 1
 
 
-def test_task_whose_dag_was_changed_before_it_had_started_anything_starts_here(
-    operator: Make, emulator: Emulator
-) -> None:
+def test_task_whose_dag_was_changed_before_its_start_starts_on_a_worker(operator: Make, emulator: Emulator) -> None:
     it = operator(start_from_trigger=False, deferrable=False, check_interval=0.2)
     task = Task()
     assert it.execute_complete(task.context, {"for_a_worker": True})["status"] == "Succeeded"
     assert len(emulator.books.of("createRun")) == 1
 
 
-def test_listeners_of_success_are_told_by_a_worker(operator: Make) -> None:
+def test_task_ends_on_a_worker_if_there_are_listeners_of_success(operator: Make) -> None:
     class Listener:
         @hookimpl
         def on_task_instance_success(self, previous_state: Any, task_instance: Any) -> None:

@@ -1,4 +1,4 @@
-"""`python -m airflow_adf_mi.emulator` as a process of its own."""
+"""`python -m airflow_adf_mi.emulator` in a separate process."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FACTORY = ROOT / "dags" / "factory"
 
 
 class Process:
-    """An emulator started by the command line; killed at the end if it is still there."""
+    """An emulator started by its command line, and killed at the end if it still runs."""
 
     def __init__(self, *arguments: str) -> None:
         self._process = subprocess.Popen(
@@ -49,7 +49,7 @@ class Process:
         return ready
 
     def end(self, number: signal.Signals | None = None) -> tuple[int, str, str]:
-        """Send the signal; exit status, output and errors."""
+        """Send the signal. Returns exit status, output and errors."""
         if number is not None:
             self._process.send_signal(number)
         try:
@@ -72,7 +72,7 @@ def process(tmp_path: Path) -> Iterator[Process]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_serves_until_it_is_told_to_stop(number: signal.Signals, process: Process, tmp_path: Path) -> None:
+def test_emulator_serves_until_a_signal_stops_it(number: signal.Signals, process: Process, tmp_path: Path) -> None:
     ready = process.wait_for(tmp_path / "ready.json")
     assert ready["factories"] == ["adf-sales"]
     assert set(ready["environment"]) == set(SOURCES)
@@ -92,7 +92,7 @@ def test_serves_until_it_is_told_to_stop(number: signal.Signals, process: Proces
         httpx.get(ready["identity_endpoint"], trust_env=False)
 
 
-def test_printed_lines_can_be_taken_by_a_shell(process: Process, tmp_path: Path) -> None:
+def test_printed_exports_work_in_a_shell(process: Process, tmp_path: Path) -> None:
     ready = process.wait_for(tmp_path / "ready.json")
     _, output, _ = process.end(signal.SIGTERM)
     exports = "".join(line for line in output.splitlines(keepends=True) if line.startswith("export "))
@@ -101,7 +101,7 @@ def test_printed_lines_can_be_taken_by_a_shell(process: Process, tmp_path: Path)
     assert json.loads(printed) == {"conn_type": "azure_data_factory_mi", "extra": ready["connection_extra"]}
 
 
-def test_script_and_ports_are_taken_from_the_command_line(tmp_path: Path) -> None:
+def test_script_and_ports_can_be_set_by_options(tmp_path: Path) -> None:
     script = tmp_path / "script.json"
     script.write_text(json.dumps({"defaults": {"seconds": 0.01}}))
     with socket.socket() as free:
@@ -129,7 +129,7 @@ def test_script_and_ports_are_taken_from_the_command_line(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ([], "--factory"),
         (["--factory", "/no/such/folder"], "/no/such/folder"),
@@ -149,14 +149,14 @@ def test_script_and_ports_are_taken_from_the_command_line(tmp_path: Path) -> Non
     ],
     ids=str,
 )
-def test_arguments_that_make_no_sense_are_refused(arguments: list[str], said: str) -> None:
+def test_invalid_arguments_are_refused(arguments: list[str], message: str) -> None:
     status, output, errors = Process(*arguments).end()
     assert (status, output) == (2, "")
-    assert said in errors
+    assert message in errors
     assert "Traceback" not in errors
 
 
-def test_port_that_is_taken_is_said_in_a_line(tmp_path: Path) -> None:
+def test_port_in_use_is_reported_in_one_line(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -170,7 +170,7 @@ def test_port_that_is_taken_is_said_in_a_line(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"resources": [7]}', '{"properties": 7}'])
 @pytest.mark.parametrize("name", ["pipeline.json", "pipeline/Load.json"])
-def test_factory_that_cannot_be_read_is_refused_in_a_sentence(name: str, text: str, tmp_path: Path) -> None:
+def test_unreadable_factory_is_reported_in_a_sentence(name: str, text: str, tmp_path: Path) -> None:
     path = tmp_path / name
     path.parent.mkdir(exist_ok=True)
     path.write_text(text)
@@ -182,7 +182,7 @@ def test_factory_that_cannot_be_read_is_refused_in_a_sentence(name: str, text: s
 
 
 @pytest.mark.parametrize("document", ["[]", '{"runs": [{}]}', '{"activities": []}', '{"pipelines": 7}', '{"runs": 7}'])
-def test_script_of_another_form_is_refused_in_a_sentence(document: str, tmp_path: Path) -> None:
+def test_script_of_another_form_is_reported_in_a_sentence(document: str, tmp_path: Path) -> None:
     script = tmp_path / "script.json"
     script.write_text(document)
     done = CliRunner().invoke(main, ["--factory", str(FACTORY), "--script", str(script)])

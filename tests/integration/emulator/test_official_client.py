@@ -1,4 +1,4 @@
-"""The official client, without anything of ours in between, on the hot path: real azure-identity, real TLS."""
+"""The official client and azure-identity, without code of ours, with the emulator over real TLS."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ async def async_client(emulator: Emulator) -> AsyncIterator[AsyncDataFactoryMana
 FACTORY = ("rg-test", "adf-test")
 
 
-def test_hot_path(client: DataFactoryManagementClient, emulator: Emulator) -> None:
+def test_each_call_works(client: DataFactoryManagementClient, emulator: Emulator) -> None:
     key = str(uuid.uuid4())
     created = client.pipelines.create_run(
         *FACTORY, "Load", parameters={"day": "y"}, headers={"x-ms-client-request-id": key}
@@ -81,7 +81,7 @@ def test_hot_path(client: DataFactoryManagementClient, emulator: Emulator) -> No
     assert len(emulator.books.tokens) == 1
 
 
-async def test_hot_path_async(async_client: AsyncDataFactoryManagementClient, emulator: Emulator) -> None:
+async def test_each_async_call_works(async_client: AsyncDataFactoryManagementClient, emulator: Emulator) -> None:
     key = str(uuid.uuid4())
     created = await async_client.pipelines.create_run(*FACTORY, "Load", headers={"x-ms-client-request-id": key})
     assert created.run_id == key
@@ -112,9 +112,7 @@ def test_errors_are_the_clients_own(client: DataFactoryManagementClient, emulato
     assert forbidden.value.status_code == 403
 
 
-def test_claims_challenge_is_answered_by_the_client_itself(
-    client: DataFactoryManagementClient, emulator: Emulator
-) -> None:
+def test_client_answers_a_claims_challenge_by_itself(client: DataFactoryManagementClient, emulator: Emulator) -> None:
     client.factories.get(*FACTORY)
     emulator.call(lambda: emulator.tokens.revoke(challenge=True))
     assert client.pipelines.create_run(*FACTORY, "Load").run_id
@@ -123,25 +121,27 @@ def test_claims_challenge_is_answered_by_the_client_itself(
     assert len(emulator.books.tokens) == 2
 
 
-def test_lost_answer_of_a_start_is_ambiguous(client: DataFactoryManagementClient, emulator: Emulator) -> None:
+def test_lost_answer_to_createrun_is_a_response_error(client: DataFactoryManagementClient, emulator: Emulator) -> None:
     emulator.add_fault("createRun", effect="after", drop=True)
     with pytest.raises(ServiceResponseError):
         client.pipelines.create_run(*FACTORY, "Load", retry_total=0)
     assert len(emulator.state().runs) == 1
 
 
-async def test_lost_answer_looks_never_sent_to_the_async_client(
+async def test_lost_answer_to_createrun_is_a_request_error_of_the_async_client(
     async_client: AsyncDataFactoryManagementClient, emulator: Emulator
 ) -> None:
-    """azure-core's async transport calls it a request error although the run was started."""
+    """The async transport of azure-core raises a request error, although the run was started."""
     emulator.add_fault("createRun", effect="after", drop=True)
     with pytest.raises(ServiceRequestError):
         await async_client.pipelines.create_run(*FACTORY, "Load", retry_total=0)
     assert len(emulator.state().runs) == 1
 
 
-def test_transports_default_starts_a_second_run(client: DataFactoryManagementClient, emulator: Emulator) -> None:
-    """Why ours sends createRun once only; with the same request id, the emulator's default makes it a conflict."""
+def test_default_retries_of_the_transport_start_a_second_run(
+    client: DataFactoryManagementClient, emulator: Emulator
+) -> None:
+    """For this reason, our clients send createRun only once. By default, the emulator answers 409 to the same request id."""
     emulator.state().switches.duplicate_request_id = "new"
     emulator.add_fault("createRun", effect="after", status=503)
     client.pipelines.create_run(*FACTORY, "Load", retry_backoff_factor=0)

@@ -73,7 +73,7 @@ FILES = [
 
 
 def polls(*states: str) -> dict[str, Any]:
-    """What a notebook's state is at each look: on its way, or ended with a result."""
+    """The answers to successive polls of a notebook's state: running, or ended with a result."""
     outputs = [
         {"life_cycle_state": state}
         if state in ("PENDING", "RUNNING")
@@ -90,14 +90,14 @@ def inside(name: str, error: str) -> str:
 
 @dataclass(frozen=True)
 class Case:
-    """A pipeline, what happens to its activities, and what is seen of it."""
+    """A pipeline, the scripted results of its activities, and its expected run."""
 
     file: str
     pipeline: str
     activities: dict[str, Any]
     ran: list[str]
     message: str = ""
-    """Of a run that failed; all others succeeded."""
+    """The message of a failed run; empty if the run succeeds."""
     children: dict[str, list[str]] = field(default_factory=dict)
     """What ran in the runs that it started, by pipeline."""
 
@@ -458,7 +458,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_published_pipeline_runs_as_written(case: Case) -> None:
+def test_published_pipeline_runs_as_expected(case: Case) -> None:
     script = {name if "/" in name else f"{case.pipeline}/{name}": entry for name, entry in case.activities.items()}
     factory = loaded(case.file, {"activities": script})
     main = run(factory, case.pipeline)
@@ -477,12 +477,12 @@ def test_every_published_pipeline_has_cases_with_and_without_a_failure() -> None
         for pipeline in load_factory(path).pipelines
     }
     assert {(case.file, case.pipeline) for case in CASES.values() if case.message} | {
-        (NEWEST, "FindLatestFileInAFolder")  # whatever fails there is followed by an activity upon completion
+        (NEWEST, "FindLatestFileInAFolder")  # a failure there is always handled by an activity upon completion
     } == published
     assert {(case.file, case.pipeline) for case in CASES.values() if not case.message} == published
 
 
-def test_variables_and_return_values_are_what_the_expressions_say() -> None:
+def test_variables_and_return_values_are_those_of_the_expressions() -> None:
     newest = run(
         loaded(NEWEST, {"activities": {"FindLatestFileInAFolder/GetAllFiles": {"output": {"childItems": FILES}}}}),
         "FindLatestFileInAFolder",
@@ -498,7 +498,7 @@ def test_variables_and_return_values_are_what_the_expressions_say() -> None:
     assert notebook.return_value == {"jobRunURL": "https://jobs/1", "notebookOutputResult": "42"}
 
 
-def test_template_parameters_fill_what_a_template_left_open() -> None:
+def test_template_parameters_are_filled_in() -> None:
     path = reference("pipelines") / DELTA
     assert load_factory(path).pipelines["DeltaCopyfromDB_using_ControlTable"].parameters == {}
     declared = {"Data_Source_Table_Name": {"type": "String", "defaultValue": "t"}}

@@ -35,7 +35,7 @@ UNKNOWN = "00000000-0000-4000-8000-000000000404"
 
 
 class Azure:
-    """A client of the emulated ARM that is no SDK: what is sent is what is written here."""
+    """A plain HTTP client of the emulated ARM. It sends exactly the requests of the tests."""
 
     def __init__(self, emulator: Emulator) -> None:
         self.emulator = emulator
@@ -57,7 +57,7 @@ class Azure:
         return str(answer.raise_for_status().json()["access_token"])
 
     def ask(self, method: str, path: str = "", **request: Any) -> httpx.Response:
-        """A request below the factory, or to an absolute path; with the token unless `headers` bring another."""
+        """Send a request below the factory, or to an absolute path; with the token unless `headers` contain another."""
         headers = {"Authorization": f"Bearer {self.token}", **request.pop("headers", {})}
         url = path if path.startswith("/subscriptions") else f"{self.factory}{path}"
         return self.http.request(method, url, headers=headers, **request)
@@ -82,11 +82,11 @@ def control(azure: Azure) -> Iterator[EmulatorClient]:
 
 
 def error(answer: httpx.Response) -> tuple[int, str, str]:
-    said = answer.json()["error"]
-    return answer.status_code, said["code"], said["message"]
+    body = answer.json()["error"]
+    return answer.status_code, body["code"], body["message"]
 
 
-def test_a_run_from_start_to_end(azure: Azure) -> None:
+def test_run_from_start_to_end(azure: Azure) -> None:
     key = str(uuid.uuid4())
     created = azure.ask(
         "POST", "/pipelines/Load/createRun", json={"day": "y", "undeclared": 1}, headers={"x-ms-client-request-id": key}
@@ -133,8 +133,8 @@ def test_factories_and_pipelines_are_shown(azure: Azure) -> None:
     assert pipeline["properties"]["parameters"] == {"day": {"type": "string", "defaultValue": "x"}}
 
 
-def test_pipeline_is_published_replaced_and_run(azure: Azure) -> None:
-    """By who has it as it is now, in whatever case its name is written; it counts as a write, and needs its own role."""
+def test_pipeline_can_be_published_replaced_and_run(azure: Azure) -> None:
+    """A client needs the current tag to replace it, and may write its name in any case. It is a write with its own permission."""
     body: dict[str, Any] = {"properties": {"activities": [activity("First")], "annotations": []}}
     new = azure.ask("PUT", "/pipelines/New", json=body)
     assert (new.status_code, new.json()["properties"]) == (200, body["properties"])
@@ -164,7 +164,7 @@ def test_pipeline_is_published_replaced_and_run(azure: Azure) -> None:
     assert (status, "'Microsoft.DataFactory/factories/pipelines/write' over scope" in message) == (403, True)
 
 
-def test_there_are_no_trigger_runs(azure: Azure) -> None:
+def test_list_of_trigger_runs_is_empty(azure: Azure) -> None:
     answer = azure.ask("POST", "/queryTriggerRuns", json=WINDOW)
     assert (answer.status_code, answer.json()) == (200, {"value": []})
     assert "x-ms-ratelimit-remaining-subscription-reads" in answer.headers
@@ -174,7 +174,7 @@ def test_there_are_no_trigger_runs(azure: Azure) -> None:
     assert f"'Microsoft.DataFactory/factories/querytriggerruns/action' over scope '{azure.factory}'" in message
 
 
-def test_what_the_client_has_already_is_not_sent_again(azure: Azure) -> None:
+def test_unchanged_object_is_not_sent_again(azure: Azure) -> None:
     for path, tag in (("", "eTag"), ("/pipelines/Load", "etag")):
         held = azure.ask("GET", path).json()[tag]
         unchanged = azure.ask("GET", path, headers={"If-None-Match": held})
@@ -182,14 +182,14 @@ def test_what_the_client_has_already_is_not_sent_again(azure: Azure) -> None:
         assert azure.ask("GET", path, headers={"If-None-Match": "another"}).status_code == 200
 
 
-def test_paths_are_compared_without_case_and_decoded(azure: Azure) -> None:
+def test_paths_are_decoded_and_compared_without_case(azure: Azure) -> None:
     assert azure.ask("GET", azure.factory.upper().replace("/SUBSCRIPTIONS", "/subscriptions")).is_success
     assert azure.create("PIPE%20one")
     assert azure.emulator.books.requests[-1].pipeline == "PIPE one"
     assert error(azure.ask("GET", "/pipelines/a%2FcreateRun"))[1] == "NotFound"
 
 
-def test_pages_hold_what_the_switch_says(azure: Azure, control: EmulatorClient) -> None:
+def test_page_size_is_set_by_the_switch(azure: Azure, control: EmulatorClient) -> None:
     control.set_switches(page_size=2)
     started = {azure.create() for _ in range(5)}
     found: list[str] = []
@@ -205,7 +205,7 @@ def test_pages_hold_what_the_switch_says(azure: Azure, control: EmulatorClient) 
     assert (len(found), set(found)) == (5, started)
 
 
-def test_recovery_arguments_are_taken_from_the_query(azure: Azure) -> None:
+def test_recovery_arguments_are_read_from_the_query(azure: Azure) -> None:
     first = azure.create(json={"day": "first"})
     params = {**VERSION, "referencePipelineRunId": first, "isRecovery": "true", "startFromFailure": "true"}
     second = azure.create(params=params, json={})
@@ -246,7 +246,7 @@ NOT_THERE = [
 
 
 @pytest.mark.parametrize(("method", "path", "status", "code"), NOT_THERE)
-def test_what_is_not_there_is_said_as_the_service_says_it(
+def test_missing_objects_get_the_status_and_code_of_the_service(
     azure: Azure, method: str, path: str, status: int, code: str
 ) -> None:
     assert error(azure.ask(method, path))[:2] == (status, code)
@@ -269,7 +269,7 @@ def test_missing_factory_is_answered_by_the_gateway(azure: Azure) -> None:
             assert answer.headers["x-ms-failure-cause"] == "gateway"
 
 
-def test_who_may_not_look_learns_of_the_subscription_alone(azure: Azure) -> None:
+def test_missing_permission_hides_everything_but_an_unknown_subscription(azure: Azure) -> None:
     azure.emulator.tokens.denied = {SYSTEM_ASSIGNED.client_id: {"pipelines/createrun/action"}}
     start = "/pipelines/Load/createRun"
     assert error(azure.ask("POST", azure.factory.replace("rg-test", "rg-x") + start))[1] == "AuthorizationFailed"
@@ -283,8 +283,8 @@ def test_body_of_the_wrong_shape_is_refused(azure: Azure, body: bytes) -> None:
     assert azure.emulator.state().runs == {}
 
 
-def test_defect_of_the_emulator_is_answered_booked_and_logged(azure: Azure, caplog: pytest.LogCaptureFixture) -> None:
-    """Brought about by a script that never went through its checks."""
+def test_defect_of_the_emulator_is_answered_with_500_and_logged(azure: Azure, caplog: pytest.LogCaptureFixture) -> None:
+    """The defect is a script that was not checked."""
     azure.emulator.state().script = object()  # type: ignore[assignment]
     answer = azure.ask("POST", "/pipelines/Load/createRun")
     assert error(answer) == (500, "InternalServerError", "Internal error has occurred")
@@ -296,7 +296,7 @@ def test_defect_of_the_emulator_is_answered_booked_and_logged(azure: Azure, capl
 @pytest.mark.parametrize(
     ("params", "code"), [({}, "MissingApiVersionParameter"), ({"api-version": "1"}, "InvalidApiVersionParameter")]
 )
-def test_api_version_is_insisted_on(azure: Azure, params: dict[str, str], code: str) -> None:
+def test_api_version_is_required(azure: Azure, params: dict[str, str], code: str) -> None:
     azure.http.params = httpx.QueryParams()
     assert error(azure.ask("GET", params=params))[:2] == (400, code)
 
@@ -304,7 +304,7 @@ def test_api_version_is_insisted_on(azure: Azure, params: dict[str, str], code: 
 @pytest.mark.parametrize(
     ("method", "path"), [("DELETE", "/pipelines/Load"), ("PUT", "/triggers/Daily"), ("GET", "/triggers")]
 )
-def test_what_is_not_emulated_is_refused_loudly(
+def test_request_that_is_not_emulated_is_refused_and_logged(
     azure: Azure, method: str, path: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.ERROR):
@@ -321,7 +321,7 @@ def tampered(token: str) -> str:
     return f"{head}.{claims}.{signature}"
 
 
-def test_token_is_checked_before_anything_else_is_learnt(azure: Azure) -> None:
+def test_token_is_checked_before_everything_else(azure: Azure) -> None:
     missing_factory = azure.factory + "x"
     for header, code in (
         ("", "AuthenticationFailed"),
@@ -352,19 +352,19 @@ def test_token_expires_by_the_emulators_clock(azure: Azure) -> None:
     assert azure.ask("GET").is_success
 
 
-def test_endpoint_itself_is_an_audience(azure: Azure) -> None:
+def test_token_for_the_endpoint_itself_is_accepted(azure: Azure) -> None:
     azure.token = azure.new_token(azure.emulator.arm_endpoint + "/")
     assert azure.ask("GET").is_success
 
 
-def test_revoked_tokens_are_refused_and_new_ones_are_not(azure: Azure, control: EmulatorClient) -> None:
+def test_revoked_tokens_are_refused_and_new_ones_accepted(azure: Azure, control: EmulatorClient) -> None:
     control.revoke_tokens()
     assert error(azure.ask("GET"))[:2] == (401, "InvalidAuthenticationToken")
     azure.token = azure.new_token()
     assert azure.ask("GET").is_success
 
 
-def test_claims_challenge_asks_for_a_newer_token(azure: Azure, control: EmulatorClient) -> None:
+def test_claims_challenge_requires_a_newer_token(azure: Azure, control: EmulatorClient) -> None:
     control.revoke_tokens(challenge=True)
     challenge = azure.ask("GET").headers["WWW-Authenticate"]
     assert 'error="insufficient_claims"' in challenge
@@ -374,7 +374,7 @@ def test_claims_challenge_asks_for_a_newer_token(azure: Azure, control: Emulator
     assert azure.ask("GET").is_success
 
 
-def test_missing_role_is_refused_in_the_services_words(azure: Azure, control: EmulatorClient) -> None:
+def test_missing_role_is_refused_with_the_text_of_the_service(azure: Azure, control: EmulatorClient) -> None:
     control.deny({SYSTEM_ASSIGNED.client_id: ["pipelineruns/cancel/action"]})
     run_id = azure.create()
     assert error(azure.ask("POST", f"/pipelineruns/{run_id}/cancel")) == (
@@ -394,12 +394,12 @@ def test_missing_role_is_refused_in_the_services_words(azure: Azure, control: Em
     ]
 
 
-def test_who_may_not_look_does_not_learn_what_is_there(azure: Azure, control: EmulatorClient) -> None:
+def test_missing_permission_to_read_hides_whether_a_factory_exists(azure: Azure, control: EmulatorClient) -> None:
     control.deny({SYSTEM_ASSIGNED.client_id: ["read"]})
     assert azure.ask("GET", azure.factory + "x").status_code == 403
 
 
-def test_fault_before_keeps_the_operation_from_happening(azure: Azure) -> None:
+def test_fault_before_an_operation_prevents_it(azure: Azure) -> None:
     azure.emulator.add_fault("createRun", status=503, code="Busy", message="later", headers={"Retry-After": "7"})
     answer = azure.ask("POST", "/pipelines/Load/createRun")
     assert error(answer) == (503, "Busy", "later")
@@ -409,7 +409,7 @@ def test_fault_before_keeps_the_operation_from_happening(azure: Azure) -> None:
     assert azure.create()
 
 
-def test_fault_after_lets_it_happen_and_the_books_know_the_run(azure: Azure) -> None:
+def test_fault_after_an_operation_is_recorded_with_its_run(azure: Azure) -> None:
     fault = azure.emulator.add_fault("createRun", effect="after", status=500)
     assert azure.ask("POST", "/pipelines/Load/createRun").status_code == 500
     (run_id,) = azure.emulator.state().runs
@@ -431,7 +431,7 @@ def test_dropped_connection_has_no_answer(
     assert caplog.records == [r for r in caplog.records if r.levelno < logging.WARNING]
 
 
-def test_hanging_answer_comes_late_but_is_the_real_one(azure: Azure) -> None:
+def test_hanging_answer_comes_late_and_is_the_real_one(azure: Azure) -> None:
     run_id = azure.create()
     azure.emulator.add_fault("getRun", hang_seconds=0.3)
     with pytest.raises(httpx.ReadTimeout):
@@ -440,14 +440,14 @@ def test_hanging_answer_comes_late_but_is_the_real_one(azure: Azure) -> None:
     assert azure.ask("GET", f"/pipelineruns/{run_id}").json()["runId"] == run_id
 
 
-def test_gateways_page_is_sent_as_it_is(azure: Azure) -> None:
+def test_page_of_a_gateway_is_sent_unchanged(azure: Azure) -> None:
     azure.emulator.add_fault("getFactory", status=502, text="<html>Bad Gateway</html>")
     answer = azure.ask("GET")
     assert (answer.status_code, answer.text) == (502, "<html>Bad Gateway</html>")
     assert answer.headers["Content-Type"].startswith("text/html")
 
 
-def test_faults_strike_only_what_they_are_addressed_to(azure: Azure) -> None:
+def test_faults_apply_only_to_matching_requests(azure: Azure) -> None:
     mine, others = azure.create(), azure.create("Other")
     key = str(uuid.uuid4())
     add = azure.emulator.add_fault
@@ -467,13 +467,13 @@ def test_faults_strike_only_what_they_are_addressed_to(azure: Azure) -> None:
     assert azure.emulator.faults.unconsumed() == []
 
 
-def test_request_that_is_not_let_in_uses_up_no_fault(azure: Azure) -> None:
+def test_request_without_a_valid_token_uses_up_no_fault(azure: Azure) -> None:
     fault = azure.emulator.add_fault("createRun", status=500)
     azure.ask("POST", "/pipelines/Load/createRun", headers={"Authorization": "Bearer garbage"})
     assert fault.consumed == 0
 
 
-def test_faults_are_accounted_for_from_another_process(azure: Azure, control: EmulatorClient) -> None:
+def test_faults_can_be_controlled_from_another_process(azure: Azure, control: EmulatorClient) -> None:
     number = control.add_fault("getFactory", times=2, status=500)
     assert azure.ask("GET").status_code == 500
     assert [(f.id, f.consumed) for f in control.faults()] == [(number, 1)]
@@ -495,13 +495,13 @@ def test_faults_are_accounted_for_from_another_process(azure: Azure, control: Em
     ],
     ids=str,
 )
-def test_fault_that_could_never_strike_is_refused(control: EmulatorClient, members: dict[str, Any]) -> None:
+def test_fault_that_could_never_apply_is_refused(control: EmulatorClient, members: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"no operation|does nothing|no effect|token only"):
         control.add_fault(**members)
     assert control.faults() == []
 
 
-def test_control_refuses_what_means_nothing_and_says_why(azure: Azure, control: EmulatorClient) -> None:
+def test_control_interface_explains_why_it_refuses_a_request(azure: Azure, control: EmulatorClient) -> None:
     with pytest.raises(ValueError, match=r"no switch 'page_sise'\. Did you mean 'page_size'"):
         control.set_switches(page_sise=1)
     with pytest.raises(ValueError, match="'page_size' cannot be '10'; it takes int"):
@@ -526,7 +526,7 @@ def test_control_refuses_what_means_nothing_and_says_why(azure: Azure, control: 
     assert bad.status_code == 400
 
 
-def test_control_moves_time_and_tells_of_runs(azure: Azure, control: EmulatorClient) -> None:
+def test_control_interface_advances_the_clock_and_shows_runs(azure: Azure, control: EmulatorClient) -> None:
     assert control.is_healthy()
     control.set_script({"activities": {"Load/Copy": {"outcome": "Failed", "error": {"message": "no table"}}}})
     run_id = azure.create(headers={"x-ms-client-request-id": "not a guid"})
@@ -539,19 +539,21 @@ def test_control_moves_time_and_tells_of_runs(azure: Azure, control: EmulatorCli
     assert [record["run_id"] for record in control.requests("createRun")] == [run_id]
 
 
-def test_emulator_that_is_not_there_is_not_healthy() -> None:
+def test_missing_emulator_is_not_healthy() -> None:
     with EmulatorClient("http://127.0.0.1:9") as client:
         assert not client.is_healthy()
 
 
-def test_refused_connections_come_back_and_the_control_interface_stays(azure: Azure, control: EmulatorClient) -> None:
+def test_connections_are_refused_for_a_time_except_to_the_control_interface(
+    azure: Azure, control: EmulatorClient
+) -> None:
     assert azure.ask("GET").is_success
     control.refuse_connections(30)
     with pytest.raises(httpx.ConnectError):
         azure.ask("GET")
     assert control.is_healthy()
     assert azure.new_token()
-    # Asked again while it is closed: from now on for as long as this.
+    # A second call while the port is closed replaces the time of the first one.
     azure.emulator.refuse_connections(0.05)
     for _ in range(1500):
         time.sleep(0.02)
@@ -561,12 +563,12 @@ def test_refused_connections_come_back_and_the_control_interface_stays(azure: Az
             continue
         break
     assert answer.is_success
-    # What was refused never got as far as the books.
+    # Refused connections are not in the books.
     assert azure.emulator.books.count("getFactory") == 2
 
 
-def test_connections_are_closed_when_refusing_has_begun(azure: Azure, control: EmulatorClient) -> None:
-    """Else a client sends on one that it takes for open, and cannot know whether that arrived."""
+def test_open_connections_are_closed_when_refusing_begins(azure: Azure, control: EmulatorClient) -> None:
+    """Otherwise, a client would send a request on an open connection, and could not know whether it arrived."""
     host, port = "127.0.0.1", int(azure.emulator.arm_endpoint.rpartition(":")[2])
     tls = ssl.create_default_context(cafile=str(azure.emulator.ca_bundle))
     connections = [tls.wrap_socket(socket.create_connection((host, port)), server_hostname=host) for _ in range(50)]
@@ -576,16 +578,16 @@ def test_connections_are_closed_when_refusing_has_begun(azure: Azure, control: E
         connection.setblocking(False)
         try:
             while connection.recv(4096):
-                continue  # what TLS sent along with its handshake
+                continue  # what TLS sends with its handshake
         except (ssl.SSLWantReadError, BlockingIOError):
             still_open += 1
         except OSError:
-            pass  # reset: as closed as can be
+            pass  # reset, which is closed
         connection.close()
     assert still_open == 0
 
 
-def test_request_that_hangs_holds_up_neither_refusing_nor_stopping(azure: Azure) -> None:
+def test_hanging_request_delays_neither_refusing_nor_stopping(azure: Azure) -> None:
     fault = azure.emulator.add_fault("getFactory", hang_seconds=600)
     with ThreadPoolExecutor(1) as pool:
         hanging = pool.submit(azure.ask, "GET")
@@ -606,7 +608,7 @@ def test_port_that_refuses_connections_stays_the_emulators(azure: Azure) -> None
         azure.ask("GET")
 
 
-def test_refusing_again_lasts_from_then_on(azure: Azure) -> None:
+def test_second_call_of_refuse_connections_sets_a_new_time(azure: Azure) -> None:
     azure.emulator.refuse_connections(0.1)
     azure.emulator.refuse_connections(30)
     time.sleep(0.3)
@@ -614,7 +616,7 @@ def test_refusing_again_lasts_from_then_on(azure: Azure) -> None:
         azure.ask("GET")
 
 
-def test_limits_are_enforced_on_demand_and_per_identity(azure: Azure, control: EmulatorClient) -> None:
+def test_limits_are_enforced_on_request_and_for_each_identity(azure: Azure, control: EmulatorClient) -> None:
     control.enforce_limits()
     left = [int(azure.ask("GET").headers["x-ms-ratelimit-remaining-subscription-reads"]) for _ in range(2)]
     assert left == [249, 248]
@@ -623,7 +625,7 @@ def test_limits_are_enforced_on_demand_and_per_identity(azure: Azure, control: E
     throttled = azure.ask("GET")
     assert error(throttled)[:2] == (429, "TooManyRequests")
     assert throttled.headers["Retry-After"] == "1"
-    assert azure.create(), "writes have a bucket of their own"
+    assert azure.create(), "writes have their own limit"
     other = {"Authorization": f"Bearer {azure.new_token(client_id=USER_ASSIGNED.client_id)}"}
     assert azure.ask("GET", headers=other).is_success
     azure.emulator.clock.advance(1)
@@ -640,19 +642,19 @@ def test_identity_endpoint_has_a_limit_too(azure: Azure, control: EmulatorClient
         azure.new_token()
 
 
-def test_nothing_of_a_token_gets_into_books_or_logs(
+def test_tokens_are_never_in_books_or_logs(
     azure: Azure, control: EmulatorClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.DEBUG):
         azure.create()
         azure.ask("DELETE")
         azure.ask("GET", headers={"Authorization": f"Bearer {azure.token}x"})
-    noted = json.dumps(control.books()) + " ".join(r.getMessage() for r in caplog.records if "emulator" in r.name)
-    assert azure.token not in noted
-    assert azure.token.rpartition(".")[2] not in noted
+    recorded = json.dumps(control.books()) + " ".join(r.getMessage() for r in caplog.records if "emulator" in r.name)
+    assert azure.token not in recorded
+    assert azure.token.rpartition(".")[2] not in recorded
 
 
-def test_only_the_loopback_interface_listens(azure: Azure) -> None:
+def test_emulator_listens_on_the_loopback_interface_only(azure: Azure) -> None:
     ports = [int(url.rpartition(":")[2]) for url in (azure.emulator.arm_endpoint, azure.emulator.identity_endpoint)]
     others = {info[4][0] for info in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)} - {"127.0.0.1"}
     for address in others or {"127.0.0.2"}:
@@ -662,19 +664,19 @@ def test_only_the_loopback_interface_listens(azure: Azure) -> None:
                 assert s.connect_ex((str(address), port)) != 0
 
 
-def test_keys_are_readable_by_their_owner_only_and_gone_at_the_end(tmp_path: Path) -> None:
+def test_keys_are_readable_by_their_owner_only_and_removed_at_the_end(tmp_path: Path) -> None:
     (tmp_path / "server.pem").touch(mode=0o644)
     with Emulator(FactorySpec(source=DEFINITION), directory=tmp_path):
         assert (tmp_path / "server.pem").stat().st_mode & 0o777 == 0o600
         assert "PRIVATE" not in (tmp_path / "ca.pem").read_text()
-    assert tmp_path.exists(), "a directory that was given is the caller's"
+    assert tmp_path.exists(), "a given directory is kept"
     with Emulator(FactorySpec(source=DEFINITION)) as emulator:
         directory = emulator.directory
         assert directory.stat().st_mode & 0o077 == 0
     assert not directory.exists()
 
 
-def test_port_that_is_taken_is_an_error_that_leaves_nothing(azure: Azure) -> None:
+def test_port_in_use_is_an_error_and_the_emulator_is_not_started(azure: Azure) -> None:
     taken = int(azure.emulator.identity_endpoint.rpartition(":")[2])
     second = Emulator(FactorySpec(source=DEFINITION), identity_port=taken)
     with pytest.raises(OSError, match="address already in use"):
@@ -683,7 +685,7 @@ def test_port_that_is_taken_is_an_error_that_leaves_nothing(azure: Azure) -> Non
         _ = second.directory
 
 
-def test_emulator_starts_again_after_it_was_stopped() -> None:
+def test_emulator_can_be_started_again() -> None:
     emulator = Emulator(FactorySpec(source=DEFINITION))
     with emulator:
         first = emulator.arm_endpoint
@@ -696,12 +698,12 @@ def test_emulator_starts_again_after_it_was_stopped() -> None:
         client.http.close()
 
 
-def test_factories_that_cannot_be_told_apart_are_refused() -> None:
+def test_factories_with_the_same_address_are_refused() -> None:
     with pytest.raises(ValueError, match="same address"):
         Emulator(FactorySpec(source=DEFINITION), FactorySpec(source=DEFINITION))
 
 
-def test_factories_side_by_side_keep_their_own_runs() -> None:
+def test_each_factory_has_its_own_runs() -> None:
     specs = [FactorySpec(source=DEFINITION, factory_name=name) for name in ("adf-one", "adf-two")]
     with Emulator(*specs) as emulator:
         client = Azure(emulator)
@@ -713,8 +715,8 @@ def test_factories_side_by_side_keep_their_own_runs() -> None:
             emulator.state("adf-three")
 
 
-def test_a_thousand_pollers_at_once_are_answered(azure: Azure) -> None:
-    """Not a measurement: all in flight together, by as many connections as a triggerer would have."""
+def test_two_thousand_simultaneous_polls_are_answered(azure: Azure) -> None:
+    """This measures nothing. All requests are in flight together, with as many connections as in a triggerer."""
     import asyncio
 
     import aiohttp
@@ -727,13 +729,13 @@ def test_a_thousand_pollers_at_once_are_answered(azure: Azure) -> None:
         headers = {"Authorization": f"Bearer {azure.token}"}
         async with aiohttp.ClientSession(azure.emulator.arm_endpoint, connector=connector, headers=headers) as session:
 
-            async def look(number: int) -> int:
+            async def poll_one(number: int) -> int:
                 path = f"{azure.factory}/pipelineruns/{run_ids[number % 10]}"
                 async with session.get(path, params=VERSION) as answer:
                     await answer.read()
                     return answer.status
 
-            statuses = await asyncio.gather(*(look(number) for number in range(2000)))
+            statuses = await asyncio.gather(*(poll_one(number) for number in range(2000)))
         await asyncio.sleep(0.05)  # aiohttp closes TLS connections a moment later
         return statuses
 

@@ -20,7 +20,7 @@ SEVERAL = 4
 
 
 def start_a_run(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As one who follows the README does."""
+    """Start a run as the README shows."""
     for name, value in emulator.identity_environment("imds").items():
         monkeypatch.setenv(name, value)
     settings = settings_from_connection(
@@ -31,15 +31,15 @@ def start_a_run(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(emulator.call(lambda: emulator.state().runs)) == [run_id]
 
 
-def test_each_works_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """In one folder, so that the address is all that tells them apart."""
+def test_each_of_several_emulators_works_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """They share one folder, so that only their addresses differ."""
     for _ in range(SEVERAL):
         with Emulator(SPEC, directory=tmp_path) as emulator:
             start_a_run(emulator, monkeypatch)
             assert len(emulator.books.tokens) == 1
 
 
-def test_at_one_address_each_works_once_the_credentials_are_forgotten(
+def test_emulators_at_one_address_work_after_credentials_are_forgotten(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     with Emulator(SPEC, directory=tmp_path) as emulator:
@@ -51,4 +51,4 @@ def test_at_one_address_each_works_once_the_credentials_are_forgotten(
         forget_credentials()
         with Emulator(SPEC, directory=tmp_path, port=port, identity_port=identity_port) as emulator:
             start_a_run(emulator, monkeypatch)
-            assert emulator.books.count("createRun") == 1, "no token of an earlier one was sent"
+            assert emulator.books.count("createRun") == 1, "no token of an earlier emulator was sent"

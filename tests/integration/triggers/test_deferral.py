@@ -1,4 +1,4 @@
-"""When a deferred task ends: by its own deadline first, and by Airflow's timeout only where the trigger does not work."""
+"""When a deferred task ends: at its own deadline, and at Airflow's later timeout only if the trigger does not work."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def connection(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.mark.parametrize("kind", ["operator", "sensor"])
-def test_airflows_timeout_comes_well_after_ours(kind: str, connection: str, context: Any) -> None:
+def test_airflows_timeout_comes_minutes_after_our_deadline(kind: str, connection: str, context: Any) -> None:
     common: dict[str, Any] = {
         "task_id": "it",
         "azure_data_factory_conn_id": connection,

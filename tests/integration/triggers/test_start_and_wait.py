@@ -1,4 +1,4 @@
-"""Tasks that start, wait and end in the triggerer: real HTTP to the emulator, Airflow's own serialization and rendering."""
+"""Tasks in triggerer mode, with real HTTP to the emulator, and Airflow's own serialization and rendering."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ pytestmark = pytest.mark.usefixtures("nothing_left")
 
 @pytest.fixture(autouse=True)
 def _process(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A triggerer that has a connection and knows nothing yet."""
+    """A triggerer with a connection, which has seen no factory yet."""
     given = {"conn_type": "azure_data_factory_mi", "extra": emulator.connection_extra()}
     monkeypatch.setenv("AIRFLOW_CONN_ADF", json.dumps(given))
     for module in (triggerer_start, xcom_journal):
@@ -95,7 +95,7 @@ def cancelled(emulator: Emulator) -> list[str]:
 
 
 async def begin(airflow: Airflow, emulator: Emulator, count: int = 1) -> asyncio.Task[Any]:
-    """A trigger that has begun to wait for its run, the `count`-th of all."""
+    """Run a trigger until it waits for its run, the `count`-th of all."""
     waiting = asyncio.get_running_loop().create_task(fire(airflow))
     await until(lambda: waiting.done() or (len(runs(emulator)) >= count and airflow.xcoms.get("run_id")))
     assert not waiting.done(), waiting.result()
@@ -110,14 +110,14 @@ async def until(true: Callable[[], object]) -> None:
 
 
 async def killed(waiting: asyncio.Task[Any], message: str | None = None) -> None:
-    """As a triggerer ends a trigger: with the message, since a user has acted on its task."""
+    """End a trigger as a triggerer does; with `USER_ACTION` as message if a user acted on its task."""
     waiting.cancel(message)
     with pytest.raises(asyncio.CancelledError):
         await waiting
 
 
 async def lost(waiting: asyncio.Task[Any]) -> None:
-    """As a triggerer that is killed loses a trigger, with all that it had under way."""
+    """End a trigger, and all that it does in the background, as a kill of the triggerer does."""
     held = set(cancel_on_kill._kills.here().held)
     for task in held:
         task.cancel()
@@ -131,7 +131,7 @@ async def settled() -> None:
 
 @pytest.fixture
 def in_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The search for a lost start, in seconds in place of minutes."""
+    """The search for a lost start takes seconds instead of minutes."""
     monkeypatch.setattr("airflow_adf_mi.adf.starting.create_run.LATE_SEARCH_SECONDS", 0.5)
     monkeypatch.setattr("airflow_adf_mi.adf.starting.create_run.SEARCH_PAUSE_SECONDS", 0.5)
     monkeypatch.setattr(triggerer_start, "SEND_DELAY_SECONDS", 0.5)
@@ -164,14 +164,14 @@ def stored_start(airflow: Airflow) -> StoredStart:
 
 
 def record_no_failure(airflow: Airflow) -> None:
-    """What the worker stores that ends a try well, or that starts its trigger again."""
+    """Store what a worker stores if it ends a try without a failure, or starts the trigger again."""
     recorded = stored_start(airflow).recording(TaskTry(try_number=airflow.try_number), failed=False)
     assert recorded is not None
     airflow.xcoms[INTENT_KEY] = recorded.to_json()
 
 
 async def failure(airflow: Airflow) -> AdfError:
-    """Why the task fails, on the worker that ends it."""
+    """The error with which the task fails on the worker that ends it."""
     event = await fire(airflow)
     assert not isinstance(event, TaskSuccessEvent)
     payload = json.loads(json.dumps(event.payload))
@@ -182,7 +182,9 @@ async def failure(airflow: Airflow) -> AdfError:
     return error
 
 
-async def test_whole_task_without_a_worker(task: Make, emulator: Emulator, settings: AdfSettings) -> None:
+async def test_task_starts_waits_and_ends_in_triggerer_mode(
+    task: Make, emulator: Emulator, settings: AdfSettings
+) -> None:
     airflow = task(parameters={"day": "{{ ds }}"})
     event = await fire(airflow)
     assert isinstance(event, TaskSuccessEvent)
@@ -203,12 +205,12 @@ LEFT_BY_A_RUN = ["DeleteXCom return_value", f"DeleteXCom {LINK_KEY}"]
 
 
 def replacing(start: list[str]) -> list[str]:
-    """The questions of a start that replaces a run: `run_id` goes before it, the results after it."""
+    """The questions of a start that replaces a run: `run_id` is deleted before it, the results after it."""
     return [start[0], "DeleteXCom run_id", *start[1:], *LEFT_BY_A_RUN]
 
 
 @pytest.mark.parametrize(("own_ids", "start"), [(False, WITH_OUR_KEY), (True, WITH_OWN_IDS)], ids=["key", "own ids"])
-async def test_start_asks_airflow_at_most_four_questions(
+async def test_start_sends_at_most_four_requests_to_airflow(
     own_ids: bool, start: list[str], task: Make, emulator: Emulator
 ) -> None:
     emulator.state().switches.run_id_from_request_id = not own_ids
@@ -225,10 +227,8 @@ async def test_start_asks_airflow_at_most_four_questions(
 
 
 @pytest.mark.parametrize("own_ids", [False, True], ids=["key", "own ids"])
-async def test_triggerer_that_begins_again_asks_airflow_two_questions(
-    own_ids: bool, task: Make, emulator: Emulator
-) -> None:
-    """What it reads, and the run id: whether it was pushed before would be as expensive to ask."""
+async def test_continued_trigger_sends_two_requests_to_airflow(own_ids: bool, task: Make, emulator: Emulator) -> None:
+    """The intent and the run id. To ask whether the run id was pushed before would be as expensive as to push it."""
     emulator.state().switches.run_id_from_request_id = not own_ids
     airflow = task(pipeline_name="Slow")
     await killed(await begin(airflow, emulator))
@@ -239,20 +239,20 @@ async def test_triggerer_that_begins_again_asks_airflow_two_questions(
     assert airflow.questions == [f"GetXCom {INTENT_KEY}", "SetXCom run_id", *RESULT]
 
 
-async def test_task_that_does_not_wait(task: Make, emulator: Emulator) -> None:
+async def test_task_without_wait_for_termination_ends_after_the_start(task: Make, emulator: Emulator) -> None:
     airflow = task(pipeline_name="Slow", wait_for_termination=False)
     assert isinstance(await fire(airflow), TaskSuccessEvent)
     assert [airflow.xcoms["return_value"]["run_id"]] == runs(emulator)
     assert cancelled(emulator) == []
 
 
-async def test_nothing_is_pushed_where_the_author_says_so(task: Make) -> None:
+async def test_do_xcom_push_false_pushes_no_result_and_no_link(task: Make) -> None:
     airflow = task(do_xcom_push=False)
     assert isinstance(await fire(airflow), TaskSuccessEvent)
     assert list(airflow.xcoms) == [INTENT_KEY, "run_id"]
 
 
-async def test_outputs_and_failures_end_on_a_worker(task: Make, emulator: Emulator) -> None:
+async def test_tasks_with_outputs_and_failed_tasks_end_on_a_worker(task: Make, emulator: Emulator) -> None:
     event = await fire(task(outputs={"rows": "Copy.rowsCopied"}))
     assert conclude(Report.from_json(event.payload))["status"] == "Succeeded"
     error = await failure(task(task_id="other", pipeline_name="Broken"))
@@ -271,7 +271,7 @@ async def test_outputs_and_failures_end_on_a_worker(task: Make, emulator: Emulat
     ],
     ids=str,
 )
-async def test_bad_input_starts_nothing_and_says_what_is_wrong(
+async def test_bad_argument_starts_nothing_and_is_named(
     arguments: dict[str, Any], kind: type[AdfError], text: str, task: Make, emulator: Emulator
 ) -> None:
     error = await failure(task(**{"params": {"name": "a/b"}, **arguments}))
@@ -280,13 +280,13 @@ async def test_bad_input_starts_nothing_and_says_what_is_wrong(
     assert runs(emulator) == []
 
 
-async def test_name_that_is_not_defined_is_an_error_as_on_a_worker(task: Make, emulator: Emulator) -> None:
+async def test_undefined_name_in_a_template_is_an_error_as_on_a_worker(task: Make, emulator: Emulator) -> None:
     with pytest.raises(jinja2.UndefinedError):
         await fire(task(parameters={"day": "{{ dag_run.conf.nothing }}"}))
     assert runs(emulator) == []
 
 
-async def test_triggerer_that_is_lost_while_waiting(task: Make, emulator: Emulator) -> None:
+async def test_triggerer_lost_while_waiting_keeps_the_run(task: Make, emulator: Emulator) -> None:
     airflow = task(pipeline_name="Slow")
     await killed(await begin(airflow, emulator))
     (run,) = runs(emulator)
@@ -297,7 +297,7 @@ async def test_triggerer_that_is_lost_while_waiting(task: Make, emulator: Emulat
     assert airflow.xcoms["return_value"]["run_id"] == run
 
 
-async def test_triggerer_that_is_lost_between_the_start_and_its_answer(task: Make, emulator: Emulator) -> None:
+async def test_triggerer_lost_between_the_start_and_its_answer_finds_the_run(task: Make, emulator: Emulator) -> None:
     emulator.add_fault("createRun", effect="after", hang_seconds=1)
     airflow = task()
     starting = asyncio.get_running_loop().create_task(fire(airflow))
@@ -321,10 +321,10 @@ QUESTIONS = [
 @pytest.mark.parametrize(
     ("own_ids", "is_clear", "number"), QUESTIONS, ids=lambda value: str(int(value)) if isinstance(value, bool) else None
 )
-async def test_triggerer_that_is_lost_at_any_question_loses_nothing(
+async def test_triggerer_lost_at_any_request_to_airflow_starts_one_run(
     own_ids: bool, is_clear: bool, number: int, is_done: bool, task: Make, emulator: Emulator, in_seconds: None
 ) -> None:
-    """A new process continues, and knows what Airflow has stored, and nothing else."""
+    """A new process continues. It knows only what Airflow has stored."""
     emulator.state().switches.run_id_from_request_id = not own_ids
     airflow = task(start_settle=0.5)
     if is_clear:
@@ -334,33 +334,33 @@ async def test_triggerer_that_is_lost_at_any_question_loses_nothing(
     airflow.asked, airflow.silent_at, airflow.silent_is_done = [], number, is_done
     starting = asyncio.get_running_loop().create_task(fire(airflow))
     await until(lambda: airflow.is_silent)
-    # Before the start, `run_id` may still name the run that is replaced: that is a run, too.
+    # Before the start, `run_id` may still name the run that is replaced.
     assert airflow.xcoms.get("run_id") in (None, *runs(emulator))
     is_sending = INTENT_KEY in airflow.xcoms and stored_start(airflow).intent.task_try.try_number == airflow.try_number
-    assert not is_sending or not before or airflow.xcoms.get("run_id") not in before, "that run is obsolete"
+    assert not is_sending or not before or airflow.xcoms.get("run_id") not in before, "that run is superseded"
     sent = emulator.books.count("createRun")
     await lost(starting)
     triggerer_start._factories_using_keys.clear()
     airflow.silent_at, airflow.asked = None, []
     if is_sending and sent == len(before) and not stored_start(airflow).intent.service_uses_key:
-        # The intent was stored, and nothing was sent. Without proof of that, nothing is sent blindly.
+        # The intent was stored, and nothing was sent. Nothing proves that, so nothing is sent again.
         assert isinstance(await failure(airflow), AdfAmbiguousStartError)
         assert runs(emulator) == before
         return
     assert isinstance(await fire(airflow), TaskSuccessEvent)
-    assert emulator.books.count("createRun") == len(before) + 1, "one start"
+    assert emulator.books.count("createRun") == len(before) + 1, "exactly one start"
     (run,) = [run for run in runs(emulator) if run not in before]
     assert airflow.xcoms["run_id"] == airflow.xcoms["return_value"]["run_id"] == run
 
 
-@pytest.mark.parametrize("taken_back", [False, True])
-async def test_run_that_the_xcom_does_not_describe_is_found_before_a_start(
-    taken_back: bool, task: Make, emulator: Emulator
+@pytest.mark.parametrize("is_prepared", [False, True])
+async def test_run_without_a_valid_intent_is_found_before_a_start(
+    is_prepared: bool, task: Make, emulator: Emulator
 ) -> None:
     airflow = task(pipeline_name="Slow")
     await killed(await begin(airflow, emulator))
-    # Overwritten, by a triggerer that was stopped for long and then continued.
-    if taken_back:
+    # A triggerer that was stopped for long, and then continued, has overwritten it.
+    if is_prepared:
         prepared = replace(stored_start(airflow).intent, phase=Phase.PREPARED, sent_at=None)
         airflow.xcoms[INTENT_KEY] = prepared.to_json()
     else:
@@ -371,7 +371,7 @@ async def test_run_that_the_xcom_does_not_describe_is_found_before_a_start(
     assert len(emulator.books.of("createRun")) == 1
 
 
-async def test_triggerer_that_is_lost_while_its_run_fails_reports_that_run(task: Make, emulator: Emulator) -> None:
+async def test_triggerer_lost_while_its_run_fails_reports_that_run(task: Make, emulator: Emulator) -> None:
     airflow = task(pipeline_name="Broken", check_interval=60)
     await killed(await begin(airflow, emulator))
     emulator.clock.advance(60)
@@ -380,7 +380,7 @@ async def test_triggerer_that_is_lost_while_its_run_fails_reports_that_run(task:
     assert len(emulator.books.of("createRun")) == 1
 
 
-async def test_lost_between_writing_and_sending_is_no_blind_start(
+async def test_triggerer_lost_before_createrun_left_makes_no_blind_start(
     task: Make,
     use_airflow: Callable[[Airflow], Airflow],
     emulator: Emulator,
@@ -396,19 +396,19 @@ async def test_lost_between_writing_and_sending_is_no_blind_start(
     assert isinstance(error, AdfAmbiguousStartError)
     assert runs(emulator) == []
     assert "run_id" not in airflow.xcoms
-    # If the service has been seen to use our keys, there is proof.
+    # If the service was seen to use our keys as run ids, there is proof.
     await fire(task(task_id="other"))
     use_airflow(airflow)
     assert isinstance(await fire(airflow), TaskSuccessEvent)
     assert len(runs(emulator)) == 2
-    # Not sooner: the request may have left late in that time.
+    # Not earlier, because the request may have left late in that time.
     assert emulator.books.of("createRun")[-1].time >= wrote_at + 5
 
 
-async def test_proof_that_the_intent_holds_comes_no_sooner(
+async def test_proof_in_the_intent_is_used_only_after_the_send_delay(
     task: Make, emulator: Emulator, settings: AdfSettings, monkeypatch: pytest.MonkeyPatch, in_seconds: None
 ) -> None:
-    """The task's earlier run had the key as its id, which the intent remembers for a new process."""
+    """The intent records for a new process that the service used the key of an earlier run as its id."""
     monkeypatch.setattr(triggerer_start, "SEND_DELAY_SECONDS", 5.0)
     airflow = task(start_settle=0.5)
     wrote_at = emulator.clock.now()
@@ -418,7 +418,7 @@ async def test_proof_that_the_intent_holds_comes_no_sooner(
     assert sent.time >= wrote_at + 5
 
 
-async def test_service_with_run_ids_of_its_own(task: Make, emulator: Emulator) -> None:
+async def test_service_with_its_own_run_ids(task: Make, emulator: Emulator) -> None:
     emulator.state().switches.run_id_from_request_id = False
     airflow = task(pipeline_name="Slow")
     await killed(await begin(airflow, emulator))
@@ -427,14 +427,14 @@ async def test_service_with_run_ids_of_its_own(task: Make, emulator: Emulator) -
     emulator.clock.advance(4000)
     assert isinstance(await fire(airflow), TaskSuccessEvent)
     assert runs(emulator) == [run]
-    # A clear does not take it for its own.
+    # A cleared try does not adopt that run.
     airflow.next_try()
     await killed(await begin(airflow, emulator, 2))
     assert len(runs(emulator)) == 2
 
 
 @pytest.mark.parametrize("own_ids", [False, True])
-async def test_retry_accepts_what_has_succeeded_and_a_clear_starts_anew(
+async def test_retry_accepts_a_succeeded_run_and_a_clear_starts_a_new_one(
     own_ids: bool, task: Make, emulator: Emulator
 ) -> None:
     emulator.state().switches.run_id_from_request_id = not own_ids
@@ -445,7 +445,7 @@ async def test_retry_accepts_what_has_succeeded_and_a_clear_starts_anew(
     event = await fire(airflow)
     (first,) = runs(emulator)
     assert conclude(Report.from_json(event.payload))["adopted"] is True
-    # The worker that ends the try well records it, and what follows then is a clear.
+    # The worker that ends the try with success records that, so the next try counts as cleared.
     record_no_failure(airflow)
     airflow.next_try()
     event = await fire(airflow)
@@ -454,7 +454,7 @@ async def test_retry_accepts_what_has_succeeded_and_a_clear_starts_anew(
     assert conclude(Report.from_json(event.payload))["adopted"] is False
 
 
-async def test_clear_after_success_starts_anew(task: Make, emulator: Emulator) -> None:
+async def test_clear_after_success_starts_a_new_run(task: Make, emulator: Emulator) -> None:
     airflow = task()
     await fire(airflow)
     airflow.next_try()
@@ -463,12 +463,12 @@ async def test_clear_after_success_starts_anew(task: Make, emulator: Emulator) -
     assert airflow.xcoms["return_value"]["adopted"] is False
 
 
-async def test_retry_that_adopts_survives_its_triggerer(task: Make, emulator: Emulator) -> None:
+async def test_retry_that_adopts_a_run_keeps_it_after_its_triggerer_is_lost(task: Make, emulator: Emulator) -> None:
     airflow = task(pipeline_name="Slow", timeout=0.5, cancel_on_timeout=False)
     await failure(airflow)
     airflow.next_try()
     await failure(airflow)
-    # Of the same try, and of one after it, which is a clear.
+    # The same try begins again in another triggerer. The try after it is a clear.
     await failure(airflow)
     assert len(runs(emulator)) == 1
     record_no_failure(airflow)
@@ -478,12 +478,12 @@ async def test_retry_that_adopts_survives_its_triggerer(task: Make, emulator: Em
     assert cancelled(emulator) == runs(emulator)[:1]
 
 
-async def test_clear_after_a_handing_over_that_was_lost_starts_anew(task: Make, emulator: Emulator) -> None:
+async def test_clear_after_a_lost_handover_event_starts_a_new_run(task: Make, emulator: Emulator) -> None:
     airflow = task(pipeline_name="Slow", timeout=0.5, cancel_on_timeout=False)
     await failure(airflow)
     (run,) = runs(emulator)
     assert stored_start(airflow).last_failed_try == 1
-    # The triggerer is lost before Airflow hears of it: the try goes on.
+    # The triggerer is lost before Airflow gets the event, so the try continues.
     again = task(pipeline_name="Slow")
     again.xcoms = airflow.xcoms
     waiting = await begin(again, emulator)
@@ -500,10 +500,10 @@ async def denied(_conn_id: str) -> Any:
 
 @pytest.mark.parametrize("what", ["variable", "connection", "denied"])
 @pytest.mark.parametrize("adopted", [False, True])
-async def test_retry_of_a_try_that_a_restart_has_left_without_what_it_needs_adopts_its_run(
+async def test_retry_adopts_the_run_of_a_try_that_failed_to_render_or_connect(
     what: str, adopted: bool, task: Make, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As where a secrets backend does not answer a triggerer that takes the task over."""
+    """For example, a secrets backend may not answer a triggerer that takes the task over."""
     arguments = {"pipeline_name": "Slow", "parameters": {"day": "{{ var.value.day }}"}}
     monkeypatch.setenv("AIRFLOW_VAR_DAY", "monday")
     airflow = task(**arguments, timeout=0.5, cancel_on_timeout=False)
@@ -543,7 +543,7 @@ async def test_retry_after_a_failure_starts_another_run(task: Make, emulator: Em
     assert len(runs(emulator)) == 2
 
 
-async def test_retry_adopts_a_run_that_goes_on(task: Make, emulator: Emulator) -> None:
+async def test_retry_adopts_a_live_run(task: Make, emulator: Emulator) -> None:
     airflow = task(pipeline_name="Slow", timeout=0.5, cancel_on_timeout=False)
     assert isinstance(await failure(airflow), AdfRunTimedOut)
     (run,) = runs(emulator)
@@ -553,7 +553,7 @@ async def test_retry_adopts_a_run_that_goes_on(task: Make, emulator: Emulator) -
     assert runs(emulator) == [run]
 
 
-async def test_timeout_cancels(task: Make, emulator: Emulator) -> None:
+async def test_timeout_cancels_the_run(task: Make, emulator: Emulator) -> None:
     error = await failure(task(pipeline_name="Slow", timeout=0.5))
     assert isinstance(error, AdfRunTimedOut)
     assert cancelled(emulator) == runs(emulator)
@@ -564,7 +564,7 @@ async def test_timeout_counts_from_the_start_of_the_run(
 ) -> None:
     airflow = task(pipeline_name="Slow", timeout=4)
     late = airflow.trigger()
-    # A busy triggerer takes it up long after the scheduler has handed it over.
+    # A busy triggerer begins long after the scheduler has deferred the task.
     late.timeout_after -= timedelta(seconds=60)  # type: ignore[attr-defined]  # Airflow's
     waiting = asyncio.get_running_loop().create_task(fire(airflow, late))
     await until(lambda: runs(emulator))
@@ -575,9 +575,7 @@ async def test_timeout_counts_from_the_start_of_the_run(
     assert isinstance(error_of(Report.from_json(event.payload)), AdfRunTimedOut)
 
 
-async def test_execution_timeout_cancels_before_airflow_ends_the_trigger_and_names_the_argument(
-    task: Make, emulator: Emulator
-) -> None:
+async def test_execution_timeout_cancels_before_airflow_ends_the_trigger(task: Make, emulator: Emulator) -> None:
     async with asyncio.timeout(20):
         error = await failure(task(pipeline_name="Slow", execution_timeout=timedelta(seconds=2)))
     assert isinstance(error, AdfRunTimedOut)
@@ -607,7 +605,7 @@ async def test_changed_pipeline_replaces_the_run(task: Make, emulator: Emulator)
     assert len(runs(emulator)) == 2
 
 
-async def test_not_durable_starts_anew_at_every_try_but_once_in_one(task: Make, emulator: Emulator) -> None:
+async def test_durable_false_starts_one_run_in_each_try(task: Make, emulator: Emulator) -> None:
     airflow = task(durable=False)
     await fire(airflow)
     await fire(airflow)
@@ -620,7 +618,9 @@ async def test_not_durable_starts_anew_at_every_try_but_once_in_one(task: Make, 
 @pytest.mark.parametrize(
     ("state", "cancels"), [("failed", 1), ("success", 1), ("deferred", 0), (None, 0), ("up_for_retry", 0)], ids=str
 )
-async def test_kill_cancels_if_the_task_is_over(state: str, cancels: int, task: Make, emulator: Emulator) -> None:
+async def test_kill_cancels_only_if_the_task_has_ended(
+    state: str, cancels: int, task: Make, emulator: Emulator
+) -> None:
     airflow = task(pipeline_name="Slow")
     waiting = await begin(airflow, emulator)
     airflow.state = state
@@ -639,7 +639,9 @@ async def test_kill_with_cancel_on_kill_false_leaves_the_run(task: Make, emulato
 
 
 @pytest.mark.parametrize("own_ids", [False, True])
-async def test_kill_between_the_start_and_its_answer_cancels(own_ids: bool, task: Make, emulator: Emulator) -> None:
+async def test_kill_between_the_start_and_its_answer_cancels_the_run(
+    own_ids: bool, task: Make, emulator: Emulator
+) -> None:
     emulator.state().switches.run_id_from_request_id = not own_ids
     emulator.add_fault("createRun", effect="after", hang_seconds=0.5)
     airflow = task(pipeline_name="Slow")
@@ -652,25 +654,27 @@ async def test_kill_between_the_start_and_its_answer_cancels(own_ids: bool, task
 
 
 @pytest.mark.parametrize("asked", [0, 1])
-async def test_kill_of_a_trigger_that_has_just_come_back_cancels(asked: int, task: Make, emulator: Emulator) -> None:
-    """Its triggerer was lost; the next one has not asked yet what was started, or has and waits for the answer."""
+async def test_kill_of_a_trigger_that_just_continued_cancels_the_run(
+    asked: int, task: Make, emulator: Emulator
+) -> None:
+    """Its triggerer was lost. The next one has not yet asked what was started, or waits for that answer."""
     airflow = task(pipeline_name="Slow")
     await killed(await begin(airflow, emulator))
     airflow.state, airflow.delay, airflow.asked = "failed", 0.2, []
-    coming_back = asyncio.get_running_loop().create_task(fire(airflow))
+    continuing = asyncio.get_running_loop().create_task(fire(airflow))
     await until(lambda: len(airflow.asked) >= asked)
     await asyncio.sleep(0)
-    await killed(coming_back, USER_ACTION)
+    await killed(continuing, USER_ACTION)
     await settled()
     assert cancelled(emulator) == runs(emulator) != []
 
 
-async def test_obsolete_run_that_does_not_end_is_no_start_of_this_try(task: Make, emulator: Emulator) -> None:
+async def test_superseded_run_that_does_not_end_lets_nothing_start(task: Make, emulator: Emulator) -> None:
     airflow = task(pipeline_name="Slow", supersede_timeout=0.3, cancel_on_kill=False)
     await killed(await begin(airflow, emulator))
     airflow.next_try()
     assert "Two runs of one task must not overlap" in str(await failure(airflow))
-    # The memory of the run stays, and nobody else gets its id.
+    # The intent still holds the run, and no other try gets its id.
     assert stored_start(airflow).intent.task_try.try_number == 1
     assert "run_id" not in airflow.xcoms
     airflow.next_try()
@@ -690,7 +694,7 @@ async def test_kill_before_the_start_starts_nothing(task: Make, emulator: Emulat
     assert emulator.books.of("createRun") == []
 
 
-async def test_clear_replaces_a_run_that_goes_on(task: Make, emulator: Emulator) -> None:
+async def test_clear_replaces_a_live_run(task: Make, emulator: Emulator) -> None:
     airflow = task(pipeline_name="Slow")
     waiting = await begin(airflow, emulator)
     airflow.next_try()
@@ -703,14 +707,14 @@ async def test_clear_replaces_a_run_that_goes_on(task: Make, emulator: Emulator)
 
 
 @pytest.mark.parametrize("cancel_on_kill", [True, False])
-async def test_start_that_a_clear_overtakes_is_cancelled_unless_the_task_cancels_nothing(
+async def test_start_that_a_clear_overtakes_is_cancelled_if_cancel_on_kill_is_true(
     cancel_on_kill: bool, task: Make, emulator: Emulator, caplog: pytest.LogCaptureFixture
 ) -> None:
     emulator.add_fault("createRun", effect="after", hang_seconds=1)
     airflow = task(pipeline_name="Slow", cancel_on_kill=cancel_on_kill)
     starting = asyncio.get_running_loop().create_task(fire(airflow))
     await until(lambda: runs(emulator))
-    # The next try has read nothing of it, and has written its own.
+    # The next try has not seen this start, and has stored its own intent.
     airflow.xcoms[INTENT_KEY] = replace(stored_start(airflow).intent, start_key="another").to_json()
     await killed(starting, USER_ACTION)
     await settled()
@@ -720,7 +724,7 @@ async def test_start_that_a_clear_overtakes_is_cancelled_unless_the_task_cancels
 
 
 async def test_two_triggerers_start_one_run(task: Make, emulator: Emulator, settings: AdfSettings) -> None:
-    """One stopped, after it had looked, for so long that another took over; then it went on."""
+    """The first reads the stored intent, and stops for long. A second one takes over. Then the first continues."""
     airflow = task(pipeline_name="Slow", start_settle=1)
     journal = TriggerJournal(context_of(airflow), durable=True, clock=iter([0.0, 60.0, 60.0, 60.0]).__next__)
     wanted = start_of_task(airflow, settings).intent(journal.task_try)
@@ -731,10 +735,10 @@ async def test_two_triggerers_start_one_run(task: Make, emulator: Emulator, sett
     await killed(other)
 
 
-async def test_answer_that_lay_about_for_long_is_as_old_as_its_question(
+async def test_answer_that_is_read_late_is_as_old_as_its_request(
     task: Make, emulator: Emulator, settings: AdfSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The event loop was held up; meanwhile the task was cleared, and its next try has written its own."""
+    """The event loop was blocked. Meanwhile the task was cleared, and its next try has stored its own intent."""
     airflow = task()
     now = 0.0
     ask = airflow.asend
@@ -755,10 +759,10 @@ async def test_answer_that_lay_about_for_long_is_as_old_as_its_question(
     assert airflow.xcoms[INTENT_KEY] == {"of": "the next try"}
 
 
-async def test_start_that_was_long_in_being_written_makes_sure_that_it_still_counts(
+async def test_start_whose_intent_was_stored_late_is_checked_again_before_createrun(
     task: Make, emulator: Emulator, settings: AdfSettings
 ) -> None:
-    """The supervisor had much to do; meanwhile the task was cleared, and its next try has written its own."""
+    """The supervisor was busy. Meanwhile the task was cleared, and its next try has stored its own intent."""
     airflow = task()
     pauses: list[float] = []
 
@@ -776,8 +780,8 @@ async def test_start_that_was_long_in_being_written_makes_sure_that_it_still_cou
     assert not journal.is_sending
 
 
-async def test_start_long_after_its_try_began_keeps_when_it_was_sent(task: Make, emulator: Emulator) -> None:
-    """So that its run is found in the list, where the service makes run ids of its own."""
+async def test_start_long_after_its_try_began_keeps_the_moment_of_createrun(task: Make, emulator: Emulator) -> None:
+    """That moment is needed to find the run in the list, if the service makes its own run ids."""
     emulator.state().switches.run_id_from_request_id = False
     emulator.add_fault("createRun", effect="after", hang_seconds=1)
     airflow = task(start_settle=1)
@@ -792,7 +796,7 @@ async def test_start_long_after_its_try_began_keeps_when_it_was_sent(task: Make,
     assert len(runs(emulator)) == 1
 
 
-async def test_results_of_the_run_before_are_gone_once_a_clear_has_started_another(
+async def test_results_of_the_previous_run_are_deleted_after_a_clear_started_another(
     task: Make, emulator: Emulator, settings: AdfSettings
 ) -> None:
     airflow = task(pipeline_name="Slow", outputs={"rows": "Copy.rowsCopied"}, start_settle=0.1)
@@ -805,7 +809,9 @@ async def test_results_of_the_run_before_are_gone_once_a_clear_has_started_anoth
     await killed(waiting)
 
 
-async def test_run_id_does_not_name_the_run_before_while_a_clear_starts_another(task: Make, emulator: Emulator) -> None:
+async def test_run_id_does_not_name_the_previous_run_while_a_clear_starts_another(
+    task: Make, emulator: Emulator
+) -> None:
     airflow = task(pipeline_name="Slow")
     await killed(await begin(airflow, emulator))
     emulator.add_fault("createRun", effect="after", hang_seconds=1)
@@ -818,10 +824,10 @@ async def test_run_id_does_not_name_the_run_before_while_a_clear_starts_another(
     await killed(starting)
 
 
-async def test_run_that_a_worker_has_started_before_the_dag_was_edited_is_replaced(
+async def test_run_that_a_worker_has_started_before_the_dag_was_edited_is_superseded(
     task: Make, emulator: Emulator, settings: AdfSettings
 ) -> None:
-    """A trigger has no access to the worker's memory. The XCom `run_id` is all that it knows."""
+    """A trigger has no access to the task state store of workers. It knows only the XCom `run_id`."""
     airflow = task(pipeline_name="Slow")
     with AdfClient(settings) as client:
         run = client.send(operations.create_run(settings.factory(), "Slow", None, request_id=str(uuid.uuid4())))
@@ -833,10 +839,10 @@ async def test_run_that_a_worker_has_started_before_the_dag_was_edited_is_replac
     await killed(waiting)
 
 
-async def test_run_that_a_worker_has_started_is_replaced_by_a_late_start(
+async def test_run_that_a_worker_has_started_is_superseded_by_a_late_start(
     task: Make, emulator: Emulator, settings: AdfSettings
 ) -> None:
-    """The task waited for its turn, and reads again what is stored."""
+    """The start waited for its turn, so the trigger reads again what is stored."""
     airflow = task()
     airflow.xcoms["run_id"] = "of-a-worker"
     airflow.next_try()
@@ -850,8 +856,10 @@ async def test_run_that_a_worker_has_started_is_replaced_by_a_late_start(
     assert list(airflow.xcoms) == [INTENT_KEY]
 
 
-async def test_lost_run_that_has_failed_is_never_named(task: Make, emulator: Emulator, settings: AdfSettings) -> None:
-    """The retry finds the run of the lost start, and starts another."""
+async def test_run_id_never_names_a_failed_run_of_a_lost_start(
+    task: Make, emulator: Emulator, settings: AdfSettings
+) -> None:
+    """The retry finds the failed run of the lost start, and starts another run."""
     airflow = task(pipeline_name="Broken")
     intent = sending_of(airflow, settings, try_failed=True)
     with AdfClient(settings) as client:
@@ -870,9 +878,7 @@ async def test_lost_run_that_has_failed_is_never_named(task: Make, emulator: Emu
     assert named == [second]
 
 
-async def test_run_that_only_its_run_id_shows_is_not_forgotten_by_a_try_that_fails(
-    task: Make, emulator: Emulator
-) -> None:
+async def test_run_id_without_an_intent_is_kept_by_a_try_that_fails(task: Make, emulator: Emulator) -> None:
     airflow = task(pipeline_name="Slow", supersede_timeout=0.3, cancel_on_kill=False)
     await killed(await begin(airflow, emulator))
     del airflow.xcoms[INTENT_KEY]
@@ -882,7 +888,7 @@ async def test_run_that_only_its_run_id_shows_is_not_forgotten_by_a_try_that_fai
         assert "Two runs of one task must not overlap" in str(await failure(airflow))
 
 
-async def test_intent_that_cannot_be_read_is_searched_for(task: Make, emulator: Emulator) -> None:
+async def test_run_of_an_unreadable_intent_is_searched_for(task: Make, emulator: Emulator) -> None:
     airflow = task(pipeline_name="Slow")
     await killed(await begin(airflow, emulator))
     airflow.xcoms |= {INTENT_KEY: {"version": 99, "of": "another version"}}
@@ -893,7 +899,7 @@ async def test_intent_that_cannot_be_read_is_searched_for(task: Make, emulator: 
     assert stored_start(airflow).is_of(TaskTry(try_number=1))
 
 
-async def test_run_of_a_factory_that_the_dag_names_no_longer_is_replaced(
+async def test_run_in_the_factory_of_an_earlier_dag_version_is_cancelled(
     task: Make, emulator: Emulator, settings: AdfSettings
 ) -> None:
     airflow = task(pipeline_name="Slow")
@@ -913,7 +919,7 @@ async def test_run_of_a_factory_that_the_dag_names_no_longer_is_replaced(
     ],
     ids=["refused", "lost"],
 )
-async def test_results_of_the_run_before_are_gone_though_a_clear_has_started_nothing(
+async def test_results_of_the_previous_run_are_deleted_if_a_clear_starts_nothing(
     fault: dict[str, Any], error: str, task: Make, emulator: Emulator, settings: AdfSettings
 ) -> None:
     emulator.state().switches.run_id_from_request_id = False
@@ -926,22 +932,22 @@ async def test_results_of_the_run_before_are_gone_though_a_clear_has_started_not
     assert not old.keys() & airflow.xcoms.keys()
 
 
-async def test_task_that_is_for_a_worker_by_now_goes_on_there(task: Make, emulator: Emulator) -> None:
+async def test_task_of_an_edited_dag_continues_on_a_worker(task: Make, emulator: Emulator) -> None:
     airflow = task(pipeline_name="Slow")
     await killed(await begin(airflow, emulator))
     trigger = airflow.trigger()
-    # Airflow gives none where the Dag's newest version says so.
+    # Airflow gives no context if the newest version of the Dag does not start the task in the triggerer.
     trigger._context = None
     event = await fire(airflow, trigger)
     assert event.payload == {FOR_A_WORKER: True}
-    # And a kill still finds what was started.
+    # A kill still finds the run.
     airflow.state = "failed"
     await trigger.on_kill()
     await settled()
     assert cancelled(emulator) == runs(emulator) != []
 
 
-async def test_timeout_of_airflow_is_no_kill(task: Make, emulator: Emulator) -> None:
+async def test_airflows_timeout_is_not_a_kill(task: Make, emulator: Emulator) -> None:
     airflow = task(pipeline_name="Slow", cancel_on_timeout=False)
     trigger = airflow.trigger()
     waiting = asyncio.get_running_loop().create_task(fire(airflow, trigger))
@@ -953,22 +959,22 @@ async def test_timeout_of_airflow_is_no_kill(task: Make, emulator: Emulator) -> 
     assert cancelled(emulator) == []
 
 
-async def test_kill_while_airflow_does_not_answer_says_what_may_go_on(
+async def test_kill_while_airflow_does_not_answer_logs_the_run_that_may_continue(
     task: Make, emulator: Emulator, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(xcoms, "PAUSES", (0.01,))
     airflow = task(pipeline_name="Slow")
     await killed(await begin(airflow, emulator))
     airflow.failures, airflow.delay, airflow.asked = 9, 0.1, []
-    coming_back = asyncio.get_running_loop().create_task(fire(airflow))
+    continuing = asyncio.get_running_loop().create_task(fire(airflow))
     await until(lambda: airflow.asked)
-    await killed(coming_back, USER_ACTION)
+    await killed(continuing, USER_ACTION)
     await settled()
     (run,) = runs(emulator)
     assert any("it is not known" in r.message and run in r.message for r in caplog.records if r.levelname == "ERROR")
 
 
-async def test_reason_of_a_refusal_is_not_lost_where_airflow_fails(
+async def test_reason_of_a_refusal_is_kept_although_airflow_fails(
     task: Make, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(xcoms, "PAUSES", (0.01,))
@@ -978,13 +984,13 @@ async def test_reason_of_a_refusal_is_not_lost_where_airflow_fails(
     await until(lambda: refused.consumed)
     airflow.failures = 2
     assert isinstance(await starting, AdfPermissionError)
-    # And the next try knows that nothing was started.
+    # The next try knows that nothing was started.
     airflow.next_try()
     assert isinstance(await fire(airflow), TaskSuccessEvent)
     assert len(runs(emulator)) == 1
 
 
-async def test_airflow_that_fails_for_a_moment_is_asked_again(
+async def test_request_to_airflow_is_repeated_if_it_fails_for_a_moment(
     task: Make, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(xcoms, "PAUSES", (0.01, 0.01, 0.01))
@@ -994,7 +1000,7 @@ async def test_airflow_that_fails_for_a_moment_is_asked_again(
     assert len(runs(emulator)) == 1
 
 
-async def test_airflow_that_fails_for_long_means_nothing_is_started(
+async def test_nothing_is_started_if_airflow_fails_for_long(
     task: Make, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(xcoms, "PAUSES", (0.01,))
@@ -1004,7 +1010,7 @@ async def test_airflow_that_fails_for_long_means_nothing_is_started(
     assert runs(emulator) == []
 
 
-async def test_result_that_airflow_does_not_take_ends_on_a_worker(
+async def test_result_that_airflow_refuses_is_pushed_by_a_worker(
     task: Make, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(xcoms, "PAUSES", (0.01,))
@@ -1017,7 +1023,7 @@ async def test_result_that_airflow_does_not_take_ends_on_a_worker(
     assert conclude(Report.from_json(event.payload))["run_id"] == run
 
 
-async def test_throttled_start_holds_all_others(task: Make, emulator: Emulator) -> None:
+async def test_throttled_start_delays_all_others(task: Make, emulator: Emulator) -> None:
     emulator.add_fault("createRun", status=429, headers={"Retry-After": "1"})
     first = asyncio.get_running_loop().create_task(fire(task()))
     await until(lambda: emulator.books.of("createRun", status=429))
@@ -1028,7 +1034,7 @@ async def test_throttled_start_holds_all_others(task: Make, emulator: Emulator) 
     assert min(others) >= refused + 1
 
 
-async def test_few_starts_are_under_way_at_once(task: Make, emulator: Emulator) -> None:
+async def test_few_starts_are_in_flight_at_once(task: Make, emulator: Emulator) -> None:
     emulator.add_fault("createRun", effect="after", hang_seconds=600, times=STARTS_AT_ONCE)
     starting = [asyncio.get_running_loop().create_task(fire(task(task_id=f"it{n}"))) for n in range(30)]
     await until(lambda: len(runs(emulator)) >= STARTS_AT_ONCE)
@@ -1039,11 +1045,11 @@ async def test_few_starts_are_under_way_at_once(task: Make, emulator: Emulator) 
     assert len(runs(emulator)) == 30
 
 
-async def test_start_that_is_looked_for_keeps_no_other_waiting(
+async def test_search_for_a_lost_start_does_not_delay_other_starts(
     task: Make, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(start_queue, "STARTS_AT_ONCE", 1)
-    # Neither its answer nor its run is to be had for a while.
+    # Neither its answer nor its run is available for a while.
     emulator.state().switches.run_id_from_request_id = False
     emulator.add_fault("createRun", drop=True)
     first = asyncio.get_running_loop().create_task(failure(task(pipeline_name="Other", start_settle=600)))
@@ -1054,21 +1060,23 @@ async def test_start_that_is_looked_for_keeps_no_other_waiting(
     await asyncio.wait([first])
 
 
-async def test_nor_does_one_that_was_written_down_before_its_triggerer_was_lost(
+async def test_search_for_a_start_of_a_lost_triggerer_does_not_delay_other_starts(
     task: Make, emulator: Emulator, settings: AdfSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(start_queue, "STARTS_AT_ONCE", 1)
-    lost_one = task(pipeline_name="Other", start_settle=600)
-    lost_one.xcoms[INTENT_KEY] = sending_of(lost_one, settings).to_json()
-    looking = asyncio.get_running_loop().create_task(failure(lost_one))
+    lost_start = task(pipeline_name="Other", start_settle=600)
+    lost_start.xcoms[INTENT_KEY] = sending_of(lost_start, settings).to_json()
+    searching = asyncio.get_running_loop().create_task(failure(lost_start))
     await until(lambda: emulator.books.of("queryRuns"))
     await fire(task(task_id="quick"))
-    assert not looking.done()
-    looking.cancel()
-    await asyncio.wait([looking])
+    assert not searching.done()
+    searching.cancel()
+    await asyncio.wait([searching])
 
 
-async def test_connection_is_read_once_for_all(task: Make, emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_connection_is_read_once_for_all_tasks(
+    task: Make, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     read: list[str] = []
     real = BaseHook.aget_connection
 
@@ -1092,7 +1100,7 @@ async def test_link_of_a_long_run_is_pushed_while_it_runs(
     await killed(waiting)
 
 
-async def test_trigger_shows_no_parameters() -> None:
+async def test_repr_of_a_trigger_shows_no_parameters() -> None:
     made = AdfStartPipelineTrigger(
         azure_data_factory_conn_id="adf",
         pipeline_name="Load",

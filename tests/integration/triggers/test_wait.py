@@ -41,7 +41,7 @@ def trigger(settings: AdfSettings, run_id: str, **arguments: Any) -> AdfPipeline
             **arguments,
         }
     )
-    # As it comes out of Airflow's database.
+    # As Airflow's database returns it.
     path, stored = made.serialize()
     assert path == "airflow_adf_mi.triggers.AdfPipelineRunTrigger"
     return AdfPipelineRunTrigger(**json.loads(json.dumps(stored)))
@@ -49,12 +49,12 @@ def trigger(settings: AdfSettings, run_id: str, **arguments: Any) -> AdfPipeline
 
 async def until(is_true: Callable[[], bool]) -> None:
     async with asyncio.timeout(30):
-        while not is_true():  # noqa: ASYNC110  what is logged, and what another thread books, tells nobody
+        while not is_true():  # noqa: ASYNC110  logs, and books of another thread, give no signal
             await asyncio.sleep(0.01)
 
 
 def has_ended(emulator: Emulator, run_id: str) -> bool:
-    """Whether a run has ended, by the emulator's own knowledge."""
+    """Whether a run has ended in the emulator."""
 
     def ended() -> bool:
         factory = emulator.state("adf-test")
@@ -90,7 +90,7 @@ async def test_run_that_ends_is_reported(settings: AdfSettings) -> None:
     ],
     ids=str,
 )
-async def test_failed_look_neither_cancels_nor_fails(
+async def test_failed_status_check_neither_cancels_nor_fails_the_run(
     fault: dict[str, Any], settings: AdfSettings, emulator: Emulator
 ) -> None:
     run_id = await asyncio.to_thread(start, settings, "Load")
@@ -100,14 +100,14 @@ async def test_failed_look_neither_cancels_nor_fails(
     assert emulator.books.count("cancelRun") == 0
 
 
-async def test_list_that_fails_is_not_told_as_a_failed_look(
+async def test_failing_list_is_not_logged_as_a_failed_status_check(
     settings: AdfSettings, emulator: Emulator, caplog: pytest.LogCaptureFixture
 ) -> None:
     run_ids = [await asyncio.to_thread(start, settings, "Slow") for _ in range(FEW_RUNS + 1)]
     failing = emulator.add_fault("queryRuns", status=500, times=1)
     with caplog.at_level("INFO"):
         waits = [asyncio.create_task(fire(trigger(settings, run_id))) for run_id in run_ids]
-        # Only now do the runs end: the list is asked while more than a few are waited for.
+        # The runs end only now, because the list is queried only while there are more than a few waits.
         await until(lambda: failing.consumed == 1)
         emulator.clock.advance(4000)
         await asyncio.gather(*waits)
@@ -115,11 +115,11 @@ async def test_list_that_fails_is_not_told_as_a_failed_look(
     assert "Status check of run" not in caplog.text
 
 
-async def test_each_waiter_is_told_once_when_looks_begin_to_fail_and_when_they_work_again(
+async def test_each_wait_logs_once_that_status_checks_fail_and_that_they_work_again(
     settings: AdfSettings, emulator: Emulator, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also one that comes meanwhile, and those whose own look is among the failed ones."""
-    monkeypatch.setattr("airflow_adf_mi.adf.retrying.FIRST_BACKOFF_SECONDS", 0.01)  # stands for seconds
+    """This includes a wait that begins meanwhile, and waits whose own status check failed."""
+    monkeypatch.setattr("airflow_adf_mi.adf.retrying.FIRST_BACKOFF_SECONDS", 0.01)  # instead of seconds
     run_ids = [await asyncio.to_thread(start, settings, "Slow") for _ in range(3)]
     with caplog.at_level("INFO"):
         waits = [asyncio.create_task(fire(trigger(settings, run_id))) for run_id in run_ids[:2]]
@@ -128,7 +128,7 @@ async def test_each_waiter_is_told_once_when_looks_begin_to_fail_and_when_they_w
         await until(lambda: failing.consumed > 0 and "Status check of run" in caplog.text)
         waits.append(asyncio.create_task(fire(trigger(settings, run_ids[2]))))
         await until(lambda: f"Status check of run {run_ids[2]} failed" in caplog.text)
-        assert emulator.books.count("getRun", run_id=run_ids[2]) == 0, "it need not fail itself"
+        assert emulator.books.count("getRun", run_id=run_ids[2]) == 0, "its own status check need not fail"
         emulator.call(emulator.faults.clear)
         await until(lambda: f"Run {run_ids[2]} is InProgress" in caplog.text)
     for wait in waits:
@@ -140,10 +140,10 @@ async def test_each_waiter_is_told_once_when_looks_begin_to_fail_and_when_they_w
         assert caplog.text.count(f"Status checks work again (run {run_id}).") == 1
 
 
-async def test_outage_that_turns_into_a_refusal_is_told(
+async def test_outage_that_becomes_a_refusal_is_logged(
     settings: AdfSettings, emulator: Emulator, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_adf_mi.adf.retrying.FIRST_BACKOFF_SECONDS", 0.01)  # stands for seconds
+    monkeypatch.setattr("airflow_adf_mi.adf.retrying.FIRST_BACKOFF_SECONDS", 0.01)  # instead of seconds
     run_ids = [await asyncio.to_thread(start, settings, "Slow") for _ in range(2)]
     faults = [emulator.add_fault("getRun", status=503, times=2), emulator.add_fault("getRun", status=403, times=None)]
     waits = [asyncio.create_task(fire(trigger(settings, run_id))) for run_id in run_ids]
@@ -160,7 +160,7 @@ async def test_outage_that_turns_into_a_refusal_is_told(
     assert caplog.text.count("Status check of run") == 4
 
 
-async def test_clock_that_is_set_back_does_not_hold_up_a_wait(
+async def test_clock_that_is_set_back_does_not_delay_a_wait(
     settings: AdfSettings, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits = [
@@ -176,7 +176,7 @@ async def test_clock_that_is_set_back_does_not_hold_up_a_wait(
 
 
 @pytest.mark.parametrize(("cancels", "owns"), [(True, True), (False, True), (True, False)])
-async def test_deadline_cancels_only_an_owned_run_and_only_if_told(
+async def test_deadline_cancels_only_an_owned_run_and_only_with_cancel_on_timeout(
     cancels: bool, owns: bool, settings: AdfSettings, emulator: Emulator
 ) -> None:
     run_id = await asyncio.to_thread(start, settings, "Slow")
@@ -189,8 +189,8 @@ async def test_deadline_cancels_only_an_owned_run_and_only_if_told(
         owns_run=owns,
     )
     report = await fire(waiting)
-    said = f"within its timeout of 9 s.*{'requested' if cancels and owns else 'left running'}"
-    with pytest.raises(AdfRunTimedOut, match=said):
+    text = f"within its timeout of 9 s.*{'requested' if cancels and owns else 'left running'}"
+    with pytest.raises(AdfRunTimedOut, match=text):
         conclude(report)
     assert emulator.books.count("cancelRun", status=200) == (1 if cancels and owns else 0)
 
@@ -206,20 +206,20 @@ async def test_identity_that_this_machine_cannot_give_ends_the_wait_at_once(
         conclude(report)
 
 
-async def test_silent_identity_endpoint_does_not_make_the_trigger_late_for_its_deadline(
+async def test_silent_identity_endpoint_does_not_delay_the_deadline(
     settings: AdfSettings, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("airflow_adf_mi.adf.waiting.poller.LAST_POLL_SECONDS", 0.2)
     silent = emulator.add_fault("token", hang_seconds=8, times=1)
     report = await fire(trigger(settings, "r1", deadline=time.time() + 1, owns_run=False))
     assert silent.consumed == 1
-    assert [record.status for record in emulator.books.tokens] != [200], "it did not wait for the endpoint"
+    assert [record.status for record in emulator.books.tokens] != [200], "the trigger did not wait for the endpoint"
     with pytest.raises(AdfRunTimedOut, match="No status check succeeded"):
         conclude(report)
 
 
 @pytest.mark.usefixtures("minutes_pass")
-async def test_run_that_is_not_there_ends_the_wait_after_the_grace(settings: AdfSettings) -> None:
+async def test_unknown_run_ends_the_wait_after_the_grace_period(settings: AdfSettings) -> None:
     report = await fire(trigger(settings, "nope"))
     with pytest.raises(AdfNotFoundError, match="the wait gave up"):
         conclude(report)
@@ -229,14 +229,14 @@ async def test_many_triggers_share_one_token_and_never_block_the_loop(
     settings: AdfSettings, emulator: Emulator
 ) -> None:
     run_ids = [await asyncio.to_thread(start, settings, "Load") for _ in range(5)]
-    # What is imported and connected once per process is not the trigger's.
+    # Imports and connections, which each process makes once, are not measured.
     await fire(trigger(settings, run_ids[0]))
     longest = 0.0
 
     async def beat() -> None:
         nonlocal longest
         while True:
-            # What this thread computes in between, however many other processes there are.
+            # Processor time of this thread, so that other processes do not count.
             before = time.thread_time()
             await asyncio.sleep(0.005)
             longest = max(longest, time.thread_time() - before)
@@ -258,12 +258,12 @@ async def test_many_waits_share_the_list(settings: AdfSettings, emulator: Emulat
     took = time.time() - began
     assert {conclude(report)["status"] for report in reports} == {"Succeeded"}
     assert sorted(conclude(report)["run_id"] for report in reports) == sorted(keys)
-    # Each for itself would look 20 times a second.
+    # Without the list, they would send 20 polls a second.
     assert emulator.books.count("queryRuns") <= 3 + took
     assert emulator.books.count("getRun") <= 10 + 2 * took
 
 
-async def test_wait_that_is_cancelled_disturbs_no_other(settings: AdfSettings, emulator: Emulator) -> None:
+async def test_cancelled_wait_does_not_disturb_others(settings: AdfSettings, emulator: Emulator) -> None:
     slow, quick = await asyncio.to_thread(start, settings, "Slow"), await asyncio.to_thread(start, settings, "Load")
     leaving = asyncio.create_task(fire(trigger(settings, slow)))
     staying = asyncio.create_task(fire(trigger(settings, quick)))
@@ -274,14 +274,14 @@ async def test_wait_that_is_cancelled_disturbs_no_other(settings: AdfSettings, e
     assert conclude(await staying)["status"] == "Succeeded"
 
 
-async def test_two_waits_for_one_run_both_learn_of_its_end(settings: AdfSettings) -> None:
+async def test_two_waits_for_one_run_both_end_with_it(settings: AdfSettings) -> None:
     run_id = await asyncio.to_thread(start, settings, "Load")
     reports = await asyncio.gather(*(fire(trigger(settings, run_id)) for _ in range(2)))
     assert [conclude(report)["run_id"] for report in reports] == [run_id, run_id]
 
 
-async def test_trigger_that_is_stopped_touches_nothing(settings: AdfSettings, emulator: Emulator) -> None:
-    """As at a restart of the triggerer: no cancel."""
+async def test_stopped_trigger_cancels_nothing(settings: AdfSettings, emulator: Emulator) -> None:
+    """A restart of the triggerer stops triggers in this way."""
     run_id = await asyncio.to_thread(start, settings, "Slow")
     running = asyncio.create_task(fire(trigger(settings, run_id)))
     while emulator.books.count("getRun") == 0:  # noqa: ASYNC110  the emulator is in another thread
@@ -293,14 +293,14 @@ async def test_trigger_that_is_stopped_touches_nothing(settings: AdfSettings, em
 
 
 async def test_kill_outside_of_a_triggerer_cancels_nothing(settings: AdfSettings, emulator: Emulator) -> None:
-    """Without a task whose state could be looked up, nothing says that the task is over."""
+    """There is no task whose state would show that it has ended."""
     run_id = await asyncio.to_thread(start, settings, "Slow")
     await trigger(settings, run_id).on_kill()
     await trigger(settings, run_id, owns_run=False).on_kill()
     assert emulator.books.count("cancelRun") == 0
 
 
-async def test_end_that_the_list_tells_during_the_last_look_counts(
+async def test_end_that_the_list_shows_during_the_last_status_check_counts(
     settings: AdfSettings, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("airflow_adf_mi.adf.waiting.poller.LAST_POLL_SECONDS", 600.0)
@@ -312,17 +312,17 @@ async def test_end_that_the_list_tells_during_the_last_look_counts(
     await until(lambda: silent.consumed > 0)
     await until(lambda: has_ended(emulator, run_id))
     asked = emulator.books.count("queryRuns")
-    # The query before the last was answered after the run's end, and its answer was read.
+    # The last query but one was answered after the run's end, and its answer was read.
     await until(lambda: emulator.books.count("queryRuns") >= asked + 3)
     assert not last.done()
-    await asyncio.to_thread(emulator.refuse_connections, 0.05)  # ends the look that hangs
+    await asyncio.to_thread(emulator.refuse_connections, 0.05)  # ends the status check that hangs
     assert conclude(await last)["status"] == "Succeeded"
     for other in others:
         other.cancel()
     await asyncio.wait(others)
 
 
-async def test_many_last_looks_at_a_silent_service_are_over_in_time(
+async def test_many_last_status_checks_of_a_silent_service_end_in_time(
     settings: AdfSettings, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
@@ -332,7 +332,7 @@ async def test_many_last_looks_at_a_silent_service_are_over_in_time(
     silent = emulator.add_fault("getRun", hang_seconds=3, times=None)
     waits = [trigger(settings, f"r{n}", deadline=time.time(), owns_run=False) for n in range(40)]
     reports = await asyncio.gather(*map(fire, waits))
-    assert 0 < silent.consumed < 40, "some came too late for a look of their own"
+    assert 0 < silent.consumed < 40, "for some, no time was left for a status check"
     for report in reports:
         with pytest.raises(AdfRunTimedOut):
             conclude(report)

@@ -1,4 +1,4 @@
-"""Whether a killed process is to leave its run for a retry, by what Airflow says and does not say."""
+"""Whether a killed process leaves its run to a retry, depending on Airflow's answer or its absence."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class TaskInstance:
 
 
 class Supervisor:
-    """Answers with a state; or, for an exception, raises it; or, for an event, not before it is set."""
+    """Answers with a state. An exception is raised instead. An event delays the answer until it is set."""
 
     def __init__(self, answer: Any) -> None:
         self.answer = answer
@@ -52,7 +52,7 @@ class Supervisor:
         (RuntimeError("the API server is down"), True),
     ],
 )
-def test_run_is_left_for_the_retry_only_where_the_task_goes_on(
+def test_run_is_left_to_the_retry_only_if_the_task_continues(
     answer: Any, left: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", Supervisor(answer), raising=False)
@@ -61,16 +61,16 @@ def test_run_is_left_for_the_retry_only_where_the_task_goes_on(
 
 
 @pytest.mark.timeout(60)
-def test_no_answer_means_that_the_kill_was_not_airflows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(task_instance, "STATE_WAIT_SECONDS", 0.05)  # stands for seconds
+def test_run_is_left_to_the_retry_if_airflow_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(task_instance, "STATE_WAIT_SECONDS", 0.05)  # instead of seconds
     silence = threading.Event()
     monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", Supervisor(silence), raising=False)
     context: Any = {"ti": TaskInstance()}
     assert task_instance.will_be_retried(context)
-    assert not silence.is_set(), "it does not wait for the answer"
+    assert not silence.is_set(), "the killed process does not wait for the answer"
     silence.set()
 
 
-def test_last_try_leaves_nothing_to_a_retry() -> None:
+def test_last_try_does_not_leave_its_run() -> None:
     context: Any = {"ti": TaskInstance(try_number=2)}
     assert not task_instance.will_be_retried(context)

@@ -1,4 +1,4 @@
-"""Keys that say for themselves which try they are of."""
+"""Start keys that identify the task try that they belong to."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ places = st.builds(
 
 
 @given(place=places)
-def test_a_key_tells_its_try(place: TaskTryKey) -> None:
+def test_key_identifies_its_try(place: TaskTryKey) -> None:
     assert str(uuid.UUID(place.start_key)) == place.start_key
     assert (uuid.UUID(place.start_key).version, uuid.UUID(place.start_key).variant) == (8, uuid.RFC_4122)
     assert place.has_key(place.start_key)
@@ -31,24 +31,24 @@ def test_a_key_tells_its_try(place: TaskTryKey) -> None:
 
 
 @given(one=places, other=places)
-def test_a_key_is_of_no_other_place(one: TaskTryKey, other: TaskTryKey) -> None:
+def test_key_belongs_to_no_other_task_try(one: TaskTryKey, other: TaskTryKey) -> None:
     assert other.has_key(one.start_key) == (one == other)
 
 
 @given(a=st.integers(1, 30), b=st.integers(1, 30))
-def test_tries_have_keys_of_their_own(a: int, b: int) -> None:
+def test_each_try_has_its_own_key(a: int, b: int) -> None:
     assert replace(PLACE, try_number=a).has_key(replace(PLACE, try_number=b).start_key) == (a == b)
 
 
-def test_a_dag_run_that_is_made_again_is_another_place() -> None:
+def test_dag_run_that_is_created_again_has_other_keys() -> None:
     assert not replace(PLACE, ti_id="0192f0c2").has_key(PLACE.start_key)
 
 
 @given(st.text() | st.uuids().map(str) | st.none() | st.integers())
-def test_what_is_no_key_is_of_no_try(text: object) -> None:
+def test_value_that_is_not_a_key_belongs_to_no_try(text: object) -> None:
     assert not PLACE.has_key(text)
 
 
-def test_keys_stay_what_they_are() -> None:
-    """They are stored with tasks that go on while this package is updated."""
+def test_keys_are_pinned() -> None:
+    """They are stored with tasks that continue while this package is updated."""
     assert PLACE.start_key == "e922ccfb-ef78-84b0-867c-0f02f0c0923a"

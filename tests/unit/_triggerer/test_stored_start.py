@@ -67,14 +67,14 @@ def decided(start: StoredStart | None, now: TaskTry = NOW, fingerprint: str = "s
         (stored(started(3)), Adopt, False),
         (stored(started(3, try_failed=True)), Adopt, False),
         (stored(replace(sending(3), phase=Phase.PREPARED, sent_at=None)), StartNew, False),
-        # The try before has failed by itself: a retry.
+        # The previous try has failed: a retry.
         (stored(sending(2, try_failed=True)), ResolveLostStart, False),
         (stored(started(2, try_failed=True)), Adopt, False),
         (stored(started(1, try_failed=True), failed_retry=2), Adopt, False),
         (stored(sending(1, try_failed=True), failed_retry=2), ResolveLostStart, False),
         # This retry has recorded that it failed, and continues.
         (stored(started(2, try_failed=True), failed_retry=3), Adopt, False),
-        # The try before has not failed: a clear.
+        # The previous try has not failed: a clear.
         (stored(sending(2)), StartNew, True),
         (stored(started(2)), StartNew, True),
         (stored(started(1, try_failed=True)), StartNew, True),
@@ -83,7 +83,7 @@ def decided(start: StoredStart | None, now: TaskTry = NOW, fingerprint: str = "s
     ],
     ids=str,
 )
-def test_what_a_try_does_about_a_stored_start(start: StoredStart, decision: type, is_before_clear: bool) -> None:
+def test_decision_of_a_try_about_a_stored_start(start: StoredStart, decision: type, is_before_clear: bool) -> None:
     assert decided(start) is decision
     assert start.is_before_clear(NOW) is is_before_clear
     assert start.is_of(NOW) is (start.intent.task_try == NOW)
@@ -94,7 +94,7 @@ def test_what_a_try_does_about_a_stored_start(start: StoredStart, decision: type
 
 
 @pytest.mark.parametrize("fingerprint", ["same", "other"])
-def test_run_of_this_try_is_adopted_whatever_its_parameters(fingerprint: str) -> None:
+def test_run_of_this_try_is_adopted_with_any_parameters(fingerprint: str) -> None:
     assert decided(stored(started(3, fingerprint=fingerprint))) is Adopt
 
 
@@ -115,7 +115,7 @@ def test_retry_with_other_parameters_replaces_the_run(start: StoredStart) -> Non
     ],
     ids=str,
 )
-def test_without_durable_only_this_try_counts(start: StoredStart, decision: type) -> None:
+def test_durable_false_adopts_only_starts_of_this_try(start: StoredStart, decision: type) -> None:
     assert decided(start, durable=False) is decision
     assert (start.recall(NOW, durable=False) is None) is (decision is StartNew)
 
@@ -135,13 +135,13 @@ def test_without_durable_only_this_try_counts(start: StoredStart, decision: type
     ],
     ids=str,
 )
-def test_what_a_try_records_of_its_end_decides_for_the_next_try(start: StoredStart, failed: bool) -> None:
+def test_record_of_a_failure_decides_between_retry_and_clear(start: StoredStart, failed: bool) -> None:
     recorded = start.recording(NOW, failed=failed)
     assert recorded is not None
     assert (recorded.last_failed_try == 3) is failed
     assert isinstance(decide(recorded.recall(at(4)), at(4), "same"), ResolveLostStart | Adopt) is failed
     assert recorded.is_before_clear(at(4)) is not failed
-    # The same try may continue. What it has from an earlier try stays that try's: the run may have failed.
+    # The same try may continue. A run of an earlier try is still that try's run, because it may have failed.
     assert decided(recorded) is decided(start)
     assert recorded.is_of(NOW) is start.is_of(NOW)
     assert StoredStart.from_json(json.loads(json.dumps(recorded.to_json()))) == recorded
@@ -161,7 +161,7 @@ def test_what_a_try_records_of_its_end_decides_for_the_next_try(start: StoredSta
     ],
     ids=str,
 )
-def test_try_without_a_run_of_its_own_has_nothing_to_record(start: StoredStart, failed: bool) -> None:
+def test_try_without_its_own_run_records_nothing(start: StoredStart, failed: bool) -> None:
     assert start.recording(NOW, failed=failed) is None
 
 
@@ -175,7 +175,7 @@ def test_stored_form_keeps_its_version_and_ignores_unknown_members(start: Stored
 
 
 @pytest.mark.parametrize("number", ["2", None, 2.5, [2]])
-def test_record_that_cannot_be_read_is_none(number: object) -> None:
+def test_unreadable_record_of_a_failure_is_ignored(number: object) -> None:
     read = StoredStart.from_json({**started(1, try_failed=True).to_json(), "failed_retry": number})
     assert read == stored(started(1, try_failed=True))
     assert decided(read) is StartNew
@@ -185,13 +185,13 @@ UNREADABLE = [5, "text", {"key": 5}, {"version": 9}, {**sending(2).to_json(), "p
 
 
 @pytest.mark.parametrize("value", [None, *UNREADABLE], ids=str)
-def test_what_is_no_intent_is_none(value: object) -> None:
+def test_value_that_is_not_an_intent_is_read_as_none(value: object) -> None:
     assert StoredStart.from_json(value) is None
 
 
 @pytest.mark.parametrize("value", [None, KEPT_BY_WORKER], ids=str)
 @pytest.mark.parametrize("run_id", [None, "", 5])
-def test_nothing_stored_is_nothing_started(value: object, run_id: object) -> None:
+def test_no_intent_and_no_run_id_mean_that_nothing_was_started(value: object, run_id: object) -> None:
     assert StoredStart.without_intent(value, run_id, WANTED) is None
 
 
@@ -199,8 +199,8 @@ def test_nothing_stored_is_nothing_started(value: object, run_id: object) -> Non
 @pytest.mark.parametrize(
     ("run_id", "decision"), [("of-a-worker", StartNew), (key_of(2), StartNew), (key_of(3).upper(), ResolveLostStart)]
 )
-def test_without_an_intent_the_run_id_counts(value: object, run_id: str, decision: type) -> None:
-    """A worker has started that run, before the Dag was edited: it is superseded."""
+def test_run_id_is_used_if_there_is_no_readable_intent(value: object, run_id: str, decision: type) -> None:
+    """A worker started that run before the Dag was edited. The run is superseded."""
     found = StoredStart.without_intent(value, run_id, WANTED)
     assert found is not None
     assert (found.intent.start_key, found.intent.sent_at) == (run_id, None)
@@ -212,18 +212,18 @@ def test_without_an_intent_the_run_id_counts(value: object, run_id: str, decisio
 @pytest.mark.parametrize(
     ("value", "key", "decision"),
     [
-        # Nothing can be made out: the service is searched for the start of this try.
+        # Nothing else is known, so the start of this try is searched for.
         (5, key_of(3), ResolveLostStart),
         ({"version": 9}, key_of(3), ResolveLostStart),
         ({"start_key": key_of(3)}, key_of(3), ResolveLostStart),
         ({"start_key": key_of(3), "run_id": key_of(7)}, key_of(3), Adopt),
-        # It is another try's, and no record of a failure can be read.
+        # It belongs to another try, and no record of a failure can be read.
         ({"start_key": key_of(2)}, key_of(2), StartNew),
         ({"start_key": key_of(2), "run_id": key_of(7), "failed_retry": 2}, key_of(2), StartNew),
     ],
     ids=str,
 )
-def test_what_cannot_be_read_is_searched_for_at_the_service(value: object, key: str, decision: type) -> None:
+def test_unreadable_intent_is_reduced_to_its_keys(value: object, key: str, decision: type) -> None:
     found = StoredStart.without_intent(value, None, WANTED)
     assert found is not None
     assert found.intent.start_key == key
@@ -237,7 +237,7 @@ def test_what_cannot_be_read_is_searched_for_at_the_service(value: object, key: 
         (stored(sending(3)), sending(3), True),
         (stored(sending(3)), sending(3).started(key_of(3)), True),
         (stored(started(3)), started(3), True),
-        # It did not; or something else has changed.
+        # The service did not, or another member has changed.
         (stored(sending(3)), started(3), False),
         (stored(sending(3)), sending(3, sent_at=60.0), False),
         (stored(sending(3, try_failed=True)), sending(3).started(key_of(3)), False),
@@ -247,7 +247,7 @@ def test_what_cannot_be_read_is_searched_for_at_the_service(value: object, key: 
     ],
     ids=str,
 )
-def test_intent_is_written_again_only_if_it_does_not_lead_to_the_run(
+def test_intent_is_stored_again_only_if_it_does_not_lead_to_the_run(
     start: StoredStart, known: Intent, leads: bool
 ) -> None:
     assert start.leads_to(known) is leads

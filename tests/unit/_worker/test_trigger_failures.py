@@ -18,13 +18,13 @@ from tests.support.tasks import Task
 NOW = {"try_number": 2, "max_tries": 3}
 
 
-def test_pauses_grow_to_a_minute_and_then_there_is_none() -> None:
+def test_pauses_grow_to_a_minute_and_the_seventh_failure_has_none() -> None:
     task = Task()
     pauses = [record_trigger_failure(task.context) for _ in range(MOST_TRIGGER_FAILURES + 1)]
     assert pauses == [5, 10, 20, 40, 60, 60, None]
 
 
-def test_clear_of_another_task_keeps_the_count_and_a_retry_does_not() -> None:
+def test_count_is_kept_after_a_clear_of_another_task_and_reset_by_a_retry() -> None:
     task = Task()
     assert record_trigger_failure(task.context) == 5
     task.clear_number += 1
@@ -46,11 +46,11 @@ def test_clear_of_another_task_keeps_the_count_and_a_retry_does_not() -> None:
         (None, 0),
     ],
 )
-def test_stored_counts(stored: Any, failures: int) -> None:
+def test_count_is_read_only_for_the_same_try(stored: Any, failures: int) -> None:
     assert failures_of(stored, NOW) == failures
 
 
-def test_store_that_does_not_answer_is_an_error_with_a_next_step() -> None:
+def test_failing_store_raises_an_error_with_a_next_step() -> None:
     task = Task(store_works=False)
     with pytest.raises(AdfError, match=r"a retry adopts it\. the API server is down"):
         record_trigger_failure(task.context)

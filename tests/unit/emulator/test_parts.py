@@ -58,7 +58,7 @@ SCOPE = Scope(
         ("@string(createArray('a'))", '["a"]'),
     ],
 )
-def test_expressions_that_are_known(expression: Any, value: Any) -> None:
+def test_known_expressions_are_evaluated(expression: Any, value: Any) -> None:
     assert evaluate(expression, SCOPE) == value
 
 
@@ -85,7 +85,7 @@ def test_expressions_that_are_known(expression: Any, value: Any) -> None:
         "@",
     ],
 )
-def test_expressions_that_are_not_known_are_unknown_rather_than_wrong(expression: str) -> None:
+def test_other_expressions_are_unknown(expression: str) -> None:
     assert evaluate(expression, SCOPE) is UNKNOWN
 
 
@@ -139,13 +139,13 @@ def test_activities_that_could_never_end_are_refused(activities: list[dict[str, 
         factory_of(P=activities)
 
 
-def test_activities_that_a_template_leaves_open_are_none() -> None:
+def test_activities_that_are_a_template_parameter_are_an_empty_list() -> None:
     definition = factory_of(P={"activities": "[parameters('activities')]"}).pipelines["P"]
     assert (definition.activities, definition.variables, definition.concurrency) == ([], {}, None)
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"name": "x", "properties": {}}', '{"resources": []}'])
-def test_files_that_are_no_factory_are_refused(content: str, tmp_path: Path) -> None:
+def test_files_without_a_factory_are_refused(content: str, tmp_path: Path) -> None:
     path = tmp_path / "x.json"
     path.write_text(content)
     with pytest.raises(ValueError, match=r"x\.json|template"):
@@ -173,7 +173,7 @@ def test_folder_without_pipelines_is_refused(tmp_path: Path) -> None:
         {"pipelines": {"P": {"cancel_seconds": [1]}}},
     ],
 )
-def test_script_with_a_member_that_means_nothing_is_refused(document: dict[str, Any]) -> None:
+def test_script_with_an_unknown_member_is_refused(document: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"unknown member|must be"):
         Script.from_json(document)
 
@@ -187,7 +187,7 @@ def test_script_for_some_runs_is_used_up() -> None:
     assert script.activity("P", "A", script.for_run("P", {"day": "x"})).seconds is None
 
 
-def test_fault_is_taken_as_often_and_as_long_as_told() -> None:
+def test_fault_applies_as_often_and_as_long_as_given() -> None:
     clock = ManualClock()
     faults = Faults(clock.now)
     faults.add(Fault(operation="getRun", pipeline="Load", times=2, status=503))
@@ -203,7 +203,7 @@ def test_fault_is_taken_as_often_and_as_long_as_told() -> None:
     assert faults.take("createRun") is None
 
 
-def test_fault_for_any_operation_spares_tokens() -> None:
+def test_fault_for_any_operation_does_not_apply_to_tokens() -> None:
     faults = Faults(lambda: 0.0)
     faults.add(Fault(operation="*", status=500))
     assert faults.take("token") is None

@@ -52,11 +52,11 @@ DAY = timedelta(days=1)
 
 @pytest.fixture(params=["sync", "async"])
 def send(request: pytest.FixtureRequest, settings: AdfSettings) -> Send:
-    """Sends a call through one client, and the same test through the other."""
+    """Sends a call with each of the two clients in turn."""
     return sender(request.param, settings)
 
 
-def test_hot_path(send: Send, settings: AdfSettings, emulator: Emulator) -> None:
+def test_each_call_works(send: Send, settings: AdfSettings, emulator: Emulator) -> None:
     factory = settings.factory()
     run_id = send(create(settings, "Slow"))
     assert send(operations.get_run(factory, run_id)).pipeline_name == "Slow"
@@ -123,7 +123,7 @@ FAULTS: list[tuple[dict[str, Any], type[AdfError]]] = [
 
 @pytest.mark.parametrize(("fault", "error"), FAULTS, ids=str)
 @pytest.mark.parametrize("effect", ["before", "after"])
-def test_createrun_is_never_sent_again_by_the_transport(
+def test_transport_never_sends_createrun_again(
     fault: dict[str, Any], error: type[AdfError], effect: str, send: Send, settings: AdfSettings, emulator: Emulator
 ) -> None:
     emulator.add_fault("createRun", effect=effect, **fault)
@@ -136,7 +136,7 @@ def test_createrun_is_never_sent_again_by_the_transport(
 
 @pytest.mark.parametrize("status", [429, 503])
 @pytest.mark.parametrize(("header", "seconds"), [("7", 7.0), ("0.5", 0.5), ("-1", 0.0), ("soon", None), (None, None)])
-def test_wait_that_the_service_asks_for_is_read(
+def test_retry_after_is_read(
     header: str | None, seconds: float | None, status: int, send: Send, settings: AdfSettings, emulator: Emulator
 ) -> None:
     emulator.add_fault("getRun", status=status, headers={} if header is None else {"Retry-After": header})
@@ -148,7 +148,7 @@ def test_wait_that_the_service_asks_for_is_read(
 
 
 @pytest.mark.parametrize(("fault", "error"), FAULTS, ids=str)
-def test_cancel_is_never_sent_again_by_the_transport(
+def test_transport_never_sends_a_cancel_again(
     fault: dict[str, Any], error: type[AdfError], send: Send, settings: AdfSettings, emulator: Emulator
 ) -> None:
     emulator.add_fault("cancelRun", **fault)
@@ -157,16 +157,14 @@ def test_cancel_is_never_sent_again_by_the_transport(
     assert emulator.books.count("cancelRun") == 1
 
 
-def test_hooks_reads_are_repeated(settings: AdfSettings, emulator: Emulator) -> None:
+def test_reads_of_hooks_are_repeated(settings: AdfSettings, emulator: Emulator) -> None:
     emulator.add_fault("getFactory", status=503)
     with AdfClient(settings, read_retries=1) as client:
         assert client.send(operations.get_factory(settings.factory()))["name"] == "adf-test"
     assert emulator.books.count("getFactory") == 2
 
 
-def test_connection_refused_is_proven_not_to_have_been_sent(
-    send: Send, settings: AdfSettings, emulator: Emulator
-) -> None:
+def test_refused_connection_proves_that_nothing_was_sent(send: Send, settings: AdfSettings, emulator: Emulator) -> None:
     send(operations.get_factory(settings.factory()))
     emulator.refuse_connections(1)
     with pytest.raises(AdfUnavailableError) as refused:
@@ -175,7 +173,7 @@ def test_connection_refused_is_proven_not_to_have_been_sent(
     assert "the connection could not be made" in str(refused.value)
 
 
-def test_dropped_answer_is_not_proven_not_to_have_been_sent(
+def test_dropped_answer_does_not_prove_that_nothing_was_sent(
     send: Send, settings: AdfSettings, emulator: Emulator
 ) -> None:
     emulator.add_fault("createRun", drop=True, effect="after")
@@ -184,14 +182,14 @@ def test_dropped_answer_is_not_proven_not_to_have_been_sent(
     assert not dropped.value.never_sent
 
 
-def test_silence_ends_in_seconds(settings: AdfSettings, emulator: Emulator) -> None:
+def test_silence_of_the_service_ends_in_seconds(settings: AdfSettings, emulator: Emulator) -> None:
     emulator.add_fault("getRun", hang_seconds=5)
-    # Whoever waits for the answer gets one: there is no such run.
+    # A client that waited for the answer would get another error: 404.
     with AdfClient(settings, read_timeout=0.5) as client, pytest.raises(AdfUnavailableError):
         client.send(operations.get_run(settings.factory(), "r1"))
 
 
-def test_unknown_host_is_proven_not_to_have_been_sent(make_settings: Callable[..., AdfSettings]) -> None:
+def test_unknown_host_proves_that_nothing_was_sent(make_settings: Callable[..., AdfSettings]) -> None:
     settings = make_settings(arm_endpoint="https://no-such-host.invalid")
     with AdfClient(settings) as client, pytest.raises(AdfUnavailableError) as refused:
         client.send(operations.get_run(settings.factory(), "r1"))
@@ -207,9 +205,7 @@ def test_revoked_token_is_replaced_once(send: Send, settings: AdfSettings, emula
     assert [r.status for r in emulator.books.of("createRun")] == [401, 200]
 
 
-def test_token_that_is_refused_again_is_an_error_and_not_a_loop(
-    send: Send, settings: AdfSettings, emulator: Emulator
-) -> None:
+def test_second_refused_token_is_an_error(send: Send, settings: AdfSettings, emulator: Emulator) -> None:
     emulator.add_fault("getFactory", status=401, times=2, code="InvalidAuthenticationToken")
     with pytest.raises(AdfAuthenticationError, match="refused the token") as refused:
         send(operations.get_factory(settings.factory()))
@@ -217,7 +213,7 @@ def test_token_that_is_refused_again_is_an_error_and_not_a_loop(
     assert emulator.books.count("getFactory") == 2
 
 
-async def test_many_whose_token_is_refused_at_once_all_go_on_with_one_new_token(
+async def test_simultaneous_requests_with_a_refused_token_share_one_new_token(
     settings: AdfSettings, emulator: Emulator
 ) -> None:
     async with shared_client(settings) as client:
@@ -239,15 +235,15 @@ def until_reachable(emulator: Emulator) -> None:
     pytest.fail("the emulator still refuses connections")
 
 
-async def test_refused_token_that_another_request_has_put_back_is_replaced_all_the_same(
+async def test_refused_token_that_another_request_put_back_is_replaced(
     settings: AdfSettings, emulator: Emulator
 ) -> None:
-    """The official client keeps one token for all requests, and forgets it only where an answer tells that it is refused."""
+    """The official client keeps one token for all requests, and drops it only if an answer refuses it."""
     call = operations.get_factory(settings.factory())
     async with shared_client(settings) as client:
         await client.send(call)
         emulator.call(emulator.tokens.revoke)
-        with credential_for(settings)._lock:  # so that the refused one is not given up yet
+        with credential_for(settings)._lock:  # so that the refused token is not replaced yet
             sending = asyncio.create_task(client.send(call))
             while emulator.books.count("getFactory", status=401) == 0:  # noqa: ASYNC110  the emulator is in another thread
                 await asyncio.sleep(0.01)
@@ -262,10 +258,8 @@ async def test_refused_token_that_another_request_has_put_back_is_replaced_all_t
     assert len(emulator.books.tokens) == 2
 
 
-def test_cancel_outlasts_a_token_that_is_refused_right_after_it_was_replaced(
-    settings: AdfSettings, emulator: Emulator
-) -> None:
-    """Another fresh token is had after half a minute only, which is within the patience of a cancel."""
+def test_cancel_continues_after_a_replaced_token_is_refused_too(settings: AdfSettings, emulator: Emulator) -> None:
+    """The next fresh token is available after half a minute, before a cancel gives up."""
     now = [1000.0]
 
     def pause(seconds: float) -> None:
@@ -297,7 +291,7 @@ NEEDED: list[tuple[str, Callable[[FactoryRef], operations.Call[Any]]]] = [
 
 
 @pytest.mark.parametrize(("action", "call"), NEEDED, ids=[action for action, _ in NEEDED])
-def test_missing_role_names_identity_action_scope_and_the_command(
+def test_error_of_a_missing_role_names_identity_action_scope_and_command(
     action: str,
     call: Callable[[FactoryRef], operations.Call[Any]],
     send: Send,
@@ -319,7 +313,7 @@ def test_missing_role_names_identity_action_scope_and_the_command(
     assert denied.value.status == 403
 
 
-def test_missing_role_on_a_subscription_is_answered_by_naming_the_factory(
+def test_missing_role_on_a_subscription_suggests_to_name_the_factory(
     send: Send, settings: AdfSettings, emulator: Emulator
 ) -> None:
     emulator.tokens.denied = {SYSTEM_ASSIGNED.client_id: {"read"}}
@@ -330,20 +324,20 @@ def test_missing_role_on_a_subscription_is_answered_by_naming_the_factory(
     assert "az role" not in str(denied.value)
 
 
-def test_each_missing_thing_is_named(send: Send, settings: AdfSettings) -> None:
+def test_each_missing_object_is_named(send: Send, settings: AdfSettings) -> None:
     factory = settings.factory()
-    for call, said in (
+    for call, message in (
         (create(settings, "Lod"), "no published pipeline 'Lod'"),
         (operations.get_run(factory, "nope"), "the factory has no run nope"),
         (operations.cancel_run(factory, "nope"), "the factory has no run nope"),
         (operations.get_run(settings.factory(factory_name="adf-other"), "nope"), "there is no such factory"),
         (operations.get_factory(settings.factory(resource_group_name="rg-other")), "has no resource group 'rg-other'"),
     ):
-        with pytest.raises(AdfNotFoundError, match=said):
+        with pytest.raises(AdfNotFoundError, match=message):
             send(call)
 
 
-def test_cancel_of_a_finished_run_is_an_answer(send: Send, settings: AdfSettings, emulator: Emulator) -> None:
+def test_cancel_of_a_finished_run_returns_false(send: Send, settings: AdfSettings, emulator: Emulator) -> None:
     run_id = send(create(settings))
     emulator.clock.advance(60)
     assert send(operations.cancel_run(settings.factory(), run_id)) is False
@@ -354,10 +348,10 @@ NO_ANSWERS = ("<html>proxy</html>", "", "[]", "null", "{}", '{"runId": null}', '
 
 @pytest.mark.parametrize("text", NO_ANSWERS)
 @pytest.mark.parametrize("operation", ["createRun", "getRun", "queryRuns", "listFactories"])
-def test_answer_that_cannot_be_read_is_no_answer(
+def test_unreadable_answer_is_ambiguous_for_a_start(
     operation: str, text: str, send: Send, settings: AdfSettings, emulator: Emulator
 ) -> None:
-    """A proxy that answers in place of the service, and a run whose id is not one."""
+    """A proxy may answer in place of the service, and an id in an answer may be invalid."""
     now = datetime.now(UTC)
     by_operation: dict[str, operations.Call[Any]] = {
         "createRun": create(settings),
@@ -368,7 +362,7 @@ def test_answer_that_cannot_be_read_is_no_answer(
     call = by_operation[operation]
     emulator.add_fault(operation, status=200, text=text)
     if operation == "listFactories" and text.startswith("{"):
-        # The official client takes a missing list for an empty one.
+        # The official client reads a missing list as an empty one.
         assert send(call) == []
         return
     with pytest.raises(AdfUnavailableError, match="could not be read") as unreadable:
@@ -377,7 +371,7 @@ def test_answer_that_cannot_be_read_is_no_answer(
     assert judge(unreadable.value) is Verdict.AMBIGUOUS
 
 
-def test_page_of_a_proxy_in_place_of_an_accepted_cancel_is_no_answer(
+def test_page_of_a_proxy_does_not_count_as_an_accepted_cancel(
     send: Send, settings: AdfSettings, emulator: Emulator
 ) -> None:
     emulator.add_fault("cancelRun", status=200, text="<html>proxy</html>")
@@ -385,10 +379,10 @@ def test_page_of_a_proxy_in_place_of_an_accepted_cancel_is_no_answer(
         send(operations.cancel_run(settings.factory(), "r1"))
 
 
-def test_environment_that_cannot_give_the_identity_is_told_from_an_unreadable_answer(
+def test_environment_without_the_identity_is_a_configuration_error(
     send: Send, monkeypatch: pytest.MonkeyPatch, settings: AdfSettings
 ) -> None:
-    """Both are ValueErrors that come out of the official client."""
+    """The official client raises ValueErrors for both."""
     monkeypatch.setenv("IDENTITY_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(AdfConfigurationError, match="IDENTITY_ENDPOINT is set"):
         send(create(settings))
@@ -401,20 +395,20 @@ SECRET = "https://x.blob.core.windows.net/c?sv=2022&sig=HUSHHUSH Authorization: 
     "fault",
     [
         *({"status": status, "code": "BadRequest", "message": SECRET} for status in (400, 401, 403, 404, 429, 500)),
-        # No JSON, and JSON that is not what it should be.
+        # No JSON, and JSON of another form.
         {"status": 502, "text": SECRET},
         {"status": 200, "text": json.dumps({"runId": SECRET, "status": "Succeeded"})},
     ],
     ids=str,
 )
-def test_secret_in_an_answer_is_in_no_text_and_no_traceback(
+def test_secret_in_an_answer_is_in_no_error_text_and_no_traceback(
     fault: dict[str, Any],
     send: Send,
     settings: AdfSettings,
     emulator: Emulator,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Airflow prints a task's whole traceback: every error in the chain, and their contexts."""
+    """Airflow logs the whole traceback of a task: all errors in the chain, and their contexts."""
     emulator.add_fault("getRun", times=2 if fault["status"] == 401 else 1, **fault)
     with pytest.raises(AdfError) as error:
         send(operations.get_run(settings.factory(), "r1"))
@@ -424,7 +418,7 @@ def test_secret_in_an_answer_is_in_no_text_and_no_traceback(
     assert "HUSHHUSH" not in caplog.text
 
 
-def test_missing_ca_bundle_is_refused_by_name(make_settings: Callable[..., AdfSettings]) -> None:
+def test_missing_ca_bundle_is_named(make_settings: Callable[..., AdfSettings]) -> None:
     settings = make_settings(ca_bundle="/no/such/ca.pem")
     with pytest.raises(AdfConfigurationError, match=r"/no/such/ca\.pem', but there is no such file"):
         AdfClient(settings)
@@ -432,9 +426,7 @@ def test_missing_ca_bundle_is_refused_by_name(make_settings: Callable[..., AdfSe
         asyncio.run(AsyncAdfClient.open(settings))
 
 
-def test_ca_bundle_without_certificates_is_refused_by_name(
-    make_settings: Callable[..., AdfSettings], tmp_path: Path
-) -> None:
+def test_ca_bundle_without_certificates_is_named(make_settings: Callable[..., AdfSettings], tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_text("no certificate")
     settings = make_settings(ca_bundle=str(tmp_path / "ca.pem"))
     with pytest.raises(AdfConfigurationError, match=r"ca\.pem', but no certificates could be read from it"):
@@ -444,7 +436,7 @@ def test_ca_bundle_without_certificates_is_refused_by_name(
 
 
 @pytest.mark.parametrize("client", ["sync", "async"])
-def test_endpoint_whose_certificate_is_not_trusted_gets_no_token_and_no_second_try(
+def test_endpoint_with_an_untrusted_certificate_gets_no_request(
     client: str, make_settings: Callable[..., AdfSettings], emulator: Emulator, tmp_path: Path
 ) -> None:
     from airflow_adf_mi.emulator.identity.certificates import make_certificates
@@ -458,7 +450,7 @@ def test_endpoint_whose_certificate_is_not_trusted_gets_no_token_and_no_second_t
     assert emulator.books.requests == []
 
 
-async def test_handshake_that_breaks_is_proven_not_to_have_been_sent(make_settings: Callable[..., AdfSettings]) -> None:
+async def test_broken_handshake_proves_that_nothing_was_sent(make_settings: Callable[..., AdfSettings]) -> None:
     async def speak_no_tls(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(1)
         writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
@@ -473,7 +465,7 @@ async def test_handshake_that_breaks_is_proven_not_to_have_been_sent(make_settin
     assert broken.value.never_sent
 
 
-def test_named_identity_is_the_one_that_calls(make_settings: Callable[..., AdfSettings], emulator: Emulator) -> None:
+def test_named_identity_sends_the_requests(make_settings: Callable[..., AdfSettings], emulator: Emulator) -> None:
     settings = make_settings(managed_identity_client_id=USER_ASSIGNED.client_id)
     with AdfClient(settings) as client:
         client.send(create(settings))
@@ -483,7 +475,7 @@ def test_named_identity_is_the_one_that_calls(make_settings: Callable[..., AdfSe
 def start(settings: AdfSettings) -> str:
     order = Start(factory=settings.factory(), pipeline_name="Load")
     with AdfClient(settings, read_timeout=1) as client:
-        # Pauses of a tenth of a second stand for those of seconds; the routine's clock follows the pauses.
+        # Pauses take a tenth of a second. The routine's clock counts the seconds that it asked for.
         now = [0.0]
 
         def pause(seconds: float) -> None:
@@ -509,7 +501,7 @@ def start(settings: AdfSettings) -> str:
     ],
     ids=str,
 )
-def test_start_whose_answer_is_lost_is_found_and_not_repeated(
+def test_run_of_a_lost_start_is_found_and_not_started_again(
     fault: dict[str, Any], settings: AdfSettings, emulator: Emulator
 ) -> None:
     emulator.add_fault("createRun", effect="after", **fault)
@@ -517,7 +509,7 @@ def test_start_whose_answer_is_lost_is_found_and_not_repeated(
     assert list(emulator.state().runs) == [run_id]
 
 
-def test_start_whose_answer_is_lost_is_found_in_the_list_where_the_service_makes_its_own_ids(
+def test_run_of_a_lost_start_is_found_in_the_list_if_the_service_makes_its_own_ids(
     settings: AdfSettings, emulator: Emulator
 ) -> None:
     emulator.state().switches.run_id_from_request_id = False
@@ -526,7 +518,7 @@ def test_start_whose_answer_is_lost_is_found_in_the_list_where_the_service_makes
     assert list(emulator.state().runs) == [run_id]
 
 
-def test_start_that_cannot_be_found_is_ambiguous_and_not_repeated(settings: AdfSettings, emulator: Emulator) -> None:
+def test_lost_start_that_is_not_found_is_ambiguous_and_not_repeated(settings: AdfSettings, emulator: Emulator) -> None:
     emulator.state().switches.run_id_from_request_id = False
     emulator.state().switches.list_lag_seconds = 600
     emulator.add_fault("createRun", effect="after", drop=True)
@@ -535,13 +527,13 @@ def test_start_that_cannot_be_found_is_ambiguous_and_not_repeated(settings: AdfS
     assert emulator.books.count("createRun") == 1
 
 
-def test_throttled_start_is_sent_again_when_it_may_be(settings: AdfSettings, emulator: Emulator) -> None:
+def test_throttled_start_is_sent_again_after_retry_after(settings: AdfSettings, emulator: Emulator) -> None:
     emulator.add_fault("createRun", status=429, times=2, headers={"Retry-After": "1"})
     start(settings)
     assert [r.status for r in emulator.books.of("createRun")] == [429, 429, 200]
 
 
-def test_start_that_is_throttled_to_the_end_says_so(settings: AdfSettings, emulator: Emulator) -> None:
+def test_start_that_stays_throttled_raises_the_throttling_error(settings: AdfSettings, emulator: Emulator) -> None:
     emulator.add_fault("createRun", status=429, times=None, headers={"Retry-After": "100"})
     with pytest.raises(AdfThrottledError, match="too many requests"):
         start(settings)
@@ -555,7 +547,7 @@ def test_start_waits_for_an_endpoint_that_refuses_connections(settings: AdfSetti
 
 
 def test_start_waits_for_an_identity_endpoint_that_is_down(settings: AdfSettings, emulator: Emulator) -> None:
-    # As often as azure-identity asks again by itself; after that msal answers from a cache of errors for 5 s.
+    # As often as azure-identity itself repeats the request. After that, msal answers from its cache of errors for 5 s.
     emulator.add_fault("token", status=500, times=2)
     start(settings)
     assert emulator.books.count("createRun") == 1
@@ -565,8 +557,8 @@ def is_closed(client: AsyncAdfClient) -> bool:
     return client._session.closed
 
 
-class Noted(tuple[Any, ...]):  # noqa: SLOT001  it has an attribute of its own
-    """Arguments of a call that note when they are taken to be sent."""
+class Recorded(tuple[Any, ...]):  # noqa: SLOT001  it has an attribute of its own
+    """Arguments of a call that record when they are unpacked for sending."""
 
     note: Callable[[], None]
 
@@ -575,7 +567,7 @@ class Noted(tuple[Any, ...]):  # noqa: SLOT001  it has an attribute of its own
         return super().__iter__()
 
 
-async def test_many_requests_at_once_do_not_hold_up_the_event_loop(settings: AdfSettings) -> None:
+async def test_many_requests_at_once_do_not_block_the_event_loop(settings: AdfSettings) -> None:
     turn = 0
     sent_in: list[int] = []
 
@@ -585,22 +577,22 @@ async def test_many_requests_at_once_do_not_hold_up_the_event_loop(settings: Adf
             turn += 1
             await asyncio.sleep(0)
 
-    def noted() -> operations.Call[Any]:
+    def recorded() -> operations.Call[Any]:
         call = operations.get_factory(settings.factory())
-        arguments = Noted(call.args)
+        arguments = Recorded(call.args)
         arguments.note = lambda: sent_in.append(turn)
         return replace(call, args=arguments)
 
     async with shared_client(settings) as client:
         counting = asyncio.create_task(count_turns())
-        await asyncio.gather(*(client.send(noted()) for _ in range(100)))
+        await asyncio.gather(*(client.send(recorded()) for _ in range(100)))
         counting.cancel()
     assert len(set(sent_in)) == len(sent_in) == 100
 
 
 @pytest.mark.parametrize("size", [LARGE_ANSWER_BYTES // 2, 2 * LARGE_ANSWER_BYTES])
-async def test_large_answer_is_read_beside_the_event_loop(size: int, settings: AdfSettings, emulator: Emulator) -> None:
-    """In a thread, as the page of a loop whose iterations failed with long messages."""
+async def test_large_answer_is_read_in_a_thread(size: int, settings: AdfSettings, emulator: Emulator) -> None:
+    """It is read in a thread. For example, a loop whose iterations failed with long messages has a large page."""
     read_in: list[int] = []
 
     def read(body: Any) -> Any:
@@ -641,7 +633,7 @@ async def test_clients_are_shared_and_closed_after_the_last_user(settings: AdfSe
     assert is_closed(third)
 
 
-async def test_user_that_is_cancelled_while_the_client_opens_disturbs_no_other(settings: AdfSettings) -> None:
+async def test_task_cancelled_while_the_client_opens_does_not_disturb_others(settings: AdfSettings) -> None:
     async def use() -> str:
         async with shared_client(settings) as client:
             return (await client.send(operations.get_factory(settings.factory())))["name"]  # type: ignore[no-any-return]
@@ -654,14 +646,14 @@ async def test_user_that_is_cancelled_while_the_client_opens_disturbs_no_other(s
         await first
 
 
-async def test_refused_token_does_not_block_the_loop_while_another_thread_asks_for_one(
+async def test_refused_token_does_not_block_the_loop_while_another_thread_requests_one(
     settings: AdfSettings, emulator: Emulator
 ) -> None:
-    """The token lock is held for as long as the identity endpoint takes to answer."""
+    """The token lock is held until the identity endpoint answers."""
     async with shared_client(settings) as client:
         await client.send(operations.get_factory(settings.factory()))
         emulator.call(emulator.tokens.revoke)
-        with credential_for(settings)._lock:  # as another thread holds it that waits for a token
+        with credential_for(settings)._lock:  # as if another thread waited for a token
             sending = asyncio.create_task(client.send(operations.get_factory(settings.factory())))
             for _ in range(50):
                 await asyncio.sleep(0.01)
@@ -671,10 +663,10 @@ async def test_refused_token_does_not_block_the_loop_while_another_thread_asks_f
 
 @pytest.mark.parametrize("variable", ["HTTPS_PROXY", "IDENTITY_ENDPOINT"])
 @pytest.mark.parametrize("kind", ["sync", "async"])
-def test_lost_answer_stays_lost_where_the_environment_has_changed(
+def test_lost_answer_stays_ambiguous_although_the_environment_has_changed(
     variable: str, kind: str, settings: AdfSettings, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An error text must not read the environment again: what it found there would take the place of the lost answer."""
+    """The error's text must not be made by reading the environment again. An error of that would replace the lost answer."""
 
     def break_environment() -> None:
         monkeypatch.setenv("HTTPS_PROXY", "http://proxy:1")

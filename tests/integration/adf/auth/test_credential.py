@@ -1,4 +1,4 @@
-"""Real azure-identity against the emulator's endpoints: the named identity is used, or an error says why not."""
+"""Real azure-identity with the emulator's endpoints: the named identity is used, or an error explains why not."""
 
 from __future__ import annotations
 
@@ -80,14 +80,12 @@ def test_named_identity_is_used(source: str, name: str, emulator: Emulator, monk
     )
 
 
-def test_workload_identity_kind_takes_the_pods_client_id(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workload_identity_uses_the_client_id_of_the_pod(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     use("workload_identity", emulator, monkeypatch)
     assert token(Identity(kind=IdentityKind.WORKLOAD_IDENTITY))["appid"] == USER_ASSIGNED.client_id
 
 
-def test_workload_identity_without_a_federated_credential_says_so(
-    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_federated_credential_is_explained(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     use("workload_identity", emulator, monkeypatch)
     (emulator.directory / "federated-token").write_text("another service account's")
     error = refused(Identity(kind=IdentityKind.WORKLOAD_IDENTITY))
@@ -109,7 +107,7 @@ def test_identity_that_is_not_assigned_is_named(
 
 
 @pytest.mark.parametrize("machine", [[USER_ASSIGNED, SECOND]], indirect=True)
-def test_several_identities_and_none_named_is_no_guess(machine: Emulator) -> None:
+def test_several_identities_and_no_name_are_an_error(machine: Emulator) -> None:
     error = refused(Identity())
     assert "Put the client id of the one to use into managed_identity_client_id" in str(error)
     assert not error.transient
@@ -117,13 +115,13 @@ def test_several_identities_and_none_named_is_no_guess(machine: Emulator) -> Non
 
 
 @pytest.mark.parametrize("machine", [[USER_ASSIGNED]], indirect=True)
-def test_only_identity_of_a_machine_is_given_to_who_names_none(machine: Emulator) -> None:
-    """As the metadata service does; a connection that wants to be sure names it."""
+def test_only_identity_of_a_machine_is_used_if_none_is_named(machine: Emulator) -> None:
+    """The metadata service does so. A connection that names an identity never gets another one."""
     assert token(Identity())["appid"] == USER_ASSIGNED.client_id
 
 
 @pytest.mark.timeout(60)
-def test_endpoint_that_cannot_be_reached_is_named_within_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreachable_endpoint_is_named_within_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", "http://127.0.0.1:9")
     error = refused(Identity())
     assert "127.0.0.1:9" in str(error)
@@ -135,7 +133,7 @@ def test_endpoint_that_cannot_be_reached_is_named_within_seconds(monkeypatch: py
 @pytest.mark.parametrize(
     "source", ["imds", "app_service", "azure_ml", "cloud_shell", "service_fabric", "workload_identity"]
 )
-def test_status_alone_says_whether_an_endpoint_refuses_or_only_fails(
+def test_status_alone_decides_whether_a_token_error_is_transient(
     source: str, status: int, transient: bool, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use(source, emulator, monkeypatch)
@@ -156,7 +154,7 @@ def test_silence_of_an_endpoint_ends_in_seconds(
     credential = ProcessCredential(
         named, PUBLIC_CLOUD.authority_host, make=lambda how: make_credential(how, read_timeout=0.5)
     )
-    # Whoever waits for the answer, or asks again, gets a token.
+    # A client that waited, or requested again, would get a token.
     with pytest.raises(AdfAuthenticationError) as silent:
         credential.get_token_info(SCOPE)
     assert silent.value.transient
@@ -164,7 +162,7 @@ def test_silence_of_an_endpoint_ends_in_seconds(
 
 
 @pytest.mark.parametrize("source", ["imds", "app_service"])
-def test_page_of_a_proxy_in_place_of_a_token_is_looked_through(
+def test_page_of_a_proxy_in_place_of_a_token_is_transient(
     source: str, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use(source, emulator, monkeypatch)
@@ -184,7 +182,7 @@ def test_one_token_serves_many_threads(emulator: Emulator) -> None:
 
 @pytest.mark.parametrize("source", ["imds", "app_service", "azure_ml", "cloud_shell", "workload_identity"])
 @pytest.mark.parametrize("status", [400, 500])
-def test_secret_in_an_endpoints_answer_is_in_no_text_and_no_traceback(
+def test_secret_in_an_endpoints_answer_is_in_no_error_text_and_no_traceback(
     source: str, status: int, emulator: Emulator, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     use(source, emulator, monkeypatch)
@@ -192,7 +190,7 @@ def test_secret_in_an_endpoints_answer_is_in_no_text_and_no_traceback(
     shared = ProcessCredential(
         NAMED["client_id" if source == "workload_identity" else "system"], PUBLIC_CLOUD.authority_host
     )
-    for _ in range(2):  # the second time, by what is kept of the first
+    for _ in range(2):  # the second time, the kept failure is raised
         with pytest.raises(AdfAuthenticationError, match=r"client_secret=\*\*\*") as error:
             shared.get_token_info(SCOPE)
         assert "HUSHHUSH" not in "".join(traceback.format_exception(error.value))
@@ -200,7 +198,7 @@ def test_secret_in_an_endpoints_answer_is_in_no_text_and_no_traceback(
     assert "HUSHHUSH" not in caplog.text
 
 
-def test_no_secret_of_the_endpoint_is_in_an_error(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secret_of_the_endpoint_is_in_no_error(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     use("app_service", emulator, monkeypatch)
     monkeypatch.setenv("IDENTITY_HEADER", "hush-hush")
     error = refused(Identity())
@@ -209,7 +207,7 @@ def test_no_secret_of_the_endpoint_is_in_an_error(emulator: Emulator, monkeypatc
 
 
 @pytest.mark.parametrize(
-    ("message", "said"),
+    ("message", "explanation"),
     [
         ("AADSTS700024: Client assertion is not within its valid time range.", "is no longer valid, or not yet"),
         ("AADSTS700213: No matching federated identity record found.", "no federated credential that matches"),
@@ -217,28 +215,28 @@ def test_no_secret_of_the_endpoint_is_in_an_error(emulator: Emulator, monkeypatc
         ("AADSTS700022: The scope is not valid.", "Check arm_scope"),
     ],
 )
-def test_refusal_of_the_sign_in_service_has_its_cause(
-    message: str, said: str, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+def test_refusal_of_the_sign_in_service_is_explained(
+    message: str, explanation: str, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use("workload_identity", emulator, monkeypatch)
     emulator.add_fault("token", status=401, code="invalid_client", message=message)
     error = refused(Identity(kind=IdentityKind.WORKLOAD_IDENTITY))
-    assert said in str(error)
+    assert explanation in str(error)
     assert message in str(error)
     assert not error.transient
 
 
-def test_tenant_that_the_sign_in_service_does_not_know_is_named_as_the_cause(
+def test_unknown_tenant_of_the_sign_in_service_is_explained(
     emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One of the causes that the sign_in_service gives by itself."""
+    """The emulated sign-in service knows one tenant only."""
     use("workload_identity", emulator, monkeypatch)
     error = refused(Identity(kind=IdentityKind.WORKLOAD_IDENTITY, tenant_id="11111111-1111-4111-8111-111111111111"))
     assert "The sign-in service of this cloud has no such tenant. Check workload_identity_tenant_id" in str(error)
     assert "AADSTS90002" in str(error)
 
 
-def test_failure_that_the_sign_in_service_documents_as_passing_is(
+def test_documented_temporary_failure_of_the_sign_in_service_is_transient(
     emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use("workload_identity", emulator, monkeypatch)
@@ -256,11 +254,11 @@ def test_failure_that_the_sign_in_service_documents_as_passing_is(
         ("imds", None),
     ],
 )
-def test_success_in_a_form_that_cannot_be_used_is_no_passing_fault(
+def test_success_in_an_unusable_form_is_not_transient(
     source: str, reply: Any, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use(source, emulator, monkeypatch)
-    # None: an error in the source's shape, as JSON, with the status of a success.
+    # None: an error of the source as JSON, with the status of a success.
     emulator.add_fault("token", status=200, text=json.dumps(reply) if reply else None)
     error = refused(Identity())
     assert "in a form that azure-identity cannot use" in str(error)
@@ -269,10 +267,10 @@ def test_success_in_a_form_that_cannot_be_used_is_no_passing_fault(
 
 @pytest.mark.parametrize("status", [400, 403, 407])
 @pytest.mark.parametrize("source", ["imds", "app_service"])
-def test_answer_of_something_in_between_is_named_as_such_and_quoted(
+def test_answer_of_a_proxy_is_named_as_such_and_quoted(
     source: str, status: int, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A transparent proxy, or the container engine's: the environment's is never used for this."""
+    """The proxy may be transparent, or the container engine's. A proxy variable is never used for this request."""
     use(source, emulator, monkeypatch)
     emulator.add_fault("token", status=status, text="<html><b>Access denied by corp filter</b></html>")
     error = refused(Identity())

@@ -1,4 +1,4 @@
-"""Worker, triggerer and sign-in take the same way and trust the same certificates: through a real proxy, to a real TLS server."""
+"""Worker, triggerer and sign-in use the same proxies and certificates, with a real proxy and a real TLS server."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _bare(monkeypatch: pytest.MonkeyPatch, azure: Emulator) -> None:
 
 
 def _resolve(monkeypatch: pytest.MonkeyPatch, address: str | None) -> None:
-    """Let the names of these tests have an address, or none."""
+    """Resolve the names of these tests to `address`, or to nothing."""
     real = socket.getaddrinfo
 
     def look_up(host: Any, *args: Any, **options: Any) -> Any:
@@ -89,7 +89,7 @@ def proxy(azure: Emulator) -> Iterator[Proxy]:
 
 @pytest.fixture
 def ask(azure: Emulator, monkeypatch: pytest.MonkeyPatch) -> Ask:
-    """Asks ARM, or the sign-in service, by the given host; `trusts` is the connection's `ca_bundle`."""
+    """Sends a request to ARM or the sign-in service at `host`. `trusts` is the connection's `ca_bundle`."""
 
     def ask(who: str, host: str = HOSTS[0], trusts: Path | None = None) -> None:
         if who != "sign-in":
@@ -154,7 +154,7 @@ CORP, BAD_CORP, NETWORKED, HERE = HOSTS
     ],
     ids=str,
 )
-def test_all_take_the_same_way(
+def test_worker_triggerer_and_sign_in_use_the_same_proxy(
     who: str,
     environ: Mapping[str, str],
     host: str,
@@ -173,7 +173,7 @@ def test_all_take_the_same_way(
 
 
 @pytest.mark.parametrize("who", WHO)
-def test_proxy_gets_user_and_password_as_they_are_written(
+def test_proxy_gets_the_decoded_user_and_password(
     who: str, ask: Ask, azure: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with running(Proxy(port(azure), user_password="me:pä:ss/w#rd")) as proxy:
@@ -203,7 +203,7 @@ REFUSALS = {
 
 @pytest.mark.parametrize("who", ["sync", "async"])
 @pytest.mark.parametrize("how", REFUSALS)
-def test_start_that_a_proxy_refuses_is_proven_not_to_have_been_sent(
+def test_refusal_of_a_proxy_proves_that_nothing_was_sent(
     how: str, who: str, azure: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     there = settings(azure, trusts=azure.ca_bundle)
@@ -226,10 +226,10 @@ def test_start_that_a_proxy_refuses_is_proven_not_to_have_been_sent(
 
 @pytest.mark.parametrize("who", ["sync", "async"])
 @pytest.mark.usefixtures("proxy")
-def test_answer_that_is_lost_behind_a_proxy_stays_ambiguous(
+def test_answer_that_is_lost_behind_a_proxy_is_ambiguous(
     who: str, proxy: Proxy, azure: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The other side of the proof: the run has been started."""
+    """Here the proxy forwarded the request, and the run was started."""
     there = settings(azure, trusts=azure.ca_bundle)
     monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.port}")
     fault = azure.add_fault("createRun", effect="after", drop=True)
@@ -242,7 +242,7 @@ def test_answer_that_is_lost_behind_a_proxy_stays_ambiguous(
 
 
 @pytest.mark.parametrize("status", ["407", "403"])
-def test_sign_in_that_a_proxy_refuses_names_it(
+def test_sign_in_error_names_the_proxy_that_refused(
     status: str, ask: Ask, azure: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with running(Proxy(port(azure), answer=REFUSALS[status])) as proxy:
@@ -256,8 +256,8 @@ def test_sign_in_that_a_proxy_refuses_names_it(
 
 
 @pytest.mark.parametrize("who", ["sync", "async"])
-def test_proxy_that_never_answers_is_not_waited_for_and_nothing_was_sent(who: str, azure: Emulator) -> None:
-    """Aiohttp by itself waits for it without end."""
+def test_silent_proxy_times_out_and_proves_that_nothing_was_sent(who: str, azure: Emulator) -> None:
+    """By default, aiohttp waits for such a proxy without end."""
 
     async def on_loop() -> None:
         async with open_session(route, ssl.create_default_context()) as session:
@@ -277,12 +277,12 @@ def test_proxy_that_never_answers_is_not_waited_for_and_nothing_was_sent(who: st
 
 
 @pytest.mark.parametrize("source", ["imds", "app_service", "azure_ml", "cloud_shell"])
-def test_identity_endpoint_is_never_asked_through_a_proxy(
+def test_token_request_never_goes_through_a_proxy(
     source: str, azure: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Which would see the token, and answers with 403 for an address of the link."""
+    """A proxy would see the token, and proxies answer with 403 for a link-local address."""
     monkeypatch.delenv("AZURE_POD_IDENTITY_AUTHORITY_HOST")
-    # By a name, as some platforms have it: the rule is not about loopback alone.
+    # Some platforms use a name: the rule is not only about loopback addresses.
     _resolve(monkeypatch, "127.0.0.1")
     for name, value in azure.identity_environment(source).items():
         monkeypatch.setenv(name, value.replace("127.0.0.1", "msi.example"))
@@ -295,7 +295,7 @@ def test_identity_endpoint_is_never_asked_through_a_proxy(
 
 @pytest.fixture
 def directory_of_certificates(azure: Emulator, tmp_path: Path) -> Path:
-    """As `openssl rehash` makes it."""
+    """A directory as `openssl rehash` makes it."""
     directory = tmp_path / "certs"
     directory.mkdir()
     command = ["openssl", "x509", "-hash", "-noout", "-in", str(azure.ca_bundle)]
@@ -323,7 +323,7 @@ def directory_of_certificates(azure: Emulator, tmp_path: Path) -> Path:
     ids=str,
 )
 @pytest.mark.parametrize("through", ["a proxy", "nothing"])
-def test_all_trust_the_same(
+def test_worker_triggerer_and_sign_in_trust_the_same_authorities(
     through: str,
     who: str,
     environ: Mapping[str, str],
@@ -360,7 +360,7 @@ def test_all_trust_the_same(
 
 @pytest.mark.parametrize("who", WHO)
 @pytest.mark.parametrize("name", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"])
-def test_authorities_that_are_not_there_are_named_before_anything_is_sent(
+def test_missing_authorities_are_named_before_anything_is_sent(
     name: str, who: str, ask: Ask, proxy: Proxy, azure: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.port}")
@@ -371,7 +371,7 @@ def test_authorities_that_are_not_there_are_named_before_anything_is_sent(
 
 
 @pytest.mark.parametrize("who", WHO)
-def test_variable_that_names_no_proxy_is_refused_before_anything_is_sent(
+def test_unsupported_proxy_is_refused_before_anything_is_sent(
     who: str, ask: Ask, azure: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:1080")
@@ -379,7 +379,7 @@ def test_variable_that_names_no_proxy_is_refused_before_anything_is_sent(
         ask(who, trusts=azure.ca_bundle)
 
 
-def test_bundle_of_the_connection_adds_to_what_signs_in_and_replaces_for_arm(
+def test_ca_bundle_adds_authorities_for_sign_in_and_replaces_them_for_arm(
     ask: Ask, azure: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wrong, _ = make_certificates(tmp_path)
@@ -391,8 +391,8 @@ def test_bundle_of_the_connection_adds_to_what_signs_in_and_replaces_for_arm(
             ask(who, trusts=wrong)
 
 
-def test_credential_of_the_process_has_the_connections_bundle(azure: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And connections that trust different authorities have a credential each."""
+def test_credential_uses_the_ca_bundle_of_its_connection(azure: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connections with different authorities have different credentials."""
     for name, value in azure.identity_environment("workload_identity").items():
         monkeypatch.setenv(name, value)
     extra = settings(azure, "127.0.0.1", trusts=azure.ca_bundle)
@@ -408,7 +408,7 @@ def test_credential_of_the_process_has_the_connections_bundle(azure: Emulator, m
         credential_for(without).get_token_info(PUBLIC_CLOUD.arm_scope)
 
 
-def test_certificate_of_service_fabric_is_pinned_whatever_is_trusted(
+def test_certificate_of_service_fabric_is_pinned_despite_trusted_authorities(
     azure: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("AZURE_POD_IDENTITY_AUTHORITY_HOST")
@@ -422,8 +422,8 @@ def test_certificate_of_service_fabric_is_pinned_whatever_is_trusted(
     assert "IDENTITY_SERVER_THUMBPRINT" in str(untrusted.value)
 
 
-def test_both_clients_hold_the_same_authorities(azure: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not requests' own besides: certifi's would be among them."""
+def test_both_clients_have_the_same_authorities(azure: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The authorities that requests adds by itself, those of certifi, are not among them."""
     monkeypatch.setenv("SSL_CERT_FILE", str(azure.ca_bundle))
     _resolve(monkeypatch, "127.0.0.1")
     route = route_to_arm(settings(azure), {"SSL_CERT_FILE": str(azure.ca_bundle)})

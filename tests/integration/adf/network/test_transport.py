@@ -1,4 +1,4 @@
-"""What the environment has no say in: `.netrc`; and connections that are not taken. Proxies: `test_network.py`."""
+"""`.netrc` is never used, and connections that are not accepted are given up. For proxies see `test_route.py`."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def _netrc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("_netrc")
 @pytest.mark.parametrize("client", ["sync", "async"])
-def test_netrc_does_not_take_the_place_of_the_token(client: str, settings: AdfSettings, emulator: Emulator) -> None:
+def test_netrc_does_not_replace_the_token(client: str, settings: AdfSettings, emulator: Emulator) -> None:
     assert sender(client, settings)(operations.get_factory(settings.factory()))["name"] == "adf-test"
     assert [record.status for record in emulator.books.requests] == [200]
 
 
 @pytest.mark.usefixtures("_netrc")
 @pytest.mark.parametrize("source", ["imds", "app_service", "cloud_shell"])
-def test_netrc_does_not_travel_with_token_requests(
+def test_netrc_is_not_sent_with_token_requests(
     source: str, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("AZURE_POD_IDENTITY_AUTHORITY_HOST")
@@ -47,16 +47,16 @@ def test_netrc_does_not_travel_with_token_requests(
 
 @pytest.mark.parametrize("client", ["sync", "async"])
 @pytest.mark.timeout(60)
-def test_connection_that_is_not_taken_is_given_up_within_seconds(
+def test_connection_that_is_not_accepted_is_given_up_within_seconds(
     client: str, make_settings: Callable[..., AdfSettings]
 ) -> None:
-    """azure-core would wait five minutes for it."""
+    """By default, azure-core would wait five minutes."""
     assert CONNECT_TIMEOUT < 10
     with contextlib.ExitStack() as open_sockets:
         busy = open_sockets.enter_context(socket.socket())
         busy.bind(("127.0.0.1", 0))
         busy.listen(0)
-        # As many as wait to be accepted; what comes after them hears nothing.
+        # They fill the queue of connections, so that later ones get no answer.
         for _ in range(4):
             waiting = open_sockets.enter_context(socket.socket())
             waiting.setblocking(False)

@@ -1,4 +1,4 @@
-"""The exact text that a user sees for what can go wrong, waiting on a worker and in the triggerer."""
+"""The exact error texts that users see, after a wait on a worker and in the triggerer."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def test_failed_copy(deferrable: bool, emulator: Emulator, caplog: pytest.LogCap
     assert any("'CopySales' (Copy) failed" in line for line in ours)
     assert_no_secret("\n".join(ours) + repr(task.xcoms) + repr(task.kept) + repr(error.activities))
     assert (error.failure_type, error.error_code, error.failed_pipeline_run_id) == ("UserError", "2200", error.run_id)
-    # One for the summary of the activities, one for the explanation.
+    # One query for the summary of the activities, one for the explanation.
     assert emulator.books.count("queryActivityRuns") == 2
 
 
 @both
-def test_secure_parameter_reaches_the_service_and_nothing_else(
+def test_secure_parameter_is_sent_to_the_service_and_appears_nowhere_else(
     deferrable: bool, emulator: Emulator, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("DEBUG")
@@ -156,7 +156,7 @@ def test_missing_role_to_watch(deferrable: bool, emulator: Emulator) -> None:
 @pytest.mark.usefixtures("minutes_pass")
 def test_missing_role_to_cancel(deferrable: bool, emulator: Emulator) -> None:
     deny(emulator, "pipelineruns/cancel/action")
-    # Minutes pass for what is asked of the service, and not for a deadline on the event loop.
+    # Time passes faster for requests to the service, but not for a deadline on the event loop.
     error = error_of(operator("ExplainSlow", deferrable=deferrable, timeout=5 if deferrable else 60))
     check_golden("missing_role_to_cancel", general(str(error), emulator))
 
@@ -170,7 +170,7 @@ def test_missing_role_to_explain(deferrable: bool, emulator: Emulator) -> None:
 
 @pytest.mark.usefixtures("minutes_pass")
 def test_missing_role_to_find(emulator: Emulator) -> None:
-    """Where the service does not use our keys as run ids, a lost start is looked for in the list."""
+    """If the service does not use our keys as run ids, a lost start is searched for in the list."""
     emulator.state().switches.run_id_from_request_id = False
     emulator.add_fault("createRun", effect="after", drop=True)
     deny(emulator, "querypipelineruns/action")
@@ -191,7 +191,7 @@ def test_misspelt_pipeline(emulator: Emulator) -> None:
     check_golden("misspelt_pipeline", str(error_of(operator("ExplianCopy"))))
 
 
-def test_near_names_that_may_not_be_listed_are_left_out(emulator: Emulator) -> None:
+def test_no_name_is_suggested_if_names_must_not_be_listed(emulator: Emulator) -> None:
     deny(emulator, "pipelines/read")
     assert "Did you mean" not in str(error_of(operator("ExplianCopy")))
     deny(emulator, "read")
@@ -219,7 +219,7 @@ def test_identity_endpoint_down(emulator: Emulator) -> None:
 
 
 @both
-def test_failure_is_reported_although_its_activities_may_not_be_listed(deferrable: bool, emulator: Emulator) -> None:
+def test_failure_is_reported_although_its_activities_must_not_be_listed(deferrable: bool, emulator: Emulator) -> None:
     emulator.add_fault("queryActivityRuns", times=None, status=503)
     error = error_of(operator("ExplainGrandchild", deferrable=deferrable))
     assert "failed after 0 s: Operation on target CopySales failed: The integration runtime is busy." in str(error)
@@ -250,7 +250,7 @@ def test_activity_log(mode: str, deferrable: bool, emulator: Emulator, caplog: p
 
 
 @both
-def test_activity_log_that_is_refused_does_not_fail_the_task(deferrable: bool, emulator: Emulator) -> None:
+def test_refused_activity_log_does_not_fail_the_task(deferrable: bool, emulator: Emulator) -> None:
     deny(emulator, LIST_ACTIVITIES)
     emulator.call(lambda: setattr(emulator.state(), "script", Script()))
     assert run(operator("ExplainCopy", deferrable=deferrable, activity_log="live"))["status"] == "Succeeded"

@@ -58,7 +58,7 @@ def test_outputs_are_pushed_once_the_run_has_succeeded(deferrable: bool, emulato
     assert emulator.books.count("queryActivityRuns") == 2
 
 
-def test_what_is_left_out_is_told_in_the_log(emulator: Emulator, capsys: pytest.CaptureFixture[str]) -> None:
+def test_outputs_that_are_left_out_are_logged(emulator: Emulator, capsys: pytest.CaptureFixture[str]) -> None:
     task = Task()
     run(operator("Load", outputs={"all": "CopySales", "rows": "CopySales.rowsRead"}), task)
     assert set(task.xcoms) & {"all", "rows"} == set()
@@ -67,7 +67,7 @@ def test_what_is_left_out_is_told_in_the_log(emulator: Emulator, capsys: pytest.
     assert "Output 'rows' (CopySales.rowsRead) was not found: CopySales has no 'rowsRead'" in said
 
 
-def test_retry_after_outputs_that_could_not_be_read_accepts_the_run(emulator: Emulator) -> None:
+def test_retry_after_unreadable_outputs_accepts_the_run(emulator: Emulator) -> None:
     emulator.tokens.denied = {"00000000-0000-4000-8000-00000000c001": {"pipelineruns/queryactivityruns/action"}}
     task = Task()
     with pytest.raises(AdfError, match=r"succeeded, but its outputs could not be read\. A retry adopts the run"):
@@ -79,7 +79,7 @@ def test_retry_after_outputs_that_could_not_be_read_accepts_the_run(emulator: Em
     assert emulator.books.count("createRun") == 1
 
 
-def test_without_a_journal_the_task_does_not_fail_for_its_outputs(emulator: Emulator) -> None:
+def test_unreadable_outputs_do_not_fail_a_task_without_a_journal(emulator: Emulator) -> None:
     emulator.tokens.denied = {"00000000-0000-4000-8000-00000000c001": {"pipelineruns/queryactivityruns/action"}}
     assert run(operator("Load", outputs=OUTPUTS, durable=False))["status"] == "Succeeded"
 
@@ -92,7 +92,7 @@ def test_bad_outputs_are_refused_when_the_dag_is_parsed(arguments: Any) -> None:
 
 def test_rendered_outputs_are_checked_before_anything_is_started(emulator: Emulator) -> None:
     it = operator("Load", outputs={"a": "{{ params.x }}"})
-    it.outputs = {"a": "no way["}  # as rendered
+    it.outputs = {"a": "no way["}  # as after rendering
     with pytest.raises(AdfConfigurationError, match="outputs has 'no way"):
         run(it)
     assert emulator.books.requests == []

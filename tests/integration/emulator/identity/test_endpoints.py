@@ -1,4 +1,4 @@
-"""The emulator's identity endpoints, asked by the real azure-identity and by requests that it would never send."""
+"""The emulator's identity endpoints, used by the real azure-identity and by invalid requests."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ BY_RESOURCE_ID: dict[str, Any] = {"identity_config": {"resource_id": USER_ASSIGN
 
 
 def use(emulator: Emulator, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make this process one that runs on a machine of that kind."""
+    """Set the environment of a machine with this identity source."""
     monkeypatch.delenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", raising=False)
     for name, value in emulator.identity_environment(source).items():
         monkeypatch.setenv(name, value)
@@ -55,7 +55,7 @@ def trust(emulator: Emulator) -> ssl.SSLContext:
 
 
 def accepted(emulator: Emulator, token: str) -> bool:
-    """Whether the emulated ARM takes the token."""
+    """Whether the emulated ARM accepts the token."""
     url = f"{emulator.arm_endpoint}{emulator.state().resource_id}?api-version=2018-06-01"
     answer = httpx.get(url, headers={"Authorization": f"Bearer {token}"}, verify=trust(emulator), trust_env=False)
     return answer.is_success
@@ -78,7 +78,7 @@ USABLE = [
 
 
 @pytest.mark.parametrize(("source", "how"), USABLE, ids=str)
-def test_token_is_of_the_identity_that_was_named(
+def test_token_belongs_to_the_named_identity(
     source: str, how: dict[str, Any], emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use(emulator, source, monkeypatch)
@@ -104,7 +104,7 @@ def test_token_is_of_the_identity_that_was_named(
 
 
 @pytest.mark.parametrize("source", ["imds", "app_service", "azure_ml"])
-async def test_async_implementation_gets_the_same(
+async def test_async_implementation_gets_the_same_token(
     source: str, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use(emulator, source, monkeypatch)
@@ -113,7 +113,7 @@ async def test_async_implementation_gets_the_same(
     assert claims_of(token.token)["appid"] == USER_ASSIGNED.client_id
 
 
-async def test_async_implementations_resource_id_is_not_taken(
+async def test_resource_id_of_the_async_implementation_is_refused(
     emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It sends `resource_id`, which the real endpoint does not know (azure-identity 1.27)."""
@@ -124,7 +124,7 @@ async def test_async_implementations_resource_id_is_not_taken(
     assert emulator.books.tokens[-1].status == 400
 
 
-def test_workload_identity_credential(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workload_identity_credential_gets_a_token(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     use(emulator, "workload_identity", monkeypatch)
     with WorkloadIdentityCredential() as credential:
         token = credential.get_token(SCOPE).token
@@ -133,11 +133,11 @@ def test_workload_identity_credential(emulator: Emulator, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("how", [{}, BY_CLIENT_ID, BY_OBJECT_ID, BY_RESOURCE_ID], ids=str)
-def test_arc_hands_its_secret_over_by_a_file(
+def test_arc_passes_its_secret_in_a_file(
     how: dict[str, Any], emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use(emulator, "arc", monkeypatch)
-    # msal reads the agent's folder, which belongs to root; here it is the emulator's.
+    # msal reads the folder of the agent, which belongs to root. Here it is a folder of the emulator.
     monkeypatch.setattr(
         "msal.managed_identity._supported_arc_platforms_and_their_prefixes",
         {"linux": str(emulator.directory), "darwin": str(emulator.directory)},
@@ -148,7 +148,7 @@ def test_arc_hands_its_secret_over_by_a_file(
     assert (emulator.directory / "arc.key").stat().st_mode & 0o777 == 0o600
 
 
-def test_arcs_secret_is_good_for_one_request(emulator: Emulator) -> None:
+def test_secret_of_arc_is_valid_for_one_request(emulator: Emulator) -> None:
     url, params = f"{emulator.identity_endpoint}/arc", {"api-version": "2020-06-01", "resource": RESOURCE}
     challenged = httpx.get(url, params=params, headers={"Metadata": "true"}, trust_env=False)
     assert challenged.status_code == 401
@@ -158,9 +158,7 @@ def test_arcs_secret_is_good_for_one_request(emulator: Emulator) -> None:
     assert httpx.get(url, params=params, headers=headers, trust_env=False).status_code == 401
 
 
-def test_service_fabrics_client_refuses_another_certificate(
-    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_service_fabric_client_refuses_another_certificate(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     use(emulator, "service_fabric", monkeypatch)
     monkeypatch.setenv("IDENTITY_SERVER_THUMBPRINT", "0" * 40)
     with ManagedIdentityCredential(retry_total=0) as credential, pytest.raises(SSLError, match="thumbprint"):
@@ -184,7 +182,7 @@ def test_identity_that_is_not_assigned_gets_no_token(
 
 
 @pytest.mark.parametrize("source", ["imds", "app_service", "azure_ml", "cloud_shell"])
-def test_several_identities_and_none_named_get_no_token(
+def test_several_identities_and_no_name_get_no_token(
     source: str, bare: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use(bare, source, monkeypatch)
@@ -195,14 +193,14 @@ def test_several_identities_and_none_named_get_no_token(
         credential.get_token(SCOPE)
 
 
-def test_metadata_service_gives_the_only_identity_to_who_names_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_metadata_service_uses_the_only_identity_if_none_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with Emulator(identities=[USER_ASSIGNED]) as emulator:
         use(emulator, "imds", monkeypatch)
         with ManagedIdentityCredential() as credential:
             assert claims_of(credential.get_token(SCOPE).token)["appid"] == USER_ASSIGNED.client_id
 
 
-def test_service_fabric_without_its_identity_says_so(bare: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_service_fabric_without_an_identity_gets_an_error(bare: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     use(bare, "service_fabric", monkeypatch)
     with (
         ManagedIdentityCredential() as credential,
@@ -211,7 +209,7 @@ def test_service_fabric_without_its_identity_says_so(bare: Emulator, monkeypatch
         credential.get_token(SCOPE)
 
 
-def test_machine_without_identities_gives_no_token(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_machine_without_identities_gets_no_token(monkeypatch: pytest.MonkeyPatch) -> None:
     with Emulator(identities=[]) as emulator:
         use(emulator, "imds", monkeypatch)
         with ManagedIdentityCredential() as credential, pytest.raises(ClientAuthenticationError, match="not found"):
@@ -220,7 +218,7 @@ def test_machine_without_identities_gives_no_token(monkeypatch: pytest.MonkeyPat
             emulator.identity_environment("workload_identity")
 
 
-def test_unknown_source_is_refused_with_the_known_ones(emulator: Emulator) -> None:
+def test_error_of_an_unknown_source_lists_the_known_ones(emulator: Emulator) -> None:
     with pytest.raises(ValueError, match="workload_identity"):
         emulator.identity_environment("vm")
     for source in SOURCES:
@@ -268,35 +266,35 @@ BAD_REQUESTS: list[tuple[str, dict[str, str], dict[str, str], int, object]] = [
 ]
 
 
-@pytest.mark.parametrize(("path", "query", "headers", "status", "said"), BAD_REQUESTS)
-def test_requests_that_a_source_does_not_take(
-    path: str, query: dict[str, str], headers: dict[str, str], status: int, said: object, emulator: Emulator
+@pytest.mark.parametrize(("path", "query", "headers", "status", "expected"), BAD_REQUESTS)
+def test_invalid_requests_are_refused(
+    path: str, query: dict[str, str], headers: dict[str, str], status: int, expected: object, emulator: Emulator
 ) -> None:
     answer = httpx.get(emulator.identity_endpoint + path, params=query, headers=headers, trust_env=False)
     assert answer.status_code == status
-    if isinstance(said, str):
-        assert said in answer.text
+    if isinstance(expected, str):
+        assert expected in answer.text
     else:
-        assert answer.json() == said
+        assert answer.json() == expected
     assert "access_token" not in answer.text
     assert emulator.books.tokens[-1].status == status
 
 
-def test_cloud_shell_wants_the_metadata_header(emulator: Emulator) -> None:
+def test_cloud_shell_requires_the_metadata_header(emulator: Emulator) -> None:
     url = f"{emulator.identity_endpoint}/cloud_shell"
     assert httpx.post(url, data={"resource": RESOURCE}, trust_env=False).status_code == 400
     reply = httpx.post(url, data={"resource": RESOURCE}, headers=METADATA, trust_env=False).json()
     assert reply["client_id"] == SYSTEM_ASSIGNED.client_id
 
 
-def test_service_fabric_wants_its_secret(emulator: Emulator) -> None:
+def test_service_fabric_requires_its_secret(emulator: Emulator) -> None:
     url = emulator.identity_environment("service_fabric")["IDENTITY_ENDPOINT"]
     params = {"api-version": "2019-07-01-preview", "resource": RESOURCE}
     answer = httpx.get(url, params=params, verify=trust(emulator), trust_env=False)
     assert answer.json()["error"]["code"] == "SecretHeaderNotFound"
 
 
-def test_numbers_of_the_metadata_services_reply_are_text(emulator: Emulator) -> None:
+def test_numbers_in_the_metadata_services_answer_are_text(emulator: Emulator) -> None:
     query = {"api-version": "2018-02-01", "resource": RESOURCE}
     reply = httpx.get(emulator.identity_endpoint + IMDS, params=query, headers=METADATA, trust_env=False).json()
     assert set(reply) == {
@@ -324,7 +322,9 @@ def test_numbers_of_the_metadata_services_reply_are_text(emulator: Emulator) -> 
         (TENANT, {"client_id": SECOND.client_id}, "AADSTS700016"),
     ],
 )
-def test_sign_in_service_refuses(tenant: str, changes: dict[str, str], code: str, emulator: Emulator) -> None:
+def test_sign_in_service_refuses_invalid_requests(
+    tenant: str, changes: dict[str, str], code: str, emulator: Emulator
+) -> None:
     environment = emulator.identity_environment("workload_identity")
     form = {
         "client_id": environment["AZURE_CLIENT_ID"],
@@ -340,7 +340,7 @@ def test_sign_in_service_refuses(tenant: str, changes: dict[str, str], code: str
     assert emulator.books.tokens[-1].status == answer.status_code
 
 
-def test_fault_of_one_identity_spares_the_others(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fault_of_one_identity_does_not_apply_to_others(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     use(emulator, "imds", monkeypatch)
     fault = emulator.add_fault("token", identity=USER_ASSIGNED.client_id, status=400, code="broken", message="no luck")
     with ManagedIdentityCredential() as credential:
@@ -353,7 +353,7 @@ def test_fault_of_one_identity_spares_the_others(emulator: Emulator, monkeypatch
     assert [(record.status, record.fault) for record in emulator.books.tokens] == [(200, None), (400, fault.id)]
 
 
-def test_late_token_is_one_request_in_the_books(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_late_token_is_recorded_as_one_request(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     use(emulator, "imds", monkeypatch)
     emulator.add_fault("token", hang_seconds=0.1)
     with ManagedIdentityCredential() as credential:
@@ -361,7 +361,9 @@ def test_late_token_is_one_request_in_the_books(emulator: Emulator, monkeypatch:
     assert [record.status for record in emulator.books.tokens] == [200]
 
 
-def test_endpoint_that_is_not_well_is_asked_again(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_token_request_is_repeated_by_azure_identity(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     use(emulator, "imds", monkeypatch)
     emulator.add_fault("token", status=503)
     emulator.add_fault("token", drop=True)

@@ -1,4 +1,4 @@
-"""The rules of starting once."""
+"""The rules of createRun: what a failure means, and how a lost start is settled."""
 
 from __future__ import annotations
 
@@ -63,9 +63,9 @@ LOST = [
     AdfUnavailableError("503", status=503, retry_after=1),
     AdfRequestError("409", status=409),
     AdfRequestError("by Data Factory", status=409, code="PipelineConflict", failure_cause="service"),
-    # A filter may have put its page in the place of the answer that a run was started.
+    # A web filter may have replaced the answer that contains the new run id by its page.
     *(AdfUnavailableError(f"a page, {n}", status=n, is_foreign=True) for n in (200, 302, 303, 400, 403, 404, 408, 502)),
-    # The front door waited for Data Factory in vain.
+    # The front door got no answer from Data Factory in time.
     AdfUnavailableError("504", status=504),
     AdfError("what is this"),
 ]
@@ -94,7 +94,7 @@ def start(answers: list[Any]) -> tuple[Any, list[str]]:
 @pytest.mark.parametrize(
     ("errors", "verdict"), [(NOT_STARTED, Verdict.NOT_STARTED), (REFUSED, Verdict.REFUSED), (LOST, Verdict.AMBIGUOUS)]
 )
-def test_each_error_has_its_meaning(errors: list[AdfError], verdict: Verdict) -> None:
+def test_each_error_has_its_verdict(errors: list[AdfError], verdict: Verdict) -> None:
     assert [judge(error) for error in errors] == [verdict] * len(errors)
 
 
@@ -103,12 +103,12 @@ def test_answered_start_is_one_request() -> None:
 
 
 @pytest.mark.parametrize("error", NOT_STARTED, ids=str)
-def test_start_that_did_nothing_is_sent_again(error: AdfError) -> None:
+def test_start_that_started_nothing_is_sent_again(error: AdfError) -> None:
     assert start([error, error, "r1"]) == ("r1", ["create_run"] * 3)
 
 
 @pytest.mark.parametrize("error", NOT_STARTED, ids=str)
-def test_start_that_never_gets_through_fails_with_its_own_error(error: AdfError) -> None:
+def test_start_that_never_gets_through_raises_its_error(error: AdfError) -> None:
     with pytest.raises(type(error)):
         start([error] * 100)
 
@@ -120,13 +120,13 @@ def test_refused_start_fails_at_once(error: AdfError) -> None:
 
 
 @pytest.mark.parametrize("error", LOST, ids=str)
-def test_lost_answer_is_settled_by_looking(error: AdfError) -> None:
+def test_lost_answer_is_settled_by_a_search(error: AdfError) -> None:
     asked = ["create_run", "get", "query_by_factory", "get"]
     assert start([error, AdfNotFoundError("404", status=404), NOTHING_LISTED, run()]) == (KEY, asked)
 
 
 @pytest.mark.parametrize("seen", [AdfNotFoundError("404", status=404), AdfUnavailableError("503"), run("Other")])
-def test_lost_answer_that_cannot_be_settled_is_an_error_that_names_the_request(seen: Any) -> None:
+def test_lost_start_that_cannot_be_settled_raises_an_error_with_its_request_id(seen: Any) -> None:
     with pytest.raises(AdfAmbiguousStartError) as ambiguous:
         start([LOST[0]] + [seen, NOTHING_LISTED] * 100)
     assert ambiguous.value.request_id == KEY
@@ -138,7 +138,7 @@ errors = st.sampled_from([*NOT_STARTED, *REFUSED, *LOST])
 
 @given(st.lists(errors, max_size=8), st.lists(st.one_of(errors, st.just(run()), st.just(run("Other"))), max_size=40))
 def test_createrun_is_never_sent_after_one_that_may_have_worked(before: list[AdfError], after: list[Any]) -> None:
-    """Whatever the answers: at most one createRun may have had an effect."""
+    """For any answers, at most one createRun may have had an effect."""
     sent: list[Any] = []
     creates, looks = iter([*before, "r1"]), iter(after)
     clock = Clock()
@@ -166,7 +166,7 @@ def test_createrun_is_never_sent_after_one_that_may_have_worked(before: list[Adf
 
 
 @pytest.mark.parametrize("parameters", ["day=1", ["day"], 7])
-def test_parameters_that_are_no_mapping_are_refused(parameters: Any) -> None:
+def test_parameters_that_are_not_a_mapping_are_refused(parameters: Any) -> None:
     with pytest.raises(AdfConfigurationError, match="must be a mapping"):
         Start(factory=FACTORY, pipeline_name="Load", parameters=parameters)
 
@@ -192,8 +192,8 @@ def test_parameters_that_are_not_json_are_refused_by_name_and_without_the_value(
         Start(factory=FACTORY, pipeline_name="Load", parameters={"day": value})
 
 
-def test_dates_are_text_in_what_is_sent_looked_for_and_fingerprinted() -> None:
-    """The text, and not the object: a fingerprint that is stored must stay the same for what is sent the same."""
+def test_dates_become_text_in_requests_searches_and_fingerprints() -> None:
+    """A stored fingerprint must stay the same for parameters that are sent as the same text."""
     moments = [datetime(2026, 1, 31, 7, tzinfo=timezone(timedelta(hours=1))), datetime(2026, 1, 31, 6)]  # noqa: DTZ001
     starts = [
         Start(factory=FACTORY, pipeline_name="Load", parameters={"at": moment})
@@ -205,7 +205,7 @@ def test_dates_are_text_in_what_is_sent_looked_for_and_fingerprinted() -> None:
     assert len({start.intent().fingerprint for start in starts}) == 1
 
 
-def test_fingerprint_of_plain_json_is_what_earlier_versions_stored() -> None:
+def test_fingerprint_of_plain_json_is_the_same_as_in_earlier_versions() -> None:
     parameters = {"b": [1, {"c": None, "a": 2.5}], "a": "x", "t": (1, 2), "n": {10: "x", 9: "y"}}
     text = json.dumps(
         [
@@ -241,7 +241,7 @@ def test_pipeline_names_that_data_factory_does_not_allow_are_refused(name: Any) 
 
 
 @pytest.mark.parametrize("name", ["Load", "_x", "Databricks - Run Serverless Notebook", "x" * 260])
-def test_pipeline_names_that_data_factory_allows_are_taken(name: str) -> None:
+def test_pipeline_names_that_data_factory_allows_are_accepted(name: str) -> None:
     assert Start(factory=FACTORY, pipeline_name=name).pipeline_name == name
 
 
@@ -264,12 +264,12 @@ def test_pipeline_names_that_data_factory_allows_are_taken(name: str) -> None:
         ({"reference_pipeline_run_id": ["r0"]}, "it must be text"),
     ],
 )
-def test_recovery_arguments_that_contradict_are_refused(arguments: dict[str, Any], said: str) -> None:
+def test_contradicting_recovery_arguments_are_refused(arguments: dict[str, Any], said: str) -> None:
     with pytest.raises(AdfConfigurationError, match=said):
         Recovery.from_arguments(**arguments)
 
 
-def test_recovery_arguments_are_read_as_templates_leave_them() -> None:
+def test_recovery_arguments_accept_the_text_of_rendered_templates() -> None:
     recovery = Recovery.from_arguments(
         reference_pipeline_run_id=" r0 ", is_recovery="True", start_activity_name="None", start_from_failure="true"
     )
@@ -282,7 +282,7 @@ def test_recovery_arguments_are_read_as_templates_leave_them() -> None:
 
 
 def listed(*run_ids: str, more: str | None = None, invoked_by: Any = None) -> Page[PipelineRun]:
-    """A page of runs that look like the one of a start that was just sent."""
+    """A page of runs that are similar to the run of a start that was just sent."""
     rows = [
         {"runId": run_id, "pipelineName": "Load", "status": "InProgress", "runStart": "1970-01-01T00:16:41Z"}
         for run_id in run_ids
@@ -296,7 +296,7 @@ NOT_KNOWN = AdfNotFoundError("404", status=404, missing="run")
 
 
 def search(pages: list[Any], *, seconds_each: float = 0.0) -> tuple[Any, list[Any]]:
-    """What becomes of a start whose answer was lost, where each look at the list gets these pages; and what was sent."""
+    """The outcome of a lost start if each query of the run list gets these pages, and the requests that were sent."""
     clock, number = Clock(), 0
     sent: list[str] = []
     routine = create_run_once(
@@ -328,7 +328,7 @@ def test_run_on_two_pages_of_the_list_is_one_run() -> None:
 
 
 @pytest.mark.parametrize("odd", ["Manual", 7, [], ["x"], {"invokedByType": "Manual"}, None], ids=str)
-def test_odd_origin_of_a_run_ends_no_search(odd: Any) -> None:
+def test_odd_origin_of_a_run_does_not_end_the_search(odd: Any) -> None:
     found, _ = search([listed("r1", invoked_by=odd)])
     assert found.run_id == "r1"
 
@@ -343,17 +343,17 @@ def test_search_through_an_endless_list_is_bounded_in_time_and_adopts_nothing() 
     assert len(sent) < ORDER.settle + 2 * LIST_SEARCH_SECONDS
 
 
-def test_search_through_a_list_that_repeats_itself_adopts_nothing_that_only_looks_like_it() -> None:
+def test_search_through_a_list_that_repeats_itself_adopts_no_similar_run() -> None:
     ended, sent = search([listed("r1", more="same"), listed("r1", more="same")])
     assert isinstance(ended, AdfAmbiguousStartError)
     assert sent.count("create_run") == 1
-    # But what carries the key is ours.
+    # But a run that carries the key is ours.
     found, _ = search([listed("r1", more="same"), listed(KEY, more="same")])
     assert found.run_id == KEY
 
 
-def test_search_that_meets_a_row_that_cannot_be_read_adopts_nothing_that_only_looks_like_it() -> None:
-    """The row may be the lost run, and the one that looks like it somebody else's."""
+def test_search_that_meets_an_unreadable_row_adopts_no_similar_run() -> None:
+    """The unreadable row may be the lost run, and the similar run somebody else's."""
     ended, sent = search([replace(listed("r1"), unreadable=("status is None",))])
     assert isinstance(ended, AdfAmbiguousStartError)
     assert "1 row(s) of the list of its runs could not be read" in str(ended)

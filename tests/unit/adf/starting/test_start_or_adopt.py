@@ -1,4 +1,4 @@
-"""What a try does about the tries before it: never two runs at a time, none lost, none started for nothing."""
+"""What a try does about runs of earlier tries: no two active runs, no run lost, no run started without need."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class World:
         self.journal = MemoryJournal(self.service)
 
     def begin(self, task_try: TaskTry, *, cancel: bool = True, **start: Any) -> Any:
-        """What a try begins with; an obsolete run is waited for until it is over."""
+        """What a try begins with, after a superseded run has ended."""
         order = Start(**{"factory": FACTORY, "pipeline_name": "Load", **start})
         while True:
             stored = read_intent(self.journal.kept, order.intent(task_try))
@@ -59,7 +59,7 @@ class World:
             assert begun.intent.run_id == begun.run.run_id, "another run would be waited for"
             self.service.settle_cancels()
             if begun.run.run_id in self.service.live():
-                # It is only waited for.
+                # The run is not cancelled. The try only waits for it.
                 self.service.end(begun.run.run_id, "Succeeded")
 
     def status(self, run_id: str) -> str:
@@ -74,7 +74,7 @@ def test_first_try_starts_a_run_under_its_key() -> None:
     assert Intent.from_json(world.journal.kept).phase is Phase.STARTED
 
 
-def test_retry_goes_on_with_a_live_run() -> None:
+def test_retry_adopts_a_live_run() -> None:
     world = World()
     first = world.begin(FIRST)
     again = world.begin(RETRY)
@@ -93,7 +93,7 @@ def test_retry_accepts_a_run_that_has_succeeded() -> None:
 
 
 @pytest.mark.parametrize("status", ["Failed", "Cancelled"])
-def test_retry_starts_anew_over_a_run_that_came_to_nothing(status: str) -> None:
+def test_retry_starts_another_run_after_a_failed_or_cancelled_one(status: str) -> None:
     world = World()
     first = world.begin(FIRST)
     world.service.end(first.run_id, status)
@@ -112,14 +112,14 @@ def test_retry_waits_for_a_run_that_is_being_cancelled() -> None:
 
 
 @pytest.mark.parametrize("status", ["Canceling", "Failed", "Cancelled"])
-def test_lost_start_of_the_try_before_whose_run_came_to_nothing_is_followed_by_another(status: str) -> None:
-    """Though its retry has written down that it looks for it, and waits for its end or is interrupted meanwhile."""
+def test_retry_starts_another_run_if_the_lost_run_failed_or_was_cancelled(status: str) -> None:
+    """The retry may have recorded its search for that run, and may have been interrupted while it waited."""
     world = World()
     first = world.begin(FIRST)
     world.service.end(first.run_id, "Canceling")
     world.journal.kept |= {"phase": "sending", "run_id": None, "failed": True}
     if status != "Canceling":
-        # As the retry has left it when it was interrupted.
+        # What the interrupted retry has left.
         world.journal.kept |= {"task_try": asdict(RETRY), "try_failed": False, "not_adopted_yet": True}
         world.service.end(first.run_id, status)
     again = world.begin(RETRY)
@@ -128,19 +128,19 @@ def test_lost_start_of_the_try_before_whose_run_came_to_nothing_is_followed_by_a
     assert Intent.from_json(world.journal.kept).not_adopted_yet is False
 
 
-def test_lost_start_of_the_try_before_that_is_adopted_is_this_ones_from_then_on() -> None:
+def test_adopted_run_of_a_lost_start_belongs_to_the_retry_from_then_on() -> None:
     world = World()
     first = world.begin(FIRST)
     world.journal.kept |= {"phase": "sending", "run_id": None, "failed": True}
     assert world.begin(RETRY).run_id == first.run_id
     world.service.end(first.run_id, "Failed")
-    # After its trigger was lost, the try has one run, whatever that comes to.
+    # The same try continues after its trigger was lost. It has one run, even if that failed.
     assert world.begin(RETRY).run_id == first.run_id
 
 
 @pytest.mark.parametrize("task_try", [CLEARED, CLEARED_WHILE_RUNNING])
 @pytest.mark.parametrize("status", ["InProgress", "Succeeded", "Failed"])
-def test_clear_starts_anew_once_the_older_run_is_over(task_try: TaskTry, status: str) -> None:
+def test_clear_starts_a_new_run_once_the_older_run_has_ended(task_try: TaskTry, status: str) -> None:
     world = World()
     first = world.begin(FIRST)
     world.service.end(first.run_id, status)
@@ -150,7 +150,7 @@ def test_clear_starts_anew_once_the_older_run_is_over(task_try: TaskTry, status:
     assert world.service.live() == [again.run_id]
 
 
-def test_clear_starts_anew_although_its_cancel_lost() -> None:
+def test_clear_starts_a_new_run_although_the_cancel_came_too_late() -> None:
     world = World(cancel_loses=True)
     first = world.begin(FIRST)
     again = world.begin(CLEARED_WHILE_RUNNING)
@@ -158,7 +158,7 @@ def test_clear_starts_anew_although_its_cancel_lost() -> None:
     assert again.run_id != first.run_id
 
 
-def test_clear_of_a_run_that_must_not_be_cancelled_waits_for_it() -> None:
+def test_clear_waits_for_a_run_that_must_not_be_cancelled() -> None:
     world = World()
     first = world.begin(FIRST)
     again = world.begin(CLEARED, cancel=False)
@@ -166,7 +166,7 @@ def test_clear_of_a_run_that_must_not_be_cancelled_waits_for_it() -> None:
     assert again.run_id != first.run_id
 
 
-def test_clear_of_a_task_that_had_failed_starts_anew() -> None:
+def test_clear_of_a_failed_task_starts_a_new_run() -> None:
     world = World()
     first = world.begin(FIRST)
     world.journal.kept["try_failed"] = True
@@ -175,7 +175,7 @@ def test_clear_of_a_task_that_had_failed_starts_anew() -> None:
     assert world.status(first.run_id) == "Cancelled"
 
 
-def test_clear_of_another_task_is_no_clear_of_one_that_had_failed() -> None:
+def test_clear_of_another_task_does_not_clear_a_task_whose_try_failed() -> None:
     world = World()
     first = world.begin(FIRST)
     world.journal.kept["try_failed"] = True
@@ -184,8 +184,8 @@ def test_clear_of_another_task_is_no_clear_of_one_that_had_failed() -> None:
 
 
 @pytest.mark.parametrize("parameters", [{"day": "1"}, {"day": "2"}])
-def test_same_try_is_neither_cleared_nor_given_other_parameters(parameters: dict[str, str]) -> None:
-    """It begins again when its trigger has failed, whatever was cleared or rendered anew meanwhile."""
+def test_continued_try_ignores_clears_and_changed_parameters(parameters: dict[str, str]) -> None:
+    """The try begins again when its trigger has failed, whatever was cleared or rendered again meanwhile."""
     world = World()
     first = world.begin(FIRST, parameters={"day": "1"})
     world.journal.kept |= {"deadline": 5.0}
@@ -195,7 +195,7 @@ def test_same_try_is_neither_cleared_nor_given_other_parameters(parameters: dict
     assert world.status(first.run_id) == "InProgress"
 
 
-def test_what_a_newer_version_wrote_is_read_as_far_as_it_is_known() -> None:
+def test_intent_of_a_newer_version_is_read_without_its_unknown_members() -> None:
     world = World()
     first = world.begin(FIRST)
     world.service.end(first.run_id, "Succeeded")
@@ -205,7 +205,7 @@ def test_what_a_newer_version_wrote_is_read_as_far_as_it_is_known() -> None:
     assert world.begin(RETRY_OF_CLEAR).adopted
 
 
-def test_unreadable_intent_adopts_no_run_that_only_looks_like_its_own() -> None:
+def test_unreadable_intent_adopts_no_similar_run() -> None:
     world = World()
     world.service.start_foreign()
     world.journal.kept = {"version": 99}
@@ -214,7 +214,7 @@ def test_unreadable_intent_adopts_no_run_that_only_looks_like_its_own() -> None:
 
 
 @pytest.mark.parametrize("missing", ["factory", "subscription"])
-def test_factory_that_cannot_be_found_does_not_mean_that_its_runs_are_over(missing: str) -> None:
+def test_missing_factory_does_not_mean_that_its_runs_have_ended(missing: str) -> None:
     world = World()
     world.begin(FIRST)
     world.service.missing = missing
@@ -223,7 +223,7 @@ def test_factory_that_cannot_be_found_does_not_mean_that_its_runs_are_over(missi
     assert world.service.created == 1
 
 
-def test_run_that_is_not_shown_and_must_not_be_cancelled_may_go_on() -> None:
+def test_unknown_run_that_must_not_be_cancelled_counts_as_active_for_45_days() -> None:
     world = World()
     world.begin(FIRST)
     world.service.missing = "run"
@@ -234,7 +234,7 @@ def test_run_that_is_not_shown_and_must_not_be_cancelled_may_go_on() -> None:
     assert world.service.created == 2
 
 
-def test_what_one_factory_does_proves_nothing_of_another() -> None:
+def test_run_ids_of_one_factory_prove_nothing_about_another_factory() -> None:
     world = World()
     first = world.begin(FIRST)
     world.service.end(first.run_id, "Failed")
@@ -245,7 +245,7 @@ def test_what_one_factory_does_proves_nothing_of_another() -> None:
         world.begin(RETRY, factory=elsewhere)
 
 
-def test_run_that_only_looks_like_that_of_an_obsolete_start_is_waited_for_and_not_cancelled() -> None:
+def test_similar_run_of_a_superseded_start_is_waited_for_and_not_cancelled() -> None:
     world = World(own_ids=True)
     lost_start(world, "answered")
     begun = world.begin(CLEARED)
@@ -253,7 +253,7 @@ def test_run_that_only_looks_like_that_of_an_obsolete_start_is_waited_for_and_no
     assert world.service.live() == [begun.run_id]
 
 
-def test_retry_claims_its_run_before_its_siblings_look() -> None:
+def test_retry_claims_the_run_that_it_adopts() -> None:
     world = World()
     first = world.begin(FIRST)
     world.journal.claims.clear()
@@ -262,7 +262,7 @@ def test_retry_claims_its_run_before_its_siblings_look() -> None:
 
 
 @pytest.mark.parametrize("began", [-60.0, 400.0])
-def test_run_of_another_time_is_not_adopted(began: float) -> None:
+def test_run_that_began_at_another_time_is_not_adopted(began: float) -> None:
     world = World(own_ids=True)
     world.service.now += began
     stranger = world.service.start_foreign() if began < 0 else None
@@ -283,7 +283,7 @@ def test_run_that_a_trigger_or_a_pipeline_started_is_not_adopted() -> None:
         world.begin(RETRY)
 
 
-def test_adopted_run_has_not_failed_any_more() -> None:
+def test_adopting_a_run_resets_try_failed() -> None:
     world = World()
     world.begin(FIRST)
     world.journal.kept["try_failed"] = True
@@ -291,7 +291,7 @@ def test_adopted_run_has_not_failed_any_more() -> None:
     assert Intent.from_json(world.journal.kept).try_failed is False
 
 
-def test_changed_parameters_start_anew_once_the_older_run_is_over() -> None:
+def test_changed_parameters_start_a_new_run_once_the_older_run_has_ended() -> None:
     world = World()
     first = world.begin(FIRST, parameters={"day": "1"})
     again = world.begin(RETRY, parameters={"day": "2"})
@@ -299,22 +299,22 @@ def test_changed_parameters_start_anew_once_the_older_run_is_over() -> None:
     assert again.run_id != first.run_id
 
 
-def test_older_run_that_cannot_be_looked_at_lets_nothing_start() -> None:
+def test_nothing_is_started_while_status_checks_of_the_older_run_fail() -> None:
     world = World()
     world.begin(FIRST)
-    world.service.looks_fail = True
+    world.service.polls_fail = True
     with pytest.raises(AdfError, match="nothing was started"):
         world.begin(CLEARED)
     assert world.service.created == 1
 
 
 @pytest.mark.parametrize("is_over", [False, True])
-def test_older_run_of_which_no_answer_can_be_read_stops_a_clear_only_until_it_is_over(is_over: bool) -> None:
+def test_unreadable_answers_about_the_older_run_stop_a_clear_until_it_has_ended(is_over: bool) -> None:
     world = World()
     first = world.begin(FIRST)
     if is_over:
         world.service.end(first.run_id, "Succeeded")
-    world.service.looks_unreadable = True
+    world.service.polls_unreadable = True
     if not is_over:
         with pytest.raises(AdfError, match="nothing was started"):
             world.begin(CLEARED)
@@ -331,7 +331,7 @@ def test_run_that_the_service_has_forgotten_does_not_stop_a_clear() -> None:
     assert world.begin(CLEARED).run_id in world.service.runs
 
 
-def test_killed_while_prepared_has_started_nothing() -> None:
+def test_retry_after_a_kill_while_prepared_starts_one_run() -> None:
     world = World()
     world.journal.kept = Start(factory=FACTORY, pipeline_name="Load").intent(FIRST).to_json()
     world.begin(RETRY)
@@ -339,7 +339,7 @@ def test_killed_while_prepared_has_started_nothing() -> None:
 
 
 def lost_start(world: World, fate: str, **start: Any) -> None:
-    """A try that is killed while its createRun is on its way: it arrives, or it does not."""
+    """Kill a try while its createRun is in flight. The request arrives, or it does not (`fate`)."""
 
     def die() -> str:
         if fate == "dropped":
@@ -354,7 +354,7 @@ def lost_start(world: World, fate: str, **start: Any) -> None:
     world.service.dies_after_create = False
 
 
-def test_killed_while_sending_finds_its_run_by_the_key() -> None:
+def test_retry_after_a_kill_while_sending_finds_the_run_by_its_key() -> None:
     world = World()
     lost_start(world, "answered")
     again = world.begin(RETRY)
@@ -363,7 +363,7 @@ def test_killed_while_sending_finds_its_run_by_the_key() -> None:
 
 
 @pytest.mark.parametrize("ahead", [0.0, 90.0, -90.0])
-def test_killed_while_sending_finds_its_run_in_the_list_whatever_the_clocks(ahead: float) -> None:
+def test_retry_after_a_kill_while_sending_finds_the_run_in_the_list(ahead: float) -> None:
     world = World(own_ids=True, ahead=ahead)
     lost_start(world, "answered", parameters={"day": "1"})
     again = world.begin(RETRY, parameters={"day": "1"})
@@ -372,7 +372,7 @@ def test_killed_while_sending_finds_its_run_in_the_list_whatever_the_clocks(ahea
     assert world.journal.claims == [again.run_id]
 
 
-def test_killed_while_sending_and_nothing_listed_is_ambiguous_until_the_list_has_caught_up() -> None:
+def test_lost_start_is_ambiguous_until_the_lagging_list_shows_its_run() -> None:
     world = World(own_ids=True, list_lag=600)
     lost_start(world, "answered")
     with pytest.raises(
@@ -384,7 +384,7 @@ def test_killed_while_sending_and_nothing_listed_is_ambiguous_until_the_list_has
     assert world.service.created == 1
 
 
-def test_killed_while_sending_and_looks_fail_says_that_a_clear_looks_too() -> None:
+def test_ambiguous_start_after_a_failed_search_explains_what_a_clear_does() -> None:
     world = World()
     lost_start(world, "answered")
     world.service.faults = repeat(UNAVAILABLE)
@@ -392,20 +392,20 @@ def test_killed_while_sending_and_looks_fail_says_that_a_clear_looks_too() -> No
         world.begin(RETRY)
 
 
-def test_killed_before_the_request_left_is_ambiguous_and_never_started_blindly() -> None:
+def test_retry_after_a_kill_before_the_request_left_never_starts_blindly() -> None:
     world = World(own_ids=True)
     lost_start(world, "dropped")
     for _ in range(3):
         with pytest.raises(AdfAmbiguousStartError):
             world.begin(RETRY)
     assert world.service.created == 0
-    # The user looks, sees that there is none, and clears the task.
+    # The user finds no run in ADF Studio, and clears the task.
     world.begin(CLEARED)
     assert world.service.created == 1
 
 
-def test_start_that_provably_did_nothing_is_sent_again() -> None:
-    """The service has been seen to use our keys as run ids, so that knowing no such run proves something."""
+def test_start_that_provably_started_nothing_is_sent_again() -> None:
+    """The service was seen to use our keys as run ids. So an unknown key proves that nothing was started."""
     world = World()
     first = world.begin(FIRST)
     world.service.end(first.run_id, "Failed")
@@ -433,7 +433,7 @@ def test_run_with_other_parameters_is_not_adopted() -> None:
     assert ambiguous.value.candidates == ()
 
 
-def test_two_runs_that_look_the_same_are_listed_and_not_adopted() -> None:
+def test_two_similar_runs_are_listed_and_not_adopted() -> None:
     world = World(own_ids=True)
     lost_start(world, "answered", parameters={"day": "1"})
     world.service.start_foreign(day="1")
@@ -442,14 +442,14 @@ def test_two_runs_that_look_the_same_are_listed_and_not_adopted() -> None:
     assert {run.run_id for run in ambiguous.value.candidates} == set(world.service.runs)
 
 
-def test_run_that_a_sibling_has_claimed_is_not_adopted() -> None:
+def test_run_that_another_instance_has_claimed_is_not_adopted() -> None:
     world = World(own_ids=True)
     lost_start(world, "answered")
     world.journal.others.add(world.service.start_foreign())
     assert world.begin(RETRY).run_id == "own-1"
 
 
-def test_run_that_a_sibling_claims_at_the_same_time_is_left_to_it() -> None:
+def test_run_that_another_instance_claims_at_the_same_time_is_left_to_it() -> None:
     world = World(own_ids=True)
     lost_start(world, "answered")
     world.journal.refuses_claims = True
@@ -457,7 +457,7 @@ def test_run_that_a_sibling_claims_at_the_same_time_is_left_to_it() -> None:
         world.begin(RETRY)
 
 
-def test_correlation_parameter_tells_runs_apart_that_look_the_same() -> None:
+def test_correlation_parameter_distinguishes_similar_runs() -> None:
     world = World(own_ids=True)
     start: dict[str, Any] = {"parameters": {"day": "1"}, "correlation_parameter": "airflow_key"}
     lost_start(world, "answered", **start)
@@ -465,7 +465,7 @@ def test_correlation_parameter_tells_runs_apart_that_look_the_same() -> None:
     assert world.begin(RETRY, **start).run_id == "own-1"
 
 
-def test_obsolete_start_whose_answer_was_lost_is_cancelled_if_it_is_ours_for_certain() -> None:
+def test_superseded_lost_start_is_cancelled_if_it_is_certainly_ours() -> None:
     world = World()
     lost_start(world, "answered")
     (older,) = world.service.runs
@@ -475,9 +475,9 @@ def test_obsolete_start_whose_answer_was_lost_is_cancelled_if_it_is_ours_for_cer
 
 
 UNAVAILABLE = AdfUnavailableError("the service is down", status=503)
-FAILED_LOOKS = [
+FAILED_SEARCHES = [
     UNAVAILABLE,
-    AdfPermissionError("no role to look", status=403),
+    AdfPermissionError("no role to read", status=403),
     AdfNotFoundError("no such factory", status=404, missing="factory"),
     AdfNotFoundError("no such subscription", status=404, missing="subscription"),
     AdfUnavailableError("no run in the answer", status=200, unreadable=True),
@@ -485,7 +485,7 @@ FAILED_LOOKS = [
 
 
 @pytest.mark.parametrize("own_ids", [False, True])
-def test_clear_after_a_lost_start_finds_the_run_once_looks_work_again(own_ids: bool) -> None:
+def test_clear_after_a_lost_start_finds_the_run_once_the_search_works_again(own_ids: bool) -> None:
     world = World(own_ids=own_ids)
     start: dict[str, Any] = {"correlation_parameter": "airflow_key"}
     lost_start(world, "answered", **start)
@@ -499,8 +499,8 @@ def test_clear_after_a_lost_start_finds_the_run_once_looks_work_again(own_ids: b
 
 
 @pytest.mark.parametrize("arrived", ["answered", "dropped"])
-@pytest.mark.parametrize("fault", FAILED_LOOKS, ids=str)
-def test_clear_after_a_lost_start_that_cannot_be_looked_for_starts_nothing(fault: AdfError, arrived: str) -> None:
+@pytest.mark.parametrize("fault", FAILED_SEARCHES, ids=str)
+def test_clear_after_a_lost_start_starts_nothing_while_the_search_fails(fault: AdfError, arrived: str) -> None:
     world = World()
     lost_start(world, arrived)
     before, created = world.journal.kept, world.service.created
@@ -522,9 +522,9 @@ def test_clear_after_a_lost_start_that_cannot_be_looked_for_starts_nothing(fault
     assert world.service.created == created + 1
 
 
-@pytest.mark.parametrize("fault", FAILED_LOOKS, ids=str)
+@pytest.mark.parametrize("fault", FAILED_SEARCHES, ids=str)
 @pytest.mark.parametrize("operation", ["get", "query_by_factory"])
-def test_clear_after_a_lost_start_needs_the_answer_about_the_key_and_the_list(operation: str, fault: AdfError) -> None:
+def test_clear_after_a_lost_start_must_search_both_the_key_and_the_list(operation: str, fault: AdfError) -> None:
     world = World(own_ids=True)
     lost_start(world, "dropped")
     world.service.now += 900
@@ -534,7 +534,7 @@ def test_clear_after_a_lost_start_needs_the_answer_about_the_key_and_the_list(op
     assert world.service.created == 0
 
 
-def test_clear_after_a_lost_start_that_looks_do_not_find_starts_one() -> None:
+def test_clear_after_a_lost_start_that_is_not_found_starts_a_run() -> None:
     world = World(own_ids=True)
     lost_start(world, "dropped")
     world.service.now += 900
@@ -545,7 +545,7 @@ def test_clear_after_a_lost_start_that_looks_do_not_find_starts_one() -> None:
 
 
 def test_clear_after_a_lost_start_of_another_pipeline_finds_its_run() -> None:
-    """Nothing but its key can be read of the start, and the task starts another pipeline now."""
+    """Only the key of the lost start is known, and the task starts another pipeline now."""
     world = World()
     lost_start(world, "answered")
     (older,) = world.service.runs
@@ -556,7 +556,7 @@ def test_clear_after_a_lost_start_of_another_pipeline_finds_its_run() -> None:
     assert world.service.live() == [begun.run_id]
 
 
-def test_intent_that_cannot_be_read_is_looked_for() -> None:
+def test_run_of_an_unreadable_intent_is_searched_for() -> None:
     world = World()
     first = world.begin(FIRST)
     world.journal.kept = {"version": 99, "run_id": first.run_id, "start_key": first.intent.start_key, "what": "ever"}
@@ -565,13 +565,13 @@ def test_intent_that_cannot_be_read_is_looked_for() -> None:
 
 
 @pytest.mark.parametrize("kept", ["text", {"version": 1}, {"version": 99, "start_key": "no guid"}, 7])
-def test_nonsense_in_the_journal_is_no_reason_to_start_or_to_crash(kept: object) -> None:
+def test_nonsense_in_the_journal_starts_nothing_and_raises_ambiguous_start(kept: object) -> None:
     world = World()
     world.journal.kept = kept
     with pytest.raises(AdfAmbiguousStartError):
         world.begin(RETRY)
     assert world.service.created == 0
-    # What could not be read has been replaced, so a clear is seen as one.
+    # The unreadable value was replaced, so the next clear is recognized.
     assert world.begin(CLEARED).run_id in world.service.runs
 
 
@@ -582,17 +582,17 @@ def test_nonsense_in_the_journal_is_no_reason_to_start_or_to_crash(kept: object)
     seed=st.integers(0, 2**32 - 1),
 )
 @settings(max_examples=300)
-def test_whatever_happens_no_two_runs_overlap_and_none_is_repeated_for_nothing(
+def test_no_two_runs_overlap_and_none_is_started_without_need(
     own_ids: bool, lag: float, ahead: float, seed: int
 ) -> None:
-    """Tries that die at any step, answers that are lost, runs that end as they like, retries and clears in any order."""
+    """For tries that die at any step, lost answers, runs that end in any way, retries and clears in any order."""
     dice = random.Random(seed)
     world = World(own_ids=own_ids, list_lag=lag, ahead=ahead)
     service = world.service
     service.on_create = lambda: dice.choice(["answered", "answered", "lost", "dropped"])
     task_try = FIRST
-    obsolete: set[str] = set()
-    """Runs that there was a reason to follow by another: they came to nothing, or were cleared."""
+    replaceable: set[str] = set()
+    """Runs that another run may follow: they failed, were cancelled, or their task was cleared."""
     for _ in range(8):
         lives = iter([False] * dice.randrange(1, 25) + [True])
 
@@ -613,12 +613,12 @@ def test_whatever_happens_no_two_runs_overlap_and_none_is_repeated_for_nothing(
         service.step = lambda: None
         service.faults = iter(())
         assert len(service.live()) <= 1
-        assert service.created <= len(obsolete) + 1
+        assert service.created <= len(replaceable) + 1
         for run_id in service.live():
             if dice.random() < 0.5:
                 service.end(run_id, dice.choice(["Succeeded", "Failed", "Cancelled"]))
         service.settle_cancels()
-        obsolete |= {run_id for run_id, run in service.runs.items() if run["status"] in ("Failed", "Cancelled")}
+        replaceable |= {run_id for run_id, run in service.runs.items() if run["status"] in ("Failed", "Cancelled")}
         service.now += dice.choice([1.0, 60.0, 2000.0])
         if dice.random() < 0.25:
             task_try = TaskTry(
@@ -626,7 +626,7 @@ def test_whatever_happens_no_two_runs_overlap_and_none_is_repeated_for_nothing(
                 max_tries=task_try.max_tries + dice.choice([0, 1]),
                 clear_number=task_try.clear_number + 1,
             )
-            obsolete |= set(service.runs)
+            replaceable |= set(service.runs)
         else:
             task_try = TaskTry(
                 try_number=task_try.try_number + 1,

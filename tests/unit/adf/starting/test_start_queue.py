@@ -1,4 +1,4 @@
-"""How the starts of a triggerer leave: few at a time, also those that come back from a rest."""
+"""The start queue of a triggerer: few starts at a time, including those that continue after a pause."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ START = create_run(FACTORY, "Load", None, request_id="k")
 
 
 class Service:
-    """A client whose starts are answered one loop turn after another, and that counts those under way."""
+    """A client that needs some turns of the event loop for each answer, and counts the starts in flight."""
 
     def __init__(self) -> None:
-        self.under_way = 0
+        self.in_flight = 0
         self.most = 0
         self.tokens = 0
         self.refuses = 0
@@ -35,11 +35,11 @@ class Service:
 
     async def send(self, call: Call[Any]) -> str:
         assert call is START
-        self.under_way += 1
-        self.most = max(self.most, self.under_way)
+        self.in_flight += 1
+        self.most = max(self.most, self.in_flight)
         for _ in range(5):
             await asyncio.sleep(0)
-        self.under_way -= 1
+        self.in_flight -= 1
         if self.refuses:
             self.refuses -= 1
             raise AdfThrottledError("429", status=429, retry_after=600)
@@ -50,12 +50,12 @@ async def no_pause(_seconds: float) -> None:
     await asyncio.sleep(0)
 
 
-async def test_starts_that_have_rested_wait_for_their_turn_again(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_start_waits_for_its_turn_again_after_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(start_queue, "STARTS_AT_ONCE", 2)
-    service, ways = Service(), StartQueue()
+    service, queue = Service(), StartQueue()
 
     async def start() -> None:
-        async with ways.turn(service, no_pause) as client:  # type: ignore[arg-type]  # as much of a client as is used
+        async with queue.turn(service, no_pause) as client:  # type: ignore[arg-type]  # as much of a client as is used
             await client.rest(1)
             await client.authenticate()
             await client.send(START)
@@ -65,18 +65,18 @@ async def test_starts_that_have_rested_wait_for_their_turn_again(monkeypatch: py
     assert service.tokens == 10
 
 
-async def test_place_is_given_away_once_the_start_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_place_in_the_queue_is_free_once_the_start_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(start_queue, "STARTS_AT_ONCE", 1)
-    service, ways = Service(), StartQueue()
-    async with ways.turn(service, no_pause) as client, asyncio.timeout(5):  # type: ignore[arg-type]  # as above
+    service, queue = Service(), StartQueue()
+    async with queue.turn(service, no_pause) as client, asyncio.timeout(5):  # type: ignore[arg-type]  # as above
         await client.authenticate()
         assert await client.send(START) == "run"
-        async with ways.turn(service, no_pause) as other:  # type: ignore[arg-type]  # as above
+        async with queue.turn(service, no_pause) as other:  # type: ignore[arg-type]  # as above
             assert await other.send(START) == "run"
 
 
-async def test_start_that_was_about_to_leave_waits_for_as_long_as_all_are_held() -> None:
-    service, ways = Service(), StartQueue()
+async def test_next_start_is_not_sent_while_all_starts_are_delayed() -> None:
+    service, queue = Service(), StartQueue()
     service.refuses = 1
     pauses: list[float] = []
 
@@ -86,13 +86,13 @@ async def test_start_that_was_about_to_leave_waits_for_as_long_as_all_are_held()
     async def pause(seconds: float) -> None:
         pauses.append(seconds)
         if len(pauses) == 1:
-            async with ways.turn(service, no_pause) as other:  # type: ignore[arg-type]  # as above
+            async with queue.turn(service, no_pause) as other:  # type: ignore[arg-type]  # as above
                 with pytest.raises(AdfThrottledError):
                     await other.send(START)
         if seconds > 100:
             raise Stopped
 
     with pytest.raises(Stopped):
-        async with ways.turn(service, pause):  # type: ignore[arg-type]  # as above
+        async with queue.turn(service, pause):  # type: ignore[arg-type]  # as above
             pass
     assert pauses == [0, pytest.approx(600, abs=2)]

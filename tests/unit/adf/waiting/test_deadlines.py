@@ -1,4 +1,4 @@
-"""Until when a task waits: one table for all places that wait."""
+"""The deadline of a wait: one table for all places that wait."""
 
 from __future__ import annotations
 
@@ -50,11 +50,13 @@ def test_deadline(margin: Margin, timeout: float, execution_timeout: float | Non
         (1000.0, 1100.0, 1100),  # the run of this try
         (1000.0, 500.0, 1000),  # the run of an earlier try
         (1000.0, None, 1200),  # the service has not shown the run yet
-        (None, 1100.0, 1200),  # Airflow did not say when the try began
+        (None, 1100.0, 1200),  # Airflow did not report when the try began
         (None, None, 1200),
     ],
 )
-def test_start_of_wait(try_began: float | None, run_began: float | None, counts_from: float) -> None:
+def test_moment_from_which_the_timeout_counts(
+    try_began: float | None, run_began: float | None, counts_from: float
+) -> None:
     assert start_of_wait(now=1200, try_began=try_began, run_began=run_began) == counts_from
 
 
@@ -67,10 +69,10 @@ def test_seconds_left_of_the_execution_timeout() -> None:
 def test_airflows_timeout_comes_after_our_deadline() -> None:
     assert deferral_timeout(1300, 1200) == timedelta(seconds=100 + TIMEOUT_SLACK_SECONDS)
     assert deferral_timeout(1100, 1200) == timedelta(seconds=TIMEOUT_SLACK_SECONDS), (
-        "a missed deadline is no bad timeout"
+        "a missed deadline does not make the timeout negative"
     )
 
 
-def test_limits_in_seconds() -> None:
+def test_timeouts_are_converted_to_seconds() -> None:
     assert in_seconds(None) is None
     assert in_seconds(timedelta(minutes=1)) == 60

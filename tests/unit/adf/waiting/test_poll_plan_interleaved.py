@@ -1,4 +1,4 @@
-"""Waiting for many runs where answers take their time, and interleave with each other, with new waiters, and with faults."""
+"""Waiting for many runs while answers come late and interleave with each other, with new waits, and with faults."""
 
 from __future__ import annotations
 
@@ -21,80 +21,80 @@ from tests.support.listed_factory import Factory
 
 START = 1_000_000.0
 ANSWERS = 5.0
-"""Seconds that requests take here, at most: one that is under way when the run ends, and the one that shows the end."""
+"""Most seconds that two requests take here: one that is in flight when the run ends, and the one that shows the end."""
 
 
 @dataclass
 class Poller:
-    """Drives rounds as the real one does, with several requests under way at a time."""
+    """Drives a plan as the real poller does, with several requests in flight at a time."""
 
     factory: Factory
-    rounds: PollPlan
+    plan: PollPlan
     arrivals: list[tuple[float, str, float, float | None]]
-    """(time, run, interval, since), in order of time."""
+    """(time, run, interval, not_ended_before), in order of time."""
     dice: random.Random
     known: dict[str, float] = field(default_factory=dict)
     answered: bool = False
-    distrusted: list[tuple[float, bool]] = field(default_factory=lambda: [(float("-inf"), False)])
-    """From when on the list was taken for lagging, or not."""
+    lagging_from: list[tuple[float, bool]] = field(default_factory=lambda: [(float("-inf"), False)])
+    """When the list began to count as lagging, or no longer did."""
 
     def run(self, most: float) -> None:
-        """Until all that comes is known, or for so many seconds."""
-        factory, rounds = self.factory, self.rounds
+        """Run until all outcomes are known, or for `most` seconds."""
+        factory, plan = self.factory, self.plan
         under_way: list[tuple[float, int, Callable[[float], dict[str, Outcome]]]] = []
         asked = 0
-        while (self.arrivals or len(rounds) or under_way) and factory.now < START + most:
+        while (self.arrivals or len(plan) or under_way) and factory.now < START + most:
             while self.arrivals and self.arrivals[0][0] <= factory.now:
-                _, run_id, interval, since = self.arrivals.pop(0)
-                rounds.add(run_id, interval=interval, not_ended_before=since, now=factory.now)
+                _, run_id, interval, not_ended_before = self.arrivals.pop(0)
+                plan.add(run_id, interval=interval, not_ended_before=not_ended_before, now=factory.now)
             wakes = [self.arrivals[0][0]] if self.arrivals else []
             if len(under_way) < POLLS_AT_ONCE:
-                ask = rounds.next(factory.now, factory.now + factory.ahead if self.answered else None)
-                if not isinstance(ask, Sleep):
+                action = plan.next(factory.now, factory.now + factory.ahead if self.answered else None)
+                if not isinstance(action, Sleep):
                     asked += 1
-                    assert asked < 100_000, "it asks without rest"
-                    heapq.heappush(under_way, (factory.now + self.takes(ask), asked, self.answer(ask)))
+                    assert asked < 100_000, "requests without a pause"
+                    heapq.heappush(under_way, (factory.now + self.takes(action), asked, self.answer(action)))
                     continue
-                assert ask.seconds > 0
-                wakes.append(factory.now + ask.seconds)
+                assert action.seconds > 0
+                wakes.append(factory.now + action.seconds)
             if under_way:
                 wakes.append(under_way[0][0])
             factory.now = max(factory.now, min(wakes))
             while under_way and under_way[0][0] <= factory.now:
-                self.tell(heapq.heappop(under_way)[2](factory.now))
+                self.report(heapq.heappop(under_way)[2](factory.now))
 
-    def takes(self, ask: ListQuery | PollRun) -> float:
-        return self.dice.uniform(0.1, 0.5) if isinstance(ask, PollRun) else self.dice.uniform(0.2, 3)
+    def takes(self, action: ListQuery | PollRun) -> float:
+        return self.dice.uniform(0.1, 0.5) if isinstance(action, PollRun) else self.dice.uniform(0.2, 3)
 
-    def answer(self, ask: ListQuery | PollRun) -> Callable[[float], dict[str, Outcome]]:
-        """The service's answer, as of now, which arrives later."""
-        rounds = self.rounds
-        if isinstance(ask, PollRun):
-            seen = self.factory.answer_look(ask.run_id)
-            return lambda now: rounds.poll_answered(ask, seen, now)
-        items = self.factory.answer_list(ask)
+    def answer(self, action: ListQuery | PollRun) -> Callable[[float], dict[str, Outcome]]:
+        """The service makes its answer now. The answer arrives later, when the returned function is called."""
+        plan = self.plan
+        if isinstance(action, PollRun):
+            seen = self.factory.answer_poll(action.run_id)
+            return lambda now: plan.poll_answered(action, seen, now)
+        items = self.factory.answer_list(action)
         if isinstance(items, AdfError):
-            return lambda now: rounds.list_failed(items, now)
+            return lambda now: plan.list_failed(items, now)
         listed: list[PipelineRun] = items
-        return lambda now: rounds.list_answered(ask, listed, now)
+        return lambda now: plan.list_answered(action, listed, now)
 
-    def tell(self, told: dict[str, Outcome]) -> None:
+    def report(self, found: dict[str, Outcome]) -> None:
         self.answered = True
-        for run_id, outcome in told.items():
-            if run_id not in self.rounds:
+        for run_id, outcome in found.items():
+            if run_id not in self.plan:
                 continue
-            assert run_id not in self.known, "told twice"
+            assert run_id not in self.known, "outcome reported twice"
             assert isinstance(outcome, Ended)
-            assert self.factory.ends[run_id] <= self.factory.now, "known before it happened"
+            assert self.factory.ends[run_id] <= self.factory.now, "an end was reported before it happened"
             self.known[run_id] = self.factory.now
-            self.rounds.remove(run_id)
-        if self.rounds.is_lagging != self.distrusted[-1][1]:
-            self.distrusted.append((self.factory.now, self.rounds.is_lagging))
+            self.plan.remove(run_id)
+        if self.plan.is_lagging != self.lagging_from[-1][1]:
+            self.lagging_from.append((self.factory.now, self.plan.is_lagging))
 
-    def distrusts_throughout(self, begin: float, end: float) -> bool:
-        """Whether the list was taken for lagging all the time between two moments."""
-        before = [is_lagging for at, is_lagging in self.distrusted if at <= begin]
-        return before[-1] and all(is_lagging for at, is_lagging in self.distrusted if begin < at <= end)
+    def is_lagging_throughout(self, begin: float, end: float) -> bool:
+        """Whether the list counted as lagging during the whole time between two moments."""
+        before = [is_lagging for at, is_lagging in self.lagging_from if at <= begin]
+        return before[-1] and all(is_lagging for at, is_lagging in self.lagging_from if begin < at <= end)
 
 
 @given(
@@ -108,10 +108,10 @@ class Poller:
 )
 @example(count=200, lag=0.0, ahead=0.0, frozen=True, outages=0, list_outages=0, seed=31208)
 @settings(max_examples=100)
-def test_all_is_known_within_the_bounds(
+def test_every_end_is_known_within_the_documented_bounds(
     count: int, lag: float, ahead: float, frozen: bool, outages: int, list_outages: int, seed: int
 ) -> None:
-    """The bounds of `docs/waiting.md`, whatever the order of answers, the intervals, the lag, the clocks and the faults."""
+    """The bounds of `docs/waiting.md`, for any order of answers, intervals, lag, clocks and faults."""
     dice = random.Random(seed)
     error = dice.choice([AdfUnavailableError("503"), AdfThrottledError("429", status=429, retry_after=30)])
     down = [(START + dice.uniform(0, 900), dice.uniform(1, 120)) for _ in range(outages)]
@@ -130,9 +130,9 @@ def test_all_is_known_within_the_bounds(
     poller = Poller(factory, PollPlan(jitter=dice.random()), arrivals, dice)
     poller.run(50_000)
     assert poller.known.keys() == begins.keys(), "an outcome was lost"
-    # While requests fail, nothing is known; after the failure, the next request may be a minute away.
+    # No end is known while requests fail. After the failures, the next request may be sent a minute later.
     slack = sum(length + 60 for _, length in down) + sum(min(length, 300) + 100 for _, length in list_down)
     for run_id, at in poller.known.items():
         end = max(factory.ends[run_id], begins[run_id])
-        pace = FULL_POLLS_PER_SECOND if poller.distrusts_throughout(end, at) else CANARY_POLLS_PER_SECOND
+        pace = FULL_POLLS_PER_SECOND if poller.is_lagging_throughout(end, at) else CANARY_POLLS_PER_SECOND
         assert at - end <= intervals[run_id] * 1.05 + count / pace + ANSWERS + slack

@@ -1,4 +1,4 @@
-"""The rules of waiting."""
+"""The rules of waiting for one run, and of cancelling it."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_unknown_status_is_not_an_end_and_is_logged_once(caplog: pytest.LogCaptu
     assert sum("does not know" in record.message for record in caplog.records) == 1
 
 
-def test_end_that_the_list_shows_does_not_say_that_looks_work(caplog: pytest.LogCaptureFixture) -> None:
+def test_end_in_the_list_does_not_log_that_status_checks_work_again(caplog: pytest.LogCaptureFixture) -> None:
     failing = WaitState(error=AdfUnavailableError("500", status=500))
     with caplog.at_level("INFO"):
         log_changes("r1", failing, WaitState(run=run("Succeeded")))
@@ -70,14 +70,14 @@ def test_end_that_the_list_shows_does_not_say_that_looks_work(caplog: pytest.Log
 
 
 @pytest.mark.parametrize("error", [*FAULTS, *REFUSALS], ids=str)
-def test_failed_look_does_not_end_the_wait(error: AdfError) -> None:
+def test_failed_status_check_does_not_end_the_wait(error: AdfError) -> None:
     outcome, asked = wait([run("InProgress"), error, error, run("Succeeded")])
     assert isinstance(outcome, Ended)
     assert set(asked) == {"get"}
 
 
 @pytest.mark.parametrize("error", FAULTS, ids=str)
-def test_faults_are_looked_through_until_the_deadline(error: AdfError) -> None:
+def test_faults_are_tolerated_until_the_deadline(error: AdfError) -> None:
     state, now = WaitState(), 1000.0
     for _ in range(500):
         state, outcome = next_state(state, error, now, PLAN)
@@ -88,7 +88,7 @@ def test_faults_are_looked_through_until_the_deadline(error: AdfError) -> None:
 
 
 @pytest.mark.parametrize("error", [*REFUSALS, UNREADABLE], ids=str)
-def test_lasting_refusal_ends_the_wait_after_its_grace_and_not_before(error: AdfError) -> None:
+def test_lasting_refusal_ends_the_wait_after_the_grace_period_and_not_before(error: AdfError) -> None:
     state, outcome = next_state(WaitState(run=run("InProgress")), error, 1000.0, PLAN)
     assert outcome is None
     _, outcome = next_state(state, error, 1000.0 + REFUSAL_GRACE_SECONDS - 1, PLAN)
@@ -103,7 +103,7 @@ def test_connection_that_cannot_be_used_here_ends_the_wait_at_once() -> None:
     assert outcome == GaveUp(error=error, run=run("InProgress"))
 
 
-def test_good_look_starts_the_grace_anew() -> None:
+def test_successful_status_check_restarts_the_grace_period() -> None:
     state, _ = next_state(WaitState(), REFUSALS[0], 1000.0, PLAN)
     state, _ = next_state(state, run("InProgress"), 1200.0, PLAN)
     state, outcome = next_state(state, REFUSALS[0], 1400.0, PLAN)
@@ -111,15 +111,15 @@ def test_good_look_starts_the_grace_anew() -> None:
     assert state.refused_since == 1400.0
 
 
-def test_run_that_ended_wins_over_a_deadline_that_passed() -> None:
+def test_ended_run_counts_although_the_deadline_has_passed() -> None:
     _, outcome = next_state(WaitState(), run("Succeeded"), 2000.0, Plan(check_interval=10, deadline=1500.0))
     assert isinstance(outcome, Ended)
 
 
-def test_last_look_is_made_at_the_deadline() -> None:
+def test_last_status_check_is_sent_at_the_deadline() -> None:
     outcome, asked = wait([run("InProgress")] * 10, deadline=1025.0)
     assert outcome == TimedOut(run=run("InProgress"), error=None)
-    # At 1000, 1010, 1020 and 1025.
+    # They are sent at 1000, 1010, 1020 and 1025.
     assert len(asked) == 4
 
 
@@ -130,11 +130,13 @@ def test_retry_after_is_honoured() -> None:
 
 
 @given(st.lists(st.tuples(answers, st.floats(0, 400)), max_size=30), st.one_of(st.none(), st.floats(1000, 9000)))
-def test_no_outcome_is_invented_or_lost(looks: list[tuple[Any, float]], deadline: float | None) -> None:
-    """Whatever is seen: the first look that shows an end gives it; nothing else ever says that the run ended."""
+def test_wait_ends_with_the_run_only_if_an_answer_shows_its_end(
+    polls: list[tuple[Any, float]], deadline: float | None
+) -> None:
+    """For any answers: the first one that shows the run's end gives the outcome, and no other answer does."""
     state, now = WaitState(), 1000.0
     plan = Plan(check_interval=10, deadline=deadline)
-    for seen, passed in looks:
+    for seen, passed in polls:
         now += passed
         state, outcome = next_state(state, seen, now, plan)
         if isinstance(seen, PipelineRun) and seen.is_terminal:
@@ -152,7 +154,7 @@ def test_no_outcome_is_invented_or_lost(looks: list[tuple[Any, float]], deadline
 
 
 @given(st.integers(1, 10_000), st.one_of(st.none(), st.floats(0, 4000)), st.floats(0, 1, exclude_max=True))
-def test_backoff_is_bounded_and_never_sooner_than_asked(
+def test_backoff_is_bounded_and_never_shorter_than_retry_after(
     failures: int, retry_after: float | None, jitter: float
 ) -> None:
     seconds = backoff(failures, retry_after, jitter)
@@ -168,11 +170,11 @@ def cancel(answers: list[Any], patience: float = 60.0) -> tuple[Any, list[str]]:
 
 
 @pytest.mark.parametrize(("accepted", "what"), [(True, Cancel.ACCEPTED), (False, Cancel.TOO_LATE)])
-def test_cancel_says_whether_it_was_accepted(accepted: bool, what: Cancel) -> None:
+def test_cancel_returns_whether_it_was_accepted(accepted: bool, what: Cancel) -> None:
     assert cancel([accepted]) == (what, ["cancel"])
 
 
-def test_run_that_is_over_after_a_lost_answer_may_have_been_cancelled_by_us() -> None:
+def test_run_that_ended_after_a_lost_cancel_answer_may_be_cancelled_by_us() -> None:
     assert cancel([AdfUnavailableError("503", status=503), False]) == (Cancel.PERHAPS, ["cancel", "cancel"])
 
 

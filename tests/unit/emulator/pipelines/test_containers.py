@@ -1,4 +1,4 @@
-"""Loops, branches and child pipelines in the emulator: what they pass on, and how they end."""
+"""Loops, branches and child pipelines in the emulator: their values, and how they end."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def named(run: Run, name: str) -> list[Any]:
     return [entry for entry in run.activities if entry.name == name]
 
 
-def test_iterations_side_by_side_see_their_own_outputs_and_items() -> None:
+def test_parallel_iterations_use_their_own_outputs_and_items() -> None:
     loop = activity(
         "Each",
         "ForEach",
@@ -38,13 +38,13 @@ def test_iterations_side_by_side_see_their_own_outputs_and_items() -> None:
     ]
 
 
-def test_output_by_iteration_gives_way_to_the_general_one_after_the_last() -> None:
+def test_later_iterations_use_the_general_output() -> None:
     loop = activity("Each", "ForEach", items=[1, 2], activities=[activity("Look", "Lookup")])
     run = walked(loop, Look={"outputs_by_iteration": [{"n": 1}], "output": {"n": 0}})
     assert [entry.output for entry in named(run, "Look")] == [{"n": 1}, {"n": 0}]
 
 
-def test_what_ran_inside_of_a_container_is_seen_after_it() -> None:
+def test_outputs_from_inside_a_container_can_be_used_after_it() -> None:
     run = walked(
         activity(
             "Until", "Until", expression="@equals(activity('Poll').output.done, true)", activities=[activity("Poll")]
@@ -56,7 +56,7 @@ def test_what_ran_inside_of_a_container_is_seen_after_it() -> None:
     assert named(run, "After")[0].input == {"said": True}
 
 
-def test_until_is_not_stopped_by_a_failed_activity_and_ends_as_its_last_round() -> None:
+def test_until_continues_after_a_failure_and_ends_like_its_last_round() -> None:
     until = activity(
         "Until", "Until", expression="@equals(activity('Poll').Status, 'Succeeded')", activities=[activity("Poll")]
     )
@@ -67,7 +67,7 @@ def test_until_is_not_stopped_by_a_failed_activity_and_ends_as_its_last_round() 
     assert statuses(run) == [("Until", "Failed"), ("Poll", "Failed")]
 
 
-def test_until_times_out_and_takes_down_what_runs_inside() -> None:
+def test_until_that_times_out_cancels_its_activities() -> None:
     slow = activity("Slow")
     until = activity("Until", "Until", expression="@bool(0)", timeout="0.00:01:00", activities=[slow])
     run = walked(until, activity("Cleanup", "Copy", "Until:Failed"), Slow={"seconds": 25})
@@ -85,19 +85,19 @@ def test_until_times_out_and_takes_down_what_runs_inside() -> None:
     assert until_entry.error["message"] == "Until activity timed out after 60 seconds."
 
 
-def test_until_that_takes_no_time_and_never_comes_true_is_given_up() -> None:
+def test_until_without_an_end_fails_after_1000_rounds() -> None:
     run = walked(activity("Until", "Until", expression="@bool(0)", activities=[]))
     assert run.status == "Failed"
     assert "1000 rounds" in str(run.message)
 
 
-def test_switch_compares_numbers_as_the_text_that_cases_are() -> None:
+def test_switch_compares_numbers_as_text() -> None:
     switch = activity("Switch", "Switch", on="@int('2')", cases=[{"value": "2", "activities": [activity("Two")]}])
     assert statuses(walked(switch)) == [("Switch", "Succeeded"), ("Two", "Succeeded")]
     assert statuses(walked(switch, Switch={"case": "3"})) == [("Switch", "Succeeded")]
 
 
-def test_failure_in_a_branch_that_is_handled_there_does_not_fail_the_container() -> None:
+def test_failure_that_is_handled_in_a_branch_does_not_fail_the_container() -> None:
     inner = [activity("A"), activity("Handle", "Copy", "A:Failed")]
     run = walked(activity("If", "IfCondition", expression="@bool(1)", ifTrueActivities=inner), A=FAILED)
     assert statuses(run) == [("If", "Succeeded"), ("A", "Failed"), ("Handle", "Succeeded")]
@@ -109,7 +109,7 @@ def calling(child: dict[str, Any], **call: Any) -> FactoryState:
     )
 
 
-def test_child_gets_parameters_and_gives_back_values() -> None:
+def test_child_gets_parameters_and_returns_values() -> None:
     back = [
         {"key": "seen", "value": {"type": "Expression", "content": "@pipeline().parameters.day"}},
         {"key": "fixed", "value": {"type": "Int", "content": 7}},
@@ -132,7 +132,7 @@ def test_child_gets_parameters_and_gives_back_values() -> None:
     }
 
 
-def test_parameter_that_cannot_be_evaluated_reaches_the_child_as_null() -> None:
+def test_parameter_that_cannot_be_evaluated_is_null_in_the_child() -> None:
     child = {"activities": [activity("A")], "parameters": {"day": {"type": "string"}}}
     factory = calling(child, parameters={"day": "@utcNow()"})
     run = run_to_end(factory)
@@ -140,7 +140,7 @@ def test_parameter_that_cannot_be_evaluated_reaches_the_child_as_null() -> None:
     assert factory.get_run(run.activities[0].output["pipelineRunId"])["parameters"] == {"day": "null"}
 
 
-def test_child_that_is_refused_fails_the_activity_and_nobody_else() -> None:
+def test_refused_child_run_fails_only_the_activity() -> None:
     factory = calling({"activities": [activity("A")], "parameters": {"day": {"type": "string"}}})
     run = run_to_end(factory)
     assert statuses(run) == [("Call", "Failed")]
@@ -155,12 +155,12 @@ def test_child_that_is_refused_fails_the_activity_and_nobody_else() -> None:
     assert "maximum of 100 runs" in full.get_run(run_id)["message"]
 
 
-def test_child_pipeline_that_is_not_there_fails_the_activity() -> None:
+def test_missing_child_pipeline_fails_the_activity() -> None:
     run = walked(activity("Call", "ExecutePipeline", pipeline={"referenceName": "Gone"}))
     assert run.message == "Operation on target Call failed: The pipeline 'Gone' was not found."
 
 
-def test_child_that_is_cancelled_alone_fails_its_caller() -> None:
+def test_cancelled_child_run_fails_its_caller() -> None:
     factory = calling({"activities": [activity("A", "Wait", waitTimeInSeconds=60)]})
     run_id = factory.create_run("P", None)
     factory.clock.advance(5)
@@ -172,7 +172,7 @@ def test_child_that_is_cancelled_alone_fails_its_caller() -> None:
     assert child.run_id in factory.get_run(run_id)["message"]
 
 
-def test_input_shows_evaluated_properties_and_nothing_secure_or_of_containers() -> None:
+def test_input_shows_evaluated_properties_without_secrets_and_inner_activities() -> None:
     copy = activity("Copy", "Copy", day={"type": "Expression", "value": "@pipeline().Pipeline"}, other=["@utcNow()"])
     secret = activity("Secret", "Copy", password="x") | {"policy": {"secureInput": True, "secureOutput": True}}
     branch = activity("If", "IfCondition", expression="@bool(0)")
@@ -183,7 +183,7 @@ def test_input_shows_evaluated_properties_and_nothing_secure_or_of_containers() 
 
 
 @pytest.mark.parametrize("value", ["[parameters('x')]", {"type": "Expression", "value": "@utcNow()"}, None, "four"])
-def test_numbers_that_are_not_known_have_their_defaults(value: Any) -> None:
+def test_unknown_numbers_have_their_defaults(value: Any) -> None:
     loop = activity("Each", "ForEach", items=[1, 2], batchCount=value, activities=[activity("A")])
     wait = activity("Wait", "Wait", waitTimeInSeconds=value)
     run = walked(loop, wait, activity("B") | {"policy": {"retry": value}}, B=FAILED)
@@ -221,7 +221,7 @@ def built(shape: list[dict[str, Any]], chained: bool, names: list[str]) -> list[
 
 
 @given(leaves(2), st.booleans(), st.sets(st.integers(0, 20)), st.one_of(st.none(), st.floats(0, 12)))
-def test_whatever_is_nested_everything_ends_and_nothing_starts_after_a_cancel(
+def test_all_nested_activities_end_and_none_starts_after_a_cancel(
     shape: list[dict[str, Any]], chained: bool, failing: set[int], cancelled_after: float | None
 ) -> None:
     names: list[str] = []

@@ -131,13 +131,15 @@ def made(activities: list[dict[str, Any]], entry: dict[str, Any] | None = None) 
 
 
 @pytest.mark.parametrize("name", GUESSES)
-def test_guess_is_listed_and_logged_and_its_member_decides(name: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_guess_is_listed_and_logged_and_replaced_by_the_scripts_member(
+    name: str, caplog: pytest.LogCaptureFixture
+) -> None:
     activities, (what, text, taken), entry = GUESSES[name]
     run = made(activities)
     guess = one(run)
     assert (guess.pipeline, guess.activity, guess.what, guess.expression, guess.taken) == ("P", "X", what, text, taken)
     member = next(iter(entry))
-    assert guess.member in (member, "items"), "items and iterations both decide a ForEach"
+    assert guess.member in (member, "items"), "items and iterations both set the items of a ForEach"
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     for part in ("'P'", "'X'", text, what, taken, f"{guess.member!r} of P/X", run.run_id):
@@ -153,13 +155,13 @@ def test_guess_is_listed_and_logged_and_its_member_decides(name: str, caplog: py
         ({"userProperties": [{"name": "n", "value": "@utcnow()"}]}, "user property 'n'"),
     ],
 )
-def test_guess_that_no_member_decides_says_so(extra: dict[str, Any], what: str) -> None:
+def test_guess_that_no_member_can_replace_says_so(extra: dict[str, Any], what: str) -> None:
     guess = one(made([activity("X") | extra]))
     assert (guess.what, guess.member) == (what, None)
     assert "No member of the script decides it" in str(guess)
 
 
-def test_scripted_values_are_the_ones_used() -> None:
+def test_scripted_values_are_used() -> None:
     variable = made(*[GUESSES["variable"][n] for n in (0, 2)])  # type: ignore[arg-type]
     assert variable.variables["v"] == "2026-01-01T00:00:00Z"
     returned = made(*[GUESSES["return value"][n] for n in (0, 2)])  # type: ignore[arg-type]
@@ -170,7 +172,7 @@ def test_scripted_values_are_the_ones_used() -> None:
     assert child.values == {"day": "2026-01-01"}
 
 
-def test_run_dimension_that_is_not_known() -> None:
+def test_unknown_run_dimension_is_a_guess() -> None:
     factory = factory_of(P={"activities": [activity("A")], "runDimensions": {"d": "@utcnow()", "e": "plain"}})
     guess = one(run_to_end(state(factory)))
     assert (guess.activity, guess.what, guess.taken) == (None, "run dimension 'd'", "null")
@@ -182,7 +184,7 @@ def test_same_guess_in_each_iteration_counts_once(caplog: pytest.LogCaptureFixtu
     assert len(run.guesses) == len(caplog.records) == 1
 
 
-def test_child_lists_its_own() -> None:
+def test_child_run_lists_its_own_guesses() -> None:
     guessing = container("IfCondition", expression=expression(UNKNOWN_FUNCTION))
     parent = activity("Call", "ExecutePipeline", pipeline={"referenceName": "Child"}, waitOnCompletion=True)
     run = run_to_end(state(factory_of(P=[parent], Child=guessing)))
@@ -192,7 +194,7 @@ def test_child_lists_its_own() -> None:
 
 
 def walk_everything(emulator: Emulator) -> list[Run]:
-    """A run of each pipeline of each factory, to its end; what has no default is given a text."""
+    """Run each pipeline of each factory to its end. Parameters without a default get a text."""
     for factory in emulator.factories:
         for name, definition in factory.definition.pipelines.items():
             given = {each: "x" for each, spec in definition.parameters.items() if "defaultValue" not in spec}
@@ -210,7 +212,7 @@ def test_demo_runs_without_a_guess() -> None:
     runs = walk_everything(
         Emulator(FactorySpec(source=FACTORY), script=Script.from_json(json.loads(SCRIPT.read_text())))
     )
-    assert len(runs) == 6, "four pipelines, and two children"
+    assert len(runs) == 6, "four pipelines, and two child runs"
     assert [guess for run in runs for guess in run.guesses] == []
 
 

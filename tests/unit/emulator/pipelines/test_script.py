@@ -1,4 +1,4 @@
-"""What a script may say: members of a known name and type, about pipelines, activities and parameters that are there."""
+"""Scripts may have members of known names and types, about existing pipelines, activities and parameters."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def emulator(script: dict[str, Any]) -> Emulator:
 
 
 @pytest.mark.parametrize(
-    ("script", "said"),
+    ("script", "expected"),
     [
         ({"pipelines": {"Laod": {}}}, "no pipeline 'Laod'. Did you mean 'Load'?"),
         ({"activities": {"Load/Cpy": {"outcome": "Failed"}}}, "'Load' has no activity 'Cpy'. Did you mean 'Copy'?"),
@@ -72,19 +72,19 @@ def emulator(script: dict[str, Any]) -> Emulator:
     ],
     ids=str,
 )
-def test_name_that_is_not_there_is_refused_with_near_ones(script: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValueError, match=re.escape(said)):
+def test_unknown_name_is_refused_with_suggestions(script: dict[str, Any], expected: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(expected)):
         emulator(script)
     running = emulator({})
     before = running.state().script
-    with pytest.raises(ValueError, match=re.escape(said)):
+    with pytest.raises(ValueError, match=re.escape(expected)):
         running.set_script(Script.from_json(script))
     assert {id(factory.script) for factory in running.factories} == {id(before)} | {
         id(factory.script) for factory in running.factories[1:]
     }
 
 
-def test_names_of_all_factories_are_good() -> None:
+def test_names_of_all_factories_are_accepted() -> None:
     script = {
         "pipelines": {"Load": {"queued_seconds": 0}, "Import": {"cancel": "loses"}},
         "activities": {
@@ -100,7 +100,7 @@ def test_names_of_all_factories_are_good() -> None:
 
 
 @pytest.mark.parametrize(
-    ("script", "said"),
+    ("script", "expected"),
     [
         ([], "the script must be an object, but is []"),
         ({"runs": [{}]}, "runs[0] needs a pipeline"),
@@ -122,8 +122,8 @@ def test_names_of_all_factories_are_good() -> None:
     ],
     ids=str,
 )
-def test_member_of_the_wrong_kind_is_refused(script: Any, said: str) -> None:
-    with pytest.raises(ValueError, match=re.escape(said)):
+def test_member_of_the_wrong_kind_is_refused(script: Any, expected: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(expected)):
         Script.from_json(script)
 
 
@@ -140,8 +140,8 @@ DOCUMENT = st.fixed_dictionaries(
 
 
 @given(DOCUMENT | ODD)
-def test_script_is_taken_or_refused_by_a_sentence(document: Any) -> None:
-    """Never a traceback of another kind; and one that is taken can be used."""
+def test_script_is_accepted_or_refused_in_a_sentence(document: Any) -> None:
+    """No other error is raised, and an accepted script can be used."""
     try:
         running = emulator(document)
     except ValueError:
@@ -153,17 +153,17 @@ def test_script_is_taken_or_refused_by_a_sentence(document: Any) -> None:
         factory.settle()
 
 
-def test_script_that_the_demo_uses_is_good() -> None:
+def test_script_of_the_demo_is_accepted() -> None:
     from tests.support.examples import FACTORY as DEMO
     from tests.support.examples import SCRIPT
 
     Emulator(FactorySpec(source=DEMO), script=Script.from_json(json.loads(SCRIPT.read_text())))
 
 
-def test_emulator_that_is_interrupted_while_it_starts_leaves_nothing(
+def test_emulator_that_is_interrupted_during_its_start_leaves_nothing(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """As by Ctrl-C: the interrupt comes while the thread that serves gets ready."""
+    """As with Ctrl-C. The interrupt comes while the serving thread starts."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     interrupt = Future.result
 

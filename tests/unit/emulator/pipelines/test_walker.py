@@ -1,4 +1,4 @@
-"""How the emulator walks a pipeline's activities, by a clock that the test drives."""
+"""How the emulator walks through a pipeline's activities, with a clock that the test advances."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_activities_run_after_those_they_depend_on() -> None:
     assert (run.status, run.message) == ("Succeeded", "")
 
 
-def test_run_is_queued_then_in_progress_then_ended_at_the_clocks_pace() -> None:
+def test_status_of_a_run_follows_the_clock() -> None:
     factory = state(factory_of(P=[activity("A")]), {"activities": {"P/A": {"seconds": 10}}})
     run_id = factory.create_run("P", None)
     seen = []
@@ -38,20 +38,20 @@ def test_run_is_queued_then_in_progress_then_ended_at_the_clocks_pace() -> None:
     ]
 
 
-def test_failure_skips_what_needs_success_and_fails_the_run() -> None:
+def test_failure_skips_dependent_activities_and_fails_the_run() -> None:
     run = walked(activity("A"), activity("B", "Copy", "A"), activity("C", "Copy", "B"), A=FAILED)
     assert statuses(run) == [("A", "Failed"), ("B", "Skipped"), ("C", "Skipped")]
     assert (run.status, run.message) == ("Failed", "Operation on target A failed: boom")
 
 
-def test_failure_that_is_handled_is_no_failure_of_the_run() -> None:
-    """Data Factory looks at the leaves: the handler ran, so the run succeeded."""
+def test_handled_failure_does_not_fail_the_run() -> None:
+    """Data Factory evaluates the leaves: the handler succeeded, so the run succeeded."""
     run = walked(activity("A"), activity("Handle", "Copy", "A:Failed"), A=FAILED)
     assert statuses(run) == [("A", "Failed"), ("Handle", "Succeeded")]
     assert run.status == "Succeeded"
 
 
-def test_skipped_handler_beside_a_failed_path_leaves_the_failure() -> None:
+def test_failure_with_a_skipped_handler_fails_the_run() -> None:
     run = walked(activity("A"), activity("Next", "Copy", "A"), activity("Handle", "Copy", "Next:Failed"), A=FAILED)
     assert statuses(run) == [("A", "Failed"), ("Next", "Skipped"), ("Handle", "Skipped")]
     assert run.status == "Failed"
@@ -69,7 +69,7 @@ def test_skipped_handler_beside_a_failed_path_leaves_the_failure() -> None:
         ("Skipped", "Skipped", True),
     ],
 )
-def test_conditions(status: str, condition: str, met: bool) -> None:
+def test_dependency_conditions(status: str, condition: str, met: bool) -> None:
     assert is_met(status, [condition]) is met
 
 
@@ -83,14 +83,14 @@ def test_retry_policy_makes_another_attempt_after_its_interval() -> None:
     assert run.status == "Succeeded"
 
 
-def test_retries_used_up_fail() -> None:
+def test_activity_fails_after_its_last_retry() -> None:
     run = walked(activity("A") | {"policy": {"retry": 1}}, A=FAILED)
     assert [entry.status for entry in run.activities] == ["Failed", "Failed"]
     assert run.status == "Failed"
 
 
 def test_activity_fails_at_its_timeout() -> None:
-    """And what is to happen on its failure happens then, not when its work would have been done."""
+    """Activities that depend on its failure start then, not when its work would have ended."""
     slow = activity("A") | {"policy": {"timeout": "0.00:01:30"}}
     run = walked(slow, activity("Handle", "Copy", "A:Failed"), A={"seconds": 91})
     assert statuses(run) == [("A", "Failed"), ("Handle", "Succeeded")]
@@ -105,7 +105,7 @@ def test_activity_fails_at_its_timeout() -> None:
     )
 
 
-def test_activity_that_times_out_is_tried_again_as_its_policy_says() -> None:
+def test_activity_that_times_out_is_retried_by_its_policy() -> None:
     slow = activity("A") | {"policy": {"timeout": "00:01:00", "retry": 1, "retryIntervalInSeconds": 30}}
     run = walked(slow, A={"seconds": 600})
     assert [(entry.status, entry.retry_attempt) for entry in run.activities] == [("Failed", None), ("Failed", 2)]
@@ -124,13 +124,13 @@ def test_activity_that_times_out_is_tried_again_as_its_policy_says() -> None:
         ("1.01:00:00", 90_000, "Succeeded"),
         ("1.01:00:00", 90_001, "Failed"),
         ({"type": "Expression", "value": "@concat('00:0', '1:00')"}, 61, "Failed"),
-        # Seven days, where it has none, or none that is known.
+        # Seven days if it has none, or an unknown one.
         (None, 604_800, "Succeeded"),
         (None, 604_801, "Failed"),
         ("[parameters('timeout')]", 604_801, "Failed"),
     ],
 )
-def test_timeout_is_what_the_policy_says(timeout: Any, seconds: float, status: str) -> None:
+def test_timeout_is_the_one_of_the_policy(timeout: Any, seconds: float, status: str) -> None:
     definition = factory_of(P=[activity("A") | {"policy": {"timeout": timeout}}])
     factory = state(definition, {"activities": {"P/A": {"seconds": seconds}}})
     run_id = factory.create_run("P", None)
@@ -138,7 +138,7 @@ def test_timeout_is_what_the_policy_says(timeout: Any, seconds: float, status: s
     assert factory.get_run(run_id)["status"] == status
 
 
-def test_run_cancelled_before_the_timeout_has_no_failure() -> None:
+def test_activity_cancelled_before_its_timeout_has_not_failed() -> None:
     definition = factory_of(P=[activity("A") | {"policy": {"timeout": "00:01:00"}}])
     factory = state(definition, {"activities": {"P/A": {"seconds": 600}}})
     run_id = factory.create_run("P", None)
@@ -149,7 +149,7 @@ def test_run_cancelled_before_the_timeout_has_no_failure() -> None:
     assert statuses(factory.runs[run_id]) == [("A", "Cancelled")]
 
 
-def test_for_each_runs_its_batch_side_by_side_and_goes_on_after_a_failure() -> None:
+def test_for_each_runs_a_batch_in_parallel_and_continues_after_a_failure() -> None:
     loop = activity("Each", "ForEach", items="@pipeline().parameters.names", activities=[activity("Inner")])
     factory = state(
         factory_of(P={"activities": [loop], "parameters": {"names": {"type": "array"}}}),
@@ -163,7 +163,7 @@ def test_for_each_runs_its_batch_side_by_side_and_goes_on_after_a_failure() -> N
 
 
 @pytest.mark.parametrize(("properties", "seconds"), [({"isSequential": True}, 4), ({"batchCount": 2}, 2), ({}, 1)])
-def test_for_each_keeps_to_its_batch_count(properties: dict[str, Any], seconds: float) -> None:
+def test_for_each_respects_its_batch_count(properties: dict[str, Any], seconds: float) -> None:
     loop = activity("Each", "ForEach", items=[1, 2, 3, 4], activities=[activity("Inner")], **properties)
     run = walked(loop)
     entry = run.activities[0]
@@ -171,13 +171,13 @@ def test_for_each_keeps_to_its_batch_count(properties: dict[str, Any], seconds: 
     assert entry.ended - entry.started == seconds
 
 
-def test_for_each_over_nothing_succeeds() -> None:
+def test_for_each_without_items_succeeds() -> None:
     assert statuses(walked(activity("Each", "ForEach", items=[], activities=[activity("Inner")]))) == [
         ("Each", "Succeeded")
     ]
 
 
-def test_for_each_over_what_cannot_be_evaluated_has_two_items_unless_scripted() -> None:
+def test_for_each_with_unknown_items_has_two_unless_scripted() -> None:
     loop = activity("Each", "ForEach", items="@xml('x')", activities=[activity("Inner")])
     assert len(walked(loop).activities) == 1 + 2
     assert len(walked(loop, Each={"iterations": 5}).activities) == 1 + 5
@@ -217,7 +217,7 @@ def test_switch_takes_its_case(value: str, branch: str) -> None:
     assert statuses(walked(switch))[-1] == (branch, "Succeeded")
 
 
-def test_until_goes_round_until_its_condition_holds() -> None:
+def test_until_repeats_until_its_condition_holds() -> None:
     until = activity(
         "Until",
         "Until",
@@ -228,7 +228,7 @@ def test_until_goes_round_until_its_condition_holds() -> None:
     assert statuses(run) == [("Until", "Succeeded")] + [("Add", "Succeeded")] * 3
 
 
-def test_child_pipeline_that_fails_fails_its_caller_with_its_message() -> None:
+def test_failed_child_pipeline_fails_its_caller_with_its_message() -> None:
     factory = state(
         factory_of(
             P=[activity("Call", "ExecutePipeline", pipeline={"referenceName": "Child"}, waitOnCompletion=True)],
@@ -244,7 +244,7 @@ def test_child_pipeline_that_fails_fails_its_caller_with_its_message() -> None:
     assert run.activities[0].output["pipelineRunId"] == child.run_id
 
 
-def test_child_pipeline_that_is_not_waited_for_goes_on_by_itself() -> None:
+def test_child_pipeline_that_is_not_waited_for_does_not_fail_its_caller() -> None:
     factory = state(
         factory_of(
             P=[activity("Call", "ExecutePipeline", pipeline={"referenceName": "Child"}, waitOnCompletion=False)],
@@ -258,7 +258,7 @@ def test_child_pipeline_that_is_not_waited_for_goes_on_by_itself() -> None:
     assert [r.status for r in factory.runs.values() if r.pipeline == "Child"] == ["Failed"]
 
 
-def test_fail_activity_fails_with_its_own_words() -> None:
+def test_fail_activity_fails_with_its_message_and_code() -> None:
     run = walked(activity("Stop", "Fail", message="@concat('no ', 'data')", errorCode="500"))
     assert run.message == "Operation on target Stop failed: no data"
     assert run.activities[0].error is not None
@@ -270,7 +270,7 @@ def test_inactive_activity_counts_as_it_is_marked() -> None:
     assert statuses(walked(inactive, activity("B", "Copy", "A:Failed"))) == [("A", "Inactive"), ("B", "Succeeded")]
 
 
-def test_output_of_an_activity_is_seen_by_the_next() -> None:
+def test_output_of_an_activity_can_be_used_by_the_next() -> None:
     run = walked(
         activity("Lookup", "Lookup"),
         activity("Each", "ForEach", "Lookup", items="@activity('Lookup').output.value", activities=[activity("In")]),
@@ -279,12 +279,12 @@ def test_output_of_an_activity_is_seen_by_the_next() -> None:
     assert len([1 for name, _ in statuses(run) if name == "In"]) == 3
 
 
-def test_filter_keeps_what_its_condition_holds_for() -> None:
+def test_filter_keeps_matching_items() -> None:
     run = walked(activity("Keep", "Filter", items=[1, 5, 9], condition="@greater(item(), 4)"))
     assert run.activities[0].output == {"ItemsCount": 3, "FilteredItemsCount": 2, "Value": [5, 9]}
 
 
-def test_wait_takes_its_own_time() -> None:
+def test_wait_takes_the_time_of_its_property() -> None:
     entry = walked(activity("Pause", "Wait", waitTimeInSeconds=30)).activities[0]
     assert entry.ended is not None
     assert entry.ended - entry.started == 30
@@ -307,7 +307,7 @@ def graphs(draw: st.DrawFn) -> tuple[list[dict[str, Any]], dict[str, Any]]:
 
 
 @given(graphs())
-def test_every_activity_ends_exactly_once_and_never_before_what_it_depends_on(
+def test_every_activity_ends_once_and_after_its_dependencies(
     graph: tuple[list[dict[str, Any]], dict[str, Any]],
 ) -> None:
     activities, script = graph

@@ -45,7 +45,7 @@ def test_run_id_is_the_client_request_id_unless_switched_off() -> None:
     assert state(SIMPLE, run_id_from_request_id=False).create_run("P", None, client_request_id=KEY) != KEY
 
 
-def test_second_start_with_the_same_request_id_does_what_the_switch_says() -> None:
+def test_second_start_with_the_same_request_id_follows_the_switch() -> None:
     for choice, runs in (("conflict", 1), ("same", 1), ("new", 2)):
         factory = state(SIMPLE, duplicate_request_id=choice)
         factory.create_run("P", None, client_request_id=KEY)
@@ -56,14 +56,14 @@ def test_second_start_with_the_same_request_id_does_what_the_switch_says() -> No
         assert len(factory.runs) == runs
 
 
-def test_parameters_are_defaulted_dropped_and_shown_as_text() -> None:
+def test_parameters_get_defaults_and_are_shown_as_text() -> None:
     declared = {"day": {"type": "string"}, "flags": {"type": "array", "defaultValue": [1, 2]}}
     factory = state(factory_of(P={"activities": [activity("A")], "parameters": declared}))
     run_id = factory.create_run("P", {"day": "x", "undeclared": 1})
     assert factory.get_run(run_id)["parameters"] == {"day": "x", "flags": "[1, 2]"}
 
 
-def test_missing_parameter_does_what_the_switch_says() -> None:
+def test_missing_parameter_follows_the_switch() -> None:
     definition = factory_of(P={"activities": [activity("A")], "parameters": {"day": {"type": "string"}}})
     assert refused(lambda: state(definition).create_run("P", None)).status == 400
     run = run_to_end(state(definition, missing_parameter="fail_run"))
@@ -92,7 +92,7 @@ def test_cancel_is_asynchronous() -> None:
     assert "completed with status 'Cancelled'.Only" in late.message
 
 
-def test_cancel_that_loses_lets_the_run_end_as_it_would() -> None:
+def test_cancel_that_is_scripted_to_lose_lets_the_run_succeed() -> None:
     script = {"activities": {"P/A": {"seconds": 10}}, "pipelines": {"P": {"cancel": "loses"}}}
     factory = state(SIMPLE, script)
     run_id = factory.create_run("P", None)
@@ -176,7 +176,7 @@ def test_bad_recovery_requests_are_refused() -> None:
         assert refused(lambda a=arguments: factory.create_run(a.pop("pipeline"), None, **a)).status == 400
 
 
-def test_recovery_of_a_running_reference_does_what_the_switch_says() -> None:
+def test_recovery_of_a_running_reference_follows_the_switch() -> None:
     for choice in ("accept", "refuse"):
         factory = state(SIMPLE, recovery_of_running=choice)
         first = factory.create_run("P", None)
@@ -187,7 +187,7 @@ def test_recovery_of_a_running_reference_does_what_the_switch_says() -> None:
             assert start() != first
 
 
-def test_old_reference_is_refused_where_the_switch_says_so() -> None:
+def test_old_reference_is_refused_if_the_switch_is_set() -> None:
     factory = state(SIMPLE, recovery_within_days=30)
     first = run_to_end(factory).run_id
     assert factory.create_run("P", None, reference_run_id=first, is_recovery=True)
@@ -197,7 +197,7 @@ def test_old_reference_is_refused_where_the_switch_says_so() -> None:
 
 
 def again(activities: list[dict[str, Any]], failing: dict[str, Any], **arguments: Any) -> list[tuple[str, str]]:
-    """A run in which `failing` happens, and what its recovery runs, in which nothing fails."""
+    """The activities that a recovery runs, after a run in which `failing` was scripted. In the recovery nothing fails."""
     factory = state(factory_of(P=activities), {"runs": [{"pipeline": "P", "times": 1, "activities": failing}]})
     first = run_to_end(factory).run_id
     second = factory.create_run("P", None, reference_run_id=first, is_recovery=True, **arguments)
@@ -206,12 +206,12 @@ def again(activities: list[dict[str, Any]], failing: dict[str, Any], **arguments
     return statuses(factory.runs[second])
 
 
-def test_start_activity_starts_whatever_its_conditions_say() -> None:
+def test_start_activity_starts_despite_its_conditions() -> None:
     handled = [activity("A"), activity("Handle", "Copy", "A:Failed"), activity("Last", "Copy", "Handle")]
     assert again(handled, {}, start_activity_name="Handle") == [("Handle", "Succeeded"), ("Last", "Succeeded")]
 
 
-def test_recovery_from_the_failure_runs_again_what_handled_it_and_what_was_skipped() -> None:
+def test_recovery_from_a_failure_repeats_its_handler_and_skipped_activities() -> None:
     activities = [
         activity("Start"),
         activity("A", "Copy", "Start"),
@@ -226,7 +226,7 @@ def test_recovery_from_the_failure_runs_again_what_handled_it_and_what_was_skipp
     ]
 
 
-def test_recovery_run_reads_the_outputs_of_what_it_does_not_run_again() -> None:
+def test_recovery_uses_the_outputs_of_activities_that_it_does_not_repeat() -> None:
     use = activity("Use", "Copy", "Look", found="@activity('Look').output.n")
     failing = {"Look": {"output": {"n": 3}}, "Use": FAILED}
     factory = state(
@@ -240,7 +240,7 @@ def test_recovery_run_reads_the_outputs_of_what_it_does_not_run_again() -> None:
     assert [(entry.name, entry.input) for entry in factory.runs[second].activities] == [("Use", {"found": 3})]
 
 
-def test_recovery_of_a_recovery_keeps_what_neither_has_to_run() -> None:
+def test_recovery_of_a_recovery_repeats_only_what_failed_last() -> None:
     factory = state(
         factory_of(P=[activity("A"), activity("B", "Copy", "A"), activity("C", "Copy", "B")]),
         {"runs": [{"pipeline": "P", "times": 1, "activities": {name: FAILED}} for name in ("B", "C")]},
@@ -257,7 +257,7 @@ def test_recovery_of_a_recovery_keeps_what_neither_has_to_run() -> None:
     assert len({run["runGroupId"] for run in listed(factory)}) == 1
 
 
-def test_concurrency_queues_runs_and_refuses_the_hundred_and_first() -> None:
+def test_concurrency_queues_100_runs_and_refuses_the_next() -> None:
     definition = factory_of(P={"activities": [activity("A")], "concurrency": 1})
     factory = state(definition, {"activities": {"P/A": {"seconds": 10}}})
     first, second = factory.create_run("P", None), factory.create_run("P", None)
@@ -287,7 +287,7 @@ def test_queue_is_first_come_first_served() -> None:
     assert factory.runs[third].ended == factory.runs[first].created + 0.5 + 3 * 10
 
 
-def test_run_cancelled_in_the_queue_makes_room_and_holds_nobody_up() -> None:
+def test_run_cancelled_in_the_queue_does_not_delay_others() -> None:
     factory = limited(1)
     first, second, third = (factory.create_run("P", None) for _ in range(3))
     factory.clock.advance(1)
@@ -301,9 +301,7 @@ def test_run_cancelled_in_the_queue_makes_room_and_holds_nobody_up() -> None:
 
 
 @given(st.integers(1, 4), st.lists(st.tuples(st.floats(0, 5), st.booleans()), min_size=1, max_size=12))
-def test_no_more_runs_are_in_progress_than_the_concurrency_allows(
-    concurrency: int, starts: list[tuple[float, bool]]
-) -> None:
+def test_concurrency_limits_the_runs_in_progress(concurrency: int, starts: list[tuple[float, bool]]) -> None:
     factory = limited(concurrency)
     for pause, cancelled in starts:
         run_id = factory.create_run("P", None)
@@ -321,7 +319,7 @@ def test_no_more_runs_are_in_progress_than_the_concurrency_allows(
             assert len(beside) <= concurrency
 
 
-def test_parameter_that_was_missing_is_still_missing_after_a_wait_in_the_queue() -> None:
+def test_missing_parameter_fails_the_run_after_a_wait_in_the_queue() -> None:
     definition = {"activities": [activity("A")], "concurrency": 1, "parameters": {"day": {"type": "string"}}}
     factory = state(factory_of(P=definition), missing_parameter="fail_run")
     factory.create_run("P", {"day": "x"})
@@ -342,7 +340,7 @@ def test_refused_start_changes_nothing() -> None:
     assert factory.script.runs[0].times == 1
 
 
-def test_cancel_that_wins_is_not_overtaken_by_a_failure() -> None:
+def test_cancelled_run_does_not_become_failed() -> None:
     script = {"activities": {"P/A": {"seconds": 10, **FAILED}}, "pipelines": {"P": {"cancel_seconds": 30}}}
     factory = state(SIMPLE, script)
     run_id = factory.create_run("P", None)
@@ -356,7 +354,7 @@ def test_cancel_that_wins_is_not_overtaken_by_a_failure() -> None:
 
 
 @pytest.mark.parametrize("child_seconds", [1, 30])
-def test_recursive_cancel_ends_the_caller_as_cancelled_whoever_is_first(child_seconds: float) -> None:
+def test_recursive_cancel_ends_caller_and_child_as_cancelled(child_seconds: float) -> None:
     call = activity("Call", "ExecutePipeline", pipeline={"referenceName": "C"})
     script = {"activities": {"C/A": {"seconds": 600}}, "pipelines": {"C": {"cancel_seconds": child_seconds}}}
     factory = state(factory_of(P=[call], C=[activity("A")]), script)
@@ -368,7 +366,7 @@ def test_recursive_cancel_ends_the_caller_as_cancelled_whoever_is_first(child_se
     assert {run.status for run in factory.runs.values()} == {"Cancelled"}
 
 
-def test_ill_typed_parameter_does_what_the_switch_says() -> None:
+def test_ill_typed_parameter_follows_the_switch() -> None:
     declared = {
         "n": {"type": "Int", "defaultValue": 1},
         "flag": {"type": "bool", "defaultValue": True},
@@ -385,13 +383,13 @@ def test_ill_typed_parameter_does_what_the_switch_says() -> None:
     assert run_to_end(state(definition, ill_typed_parameter="refuse"), parameters=fitting).status == "Succeeded"
 
 
-def test_answer_for_an_unknown_run_is_what_the_switches_say() -> None:
+def test_answer_for_an_unknown_run_follows_the_switches() -> None:
     factory = state(SIMPLE, unknown_run_status=400, unknown_run_code="RunNotFound")
     error = refused(lambda: factory.get_run("nope"))
     assert (error.status, error.code) == (400, "RunNotFound")
 
 
-def test_list_is_behind_by_its_lag_and_frozen_where_switched() -> None:
+def test_list_lags_and_freezes_as_the_switches_say() -> None:
     factory = state(SIMPLE, list_lag_seconds=60)
     factory.create_run("P", None)
     factory.clock.advance(30)
@@ -407,7 +405,7 @@ def test_list_is_behind_by_its_lag_and_frozen_where_switched() -> None:
     assert len(listed(factory)) == 1
 
 
-def test_get_can_be_behind_too() -> None:
+def test_get_run_can_lag_too() -> None:
     factory = state(SIMPLE, get_visible_after=5)
     run_id = factory.create_run("P", None)
     assert refused(lambda: factory.get_run(run_id)).status == 404
@@ -436,7 +434,7 @@ def test_filters_and_order() -> None:
     assert listed(factory, lastUpdatedBefore="2001-01-01T00:00:00Z") == []
 
 
-def test_order_by_time_is_the_order_of_time_whatever_fractions_are_written() -> None:
+def test_order_by_time_ignores_how_fractions_are_written() -> None:
     factory = state(SIMPLE)
     ids = []
     for _ in range(4):
@@ -455,7 +453,7 @@ def test_order_by_time_is_the_order_of_time_whatever_fractions_are_written() -> 
     assert [r["status"] for r in by_status] == sorted(r["status"] for r in by_status)
 
 
-def test_activity_list_can_be_behind_the_run() -> None:
+def test_list_of_activities_can_lag() -> None:
     factory = state(SIMPLE, {"activities": {"P/A": FAILED}}, activity_list_lag_seconds=60)
     run_id = factory.create_run("P", None)
     factory.clock.advance(50)
@@ -518,7 +516,7 @@ def test_bad_queries_are_refused(body: dict[str, Any]) -> None:
     assert refused(lambda: factory.query_trigger_runs({**WINDOW, **body})).status == 400
 
 
-def test_trigger_runs_have_operands_of_their_own_and_there_are_none() -> None:
+def test_query_of_trigger_runs_checks_its_own_operands_and_returns_none() -> None:
     factory = state(SIMPLE)
     body = {
         "filters": [{"operand": "TriggerName", "operator": "Equals", "values": ["Daily"]}],
@@ -538,21 +536,21 @@ def test_trigger_runs_have_operands_of_their_own_and_there_are_none() -> None:
         ("P?", {"properties": {"activities": []}}),
     ],
 )
-def test_pipeline_that_is_not_valid_is_refused_and_changes_nothing(name: str, body: dict[str, Any]) -> None:
+def test_invalid_pipeline_is_refused_and_changes_nothing(name: str, body: dict[str, Any]) -> None:
     factory = state(SIMPLE)
     before = factory.pipelines()
     assert refused(lambda: factory.put_pipeline(name, body)).status == 400
     assert factory.pipelines() == before
 
 
-def test_tag_of_a_pipeline_that_is_not_there_does_not_match() -> None:
+def test_tag_of_a_missing_pipeline_does_not_match() -> None:
     factory = state(SIMPLE)
     assert refused(lambda: factory.put_pipeline("New", {"properties": {}}, if_match="*")).status == 412
     assert factory.put_pipeline("P", {"properties": {}}, if_match="*")["properties"] == {}
 
 
 @given(st.integers(0, 25), st.integers(1, 7))
-def test_pages_hold_every_run_exactly_once_even_while_new_ones_come(count: int, page_size: int) -> None:
+def test_pages_contain_each_run_once_although_new_runs_begin(count: int, page_size: int) -> None:
     factory = state(SIMPLE, page_size=page_size)
     ids = [factory.create_run("P", None, client_request_id=str(uuid.UUID(int=n + 1))) for n in range(count)]
     found: list[str] = []
@@ -580,7 +578,7 @@ def test_activity_runs_of_an_unknown_run_are_an_empty_list() -> None:
     )
 
 
-def test_times_are_shown_as_the_service_does() -> None:
+def test_times_have_the_format_of_the_service() -> None:
     factory = state(SIMPLE)
     factory.clock.advance(0.25)
     shown = factory.get_run(factory.create_run("P", None))["runStart"]
