@@ -113,10 +113,6 @@ def _script(path: Path | None) -> Script | None:
         return Script.from_json(document)
     except ValueError as e:
         raise ValueError(f"--script {path}: {e}") from e
-    except (AttributeError, KeyError, TypeError) as e:
-        raise ValueError(
-            f"--script {path}: the file does not have the form of a script ({type(e).__name__}: {e})."
-        ) from e
 
 
 def _announce(emulator: Emulator) -> None:

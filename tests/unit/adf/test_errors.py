@@ -89,6 +89,7 @@ def test_error_comes_out_of_json_as_it_went_in(is_twin: bool, kind: type[AdfErro
             "studio_url": "u",
             "run": {"of": "a later version"},
         },
+        {"type": "TypeVar", "message": "said"},
         {"type": "AdfRunFailed", "message": "said", "run_id": "r1", "studio_url": "u", "activities": [{}]},
         {"type": "AdfRunFailed", "message": "said", "run_id": "r1", "studio_url": "u", "run": "r1"},
     ],
