@@ -183,10 +183,11 @@ def an_hour(a_hour: int = 100_000, triggerers: int = 4) -> tuple[Outcome, str]:
 def _said(what: str, came: Outcome, hours: float) -> str:
     middle = came.lags[len(came.lags) // 2]
     return (
-        f"{what}: {came.runs:,} runs, at most {came.most_waiting:,} waited for at once; {came.lost} lost; "
-        f"{came.requests:,} requests ({came.requests / hours / HOUR:.1f} a second, of 25), {came.throttled:,} beyond the "
-        f"service's limit; {came.outages:,} met a service that throttles everybody, {came.refused} an expired token; "
-        f"known after {middle:.0f} s in the middle, {came.lags[-1]:.0f} s at most"
+        f"{what}: {came.runs:,} runs, at most {came.most_waiting:,} waited for at once; {came.lost} lost. "
+        f"{came.requests:,} requests ({came.requests / hours / HOUR:.1f} a second; the service permits 25), "
+        f"{came.throttled:,} beyond the service's limit. {came.outages:,} requests were throttled because the service throttled "
+        f"everybody; {came.refused} were refused because the token had expired. An end was detected after {middle:.0f} s "
+        f"(median), and after {came.lags[-1]:.0f} s at most"
     )
 
 

@@ -137,8 +137,8 @@ class Start:
     parameters: Mapping[str, Any] | None = None
     recovery: Recovery = Recovery()
     correlation_parameter: str | None = None
-    """A parameter that the pipeline declares for this purpose. It gets the start key as its value, so that the run of a lost
-    start is identified for certain."""
+    """The name of a parameter that carries the start key, so that the run of a lost start is identified for certain. The
+    pipeline must declare it."""
     settle: float = START_SETTLE_SECONDS
     """Seconds to search for the run of a lost start."""
     on_ambiguous: Literal["fail", "start"] = "fail"

@@ -9,11 +9,11 @@ possible:
 - To leave a gap between two queries, so that an end in the gap is never shown. So each query overlaps the previous query. It
   reaches back further if the list showed an end too late, or if a new wait needs an earlier moment.
 
-Three queries, on the service's clock:
+The windows of three queries, on the service's clock:
 
     query 1   [---- reach ----|..]                        "|" is now; ".." are 10 s more, because clocks differ a little
-    query 2            [overlap-------|..]                begins up to 20 s before the end of query 1
-    query 3                    [overlap-------|..]        begins up to 20 s before the end of query 2
+    query 2            [overlap-------|..]                begins up to 20 s before the "|" of query 1
+    query 3                    [overlap-------|..]        begins up to 20 s before the "|" of query 2
               ^                               ^
               _listed_from                    _listed_until: no gap is left between these two
 
