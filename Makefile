@@ -90,7 +90,7 @@ fix: .venv/installed  ## Format, and mend what the linter can mend
 	.venv/bin/ruff format .
 
 .PHONY: chaos
-chaos: .venv/installed  ## Kill, mark, clear and cut off tasks in real Airflow processes (ARGS="--subset", "--only lost")
+chaos: .venv/installed  ## Kill, mark, clear and cut off tasks in real Airflow processes (ARGS="--subset", "--only lost-drop")
 	$(RUN) -m tests.chaos $(ARGS)
 
 .PHONY: chaos-proofs

@@ -238,7 +238,9 @@ class AdfRunPipelineOperator(BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Start the run, or adopt the run of an earlier try. Then return, wait, or defer."""
         if self.in_triggerer_mode:
-            why = self.why_on_worker() or "Airflow started it there"
+            # The task as the Dag has it: in the rendered task, a template that is the reason is gone.
+            in_dag: Any = self.dag.get_task(self.task_id)
+            why = in_dag.why_on_worker() or "Airflow started it there"
             self.log.info("start_from_trigger=True, but this try runs on a worker: %s.", why)
         return self._new_attempt(context).run()
 

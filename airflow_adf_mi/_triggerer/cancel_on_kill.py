@@ -16,8 +16,8 @@ run. Send a cancel again until the service accepts it, with at most 16 cancels a
                                                                                  +-- none: leave the run alone
 
 If the state is "deferred", another triggerer has taken the trigger over, or the task was cleared and is already deferred again.
-If there is no state, the task was cleared. After a clear, the next try cancels the superseded run before it starts another run
-(`adf/starting/start_or_adopt`). `start` handles a kill that comes while a run is being started.
+If there is no state, the task was cleared. After a clear, the next try of a durable task ends the superseded run before it starts
+another run (`adf/starting/start_or_adopt`). `start` handles a kill that comes while a run is being started.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from collections.abc import Coroutine, Mapping
 from typing import Any, TypeAlias, TypeVar
 
 from airflow_adf_mi._airflow.task_instance import OVER, state_of
+from airflow_adf_mi.adf.api.operations import Call
 from airflow_adf_mi.adf.api.shared_client import shared_client
 from airflow_adf_mi.adf.cancelling import cancelling
 from airflow_adf_mi.adf.config.addresses import RunAddress
@@ -38,7 +39,7 @@ from airflow_adf_mi.adf.config.settings import AdfSettings
 from airflow_adf_mi.adf.errors import AdfError
 from airflow_adf_mi.adf.event_loop import PerLoop, mark_seen, start_detached
 from airflow_adf_mi.adf.retrying import backoff
-from airflow_adf_mi.adf.routines import run_routine_async
+from airflow_adf_mi.adf.routines import SendsAsync, run_routine_async
 from airflow_adf_mi.adf.timing import REAL_TIME
 
 T = TypeVar("T")
@@ -114,12 +115,25 @@ async def cancel_now(settings: AdfSettings, address: RunAddress, why: str) -> No
     """Cancel a run, and log it. A cancel that is not accepted is sent again for `KILL_PATIENCE_SECONDS`."""
     routine = cancelling(address.factory, address.run_id, timing=REAL_TIME, patience=KILL_PATIENCE_SECONDS)
     try:
-        async with _kills.here().pace, shared_client(settings) as client:
-            cancel = await run_routine_async(routine, client, asyncio.sleep)
+        async with shared_client(settings) as client:
+            cancel = await run_routine_async(routine, _Paced(client), asyncio.sleep)
     except AdfError as e:
         log.error("%s could not be cancelled (%s), and may continue. See %s %s", address, why, address.studio_url, e)
         return
     log.info("%s %s: %s.", address, cancel, why)
+
+
+class _Paced:
+    """A client that sends few requests at a time. A pause between two requests delays no other cancel."""
+
+    def __init__(self, client: SendsAsync) -> None:
+        self._client = client
+        self.authenticate = client.authenticate
+        self.service_time = client.service_time
+
+    async def send(self, call: Call[Any]) -> Any:
+        async with _kills.here().pace:
+            return await self._client.send(call)
 
 
 async def _state(ti: Any) -> str | None:

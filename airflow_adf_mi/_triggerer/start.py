@@ -191,7 +191,7 @@ class TriggererStart:
         if stored is not None and (stored.service_uses_key or stored.factory in _factories_using_keys):
             stored = replace(stored, service_uses_key=True)
             # createRun may have been sent up to SEND_DELAY_SECONDS after the intent was made. Before that time has passed, "no
-            # run with this key" proves nothing. So search for that much longer.
+            # run with this key" proves nothing. So the search lasts SEND_DELAY_SECONDS longer.
             start = replace(start, settle=start.settle + SEND_DELAY_SECONDS)
         routine = start_or_adopt(
             start,

@@ -44,7 +44,7 @@ class StoredStart:
 
     intent: Intent
     failed_retry: int | None = None
-    """The number of the last retry that failed before it adopted the run of this start, or replaced that run."""
+    """The number of the last try that ended while this start was still stored. It had neither adopted nor replaced the run."""
 
     @classmethod
     def from_json(cls, stored: object) -> Self | None:
@@ -86,7 +86,7 @@ class StoredStart:
     def is_retried_by(self, now: TaskTry) -> bool:
         """Whether the try `now` retries this start after a failure.
 
-        The recorded failure may be the failure of `now` itself, because a try continues if its trigger is started again.
+        The try `now` itself may have recorded this failure: its trigger failed, was started again, and the try continues.
         """
         return not self.is_of(now) and self.last_failed_try in (now.try_number - 1, now.try_number)
 
@@ -117,10 +117,10 @@ class StoredStart:
         return replace(self.intent, task_try=_CLEARED, try_failed=False)
 
     def recording(self, now: TaskTry, *, failed: bool) -> Self | None:
-        """Return this start with a record whether the try `now` failed by itself; None if no next try needs the record.
+        """Return this start with a record of whether the try `now` failed by itself; None if no next try needs the record.
 
         Recording works without reading the Airflow connection, because only the stored form is changed. A start of an earlier
-        try keeps its `task_try`, because the present try may continue, and adopt the run of that start.
+        try keeps its `task_try`. The present try may continue, and must then see that the start is not its own.
         """
         if self.intent.phase is Phase.PREPARED:
             # Nothing was started: a retry and a clear both start a run.
@@ -132,7 +132,7 @@ class StoredStart:
         return replace(self, failed_retry=now.try_number if failed else now.try_number - 1)
 
     def leads_to(self, known: Intent) -> bool:
-        """Whether the stored form is already enough to find the run of `known`, so that nothing more must be written.
+        """Whether the stored form is already enough to find the run of `known`, so that no further write is needed.
 
         It is enough if the run's id is the start key, because the start key is stored.
         """

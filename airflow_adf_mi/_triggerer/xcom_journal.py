@@ -95,6 +95,7 @@ class TriggerJournal:
         self._read_at: float | None = None
         self.latest: Intent | None = None
         """The start that may have started a run, as far as this trigger knows."""
+        self._is_recalled = False
         self.is_sending = False
         """A start is being sent, and must not be interrupted."""
         self.is_stopped = False
@@ -102,8 +103,8 @@ class TriggerJournal:
 
     @property
     def is_read(self) -> bool:
-        """Whether this journal has read the stored intent."""
-        return self._read_at is not None
+        """Whether this journal has read all that is stored about a start."""
+        return self._is_recalled
 
     @property
     def has_intent(self) -> bool:
@@ -124,6 +125,7 @@ class TriggerJournal:
             run_id = await read_xcom(self._ti, RUN_ID_KEY)
             self._start = StoredStart.without_intent(self._stored, run_id, replace(wanted, start_key=self.start_key))
         self.latest = None if self._start is None else self._start.recall(self.task_try, durable=self._durable)
+        self._is_recalled = True
         return self.latest
 
     async def save(self, intent: Intent) -> None:
@@ -132,17 +134,18 @@ class TriggerJournal:
             if self.is_sending:
                 await self._take_back(intent)
             return
-        if self._is_stale():
-            await self._must_be_unchanged()
-        self.is_sending = True
         try:
+            if self._is_stale():
+                await self._must_be_unchanged()
+            self.is_sending = True
             if self._start is not None and self._start.intent.start_key != intent.start_key:
                 # Delete `run_id` before the intent is written. Otherwise, after a kill in between, `run_id` would still name
                 # the run that this start replaces.
                 await self._delete(RUN_ID_KEY)
             await self._write_if_new(intent)
             if self._is_stale():
-                # The write took long. A kill may follow at once, or another process may have written meanwhile.
+                # The write took long. If the task was cleared meanwhile, its kill is about to arrive. Or another process may have
+                # written.
                 await self._pause(CLEAR_OVERLAP_SECONDS)
                 self._check()
                 await self._must_be_unchanged()
@@ -204,6 +207,9 @@ class TriggerJournal:
         self.is_sending = False
         self.latest = None
         try:
+            if self._is_stale():
+                # This process may have been suspended, and another one may have started the run meanwhile.
+                await self._must_be_unchanged()
             await self._write(StoredStart(intent=prepared))
         except AdfError as e:
             # The error of the start is more useful than this error. If Airflow answers again, `hand_over` writes the intent.

@@ -1,4 +1,4 @@
-"""The run that a worker process owns: it starts or adopts the run, waits for it, and cancels it when the process is killed.
+"""The run that a worker process owns. The process starts or adopts the run, waits for it, and cancels it when it is killed.
 
 A user may kill the task at any moment: between createRun and its answer, during a token request, while a log line is written.
 Airflow then calls `OwnedRun.kill` in a signal handler, and the handler interrupts the main thread between any two
@@ -18,7 +18,7 @@ The rule: a killed task sends no further start, and neither returns nor defers. 
     0.0       kill() writes a byte        asks for the task's state      interrupted
               waits at most 1 s           cancels, repeats for 2 s       interrupted
     1.0       returns                     logs what happened to the run  continues; its next sleep or journal entry
-                                                                         waits at most 4.5 s for the canceller,
+                                                                         waits for the canceller until 4.5 s,
                                                                          and raises AdfTaskKilled
     5.0       Airflow sends SIGKILL
 """
@@ -61,10 +61,10 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 KILL_WAIT_SECONDS = 4.5
-"""Seconds that a killed task waits for the cancel. Airflow kills the process 5 s after the signal."""
+"""Seconds after the kill for which a killed task waits for the cancel. Airflow kills the process 5 s after the signal."""
 HANDLER_WAIT_SECONDS = 1.0
-"""The part of `KILL_WAIT_SECONDS` that the signal handler itself waits. A longer wait does not help, because the interrupted
-code may hold a lock that the cancel needs."""
+"""Seconds after the kill for which the signal handler itself waits. A longer wait does not help, because the interrupted code
+may hold a lock that the cancel needs."""
 CANCEL_WAIT_SECONDS = 2.0
 """If the service does not accept the cancel, it is repeated for this many seconds."""
 LONGEST_SLEEP_SECONDS = 1.0
@@ -213,7 +213,10 @@ class OwnedRun:
                 time.sleep(0.3)
 
     def _cancelled(self, client: AdfClient, *, patience: float) -> str | None:
-        """Try once to cancel the run. None if the service does not show the run yet."""
+        """Cancel the run. None if the service does not show the run yet.
+
+        :param patience: seconds for which a cancel that is not accepted is repeated.
+        """
         latest = self._journal.latest
         if latest is None:
             return "Nothing was started."
@@ -251,6 +254,8 @@ class _Followed:
                 self._journal.save(replace(intent, phase=Phase.PREPARED, sent_at=None))
             raise
         self.latest = None if intent.phase is Phase.PREPARED else intent
+        # A kill between the check above and this line found no start. From here on, a kill finds the start, and cancels its run.
+        self._check()
 
     def save_best_effort(self, intent: Intent) -> None:
         self.latest = intent
@@ -296,6 +301,7 @@ class _Canceller:
     def __init__(self, act: Callable[[], str]) -> None:
         self._act = act
         self._why: str | None = None
+        self._requested_at: float | None = None
         self.result: str | None = None
         self._read_end: int
         self._write_end: int | None
@@ -303,16 +309,17 @@ class _Canceller:
         threading.Thread(target=self._run, name="adf-canceller", daemon=True).start()
 
     def request(self, wait: float, *, why: str = "The task was killed.") -> None:
-        """Request the action, and wait at most `wait` seconds for its result. A second request repeats nothing.
+        """Request the action, and wait for its result, until `wait` seconds after the first request. A second request repeats
+        nothing.
 
         :param why: the reason of the first request, for the log.
         """
         if self._write_end is None:
             return
         self._why = self._why or why
+        self._requested_at = self._requested_at or time.monotonic()
         os.write(self._write_end, b"!")
-        until = time.monotonic() + wait
-        while self.result is None and time.monotonic() < until:
+        while self.result is None and time.monotonic() < self._requested_at + wait:
             time.sleep(0.02)
 
     def close(self) -> None:
@@ -324,6 +331,9 @@ class _Canceller:
     def _run(self) -> None:
         while os.read(self._read_end, 1):
             if self.result is None:
-                self.result = self._act()
+                try:
+                    self.result = self._act()
+                except Exception as e:  # noqa: BLE001  the thread must report whatever happened
+                    self.result = f"The run could not be cancelled, and may continue. {type(e).__name__}: {e}"
                 log.warning("%s %s", self._why, self.result)
         os.close(self._read_end)

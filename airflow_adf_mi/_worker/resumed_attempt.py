@@ -10,9 +10,9 @@ run the task.
     "Trigger timeout"          ---> on_deferral_timeout  wait on if the run has time left; otherwise cancel the run, and fail
 
 What can go wrong: the next try may begin in the triggerer again. It reads the XCom `adf_intent`, and it cannot see whether it is
-a retry. So this module records in that XCom how the try ended. A failure that is retried is recorded as a failure. In three cases
-the XCom records that the try has not failed: after a success, after the last failure, and before the trigger is started again. If
-another try begins then, a user has cleared the task.
+a retry. So this module records in that XCom how the try ended. A failure that Airflow retries is recorded as a failure. In all
+other cases the record says "not failed": after a success, after a failure without a retry, and before the trigger is started
+again. If another try follows such a record, a user has cleared the task.
 
 Recording works without reading the Airflow connection, because only the stored form is changed. Nothing is started here. If the
 Dag was edited, an ordinary `Attempt` continues the try, and uses the task state store.
@@ -65,13 +65,25 @@ def _began_in_triggerer(task: PipelineTask, context: Context, event: Mapping[str
     """Whether this try began in triggerer mode, even if the Dag was edited after that."""
     if event.keys() & {FOR_A_WORKER, NOT_STARTED, STARTED}:
         return True
-    if task.durable and TaskJournal(context).is_of_this_try(task_try_of(context)):
-        return False
     ti: Any = context["ti"]
-    if task.start_from_trigger or ti.map_index >= 0:
-        return bool(task.start_from_trigger) and ti.map_index < 0
-    stored = StoredStart.from_json(ti.xcom_pull(task_ids=ti.task_id, key=INTENT_KEY, map_indexes=ti.map_index))
-    return stored is not None and stored.is_of(TaskTry(try_number=ti.try_number))
+    if ti.map_index >= 0:
+        return False
+    wrote_intent = TaskJournal(context).is_of_this_try(task_try_of(context)) if task.durable else None
+    if wrote_intent:
+        return False
+    stored = ti.xcom_pull(task_ids=ti.task_id, key=INTENT_KEY, map_indexes=ti.map_index)
+    start = StoredStart.from_json(stored)
+    if start is not None and start.is_of(TaskTry(try_number=ti.try_number)):
+        return True
+    # The task as the Dag has it: in the rendered task, the templates that decide about triggerer mode are gone.
+    if not task.dag.get_task(task.task_id).start_from_trigger:
+        return False
+    if wrote_intent is False:
+        return True
+    # The task state store has no answer. When a try begins on a worker, Airflow deletes the XComs of earlier tries, and the try
+    # pushes `run_id`. A trigger stores an intent before it pushes `run_id`.
+    run_id = ti.xcom_pull(task_ids=ti.task_id, key=RUN_ID_KEY, map_indexes=ti.map_index)
+    return not run_id or stored not in (None, KEPT_BY_WORKER)
 
 
 class ResumedAttempt(Attempt):
@@ -176,7 +188,7 @@ class ResumedAttempt(Attempt):
             address = known.address(self._settings)
             with self._hook.client() as client:
                 return client.send(get_run(address.factory, address.run_id))
-        except Exception as e:  # noqa: BLE001  the time is over; if the run cannot be cancelled, that error is reported
+        except Exception as e:  # noqa: BLE001  the task times out; if its cancel fails, too, that error is raised
             self._task.log.warning("The status check of this task's run failed. %s", e)
             return None
 
@@ -187,8 +199,8 @@ class ResumedAttempt(Attempt):
             if pause is None:
                 raise AdfError(
                     f"The trigger of this task failed {MOST_TRIGGER_FAILURES + 1} times ({failure}). If it had started a run, "
-                    "the run is not affected, and a retry adopts it. See the trigger's error above, and check whether "
-                    "triggerers and scheduler have the same version of this package."
+                    "the run is not affected; with durable=True, a retry adopts it. See the trigger's error above, and check "
+                    "whether triggerers and scheduler have the same version of this package."
                 ) from failure
             self._task.log.warning(
                 "The trigger of this task failed. Starting it again in %.0f s. If a run was started, it is adopted. %s",

@@ -76,12 +76,17 @@ class TaskJournal:
             # this task.
             self.save_best_effort(replace(intent, try_failed=True, task_try=now))
 
-    def is_of_this_try(self, now: TaskTry) -> bool:
-        """Whether the try `now` has already stored an intent."""
+    def is_of_this_try(self, now: TaskTry) -> bool | None:
+        """Whether the try `now` has already stored an intent; None if the store does not answer."""
         try:
-            return Intent.from_json(self._store.get(STATE_KEY, None)).task_try.is_try_of(now)
-        except Exception as e:  # noqa: BLE001  an entry that cannot be read is not from this try
-            log.debug("no intent of this try: %s", e)
+            stored = self._store.get(STATE_KEY, None)
+        except Exception as e:  # noqa: BLE001  the caller can decide without the store
+            log.debug("The task state store does not answer. %s", e)
+            return None
+        try:
+            return Intent.from_json(stored).task_try.is_try_of(now)
+        except (AttributeError, KeyError, TypeError, ValueError):
+            # Nothing is stored, or another version stored it, and so not this try.
             return False
 
     def claimed(self) -> frozenset[str]:

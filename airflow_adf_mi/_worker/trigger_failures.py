@@ -39,7 +39,7 @@ def record_trigger_failure(context: Context) -> float | None:
     except Exception as e:
         raise AdfError(
             "The trigger of this task failed, and Airflow's task state store, which counts such failures, did not answer. If a "
-            f"run was started, it is not affected, and a retry adopts it. {e}"
+            f"run was started, it is not affected; with durable=True, a retry adopts it. {e}"
         ) from e
     return pause_after_failures(failures)
 

@@ -9,9 +9,9 @@ object. The XCom `adf_intent` records what was started (`_triggerer/xcom_journal
            +---------------------+---------------------+--------------+--> record that the try failed, fire an event:
                                                                            a worker ends the task by the error
 
-Airflow can end the trigger for three reasons, and cancels the trigger's asyncio task each time. If a user has marked or cleared
-the task, `cancel_on_kill` decides about the run. If Airflow's timeout has passed, or if the triggerer shuts down, the run
-continues.
+Airflow can end the trigger for three reasons, and cancels the trigger's asyncio task each time. If a user has marked the task,
+`cancel_on_kill` decides about the run. If a user has cleared the task, the next try ends the run. If Airflow's timeout has
+passed, or if the triggerer shuts down, the run continues.
 """
 
 from __future__ import annotations

@@ -67,4 +67,5 @@ MUTANTS = [
     Mutant("task that the provider has deferred fails", "_worker/attempt.py", '        if "outcome" not in event:', "        if False:", f"{MOVING_OVER} -k provider_has_deferred"),
     Mutant("task that the provider has deferred starts a run", "_worker/attempt.py", "        if self._taken_over is not None:", "        if False:", f"{MOVING_OVER} -k goes_on_waiting"),
     Mutant("notes that are null raise", "adf/error_json.py", "in stored.get(NOTES) or ():", "in stored.get(NOTES, ()):", ERRORS),
+    Mutant("RunAddress of a later version not read", "adf/config/addresses.py", "return cls(**{**known_members(cls, stored), \"factory\": factory})", "return cls(**{**stored, \"factory\": factory})", "tests/contract/test_stored_names.py"),
 ]  # fmt: skip

@@ -96,4 +96,7 @@ MUTANTS = [
     Mutant("reason of a refusal lost", "_triggerer/xcom_journal.py", "        except AdfError as e:\n            # The error", "        except ZeroDivisionError as e:\n            # The error", f"{TRIGGERER_MODE} -k reason_of"),
     Mutant("template that includes others does not need a worker", "_triggerer/eligibility.py", '        return "a template that includes, imports or extends another template"\n', "        pass\n", ELIGIBILITY),
     Mutant("run of a start that a clear overtook cancelled despite cancel_on_kill=False", "_triggerer/start.py", "            if self._cancel_on_kill:\n                await cancel_now", "            if True:\n                await cancel_now", f"{TRIGGERER_MODE} -k overtakes"),
+    Mutant("rendered task decides where a try began", "_worker/resumed_attempt.py", "if not task.dag.get_task(task.task_id).start_from_trigger:", "if not task.start_from_trigger:", "tests/integration/_worker/test_resumed_attempt.py -k began_on_a_worker"),
+    Mutant("store that does not answer taken for a try of the triggerer", "_worker/resumed_attempt.py", "    if wrote_intent is False:\n        return True\n", "    if not wrote_intent:\n        return True\n", "tests/integration/_worker/test_resumed_attempt.py -k began_on_a_worker"),
+    Mutant("rendered template is no reason in the log", "operators.py", "why = in_dag.why_on_worker()", "why = self.why_on_worker()", "tests/integration/_worker/test_resumed_attempt.py -k gives_the_template"),
 ]  # fmt: skip

@@ -50,7 +50,7 @@ MUTANTS = [
     Mutant("kill before the start not noticed", "_worker/attempt.py", "            if self._task.is_killed:", "            if False:", f"{OPERATOR} -k kill --timeout=20"),
     Mutant("kill right after the start not noticed", "_worker/attempt.py", "            self._results.announce(address.run_id, address.studio_url)\n            owned_run.raise_if_killed()\n", "            self._results.announce(address.run_id, address.studio_url)\n", OPERATOR),
     Mutant("kill while the intent is stored not noticed", "_worker/owned_run.py", "        try:\n            self._check()\n        except AdfTaskKilled:", "        try:\n            pass\n        except AdfTaskKilled:", OPERATOR),
-    Mutant("kill deletes the intent of a lost start", "_worker/owned_run.py", "            if self.latest is None:\n", "            if True:\n", OPERATOR),
+    Mutant("kill deletes the intent of a lost start", "_worker/owned_run.py", "            if self.latest is None:\n                # This start", "            if True:\n                # This start", OPERATOR),
     Mutant("failure not recorded because another task was cleared", "_worker/state_store_journal.py", "if intent.task_try.is_try_of(now):", "if intent.task_try == now:", OPERATOR),
     Mutant("execution_timeout follows cancel_on_kill", "_worker/owned_run.py", "        self._cancel_on_kill = cancel\n", "", OPERATOR),
     Mutant("run that only the journal knows not cancelled", "_worker/attempt.py", "if stored is not None and stored.run_id and stored", "if False and stored", OPERATOR),

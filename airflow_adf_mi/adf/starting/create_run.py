@@ -82,7 +82,7 @@ class Verdict(Enum):
     NOT_STARTED = "not started"
     """Nothing was started: the request was never sent, or was refused for now. It may be sent again."""
     AMBIGUOUS = "ambiguous"
-    """A run may or may not have been started. The request must not be sent again."""
+    """A run may or may not have been started. The request must not be sent again before its run was searched for."""
 
 
 NOT_FORWARDED_STATUSES = frozenset({407, 411, 413, 414, 421, 431, 511})

@@ -8,7 +8,7 @@ documentation promises it. So the search has two steps:
                  |
                  | "no such run", or an error
                  v
-    2. list the runs of the pipeline, from 5 s before the request was sent until now:
+    2. list the runs of the pipeline, from 5 s before the request was sent:
 
        the correlation parameter has our key      yes -------------> PROVEN   (no ----> NO)
        started by a user or API, in the window,

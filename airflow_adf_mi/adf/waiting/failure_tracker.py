@@ -19,9 +19,8 @@ machine, they end at once.
 
 What can go wrong: up to 8 polls are in flight at a time. In an outage they all fail within a second, and answers that were sent
 before the outage may arrive after its first failure. If each failure counted, one short outage would look like many outages. If
-each answer counted, the outage would seem to be over. So every result comes with the moment at which its request was sent. For a
-request that was sent before the latest failure, a failure is not another failure, and an answer does not prove that the service
-works again.
+each answer counted, the outage would seem to be over. So a failure comes with the moment at which its request was sent. If a
+request was sent before the latest failure, its own failure is not counted again, and its answer ends no pause.
 
 Pure: nothing here sends a request or reads a clock. Times are seconds of our clock.
 """
@@ -58,7 +57,7 @@ class FailureTracker:
         self.list_pause_until = float("-inf")
         """No list query is sent before this moment, because the list was refused or fails alone. New waits do not change it."""
         self.is_list_unavailable = False
-        """Whether the last list query failed, so that the list is treated as a list that shows nothing."""
+        """Whether the list was refused, or failed several times. Then it is treated as a list that shows nothing."""
         self.final_error: AdfError | None = None
         """The error that ends all waits: the latest refusal, if the service has refused for long enough."""
         self._jitter = jitter

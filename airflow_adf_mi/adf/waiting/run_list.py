@@ -4,7 +4,7 @@ The run list (`queryPipelineRuns`) is cheap: one query shows all runs that ended
 behind polls of single runs, for one run or for all, by seconds or by hours. Runs can also appear out of order. Two mistakes are
 possible:
 
-- To conclude something from a run that the list does not show. So an end is believed only if the list shows it. The list never
+- To take the absence of a run in the list as news about that run. So an end is believed only if the list shows it. The list never
   proves that a run has not ended, and single runs are polled as well (`poll_plan`).
 - To leave a gap between two queries, so that an end in the gap is never shown. So each query overlaps the previous query. It
   reaches back further if the list showed an end too late, or if a new wait needs an earlier moment.
@@ -99,8 +99,8 @@ class RunListTracker:
     def next_query(self, service_now: float, unseen_since: float) -> ListQuery:
         """Return the query to send now.
 
-        :param unseen_since: for each waited run, take the last moment at which it was known to be active, or else the start of
-            its wait. This is the earliest of these moments.
+        :param unseen_since: the earliest of these moments: when each waited run was last known to be active, or else when its
+            wait began.
         """
         overlap = (
             min(LIST_OVERLAP_SECONDS, LIST_OVERLAP_ITEMS / self._entries_per_second)

@@ -44,13 +44,14 @@ from airflow_adf_mi.exceptions import (
     AdfConfigurationError,
     AdfError,
     AdfRunFailed,
+    AdfRunTimedOut,
     AdfTaskKilled,
     AdfThrottledError,
 )
 from airflow_adf_mi.operators import AdfRunPipelineOperator
 from airflow_adf_mi.retry import AdfRetryPolicy
 from airflow_adf_mi.triggers.start_and_wait import AdfStartPipelineTrigger
-from tests.support.tasks import Task
+from tests.support.tasks import Task, execute
 from tests.support.triggerer import BEGAN
 
 Make = Callable[..., AdfRunPipelineOperator]
@@ -498,3 +499,60 @@ def test_task_ends_on_a_worker_if_there_are_listeners_of_success(operator: Make)
     finally:
         manager.pm.unregister(other)
         manager.pm.unregister(listener)
+
+
+@pytest.fixture
+def by_template(operator: Make) -> Make:
+    """Make a task that a worker runs, because a template needs a worker. In the rendered task, the template is gone."""
+
+    def make(**arguments: Any) -> AdfRunPipelineOperator:
+        plain = operator(
+            pipeline_name="Slow", deferrable=True, parameters={"day": "{{ ti.xcom_pull('other') }}"}, **arguments
+        )
+        assert plain.why_on_worker() is not None
+        rendered: AdfRunPipelineOperator = plain.prepare_for_execution()
+        rendered.parameters = {"day": "1"}
+        assert rendered.why_on_worker() is None
+        return rendered
+
+    return make
+
+
+def begin_on_worker(it: AdfRunPipelineOperator, task: Task) -> str:
+    with pytest.raises(TaskDeferred):
+        execute(it, task)
+    return str(task.xcoms["run_id"])
+
+
+@pytest.mark.parametrize("store_works", [True, False])
+def test_trigger_failure_of_a_try_that_began_on_a_worker_starts_nothing(
+    store_works: bool, by_template: Make, emulator: Emulator
+) -> None:
+    """Without durable execution, or if the task state store does not answer, only the XComs show where the try began."""
+    task = Task(max_tries=3)
+    it = by_template(durable=not store_works)
+    run_id = begin_on_worker(it, task)
+    task.store_works = store_works
+    with pytest.raises(AdfError, match=run_id if store_works else "task state store could not be read"):
+        it.resume_execution("__fail__", {"error": "Trigger failure"}, task.context)
+    assert emulator.call(lambda: list(emulator.state().runs)) == [run_id]
+    assert emulator.books.count("cancelRun") == 0
+
+
+def test_deferral_timeout_of_a_try_that_began_on_a_worker_cancels_its_run(
+    by_template: Make, emulator: Emulator
+) -> None:
+    task = Task()
+    it = by_template(durable=False)
+    run_id = begin_on_worker(it, task)
+    with pytest.raises(AdfRunTimedOut, match=run_id):
+        it.resume_execution("__fail__", {"error": "Trigger timeout"}, task.context)
+    assert emulator.books.count("cancelRun") == 1
+
+
+def test_log_of_a_worker_gives_the_template_that_needs_it(
+    by_template: Make, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begin_on_worker(by_template(), Task())
+    logged = caplog.text + capsys.readouterr().out
+    assert "this try runs on a worker: the triggerer would render parameters differently" in logged

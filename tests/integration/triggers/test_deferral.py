@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
@@ -30,7 +31,13 @@ class Store(dict[str, Any]):
 @pytest.fixture
 def context() -> Any:
     ti = SimpleNamespace(
-        task_id="it", map_index=-1, try_number=1, max_tries=0, xcom_push=lambda **_: None, xcom_pull=lambda **_: None
+        task_id="it",
+        map_index=-1,
+        try_number=1,
+        max_tries=0,
+        start_date=datetime.now(UTC),
+        xcom_push=lambda **_: None,
+        xcom_pull=lambda **_: None,
     )
     return {"ti": ti, "task_state_store": Store(), "dag_run": SimpleNamespace(clear_number=0)}
 
