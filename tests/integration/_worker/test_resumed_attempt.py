@@ -524,16 +524,29 @@ def begin_on_worker(it: AdfRunPipelineOperator, task: Task) -> str:
     return str(task.xcoms["run_id"])
 
 
-@pytest.mark.parametrize("store_works", [True, False])
+@pytest.mark.parametrize(
+    ("store", "eligible"),
+    [
+        ("not used", True),
+        ("not used", False),
+        ("does not answer", True),
+        ("does not answer", False),
+        # An eligible task without an intent looks like one whose trigger was never loaded.
+        ("lost the intent", False),
+    ],
+)
 def test_trigger_failure_of_a_try_that_began_on_a_worker_starts_nothing(
-    store_works: bool, by_template: Make, emulator: Emulator
+    store: str, eligible: bool, by_template: Make, operator: Make, emulator: Emulator
 ) -> None:
-    """Without durable execution, or if the task state store does not answer, only the XComs show where the try began."""
+    """If the task state store does not show where the try began, the Dag's task and the XComs decide."""
     task = Task(max_tries=3)
-    it = by_template(durable=not store_works)
+    make = operator if eligible else by_template
+    it = make(durable=store != "not used", **({"pipeline_name": "Slow", "deferrable": True} if eligible else {}))
     run_id = begin_on_worker(it, task)
-    task.store_works = store_works
-    with pytest.raises(AdfError, match=run_id if store_works else "task state store could not be read"):
+    task.store_works = store != "does not answer"
+    if store == "lost the intent":
+        task.kept.clear()
+    with pytest.raises(AdfError, match="could not be read" if store == "does not answer" else run_id):
         it.resume_execution("__fail__", {"error": "Trigger failure"}, task.context)
     assert emulator.call(lambda: list(emulator.state().runs)) == [run_id]
     assert emulator.books.count("cancelRun") == 0
