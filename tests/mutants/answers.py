@@ -47,7 +47,7 @@ MUTANTS = [
     # Lists that never end.
     Mutant("activities without an id counted as one", "adf/reporting/activity_log.py", 'return row.activity_run_id or f"', 'return row.activity_run_id or "" and f"', ACTIVITIES),
     Mutant("same continuation token followed for ever", "adf/api/paging.py", "        if token in self._sent:", "        if False:", PAGING),
-    Mutant("pages followed for ever", "adf/api/paging.py", "        if self._pages >= self._most:", "        if False:", f"{PAGING} -k caller_wants"),
+    Mutant("pages followed for ever", "adf/api/paging.py", "        if self._pages >= self._most:", "        if False:", f"{PAGING} -k limit_of_pages"),
     Mutant("list cut without a warning", "adf/api/paging.py", '        log.warning("Could not %s to the end', '        log.debug("Could not %s to the end', PAGING),
     Mutant("continuation token that is not text sent", "adf/api/paging.py", "        if not isinstance(token, str):", "        if False:", PAGING),
     Mutant("links of the official client followed for ever", "adf/api/client.py", "        items += page\n        if len(items) >= MOST_LISTED or not follow.on(pages.continuation_token):", "        items += page\n        if len(items) >= MOST_LISTED:", f"{ODD_ANSWERS} -k official"),

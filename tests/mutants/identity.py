@@ -18,7 +18,7 @@ MUTANTS = [
     Mutant("failed token request remembered for ever", "adf/auth/credential.py", "not 0 <= self._clock() - at < FAILURE_KEPT_SECONDS", "False", IDENTITY),
     Mutant("a thread for each caller on the loop", "adf/auth/async_credential.py", "asking = self._asking.get((scopes, claims))", "asking = None", IDENTITY),
     Mutant("token about to expire used on the loop", "adf/auth/async_credential.py", "> _FAST_PATH_LIFE", "> -1e9", IDENTITY),
-    Mutant("trigger late because of a token request", "adf/auth/async_credential.py", "asyncio.wait([asking], timeout=self._patience)", "asyncio.wait([asking])", f"{IDENTITY} -k waits_long"),
+    Mutant("trigger late because of a token request", "adf/auth/async_credential.py", "asyncio.wait([asking], timeout=self._patience)", "asyncio.wait([asking])", f"{IDENTITY} -k request_continues"),
     Mutant("silent identity endpoint waited for", "adf/auth/azure_credentials.py", "read_timeout=read_timeout, on_answer", "read_timeout=300, on_answer", f"{EMULATED} -k silence"),
     Mutant("silent identity endpoint requested twice", "adf/auth/azure_credentials.py", '"retry_read": 0', '"retry_read": 2', f"{EMULATED} -k silence"),
     Mutant("event loop blocked", "adf/auth/async_credential.py", "asking = asyncio.to_thread(self._credential.get_token_info, *scopes, options=options)", "asking = asyncio.sleep(0, self._credential.get_token_info(*scopes, options=options))", f"{IDENTITY} --timeout=20"),
