@@ -36,7 +36,7 @@ MUTANTS = [
     Mutant("parameters that are a template refused", "adf/config/validation.py", "    if not isinstance(parameters, Mapping):\n        return", "    if False:\n        return", "tests/integration/test_operators.py"),
     Mutant("parameters that are not JSON accepted", "adf/config/validation.py", "json.dumps(sent, allow_nan=False, sort_keys=True)", "str(sent)", START),
     Mutant("seconds that are not positive accepted", "adf/config/validation.py", "or value <= 0", "", PROVIDER),
-    Mutant("more seconds than Airflow can add accepted", "adf/config/validation.py", "    if value > YEAR:", "    if False:", f"{PROVIDER} -k 'bad_argument or would_never'"),
+    Mutant("more seconds than Airflow can add accepted", "adf/config/validation.py", "    if value > YEAR:", "    if False:", f"{PROVIDER} -k 'bad_argument or not_usable'"),
     Mutant("template in a parameter refused", "adf/config/validation.py", "value if _is_static_throughout(value) else None", "value", f"{PROVIDER} -k templates_are"),
     Mutant("Dag's parameter refused", "adf/config/validation.py", 'not hasattr(value, "iter_references") and', "", f"{PROVIDER} -k templates_are"),
     Mutant("connection that does not exist not explained", "hooks.py", "raise no_such_connection(conn_id) from e", "raise", HOOKS),

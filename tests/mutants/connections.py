@@ -15,8 +15,8 @@ EMULATOR = "tests/integration/emulator/test_main.py"
 MUTANTS = [
     Mutant("field that the provider ignores refused", "adf/connection_fields.py", "            if not is_providers:\n                raise AdfConfigurationError(_unknown(name))", "            if True:\n                raise AdfConfigurationError(_unknown(name))", f"{PROVIDER_CONNECTIONS} -k each_field"),
     Mutant("login alone refused for the provider's type", "adf/connection_fields.py", "if conn_type == CONN_TYPE and ignored:", "if ignored:", f"{PROVIDER_CONNECTIONS} -k each_field"),
-    Mutant("old name of a field preferred to the short one", "adf/connection_fields.py", "sorted(extra.items(), key=lambda item: item[0].startswith(_PREFIXES))", "extra.items()", f"{PROVIDER_CONNECTIONS} -k twice"),
-    Mutant("number as a factory refused for the provider's type", "adf/connection_fields.py", "if numbers and isinstance", "if False and isinstance", f"{PROVIDER_CONNECTIONS} -k twice"),
+    Mutant("old name of a field preferred to the short one", "adf/connection_fields.py", "sorted(extra.items(), key=lambda item: item[0].startswith(_PREFIXES))", "extra.items()", f"{PROVIDER_CONNECTIONS} -k short_name"),
+    Mutant("number as a factory refused for the provider's type", "adf/connection_fields.py", "if numbers and isinstance", "if False and isinstance", f"{PROVIDER_CONNECTIONS} -k short_name"),
     Mutant("secret under another prefix accepted", "adf/connection_fields.py", '_ANY_PREFIX.sub("", key, count=1).lower()', "name.lower()", f"{PROVIDER_CONNECTIONS} -k secret"),
     Mutant("connection without an identity refused in a pod", "adf/connection_fields.py", "return IdentityKind.PLATFORM if conn_type == PROVIDER_CONN_TYPE else IdentityKind", "return IdentityKind", f"{PROVIDER_CONNECTIONS} -k identity_that"),
     Mutant("identity of the provider's type not logged", "adf/connection_fields.py", "    if conn_type == PROVIDER_CONN_TYPE:\n        log_once", "    if False:\n        log_once", f"{PROVIDER_CONNECTIONS} -k identity_that"),

@@ -64,7 +64,7 @@ MUTANTS = [
     Mutant("run_id not set after a deferral", "_worker/results.py", "        self._task.run_id = report.address.run_id\n", "", f"{MOVING_OVER} -k run_id"),
     Mutant("run_id not set in a task that waits", "_worker/results.py", "        self._task.run_id = run_id\n", "", f"{MOVING_OVER} -k run_id"),
     Mutant("event of the provider's trigger read as ours", "adf/reporting/report.py", 'if "outcome" not in payload:', "if False:", f"{MOVING_OVER} -k sensor_that"),
-    Mutant("task that the provider has deferred fails", "_worker/attempt.py", '        if "outcome" not in event:', "        if False:", f"{MOVING_OVER} -k provider_has_deferred"),
-    Mutant("task that the provider has deferred starts a run", "_worker/attempt.py", "        if self._taken_over is not None:", "        if False:", f"{MOVING_OVER} -k goes_on_waiting"),
+    Mutant("task that the provider has deferred fails", "_worker/attempt.py", '        if "outcome" not in event:', "        if False:", f"{MOVING_OVER} -k provider_deferred"),
+    Mutant("task that the provider has deferred starts a run", "_worker/attempt.py", "        if self._taken_over is not None:", "        if False:", f"{MOVING_OVER} -k continues_to_wait"),
     Mutant("notes that are null raise", "adf/error_json.py", "in stored.get(NOTES) or ():", "in stored.get(NOTES, ()):", ERRORS),
 ]  # fmt: skip

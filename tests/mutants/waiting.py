@@ -27,7 +27,7 @@ MUTANTS = [
     Mutant("cancel given up before a new role takes effect", "adf/retrying.py", "isinstance(error, AdfPermissionError | AdfUnavailableError)", "isinstance(error, AdfUnavailableError)", SINGLE_RUN),
     Mutant("unknown status not logged", "adf/waiting/single_run.py", "seen.status not in RunStatus.KNOWN", "False", SINGLE_RUN),
     Mutant("sensor stores no link", "sensors.py", "        AdfPipelineRunLink.store(context, address.studio_url)\n", "", f"{SENSOR} -k soft_fail"),
-    Mutant("sensor without a run id accepted", "sensors.py", "        if is_static(run_id):", "        if False:", f"{PROVIDER} -k no_run_id"),
+    Mutant("sensor without a run id accepted", "sensors.py", "        if is_static(run_id):", "        if False:", f"{PROVIDER} -k not_a_run_id"),
     Mutant("grace period of a refusal forgotten between status checks", "sensors.py", "        self._remember(context, before, self._watching)\n        if", "        if", SENSOR),
     Mutant("grace period of another try counted", "sensors.py", "if not isinstance(stored, dict) or", "if False and", SENSOR),
     Mutant("grace period kept after the outcome", "sensors.py", "            self._remember(context, before, WaitState())\n", "", SENSOR),
