@@ -8,7 +8,7 @@ WINDOWS = "tests/unit/test_windows.py"
 GUESSES = "tests/unit/emulator/pipelines/test_guesses.py"
 SCRIPT = "tests/unit/emulator/pipelines/test_script.py"
 SEVERAL_EMULATORS = "tests/integration/emulator/test_several_emulators.py"
-ENDS = "tests/integration/test_ends_when_told.py"
+ENDS = "tests/integration/test_ends_on_signals.py"
 HTTP = "tests/integration/emulator/test_server.py"
 EMULATOR = "emulator"
 
