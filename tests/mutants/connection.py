@@ -27,7 +27,7 @@ MUTANTS = [
     Mutant("invalid port accepted", "adf/config/settings.py", "            _ = url.port\n", "", CONNECTION),
     Mutant("host, schema, port ignored silently", "adf/connection_fields.py", "if conn_type == CONN_TYPE and ignored:", "if False:", CONNECTION),
     Mutant("schema and port not checked", "_airflow/connections.py", "        schema=connection.schema,\n        port=connection.port,\n", "", HOOKS),
-    Mutant("templated None taken for a name", "adf/config/validation.py", """in ("", "None"))""", """in ("",))""", CONNECTION),
+    Mutant("templated None treated as a name", "adf/config/validation.py", """in ("", "None"))""", """in ("",))""", CONNECTION),
     Mutant("templated number refused as a name", "adf/config/validation.py", "isinstance(value, str | int | float | None)", "isinstance(value, str | None)", CONNECTION),
     Mutant("templated number refused as a pipeline", "_airflow/arguments.py", 'required_text("pipeline_name", given.pipeline_name)', "given.pipeline_name", f"{PROVIDER} -k native"),
     Mutant("missing factory accepted", "adf/config/settings.py", "        if missing:", "        if False:", CONNECTION),

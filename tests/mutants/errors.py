@@ -39,7 +39,7 @@ MUTANTS = [
     Mutant("negative durations converted wrongly", "adf/json_values.py", '("-", -value) if value < timedelta()', '("", value) if value < timedelta()', JSON_VALUES),
     Mutant("window without a time zone accepted", "adf/config/validation.py", "or value.utcoffset() is None", "", f"{WRONG_ARGUMENTS} -k time_zone"),
     Mutant("window that is not a moment accepted", "adf/api/operations.py", 'check_moment("updated_before", before).isoformat()', "before.isoformat()", f"{WRONG_ARGUMENTS} -k time_zone"),
-    Mutant("window of zero taken for no window", "hooks.py", "if after is None else after", "if not after else after", f"{WRONG_ARGUMENTS} -k time_zone"),
+    Mutant("window of zero treated as no window", "hooks.py", "if after is None else after", "if not after else after", f"{WRONG_ARGUMENTS} -k time_zone"),
     Mutant("filters of any type accepted", "adf/api/operations.py", 'check_items("filters", filters)', "list(filters)", f"{WRONG_ARGUMENTS} -k hook"),
     Mutant("run ids of any type accepted, blocking", "hooks.py", "operations.get_run(factory, check_run_id(run_id))", "operations.get_run(factory, run_id)", f"{WRONG_ARGUMENTS} -k hook"),
     Mutant("run ids of any type accepted, on the loop", "async_hooks.py", "operations.get_run(factory, check_run_id(run_id))", "operations.get_run(factory, run_id)", f"{WRONG_ARGUMENTS} -k async"),

@@ -25,7 +25,7 @@ MUTANTS = [
     Mutant("message not cut when it is read", "adf/models.py", "return shown(value if isinstance", "return cap(value if isinstance", f"{REDACTION} -k megabyte"),
     Mutant("loops searched again for each failure", "adf/reporting/explain.py", "        is_named = message_of_run.names(row.activity_name)\n", "        loops = loops_of(other for other, _ in rows)\n        is_named = message_of_run.names(row.activity_name)\n", f"{EXPLAIN_MANY} -k grows"),
     Mutant("all causes built although few are shown", "adf/reporting/explain.py", "        if len(found.first) < MOST_CAUSES_SHOWN:\n", "        if True:\n", f"{EXPLAIN_MANY} -k turn"),
-    Mutant("last container taken for the loop", "adf/reporting/explain.py", "loops.setdefault(inner[0], ", "loops.__setitem__(inner[0], ", f"{EXPLAIN_MANY} -k simple"),
+    Mutant("last container treated as the loop", "adf/reporting/explain.py", "loops.setdefault(inner[0], ", "loops.__setitem__(inner[0], ", f"{EXPLAIN_MANY} -k simple"),
     Mutant("many failures counted without a pause", "adf/reporting/explain.py", "        if number % ROWS_PER_TURN == 0:\n", "        if False:\n", f"{EXPLAIN_MANY} -k turn"),
     Mutant("odd answer quoted whole", "adf/reporting/explain.py", "cap(str(page) if isinstance(page, AdfError) else f\"unexpected answer {page!r}\")", "str(page) if isinstance(page, AdfError) else f\"unexpected answer {page!r}\"", f"{EXPLAIN_MANY} -k quoted"),
     Mutant("large answer read on the event loop", "adf/api/client.py", "if len(content) <= LARGE_ANSWER_BYTES:", "if True:", f"{CLIENT} -k in_a_thread"),

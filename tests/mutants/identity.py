@@ -29,7 +29,7 @@ MUTANTS = [
     Mutant("identity that is not assigned to an app not explained", "adf/auth/token_causes.py", '"no user assigned or delegated managed identity found",', '"no such words",', EMULATED),
     Mutant("several identities and no name not explained", "adf/auth/token_causes.py", '"multiple user assigned identities",', '"no such words",', EMULATED),
     Mutant("unreachable identity endpoint not explained", "adf/auth/token_errors.py", "if is_any_of(error, _UNREACHABLE):", "if False:", EMULATED),
-    Mutant("refusal of IMDS taken for a fault", "adf/auth/token_errors.py", "status in (408, 410, 429) or status >= 500 or status < 400", "True", EMULATED),
-    Mutant("fault of App Service taken for a refusal", "adf/auth/token_errors.py", "status in (408, 410, 429) or status >= 500 or status < 400", "False", EMULATED),
+    Mutant("refusal of IMDS treated as a fault", "adf/auth/token_errors.py", "status in (408, 410, 429) or status >= 500 or status < 400", "True", EMULATED),
+    Mutant("fault of App Service treated as a refusal", "adf/auth/token_errors.py", "status in (408, 410, 429) or status >= 500 or status < 400", "False", EMULATED),
     Mutant("status of token requests not read", "adf/auth/azure_credentials.py", ", on_answer=keep", "", EMULATED),
 ]  # fmt: skip

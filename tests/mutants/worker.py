@@ -19,7 +19,7 @@ ELIGIBILITY = "tests/integration/_triggerer/test_eligibility.py"
 
 MUTANTS = [
     Mutant("operator ended by Airflow's timeout before its own", "_worker/attempt.py", "timeout=deferral_timeout(plan.deadline or now, now)", "timeout=deferral_timeout(now, now)", DEFERRAL),
-    Mutant("operator without a deadline of its own", "_worker/attempt.py", "            deadline=intent.deadline or deadline.at,", "            deadline=None,", DEFERRAL),
+    Mutant("operator without its own deadline", "_worker/attempt.py", "            deadline=intent.deadline or deadline.at,", "            deadline=None,", DEFERRAL),
     Mutant("kill does not replace a refused token", "_worker/owned_run.py", "        return self._credential.forget_token(refused)", "        return False", f"{OWNED_RUN} -k kill_whose"),
     Mutant("watched run cancelled", "triggers/wait.py", "cancel_on_timeout=self.owns_run and self.cancel_on_timeout", "cancel_on_timeout=self.cancel_on_timeout", TRIGGER),
     Mutant("killed worker does not cancel", "_worker/owned_run.py", "            self._canceller.request(HANDLER_WAIT_SECONDS)\n", "            self._killed = False\n", OWNED_RUN),
@@ -28,7 +28,7 @@ MUTANTS = [
     Mutant("kill cancels despite cancel_on_kill=False", "_worker/owned_run.py", "if not self._cancel_on_kill:", "if False:", OWNED_RUN),
     Mutant("parameters not checked when parsed", "operators.py", "            check_parameters(static_part(self.parameters))", "            check_parameters(None)", f"{PROVIDER} -k parsed"),
     Mutant("operator without any run id not reported", "_worker/attempt.py", "if not isinstance(run_id, str) or not run_id:", "if False:", OPERATOR),
-    Mutant("trigger failure taken for a timeout", "operators.py", "except TaskDeferralTimeout:", "except (TaskDeferralTimeout, TaskDeferralError):", OPERATOR),
+    Mutant("trigger failure treated as a timeout", "operators.py", "except TaskDeferralTimeout:", "except (TaskDeferralTimeout, TaskDeferralError):", OPERATOR),
     Mutant("start continues although its intent cannot be stored", "_worker/state_store_journal.py", "            raise AdfError(\n                f\"The intent to start", "            return\n            raise AdfError(\n                f\"What is about", OPERATOR),
     Mutant("failed trigger not followed by another", "_worker/attempt.py", "pause = None if self._journal is None or stored is None else record_trigger_failure(self._context)", "pause = None", OPERATOR),
     Mutant("deadline of an adopted run restarted", "_worker/attempt.py", "deadline=intent.deadline or deadline", "deadline=deadline", OPERATOR),
@@ -41,7 +41,7 @@ MUTANTS = [
     Mutant("kill of a marked task does not cancel", "_triggerer/cancel_on_kill.py", "if state not in OVER:", "if True:", CANCEL_ON_KILL),
     Mutant("cancel of a kill interrupted by Airflow", "triggers/wait.py", "await asyncio.shield(killing)", "await killing", CANCEL_ON_KILL),
     Mutant("kill without a call of on_kill does not cancel", "triggers/wait.py", "if was_killed(self, e):", "if False:", CANCEL_ON_KILL),
-    Mutant("restart of a triggerer taken for a kill", "triggers/wait.py", "if was_killed(self, e):", "if True:", CANCEL_ON_KILL),
+    Mutant("restart of a triggerer treated as a kill", "triggers/wait.py", "if was_killed(self, e):", "if True:", CANCEL_ON_KILL),
     Mutant("request for the state of the task not repeated", "_triggerer/cancel_on_kill.py", "            if time.monotonic() > until:\n                raise", "            raise", CANCEL_ON_KILL),
     Mutant("mass kill sends a request for each task", "_triggerer/cancel_on_kill.py", "if key not in kills.asked:", "if True:", CANCEL_ON_KILL),
     Mutant("eviction cancels", "_airflow/task_instance.py", "not in STOPPED", "is None", TASK_INSTANCE),
@@ -63,7 +63,7 @@ MUTANTS = [
     Mutant("parameters shown to the provider", "operators.py", "        from airflow_adf_mi._openlineage.facets import at_start\n\n        hide_parameters(self)\n", "        from airflow_adf_mi._openlineage.facets import at_start\n\n", LINEAGE),
     Mutant("hidden parameters sent to the service", "operators.py", "parameters=parameters_of(self)", "parameters=self.parameters", LINEAGE),
     Mutant("mapped task starts in the triggerer", "operators.py", "start_from_trigger=False, **kwargs)", "start_from_trigger=start_from_trigger, **kwargs)", ELIGIBILITY),
-    Mutant("Airflow's timeout taken for a kill", "triggers/wait.py", "and not is_late", "", f"{TRIGGERER_MODE} -k is_not_a_kill"),
+    Mutant("Airflow's timeout treated as a kill", "triggers/wait.py", "and not is_late", "", f"{TRIGGERER_MODE} -k is_not_a_kill"),
     Mutant("failures of another try counted", "_worker/trigger_failures.py", " or {name: stored.get(name) for name in now} != now", "", "tests/unit/_worker/test_trigger_failures.py"),
     Mutant("pause without a bound", "_worker/trigger_failures.py", "min(12 * FIRST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * float(2**failures))", "FIRST_PAUSE_SECONDS * float(2**failures)", "tests/unit/_worker/test_trigger_failures.py"),
 ]  # fmt: skip

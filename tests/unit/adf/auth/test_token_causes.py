@@ -90,7 +90,7 @@ def test_error_of_an_unreadable_key_file_of_arc_names_the_group(error: type[OSEr
 
 @pytest.mark.parametrize("source", [ARC, FABRIC])
 @pytest.mark.parametrize("error", [requests.ConnectionError("refused"), requests.ReadTimeout("silence")])
-def test_error_of_requests_is_not_taken_for_an_unreadable_file(error: Exception, source: dict[str, str]) -> None:
+def test_error_of_requests_is_not_treated_as_an_unreadable_file(error: Exception, source: dict[str, str]) -> None:
     """Errors of requests are OSErrors, and azure-core does not convert those of Service Fabric."""
     failed = error_of(error, source)
     assert "could not be reached" in str(failed)
