@@ -74,8 +74,8 @@ class AdfRunPipelineOperator(BaseOperator):
     :class:`~airflow_adf_mi.exceptions.AdfRunError`.
 
     If the answer to a start is lost, the operator searches for the run. It sends the start again only if it is proven that
-    nothing was started. A failed status check never cancels or fails the run. A retry adopts the run of the try before, also
-    if that run has already succeeded. A clear, or changed parameters, start a new run after the earlier run has ended.
+    nothing was started. A failed status check never cancels or fails the run. A retry adopts the run of the previous try,
+    also if that run has already succeeded. A clear, or changed parameters, start a new run after the earlier run has ended.
 
     :param pipeline_name: the pipeline. (templated)
     :param azure_data_factory_conn_id: a connection of type ``azure_data_factory_mi``, or a connection of the Azure
@@ -101,8 +101,8 @@ class AdfRunPipelineOperator(BaseOperator):
         False, every try starts a new run; within one try, nothing is sent twice.
     :param on_ambiguous_start: what to do if the answer to a start was lost, and its run can be neither found nor ruled
         out. ``"fail"`` fails with the candidates; ``"start"`` starts again, for pipelines that may safely run twice.
-    :param correlation_parameter: a parameter of type string that the pipeline declares for this purpose. The operator sets
-        it to a value that is unique to the start. That value identifies the run for certain if the answer is lost.
+    :param correlation_parameter: the name of a parameter of type string, which the pipeline must declare. The operator sets
+        that parameter to a value that is unique to the start. If the answer is lost, that value identifies the run for certain.
     :param start_settle: seconds to search for the run of a start whose answer was lost.
     :param activity_log: which lines about the run's activities are logged. ``"live"``: a line for each change, from at most
         one query a minute. ``"summary"``: one query and a few lines at the end. ``"off"``: none. A failed query never fails

@@ -183,10 +183,11 @@ def an_hour(a_hour: int = 100_000, triggerers: int = 4) -> tuple[Outcome, str]:
 def _text(what: str, result: Outcome, hours: float) -> str:
     middle = result.lags[len(result.lags) // 2]
     return (
-        f"{what}: {result.runs:,} runs, at most {result.most_waiting:,} waited for at once; {result.lost} lost; "
-        f"{result.requests:,} requests ({result.requests / hours / HOUR:.1f} a second, of 25), {result.throttled:,} beyond the "
-        f"service's limit; {result.outages:,} met a service that throttles everybody, {result.refused} an expired token; "
-        f"known after {middle:.0f} s in the middle, {result.lags[-1]:.0f} s at most"
+        f"{what}: {result.runs:,} runs, at most {result.most_waiting:,} waited for at once; {result.lost} lost. "
+        f"{result.requests:,} requests ({result.requests / hours / HOUR:.1f} a second; the service permits 25), "
+        f"{result.throttled:,} beyond the service's limit. {result.outages:,} requests were throttled because the service "
+        f"throttled everybody; {result.refused} were refused because the token had expired. An end was detected after "
+        f"{middle:.0f} s (median), and after {result.lags[-1]:.0f} s at most"
     )
 
 

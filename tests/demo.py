@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 tokens = books.books()["tokens"]
                 print_line(
                     began,
-                    f"The managed identity endpoint was asked {len(tokens)} times for a token, and no secret was used.",
+                    f"The managed identity endpoint was asked for a token {len(tokens)} times, and no secret was used.",
                 )
                 print_windows(table)
                 if keep:

@@ -25,22 +25,24 @@ def xcom_address(ti: Any) -> dict[str, Any]:
 
 
 async def patiently(act: Callable[[], Awaitable[T]], what: str, pause: AsyncSleep = asyncio.sleep) -> T:
-    """Send `act`'s request to Airflow, and repeat it for half a minute while it fails.
+    """Send the request of `act` to Airflow, and repeat it for half a minute while it fails.
 
-    Raises `AdfError` then. Raising is safe, because every start that was sent is recorded.
+    After that, raise `AdfError`. This is safe, because every start that was sent is recorded.
+
+    :param what: what `act` does, for logs and errors: "read XCom run_id".
     """
     for seconds in PAUSES:
         try:
             return await act()
         except Exception as e:  # noqa: BLE001  any failure of Airflow may be temporary
-            log.warning("Airflow did not let %s. Will try again in %.0f s. %s", what, seconds, e)
+            log.warning("Airflow could not %s. Trying again in %.0f s. %s", what, seconds, e)
         await pause(seconds)
     try:
         return await act()
     except Exception as e:
-        raise AdfError(f"Airflow did not let {what} in the triggerer, for {sum(PAUSES):.0f} s. {e}") from e
+        raise AdfError(f"In the triggerer, Airflow could not {what} for {sum(PAUSES):.0f} s. {e}") from e
 
 
 async def read_xcom(ti: Any, key: str) -> Any:
-    """An XCom of a task instance; None if it is not there. Raises `AdfError`."""
-    return await patiently(lambda: XCom.aget_one(key=key, **xcom_address(ti)), f"XCom {key} be read")
+    """Read an XCom of a task instance; None if it does not exist. Raises `AdfError` if Airflow does not answer."""
+    return await patiently(lambda: XCom.aget_one(key=key, **xcom_address(ti)), f"read XCom {key}")

@@ -1,22 +1,23 @@
-"""What a triggerer does about the run of a deferred task whose trigger Airflow has killed.
+"""Decides in a triggerer what happens to the run of a deferred task after Airflow has killed its trigger.
 
 The run must be cancelled if a user has marked the task as failed or succeeded, and must be left alone in all other cases. Three
-things make this hard. Airflow 3.3.2 calls `on_kill` not only after a mark, but also after a clear, and when another triggerer has
-taken the trigger over. It interrupts `on_kill` after about a second. And a mark of a Dag run kills hundreds of triggers at once,
-while Airflow answers a triggerer one question at a time.
+things make this hard. Airflow 3.3.2 calls `on_kill` not only after such a mark, but also after a clear, and when another
+triggerer has taken the trigger over. Airflow interrupts `on_kill` after about a second. And if a user marks a whole Dag run,
+hundreds of triggers are killed at once, while Airflow answers one request of a triggerer at a time.
 
-The rules: ask Airflow for the task's state first, and cancel only if the task is over. Do the work in asyncio tasks that this
-module holds, so that it continues after `on_kill` was interrupted. Ask once for all killed triggers of a Dag run. Send the
-cancel again until the service accepts it, 16 at a time.
+The rules: ask Airflow for the task's state first, and cancel only if the task is over. Do the work in asyncio tasks to which this
+module keeps references, so that the work continues after `on_kill` was interrupted. Ask once for all killed triggers of a Dag
+run. Send a cancel again until the service accepts it, with at most 16 cancels at a time.
 
     on_kill --> wait 0.3 s for other kills --> GetTaskStates of the Dag run --> state
        |                                            ^         |                  |
        | interrupted after 1 s: nothing is lost     +---------+                  +-- failed, success, ...: cancel
-                                               no answer: again, for 10 min      +-- deferred: taken over, or cleared
-                                                                                 +-- none: the task was cleared
+                                               no answer: again, for 10 min      +-- deferred: leave the run alone
+                                                                                 +-- none: leave the run alone
 
-A clear is not handled here, because its next try may already be deferred: that try cancels the superseded run before it starts
-another (`adf/starting/start_or_adopt`). A run that was being started when the kill came is handled by `start`.
+If the state is "deferred", another triggerer has taken the trigger over, or the task was cleared and is already deferred again.
+If there is no state, the task was cleared. After a clear, the next try cancels the superseded run before it starts another run
+(`adf/starting/start_or_adopt`). `start` handles a kill that comes while a run is being started.
 """
 
 from __future__ import annotations
@@ -42,20 +43,22 @@ from airflow_adf_mi.adf.timing import REAL_TIME
 
 T = TypeVar("T")
 Question: TypeAlias = tuple[str, str, str | None]
-"""Dag, Dag run, and task, or None for all tasks."""
+"""Whose states are asked for: a Dag, a Dag run, and a task. None in place of the task: all tasks of the Dag run."""
 
 log = logging.getLogger(__name__)
 
 GATHER = 0.3
-"""Seconds for which kills of one Dag run are gathered, to ask one question for all of them."""
+"""Seconds for which kills of one Dag run are gathered, so that Airflow is asked once for all of them."""
 KILL_PATIENCE_SECONDS = 600.0
-"""Seconds for which Airflow is asked again for a state, and for which a cancel that was not accepted is sent again."""
+"""If Airflow does not answer, it is asked again for this many seconds. If a cancel is not accepted, it is sent again for as
+long."""
 KILLS_AT_ONCE = 16
-"""Cancels under way at the same time, so that a mass kill does not use up the service's limit in one burst."""
+"""At most this many cancels are sent at the same time. If hundreds of tasks are killed, their cancels must not use up the
+service's limit in one burst."""
 
 
 class _Kills:
-    """The kills that one event loop works on."""
+    """The kills that are handled on one event loop."""
 
     def __init__(self) -> None:
         self.held: set[asyncio.Task[Any]] = set()
@@ -63,7 +66,7 @@ class _Kills:
         self.pace = asyncio.Semaphore(KILLS_AT_ONCE)
 
     def hold(self, task: asyncio.Task[T]) -> asyncio.Task[T]:
-        """Hold `task` until it is done, so that nobody else needs to."""
+        """Keep a reference to `task` until it is done. Otherwise Python may delete the task before it is done."""
         self.held.add(task)
         task.add_done_callback(self.held.discard)
         return task
@@ -78,7 +81,10 @@ def hold(coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
 
 
 def begin_kill(ti: Any, settings: AdfSettings, address: RunAddress, *, cancel: bool) -> asyncio.Task[None]:
-    """Cancel an owned run if its task is over, or log that it was left running. Continues if the caller is cancelled."""
+    """Cancel an owned run if its task is over; if `cancel` is False, only log that the run was left running.
+
+    The work continues if the caller is cancelled.
+    """
     return hold(_cancel_if_over(ti, settings, address, cancel=cancel))
 
 
@@ -87,12 +93,16 @@ async def _cancel_if_over(ti: Any, settings: AdfSettings, address: RunAddress, *
         state = await _state(ti)
     except Exception as e:  # noqa: BLE001  whatever Airflow fails with, a run that may continue must be reported
         log.error(
-            "%s may continue: it is not known whether its task is over. See %s %s", address, address.studio_url, e
+            "%s may continue, because Airflow did not report whether its task is over. "
+            "If the task is over, cancel the run: %s %s",
+            address,
+            address.studio_url,
+            e,
         )
         return
     if state not in OVER:
         # The task was cleared, or another triggerer has taken it over.
-        log.info("%s continues: the task is %s, not over.", address, state or "cleared")
+        log.info("%s continues, because its task is not over (state: %s).", address, state or "cleared")
         return
     if not cancel:
         log.warning("%s was left running, because of cancel_on_kill=False. See %s", address, address.studio_url)
@@ -113,7 +123,7 @@ async def cancel_now(settings: AdfSettings, address: RunAddress, why: str) -> No
 
 
 async def _state(ti: Any) -> str | None:
-    """The task's state. Airflow is asked again while it does not answer."""
+    """Return the task's state. If Airflow does not answer, ask again for `KILL_PATIENCE_SECONDS`."""
     until = time.monotonic() + KILL_PATIENCE_SECONDS
     failures = 0
     while True:
@@ -123,18 +133,16 @@ async def _state(ti: Any) -> str | None:
             failures += 1
             if time.monotonic() > until:
                 raise
-            pause = backoff(failures, None, random.random())  # noqa: S311  spreads, and hides nothing
-            log.warning(
-                "Airflow did not answer for the state of task %s. Will ask again in %.0f s. %s", ti.task_id, pause, e
-            )
+            pause = backoff(failures, None, random.random())  # noqa: S311  only spreads requests in time
+            log.warning("Airflow did not report the state of task %s. Asking again in %.0f s. %s", ti.task_id, pause, e)
             await asyncio.sleep(pause)
 
 
 def _states(ti: Any) -> asyncio.Task[Mapping[str, Mapping[str, Any]]]:
-    """One question about a whole Dag run, for all callers within `GATHER` seconds, because Airflow answers one at a time.
+    """Ask for the states of a whole Dag run, once for all callers within `GATHER` seconds. Airflow answers one request at a time.
 
-    In its answer, the task `it_1` and the second instance of a mapped task `it` have the same name. So the question for such a
-    task names the task.
+    In Airflow's answer, the task `it_1` and the instance 1 of a mapped task `it` have the same name. So for such a task, ask for
+    the state of this task only.
     """
     may_be_confused = ti.map_index >= 0 or re.search(r"_\d+$", ti.task_id) is not None
     kills, key = _kills.here(), (ti.dag_id, ti.run_id, ti.task_id if may_be_confused else None)
@@ -150,7 +158,7 @@ async def _ask(kills: _Kills, key: Question) -> Mapping[str, Mapping[str, Any]]:
     from airflow.sdk.execution_time.task_runner import SUPERVISOR_COMMS
 
     await asyncio.sleep(GATHER)
-    # Later callers ask again, because the state may have changed after this question.
+    # Later callers ask again, because the state may change after this request.
     del kills.asked[key]
     answer = await SUPERVISOR_COMMS.asend(
         GetTaskStates(dag_id=key[0], run_ids=[key[1]], task_ids=None if key[2] is None else [key[2]])

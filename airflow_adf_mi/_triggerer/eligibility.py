@@ -1,9 +1,9 @@
 """Which tasks may start, and which may end, in the triggerer.
 
-In triggerer mode no worker is used, and Airflow 3.3 does some things on workers only. It reports no error for most of them. A
-pool is ignored, a template is rendered to another value, a callback is not called, or a question is never answered, so that the
-task hangs. So a task starts in the triggerer only if nothing of it can go wrong there. Otherwise a worker runs it, as if
-`start_from_trigger` were not set, and the log gives the reason.
+In triggerer mode no worker is used, and Airflow 3.3 does some things on workers only. For most of these things it reports no
+error. A pool is ignored, a template is rendered to another value, or a callback is not called. Or a request to Airflow is never
+answered, so that the task hangs. So a task starts in the triggerer only if it uses nothing that goes wrong there. Otherwise a
+worker runs the task, as if `start_from_trigger` were not set, and the log gives the reason.
 
     the Dag is serialized         why_start_on_worker(task) --> a reason: a worker runs the task
     (by the Dag processor)                |                     None: the trigger is stored with the Dag
@@ -11,8 +11,9 @@ task hangs. So a task starts in the triggerer only if nothing of it can go wrong
     the run has succeeded         why_end_on_worker(task)   --> a reason: a worker ends the task
     (on a worker, at deferral)    and listeners                 None: the trigger ends the task
 
-The rule: name what is allowed, and refuse the rest. A template may use names that are listed here, and known to have the same
-value on both sides. A class may override only methods that nobody calls in triggerer mode.
+The rule: name what is allowed, and refuse the rest. A template may use the names that are listed here. Their values are known to
+be the same on a worker and in the triggerer. A subclass must not override a method that only workers call, because in triggerer
+mode nobody would call its version.
 
 All statements about Airflow were seen in 3.3.2 (docs/triggerer-mode.md).
 """
@@ -51,15 +52,16 @@ RENDERED_ALIKE: Mapping[str, frozenset[str]] = {
         }
     ),
 }
-"""Attributes of these context objects that a template may use. Any other attribute has another value there, or never returns."""
-ANYTHING = frozenset(
+"""Attributes of these context objects that a template may use. In the triggerer, any other attribute has another value, or
+reading it never returns."""
+UNRESTRICTED = frozenset(
     {
         *("ds", "ds_nodash", "ts", "ts_nodash", "ts_nodash_with_tz"),
         *("logical_date", "data_interval_start", "data_interval_end"),
         *("run_id", "task_instance_key_str", "params", "conn", "var", "macros"),
     }
 )
-"""Context objects of which a template may use everything."""
+"""Names that a template may use without restriction."""
 CALLED_BY_WORKERS = (
     *("execute", "pre_execute", "on_kill"),
     *("render_template_fields", "prepare_template", "get_template_env"),
@@ -70,7 +72,7 @@ CALLED_TO_END = ("execute_complete", "resume_execution", "post_execute")
 
 
 def why_start_on_worker(task: BaseOperator, arguments: Mapping[str, Any]) -> str | None:
-    """Why a task cannot start in the triggerer, or None if it can.
+    """Return why a task cannot start in the triggerer; None if it can.
 
     :param task: the complete task, as its Dag has it when Airflow serializes the Dag.
     :param arguments: the task's templated arguments.
@@ -103,7 +105,7 @@ def why_start_on_worker(task: BaseOperator, arguments: Mapping[str, Any]) -> str
 
 
 def why_end_on_worker(task: AirflowTask) -> str | None:
-    """Why a task whose run has succeeded must end on a worker, or None if the triggerer can end it."""
+    """Return why a task whose run has succeeded must end on a worker; None if the triggerer can end the task."""
     from airflow.sdk.bases.xcom import BaseXCom
     from airflow.sdk.execution_time.xcom import XCom
 
@@ -112,7 +114,7 @@ def why_end_on_worker(task: AirflowTask) -> str | None:
     if task.on_success_callback:
         return "on_success_callback would not be called"
     if task.multiple_outputs or task.returns_dag_result:
-        return "its result is more than an XCom"
+        return f"{'multiple_outputs' if task.multiple_outputs else 'the result of the Dag'} would not be stored"
     if task._pre_execute_hook or task._post_execute_hook:  # noqa: SLF001  BaseOperator shows them nowhere else
         return "pre_execute and post_execute would not be called"
     if next(iter(task.iter_mapped_dependants()), None) is not None:
@@ -123,31 +125,34 @@ def why_end_on_worker(task: AirflowTask) -> str | None:
 
 
 def may_end_in_triggerer(task: AirflowTask) -> bool:
-    """Whether a task that is about to wait needs no worker to end, if its run succeeds. Only for the process of that task."""
+    """Whether the triggerer can end a task that is about to wait, if the run succeeds.
+
+    Call this only in the process that runs the task, because listeners are registered per process.
+    """
     return not _has_success_listeners() and why_end_on_worker(task) is None
 
 
 def _has_success_listeners() -> bool:
-    """Whether plugins of this process listen for tasks that succeed, as OpenLineage's does. Only workers call listeners."""
+    """Whether a plugin of this process listens for tasks that succeed, for example OpenLineage's. Only workers call listeners."""
     from airflow.sdk.listener import get_listener_manager
 
     return bool(get_listener_manager().hook.on_task_instance_success.get_hookimpls())
 
 
 def _overridden(task: object, names: tuple[str, ...]) -> str | None:
-    """The reason if a subclass of one of our classes overrides one of these methods."""
+    """Return the reason for a worker if a subclass of one of our classes overrides one of these methods; otherwise None."""
     plain = next(kind for kind in type(task).__mro__ if kind.__module__.startswith("airflow_adf_mi."))
     changed = [name for name in names if getattr(type(task), name) is not getattr(plain, name)]
-    return f"{type(task).__name__} has its own {changed[0]}" if changed else None
+    return f"{type(task).__name__} overrides {changed[0]}, which only workers call" if changed else None
 
 
 def _why_not_params(task: BaseOperator) -> str | None:
-    """Why Airflow could not make the params of this task in the triggerer, where it only knows their values."""
+    """Return why the params of this task would be wrong in the triggerer, which has their values but not their schemas."""
     params: Any = task.params
     for name in params:
         param = params.get_param(name)
         if not is_arg_set(param.value):
-            # An error in it would end the triggerer itself.
+            # Airflow raises an error for a param without a value. In the triggerer, this error would end the whole process.
             return f"param {name!r} has no default"
         if param.source == "task" and param.schema:
             return f"param {name!r} of the task would not be checked"
@@ -155,7 +160,7 @@ def _why_not_params(task: BaseOperator) -> str | None:
 
 
 def _why_not_rendered(task: BaseOperator, arguments: Mapping[str, Any]) -> str | None:
-    """Why the triggerer would render these arguments to other values than a worker does."""
+    """Return why the triggerer would render these arguments to other values than a worker does; None if it would not."""
     dag: Any = task.get_dag()
     customized = bool(task.render_template_as_native_obj) or (
         dag is not None
@@ -176,7 +181,7 @@ def _why_not_rendered(task: BaseOperator, arguments: Mapping[str, Any]) -> str |
             else:
                 why = None if _is_json(part) else f"a {type(part).__name__}"
             if why is not None:
-                return f"{name} contains {why}, which a worker renders differently"
+                return f"the triggerer would render {name} differently from a worker, because it uses {why}"
     return None
 
 
@@ -209,10 +214,10 @@ def _why_not_template(text: str, *, customized: bool) -> str | None:
     except jinja2.TemplateError:
         return "a template that cannot be read"
     if next(parsed.find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)), None) is not None:
-        return "a template of other templates"
+        return "a template that includes, imports or extends another template"
     if customized:
-        return "a template, and the task or its Dag has Jinja settings of its own"
-    unknown = names - RENDERED_ALIKE.keys() - ANYTHING
+        return "a template, and the task or its Dag has its own Jinja settings"
+    unknown = names - RENDERED_ALIKE.keys() - UNRESTRICTED
     if unknown:
         return f"the name {min(unknown)!r} in a template"
     allowed: set[int] = set()
@@ -226,12 +231,12 @@ def _why_not_template(text: str, *, customized: bool) -> str | None:
             return "xcom_pull without map_indexes"
     for name in parsed.find_all(nodes.Name):
         if name.name in RENDERED_ALIKE and id(name) not in allowed:
-            return f"more of {name.name!r} than its names"
+            return f"{name.name!r} for more than {', '.join(sorted(RENDERED_ALIKE[name.name]))}"
     return None
 
 
 def _names_map_indexes(call: nodes.Call) -> bool:
-    """Whether a call names map indexes. Without them, the triggerer never gets an answer."""
+    """Whether a call names map indexes. Without map indexes, Airflow never answers the triggerer."""
     return any(
         given.key == "map_indexes" and not (isinstance(given.value, nodes.Const) and given.value.value is None)
         for given in call.kwargs

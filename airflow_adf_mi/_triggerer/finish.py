@@ -1,4 +1,4 @@
-"""Ending a task whose run has succeeded from its trigger, so that no worker is started for it."""
+"""Ends a task whose run has succeeded from its trigger, so that no worker is started for it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def end_in_triggerer(
     """
     try:
         if result is not None:
-            await patiently(lambda: XCom.aset(RETURN_VALUE, dict(result), **xcom_address(ti)), "the result be pushed")
+            await patiently(lambda: XCom.aset(RETURN_VALUE, dict(result), **xcom_address(ti)), "push the task's result")
     except AdfError as e:
         log.warning("The task ends on a worker. %s", e)
         return None
@@ -45,7 +45,7 @@ async def end_in_triggerer(
 
 @asynccontextmanager
 async def linked_later(ti: Any, studio_url: str) -> AsyncIterator[None]:
-    """Push the link to a run that lasts longer; each push costs the triggerer up to 90 ms."""
+    """Push the link to the run, if the run lasts longer than `LINK_AFTER` seconds. Each push costs the triggerer up to 90 ms."""
     pushing = asyncio.get_running_loop().create_task(_push_link(ti, studio_url))
     try:
         yield
@@ -57,8 +57,8 @@ async def linked_later(ti: Any, studio_url: str) -> AsyncIterator[None]:
 
 async def _push_link(ti: Any, studio_url: str) -> None:
     # Spread in time, because many tasks may have started together.
-    await asyncio.sleep(LINK_AFTER * (1 + random.random() / 2))  # noqa: S311  spreads, and hides nothing
+    await asyncio.sleep(LINK_AFTER * (1 + random.random() / 2))  # noqa: S311  only spreads requests in time
     try:
-        await patiently(lambda: XCom.aset(LINK_KEY, studio_url, **xcom_address(ti)), "the link be pushed")
+        await patiently(lambda: XCom.aset(LINK_KEY, studio_url, **xcom_address(ti)), "push the link to the run")
     except AdfError as e:
         log.warning("The link to the run is missing. %s", e)

@@ -1,4 +1,4 @@
-"""Starting a run in the triggerer: once, at a pace that the service accepts, whatever happens to the triggerer meanwhile.
+"""Starts a run in the triggerer: once, at a pace that the service accepts, even if the triggerer is killed meanwhile.
 
 A triggerer can be killed at any moment, and the trigger then begins again in another process. A trigger can also be cancelled
 while createRun is being sent, because a user has marked or cleared its task. And two triggerers can work on one task for some
@@ -6,17 +6,18 @@ seconds. In each case, a second run must not be started, and a started run must 
 
 The rules:
 
-- The intent is stored before createRun is sent (`xcom_journal` shows the order, and what a kill in between leads to).
+- The intent is stored before createRun is sent. `xcom_journal` shows the order, and what follows a kill between two steps.
 - The start is an asyncio task of its own. A kill stops it at once if nothing is being sent. Otherwise the kill waits for the
-  answer, because only then is it known what there is to cancel.
-- Before a start is sent, the service is asked for a run with the key of this try. If there is one, it is ours.
-- A stored start that was never answered is searched for. It is sent again only if it is proven that it started nothing.
+  answer, because only the answer shows which run must be cancelled.
+- Before a start is sent, the service is asked for a run with the key of this try. If there is such a run, it is adopted.
+- If a stored start was never answered, its run is searched for. The start is sent again only if it is proven that nothing was
+  started.
 
     run() begins --> pause (only a retry) --> turn in the queue --> read the intent --> start_or_adopt --> Started
          |                                         ^                                        |
          | kill: stop, wait for the answer         |  the superseded run has ended          | StillActive
          v                                         +----------------------------------------+
-    cancel the run if the task is over, or if another try has written a start over it
+    cancel the run if the task is over, or if another try has overwritten the stored start
 """
 
 from __future__ import annotations
@@ -51,21 +52,23 @@ from airflow_adf_mi.adf.waiting.single_run import Plan
 log = logging.getLogger(__name__)
 
 SEND_DELAY_SECONDS = 60.0
-"""Seconds for which a request may still leave a triggerer after its intent was made: Airflow may take so long to store it."""
+"""Longest time in seconds between making an intent and sending its request. Airflow may need this long to store the intent."""
 
 _factories_using_keys: set[FactoryRef] = set()
-"""Factories that this process has seen to use our keys as run ids, so that "no such run" proves something there."""
+"""Factories that have used our start keys as run ids while this process ran. There, "no run with this id" proves that nothing
+was started."""
 
 
 class TriggererStart:
-    """Starts a run, or adopts one that was started before, in an asyncio task of its own that a kill can wait for.
+    """Starts a run, or adopts a run that was started before, in an asyncio task of its own. So a kill can wait for this task.
 
     :param adf: the connection.
     :param start: what to start.
     :param journal: where the intent is stored.
     :param cancel_on_kill: cancel the run when the task is killed, and a superseded run before a new one is started.
     :param supersede_timeout: seconds to wait for a superseded run to end.
-    :param check_interval: seconds between two status checks of that run; at most `SUPERSEDED_CHECK_INTERVAL_SECONDS` is used.
+    :param check_interval: seconds between two status checks of a superseded run. `SUPERSEDED_CHECK_INTERVAL_SECONDS` is the
+        most that is used.
     """
 
     def __init__(
@@ -88,12 +91,12 @@ class TriggererStart:
         self._doing: asyncio.Task[Started] | None = None
 
     async def begin(self) -> Started:
-        """The run that this try has started or adopted. Raises the errors of starting."""
+        """Start or adopt this try's run, and return it. Raises the errors of starting."""
         self._doing = hold(self._begin())
         return await asyncio.shield(self._doing)
 
     def kill(self, ti: Any) -> asyncio.Task[None]:
-        """Start nothing more, and handle the run that was started. Continues whatever becomes of the caller."""
+        """Start nothing more, and handle the run that was started. The work continues even if the caller is cancelled."""
         self.stop()
         return hold(self._kill(ti))
 
@@ -108,22 +111,26 @@ class TriggererStart:
         was_sending = self._journal.is_sending
         if self._doing is not None:
             await asyncio.wait([self._doing])
-            # Whoever waited for it has been cancelled.
+            # The caller of `begin` was cancelled, so nobody else reads the error of this asyncio task.
             mark_seen(self._doing)
         wanted = self._start.intent(self._journal.task_try)
         try:
-            # This trigger may have begun again, after its triggerer was lost, to adopt a run that it had started.
+            # If an earlier triggerer was lost, it may have started a run, and this trigger may not have read the journal yet.
             latest = self._journal.latest if self._journal.is_read else await self._journal.stored(wanted)
         except AdfError as e:
             address = wanted.address(self._adf)
-            log.error("The task was killed, and it is not known whether it has a run: see %s %s", address.studio_url, e)
+            log.error(
+                "The task was killed, and it is not known whether it has a run. If a run is active, cancel it: %s %s",
+                address.studio_url,
+                e,
+            )
             return
         if latest is None or latest.phase is Phase.PREPARED:
             log.info("The task was killed before its run was started. Nothing was started.")
             return
         address = latest.address(self._adf)
         if was_sending and await self._is_replaced():
-            # The task was cleared, and its next try began before this start had been stored.
+            # The task was cleared, and the next try wrote its own intent before it could read the intent of this try.
             why = "the task was cleared, and its next try has a run of its own"
             if self._cancel_on_kill:
                 await cancel_now(self._adf, address, why)
@@ -144,7 +151,8 @@ class TriggererStart:
     async def _begin(self) -> Started:
         queue = start_queue_for(self._adf, self._start.factory)
         async with shared_client(self._adf) as client:
-            # Airflow starts the next try of a cleared task before it stops the try before, which may be about to start a run.
+            # After a clear, Airflow starts the next try before it stops the previous try. The previous try may be about to start
+            # a run, so the next try waits until the previous try is stopped.
             await self._pause(CLEAR_OVERLAP_SECONDS if self._journal.task_try.try_number > 1 else 0)
             ambiguous: AdfAmbiguousStartError | None = None
             while True:
@@ -155,7 +163,8 @@ class TriggererStart:
                     log.info("Another triggerer works on this task. Reading the stored intent again.")
                     continue
                 except AdfAmbiguousStartError as e:
-                    # Another task may have given the proof during the search. The first error describes the lost answer.
+                    # During the search, another task may have proven that this factory uses our keys as run ids. Then search once
+                    # more. If that search fails too, raise the first error, because it describes the lost answer.
                     if ambiguous is not None or self._start.factory not in _factories_using_keys:
                         raise ambiguous or e from None
                     ambiguous = e
@@ -172,7 +181,8 @@ class TriggererStart:
         stored = await self._journal.stored(wanted)
         is_own = stored is not None and stored.task_try.is_try_of(task_try)
         if stored is None or not is_own or stored.phase is Phase.PREPARED:
-            # Another triggerer may have started this run, while this one was stopped and then wrote over the intent.
+            # While this process was suspended, another triggerer may have started a run with the key of this try. This process
+            # may then have overwritten the intent of that start. So ask the service for such a run.
             unsent = stored if stored is not None and is_own else wanted
             seen = await _seen(client, unsent)
             if seen is not None:
@@ -180,7 +190,8 @@ class TriggererStart:
         start = self._start
         if stored is not None and (stored.service_uses_key or stored.factory in _factories_using_keys):
             stored = replace(stored, service_uses_key=True)
-            # The request may have left late. Until then, an unknown key proves nothing.
+            # createRun may have been sent up to SEND_DELAY_SECONDS after the intent was made. Before that time has passed, "no
+            # run with this key" proves nothing. So search for that much longer.
             start = replace(start, settle=start.settle + SEND_DELAY_SECONDS)
         routine = start_or_adopt(
             start,
@@ -195,7 +206,7 @@ class TriggererStart:
     async def _wait_until_ended(self, begun: StillActive) -> None:
         address = begun.intent.address(self._adf)
         plan = Plan(check_interval=self._check_interval, deadline=time.time() + self._supersede_timeout)
-        log.info("%s is %s; a new run is started when it has ended.", address, begun.run.status)
+        log.info("%s is %s. A new run starts when it has ended.", address, begun.run.status)
         outcome = await wait_shared(self._adf, address.factory, address.run_id, plan)
         raise_unless_ended(Report(address=address, outcome=outcome), self._supersede_timeout)
 
@@ -212,6 +223,6 @@ async def _seen(client: StartClient, wanted: Intent) -> PipelineRun | None:
     try:
         seen: PipelineRun = await client.send(get_run(wanted.factory, wanted.start_key))
     except AdfError:
-        # Mostly 404. A failed request proves nothing, and the stored intent decides.
+        # In most cases the run does not exist (404). Other errors prove nothing. In both cases the stored intent decides.
         return None
     return seen

@@ -27,8 +27,8 @@ class TaskTryKey:
     task_id: str
     map_index: int = -1
     ti_id: str
-    """Airflow's id of the task instance, another one for each try. A Dag run that was deleted and made again has other ids, so
-    that it does not find the runs of the Dag run before."""
+    """Airflow's id of the task instance. It is different for each try. If a Dag run is deleted and created again, the ids
+    differ, so that the new Dag run does not find the runs of the deleted Dag run."""
     try_number: int
 
     @property

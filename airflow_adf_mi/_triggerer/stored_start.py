@@ -1,23 +1,25 @@
-"""What a task in triggerer mode has stored of its start, and what a later try concludes from it. Pure.
+"""The stored start of a task in triggerer mode, and what a later try concludes from it. Pure.
 
-A trigger has no task state store, so its write-ahead log entry (the intent) is an XCom of its own. Airflow does not show a
-trigger whether its try is a retry or the first try after a clear: it shows the number of the try, and nothing else. Both look
-the same, but need opposite decisions. A retry adopts the run of the failed try. A clear cancels that run and starts another.
+A trigger cannot use the task state store, so its intent (a write-ahead log entry) is an XCom of its own. Airflow shows a
+trigger the number of its try, and nothing else. So a retry and the first try after a clear look the same to a trigger, but they
+need opposite decisions. A retry adopts the run of the failed try. The first try after a clear ends that run, and starts another.
 
-The rule: every try that fails by itself records the failure. It does so in its own intent (`try_failed`), or beside the intent of
-an earlier try (`failed_retry`), if that one is still stored. A try that finds no such record treats itself as cleared.
+The rule: every try that fails by itself records the failure. It records the failure in its own intent (`try_failed`). If the
+XCom still has the intent of an earlier try, it records the failure beside that intent (`failed_retry`). A try that finds no
+such record treats itself as cleared.
 
-    stored                                       try 3 finds    and takes the start for
-    -------------------------------------------  -------------  ------------------------------------------------
-    intent of try 3                              its own        its own: whatever its parameters are now
-    intent of try 2, try_failed                  a retry        a retry's: adopts the run, or starts after its end
-    intent of try 1, try_failed, failed_retry 2  a retry        the same: try 2 failed before it adopted the run
-    intent of try 2                              a clear        superseded: the run must end first
-    nothing                                      -              nothing was started, so try 3 starts
-    what no version can read                     -              started, perhaps: the service is asked
+    what is stored                               so try 3 is    and treats the stored start as
+    -------------------------------------------  -------------  --------------------------------------------------------
+    intent of try 3                              the same try   its own start, whatever the parameters are now
+    intent of try 2, try_failed                  a retry        the start that it retries: adopts the run, or starts
+                                                                another run after its end
+    intent of try 1, try_failed, failed_retry 2  a retry        the same, because try 2 failed before it adopted the run
+    intent of try 2                              after a clear  superseded: the run must end before another run starts
+    nothing                                      -              no start: try 3 starts a run
+    an entry that this version cannot read       -              perhaps a run exists: try 3 asks the service
 
-The XCom `run_id` is no memory. It names a run that exists, and is only read if there is no readable intent. Then a worker, or the
-Azure provider's operator, may have started that run before the Dag was edited.
+The XCom `run_id` is for other tasks. It names a run that exists. A try reads `run_id` only if there is no readable intent. In
+that case a worker, or the Azure provider's operator, may have started the run before the Dag was edited.
 """
 
 from __future__ import annotations
@@ -30,22 +32,23 @@ from airflow_adf_mi.adf.starting import intent as intents
 from airflow_adf_mi.adf.starting.intent import Intent, Phase, TaskTry
 
 KEPT_BY_WORKER: dict[str, Any] = {}
-"""Stored in place of an intent that a worker has taken over: from then on, the worker's state store is the memory."""
+"""Replaces the stored intent when a worker continues the task. From then on, the intent is in the task state store."""
 _CLEARED = TaskTry(try_number=0, clear_number=-1)
-"""The try that a superseded start gets: a try number and a count of clears that no present try has."""
+"""An impossible try: no real try has this number and this count of clears. A superseded start gets this `task_try`, so
+that `intent.decide` sees a clear."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoredStart:
-    """A start, as the XCom of the intent describes it. Its JSON form is that of the intent, with one more member."""
+    """A start as the XCom of the intent stores it. Its JSON form is the JSON form of the intent, with one more member."""
 
     intent: Intent
     failed_retry: int | None = None
-    """The last retry that failed before it adopted or replaced this start."""
+    """The number of the last retry that failed before it adopted the run of this start, or replaced that run."""
 
     @classmethod
     def from_json(cls, stored: object) -> Self | None:
-        """The start in `stored`; None if nothing is stored, or if this version cannot read it."""
+        """Return the start in `stored`; None if nothing is stored, or if this version cannot read it."""
         if not isinstance(stored, Mapping):
             return None
         try:
@@ -57,11 +60,11 @@ class StoredStart:
 
     @classmethod
     def without_intent(cls, stored: object, run_id: object, wanted: Intent) -> Self | None:
-        """The best guess where `from_json` finds nothing; None if nothing was started.
+        """Return the most likely start if `from_json` returns None. The result is None if nothing was started.
 
-        :param stored: what the XCom of the intent holds, if it holds anything.
+        :param stored: the value of the XCom of the intent; None if there is none.
         :param run_id: the XCom `run_id`, which names a run that exists.
-        :param wanted: what the present try would start, with the key of this try.
+        :param wanted: the intent that the present try would write, with the start key of this try.
         """
         if isinstance(run_id, str) and run_id:
             found: Intent | None = replace(wanted, start_key=run_id, phase=Phase.SENDING, sent_at=None)
@@ -81,24 +84,29 @@ class StoredStart:
         return self.intent.task_try.try_number == now.try_number
 
     def is_retried_by(self, now: TaskTry) -> bool:
-        """Whether `now` is a retry of a try with this start. A try that recorded its own failure may also continue."""
+        """Whether the try `now` retries this start after a failure.
+
+        The recorded failure may be the failure of `now` itself, because a try continues if its trigger is started again.
+        """
         return not self.is_of(now) and self.last_failed_try in (now.try_number - 1, now.try_number)
 
     def is_before_clear(self, now: TaskTry) -> bool:
-        """Whether a clear has come between this start and the try `now`, so that `now` replaces the run."""
+        """Whether the task was cleared after this start, so that the try `now` must replace the run."""
         return not self.is_of(now) and not self.is_retried_by(now)
 
     @property
     def last_failed_try(self) -> int | None:
-        """The last try that recorded that it failed by itself."""
+        """The number of the last try that recorded its own failure."""
         if self.failed_retry is not None:
             return self.failed_retry
         return self.intent.task_try.try_number if self.intent.try_failed else None
 
     def recall(self, now: TaskTry, *, durable: bool = True) -> Intent | None:
-        """The start that the try `now` follows on, in the form that `intent.decide` distinguishes retries from clears by.
+        """Return the stored start as the try `now` must see it; None if `now` must ignore it.
 
-        :param durable: whether starts of earlier tries count. Those of the present try always do.
+        `task_try` and `try_failed` of the result are set so that `intent.decide` recognises a retry or a clear.
+
+        :param durable: whether starts of earlier tries are used. A start of the present try is always used.
         """
         if self.is_of(now):
             return self.intent
@@ -108,10 +116,11 @@ class StoredStart:
             return replace(self.intent, task_try=replace(now, try_number=now.try_number - 1), try_failed=True)
         return replace(self.intent, task_try=_CLEARED, try_failed=False)
 
-    def marked(self, now: TaskTry, *, failed: bool) -> Self | None:
-        """This start, with the record that the try `now` failed by itself, or did not; None if no next try needs to know.
+    def recording(self, now: TaskTry, *, failed: bool) -> Self | None:
+        """Return this start with a record whether the try `now` failed by itself; None if no next try needs the record.
 
-        The record needs no connection. The start of an earlier try stays that try's, because the present try may continue.
+        Recording works without reading the Airflow connection, because only the stored form is changed. A start of an earlier
+        try keeps its `task_try`, because the present try may continue, and adopt the run of that start.
         """
         if self.intent.phase is Phase.PREPARED:
             # Nothing was started: a retry and a clear both start a run.
@@ -123,5 +132,8 @@ class StoredStart:
         return replace(self, failed_retry=now.try_number if failed else now.try_number - 1)
 
     def leads_to(self, known: Intent) -> bool:
-        """Whether a reader of this form finds `known` without another write: a run that has the key as its id is found by it."""
+        """Whether the stored form is already enough to find the run of `known`, so that nothing more must be written.
+
+        It is enough if the run's id is the start key, because the start key is stored.
+        """
         return self.failed_retry is None and known in (self.intent, self.intent.started(self.intent.start_key))

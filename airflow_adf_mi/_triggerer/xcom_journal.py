@@ -1,28 +1,29 @@
 """The journal of a task in triggerer mode: the intent under an XCom key of its own, and the XCom `run_id` for everybody else.
 
-A trigger has no task state store: Airflow 3.3 never answers it. An XCom that a trigger sets survives killed triggerers,
-retries and clears. So the intent, a write-ahead log entry, is the XCom `adf_intent`. The XCom `run_id` is for other tasks: it
-is pushed when the run is known to exist, and it is deleted before another start replaces that run.
+A trigger cannot use the task state store, because Airflow 3.3 never answers such a request of a trigger. An XCom that a trigger
+sets survives killed triggerers, retries and clears. So the intent, a write-ahead log entry, is the XCom `adf_intent`. The XCom
+`run_id` is for other tasks. It is pushed when the run is known to exist, and deleted before another start replaces that run.
 
     trigger                             Airflow                          service
     ----------------------------------  -------------------------------  ------------------------------
     1 read the intent              ---> GetXCom adf_intent
     2 only if it replaces a run    ---> DeleteXCom run_id
     3 write the intent: sending    ---> SetXCom adf_intent
-    4 createRun, with the key      ------------------------------------> the run starts, id = key (so far)
+    4 createRun, with the key      ------------------------------------> the run starts; its id is the key
     5 only if the id is another    ---> SetXCom adf_intent: started
     6 push the run id              ---> SetXCom run_id
 
     killed         the next trigger finds           and does
     -------------  -------------------------------  -----------------------------------------------------------
-    before 3       nothing, or an earlier start     begins at 1: nothing was sent
-    between 3, 5   `sending`, with the key          asks for the run by its key, then searches; never sends blindly
+    before 3       nothing, or an earlier start     begins at 1, because nothing was sent
+    between 3, 5   `sending`, with the key          asks for the run by its key, then searches, before any new start
     between 5, 6   `sending` or `started`           finds or adopts the run, and pushes `run_id`
     after 6        the same                         the same
 
-A question takes Airflow 30 to 90 ms, and a triggerer has its questions answered one at a time. So a start asks three if the
-service takes the key for the run's id (1, 3, 6), and four if not. A try that replaces a run deletes in addition what that run
-has left. A later try that finds no readable intent asks for `run_id`, too.
+Airflow answers one request of a triggerer at a time, and needs 30 to 90 ms for each. So a start sends as few requests to
+Airflow as possible. It sends three (steps 1, 3 and 6) if the service uses the start key as the run's id. It also sends step 5
+if the service chooses run ids itself. A try that replaces a run also deletes the XComs of that run. A later try that finds no
+readable intent also reads `run_id`.
 """
 
 from __future__ import annotations
@@ -51,10 +52,11 @@ log = logging.getLogger(__name__)
 INTENT_KEY = "adf_intent"
 """XCom of the intent. Users' databases keep this key, so it never changes."""
 CLEAR_OVERLAP_SECONDS = 5.0
-"""Seconds for which two tries of a cleared task may both be alive; up to 3 were seen in Airflow 3.3.2."""
+"""Seconds for which two tries of a cleared task may both be alive. In Airflow 3.3.2, up to 3 s were seen."""
 FRESH_SECONDS = 4.0
-"""Seconds after which the intent is read again before a start is sent, because the task may have been cleared, or another
-triggerer may have taken it over. Less than `CLEAR_OVERLAP_SECONDS`, for which the next try waits before it reads."""
+"""If the intent was read longer ago than this many seconds, it is read again before a start is sent. Meanwhile the task may
+have been cleared, or another triggerer may have taken the task over. This time must be shorter than `CLEAR_OVERLAP_SECONDS`,
+because the next try waits that long before it reads the intent."""
 
 
 class ChangedMeanwhile(Exception):
@@ -62,10 +64,10 @@ class ChangedMeanwhile(Exception):
 
 
 class TriggerJournal:
-    """The journal as a trigger keeps it.
+    """The journal of a trigger.
 
-    :param context: the context that Airflow rendered the trigger's templates with.
-    :param durable: whether the starts of earlier tries count.
+    :param context: the context with which Airflow rendered the trigger's templates.
+    :param durable: whether this try uses the starts of earlier tries.
     """
 
     def __init__(
@@ -80,14 +82,14 @@ class TriggerJournal:
         self.start_key = task_try_key_of(context).start_key
         """The key of the start that this try makes."""
         self.task_try = TaskTry(try_number=self._ti.try_number)
-        """All that a trigger knows of its try: Airflow 3.3.2 shows it neither `max_tries` nor the count of clears."""
+        """The number of this try. Airflow 3.3.2 shows a trigger neither `max_tries` nor the count of clears."""
         self._durable = durable
         self._clock = clock
         self._pause = pause
         self._stored: Any = None
-        """What the XCom of the intent holds, as this journal has read or written it last."""
+        """The value of the XCom of the intent that this journal has last read or written."""
         self._start: StoredStart | None = None
-        """The start that it describes."""
+        """The start that `_stored` describes."""
         self._pushed: str | None = None
         """The run id that this journal has pushed."""
         self._read_at: float | None = None
@@ -100,25 +102,25 @@ class TriggerJournal:
 
     @property
     def is_read(self) -> bool:
-        """Whether this journal knows what was written before."""
+        """Whether this journal has read the stored intent."""
         return self._read_at is not None
 
     @property
     def has_intent(self) -> bool:
-        """Whether the XCom of the intent holds a start, so that `run_id` is not needed to find the run."""
+        """Whether a readable intent is stored, so that `run_id` is not needed to find the run."""
         return StoredStart.from_json(self._stored) is not None
 
     @property
     def holds_superseded_start(self) -> bool:
-        """Whether the last start is one that this try replaces, and has not replaced yet."""
+        """Whether the stored start was made before a clear, and this try has not replaced it yet."""
         return self._start is not None and self._start.is_before_clear(self.task_try)
 
     async def stored(self, wanted: Intent) -> Intent | None:
-        """What an earlier try has written, or this try before its triggerer was killed."""
+        """Read the intent that an earlier try wrote, or that this try wrote before its triggerer was killed."""
         await self._read()
         is_first = self._stored is None and self.task_try.try_number <= 1
         if self._start is None and not is_first:
-            # A worker may have started a run, before the Dag was changed; or the intent cannot be read.
+            # The intent cannot be read, or a worker may have started a run before the Dag was edited.
             run_id = await read_xcom(self._ti, RUN_ID_KEY)
             self._start = StoredStart.without_intent(self._stored, run_id, replace(wanted, start_key=self.start_key))
         self.latest = None if self._start is None else self._start.recall(self.task_try, durable=self._durable)
@@ -135,17 +137,19 @@ class TriggerJournal:
         self.is_sending = True
         try:
             if self._start is not None and self._start.intent.start_key != intent.start_key:
-                # Before the intent, which is then the only memory: `run_id` must not name the run that this start replaces.
+                # Delete `run_id` before the intent is written. Otherwise, after a kill in between, `run_id` would still name
+                # the run that this start replaces.
                 await self._delete(RUN_ID_KEY)
             await self._write_if_new(intent)
             if self._is_stale():
-                # The write took long. A kill may be on its way, or another process may have written in between.
+                # The write took long. A kill may follow at once, or another process may have written meanwhile.
                 await self._pause(CLEAR_OVERLAP_SECONDS)
                 self._check()
                 await self._must_be_unchanged()
             self._check()
         except (AdfError, ChangedMeanwhile):
-            # Nothing was sent. The intent stays: it may be another process's by now, and the service knows no run of it.
+            # Nothing was sent, so no run exists for this intent. The intent is not deleted, because another process may have
+            # written it meanwhile.
             self.is_sending = False
             raise
         self.latest = intent
@@ -153,7 +157,7 @@ class TriggerJournal:
     async def save_best_effort(self, intent: Intent) -> None:
         self.latest = intent
         try:
-            # A run that is not adopted yet may have failed. Then this try starts another, and `run_id` will name that one.
+            # An earlier run that is not adopted yet may have failed. Then `run_id` must name the run that this try starts.
             if not intent.not_adopted_yet:
                 await self._write_if_new(intent)
                 await self._push_run_id(intent.run_id)
@@ -162,26 +166,28 @@ class TriggerJournal:
         self.is_sending = False
 
     async def hand_over(self) -> None:
-        """Record that this try failed: a worker will end it, most likely because it fails, and a retry must know its start."""
+        """Record that this try failed, so that a retry adopts its run. Called when a worker must end the try, most often with
+        an error.
+        """
         if not self.is_read:
             await self._read()
         if self.latest is not None and self.latest.task_try.is_try_of(self.task_try):
             await self._write(StoredStart(intent=replace(self.latest, try_failed=True)))
             return
-        marked = None if self._start is None else self._start.marked(self.task_try, failed=True)
-        if marked is not None:
-            await self._write(marked)
+        recorded = None if self._start is None else self._start.recording(self.task_try, failed=True)
+        if recorded is not None:
+            await self._write(recorded)
 
     async def forget(self, keys: Iterable[str]) -> None:
         """Delete XComs of earlier tries. On a worker, Airflow deletes them when a try begins."""
         try:
             for key in keys:
                 await self._ask_to_delete(key)
-        except Exception as e:  # noqa: BLE001  the run exists, and its own XComs follow
+        except Exception as e:  # noqa: BLE001  XComs that stay must not fail the task
             log.warning("XComs of an earlier try could not be deleted. %s", e)
 
     async def is_replaced(self) -> bool:
-        """Whether another try has written a start of its own over the start of this try, and so does not know its run."""
+        """Whether another try has overwritten the start of this try. That try does not know the run of this try."""
         mine = self._start
         await self._read()
         return _key_of(mine) != _key_of(self._start)
@@ -194,14 +200,17 @@ class TriggerJournal:
         return True
 
     async def _take_back(self, prepared: Intent) -> None:
-        """Record that the request has started nothing."""
+        """Record that createRun has started nothing."""
         self.is_sending = False
         self.latest = None
         try:
             await self._write(StoredStart(intent=prepared))
         except AdfError as e:
-            # The error of the start must not be lost. If Airflow answers again, `hand_over` writes the intent.
-            log.warning("A retry of this task may search for a run in vain. %s", e)
+            # The error of the start is more useful than this error. If Airflow answers again, `hand_over` writes the intent.
+            log.warning(
+                "Airflow did not store that nothing was started. A retry may search for a run that does not exist. %s",
+                e,
+            )
             self.latest = prepared
 
     def _is_stale(self) -> bool:
@@ -235,17 +244,17 @@ class TriggerJournal:
             self._pushed = run_id
 
     async def _read(self) -> None:
-        # The moment of the question: its answer may have waited for the event loop.
+        # Take the time before the request, because the answer may have waited for the event loop.
         asked_at = self._clock()
         self._stored = await read_xcom(self._ti, INTENT_KEY)
         self._start = StoredStart.from_json(self._stored)
         self._read_at = asked_at
 
     async def _set(self, key: str, value: Any) -> None:
-        await patiently(lambda: XCom.aset(key, value, **xcom_address(self._ti)), f"XCom {key} be pushed")
+        await patiently(lambda: XCom.aset(key, value, **xcom_address(self._ti)), f"push XCom {key}")
 
     async def _delete(self, key: str) -> None:
-        await patiently(lambda: self._ask_to_delete(key), f"XCom {key} be deleted")
+        await patiently(lambda: self._ask_to_delete(key), f"delete XCom {key}")
         self._pushed = None
 
     async def _ask_to_delete(self, key: str) -> None:

@@ -1,9 +1,9 @@
 """One try of an `AdfRunPipelineOperator` on a worker, from its rendered arguments to its result.
 
-A try may begin for the first time, or as a retry of a try whose run may still be active. It may also begin after a superseded
-run has ended, or after a wait in the triggerer. The risk is a second run beside one that is still active, or a
-result for a run that was cancelled. The rule: what to do follows from the stored intent and Airflow's counts only, and an
-intent is stored before its start is sent.
+A try may begin for the first time, or retry a try whose run may still be active. It may also continue after a superseded run
+has ended, or after a wait in the triggerer. Two things can go wrong: a second run starts while another run of the task is active,
+or a task returns a result for a run that was cancelled. The rule: only the stored intent and Airflow's counts decide what to
+do, and an intent is stored before its start is sent.
 
     execute            run()                 stored intent -> start or adopt -> return, wait, or defer
     execute_after      after_superseded()    the superseded run has ended -> run()
@@ -66,6 +66,12 @@ if TYPE_CHECKING:
     from airflow_adf_mi.adf.config.settings import AdfSettings
 
 
+def start_of_try(context: Context) -> float:
+    """When the try began, in epoch seconds. A deferral does not change it."""
+    ti: Any = context["ti"]
+    return float(ti.start_date.timestamp())
+
+
 class Attempt:
     """One try of a task.
 
@@ -81,6 +87,7 @@ class Attempt:
         self._taken_over: Intent | None = None
         self.run_record = RunRecord()
         self._results = Results(task, context, self.run_record, lambda: self._hook)
+        self._called_at = time.time()
         use_in_tasks()
 
     @cached_property
@@ -92,13 +99,21 @@ class Attempt:
     def _settings(self) -> AdfSettings:
         return self._hook.settings
 
+    @property
+    def _began(self) -> float:
+        """The moment from which `execution_timeout` counts, in epoch seconds.
+
+        On a worker, Airflow counts it from the call of `execute`. While a task is deferred, only this package counts it, and the
+        beginning of the try is what Airflow keeps.
+        """
+        return start_of_try(self._context) if self._task.deferrable else self._called_at
+
     @cached_property
     def _start(self) -> Start:
         return self._task.start_of(self._settings)
 
     def run(self) -> dict[str, Any]:  # noqa: RET503  _defer() does not return
         """Start the run, or adopt the run of an earlier try. Then return, wait, or defer."""
-        began = time.time()
         parse_outputs(self._task.outputs)
         stored = self._stored()
         with self._recording_failure(), self._owning(stored) as owned_run:
@@ -115,7 +130,7 @@ class Attempt:
             if begun.run is not None and begun.run.is_terminal:
                 report = Report(address=address, outcome=Ended(run=begun.run), adopted=begun.adopted)
                 return self._results.of(owned_run.explain(report))
-            plan = self._plan(began, begun.intent)
+            plan = self._plan(begun.intent)
             if not self._task.deferrable:
                 report = owned_run.wait(
                     plan, cancel_on_timeout=self._task.cancel_on_timeout, activity_log=self._task.activity_log
@@ -136,7 +151,7 @@ class Attempt:
             )
 
     def after_superseded(self, event: dict[str, Any]) -> dict[str, Any]:
-        """Start the new run: the wait in the triggerer for the superseded run is over."""
+        """Start the new run, because the wait in the triggerer for the superseded run is over."""
         raise_unless_ended(Report.from_json(event), self._task.supersede_timeout)
         return self.run()
 
@@ -150,7 +165,7 @@ class Attempt:
     def _adopt_from_provider(self) -> dict[str, Any]:
         """Adopt a run that the Azure provider's operator started before the Dag was moved to this package.
 
-        An error would be worse: a retry would start the pipeline again, beside a run that may still be active.
+        If the task failed instead, a retry would start the pipeline again, while the first run may still be active.
         """
         with self._recording_failure():
             run_id = self._own_run().run_id
@@ -159,10 +174,10 @@ class Attempt:
         return self.run()
 
     def on_deferral_timeout(self) -> dict[str, Any]:
-        """Time out, because Airflow's deferral timeout passed. A working trigger ends earlier, at our own deadline."""
+        """Time out, because Airflow's deferral timeout has passed. A trigger that works ends earlier, at our own deadline."""
         with self._recording_failure():
             address = self._own_run()
-            late = TimedOut(deadline_reason=self._deadline(time.time()).reason)
+            late = TimedOut(deadline_reason=self._deadline().reason)
             if not self._task.cancel_on_timeout:
                 return self._results.of(Report(address=address, outcome=late, cancel=LEFT_RUNNING))
             with self._hook.client() as client:
@@ -171,7 +186,7 @@ class Attempt:
             return self._results.of(report)
 
     def retry_trigger(self, failure: Exception) -> dict[str, Any]:
-        """Continue the wait after its trigger failed, a few times. A broken deployment fails triggers, but no run."""
+        """Continue the wait after its trigger failed, a few times. A broken deployment makes triggers fail, but not the run."""
         stored = self._stored()
         with self._recording_failure():
             pause = None if self._journal is None or stored is None else record_trigger_failure(self._context)
@@ -199,7 +214,7 @@ class Attempt:
 
     @contextlib.contextmanager
     def _owning(self, stored: Intent | None) -> Iterator[OwnedRun]:
-        """During this context, and after it, `kill` can cancel the run."""
+        """Make the run known to `kill`, which can cancel the run during this context and after it."""
         with OwnedRun(
             self._settings,
             cancel_on_kill=self._task.cancel_on_kill,
@@ -241,22 +256,22 @@ class Attempt:
             self._defer(address, plan, "execute_after", cancel_on_timeout=False, owns_run=begun.is_ours)
         raise_unless_ended(owned_run.watch(address, plan), seconds)
 
-    def _plan(self, began: float, intent: Intent) -> Plan:
-        """How to wait. A wait that this same try has already begun keeps its deadline."""
-        deadline = self._deadline(began)
+    def _plan(self, intent: Intent) -> Plan:
+        """Return how to wait. If this same try has already begun to wait, the deadline stays the same."""
+        deadline = self._deadline()
         return Plan(
             check_interval=self._task.check_interval,
             deadline=intent.deadline or deadline.at,
             deadline_reason=deadline.reason,
         )
 
-    def _deadline(self, began: float) -> Deadline:
-        """The deadline of a wait that begins now."""
+    def _deadline(self) -> Deadline:
+        """Return the deadline of a wait that begins now."""
         return deadline_of(
             self._task.timeout,
             counts_from=time.time(),
             execution_timeout=in_seconds(self._task.execution_timeout),
-            try_began=began,
+            try_began=self._began,
             margin=DEFERRED_MARGIN if self._task.deferrable else WORKER_MARGIN,
         )
 
@@ -288,7 +303,7 @@ class Attempt:
         self._task.defer(trigger=trigger, method_name=method, timeout=deferral_timeout(plan.deadline or now, now))
 
     def _own_run(self) -> RunAddress:
-        """The run that this try has waited for."""
+        """Return the address of the run that this try has waited for."""
         stored = self._stored()
         if stored is not None and stored.run_id and stored.task_try.try_number == self._context["ti"].try_number:
             return stored.address(self._settings)
@@ -302,7 +317,10 @@ class Attempt:
         return self._settings.run_address(self._start.factory, run_id, self._start.pipeline_name)
 
     def _stored(self) -> Intent | None:
-        """The intent that an earlier try stored. Builds this try's start first, so that wrong arguments raise their error."""
+        """Return the intent that an earlier try stored.
+
+        Builds this try's start first, so that wrong arguments raise their error.
+        """
         if self._taken_over is not None:
             return self._taken_over
         otherwise = self._start.intent(task_try_of(self._context))

@@ -17,7 +17,7 @@ The rule: a killed task sends no further start, and neither returns nor defers. 
     seconds   signal handler              canceller thread               main thread
     0.0       kill() writes a byte        asks for the task's state      interrupted
               waits at most 1 s           cancels, repeats for 2 s       interrupted
-    1.0       returns                     logs what became of the run    continues; its next sleep or journal entry
+    1.0       returns                     logs what happened to the run  continues; its next sleep or journal entry
                                                                          waits at most 4.5 s for the canceller,
                                                                          and raises AdfTaskKilled
     5.0       Airflow sends SIGKILL
@@ -63,9 +63,10 @@ log = logging.getLogger(__name__)
 KILL_WAIT_SECONDS = 4.5
 """Seconds that a killed task waits for the cancel. Airflow kills the process 5 s after the signal."""
 HANDLER_WAIT_SECONDS = 1.0
-"""Seconds of these that the signal handler waits. Longer is no use if the interrupted code holds what the cancel needs."""
+"""The part of `KILL_WAIT_SECONDS` that the signal handler itself waits. A longer wait does not help, because the interrupted
+code may hold a lock that the cancel needs."""
 CANCEL_WAIT_SECONDS = 2.0
-"""Seconds for which a cancel is repeated that the service does not accept."""
+"""If the service does not accept the cancel, it is repeated for this many seconds."""
 LONGEST_SLEEP_SECONDS = 1.0
 """Longest sleep in seconds before the next check whether the task was killed."""
 
@@ -78,9 +79,10 @@ class OwnedRun:
     :param settings: the connection.
     :param cancel_on_kill: whether `kill` cancels the run. If not, `kill` logs that the run was left running.
     :param journal: where intents are kept.
-    :param known: the intent that an earlier try stored. `kill` cancels its run until this try has begun its own.
-    :param will_be_retried: called once after a kill: whether the task will be retried. If so, the run is left alone, because the
-        retry adopts it. Must answer within about 2 seconds.
+    :param known: the intent that an earlier try stored. Until this try has begun its own start, `kill` cancels the run of that
+        intent.
+    :param will_be_retried: whether the task will be retried. It is called once after a kill, and must answer within about 2
+        seconds. If the task will be retried, the run is left alone, because the retry adopts it.
     """
 
     def __init__(
@@ -140,11 +142,11 @@ class OwnedRun:
         return run_routine(routine, self._client, self._pause)
 
     def explain(self, report: Report) -> Report:
-        """Explain why a run did not succeed that had already ended when this try began. Returns the completed report."""
+        """If a run had already ended when this try began, find out why it did not succeed. Returns the completed report."""
         return run_routine(explained(report, timing=REAL_TIME), self._client, self._pause)
 
     def rest(self, seconds: float) -> None:
-        """Sleep. If `kill` is called meanwhile, the run that is known is cancelled."""
+        """Sleep. If `kill` is called meanwhile, it cancels the last known run."""
         self._pause(seconds)
 
     def on_execution_timeout(self, *, cancel: bool) -> None:
@@ -152,7 +154,7 @@ class OwnedRun:
         self._will_be_retried = lambda: False
         self._cancel_on_kill = cancel
         if cancel and self._journal.latest is not None:
-            self._canceller.request(KILL_WAIT_SECONDS)
+            self._canceller.request(KILL_WAIT_SECONDS, why="execution_timeout has passed.")
         self._canceller.close()
 
     def kill(self) -> None:
@@ -168,7 +170,7 @@ class OwnedRun:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        # The canceller stays open: a kill may still follow, as Airflow's does after an execution_timeout.
+        # The canceller stays open, because Airflow may still kill the task after this context.
         self._client.close()
 
     def _pause(self, seconds: float) -> None:
@@ -190,7 +192,7 @@ class OwnedRun:
         raise AdfTaskKilled(f"The task was killed. {self._canceller.result or 'Its run is being cancelled.'}")
 
     def _cancel(self) -> str:
-        """Cancel the run, and return what became of it. Runs in the canceller's thread, with a session of its own."""
+        """Cancel the run, and return what happened to it. Runs in the canceller's thread, with a session of its own."""
         if self._will_be_retried():
             return "The task will be retried: its run continues, and the next try adopts it."
         if not self._cancel_on_kill:
@@ -293,16 +295,21 @@ class _Canceller:
 
     def __init__(self, act: Callable[[], str]) -> None:
         self._act = act
+        self._why: str | None = None
         self.result: str | None = None
         self._read_end: int
         self._write_end: int | None
         self._read_end, self._write_end = os.pipe()
         threading.Thread(target=self._run, name="adf-canceller", daemon=True).start()
 
-    def request(self, wait: float) -> None:
-        """Request the action, and wait at most `wait` seconds for its result. A second request repeats nothing."""
+    def request(self, wait: float, *, why: str = "The task was killed.") -> None:
+        """Request the action, and wait at most `wait` seconds for its result. A second request repeats nothing.
+
+        :param why: the reason of the first request, for the log.
+        """
         if self._write_end is None:
             return
+        self._why = self._why or why
         os.write(self._write_end, b"!")
         until = time.monotonic() + wait
         while self.result is None and time.monotonic() < until:
@@ -318,5 +325,5 @@ class _Canceller:
         while os.read(self._read_end, 1):
             if self.result is None:
                 self.result = self._act()
-                log.warning("The task was killed. %s", self.result)
+                log.warning("%s %s", self._why, self.result)
         os.close(self._read_end)

@@ -1,7 +1,8 @@
 """A try that began in triggerer mode, and ends or continues on a worker.
 
 A worker gets such a try if the start failed, if the run did not succeed, or if the result needs a worker (`outputs`). The worker
-also gets it if the trigger could not be loaded, if Airflow's timeout ended it, or if the Dag was edited to run the task there.
+also gets it if the trigger could not be loaded, if Airflow's timeout ended the trigger, or if the Dag was edited so that workers
+run the task.
 
     event from the trigger     ---> complete             conclude: raise the error, or push the result
     "for a worker" (Dag edit)  ---> complete             copy the intent into the task state store, continue as a worker's try
@@ -9,11 +10,12 @@ also gets it if the trigger could not be loaded, if Airflow's timeout ended it, 
     "Trigger timeout"          ---> on_deferral_timeout  wait on if the run has time left; otherwise cancel the run, and fail
 
 What can go wrong: the next try may begin in the triggerer again. It reads the XCom `adf_intent`, and it cannot see whether it is
-a retry. So this module records in that XCom how the try ended. A failure that is retried is recorded as a failure. A success, a
-last failure, and a trigger that is started again are recorded as none, because only a clear can follow.
+a retry. So this module records in that XCom how the try ended. A failure that is retried is recorded as a failure. In three cases
+the XCom records that the try has not failed: after a success, after the last failure, and before the trigger is started again. If
+another try begins then, a user has cleared the task.
 
-The record needs no connection: it is added to what the XCom holds. Nothing is started here. If the Dag was edited, an ordinary
-`Attempt` continues the try, with the task state store as its memory.
+Recording works without reading the Airflow connection, because only the stored form is changed. Nothing is started here. If the
+Dag was edited, an ordinary `Attempt` continues the try, and uses the task state store.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ from airflow_adf_mi._triggerer.finish import RETURN_VALUE
 from airflow_adf_mi._triggerer.start_key import task_try_key_of
 from airflow_adf_mi._triggerer.stored_start import KEPT_BY_WORKER, StoredStart
 from airflow_adf_mi._triggerer.xcom_journal import INTENT_KEY
-from airflow_adf_mi._worker.attempt import Attempt
+from airflow_adf_mi._worker.attempt import Attempt, start_of_try
 from airflow_adf_mi._worker.state_store_journal import TaskJournal
 from airflow_adf_mi._worker.trigger_failures import MOST_TRIGGER_FAILURES, record_trigger_failure
 from airflow_adf_mi.adf.api.operations import get_run
@@ -51,9 +53,10 @@ if TYPE_CHECKING:
 
 
 def resume(task: PipelineTask, context: Context, event: Mapping[str, Any] | None = None) -> Attempt:
-    """The try that a deferral has interrupted, of the class for where it began.
+    """Return the object for a try that resumes after a deferral: `ResumedAttempt` if the try began in the triggerer, otherwise
+    `Attempt`.
 
-    :param event: the event of its trigger, if the trigger has fired one.
+    :param event: the event of the try's trigger, if the trigger has fired one.
     """
     return ResumedAttempt(task, context) if _began_in_triggerer(task, context, event or {}) else Attempt(task, context)
 
@@ -78,7 +81,7 @@ class ResumedAttempt(Attempt):
         super().__init__(task, context)
         self._journal = None
         self._here: Attempt | None = None
-        """The attempt that continues on workers, if the Dag was edited."""
+        """The attempt that continues this try on a worker, if the Dag was edited."""
 
     def kill(self) -> None:
         if self._here is not None:
@@ -87,7 +90,7 @@ class ResumedAttempt(Attempt):
             super().kill()
 
     def complete(self, event: dict[str, Any]) -> dict[str, Any]:
-        """Conclude from the event of the trigger."""
+        """Raise or return what the trigger reported, or continue on a worker if the trigger asks for it."""
         if FOR_A_WORKER in event:
             return self._continue_here()
         with self._recording_failure():
@@ -101,13 +104,14 @@ class ResumedAttempt(Attempt):
                 self._results.announce(report.address.run_id, report.address.studio_url)
                 result = self._results.of(report)
             if self._task.do_xcom_push:
-                # Airflow does this next. Here, an error still counts as a failure of the try, so that a retry accepts the run.
+                # Airflow would push the result after this method. Push it here, so that an error is recorded as a failure of this
+                # try, and a retry accepts the run.
                 self._context["ti"].xcom_push(key=RETURN_VALUE, value=result)
         self._record_end(failed=False)
         return result
 
     def _continue_here(self) -> dict[str, Any]:
-        """Continue the task on workers, from what was started in the triggerer."""
+        """Continue this try on a worker, with the run that was started in the triggerer."""
         with self._recording_failure():
             stored = self._stored_start()
             known = None if stored is None else stored.recall(self._now, durable=self._task.durable)
@@ -119,7 +123,10 @@ class ResumedAttempt(Attempt):
         return self._here.run()
 
     def _for_worker(self, stored: StoredStart, known: Intent) -> Intent:
-        """The intent as a try on a worker writes it. A superseded start keeps the counts that show a clear."""
+        """Return the intent in the form that a try on a worker stores.
+
+        The `task_try` of a superseded start is not changed, so that `intent.decide` sees the clear on the worker, too.
+        """
         if stored.is_before_clear(self._now):
             return known
         here = task_try_of(self._context)
@@ -127,15 +134,19 @@ class ResumedAttempt(Attempt):
         return replace(known, task_try=here, not_adopted_yet=not_adopted_yet)
 
     def on_deferral_timeout(self) -> dict[str, Any]:
-        """Airflow's own timeout counts from the handing over to a triggerer, which may have had no capacity for a long time."""
+        """Wait again if the run has time left. Otherwise cancel the run if asked to, and time out.
+
+        Airflow's timeout counts from the moment at which the scheduler handed the task to the triggerer. After that, the
+        triggerer may have had no capacity for a long time.
+        """
         run = None if self._is_time_over() else self._run_of_this_try()
         if run is None or run.started_at is None or time.time() >= self._counts_from(run) + self._task.timeout:
             return super().on_deferral_timeout()
-        self._task.log.info("Run %s was started late, and has time left. Waiting for it again.", run.run_id)
+        self._task.log.info("Airflow's timeout has passed, but run %s has time left. Waiting for it again.", run.run_id)
         return self._start_trigger_again()
 
     def _is_time_over(self) -> bool:
-        """Whether `execution_timeout` has passed. It counts from the handing over."""
+        """Whether `execution_timeout` has passed. It counts from the beginning of the try."""
         left = self._seconds_left()
         return left is not None and left <= 0
 
@@ -143,21 +154,21 @@ class ResumedAttempt(Attempt):
         return seconds_left(in_seconds(self._task.execution_timeout), try_began=self._began, now=time.time())
 
     def _counts_from(self, run: PipelineRun) -> float:
-        """The moment from which `timeout` counts. It is the same here and in the trigger."""
+        """Return the moment from which `timeout` counts. It is the same moment here and in the trigger."""
         run_began = None if run.started_at is None else run.started_at.timestamp()
         return start_of_wait(now=time.time(), try_began=self._began, run_began=run_began)
 
     @property
     def _began(self) -> float:
-        return float(self._context["ti"].start_date.timestamp())
+        return start_of_try(self._context)
 
     @property
     def _now(self) -> TaskTry:
-        """This try, in the numbers that a trigger knows."""
+        """This try, identified only by its number, as a trigger identifies it."""
         return TaskTry(try_number=self._context["ti"].try_number)
 
     def _run_of_this_try(self) -> PipelineRun | None:
-        """This try's run, if there is one and the service shows it."""
+        """Return this try's run; None if there is none, or if its status check fails."""
         try:
             known = self._own_start()
             if known is None:
@@ -170,7 +181,7 @@ class ResumedAttempt(Attempt):
             return None
 
     def retry_trigger(self, failure: Exception) -> dict[str, Any]:
-        """The trigger that is the task failed. The next trigger reads from the stored intent what was started."""
+        """Start the trigger again after it failed, a few times. The new trigger reads from the stored intent what was started."""
         with self._recording_failure():
             pause = record_trigger_failure(self._context)
             if pause is None:
@@ -180,44 +191,47 @@ class ResumedAttempt(Attempt):
                     "triggerers and scheduler have the same version of this package."
                 ) from failure
             self._task.log.warning(
-                "The trigger of this task failed. Will start it again in %.0f s; it adopts what was started. %s",
+                "The trigger of this task failed. Starting it again in %.0f s. If a run was started, it is adopted. %s",
                 pause,
                 failure,
             )
-            # If this process is evicted during the pause, the run continues, and the retry adopts it.
+            # If this process is evicted during the pause, the run continues. Because of this record, the retry adopts the run.
             self._record_end(failed=self._task.durable and not is_last_try(self._context))
             with self._owning(self._started_in_triggerer()) as owned_run:
                 owned_run.rest(pause)
         return self._start_trigger_again()
 
     def _start_trigger_again(self) -> dict[str, Any]:  # noqa: RET503  defer() does not return
-        """Defer to the trigger that is the task."""
-        # With the templates of the Dag: rendered values may be secret, and the triggerer renders them again.
+        """Defer to a new `AdfStartPipelineTrigger`, which continues the task."""
+        # Use the templates of the Dag, because rendered values may be secret. The triggerer renders the templates again.
         again = self._task.dag.get_task(self._task.task_id).start_trigger_args
         if again is None or again.timeout is None:
-            # The Dag was edited, and the task is now one for a worker.
+            # The Dag was edited, and a worker now runs the task.
             return self._continue_here()
         left = self._seconds_left()
         timeout = again.timeout if left is None else min(again.timeout, timedelta(seconds=max(1, left)))
-        # The try continues. If another one begins while the trigger waits, the task was cleared.
+        # This try continues, so it has not failed. If another try begins while the trigger waits, the task was cleared.
         self._record_end(failed=False)
         trigger = AdfStartPipelineTrigger(**{**(again.trigger_kwargs or {}), "try_began_at": self._began})
         self._task.defer(trigger=trigger, method_name=again.next_method, timeout=timeout)
 
     def _started_in_triggerer(self) -> Intent | None:
-        """The start that the XCom holds, whichever try made it: a kill cancels its run."""
+        """Return the stored start, whichever try made it, because a kill cancels its run. None if no run can exist."""
         stored = StoredStart.from_json(self._xcom(INTENT_KEY))
         return None if stored is None or stored.intent.phase is Phase.PREPARED else stored.intent
 
     def _stored_start(self) -> StoredStart | None:
-        """The start that the next trigger would read. Bad input gets its error first."""
+        """Return the start that the next trigger would read.
+
+        Builds this try's start first, so that wrong arguments raise their error.
+        """
         key = task_try_key_of(self._context).start_key
         wanted = replace(self._start.intent(self._now), start_key=key)
         stored = self._xcom(INTENT_KEY)
         return StoredStart.from_json(stored) or StoredStart.without_intent(stored, self._xcom(RUN_ID_KEY), wanted)
 
     def _own_start(self) -> Intent | None:
-        """The start that this try has made, or the one that it retries; None if nothing of it can have started a run."""
+        """Return the start of this try, or of the try that it retries. None if no run can have been started."""
         stored = self._stored_start()
         if stored is None or stored.is_before_clear(self._now) or stored.intent.phase is Phase.PREPARED:
             return None
@@ -236,13 +250,13 @@ class ResumedAttempt(Attempt):
         if not self._task.durable:
             return
         is_retried = self._is_retried_after(error)
-        marked = self._record_end(failed=is_retried)
-        if marked is not None and is_retried:
-            # For a next try on a worker, if the Dag is edited before it.
-            TaskJournal(self._context).save_best_effort(replace(marked.intent, task_try=task_try_of(self._context)))
+        recorded = self._record_end(failed=is_retried)
+        if recorded is not None and is_retried:
+            # The Dag may be edited so that a worker runs the next try. So store the intent in the task state store, too.
+            TaskJournal(self._context).save_best_effort(replace(recorded.intent, task_try=task_try_of(self._context)))
 
     def _is_retried_after(self, error: BaseException) -> bool:
-        """Whether Airflow makes another try by itself: one is left, and the task's retry policy does not end the task."""
+        """Whether Airflow retries the task: a try is left, and the task's retry policy does not end the task."""
         policy: Any = self._task.retry_policy
         if is_last_try(self._context) or policy is None:
             return not is_last_try(self._context)
@@ -252,18 +266,26 @@ class ResumedAttempt(Attempt):
                 exception=error, try_number=ti.try_number, max_tries=ti.max_tries, context=self._context
             )
             return bool(decision.action != RetryAction.FAIL)
-        except Exception as e:  # noqa: BLE001  Airflow ignores a policy that fails, or decides nothing
+        except Exception as e:  # noqa: BLE001  Airflow ignores a policy that fails or returns no decision
             self._task.log.warning("The task's retry policy failed and is ignored; correct it. %s", e)
             return True
 
     def _record_end(self, *, failed: bool) -> StoredStart | None:
-        """Record for the next try in the triggerer whether this try failed and is retried. Returns what is stored then."""
+        """Record for the next try in the triggerer whether this try failed and is retried.
+
+        Returns the start with this record; None if nothing was recorded.
+        """
         try:
             stored = StoredStart.from_json(self._xcom(INTENT_KEY))
-            marked = None if stored is None else stored.marked(self._now, failed=failed)
-            if marked is not None:
-                self._context["ti"].xcom_push(key=INTENT_KEY, value=marked.to_json())
-        except Exception as e:  # noqa: BLE001  it must hide neither the error nor the success
-            self._task.log.warning("Airflow did not store for a next try how this try ended. %s", e)
+            recorded = None if stored is None else stored.recording(self._now, failed=failed)
+            if recorded is not None:
+                self._context["ti"].xcom_push(key=INTENT_KEY, value=recorded.to_json())
+        except Exception as e:  # noqa: BLE001  a failure to record must hide neither the error nor the success of the try
+            consequence = (
+                "A retry may replace the run of this try instead of adopting it."
+                if failed
+                else "After a clear, the next try may adopt the run of this try instead of replacing it."
+            )
+            self._task.log.warning("Airflow did not store how this try ended. %s %s", consequence, e)
             return None
-        return marked
+        return recorded

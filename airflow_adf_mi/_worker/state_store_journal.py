@@ -6,7 +6,10 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from airflow.sdk.execution_time.xcom import XCom
+
 from airflow_adf_mi._airflow.task_instance import RUN_ID_KEY
+from airflow_adf_mi._airflow.xcoms import xcom_address
 from airflow_adf_mi.adf.errors import AdfError
 from airflow_adf_mi.adf.starting.intent import Intent, TaskTry
 
@@ -66,10 +69,11 @@ class TaskJournal:
         try:
             intent = Intent.from_json(self._store.get(STATE_KEY, None))
         except Exception as e:  # noqa: BLE001  the task fails anyway, with a more useful error
-            log.debug("no intent to be marked as failed: %s", e)
+            log.debug("no intent of a failed try: %s", e)
             return
         if intent.task_try.is_try_of(now):
-            # Store this try's own counts: clears of other tasks have raised the clear count, and must not look like a clear here.
+            # Store the present counts. Clears of other tasks may have raised the clear count, and must not look like a clear of
+            # this task.
             self.save_best_effort(replace(intent, try_failed=True, task_try=now))
 
     def is_of_this_try(self, now: TaskTry) -> bool:
@@ -98,5 +102,6 @@ class TaskJournal:
         self._ti.xcom_push(key=RUN_ID_KEY, value=run_id)
         if run_id not in self.claimed():
             return True
-        self._ti.xcom_push(key=RUN_ID_KEY, value="")
+        # `run_id` must only name a run of this task. If the other instance withdraws as well, the run is searched for again.
+        XCom.delete(RUN_ID_KEY, **xcom_address(self._ti))
         return False

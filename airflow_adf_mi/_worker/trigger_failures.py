@@ -1,7 +1,8 @@
 """How often one try continues after its trigger failed.
 
 A trigger fails if the triggerer cannot load or build it: a broken deployment, another version of this package. The run is not
-affected. So the try defers again, after a growing pause, but only a few times: a deployment that stays broken must be reported.
+affected. So the try defers again, after a growing pause. It does so only a few times, because a deployment that stays broken
+must be reported.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 TRIGGER_FAILURES_KEY = "airflow_adf_mi.trigger_failures"
 """Key in the task state store. The value holds the count and the try, because the store outlives retries and clears."""
 MOST_TRIGGER_FAILURES = 6
-"""How many times in one try a wait is continued after its trigger failed."""
+"""In one try, a wait is continued at most this many times after its trigger failed."""
 FIRST_PAUSE_SECONDS = 5.0
 """Seconds before the first of these continuations. The pause doubles each time, up to a minute."""
 
@@ -44,7 +45,7 @@ def record_trigger_failure(context: Context) -> float | None:
 
 
 def failures_of(stored: object, now: dict[str, int]) -> int:
-    """The count that `stored` holds for the try `now`."""
+    """Return the count that is stored for the try `now`."""
     if not isinstance(stored, dict) or {name: stored.get(name) for name in now} != now:
         return 0
     count = stored.get("failures")
@@ -52,5 +53,5 @@ def failures_of(stored: object, now: dict[str, int]) -> int:
 
 
 def pause_after_failures(failures: int) -> float:
-    """Seconds before a wait is continued that has already lost this many triggers."""
+    """Return the pause in seconds before a wait continues, after its trigger has already failed this many times."""
     return min(12 * FIRST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * float(2**failures))

@@ -13,7 +13,7 @@ from airflow_adf_mi.adf.stored_forms import known_members
 from airflow_adf_mi.adf.times import read_time
 
 LONGEST_MESSAGE = 1000
-"""Most characters of an activity's message in a text. ADF Studio shows the whole message."""
+"""A text quotes at most this many characters of an activity's message. ADF Studio shows the whole message."""
 
 
 @dataclass(frozen=True, kw_only=True)

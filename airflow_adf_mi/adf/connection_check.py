@@ -39,6 +39,11 @@ MAY = "may "
 """The begin of each step about a permission."""
 PROBABLY = "probably: the request named something that does not exist, and was not refused for lack of a permission."
 """The meaning of `CheckStatus.PROBABLY`."""
+AFTER_FIXES = (
+    "A new assignment takes effect after a few minutes. If the role is already assigned, its definition lacks the action: "
+    "`airflow-adf-mi role` prints the whole definition."
+)
+"""What the table adds to the commands that assign the role."""
 HALF = "To check a factory that tasks name themselves, use `airflow-adf-mi check --resource-group ... --factory ...`."
 CREATE_RUN, CANCEL = "pipelines/createrun/action", "pipelineruns/cancel/action"
 
@@ -269,11 +274,7 @@ def table(findings: list[Finding]) -> str:
     lines = [f"{f.step:{width}}  {f.holds:8}  {f.detail}".rstrip() for f in findings]
     fixes = list(dict.fromkeys(f.fix for f in findings if f.fix))
     if fixes:
-        head = (
-            "To do (a new assignment takes effect after a few minutes; if the role is already assigned, its definition lacks the "
-            "action: `airflow-adf-mi role` prints the whole definition):"
-        )
-        lines += ["", head, *(f"  {fix}" for fix in fixes)]
+        lines += ["", "To do:", *(f"  {fix}" for fix in fixes), AFTER_FIXES]
     if any(f.holds is CheckStatus.PROBABLY for f in findings):
         lines += ["", PROBABLY]
     return "\n".join([*lines, "", verdict(findings)])

@@ -25,7 +25,7 @@ UNREADABLE = (ArithmeticError, AttributeError, LookupError, RecursionError, Type
 MOST_DEPTH = 64
 """Levels of an answer that are kept; deeper levels are cut. The readers are recursive, and Python's stack is limited."""
 LONGEST_NAME = 1000
-"""Most characters of a name, a code or an id that are kept. Data Factory's own names have 260 at most."""
+"""At most this many characters of a name, a code or an id are kept. Data Factory's own names have 260 at most."""
 MOST_DETAILS = 5
 
 

@@ -136,7 +136,10 @@ def shown(text: str, limit: int = 2000) -> str:
 
 
 def cap(text: str, limit: int = 2000) -> str:
-    """`text`, cut to `limit` characters, and the number of missing characters. Foreign text must not flood a log."""
+    """`text`, cut to `limit` characters, and the number of missing characters. Foreign text must not flood a log.
+
+    This function masks nothing. Use `shown` for foreign text that is not masked yet.
+    """
     return text if len(text) <= limit else text[:limit] + _missing(len(text) - limit)
 
 

@@ -10,8 +10,20 @@ Never here: an import of Airflow or of the rest of this package, which in turn n
 
 from __future__ import annotations
 
+from airflow_adf_mi.emulator.client import EmulatorClient
+from airflow_adf_mi.emulator.clock import FlowingClock, ManualClock
 from airflow_adf_mi.emulator.gateway.faults import Fault
 from airflow_adf_mi.emulator.identity.tokens import ManagedIdentity
 from airflow_adf_mi.emulator.server import Emulator, FactorySpec
+from airflow_adf_mi.emulator.switches import Switches
 
-__all__ = ["Emulator", "FactorySpec", "Fault", "ManagedIdentity"]
+__all__ = [
+    "Emulator",
+    "EmulatorClient",
+    "FactorySpec",
+    "Fault",
+    "FlowingClock",
+    "ManagedIdentity",
+    "ManualClock",
+    "Switches",
+]

@@ -70,7 +70,7 @@ def main(
         if ready_file:
             if not ready_file.parent.is_dir():
                 raise ValueError(f"--ready-file {ready_file}: there is no such folder.")
-            # A reader would take an earlier emulator's file for this one's.
+            # Otherwise, a waiting program might read the file of an earlier emulator.
             ready_file.unlink(missing_ok=True)
         emulator.start()
     try:
@@ -113,10 +113,6 @@ def _script(path: Path | None) -> Script | None:
         return Script.from_json(document)
     except ValueError as e:
         raise ValueError(f"--script {path}: {e}") from e
-    except (AttributeError, KeyError, TypeError) as e:
-        raise ValueError(
-            f"--script {path}: the file does not have the form of a script ({type(e).__name__}: {e})."
-        ) from e
 
 
 def _announce(emulator: Emulator) -> None:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import socket
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
@@ -126,6 +127,7 @@ class Emulator:
         self._thread: threading.Thread | None = None
         self._runners: list[web.AppRunner] = []
         self._reopening: asyncio.Task[None] | None = None
+        self._closed_port: socket.socket | None = None
 
     @property
     def arm_endpoint(self) -> str:
@@ -215,6 +217,7 @@ class Emulator:
             self._reopening.cancel()
         else:
             await self._arm_site.stop()
+            self._closed_port = _closed_port(self._ports[0])
             await _abort_connections(self._arm_runner)
         self._reopening = asyncio.get_running_loop().create_task(self._open_arm_after(seconds))
 
@@ -291,11 +294,18 @@ class Emulator:
 
     async def _open_arm_after(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
+        self._free_closed_port()
         await self._open_arm()
+
+    def _free_closed_port(self) -> None:
+        if self._closed_port is not None:
+            self._closed_port.close()
+            self._closed_port = None
 
     async def _close(self) -> None:
         if self._reopening is not None:
             self._reopening.cancel()
+        self._free_closed_port()
         for runner in self._runners:
             # Abort, because a closing TLS handshake would wait for clients that no longer exist.
             await _abort_connections(runner)
@@ -317,6 +327,18 @@ class Emulator:
 
     def _audiences(self) -> list[str]:
         return [ARM_RESOURCE, "https://management.core.windows.net", self.arm_endpoint]
+
+
+def _closed_port(port: int) -> socket.socket:
+    """A socket that holds a port and refuses connections. Without it, another program could get the port, and answer."""
+    holder = socket.socket()
+    try:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind((LOOPBACK, port))
+    except OSError:
+        holder.close()
+        raise
+    return holder
 
 
 async def _abort_connections(runner: web.AppRunner) -> None:

@@ -1,16 +1,17 @@
-"""The trigger that is a whole task: it starts a run, waits for it, and ends the task if the run succeeds. No worker is used.
+"""The trigger of a task in triggerer mode: it starts a run, waits for its end, and ends the task if the run succeeds.
 
-This is triggerer mode. The scheduler hands the task to a triggerer, which builds this trigger from the stored arguments. After
-a kill of the triggerer, another one builds the trigger again and calls `run` from the beginning. So nothing that matters may be
-kept in the object only: what was started is in the XCom `adf_intent` (`_triggerer/xcom_journal`).
+The scheduler hands the task to a triggerer, which builds this trigger from the stored arguments. If the triggerer is killed,
+another triggerer builds the trigger again and calls `run` from the beginning. So nothing that matters may exist only in this
+object. The XCom `adf_intent` records what was started (`_triggerer/xcom_journal`).
 
     render templates --> read the connection --> start or adopt --> wait --> push the result, end the task
            |                     |                     |              |
            +---------------------+---------------------+--------------+--> record that the try failed, fire an event:
                                                                            a worker ends the task by the error
 
-Airflow can end the trigger in three ways, and all arrive as a cancelled asyncio task. A user has marked or cleared the task:
-`cancel_on_kill` decides about the run. Airflow's timeout has passed, or the triggerer shuts down: the run continues.
+Airflow can end the trigger for three reasons, and cancels the trigger's asyncio task each time. If a user has marked or cleared
+the task, `cancel_on_kill` decides about the run. If Airflow's timeout has passed, or if the triggerer shuts down, the run
+continues.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FOR_A_WORKER = "for_a_worker"
-"""Member of an event that asks a worker to continue the task, in place of the trigger."""
+"""Member of an event that asks a worker to continue the task instead of the trigger."""
 NOT_STARTED, STARTED = "not_started", "started"
 """Members of events: the error of a start, and the summary of a run that is not waited for."""
 
@@ -74,19 +75,19 @@ NOT_STARTED, STARTED = "not_started", "started"
 @dataclass(kw_only=True, eq=False, repr=False)
 class AdfStartPipelineTrigger(BaseTrigger):
     """
-    Is the task of an `AdfRunPipelineOperator` with ``start_from_trigger=True``, from its start to its success.
+    Runs a whole task, an `AdfRunPipelineOperator` with ``start_from_trigger=True``, from its start to its success.
 
     Fires :class:`~airflow.triggers.base.TaskSuccessEvent`, which ends the task. A worker ends the task if the run could not be
     started, did not succeed, or has outputs to read. Then the trigger fires the event that
     `AdfRunPipelineOperator.execute_complete` handles. Airflow renders the templated arguments in the triggerer.
 
-    The class path and these arguments are stored with every such task, so new ones may be added, and old ones stay. All have
-    the meaning that they have in :class:`~airflow_adf_mi.operators.AdfRunPipelineOperator`, except these:
+    Airflow stores the class path and these arguments with every such task. So arguments may be added, but never renamed or
+    removed. They have the same meaning as in :class:`~airflow_adf_mi.operators.AdfRunPipelineOperator`, except these:
 
     :param timeout_slack: seconds that Airflow's own timeout of this trigger adds to ``timeout``.
-    :param execution_timeout: the task's, in seconds.
+    :param execution_timeout: the ``execution_timeout`` of the task, in seconds.
     :param push_result: whether the summary is pushed as the XCom ``return_value``.
-    :param try_began_at: epoch seconds at which the try began, if Airflow's timeout does not show it.
+    :param try_began_at: epoch seconds at which the try began, if this cannot be computed from Airflow's timeout.
     """
 
     azure_data_factory_conn_id: str
@@ -127,7 +128,7 @@ class AdfStartPipelineTrigger(BaseTrigger):
         return "airflow_adf_mi.triggers.AdfStartPipelineTrigger", stored_arguments(self)
 
     def get_template_env(self, dag: Any = None) -> jinja2.Environment:
-        """The environment of a Dag: an undefined name is an error, and not empty text."""
+        """Return the template environment. An undefined name raises an error, as in a Dag, and is not rendered as empty text."""
         environment = super().get_template_env(dag)
         environment.undefined = jinja2.StrictUndefined
         return environment
@@ -157,20 +158,21 @@ class AdfStartPipelineTrigger(BaseTrigger):
         yield event
 
     async def on_kill(self) -> None:
-        """Cancel the run, if a user has marked the task, so that it is over."""
+        """Cancel the run if the task is over because a user has marked the task."""
         killing = self._kill()
         if killing is not None:
             await asyncio.shield(killing)
 
     async def _event(self) -> TriggerEvent:
         if self._context is None:
-            # The Dag was edited after this trigger was stored, and its newest version runs the task on a worker: hand over.
+            # The Dag was edited after this trigger was stored, and its newest version runs the task on a worker. So a worker
+            # continues the task.
             return TriggerEvent({FOR_A_WORKER: True})  # type: ignore[no-untyped-call]  # Airflow's is not annotated
         self._journal = TriggerJournal(self._context, durable=self.durable)
         try:
             if self._not_rendered is not None:
                 raise self._not_rendered
-            # Bad input gets its error before anything is started.
+            # Wrong outputs must raise their error before anything is started.
             parse_outputs(self.outputs)
             adf = await settings_of(self.azure_data_factory_conn_id)
             started = await self._started(adf, self._journal)
@@ -179,7 +181,7 @@ class AdfStartPipelineTrigger(BaseTrigger):
             return await self._handed_over({NOT_STARTED: error_to_json(e)})
         except (
             Exception
-        ):  # from a template, a secrets backend, or a defect: a worker starts the trigger again, or fails as well
+        ):  # from a template, a secrets backend, or a defect: a worker starts the trigger again, or fails the task
             await self._record_failure(self._journal)
             raise
         return await self._until_ended(adf, started)
@@ -199,12 +201,12 @@ class AdfStartPipelineTrigger(BaseTrigger):
             await self._journal.forget([RETURN_VALUE, LINK_KEY, *parse_outputs(self.outputs)])
 
     async def _forget_what_was_replaced(self) -> None:
-        """The same if this try was to replace that run, and has no known run of its own."""
+        """Delete the XComs of a run that this try had to replace, if this try has no known run of its own."""
         if self._journal is None or not self._journal.is_read:
             return
         latest, is_superseded = self._journal.latest, self._journal.holds_superseded_start
         if is_superseded and self._journal.has_intent:
-            # Without an intent, `run_id` is all that the next try can find the run by.
+            # `run_id` is deleted only if there is an intent. Otherwise the next try can find the run only by `run_id`.
             await self._journal.forget([RUN_ID_KEY])
         if latest is None or latest.run_id is None or is_superseded:
             await self._forget()
@@ -246,7 +248,7 @@ class AdfStartPipelineTrigger(BaseTrigger):
         return await self._handed_over(report.to_json())
 
     async def _handed_over(self, payload: Mapping[str, Any]) -> TriggerEvent:
-        """The event with which the task continues on a worker."""
+        """Record that this try failed, and return the event with which the task continues on a worker."""
         if self._journal is not None:
             await self._record_failure(self._journal)
         return TriggerEvent(payload)  # type: ignore[no-untyped-call]  # nor is Airflow's event
@@ -255,7 +257,10 @@ class AdfStartPipelineTrigger(BaseTrigger):
         try:
             await journal.hand_over()
         except AdfError as e:
-            log.warning("A retry of this task will take the run of this try for superseded, and replace it. %s", e)
+            log.warning(
+                "Airflow did not store that this try failed. A retry will replace the run of this try instead of adopting it. %s",
+                e,
+            )
 
     async def _ended(self, result: dict[str, Any]) -> TriggerEvent | None:
         link = {LINK_KEY: result["studio_url"]}
@@ -263,7 +268,7 @@ class AdfStartPipelineTrigger(BaseTrigger):
 
     @cached_property
     def _began(self) -> float | None:
-        """When Airflow began this try. Its timeout for this trigger counts from that moment."""
+        """When Airflow began this try. Airflow's timeout for this trigger counts from that moment."""
         if self.try_began_at is not None:
             return self.try_began_at
         timeout_after: Any = getattr(self, "timeout_after", None)
@@ -291,7 +296,7 @@ class AdfStartPipelineTrigger(BaseTrigger):
         return self._killing
 
     async def _kill_before_start(self) -> None:
-        """The kill came while the connection was read. Before that, another triggerer may have started the run."""
+        """Handle a kill that came while the connection was read. Before that, another triggerer may have started the run."""
         try:
             adf = await settings_of(self.azure_data_factory_conn_id)
             if self._journal is not None:
@@ -302,12 +307,15 @@ class AdfStartPipelineTrigger(BaseTrigger):
                 address = stored.intent.address(adf)
                 await begin_kill(self.task_instance, adf, address, cancel=self.cancel_on_kill)
         except AdfError as e:
-            log.warning("The task was killed, and it is not known whether it has a run. %s", e)
+            log.warning(
+                "The task was killed, and it is not known whether it has a run. If a run is active, cancel it in ADF Studio. %s",
+                e,
+            )
 
 
 def start_trigger_args(task: PipelineTask) -> StartTriggerArgs:
-    """The stored form of the trigger of a task in triggerer mode."""
-    # Airflow's timeout counts from the handing over, and the start may take some time.
+    """Return the stored form of the trigger of a task in triggerer mode."""
+    # Airflow's timeout counts from the moment at which the scheduler hands the task to the triggerer. The start takes some time.
     timeout_slack = TIMEOUT_SLACK_SECONDS + task.supersede_timeout + START_PATIENCE_SECONDS + task.start_settle
     own: dict[str, Any] = {
         "timeout_slack": timeout_slack,

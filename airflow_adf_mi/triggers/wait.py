@@ -27,11 +27,11 @@ from airflow_adf_mi.adf.waiting.poller import wait_shared
 from airflow_adf_mi.adf.waiting.single_run import Plan
 
 USER_ACTION = "__airflow_user_action__"
-"""Airflow 3.3 cancels a trigger with this message if a user acted on its task, and without it if the triggerer stops."""
+"""Airflow 3.3 cancels a trigger with this message if a user acted on its task. If the triggerer stops, there is no message."""
 
 
 def run_arguments(adf: AdfSettings, address: RunAddress, plan: Plan) -> dict[str, Any]:
-    """The arguments of `AdfPipelineRunTrigger` that name the run, and how to wait for it."""
+    """Return the arguments of `AdfPipelineRunTrigger` that name the run, and how to wait for the run."""
     return {
         "settings": adf.to_json(),
         "resource_group_name": address.factory.resource_group_name,
@@ -45,12 +45,12 @@ def run_arguments(adf: AdfSettings, address: RunAddress, plan: Plan) -> dict[str
 
 
 def stored_arguments(trigger: Any) -> dict[str, Any]:
-    """The arguments of a trigger, from which Airflow builds the trigger again."""
+    """Return the arguments from which Airflow builds the trigger again."""
     return {field.name: getattr(trigger, field.name) for field in fields(trigger)}
 
 
 def was_killed(trigger: BaseTrigger, cancelled: asyncio.CancelledError) -> bool:
-    """Whether Airflow ended the trigger because a user acted on its task, not by a timeout or the end of the triggerer."""
+    """Whether Airflow ended the trigger because a user acted on its task. A timeout or a stopped triggerer is no kill."""
     timeout_after: Any = getattr(trigger, "timeout_after", None)
     is_late = timeout_after is not None and timeout_after.timestamp() < time.time()
     return cancelled.args[:1] == (USER_ACTION,) and not is_late
@@ -160,13 +160,16 @@ class AdfPipelineRunTrigger(BaseTrigger):
             return replace(await run_routine_async(routine, client, asyncio.sleep), adopted=self.adopted)
 
     async def on_kill(self) -> None:
-        """Cancel an owned run, if the task is over because a user marked it."""
+        """Cancel an owned run if the task is over because a user has marked the task."""
         killing = self._kill()
         if killing is not None:
             await asyncio.shield(killing)
 
     def _kill(self) -> asyncio.Task[None] | None:
-        """Cancel the run in a background task, once. Airflow's call of on_kill is lost if it kills many triggers at once."""
+        """Cancel the run in a background task, once.
+
+        `run` calls this method, too, because Airflow may not call `on_kill` if it kills many triggers at once.
+        """
         if self._killing is None and self.owns_run and self.task_instance is not None:
             self._killing = begin_kill(self.task_instance, self._adf, self._address, cancel=self.cancel_on_kill)
         return self._killing

@@ -331,7 +331,7 @@ def test_dates_and_other_values_are_sent_alike(value: Any, both: Both) -> None:
     assert here["day"]
 
 
-@row("what JSON has not in `parameters` (a set, a UUID)", "NaN and infinity in `parameters`")
+@row("values in `parameters` that JSON cannot express (a set, a UUID)", "NaN and infinity in `parameters`")
 def test_values_that_cannot_be_sent(both: Both) -> None:
     for value in ({1, 2}, uuid.UUID(int=1)):
         with pytest.raises(TypeError, match="not JSON serializable"):

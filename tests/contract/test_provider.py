@@ -70,7 +70,16 @@ PUBLIC_NAMES = [
     "__version__",
     "forget_credentials",
 ]
-PUBLIC_NAMES_OF_THE_EMULATOR = ["Emulator", "FactorySpec", "Fault", "ManagedIdentity"]
+PUBLIC_NAMES_OF_THE_EMULATOR = [
+    "Emulator",
+    "EmulatorClient",
+    "FactorySpec",
+    "Fault",
+    "FlowingClock",
+    "ManagedIdentity",
+    "ManualClock",
+    "Switches",
+]
 
 
 def test_provider_info_is_valid_by_airflows_schema() -> None:

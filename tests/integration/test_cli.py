@@ -152,6 +152,13 @@ def test_permission_is_unknown_if_the_service_does_not_answer(checked: Run, emul
     assert "gave no usable answer" in steps["may start runs"]["detail"]
 
 
+def test_permission_is_unknown_if_the_refusal_has_another_reason(checked: Run, emulator: Emulator) -> None:
+    emulator.add_fault("createRun", times=None, status=405, code="MethodNotAllowed")
+    _, steps = checked()
+    assert steps["may start runs"]["holds"] == "unknown"
+    assert steps["may cancel runs"]["holds"] == "probably"
+
+
 def test_check_without_a_factory_reports_that_none_was_checked(
     emulator: Emulator, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import time
 import uuid
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -192,6 +193,27 @@ def test_airflows_timeout_of_a_deferral_is_later_than_our_deadline(operator: Mak
     it = deferred(operator("Slow", deferrable=True, execution_timeout=timedelta(seconds=50)), Task())
     assert it.timeout is not None
     assert abs(it.timeout.total_seconds() - TIMEOUT_SLACK_SECONDS - 50) < 5
+
+
+@pytest.mark.parametrize(
+    ("deferrable", "left"), [(False, 18), (True, 20)], ids=["a tenth earlier on a worker", "exactly if deferred"]
+)
+def test_execution_timeout_leaves_a_worker_time_to_cancel(deferrable: bool, left: float, operator: Make) -> None:
+    it = operator("Slow", deferrable=deferrable, execution_timeout=timedelta(seconds=20))
+    deadline = Attempt(it, Task().context)._deadline()
+    assert abs(deadline.at - time.time() - left) < 0.9
+
+
+@pytest.mark.parametrize("timeout", [600.0, 20.0])
+def test_execution_timeout_of_a_deferred_task_counts_from_the_beginning_of_the_try(
+    timeout: float, operator: Make
+) -> None:
+    """A try that resumes after a deferral, for example after the end of a superseded run, gets no new execution_timeout."""
+    began = datetime.now(UTC) - timedelta(seconds=30)
+    it = operator("Slow", deferrable=True, timeout=timeout, execution_timeout=timedelta(seconds=60))
+    trigger = deferred(it, Task(start_date=began)).trigger
+    assert trigger.deadline is not None
+    assert abs(trigger.deadline - began.timestamp() - (60 if timeout == 600 else 50)) < 5
 
 
 def test_clear_of_a_deferred_task_waits_for_the_superseded_run_in_the_triggerer(

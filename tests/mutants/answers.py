@@ -53,8 +53,8 @@ MUTANTS = [
     Mutant("links of the official client followed for ever", "adf/api/client.py", "        items += page\n        if len(items) >= MOST_LISTED or not follow.on(pages.continuation_token):", "        items += page\n        if len(items) >= MOST_LISTED:", f"{ODD_ANSWERS} -k official"),
     Mutant("search for a lost start without an end", "adf/starting/find_run.py", "if pages.next() is not None and timing.clock() > until:", "if False:", START),
     Mutant("part of a list proves that a run is the only one", "adf/starting/find_run.py", "    if pages.cut is not None:", "    if False:", START),
-    Mutant("truncated list of activities reported as complete", "adf/reporting/explain.py", "search.missing = search.missing or pages.cut", "pass", f"{EXPLAIN} -k repeats"),
-    Mutant("truncated list reported as complete lineage", "adf/reporting/datasets.py", "    search.missing = search.missing or pages.cut\n", "", f"{LINEAGE} -k repeats"),
+    Mutant("truncated list of activities reported as complete", "adf/reporting/explain.py", "            search.record(pages.cut)\n", "            pass\n", f"{EXPLAIN} -k repeats"),
+    Mutant("truncated list reported as complete lineage", "adf/reporting/datasets.py", "    search.record(pages.cut)\n", "", f"{LINEAGE} -k repeats"),
     # Rows on two pages.
     Mutant("row on two pages counts twice", "adf/api/paging.py", "        kept[_id_of(row) or number] = row", "        kept[number] = row", PAGING),
     Mutant("rows without an id counted as one", "adf/api/paging.py", "_id_of(row) or number", "_id_of(row)", PAGING),

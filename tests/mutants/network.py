@@ -69,4 +69,5 @@ MUTANTS = [
     Mutant("expiry as a date treated as a temporary failure", "adf/auth/token_errors.py", "(answer.is_json or _is_form(_reading(error)))", "answer.is_json", f"{EMULATED} -k form"),
     Mutant("success without a token treated as a temporary failure", "adf/auth/token_errors.py", "(answer.is_json or _is_form(_reading(error)))", "_is_form(_reading(error))", f"{EMULATED} -k form"),
     Mutant("page in place of a token not named", "adf/auth/token_errors.py", "if answer is not None and answer.sign_of_proxy is not None:\n        return _answered", "if False:\n        return _answered", f"{EMULATED} -k answer_of_a_proxy"),
+    Mutant("closed port given to another program", "emulator/server.py", "            self._closed_port = _closed_port(self._ports[0])\n", "", "tests/integration/emulator/test_server.py -k stays_the_emulators"),
 ]  # fmt: skip

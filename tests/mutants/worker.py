@@ -57,7 +57,7 @@ MUTANTS = [
     Mutant("task id that could be a mapped instance not requested by itself", "_triggerer/cancel_on_kill.py", "ti.task_id if may_be_confused else None", "None", CANCEL_ON_KILL),
     Mutant("state of a mapped task read by another index", "_airflow/task_instance.py", 'f"{ti.task_id}_{ti.map_index}"', "ti.task_id", CANCEL_ON_KILL),
     Mutant("outputs without wait_for_termination accepted", "operators.py", "if self.outputs and not self.wait_for_termination:", "if False:", PUSHED),
-    Mutant("bad outputs refused only after the start", "_worker/attempt.py", "        began = time.time()\n        parse_outputs(self._task.outputs)\n", "        began = time.time()\n", PUSHED),
+    Mutant("bad outputs refused only after the start", "_worker/attempt.py", "        parse_outputs(self._task.outputs)\n        stored = self._stored()", "        stored = self._stored()", PUSHED),
     Mutant("run of a lost answer that failed returned as success", "_worker/attempt.py", "return self._results.of(owned_run.explain(report))", "return summary(address, begun.run, adopted=begun.adopted)", OPERATOR),
     Mutant("ambiguous start not counted", "_worker/attempt.py", "if isinstance(e, AdfAmbiguousStartError):", "if False:", STATS),
     Mutant("parameters shown to the provider", "operators.py", "        from airflow_adf_mi._openlineage.facets import at_start\n\n        hide_parameters(self)\n", "        from airflow_adf_mi._openlineage.facets import at_start\n\n", LINEAGE),
@@ -66,4 +66,8 @@ MUTANTS = [
     Mutant("Airflow's timeout treated as a kill", "triggers/wait.py", "and not is_late", "", f"{TRIGGERER_MODE} -k is_not_a_kill"),
     Mutant("failures of another try counted", "_worker/trigger_failures.py", " or {name: stored.get(name) for name in now} != now", "", "tests/unit/_worker/test_trigger_failures.py"),
     Mutant("pause without a bound", "_worker/trigger_failures.py", "min(12 * FIRST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * float(2**failures))", "FIRST_PAUSE_SECONDS * float(2**failures)", "tests/unit/_worker/test_trigger_failures.py"),
+    Mutant("execution_timeout logged as a kill", "_worker/owned_run.py", ', why="execution_timeout has passed.")', ")", f"{OWNED_RUN} -k reason"),
+    Mutant("withdrawn claim leaves a run_id", "_worker/state_store_journal.py", "        XCom.delete(RUN_ID_KEY, **xcom_address(self._ti))\n", "", "tests/unit/_worker/test_state_store_journal.py"),
+    Mutant("claim of another instance not seen", "_worker/state_store_journal.py", "        if run_id not in self.claimed():\n", "        if True:\n", "tests/unit/_worker/test_state_store_journal.py"),
+    Mutant("execution_timeout begins again at each resumption", "_worker/attempt.py", "start_of_try(self._context) if self._task.deferrable else self._called_at", "self._called_at", f"{OPERATOR} -k counts_from_the_beginning"),
 ]  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -96,9 +97,15 @@ def side_by_side(workers: int | None, *, interrupt_children: bool = False) -> It
 
 
 def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind((LOOPBACK, 0))
-        return int(listener.getsockname()[1])
+    """A port for a program that will open it some seconds later.
+
+    It is below the ports that systems hand out by themselves (Linux: from 32768). So no other program gets it by chance.
+    """
+    for port in random.sample(range(20000, 32000), 100):
+        with socket.socket() as listener, suppress(OSError):
+            listener.bind((LOOPBACK, port))
+            return port
+    raise OSError("100 ports between 20000 and 32000 were tried, and all of them are in use")
 
 
 def _die_with_parent(stop_signal: signal.Signals) -> Callable[[], None]:

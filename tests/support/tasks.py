@@ -33,7 +33,7 @@ class Task:
     map_index: int = -1
     dag_id: str = "dag"
     run_id: str = "run1"
-    start_date: datetime = datetime(2026, 11, 1, tzinfo=UTC)
+    start_date: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @property
     def id(self) -> uuid.UUID:

@@ -19,7 +19,7 @@ from tests.conftest import ROOT
 
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted((ROOT / ".github").glob("*.md")), *sorted(DOCS.rglob("*.md"))]
-STORED_KEYS = {"airflow_adf_mi.intent"}
+STORED_KEYS = {f"airflow_adf_mi.{name}" for name in ("intent", "trigger_failures", "refused_since", "forbidden")}
 """Keys of XComs and of the task state store, which look like modules."""
 
 

@@ -62,9 +62,7 @@ class Recovery:
 def _cleaned(name: str, value: Any) -> Any:
     if not is_given(value):
         return None
-    if name == "reference_pipeline_run_id":
-        return check_run_id(value, name)
-    if name == "start_activity_name":
+    if name in ("reference_pipeline_run_id", "start_activity_name"):
         return required_text(name, value)
     if isinstance(value, bool):
         return value

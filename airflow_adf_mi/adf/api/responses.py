@@ -42,16 +42,12 @@ def response_of(response: Any, _model: object, _headers: object) -> Any:
 
 
 def read_content(call: Call[T], content: bytes) -> T | FailedCall:
-    """Read the answer in the content of a response. Safe in a thread.
+    """Read the answer in the content of a response. Safe in a thread. Raises one of `UNREADABLE` for `parse_error`.
 
     Python's JSON parser blocks all other threads until it has parsed the whole text. With an `object_hook` it calls Python for
     each object, so the event loop gets a turn in between.
     """
-    try:
-        body = json.loads(content, object_hook=_same) if content else None
-    except UNREADABLE as e:
-        return _failed(call, unreadable(e, call))
-    return parse(call, body)
+    return parse(call, json.loads(content, object_hook=_same) if content else None)
 
 
 def _same(value: dict[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,9 @@
 
 azure-identity chooses the source by environment variables. Some sources silently ignore a name that they do not know, and give
 another identity. So this module checks the name before any request: the name is used, or refused with a reason.
+
+A new source needs an entry in `Source`, `USABLE_NAMES` and `_ENDPOINT_VARIABLES`, and its rule in `detect_source`. A new variable
+with the address of an endpoint must also be in `ENDPOINT_VARIABLES` of `adf/network/proxies`.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from enum import StrEnum
 
 from airflow_adf_mi.adf.config.settings import Identity, IdentityKind
 from airflow_adf_mi.adf.errors import AdfConfigurationError
+from airflow_adf_mi.adf.network.proxies import ENDPOINT_VARIABLES
 from airflow_adf_mi.adf.network.route import Route, route_to_tokens
 
 
@@ -54,7 +58,7 @@ USABLE_NAMES: Mapping[Source, frozenset[str]] = {
     Source.SERVICE_FABRIC: frozenset(),
     Source.WORKLOAD_IDENTITY: frozenset({"client_id"}),
 }
-# The environment variable with the address of each source's endpoint.
+# The environment variable with the address of each source's endpoint. All of them must be in ENDPOINT_VARIABLES.
 _ENDPOINT_VARIABLES: Mapping[Source, str] = {
     Source.IMDS: "AZURE_POD_IDENTITY_AUTHORITY_HOST",
     Source.APP_SERVICE: "IDENTITY_ENDPOINT",
@@ -64,11 +68,8 @@ _ENDPOINT_VARIABLES: Mapping[Source, str] = {
     Source.CLOUD_SHELL: "MSI_ENDPOINT",
 }
 _IMDS_ADDRESS = "http://169.254.169.254"
-_WHERE = (
-    *("AZURE_POD_IDENTITY_AUTHORITY_HOST", "IDENTITY_ENDPOINT", "IMDS_ENDPOINT", "MSI_ENDPOINT"),
-    *("AZURE_AUTHORITY_HOST", "AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_FEDERATED_TOKEN_FILE"),
-)
 WORKLOAD_VARIABLES = ("AZURE_TENANT_ID", "AZURE_FEDERATED_TOKEN_FILE", "AZURE_AUTHORITY_HOST")
+_WHERE = (*ENDPOINT_VARIABLES, *WORKLOAD_VARIABLES, "AZURE_CLIENT_ID")
 
 
 def where_tokens_come_from(environ: Mapping[str, str]) -> tuple[str, ...]:
@@ -77,7 +78,7 @@ def where_tokens_come_from(environ: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def detect_source(environ: Mapping[str, str]) -> Source:
-    """The source that azure-identity's ManagedIdentityCredential uses in this environment. The first match counts."""
+    """Return the source that azure-identity's ManagedIdentityCredential uses in this environment. The first match is used."""
     if environ.get("IDENTITY_ENDPOINT"):
         if environ.get("IDENTITY_HEADER"):
             return Source.SERVICE_FABRIC if environ.get("IDENTITY_SERVER_THUMBPRINT") else Source.APP_SERVICE

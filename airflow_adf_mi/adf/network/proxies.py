@@ -4,7 +4,7 @@ requests, aiohttp and azure-identity read these variables by different rules. On
 some support ports and ALL_PROXY, and for requests, `example.com` in NO_PROXY matches `badexample.com`. No maintained library
 implements all rules. So this module implements curl's rules, except that a proxy without a port gets its scheme's port:
 
-- `https_proxy` (by the address's scheme), `HTTPS_PROXY`, `all_proxy`, `ALL_PROXY`: the first one that is not empty counts.
+- `https_proxy` (by the address's scheme), `HTTPS_PROXY`, `all_proxy`, `ALL_PROXY`: the first that is not empty is used.
 - `no_proxy`, `NO_PROXY`: names (with their subdomains), addresses and networks, with or without a port. `*` means all.
 
 Two kinds of address never use a proxy: addresses of this machine or link (loopback, 169.254.0.0/16), and the managed identity
@@ -23,7 +23,8 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from airflow_adf_mi.adf.errors import AdfConfigurationError
 
 ENDPOINT_VARIABLES = ("IDENTITY_ENDPOINT", "IMDS_ENDPOINT", "MSI_ENDPOINT", "AZURE_POD_IDENTITY_AUTHORITY_HOST")
-"""Variables in which platforms name the managed identity endpoint."""
+"""Variables in which platforms name the managed identity endpoint. `adf/auth/identity_sources` says which source uses which
+variable."""
 _PORTS = {"http": 80, "https": 443}
 _NAME_AND_PORT = re.compile(r"\[?(?P<name>[^\]]*?)\]?(?::(?P<port>\d+))?")
 

@@ -42,20 +42,20 @@ MODES: tuple[ActivityLogMode, ...] = ("live", "summary", "off")
 QUERY_INTERVAL_SECONDS = 60.0
 """Seconds between two queries about one run."""
 QUERIES_PER_MINUTE = 100
-"""Most queries a minute about all runs of a factory, in this process. That is a tenth of the 1000 monitoring queries a minute
-that the service allows (Microsoft's documentation, 2024)."""
+"""This process sends at most this many queries a minute about all runs of a factory. The service allows 1000 monitoring queries
+a minute, ten times as many (Microsoft's documentation, 2024)."""
 QUERY_OVERLAP_SECONDS = 120.0
-"""Seconds by which a query reaches back behind the last one, because the list may be late."""
+"""Seconds by which a query overlaps the previous query, because the list may lag."""
 LEAST_SECONDS_LEFT = 35.0
-"""Least seconds before the deadline for a query, because a query without an answer would delay the deadline."""
+"""No query is sent in this many seconds before the deadline, because a query without an answer would delay the deadline."""
 DUE_CHECK_SECONDS = 5.0
 """Seconds between two checks, on an event loop, whether a query is due."""
 SUMMARY_PAGES = 5
-"""Most pages of the query at the end."""
+"""The query at the end reads at most this many pages."""
 MOST_LINES_PER_QUERY = 50
-"""Most lines for one query. If more rows have changed, each activity gets one line with a count."""
+"""One query logs at most this many lines. If more rows have changed, each activity gets one line with a count."""
 LINE_COLUMNS = 140
-"""Most columns of a line."""
+"""A line has at most this many columns."""
 
 
 def check_mode(mode: object) -> ActivityLogMode:

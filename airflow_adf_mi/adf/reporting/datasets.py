@@ -20,6 +20,7 @@ from airflow_adf_mi.adf.errors import AdfConfigurationError, AdfError
 from airflow_adf_mi.adf.models import ActivityRun, PipelineRun
 from airflow_adf_mi.adf.redaction import redact
 from airflow_adf_mi.adf.reporting.explain import final_attempts
+from airflow_adf_mi.adf.reporting.request_budget import RequestBudget
 from airflow_adf_mi.adf.routines import Routine
 from airflow_adf_mi.adf.times import DAY, moment, read_number, run_window
 from airflow_adf_mi.adf.timing import Timing
@@ -60,25 +61,14 @@ class Named:
     outputs: tuple[str, ...] = ()
 
 
-@dataclass
-class _Search:
+@dataclass(kw_only=True)
+class _Search(RequestBudget):
+    name: str = "lineage"
+    most: int = LINEAGE_REQUESTS
+    seconds: float = LINEAGE_PATIENCE_SECONDS
     factory: FactoryRef
-    timing: Timing
     since: datetime
-    until: float
-    requests: int = 0
-    missing: str | None = None
     seen: set[str] = field(default_factory=set)
-
-    def may_send(self) -> bool:
-        if self.requests >= LINEAGE_REQUESTS or self.timing.clock() > self.until:
-            self.missing = (
-                self.missing
-                or f"lineage takes no more than {LINEAGE_REQUESTS} requests and {LINEAGE_PATIENCE_SECONDS:.0f} s"
-            )
-            return False
-        self.requests += 1
-        return True
 
 
 def namespace_of(factory: FactoryRef) -> str:
@@ -88,9 +78,8 @@ def namespace_of(factory: FactoryRef) -> str:
 
 def reading_lineage(run: PipelineRun, factory: FactoryRef, *, timing: Timing) -> Routine[Lineage]:
     """Find the datasets of a run that has ended. Raises nothing: the result names what could not be found out."""
-    now = timing.clock()
-    since, _ = run_window(run.started_at, now)
-    search = _Search(factory=factory, timing=timing, since=since, until=now + LINEAGE_PATIENCE_SECONDS)
+    since, _ = run_window(run.started_at, timing.clock())
+    search = _Search(timing=timing, factory=factory, since=since)
     rows = yield from _data_moving_rows(search, run.run_id)
     definitions: dict[str, dict[str, Named]] = {}
     silent = {row.pipeline_name for row in rows if row.pipeline_name and named(_input(row)) == Named()}
@@ -100,13 +89,13 @@ def reading_lineage(run: PipelineRun, factory: FactoryRef, *, timing: Timing) ->
         try:
             call = get_pipeline(factory, name)
         except AdfConfigurationError as e:  # the service's answer had an invalid name
-            search.missing = search.missing or str(e)
+            search.record(e)
             continue
         answer = yield call
         if isinstance(answer, Mapping):
             definitions[name] = {a["name"]: named(_members(a)) for a in activities_of(answer)}
         else:
-            search.missing = search.missing or str(answer)
+            search.record(answer)
     return lineage_of(rows, definitions, namespace_of(factory), search.missing)
 
 
@@ -119,10 +108,10 @@ def _data_moving_rows(search: _Search, run_id: str) -> Routine[list[ActivityRun]
     while (call := pages.next()) is not None and search.may_send():
         page = yield call
         if isinstance(page, AdfError):
-            search.missing = search.missing or str(page)
+            search.record(page)
             break
         pages.take(page)
-    search.missing = search.missing or pages.cut
+    search.record(pages.cut)
     rows: list[ActivityRun] = []
     for row, _ in final_attempts(pages.rows):
         child = row.output.get("pipelineRunId")

@@ -24,6 +24,7 @@ from airflow_adf_mi.adf.config.addresses import FactoryRef
 from airflow_adf_mi.adf.errors import AdfError, AdfThrottledError, AdfUnavailableError
 from airflow_adf_mi.adf.models import ActivityRun, PipelineRun, RunStatus
 from airflow_adf_mi.adf.redaction import cap
+from airflow_adf_mi.adf.reporting.request_budget import RequestBudget
 from airflow_adf_mi.adf.routines import Pause, Routine
 from airflow_adf_mi.adf.times import DAY, moment, run_window
 from airflow_adf_mi.adf.timing import Timing
@@ -35,7 +36,7 @@ EXPLANATION_PATIENCE_SECONDS = 20.0
 EXPLANATION_PAUSE_SECONDS = 2.0
 """Seconds until the list of activities is queried again, if the service gave no answer or its list is behind the run."""
 MOST_EXPLANATION_PAUSES = 2
-"""Most of these pauses in one explanation."""
+"""One explanation makes at most this many such pauses."""
 CONTAINERS = frozenset({"ForEach", "IfCondition", "Switch", "Until"})
 ROWS_PER_TURN = 500
 """Rows that are processed before the event loop gets a turn."""
@@ -46,30 +47,17 @@ _AFTER_INNER = re.compile(", Error", re.IGNORECASE)
 StudioUrl = Callable[[str], str]
 
 
-@dataclass
-class _Search:
-    """The requests of one explanation, and what it could not find out."""
-
+@dataclass(kw_only=True)
+class _Search(RequestBudget):
+    name: str = "an explanation"
+    most: int = EXPLANATION_REQUESTS
+    seconds: float = EXPLANATION_PATIENCE_SECONDS
     factory: FactoryRef
     studio_url: StudioUrl
-    timing: Timing
     since: datetime
     statuses: tuple[str, ...]
-    until: float
-    requests: int = 0
     pauses: int = 0
-    missing: str | None = None
     seen: set[str] = field(default_factory=set)
-
-    def may_send(self) -> bool:
-        if self.requests >= EXPLANATION_REQUESTS:
-            self.missing = f"an explanation sends no more than {EXPLANATION_REQUESTS} requests"
-        elif self.timing.clock() > self.until:
-            self.missing = self.missing or f"the service took longer than {EXPLANATION_PATIENCE_SECONDS:.0f} s"
-        else:
-            self.requests += 1
-            return True
-        return False
 
     def may_pause(self) -> bool:
         self.pauses += 1
@@ -81,19 +69,17 @@ def explaining(run: PipelineRun, factory: FactoryRef, studio_url: StudioUrl, *, 
 
     :param studio_url: gives the page of a run.
     """
-    now = timing.clock()
     cancelled = (RunStatus.CANCELLED,) if run.status == RunStatus.CANCELLED else ()
     search = _Search(
         factory=factory,
         studio_url=studio_url,
         timing=timing,
-        since=run_window(run.started_at, now)[0],
+        since=run_window(run.started_at, timing.clock())[0],
         statuses=(RunStatus.FAILED, *cancelled),
-        until=now + EXPLANATION_PATIENCE_SECONDS,
     )
     found = yield from _causes(search, run.run_id, run.message)
-    if not found.number and search.missing is None and run.status == RunStatus.FAILED:
-        search.missing = "the service lists no failed activity of the run"
+    if not found.number and run.status == RunStatus.FAILED:
+        search.record("the service lists no failed activity of the run")
     return Explanation(activities=tuple(found.first), more=found.number - len(found.first), missing=search.missing)
 
 
@@ -185,7 +171,7 @@ def _list_activities(
         page = yield call
         if isinstance(page, Page):
             pages.take(page)
-            search.missing = search.missing or pages.cut
+            search.record(pages.cut)
             if pages.next() is None and not pages.rows and again_if_empty and search.may_pause():
                 # The list of activities may be behind the run itself.
                 pages = Pages(first)
@@ -193,7 +179,7 @@ def _list_activities(
         elif isinstance(page, AdfThrottledError | AdfUnavailableError) and search.may_pause():
             yield Pause(EXPLANATION_PAUSE_SECONDS)
         else:
-            search.missing = cap(str(page) if isinstance(page, AdfError) else f"unexpected answer {page!r}")
+            search.record(cap(str(page) if isinstance(page, AdfError) else f"unexpected answer {page!r}"))
             break
     return pages.rows
 

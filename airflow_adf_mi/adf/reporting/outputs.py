@@ -21,14 +21,14 @@ from airflow_adf_mi.adf.times import run_window
 from airflow_adf_mi.adf.timing import Timing
 
 LARGEST_OUTPUT_BYTES = 48 * 1024
-"""Most bytes of JSON of one output, because XComs are stored in Airflow's database."""
+"""One output may have at most this many bytes of JSON, because XComs are stored in Airflow's database."""
 OUTPUT_PAGES = 10
 RETURN_VALUE = "pipelineReturnValue"
 """Stands in the place of an activity: the value that the pipeline itself returns to its caller, by a Set Variable activity."""
 RESERVED_KEYS = frozenset({"adf_intent", "run_id", "return_value"})
 """Keys of XComs that the task itself pushes."""
 LONGEST_INDEX_DIGITS = 9
-"""Most digits of an index of a list."""
+"""An index of a list may have at most this many digits."""
 _QUOTED = r"\[\s*'((?:[^']|'')*)'\s*\]|\[\s*(\d{1,9})\s*\]"
 # Activity names have no dots (the published specification's rule), so the first dot ends the name.
 _STEP = re.compile(rf"\.([^.\[\]]+)|{_QUOTED}")
@@ -188,8 +188,8 @@ def taken(
         if path.activity in cut:
             found.left_out.append(
                 f"Output {key!r} ({path}) was left out: the service's list does not show all runs of the queried activities "
-                f"({cut[path.activity]}), and a part must not be taken for the whole. If an activity runs very often, let the "
-                "pipeline aggregate its outputs."
+                f"({cut[path.activity]}), so the output would be incomplete. If an activity runs very often, let the pipeline "
+                "aggregate its outputs."
             )
             continue
         try:

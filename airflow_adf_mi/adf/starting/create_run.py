@@ -1,7 +1,7 @@
 """createRun, sent once: what its failure means, and how a lost start is resolved.
 
-The problem: createRun has no idempotency key that the service documents. If its answer is lost, a run may or may not exist. To
-send it again may start two runs; not to send it may leave the task without a run.
+The problem: the service documents no idempotency key for createRun. If the answer to createRun is lost, a run may or may not
+exist. If createRun is sent again, two runs may start. If it is not sent again, the task may have no run.
 
     save intent: prepared
     get a token                 may take long, so it comes before the next step
@@ -63,15 +63,15 @@ from airflow_adf_mi.adf.timing import Timing
 log = logging.getLogger(__name__)
 
 START_PATIENCE_SECONDS = 300.0
-"""Seconds for which a start is sent again if it is proven that nothing was started (throttled, connection refused, no token,
-token refused)."""
+"""If it is proven that nothing was started (throttled, connection refused, no token, token refused), the start is sent again for
+this many seconds."""
 START_SETTLE_SECONDS = 120.0
 """Default number of seconds to search for the run of a lost start. It is longer than the client's timeouts, because the service
 may still be working on the request."""
 LATE_SEARCH_SECONDS = 15.0
-"""Seconds for which a later try searches for a run that was lost longer ago than that."""
+"""A later try searches for at least this many seconds, even if `start_settle` has already passed since the start was sent."""
 SEARCH_PAUSE_SECONDS = 10.0
-"""Most seconds between two searches for the run of a lost start."""
+"""Longest pause in seconds between two searches for the run of a lost start."""
 
 
 class Verdict(Enum):
@@ -86,18 +86,18 @@ class Verdict(Enum):
 
 
 NOT_FORWARDED_STATUSES = frozenset({407, 411, 413, 414, 421, 431, 511})
-"""Statuses that, by their definition in HTTP, mean that a proxy or gateway did not forward the request. It wants credentials of
-its own, the request is too large for it, or it is the wrong machine."""
+"""By the definition of these statuses in HTTP, a proxy or gateway did not forward the request. It wants credentials of its own,
+the request is too large for it, or it is the wrong machine."""
 NOT_FOLLOWED_STATUSES = frozenset({307, 308})
 """Redirects that ask to send the same request to another address. The clients do not follow them."""
 
 
 def judge(error: AdfError) -> Verdict:
-    """What it means if createRun fails with `error`."""
+    """Return what it means that createRun failed with `error`."""
     match error:
         case AdfAuthenticationError():
-            # The token comes before the request. A request whose token was refused (401) has started nothing, and another token
-            # may be accepted.
+            # A token is needed before the request is sent. If the service refused the token (401), nothing was started, and
+            # another token may be accepted.
             return Verdict.NOT_STARTED if error.transient or error.refused_token else Verdict.REFUSED
         case AdfThrottledError():
             return Verdict.NOT_STARTED
@@ -124,7 +124,7 @@ def _judge_no_answer(error: AdfUnavailableError) -> Verdict:
     if error.is_foreign and error.status in NOT_FORWARDED_STATUSES:
         return Verdict.REFUSED
     # A 403 or 404 page of a web filter is ambiguous too. Most filters block requests. But some filters inspect answers, and
-    # replace an answer that contains a new run id. The page does not show which it was.
+    # replace an answer that contains a new run id. The page does not show whether the request or the answer was blocked.
     return Verdict.AMBIGUOUS
 
 
@@ -137,8 +137,8 @@ class Start:
     parameters: Mapping[str, Any] | None = None
     recovery: Recovery = Recovery()
     correlation_parameter: str | None = None
-    """A parameter that the pipeline declares for this purpose. It gets the start key as its value, so that the run of a lost
-    start is identified for certain."""
+    """The name of a parameter that carries the start key, so that the run of a lost start is identified for certain. The
+    pipeline must declare it."""
     settle: float = START_SETTLE_SECONDS
     """Seconds to search for the run of a lost start."""
     on_ambiguous: Literal["fail", "start"] = "fail"
@@ -173,8 +173,8 @@ class Start:
     def intent(self, task_try: TaskTry = TaskTry()) -> Intent:
         """A new intent for this start.
 
-        If no start key is given, the key is random. If a Dag run is deleted and created again, its keys must not match the runs
-        of the deleted one.
+        If no start key is given, the key is random. If a Dag run is deleted and created again, the new keys must not match the
+        runs of the deleted Dag run.
         """
         return Intent(
             start_key=self.start_key or str(uuid.uuid4()),
@@ -207,15 +207,15 @@ class Start:
 def create_run_once(start: Start, intent: Intent, *, timing: Timing) -> Routine[Started]:
     """Start the run, once.
 
-    Raises `AdfAmbiguousStartError` if the answer was lost and the run can be neither found nor ruled out. Otherwise raises the
-    `AdfError` of a refusal, or of the last attempt after `START_PATIENCE_SECONDS`.
+    Raises `AdfAmbiguousStartError` if the answer was lost and the run can be neither found nor ruled out. Raises the `AdfError`
+    of a refusal. If `START_PATIENCE_SECONDS` have passed, raises the last `AdfError`.
     """
     until = timing.clock() + START_PATIENCE_SECONDS
     failures = 0
     prepared = replace(intent, phase=Phase.PREPARED, sent_at=None)
     yield save(prepared)
     while True:
-        # Everything that takes time comes before the intent records that the request is being sent.
+        # Getting a token may take long, so do it before the intent records that the request is being sent.
         answer = yield Authenticate()
         if answer is None:
             sending = replace(prepared, phase=Phase.SENDING, sent_at=timing.clock())
@@ -310,7 +310,7 @@ def _ambiguous_text(start: Start, intent: Intent, result: SearchResult, lost: Ad
     candidates = (*result.proven, *result.possible)
     if candidates:
         listed = ", ".join(f"{run.run_id} ({run.status}, began {run.started_at})" for run in candidates[:10])
-        found = f"{len(candidates)} run(s) may be its run: {listed}"
+        found = f"{len(candidates)} run{'s' if len(candidates) > 1 else ''} may be the run of this start: {listed}"
         found += f", and perhaps more ({result.error})" if result.error is not None else ""
     elif result.error is not None:
         found = f"the search for its run failed ({result.error})"

@@ -1,7 +1,8 @@
 """One search for the run of a lost start.
 
 The problem: createRun was sent, its answer was lost, and perhaps a run exists. createRun carried the start key as its request
-id. So far the service uses this request id as the run's id, but no documentation promises it. So the search has two steps:
+id. In every recording that we know (docs/starting-once.md), the service uses this request id as the run's id, but no
+documentation promises it. So the search has two steps:
 
     1. get the run whose id is the start key      found -----------> PROVEN
                  |
@@ -50,13 +51,14 @@ from airflow_adf_mi.adf.timing import Timing
 log = logging.getLogger(__name__)
 
 START_CLOCK_SLACK_SECONDS = 5.0
-"""Seconds by which a run may seem to begin before its request was sent: the service's `Date` has no fractions of a second."""
+"""A run may seem to begin this many seconds before its request was sent, because the service's `Date` has only whole seconds."""
 START_WINDOW_SECONDS = 300.0
-"""Seconds after the request within which its run must have begun. A later run belongs to another start."""
+"""A run must begin within this many seconds after its request. A run that begins later belongs to another start."""
 LIST_SEARCH_SECONDS = 60.0
 """Seconds for which one search may read pages of the run list."""
 _DAY_SECONDS = 86400.0
-"""Seconds to search back if the time of the request is not known. They are also added to the end of the window."""
+"""If the time of the request is not known, the search reaches back this many seconds. The searched window always ends this many
+seconds in the future, so that no recent update of a run is missed."""
 
 
 class Likeness(IntEnum):
@@ -150,7 +152,7 @@ def search(criteria: RunCriteria, intent: Intent, *, timing: Timing) -> Routine[
 def search_list(criteria: RunCriteria, intent: Intent, seen: AdfError, *, timing: Timing) -> Routine[SearchResult]:
     """The second step of a search: the run list.
 
-    :param seen: the error with which the service answered the request for the run with the start key.
+    :param seen: the error of the first step, the request for the run whose id is the start key.
     """
     # A missing subscription or factory proves nothing about the run.
     is_missing = isinstance(seen, AdfNotFoundError) and seen.missing is not None

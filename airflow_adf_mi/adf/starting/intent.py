@@ -9,15 +9,15 @@ announces:
     nothing sent  | createRun may have  | the run id is known
                   | been sent           |
     killed here:  | killed here:        | killed here:
-    start again   | search for the run, | adopt the run
-                  | never send blindly  |
+    start again   | search for the run  | adopt the run
+                  | before a new start  |
 
-The second question is what the user wants. After a retry the try adopts the run; after a clear it must start a new one. Airflow
-does not report which of them happened. `was_cleared` decides by the counters that Airflow keeps (`TaskTry`), and `decide`
-combines both answers.
+The second question is what the user wants. A retry must adopt the run. The first try after a clear must start a new run. Airflow
+does not report whether it retried the task, or a user cleared the task. `was_cleared` decides this by Airflow's counters
+(`TaskTry`), and `decide` combines both answers.
 
 The JSON form is stored in Airflow's task state store, which outlives retries, killed workers and clears. Members keep their
-names and meanings in every version, and new members are only added. So an older version can read what a newer one wrote.
+names and meanings in every version, and new members are only added. So an older version can read what a newer version wrote.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 VERSION = 1
 MOST_PREVIOUS_RUNS = 20
-"""How many ids of earlier runs are kept. A search only covers a few minutes, so older ids are not needed."""
+"""At most this many ids of earlier runs are kept. A search only covers a few minutes, so older ids are not needed."""
 
 
 class Phase(Enum):
@@ -74,7 +74,7 @@ class Intent:
     """A start, how far it came, and which try made it."""
 
     start_key: str
-    """A GUID. It is sent as `x-ms-client-request-id`, and is the run's id if the service uses it so."""
+    """A GUID. It is sent as `x-ms-client-request-id`, and is also the run's id, unless the service chooses run ids itself."""
     factory: FactoryRef
     pipeline_name: str
     fingerprint: str
@@ -86,7 +86,7 @@ class Intent:
     """
     run_id: str | None = None
     service_uses_key: bool = False
-    """The service has used a start key as a run's id before. So if it knows no run with the key, nothing was started."""
+    """The service has used a start key as a run's id before. So if it knows no run with this start key, nothing was started."""
     previous_run_ids: tuple[str, ...] = ()
     """Earlier runs of this task. A search for a lost start ignores them."""
     try_failed: bool = False
@@ -128,7 +128,7 @@ class Intent:
         )
 
     def after(self, older: Intent) -> Self:
-        """This intent, with the earlier runs of `older`, which it replaces."""
+        """Return this intent with the run ids of `older`, which this intent replaces."""
         previous = (*older.previous_run_ids, *([older.run_id] if older.run_id else []))[-MOST_PREVIOUS_RUNS:]
         # How one factory uses keys proves nothing about another factory.
         return replace(
@@ -173,15 +173,15 @@ def was_cleared(stored: Intent, now: TaskTry) -> bool:
     """Whether a user cleared the task after `stored` was written. Otherwise Airflow retried it.
 
     A clear of a running task does not change `max_tries`. Only the Dag run's counter shows that clear, and this counter also
-    rises when another task is cleared. If only this counter has changed, and the earlier try did not record its own failure, it
-    counts as a clear of this task. To start again after the older run has ended does less harm than a clear that runs nothing.
+    rises when another task is cleared. If only this counter has changed, and the earlier try did not record its own failure, this
+    is treated as a clear of this task. A new run after the end of the older run does less harm than a clear that starts no run.
     """
     before = stored.task_try
     return before.max_tries != now.max_tries or (before.clear_number != now.clear_number and not stored.try_failed)
 
 
 def decide(stored: Intent | None, now: TaskTry, wanted_fingerprint: str) -> Decision:
-    """What the try `now` does about the intent that an earlier try stored.
+    """Decide what the try `now` does with the intent that an earlier try stored.
 
     :param wanted_fingerprint: the fingerprint of the run that the try `now` wants.
     """
@@ -196,10 +196,11 @@ def decide(stored: Intent | None, now: TaskTry, wanted_fingerprint: str) -> Deci
 
 
 def read_intent(stored: object, otherwise: Intent) -> Intent | None:
-    """The intent in `stored`; None if nothing is stored.
+    """Return the intent in `stored`; None if nothing is stored.
 
     A stored form that cannot be read still shows that a start was made, or was about to be made. The result is then `otherwise`
-    (an intent of the present try) in a phase that causes a search. It has the start key and run id that can still be read.
+    (an intent of the present try) in a phase that causes a search. If the start key or the run id can still be read, the result
+    has them.
     """
     if stored is None:
         return None

@@ -1,7 +1,7 @@
-"""What a task try does first: adopt the run of an earlier try, or start a run after the earlier one has ended.
+"""What a task try does first: adopt the run of an earlier try, or start a new run after the earlier run has ended.
 
-The problem: a try may follow a retry, a clear, changed parameters or a lost trigger. It only finds the intent that an earlier
-try stored. Two runs of one task must never overlap, and a run that is still useful must not be started a second time.
+The problem: a try may be a retry, or follow a clear, changed parameters or a lost trigger. It only finds the intent that an
+earlier try stored. Two runs of one task must never overlap, and a run that is still useful must not be replaced.
 
     stored intent   the same try continues    a retry                       a clear, or other parameters
     --------------  ------------------------  ----------------------------  ----------------------------
@@ -48,14 +48,14 @@ from airflow_adf_mi.adf.waiting.single_run import in_words, is_unreadable
 log = logging.getLogger(__name__)
 
 SUPERSEDED_CHECK_INTERVAL_SECONDS = 10.0
-"""Most seconds between two status checks of a run that must end before another is started."""
+"""Longest time in seconds between two status checks of a run that must end before another run is started."""
 STATUS_CHECK_PATIENCE_SECONDS = 60.0
-"""Seconds for which a failed status check of an earlier run, or a failed search for it, is repeated."""
+"""If a status check of an earlier run, or a search for that run, fails, it is repeated for this many seconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StillActive:
-    """A run of an earlier try that will end, and must end before another run is started."""
+    """A run of an earlier try that is still active. It must end before another run is started."""
 
     intent: Intent
     run: PipelineRun
@@ -92,17 +92,18 @@ def start_or_adopt(
         case ResolveLostStart(intent=lost):
             same_try = _is_own(lost, task_try)
             lost = replace(lost, task_try=task_try, try_failed=False, not_adopted_yet=not same_try)
-            # Also needed if the stored intent could not be read: from now on, a clear can be recognised.
+            # If the stored form could not be read, this intent replaces it, so that a later try can recognise a clear.
             yield save(lost)
             found = yield from resolve_lost_start(start, lost, lost=None, timing=timing)
             if found is not None:
                 adopting = _adopt_or_replace(start, found.intent, fresh, found.run, same_try=same_try, timing=timing)
                 return (yield from adopting)
-            # Use the same key again: if the first request still arrives, the service may recognise it by the key.
+            # Use the same key again. If the first request still arrives, the service may recognise by the key that it is the same
+            # start.
             fresh = replace(fresh.after(lost), start_key=lost.start_key)
         case Adopt(intent=known):
-            # Other instances of a mapped task see by XComs that this run is not theirs, and a retry has lost its XComs. So
-            # claim the run again.
+            # Other instances of a mapped task see by its XCom that this run is not theirs. Airflow has deleted the XComs of the
+            # earlier try, so claim the run again.
             yield claim(known.run_id or known.start_key)
             seen = yield from _poll_with_retries(known, timing=timing)
             if isinstance(seen, AdfError):
@@ -116,7 +117,7 @@ def start_or_adopt(
 
 
 def _is_own(known: Intent, task_try: TaskTry) -> bool:
-    """Whether this same try made the start. The try continues after its trigger or triggerer was lost."""
+    """Whether this same try made the start, and now continues after its trigger or triggerer was lost."""
     return known.task_try.is_try_of(task_try) and not known.not_adopted_yet
 
 
@@ -129,7 +130,7 @@ def _adopt_or_replace(
     same_try: bool,
     timing: Timing,
 ) -> Routine[Started | StillActive]:
-    """Adopt a run of an earlier try. If that run has failed or was cancelled, start another one after its end.
+    """Adopt a run of an earlier try. If that run failed or was cancelled, start a new run after its end.
 
     :param same_try: the run belongs to this same try, which continues after its trigger or triggerer was lost. A try has one
         run, whatever its result.
@@ -188,7 +189,7 @@ def _end_superseded_run(start: Start, older: Intent, *, cancel: bool, timing: Ti
 
 
 def _find_superseded_run(start: Start, older: Intent, *, timing: Timing) -> Routine[tuple[PipelineRun | None, bool]]:
-    """The run of a superseded start whose answer was lost, if it can be found, and whether it is certainly ours.
+    """Search for the run of a superseded start whose answer was lost. Returns the run, or None, and whether it is certainly ours.
 
     Raises `AdfError` if the searches keep failing, because a failed search does not show that there is no run.
     """
@@ -219,15 +220,16 @@ def _find_superseded_run(start: Start, older: Intent, *, timing: Timing) -> Rout
 
 
 def _search_with_retries(criteria: RunCriteria, older: Intent, *, timing: Timing) -> Routine[SearchResult]:
-    """Search for the run of a lost start. A failed search is repeated for a while. The result has an `error` if the last search
-    failed.
+    """Search for the run of a lost start, and repeat a failed search for a while.
+
+    The result has an `error` if the last search failed.
     """
     until = timing.clock() + STATUS_CHECK_PATIENCE_SECONDS
     failures = 0
     while True:
         seen: PipelineRun | AdfError = yield get_run(older.factory, older.start_key)
         if isinstance(seen, PipelineRun):
-            # The run counts whatever its pipeline is, because the task may have been changed after it was started.
+            # Accept the run whatever its pipeline is, because the task may have been edited after the run was started.
             return SearchResult(proven=(seen,))
         result = yield from search_list(criteria, older, seen, timing=timing)
         if not result.key_unknown:
@@ -243,8 +245,9 @@ def _search_with_retries(criteria: RunCriteria, older: Intent, *, timing: Timing
 
 
 def _is_over_or_forgotten(older: Intent, *, cancel: bool, timing: Timing) -> Routine[bool]:
-    """Whether a run that the service does not show has ended, or was deleted. The answer to a cancel must show it, or the age
-    of the run.
+    """Whether a run that the service does not show has ended, or was deleted.
+
+    The answer to a cancel must prove this. If the run must not be cancelled, its age must prove it.
     """
     if not cancel:
         return older.sent_at is not None and timing.clock() - older.sent_at > RUN_RETENTION.total_seconds()

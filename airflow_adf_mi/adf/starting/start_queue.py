@@ -67,7 +67,7 @@ class StartClient:
         self._has_slot = True
         await self._pause(self._bucket.reserve(time.time()))
         while held := self._bucket.held(time.time()):
-            await self._pause(held + random.random())  # noqa: S311  spreads, and hides nothing
+            await self._pause(held + random.random())  # noqa: S311  only spreads requests in time
 
     async def rest(self, seconds: float) -> None:
         """Pause, without keeping the slot."""

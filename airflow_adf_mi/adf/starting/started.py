@@ -25,7 +25,7 @@ class Started:
 
     @property
     def run_id(self) -> str:
-        assert self.intent.run_id is not None  # noqa: S101  that is what started means
+        assert self.intent.run_id is not None  # noqa: S101  a Started always has a run id
         return self.intent.run_id
 
     def not_ended_before(self, now: float) -> float | None:

@@ -1,7 +1,7 @@
 """Until when a task waits for its run. Pure.
 
-Two arguments limit a wait. `timeout` counts from the moment at which this try started the run, or adopted it. Airflow's
-`execution_timeout` counts from the beginning of the try. The earlier of both ends is the deadline.
+Two arguments limit a wait. `timeout` counts from the moment at which this try started or adopted the run. Airflow's
+`execution_timeout` counts from the beginning of the try. The deadline is the earlier of the two ends.
 
 What can go wrong: when `execution_timeout` passes, Airflow ends the task, and the run would continue without it. So the deadline
 comes earlier by a margin, in which the run can be cancelled. The place of the wait decides how long the margin is.
@@ -11,8 +11,8 @@ comes earlier by a margin, in which the run can be cancelled. The place of the w
         |<------------------------- execution_timeout ---------------------->|
                              |<---------------------- timeout ------ ... ------- ... ->|
 
-A try that continues keeps its deadline: after a lost trigger on a worker by its stored intent, and in triggerer mode by the
-time at which the run began.
+A try that continues after its trigger was lost keeps its deadline. On a worker, the deadline is in the stored intent. In
+triggerer mode, the deadline is computed again from the time at which the run began.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 TIMEOUT_SLACK_SECONDS = 600.0
-"""Seconds by which Airflow's timeout of a deferral comes after our deadline. Our deadline comes first, and cancels the run."""
+"""Seconds between our deadline and Airflow's timeout of a deferral. Our deadline comes first, so that the run is cancelled."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,7 @@ class Deadline:
 
 @dataclass(frozen=True, kw_only=True)
 class Margin:
-    """Time between our deadline and the end of `execution_timeout`: some seconds, but at most a share of a short timeout."""
+    """Time between our deadline and the end of `execution_timeout`: some seconds, but at most a share of `execution_timeout`."""
 
     seconds: float
     share: float
@@ -61,7 +61,7 @@ def deadline_of(
     try_began: float = 0,
     margin: Margin = DEFERRED_MARGIN,
 ) -> Deadline:
-    """The deadline of a wait.
+    """Return the deadline of a wait.
 
     :param timeout: seconds from `counts_from`.
     :param counts_from: epoch seconds at which this try started or adopted the run.
@@ -78,11 +78,12 @@ def deadline_of(
 
 
 def start_of_wait(*, now: float, try_began: float | None, run_began: float | None) -> float:
-    """The moment from which `timeout` counts in triggerer mode, where a lost triggerer leaves no note of it.
+    """Return the moment from which `timeout` counts in triggerer mode.
 
-    It is the beginning of the run. For a run of an earlier try, it is the beginning of this try.
+    It is the beginning of the run. For a run of an earlier try, it is the beginning of this try. It is not stored, so a new
+    triggerer computes it again.
 
-    :param now: epoch seconds; taken for a moment that is not known.
+    :param now: epoch seconds; used in place of a moment that is not known.
     :param try_began: epoch seconds at which this try began, if known.
     :param run_began: epoch seconds at which the run began, if known.
     """
@@ -90,15 +91,15 @@ def start_of_wait(*, now: float, try_began: float | None, run_began: float | Non
 
 
 def seconds_left(execution_timeout: float | None, *, try_began: float, now: float) -> float | None:
-    """Seconds until `execution_timeout` passes, negative after that; None if the task has no such limit."""
+    """Return the seconds until `execution_timeout` passes. Negative after that; None if the task has no such limit."""
     return None if execution_timeout is None else try_began + execution_timeout - now
 
 
 def deferral_timeout(deadline: float, now: float) -> timedelta:
-    """Airflow's timeout for a trigger that waits until `deadline`."""
+    """Return Airflow's timeout for a trigger that waits until `deadline`."""
     return timedelta(seconds=max(0.0, deadline - now) + TIMEOUT_SLACK_SECONDS)
 
 
 def in_seconds(limit: timedelta | None) -> float | None:
-    """A limit as Airflow's operators hold it, in seconds."""
+    """Convert a limit of an Airflow operator to seconds."""
     return None if limit is None else limit.total_seconds()

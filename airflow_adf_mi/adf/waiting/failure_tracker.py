@@ -4,22 +4,24 @@ Two kinds of requests can fail. A *poll* asks for one run. A *list query* asks f
 separately (the role lacks one action) or together (an outage). The difference matters: a wait needs polls, but no wait
 needs the list. So a list that fails alone only delays the detection of ends.
 
-    what failed                                       pause                 waits report it   all waits end
-    ------------------------------------------------  --------------------  ----------------  ------------------------
-    a poll, for a reason of its run alone             that run only         that wait only    no (see `single_run`)
-    a poll: outage, throttling                        all requests          yes               no
-    a poll: refusal                                   all requests          yes               after 5 minutes, see below
-    a list query: no role for the list                the list, 5 minutes   no                no
-    a list query: outage, throttling                  all; list for longer  if a minute long  no
-    a list query: the identity is refused             all; list for longer  yes               after 5 minutes, see below
+    what failed                            what pauses                     waits report it      all waits end
+    -------------------------------------  ------------------------------  -------------------  ------------------------
+    a poll, for a reason of its run alone  that run only                   that wait only       no (see `single_run`)
+    a poll: outage, throttling             all requests                    yes                  no
+    a poll: refusal                        all requests                    yes                  after 5 minutes, see below
+    a list query: no role for the list     the list, for 5 minutes         no                   no
+    a list query: outage, throttling       all requests, the list longer   if Retry-After is a  no
+                                                                           minute or longer
+    a list query: the identity is refused  all requests, the list longer   yes                  after 5 minutes, see below
 
 All waits end once the service has refused for 5 minutes and at least 5 times. If the connection can never work on this
 machine, they end at once.
 
 What can go wrong: up to 8 polls are in flight at a time. In an outage they all fail within a second, and answers that were sent
-before the outage may arrive after its first failure. If each failure counted, one short outage would count as many. If each
-answer counted, the outage would seem to be over. So every result comes with the moment of its request. A request that was
-sent before the latest failure neither counts as another failure nor proves that the service works again.
+before the outage may arrive after its first failure. If each failure counted, one short outage would look like many outages. If
+each answer counted, the outage would seem to be over. So every result comes with the moment at which its request was sent. For a
+request that was sent before the latest failure, a failure is not another failure, and an answer does not prove that the service
+works again.
 
 Pure: nothing here sends a request or reads a clock. Times are seconds of our clock.
 """
@@ -37,13 +39,14 @@ from airflow_adf_mi.adf.retrying import backoff, is_for_good, is_refusal
 from airflow_adf_mi.adf.waiting.single_run import REFUSAL_GRACE_SECONDS, has_grace
 
 LIST_FAILURES_UNTIL_UNAVAILABLE = 3
-"""List queries that fail, while polls work, until the list counts as unavailable."""
+"""After this many failed list queries, while polls work, the list is treated as unavailable."""
 LIST_REFUSED_PAUSE_SECONDS = 300.0
 """Seconds until the next list query after the service refused one, for example because of a missing role."""
 LONG_LIST_PAUSE_SECONDS = 60.0
 """If a throttled list query causes a pause of at least this many seconds, all waits report it: no polls are sent meanwhile."""
 FEWEST_REFUSALS_TO_GIVE_UP = 5
-"""Consecutive refusals that are needed before all waits end. Each must be of a request that was sent after the one before."""
+"""Consecutive refusals that are needed before all waits end. A refusal counts only if its request was sent after the previous
+refusal."""
 
 
 class FailureTracker:
@@ -53,24 +56,24 @@ class FailureTracker:
         self.pause_until = float("-inf")
         """No request is sent before this moment."""
         self.list_pause_until = float("-inf")
-        """No list query is sent before this moment, because the list was refused or fails alone. New waits do not shorten it."""
+        """No list query is sent before this moment, because the list was refused or fails alone. New waits do not change it."""
         self.is_list_unavailable = False
-        """Whether the last list query failed, and the list counts as one that shows nothing."""
+        """Whether the last list query failed, so that the list is treated as a list that shows nothing."""
         self.final_error: AdfError | None = None
         """The error that ends all waits: the latest refusal, if the service has refused for long enough."""
         self._jitter = jitter
         self._poll_error: AdfError | None = None
-        """Why the last poll failed, if any run's poll would have failed."""
+        """The error of the last poll, if a poll of every other run would have failed, too. Otherwise None."""
         self._list_error: AdfError | None = None
-        """Why the last list query failed, if polls would fail too or are not sent because of it."""
+        """The error of the last list query, if it also stops polls, because they would fail or must pause. Otherwise None."""
         self._failures = 0
-        """Consecutive failures. Requests that were already in flight when a failure was seen count as the same failure."""
+        """Consecutive failures. If a request was already in flight when a failure was seen, its failure is not counted again."""
         self._failed_at = float("-inf")
         """When a request last failed because of the service, not because of one run."""
         self._refusals = 0
         self._refused_since: float | None = None
         self._list_failures = 0
-        """Consecutive failures of the list, with a poll that worked after each of them."""
+        """Consecutive failures of the list. A failure is counted only if a poll has worked since the previous failure."""
         self._poll_worked = False
         """Whether a poll has worked after the last failure of the list."""
 
@@ -80,7 +83,7 @@ class FailureTracker:
         return self._poll_error or self._list_error
 
     def poll_answered(self, asked_at: float, *, shows_run: bool) -> None:
-        """A poll was answered.
+        """Record that a poll was answered.
 
         :param asked_at: when the poll was sent.
         :param shows_run: whether the answer shows the run. False for an error that concerns that run alone.
@@ -94,12 +97,12 @@ class FailureTracker:
         self._poll_worked = True
 
     def poll_failed(self, error: AdfError, asked_at: float, now: float) -> None:
-        """A poll that was sent at `asked_at` failed, and would have failed for any run."""
+        """Record that the poll sent at `asked_at` failed. A poll of every other run would have failed, too."""
         self._poll_error = error
         self._record_failure(error, asked_at, now)
 
     def list_answered(self) -> None:
-        """A list query was answered."""
+        """Record that a list query was answered."""
         self.is_list_unavailable = False
         self._list_error = None
         self._list_failures = 0
@@ -109,7 +112,7 @@ class FailureTracker:
             self._forget_refusals()
 
     def list_failed(self, error: AdfError, asked_at: float, now: float) -> None:
-        """A list query that was sent at `asked_at` failed."""
+        """Record that the list query sent at `asked_at` failed."""
         self.final_error = None
         concerns_polls = isinstance(error, AdfAuthenticationError | AdfConfigurationError)
         if is_refusal(error) and not concerns_polls:
@@ -148,10 +151,11 @@ class FailureTracker:
 
 
 def concerns_all(error: AdfError) -> bool:
-    """Whether a poll that failed with `error` would have failed for any run of the factory.
+    """Whether a poll that failed with `error` would have failed for every run of the factory.
 
     An unreadable answer may concern one run alone. So each wait measures for itself how long its answers stay unreadable.
     """
     ours = AdfAuthenticationError | AdfPermissionError | AdfConfigurationError
-    is_in_between = isinstance(error, AdfUnavailableError) and not error.unreadable
-    return not has_grace(error) or isinstance(error, ours) or is_in_between
+    # The service did not answer. If such an error is a refusal, a proxy or web filter in between has refused.
+    is_unanswered = isinstance(error, AdfUnavailableError) and not error.unreadable
+    return not has_grace(error) or isinstance(error, ours) or is_unanswered

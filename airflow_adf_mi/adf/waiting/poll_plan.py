@@ -1,11 +1,11 @@
 """Waits for many runs of one factory: which request to send next, and what an answer means for each wait. Pure.
 
 The problem: a thousand tasks may wait for runs of one factory. One poll for each run and interval would use up the service's
-limit. The run list is much cheaper, because one query finds all runs that have ended after the query before. But the list can
+limit. The run list is much cheaper, because one query finds all runs that have ended since the previous query. But the list can
 lag behind the truth, for one run or for all runs (`run_list`).
 
-The rule: the list is believed only if it shows an end. All runs are also polled one by one, the longest overdue first. So a
-list that shows nothing costs delay, and never an outcome.
+The rule: the list is believed only if it shows an end. All runs are also polled one by one, the longest overdue first. So if
+the list shows nothing, ends are found later, but no end is missed.
 
     how many runs, and how the list is     list queries           polls of single runs
     -------------------------------------  ---------------------  --------------------------------------
@@ -19,12 +19,12 @@ The life of a wait:
     add ----> never polled ----> active -----------------> ended
       |       (polled first)     polled again when due     by a poll or by the list, whichever shows it first
       |                             ^
-      +-----------------------------+   known not to have ended before a recent moment: no first poll;
+      +-----------------------------+   if the run was active at a recent moment, it needs no first poll;
                                         the next list query reaches back to that moment
 
 `next` decides about one request at a time. The answer comes back through `poll_answered`, `list_answered` or `list_failed`,
-perhaps much later and after other answers. So each request carries the moment at which it was sent, and the caller may send
-several before the first answer. A failure that concerns all runs goes to `failure_tracker`.
+perhaps much later and after other answers. So each request carries the moment at which it was sent. The caller may send several
+requests before the first answer. `failure_tracker` handles a failure that concerns all runs.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ from airflow_adf_mi.adf.waiting.run_list import LIST_REACH_SECONDS, ExpectedEnd,
 from airflow_adf_mi.adf.waiting.single_run import Ended, GaveUp, Outcome, Plan, WaitState, next_state
 
 FEW_RUNS = 4
-"""Up to this many runs are polled one by one. That is as cheap as the list, and shows every status."""
+"""Up to this many runs are polled one by one. These polls are as cheap as the list, and show every status."""
 SERVICE_CLOCK_SLACK_SECONDS = 2.0
-"""Seconds by which our estimate of the service's clock may be off. The service's answers only give whole seconds."""
+"""Seconds by which our estimate of the service's clock may be wrong. The service's answers only give whole seconds."""
 FEWEST_REMAINING_READS = 60
 """If the service reports fewer remaining reads than this, all requests slow down."""
 
@@ -55,7 +55,7 @@ class PollRun:
 
     run_id: str
     at: float
-    """When the poll is sent: now."""
+    """When the poll is sent."""
 
 
 @dataclass(frozen=True)
@@ -75,15 +75,15 @@ class _WaitedRun:
     interval: float
     added: float
     expected_from: float
-    """As in `ExpectedEnd`, but by our clock, because the service's clock may not be known yet. Each poll that shows the run
-    active moves it to the moment of that poll."""
+    """If the run ended at or after this moment, the list should show its end. The moment is by our clock, because the service's
+    clock may not be known yet. Each poll that shows the run active sets it to the moment of the poll."""
     state: WaitState = field(default_factory=WaitState)
 
 
 class PollPlan:
     """The runs of one factory that are waited for, and what is known of them.
 
-    Times are seconds of our clock, from any origin. Only the times of the list are of the service's clock.
+    Times are seconds of our clock; its zero does not matter. Only the times of the list are of the service's clock.
     """
 
     def __init__(self, *, jitter: float = 0.5) -> None:
@@ -97,7 +97,7 @@ class PollPlan:
         self._list_query_began: float | None = None
         """When the list query in flight was sent; None if no list query is in flight."""
         self._joined_from: float | None = None
-        """The next list query must begin here or earlier, because of waits that began after the last one."""
+        """The next list query must begin here or earlier, because of waits that began after the last list query."""
         self._service_ahead = 0.0
         """Seconds by which the service's clock is ahead of ours."""
         self._slowdown = 1.0
@@ -115,14 +115,14 @@ class PollPlan:
 
     @property
     def is_lagging(self) -> bool:
-        """Whether the list missed an end a short while ago, or is unavailable."""
+        """Whether the list is not trusted, because it has missed an end, or is unavailable."""
         return self._run_list.is_lagging
 
     def add(self, run_id: str, *, interval: float, not_ended_before: float | None, now: float) -> None:
         """Wait for a run.
 
-        :param interval: seconds between two polls of the run. If the run is waited for already, a shorter interval replaces it.
-        :param not_ended_before: our clock; the run is known not to have ended before this moment. None: nothing is known.
+        :param interval: seconds between two polls of the run. A shorter interval replaces the interval of an earlier wait.
+        :param not_ended_before: a moment of our clock before which the run had not ended. None: no such moment is known.
         """
         if not_ended_before is not None and not_ended_before > now + SERVICE_CLOCK_SLACK_SECONDS:
             # Another machine stored this moment, and its clock is ahead of ours.
@@ -151,7 +151,7 @@ class PollPlan:
             self._list_within(interval, now)
 
     def _list_within(self, interval: float, now: float) -> None:
-        """Query the list as often as the shortest interval asks for."""
+        """Send the next list query within `interval`, unless all requests are paused."""
         self._next_list_at = min(
             self._next_list_at, max(self._failures.pause_until, now + interval * 0.9 * self._slowdown)
         )
@@ -168,9 +168,9 @@ class PollPlan:
         return self._waited[run_id].state
 
     def next(self, now: float, service_now: float | None, remaining_reads: int | None = None) -> NextAction:
-        """What to do now.
+        """Return what to do now.
 
-        :param service_now: the service's time, or None before its first answer. Without it, the list cannot be queried.
+        :param service_now: the service's time; None before the service's first answer. Until then, the list cannot be queried.
         :param remaining_reads: how many reads are left in the service's limit, if the service has reported it.
         """
         if not self._waited:
@@ -207,7 +207,7 @@ class PollPlan:
         return Sleep(max(0.01, wait))
 
     def list_answered(self, asked: ListQuery, items: Sequence[PipelineRun], now: float) -> dict[str, Outcome]:
-        """The outcomes that the list shows in its answer to `asked`.
+        """Record the answer to the list query `asked`. Returns the outcomes that the answer shows.
 
         :param items: the entries of all pages of the answer.
         """
@@ -225,13 +225,12 @@ class PollPlan:
         return found
 
     def poll_answered(self, asked: PollRun, seen: PipelineRun | AdfError, now: float) -> dict[str, Outcome]:
-        """The outcomes after the answer to a poll. A refusal that has lasted ends all waits."""
+        """Record the answer to a poll, and return the outcomes. If the service has refused for 5 minutes, all waits end."""
         run_id = asked.run_id
         waited = self._waited.get(run_id)
         if isinstance(seen, AdfError) and concerns_all(seen):
             if waited is not None:
-                # Poll the run again soon, whatever its interval: it takes more than one poll to find out whether the refusal
-                # lasts.
+                # Poll the run again soon, whatever its interval, because only more polls show whether a refusal lasts.
                 self._queue.put(run_id, now - waited.interval, waited.interval)
             self._failures.poll_failed(seen, asked.at, now)
             return self._give_up()
@@ -252,18 +251,18 @@ class PollPlan:
         return {run_id: outcome} if outcome is not None else {}
 
     def list_failed(self, error: AdfError, now: float) -> dict[str, Outcome]:
-        """A list query failed. Returns the outcomes of all waits if they end because of it."""
+        """Record that the list query failed. Returns the outcomes of all waits if they end because of this failure."""
         asked_at = now if self._list_query_began is None else self._list_query_began
         self._list_query_began = None
         self._next_list_at = now
         self._failures.list_failed(error, asked_at, now)
         if self._failures.is_list_unavailable:
-            # Polls of single runs take its place, at full pace.
+            # Polls of single runs replace the list, at full pace.
             self._run_list.record_unavailable(now)
         return self._give_up()
 
     def list_query_lost(self, now: float) -> None:
-        """The list query in flight will never be answered."""
+        """Record that the list query in flight will never be answered."""
         self._list_query_began = None
         self._next_list_at = now + self._interval if self._waited else now
 

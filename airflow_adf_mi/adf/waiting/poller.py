@@ -56,10 +56,10 @@ clock = time.monotonic
 POLLS_AT_ONCE = 8
 """Requests in flight at the same time."""
 LAST_POLL_SECONDS = 5.0
-"""Most seconds that the poll at a deadline may take."""
+"""The poll at a deadline may take at most this many seconds."""
 LAST_POLLS_SECONDS = 60.0
-"""Most seconds for that poll, including its place in the queue if many waits have the same deadline. What follows must happen
-before Airflow's own timeout of the trigger."""
+"""If many waits have the same deadline, their polls at the deadline are queued. One of these polls, with its time in the queue,
+may take at most this many seconds. The cancel that follows must come before Airflow's own timeout of the trigger."""
 _ENDED = [{"operand": "Status", "operator": "In", "values": sorted(RunStatus.TERMINAL)}]
 
 
@@ -85,7 +85,7 @@ class Poller:
     def __init__(self, client: AsyncAdfClient, factory: FactoryRef) -> None:
         self._client = client
         self._factory = factory
-        self._poll_plan = PollPlan(jitter=random.random())  # noqa: S311  spreads, and hides nothing
+        self._poll_plan = PollPlan(jitter=random.random())  # noqa: S311  only spreads requests in time
         self._waits: dict[str, set[Wait]] = {}
         self._wake = asyncio.Event()
         self._requests: set[asyncio.Task[None]] = set()

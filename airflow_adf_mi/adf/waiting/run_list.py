@@ -6,22 +6,22 @@ possible:
 
 - To conclude something from a run that the list does not show. So an end is believed only if the list shows it. The list never
   proves that a run has not ended, and single runs are polled as well (`poll_plan`).
-- To leave a gap between two queries, so that an end in the gap is never shown. So each query overlaps the one before. It
-  reaches back further if an end came late, or if a new wait knows of an earlier moment.
+- To leave a gap between two queries, so that an end in the gap is never shown. So each query overlaps the previous query. It
+  reaches back further if the list showed an end too late, or if a new wait needs an earlier moment.
 
-Three queries, on the service's clock:
+The windows of three queries, on the service's clock:
 
-    query 1   [---- reach ----|..]                        |.. = up to now, and 10 s more: clocks differ a little
-    query 2            [overlap-------|..]                a query begins up to 20 s before the end of the one before
-    query 3                    [overlap-------|..]
+    query 1   [---- reach ----|..]                        "|" is now; ".." are 10 s more, because clocks differ a little
+    query 2            [overlap-------|..]                begins up to 20 s before the "|" of query 1
+    query 3                    [overlap-------|..]        begins up to 20 s before the "|" of query 2
               ^                               ^
               _listed_from                    _listed_until: no gap is left between these two
 
 Polls of single runs check the list. If a poll finds an end between these two moments (with 10 s of tolerance), the list should
-have shown that end already: the list lags. `poll_plan` then polls at full pace. The list is trusted again once it has missed no
-end for a minute, and has shown something as late as the missed end.
+have shown that end already. So the list lags, and `poll_plan` polls at full pace. The list is trusted again once it has missed
+no end for a minute, and has shown a run that was updated at or after the missed end.
 
-Moments are epoch seconds of the service's clock. Only `now` is of our clock.
+Moments are epoch seconds by the service's clock. Only `now` is by our clock.
 """
 
 from __future__ import annotations
@@ -32,17 +32,18 @@ from dataclasses import dataclass
 from airflow_adf_mi.adf.models import PipelineRun
 
 LAG_TOLERANCE_SECONDS = 10.0
-"""Seconds by which the list may be behind before it counts as lagging."""
+"""The list is lagging if it is more than this many seconds behind."""
 TRUST_AGAIN_SECONDS = 60.0
 """Seconds without a missed end after which the list is trusted again."""
 LIST_OVERLAP_SECONDS = 20.0
-"""Most seconds that a list query reaches back behind the one before it. Runs appear in the list out of order."""
-LIST_OVERLAP_ITEMS = 100
-"""Most entries that the overlap may return a second time if many runs end: one page. This holds only while the list keeps its
+"""Longest overlap of a list query with the previous query, in seconds. It is needed because runs appear in the list out of
 order."""
+LIST_OVERLAP_ITEMS = 100
+"""If many runs end, the overlap is shortened, so that it returns at most this many entries (one page) a second time. It may
+return more if the list shows ends out of order."""
 
 LIST_REACH_SECONDS = 900.0
-"""Most seconds that a first query reaches back. Polls of single runs find earlier ends."""
+"""Longest reach of a first query into the past, in seconds. Polls of single runs find earlier ends."""
 
 _EVERY_END = float("inf")
 """Sentinel for `_missed_end`: the list is unavailable, so every end is missed."""
@@ -50,7 +51,7 @@ _EVERY_END = float("inf")
 
 @dataclass(frozen=True)
 class ListQuery:
-    """Query the list for runs that have ended and were last updated between two moments of the service's clock."""
+    """A query for runs that have ended, and were last updated between two moments of the service's clock."""
 
     after: float
     before: float
@@ -58,12 +59,12 @@ class ListQuery:
 
 @dataclass(frozen=True)
 class ExpectedEnd:
-    """Which end of a run the list is expected to show."""
+    """From which moment on the list should show the end of a run."""
 
     added: float
     """When the wait began."""
     expected_from: float
-    """The list should show an end from this moment on, even if the end came before the wait began."""
+    """If the run ended at or after this moment, the list should show its end. The moment may lie before the start of the wait."""
 
 
 class RunListTracker:
@@ -71,10 +72,10 @@ class RunListTracker:
 
     def __init__(self) -> None:
         self._listed_until: float | None = None
-        """The list has been queried up to this moment, without a gap after `_listed_from`."""
+        """The list has been queried from `_listed_from` to this moment, without a gap."""
         self._listed_from = float("inf")
         self._reach_back_to: float | None = None
-        """The next query must begin here or earlier, because of new waits or of ends that came late."""
+        """The next query must begin here or earlier, because of a new wait, or because the list showed an end too late."""
         self._entries_per_second = 0.0
         """Entries of the last answer, for each second of its window."""
         self._missed_end: float | None = None
@@ -84,11 +85,11 @@ class RunListTracker:
         self._newest_shown = float("-inf")
         """The latest update of any run that the list has shown."""
         self.has_more = False
-        """Whether the last answer suggests that a query which reaches further back shows more ends."""
+        """Whether a query that reaches further back than the last query will probably show more ends."""
 
     @property
     def is_lagging(self) -> bool:
-        """Whether the list missed an end a short while ago, or is unavailable."""
+        """Whether the list is not trusted, because it has missed an end, or is unavailable."""
         return self._missed_end is not None
 
     def reach_back(self, moment: float) -> None:
@@ -96,10 +97,10 @@ class RunListTracker:
         self._reach_back_to = moment if self._reach_back_to is None else min(self._reach_back_to, moment)
 
     def next_query(self, service_now: float, unseen_since: float) -> ListQuery:
-        """The query to send now.
+        """Return the query to send now.
 
-        :param unseen_since: the earliest moment at which a run that is waited for was last known to be active, or its wait
-            began.
+        :param unseen_since: for each waited run, take the last moment at which it was known to be active, or else the start of
+            its wait. This is the earliest of these moments.
         """
         overlap = (
             min(LIST_OVERLAP_SECONDS, LIST_OVERLAP_ITEMS / self._entries_per_second)
@@ -114,7 +115,7 @@ class RunListTracker:
         return ListQuery(begin, service_now + LAG_TOLERANCE_SECONDS)
 
     def forget_position(self) -> None:
-        """Forget which windows were queried, because single runs are polled for now. The next query counts as the first."""
+        """Forget which windows were queried, because only single runs are polled now. The next query is a first query again."""
         self._listed_until = None
         self._listed_from = float("inf")
         self._reach_back_to = None
@@ -122,7 +123,7 @@ class RunListTracker:
     def take_answer(
         self, asked: ListQuery, items: Sequence[PipelineRun], expected: Mapping[str, ExpectedEnd], now: float
     ) -> list[PipelineRun]:
-        """The ends of `expected` runs in the answer to `asked`.
+        """Record what the answer to `asked` shows. Returns the runs of `expected` that have ended.
 
         :param items: the entries of all pages of the answer.
         """
@@ -139,11 +140,11 @@ class RunListTracker:
                 self._newest_shown = max(self._newest_shown, moment)
             if run.run_id in expected and run.is_terminal:
                 ended.append(run)
-                # The query before this one should have shown this end.
+                # The previous query should have shown this end.
                 is_late |= moment is not None and expected[run.run_id].added <= moment < (listed_before or moment)
         self.has_more = False
         if is_late and listed_before is not None:
-            # If one end came late, more may come late, from further back than this query reached.
+            # The list showed an end too late. It may show more such ends, from before the window of this query.
             self.has_more = asked.after > listed_before - LIST_OVERLAP_SECONDS
             self.reach_back((listed_before if self.has_more else self._listed_until) - LIST_OVERLAP_SECONDS)
         caught_up = self._missed_end is not None and self._missed_end in (
@@ -155,7 +156,7 @@ class RunListTracker:
         return ended
 
     def record_polled_end(self, ended: PipelineRun, expected: ExpectedEnd, now: float) -> None:
-        """A poll has found the end of a run. Stop trusting the list if it should have shown that end already."""
+        """Record that a poll has found the end of a run. Stop trusting the list if it should have shown that end already."""
         moment = _updated_at(ended)
         if moment is None or self._listed_until is None or self._listed_until < expected.added:
             return

@@ -16,7 +16,7 @@ from airflow_adf_mi.emulator.gateway.replies import respond_to_fault
 from airflow_adf_mi.emulator.identity import sources
 from airflow_adf_mi.emulator.identity.certificates import server_thumbprint
 from airflow_adf_mi.emulator.identity.machine import Machine
-from airflow_adf_mi.emulator.identity.sources import Refused, Source
+from airflow_adf_mi.emulator.identity.sources import EndpointKind, Refused
 from airflow_adf_mi.emulator.identity.tokens import TENANT, ManagedIdentity
 
 SOURCES = ("imds", "app_service", "azure_ml", "cloud_shell", "arc", "service_fabric", "workload_identity")
@@ -92,7 +92,7 @@ class IdentityEndpoints:
             "AZURE_FEDERATED_TOKEN_FILE": str(token_file),
         }
 
-    def _by_query(self, source: Source) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    def _by_query(self, source: EndpointKind) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         async def handle(request: web.Request) -> web.StreamResponse:
             return await self._token(request, source, dict(request.query))
 
@@ -144,7 +144,7 @@ class IdentityEndpoints:
 
         return await self._answer(request, asked, sources.sign_in_error, give)
 
-    async def _token(self, request: web.Request, source: Source, fields: Mapping[str, str]) -> web.StreamResponse:
+    async def _token(self, request: web.Request, source: EndpointKind, fields: Mapping[str, str]) -> web.StreamResponse:
         named_by, name = source.named(fields)
         asked = TokenRecord(
             time=self._now(), source=source.name, named_by=named_by, name=name, resource=fields.get("resource")

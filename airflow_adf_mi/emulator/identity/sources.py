@@ -33,8 +33,8 @@ class Refused(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
-    """One kind of endpoint."""
+class EndpointKind:
+    """How one kind of identity endpoint checks requests, and how it answers."""
 
     name: str
     api_version: str | None
@@ -129,7 +129,7 @@ class Source:
 
 
 _METADATA = ("Metadata", "true")
-IMDS = Source(
+IMDS = EndpointKind(
     name="imds",
     api_version="2018-02-01",
     secret=_METADATA,
@@ -140,7 +140,7 @@ IMDS = Source(
         "mi_res_id": "resource_id",
     },
 )
-APP_SERVICE = Source(
+APP_SERVICE = EndpointKind(
     name="app_service",
     api_version="2019-08-01",
     secret=("X-IDENTITY-HEADER", IDENTITY_HEADER),
@@ -152,12 +152,14 @@ APP_SERVICE = Source(
     },
     not_assigned="No User Assigned or Delegated Managed Identity found for specified ClientId/ResourceId/PrincipalId.",
 )
-AZURE_ML = Source(
+AZURE_ML = EndpointKind(
     name="azure_ml", api_version="2017-09-01", secret=("secret", MSI_SECRET), names={"clientid": "client_id"}
 )
-CLOUD_SHELL = Source(name="cloud_shell", api_version=None, secret=_METADATA)
-SERVICE_FABRIC = Source(name="service_fabric", api_version="2019-07-01-preview", secret=("Secret", IDENTITY_HEADER))
-ARC = Source(
+CLOUD_SHELL = EndpointKind(name="cloud_shell", api_version=None, secret=_METADATA)
+SERVICE_FABRIC = EndpointKind(
+    name="service_fabric", api_version="2019-07-01-preview", secret=("Secret", IDENTITY_HEADER)
+)
+ARC = EndpointKind(
     name="arc",
     api_version="2020-06-01",
     secret=_METADATA,

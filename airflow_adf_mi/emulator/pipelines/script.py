@@ -13,8 +13,9 @@ The form in JSON (a file for the command line, or sent to a running emulator):
      "runs":       [{"pipeline": "<pipeline>", "when": {"<parameter>": "<value>"}, "times": 1,
                      "pipelines": {...}, "activities": {...}}]}
 
-An entry of `runs` applies to runs whose parameters have the values of `when`, `times` times or always. It overrides
-the general entries. In its `activities`, the pipeline's name may be left out.
+An entry of `runs` applies to runs of its `pipeline` whose parameters have the values of `when`. With `"times": 2`, it applies to
+the first two such runs; without `times`, to all of them. It overrides the general entries. In its `activities`, the pipeline's
+name may be left out.
 
 A member that is unknown or of the wrong type is refused, and so is a name that no factory has (`script_names`). Otherwise a test
 would pass although its script has no effect.

@@ -198,7 +198,7 @@ async def test_run_that_may_continue_is_logged_if_the_state_stays_unknown(
     monkeypatch.setattr("airflow_adf_mi._triggerer.cancel_on_kill.KILL_PATIENCE_SECONDS", 0.05)  # instead of minutes
     supervisor(failures=10**6, it="failed")
     await trigger(settings, await asyncio.to_thread(start, settings)).on_kill()
-    assert "may continue: it is not known whether its task is over" in caplog.text
+    assert "may continue, because Airflow did not report whether its task is over" in caplog.text
 
 
 async def test_cancel_that_is_not_accepted_is_sent_again(

@@ -43,7 +43,7 @@ def called(context: Any) -> None:
 
 def test_task_with_dates_starts_on_a_worker_and_its_dag_can_be_stored() -> None:
     answer = why(parameters={"day": datetime(2026, 1, 31, tzinfo=UTC), "step": timedelta(days=1)})
-    assert answer == "parameters contains a datetime, which a worker renders differently"
+    assert answer == "the triggerer would render parameters differently from a worker, because it uses a datetime"
 
 
 @pytest.mark.parametrize(
@@ -74,22 +74,22 @@ def test_template_that_renders_alike_in_the_triggerer_starts_there(template: str
         ("{{ ti.xcom_pull(task_ids='x', map_indexes=None) }}", "xcom_pull without map_indexes"),
         ("{{ task_instance.xcom_pull('x')['rows'] }}", "xcom_pull without map_indexes"),
         ("{% set pull = ti.xcom_pull %}{{ pull('x') }}", "xcom_pull without map_indexes"),
-        ("{{ ti['xcom_pull']('x') }}", "more of 'ti'"),
-        ("{{ ti.get_dagrun_state() }}", "more of 'ti'"),
-        ("{{ task.pool }}", "more of 'task'"),
-        ("{{ dag_run.run_type }}", "more of 'dag_run'"),
+        ("{{ ti['xcom_pull']('x') }}", "'ti' for more than dag_id, map_index, run_id, task_id, try_number"),
+        ("{{ ti.get_dagrun_state() }}", "'ti' for more than dag_id, map_index, run_id, task_id, try_number"),
+        ("{{ task.pool }}", "'task' for more than task_id"),
+        ("{{ dag_run.run_type }}", "'dag_run' for more than conf, dag_id,"),
         ("{{ mine(ds) }}", "the name 'mine'"),
         ("{{ task_state_store.get('x') }}", "the name 'task_state_store'"),
         ("{{ prev_start_date_success }}", "the name 'prev_start_date_success'"),
         ("{{ ds | mine }}", "cannot be read"),
-        ("{% include 'x.sql' %}", "of other templates"),
+        ("{% include 'x.sql' %}", "includes, imports or extends another template"),
         ("{{ ds ", "cannot be read"),
     ],
 )
 def test_template_that_only_a_worker_can_render_starts_on_a_worker(template: str, reason: str) -> None:
     answer = why(parameters={"day": template})
     assert answer is not None
-    assert answer.startswith("parameters contains")
+    assert answer.startswith("the triggerer would render parameters differently")
     assert reason in answer
 
 
@@ -125,7 +125,7 @@ def test_jinja_settings_of_the_dag_count_only_for_templates(settings: dict[str, 
         ({"on_execute_callback": called}, "on_execute_callback"),
         ({"pre_execute": called}, "pre_execute"),
         ({"post_execute": called}, "post_execute"),
-        ({"multiple_outputs": True}, "more than an XCom"),
+        ({"multiple_outputs": True}, "multiple_outputs would not be stored"),
     ],
     ids=lambda value: str(*value) if isinstance(value, dict) else "",
 )
@@ -220,7 +220,7 @@ class Named(AdfRunPipelineOperator):
 
 def test_subclass_with_its_own_execute_starts_on_a_worker() -> None:
     with DAG("dag", schedule=None, start_date=BEGAN):
-        assert Mine(**DEFAULTS).why_on_worker() == "Mine has its own execute"
+        assert Mine(**DEFAULTS).why_on_worker() == "Mine overrides execute, which only workers call"
         assert Named(**{**DEFAULTS, "task_id": "other"}).why_on_worker() is None
 
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -222,6 +223,28 @@ def test_killed_worker_whose_task_will_be_retried_leaves_its_run(settings: AdfSe
         with pytest.raises(AdfTaskKilled, match="the next try adopts it"):
             owned.wait(Plan(check_interval=60), cancel_on_timeout=True)
     assert emulator.books.count("cancelRun") == 0
+
+
+@pytest.mark.parametrize(
+    ("interrupt", "reason"),
+    [
+        (OwnedRun.kill, "The task was killed."),
+        (lambda owned: owned.on_execution_timeout(cancel=True), "execution_timeout has passed."),
+    ],
+    ids=["killed", "execution_timeout"],
+)
+def test_log_gives_the_reason_of_a_cancel(
+    interrupt: Callable[[OwnedRun], None], reason: str, settings: AdfSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    with OwnedRun(settings, cancel_on_kill=True) as owned:
+        owned.begin(begin(settings, "Slow"))
+        interrupt(owned)
+    for _ in range(200):
+        # The canceller's thread logs after it has given its result.
+        if any(message.startswith(reason) for message in caplog.messages):
+            return
+        time.sleep(0.05)
+    raise AssertionError(caplog.messages)
 
 
 def test_wait_without_a_start_is_an_error(settings: AdfSettings) -> None:

@@ -117,9 +117,9 @@ def stored_start(task: Task) -> StoredStart:
 
 def record_failure(task: Task) -> None:
     """Store what a trigger stores when it hands a try over to a worker."""
-    marked = stored_start(task).marked(now(task), failed=True)
-    assert marked is not None
-    task.xcoms[INTENT_KEY] = marked.to_json()
+    recorded = stored_start(task).recording(now(task), failed=True)
+    assert recorded is not None
+    task.xcoms[INTENT_KEY] = recorded.to_json()
 
 
 def report(settings: AdfSettings, run_id: str, status: str) -> dict[str, Any]:

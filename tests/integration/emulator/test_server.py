@@ -598,6 +598,16 @@ def test_hanging_request_delays_neither_refusing_nor_stopping(azure: Azure) -> N
         azure.emulator.stop()
 
 
+def test_port_that_refuses_connections_stays_the_emulators(azure: Azure) -> None:
+    """Another program that searches for a free port must not get it, because it would answer in place of the emulator."""
+    port = int(azure.emulator.arm_endpoint.rpartition(":")[2])
+    azure.emulator.refuse_connections(30)
+    with socket.socket() as other, pytest.raises(OSError, match="in use"):
+        other.bind(("127.0.0.1", port))
+    with pytest.raises(httpx.ConnectError):
+        azure.ask("GET")
+
+
 def test_second_call_of_refuse_connections_sets_a_new_time(azure: Azure) -> None:
     azure.emulator.refuse_connections(0.1)
     azure.emulator.refuse_connections(30)

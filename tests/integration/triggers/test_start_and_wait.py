@@ -165,9 +165,9 @@ def stored_start(airflow: Airflow) -> StoredStart:
 
 def record_no_failure(airflow: Airflow) -> None:
     """Store what a worker stores if it ends a try without a failure, or starts the trigger again."""
-    marked = stored_start(airflow).marked(TaskTry(try_number=airflow.try_number), failed=False)
-    assert marked is not None
-    airflow.xcoms[INTENT_KEY] = marked.to_json()
+    recorded = stored_start(airflow).recording(TaskTry(try_number=airflow.try_number), failed=False)
+    assert recorded is not None
+    airflow.xcoms[INTENT_KEY] = recorded.to_json()
 
 
 async def failure(airflow: Airflow) -> AdfError:
@@ -1006,7 +1006,7 @@ async def test_nothing_is_started_if_airflow_fails_for_long(
     monkeypatch.setattr(xcoms, "PAUSES", (0.01,))
     airflow = task()
     airflow.failures = 2
-    assert f"{INTENT_KEY} be read" in str(await failure(airflow))
+    assert f"could not read XCom {INTENT_KEY}" in str(await failure(airflow))
     assert runs(emulator) == []
 
 

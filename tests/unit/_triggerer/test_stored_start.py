@@ -136,15 +136,15 @@ def test_durable_false_adopts_only_starts_of_this_try(start: StoredStart, decisi
     ids=str,
 )
 def test_record_of_a_failure_decides_between_retry_and_clear(start: StoredStart, failed: bool) -> None:
-    marked = start.marked(NOW, failed=failed)
-    assert marked is not None
-    assert (marked.last_failed_try == 3) is failed
-    assert isinstance(decide(marked.recall(at(4)), at(4), "same"), ResolveLostStart | Adopt) is failed
-    assert marked.is_before_clear(at(4)) is not failed
+    recorded = start.recording(NOW, failed=failed)
+    assert recorded is not None
+    assert (recorded.last_failed_try == 3) is failed
+    assert isinstance(decide(recorded.recall(at(4)), at(4), "same"), ResolveLostStart | Adopt) is failed
+    assert recorded.is_before_clear(at(4)) is not failed
     # The same try may continue. A run of an earlier try is still that try's run, because it may have failed.
-    assert decided(marked) is decided(start)
-    assert marked.is_of(NOW) is start.is_of(NOW)
-    assert StoredStart.from_json(json.loads(json.dumps(marked.to_json()))) == marked
+    assert decided(recorded) is decided(start)
+    assert recorded.is_of(NOW) is start.is_of(NOW)
+    assert StoredStart.from_json(json.loads(json.dumps(recorded.to_json()))) == recorded
 
 
 @pytest.mark.parametrize("failed", [True, False])
@@ -162,7 +162,7 @@ def test_record_of_a_failure_decides_between_retry_and_clear(start: StoredStart,
     ids=str,
 )
 def test_try_without_its_own_run_records_nothing(start: StoredStart, failed: bool) -> None:
-    assert start.marked(NOW, failed=failed) is None
+    assert start.recording(NOW, failed=failed) is None
 
 
 @pytest.mark.parametrize("start", [stored(sending(3)), stored(started(2, try_failed=True), failed_retry=3)], ids=str)

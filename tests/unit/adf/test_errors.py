@@ -89,6 +89,7 @@ def test_error_that_is_stored_as_json_stays_the_same(is_twin: bool, kind: type[A
             "studio_url": "u",
             "run": {"of": "a later version"},
         },
+        {"type": "TypeVar", "message": "said"},
         {"type": "AdfRunFailed", "message": "said", "run_id": "r1", "studio_url": "u", "activities": [{}]},
         {"type": "AdfRunFailed", "message": "said", "run_id": "r1", "studio_url": "u", "run": "r1"},
     ],

@@ -124,6 +124,19 @@ def test_hostile_text_is_cut_before_it_is_searched(fragment: str, limit: int) ->
     assert shown(text, limit).endswith(f"… ({len(text) - limit} more characters)")
 
 
+class Whole(str):
+    """A text that must be cut before it is searched. Its slices are ordinary texts."""
+
+    __slots__ = ()
+
+    def __contains__(self, part: object) -> bool:
+        raise AssertionError(f"the whole text was searched for {part!r}")
+
+
+def test_long_text_is_not_searched_as_a_whole() -> None:
+    assert shown(Whole("password=a; " * 10_000), 20).startswith("password=***; ")
+
+
 def test_message_of_a_megabyte_is_cut_when_it_is_read() -> None:
     row = ActivityRun.from_wire({"error": {"message": "password=a;" * 100_000}})
     assert row.error_message is not None

@@ -8,9 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_adf_mi.adf.auth.identity_sources import CredentialPlan, Source, detect_source, plan
+from airflow_adf_mi.adf.auth.identity_sources import (
+    _ENDPOINT_VARIABLES,
+    USABLE_NAMES,
+    CredentialPlan,
+    Source,
+    detect_source,
+    plan,
+    where_tokens_come_from,
+)
 from airflow_adf_mi.adf.config.settings import Identity, IdentityKind
 from airflow_adf_mi.adf.errors import AdfConfigurationError
+from airflow_adf_mi.adf.network.proxies import ENDPOINT_VARIABLES
 
 ID = "22222222-2222-4222-8222-222222222222"
 OTHER = "33333333-3333-4333-8333-333333333333"
@@ -97,6 +106,19 @@ def test_azure_identity_agrees_with_the_table(source: Source, name: str, monkeyp
         Source.WORKLOAD_IDENTITY: "WorkloadIdentityCredential",
     }
     assert type(inner).__name__ == kinds[source]
+
+
+def test_tables_know_each_source_and_each_variable_with_an_address() -> None:
+    assert set(ENVIRONMENTS) == set(TABLE) == set(USABLE_NAMES) == set(Source) - {Source.DEVELOPER}
+    assert set(_ENDPOINT_VARIABLES) == set(USABLE_NAMES) - {Source.WORKLOAD_IDENTITY}
+    assert set(_ENDPOINT_VARIABLES.values()) <= set(ENDPOINT_VARIABLES)
+    used = {name for environment in ENVIRONMENTS.values() for name in environment}
+    assert {name for name in used if name.endswith("_ENDPOINT")} <= set(ENDPOINT_VARIABLES)
+
+
+@pytest.mark.parametrize("name", [*ENDPOINT_VARIABLES, *WORKLOAD])
+def test_each_variable_with_an_address_distinguishes_two_sources(name: str) -> None:
+    assert where_tokens_come_from({name: "one"}) != where_tokens_come_from({name: "another"})
 
 
 @given(st.sampled_from(list(ENVIRONMENTS)), st.sampled_from(list(NAMED)), st.sampled_from(list(IdentityKind)))
