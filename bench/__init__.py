@@ -1,1 +1,1 @@
-"""Measures what waiting costs, side by side with the Azure provider's own classes. Not part of the tests: `make bench`."""
+"""Measures what waiting costs with this package and with the Azure provider. Not part of the tests: `make bench`."""

@@ -1,4 +1,4 @@
-"""`make bench`: what tasks cost with the Azure provider and with this package, side by side; saved as bench/RESULTS.md.
+"""`make bench`: what tasks cost with the Azure provider and with this package; saved as bench/RESULTS.md.
 
 --quick   once instead of three times, and without the large loads
 """
@@ -31,7 +31,7 @@ AMONG_OTHERS = Load(runs=1000, switches=Switches(list_lag_seconds=600.0), foreig
 TEN_THOUSAND = Load(runs=10_000, seconds=120.0, spread=120.0, limited=True)
 TEN_THOUSAND_FROZEN = replace(TEN_THOUSAND, switches=Switches(list_frozen_at=0.0))
 FROZEN_BOUND = 100.0
-"""Seconds: max(60, 1,000 runs / 10 looks a second), docs/waiting.md."""
+"""Seconds: max(60, 1,000 runs / 10 status checks a second), docs/waiting.md."""
 PACKAGES = (
     "apache-airflow",
     "apache-airflow-providers-microsoft-azure",
@@ -44,7 +44,7 @@ WHO = ("provider", "ours")
 
 @dataclass(frozen=True)
 class Row:
-    """One figure; the provider's where there is one."""
+    """One figure of this package; with the provider's, if there is one."""
 
     what: str
     ours: float
@@ -110,7 +110,7 @@ def report(rows: Sequence[Row], times: int, simulated: Sequence[str]) -> str:
         "",
         "The rules of waiting on a virtual clock, with the service's documented read limit for one identity enforced:",
         "",
-        *(f"- {said}." for said in simulated),
+        *(f"- {text}." for text in simulated),
         "",
         "![Requests against waits](requests.svg)",
     ]
@@ -179,7 +179,7 @@ def _without_log(times: int) -> list[Row]:
 
 
 def _event_loop() -> list[Row]:
-    """Milliseconds that other waits were held up at a time, and processor time in all."""
+    """The most milliseconds for which other waits were blocked, and the total processor time."""
     print("ours: the event loop...", file=sys.stderr, flush=True)
     explained, read, masked = event_loop.explain(), event_loop.large_page(), event_loop.hostile_text()
     rows = []
@@ -261,7 +261,7 @@ def _airflow(times: int, *, burst: bool) -> list[Row]:
                 Row(f"{what}: wall", many.wall, 240, "{:.0f} s"),
                 Row(f"{what}: starts throttled", many.throttled, 0, "{:.0f}"),
                 Row(f"{what}: runs beyond one each", many.runs - airflow_tasks.MANY, 0, "{:.0f}"),
-                Row(f"{what}: lost", many.not_well, 0, "{:.0f}"),
+                Row(f"{what}: lost", many.not_succeeded, 0, "{:.0f}"),
                 Row(f"{what}: oldest triggerer heartbeat", many.latest_heartbeat, 20, "{:.0f} s"),
             ]
     return rows

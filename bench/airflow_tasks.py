@@ -23,9 +23,9 @@ FEW = 12
 SECONDS = 20.0
 MANY = 500
 MANY_SECONDS = 30.0
-NAMES = ("provider", "deferrable", "worker-less")
+NAMES = ("provider", "deferrable", "triggerer-mode")
 
-# In a file each: Airflow 3.3.2 parses the file of a task that ends in the triggerer, in case it has callbacks.
+# Each Dag has its own file: Airflow 3.3.2 parses the file of a task that ends in the triggerer, in case it has callbacks.
 DAG = """
 from airflow.sdk import DAG
 from airflow_adf_mi.operators import AdfRunPipelineOperator as Ours
@@ -36,7 +36,7 @@ ours = dict(azure_data_factory_conn_id="adf_ours")
 kinds = {{
     "provider": (Theirs, dict(deferrable=True, **theirs)),
     "deferrable": (Ours, dict(deferrable=True, **ours)),
-    "worker-less": (Ours, dict(start_from_trigger=True, **ours)),
+    "triggerer-mode": (Ours, dict(start_from_trigger=True, **ours)),
 }}
 operator, arguments = kinds["{name}"]
 with DAG("{name}-{count}", schedule=None, max_active_tasks=1000):
@@ -47,7 +47,7 @@ with DAG("{name}-{count}", schedule=None, max_active_tasks=1000):
 
 @dataclass(frozen=True)
 class EndToEnd:
-    """What a Dag run of several tasks came to."""
+    """The results of a Dag run of several tasks."""
 
     cpu_a_task: float
     wall: float
@@ -55,22 +55,22 @@ class EndToEnd:
 
 @dataclass(frozen=True)
 class Burst:
-    """What a Dag run of many tasks in triggerer mode came to."""
+    """The results of a Dag run of many tasks in triggerer mode."""
 
     wall: float
     throttled: int
     runs: int
-    not_well: int
+    not_succeeded: int
     latest_heartbeat: float
 
 
 @contextmanager
 def running() -> Iterator[Stack]:
-    """An Airflow with these Dags, and all its processes warm."""
+    """An Airflow with these Dags, each of which has run once."""
     folder = Path(tempfile.mkdtemp(prefix="adf-bench-"))
     folder.chmod(0o755)
     (folder / "dags").mkdir()
-    for name, count, interval in [*((name, n, 5) for name in NAMES for n in (1, FEW)), ("worker-less", MANY, 10)]:
+    for name, count, interval in [*((name, n, 5) for name in NAMES for n in (1, FEW)), ("triggerer-mode", MANY, 10)]:
         text = DAG.format(name=name, count=count, interval=interval)
         (folder / "dags" / f"bench_{name}_{count}.py").write_text(text)
     try:
@@ -79,7 +79,7 @@ def running() -> Iterator[Stack]:
                 **environment_for(emulator),
                 "AIRFLOW__CORE__PARALLELISM": "32",
                 "AIRFLOW__CORE__MAX_ACTIVE_TASKS_PER_DAG": "1000",
-                # Parsing is not what is measured.
+                # The measurement leaves out parsing.
                 "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "3600",
                 "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "3600",
             }
@@ -94,7 +94,7 @@ def running() -> Iterator[Stack]:
 
 
 class Stack:
-    """Dag runs on a warm Airflow."""
+    """Dag runs on an Airflow that has already run each Dag."""
 
     def __init__(self, airflow: RealAirflow, emulator: Emulator) -> None:
         self._airflow = airflow
@@ -124,7 +124,7 @@ class Stack:
             wall=wall,
             throttled=self._throttled() - refused,
             runs=len(state.runs) - before,
-            not_well=sum(run.status != "Succeeded" for run in state.runs.values()),
+            not_succeeded=sum(run.status != "Succeeded" for run in state.runs.values()),
             latest_heartbeat=max(beats, default=0.0),
         )
 
@@ -147,18 +147,18 @@ class Stack:
         bad = [ti for ti in self._airflow.task_instances(dag_id, run_id) if ti["state"] != "success"]
         if bad:
             raise RuntimeError(f"{dag_id}: {len(bad)} of {count} tasks did not succeed; see {self._airflow.home}")
-        # What has ended is counted once its parent has noticed.
+        # A child process that has ended is counted once its parent has noticed.
         time.sleep(2)
         return self._cpu() - before, wall
 
     def _idle(self) -> float:
-        """CPU seconds a second of an Airflow that has nothing to do."""
+        """CPU seconds a second of an idle Airflow."""
         before, began = self._cpu(), time.monotonic()
         time.sleep(20)
         return (self._cpu() - before) / (time.monotonic() - began)
 
     def _cpu(self) -> float:
-        """Of all processes, with those of their children that have ended."""
+        """CPU seconds of all processes, with those of their children that have ended."""
         used = 0.0
         for process in self._airflow.processes.values():
             parent = psutil.Process(process.pid)

@@ -1,6 +1,6 @@
 """A process that waits for many runs, as a triggerer would: with our triggers, or with the Azure provider's.
 
-Reads an order as JSON from standard input, and prints what it cost.
+Reads an order as JSON from standard input, and prints what the waits cost.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def our_trigger(order: dict[str, Any], run_id: str) -> Any:
         run_id=run_id,
         check_interval=order["interval"],
         owns_run=True,
-        not_ended_before=order["since"],
+        not_ended_before=order["began"],
         activity_log=order["activity_log"],
     )
 
@@ -63,7 +63,7 @@ async def wait_for_all(order: dict[str, Any]) -> dict[str, Any]:
             await asyncio.sleep(0.01)
             longest = max(longest, time.perf_counter() - before - 0.01)
 
-    # What a triggerer has loaded long before.
+    # A running triggerer has already loaded this.
     make(order, "warm")
     heart = asyncio.create_task(beat())
     began = cpu()
@@ -78,10 +78,10 @@ def cpu() -> float:
 
 
 def peak_rss() -> int:
-    """Bytes. Not getrusage's figure, which a process has from the one that started it."""
+    """In bytes. Not the figure of getrusage, which a process inherits from the one that started it."""
     kilobytes = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
     if kilobytes is None:
-        raise RuntimeError("this system does not say what memory a process has used")
+        raise RuntimeError("this system does not report how much memory a process has used")
     return int(kilobytes[1]) * 1024
 
 

@@ -1,4 +1,4 @@
-"""For how long the event loop is held up by what the service may send: thousands of failures, hostile text, a large page."""
+"""For how long answers of the service can block the event loop: thousands of failures, hostile text, a large page."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ MESSAGE = (
     "ErrorCode=SqlOperationFailed,'Type=System.Data.SqlClient.SqlException,Message=Cannot open the table. " * 20
 )[:1500]
 LOOKUP = 4_000_000
-"""Bytes of a Lookup's output, at most (Microsoft's documentation)."""
+"""The most bytes of a Lookup's output (Microsoft's documentation)."""
 ROWS = 100
-"""Entries of a page, by what others have seen."""
+"""Entries of a page, as others have observed it."""
 HOSTILE = (
     "code=",
     "eyJ",
@@ -52,7 +52,7 @@ HOSTILE = (
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds of processor time: in all, and the most between two turns of the event loop."""
+    """Seconds of processor time: the total, and the most between two turns of the event loop."""
 
     cpu: float
     longest_block: float
@@ -72,20 +72,20 @@ def _inside_a_loop(count: int, **script: Any) -> tuple[FactoryDefinition, Script
 
 
 def explain() -> Cost:
-    """A trigger's report, from the answer to its first look on, about a loop of which every iteration failed."""
+    """A trigger's report about a loop whose iterations all failed."""
     failed = {"outcome": "Failed", "error": {"message": MESSAGE}}
     return _measured("explain", *_inside_a_loop(ITERATIONS, **failed), page_size=ITERATIONS // 20 + 1)
 
 
 def large_page() -> Cost:
-    """A page with a Lookup's largest output, and as many rows as a page has."""
+    """A full page, with the largest output of a Lookup."""
     table = [{f"column{n}": f"value {row} {n}" for n in range(10)} for row in range(LOOKUP // 270)]
     outputs = [{"firstRow": {}, "value": table}, *({"errors": [MESSAGE]} for _ in range(ROWS - 2))]
     return _measured("page", *_inside_a_loop(ROWS - 1, outputs_by_iteration=outputs), page_size=ROWS)
 
 
 def hostile_text() -> Cost:
-    """A megabyte of each text, as an activity's message."""
+    """Messages of activities, each a megabyte of one hostile text."""
     longest, began = 0.0, time.process_time()
     for piece in HOSTILE:
         before = time.process_time()
@@ -112,9 +112,9 @@ def _measured(act: str, factory: FactoryDefinition, script: Script, *, page_size
 
 
 async def _beaten(act: Callable[[], Awaitable[str]]) -> Cost:
-    """What `act` costs. By the processor's clock: what other processes take of the machine is not counted.
+    """What `act` costs in processor time, so that other processes of the machine do not count.
 
-    Nor is Python's garbage collector, which goes through all objects of the process, whoever made the last one.
+    Nor does Python's garbage collector, which visits all objects of the process, whichever code started it.
     """
     longest = collected = 0.0
     collecting: float | None = None
@@ -127,9 +127,9 @@ async def _beaten(act: Callable[[], Awaitable[str]]) -> Cost:
             collected, collecting = collected + time.process_time() - collecting, None
 
     def worked() -> float:
-        # A collection that another thread has just ended may not have said so before the loop goes on.
-        since = collecting
-        return (time.process_time() if since is None else since) - collected
+        # A collection that another thread has just ended may still count as running when the loop continues.
+        began_collecting = collecting
+        return (time.process_time() if began_collecting is None else began_collecting) - collected
 
     async def beat() -> None:
         nonlocal longest
@@ -155,7 +155,7 @@ async def _child(order: Mapping[str, Any]) -> Cost:
         conn_id="bench", conn_type="azure_data_factory_mi", extra=json.dumps(order["extra"])
     )
     async with shared_client(settings) as client:
-        # What a triggerer has had for long: a token, a connection, and the modules that are imported with them.
+        # A running triggerer already has a token, a connection, and the modules that are imported for them.
         now, day = datetime.now(UTC), timedelta(days=1)
         query = query_activity_runs(settings.factory(), order["run_id"], now - day, now + day)
         if order["act"] == "page":

@@ -1,4 +1,4 @@
-"""What a deferrable task's process has spent when its run is started and it defers: the provider's operator and ours."""
+"""What the process of a deferrable task has spent by the time that it defers: with the provider's operator and with ours."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import airflow.sdk.execution_time.task_runner
 from airflow.sdk.listener import get_listener_manager
 get_listener_manager().hook
 """
-"""What every task's process has loaded before it comes to its operator."""
+"""What the process of every task has loaded before its operator runs."""
 MAKE = {
     "provider": """
 from airflow.providers.microsoft.azure.operators.data_factory import AzureDataFactoryRunPipelineOperator as Operator

@@ -1,4 +1,4 @@
-"""When the event loop does not come round, for how long, and why."""
+"""Times at which the event loop was late, for how long, and why."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ Span = tuple[float, float]
 
 @dataclass(frozen=True)
 class Block:
-    """A time in which the event loop did not come round. Moments are seconds from the heart's first beat."""
+    """A time in which the event loop was blocked. All times are seconds from the heart's first beat."""
 
     began: float
-    """When it was to come round."""
+    """When the next beat was due."""
     ended: float
     worked: float
-    """For how many seconds the loop's thread was on its core since it had come round before."""
+    """For how many seconds the loop's thread was on its core since the previous beat."""
     collections: list[Span]
-    """What Python's garbage collector took of it: it goes through all objects of the process."""
+    """When Python's garbage collector ran, which visits all objects of the process."""
     where: str
-    """Where the loop was, each time that was looked at."""
+    """The stacks of the loop's thread at several moments of it."""
     stops: list[Span]
-    """When nobody got that core: a process beside it, which does nothing but beat, did not either."""
+    """When the machine gave the core to nobody here: a second process on it, which only beats, was late as well."""
 
     @property
     def late(self) -> float:
@@ -41,7 +41,7 @@ class Block:
 
     @property
     def by_code(self) -> float:
-        """Seconds that are left for the code that ran on the loop."""
+        """The remaining seconds, which the code on the loop took."""
         return self.late - self._covered(self.collections + self.stops)
 
     def _covered(self, spans: list[Span]) -> float:
@@ -53,12 +53,12 @@ class Block:
 
     def __str__(self) -> str:
         shares = (self.late, self._covered(self.collections), self._covered(self.stops), self.worked)
-        told = "{} ms, {} of them the garbage collector, {} the machine; {} on a core"
-        return f"after {self.began:.1f} s: {told.format(*(round(each * 1000) for each in shares))}\n{self.where}"
+        text = "{} ms, {} of them the garbage collector, {} the machine; {} on a core"
+        return f"after {self.began:.1f} s: {text.format(*(round(each * 1000) for each in shares))}\n{self.where}"
 
 
 class Heart:
-    """Beats on the event loop, and notes each time that the loop has not come round for `BLOCK` seconds.
+    """Beats on the event loop, and records each time that the loop was blocked for `BLOCK` seconds.
 
     :param core: the one core that the loop may use.
     """
@@ -67,12 +67,12 @@ class Heart:
         self._blocks: list[Block] = []
         self._began = self._beaten = time.perf_counter()
         self._collecting: list[tuple[float, float | None]] = []
-        """From when until when. One that another thread has just ended may not have said so before the loop goes on."""
+        """Begin and end of each collection. One that another thread has just ended may lack its end when the loop continues."""
         self._stacks: list[str] = []
         self._loop_thread = threading.get_ident()
-        self._told = tempfile.TemporaryFile("w+")  # noqa: SIM115  closed when what writes there has ended
+        self._output = tempfile.TemporaryFile("w+")  # noqa: SIM115  closed once the process that writes to it has ended
         beside = [sys.executable, "-m", "bench.heart", str(core)]
-        self._beside = subprocess.Popen(beside, stdout=self._told)
+        self._beside = subprocess.Popen(beside, stdout=self._output)
         gc.callbacks.append(self._collected)
         threading.Thread(target=self._watch, daemon=True).start()
 
@@ -83,7 +83,7 @@ class Heart:
             await asyncio.sleep(BEAT)
             due, self._beaten = self._beaten + BEAT, time.perf_counter()
             before, worked = worked, time.thread_time()
-            # Of what began right after a beat, the first `BEAT` seconds are not seen.
+            # The first `BEAT` seconds of a block that begins right after a beat are not seen.
             if self._beaten - due > BLOCK - BEAT:
                 collections = [self._span(begin, end or self._beaten) for begin, end in self._collecting]
                 where = "\n".join(self._stacks)
@@ -93,14 +93,14 @@ class Heart:
             self._stacks.clear()
 
     def blocks(self) -> list[Block]:
-        """What was noted, what is most of it by code first; ends what beats beside."""
+        """All blocks, the one with the most time of code first; also ends the second process."""
         if self._beside.poll() is not None:
-            raise RuntimeError("What beats beside the loop has ended, so what the machine did is not known.")
+            raise RuntimeError("The second process has ended, so the times that the machine took are not known.")
         self._beside.terminate()
         self._beside.wait()
-        with self._told as told:
-            told.seek(0)
-            stops = [self._span(*map(float, line.split())) for line in told]
+        with self._output as output:
+            output.seek(0)
+            stops = [self._span(*map(float, line.split())) for line in output]
         return sorted((replace(block, stops=stops) for block in self._blocks), key=lambda block: -block.by_code)
 
     def _span(self, begin: float, end: float) -> Span:
@@ -114,7 +114,7 @@ class Heart:
             self._collecting[-1] = self._collecting[-1][0], now
 
     def _watch(self) -> None:
-        """Where the loop is while it does not come round."""
+        """Record the stack of the loop's thread while the loop is late."""
         while True:
             time.sleep(BLOCK / 5)
             late = time.perf_counter() - self._beaten - BEAT
@@ -125,7 +125,7 @@ class Heart:
 
 
 def beside(core: int) -> None:
-    """Beat on that core, and print from when until when that was late. The clock is the one that all processes share."""
+    """Beat on that core, and print begin and end of each time that a beat was late, by a clock that all processes share."""
     os.sched_setaffinity(0, {core})
     parent = os.getppid()
     while os.getppid() == parent:

@@ -1,4 +1,4 @@
-"""What importing the operator costs a Dag file, over what Airflow has loaded anyway: the provider's and ours."""
+"""What the import of the operator costs a Dag file, beyond what Airflow has loaded: the provider's operator and ours."""
 
 from __future__ import annotations
 

@@ -34,10 +34,10 @@ START = 1_000_000.0
 
 @dataclass
 class Service:
-    """A factory whose list lags by turns, whose identity has the service's read limit, and whose tokens expire."""
+    """A factory whose list lags at times, whose identity has the service's read limit, and whose tokens expire."""
 
     lag: Callable[[float], float]
-    """Our time -> seconds by which the list is behind then."""
+    """For a time of the simulation: the seconds by which the list lags."""
     outage: Callable[[float], bool] = lambda _now: False
     ends: dict[str, float] = field(default_factory=dict)
     order: list[tuple[float, str]] = field(default_factory=list)
@@ -57,7 +57,7 @@ class Service:
     def _problem(self, pages: int = 1) -> AdfError | None:
         self.requests += pages
         if self.now > self.token_until:
-            # As a service does that refuses a token early; the next one is good.
+            # Like a service that refuses a token early; the next one is accepted.
             self.token_until = self.now + TOKEN_LIFE
             self.refused += 1
             return AdfAuthenticationError("401: the token has expired", refused_token=True)
@@ -72,7 +72,7 @@ class Service:
             return AdfThrottledError("429", status=429, retry_after=5.0)
         return None
 
-    def look(self, run_id: str) -> PipelineRun | AdfError:
+    def poll(self, run_id: str) -> PipelineRun | AdfError:
         problem = self._problem()
         if problem is not None:
             return problem
@@ -81,16 +81,16 @@ class Service:
         ended = self.ends[run_id] <= self.now
         return _run(run_id, "Succeeded" if ended else "InProgress", self.ends[run_id] if ended else self.now)
 
-    def list(self, ask: ListQuery) -> list[PipelineRun] | AdfError:
-        until = min(ask.before, self.now - self.lag(self.now))
-        shown = self.order[_place(self.order, ask.after) : _place(self.order, until)]
+    def list(self, query: ListQuery) -> list[PipelineRun] | AdfError:
+        until = min(query.before, self.now - self.lag(self.now))
+        shown = self.order[_place(self.order, query.after) : _place(self.order, until)]
         problem = self._problem(max(1, -(-len(shown) // PAGE)))
         return problem or [_run(run_id, "Succeeded", end) for end, run_id in shown]
 
 
 @dataclass
 class Outcome:
-    """What a simulation came to."""
+    """The results of a simulation."""
 
     runs: int
     lost: int
@@ -106,41 +106,41 @@ def simulate(service: Service, arrivals: Sequence[tuple[float, float, str]], tri
     """Wait for all of `arrivals` (begin, end, run; in order of begin), spread over triggerers that share one identity."""
     service.ends = {run_id: end for _, end, run_id in arrivals}
     service.order = sorted((end, run_id) for _, end, run_id in arrivals)
-    rounds = [PollPlan(jitter=n / triggerers) for n in range(triggerers)]
+    plans = [PollPlan(jitter=n / triggerers) for n in range(triggerers)]
     wakes = [(START, n) for n in range(triggerers)]
     lags: list[float] = []
     waiting = most = 0
-    coming = 0
+    arrived = 0
     while wakes:
         service.now, number = heapq.heappop(wakes)
-        while coming < len(arrivals) and arrivals[coming][0] <= service.now:
-            begin, _, run_id = arrivals[coming]
-            rounds[coming % triggerers].add(run_id, interval=INTERVAL, not_ended_before=begin, now=service.now)
-            coming += 1
+        while arrived < len(arrivals) and arrivals[arrived][0] <= service.now:
+            begin, _, run_id = arrivals[arrived]
+            plans[arrived % triggerers].add(run_id, interval=INTERVAL, not_ended_before=begin, now=service.now)
+            arrived += 1
             waiting += 1
             most = max(most, waiting)
-        mine = rounds[number]
-        ask = mine.next(service.now, service.now, service.remaining)
-        told = {}
+        plan = plans[number]
+        action = plan.next(service.now, service.now, service.remaining)
+        found = {}
         pause = REQUEST_SECONDS
-        if isinstance(ask, Sleep):
-            next_arrival = arrivals[coming][0] - service.now if coming < len(arrivals) else float("inf")
-            pause = max(0.001, min(ask.seconds, next_arrival))
-        elif isinstance(ask, PollRun):
-            told = mine.poll_answered(ask, service.look(ask.run_id), service.now)
+        if isinstance(action, Sleep):
+            next_arrival = arrivals[arrived][0] - service.now if arrived < len(arrivals) else float("inf")
+            pause = max(0.001, min(action.seconds, next_arrival))
+        elif isinstance(action, PollRun):
+            found = plan.poll_answered(action, service.poll(action.run_id), service.now)
         else:
-            answer = service.list(ask)
-            told = (
-                mine.list_failed(answer, service.now)
+            answer = service.list(action)
+            found = (
+                plan.list_failed(answer, service.now)
                 if isinstance(answer, AdfError)
-                else mine.list_answered(ask, answer, service.now)
+                else plan.list_answered(action, answer, service.now)
             )
-        for run_id, outcome in told.items():
+        for run_id, outcome in found.items():
             if isinstance(outcome, Ended) and service.ends[run_id] <= service.now:
                 lags.append(service.now - service.ends[run_id])
-            mine.remove(run_id)
+            plan.remove(run_id)
             waiting -= 1
-        if coming < len(arrivals) or any(map(len, rounds)):
+        if arrived < len(arrivals) or any(map(len, plans)):
             heapq.heappush(wakes, (service.now + pause, number))
     return Outcome(
         runs=len(arrivals),
@@ -164,49 +164,49 @@ def arrivals(
 
 def a_day(an_hour: int = 5_000) -> tuple[Outcome, str]:
     """24 hours: the list lags for a while in every third hour, throttling for a minute every hour, an expired token."""
-    dice = random.Random(1)  # noqa: S311  a simulation that is the same every time
+    dice = random.Random(1)  # noqa: S311  for a simulation that is the same every time
     service = Service(
         lag=lambda now: 600.0 if (now - START) // HOUR % 3 == 1 and (now - START) % HOUR < 1800 else 5.0,
         outage=lambda now: (now - START) % HOUR < 60,
     )
-    came = simulate(service, arrivals(dice, 24, an_hour, (60, 1200)), triggerers=2)
-    return came, _said(f"24 hours, {an_hour:,} runs an hour of 1 to 20 minutes, 2 triggerers", came, 24)
+    result = simulate(service, arrivals(dice, 24, an_hour, (60, 1200)), triggerers=2)
+    return result, _text(f"24 hours, {an_hour:,} runs an hour of 1 to 20 minutes, 2 triggerers", result, 24)
 
 
 def an_hour(a_hour: int = 100_000, triggerers: int = 4) -> tuple[Outcome, str]:
     """100,000 runs an hour."""
     dice = random.Random(2)  # noqa: S311  as above
-    came = simulate(Service(lag=lambda _now: 5.0), arrivals(dice, 1, a_hour, (60, 1200)), triggerers)
-    return came, _said(f"1 hour, {a_hour:,} runs an hour of 1 to 20 minutes, {triggerers} triggerers", came, 1)
+    result = simulate(Service(lag=lambda _now: 5.0), arrivals(dice, 1, a_hour, (60, 1200)), triggerers)
+    return result, _text(f"1 hour, {a_hour:,} runs an hour of 1 to 20 minutes, {triggerers} triggerers", result, 1)
 
 
-def _said(what: str, came: Outcome, hours: float) -> str:
-    middle = came.lags[len(came.lags) // 2]
+def _text(what: str, result: Outcome, hours: float) -> str:
+    middle = result.lags[len(result.lags) // 2]
     return (
-        f"{what}: {came.runs:,} runs, at most {came.most_waiting:,} waited for at once; {came.lost} lost. "
-        f"{came.requests:,} requests ({came.requests / hours / HOUR:.1f} a second; the service permits 25), "
-        f"{came.throttled:,} beyond the service's limit. {came.outages:,} requests were throttled because the service throttled "
-        f"everybody; {came.refused} were refused because the token had expired. An end was detected after {middle:.0f} s "
-        f"(median), and after {came.lags[-1]:.0f} s at most"
+        f"{what}: {result.runs:,} runs, at most {result.most_waiting:,} waited for at once; {result.lost} lost. "
+        f"{result.requests:,} requests ({result.requests / hours / HOUR:.1f} a second; the service permits 25), "
+        f"{result.throttled:,} beyond the service's limit. {result.outages:,} requests were throttled because the service "
+        f"throttled everybody; {result.refused} were refused because the token had expired. An end was detected after "
+        f"{middle:.0f} s (median), and after {result.lags[-1]:.0f} s at most"
     )
 
 
 def provider_requests(waiting: int, interval: float = INTERVAL) -> float:
-    """Requests a second of triggers that look at their own run only, once an interval."""
+    """Requests a second of triggers that each poll their own run only, once an interval."""
     return waiting / interval
 
 
 def requests_against_waits(
     counts: Sequence[int] = (10, 30, 100, 300, 1000, 3000, 10_000),
 ) -> list[tuple[int, float, float]]:
-    """(waits, provider-style, ours) in requests a second, each waited for over ten minutes with a list that keeps up."""
+    """(waits, the provider's requests a second, ours). The ends are spread over ten minutes, and the list keeps up."""
     points = []
     for waiting in counts:
         runs = [(START, START + 1200 + n / waiting * 600, f"run-{n}") for n in range(waiting)]
         service = Service(lag=lambda _now: 5.0)
-        came = simulate(service, runs, triggerers=max(1, waiting // 1000))
+        result = simulate(service, runs, triggerers=max(1, waiting // 1000))
         seconds = 1200 + 600 / 2
-        points.append((waiting, provider_requests(waiting), came.requests / seconds))
+        points.append((waiting, provider_requests(waiting), result.requests / seconds))
     return points
 
 
@@ -219,7 +219,7 @@ def plot(points: Sequence[tuple[int, float, float]], to: Path) -> None:
 
     waits = [point[0] for point in points]
     figure, axes = plt.subplots(figsize=(7, 4))
-    axes.loglog(waits, [point[1] for point in points], "o-", label="a look for each run and interval (provider)")
+    axes.loglog(waits, [point[1] for point in points], "o-", label="one poll for each run and interval (provider)")
     axes.loglog(waits, [point[2] for point in points], "o-", label="this package")
     axes.axhline(25, linestyle="--", color="grey", label="the service's limit for an identity")
     axes.set_xlabel("runs waited for at once")
@@ -252,13 +252,13 @@ def _place(order: Sequence[tuple[float, str]], moment: float) -> int:
 
 def main() -> int:
     for simulated in (a_day, an_hour):
-        came, said = simulated()
-        print(said, flush=True)
-        if came.lost:
+        result, text = simulated()
+        print(text, flush=True)
+        if result.lost:
             return 1
     points = requests_against_waits()
     for waits, theirs, ours in points:
-        print(f"{waits:6,} waits: {theirs:7.2f} requests a second each for itself, {ours:5.2f} here")
+        print(f"{waits:6,} waits: {theirs:7.2f} requests a second if each polls for itself, {ours:5.2f} here")
     plot(points, Path(__file__).parent / "requests.svg")
     return 0
 

@@ -1,4 +1,4 @@
-"""Ten real minutes with 2,000 waits at a time: whether memory grows, sessions stay open, or the event loop is blocked.
+"""Waits for 2,000 runs at a time, for ten real minutes: does memory grow, do sessions stay open, is the event loop blocked?
 
 `make soak`, or python -m bench.soak [minutes].
 """
@@ -35,7 +35,7 @@ SECONDS = 60.0
 
 
 async def soak(settings: AdfSettings, minutes: float, core: int) -> dict[str, Any]:
-    """Always `WAITS` triggers at once, each for a run of `SECONDS`."""
+    """Run `WAITS` triggers at a time, each for a run of `SECONDS`."""
     until = time.monotonic() + minutes * 60
     ended = 0
     memory: list[float] = []
@@ -73,7 +73,7 @@ async def soak(settings: AdfSettings, minutes: float, core: int) -> dict[str, An
     beating, weighing = asyncio.create_task(heart.beat()), asyncio.create_task(weigh())
     await asyncio.gather(*(one(number) for number in range(WAITS)))
     weighing.cancel()
-    # The end of all is looked at as well.
+    # So that blocks at the very end are recorded as well.
     await asyncio.sleep(1)
     beating.cancel()
     await asyncio.sleep(BEAT)
@@ -107,10 +107,10 @@ def main() -> int:
         child(float(sys.argv[2]), int(sys.argv[3]))
         return 0
     minutes = float(sys.argv[1]) if len(sys.argv) > 1 else 10.0
-    # A core for the loop alone: it is never late because the service, which is another process, has it.
+    # The loop has a core of its own, so that it is never late because of the service, which is another process.
     *others, core = sorted(os.sched_getaffinity(0))
     if not others:
-        print("It takes two cores, or the loop is late because of the service.", file=sys.stderr)
+        print("This needs two cores; on one core, the service makes the loop late.", file=sys.stderr)
         return 1
     os.sched_setaffinity(0, others)
     script = Script.from_json(
@@ -126,7 +126,7 @@ def main() -> int:
         return 1
     result = json.loads(done.stdout.splitlines()[-1])
     memory = result["memory"]
-    # After the first two minutes everything is there that will be.
+    # The first two minutes, in which everything is created, do not count.
     before, after = halves(memory[8:] or memory)
     objects = [round(mean / 1000) for mean in halves(result["objects"][2:] or result["objects"])]
     print("megabytes every 15 s:", *(round(each) for each in memory))
@@ -137,8 +137,7 @@ def main() -> int:
         f"{minutes:g} minutes, {WAITS:,} waits at a time: {result['ended']:,} runs ended; memory {before:.0f} MB, then "
         f"{after:.0f} MB ({(after / before - 1) * 100:+.1f} %), {objects[0]},000 objects, then {objects[1]},000; {len(unclosed)} "
         f"sessions left open, {result['tasks_left']} tasks left; {by_code} times the event loop was blocked for over "
-        f"{BLOCK * 1000:.0f} ms by code, and {len(blocks) - by_code} times with what Python's garbage collector took or the "
-        "machine did not give"
+        f"{BLOCK * 1000:.0f} ms by code, and {len(blocks) - by_code} times by Python's garbage collector or the machine"
     )
     for block in blocks[:5]:
         print(block)

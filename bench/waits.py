@@ -1,4 +1,4 @@
-"""What it costs to wait for many runs, and how late their ends are known: the provider's triggers and ours, same emulator."""
+"""What it costs to wait for many runs, and how late their ends are known: the provider's triggers and ours, on one emulator."""
 
 from __future__ import annotations
 
@@ -20,12 +20,10 @@ from tests.support.processes import run_to_end
 
 @dataclass(frozen=True)
 class Load:
-    """So many runs of one length, begun within `spread` seconds of each other, waited for at an interval.
+    """Runs of `seconds`, begun within `spread` seconds of each other, and waited for at an interval.
 
-    What is logged of their activities is the operator's default, or "off".
-
-    `foreign` runs of other people end meanwhile in the same factory, and the service's clock is `ahead` of ours. `limited`
-    makes the service refuse what is beyond its documented limits.
+    `activity_log` is the operator's default, or "off". Meanwhile, `foreign` runs of other people end in the same factory. The
+    service's clock is `ahead` of ours. With `limited`, the service refuses requests beyond its documented limits.
     """
 
     runs: int
@@ -45,7 +43,7 @@ class Load:
 
 @dataclass(frozen=True)
 class Cost:
-    """What it came to."""
+    """The results of a load."""
 
     requests: int
     tokens: int
@@ -60,7 +58,7 @@ class Cost:
 
 
 def measure(who: str, load: Load) -> Cost:
-    """Runs the load once, the waiting in a process of its own."""
+    """Run the load once, and wait in a separate process."""
     script = Script.from_json(
         {
             "pipelines": {"Load": {"queued_seconds": 0}},
@@ -101,7 +99,7 @@ def measure(who: str, load: Load) -> Cost:
             "factory_name": extra["factory_name"],
             "run_ids": run_ids,
             "interval": load.interval,
-            "since": began,
+            "began": began,
             "activity_log": load.activity_log,
         }
         command = [sys.executable, "-m", "bench.child_waits"]

@@ -1,4 +1,4 @@
-"""What the benchmark's processes share: an emulator, and an environment in which both packages find it."""
+"""What the benchmarks share: the emulator's factory, and an environment in which both packages find the emulator."""
 
 from __future__ import annotations
 

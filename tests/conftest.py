@@ -1,4 +1,4 @@
-"""Fixtures for all tests: an emulator of one's own, settings that point to it, and a reference folder if it is there."""
+"""Fixtures for all tests: an emulator for each test, settings that point to it, and a reference folder if there is one."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from tests.support.processes import raise_on_signals
 
 ROOT = Path(__file__).parent.parent
 
-# Before anything imports Airflow. Nothing of an Airflow of the machine's counts, and each process of pytest-xdist has a home
-# of its own, because Airflow writes a configuration file there.
+# Before anything imports Airflow. Settings of an Airflow on this machine do not apply, and each process of pytest-xdist has its
+# own home, because Airflow writes a configuration file there.
 for _name in list(os.environ):
     if _name.startswith(("AIRFLOW__", "AIRFLOW_CONN_", "AIRFLOW_VAR_")):
         del os.environ[_name]
 os.environ["AIRFLOW_HOME"] = str(ROOT / ".airflow" / os.environ.get("PYTEST_XDIST_WORKER", "main"))
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
-# The tests' servers are on the loopback interface, where no proxy belongs.
+# The tests' servers are on the loopback interface, and need no proxy.
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
 
 # The same examples on every machine and every day, however slow it is. `make explore` searches for others.
@@ -47,12 +47,12 @@ _IDENTITY_PREFIXES = ("AZURE_", "MSI_", "IDENTITY_", "IMDS_")
 
 
 def pytest_configure() -> None:
-    """SIGTERM, and SIGINT even in a script's background job, end the tests as Ctrl-C does: fixtures stop what they started."""
+    """SIGTERM, and SIGINT even in a script's background job, end the tests like Ctrl-C: fixtures stop what they started."""
     raise_on_signals()
 
 
 def reference(folder: str) -> Path:
-    """A folder of reference material beside the checkout; the test is skipped where it is not there."""
+    """A folder of reference material beside the checkout; the test is skipped where it is missing."""
     path = ROOT.parent / "shared" / "reference" / folder
     if not path.is_dir():
         pytest.skip(f"no reference material ({folder}) beside the checkout")
@@ -69,7 +69,7 @@ def factory_of(**pipelines: list[dict[str, Any]] | dict[str, Any]) -> FactoryDef
 
 
 def activity(name: str, kind: str = "Copy", *after: str, **properties: Any) -> dict[str, Any]:
-    """An activity that runs once those it comes `after` have succeeded ("name:Failed" for another condition)."""
+    """An activity that runs once those in `after` have succeeded ("name:Failed" for another condition)."""
     dependencies = [[*entry.split(":"), "Succeeded"][:2] for entry in after]
     return {
         "name": name,
@@ -96,28 +96,28 @@ SAMPLE_SCRIPT: Mapping[str, Any] = {
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    if moving := [item.nodeid for item in items if " at 0x" in item.nodeid]:
-        raise pytest.UsageError(f"Names of tests with an address, which is another one in each process: {moving}")
+    if unstable := [item.nodeid for item in items if " at 0x" in item.nodeid]:
+        raise pytest.UsageError(f"Names of tests with an address, which differs in each process: {unstable}")
     for item in items:
         if item.get_closest_marker("airflow"):
-            # They wait for real processes, long on a busy machine.
+            # They wait for real processes, which takes long on a busy machine.
             item.add_marker(pytest.mark.timeout(900))
 
 
 @pytest.fixture(autouse=True)
 def _clean_identity_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No identity of the machine that runs the tests, and none of an earlier test."""
+    """A test sees no identity of the machine that runs it, and none of an earlier test."""
     for name in list(os.environ):
         if name.startswith(_IDENTITY_PREFIXES):
             monkeypatch.delenv(name)
-    forget_credentials()  # they outlive a test and its emulator
+    forget_credentials()  # otherwise they stay after a test and its emulator
     yield
     forget_credentials()
 
 
 @pytest.fixture
 def emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
-    """An emulator of this test's own, with its machine's identities; every scripted fault must be used up."""
+    """An emulator for this test, with the identities of its machine; every scripted fault must be used up."""
     spec = FactorySpec(source=SAMPLE, factory_name="adf-test", resource_group_name="rg-test")
     with Emulator(spec, script=Script.from_json(SAMPLE_SCRIPT)) as running:
         for name, value in running.identity_environment("imds").items():
@@ -128,7 +128,7 @@ def emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
 
 @pytest.fixture
 def make_settings(emulator: Emulator) -> Callable[..., AdfSettings]:
-    """Settings of a connection to the emulator, with other fields on top."""
+    """Settings of a connection to the emulator, with further fields."""
 
     def make(**fields: str) -> AdfSettings:
         extra = json.dumps(emulator.connection_extra(**fields))

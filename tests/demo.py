@@ -1,6 +1,6 @@
 """`make demo`: the example Dags in a real Airflow, against the emulator, with a table of what happened.
 
-`--keep` leaves everything up afterwards, until Ctrl-C or SIGTERM.
+`--keep` keeps everything running afterwards, until Ctrl-C or SIGTERM.
 """
 
 from __future__ import annotations
@@ -28,30 +28,30 @@ TIMEOUT = 240.0
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
-    parser.add_argument("--keep", action="store_true", help="leave it up until Ctrl-C")
+    parser.add_argument("--keep", action="store_true", help="keep it running until Ctrl-C")
     parser.add_argument("--home", type=Path, default=HOME, help="a new folder to write to (default: %(default)s)")
     options = parser.parse_args(arguments)
     home, keep = options.home, options.keep
     began = time.monotonic()
     if home == HOME:
-        # A folder that somebody names is never removed.
+        # A folder given with --home is never removed.
         shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True)
     emulator = emulator_process(home)
     try:
         emulator.start()
         ready = wait_for_ready(emulator, home / "emulator.json")
-        say(began, f"Emulator of ARM, Data Factory and managed identity: {ready['arm_endpoint']}")
+        print_line(began, f"Emulator of ARM, Data Factory and managed identity: {ready['arm_endpoint']}")
         with EmulatorClient(ready["identity_endpoint"]) as books:
             airflow = RealAirflow(home / "airflow", DAGS, environment(ready))
-            say(began, "Starting Airflow: API server, scheduler, Dag processor, triggerer...")
-            with airflow, patience_asked_for():
-                say(began, f"Airflow is up: {airflow.url}")
+            print_line(began, "Starting Airflow: API server, scheduler, Dag processor, triggerer...")
+            with airflow, stop_announced():
+                print_line(began, f"Airflow is up: {airflow.url}")
                 table = run_examples(airflow, books, began)
                 guesses = books.guesses()
                 print_table(table)
                 tokens = books.books()["tokens"]
-                say(
+                print_line(
                     began,
                     f"The managed identity endpoint was asked for a token {len(tokens)} times, and no secret was used.",
                 )
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     finally:
         emulator.stop()
     problems = [row for row in table if row.problem]
-    say(
+    print_line(
         began,
         "Everything ended as expected." if not problems else f"{len(problems)} rows are not as expected.",
     )
@@ -101,12 +101,12 @@ def environment(ready: dict[str, Any]) -> dict[str, str]:
 
 
 def run_examples(airflow: RealAirflow, books: EmulatorClient, began: float) -> list[Row]:
-    """Start all examples at once, show what changes, and collect what became of them."""
+    """Start all examples at once, print each change of a state, and collect the results."""
     chosen = examples()
     started: dict[str, tuple[Example, str]] = {}
     for example in chosen:
         started[example.dag_id] = (example, example.start(airflow))
-        say(began, f"{example.dag_id}: started")
+        print_line(began, f"{example.dag_id}: started")
     seen: dict[tuple[str, str], str] = {}
     running = set(started)
     until = time.monotonic() + TIMEOUT
@@ -118,7 +118,7 @@ def run_examples(airflow: RealAirflow, books: EmulatorClient, began: float) -> l
                 key = (dag_id, ti["task_id"] + index)
                 if ti["state"] and seen.get(key) != ti["state"]:
                     seen[key] = ti["state"]
-                    say(began, f"{dag_id}.{key[1]}: {ti['state']}")
+                    print_line(began, f"{dag_id}.{key[1]}: {ti['state']}")
             if airflow.state(dag_id, dag_run_id) in ENDED:
                 running.discard(dag_id)
         time.sleep(0.5)
@@ -145,7 +145,7 @@ def print_table(table: list[Row]) -> None:
 
 
 def print_windows(table: list[Row]) -> None:
-    """What the runs that take a window were asked to copy."""
+    """The windows that runs have copied."""
     head = ("Dag", "task", "window from", "to", "hours")
     lines: list[tuple[str, ...]] = [
         (row.dag_id, row.task_id, row.window.start, row.window.end, f"{row.window.hours:g}")
@@ -172,8 +172,8 @@ def stay(airflow: RealAirflow) -> None:
 
 
 @contextmanager
-def patience_asked_for() -> Iterator[None]:
-    """Says after Ctrl-C what is being waited for: Airflow's processes take seconds to end."""
+def stop_announced() -> Iterator[None]:
+    """Prints after Ctrl-C that everything is being stopped: Airflow's processes take seconds to end."""
     try:
         yield
     except KeyboardInterrupt:
@@ -181,7 +181,7 @@ def patience_asked_for() -> Iterator[None]:
         raise
 
 
-def say(began: float, text: str) -> None:
+def print_line(began: float, text: str) -> None:
     print(f"[{time.monotonic() - began:5.1f} s] {text}", flush=True)
 
 

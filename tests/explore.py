@@ -1,6 +1,6 @@
 """`make explore`: runs the property tests again and again with fresh seeds, and prints what to add for what it finds.
 
-`make test` tries the same examples every time. This looks for others, for some minutes.
+`make test` tries the same examples every time. This program searches for others, for some minutes.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if status == 1 and not examples_of(output):
             new = {f"# no example was printed; run: HYPOTHESIS_SEED={seed}\n{output[-3000:]}": "?"}
         for text, name in new.items():
-            print(f"\n{name} fails. Add above it, and mend:\n{text}")
+            print(f"\n{name} fails. Add this above it, and fix the error:\n{text}")
         found |= new
         print(f"Round {rounds}, seed {seed}: {len(new)} new.", flush=True)
     print(f"{len(found)} found in {rounds} rounds.")
@@ -58,7 +58,7 @@ def explore(seed: int, tests: Sequence[str]) -> tuple[int, str]:
 
 
 def examples_of(output: str) -> dict[str, str]:
-    """What Hypothesis calls a failing test case, as the decorator that keeps it; and the name of its test."""
+    """The failing examples that Hypothesis printed, each as the decorator that keeps it, with the name of its test."""
     found = {}
     for match in re.finditer(
         r"^E? *(?:Falsifying example|Failing test case): (\w+)\((.*?)^E? *\)$", output, re.MULTILINE | re.DOTALL

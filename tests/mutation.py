@@ -3,7 +3,7 @@
 The rows are in `tests/mutants`. First every selection of tests must pass in an unchanged copy of the project, because a test
 that fails anyway proves nothing. Then each row changes its copy, and its tests must fail.
 
-Importing Airflow takes longer than most tests. So this process imports once all that is not ours, and forks for each row.
+Importing Airflow takes longer than most tests. So this process imports all foreign modules once, and forks for each row.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Job(Generic[T]):
     about: T
     tests: str
     change: Callable[[Path], Callable[[], object]]
-    """Changes the copy; what it gives takes that back."""
+    """Changes the copy, and returns a function that undoes the change."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     only = parser.parse_args(arguments).only
     rows = [row for row in all_mutants() if not only or any(text in f"{row}" for text in only)]
     if stale := [row for row in rows if mutated(row.file, row.old, row.new) is None]:
-        print("\n".join(f"The code of this row does not stand in {row.file} exactly once: {row.what}" for row in stale))
+        print("\n".join(f"The code of this row is not in {row.file} exactly once: {row.what}" for row in stale))
         return 1
     began = time.monotonic()
     for name in PRELOADED:
@@ -94,21 +94,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="adf-mutation-") as folder:
         copies = [copy_of_project(Path(folder) / str(number)) for number in range(os.cpu_count() or 1)]
         for copy in copies:
-            # By what the sources contain, not by when they were written: a file that is changed is compiled anew.
+            # By the contents of the sources, not by their times: a file that is changed is compiled again.
             compileall.compile_dir(copy, quiet=2, invalidation_mode=PycInvalidationMode.CHECKED_HASH)
         selections = dict.fromkeys(row.tests for row in rows)
-        red = {
+        failing = {
             tests
             for tests, code in in_copies((Job(tests, tests, _nothing) for tests in selections), copies)
             if code != 0
         }
-        for tests in red:
-            print(f"Not green without any change: {tests}")
+        for tests in failing:
+            print(f"Fails without any change: {tests}")
         print(
-            f"[{time.monotonic() - began:.0f} s] {len(selections) - len(red)} of {len(selections)} are green.",
+            f"[{time.monotonic() - began:.0f} s] {len(selections) - len(failing)} of {len(selections)} selections pass.",
             flush=True,
         )
-        jobs = (Job(row, row.tests, partial(_change, row)) for row in rows if row.tests not in red)
+        jobs = (Job(row, row.tests, partial(_change, row)) for row in rows if row.tests not in failing)
         verdicts = {}
         for row, code in in_copies(jobs, copies):
             verdicts[row] = _verdict(code)
@@ -121,7 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def mutated(file: str, old: str, new: str) -> str | None:
-    """The text of a file of the package with one change; None where `old` does not stand there exactly once."""
+    """The text of a file of the package with one change; None if `old` is not in it exactly once."""
     path = ROOT / PACKAGE / file
     source = path.read_text() if path.is_file() else ""
     return source.replace(old, new) if source.count(old) == 1 else None
@@ -136,7 +136,7 @@ def copy_of_project(folder: Path) -> Path:
 
 
 def mutated_copy(folder: Path, file: str, old: str, new: str) -> dict[str, str] | None:
-    """A copy of the project in `folder` with one change, and the environment that uses it; None as of `mutated`."""
+    """A copy of the project in `folder` with one change, and the environment that uses it; None if `mutated` returns None."""
     source = mutated(file, old, new)
     if source is None:
         return None
@@ -145,7 +145,7 @@ def mutated_copy(folder: Path, file: str, old: str, new: str) -> dict[str, str] 
 
 
 def in_copies(jobs: Iterable[Job[T]], copies: Sequence[Path]) -> Iterator[tuple[T, int | None]]:
-    """Run each job's tests, one job in each copy at a time: what it is about, and pytest's status; None if it took too long."""
+    """Run the tests of each job, one job at a time in each copy. Yields `about`, and pytest's status or None after a timeout."""
     waiting = iter(jobs)
     free, running = list(copies), dict[int, _Running[T]]()
     while True:
@@ -160,7 +160,7 @@ def in_copies(jobs: Iterable[Job[T]], copies: Sequence[Path]) -> Iterator[tuple[
             ended, status = os.waitpid(pid, os.WNOHANG)
             if not ended and time.monotonic() < each.until:
                 continue
-            # Also what its tests have started.
+            # Including the processes that its tests have started.
             with suppress(ProcessLookupError):
                 os.killpg(pid, signal.SIGKILL)
             if not ended:
@@ -172,11 +172,11 @@ def in_copies(jobs: Iterable[Job[T]], copies: Sequence[Path]) -> Iterator[tuple[
 
 
 def _fork(copy: Path, tests: str) -> int:
-    """A process, which leads a group of its own, that runs `tests` in `copy` and nothing of this checkout."""
+    """A process, in its own group, that runs `tests` in `copy` and imports nothing of this checkout."""
     pid = os.fork()
     if pid:
         with suppress(ProcessLookupError, PermissionError):
-            os.setpgid(pid, pid)  # both do so, because either may come first
+            os.setpgid(pid, pid)  # both processes do so, because either may come first
         return pid
     try:
         os.setpgid(0, 0)
@@ -191,7 +191,7 @@ def _fork(copy: Path, tests: str) -> int:
         for name in [name for name in sys.modules if name.partition(".")[0] in ("tests", "airflow_adf_mi")]:
             del sys.modules[name]
         importlib.invalidate_caches()
-        # It cannot rewrite the assertions of what is imported already; that is none of our tests.
+        # pytest cannot rewrite the assertions of modules that are already imported. No test is among them.
         options = ["-x", "-q", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
         os._exit(pytest.main([*options, *shlex.split(tests)]))
     except BaseException:  # noqa: BLE001  nothing may run this process's own code in a fork
@@ -205,7 +205,7 @@ def _nothing(_copy: Path) -> Callable[[], object]:
 
 
 def _change(row: Mutant, copy: Path) -> Callable[[], object]:
-    """Apply a row; how to take it back."""
+    """Apply a row; returns a function that undoes it."""
     path = copy / PACKAGE / row.file
     before = path.read_text()
     path.write_text(before.replace(row.old, row.new))

@@ -1,7 +1,7 @@
 """For processes of the benchmark: points the Azure provider, which knows the public cloud only, at the emulator.
 
-On their PYTHONPATH, so that Python runs this at their start. The official clients are given another address, and are
-otherwise their own. Where the provider's hook is not imported, nothing happens.
+It is on their PYTHONPATH, so that Python runs it at their start. It gives the official clients another address, and changes
+nothing else. If the provider's hook is not imported, it does nothing.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One emulator and one real Airflow for all tests of this folder, which run side by side on them."""
+"""One emulator and one real Airflow for all tests of this folder. Their Dag runs run in parallel."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from tests.support import explained
 from tests.support.examples import DAGS, FACTORY, SCRIPT
 from tests.support.stack import RealAirflow
 
-# A pipeline of its own for each case, so that faults and runs are told apart: name -> seconds that a run takes. Not only a few:
-# Airflow 3.3.2 can fail a try whose deferral comes back before the scheduler has handled the executor's report of it.
+# Each case has its own pipeline, so that faults and runs are distinguished: name -> seconds that a run takes. Runs last longer,
+# because Airflow 3.3.2 can fail a try that resumes before the scheduler has handled the executor's event of its deferral.
 SECONDS = {
     "blocking_faults": 15,
     "one_404": 15,
@@ -30,7 +30,7 @@ SECONDS = {
     "failing_blocking": 12,
     "identity": 12,
     "lost_answer": 15,
-    # Longer, because they begin before their sensors do.
+    # These last longer, because they begin before their sensors.
     "sensed": 45,
     "sensed_failing": 45,
     "mapped": 12,
@@ -49,10 +49,10 @@ class World:
     started: dict[str, tuple[str, str]] = field(default_factory=dict)
     explained: dict[str, tuple[str, str]] = field(default_factory=dict)
     outside: dict[str, str] = field(default_factory=dict)
-    """Runs that no task of Airflow started, by the case that is about one."""
+    """Runs that no task of Airflow started, by case."""
 
     def start(self, name: str, case: str, pipeline: str = "", run_id: str = "") -> tuple[str, str]:
-        """Start a Dag run of a case; its Dag id and run id."""
+        """Start a Dag run of a case. Returns its Dag id and run id."""
         dag_id = f"case_{case}"
         conf = {"pipeline": pipeline, "run_id": run_id}
         self.started[name] = dag_id, self.airflow.trigger(dag_id, conf=conf)
@@ -67,12 +67,12 @@ class World:
     def runs(self, pipeline: str) -> list[Run]:
         """The emulator's runs of a pipeline."""
 
-        def look() -> list[Run]:
+        def read() -> list[Run]:
             factory = self.emulator.state("adf-test")
             factory.settle()
             return [run for run in factory.runs.values() if run.pipeline == pipeline]
 
-        return self.emulator.call(look)
+        return self.emulator.call(read)
 
     def run(self, pipeline: str) -> Run:
         """The pipeline's only run."""
@@ -80,7 +80,7 @@ class World:
         return run
 
     def start_outside(self, pipeline: str) -> str:
-        """A run that no task of Airflow started."""
+        """Start a run outside of Airflow. Returns its id."""
         key = str(uuid.uuid4())
         return self.emulator.call(
             lambda: self.emulator.state("adf-test").create_run(pipeline, None, client_request_id=key)
@@ -96,8 +96,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     long = [f"long_{name}" for name in LONG_CASES]
     script["activities"] |= {f"{name}/Copy": {"seconds": LONG} for name in long}
     cases = factory_of(**{name: [activity("Copy")] for name in [*SECONDS, *long]}, **explained.PIPELINES)
-    # Not a second: Airflow 3.3.2 takes a task for lost that is resumed before the scheduler has handled the executor's event
-    # of its deferral, and on a busy machine that takes LocalExecutor some seconds.
+    # Runs must not be too short: Airflow 3.3.2 can fail a try that resumes before the scheduler has handled the executor's
+    # event of its deferral. On a busy machine, LocalExecutor needs some seconds for that.
     script["activities"] |= {name: {"seconds": 12, **entry} for name, entry in explained.ACTIVITIES.items()}
     specs = [FactorySpec(source=FACTORY), FactorySpec(source=cases, factory_name="adf-test")]
     home = tmp_path_factory.mktemp("airflow")
@@ -125,7 +125,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         }
         with RealAirflow(home / "home", dags, environment, postgres=True) as airflow:
             made = World(emulator, airflow)
-            start_what_takes_minutes(made)
+            start_slow_cases(made)
             yield made
         assert [fault for fault in emulator.faults.unconsumed() if fault.operation != "getRun"] == []
 
@@ -151,7 +151,7 @@ WITHOUT = {
         )
     )
 }
-"""Identities that lack one permission each; the last is one that gets no token."""
+"""Identities that each lack one permission. The last one gets no token."""
 
 
 def connection_without(action: str) -> str:
@@ -161,17 +161,17 @@ def connection_without(action: str) -> str:
 
 EXPLAINED_MODES = ("blocking", "deferrable", "triggerer_mode")
 STARTED_IN = ("blocking", "triggerer_mode")
-"""A start is made on a worker, whether the task then defers or not; or in the triggerer."""
+"""A run is started on a worker (deferrable or not) or in the triggerer."""
 RETRY_AFTER = {"Retry-After": "7"}
 
 
-def start_what_takes_minutes(world: World) -> None:
-    """Cases that fail after five minutes; they pass while all other tests run."""
+def start_slow_cases(world: World) -> None:
+    """Start the cases that fail after five minutes, while all other tests run."""
     emulator = world.emulator
     emulator.add_fault(
         "createRun", pipeline="ExplainThrottled", times=None, status=429, code="TooManyRequests", headers=RETRY_AFTER
     )
-    # It never arrives, and whether it did may not be looked for.
+    # The request never arrives, and the identity must not search for its run.
     emulator.add_fault("createRun", pipeline="ExplainFind", times=len(STARTED_IN), drop=True)
     no_token = WITHOUT["nothing"].client_id
     emulator.add_fault("token", identity=no_token, times=None, status=503)
@@ -188,7 +188,7 @@ def start_what_takes_minutes(world: World) -> None:
 
 @pytest.fixture(scope="session")
 def explaining(world: World) -> World:
-    """All else that goes wrong, started side by side."""
+    """All other failures, started in parallel."""
     for mode in EXPLAINED_MODES:
         camel = camel_of(mode)
         world.explain(f"timeout_{mode}", f"{mode}_timeout", "ExplainSlow")
@@ -228,7 +228,7 @@ LONG_CASES = (
 
 
 def camel_of(mode: str) -> str:
-    """As the pipelines of a mode's cases are named."""
+    """The form of a mode in the names of pipelines."""
     return mode.title().replace("_", "")
 
 

@@ -1,4 +1,4 @@
-"""Every example Dag, in real Airflow processes, ends as its file says."""
+"""Every example Dag ends in real Airflow processes as its file expects."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ EXAMPLES = examples()
 
 @pytest.fixture(scope="session")
 def started(world: World, by_hand: dict[str, str], without_a_date: dict[str, str]) -> dict[str, str]:
-    """All examples, started at once, beside the Dag runs of `by_hand` and `without_a_date`."""
+    """Start all examples, in addition to the Dag runs of `by_hand` and `without_a_date`."""
     return {e.dag_id: e.start(world.airflow) for e in EXAMPLES}
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda e: e.dag_id)
-def test_example_ends_as_it_expects(example: Example, world: World, started: dict[str, str]) -> None:
+def test_example_ends_as_its_file_expects(example: Example, world: World, started: dict[str, str]) -> None:
     run_id = started[example.dag_id]
     assert world.airflow.wait_for_run(example.dag_id, run_id) == "success"
     factory = world.emulator.state("adf-sales")
@@ -35,7 +35,7 @@ def test_there_are_six_examples() -> None:
     assert len(EXAMPLES) == 6
 
 
-def test_task_without_a_worker_had_none(world: World, started: dict[str, str]) -> None:
+def test_task_in_triggerer_mode_used_no_worker(world: World, started: dict[str, str]) -> None:
     world.airflow.wait_for_run("adf_06_triggerer_mode", started["adf_06_triggerer_mode"])
     for ti in world.airflow.task_instances("adf_06_triggerer_mode", started["adf_06_triggerer_mode"]):
         # Workers write these when they begin.
@@ -53,23 +53,23 @@ WINDOWS = [
     ("adf_06_triggerer_mode", "copy_apac"),
 ]
 
-TAKE_WINDOWS = sorted({dag_id for dag_id, _ in WINDOWS})
+USE_WINDOWS = sorted({dag_id for dag_id, _ in WINDOWS})
 
 
 @pytest.fixture(scope="session")
 def by_hand(world: World) -> dict[str, str]:
-    """Dag runs of the Dags that take a window, at noon of a day; the schedule's own logical dates are midnights."""
-    return {dag_id: world.airflow.trigger(dag_id, logical_date="2026-01-03T12:00:00Z") for dag_id in TAKE_WINDOWS}
+    """Manual Dag runs, at noon, of the Dags that use a window. Scheduled Dag runs have midnights as logical dates."""
+    return {dag_id: world.airflow.trigger(dag_id, logical_date="2026-01-03T12:00:00Z") for dag_id in USE_WINDOWS}
 
 
 @pytest.fixture(scope="session")
 def without_a_date(world: World) -> dict[str, str]:
-    """Dag runs without a logical date, as those that assets start."""
-    return {dag_id: world.airflow.trigger(dag_id) for dag_id in TAKE_WINDOWS}
+    """Dag runs without a logical date, like those that assets start."""
+    return {dag_id: world.airflow.trigger(dag_id) for dag_id in USE_WINDOWS}
 
 
 def window(world: World, dag_id: str, dag_run_id: str, task_id: str) -> tuple[datetime, datetime]:
-    """What the emulator was asked to copy by a task, after its Dag run."""
+    """The window that a task passed to its run, read after its Dag run has ended."""
     world.airflow.wait_for_run(dag_id, dag_run_id)
     run_id = world.airflow.xcom(dag_id, dag_run_id, task_id, "run_id")
     values = world.emulator.call(lambda: world.emulator.state("adf-sales").runs[run_id].values)
@@ -77,17 +77,17 @@ def window(world: World, dag_id: str, dag_run_id: str, task_id: str) -> tuple[da
 
 
 @pytest.mark.parametrize(("dag_id", "task_id"), WINDOWS)
-def test_window_of_the_schedule_is_the_day_before(
+def test_window_of_a_scheduled_dag_run_is_the_previous_day(
     dag_id: str, task_id: str, world: World, started: dict[str, str]
 ) -> None:
     start, end = window(world, dag_id, started[dag_id], task_id)
     assert end - start == timedelta(days=1)
     assert start.time() == time(0)
-    assert timedelta(0) <= datetime.now(UTC) - end < timedelta(days=1, hours=1), "the last day that is over"
+    assert timedelta(0) <= datetime.now(UTC) - end < timedelta(days=1, hours=1), "the window is the last complete day"
 
 
 @pytest.mark.parametrize(("dag_id", "task_id"), WINDOWS)
-def test_window_of_a_dag_run_by_hand_is_the_day_before(
+def test_window_of_a_manual_dag_run_is_the_previous_day(
     dag_id: str, task_id: str, world: World, by_hand: dict[str, str]
 ) -> None:
     expected = datetime(2026, 1, 2, tzinfo=UTC), datetime(2026, 1, 3, tzinfo=UTC)
@@ -104,7 +104,7 @@ def test_dag_run_without_a_date_fails_and_starts_nothing(
     assert world.airflow.xcom(dag_id, run_id, task_id, "run_id") is None
 
 
-def test_examples_make_the_emulator_guess_nothing(world: World, started: dict[str, str]) -> None:
+def test_examples_cause_no_guess_of_the_emulator(world: World, started: dict[str, str]) -> None:
     for dag_id, run_id in started.items():
         world.airflow.wait_for_run(dag_id, run_id)
     runs = world.emulator.call(lambda: list(world.emulator.state("adf-sales").runs.values()))

@@ -1,4 +1,4 @@
-"""What a user reads in the log of a real task for what can go wrong; the texts are those of `tests/golden`."""
+"""The error texts in the logs of real tasks are those of `tests/golden`."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ pytestmark = pytest.mark.airflow
         ("missing_role_to_explain", "AdfRunFailed"),
     ],
 )
-def test_run_that_did_not_succeed(name: str, kind: str, mode: str, explaining: World) -> None:
+def test_error_of_a_run_that_did_not_succeed(name: str, kind: str, mode: str, explaining: World) -> None:
     assert f"{kind}: {golden(name)}" in log_of(explaining, f"{name}_{mode}")
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_cancelled_outside(mode: str, explaining: World) -> None:
+def test_error_of_a_run_that_was_cancelled_outside(mode: str, explaining: World) -> None:
     pipeline = f"ExplainCancelled{camel_of(mode)}"
     until = time.monotonic() + 240
     while not explaining.emulator.books.count("getRun", pipeline=pipeline):
@@ -52,12 +52,12 @@ def test_cancelled_outside(mode: str, explaining: World) -> None:
         ("unassigned_identity", "AdfAuthenticationError"),
     ],
 )
-def test_start_that_was_refused(name: str, kind: str, mode: str, explaining: World) -> None:
+def test_error_of_a_refused_start(name: str, kind: str, mode: str, explaining: World) -> None:
     assert f"{kind}: {golden(name)}" in log_of(explaining, f"{name}_{mode}")
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_outputs_and_activities(mode: str, explaining: World) -> None:
+def test_outputs_are_pushed_and_activities_logged(mode: str, explaining: World) -> None:
     case = explaining.explained[f"outputs_{mode}"]
     assert explaining.airflow.wait_for_task(*case, "it", timeout=300) == "success"
     assert explaining.airflow.xcom(*case, "it", "rows") == 42

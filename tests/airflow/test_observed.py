@@ -1,4 +1,4 @@
-"""What other systems are told by real Airflow processes: OpenLineage's events, and metrics by StatsD."""
+"""OpenLineage events and StatsD metrics of real Airflow processes."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from tests.support.stack import RealAirflow
 pytestmark = pytest.mark.airflow
 
 MODES = ("blocking", "deferrable")
-# Airflow 3.3.2 takes a task for lost that is resumed before the scheduler has handled the event of its deferral.
+# Airflow 3.3.2 can fail a try that resumes before the scheduler has handled the event of its deferral.
 SECONDS = 12
 
 
 @dataclass
 class StatsD:
-    """Keeps what it is sent, until its socket is closed."""
+    """A StatsD server that keeps the metrics it gets, until its socket is closed."""
 
     lines: list[str] = field(default_factory=list)
 
@@ -60,7 +60,7 @@ class StatsD:
 
 @dataclass
 class Observed:
-    """A real Airflow that tells, and what it told."""
+    """A real Airflow that sends events and metrics, and what it has sent."""
 
     airflow: RealAirflow
     events_file: Path
@@ -68,7 +68,7 @@ class Observed:
     runs: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def events(self, mode: str, pipeline: str) -> list[dict[str, Any]]:
-        """Of the task of a Dag run, in their order."""
+        """The events of the task of a Dag run, in their order."""
         text = self.events_file.read_text() if self.events_file.exists() else ""
         whole = text[: text.rfind("\n") + 1]
         all_of_it = [json.loads(line) for line in whole.splitlines()]
@@ -83,7 +83,7 @@ class Observed:
 
 @pytest.fixture(scope="module")
 def observed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observed]:
-    """An Airflow of its own, whose tasks all take longer to start than those of the other tests."""
+    """A separate Airflow, whose tasks start more slowly than those of the other tests."""
     home = tmp_path_factory.mktemp("observed")
     events = home / "events"
     slow = {name: {"seconds": SECONDS, **entry} for name, entry in SCRIPT["activities"].items()}
@@ -98,7 +98,7 @@ def observed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observed]:
                 "AIRFLOW_CONN_ADF_TEST": json.dumps(connection),
                 "AIRFLOW_CONN_ADF_SECRET": json.dumps({"conn_type": "generic", "password": "planted-in-a-connection"}),
                 "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps(transport),
-                # After the default, 10 s, the provider gives an event up: too soon for a machine with much to do.
+                # By default, the provider gives an event up after 10 s, which is too soon on a busy machine.
                 "AIRFLOW__OPENLINEAGE__EXECUTION_TIMEOUT": "80",
                 "AIRFLOW__METRICS__STATSD_ON": "True",
                 "AIRFLOW__METRICS__STATSD_HOST": LOOPBACK,
@@ -118,10 +118,10 @@ def observed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observed]:
 
 
 def ended(observed: Observed, mode: str, pipeline: str, state: str) -> list[dict[str, Any]]:
-    """The events of a case, once its task has ended as it should: valid, and without a secret."""
+    """Wait for the expected end of a case. Returns its events, which are valid and without a secret."""
     case = f"observed_{mode}", observed.runs[mode, pipeline]
     assert observed.airflow.wait_for_task(*case, "it", timeout=300) == state
-    # Airflow 3.3.2 has a task's state before its listeners hear of it.
+    # Airflow 3.3.2 shows a task's state before it calls the listeners.
     until(
         lambda: any(event["eventType"] in ("COMPLETE", "FAIL") for event in observed.events(mode, pipeline)),
         lambda: f"no event of an end among {[event['eventType'] for event in observed.events(mode, pipeline)]}",
@@ -158,7 +158,7 @@ def test_lineage_of_a_failure(mode: str, observed: Observed) -> None:
     assert names(events[-1]["inputs"]) == [(HERE, "Sales")]
 
 
-def test_metrics(observed: Observed) -> None:
+def test_metrics_are_sent_to_statsd(observed: Observed) -> None:
     for (mode, pipeline), run_id in observed.runs.items():
         observed.airflow.wait_for_task(f"observed_{mode}", run_id, "it", timeout=300)
         assert pipeline

@@ -1,10 +1,10 @@
-"""`make chaos`: every case, in real Airflow processes, with a table at the end; exit status 0 only if all are as expected.
+"""`make chaos`: runs all cases in real Airflow processes, and prints a table. Exit status 0 only if all are as expected.
 
 --list              show the cases
---only TEXT...      only cases whose name or fault has one of these in it
---subset            the fast ones, which cover every fault in at least one mode
+--only TEXT...      only cases whose name or fault contains one of these texts
+--subset            only fast cases, which cover every fault in at least one mode
 --many N            how many deferred tasks are marked failed at once
---database sqlite   on SQLite, of which the process faults are no part
+--database sqlite   on SQLite, without the faults of Airflow's processes
 --home PATH         a new folder to write to
 """
 
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         show_rows(chosen)
         return 0
     if options.home == HOME:
-        # A folder that somebody names is never removed.
+        # A given folder is never removed.
         shutil.rmtree(HOME, ignore_errors=True)
     options.home.mkdir(parents=True)
     results = run(World(options.home, chosen, postgres=options.database == "postgres"))

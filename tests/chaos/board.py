@@ -1,6 +1,6 @@
-"""Task instances and Dag runs as Airflow's database has them, read for all cases at once.
+"""Task instances and Dag runs in Airflow's database, read for all cases together.
 
-Dozens of cases that each asked the API server twice a second would be most of its load.
+Otherwise, dozens of cases would send two requests a second each, and would be most of the API server's load.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ INTERVAL = 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class Instance:
-    """A task instance as it is now."""
+    """The state of a task instance."""
 
     task_id: str
     map_index: int
@@ -31,11 +31,11 @@ class Instance:
     try_number: int
     pid: int | None
     triggerer_id: int | None
-    """Of the job that runs its trigger."""
+    """The id of the triggerer job that runs its trigger."""
 
 
 class Board:
-    """Looks every half second, in a thread of its own. Use as a context manager."""
+    """Reads the database every half second, in a separate thread. Use as a context manager."""
 
     def __init__(self, url: str) -> None:
         self._engine = sqlalchemy.create_engine(url)
@@ -64,12 +64,12 @@ class Board:
     def _run(self) -> None:
         while not self._stopped.wait(INTERVAL):
             try:
-                self.look()
+                self.refresh()
             except sqlalchemy.exc.SQLAlchemyError as e:
                 self.problem = e
 
-    def look(self) -> None:
-        """Look now."""
+    def refresh(self) -> None:
+        """Read the database now."""
         instances: dict[tuple[str, str], list[Instance]] = {}
         with self._engine.connect() as connection:
             for row in connection.execute(_INSTANCES).mappings():

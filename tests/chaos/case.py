@@ -1,4 +1,4 @@
-"""A case on its way: what its story can do to it and see of it."""
+"""A running case: what its story can do with it, and see of it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tests.chaos.world import World
 
 QUIET = 4.0
-"""Seconds after the end in which nothing more may happen."""
+"""Seconds after the end of a case in which nothing more must happen."""
 
 
 class Case:
@@ -35,7 +35,7 @@ class Case:
         self.world = world
         self.run_id = ""
         self.acted: float | None = None
-        self.trouble: list[str] = []
+        self.problems: list[str] = []
         self.faults: list[Fault] = []
         self.began = self.ended = time.monotonic()
 
@@ -44,7 +44,7 @@ class Case:
         return self.world.emulator_of(self.row)
 
     def start(self) -> None:
-        """Arrange the faults and start the Dag run."""
+        """Add the faults, and start the Dag run."""
         self.began = time.monotonic()
         for fault in self.row.faults:
             self.add_fault(**fault)
@@ -52,25 +52,25 @@ class Case:
         self.run_id = self.world.airflow.trigger(self.row.dag_id, conf=conf)
 
     def finish(self) -> None:
-        """Tell the story, and wait for the end; what goes wrong is kept."""
+        """Run the story, and wait for the end. Errors are added to `problems`."""
         try:
             if not self.run_id:
                 raise RuntimeError("it was never started")
             if self.row.story is not None:
                 self.row.story(self)
             self.wait_end()
-        except Exception as e:  # noqa: BLE001  one case's trouble is not another's
-            self.trouble.append(f"{type(e).__name__}: {e}")
+        except Exception as e:  # noqa: BLE001  other cases must continue
+            self.problems.append(f"{type(e).__name__}: {e}")
         self.ended = time.monotonic()
 
     def wait_end(self) -> None:
-        """Until the tasks have ended, and the runs as expected; then a while in which nothing more may happen."""
+        """Wait until tasks and runs have ended, and then for a while in which nothing more must happen."""
         left = self.began + self.row.patience - time.monotonic()
         self.until(self._has_ended, "the tasks to end", max(left, 5))
         with suppress(TimeoutError):
-            # The verdict says what is wrong where they do not.
+            # If they do not end so, the verdict reports it.
             self.until(self._runs_are_as_expected, "the runs to be as expected", 20 + self.cancel_seconds)
-        # A run that is left going would be cancelled within this time, if the rule were otherwise.
+        # A wrong rule would cancel a run that must stay active within this time.
         is_left = "InProgress" in self.row.expected.adf
         time.sleep(self.row.expected.cancel_within if is_left else QUIET)
 
@@ -80,12 +80,12 @@ class Case:
 
     def observed(self) -> Observed:
         runs = self.runs()
-        trouble = list(self.trouble)
+        problems = list(self.problems)
         if self.row.check is not None:
             try:
                 self.row.check(self)
             except Exception as e:  # noqa: BLE001  as above
-                trouble.append(str(e) or type(e).__name__)
+                problems.append(str(e) or type(e).__name__)
         return Observed(
             runs=[
                 SeenRun(run_id=r.run_id, status=r.status, created=r.created, ended=r.ended, cancelled=r.cancelled_at)
@@ -96,34 +96,34 @@ class Case:
             acted=self.acted,
             may_overlap=self.row.mapped > 1,
             unused_faults=[f"{f.operation} {f.consumed} of {f.times}" for f in self.faults if not self._is_used(f)],
-            trouble=trouble,
+            problems=problems,
         )
 
-    # What is there.
+    # The state of the case.
 
     def runs(self) -> list[Run]:
         """The pipeline's runs, in the order of their start."""
 
-        def look() -> list[Run]:
+        def read() -> list[Run]:
             factory = self.emulator.state(self.row.name)
             factory.settle()
             return sorted(factory.runs.values(), key=lambda run: run.created)
 
-        return self.emulator.call(look)
+        return self.emulator.call(read)
 
     def status_checks(self) -> int:
-        """How often its runs were looked at and shown."""
+        """The number of successful status checks of its runs."""
         return self.emulator.call(lambda: self.emulator.books.count("getRun", pipeline=self.row.name, status=200))
 
     def instances(self) -> list[Instance]:
         return self.world.board.instances(self.row.dag_id, self.run_id)
 
     def instance(self) -> Instance:
-        """The first instance of its task; raises where it is not there yet."""
+        """The first instance of its task. Raises if it does not exist yet."""
         return self.instances()[0]
 
     def log(self, try_number: int = 0, map_index: int | None = None) -> str:
-        """The log of a try; by default the last."""
+        """The log of a try; by default, of the last one."""
         instance = self.instance() if map_index is None else self.instances()[map_index]
         number = try_number or instance.try_number
         return self.world.airflow.log(self.row.dag_id, self.run_id, "it", number, instance.map_index)
@@ -144,11 +144,11 @@ class Case:
             time.sleep(0.25)
 
     def wait_state(self, *states: str, seconds: float = 90) -> None:
-        """Until all instances of its task are in one of these states."""
+        """Wait until all instances of its task are in one of these states."""
         self.until(lambda: self._all_in(states), f"the task to be {' or '.join(states)}", seconds)
 
     def wait_waiting(self, run_count: int = 1) -> None:
-        """Until the task has started its run and has looked at it."""
+        """Wait until the task has started its run, and has checked its status."""
         before = self.status_checks() if run_count > 1 else 0
         self.until(lambda: len(self.runs()) >= run_count, f"{run_count} runs")
         if self.row.mode != "no-wait":
@@ -156,13 +156,13 @@ class Case:
             self.until(lambda: self.status_checks() > before, "a status check")
 
     def wait_fault(self, number: int = 0) -> Fault:
-        """Until a request has met the fault."""
+        """Wait until the fault has affected a request."""
         fault = self.faults[number]
         self.until(lambda: fault.consumed > 0, f"the fault of {fault.operation}")
         return fault
 
     def wait_all_over(self, state: str) -> None:
-        """Until its task and all runs have ended."""
+        """Wait until its task and all its runs have ended."""
         self.wait_state(state, seconds=150)
         self.wait_dag_run_end()
         self.until(lambda: all(run.is_over for run in self.runs()), "the runs to end")
@@ -170,10 +170,10 @@ class Case:
     def wait_dag_run_end(self) -> None:
         self.until(lambda: self.world.board.dag_run_state(self.row.dag_id, self.run_id) in ENDED, "the Dag run to end")
 
-    # What can be done to it. Each remembers when.
+    # Actions. They record when they happened.
 
     def add_fault(self, operation: str, **members: Any) -> Fault:
-        """Script a fault for its pipeline; for tokens, for its identity."""
+        """Add a fault for requests about its pipeline, or for token requests of its identity."""
         where: Mapping[str, Any] = {"pipeline": self.row.name}
         if operation == "token":
             where = {"identity": self.world.identity(self.row).client_id}
@@ -183,21 +183,21 @@ class Case:
         return fault
 
     def act(self) -> None:
-        """From now on the cancel is waited for."""
+        """Record the moment from which the time until the cancel counts."""
         self.acted = self.emulator.clock.now()
 
     def mark(self, state: str) -> None:
         self.act()
         for instance in self.instances():
             self.world.airflow.mark(self.row.dag_id, self.run_id, "it", state, instance.map_index)
-        self.world.board.look()
+        self.world.board.refresh()
 
     def mark_dag_run(self, state: str) -> None:
         self.act()
         self._ask("PATCH", f"dagRuns/{self.run_id}", {"state": state})
 
     def clear(self, *, downstream: bool = False, latest: bool = False, map_index: int | None = None) -> None:
-        """What the UI's "Clear" does."""
+        """Clear the task, as the UI does."""
         self.act()
         body = {
             "dry_run": False,
@@ -215,26 +215,26 @@ class Case:
         self._ask("POST", f"dagRuns/{self.run_id}/clear", {"dry_run": False, "only_failed": False})
 
     def kill(self, number: signal.Signals = signal.SIGKILL, *, supervisor: bool = False, process: bool = True) -> None:
-        """Signal the task's process, or its supervisor, or both (the supervisor first)."""
+        """Send a signal to the task's process, its supervisor, or both (the supervisor first)."""
         for each in self.pids(supervisor=supervisor, process=process):
             os.kill(each, number)
 
     def pids(self, *, supervisor: bool, process: bool) -> list[int]:
-        """Of the task's supervisor and of its process."""
+        """The process ids of the task's supervisor and its process."""
         pid = self.instance().pid
         if pid is None:
             raise RuntimeError("the task has no process")
         return [psutil.Process(pid).ppid()] * supervisor + [pid] * process
 
     def edit(self, **arguments: Any) -> None:
-        """Change the task's arguments in the Dag file; returns once Airflow knows."""
+        """Change the task's arguments in the Dag file. Returns once Airflow has parsed it."""
         self.world.edit(self.row, arguments)
 
-    # Inner things.
+    # Helpers.
 
     def _ask(self, method: str, path: str, body: Mapping[str, Any]) -> None:
         self.world.airflow.ask(method, f"/api/v2/dags/{self.row.dag_id}/{path}", json=dict(body)).raise_for_status()
-        self.world.board.look()
+        self.world.board.refresh()
 
     def _start_outside(self) -> str:
         key = str(uuid.uuid4())

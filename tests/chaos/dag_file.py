@@ -1,4 +1,4 @@
-"""The Dag file of the chaos suite: a Dag for each entry of the JSON file beside it."""
+"""The Dag file of the chaos suite: it makes a Dag from each entry of the JSON file with the same name."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def make_dag(spec: dict[str, Any]) -> DAG:
         arguments = with_durations(spec["task"])
         if spec["mapped"]:
             partial = kind.partial(task_id="it", **{k: v for k, v in arguments.items() if k != "check_interval"})
-            # Equal values: the instances differ in nothing but their index.
+            # The values are equal, so that the instances differ only in their index.
             it = partial.expand(check_interval=[arguments["check_interval"]] * spec["mapped"])
         else:
             it = kind(task_id="it", **arguments)
@@ -41,7 +41,7 @@ def make_dag(spec: dict[str, Any]) -> DAG:
 
             @task
             def extra() -> None:
-                """Fails once a file says so."""
+                """Fail once a certain file exists."""
                 while not Path(__file__).with_name(f"{spec['dag_id']}.fail").exists():
                     time.sleep(0.5)
                 raise RuntimeError("fails beside it")
@@ -51,7 +51,7 @@ def make_dag(spec: dict[str, Any]) -> DAG:
 
             @task(task_id="extra")
             def after() -> None:
-                """Comes after it."""
+                """Run after the task."""
 
             it >> after()
     return dag

@@ -1,4 +1,4 @@
-"""What a case of the chaos suite is: data, and a short story of what is done to it while it runs."""
+"""A case of the chaos suite: data, and a short story of what happens to it while it runs."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ Story = Callable[["Case"], None]
 
 HOUR = 3600.0
 LONG = HOUR / 2
-"""Seconds of a run that would go on long after its case has ended."""
+"""Seconds of a run that would still be active long after its case has ended."""
 
 CORRELATION = "correlation"
-"""The parameter that every pipeline here declares."""
+"""The parameter that all pipelines here declare."""
 
 OWN_IDS: Mapping[str, Any] = {"run_id_from_request_id": False}
 LIST_LAGS: Mapping[str, Any] = {"list_lag_seconds": 600.0}
@@ -33,33 +33,33 @@ class Expected:
     adf: tuple[str, ...] = ("Succeeded",)
     """Statuses of the runs, in the order of their start."""
     task: str = "success"
-    """Of each task instance that runs the pipeline or watches its run; empty where the row's own check says it."""
+    """State of each task instance that runs the pipeline or watches its run; empty if the row has its own check."""
     error: str = ""
-    """In the log of the last try."""
+    """Text in the log of the last try."""
     cancel_within: float = 15.0
-    """Seconds from what was done to the case until the cancel."""
+    """Most seconds from the action of the story until the cancel."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A case. Its name is its Dag's, its pipeline's and its factory's."""
+    """A case. Its Dag, its pipeline and its factory have its name."""
 
     name: str
     fault: str
     mode: Mode
     expected: Expected = Expected()
     faults: tuple[Mapping[str, Any], ...] = ()
-    """Of the emulator, for this pipeline; in place before the Dag run is started."""
+    """Faults of the emulator for this pipeline, added before the Dag run is started."""
     loose: bool = False
-    """The faults last for a time, so that how often they strike is not known; once is enough."""
+    """The faults last for some time, and must affect at least one request each."""
     switches: Mapping[str, Any] = field(default_factory=dict)
-    """Of the service, for this factory; by default it takes the start key for the run's id, and lists runs at once."""
+    """Switches of the service for this factory. By default, it uses the start key as the run id, and lists runs at once."""
     seconds: float = 20.0
-    """How long the pipeline's run lasts."""
+    """Seconds that the pipeline's run lasts."""
     script: Mapping[str, Any] = field(default_factory=dict)
-    """The pipeline's members of the emulator's script: cancel_seconds, cancel."""
+    """Members of the pipeline in the emulator's script: cancel_seconds, cancel."""
     first: tuple[Mapping[str, Any], ...] = ()
-    """What the script says of the first runs' activity, where they are not as the later ones."""
+    """What the script has for the activity of the first runs, if they differ from later ones."""
     task: Mapping[str, Any] = field(default_factory=dict)
     """More arguments of the operator or sensor; execution_timeout and retry_delay in seconds."""
     dag: Mapping[str, Any] = field(default_factory=dict)
@@ -67,21 +67,21 @@ class Row:
     mapped: int = 0
     """How many instances the task is mapped to."""
     extra_task: Literal["", "fails", "downstream"] = ""
-    """Another task, `extra`: one that fails beside it when it is told to, or one after it."""
+    """Another task, `extra`: a parallel one that fails on request, or a downstream one."""
     story: Story | None = None
-    """What is done while it runs; then the end is waited for."""
+    """What is done while it runs, before the wait for its end."""
     check: Story | None = None
-    """What more must be true at the end; raises AssertionError."""
+    """A further check at the end, which raises AssertionError."""
     own_identity: bool = False
-    """Uses an identity of its own, so that its token requests are told apart."""
+    """Uses its own identity, so that its token requests are distinguished."""
     own_port: bool = False
-    """Uses the second emulator, whose port may be closed and whose clock may be moved without touching other cases."""
+    """Uses the second emulator, whose port may be closed and whose clock may be changed without effect on other cases."""
     scene: str = ""
-    """The process fault it is part of; such rows run without others."""
+    """The fault of Airflow's processes that it belongs to. Such rows run separately."""
     subset: bool = False
-    """Among the fast ones that together cover every fault."""
+    """Whether it is one of the fast rows that together cover every fault."""
     patience: float = 240.0
-    """Seconds after which it has failed."""
+    """Seconds after which the row fails."""
 
     @property
     def dag_id(self) -> str:
@@ -89,7 +89,7 @@ class Row:
 
     @property
     def is_edited(self) -> bool:
-        """Its Dag file is changed while it runs, so that it needs one of its own."""
+        """Its Dag file is changed while it runs, so it needs its own file."""
         return self.name.startswith("edited")
 
     @property
@@ -108,7 +108,7 @@ class Row:
 
 
 def dag_spec(row: Row) -> dict[str, Any]:
-    """What `dag_file.py` makes the row's Dag from."""
+    """The entry from which `dag_file.py` makes the row's Dag."""
     arguments: dict[str, Any] = {"azure_data_factory_conn_id": row.conn_id, "factory_name": row.name}
     if row.mode == "sensor":
         arguments |= {"poke_interval": 2, "timeout": 600, "run_id": "{{ params.run_id }}"}

@@ -1,4 +1,4 @@
-"""Task processes and their supervisors that are killed, at moments at which a request is held up."""
+"""Kills of task processes and their supervisors, at moments at which a request is delayed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ WORKER_MODES: tuple[Mode, ...] = (*MODES, "no-wait")
 
 
 def killed_at_fault(case: Case, *, supervisor: bool) -> None:
-    """While the request that met the fault is held up."""
+    """Kill it while the request with the fault is delayed."""
     case.wait_fault()
     case.kill(supervisor=supervisor)
 
@@ -25,13 +25,13 @@ def killed_waiting(case: Case, *, supervisor: bool) -> None:
 
 
 def killed_alone(case: Case) -> None:
-    """The supervisor only: its task may go on for a while without it."""
+    """Kill the supervisor only. Its task may continue for a while without it."""
     case.wait_waiting()
     case.kill(supervisor=True, process=False)
 
 
 def killed_before_result(case: Case, *, supervisor: bool) -> None:
-    """While the answer that shows the run's success is held up."""
+    """Kill it while the answer that shows the run's success is delayed."""
     case.wait_waiting()
     case.until(lambda: case.runs()[0].status == "Succeeded", "the run to succeed")
     case.add_fault("getRun", effect="after", hang_seconds=60, drop=True)
@@ -69,7 +69,7 @@ def rows() -> list[Row]:
                     mode=mode,
                     faults=({"operation": "createRun", "effect": "after", "hang_seconds": 100, "drop": True},),
                     story=at_fault,
-                    # What is not waited for is still there to be adopted.
+                    # A run that is not waited for must still be active to be adopted.
                     seconds=LONG if mode == "no-wait" else 60,
                     expected=Expected(adf=("InProgress" if mode == "no-wait" else "Succeeded",)),
                     subset=(mode, who) == ("deferrable", "supervisor"),

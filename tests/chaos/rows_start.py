@@ -14,7 +14,7 @@ LOST: Mapping[str, Mapping[str, Any]] = {
     "500": {"status": 500},
     "503": {"status": 503, "headers": {"Retry-After": "1"}},
     "504": {"status": 504},
-    # Longer than the client waits.
+    # This is longer than the client waits.
     "read-timeout": {"hang_seconds": 45, "drop": True},
 }
 MODES: tuple[Mode, ...] = ("blocking", "deferrable")
@@ -24,13 +24,13 @@ LOST_ANSWER = {"operation": "createRun", "effect": "after", "drop": True}
 
 
 def close_the_port(case: Case) -> None:
-    """While the task is given its token: what it connects to next is closed."""
+    """Close the port while the task gets its token, so that its next connection is refused."""
     case.wait_fault()
     case.emulator.refuse_connections(20)
 
 
 def list_catches_up(case: Case) -> None:
-    """Between the first try, which could not find its run, and the second."""
+    """Let the list show the run between the first try, which could not find it, and the second."""
     case.wait_state("up_for_retry", seconds=120)
     assert AMBIGUOUS in case.log(1), "the first try was not ambiguous"
     state = case.emulator.state(case.row.name)
@@ -38,11 +38,13 @@ def list_catches_up(case: Case) -> None:
 
 
 def own_run_or_ambiguous(case: Case) -> None:
-    """Each mapped instance has a run of its own, or says that it does not know."""
+    """Check that each mapped instance has its own run, or failed with an ambiguous start."""
     seen: set[str] = set()
     for instance in case.instances():
         if instance.state != "success":
-            assert AMBIGUOUS in case.log(map_index=instance.map_index), "neither its own run nor ambiguous"
+            assert AMBIGUOUS in case.log(map_index=instance.map_index), (
+                "it has neither its own run nor an ambiguous start"
+            )
             continue
         run_id = case.xcom("run_id", instance.map_index)
         assert run_id not in seen, f"two instances took run {run_id}"
@@ -124,7 +126,7 @@ def rows() -> list[Row]:
             ),
             Row(
                 name=f"lost-correlated-{mode}",
-                fault="answer lost, own run ids, and a parameter to tell runs apart by",
+                fault="answer lost, own run ids, and a correlation parameter",
                 mode=mode,
                 switches=OWN_IDS,
                 faults=(LOST_ANSWER,),

@@ -18,7 +18,7 @@ MAPPED_MODES: tuple[Mode, ...] = ("blocking", "deferrable")
 FIRST_IS_LONG: tuple[Mapping[str, Any], ...] = ({"seconds": LONG},)
 FIRST_FAILS: tuple[Mapping[str, Any], ...] = ({"seconds": 3, "outcome": "Failed", "error": {"message": "so be it"}},)
 SHORT_LIVED = 240.0
-"""Seconds that a token lives which is renewed at its next use: azure-identity wants 5 minutes left."""
+"""Lifetime in seconds of a token that is renewed at its next use, because azure-identity requires 5 minutes."""
 ONE_NEW_RUN = Expected(runs=2, cancels=1, adf=("Cancelled", "Succeeded"))
 ONE_MORE_RUN = Expected(runs=2, adf=("Succeeded", "Succeeded"))
 
@@ -39,7 +39,7 @@ def cleared(case: Case) -> None:
 
 
 def cleared_and_killed(case: Case) -> None:
-    """Its process and supervisor are gone before they have heard of the clear, and Airflow leaves `max_tries` as it is."""
+    """Kill process and supervisor before they are notified of the clear. Airflow does not change `max_tries` then."""
     case.wait_waiting()
     pids = case.pids(supervisor=True, process=True)
     case.clear()
@@ -54,7 +54,7 @@ def cleared_with_dag_run(case: Case) -> None:
 
 def other_task_fails(case: Case) -> None:
     case.wait_waiting()
-    case.world.tell_extra_task_to_fail(case.row)
+    case.world.make_extra_task_fail(case.row)
     case.until(lambda: case.world.board.instances(case.row.dag_id, case.run_id, "extra")[0].state == "failed", "extra")
     case.act()
 
@@ -78,7 +78,7 @@ def dag_run_cleared_after_success(case: Case) -> None:
 
 
 def cleared_while_left_alone(case: Case) -> None:
-    """The task has ended, and its run goes on."""
+    """Clear the task after it has ended, while its run is still active."""
     case.wait_dag_run_end()
     case.clear()
 
@@ -95,25 +95,25 @@ def killed_with_other_parameters_next(case: Case) -> None:
 
 
 def marked_in_token_lock(case: Case) -> None:
-    """The main thread renews its token, and the endpoint is silent; what it has is still good."""
+    """The main thread renews its token, and the endpoint does not answer. The old token is still valid."""
     lifetimes = case.world.emulator.tokens.lifetimes
     client_id = case.world.identity(case.row).client_id
     lifetimes[client_id] = SHORT_LIVED
     case.wait_waiting()
     del lifetimes[client_id]
-    _mark_while_token_is_asked_for(case)
+    _mark_during_token_request(case)
 
 
 def marked_in_token_lock_after_401(case: Case) -> None:
-    """The main thread asks for another token, since one was refused, and the endpoint is silent."""
+    """The main thread requests another token because one was refused, and the endpoint does not answer."""
     case.wait_waiting()
     case.add_fault("getRun", status=401, code="InvalidAuthenticationToken")
-    _mark_while_token_is_asked_for(case)
+    _mark_during_token_request(case)
 
 
-def _mark_while_token_is_asked_for(case: Case) -> None:
+def _mark_during_token_request(case: Case) -> None:
     silence = case.add_fault("token", hang_seconds=60, drop=True)
-    case.until(lambda: silence.consumed > 0, "the task to ask for a token")
+    case.until(lambda: silence.consumed > 0, "a token request of the task")
     case.mark("failed")
 
 
@@ -315,7 +315,7 @@ def _others() -> list[Row]:
     found += [
         Row(
             name=f"cleared-after-timeout-{mode}",
-            fault="cleared after a timeout that left the run going",
+            fault="cleared after a timeout that left the run active",
             mode=mode,
             first=FIRST_IS_LONG,
             seconds=4,
@@ -350,7 +350,7 @@ def _others() -> list[Row]:
         ),
         Row(
             name="cleared-and-killed",
-            fault="cleared while blocking, and its process killed -9 before it hears of it",
+            fault="cleared while blocking, and its process killed -9 before it is notified",
             mode="blocking",
             first=FIRST_IS_LONG,
             seconds=5,
@@ -359,12 +359,12 @@ def _others() -> list[Row]:
         ),
         Row(
             name="cleared-no-wait",
-            fault="cleared while the run that is not waited for goes on",
+            fault="cleared while the run that is not waited for is active",
             mode="no-wait",
             first=FIRST_IS_LONG,
             seconds=5,
             story=cleared_while_left_alone,
-            # Nothing of the first try is left to cancel it: the second does when it begins.
+            # No process of the first try is left to cancel it. The second try cancels it when it begins.
             expected=Expected(runs=2, cancels=1, adf=("Cancelled", "Succeeded"), cancel_within=45),
         ),
         Row(

@@ -10,7 +10,7 @@ from tests.chaos.row import LONG, Expected, Mode, Row
 
 MODES: tuple[Mode, ...] = ("blocking", "deferrable", "triggerer-mode", "sensor")
 TWO_MINUTES = 120.0
-LOOKS: Mapping[str, Mapping[str, Any]] = {
+FAULTS: Mapping[str, Mapping[str, Any]] = {
     "429": {"status": 429, "headers": {"Retry-After": "5"}},
     "500": {"status": 500},
     "503": {"status": 503},
@@ -21,17 +21,17 @@ LOOKS: Mapping[str, Mapping[str, Any]] = {
 
 
 def status_checks_fail(case: Case) -> None:
-    """From the moment that the run is there."""
+    """Add the fault once the run exists."""
     case.until(lambda: len(case.runs()) == 1, "the run")
-    case.add_fault("getRun", times=None, seconds=TWO_MINUTES, **LOOKS[case.row.name.split("-")[1]])
+    case.add_fault("getRun", times=None, seconds=TWO_MINUTES, **FAULTS[case.row.name.split("-")[1]])
 
 
 def identity_endpoint_down(case: Case) -> None:
-    """And a token that the task has already is refused; a deferred task's trigger or a sensor has none yet."""
+    """The token that the task already has is refused too. A deferred task's trigger and a sensor have none yet."""
     case.until(lambda: len(case.runs()) == 1, "the run")
     case.add_fault("token", times=None, seconds=TWO_MINUTES, status=500)
     if case.row.mode in ("blocking", "triggerer-mode"):
-        case.add_fault("getRun", times=None, seconds=TWO_MINUTES, **LOOKS["401"])
+        case.add_fault("getRun", times=None, seconds=TWO_MINUTES, **FAULTS["401"])
 
 
 def sensor_killed(case: Case) -> None:
@@ -63,7 +63,7 @@ def rows() -> list[Row]:
             patience=400,
             subset=(kind, mode) in {("503", "deferrable"), ("drop", "blocking"), ("404", "deferrable")},
         )
-        for kind in LOOKS
+        for kind in FAULTS
         for mode in MODES
     ]
     found += [

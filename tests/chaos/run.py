@@ -1,4 +1,4 @@
-"""Runs the cases: side by side where they do not disturb each other, then one scene after the other."""
+"""Runs the cases: in parallel if they do not disturb each other, and then one scene after the other."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ Result = tuple[Case, list[str]]
 
 
 def all_rows(many: int = 2) -> list[Row]:
-    # The status checks that fail for minutes come first, so that nothing waits for them at the end.
+    # Rows with status checks that fail for minutes come first, so that the suite does not wait for them at the end.
     return [*rows_wait.rows(), *rows_kill.rows(), *rows_start.rows(), *rows_user.rows(), *scenes.rows(many)]
 
 
 def run(world: World) -> list[Result]:
-    """All of the world's rows, saying so as they end."""
+    """Run all rows of the world. Prints each result."""
     began = time.monotonic()
     rows = world.rows
-    say(began, "Starting Airflow: API server, scheduler, Dag processor, triggerer, PostgreSQL...")
+    print_line(began, "Starting Airflow: API server, scheduler, Dag processor, triggerer, PostgreSQL...")
     with world.running():
-        say(began, f"Airflow is up: {world.airflow.url}; {len(rows)} cases")
+        print_line(began, f"Airflow is up: {world.airflow.url}; {len(rows)} cases")
         results = run_side_by_side(world, [row for row in rows if not row.scene], began)
         for name in scenes.SCENES:
             aboard = [row for row in rows if row.scene == name]
             if aboard:
                 results += run_scene(world, name, aboard, began)
-    say(began, "done")
+    print_line(began, "done")
     return results
 
 
 def run_side_by_side(world: World, rows: Sequence[Row], began: float) -> list[Result]:
-    """Rows that do nothing to Airflow's own processes."""
+    """Run the rows that do not affect Airflow's own processes."""
     results: list[Result] = []
     with side_by_side(AT_ONCE) as pool:
         for future in as_completed([pool.submit(run_alone, world, row) for row in rows]):
             results.append(future.result())
-            say_result(began, results[-1])
+            print_result(began, results[-1])
     return results
 
 
@@ -54,34 +54,34 @@ def run_alone(world: World, row: Row) -> Result:
     case = Case(row, world)
     try:
         case.start()
-    except Exception as e:  # noqa: BLE001  one case's trouble is not another's
-        case.trouble.append(f"could not be started: {type(e).__name__}: {e}")
-        return case, case.trouble
+    except Exception as e:  # noqa: BLE001  other cases must continue
+        case.problems.append(f"could not be started: {type(e).__name__}: {e}")
+        return case, case.problems
     case.finish()
     return case, problems(row.expected, case.observed())
 
 
 def run_scene(world: World, name: str, rows: Sequence[Row], began: float) -> list[Result]:
-    """The fault in this thread, the ends of its cases side by side."""
-    say(began, f"scene: {name}")
+    """Run a fault of Airflow's processes in this thread, and wait for the ends of its cases in parallel."""
+    print_line(began, f"scene: {name}")
     cases = [Case(row, world) for row in rows]
     try:
         scenes.SCENES[name](world, cases)
-    except Exception as e:  # noqa: BLE001  the other scenes can still be had
+    except Exception as e:  # noqa: BLE001  other scenes must continue
         for case in cases:
-            case.trouble.append(f"the scene failed: {type(e).__name__}: {e}")
+            case.problems.append(f"the scene failed: {type(e).__name__}: {e}")
     with side_by_side(len(cases)) as pool:
         list(pool.map(Case.finish, cases))
     results = [(case, problems(case.row.expected, case.observed())) for case in cases]
     for result in results:
-        say_result(began, result)
+        print_result(began, result)
     return results
 
 
-def say_result(began: float, result: Result) -> None:
+def print_result(began: float, result: Result) -> None:
     case, why = result
-    say(began, f"{case.row.name}: {'; '.join(why) or 'as expected'}")
+    print_line(began, f"{case.row.name}: {'; '.join(why) or 'as expected'}")
 
 
-def say(began: float, text: str) -> None:
+def print_line(began: float, text: str) -> None:
     print(f"[{time.monotonic() - began:6.1f} s] {text}", flush=True)

@@ -1,4 +1,4 @@
-"""Faults of Airflow's own processes: one at a time, with all their cases on board."""
+"""Faults of Airflow's own processes: one at a time, each with all its cases."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from tests.chaos.world import World
 Scene = Callable[[World, Sequence[Case]], None]
 
 _LOCK_XCOMS = sqlalchemy.text("LOCK TABLE xcom IN EXCLUSIVE MODE")
-"""Writers wait, and readers do not."""
+"""With this lock, writers wait, and readers do not."""
 _WAITING = sqlalchemy.text("SELECT count(*) FROM pg_locks WHERE relation = 'xcom'::regclass AND NOT granted")
 
 
 @contextmanager
 def xcoms_locked(world: World) -> Iterator[Callable[[], bool]]:
-    """Meanwhile nobody can write an XCom. Yields what returns whether somebody waits to write one."""
+    """Let no process write an XCom meanwhile. Yields a function that returns whether a process waits to write one."""
     engine = sqlalchemy.create_engine(world.airflow.database_url)
     try:
         with engine.connect() as holder, engine.connect() as observer:
@@ -36,7 +36,7 @@ def xcoms_locked(world: World) -> Iterator[Callable[[], bool]]:
 
 
 def import_blocked(world: World, cases: Sequence[Case]) -> None:
-    """A deploy without the trigger's module: the triggerer starts anew, and fails every trigger for a minute."""
+    """Deploy without the trigger's module: the triggerer starts again, and fails every trigger for a minute."""
     world.import_block.touch()
     world.kill_triggerer(world.triggerer())
     world.start_triggerer()
@@ -46,11 +46,11 @@ def import_blocked(world: World, cases: Sequence[Case]) -> None:
             case.until(lambda case=case: len(case.runs()) == 1, "the run")  # type: ignore[misc]  # mypy types no default
     time.sleep(60)
     world.import_block.unlink()
-    # A triggerer remembers no failed import: the next trigger finds the module.
+    # A triggerer does not remember failed imports, so the next trigger finds the module.
 
 
 def triggerer_killed(world: World, cases: Sequence[Case]) -> None:
-    """And started again; meanwhile an hour passes for the cases of the second emulator."""
+    """Kill and restart the triggerer. Meanwhile, an hour passes on the clock of the second emulator."""
     _start(cases)
     world.kill_triggerer(world.triggerer())
     world.second.call(lambda: world.second.clock.advance(HOUR))
@@ -59,7 +59,7 @@ def triggerer_killed(world: World, cases: Sequence[Case]) -> None:
 
 
 def triggerer_killed_starting(world: World, cases: Sequence[Case]) -> None:
-    """At the moment at which the faults of the cases hold up their starts; and started again."""
+    """Kill and restart the triggerer while the faults of the cases delay their starts."""
     for case in cases:
         case.start()
     for case in cases:
@@ -70,12 +70,12 @@ def triggerer_killed_starting(world: World, cases: Sequence[Case]) -> None:
 
 
 def triggerer_killed_storing(world: World, cases: Sequence[Case]) -> None:
-    """While it stores the intents of its starts, before createRun; and started again."""
+    """Kill and restart the triggerer while it stores the intents of its starts, before createRun."""
     with xcoms_locked(world) as is_waiting:
         for case in cases:
             case.start()
         cases[0].until(is_waiting, "the triggerer to store an intent")
-        # A request that did not wait for its intent would be answered by now.
+        # A createRun that did not wait for its intent would have its answer by now.
         time.sleep(5)
         sent = [case.row.name for case in cases if case.runs()]
         world.kill_triggerer(world.triggerer())
@@ -85,23 +85,23 @@ def triggerer_killed_storing(world: World, cases: Sequence[Case]) -> None:
 
 
 def triggerer_killed_naming(world: World, cases: Sequence[Case]) -> None:
-    """While it stores the answer to createRun, before the XCom `run_id`; and started again."""
+    """Kill and restart the triggerer while it stores the answer to createRun, before the XCom `run_id`."""
     for case in cases:
         case.start()
     for case in cases:
         case.wait_fault()
-    # The intents are stored. The faults hold up the answers until nothing more can be stored.
+    # The intents are stored. The faults delay the answers until nothing more can be stored.
     with xcoms_locked(world) as is_waiting:
         cases[0].until(is_waiting, "the triggerer to store an answer")
         named = [case.row.name for case in cases if case.xcom("run_id") is not None]
         world.kill_triggerer(world.triggerer())
     time.sleep(5)
     world.start_triggerer()
-    assert not named, f"named before it was killed: {named}"
+    assert not named, f"run_id was pushed before the kill: {named}"
 
 
 def triggerer_lost(world: World, cases: Sequence[Case]) -> None:
-    """Two triggerers, and the one that has the triggers is gone for good."""
+    """Start a second triggerer, and kill the one that has the triggers."""
     _start(cases)
     old = world.triggerer()
     world.start_triggerer()
@@ -110,7 +110,7 @@ def triggerer_lost(world: World, cases: Sequence[Case]) -> None:
 
 
 def triggerer_stopped(world: World, cases: Sequence[Case]) -> None:
-    """Two triggerers; the one that has the triggers sleeps until the other has taken them over, then goes on."""
+    """Start a second triggerer, and stop the one that has the triggers until the other has them. Then it continues."""
     _start(cases)
     old = world.triggerer()
     world.start_triggerer()
@@ -136,14 +136,14 @@ def api_server_down(world: World, cases: Sequence[Case]) -> None:
 
 
 def sigterm_in_supervisor_call(world: World, cases: Sequence[Case]) -> None:
-    """The API server stops to answer while the run's id is to be stored; then the task is told to end."""
+    """Stop the API server while the run id is stored, and send SIGTERM to the task."""
     (case,) = cases
     case.start()
     case.wait_fault()
     server = world.airflow.processes["api-server"]
     server.signal(signal.SIGSTOP)
     try:
-        # The answer to createRun comes, and the task calls its supervisor, which waits for the API server.
+        # Now the answer to createRun arrives, and the task calls its supervisor, which waits for the API server.
         time.sleep(5)
         case.act()
         case.kill(signal.SIGTERM)
@@ -153,12 +153,12 @@ def sigterm_in_supervisor_call(world: World, cases: Sequence[Case]) -> None:
 
 
 def many_marked(world: World, cases: Sequence[Case]) -> None:
-    """A Dag run of many deferred tasks is marked failed, with the service's limits enforced."""
+    """Mark a Dag run with many deferred tasks as failed, while the service enforces its limits."""
     (case,) = cases
     case.start()
     case.until(lambda: len(case.runs()) == case.row.mapped, "the runs", case.row.patience)
     case.wait_state("deferred", seconds=120)
-    # A trigger that no triggerer has begun yet is told nothing.
+    # A trigger that no triggerer has begun yet is not notified.
     case.until(lambda: all(i.triggerer_id is not None for i in case.instances()), "the triggers to be taken", 60)
     time.sleep(5)
     case.emulator.limits.enforced = True
@@ -181,15 +181,15 @@ SCENES: Mapping[str, Scene] = {
     "triggerer stopped": triggerer_stopped,
     "many marked": many_marked,
 }
-"""In this order; each leaves one triggerer behind."""
+"""They run in this order. Each leaves one running triggerer."""
 
 
 KINDS: Sequence[tuple[str, str, Mapping[str, Any]]] = (("", "", {}), ("own-ids-", "; own run ids", OWN_IDS))
-"""Whether the service takes the key for the run's id."""
+"""Whether the service uses the start key as the run id."""
 
 
 def run_is_named(case: Case) -> None:
-    """The XCom `run_id` is that of the last run, and names none that never was."""
+    """Check that the XCom `run_id` is the id of the last run, or missing if there is no run."""
     runs = [run.run_id for run in case.runs()]
     named = case.xcom("run_id")
     assert named == (runs[-1] if runs else None), f"run_id is {named}, the runs are {runs}"
@@ -203,8 +203,8 @@ def rows(many: int) -> list[Row]:
             mode="deferrable",
             scene="import blocked",
             seconds=90,
-            # Airflow 3.3.2 can fail a try by itself when a deferral comes back within seconds: the executor's report of the
-            # process that deferred is taken for one of the process that has resumed. Such a try is used up; no run is.
+            # Airflow 3.3.2 can fail a try that resumes within seconds: it takes the executor's event of the process that
+            # deferred for one of the process that resumed. That uses up tries, but no runs.
             task={"retries": 5},
             patience=400,
             subset=True,
@@ -273,19 +273,19 @@ def rows(many: int) -> list[Row]:
         *(
             Row(
                 name=f"kill-storing-{kind}triggerer-mode",
-                fault=f"triggerer killed -9 while the intent is stored, before createRun{said}",
+                fault=f"triggerer killed -9 while the intent is stored, before createRun{suffix}",
                 mode="triggerer-mode",
                 check=run_is_named,
                 scene="triggerer killed while storing an intent",
                 switches=switches,
                 seconds=5,
             )
-            for kind, said, switches in KINDS
+            for kind, suffix, switches in KINDS
         ),
         *(
             Row(
                 name=f"kill-naming-{kind}triggerer-mode",
-                fault=f"triggerer killed -9 after createRun's answer, before run_id{said}",
+                fault=f"triggerer killed -9 after createRun's answer, before run_id{suffix}",
                 mode="triggerer-mode",
                 check=run_is_named,
                 scene="triggerer killed before run_id",
@@ -294,11 +294,11 @@ def rows(many: int) -> list[Row]:
                 seconds=90,
                 subset=bool(switches),
             )
-            for kind, said, switches in KINDS
+            for kind, suffix, switches in KINDS
         ),
         Row(
             name="ended-an-hour-ago-triggerer-mode",
-            fault="the run ended while nobody looked for an hour",
+            fault="the run ended while no triggerer ran for an hour",
             mode="triggerer-mode",
             scene="triggerer killed",
             own_port=True,
@@ -317,7 +317,7 @@ def rows(many: int) -> list[Row]:
         ),
         Row(
             name="ended-an-hour-ago",
-            fault="the run ended while nobody looked for an hour",
+            fault="the run ended while no triggerer ran for an hour",
             mode="deferrable",
             scene="triggerer killed",
             own_port=True,
@@ -326,7 +326,7 @@ def rows(many: int) -> list[Row]:
         ),
         Row(
             name="failed-an-hour-ago",
-            fault="the run failed while nobody looked for an hour",
+            fault="the run failed while no triggerer ran for an hour",
             mode="deferrable",
             scene="triggerer killed",
             own_port=True,
@@ -384,7 +384,7 @@ def rows(many: int) -> list[Row]:
             mode="blocking",
             scene="API server down",
             seconds=60,
-            # The scheduler, which hears no heartbeat meanwhile, uses up tries that cannot even begin.
+            # Meanwhile the scheduler gets no heartbeats, and uses up tries that cannot even begin.
             task={"retries": 3, "retry_delay": 10},
         )
     )

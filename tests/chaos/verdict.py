@@ -1,4 +1,4 @@
-"""What happened, held against what was expected. Pure."""
+"""Compares what happened with what was expected. Pure."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from itertools import pairwise
 from tests.chaos.row import Expected
 
 _CLOCK_STEP = 0.05
-"""Seconds by which the emulator's own two moments of one event may differ."""
+"""Seconds by which the emulator's two recorded times of one event may differ."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SeenRun:
-    """A run in the emulator's books; times by its clock."""
+    """A run in the emulator's books, with times of its clock."""
 
     run_id: str
     status: str
@@ -26,24 +26,24 @@ class SeenRun:
 
 @dataclass(frozen=True, kw_only=True)
 class Observed:
-    """What a case came to."""
+    """The end state of a case."""
 
     runs: Sequence[SeenRun] = ()
-    """In the order of their start."""
+    """The runs in the order of their start."""
     tasks: Sequence[str | None] = ()
     log: str = ""
     acted: float | None = None
-    """When the case was marked, cleared, killed."""
+    """When the case was marked, cleared or killed."""
     may_overlap: bool = False
-    """Several task instances: their runs go on side by side."""
+    """Whether several task instances have parallel runs."""
     unused_faults: Sequence[str] = ()
-    trouble: Sequence[str] = field(default=())
-    """What kept the case from going as it should: a wait that was in vain."""
+    problems: Sequence[str] = field(default=())
+    """Errors during the case, such as a wait that timed out."""
 
 
 def problems(expected: Expected, observed: Observed) -> list[str]:
-    """Why the case is not as expected; nothing when it is."""
-    found = list(observed.trouble)
+    """Why the case is not as expected; empty if it is."""
+    found = list(observed.problems)
     statuses = tuple(run.status for run in observed.runs)
     cancels = [run for run in observed.runs if run.cancelled is not None]
     if len(observed.runs) != expected.runs:
@@ -71,12 +71,12 @@ def problems(expected: Expected, observed: Observed) -> list[str]:
 
 
 def counted(texts: Iterable[str]) -> str:
-    """Each text once, with how often it is there, in the order of their first time."""
+    """Each text once with its count, in the order of first occurrence."""
     return " ".join(text if number == 1 else f"{text} x{number}" for text, number in Counter(texts).items()) or "none"
 
 
 def overlaps(runs: Sequence[SeenRun]) -> list[str]:
-    """Pairs of runs of one task of which the later began before the earlier had ended."""
+    """Pairs of runs of one task that overlapped: the later one began before the earlier one had ended."""
     return [
         f"runs {earlier.run_id} and {later.run_id} overlap"
         for earlier, later in pairwise(runs)

@@ -1,4 +1,4 @@
-"""The processes of the chaos suite: two emulators, one Airflow, and what is done to it as a whole."""
+"""The processes of the chaos suite: two emulators and one Airflow, and actions that affect all of Airflow."""
 
 from __future__ import annotations
 
@@ -39,21 +39,21 @@ SETTINGS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Guests:
-    """What other tests need of the world that they share with the cases."""
+    """What other tests add to a world that they share with the cases."""
 
     factories: Sequence[FactorySpec] = ()
     script: Mapping[str, Any] = field(default_factory=dict)
     dags: Mapping[str, Path] = field(default_factory=dict)
-    """Folders of Dag files, by the name that they get."""
+    """Folders of Dag files, by name."""
     connections: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    """Fields of connections to the emulator, by their id."""
+    """Fields of connections to the emulator, by connection id."""
 
 
 class World:
     """Everything that cases share.
 
     :param rows: the cases that will run, for which Dags, pipelines, factories and identities are made.
-    :param guests: what other tests bring along that use the same processes.
+    :param guests: what other tests add that use the same processes.
     """
 
     def __init__(self, home: Path, rows: Sequence[Row], *, postgres: bool = True, guests: Guests | None = None) -> None:
@@ -68,7 +68,7 @@ class World:
         specs = [*guests.factories, *_factories(first)]
         self.emulator = Emulator(*specs, script=_script(first, guests.script), identities=identities)
         self.second = Emulator(*_factories(second), script=_script(second, {}), identities=identities)
-        # Tokens come from one endpoint, and are good at both.
+        # Both emulators accept tokens of one endpoint.
         self.second.tokens = self.emulator.tokens
         for row in rows:
             self.emulator_of(row).state(row.name).switches = Switches(**row.switches)
@@ -94,7 +94,7 @@ class World:
                 with airflow, self.board:
                     yield
             finally:
-                # Threads of cases that are still waiting give up.
+                # Threads of cases that still wait must end.
                 self.is_over = True
 
     def emulator_of(self, row: Row) -> Emulator:
@@ -104,7 +104,7 @@ class World:
         return self._identities[row.name]
 
     def _write_dags(self) -> None:
-        """One file for most rows, since each file costs a process at every parse; and one for each that is edited."""
+        """Write one file for most rows, because Airflow starts a process for each file, and one for each edited row."""
         own = [row for row in self.rows if row.is_edited]
         self._write(PLAIN_FILE, [row for row in self.rows if row not in own], {})
         for row in own:
@@ -113,7 +113,7 @@ class World:
             shutil.copytree(folder, self._dags / name, ignore=shutil.ignore_patterns("__pycache__"))
 
     def edit(self, row: Row, arguments: Mapping[str, Any]) -> None:
-        """Write the row's Dag file anew; returns once Airflow has parsed it."""
+        """Write the row's Dag file again. Returns once Airflow has parsed it."""
         before = self._dag_version(row)
         self._write(OWN_FILE + row.name, [row], arguments)
         self.airflow.wait_until(lambda: self._dag_version(row) != before, f"{row.dag_id} to be parsed again", 90)
@@ -143,18 +143,18 @@ class World:
         settings = {f"AIRFLOW__{name.upper()}": value for name, value in SETTINGS.items()}
         return {**self.emulator.identity_environment("imds"), **connections, **settings}
 
-    def tell_extra_task_to_fail(self, row: Row) -> None:
+    def make_extra_task_fail(self, row: Row) -> None:
         (self._dags / f"{row.dag_id}.fail").touch()
 
-    # What is done to Airflow's processes. From the main thread: what a thread has started ends with it.
+    # Actions on Airflow's processes. Call them in the main thread, because processes end with the thread that started them.
 
     def triggerer(self) -> str:
-        """The name of the one that runs."""
+        """The name of the running triggerer."""
         (name,) = [name for name in self.airflow.processes if name.startswith("triggerer")]
         return name
 
     def kill_triggerer(self, name: str) -> None:
-        """Supervisor and runner at once, with nothing said to anybody."""
+        """Kill supervisor and runner at once, without any notification."""
         self.airflow.processes.pop(name).kill()
 
     def start_triggerer(self) -> None:
@@ -162,7 +162,7 @@ class World:
 
 
 def _factories(rows: Sequence[Row]) -> list[FactorySpec]:
-    """A factory for each row, and one that is always there. Pipelines may be given a text, to be told apart by."""
+    """A factory for each row, and a default one. All pipelines declare the correlation parameter."""
     names = [row.name for row in rows]
     pipeline = {
         "activities": [activity("Copy")],

@@ -1,9 +1,9 @@
-"""Every answer of the emulator is valid against the published OpenAPI, where that describes it.
+"""All answers of the emulator are valid against the published OpenAPI specification, as far as that describes them.
 
 Two of its rules are not applied, because the recordings of the real service break them: members that it does not describe
 may be anything (it wants objects; the service sends lists, text and null), and null is as good as absent. Two are read as
 the specification's own generator of clients reads them: enumerations called open (`modelAsString`) are open, and an object
-of which nothing else is said may be any value. Skipped where the specification is not beside the checkout.
+without any further rule may be any value. Skipped if the specification is not beside the checkout.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ UNKNOWN = "00000000-0000-4000-8000-000000000404"
 
 
 def lax(schema: Any) -> Any:
-    """The schema with those rules only that are applied here; see above."""
+    """The schema with only those rules that are applied here; see above."""
     if isinstance(schema, list):
         return [lax(item) for item in schema]
     if not isinstance(schema, dict):
@@ -94,20 +94,20 @@ def operations() -> dict[str, tuple[str, str, dict[str, Any]]]:
 
 
 def validate(body: Any, operation_id: str, status: int) -> None:
-    """Raises `ValidationError`. The answer must be described: by its status, or as an error."""
+    """Check an answer. Raises `ValidationError`. The specification must describe its status, or errors in general."""
     responses = operations()[operation_id][2]
     described = responses.get(str(status)) or (responses["default"] if status >= 400 else None)
     assert described is not None, f"{operation_id} does not answer {status}"
     if "schema" not in described:
         assert body is None, f"{operation_id} answers {status} without a body"
         return
-    # Under the files' own addresses: their references are relative to them.
+    # References in the files are relative to the files' own addresses.
     pointer = {"$ref": f"{specification().as_uri()}{described['schema']['$ref']}"}
     Draft4Validator(pointer, registry=files()).validate(without_nulls(body))
 
 
-class Asking:
-    """A client of an emulated factory that runs a definition; every answer is validated."""
+class ValidatingClient:
+    """A client of an emulated factory, which validates every answer."""
 
     def __init__(self, emulator: Emulator) -> None:
         tls = ssl.create_default_context(cafile=str(emulator.ca_bundle))
@@ -150,13 +150,13 @@ def emulator() -> Iterator[Emulator]:
 
 
 @pytest.fixture
-def asking(emulator: Emulator) -> Iterator[Asking]:
-    client = Asking(emulator)
+def api(emulator: Emulator) -> Iterator[ValidatingClient]:
+    client = ValidatingClient(emulator)
     yield client
     client.http.close()
 
 
-def test_specifications_paths_are_the_emulators() -> None:
+def test_emulator_has_the_paths_of_the_specification() -> None:
     for operation_id, name in OPERATION_IDS.items():
         method, path, _ = operations()[operation_id]
         found = find(method, path.replace("{", "").replace("}", ""))
@@ -166,66 +166,66 @@ def test_specifications_paths_are_the_emulators() -> None:
     assert len(OPERATION_IDS) == len(OPERATIONS)
 
 
-def test_every_answer_is_described(asking: Asking, emulator: Emulator) -> None:
-    """All operations, with runs of every status, and each kind of refusal."""
-    names = [pipeline["name"] for pipeline in asking.ask("Pipelines_ListByFactory")["value"]]
+def test_every_answer_is_valid(api: ValidatingClient, emulator: Emulator) -> None:
+    """This covers all operations, runs with every status, and each kind of refusal."""
+    names = [pipeline["name"] for pipeline in api.ask("Pipelines_ListByFactory")["value"]]
     run_ids = []
     for name in names:
-        declared = asking.ask("Pipelines_Get", pipelineName=name)["properties"].get("parameters", {})
+        declared = api.ask("Pipelines_Get", pipelineName=name)["properties"].get("parameters", {})
         given = {parameter: "x" for parameter, spec in declared.items() if "defaultValue" not in spec}
-        run_ids.append(asking.ask("Pipelines_CreateRun", pipelineName=name, json=given)["runId"])
+        run_ids.append(api.ask("Pipelines_CreateRun", pipelineName=name, json=given)["runId"])
     statuses = set()
     for seconds in (0, 1, 0, 1, 3600):
         emulator.clock.advance(seconds)
         for run_id in run_ids:
-            statuses.add(asking.ask("PipelineRuns_Get", runId=run_id)["status"])
-            asking.ask("ActivityRuns_QueryByPipelineRun", runId=run_id, json=WINDOW)
-        asking.ask("PipelineRuns_QueryByFactory", json=WINDOW)
+            statuses.add(api.ask("PipelineRuns_Get", runId=run_id)["status"])
+            api.ask("ActivityRuns_QueryByPipelineRun", runId=run_id, json=WINDOW)
+        api.ask("PipelineRuns_QueryByFactory", json=WINDOW)
         if "Canceling" not in statuses:
-            asking.ask("PipelineRuns_Cancel", runId=run_ids[0])
+            api.ask("PipelineRuns_Cancel", runId=run_ids[0])
     assert statuses >= {"Queued", "InProgress", "Canceling", "Cancelled", "Succeeded", "Failed"}
-    factory = asking.ask("Factories_Get")
-    asking.ask("Factories_Get", headers={"If-None-Match": factory["eTag"]})
-    asking.ask("Factories_List")
-    asking.ask("Factories_ListByResourceGroup")
-    asking.ask("TriggerRuns_QueryByFactory", json=WINDOW)
-    published = asking.ask("Pipelines_Get", pipelineName=names[0])
-    asking.ask("Pipelines_CreateOrUpdate", pipelineName=names[0], json=published)
-    asking.ask("Pipelines_CreateOrUpdate", pipelineName="New", json={"properties": {"activities": []}})
-    asking.ask("Pipelines_Get", pipelineName="New")
+    factory = api.ask("Factories_Get")
+    api.ask("Factories_Get", headers={"If-None-Match": factory["eTag"]})
+    api.ask("Factories_List")
+    api.ask("Factories_ListByResourceGroup")
+    api.ask("TriggerRuns_QueryByFactory", json=WINDOW)
+    published = api.ask("Pipelines_Get", pipelineName=names[0])
+    api.ask("Pipelines_CreateOrUpdate", pipelineName=names[0], json=published)
+    api.ask("Pipelines_CreateOrUpdate", pipelineName="New", json={"properties": {"activities": []}})
+    api.ask("Pipelines_Get", pipelineName="New")
 
-    # And what is refused: missing things, a finished run, a bad body, a bad filter, a bad pipeline, an old tag, no token, no
+    # Refusals: missing objects, a finished run, a bad body, a bad filter, a bad pipeline, an old tag, no token, no
     # role, throttled.
-    asking.ask("PipelineRuns_Get", runId=UNKNOWN)
-    asking.ask("PipelineRuns_Cancel", runId=UNKNOWN)
-    asking.ask("PipelineRuns_Cancel", runId=run_ids[0])
-    asking.ask("Pipelines_Get", pipelineName="nope")
-    asking.ask("Factories_Get", factoryName="nope")
-    asking.ask("Pipelines_CreateRun", pipelineName=names[0], json=[])
-    asking.ask("PipelineRuns_QueryByFactory", json={**WINDOW, "filters": [{"operand": "Nope"}]})
-    asking.ask("PipelineRuns_QueryByFactory", json={})
-    asking.ask("TriggerRuns_QueryByFactory", json={})
-    asking.ask("Pipelines_CreateOrUpdate", pipelineName=names[0], json={})
-    asking.ask("Pipelines_CreateOrUpdate", pipelineName=names[0], json=published, headers={"If-Match": "old"})
-    asking.ask("Factories_Get", headers={"Authorization": "Bearer x"})
+    api.ask("PipelineRuns_Get", runId=UNKNOWN)
+    api.ask("PipelineRuns_Cancel", runId=UNKNOWN)
+    api.ask("PipelineRuns_Cancel", runId=run_ids[0])
+    api.ask("Pipelines_Get", pipelineName="nope")
+    api.ask("Factories_Get", factoryName="nope")
+    api.ask("Pipelines_CreateRun", pipelineName=names[0], json=[])
+    api.ask("PipelineRuns_QueryByFactory", json={**WINDOW, "filters": [{"operand": "Nope"}]})
+    api.ask("PipelineRuns_QueryByFactory", json={})
+    api.ask("TriggerRuns_QueryByFactory", json={})
+    api.ask("Pipelines_CreateOrUpdate", pipelineName=names[0], json={})
+    api.ask("Pipelines_CreateOrUpdate", pipelineName=names[0], json=published, headers={"If-Match": "old"})
+    api.ask("Factories_Get", headers={"Authorization": "Bearer x"})
     emulator.tokens.denied = {emulator.identities[0].client_id: {"pipelineruns/read"}}
-    asking.ask("PipelineRuns_Get", runId=run_ids[0])
+    api.ask("PipelineRuns_Get", runId=run_ids[0])
     emulator.add_fault("queryRuns", status=429)
-    asking.ask("PipelineRuns_QueryByFactory", json=WINDOW)
-    answered = {status for _, status in asking.seen}
+    api.ask("PipelineRuns_QueryByFactory", json=WINDOW)
+    answered = {status for _, status in api.seen}
     assert answered == {200, 304, 400, 401, 403, 404, 412, 429}
-    assert {operation_id for operation_id, status in asking.seen if status == 200} == set(OPERATION_IDS)
+    assert {operation_id for operation_id, status in api.seen if status == 200} == set(OPERATION_IDS)
 
 
-def test_pages_are_described(asking: Asking, emulator: Emulator) -> None:
+def test_pages_are_valid(api: ValidatingClient, emulator: Emulator) -> None:
     emulator.state().switches.page_size = 1
     for _ in range(2):
-        asking.ask(
+        api.ask(
             "Pipelines_CreateRun", pipelineName="BulkCopyTables", headers={"x-ms-client-request-id": str(uuid.uuid4())}
         )
-    page = asking.ask("PipelineRuns_QueryByFactory", json=WINDOW)
+    page = api.ask("PipelineRuns_QueryByFactory", json=WINDOW)
     assert page["continuationToken"]
-    asking.ask("PipelineRuns_QueryByFactory", json={**WINDOW, "continuationToken": page["continuationToken"]})
+    api.ask("PipelineRuns_QueryByFactory", json={**WINDOW, "continuationToken": page["continuationToken"]})
 
 
 @pytest.mark.parametrize(
@@ -240,13 +240,13 @@ def test_pages_are_described(asking: Asking, emulator: Emulator) -> None:
         ("PipelineRuns_Get", 404, {"error": {"message": "no code"}}),
     ],
 )
-def test_rules_that_are_applied_do_refuse(operation_id: str, status: int, body: Any) -> None:
+def test_invalid_answers_are_refused(operation_id: str, status: int, body: Any) -> None:
     with pytest.raises(ValidationError):
         validate(body, operation_id, status)
 
 
-def test_recordings_are_valid_by_the_same_rules() -> None:
-    """Of every recorded answer that belongs to an operation of ours."""
+def test_recorded_answers_are_valid() -> None:
+    """This covers every recorded answer to one of our operations."""
     checked = 0
     for path in sorted(reference("recordings").glob("*.json")):
         for entry in json.loads(path.read_text()).get("entries", []):

@@ -1,4 +1,4 @@
-"""The page "moving over": each of its rows, tried on the provider's classes and on ours, against one emulator."""
+"""The page "moving over": each row is tested with the provider's classes and with ours, on one emulator."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ from airflow_adf_mi.emulator import Emulator, FactorySpec
 from airflow_adf_mi.emulator.pipelines.script import Script
 from tests.conftest import ROOT, activity, factory_of
 
-TRIED: list[str] = []
-"""The rows that have a test here."""
+TESTED: list[str] = []
+"""The rows of the page that have a test here."""
 
 
 def row(*what: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    TRIED.extend(what)
+    TESTED.extend(what)
     return lambda test: test
 
 
 class Instance:
-    """A task instance, its Dag run and its state store, as far as operators use them."""
+    """A task instance, its Dag run and its state store, with the members that operators use."""
 
     dag_id, run_id, task_id, map_index, try_number, max_tries, clear_number = "d", "run1", "t", -1, 1, 1, 0
     start_date = datetime(2026, 11, 1, tzinfo=UTC)
@@ -99,7 +99,7 @@ class Both:
         with DAG("d"):
             task = kind(task_id="t", azure_data_factory_conn_id="adf_here", **arguments)
         if not ours:
-            # Its own would sign in with whatever the machine has, at Azure.
+            # The hook of the provider would sign in to Azure itself.
             task.hook = self.theirs
         return task
 
@@ -111,12 +111,12 @@ class Both:
 
 
 def execute(task: Any, instance: Instance | None = None) -> Any:
-    """A try, without Airflow's guard against being called elsewhere."""
+    """Run a try, without Airflow's guard against calls from elsewhere."""
     return type(task).execute.__wrapped__(task, (instance or Instance()).context)
 
 
 def resumed(task: Any, event: dict[str, Any]) -> Any:
-    """What the task comes to after its deferral, in another process."""
+    """The result of the task after its deferral, in another process."""
     return task.resume_execution("execute_complete", {"event": event}, Instance().context)
 
 
@@ -141,14 +141,14 @@ def page() -> str:
     return (ROOT / "docs" / "moving-over.md").read_text()
 
 
-def test_every_row_of_the_page_is_tried_and_every_tried_row_is_on_the_page() -> None:
+def test_rows_of_the_page_are_those_that_are_tested() -> None:
     table = page().partition("| what | provider | here |")[2]
     rows = [line.split(" | ")[0].removeprefix("| ") for line in table.splitlines()[2:] if line.startswith("|")]
     assert rows == list(dict.fromkeys(rows))
-    assert sorted(rows) == sorted(TRIED)
+    assert sorted(rows) == sorted(TESTED)
 
 
-def test_class_names_of_the_page() -> None:
+def test_class_names_on_the_page_exist() -> None:
     for name in re.findall(r"^\| `(Azure\w+)` \| `(\w+)` \|$", page(), re.MULTILINE):
         theirs, ours = name
         assert hasattr(__import__("airflow_adf_mi"), ours), ours
@@ -157,7 +157,7 @@ def test_class_names_of_the_page() -> None:
         assert hasattr(__import__(module, fromlist=[theirs]), theirs), theirs
 
 
-def test_templated_fields_of_the_provider_are_templated_here() -> None:
+def test_fields_that_the_provider_templates_are_templated_here() -> None:
     assert set(AzureDataFactoryRunPipelineOperator.template_fields) <= set(AdfRunPipelineOperator.template_fields)
     assert set(AzureDataFactoryPipelineRunStatusSensor.template_fields) <= set(AdfPipelineRunSensor.template_fields)
 
@@ -166,7 +166,7 @@ EVENT = {"status": "success", "message": "The pipeline run r1 has Succeeded.", "
 
 
 def deferred_by_provider(both: Both) -> tuple[Instance, str]:
-    """A task instance whose run goes on, though the provider's wait for it is over; and the run's id."""
+    """A task instance that the provider has deferred, and the id of its run, which is still active."""
     instance = Instance()
     with pytest.raises(TaskDeferred):
         execute(both.operator(False, "Slow", deferrable=True), instance)
@@ -174,7 +174,7 @@ def deferred_by_provider(both: Both) -> tuple[Instance, str]:
     return instance, run_id
 
 
-def test_task_that_the_provider_has_deferred_ends_by_what_became_of_its_run(both: Both) -> None:
+def test_task_that_the_provider_deferred_ends_with_its_run(both: Both) -> None:
     instance, run_id = deferred_by_provider(both)
     both.emulator.clock.advance(4000)
     summary = both.operator(True, "Slow").resume_execution("execute_complete", {"event": EVENT}, instance.context)
@@ -183,7 +183,7 @@ def test_task_that_the_provider_has_deferred_ends_by_what_became_of_its_run(both
 
 
 @pytest.mark.parametrize("durable", [True, False])
-def test_task_that_the_provider_has_deferred_goes_on_waiting_for_its_run(durable: bool, both: Both) -> None:
+def test_task_that_the_provider_deferred_continues_to_wait_for_its_run(durable: bool, both: Both) -> None:
     instance, run_id = deferred_by_provider(both)
     task = both.operator(True, "Slow", deferrable=True, durable=durable)
     with pytest.raises(TaskDeferred) as deferred:
@@ -196,7 +196,7 @@ def test_task_that_the_provider_has_deferred_goes_on_waiting_for_its_run(durable
     assert both.started() == [run_id]
 
 
-def test_task_that_the_provider_has_deferred_waits_on_a_worker_if_it_is_not_deferrable_now(both: Both) -> None:
+def test_task_that_the_provider_deferred_waits_on_a_worker_unless_deferrable(both: Both) -> None:
     instance, run_id = deferred_by_provider(both)
     threading.Timer(0.5, both.emulator.clock.advance, [4000]).start()
     summary = both.operator(True, "Slow").resume_execution("execute_complete", {"event": EVENT}, instance.context)
@@ -204,7 +204,7 @@ def test_task_that_the_provider_has_deferred_waits_on_a_worker_if_it_is_not_defe
     assert both.started() == [run_id]
 
 
-def test_retry_goes_on_with_the_run_of_a_task_that_the_provider_has_deferred(both: Both) -> None:
+def test_retry_adopts_the_run_of_a_task_that_the_provider_deferred(both: Both) -> None:
     instance, run_id = deferred_by_provider(both)
     with pytest.raises(TaskDeferred):
         both.operator(True, "Slow", deferrable=True).resume_execution(
@@ -217,13 +217,13 @@ def test_retry_goes_on_with_the_run_of_a_task_that_the_provider_has_deferred(bot
     assert both.started() == [run_id]
 
 
-def test_sensor_that_the_provider_has_deferred_fails_and_says_why(both: Both) -> None:
+def test_sensor_that_the_provider_deferred_fails_with_an_explanation(both: Both) -> None:
     with pytest.raises(AdfError, match="Another class deferred this task"):
         resumed(both.sensor(True, "r1"), EVENT)
 
 
 @row("`except AirflowException`", "`except AzureDataFactoryPipelineRunException`", "text of the error")
-def test_failed_run(both: Both) -> None:
+def test_error_of_a_failed_run(both: Both) -> None:
     with pytest.raises(AzureDataFactoryPipelineRunException, match=r"has failed or has been cancelled\.$") as theirs:
         execute(both.operator(False, "Broken"))
     assert isinstance(theirs.value, AirflowException)
@@ -231,7 +231,7 @@ def test_failed_run(both: Both) -> None:
         execute(both.operator(True, "Broken"))
     assert isinstance(ours.value, AdfRunFailed)
     assert not isinstance(ours.value, AzureDataFactoryPipelineRunException)
-    # And deferred, where the provider raises its base class.
+    # If the task is deferred, the provider raises a base class.
     with pytest.raises(AirflowException) as theirs_deferred:
         resumed(both.operator(False), {"status": "error", "message": "The pipeline run r1 has Failed.", "run_id": "r1"})
     assert type(theirs_deferred.value) is AirflowException
@@ -268,7 +268,7 @@ def test_run_id(both: Both) -> None:
 
 
 @row("`op.hook`")
-def test_hook_of_a_task(both: Both) -> None:
+def test_hook_of_a_task_is_ours(both: Both) -> None:
     assert isinstance(both.operator(False).hook, AzureDataFactoryHook)
     for task in (both.operator(True), both.sensor(True, "r1")):
         assert isinstance(task.hook, AdfHook)
@@ -286,7 +286,7 @@ def test_return_values(both: Both) -> None:
 
 
 @row("link")
-def test_link(both: Both) -> None:
+def test_link_of_a_task(both: Both) -> None:
     (theirs,), (ours,) = (type(both.operator(is_ours)).operator_extra_links for is_ours in (False, True))
     assert (theirs.name, ours.name) == ("Monitor Pipeline Run", "ADF Studio run")
     instance = Instance()
@@ -296,7 +296,7 @@ def test_link(both: Both) -> None:
 
 
 @row("`resource_group_name` and `factory_name`")
-def test_factory_of_the_connection() -> None:
+def test_factory_comes_from_the_connection() -> None:
     theirs: list[tuple[Any, dict[str, str]]] = [
         (AzureDataFactoryRunPipelineOperator, {"pipeline_name": "Load"}),
         (AzureDataFactoryPipelineRunStatusSensor, {"run_id": "r1"}),
@@ -323,7 +323,7 @@ def test_factory_of_the_connection() -> None:
     ],
     ids=str,
 )
-def test_values_that_json_has_not_reach_the_service_alike(value: Any, both: Both) -> None:
+def test_dates_and_other_values_are_sent_alike(value: Any, both: Both) -> None:
     for ours in (False, True):
         execute(both.operator(ours, parameters={"day": value}))
     theirs, here = map(both.parameters, both.started())
@@ -347,7 +347,7 @@ def test_values_that_cannot_be_sent(both: Both) -> None:
 
 
 @row("`parameters` with `reference_pipeline_run_id`")
-def test_parameters_beside_a_reference(both: Both) -> None:
+def test_parameters_together_with_a_reference_are_refused(both: Both) -> None:
     first = execute(both.operator(True, parameters={"day": "first"}))["run_id"]
     given = {"parameters": {"day": "second"}, "reference_pipeline_run_id": first}
     execute(both.operator(False, **given))
@@ -358,7 +358,7 @@ def test_parameters_beside_a_reference(both: Both) -> None:
 
 
 @row("`start_activity_name` or `start_from_failure` without `is_recovery`")
-def test_recovery_arguments_without_recovery(both: Both) -> None:
+def test_recovery_arguments_without_is_recovery_are_refused(both: Both) -> None:
     for given in ({"start_activity_name": "Copy"}, {"start_from_failure": True}):
         execute(both.operator(False, **given))
         with pytest.raises(AdfConfigurationError, match="works only with is_recovery"):
@@ -367,7 +367,7 @@ def test_recovery_arguments_without_recovery(both: Both) -> None:
 
 
 @row('flags as text (`deferrable="False"`)', "`timeout=0`")
-def test_arguments_that_do_not_mean_what_they_say(both: Both) -> None:
+def test_misleading_arguments_are_refused(both: Both) -> None:
     with pytest.raises(TaskDeferred):
         execute(both.operator(False, "Slow", deferrable="False"))
     with pytest.raises(AdfConfigurationError, match="deferrable is 'False'"):
@@ -379,7 +379,7 @@ def test_arguments_that_do_not_mean_what_they_say(both: Both) -> None:
 
 
 @row("a failed status check")
-def test_failed_status_check(both: Both) -> None:
+def test_failed_status_check_does_not_fail_the_task(both: Both) -> None:
     fault = {"status": 403, "times": 1}
     both.emulator.add_fault("getRun", **fault)
     with pytest.raises(HttpResponseError):
@@ -389,7 +389,7 @@ def test_failed_status_check(both: Both) -> None:
 
 
 @row("a retry")
-def test_retry(both: Both) -> None:
+def test_retry_starts_no_second_run(both: Both) -> None:
     for ours in (False, True):
         instance = Instance()
         for number in (1, 2):
@@ -400,7 +400,7 @@ def test_retry(both: Both) -> None:
 
 
 @row("the timeout of the task passes")
-def test_timeout(both: Both) -> None:
+def test_timeout_cancels_the_run(both: Both) -> None:
     with pytest.raises(AzureDataFactoryPipelineRunException, match="not reached a terminal status"):
         execute(both.operator(False, "Slow", timeout=0.5))
     assert both.emulator.books.of("cancelRun") == []
@@ -410,7 +410,7 @@ def test_timeout(both: Both) -> None:
 
 
 @row("cancel of a run with child runs")
-def test_child_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cancel_reaches_child_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     call_child = activity("Call", "ExecutePipeline", pipeline={"referenceName": "Child"}, waitOnCompletion=True)
     source = factory_of(Parent=[call_child], Child=[activity("Copy")])
     script = Script.from_json({"activities": {"Child/Copy": {"seconds": 3600}}})
@@ -440,7 +440,7 @@ def _around_now() -> tuple[datetime, datetime]:
 
 
 @row("`soft_fail` of a deferrable sensor")
-def test_soft_fail(both: Both) -> None:
+def test_soft_fail_does_not_skip_if_the_run_failed(both: Both) -> None:
     run_id = both.hook.run_pipeline("Broken")
     both.emulator.clock.advance(60)
     with pytest.raises(AirflowSkipException):
@@ -508,7 +508,7 @@ def test_methods_that_only_the_provider_has(both: Both) -> None:
 
 
 @row("errors of the hook")
-def test_errors_of_the_hook(both: Both) -> None:
+def test_hook_raises_errors_of_ours(both: Both) -> None:
     with pytest.raises(HttpResponseError):
         both.theirs.get_pipeline_run("nope", "rg-test", "adf-test")
     with pytest.raises(HttpResponseError):
@@ -519,7 +519,7 @@ def test_errors_of_the_hook(both: Both) -> None:
 
 
 @row("a connection with a client secret")
-def test_client_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_client_secret_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     extra = {"subscriptionId": str(uuid.UUID(int=1)), "tenantId": str(uuid.UUID(int=2))}
     stored = {"conn_type": "azure_data_factory", "login": str(uuid.UUID(int=3)), "password": "hunter2", "extra": extra}
     monkeypatch.setenv("AIRFLOW_CONN_ADF_SECRET", json.dumps(stored))

@@ -1,4 +1,4 @@
-"""The public face: provider info, entry point, names, imports, and the trigger's stored form."""
+"""The public interface: provider info, entry point, names, imports, and the stored form of triggers."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ PUBLIC_NAMES_OF_THE_EMULATOR = [
 ]
 
 
-def test_provider_info_is_valid_by_airflows_own_schema() -> None:
+def test_provider_info_is_valid_by_airflows_schema() -> None:
     schema = json.loads(files("airflow").joinpath("provider_info.schema.json").read_text())
     jsonschema.validate(get_provider_info(), schema)
 
@@ -124,8 +124,8 @@ def test_airflow_lists_the_provider() -> None:
     assert "azure_data_factory_mi" in shown.stdout
 
 
-def test_public_names() -> None:
-    """A name may be added here. Taking one away breaks Dags."""
+def test_public_names_are_pinned() -> None:
+    """Names may be added here. To remove one would break Dags."""
     assert airflow_adf_mi.__all__ == PUBLIC_NAMES
     for name in airflow_adf_mi.__all__:
         assert getattr(airflow_adf_mi, name)
@@ -134,7 +134,7 @@ def test_public_names() -> None:
         _ = airflow_adf_mi.Nothing
 
 
-def test_dag_file_pays_for_no_azure_package() -> None:
+def test_operators_and_sensors_import_no_azure_package() -> None:
     code = """
 import sys
 import airflow_adf_mi.operators, airflow_adf_mi.sensors
@@ -145,7 +145,7 @@ print([m for m in sys.modules if m.split(".")[0] in ("azure", "aiohttp", "msal",
     assert shown.stdout.splitlines()[-1] == "[]"
 
 
-def test_package_of_the_triggers_loads_nothing_until_a_trigger_is_wanted() -> None:
+def test_import_of_the_triggers_package_imports_no_trigger() -> None:
     code = """
 import sys
 import airflow_adf_mi.triggers
@@ -156,13 +156,13 @@ print([m for m in sys.modules if m.split(".")[0] in ("airflow", "azure", "aiohtt
 
 
 @pytest.mark.parametrize(("path", "kind"), [(WAITS, AdfPipelineRunTrigger), (STARTS, AdfStartPipelineTrigger)])
-def test_stored_path_of_a_trigger_is_found_as_a_triggerer_finds_it(path: str, kind: type) -> None:
-    """Users' databases hold these paths: they never change, wherever the classes stand."""
+def test_stored_paths_of_triggers_can_be_imported(path: str, kind: type) -> None:
+    """Users' databases contain these paths, so they never change, even if the classes are moved."""
     assert import_string(path) is kind
 
 
-def test_path_and_arguments_of_the_trigger_that_is_a_task_are_a_stored_format() -> None:
-    """As above: serialized Dags hold these."""
+def test_stored_form_of_the_start_trigger_is_pinned() -> None:
+    """Serialized Dags contain these, so they never change."""
     made = AdfStartPipelineTrigger(
         azure_data_factory_conn_id="adf",
         pipeline_name="Load",
@@ -204,8 +204,8 @@ def test_path_and_arguments_of_the_trigger_that_is_a_task_are_a_stored_format() 
     )
 
 
-def test_triggers_path_and_arguments_are_a_stored_format() -> None:
-    """Deferred tasks in users' databases hold these: they are only ever added to, with defaults."""
+def test_stored_form_of_the_wait_trigger_is_pinned() -> None:
+    """Deferred tasks in users' databases contain these. Arguments may only be added, with defaults."""
     made = AdfPipelineRunTrigger(
         settings=SETTINGS.to_json(),
         resource_group_name="rg",
@@ -252,8 +252,8 @@ def test_triggers_path_and_arguments_are_a_stored_format() -> None:
     )
 
 
-def test_start_in_the_triggerer_is_a_stored_format() -> None:
-    """Its key must be free for it: no output may have that name, and the worker's state store uses another."""
+def test_stored_form_of_a_start_in_triggerer_mode_is_pinned() -> None:
+    """No output may have the name of its key, and the key in the task state store is another one."""
     assert INTENT_KEY == "adf_intent"
     assert STATE_KEY == "airflow_adf_mi.intent"
     assert {INTENT_KEY, RUN_ID_KEY} <= RESERVED_KEYS
@@ -280,8 +280,8 @@ def test_start_in_the_triggerer_is_a_stored_format() -> None:
     assert start.is_retried_by(TaskTry(try_number=3))
 
 
-def test_operator_takes_the_providers_arguments() -> None:
-    """So that moving over is a changed import and class name."""
+def test_operator_accepts_the_providers_arguments() -> None:
+    """So it is enough to change the import and the class name to move over."""
     import inspect
 
     from airflow.providers.microsoft.azure.operators.data_factory import AzureDataFactoryRunPipelineOperator
@@ -292,7 +292,7 @@ def test_operator_takes_the_providers_arguments() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ({"pipeline_name": "a/b"}, "pipeline_name"),
         ({"pipeline_name": "P", "timeout": 0}, "timeout is 0"),
@@ -314,19 +314,19 @@ def test_operator_takes_the_providers_arguments() -> None:
         ({"pipeline_name": "P", "is_recovery": True}, "without reference_pipeline_run_id"),
     ],
 )
-def test_bad_argument_is_an_error_when_the_dag_is_parsed(arguments: dict[str, Any], said: str) -> None:
-    with DAG("d"), pytest.raises(AdfConfigurationError, match=said):
+def test_bad_argument_is_refused_when_the_dag_is_parsed(arguments: dict[str, Any], message: str) -> None:
+    with DAG("d"), pytest.raises(AdfConfigurationError, match=message):
         AdfRunPipelineOperator(task_id="t", **arguments)
 
 
 @pytest.mark.parametrize("arguments", [{"poke_interval": 0}, {"timeout": 0}, {"timeout": 1e9}, {"poke_interval": 1e9}])
-def test_sensor_refuses_what_would_never_wait(arguments: dict[str, Any]) -> None:
+def test_sensor_refuses_intervals_and_timeouts_that_are_not_usable(arguments: dict[str, Any]) -> None:
     with DAG("d"), pytest.raises(AdfConfigurationError, match=r"positive number of seconds|a year"):
         AdfPipelineRunSensor(task_id="t", run_id="r1", **arguments)
 
 
 @pytest.mark.parametrize("run_id", ["", "a b", "../x", None, "None", "nan", ["r1"]])
-def test_sensor_refuses_what_is_no_run_id(run_id: Any) -> None:
+def test_sensor_refuses_what_is_not_a_run_id(run_id: Any) -> None:
     with DAG("d"), pytest.raises(AdfConfigurationError, match="run_id is "):
         AdfPipelineRunSensor(task_id="t", run_id=run_id)
 
@@ -335,8 +335,8 @@ DAG_FILES = [*sorted((ROOT / "dags").glob("*.py")), *sorted((ROOT / "tests" / "a
 
 
 @pytest.mark.parametrize("path", DAG_FILES, ids=lambda path: path.stem)
-def test_dag_file_imports(path: Path) -> None:
-    """Seconds instead of the minutes after which real Airflow processes would show it."""
+def test_dag_file_can_be_imported(path: Path) -> None:
+    """A broken Dag file fails here within seconds, instead of minutes in real Airflow processes."""
     assert runpy.run_path(str(path))["__doc__"]
 
 
@@ -358,7 +358,7 @@ def test_templates_are_checked_only_after_rendering() -> None:
 
 
 @pytest.mark.parametrize("native", [True, False])
-def test_template_of_none_is_not_given_and_native_numbers_are_names_again(native: bool) -> None:
+def test_template_of_none_counts_as_not_given_and_native_numbers_as_names(native: bool) -> None:
     with DAG("d", render_template_as_native_obj=native):
         it = AdfRunPipelineOperator(
             task_id="t",
@@ -376,7 +376,7 @@ def test_template_of_none_is_not_given_and_native_numbers_are_names_again(native
     assert (start.parameters, start.recovery) == (None, Recovery())
 
 
-def test_every_recorded_run_is_read_by_our_models() -> None:
+def test_every_recorded_run_can_be_read() -> None:
     read = 0
     for path in reference("recordings").glob("*.json"):
         for run in _found(json.loads(path.read_text()), "runGroupId"):
@@ -389,7 +389,7 @@ def test_every_recorded_run_is_read_by_our_models() -> None:
     assert read >= 5
 
 
-def test_every_example_of_the_specification_is_read_by_our_models() -> None:
+def test_every_example_of_the_specification_can_be_read() -> None:
     folder = reference("openapi") / "examples"
     runs = _found(json.loads((folder / "PipelineRuns_QueryByFactory.json").read_text()), "runStart")
     activities = _found(json.loads((folder / "ActivityRuns_QueryByPipelineRun.json").read_text()), "activityRunId")

@@ -1,6 +1,6 @@
-"""Connections of the Azure provider's type: what its own hook makes of them, and what ours does.
+"""Connections of the Azure provider's type, as its own hook and ours read them.
 
-Whatever the provider accepts without a secret, we accept; whom each asks a token for is read in the emulator's books.
+We accept all connections without a secret that the provider accepts. The emulator's books show which identity each of them uses.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ NAMED = ManagedIdentity(
     resource_id=USER_ASSIGNED.resource_id + "-2",
 )
 IDENTITY = {"managed_identity_client_id": NAMED.client_id, "workload_identity_tenant_id": TENANT}
-# Of the provider's form, as old forms saved it, of other providers' connections, and what only we read.
+# Fields of the provider's form, of its older forms, of other providers' connections, and fields that only we read.
 EXTRA: Mapping[str, Any] = {
     "tenantId": TENANT,
     "resource_group_name": "rg",
@@ -80,7 +80,7 @@ def connections(monkeypatch: pytest.MonkeyPatch) -> Iterator[Connections]:
     log_once.cache_clear()
 
 
-def test_each_field_and_each_pair_is_accepted_as_the_provider_accepts_it(connections: Connections) -> None:
+def test_each_field_and_each_pair_of_fields_is_accepted(connections: Connections) -> None:
     for names in COMBINATIONS:
         extra = {name: EXTRA[name] for name in names if name in EXTRA}
         connections.make(extra, **{name: STANDARD[name] for name in names if name in STANDARD})
@@ -94,10 +94,10 @@ def test_each_field_and_each_pair_is_accepted_as_the_provider_accepts_it(connect
         assert ours.factory_name == ("adf" if "factory_name" in short else None), names
 
 
-def test_where_a_field_is_there_twice_both_take_the_short_name(connections: Connections) -> None:
+def test_short_name_of_a_field_is_preferred_by_both(connections: Connections) -> None:
     other = "22222222-2222-4222-8222-222222222222"
     prefix = "extra__azure_data_factory__"
-    # The old names stand first: it must not depend on their order.
+    # The old names come first, because the order must not matter.
     old = {f"{prefix}subscriptionId": other, f"{prefix}factory_name": "old"}
     connections.make({"resource_group_name": "", "factory_name": 2026}, first=old)
     assert AzureDataFactoryHook("adf_theirs").get_conn()._config.subscription_id == SUBSCRIPTION
@@ -124,7 +124,7 @@ SECRETS: list[tuple[dict[str, str], dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("extra", "standard"), SECRETS, ids=str)
-def test_secret_is_refused_by_us_only(
+def test_secret_is_refused_by_ours_only(
     extra: dict[str, str], standard: dict[str, Any], connections: Connections
 ) -> None:
     connections.make(extra, **standard)
@@ -134,14 +134,14 @@ def test_secret_is_refused_by_us_only(
     assert "hush" not in str(refused.value)
 
 
-# Whom a token is asked for: the source in the emulator's books, and the client id (None: the system-assigned identity).
-Asked = tuple[str, str | None]
+# The identity that a token is requested for: its source in the emulator's books, and its client id (None: system-assigned).
+UsedIdentity = tuple[str, str | None]
 VM_SYSTEM, VM_NAMED, VM_VARIABLE = ("imds", None), ("imds", NAMED.client_id), ("imds", USER_ASSIGNED.client_id)
 POD_VARIABLE = ("workload_identity", USER_ASSIGNED.client_id)
 POD_NAMED = ("workload_identity", NAMED.client_id)
 CLIENT, TENANT_ONLY, BOTH = ["managed_identity_client_id"], ["workload_identity_tenant_id"], list(IDENTITY)
-TABLE: list[tuple[str, list[str], Asked, Asked]] = [
-    # where, fields, the provider, we
+TABLE: list[tuple[str, list[str], UsedIdentity, UsedIdentity]] = [
+    # where, fields, identity of the provider, identity of ours
     ("vm", [], VM_SYSTEM, VM_SYSTEM),
     ("vm", CLIENT, VM_SYSTEM, VM_NAMED),
     ("vm", TENANT_ONLY, VM_SYSTEM, VM_SYSTEM),
@@ -173,11 +173,11 @@ def environment(where: str, machine: Emulator) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(("where", "names", "theirs", "ours"), TABLE)
-def test_identity_that_each_asks_for(
+def test_identity_that_each_hook_uses(
     where: str,
     names: list[str],
-    theirs: Asked,
-    ours: Asked,
+    theirs: UsedIdentity,
+    ours: UsedIdentity,
     machine: Emulator,
     connections: Connections,
     monkeypatch: pytest.MonkeyPatch,
@@ -203,9 +203,9 @@ def test_identity_that_each_asks_for(
     ] == []
     (note,) = [r.getMessage() for r in caplog.records if r.name == "airflow_adf_mi.adf.connection_fields"]
     used, provider = note.split(" The provider would use: ")
-    for text, asked in ((used, ours), (provider, theirs)):
-        assert (asked[1] or "system-assigned managed identity") in text
-        assert ("workload identity" in text) is (asked[0] == "workload_identity")
+    for text, identity in ((used, ours), (provider, theirs)):
+        assert (identity[1] or "system-assigned managed identity") in text
+        assert ("workload identity" in text) is (identity[0] == "workload_identity")
 
 
 PRINCIPALS = {
@@ -216,7 +216,7 @@ PRINCIPALS = {
 
 @pytest.mark.filterwarnings("ignore:Environment is configured to use username and password")
 @pytest.mark.parametrize("kind", PRINCIPALS)
-def test_principal_of_the_environment_is_not_used_and_the_log_says_so(
+def test_principal_of_the_environment_is_ignored_and_logged(
     kind: str,
     machine: Emulator,
     connections: Connections,
@@ -224,7 +224,7 @@ def test_principal_of_the_environment_is_not_used_and_the_log_says_so(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)
-    caplog.set_level(logging.INFO, "azure.identity")  # which our credential makes quieter
+    caplog.set_level(logging.INFO, "azure.identity")  # our credential makes this logger quieter
     variables = {"AZURE_CLIENT_ID": USER_ASSIGNED.client_id, **PRINCIPALS[kind], **machine.identity_environment("imds")}
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
@@ -240,7 +240,7 @@ def test_principal_of_the_environment_is_not_used_and_the_log_says_so(
     assert "hush" not in caplog.text
 
 
-def test_one_log_line_names_what_is_ignored(connections: Connections, caplog: pytest.LogCaptureFixture) -> None:
+def test_one_log_line_names_ignored_fields(connections: Connections, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "airflow_adf_mi")
     connections.make({"tenantId": TENANT, "use_azure_identity_async": True}, **STANDARD)
     for _ in range(2):
@@ -250,8 +250,8 @@ def test_one_log_line_names_what_is_ignored(connections: Connections, caplog: py
     assert "some-app" not in line
 
 
-def test_log_line_where_the_identity_cannot_be_had_here_or_is_chosen() -> None:
-    """Where a connection is read need not be where a token is asked for."""
+def test_log_line_for_an_unavailable_identity_or_a_configured_chain() -> None:
+    """The process that reads a connection may be another one than the process that requests a token."""
     settings = AdfSettings(subscription_id=SUBSCRIPTION)
     half = {"IDENTITY_ENDPOINT": "http://x"}
     assert identity_used(settings.identity, half, "login") == "the system-assigned managed identity"

@@ -1,7 +1,7 @@
-"""Each recording of the real service, asked again of the emulator: same status, same fields in the same order, same values.
+"""The requests of each recording of the real service get the same answers from the emulator: status, fields, order and values.
 
-A recording is a story: its requests are sent in the order of their dates to one emulator whose clock shows those dates.
-Of values that cannot be the same twice, the form is compared. Skipped where the recordings are not beside the checkout.
+The requests of a recording are sent in the order of their dates to one emulator whose clock shows those dates. Values that
+never repeat are compared by their form. Skipped if the recordings are not beside the checkout.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.conftest import activity, reference
 
 Entry = dict[str, Any]
 
-# Values that are another's at every answer, by their member's name, and the form that they have.
+# Values that differ in every answer, by the name of their member, and their form.
 FORMS = {
     "runStart": r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,7})?Z",
     "runEnd": r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,7})?Z",
@@ -35,12 +35,12 @@ FORMS = {
     "eTag": r'"[0-9a-f-]{36}"',
     "etag": r"[0-9a-f-]{36}",
 }
-# Of the servers in front of the service rather than of the service.
+# Headers of the servers in front of the service.
 NOT_COMPARED_HEADERS = {"x-powered-by", "vary", "transfer-encoding", "content-length", "date", "server"}
 
 
 def comparable(value: Any, name: str = "", parent: str = "", *, but: Sequence[str] = ()) -> Any:
-    """The value with the order of its members, and forms in place of values that differ every time."""
+    """The value with the order of its members, and with forms in place of values that differ in every answer."""
     if isinstance(value, Mapping):
         return [(key, comparable(item, key, name, but=but)) for key, item in value.items()]
     if isinstance(value, list):
@@ -54,7 +54,7 @@ def comparable(value: Any, name: str = "", parent: str = "", *, but: Sequence[st
 
 
 class Replay:
-    """An emulator that stands in for the factory of a recording, and the requests of that recording."""
+    """An emulator of the factory in a recording, which gets the requests of that recording."""
 
     def __init__(
         self, uri: str, pipelines: Mapping[str, Any], script: Mapping[str, Any] | None = None, **factory: Any
@@ -93,7 +93,7 @@ class Replay:
         headers = {"Authorization": f"Bearer {token}", **request.get("headers", {})}
         body, recorded = request.get("body"), entry["response"]["body"]
         if isinstance(recorded, dict) and "runId" in recorded and "x-ms-client-request-id" not in headers:
-            # Recorders remove this header; the ids' form shows that they are the client's.
+            # Recorders remove this header. The form of the ids shows that they come from the client.
             headers["x-ms-client-request-id"] = recorded["runId"]
         return self._http.request(
             request["method"],
@@ -109,7 +109,7 @@ def sent(entry: Entry) -> float:
 
 
 def same(entry: Entry, answer: httpx.Response, *, but: Sequence[str] = ()) -> None:
-    """Hold an answer against the recorded one; of the members named by `but`, only the type is compared."""
+    """Compare an answer with the recorded one. Of members that `but` names, only the type is compared."""
     recorded = entry["response"]
     where = f"{entry['request']['method']} {entry['request']['uri']}"
     assert answer.status_code == recorded["status"], where
@@ -128,8 +128,8 @@ def entries_of(name: str) -> list[Entry]:
     return list(recording["entries"])
 
 
-def test_powershells_runs_of_2020() -> None:
-    """Start, cancel, and three recovery runs, of which one fails."""
+def test_runs_in_the_powershell_recording_of_2020() -> None:
+    """A start, a cancel, and three recovery runs, of which one fails."""
     entries = entries_of("powershell_TestPipelineRunV2.json")
     properties = {
         "activities": [activity("MyCopyActivity_1_0"), activity("MyCopyActivity_0_0", "Copy", "MyCopyActivity_1_0")],
@@ -146,24 +146,24 @@ def test_powershells_runs_of_2020() -> None:
         assert len(replay.emulator.books.requests) == len(entries)
 
 
-def test_azure_clis_factory_of_2021() -> None:
-    """A pipeline is published, is run with a parameter that it does not declare, and cancelled; and lists."""
+def test_factory_in_the_azure_cli_recording_of_2021() -> None:
+    """A pipeline is published, run with an undeclared parameter, and cancelled. Lists are queried."""
     entries = entries_of("azcli_test_datafactory_main.json")
     listed, shown, triggered = (
         next(e for e in entries if e["request"]["uri"].split("?")[0].endswith(end))
         for end in ("/pipelines", "/exampleFa000001", "/queryTriggerRuns")
     )
-    # The pipeline was published once more before it was listed, which is not among the entries.
+    # Before the list, the pipeline was published once more. That request was not recorded.
     later = {p["name"]: {**p["properties"]} for p in listed["response"]["body"]["value"]}
     del later["example000005"]["lastPublishTime"]
     factory = shown["response"]["body"]
     described = {name: factory[name] for name in ("location", "identity", "tags")}
-    # A member of a factory that was given one, and absent from the recording of 2022.
+    # This member is absent from the recording of 2022.
     assert shown["response"]["body"]["properties"].pop("encryption") == {}
-    # The emulator has no triggers, of which a run could be shown.
+    # The emulator has no triggers, and so no trigger runs.
     assert len(triggered["response"]["body"]["value"]) == 1
     triggered["response"]["body"]["value"] = []
-    # The recorder changed the names in ids, and not in the same way everywhere.
+    # The recorder changed the names in ids, in different ways.
     but = ("id",)
     with (
         Replay(shown["request"]["uri"], {}, **described) as running,
@@ -177,15 +177,15 @@ def test_azure_clis_factory_of_2021() -> None:
     assert {record.operation for record in asked} >= {"putPipeline", "queryTriggerRuns"}
 
 
-def test_cancel_of_unknown_runs_of_2018() -> None:
+def test_cancels_of_unknown_runs_in_the_recording_of_2018() -> None:
     for entry in entries_of("cancel_unknown_run_400.json"):
         with Replay(entry["request"]["uri"], {}) as replay:
             for each, answer in replay.answers([entry]):
                 same(each, answer)
 
 
-def test_nets_missing_things_of_2022() -> None:
-    """A pipeline that is not there, a factory that is not there, and both as they are when they are."""
+def test_missing_objects_in_the_net_recording_of_2022() -> None:
+    """A missing pipeline, a missing factory, and both when they exist."""
     no_pipeline, no_factory, there = entries_of("net_404_bodies.json")
     with Replay(no_pipeline["request"]["uri"], {}) as replay:
         ((entry, answer),) = replay.answers([no_pipeline])
@@ -196,7 +196,7 @@ def test_nets_missing_things_of_2022() -> None:
         assert answer.headers["x-ms-failure-cause"] == no_factory["response"]["headers"]["x-ms-failure-cause"]
     pipeline, factory = there["response"]["bodies"]
     date = no_factory["response"]["headers"]
-    # ARM shows names in paths as they were first written; the recorded ones differ in case.
+    # ARM shows names in paths as they were first written. The recorded ones differ in case.
     factory["name"] = factory["id"].rpartition("/")[2]
     published: dict[str, dict[str, Any]] = {pipeline["name"]: {}}
     for body in (pipeline, factory):
@@ -210,7 +210,7 @@ def test_nets_missing_things_of_2022() -> None:
             assert comparable(answer.json()) == comparable(body)
 
 
-def test_failed_run_in_a_list_of_2021() -> None:
+def test_failed_run_in_a_recorded_list_of_2021() -> None:
     recording = json.loads((reference("recordings") / "queryPipelineRuns_failed_example.json").read_text())
     (run,) = recording["value"]
     message = run["message"].removeprefix("Operation on target Web1_copy1 failed: ")
@@ -239,7 +239,7 @@ def test_failed_run_in_a_list_of_2021() -> None:
             same(entry, answer)
 
 
-def test_every_recording_has_its_test() -> None:
+def test_every_recording_has_a_test() -> None:
     names = {path.name for path in reference("recordings").glob("*.json")}
     assert names == {
         "azcli_test_datafactory_main.json",

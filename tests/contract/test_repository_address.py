@@ -1,4 +1,4 @@
-"""One place names the address of the repository, and what needs it works with and without one."""
+"""One place names the address of the repository. Everything that uses it works with and without an address."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def links(markdown: str) -> list[str]:
     return re.findall(r"\]\(([^)]+)\)", re.sub(r"```.*?```", "", markdown, flags=re.DOTALL))
 
 
-def test_no_other_file_names_an_address_of_this_project() -> None:
+def test_no_other_file_contains_the_address_of_this_project() -> None:
     from repository import repository
 
     files = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False).stdout
@@ -50,7 +50,7 @@ def test_no_other_file_names_an_address_of_this_project() -> None:
     assert found == []
 
 
-def test_address_is_read(tmp_path: Path) -> None:
+def test_address_is_read_from_pyproject(tmp_path: Path) -> None:
     from repository import repository
 
     assert repository(project(tmp_path, 'repository = ""')) is None
@@ -73,7 +73,7 @@ def test_readme_of_a_package_index_has_no_relative_link() -> None:
     assert f"{ADDRESS}/blob/main/docs/starting-once.md" in with_address
 
 
-def test_pictures_are_left_out_where_they_would_be_broken() -> None:
+def test_pictures_are_left_out_without_an_address() -> None:
     from repository import readme_for_index
 
     picture = "Before ![a graph](docs/demo.png) after."
@@ -81,7 +81,7 @@ def test_pictures_are_left_out_where_they_would_be_broken() -> None:
     assert f"]({ADDRESS}/blob/main/docs/demo.png)" in readme_for_index(picture, ADDRESS)
 
 
-def test_urls_of_the_package() -> None:
+def test_package_has_urls_only_with_an_address() -> None:
     from repository import urls
 
     assert urls(None) == {}
@@ -89,8 +89,8 @@ def test_urls_of_the_package() -> None:
     assert {"Repository", "Documentation", "Changelog", "Issues"} == set(urls(ADDRESS))
 
 
-def test_installed_package_has_these_urls_and_a_readme_without_relative_links() -> None:
-    """So the build really asks: this is what pip shows, and what a package index would."""
+def test_installed_package_has_these_urls_and_no_relative_links() -> None:
+    """This is what pip and a package index show, so the build uses the address."""
     from repository import repository, urls
 
     installed = metadata("airflow-adf-mi")

@@ -152,7 +152,7 @@ async def test_conflict_of_data_factory_is_an_ambiguous_start(starts: Starts, em
 
 
 async def test_run_is_found_if_a_page_replaces_the_answer_to_createrun(starts: Starts, emulator: Emulator) -> None:
-    """A web filter inspects answers. If its page were taken for a refusal, a retry would start a second run."""
+    """A web filter inspects answers. If its page were treated as a refusal, a retry would start a second run."""
     emulator.add_fault("createRun", effect="after", status=403, text=PAGE)
     assert await starts.begin() is None
     assert len(runs(emulator)) == len(emulator.books.of("createRun")) == 1

@@ -8,14 +8,14 @@ WINDOWS = "tests/unit/test_windows.py"
 GUESSES = "tests/unit/emulator/pipelines/test_guesses.py"
 SCRIPT = "tests/unit/emulator/pipelines/test_script.py"
 SEVERAL_EMULATORS = "tests/integration/emulator/test_several_emulators.py"
-ENDS = "tests/integration/test_ends_when_told.py"
+ENDS = "tests/integration/test_ends_on_signals.py"
 HTTP = "tests/integration/emulator/test_server.py"
 EMULATOR = "emulator"
 
 MUTANTS = [
-    Mutant("example copies an empty window", "../dags/01_data_interval.py", 'CronDataIntervalTimetable("@daily", timezone="UTC")', '"@daily"', f"{WINDOWS} -k last_day"),
-    Mutant("example of triggerer mode copies an empty window", "../dags/06_triggerer_mode.py", 'CronDataIntervalTimetable("@daily", timezone="UTC")', '"@daily"', f"{WINDOWS} -k last_day"),
-    Mutant("empty window accepted by the demo", "../tests/support/examples.py", '"window_hours": window.hours if window else None', '"window_hours": 24', f"{WINDOWS} -k finds_fault"),
+    Mutant("example copies an empty window", "../dags/01_data_interval.py", 'CronDataIntervalTimetable("@daily", timezone="UTC")', '"@daily"', f"{WINDOWS} -k last_complete_day"),
+    Mutant("example of triggerer mode copies an empty window", "../dags/06_triggerer_mode.py", 'CronDataIntervalTimetable("@daily", timezone="UTC")', '"@daily"', f"{WINDOWS} -k last_complete_day"),
+    Mutant("empty window accepted by the demo", "../tests/support/examples.py", '"window_hours": window.hours if window else None', '"window_hours": 24', f"{WINDOWS} -k reports_empty"),
     Mutant("background job ignores SIGINT", "../tests/support/processes.py", "for number in (signal.SIGINT, signal.SIGTERM):", "for number in (signal.SIGTERM,):", f"{ENDS} -k demo-int --timeout=100"),
     Mutant("SIGTERM ends a program without cleaning up", "../tests/support/processes.py", "for number in (signal.SIGINT, signal.SIGTERM):", "for number in (signal.SIGINT,):", f"{ENDS} -k soak"),
     Mutant("waiting work begins after an interrupt", "../tests/support/processes.py", "wait=False, cancel_futures=True", "wait=False", f"{ENDS} -k threads --timeout=100"),

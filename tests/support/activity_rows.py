@@ -55,14 +55,14 @@ def row(
 
 
 class Listing:
-    """A service that lists the activities of runs, and counts what it was asked."""
+    """A service that lists the activities of runs, and records the requests for them."""
 
     def __init__(self, **runs: list[dict[str, Any]]) -> None:
         self.runs = runs
         self.asked: list[str] = []
         self.pauses: list[float] = []
         self.first: list[Any] = []
-        """Answers that come before the proper ones."""
+        """Answers that are given before the list is."""
         self.page_size = 100
         self.clock = Clock()
         self.slow = 0.0
@@ -100,7 +100,7 @@ class Listing:
             try:
                 step = routine.send(answer)
             except StopIteration as end:
-                # As it comes out of a trigger's event.
+                # The event of a trigger carries it as JSON.
                 explanation: Explanation = end.value
                 return Explanation.from_json(json.loads(json.dumps(explanation.to_json())))
             answer = None
@@ -112,7 +112,7 @@ class Listing:
 
 
 def calls_of(act: Callable[[], object]) -> int:
-    """How many functions `act` calls, Python's and C's: a measure that knows no other load of the machine."""
+    """How many functions `act` calls, in Python and in C: a measure of work that other load of the machine does not change."""
     number = 0
 
     def count(_frame: FrameType, event: str, _argument: object) -> None:

@@ -1,4 +1,4 @@
-"""Logs of real tasks, without what differs each time."""
+"""Logs of real tasks, without the parts that differ from run to run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tests.support.explained import GOLDEN, assert_no_secret, general
 
 
 def log_of(world: World, name: str, timeout: float = 300) -> str:
-    """The log of a case's task, once it has failed, without what differs each time."""
+    """The log of a case's task, once it has failed, without the parts that differ from run to run."""
     assert world.airflow.wait_for_task(*world.explained[name], "it", timeout=timeout) == "failed"
     text = general(world.airflow.log(*world.explained[name], "it"), [world.emulator])
     assert_no_secret(text)

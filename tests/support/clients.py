@@ -15,7 +15,7 @@ Send = Callable[[operations.Call[Any]], Any]
 
 
 def sender(kind: str, settings: AdfSettings) -> Send:
-    """Sends a call through a client of its own."""
+    """A function that sends a call through a client opened for it."""
 
     def blocking(call: operations.Call[Any]) -> Any:
         with AdfClient(settings) as client:

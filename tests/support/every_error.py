@@ -1,4 +1,4 @@
-"""An error of every class of the core, with every member set. New classes are found; a new member needs a value here."""
+"""One error of each class of the core, with every member set. New classes are found; a new member needs a value in `MEMBERS`."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ MEMBERS: dict[str, Any] = {
 
 
 def classes(base: type[AdfError] = AdfError) -> Iterator[type[AdfError]]:
-    """`base` and all below it, of the core."""
+    """`base` and all its subclasses that are in the core."""
     if base.__module__ == errors.__name__:
         yield base
         for kind in base.__subclasses__():
@@ -65,5 +65,5 @@ def made(kind: type[AdfError]) -> AdfError:
 
 
 def known(error: BaseException) -> tuple[str, dict[str, Any]]:
-    """The text, and all attributes."""
+    """The error's text, and all its attributes."""
     return str(error), vars(error)

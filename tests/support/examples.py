@@ -1,4 +1,4 @@
-"""The example Dags and what each file says it comes to; used by the demo and by the tests."""
+"""The example Dags and the result that each file expects; used by the demo and by the tests."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ class Example:
     expected: Mapping[str, Mapping[str, Any]]
 
     def start(self, airflow: RealAirflow) -> str:
-        """The id of its Dag run: one that Airflow has scheduled where a task takes a window, otherwise one of our own."""
+        """The id of its Dag run: one that Airflow has scheduled where a task takes a window, otherwise one started here."""
         takes_a_window = any("window_hours" in task for task in self.expected.values())
         return airflow.scheduled_run(self.dag_id) if takes_a_window else airflow.trigger(self.dag_id)
 
 
 @dataclass(frozen=True)
 class Window:
-    """What a run was asked to copy, as its parameters have it."""
+    """The window that a run copies, as its parameters give it."""
 
     start: str
     end: str
 
     @property
     def hours(self) -> float:
-        """How long it is. Raises `ValueError` for what is no time."""
+        """Its length. Raises `ValueError` if `start` or `end` is not a time."""
         return (datetime.fromisoformat(self.end) - datetime.fromisoformat(self.start)).total_seconds() / 3600
 
 
@@ -74,7 +74,7 @@ def _example(path: Path) -> Example:
 
 
 def rows(example: Example, airflow: RealAirflow, dag_run_id: str, runs: list[dict[str, Any]]) -> list[Row]:
-    """What became of a Dag run, each task held against its expectation; `runs` are the emulator's."""
+    """The tasks of a Dag run, each compared with its expectation; `runs` are the emulator's."""
     by_id = {run["runId"]: run for run in runs}
     instances = airflow.task_instances(example.dag_id, dag_run_id)
     result = []
@@ -126,7 +126,7 @@ def _window(run: Mapping[str, Any]) -> Window | None:
 
 
 def _run_id(airflow: RealAirflow, dag_id: str, dag_run_id: str, task_id: str, map_index: int) -> str | None:
-    """The run's id: pushed by an operator at once, and in a sensor's summary."""
+    """The run's id: an operator pushes it at once; a sensor has it in its summary."""
     pushed = airflow.xcom(dag_id, dag_run_id, task_id, "run_id", map_index)
     if pushed is None:
         pushed = (airflow.xcom(dag_id, dag_run_id, task_id, map_index=map_index) or {}).get("run_id")

@@ -1,6 +1,6 @@
-"""What can go wrong, for tests that read what a user is told of it: a factory, what fails in it, and the exact texts.
+"""Failures for tests that read the logs and errors of tasks: a factory, what fails in it, and the exact texts.
 
-The texts are the files of `tests/golden`, one a case; `GOLDEN=write` writes them anew, to be read before they are kept.
+The texts are the files of `tests/golden`, one for each case. `GOLDEN=write` rewrites them; read them before you commit them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from airflow_adf_mi.emulator import Emulator
 from tests.conftest import ROOT, activity, factory_of
 
 GOLDEN = ROOT / "tests" / "golden"
-# With what an activity's message must not bring into any log.
+# With secrets that must not reach any log through an activity's message.
 NO_TABLE = (
     "ErrorCode=SqlOperationFailed,'Type=Microsoft.DataTransfer.Common.Shared.HybridDeliveryException,Message=Cannot open "
     "https://lake.blob.core.windows.net/in?sp=r&sig=planted%2Fsecret=&sv=1 with AccountKey=planted==;Password=planted; "
@@ -44,16 +44,16 @@ PIPELINES: dict[str, list[dict[str, Any]] | dict[str, Any]] = {
             "Cancelled",
             "CancelledBlocking",
             "CancelledDeferrable",
-            "CancelledWorkerLess",
+            "CancelledTriggererMode",
             "Throttled",
             "Find",
             "Outputs",
             "UserBlocking",
             "UserDeferrable",
-            "UserWorkerLess",
+            "UserTriggererMode",
             "SystemBlocking",
             "SystemDeferrable",
-            "SystemWorkerLess",
+            "SystemTriggererMode",
         )
     },
 }
@@ -70,12 +70,15 @@ ACTIVITIES: dict[str, Any] = {
         "error": {"message": "Invalid object name 'table7'.", "errorCode": "2100"},
     },
     "ExplainSlow/CopySales": {"seconds": 3600},
-    **{f"ExplainCancelled{mode}/CopySales": {"seconds": 3600} for mode in ("", "Blocking", "Deferrable", "WorkerLess")},
+    **{
+        f"ExplainCancelled{mode}/CopySales": {"seconds": 3600}
+        for mode in ("", "Blocking", "Deferrable", "TriggererMode")
+    },
     "ExplainOutputs/CopySales": {"output": {"rowsCopied": 42}},
     **{
         f"Explain{kind}{mode}/CopySales": {"outcome": "Failed", "error": {"failureType": f"{kind}Error"}}
         for kind in ("User", "System")
-        for mode in ("Blocking", "Deferrable", "WorkerLess")
+        for mode in ("Blocking", "Deferrable", "TriggererMode")
     },
 }
 FACTORY = factory_of(**PIPELINES)
@@ -88,7 +91,7 @@ _GUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 
 
 def general(text: str, emulators: Iterable[Emulator] = ()) -> str:
-    """`text`, without what differs each time: ids by the pipelines' names, times and addresses."""
+    """`text` with placeholders for what differs from run to run: run ids, times and addresses."""
     for emulator in emulators:
         factory = emulator.state("adf-test")
         for ran in emulator.call(lambda factory=factory: list(factory.runs.values())):  # type: ignore[misc]  # of the loop
@@ -101,13 +104,13 @@ def general(text: str, emulators: Iterable[Emulator] = ()) -> str:
 
 
 def assert_no_secret(text: str) -> None:
-    """Nothing of what is planted in an activity's message is in `text`."""
+    """None of the secrets in an activity's message is in `text`."""
     assert "planted" not in text
     assert "eyJ" not in text
 
 
 def check_golden(name: str, text: str) -> None:
-    """`text` is what is kept under `name`."""
+    """`text` is that of the golden file `name`."""
     path = GOLDEN / f"{name}.txt"
     if os.environ.get("GOLDEN") == "write":
         path.write_text(text + "\n")

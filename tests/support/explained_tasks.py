@@ -50,7 +50,7 @@ def operator(pipeline: str, **arguments: Any) -> AdfRunPipelineOperator:
 
 
 def run(it: AdfRunPipelineOperator, task: Task | None = None) -> Any:
-    """A task from its start to its end, in the triggerer between if it defers."""
+    """Run a task to its end; if it defers, its trigger runs in between."""
     task = task or Task()
     try:
         return execute(it, task)
@@ -62,7 +62,7 @@ def run(it: AdfRunPipelineOperator, task: Task | None = None) -> Any:
 async def fired(trigger: BaseTrigger) -> Any:
     (event,) = [event async for event in trigger.run()]
     assert_no_secret(json.dumps(event.payload) + repr(trigger.serialize()))
-    # The shared client is closed by a task of its own, which the loop's end would cut off.
+    # A separate task closes the shared client, and the end of the loop would cancel it.
     await asyncio.gather(*shared_client._closing)
     return event.payload
 

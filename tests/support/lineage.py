@@ -11,7 +11,7 @@ HERE = "azuredatafactory://adf-test"
 
 
 def copying(name: str, source: str, sink: str) -> dict[str, Any]:
-    """A Copy with the datasets beside its properties, as it is published."""
+    """A Copy as it is published: with its datasets beside its properties."""
     beside = {
         member: [{"referenceName": dataset, "type": "DatasetReference", "parameters": {"key": "planted"}}]
         for member, dataset in (("inputs", source), ("outputs", sink))

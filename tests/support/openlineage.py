@@ -1,6 +1,6 @@
-"""OpenLineage's schema, as its own client has it: a JSON schema of each class that is generated from the published one.
+"""OpenLineage's schema, built from its own client: a JSON schema for each class that the client generates from the published one.
 
-Stricter than the client: it takes text for a number, and checks no facet of an event that is read back.
+It is stricter than the client, which accepts text for a number, and checks no facet of an event that is read back.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from openlineage.client.generated import base
 
 Schema = dict[str, Any]
 
-# What the published schema says beyond the classes' types.
+# What the published schema requires beyond the types of the classes.
 URI = {"type": "string", "pattern": r"^[A-Za-z][A-Za-z0-9+.-]*:\S+$"}
 MEMBERS: Mapping[str, Schema] = {
     **dict.fromkeys(("producer", "schemaURL", "_producer", "_schemaURL"), URI),
@@ -34,7 +34,7 @@ PLAIN: Mapping[Any, str] = {str: "string", int: "integer", float: "number", bool
 
 @cache
 def facets() -> dict[str, type]:
-    """The facets of the specification, by the address of their schema."""
+    """The facets of the specification, by the URL of their schema."""
     found = {}
     for module in pkgutil.iter_modules(generated.__path__):
         for value in vars(importlib.import_module(f"{generated.__name__}.{module.name}")).values():
@@ -51,7 +51,7 @@ def schema_of(kind: Any, member: str = "", *, nested: bool = False) -> Schema:
         return {"type": PLAIN[kind]}
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in (types.UnionType, typing.Union):
-        # What is None is left out of an event; null is nowhere allowed.
+        # An event leaves out what is None; null is not allowed anywhere.
         schemas = [schema_of(a, member, nested=nested) for a in arguments if a is not type(None)]
         return schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
     if origin is list:
@@ -63,7 +63,7 @@ def schema_of(kind: Any, member: str = "", *, nested: bool = False) -> Schema:
     if attr.has(kind):
         hints = typing.get_type_hints(kind)
         fields = attr.fields(kind)
-        # A job's facet and a run's both have a runId of others.
+        # A facet of a job or of a run can contain the runId of another system.
         strict = issubclass(kind, base.BaseEvent | base.BaseFacet | base.Run)
         required = [f.name for f in fields if f.default is attr.NOTHING or f.name in ALWAYS]
         return {
@@ -82,7 +82,7 @@ def facets_of(event: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def check_event(event: Mapping[str, Any]) -> None:
-    """Raises `jsonschema.ValidationError` unless it is a run event, each of whose facets is what it says it is."""
+    """Raises `jsonschema.ValidationError` unless it is a run event, and each facet matches the schema that it names."""
     jsonschema.validate(event, schema_of(base.RunEvent))
     if event["schemaURL"] != base.RunEvent._get_schema():
         raise jsonschema.ValidationError(f"schemaURL {event['schemaURL']}")

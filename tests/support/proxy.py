@@ -1,4 +1,4 @@
-"""A real proxy on the loopback interface, for tests: it takes CONNECT, and leads every host to one port of this machine."""
+"""A real proxy on the loopback interface, for tests: it accepts CONNECT, and connects every host to one port of this machine."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Proxy:
-    """What it does with CONNECT, and what it was asked."""
+    """How it answers CONNECT, and which requests it got."""
 
     leads_to: int
     """A port of 127.0.0.1."""
     user_password: str | None = None
     """What a client must send, as `user:password`."""
     answer: bytes | None = None
-    """Sent in place of a connection, before it hangs up; empty to hang up at once."""
+    """Sent instead of a connection, before it hangs up; empty to hang up at once."""
     is_silent: bool = False
     port: int = 0
     connects: list[str] = field(default_factory=list)
@@ -62,14 +62,14 @@ class Proxy:
         await asyncio.gather(_copy(reader, back), _copy(there, writer), return_exceptions=True)
 
     async def abort(self) -> None:
-        """Close all connections, and see them closed."""
+        """Close all connections, and wait until they are closed."""
         for transport in self._open:
             transport.abort()
         others = asyncio.all_tasks() - {asyncio.current_task()}
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
-        # A transport closes its socket in a later turn of the loop; one with TLS, a turn after that.
+        # A transport closes its socket in a later turn of the loop; one with TLS needs one turn more.
         for _ in range(3):
             await asyncio.sleep(0)
 
@@ -84,7 +84,7 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 @contextmanager
 def running(proxy: Proxy, tls: ssl.SSLContext | None = None) -> Iterator[Proxy]:
-    """The proxy in a thread of its own, on a free port. With `tls`, clients speak TLS to the proxy itself."""
+    """The proxy in its own thread, on a free port. With `tls`, clients speak TLS to the proxy itself."""
     started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
 
     async def serve() -> None:

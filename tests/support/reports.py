@@ -1,4 +1,4 @@
-"""A failure, as reports hold it."""
+"""The failure of an activity, as reports contain it."""
 
 from __future__ import annotations
 

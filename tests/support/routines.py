@@ -1,4 +1,4 @@
-"""Runs routines on a clock of their own, with scripted answers."""
+"""Runs routines on a virtual clock, with scripted answers."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Clock:
 
 
 def answer_of(step: Step, clock: Clock) -> Any:
-    """The result of a step that asks nothing of the service, with a journal that keeps nothing."""
+    """The result of a step that sends no request, with a journal that stores nothing."""
     match step:
         case Pause():
             clock.now += step.seconds
@@ -72,15 +72,15 @@ def answer_of(step: Step, clock: Clock) -> Any:
 
 def play(routine: Routine[Any], clock: Clock, answers: Iterator[Any]) -> tuple[Any, list[str]]:
     """Run a routine on a virtual clock; its result, and the methods it called."""
-    asked: list[str] = []
+    called: list[str] = []
     answer = None
     while True:
         try:
             step = routine.send(answer)
         except StopIteration as end:
-            return end.value, asked
+            return end.value, called
         if isinstance(step, Call):
-            asked.append(step.method)
+            called.append(step.method)
             answer = next(answers)
         else:
             answer = answer_of(step, clock)

@@ -22,7 +22,7 @@ class ProcessDied(BaseException):
 
 @dataclass
 class Service:
-    """Runs by id. `on_create` decides what becomes of a createRun: "answered", "lost" or "dropped" (never arrived)."""
+    """Runs by id. `on_create` decides how a createRun is handled: "answered", "lost" or "dropped" (never arrived)."""
 
     own_ids: bool = False
     list_lag: float = 0.0

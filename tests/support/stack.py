@@ -1,7 +1,7 @@
 """A real Airflow for tests and the demo: API server, scheduler, Dag processor, triggerer and LocalExecutor workers.
 
-Everything listens on the loopback interface only, on free ports, lives in one folder (a PostgreSQL server in one of its
-own), and is stopped by pid.
+Everything listens on free ports of the loopback interface only, writes below one folder (a PostgreSQL server has a second
+one), and is stopped by pid.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ TASK_ENDED = frozenset({"success", "failed", "skipped", "upstream_failed", "remo
 
 @dataclass
 class RealAirflow:
-    """An Airflow of its own in `home`. Use as a context manager.
+    """An Airflow in the folder `home`. Use as a context manager.
 
     :param home: AIRFLOW_HOME; everything is written below it.
     :param dags_folder: where Dags are read from.
-    :param environment: more variables, such as connections.
+    :param environment: further variables, such as connections.
     :param triggerers: how many triggerers to start.
-    :param postgres: on a PostgreSQL server of its own, which bears many tasks at once; otherwise on SQLite.
+    :param postgres: with its own PostgreSQL server, which can serve many tasks at once; otherwise with SQLite.
     """
 
     home: Path
@@ -53,7 +53,7 @@ class RealAirflow:
         (self.home / "output").mkdir(exist_ok=True)
         self._database = Postgres(self.home / "output") if self.postgres else None
         self.process_environment: dict[str, dict[str, str]] = {}
-        """More variables for the processes of one command, such as triggerer."""
+        """Further variables for the processes of one command, such as triggerer."""
         self.env = self._env()
         self._http = httpx.Client(base_url=self.url, trust_env=False, timeout=60)
 
@@ -98,7 +98,7 @@ class RealAirflow:
         kept = {
             name: value
             for name, value in os.environ.items()
-            # Airflow's own settings of the caller, and a switch that would make every process compile everything anew.
+            # Not the caller's Airflow settings, nor a switch that makes every process compile everything again.
             if not name.startswith(("AIRFLOW", "AZURE_", "MSI_", "IDENTITY_")) and name != "PYTHONDONTWRITEBYTECODE"
         }
         airflow = {f"AIRFLOW__{name.upper()}": value for name, value in settings.items()}
@@ -116,7 +116,7 @@ class RealAirflow:
             self._database.start()
         must_run([str(BIN / "airflow"), "db", "migrate"], env=self.env, timeout=300)
         if self._database is None:
-            # Readers then do not wait for the writer, of whom SQLite has one; it is kept in the file.
+            # So that readers do not wait for SQLite's only writer. The file stores this setting.
             with closing(sqlite3.connect(self._file)) as database:
                 database.execute("PRAGMA journal_mode=WAL")
         self.start_api_server()
@@ -130,13 +130,13 @@ class RealAirflow:
         self._http.headers["Authorization"] = f"Bearer {token}"
         # The first request to the execution API takes longer than a worker waits for it.
         self._http.get("/execution/health").raise_for_status()
-        # Only now: a Dag with a schedule runs as soon as it is parsed.
+        # Last, because a Dag with a schedule runs as soon as it is parsed.
         self.start_process("dag-processor")
         everything = ("metadatabase", "scheduler", "triggerer", "dag_processor")
         self.wait_until(lambda: self._are_healthy(*everything), "Airflow to be healthy", 180)
 
     def stop(self) -> None:
-        """The last that was started first; all of them, even if a second Ctrl-C comes meanwhile."""
+        """Stop what was started last first; and all of it, even if a second Ctrl-C comes meanwhile."""
         with ExitStack() as ending:
             ending.callback(self._http.close)
             if self._database is not None:
@@ -160,7 +160,7 @@ class RealAirflow:
         self.wait_until(lambda: self.ask("GET", f"/api/v2/dags/{dag_id}").status_code == 200, f"Dag {dag_id}", 300)
         run_id = f"test__{uuid.uuid4()}"
         body = {"dag_run_id": run_id, "logical_date": logical_date, "conf": dict(conf or {})}
-        # With an id of ours, asking again starts no second Dag run: 409 says that it is there.
+        # Because the id is given, a repeated request starts no second Dag run: 409 means that it exists.
         answer = self.ask("POST", f"/api/v2/dags/{dag_id}/dagRuns", json=body)
         if answer.status_code != 409:
             answer.raise_for_status()
@@ -207,7 +207,7 @@ class RealAirflow:
         return str(self.task_state(dag_id, run_id, task_id, map_index))
 
     def xcom(self, dag_id: str, run_id: str, task_id: str, key: str = "return_value", map_index: int = -1) -> Any:
-        """An XCom's value; None if it is not there."""
+        """An XCom's value; None if it does not exist."""
         answer = self.ask(
             "GET",
             f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/{key}",
@@ -268,7 +268,7 @@ class RealAirflow:
         return self.ask("GET", path).raise_for_status().json()
 
     def ask(self, method: str, path: str, **options: Any) -> httpx.Response:
-        """A request that may be made twice, made again where the API server is down, stuck or at odds with its database."""
+        """Send a request that may be repeated; repeat it where the API server is down, or answers with a server error."""
         for _ in range(5):
             try:
                 answer = self._http.request(method, path, **options)
@@ -285,12 +285,12 @@ class RealAirflow:
         self.start_process("api-server", "--workers", "1")
 
     def start_process(self, command: str, *options: str, name: str | None = None) -> Process:
-        """Start one of Airflow's commands; its name tells several of one command apart."""
+        """Start one of Airflow's commands; `name` distinguishes several processes of one command."""
         name = name or command
         environment = {**self.env, **self.process_environment.get(command, {})}
         program = [str(BIN / "airflow"), command, *options]
         process = Process(name, program, environment, self.home / "output" / f"{name}.log")
-        # First: whatever interrupts the start, it is stopped.
+        # Before the start, so that it is stopped even if the start is interrupted.
         self.processes[name] = process
         process.start()
         return process

@@ -37,7 +37,7 @@ class Task:
 
     @property
     def id(self) -> uuid.UUID:
-        """Another one for each try, as Airflow has it."""
+        """A new id for each try, as in Airflow."""
         return uuid.uuid5(uuid.NAMESPACE_OID, f"{self.dag_id}.{self.task_id}.{self.try_number}")
 
     @property
@@ -102,7 +102,7 @@ def operator(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Make:
 
 
 def execute(it: AdfRunPipelineOperator, task: Task) -> dict[str, Any]:
-    """A try, without Airflow's guard against being called elsewhere."""
+    """Run a try, without Airflow's guard against calls from elsewhere."""
     return dict(AdfRunPipelineOperator.execute.__wrapped__(it, task.context))  # type: ignore[attr-defined]  # Airflow's
 
 

@@ -1,4 +1,4 @@
-"""The checks of the documentation's build find what they are for; and the pages name what there is."""
+"""The checks of the documentation's build find problems, and all names on the pages exist."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def extension(name: str) -> Any:
     return importlib.import_module(name)
 
 
-def test_golden_text_without_an_entry_is_found() -> None:
+def test_golden_text_without_an_entry_is_reported() -> None:
     problems = extension("golden_errors").problems
     assert problems(["a", "b"], ["a", "b"]) == []
     (missing,) = problems(["a"], ["a", "b"])
@@ -43,7 +43,7 @@ def test_golden_text_without_an_entry_is_found() -> None:
     assert problems(["a", "a"], ["a"]) == ["The page shows 'a' twice."]
 
 
-def test_long_lines_of_golden_texts_are_broken_and_lose_nothing() -> None:
+def test_long_lines_of_golden_texts_are_wrapped_without_loss() -> None:
     wrapped = extension("golden_errors").wrapped
     for path in (ROOT / "tests" / "golden").glob("*.txt"):
         text = path.read_text()
@@ -63,25 +63,25 @@ def test_long_lines_of_golden_texts_are_broken_and_lose_nothing() -> None:
         ('<a href="b.html#gone">', "no such anchor"),
     ],
 )
-def test_bad_page_is_found(html: str, problem: str, tmp_path: Path) -> None:
+def test_bad_page_is_reported(html: str, problem: str, tmp_path: Path) -> None:
     (tmp_path / "b.html").write_text('<p id="there">')
     (tmp_path / "a.html").write_text(html)
     (found,), _ = extension("html_check").check(tmp_path)
     assert problem in found
 
 
-def test_style_that_loads_from_another_host_is_found(tmp_path: Path) -> None:
+def test_style_that_loads_from_another_host_is_reported(tmp_path: Path) -> None:
     (tmp_path / "a.css").write_text("@import 'https://fonts.example/a.css';")
     assert extension("html_check").check(tmp_path)[0] == ["a.css loads from another host"]
 
 
-def test_good_page_is_left_alone_and_its_links_to_others_are_listed(tmp_path: Path) -> None:
+def test_good_page_has_no_problem_and_its_external_links_are_listed(tmp_path: Path) -> None:
     (tmp_path / "b.html").write_text('<p id="there">')
     (tmp_path / "a.html").write_text('<a href="b.html#there"><a href="https://x.example/y"><img src="a.png">')
     assert extension("html_check").check(tmp_path) == ([], {"https://x.example/y": {"a.html"}})
 
 
-def test_links_to_files_of_the_project() -> None:
+def test_links_to_files_of_the_project_are_resolved() -> None:
     target = extension("outside_files").target_on_page
     page = DOCS / "contributing.md"
     assert target("../docs/architecture.md#rooms", ROOT / ".github", page, None) == "architecture.md#rooms"
@@ -92,7 +92,7 @@ def test_links_to_files_of_the_project() -> None:
         target("../gone.md", DOCS, page, None)
 
 
-def test_links_within_code_stay_as_they_are() -> None:
+def test_links_within_code_are_unchanged() -> None:
     shown = extension("outside_files").shown
     text = "[a](../CHANGELOG.md)\n\n```text\n[a](../gone.md)\n```\n"
     assert shown(text, DOCS, DOCS / "index.md", None) == "a\n\n```text\n[a](../gone.md)\n```\n"
@@ -108,7 +108,7 @@ def test_page_of_the_architecture_has_all_modules() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
-def test_names_on_pages_are_there(page: Path) -> None:
+def test_names_on_pages_exist(page: Path) -> None:
     text = page.read_text()
     for name in set(re.findall(r"\bairflow_adf_mi(?:\.\w+)+(?![\w./])", text)) - STORED_KEYS:
         found: Any = importlib.import_module("airflow_adf_mi")
@@ -148,7 +148,7 @@ def test_page_of_metrics_has_all_names() -> None:
     assert {name for name in names if f"| `{name}` |" not in page} == set()
 
 
-def test_readme_is_one_screen() -> None:
+def test_readme_is_about_a_hundred_lines_long() -> None:
     assert 80 <= len((ROOT / "README.md").read_text().splitlines()) <= 100
 
 
@@ -165,7 +165,7 @@ def test_readme_is_one_screen() -> None:
         ),
     ],
 )
-def test_numbers_of_the_readme_are_the_measured_ones(sentence: str, row: str) -> None:
+def test_numbers_in_the_readme_are_the_measured_ones(sentence: str, row: str) -> None:
     def number(text: str) -> float:
         return float(re.sub(r"[^\d.]", "", text))
 

@@ -1,4 +1,4 @@
-"""The errors that leave the package: twins of the core's, which are AirflowExceptions."""
+"""The public errors: twins of the core's errors that are AirflowExceptions."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from tests.support.every_error import CLASSES, known, made
 each_class = pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
 
 
-def test_airflow_has_one_airflow_exception() -> None:
+def test_airflow_exception_of_core_and_sdk_are_the_same() -> None:
     assert vars(airflow.exceptions)["AirflowException"] is AirflowException
 
 
 @each_class
-def test_every_class_has_a_twin_of_its_name_which_is_public(kind: type[AdfError]) -> None:
+def test_every_class_has_a_public_twin_with_its_name(kind: type[AdfError]) -> None:
     twin = TWINS[kind]
     assert (twin.__name__, twin.__module__) == (kind.__name__, "airflow_adf_mi.exceptions")
     assert issubclass(twin, kind)
     assert issubclass(twin, AirflowException)
-    assert not issubclass(twin, AirflowFailException), "Airflow would make no retry"
+    assert not issubclass(twin, AirflowFailException), "Airflow would not retry"
     assert issubclass(twin, ValueError) == issubclass(kind, ValueError)
     assert getattr(airflow_adf_mi, kind.__name__) is twin
     assert kind.__name__ in airflow_adf_mi.__all__
@@ -40,7 +40,7 @@ def test_every_class_has_a_twin_of_its_name_which_is_public(kind: type[AdfError]
 
 
 @each_class
-def test_twins_are_related_as_the_classes_of_the_core_are(kind: type[AdfError]) -> None:
+def test_twins_have_the_same_hierarchy_as_the_classes_of_the_core(kind: type[AdfError]) -> None:
     assert {other for other in CLASSES if issubclass(TWINS[kind], TWINS[other])} == {
         other for other in CLASSES if issubclass(kind, other)
     }
@@ -59,14 +59,14 @@ def test_twin_has_the_text_members_notes_and_cause(kind: type[AdfError]) -> None
 
 
 @each_class
-def test_twin_survives_airflows_serialization(kind: type[AdfError]) -> None:
+def test_twin_stays_the_same_through_airflows_serialization(kind: type[AdfError]) -> None:
     twin = to_airflow(made(kind))
     stored = json.loads(json.dumps(BaseSerialization.serialize(twin)))
     again = BaseSerialization.deserialize(stored)
     assert (type(again), known(again)) == (type(twin), known(twin))
 
 
-def test_error_of_a_class_that_users_made_becomes_the_twin_of_the_nearest() -> None:
+def test_error_of_a_users_subclass_becomes_the_twin_of_its_base_class() -> None:
     class Mine(errors.AdfPermissionError):
         pass
 
@@ -77,17 +77,17 @@ def _shown(error: BaseException) -> str:
     return "".join(traceback.format_exception(error))
 
 
-def test_face_shows_where_the_error_was_raised_and_shows_it_once() -> None:
+def test_traceback_shows_once_where_the_error_was_raised() -> None:
     def raises() -> None:
         raise errors.AdfError("said by the core")
 
     with pytest.raises(exceptions.AdfError) as raised, airflow_errors():
         raises()
-    assert _shown(raised.value).count("said by the core") == 2, "the line that raised it, and its text"
+    assert _shown(raised.value).count("said by the core") == 2, "the line that raised it, and the error's text"
     assert "in raises" in _shown(raised.value)
 
 
-def test_foreign_error_that_the_core_has_suppressed_does_not_go_along() -> None:
+def test_context_that_the_core_has_suppressed_is_not_shown() -> None:
     @airflow_errors()
     def asks() -> None:
         try:
@@ -102,7 +102,7 @@ def test_foreign_error_that_the_core_has_suppressed_does_not_go_along() -> None:
     assert "secret" not in _shown(raised.value)
 
 
-def test_context_and_cause_that_the_core_shows_are_shown() -> None:
+def test_context_and_cause_that_the_core_keeps_are_shown() -> None:
     @airflow_errors()
     def asks() -> None:
         try:
@@ -132,14 +132,14 @@ def test_context_and_cause_that_the_core_shows_are_shown() -> None:
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_everything_else_leaves_as_it_is(error: BaseException) -> None:
+def test_other_exceptions_are_unchanged(error: BaseException) -> None:
     with pytest.raises(type(error)) as raised, airflow_errors():
         raise error
     assert raised.value is error
     assert raised.value.__context__ is None
 
 
-def test_dag_file_that_imports_an_error_pays_for_no_azure_package() -> None:
+def test_import_of_an_error_imports_no_azure_package() -> None:
     code = """
 import sys
 from airflow_adf_mi import AdfRunFailed

@@ -1,4 +1,4 @@
-"""The tests are laid out as the package is: folders mirror it, helpers are in `tests/support`."""
+"""The layout of the tests: folders mirror the package, and helpers are in `tests/support`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The check of prose finds what is hard to read, and finds nothing on our pages and in our modules."""
+"""The check of prose reports sentences that are hard to read, and reports nothing on our pages and in our modules."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_each_pattern_finds_files() -> None:
         " ".join(["word"] * (MOST_WORDS + 1)) + ".",
     ],
 )
-def test_bad_prose_is_found(text: str) -> None:
+def test_bad_prose_is_reported(text: str) -> None:
     assert list(complaints(text))
 
 
@@ -56,11 +56,11 @@ def test_bad_prose_is_found(text: str) -> None:
         "It has three parts: " + "one, " * 20 + "and this. " + "Two, " * 20 + "and that.",
     ],
 )
-def test_plain_prose_is_not_found(text: str) -> None:
+def test_plain_prose_is_not_reported(text: str) -> None:
     assert list(complaints(text)) == []
 
 
-def test_markdown_is_read_in_pieces_without_code() -> None:
+def test_markdown_is_read_in_pieces_without_its_code() -> None:
     page = "# Head\n\nA `look` at it.\n\n```text\nthe look failed\n```\n\n- [one](a.md)\n- two\n\n"
     page += "| a | b |\n|---|---|\n| c | the look |\n"
     pieces = [piece.strip() for piece in prose_of_markdown(page) if piece.strip()]

@@ -61,7 +61,7 @@ def failed(*activities: Any) -> AdfRunFailed:
         (failed(SYSTEM, ODD), "default"),
         (failed(UNKNOWN), "default"),
         (failed(), "default"),
-        # The pipeline has handled what its run's own message does not name.
+        # Failures that the run's own message does not name were handled by the pipeline.
         (failed(replace(SYSTEM, is_named=True), USER), "retry"),
         (failed(replace(USER, is_named=True), SYSTEM), "fail"),
         (failed(replace(USER, is_named=True, activity_type="Fail"), SYSTEM), "fail"),
@@ -70,23 +70,23 @@ def failed(*activities: Any) -> AdfRunFailed:
         (ValueError("not ours"), "default"),
     ],
 )
-def test_decision(error: BaseException, action: str) -> None:
+def test_decision_for_a_failed_run(error: BaseException, action: str) -> None:
     assert decide(error).action.value == action
 
 
 BY_CLASS: list[tuple[AdfError, str]] = [
     (AdfError("what is this"), "default"),
     (AdfConfigurationError("bad"), "fail"),
-    # Of one machine, or replaced by then.
+    # It may concern one machine only, or be replaced soon.
     (AdfCertificateError("not trusted"), "default"),
-    # An identity that has just been assigned takes minutes, too.
+    # A newly assigned identity takes minutes to work.
     (AdfAuthenticationError("no such identity"), "default"),
     (AdfAuthenticationError("the endpoint is down", transient=True), "default"),
     (AdfAuthenticationError("401", refused_token=True), "default"),
     (AdfRequestError("400", status=400, code="BadRequest"), "fail"),
     (AdfRequestError("413", status=413), "fail"),
     (AdfRequestError("400: Pipeline execution throttled.", status=400), "default"),
-    # Once the lock is gone, a retry starts the run.
+    # A retry starts the run once the lock is removed.
     (AdfRequestError("409", status=409, code="ScopeLocked"), "default"),
     (AdfPermissionError("403", status=403), "retry"),
     (AdfNotFoundError("404", status=404, missing="subscription"), "fail"),
@@ -99,7 +99,7 @@ BY_CLASS: list[tuple[AdfError, str]] = [
     (AdfThrottledError("429", status=429, retry_after=7), "retry"),
     (AdfUnavailableError("503", status=503), "default"),
     (AdfUnavailableError("a web filter", status=403, is_foreign=True), "default"),
-    # It looks for the run once more, and starts none in doubt.
+    # A retry searches for the run again, and starts none without proof.
     (AdfAmbiguousStartError("lost", request_id="k"), "default"),
     (AdfTaskKilled("killed"), "default"),
     (AdfRunError("?", **KNOWN), "default"),
@@ -110,13 +110,13 @@ BY_CLASS: list[tuple[AdfError, str]] = [
 
 
 @pytest.mark.parametrize(("error", "action"), BY_CLASS, ids=repr)
-def test_each_class_of_errors_has_an_answer(error: AdfError, action: str) -> None:
+def test_decision_for_each_class_of_errors(error: AdfError, action: str) -> None:
     decision = decide(error)
     assert decision.action.value == action
     assert (decision.reason is None) is (action == "default")
 
 
-def test_no_class_of_errors_is_without_an_answer() -> None:
+def test_every_class_of_errors_is_tested() -> None:
     classes = {kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, AdfError)}
     assert classes == {type(error) for error, _ in BY_CLASS}
 
@@ -132,7 +132,7 @@ DENIED = AdfPermissionError("403", status=403, code="AuthorizationFailed")
 
 
 def at(seconds: float, try_number: int, context: Any, monkeypatch: pytest.MonkeyPatch, max_tries: int = 9) -> Any:
-    """What the policy decides when a try has failed by 403 at this time."""
+    """The decision after a try that failed with 403 at this time."""
     monkeypatch.setattr("time.time", lambda: 1_000_000.0 + seconds)
     return AdfRetryPolicy().evaluate(DENIED, try_number, max_tries, context)
 
@@ -153,14 +153,14 @@ def test_missing_role_is_retried_for_a_quarter_of_an_hour(monkeypatch: pytest.Mo
         "the service has refused (403 AuthorizationFailed) for 900 s; a new role acts within 15 minutes, so no retry is made "
         "after that time"
     )
-    # Asked again for the same try, as by a task that starts in the triggerer.
+    # The same try is judged again, as for a task in triggerer mode.
     assert at(900, 4, context, monkeypatch).action.value == "fail"
 
 
-def test_refusals_that_are_not_in_a_row_are_counted_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_time_of_refusals_restarts_after_another_error_or_a_clear(monkeypatch: pytest.MonkeyPatch) -> None:
     context = {"task_state_store": Store()}
     at(0, 1, context, monkeypatch)
-    # Try 2 failed by something else.
+    # Try 2 failed with another error.
     assert at(1000, 3, context, monkeypatch).action.value == "retry"
     assert at(1900, 4, context, monkeypatch).action.value == "fail"
     # A clear raises max_tries.
@@ -168,13 +168,13 @@ def test_refusals_that_are_not_in_a_row_are_counted_anew(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("seconds", [0, 59, 60, 300])
-def test_longer_delay_of_the_task_is_kept(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_retry_delay_of_the_task_is_kept_if_it_is_longer(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
     task = AdfRunPipelineOperator(task_id="it", pipeline_name="P", retry_delay=timedelta(seconds=seconds))
     decision = at(0, 1, {"task": task}, monkeypatch)
     assert decision.retry_delay == (None if seconds >= 60 else timedelta(seconds=60))
 
 
-def test_without_a_memory_the_number_of_retries_is_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refusals_are_retried_without_a_time_limit_if_there_is_no_state_store(monkeypatch: pytest.MonkeyPatch) -> None:
     for context in (None, {}, {"task_state_store": "no store"}):
         for number in (1, 2, 3):
             assert at(number * 1000.0, number, context, monkeypatch).action.value == "retry"
@@ -189,7 +189,7 @@ def test_without_a_memory_the_number_of_retries_is_the_limit(monkeypatch: pytest
 @example({"since": 2_000_000.0, "try_number": 1, "max_tries": 3})
 @example({"since": float("nan"), "try_number": 1, "max_tries": 3})
 @example({"since": "1", "try_number": 1, "max_tries": 3})
-def test_odd_memory_never_lasts_longer_than_a_true_one(stored: object) -> None:
+def test_invalid_stored_time_never_extends_the_retries(stored: object) -> None:
     now = Forbidden(since=1_000_000.0, try_number=2, max_tries=3)
     known = now.at(stored)
     assert (known.try_number, known.max_tries) == (2, 3)
@@ -210,23 +210,23 @@ def test_named_user_errors_are_retried() -> None:
 
 
 @pytest.mark.parametrize("arguments", [{"retry_on": ["2100"]}, {}], ids=str)
-def test_twin_that_a_task_raises_is_judged_as_the_error_of_the_core(arguments: dict[str, Any]) -> None:
+def test_twin_gets_the_same_decision_as_the_error_of_the_core(arguments: dict[str, Any]) -> None:
     for error in (failed(USER), AdfConfigurationError("wrong"), AdfThrottledError("429", status=429, retry_after=5)):
         assert decide(to_airflow(error), **arguments) == decide(error, **arguments)
 
 
-def test_cancelled_run_is_started_again_where_told_so() -> None:
+def test_retry_cancelled_retries_cancelled_runs() -> None:
     assert decide(AdfRunCancelled("cancelled", **KNOWN), retry_cancelled=True).action.value == "default"
 
 
-def test_delays() -> None:
+def test_delay_depends_on_the_error() -> None:
     assert decide(failed(SYSTEM), system_error_delay=timedelta(minutes=5)).retry_delay == timedelta(minutes=5)
     assert decide(failed(USER), retry_on=["2100"], system_error_delay=timedelta(minutes=5)).retry_delay is None
     throttled = decide(AdfThrottledError("429", status=429, retry_after=17))
     assert (throttled.action.value, throttled.retry_delay) == ("retry", timedelta(seconds=17))
 
 
-def test_operator_takes_it() -> None:
+def test_operator_accepts_the_policy() -> None:
     with DAG("d"):
         it = AdfRunPipelineOperator(task_id="it", pipeline_name="P", retries=3, retry_policy=AdfRetryPolicy())
     assert isinstance(it.retry_policy, RetryPolicy)

@@ -1,4 +1,4 @@
-"""The window that a scheduled task copies: a day in the README, the docs and every Dag of ours, never nothing."""
+"""The window that a scheduled task copies: one day in the README, the docs and all our Dags, and never empty."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def dag_of(source: str, folder: Path) -> DAG:
 
 
 def windows_of(dag: DAG, run_after: pendulum.DateTime) -> list[tuple[datetime, datetime]]:
-    """What its tasks take for windows in the Dag run after that moment, by the timetable that the scheduler reads."""
+    """The windows of its tasks in a Dag run after that moment, by the timetable that the scheduler reads."""
     timetable = DagSerialization.from_dict(DagSerialization.to_dict(dag)).timetable
     interval = timetable.infer_manual_data_interval(run_after=run_after)
     context: Any = {"data_interval_start": interval.start, "data_interval_end": interval.end}
@@ -60,12 +60,12 @@ SOURCES = {**PAGES, **{path.name: path.read_text() for path in sorted(DAGS.glob(
 TAKE_WINDOWS = [name for name, source in SOURCES.items() if "data_interval" in source.partition("import")[2]]
 
 
-def test_pages_and_two_dags_take_windows() -> None:
+def test_pages_and_two_dags_use_windows() -> None:
     assert TAKE_WINDOWS == ["README", "get-started", "01_data_interval.py", "06_triggerer_mode.py"]
 
 
 @pytest.mark.parametrize("name", TAKE_WINDOWS)
-def test_window_is_the_last_day_that_is_over(name: str, tmp_path: Path) -> None:
+def test_window_is_the_last_complete_day(name: str, tmp_path: Path) -> None:
     dag = dag_of(SOURCES[name], tmp_path)
     assert set(windows_of(dag, NOON)) == {
         (pendulum.datetime(2026, 1, 2, tz="UTC"), pendulum.datetime(2026, 1, 3, tz="UTC"))
@@ -73,15 +73,15 @@ def test_window_is_the_last_day_that_is_over(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_plain_daily_schedule_is_the_trap_that_the_docs_name(name: str, tmp_path: Path) -> None:
-    """So the test above can fail; should Airflow change its mind, the page about windows goes."""
+def test_plain_daily_schedule_has_an_empty_window(name: str, tmp_path: Path) -> None:
+    """This shows that the test above can fail. If Airflow changes this, the page about windows is not needed."""
     trapped = re.sub(r"CronDataIntervalTimetable\((.*?),.*?\)", r"\1", PAGES[name])
     assert 'schedule="@daily"' in trapped
     ((start, end),) = windows_of(dag_of(trapped, tmp_path), NOON)
     assert end - start == timedelta(0)
 
 
-def test_nothing_else_of_ours_has_a_schedule_without_an_interval() -> None:
+def test_no_other_file_has_a_schedule_without_an_interval() -> None:
     folders = ("dags", "tests", "bench", "docs", "airflow_adf_mi")
     files = [ROOT / "README.md", *(path for folder in folders for path in (ROOT / folder).rglob("*.*"))]
     texts = {path: path.read_text() for path in files if path.suffix in (".py", ".md") and path != Path(__file__)}
@@ -93,7 +93,7 @@ def test_nothing_else_of_ours_has_a_schedule_without_an_interval() -> None:
     with_interval = {each for each in schedules if each[1].startswith(("None", "CronDataIntervalTimetable("))}
     assert {name for name, _ in with_interval} > {"README.md", "01_data_interval.py", "06_triggerer_mode.py"}
     assert schedules - with_interval == {
-        # Where it is said what not to do.
+        # These show what to avoid.
         ("windows.md", '"@daily"`'),
         ("troubleshooting.md", '"@daily"` is empty.'),
         ("01_data_interval.py", '"@daily"'),
@@ -121,7 +121,7 @@ def row(start: str, end: str) -> Row:
     return found[0]
 
 
-def test_demo_shows_a_window_and_finds_fault_with_an_empty_one(capsys: pytest.CaptureFixture[str]) -> None:
+def test_demo_shows_windows_and_reports_empty_ones(capsys: pytest.CaptureFixture[str]) -> None:
     day = row("2026-01-02T00:00:00+00:00", "2026-01-03T00:00:00+00:00")
     assert (day.problem, day.window) == (None, Window("2026-01-02T00:00:00+00:00", "2026-01-03T00:00:00+00:00"))
     empty = row("2026-01-03T00:00:00+00:00", "2026-01-03T00:00:00+00:00")

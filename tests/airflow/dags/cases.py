@@ -1,4 +1,4 @@
-"""Dags for the tests in real Airflow processes: one task each, which pipeline it runs comes with the Dag run."""
+"""Dags for the tests in real Airflow processes. Each has one task, and the Dag run contains the pipeline."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ for mode, deferrable in (("blocking", False), ("deferrable", True)):
     waits(f"sensor_{mode}", deferrable=deferrable)
 runs("nowhere", deferrable=True, **NOWHERE)
 runs("no_wait", wait_for_termination=False)
-# Not every 2 s: Airflow 3.3.2 marks a rescheduled task as failed when it runs again before the scheduler has handled the
-# executor's event of the look before, which takes LocalExecutor some seconds on a busy machine.
+# Not every 2 s: Airflow 3.3.2 marks a rescheduled task as failed if it runs again before the scheduler has handled the
+# executor's event of the previous poke. On a busy machine, LocalExecutor needs some seconds for that.
 waits("sensor_reschedule", deferrable=False, mode="reschedule", poke_interval=15)
 waits("sensor_identity", deferrable=False, **IDENTITY)
 waits("sensor_timeout", deferrable=True, timeout=6)
@@ -57,7 +57,7 @@ with case("hook_identity"):
 
     @task
     def it(params: dict[str, Any] | None = None) -> str:
-        """A task that uses the hook itself."""
+        """Use the hook in a task."""
         return AdfHook("adf_identity").get_pipeline_run((params or {})["run_id"]).status
 
     it()

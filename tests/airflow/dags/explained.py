@@ -1,4 +1,4 @@
-"""Dags of which the tests read what a user is told: one task each; pipeline and connection come with the Dag run."""
+"""Dags whose logs are tested. Each has one task, and the Dag run contains pipeline and connection."""
 
 from __future__ import annotations
 

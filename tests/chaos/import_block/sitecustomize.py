@@ -1,7 +1,7 @@
-"""For the triggerers of the chaos suite: a deploy in which the trigger's module cannot be imported.
+"""For the triggerers of the chaos suite: it simulates a deployment whose trigger module cannot be imported.
 
-On their PYTHONPATH, so that Python runs this at their start. While the file named by ADF_CHAOS_IMPORT_BLOCK exists, the
-module is refused.
+This folder is on their PYTHONPATH, so Python runs this file when they start. While the file in ADF_CHAOS_IMPORT_BLOCK exists,
+the import fails.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ REFUSED = "airflow_adf_mi.triggers"
 
 
 class ImportBlock(MetaPathFinder):
-    """Refuses one module while a file exists, and finds none itself."""
+    """Fails the import of one module while a file exists, and finds no module itself."""
 
     def __init__(self, flag: Path) -> None:
         self._flag = flag

@@ -42,8 +42,8 @@ def called(context: Any) -> None:
 
 
 def test_task_with_dates_starts_on_a_worker_and_its_dag_can_be_stored() -> None:
-    said = why(parameters={"day": datetime(2026, 1, 31, tzinfo=UTC), "step": timedelta(days=1)})
-    assert said == "the triggerer would render parameters differently from a worker, because it uses a datetime"
+    answer = why(parameters={"day": datetime(2026, 1, 31, tzinfo=UTC), "step": timedelta(days=1)})
+    assert answer == "the triggerer would render parameters differently from a worker, because it uses a datetime"
 
 
 @pytest.mark.parametrize(
@@ -87,10 +87,10 @@ def test_template_that_renders_alike_in_the_triggerer_starts_there(template: str
     ],
 )
 def test_template_that_only_a_worker_can_render_starts_on_a_worker(template: str, reason: str) -> None:
-    said = why(parameters={"day": template})
-    assert said is not None
-    assert said.startswith("the triggerer would render parameters differently")
-    assert reason in said
+    answer = why(parameters={"day": template})
+    assert answer is not None
+    assert answer.startswith("the triggerer would render parameters differently")
+    assert reason in answer
 
 
 @pytest.mark.parametrize(
@@ -142,8 +142,8 @@ def test_task_starts_on_a_worker_if_triggerer_queues_are_enabled(monkeypatch: py
 @pytest.mark.parametrize("of", ["dag", "task"])
 def test_param_without_a_default_needs_a_worker(of: str) -> None:
     needed = {"params": {"n": Param(**SCHEMA)}}
-    said = why(needed) if of == "dag" else why(**needed)
-    assert said == "param 'n' has no default"
+    answer = why(needed) if of == "dag" else why(**needed)
+    assert answer == "param 'n' has no default"
     assert why({"params": {"n": Param(3, **SCHEMA)}}, params={"m": 4}) is None
 
 
@@ -153,7 +153,7 @@ def test_native_objects_of_the_task_count_only_for_templates() -> None:
 
 
 def test_arguments_that_work_in_the_triggerer_need_no_worker() -> None:
-    said = why(
+    answer = why(
         retries=3,
         on_failure_callback=called,
         on_retry_callback=called,
@@ -161,7 +161,7 @@ def test_arguments_that_work_in_the_triggerer_need_no_worker() -> None:
         inlets=[Asset("a")],
         outputs={"rows": "Copy.rowsCopied"},
     )
-    assert said is None
+    assert answer is None
 
 
 def test_result_of_another_task_as_an_argument_needs_a_worker() -> None:

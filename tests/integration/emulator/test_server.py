@@ -599,7 +599,7 @@ def test_hanging_request_delays_neither_refusing_nor_stopping(azure: Azure) -> N
 
 
 def test_port_that_refuses_connections_stays_the_emulators(azure: Azure) -> None:
-    """Another program that looks for a free port must not get it: it would answer in place of the emulator."""
+    """Another program that searches for a free port must not get it, because it would answer in place of the emulator."""
     port = int(azure.emulator.arm_endpoint.rpartition(":")[2])
     azure.emulator.refuse_connections(30)
     with socket.socket() as other, pytest.raises(OSError, match="in use"):

@@ -1,4 +1,4 @@
-"""The check that tests of lineage rely on: it takes what is right, and nothing else."""
+"""The check that the tests of lineage rely on accepts valid events only."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ EVENT: dict[str, Any] = {
 }
 
 
-def test_event_is_valid() -> None:
+def test_valid_event_is_accepted() -> None:
     check_event(EVENT)
 
 
@@ -69,7 +69,7 @@ def test_event_is_valid() -> None:
         lambda e: e["outputs"][0]["outputFacets"]["outputStatistics"].update(rowCount="1"),
     ],
 )
-def test_event_is_not(spoil: Callable[[dict[str, Any]], Any]) -> None:
+def test_invalid_event_is_refused(spoil: Callable[[dict[str, Any]], Any]) -> None:
     event = copy.deepcopy(EVENT)
     spoil(event)
     with pytest.raises((jsonschema.ValidationError, KeyError)):

@@ -1,4 +1,4 @@
-"""Parameters that others see the names of, and the task all of."""
+"""Hidden parameters: others see only their names, and the task sees their values."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from airflow_adf_mi._openlineage.hidden_parameters import hide_parameters, param
 
 
 class Task:
-    """Equal to all others, as the operators of a mapped task are."""
+    """A task that is equal to all others, like the operators of a mapped task."""
 
     def __init__(self, parameters: Any) -> None:
         self.parameters = parameters
@@ -28,7 +28,7 @@ class Task:
     ("given", "shown"),
     [({"a": 1, "b": {"c": "x"}}, {"a": "***", "b": "***"}), ('{"a": 1}', "***"), (None, None), ({}, {})],
 )
-def test_values_are_hidden_from_others_only(given: Any, shown: Any) -> None:
+def test_values_are_hidden_from_others_and_not_from_the_task(given: Any, shown: Any) -> None:
     task = Task(given)
     for _ in range(2):
         hide_parameters(task)
@@ -36,7 +36,7 @@ def test_values_are_hidden_from_others_only(given: Any, shown: Any) -> None:
         assert parameters_of(task) is given
 
 
-def test_what_is_rendered_anew_counts() -> None:
+def test_values_of_a_new_rendering_are_used() -> None:
     task = Task({"a": 1})
     hide_parameters(task)
     task.parameters = {"a": 2}
@@ -45,14 +45,14 @@ def test_what_is_rendered_anew_counts() -> None:
     assert (task.parameters, parameters_of(task)) == ({"a": "***"}, {"a": 2})
 
 
-def test_each_of_equal_tasks_has_its_own() -> None:
+def test_each_of_several_equal_tasks_has_its_own_parameters() -> None:
     tasks = [Task({"n": n}) for n in range(3)]
     for task in tasks[1:]:
         hide_parameters(task)
     assert [parameters_of(task)["n"] for task in tasks] == [0, 1, 2]
 
 
-def test_task_that_gets_the_address_of_another() -> None:
+def test_task_at_the_address_of_a_deleted_task_does_not_get_its_parameters() -> None:
     gone = Task({"n": 0})
     hide_parameters(gone)
     known = hidden_parameters._hidden[id(gone)]

@@ -46,7 +46,7 @@ def sending(number: int, **members: Any) -> Intent:
 
 
 def started(number: int, **members: Any) -> Intent:
-    """The same, after the service has answered with a run id of its own."""
+    """The same start, after the service has answered with a run id that it chose."""
     return replace(sending(number).started("of-the-service"), **members)
 
 
@@ -87,7 +87,7 @@ def test_decision_of_a_try_about_a_stored_start(start: StoredStart, decision: ty
     assert decided(start) is decision
     assert start.is_before_clear(NOW) is is_before_clear
     assert start.is_of(NOW) is (start.intent.task_try == NOW)
-    # Whatever is decided, the start, its run and its factory are not lost.
+    # In every case, the start, its run and its factory are not lost.
     known = start.recall(NOW)
     assert known is not None
     assert (known.start_key, known.run_id, known.factory) == (start.intent.start_key, start.intent.run_id, FACTORY)

@@ -66,7 +66,7 @@ def test_claim_is_repeated_without_a_conflict_with_itself(mapped: MappedTask) ->
     assert (journal.claim("r1"), journal.claim("r1")) == (True, True)
 
 
-def test_claims_of_other_instances(mapped: MappedTask) -> None:
+def test_claimed_lists_the_runs_of_other_instances(mapped: MappedTask) -> None:
     mapped.run_ids |= {0: "r1", 1: "r2"}
     assert mapped.journal(1).claimed() == {"r1"}
     assert mapped.journal(-1).claimed() == frozenset(), "a task that is not mapped has no other instances"

@@ -36,7 +36,7 @@ def refusal(**arguments: Any) -> str:
     return str(refused.value)
 
 
-def test_subscription_alone_is_the_system_assigned_identity_in_the_public_cloud() -> None:
+def test_subscription_alone_means_the_system_assigned_identity_in_the_public_cloud() -> None:
     settings = read()
     assert settings.identity.kind is IdentityKind.MANAGED_IDENTITY
     assert str(settings.identity) == "system-assigned managed identity"
@@ -44,7 +44,7 @@ def test_subscription_alone_is_the_system_assigned_identity_in_the_public_cloud(
     assert settings.arm_scope == "https://management.azure.com/.default"
 
 
-def test_fields_that_a_form_left_empty_count_as_not_set() -> None:
+def test_empty_fields_of_a_form_count_as_not_set() -> None:
     assert read(managed_identity_client_id="", managed_identity_object_id=None, factory_name="  ") == read()
 
 
@@ -76,8 +76,8 @@ def test_each_cloud_has_its_endpoint_scope_and_studio(cloud: str, endpoint: str,
     )
 
 
-def test_clouds_are_those_of_the_official_client() -> None:
-    """azure-mgmt-core knows endpoints and scopes itself; ours must not differ from them."""
+def test_clouds_are_the_same_as_in_the_official_client() -> None:
+    """The library azure-mgmt-core has its own endpoints and scopes, and ours must be equal to them."""
     from azure.core import AzureClouds
     from azure.mgmt.core.tools import get_arm_endpoints
 
@@ -93,7 +93,7 @@ def test_clouds_are_those_of_the_official_client() -> None:
         assert [cloud.arm_scope] == known["credential_scopes"]
 
 
-def test_private_endpoint_keeps_the_clouds_scope_unless_it_has_its_own() -> None:
+def test_private_endpoint_uses_the_clouds_scope_by_default() -> None:
     private = read(arm_endpoint="https://arm.private.example/")
     assert (private.arm_endpoint, private.arm_scope) == (
         "https://arm.private.example",
@@ -104,7 +104,7 @@ def test_private_endpoint_keeps_the_clouds_scope_unless_it_has_its_own() -> None
 
 
 @pytest.mark.parametrize(
-    ("extra", "said"),
+    ("extra", "expected"),
     [
         ({"subscriptionId": ""}, "no subscriptionId"),
         ({"subscriptionId": "prod"}, "not a GUID"),
@@ -154,21 +154,21 @@ def test_private_endpoint_keeps_the_clouds_scope_unless_it_has_its_own() -> None
         ({"factory_name": "a", "extra__azure_data_factory__factory_name": "b"}, "factory_name is set twice"),
     ],
 )
-def test_bad_field_is_refused_with_the_connection_and_the_field(extra: dict[str, Any], said: str) -> None:
+def test_error_of_a_wrong_field_names_the_connection_and_the_field(extra: dict[str, Any], expected: str) -> None:
     text = refusal(**extra)
     assert text.startswith("Connection 'adf': ")
-    assert said in text
+    assert expected in text
     assert "hush" not in text
 
 
-def test_secret_is_refused_with_the_way_to_move_over() -> None:
+def test_error_of_a_secret_names_the_field_to_use_instead() -> None:
     text = refusal(conn_type=PROVIDERS, login="app", password="hush")
     assert "holds a secret (password)" in text
     assert "managed_identity_client_id" in text
     assert "hush" not in text
 
 
-def test_login_alone_is_refused_with_the_right_field() -> None:
+def test_error_of_a_login_names_the_field_to_use_instead() -> None:
     assert "move it to managed_identity_client_id" in refusal(login=GUID)
 
 
@@ -176,14 +176,14 @@ UNUSED: list[dict[str, Any]] = [{"host": "arm.example"}, {"schema": "https"}, {"
 
 
 @pytest.mark.parametrize("unused", UNUSED, ids=str)
-def test_what_is_not_used_is_refused_with_the_right_field(unused: dict[str, Any]) -> None:
+def test_error_of_an_unused_field_names_the_field_to_use_instead(unused: dict[str, Any]) -> None:
     (name,) = unused
     with pytest.raises(AdfConfigurationError, match=rf"^Connection 'adf': {name} is .*move it to arm_endpoint"):
         settings_from_connection(conn_id="adf", conn_type=OURS, extra=None, **unused)
 
 
 @pytest.mark.parametrize("text", ["[1]", "adf", '{"extra": {}}'])
-def test_connection_without_a_type_is_told_how_to_write_one(text: str) -> None:
+def test_error_of_a_connection_without_a_type_shows_how_to_write_it(text: str) -> None:
     made = Connection.from_json(text, conn_id="adf") if text.startswith("{") else Connection.from_uri(text, "adf")
     with pytest.raises(
         AdfConfigurationError, match=r'it has no type. In JSON, write "conn_type": "azure_data_factory_mi"'
@@ -195,9 +195,9 @@ def test_other_connection_types_are_refused() -> None:
     assert "its type is 'wasb'" in refusal(conn_type="wasb")
 
 
-@pytest.mark.parametrize(("extra", "said"), [("{subscriptionId", "extra is not JSON"), ("[]", "not a JSON object")])
-def test_extra_that_is_no_json_object_is_refused_without_quoting_it(extra: str, said: str) -> None:
-    with pytest.raises(AdfConfigurationError, match=said) as refused:
+@pytest.mark.parametrize(("extra", "expected"), [("{subscriptionId", "extra is not JSON"), ("[]", "not a JSON object")])
+def test_extra_that_is_not_a_json_object_is_refused_without_quoting_it(extra: str, expected: str) -> None:
+    with pytest.raises(AdfConfigurationError, match=expected) as refused:
         settings_from_connection(conn_id="adf", conn_type=OURS, extra=extra)
     assert "subscriptionId" not in str(refused.value)
 
@@ -208,8 +208,8 @@ def test_tenant_may_be_named_by_its_domain() -> None:
 
 
 @pytest.mark.parametrize("conn_type", ["azure_data_factory_mi", "azure_data_factory"])
-def test_uri_with_an_underscored_type_is_told_to_write_hyphens(conn_type: str) -> None:
-    """A URI's scheme has no underscores: Airflow reads no type at all, and half of it as the schema."""
+def test_error_of_a_uri_with_underscores_in_its_type_suggests_hyphens(conn_type: str) -> None:
+    """The scheme of a URI has no underscores. So Airflow reads no type, and a part of it as the schema."""
     made = Connection.from_uri(f"{conn_type}://?subscriptionId={SUBSCRIPTION}", "adf")
     assert not made.conn_type
     with pytest.raises(AdfConfigurationError, match="Write hyphens: azure-data-factory-mi://"):
@@ -217,8 +217,8 @@ def test_uri_with_an_underscored_type_is_told_to_write_hyphens(conn_type: str) -
 
 
 @pytest.mark.parametrize("kind", IdentityKind)
-def test_identity_is_named_behind_an_article(kind: IdentityKind) -> None:
-    """Texts write "the {identity}", and once did so for "the developer"."""
+def test_identity_is_named_without_an_article(kind: IdentityKind) -> None:
+    """Texts contain "the {identity}", so an identity must not begin with "the" itself."""
     named = [{}, {"client_id": GUID}] if kind is not IdentityKind.DEVELOPER else [{}]
     for ids in named:
         assert re.match(
@@ -226,7 +226,7 @@ def test_identity_is_named_behind_an_article(kind: IdentityKind) -> None:
         )
 
 
-def test_option_that_names_an_identity_replaces_every_name_of_the_connection() -> None:
+def test_option_for_an_identity_replaces_the_identity_of_the_connection() -> None:
     extra = json.dumps({"subscriptionId": SUBSCRIPTION, "managed_identity_client_id": GUID, "factory_name": "adf"})
     settings = settings_from_connection(
         conn_id="adf", conn_type=OURS, extra=extra, instead={"managed_identity_resource_id": RESOURCE_ID}
@@ -235,7 +235,7 @@ def test_option_that_names_an_identity_replaces_every_name_of_the_connection() -
     assert settings.factory_name == "adf"
 
 
-def test_factory_comes_from_the_arguments_before_the_connection() -> None:
+def test_factory_of_the_arguments_is_preferred_to_the_connections() -> None:
     settings = read(resource_group_name="rg", factory_name="adf")
     assert settings.factory(factory_name="other").resource_id.endswith(
         "/resourceGroups/rg/providers/Microsoft.DataFactory/factories/other"
@@ -243,14 +243,14 @@ def test_factory_comes_from_the_arguments_before_the_connection() -> None:
 
 
 @pytest.mark.parametrize("nothing", [None, "", " ", "None"])
-def test_template_that_renders_nothing_leaves_the_connections_factory(nothing: str | None) -> None:
+def test_template_that_renders_to_nothing_leaves_the_connections_factory(nothing: str | None) -> None:
     settings = read(resource_group_name="rg", factory_name="adf")
     assert settings.factory(nothing, nothing) == settings.factory("rg", "adf")
     with pytest.raises(AdfConfigurationError, match="No resource_group_name and no factory_name"):
         read().factory(nothing, nothing)
 
 
-def test_names_that_a_template_has_turned_into_numbers_are_text_again() -> None:
+def test_numbers_from_native_templates_are_accepted_as_names() -> None:
     assert read().factory(123, 2024) == read().factory("123", "2024")
     for no_name in (True, ["adf"]):
         with pytest.raises(AdfConfigurationError, match=r"factory_name is .*; it must be text"):
@@ -276,7 +276,7 @@ def test_resource_group_names_that_azure_does_not_allow_are_refused(name: str) -
         read(factory_name="adf").factory(resource_group_name=name)
 
 
-def test_members_that_a_later_version_stored_are_ignored() -> None:
+def test_members_of_later_versions_are_ignored() -> None:
     stored = read().to_json()
     stored["identity"]["later"] = stored["later"] = 1
     assert AdfSettings.from_json(stored) == read()
@@ -284,7 +284,7 @@ def test_members_that_a_later_version_stored_are_ignored() -> None:
     assert AdfSettings.from_json(stored) == read()
 
 
-def test_settings_survive_being_stored_with_a_trigger() -> None:
+def test_settings_that_are_stored_with_a_trigger_stay_the_same() -> None:
     settings = read(
         managed_identity_resource_id=RESOURCE_ID,
         cloud_environment="AzureUSGovernment",

@@ -25,8 +25,8 @@ WAYS: dict[str, Callable[[AdfError], AdfError]] = {
 each_class = pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
 
 
-def test_every_member_is_of_some_class_and_some_class_has_none() -> None:
-    """So that the tests below mean something."""
+def test_list_of_members_is_complete() -> None:
+    """Otherwise, the tests below would test nothing."""
     assert {name for kind in CLASSES for name in members_of(kind)} == set(MEMBERS)
     assert members_of(AdfError) == ()
     assert members_of(AdfNotFoundError) == ("status", "code", "request_id", "retry_after", "failure_cause", "missing")
@@ -43,7 +43,7 @@ def test_every_member_is_an_attribute(kind: type[AdfError]) -> None:
 @each_class
 @pytest.mark.parametrize("is_twin", [False, True])
 @pytest.mark.parametrize("way", WAYS)
-def test_error_survives_with_its_members_and_notes(way: str, is_twin: bool, kind: type[AdfError]) -> None:
+def test_copied_error_keeps_its_members_and_notes(way: str, is_twin: bool, kind: type[AdfError]) -> None:
     error = to_airflow(made(kind)) if is_twin else made(kind)
     again = WAYS[way](error)
     assert (type(again), known(again)) == (type(error), known(error))
@@ -56,7 +56,7 @@ def _fails() -> None:
     raise made(AdfRunFailed)
 
 
-def test_error_of_a_process_pool_is_the_one_that_was_raised() -> None:
+def test_error_keeps_its_members_through_a_process_pool() -> None:
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool, pytest.raises(AdfRunFailed) as failed:
         pool.submit(_fails).result()
     assert failed.value.failed_activity == "Copy"
@@ -65,8 +65,8 @@ def test_error_of_a_process_pool_is_the_one_that_was_raised() -> None:
 
 @each_class
 @pytest.mark.parametrize("is_twin", [False, True])
-def test_error_comes_out_of_json_as_it_went_in(is_twin: bool, kind: type[AdfError]) -> None:
-    """Also from a twin: the core's error comes out, and becomes a twin at the face."""
+def test_error_that_is_stored_as_json_stays_the_same(is_twin: bool, kind: type[AdfError]) -> None:
+    """A twin is read as the error of the core. Public methods convert that to a twin again."""
     error = made(kind)
     stored = json.loads(json.dumps(error_to_json(to_airflow(error) if is_twin else error)))
     again = error_from_json(stored)
@@ -95,7 +95,7 @@ def test_error_comes_out_of_json_as_it_went_in(is_twin: bool, kind: type[AdfErro
     ],
     ids=str,
 )
-def test_what_another_version_stored_keeps_its_text(stored: dict[str, object]) -> None:
+def test_unknown_stored_error_keeps_its_text(stored: dict[str, object]) -> None:
     again = error_from_json(stored)
     assert (type(again), str(again)) == (AdfError, "said")
 
@@ -107,6 +107,6 @@ def test_stored_error_without_notes_keeps_its_class(notes: object) -> None:
     assert (type(again), str(again)) == (AdfRunFailed, "said")
 
 
-def test_what_a_version_with_fewer_or_more_members_stored_keeps_its_class() -> None:
+def test_stored_error_with_fewer_or_more_members_keeps_its_class() -> None:
     again = error_from_json({"type": "AdfThrottledError", "message": "said", "status": 429, "of_a_later_version": 1})
     assert known(again) == ("said", dict.fromkeys(members_of(AdfThrottledError)) | {"status": 429})

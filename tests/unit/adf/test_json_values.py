@@ -1,4 +1,4 @@
-"""Values of Dag files as JSON: the same as the official client sends, and so the same as the Azure provider."""
+"""Values of Dag files as JSON: the same as the official client and the Azure provider send."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from airflow_adf_mi.adf.json_values import to_json_value
 
 ZONES: Any = st.none() | st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
 MOMENTS = st.datetimes(datetime(2, 1, 1), datetime(9998, 1, 1), timezones=ZONES)  # noqa: DTZ001
-# The client reckons in floating point, which loses microseconds of centuries.
+# The client uses floating point, which loses microseconds of very long durations.
 DURATIONS = st.timedeltas(timedelta(microseconds=1), timedelta(days=200 * 365))
 PLAIN = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
 NUMBERS = st.decimals(allow_nan=False, allow_infinity=False, min_value=-(10**9), max_value=10**9, places=6)
@@ -26,7 +26,7 @@ VALUES = st.recursive(SINGLE, lambda inner: st.lists(inner) | st.tuples(inner) |
 
 
 @given(VALUES)
-def test_every_value_is_sent_as_the_official_client_sends_it(value: Any) -> None:
+def test_every_value_is_the_same_as_from_the_official_client(value: Any) -> None:
     theirs = json.loads(json.dumps(value, cls=SdkJSONEncoder))
     assert json.loads(json.dumps(to_json_value(value), allow_nan=False)) == theirs
 
@@ -45,7 +45,7 @@ def test_every_value_is_sent_as_the_official_client_sends_it(value: Any) -> None
         (timedelta(seconds=1.5), "PT01.5S"),
         (Decimal("1.50"), 1.5),
         (b"x", "eA=="),
-        # Where the official client sends no duration: "P" and "P-1DT23H59M59S".
+        # For these, the official client sends invalid durations: "P" and "P-1DT23H59M59S".
         (timedelta(), "PT00S"),
         (timedelta(seconds=-1), "-PT01S"),
     ],

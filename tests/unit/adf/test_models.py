@@ -1,4 +1,4 @@
-"""Reading what the service says, and masking what must not be shown."""
+"""Reading runs and activities of the service, and masking secrets in texts."""
 
 from __future__ import annotations
 
@@ -43,24 +43,24 @@ def test_run_is_read_with_seven_digit_fractions_and_unknown_fields() -> None:
     assert run.raw["somethingNew"] == {"kept": 1}
 
 
-def test_unfinished_run_has_no_end() -> None:
+def test_active_run_has_no_end() -> None:
     run = PipelineRun.from_wire({**RUN, "status": "Queued", "runEnd": None, "durationInMs": None, "message": None})
     assert (run.ended_at, run.duration_seconds, run.message, run.is_terminal) == (None, None, None, False)
 
 
 @pytest.mark.parametrize("status", ["Queued", "InProgress", "Canceling", "Paused"])
-def test_only_the_three_known_ends_are_ends(status: str) -> None:
+def test_other_statuses_are_not_terminal(status: str) -> None:
     assert not PipelineRun.from_wire({**RUN, "status": status}).is_terminal
 
 
-def test_essentials_read_back_as_the_same_run_without_its_parameters() -> None:
+def test_stored_run_is_the_same_without_its_parameters() -> None:
     run = PipelineRun.from_wire({**RUN, "status": "Failed", "message": "no table"})
     again = PipelineRun.from_wire(run.essentials())
     assert (again.run_id, again.status, again.message, again.ended_at) == ("r1", "Failed", "no table", run.ended_at)
     assert "parameters" not in run.essentials()
 
 
-def test_run_without_an_id_is_no_run() -> None:
+def test_run_without_an_id_cannot_be_read() -> None:
     with pytest.raises(KeyError):
         PipelineRun.from_wire({"status": "Succeeded"})
 
@@ -96,8 +96,8 @@ ODD = [
 
 @pytest.mark.parametrize("odd", ODD, ids=lambda odd: repr(odd)[:20] if odd is not NESTED else "nested")
 @pytest.mark.parametrize("member", sorted(RUN.keys() - {"runId", "status"}))
-def test_members_of_a_run_have_the_types_that_they_are_said_to_have(member: str, odd: Any) -> None:
-    """And all of it can be stored: as JSON in any database, and in an event."""
+def test_members_of_a_run_have_their_declared_types(member: str, odd: Any) -> None:
+    """All members can be stored too: as JSON in any database, and in an event."""
     run = PipelineRun.from_wire({**RUN, member: odd})
     assert (run.run_id, run.status) == ("r1", "Succeeded")
     assert isinstance(run.pipeline_name, str)
@@ -149,13 +149,13 @@ def test_models_of_the_official_client_are_read_like_json() -> None:
         (None, None, None),
     ],
 )
-def test_error_of_an_activity_is_shown_as_far_as_it_can_be_read(error: Any, code: Any, message: Any) -> None:
+def test_readable_parts_of_an_activitys_error_are_shown(error: Any, code: Any, message: Any) -> None:
     run = ActivityRun.from_wire({"activityName": "Copy", "status": "Failed", "error": error})
     assert (run.error_code, run.error_message) == (code, message)
 
 
 @pytest.mark.parametrize("odd", [None, 5, "text", [], [{}]])
-def test_activity_that_is_no_object_cannot_be_read(odd: Any) -> None:
+def test_activity_that_is_not_an_object_cannot_be_read(odd: Any) -> None:
     with pytest.raises(TypeError):
         ActivityRun.from_wire(odd)
 
@@ -177,7 +177,7 @@ def test_activity_run_is_read_with_its_error() -> None:
     assert (run.retry_attempt, run.iteration_hash, run.output) == (2, "abc", {"rowsCopied": 3})
 
 
-def test_members_of_odd_types_are_read_as_far_as_they_go() -> None:
+def test_members_of_odd_types_are_converted_or_ignored() -> None:
     run = ActivityRun.from_wire(
         {
             "activityName": "Copy",
@@ -199,7 +199,7 @@ def test_members_of_odd_types_are_read_as_far_as_they_go() -> None:
     assert ActivityRun.from_wire({"error": "boom"}).error_code is None
 
 
-def test_activity_that_went_well_has_no_error() -> None:
+def test_successful_activity_has_no_error() -> None:
     error = {"errorCode": "", "message": "", "failureType": "", "target": "Copy"}
     run = ActivityRun.from_wire({"activityName": "Copy", "status": "Succeeded", "error": error})
     assert (run.error_code, run.error_message, run.failure_type) == (None, None, None)
@@ -227,7 +227,7 @@ def test_credentials_in_a_message_are_masked(text: str, secret: str) -> None:
         '{"name":"table","value":"sales"}',
     ],
 )
-def test_ordinary_text_is_left_alone(text: str) -> None:
+def test_ordinary_text_is_not_masked(text: str) -> None:
     assert redact(text) == text
 
 
@@ -254,7 +254,7 @@ def test_only_the_credential_is_masked(text: str, kept: str) -> None:
 
 
 @given(st.lists(PIECES, max_size=40).map("".join))
-def test_text_that_names_no_secret_is_left_alone(text: str) -> None:
+def test_text_without_names_of_secrets_is_not_masked(text: str) -> None:
     named = rf"{NAMES}|(?:(?<![A-Za-z])|(?<=3F))(?:sig|secret|token)|code=|bearer|authorization|eyJ|://[^@]*@"
     if re.search(named, text, re.IGNORECASE) is None:
         assert redact(text) == text
@@ -265,7 +265,7 @@ def test_text_that_names_no_secret_is_left_alone(text: str) -> None:
     st.sampled_from(["password", "clientSecret", "access_token", "AccountKey", "sig"]),
     st.integers(0, 3),
 )
-def test_secret_of_json_is_masked_however_deep_it_is_quoted(secret: str, name: str, depth: int) -> None:
+def test_secret_of_json_is_masked_at_any_depth_of_quoting(secret: str, name: str, depth: int) -> None:
     text = json.dumps({name: f"HUSH{secret}HUSH", "after": "shown"}, ensure_ascii=False)
     for _ in range(depth):
         text = json.dumps({"message": text}, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""Names that may have been meant."""
+"""Suggestions for misspelt names."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def factory_id(name: str, group: str = "rg") -> str:
     return f"/subscriptions/s/resourceGroups/{group}/providers/Microsoft.DataFactory/factories/{name}"
 
 
-def said(routine: Routine[str], pauses: list[Any] | None = None) -> str:
-    """The sentence, and in `pauses` the steps on the way to it."""
+def sentence_of(routine: Routine[str], pauses: list[Any] | None = None) -> str:
+    """The sentence. The steps of the routine are added to `pauses`."""
     while True:
         try:
             step = next(routine)
@@ -38,35 +38,38 @@ def said(routine: Routine[str], pauses: list[Any] | None = None) -> str:
             pauses.append(step)
 
 
-def test_pipelines() -> None:
-    assert said(suggest_pipelines("copysales", ["CopySales", "Other"])) == "Did you mean 'CopySales'?"
-    assert said(suggest_pipelines("X", [])) == "The factory has no published pipeline at all."
-    assert said(suggest_pipelines("X", ["B", "A"])) == "Published pipelines: 2, none with a similar name: 'A', 'B'."
-    many = said(suggest_pipelines("zzz", [f"Pipeline{n}" for n in range(9)]))
+def test_similar_pipelines_are_suggested() -> None:
+    assert sentence_of(suggest_pipelines("copysales", ["CopySales", "Other"])) == "Did you mean 'CopySales'?"
+    assert sentence_of(suggest_pipelines("X", [])) == "The factory has no published pipeline at all."
+    assert (
+        sentence_of(suggest_pipelines("X", ["B", "A"])) == "Published pipelines: 2, none with a similar name: 'A', 'B'."
+    )
+    many = sentence_of(suggest_pipelines("zzz", [f"Pipeline{n}" for n in range(9)]))
     assert many.startswith("Published pipelines: 9, none with a similar name: 'Pipeline0', ")
     assert many.endswith(" and others.")
 
 
-def test_factories() -> None:
-    assert said(suggest_factories(FACTORY, [factory_id("ADF-Sales", "rg-2")])) == (
+def test_similar_factories_are_suggested() -> None:
+    assert sentence_of(suggest_factories(FACTORY, [factory_id("ADF-Sales", "rg-2")])) == (
         "There is a factory 'adf-sales' in resource group 'rg-2'."
     )
     assert (
-        said(suggest_factories(FACTORY, [factory_id("adf-sale")])) == "Did you mean 'adf-sale' (resource group 'rg')?"
+        sentence_of(suggest_factories(FACTORY, [factory_id("adf-sale")]))
+        == "Did you mean 'adf-sale' (resource group 'rg')?"
     )
-    assert said(suggest_factories(FACTORY, [factory_id("x-1"), "odd"])) == (
+    assert sentence_of(suggest_factories(FACTORY, [factory_id("x-1"), "odd"])) == (
         "Factories that the identity sees in this subscription: 1, none with a similar name: 'x-1' (resource group 'rg')."
     )
-    assert "sees no data factory in this subscription" in said(suggest_factories(FACTORY, []))
+    assert "sees no data factory in this subscription" in sentence_of(suggest_factories(FACTORY, []))
 
 
 @given(
     st.text(alphabet="abcAB_", max_size=8),
     st.lists(st.text(alphabet="abcAB_", max_size=8), max_size=25, unique_by=str.lower),
 )
-def test_names_are_those_that_difflib_finds_and_the_event_loop_gets_its_turn(wanted: str, names: list[str]) -> None:
+def test_names_are_the_same_as_from_difflib_and_the_event_loop_gets_turns(wanted: str, names: list[str]) -> None:
     pauses: list[Any] = []
-    sentence = said(suggest_pipelines(wanted, names), pauses)
+    sentence = sentence_of(suggest_pipelines(wanted, names), pauses)
     lower = {name.lower(): name for name in names}
     closest = [repr(lower[name]) for name in difflib.get_close_matches(wanted.lower(), lower, 3, LEAST_LIKENESS)]
     assert sentence == f"Did you mean {' or '.join(closest)}?" or not closest
@@ -74,8 +77,8 @@ def test_names_are_those_that_difflib_finds_and_the_event_loop_gets_its_turn(wan
     assert pauses == [Pause(0)] * (len(names) // NAMES_BETWEEN_PAUSES)
 
 
-def ask(error: AdfError, *answers: Any) -> tuple[str, int]:
-    """The error's text in the end, and how much was asked."""
+def suggested(error: AdfError, *answers: Any) -> tuple[str, int]:
+    """The text of the error with suggestions, and the number of requests."""
     routine = with_suggestions(error, FACTORY, "CopySale")
     answer: Any = None
     for number, following in enumerate([*answers, None]):
@@ -84,27 +87,27 @@ def ask(error: AdfError, *answers: Any) -> tuple[str, int]:
         except StopIteration as end:
             return str(end.value), number
         answer = following
-    raise AssertionError("it asks for more")
+    raise AssertionError("another request was sent")
 
 
-def test_only_what_is_missing_is_asked_about() -> None:
-    assert ask(AdfNotFoundError("404.", status=404, missing="pipeline"), ["CopySales"]) == (
+def test_only_the_missing_kind_of_name_is_requested() -> None:
+    assert suggested(AdfNotFoundError("404.", status=404, missing="pipeline"), ["CopySales"]) == (
         "404. Did you mean 'CopySales'?",
         1,
     )
-    assert ask(AdfNotFoundError("404.", status=404, missing="factory"), [factory_id("adf-sale")])[1] == 1
+    assert suggested(AdfNotFoundError("404.", status=404, missing="factory"), [factory_id("adf-sale")])[1] == 1
     for error in (AdfNotFoundError("404.", status=404, missing="run"), AdfPermissionError("403.", status=403)):
-        assert ask(error)[1] == 0
+        assert suggested(error)[1] == 0
 
 
-def test_names_that_may_not_be_listed_change_nothing() -> None:
+def test_error_is_unchanged_if_names_must_not_be_listed() -> None:
     for missing in ("pipeline", "factory"):
         error = AdfNotFoundError("404.", status=404, missing=missing)
-        assert ask(error, AdfPermissionError("403", status=403)) == ("404.", 1)
+        assert suggested(error, AdfPermissionError("403", status=403)) == ("404.", 1)
 
 
-def test_error_that_names_are_added_to_stays_as_it_was() -> None:
-    """Others may hold it, too."""
+def test_original_error_is_unchanged_by_suggestions() -> None:
+    """Other callers may have the same error."""
     error = AdfNotFoundError("404.", status=404, code="NotFound", missing="pipeline", failure_cause="gateway")
     error.add_note("a note")
     error.__cause__ = ValueError("the cause")

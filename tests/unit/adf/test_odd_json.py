@@ -1,7 +1,7 @@
-"""Answers that are odd at any one place: nothing raises, no wrong end is told, and the work grows as the answer does.
+"""Answers that are odd at one place: no unexpected error, no wrong end, and work in proportion to the answer.
 
-A run succeeds or fails, is explained, logged, and read for outputs and lineage, all from JSON text as the service sends it. At
-one place of that JSON stands something else. `runId` and `status` of the run decide what its wait comes to; nothing else does.
+A run succeeds or fails. It is explained, logged, and read for outputs and lineage, all from JSON as the service sends it. One
+value of that JSON is replaced. Only `runId` and `status` of the run may change the outcome of the wait.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ Place = tuple[str | int, ...]
 
 
 def places_of(value: Any, here: Place = ()) -> Iterator[Place]:
-    """Every place in a document, itself included."""
+    """All places in a document, including the document itself."""
     yield here
     for key, item in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
         yield from places_of(item, (*here, key))
@@ -147,7 +147,7 @@ PLACES = [(name, *place) for name, document in ANSWERS.items() for place in plac
 
 
 def with_odd(place: Place, how: str, odd: Any) -> dict[str, Any]:
-    """The answers, of which one is odd at this place: another value, none, twice, or with a member that is not known."""
+    """The answers with one odd place: another value, a missing or repeated one, or an unknown member."""
     changed = copy.deepcopy(ANSWERS)
     holder: Any = changed
     for step in place[:-1]:
@@ -168,7 +168,7 @@ MEMBERS = {"Status": "status", "ActivityName": "activityName", "ActivityType": "
 
 
 def filtered(document: Any, call: Call[Any]) -> Any:
-    """The rows that a query asks for; those whose member is odd are shown by any."""
+    """The rows that match a query. Rows with an odd member match every query."""
     if call.method != "query_by_pipeline_run" or not isinstance(document, dict):
         return document
     rows: Any = document.get("value")
@@ -184,7 +184,7 @@ def filtered(document: Any, call: Call[Any]) -> Any:
 
 
 class Service:
-    """Answers calls with JSON text, read as an answer of the service is."""
+    """Answers calls with JSON text, which is read like an answer of the service."""
 
     def __init__(self, answers: dict[str, Any]) -> None:
         self.texts = {name: json.dumps(answer) for name, answer in answers.items()}
@@ -213,7 +213,7 @@ class Service:
             answer = self.answer(step) if isinstance(step, Call) else answer_of(step, self.clock)
 
     def report(self) -> Report:
-        """Of a wait with a log, which is handed over as a trigger's event."""
+        """The report of a wait with an activity log, passed on as a trigger's event."""
         wait = reporting(
             RunAddress(run_id="r1", factory=FACTORY, studio_url="https://studio/r1", pipeline_name="Load"),
             Plan(check_interval=60, deadline=self.clock.now + 4000),
@@ -224,8 +224,8 @@ class Service:
         return Report.from_json(json.loads(json.dumps(self.play(wait).to_json(), allow_nan=False)))
 
 
-def wanted_end(place: Place, how: str, odd: Any, status: str) -> type[Any] | str:
-    """What the wait must come to: a status, or the kind of outcome."""
+def expected_end(place: Place, how: str, odd: Any, status: str) -> type[Any] | str:
+    """The expected outcome of the wait: a status, or the class of another outcome."""
     if place == ("get",) and how != "unknown member":
         return GaveUp
     if place[:2] not in {("get", "runId"), ("get", "status")}:
@@ -250,7 +250,7 @@ def wanted_end(place: Place, how: str, odd: Any, status: str) -> type[Any] | str
 @example(("pipeline", "properties", "activities"), "other", 7)
 @example(("pipeline", "properties", "activities", 0, "typeProperties"), "other", "x")
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_answer_that_is_odd_at_one_place_raises_nothing_and_tells_no_wrong_end(
+def test_answer_that_is_odd_at_one_place_causes_no_defect_and_no_wrong_end(
     status: str, place: Place, how: str, odd: Any
 ) -> None:
     answers = with_odd(place, how, odd)
@@ -262,7 +262,7 @@ def test_answer_that_is_odd_at_one_place_raises_nothing_and_tells_no_wrong_end(
             answers["get"]["status"] = "Failed"
     service = Service(answers)
     report = service.report()
-    expected = wanted_end(place, how, odd, status)
+    expected = expected_end(place, how, odd, status)
     outcome = report.outcome
     assert (outcome.run.status if isinstance(outcome, Ended) else type(outcome)) == expected
     error = error_of(report)
@@ -301,7 +301,7 @@ def _rows(answers: dict[str, Any], run_id: str) -> list[dict[str, Any]]:
 
 
 def calls_made(act: Callable[[], object]) -> int:
-    """How many functions are called, of Python and of C: the same on each machine."""
+    """How many functions of Python and C are called. The number does not depend on the machine."""
     count = 0
 
     def count_it(_frame: object, event: str, _argument: object) -> None:
@@ -317,13 +317,13 @@ def calls_made(act: Callable[[], object]) -> int:
 
 
 def iterations(count: int) -> dict[str, Any]:
-    """The answers about a loop of so many iterations, each of which is listed twice."""
+    """The answers about a loop with `count` iterations, each of which is listed twice."""
     rows = [activity(n, "Table", "Copy", iterationHash=f"h{n}") for n in range(count)]
     return {**ANSWERS, "r1": page(*rows, *rows)}
 
 
 @pytest.mark.parametrize("what", ["report", "outputs", "lineage"])
-def test_work_grows_as_the_answer_does(what: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_work_grows_in_proportion_to_the_answer(what: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.ERROR)
     run = PipelineRun.from_wire(RUN)
 
@@ -336,5 +336,5 @@ def test_work_grows_as_the_answer_does(what: str, caplog: pytest.LogCaptureFixtu
         }
         return calls_made(routines[what])
 
-    work(10)  # what is done but once
+    work(10)  # work that is done only once
     assert work(400) < 2.5 * work(200)

@@ -1,4 +1,4 @@
-"""What masking costs: it cuts before it searches, no part of a secret at the cut is shown, and hostile text takes no longer."""
+"""Masking cuts a text before it searches it, shows no part of a secret at the cut, and is fast for hostile texts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from airflow_adf_mi.adf.redaction import MASKING_OVERLAP_CHARACTERS, cap, names_
 from tests.support.planted_secrets import SECRETS
 
 FRAGMENTS = [
-    # What the patterns are made of, alone and as they begin to match.
+    # The parts of the patterns, alone and as the beginning of a match.
     *(
         "code=",
         "&code=",
@@ -101,23 +101,23 @@ FRAGMENTS = [
 
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("fragment", FRAGMENTS)
-def test_hostile_text_is_redacted_whole(fragment: str) -> None:
-    """Takes about 0.1 s; where a pattern takes the square of the length, minutes, which the timeout ends."""
+def test_hostile_text_is_masked_in_linear_time(fragment: str) -> None:
+    """This takes about 0.1 s. A pattern whose time grows with the square of the length would exceed the timeout."""
     text = fragment * (300_000 // len(fragment))
     assert len(redact(text)) <= 2 * len(text)
 
 
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("end", ["u0022", "u0027", '"', "'"])
-def test_hostile_quotes_are_redacted_whole(end: str) -> None:
-    """A quote of JSON within JSON has as many backslashes as the levels that it is in."""
+def test_hostile_quotes_are_masked_in_linear_time(end: str) -> None:
+    """A quote in JSON within JSON has more backslashes at each level."""
     text = "password:" + "\\" * 100_000 + end + "\\" * 100_000
     assert len(redact(text)) <= 2 * len(text)
 
 
 @given(st.lists(st.sampled_from(FRAGMENTS), min_size=1, max_size=3).map("".join), st.integers(1, 200))
 def test_hostile_text_is_cut_before_it_is_searched(fragment: str, limit: int) -> None:
-    """What is shown depends on no more than what stands shortly behind the cut."""
+    """The shown text depends only on the text up to shortly behind the cut."""
     text = fragment * (20_000 // len(fragment)) + " !"
     seen = text[: limit + MASKING_OVERLAP_CHARACTERS]
     assert shown(text, limit).partition("… (")[0] == shown(seen, limit).partition("… (")[0]
@@ -153,9 +153,9 @@ def test_no_part_of_a_secret_at_the_cut_is_shown(text: str, secret: str, times: 
     begin = long.index("HUSH") if secret != "eyJhdWQiOiJ" else long.index("eyJ")
     for limit in {1, begin + 1, begin + 4, begin + 9, begin + 2000, len(long) - 1}:
         if limit < len(long):
-            said = shown(long, limit)
-            assert "HU" not in said
-            assert "eyJ" not in said
+            visible = shown(long, limit)
+            assert "HU" not in visible
+            assert "eyJ" not in visible
 
 
 @given(st.text(max_size=60), st.integers(0, 60))
@@ -164,14 +164,14 @@ def test_text_without_a_secret_is_only_cut(text: str, limit: int) -> None:
         assert shown(text, limit) == cap(text, limit)
 
 
-# The patterns as one would write them, which take the square of a text's length.
+# Simple patterns, whose time grows with the square of a text's length.
 SIMPLE_TOKEN = re.compile(r"(?:(?<![A-Za-z0-9])eyJ[\w-]{5,}\.|eyJ[\w-]{5,}\.(?=eyJ))[\w-]{5,}\.[\w-]*", re.ASCII)
 SIMPLE_CODE = re.compile(r"(?i)(?P<head>[?&]code=|(?<![A-Za-z])code=(?=[^\s&;\"']*\d)(?=[^\s&;\"']{16}))[^\s&;\"'\\]+")
 SIMPLE_ADDRESS = re.compile(r"(?P<head>://[^\s/:@\"']*:)(?!\d+[/?#])[^\s\"']{1,500}(?=@)")
 
 
 @given(st.lists(st.sampled_from(["eyJ", "eyJhbGciOi", "abcde", "a", "1", ".", "-", "_", "é", " ", "\n"]), max_size=30))
-def test_tokens_are_found_as_a_simple_pattern_finds_them(pieces: list[str]) -> None:
+def test_tokens_are_masked_as_by_a_simple_pattern(pieces: list[str]) -> None:
     # A text that ends in a token may have been cut there.
     text = "".join(pieces) + " !"
     assert redact(text) == SIMPLE_TOKEN.sub("***", text)
@@ -180,13 +180,13 @@ def test_tokens_are_found_as_a_simple_pattern_finds_them(pieces: list[str]) -> N
 @given(
     st.lists(st.sampled_from(["code=", "Code=", "&", "?", "a", "abcdefgh", "1", ";", "'", "\\", "x", " "]), max_size=30)
 )
-def test_keys_of_functions_are_found_as_a_simple_pattern_finds_them(pieces: list[str]) -> None:
+def test_keys_of_functions_are_masked_as_by_a_simple_pattern(pieces: list[str]) -> None:
     text = "".join(pieces)
     assert redact(text) == SIMPLE_CODE.sub(r"\g<head>***", text)
 
 
 @given(st.lists(st.sampled_from(["://", "user", ":", "@", "p", "8080", "/", "?", " ", "host"]), max_size=30))
-def test_passwords_of_addresses_are_found_as_a_simple_pattern_finds_them(pieces: list[str]) -> None:
+def test_passwords_of_addresses_are_masked_as_by_a_simple_pattern(pieces: list[str]) -> None:
     text = "".join(pieces)
     assert redact(text) == SIMPLE_ADDRESS.sub(r"\g<head>***", text)
 
@@ -238,21 +238,21 @@ ASSIGNMENTS = st.lists(
 CONNECTION = re.compile(
     r"(?i:AccountKey|clientSecret|Password)[ \t]*=[ \t]*(?![\"'{\\\s])(?P<value>[^;\r\n\"=]+={0,2})(?=;)"
 )
-"""Of a connection string: a name, and all up to the semicolon."""
+"""A name in a connection string, and everything up to the semicolon."""
 
 
 @given(ASSIGNMENTS)
 @example([("AccountKey", "=", "abc", ","), ("clientSecret", " = ", "topsecret", ";")])
 @example([("sig", "=", "abc", ","), ("AccountKey", " = ", "xyz==", ";")])
 @example([("secret", "=", "abc", ","), ("Password", "=", "my pass word", ";")])
-def test_value_of_a_connection_string_is_masked_wherever_its_name_stands(
+def test_value_of_a_connection_string_is_masked_wherever_its_name_is(
     assignments: list[tuple[str, str, str, str]],
 ) -> None:
-    """Also where another value seems to hold the name."""
+    """The name may also seem to be inside of another value."""
     text = "".join(f"{name}{equals}{value}{end}" for name, equals, value, end in assignments)
     marked = text
     for match in reversed(list(CONNECTION.finditer(text))):
-        # What is masked is told from what is shown by letters that stand nowhere else.
+        # The letters of a value are replaced by a letter that occurs nowhere else.
         begin, end = match.span("value")
         marked = marked[:begin] + re.sub(r"[a-z]", "Z", marked[begin:end]) + marked[end:]
     assert "Z" not in redact(marked)
@@ -282,7 +282,7 @@ def test_token_that_is_cut_in_its_second_part_is_masked(second: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["pa\u017f\u017fword=hush1", "pr\u0130vate_key=hush1"])
-def test_letters_that_are_alike_name_a_secret_as_well(text: str) -> None:
+def test_similar_letters_name_a_secret_too(text: str) -> None:
     assert "hush1" not in redact(text)
 
 

@@ -1,4 +1,4 @@
-"""Dags of which other systems are told: one task each; the pipeline comes with the Dag run."""
+"""Dags for tests of lineage and metrics. Each has one task, and the Dag run contains the pipeline."""
 
 from __future__ import annotations
 

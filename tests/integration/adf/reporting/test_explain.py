@@ -58,8 +58,8 @@ def test_secure_parameter_is_sent_to_the_service_and_appears_nowhere_else(
         run(operator("ExplainSecure", deferrable=deferrable, parameters=secure, activity_log="live"), task)
     assert emulator.call(lambda: [run.values for run in emulator.state().runs.values()]) == [secure]
     ours = [record.getMessage() for record in caplog.records if record.name.startswith(("airflow_adf_mi", "azure"))]
-    said = "\n".join(ours) + repr(task.xcoms) + repr(task.kept) + repr(e.value) + repr(vars(e.value))
-    assert_no_secret(said)
+    text = "\n".join(ours) + repr(task.xcoms) + repr(task.kept) + repr(e.value) + repr(vars(e.value))
+    assert_no_secret(text)
 
 
 @both
@@ -232,21 +232,21 @@ def test_failure_is_reported_although_its_activities_must_not_be_listed(deferrab
 def test_activity_log(mode: str, deferrable: bool, emulator: Emulator, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     error_of(operator("ExplainLoop", deferrable=deferrable, activity_log=mode))
-    said = [general(r.getMessage(), emulator) for r in caplog.records if r.name.endswith("activity_log")]
+    logged = [general(r.getMessage(), emulator) for r in caplog.records if r.name.endswith("activity_log")]
     if mode == "off":
-        assert said == []
+        assert logged == []
         return
     total = "Run <run of ExplainLoop> failed: 21 activities in \\d s, 2 failed, 19 succeeded"
-    assert re.fullmatch(total, said[-1])
+    assert re.fullmatch(total, logged[-1])
     if mode == "summary":
         loop = (
             "'EachTable' (ForEach) failed after <n> s: UserError BadRequest: Activity failed because an inner activity"
         )
         cause = f"{loop} failed; Inner activity name: CopyTable, Error: Invalid object name 'table7'."
-        assert " ".join(said[0].split()) == cause
-        assert said[1] == "'CopyTable' (Copy) ran 20 times: 19 succeeded, 1 failed"
+        assert " ".join(logged[0].split()) == cause
+        assert logged[1] == "'CopyTable' (Copy) ran 20 times: 19 succeeded, 1 failed"
     else:
-        assert sum("'CopyTable' (Copy, iteration" in line and "failed after" in line for line in said) == 1
+        assert sum("'CopyTable' (Copy, iteration" in line and "failed after" in line for line in logged) == 1
 
 
 @both

@@ -62,9 +62,9 @@ def test_outputs_that_are_left_out_are_logged(emulator: Emulator, capsys: pytest
     task = Task()
     run(operator("Load", outputs={"all": "CopySales", "rows": "CopySales.rowsRead"}), task)
     assert set(task.xcoms) & {"all", "rows"} == set()
-    said = capsys.readouterr().out
-    assert "Output 'all' (CopySales) was left out: it has 50" in said
-    assert "Output 'rows' (CopySales.rowsRead) was not found: CopySales has no 'rowsRead'" in said
+    printed = capsys.readouterr().out
+    assert "Output 'all' (CopySales) was left out: it has 50" in printed
+    assert "Output 'rows' (CopySales.rowsRead) was not found: CopySales has no 'rowsRead'" in printed
 
 
 def test_retry_after_unreadable_outputs_accepts_the_run(emulator: Emulator) -> None:

@@ -1,4 +1,4 @@
-"""Lists come to an end, and show each row once."""
+"""Lists end, and show each row once."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ def run(run_id: str, status: str = "InProgress") -> PipelineRun:
 
 
 def followed(tokens: Iterator[Any], most: int = MOST_PAGES) -> tuple[Pages[PipelineRun], list[Any]]:
-    """A list whose pages name the next one by these tokens, read to its end; and what the calls sent."""
+    """Read a list to its end whose pages have these continuation tokens. Returns the pages, and the tokens that were sent."""
     pages, sent = Pages(query_runs(FACTORY, NOW, NOW), most), []
     while (call := pages.next()) is not None:
-        assert call is pages.next(), "the same call, until its answer is there"
+        assert call is pages.next(), "the same call until it is answered"
         sent.append(call.args[-1].get("continuationToken"))
         pages.take(Page(items=[run(f"r{len(sent)}")], continuation_token=next(tokens)))
     return pages, sent
 
 
-def test_pages_are_followed_to_the_last(caplog: pytest.LogCaptureFixture) -> None:
+def test_pages_are_followed_to_the_end(caplog: pytest.LogCaptureFixture) -> None:
     pages, sent = followed(iter(["a", "b", None]))
     assert sent == [None, "a", "b"]
     assert [row.run_id for row in pages.rows] == ["r1", "r2", "r3"]
@@ -62,18 +62,18 @@ def test_list_that_never_ends_is_cut_with_a_warning(
     )
 
 
-def test_number_of_pages_that_a_caller_wants_is_kept_to() -> None:
+def test_limit_of_pages_is_respected() -> None:
     assert len(followed(map(str, range(2 * MOST_PAGES)), most=3)[1]) == 3
     assert followed(iter(["a", "b", None]), most=3)[0].cut is None
 
 
 @given(st.lists(st.sampled_from(["a", "b", "c", "d", None, "", 7]), min_size=1))
-def test_no_page_is_asked_for_twice(tokens: list[Any]) -> None:
+def test_no_page_is_requested_twice(tokens: list[Any]) -> None:
     _, sent = followed(iter([*tokens, None]))
     assert len(set(sent)) == len(sent)
 
 
-def test_row_on_two_pages_counts_once_as_it_was_read_last() -> None:
+def test_row_on_two_pages_counts_once_with_its_last_state() -> None:
     rows = distinct([run("r1"), run("r2"), run("r1", "Succeeded")])
     assert [(row.run_id, row.status) for row in rows] == [("r1", "Succeeded"), ("r2", "InProgress")]
     activities = [
@@ -81,7 +81,7 @@ def test_row_on_two_pages_counts_once_as_it_was_read_last() -> None:
     ]
     assert [row.activity_name for row in distinct(activities)] == ["C", "B"]
     nameless = ActivityRun.from_wire({"activityName": "A"})
-    assert len(distinct([nameless, nameless])) == 2, "nothing tells them apart, and nothing says that they are one"
+    assert len(distinct([nameless, nameless])) == 2, "nothing shows whether they are the same row"
 
 
 ODD: list[Any] = [None, 7, "", " ", {}, [], "x" * 2000]
@@ -93,7 +93,7 @@ BAD_ROWS: list[Any] = [
 
 
 @pytest.mark.parametrize("bad", BAD_ROWS, ids=lambda bad: repr(bad)[:40])
-def test_row_that_cannot_be_read_costs_itself_and_one_warning(bad: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_unreadable_row_is_skipped_with_one_warning(bad: Any, caplog: pytest.LogCaptureFixture) -> None:
     call = query_runs(FACTORY, NOW, NOW)
     good = {"runId": "r1", "status": "Succeeded", "lastUpdated": "no time"}
     pages = Pages(call)
@@ -110,7 +110,7 @@ def test_row_that_cannot_be_read_costs_itself_and_one_warning(bad: Any, caplog: 
     assert len(warning.getMessage()) < 500
 
 
-def test_activity_that_is_null_costs_itself() -> None:
+def test_activity_that_is_null_is_skipped() -> None:
     answer = parse(query_activity_runs(FACTORY, "r1", NOW, NOW), {"value": [None, {"activityName": "Copy"}]})
     assert isinstance(answer, Page)
     assert [row.activity_name for row in answer.items] == ["Copy"]

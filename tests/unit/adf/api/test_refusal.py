@@ -1,4 +1,4 @@
-"""Who gave an answer other than success, what it says, and what is advised."""
+"""Answers that are not a success: who sent them, and the errors and advice that they become."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ def read(status: int, text: str, **headers: str) -> Refusal:
     return Refusal.read(status, "Reason", {name.replace("_", "-"): value for name, value in headers.items()}, text)
 
 
-def told(refusal: Refusal, call: operations.Call[Any] | None = None) -> AdfError:
+def error_of(refusal: Refusal, call: operations.Call[Any] | None = None) -> AdfError:
     return from_answer(call or operations.create_run(FACTORY, "Load", None, request_id="k"), SETTINGS, refusal)
 
 
-def test_error_object_is_of_the_service() -> None:
+def test_error_object_belongs_to_the_service() -> None:
     refusal = read(409, error("ScopeLocked"), x_ms_failure_cause="gateway", x_ms_request_id="r", Retry_After="7")
     assert refusal == Refusal(
         status=409, message="Words.", code="ScopeLocked", failure_cause="gateway", request_id="r", retry_after=7.0
@@ -54,7 +54,7 @@ def test_error_object_is_of_the_service() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "expected"),
     [
         (PAGE, "Access Denied Web filter Category: cloud & hosting. Ask token=*** for help."),
         ("<p>no <b>title</b></p>", "no title"),
@@ -69,23 +69,23 @@ def test_error_object_is_of_the_service() -> None:
         ("", "Reason"),
     ],
 )
-def test_anything_else_is_foreign_and_quoted_in_words(text: str, said: str) -> None:
+def test_every_other_answer_is_foreign_and_quoted_as_text(text: str, expected: str) -> None:
     refusal = read(403, text)
-    assert (refusal.is_foreign, refusal.code, refusal.message) == (True, None, said)
+    assert (refusal.is_foreign, refusal.code, refusal.message) == (True, None, expected)
     assert refusal.quote.startswith(" The answer was 403: ")
 
 
-def test_answer_without_a_body_is_the_services_by_its_headers() -> None:
+def test_answer_without_a_body_is_assigned_by_its_headers() -> None:
     assert not read(404, "", x_ms_request_id="r").is_foreign
     assert read(404, "").is_foreign
     bare = read(400, '{"code": "PipelineRunNotRunning", "message": "Over."}', x_ms_request_id="r")
     assert (bare.is_foreign, bare.code, bare.message) == (False, "PipelineRunNotRunning", "Over.")
     assert read(400, '{"code": "blocked", "message": "By a filter."}').is_foreign
-    # A filter may keep the headers of the answer whose body it replaces.
+    # A web filter may keep the headers of the answer whose body it replaces.
     assert read(403, PAGE, x_ms_request_id="r").is_foreign
 
 
-def test_page_is_quoted_by_its_start_alone() -> None:
+def test_only_the_start_of_a_page_is_quoted() -> None:
     refusal = read(403, "<title>Denied</title><p>" + "word " * 100_000)
     assert refusal.message.startswith("Denied word word")
     assert len(refusal.message) < MOST_QUOTED_CHARACTERS + 50
@@ -109,10 +109,10 @@ def test_page_is_quoted_by_its_start_alone() -> None:
     ),
     st.sampled_from(["", "text/html", "application/json"]),
 )
-def test_odd_answer_is_an_error_with_a_short_text(status: int, text: str, content_type: str) -> None:
+def test_odd_answer_becomes_an_error_with_a_short_text(status: int, text: str, content_type: str) -> None:
     refusal = read(status, text, Content_Type=content_type, Location=text, Retry_After=text)
     assert len(refusal.message) <= MOST_QUOTED_CHARACTERS + 50
-    assert isinstance(told(refusal), AdfError)
+    assert isinstance(error_of(refusal), AdfError)
 
 
 @pytest.mark.parametrize(
@@ -130,8 +130,8 @@ def test_odd_answer_is_an_error_with_a_short_text(status: int, text: str, conten
         (502, AdfUnavailableError),
     ],
 )
-def test_page_is_no_answer_of_the_service_whatever_its_status(status: int, kind: type[AdfError]) -> None:
-    ours = told(read(status, PAGE))
+def test_page_with_any_status_is_not_an_answer_of_the_service(status: int, kind: type[AdfError]) -> None:
+    ours = error_of(read(status, PAGE))
     assert type(ours) is kind
     assert "Access Denied Web filter" in str(ours)
     assert "az role" not in str(ours)
@@ -141,8 +141,10 @@ def test_page_is_no_answer_of_the_service_whatever_its_status(status: int, kind:
         assert "not from Azure Resource Manager. A proxy, gateway or web filter between this machine and" in str(ours)
 
 
-def test_redirect_names_where_it_leads_and_no_more() -> None:
-    ours = told(read(307, "", Location="https://user:planted@login.example.com/x?token=planted", x_ms_request_id="r"))
+def test_error_of_a_redirect_names_only_its_host() -> None:
+    ours = error_of(
+        read(307, "", Location="https://user:planted@login.example.com/x?token=planted", x_ms_request_id="r")
+    )
     assert isinstance(ours, AdfUnavailableError)
     assert (ours.status, ours.is_foreign) == (307, False)
     assert "redirects to another address, on login.example.com. It is not followed" in str(ours)
@@ -150,7 +152,7 @@ def test_redirect_names_where_it_leads_and_no_more() -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "said"),
+    ("code", "expected"),
     [
         ("ScopeLocked", "Remove the lock (az lock list, az lock delete)"),
         ("ReadOnlyDisabledSubscription", f"subscription {SUBSCRIPTION} is disabled"),
@@ -161,20 +163,20 @@ def test_redirect_names_where_it_leads_and_no_more() -> None:
         ("ResourceGroupBeingDeleted", "the resource group is being deleted"),
     ],
 )
-def test_front_door_says_what_to_do(code: str, said: str) -> None:
-    ours = told(read(409, error(code), x_ms_failure_cause="gateway"))
+def test_refusal_of_the_front_door_explains_what_to_do(code: str, expected: str) -> None:
+    ours = error_of(read(409, error(code), x_ms_failure_cause="gateway"))
     assert isinstance(ours, AdfRequestError)
     assert (ours.code, ours.failure_cause) == (code, "gateway")
-    assert said in str(ours)
+    assert expected in str(ours)
     assert str(ours).endswith(f"The service answered 409 {code}: Words.")
 
 
-def test_front_door_is_known_by_its_codes_or_its_header() -> None:
+def test_front_door_is_recognized_by_its_codes_or_its_header() -> None:
     assert all(is_front_door(code, None) for code in FRONT_DOOR)
     assert is_front_door("OfNextYear", "gateway")
     assert not is_front_door("OfNextYear", None)
     assert not is_front_door("PipelineConflict", "service")
-    unknown = told(read(409, error("OfNextYear"), x_ms_failure_cause="gateway"))
+    unknown = error_of(read(409, error("OfNextYear"), x_ms_failure_cause="gateway"))
     assert "the service refused the request before it reached Data Factory." in str(unknown)
 
 
@@ -194,8 +196,8 @@ POLICY_WORDS = (
 
 
 @pytest.mark.parametrize("body", [{"additionalInfo": POLICY_INFO}, {"message": POLICY_WORDS}])
-def test_policy_is_named_and_no_role_advised(body: dict[str, Any]) -> None:
-    ours = told(read(403, error(**{"code": "RequestDisallowedByPolicy", **body})))
+def test_policy_is_named_and_no_role_suggested(body: dict[str, Any]) -> None:
+    ours = error_of(read(403, error(**{"code": "RequestDisallowedByPolicy", **body})))
     assert isinstance(ours, AdfPermissionError)
     assert "Azure Policy forbids it ('No runs at night', 'd-1')." in str(ours)
     assert "az role" not in str(ours)
@@ -209,26 +211,26 @@ def test_policy_is_named_and_no_role_advised(body: dict[str, Any]) -> None:
         ("Forbidden", "Connect through a private endpoint."),
     ],
 )
-def test_private_access_only_has_advice_of_its_own(code: str, message: str) -> None:
-    ours = told(read(403, error(code, message)))
+def test_refusal_of_public_access_suggests_another_network(code: str, message: str) -> None:
+    ours = error_of(read(403, error(code, message)))
     assert "requests over a public network are not accepted here. Run workers and triggerers in a network" in str(ours)
     assert "az role" not in str(ours)
 
 
 @pytest.mark.parametrize("code", [*sorted(MISSING_ROLE), "SomethingElse"])
-def test_role_is_advised_for_a_missing_role_alone(code: str) -> None:
-    ours = told(read(403, error(code)))
+def test_role_is_suggested_only_for_a_missing_role(code: str) -> None:
+    ours = error_of(read(403, error(code)))
     assert isinstance(ours, AdfPermissionError)
     assert ("az role assignment create" in str(ours)) is (code in MISSING_ROLE)
 
 
-def test_refused_token_is_the_services_or_a_gateways() -> None:
-    assert isinstance(told(read(401, error("InvalidAuthenticationToken"))), AdfAuthenticationError)
-    assert isinstance(told(read(401, PAGE)), AdfUnavailableError)
+def test_page_with_401_is_not_a_refused_token() -> None:
+    assert isinstance(error_of(read(401, error("InvalidAuthenticationToken"))), AdfAuthenticationError)
+    assert isinstance(error_of(read(401, PAGE)), AdfUnavailableError)
 
 
 @pytest.mark.parametrize(
-    ("code", "missing", "said"),
+    ("code", "missing", "expected"),
     [
         ("SubscriptionNotFound", "subscription", f"there is no subscription {SUBSCRIPTION}"),
         ("ResourceGroupNotFound", "factory", f"subscription {SUBSCRIPTION} has no resource group 'rg'"),
@@ -236,21 +238,21 @@ def test_refused_token_is_the_services_or_a_gateways() -> None:
         ("NotFound", "run", "the factory has no run r1"),
     ],
 )
-def test_what_is_not_found_is_told_apart(code: str, missing: str, said: str) -> None:
-    ours = told(read(404, error(code)), operations.get_run(FACTORY, "r1"))
+def test_missing_objects_are_distinguished(code: str, missing: str, expected: str) -> None:
+    ours = error_of(read(404, error(code)), operations.get_run(FACTORY, "r1"))
     assert isinstance(ours, AdfNotFoundError)
     assert ours.missing == missing
-    assert said in str(ours)
+    assert expected in str(ours)
 
 
-def test_look_at_the_factory_names_it_once() -> None:
-    text = str(told(read(403, error()), operations.get_factory(FACTORY)))
+def test_error_of_a_request_for_the_factory_names_it_once() -> None:
+    text = str(error_of(read(403, error()), operations.get_factory(FACTORY)))
     assert text.startswith("Could not read factory 'adf' (resource group 'rg'): ")
-    text = str(told(read(403, error()), operations.list_pipelines(FACTORY)))
+    text = str(error_of(read(403, error()), operations.list_pipelines(FACTORY)))
     assert text.startswith("Could not list the pipelines in factory 'adf' (resource group 'rg'): ")
 
 
-def test_code_that_is_no_word_is_masked_and_cut() -> None:
+def test_odd_code_is_masked_and_cut() -> None:
     code = f"{'x' * 3000} password=hunter2hunter2"
     refusal = Refusal.read(
         400,

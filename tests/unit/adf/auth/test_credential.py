@@ -30,7 +30,7 @@ ID = "22222222-2222-4222-8222-222222222222"
 
 
 class Inner:
-    """Stands in for azure-identity's credential: gives tokens, counts, and can be slow or fail."""
+    """A fake credential of azure-identity: it gives tokens, counts requests, and can be slow or fail."""
 
     def __init__(
         self,
@@ -82,17 +82,17 @@ def settings(**extra: str) -> AdfSettings:
     return settings_from_connection(conn_id="x", conn_type="azure_data_factory_mi", extra=json.dumps(extra))
 
 
-def test_same_identity_has_one_credential_in_a_process() -> None:
+def test_process_has_one_credential_for_each_identity() -> None:
     assert credential_for(settings()) is credential_for(settings(factory_name="other"))
     assert credential_for(settings()) is not credential_for(settings(managed_identity_client_id=ID))
 
 
-def test_forked_process_gets_a_credential_of_its_own() -> None:
+def test_forked_process_gets_its_own_credential() -> None:
     """A child must not wait for a lock that its parent held at the fork."""
     ours = credential_for(settings())
     context = multiprocessing.get_context("fork")
     queue = context.Queue()
-    with ours._lock:  # as another thread of the parent would hold it at that moment
+    with ours._lock:  # as if another thread of the parent held it at the fork
         child = context.Process(target=lambda: queue.put(credential_for(settings())._lock.locked()))
         child.start()
         assert queue.get(timeout=30) is False
@@ -100,7 +100,7 @@ def test_forked_process_gets_a_credential_of_its_own() -> None:
 
 
 def test_concurrent_callers_take_turns() -> None:
-    """So the first one's token is in azure-identity's cache when the others ask."""
+    """So the token of the first caller is in azure-identity's cache when the others request one."""
     inside = 0
     most = 0
 
@@ -120,7 +120,7 @@ def test_concurrent_callers_take_turns() -> None:
     assert most == 1
 
 
-def test_last_token_is_there_while_another_thread_asks_for_one() -> None:
+def test_last_token_is_available_while_another_thread_requests_one() -> None:
     release = threading.Event()
     inner = Inner("first")
     shared = credential(inner)
@@ -137,14 +137,14 @@ def test_last_token_is_there_while_another_thread_asks_for_one() -> None:
         asking.join()
 
 
-def test_expired_token_is_no_last_token() -> None:
+def test_expired_token_is_not_the_last_token() -> None:
     shared = credential(Inner(life=-1))
     shared.get_token_info(SCOPE)
     assert shared.last_token(SCOPE) is None
     assert shared.last_token("another scope") is None
 
 
-def test_forgotten_token_is_followed_by_one_of_a_new_credential_at_most_every_half_minute() -> None:
+def test_forgotten_token_is_replaced_at_most_every_half_minute() -> None:
     made: list[Inner] = []
     now = [1000.0]
 
@@ -157,7 +157,7 @@ def test_forgotten_token_is_followed_by_one_of_a_new_credential_at_most_every_ha
     assert shared.forget_token("token 0")
     assert shared.last_token(SCOPE) is None
     assert shared.get_token_info(SCOPE).token == "token 1"
-    # Others whose request still carried the first one just take the second.
+    # Requests that still carried the first token get the second one.
     assert shared.forget_token("token 0")
     assert shared.get_token_info(SCOPE).token == "token 1"
     assert not shared.forget_token("token 1")
@@ -167,7 +167,7 @@ def test_forgotten_token_is_followed_by_one_of_a_new_credential_at_most_every_ha
     assert shared.get_token_info(SCOPE).token == "token 2"
 
 
-def test_older_form_gives_the_same_token() -> None:
+def test_get_token_returns_the_same_token() -> None:
     assert credential(Inner("x")).get_token(SCOPE).token == "x"
 
 
@@ -186,17 +186,17 @@ def test_token_of_another_identity_is_refused(identity: Identity, claims: dict[s
 
 
 @pytest.mark.parametrize("token", [jwt(appid=ID.upper()), jwt(), "opaque", "a.b.c"])
-def test_token_of_the_named_identity_or_one_that_cannot_be_read_is_taken(token: str) -> None:
+def test_token_of_the_named_identity_or_an_unreadable_token_is_accepted(token: str) -> None:
     assert credential(Inner(token), Identity(client_id=ID)).get_token_info(SCOPE).token == token
 
 
-def test_principal_of_an_unreadable_token_is_nobody() -> None:
+def test_principal_of_an_unreadable_token_is_empty() -> None:
     assert principal("opaque") == {}
     assert principal(jwt(oid="x")) == {"oid": "x"}
 
 
 @pytest.mark.parametrize(
-    ("status", "error", "said", "transient"),
+    ("status", "error", "expected", "transient"),
     [
         (
             400,
@@ -236,15 +236,15 @@ def test_principal_of_an_unreadable_token_is_nobody() -> None:
         (None, ClientAuthenticationError("timed out, try again"), "Check that the identity exists", False),
     ],
 )
-def test_failed_token_request_says_who_asked_whom_and_what_to_do(
-    status: int | None, error: BaseException, said: str, transient: bool
+def test_error_of_a_token_request_names_identity_endpoint_and_next_step(
+    status: int | None, error: BaseException, expected: str, transient: bool
 ) -> None:
     with pytest.raises(AdfAuthenticationError) as refused:
         failing(error, status).get_token_info(SCOPE)
     text = str(refused.value)
     assert "No token for the system-assigned managed identity" in text
     assert "169.254.169.254" in text
-    assert said in text
+    assert expected in text
     assert refused.value.transient is transient
 
 
@@ -255,7 +255,7 @@ def test_unreadable_federated_token_file_is_named() -> None:
         shared.get_token_info(SCOPE)
 
 
-def test_developer_who_is_not_signed_in_is_told_to() -> None:
+def test_error_of_a_developer_who_is_not_signed_in_names_az_login() -> None:
     def fail() -> None:
         raise CredentialUnavailableError("Azure CLI not found on path")
 
@@ -264,7 +264,7 @@ def test_developer_who_is_not_signed_in_is_told_to() -> None:
         shared.get_token_info(SCOPE)
 
 
-def test_identity_that_this_environment_cannot_give_is_refused_without_asking() -> None:
+def test_identity_that_this_environment_cannot_give_is_refused_without_a_request() -> None:
     inner = Inner()
     shared = ProcessCredential(
         Identity(client_id=ID), "login", make=lambda _plan: inner, environ={"MSI_ENDPOINT": "http://x"}
@@ -274,7 +274,7 @@ def test_identity_that_this_environment_cannot_give_is_refused_without_asking() 
     assert inner.calls == 0
 
 
-async def test_event_loop_is_not_blocked_while_a_token_is_asked_for() -> None:
+async def test_token_request_does_not_block_the_event_loop() -> None:
     release = threading.Event()
     shared = AsyncCredential(credential(Inner(wait=release.wait)))
     asking = asyncio.create_task(shared.get_token_info(SCOPE))
@@ -285,14 +285,14 @@ async def test_event_loop_is_not_blocked_while_a_token_is_asked_for() -> None:
     assert (await asking).token == "opaque"
 
 
-async def test_good_token_is_handed_out_on_the_loop_without_asking() -> None:
+async def test_valid_token_is_returned_on_the_loop_without_a_request() -> None:
     inner = Inner()
     shared = AsyncCredential(credential(inner))
     async with shared:
         await shared.get_token_info(SCOPE)
         await shared.get_token_info(SCOPE)
         assert inner.calls == 1
-        # A challenge must reach azure-identity.
+        # A claims challenge must reach azure-identity.
         await shared.get_token_info(SCOPE, options={"claims": "x"})
         assert inner.calls == 2
         assert (await shared.get_token(SCOPE)).token == "opaque"
@@ -305,16 +305,16 @@ def failing_slowly() -> None:
     raise ServiceRequestError("connection refused")
 
 
-def test_failure_is_the_answer_to_all_who_waited_for_it_and_to_all_for_a_while() -> None:
+def test_failure_is_raised_for_all_waiting_callers_and_for_a_while_after() -> None:
     inner = Inner(wait=failing_slowly)
     now = [1000.0]
     shared = credential(inner, clock=lambda: now[0])
-    told: list[AdfAuthenticationError] = []
+    errors: list[AdfAuthenticationError] = []
 
     def ask() -> None:
         with pytest.raises(AdfAuthenticationError, match="could not be reached") as refused:
             shared.get_token_info(SCOPE)
-        told.append(refused.value)
+        errors.append(refused.value)
 
     threads = [threading.Thread(target=ask) for _ in range(50)]
     for thread in threads:
@@ -322,9 +322,9 @@ def test_failure_is_the_answer_to_all_who_waited_for_it_and_to_all_for_a_while()
     for thread in threads:
         thread.join()
     assert inner.calls == 1
-    assert all(error.transient for error in told)
-    assert len({id(error) for error in told}) == 50
-    # Another question is another matter.
+    assert all(error.transient for error in errors)
+    assert len({id(error) for error in errors}) == 50
+    # Another request is not answered with that failure.
     with pytest.raises(AdfAuthenticationError):
         shared.get_token_info(SCOPE, options={"claims": "x"})
     assert inner.calls == 2
@@ -333,16 +333,16 @@ def test_failure_is_the_answer_to_all_who_waited_for_it_and_to_all_for_a_while()
     assert shared.get_token_info(SCOPE).token == "opaque"
 
 
-async def test_all_on_a_loop_wait_for_one_request_in_one_thread() -> None:
+async def test_callers_on_a_loop_share_one_request_in_one_thread() -> None:
     inner = Inner(wait=failing_slowly)
     shared = AsyncCredential(credential(inner))
-    told = await asyncio.gather(*(shared.get_token_info(SCOPE) for _ in range(50)), return_exceptions=True)
+    errors = await asyncio.gather(*(shared.get_token_info(SCOPE) for _ in range(50)), return_exceptions=True)
     assert inner.calls == 1
-    assert {type(error) for error in told} == {AdfAuthenticationError}
-    assert len({id(error) for error in told}) == 50
+    assert {type(error) for error in errors} == {AdfAuthenticationError}
+    assert len({id(error) for error in errors}) == 50
 
 
-async def test_nobody_on_a_loop_waits_long_for_a_token_and_the_request_goes_on() -> None:
+async def test_wait_for_a_token_on_the_loop_is_short_and_the_request_continues() -> None:
     release = threading.Event()
     inner = Inner(wait=lambda: release.wait(5))
     shared = AsyncCredential(credential(inner), patience=0.1)
@@ -353,13 +353,13 @@ async def test_nobody_on_a_loop_waits_long_for_a_token_and_the_request_goes_on()
     release.set()
     for _ in range(200):
         await asyncio.sleep(0.01)
-        if not shared._asking:  # a look at any time later finds its token
+        if not shared._asking:  # a later request gets its token
             break
     assert (await shared.get_token_info(SCOPE)).token == "opaque"
     assert inner.calls == 1
 
 
-async def test_token_that_is_about_to_expire_is_asked_for_again_on_the_loop() -> None:
+async def test_token_that_is_about_to_expire_is_requested_again_on_the_loop() -> None:
     inner = Inner(life=300)
     shared = AsyncCredential(credential(inner))
     await shared.get_token_info(SCOPE)

@@ -1,4 +1,4 @@
-"""Source x way of naming: the named identity is used, or refused before any request."""
+"""Each identity source with each kind of name: the named identity is used, or refused before any request."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ NAMED: Mapping[str, Identity] = {
     "object_id": Identity(object_id=ID),
     "resource_id": Identity(resource_id=RESOURCE_ID),
 }
-# True where the source gives the identity that is named so, False where it is refused.
+# True if the source gives an identity by this kind of name, False if the name is refused.
 TABLE = {
     Source.IMDS: {"system": True, "client_id": True, "object_id": True, "resource_id": True},
     Source.APP_SERVICE: {"system": True, "client_id": True, "object_id": True, "resource_id": True},
@@ -71,7 +71,7 @@ def test_source_is_recognized(source: Source) -> None:
 
 
 @pytest.mark.parametrize(("source", "name", "usable"), CASES)
-def test_table_of_sources_and_names(source: Source, name: str, usable: bool) -> None:
+def test_source_accepts_the_names_of_the_table(source: Source, name: str, usable: bool) -> None:
     identity = NAMED[name]
     if not usable:
         with pytest.raises(AdfConfigurationError):
@@ -88,14 +88,14 @@ def test_table_of_sources_and_names(source: Source, name: str, usable: bool) -> 
 
 @pytest.mark.parametrize(("source", "name"), [(source, name) for source, name, usable in CASES if usable])
 def test_azure_identity_agrees_with_the_table(source: Source, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The credential that azure-identity makes in that environment is of the source we think it is."""
+    """In that environment, azure-identity chooses the source that the table expects."""
     from airflow_adf_mi.adf.auth.azure_credentials import ObservedCredential, make_credential
 
     for variable, value in ENVIRONMENTS[source].items():
         monkeypatch.setenv(variable, value)
     credential = make_credential(plan(NAMED[name], ENVIRONMENTS[source], AUTHORITY))
     assert isinstance(credential, ObservedCredential)
-    inner = getattr(credential.inner, "_credential", credential.inner)  # there is no public way to see what it chose
+    inner = getattr(credential.inner, "_credential", credential.inner)  # there is no public way to see its choice
     kinds = {
         Source.IMDS: "ImdsCredential",
         Source.APP_SERVICE: "AppServiceCredential",
@@ -122,8 +122,8 @@ def test_each_variable_with_an_address_distinguishes_two_sources(name: str) -> N
 
 
 @given(st.sampled_from(list(ENVIRONMENTS)), st.sampled_from(list(NAMED)), st.sampled_from(list(IdentityKind)))
-def test_name_is_never_dropped(source: Source, name: str, kind: IdentityKind) -> None:
-    """Whatever the environment: the plan carries the name, or there is no plan."""
+def test_name_is_never_ignored(source: Source, name: str, kind: IdentityKind) -> None:
+    """In each environment, the plan contains the name, or there is no plan."""
     if kind is IdentityKind.DEVELOPER and name != "system":
         return
     if kind is IdentityKind.WORKLOAD_IDENTITY and name not in ("system", "client_id"):
@@ -140,39 +140,39 @@ def test_name_is_never_dropped(source: Source, name: str, kind: IdentityKind) ->
             assert getattr(how, field) == wanted
 
 
-def test_refused_name_says_how_to_name_it_instead() -> None:
+def test_error_of_a_refused_name_suggests_another_name() -> None:
     with pytest.raises(AdfConfigurationError, match="Name the identity with managed_identity_client_id instead"):
         plan(NAMED["object_id"], ENVIRONMENTS[Source.AZURE_ML], AUTHORITY)
     with pytest.raises(AdfConfigurationError, match="remove the name to use that identity"):
         plan(NAMED["client_id"], ENVIRONMENTS[Source.CLOUD_SHELL], AUTHORITY)
 
 
-def test_half_an_environment_is_refused() -> None:
+def test_incomplete_environment_is_refused() -> None:
     with pytest.raises(AdfConfigurationError, match="without IDENTITY_HEADER"):
         plan(Identity(), {"IDENTITY_ENDPOINT": "http://x"}, AUTHORITY)
 
 
-def test_workload_identity_takes_client_and_tenant_from_the_connection_before_the_environment() -> None:
+def test_workload_identity_prefers_client_and_tenant_of_the_connection() -> None:
     identity = Identity(kind=IdentityKind.WORKLOAD_IDENTITY, client_id=ID, tenant_id=ID)
     how = plan(identity, WORKLOAD, AUTHORITY)
     assert (how.client_id, how.tenant_id, how.token_file) == (ID, ID, "/token")
     assert how.authority_host == "https://login.example"
 
 
-def test_workload_identity_uses_the_clouds_authority_where_the_environment_names_none() -> None:
+def test_workload_identity_uses_the_clouds_authority_by_default() -> None:
     environment = {name: value for name, value in WORKLOAD.items() if name != "AZURE_AUTHORITY_HOST"}
     how = plan(Identity(kind=IdentityKind.WORKLOAD_IDENTITY), environment, "login.chinacloudapi.cn")
     assert how.authority_host == "login.chinacloudapi.cn"
 
 
 @pytest.mark.parametrize("missing", ["AZURE_CLIENT_ID", "AZURE_TENANT_ID", "AZURE_FEDERATED_TOKEN_FILE"])
-def test_workload_identity_names_what_is_missing(missing: str) -> None:
+def test_error_of_an_incomplete_workload_identity_names_the_variable(missing: str) -> None:
     environment = {name: value for name, value in WORKLOAD.items() if name != missing}
     with pytest.raises(AdfConfigurationError, match=missing):
         plan(Identity(kind=IdentityKind.WORKLOAD_IDENTITY), environment, AUTHORITY)
 
 
-def test_developer_is_taken_whatever_the_environment_offers() -> None:
+def test_developer_is_used_in_every_environment() -> None:
     for environment in ENVIRONMENTS.values():
         assert plan(Identity(kind=IdentityKind.DEVELOPER), environment, AUTHORITY).source is Source.DEVELOPER
 
@@ -180,15 +180,15 @@ def test_developer_is_taken_whatever_the_environment_offers() -> None:
 PLATFORM = IdentityKind.PLATFORM
 
 
-def test_connection_of_the_providers_type_takes_what_the_environment_offers() -> None:
+def test_connection_of_the_providers_type_uses_the_source_of_the_environment() -> None:
     for source, environment in ENVIRONMENTS.items():
         assert plan(Identity(kind=PLATFORM), environment, AUTHORITY).source is source
     named = plan(Identity(kind=PLATFORM, client_id=ID, tenant_id=TENANT), {}, AUTHORITY)
     assert (named.source, named.client_id, named.tenant_id) == (Source.IMDS, ID, None)
 
 
-def test_workload_identity_comes_first_for_the_providers_type_as_in_its_chain() -> None:
-    """ManagedIdentityCredential would take App Service, were both there."""
+def test_workload_identity_is_preferred_for_the_providers_type() -> None:
+    """With both in the environment, ManagedIdentityCredential would use App Service."""
     both = {**ENVIRONMENTS[Source.APP_SERVICE], **WORKLOAD}
     how = plan(Identity(kind=PLATFORM, client_id=ID), both, AUTHORITY)
     assert (how.source, how.client_id, how.tenant_id) == (Source.WORKLOAD_IDENTITY, ID, TENANT)

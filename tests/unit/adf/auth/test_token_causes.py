@@ -1,4 +1,4 @@
-"""What a failed token request usually comes from."""
+"""Usual causes of failed token requests."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ARC = {
 FABRIC = {"IDENTITY_ENDPOINT": "https://10.0.0.4:2377", "IDENTITY_HEADER": "h", "IDENTITY_SERVER_THUMBPRINT": "t"}
 
 
-def told(
+def error_of(
     error: BaseException, environ: dict[str, str], answer: Answer | None = None, kind: str = "managed_identity"
 ) -> AdfAuthenticationError:
     identity = Identity(kind=IdentityKind(kind))
@@ -39,7 +39,7 @@ def told(
 
 
 @pytest.mark.parametrize(
-    ("code", "said"),
+    ("code", "expected"),
     [
         ("70021", "no federated credential that matches"),
         ("700211", "no federated credential that matches"),
@@ -64,25 +64,25 @@ def told(
         ("70023", "does not know the resource"),
     ],
 )
-def test_code_of_the_sign_in_service_has_its_cause(code: str, said: str) -> None:
+def test_code_of_the_sign_in_service_has_a_cause(code: str, expected: str) -> None:
     error = ClientAuthenticationError(f"Authentication failed: AADSTS{code}: words. Trace ID: x")
-    refused = told(error, WORKLOAD, Answer(400, {"Content-Type": "application/json"}), "workload_identity")
-    assert said in str(refused)
+    refused = error_of(error, WORKLOAD, Answer(400, {"Content-Type": "application/json"}), "workload_identity")
+    assert expected in str(refused)
     assert f"AADSTS{code}: words" in str(refused)
     assert not refused.transient
 
 
-def test_code_that_is_not_known_has_none() -> None:
+def test_unknown_code_has_no_cause() -> None:
     how = plan(Identity(kind=IdentityKind.WORKLOAD_IDENTITY), WORKLOAD, "login.example")
     for code in ("7002", "5300", "9000", "700210", "1700024"):
         assert known_cause(f"AADSTS{code}: words", how) is None
 
 
 @pytest.mark.parametrize("error", [PermissionError, FileNotFoundError])
-def test_key_file_of_arc_that_cannot_be_read_names_the_group(error: type[OSError]) -> None:
-    """Msal lets the error of the file through."""
+def test_error_of_an_unreadable_key_file_of_arc_names_the_group(error: type[OSError]) -> None:
+    """The library msal does not catch the error of the file."""
     unreadable = error(13, "Permission denied", "/var/opt/azcmagent/tokens/x.key")
-    refused = told(unreadable, ARC, Answer(401, {"WWW-Authenticate": "Basic realm=x"}))
+    refused = error_of(unreadable, ARC, Answer(401, {"WWW-Authenticate": "Basic realm=x"}))
     assert "cannot read /var/opt/azcmagent/tokens/x.key" in str(refused)
     assert "group himds" in str(refused)
     assert not refused.transient
@@ -90,12 +90,12 @@ def test_key_file_of_arc_that_cannot_be_read_names_the_group(error: type[OSError
 
 @pytest.mark.parametrize("source", [ARC, FABRIC])
 @pytest.mark.parametrize("error", [requests.ConnectionError("refused"), requests.ReadTimeout("silence")])
-def test_error_of_requests_is_no_unreadable_file(error: Exception, source: dict[str, str]) -> None:
-    """Requests' errors are OSErrors, and Service Fabric's go past azure-core."""
-    failed = told(error, source)
+def test_error_of_requests_is_not_treated_as_an_unreadable_file(error: Exception, source: dict[str, str]) -> None:
+    """Errors of requests are OSErrors, and azure-core does not convert those of Service Fabric."""
+    failed = error_of(error, source)
     assert "could not be reached" in str(failed)
     assert failed.transient
-    unreadable = told(requests.exceptions.ContentDecodingError("bad gzip"), source, Answer(503))
+    unreadable = error_of(requests.exceptions.ContentDecodingError("bad gzip"), source, Answer(503))
     assert "himds" not in str(unreadable)
     assert unreadable.transient
 
@@ -113,10 +113,10 @@ def test_error_of_requests_is_no_unreadable_file(error: Exception, source: dict[
     ],
 )
 @pytest.mark.parametrize("status", [400, 403])
-def test_answer_from_in_between_is_told_by_its_headers(status: int, headers: dict[str, str], sign: str | None) -> None:
+def test_answer_of_a_proxy_is_recognized_by_its_headers(status: int, headers: dict[str, str], sign: str | None) -> None:
     assert Answer(status, headers).sign_of_proxy == sign
     assert Answer(407, headers).sign_of_proxy == "status 407"
-    text = str(told(HttpResponseError("odd"), {}, Answer(status, headers)))
+    text = str(error_of(HttpResponseError("odd"), {}, Answer(status, headers)))
     assert ("A proxy between this machine and the endpoint answered in its place" in text) is (sign is not None)
     if sign is not None:
         assert f"({sign})" in text
@@ -124,10 +124,10 @@ def test_answer_from_in_between_is_told_by_its_headers(status: int, headers: dic
         assert "Exempt 169.254.169.254 there" in text
 
 
-def test_answer_of_the_sign_in_service_that_came_through_a_proxy_keeps_its_cause() -> None:
-    """A proxy that opens TLS adds its Via to what it lets through."""
+def test_answer_of_the_sign_in_service_through_a_proxy_keeps_its_cause() -> None:
+    """A proxy that inspects TLS adds its Via header to forwarded answers."""
     error = ClientAuthenticationError("AADSTS90002: Tenant 'x' not found.")
-    assert "no such tenant" in str(told(error, WORKLOAD, Answer(400, {"Via": "1.1 corp"}), "workload_identity"))
+    assert "no such tenant" in str(error_of(error, WORKLOAD, Answer(400, {"Via": "1.1 corp"}), "workload_identity"))
 
 
 def page(text: str) -> json.JSONDecodeError:
@@ -138,23 +138,23 @@ def page(text: str) -> json.JSONDecodeError:
     raise AssertionError(text)
 
 
-def test_page_from_in_between_is_quoted_without_its_tags_and_secrets() -> None:
+def test_page_of_a_proxy_is_quoted_without_tags_and_secrets() -> None:
     error = page("<html><h1>Access denied</h1><p>token=HUSHHUSH</p></html>")
-    text = str(told(error, {}, Answer(403, {"Content-Type": "text/html"})))
+    text = str(error_of(error, {}, Answer(403, {"Content-Type": "text/html"})))
     assert "The answer was 403: Access denied token=***" in text
 
 
 @pytest.mark.parametrize(
     "error", [ValueError("invalid literal for int()"), KeyError("token_type"), AttributeError("get")]
 )
-def test_success_in_a_form_that_cannot_be_used_does_not_pass(error: Exception) -> None:
-    unusable = told(error, {}, Answer(200, {"Content-Type": "text/plain"}))
+def test_success_in_an_unusable_form_is_not_transient(error: Exception) -> None:
+    unusable = error_of(error, {}, Answer(200, {"Content-Type": "text/plain"}))
     assert "in a form that azure-identity cannot use" in str(unusable)
     assert not unusable.transient
 
 
-def test_developer_has_one_article() -> None:
+def test_developer_is_named_with_one_article() -> None:
     error: Any = ClientAuthenticationError("no account")
-    assert str(told(error, {}, kind="developer")).startswith(
+    assert str(error_of(error, {}, kind="developer")).startswith(
         "No token for the developer signed in on this machine, asked"
     )

@@ -1,4 +1,4 @@
-"""Proxy and authorities of an address: one pure decision."""
+"""Which proxy and certificate authorities an address gets: a pure decision."""
 
 from __future__ import annotations
 
@@ -85,10 +85,10 @@ Q = "http://q:3128"
     ],
     ids=str,
 )  # fmt: skip
-def test_table_of_proxies(environ: Mapping[str, str], address: str, proxy: str | None) -> None:
+def test_proxy_for_an_address(environ: Mapping[str, str], address: str, proxy: str | None) -> None:
     found = proxy_for(address, environ)
     assert (found and found.address) == proxy
-    # The same for ARM and for sign-in, whatever the connection trusts.
+    # ARM and sign-in use the same proxy.
     if address.startswith("https"):
         settings = AdfSettings(subscription_id="11111111-1111-4111-8111-111111111111", arm_endpoint=address)
         assert route_to_arm(settings, environ).proxy == route_to_tokens(address, environ, None).proxy == found
@@ -98,8 +98,8 @@ def test_table_of_proxies(environ: Mapping[str, str], address: str, proxy: str |
     st.from_regex(r"[a-z]{1,3}(\.[a-z]{1,3}){0,3}", fullmatch=True),
     st.lists(st.from_regex(r"\.?[a-z]{1,3}(\.[a-z]{1,3}){0,2}", fullmatch=True), max_size=3),
 )
-def test_names_are_exempt_as_in_pythons_own_library(host: str, names: list[str]) -> None:
-    """Which knows names and suffixes, and no networks."""
+def test_names_are_exempt_as_in_pythons_library(host: str, names: list[str]) -> None:
+    """That library knows names and suffixes, but no networks."""
     environ = {"HTTPS_PROXY": P, "NO_PROXY": ",".join(names)}
     assert (proxy_for(f"https://{host}", environ) is None) == proxy_bypass_environment(host, {"no": ",".join(names)})
 
@@ -116,7 +116,7 @@ def test_only_addresses_in_a_network_are_exempt(host: object, base: object, bits
         assert (exempt is None) == (found is None or address in network)
 
 
-def test_user_and_password_are_decoded_and_in_no_text() -> None:
+def test_user_and_password_are_decoded_and_hidden_in_texts() -> None:
     proxy = proxy_for(ARM, {"HTTPS_PROXY": "http://me:p%C3%A4%3Ass%2Fw%23@p:3128"})
     assert proxy is not None
     assert (proxy.address, proxy.user, proxy.password) == (P, "me", "pä:ss/w#")
@@ -127,7 +127,7 @@ def test_user_and_password_are_decoded_and_in_no_text() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "said"),
+    ("value", "expected"),
     [
         ("socks5h://p:1080", "HTTPS_PROXY names a proxy of the kind socks5h://"),
         ("http://", "HTTPS_PROXY is not the address of a proxy"),
@@ -140,11 +140,11 @@ def test_user_and_password_are_decoded_and_in_no_text() -> None:
         ("http://[HUSH", "HTTPS_PROXY is not the address of a proxy"),
     ],
 )
-def test_what_is_no_proxy_is_refused_without_a_word_of_it(value: str, said: str) -> None:
-    with pytest.raises(AdfConfigurationError, match=said) as refused:
+def test_invalid_proxy_is_refused_without_quoting_it(value: str, expected: str) -> None:
+    with pytest.raises(AdfConfigurationError, match=expected) as refused:
         proxy_for(ARM, {"HTTPS_PROXY": value})
     assert "HUSH" not in str(refused.value)
-    # Who is exempt does not meet it.
+    # The wrong value does not matter for an exempt host.
     assert proxy_for(ARM, {"HTTPS_PROXY": value, "NO_PROXY": "azure.com"}) is None
 
 
@@ -171,7 +171,7 @@ def test_order_of_authorities(missing: list[str], found: list[str]) -> None:
     assert route_to_tokens("http://169.254.169.254", environ, "/b").authorities == ()
 
 
-def test_without_any_variable_the_system_is_trusted_and_then_certifi(tmp_path: Path) -> None:
+def test_default_authorities_are_the_systems_or_certifis(tmp_path: Path) -> None:
     empty, file = tmp_path / "empty.pem", tmp_path / "ca.pem"
     empty.touch()
     file.write_bytes(Path(certifi.where()).read_bytes())
@@ -179,27 +179,27 @@ def test_without_any_variable_the_system_is_trusted_and_then_certifi(tmp_path: P
     assert authorities_in({}, paths) == (Authority("the system's", str(file)),)
     assert authorities_in({}, paths[:3]) == (Authority("certifi's", certifi.where()),)
     assert tls_context(authorities_in({}, [])).cert_store_stats()["x509_ca"] > 50
-    # A directory counts once it is prepared for OpenSSL.
+    # A directory is used only after it was prepared for OpenSSL.
     (tmp_path / "0a1b2c3d.0").symlink_to(file)
     assert authorities_in({}, paths) == (Authority("the system's", str(tmp_path)),)
 
 
 @pytest.mark.parametrize("name", ["ca_bundle", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"])
-def test_what_holds_no_certificates_is_named(name: str, tmp_path: Path) -> None:
+def test_path_without_certificates_is_named(name: str, tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_text("no certificate")
     (tmp_path / "empty").mkdir()
-    for path, said in (
+    for path, expected in (
         (tmp_path / "none", "but there is no such file on this machine"),
         (tmp_path / "empty", "but it holds no certificates"),
     ):
-        with pytest.raises(AdfConfigurationError, match=f"{name} is '{path}', {said}"):
+        with pytest.raises(AdfConfigurationError, match=f"{name} is '{path}', {expected}"):
             tls_context([Authority(name, str(path))])
     with pytest.raises(AdfConfigurationError, match=f"{name} is '.*ca.pem', but no certificates could be read from it"):
         tls_context([Authority(name, str(tmp_path / "ca.pem"))])
 
 
-def test_directory_beside_a_file_may_be_empty_and_the_file_may_not(tmp_path: Path) -> None:
-    """Images set both, with or without certificates in the directory."""
+def test_directory_may_be_empty_beside_a_file_but_the_file_must_exist(tmp_path: Path) -> None:
+    """Container images set both, with or without certificates in the directory."""
     directory = Authority("SSL_CERT_DIR", f"{tmp_path}:{tmp_path / 'none'}")
     context = tls_context([Authority("SSL_CERT_FILE", certifi.where()), directory])
     assert context.cert_store_stats()["x509"] > 50
@@ -207,8 +207,8 @@ def test_directory_beside_a_file_may_be_empty_and_the_file_may_not(tmp_path: Pat
         tls_context([Authority("SSL_CERT_FILE", "/none"), directory])
 
 
-def test_decision_imports_nothing_heavy() -> None:
-    """It is on the way of every Dag file."""
+def test_client_module_imports_no_heavy_library() -> None:
+    """Every Dag file imports it."""
     heavy = "('requests', 'urllib3', 'aiohttp', 'certifi')"
     code = f"import sys, airflow_adf_mi.adf.api.client; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)

@@ -1,4 +1,4 @@
-"""What the service's answers tell of its clock."""
+"""The service's clock and remaining reads, as its answers show them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def answer(**headers: str) -> Any:
     return SimpleNamespace(http_response=SimpleNamespace(headers=headers))
 
 
-def test_time_is_the_services_whatever_the_machines_clock_is_set_to(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_time_of_the_service_does_not_depend_on_the_machines_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = ServiceClock()
     clock.saw(answer(Date="Wed, 25 Nov 2026 12:00:00 GMT"))
     real = time.time
@@ -25,7 +25,7 @@ def test_time_is_the_services_whatever_the_machines_clock_is_set_to(monkeypatch:
 
 
 @pytest.mark.parametrize("headers", [{}, {"Date": "soon"}, {"x-ms-ratelimit-remaining-subscription-reads": "many"}])
-def test_answer_that_does_not_tell_changes_nothing(headers: dict[str, str]) -> None:
+def test_answer_without_usable_headers_changes_nothing(headers: dict[str, str]) -> None:
     clock = ServiceClock()
     clock.saw(answer(**headers))
     assert (clock.is_known, clock.remaining_reads) == (False, None)

@@ -1,4 +1,4 @@
-"""What is logged of a run's activities, what it costs, and that it never matters to the wait."""
+"""What is logged of a run's activities, how many requests that takes, and that it never affects the wait."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def run(status: str = "InProgress") -> PipelineRun:
     return PipelineRun.from_wire({"runId": "r1", "status": status, "runStart": "1970-01-01T00:16:40Z", **ended})
 
 
-def looks(times: int, status: str = "Succeeded", pause: float = 20) -> Routine[Outcome]:
-    """A wait that ends at its last look."""
+def status_checks(times: int, status: str = "Succeeded", pause: float = 20) -> Routine[Outcome]:
+    """A wait that ends with its last status check."""
     for number in range(times):
         seen = yield get_run(FACTORY, "r1")
         if number < times - 1:
@@ -73,13 +73,13 @@ def play(
     budget: Budget | None = None,
     status: str = "Succeeded",
 ) -> tuple[Any, list[tuple[float, Call[Any]]]]:
-    """A wait of two minutes with a look every 20 s: its outcome, and when activities were asked for."""
+    """Two minutes of waiting with a status check every 20 s. Returns the outcome, and the queries of activities."""
     clock = Clock()
     activities = ActivityLog(FACTORY, "r1", mode, Timing(clock=clock), deadline, budget or Budget())
-    routine = activities.beside(looks(times))
+    routine = activities.beside(status_checks(times))
     asked: list[tuple[float, Call[Any]]] = []
     pending = iter(answers)
-    looked = 0
+    checked = 0
     answer: Any = None
     while True:
         try:
@@ -94,8 +94,8 @@ def play(
             given = next(pending)
             answer = Page(items=given, continuation_token=None) if isinstance(given, list) else given
         else:
-            looked += 1
-            answer = run(status if looked == times else "InProgress")
+            checked += 1
+            answer = run(status if checked == times else "InProgress")
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ def lines(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
     return lambda: [record.getMessage() for record in caplog.records]
 
 
-def test_live_says_each_change_once(lines: Callable[[], list[str]]) -> None:
+def test_live_mode_logs_each_change_once(lines: Callable[[], list[str]]) -> None:
     began, copied = row("Copy", "InProgress"), row("Copy", "Succeeded", rowsCopied=1234, dataWritten=5_000_000)
     outcome, asked = play([[began], [copied, row("Web", "InProgress")], [copied, row("Web", "Failed")]])
     assert outcome.run.status == "Succeeded"
@@ -118,7 +118,7 @@ def test_live_says_each_change_once(lines: Callable[[], list[str]]) -> None:
     ]
 
 
-def test_summary_asks_once_at_the_end(lines: Callable[[], list[str]]) -> None:
+def test_summary_mode_queries_once_at_the_end(lines: Callable[[], list[str]]) -> None:
     copies = [row("Copy", "Succeeded", iteration=str(n), rowsCopied=n) for n in range(3)]
     _, asked = play([[*copies, row("Web", "Failed")]], "summary")
     assert [at for at, _ in asked] == [1120]
@@ -129,7 +129,7 @@ def test_summary_asks_once_at_the_end(lines: Callable[[], list[str]]) -> None:
     ]
 
 
-def test_pages_of_the_summary_count_for_the_budget(lines: Callable[[], list[str]]) -> None:
+def test_pages_of_the_summary_count_towards_the_budget(lines: Callable[[], list[str]]) -> None:
     pages = [Page(items=[row("Copy", "Succeeded")], continuation_token=token) for token in ("second", "third")]
     _, asked = play([*pages, [row("Web", "Succeeded")]], "summary", budget=Budget(per_minute=2))
     assert len(asked) == 2
@@ -139,7 +139,7 @@ def test_pages_of_the_summary_count_for_the_budget(lines: Callable[[], list[str]
     )
 
 
-def test_start_that_is_not_known_is_no_start_of_time(lines: Callable[[], list[str]]) -> None:
+def test_unknown_start_is_not_the_beginning_of_time(lines: Callable[[], list[str]]) -> None:
     unknown = replace(row("Skip", "Skipped"), started_at=None)
     clock = Clock()
     activities = ActivityLog(FACTORY, "r1", "live", Timing(clock=clock), rows={unknown.activity_run_id: unknown})
@@ -147,7 +147,7 @@ def test_start_that_is_not_known_is_no_start_of_time(lines: Callable[[], list[st
     assert lines()[0].endswith("(1 done, 0 running)")
 
 
-def test_long_line_begins_with_the_cause_and_is_broken(lines: Callable[[], list[str]]) -> None:
+def test_long_line_begins_with_the_cause_and_is_wrapped(lines: Callable[[], list[str]]) -> None:
     message = f"ErrorCode=SqlOperationFailed,'Type={'X' * 200}',Message=Cannot open the table. " + "It is locked. " * 30
     failed = replace(row("Copy", "Failed"), error_message=message)
     play([[failed]], "summary")
@@ -157,43 +157,43 @@ def test_long_line_begins_with_the_cause_and_is_broken(lines: Callable[[], list[
     assert len(broken) > 2
     assert broken[0].startswith("'Copy' (Copy) failed after 8 s: UserError 2200:")
     assert all(line.startswith("  ") for line in broken[1:])
-    # A word that is longer, such as an address, stays whole.
+    # A longer word, such as an address, is not broken.
     assert sorted(len(line) > LINE_COLUMNS for line in broken) == [False] * (len(broken) - 1) + [True]
     assert " ".join(" ".join(broken).split()).endswith("more characters)")
 
 
-def test_run_is_named_once_whatever_is_logged_of_it(lines: Callable[[], list[str]]) -> None:
+def test_run_is_named_only_in_the_last_line(lines: Callable[[], list[str]]) -> None:
     many = [row("Copy", "Succeeded", iteration=str(n)) for n in range(MOST_LINES_PER_QUERY)]
     play([[row("Web", "InProgress")], AdfUnavailableError("503"), [*many, row("Web", "Failed")]], times=7)
     assert [line for line in lines() if "r1" in line] == [lines()[-1]]
 
 
-def test_live_counts_what_changed_more_often_than_there_are_lines(lines: Callable[[], list[str]]) -> None:
+def test_live_mode_counts_changes_if_there_are_too_many(lines: Callable[[], list[str]]) -> None:
     many = [row("Copy", "Succeeded", iteration=str(n), rowsCopied=2) for n in range(MOST_LINES_PER_QUERY + 1)]
     play([many, [], []])
     assert lines()[0] == "'Copy' (Copy) ran 51 times: 51 succeeded, 102 rows (51 done, 0 running after 0 s)"
 
 
 @pytest.mark.parametrize("mode", ["live", "summary"])
-def test_log_takes_time_in_proportion_to_the_number_of_activities(mode: ActivityLogMode) -> None:
+def test_time_of_the_log_grows_with_the_number_of_activities_only(mode: ActivityLogMode) -> None:
     few, many = ([row("Copy", "Failed", iteration=str(n)) for n in range(times)] for times in (300, 1200))
     once, four_times = calls_of(lambda: play([few] * 3, mode)), calls_of(lambda: play([many] * 3, mode))
     assert four_times < 4.5 * once
 
 
-def test_off_asks_for_nothing(lines: Callable[[], list[str]]) -> None:
+def test_off_mode_queries_nothing(lines: Callable[[], list[str]]) -> None:
     assert play([], "off")[1] == []
     assert lines() == []
 
 
-def test_live_asks_only_for_what_is_new() -> None:
+def test_live_mode_queries_only_new_changes() -> None:
     _, asked = play([[]] * 3)
     after = [datetime.fromisoformat(call.args[3]["lastUpdatedAfter"]) for _, call in asked]
     assert after[1] == datetime.fromtimestamp(1000 - QUERY_OVERLAP_SECONDS, UTC)
     assert after[0] < after[1]
 
 
-def test_nothing_is_asked_short_of_the_deadline() -> None:
+def test_nothing_is_queried_shortly_before_the_deadline() -> None:
     _, asked = play([[]] * 3, deadline=1060 + LEAST_SECONDS_LEFT - 1)
     assert [at for at, _ in asked] == [1000, 1120]
 
@@ -205,7 +205,7 @@ def test_budget_is_shared_by_the_runs_of_a_factory() -> None:
 
 
 @pytest.mark.parametrize("fault", [AdfUnavailableError("503"), AdfPermissionError("no role", status=403)], ids=str)
-def test_list_that_fails_does_not_matter_to_the_wait(fault: Any, lines: Callable[[], list[str]]) -> None:
+def test_failing_list_does_not_affect_the_wait(fault: Any, lines: Callable[[], list[str]]) -> None:
     outcome, asked = play([fault] * 3)
     assert outcome.run.status == "Succeeded"
     refused = isinstance(fault, AdfPermissionError)
@@ -213,9 +213,9 @@ def test_list_that_fails_does_not_matter_to_the_wait(fault: Any, lines: Callable
     assert ("They are not queried again." in lines()[0]) is refused
 
 
-def test_output_of_an_unexpected_form_does_not_matter_to_the_wait(lines: Callable[[], list[str]]) -> None:
+def test_output_of_an_unexpected_form_does_not_affect_the_wait(lines: Callable[[], list[str]]) -> None:
     odd = row("Copy", "Succeeded", rowsCopied="many", dataWritten=True)
-    object.__setattr__(odd, "iteration_hash", 7)  # of a type that nobody expects
+    object.__setattr__(odd, "iteration_hash", 7)  # of an unexpected type
     outcome, _ = play([[odd]], "summary")
     assert outcome.run.status == "Succeeded"
     assert "could not be logged" in lines()[0]
@@ -224,12 +224,12 @@ def test_output_of_an_unexpected_form_does_not_matter_to_the_wait(lines: Callabl
 @pytest.mark.parametrize(
     "odd", [10**400, float("inf"), float("nan"), -(10**400), "many", None], ids=lambda odd: str(odd)[:8]
 )
-def test_amount_that_cannot_be_counted_costs_itself_only(odd: Any, lines: Callable[[], list[str]]) -> None:
+def test_amount_that_cannot_be_counted_is_left_out(odd: Any, lines: Callable[[], list[str]]) -> None:
     play([[row("Copy", "Succeeded", rowsCopied=odd, dataWritten=5), row("Web", "Succeeded", rowsCopied=2)]], "summary")
     assert lines()[-1] == "Run r1 succeeded: 2 activities in 120 s, 2 succeeded, 2 rows, 5 bytes"
 
 
-def test_activity_on_two_pages_is_said_once_and_those_without_an_id_are_told_apart(
+def test_activity_on_two_pages_is_logged_once_and_nameless_ones_each(
     lines: Callable[[], list[str]],
 ) -> None:
     nameless = [replace(row(name, "Succeeded"), activity_run_id="") for name in ("A", "B")]

@@ -1,4 +1,4 @@
-"""Which datasets a run's activities name, and what it costs to know."""
+"""Which datasets a run's activities name, and how many requests that takes."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_copy_that_names_its_datasets() -> None:
     assert len(service.asked) == 1
 
 
-def test_silent_copy_is_looked_up_in_its_pipeline_wherever_it_stands_there() -> None:
+def test_datasets_of_a_copy_are_read_from_its_pipeline_if_the_run_shows_none() -> None:
     inner = {
         "name": "A",
         "type": "Copy",
@@ -148,7 +148,7 @@ def test_pages_are_followed() -> None:
     assert (names(found.inputs), names(found.outputs)) == (["Sales", "Lake"], ["Lake", "Mart"])
 
 
-def test_list_that_repeats_itself_is_said_to_be_cut() -> None:
+def test_list_that_repeats_itself_is_reported_as_incomplete() -> None:
     routine = reading_lineage(RUN, FACTORY, timing=Timing(clock=Clock()))
     next(routine)
     same: Page[Any] = Page(items=[row("A", copy("Sales", "Lake"))], continuation_token="same")
@@ -164,20 +164,20 @@ def test_last_attempt_counts() -> None:
     assert Service({"r1": [rows]}).read().outputs[0].rows == 3
 
 
-def test_amount_is_not_told_unless_all_who_write_tell_it() -> None:
+def test_amount_is_reported_only_if_all_writers_report_it() -> None:
     rows = [row("A", copy("S", "Lake"), output={"rowsCopied": 3}), row("B", copy("S", "Lake"))]
     assert Service({"r1": [rows]}).read().outputs[0].rows is None
     odd = row("A", copy("S", "Lake"), output={"rowsCopied": True, "dataWritten": "7"})
     assert Service({"r1": [[odd]]}).read().outputs[0] == DataSet(namespace=HERE, name="Lake")
 
 
-def test_amount_of_one_of_two_outputs_is_not_known() -> None:
+def test_amount_is_unknown_if_there_are_two_outputs() -> None:
     given = {"inputs": [], "outputs": [reference("A"), reference("B")]}
     found = Service({"r1": [[row("Flow", given, output={"rowsCopied": 3})]]}).read()
     assert [data.rows for data in found.outputs] == [None, None]
 
 
-def test_what_was_skipped_moved_nothing() -> None:
+def test_skipped_activity_has_no_datasets() -> None:
     assert Service({"r1": [[row("A", copy("S", "Lake"), started=False)]]}).read() == Lineage()
 
 
@@ -198,17 +198,17 @@ def test_what_was_skipped_moved_nothing() -> None:
         ({"inputs": [{"referenceName": 7, "type": "DatasetReference"}], "queries": [None]}, Named()),
     ],
 )
-def test_named(members: Any, expected: Named) -> None:
+def test_datasets_that_an_activity_names(members: Any, expected: Named) -> None:
     assert named(members) == expected
 
 
 @pytest.mark.parametrize("given", [None, "", [], copy()])
-def test_input_that_names_nothing(given: Any) -> None:
-    """As with secureInput."""
+def test_input_without_names_has_no_datasets(given: Any) -> None:
+    """For example, with secureInput."""
     assert Service({"r1": [[row("A", given)]]}, {"Load": {"properties": {}}}).read() == Lineage()
 
 
-def test_activities_of_all_containers() -> None:
+def test_activities_in_all_containers_are_found() -> None:
     def leaf(name: str) -> dict[str, Any]:
         return {"name": name, "type": "Wait", "typeProperties": {"waitTimeInSeconds": 1}}
 
@@ -219,19 +219,19 @@ def test_activities_of_all_containers() -> None:
     assert [a["name"] for a in activities_of(pipeline)] == ["Until", "If", "t", "f", "Switch", "d", "c"]
 
 
-def test_what_cannot_be_learnt_is_said_to_be_missing() -> None:
+def test_what_could_not_be_read_is_reported() -> None:
     assert Service({"r1": [AdfUnavailableError("503, no list")]}).read() == Lineage(missing="503, no list")
     without_definition = Service({"r1": [[row("A", copy("S", "Lake")), row("B", copy())]]}).read()
     assert (names(without_definition.outputs), without_definition.missing) == (["Lake"], "503")
 
 
-def test_no_more_is_asked_than_a_few() -> None:
+def test_number_of_requests_is_bounded() -> None:
     service = Service({"r1": [[] for _ in range(50)]})
     assert "no more than 10 requests" in str(service.read().missing)
     assert len(service.asked) == LINEAGE_REQUESTS
 
 
-def test_nor_for_longer_than_some_seconds() -> None:
+def test_time_is_bounded() -> None:
     service = Service({"r1": [[row("A", copy())]] * 3})
     routine = reading_lineage(RUN, FACTORY, timing=Timing(clock=service.clock))
     step: Any = next(routine)

@@ -1,4 +1,4 @@
-"""Why a run failed: which activities are named, in which order, and what it costs to know."""
+"""Why a run failed: which activities are named, in which order, and how many requests that takes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_failed_activity_is_found_with_one_request() -> None:
     )
 
 
-def test_failed_child_of_a_child_is_followed_to_the_innermost_run() -> None:
+def test_failed_child_runs_are_followed_to_the_innermost_run() -> None:
     service = Listing(
         root=[row("CallChild", "ExecutePipeline", message="Operation on target CallAgain failed: ...", child="child")],
         child=[row("CallAgain", "ExecutePipeline", message="Operation on target Copy failed: ...", child="grandchild")],
@@ -49,7 +49,7 @@ def test_failed_child_of_a_child_is_followed_to_the_innermost_run() -> None:
     assert service.asked == ["root", "child", "grandchild"]
 
 
-def test_what_the_runs_message_names_is_told_from_what_the_pipeline_handled() -> None:
+def test_failures_in_the_runs_message_are_distinguished_from_handled_ones() -> None:
     service = Listing(
         root=[row("Call", "ExecutePipeline", child="child"), row("Optional", "ExecutePipeline", at=5, child="other")],
         child=[row("Copy"), row("Check", at=3)],
@@ -65,19 +65,19 @@ def test_what_the_runs_message_names_is_told_from_what_the_pipeline_handled() ->
     ]
 
 
-def test_child_of_which_nothing_is_listed_leaves_its_caller() -> None:
+def test_caller_is_the_cause_if_its_child_run_lists_nothing() -> None:
     found = Listing(root=[row("CallChild", "ExecutePipeline", child="child")]).explain()
     assert names(found) == ["CallChild"]
 
 
-def test_runs_that_name_each_other_are_looked_at_once() -> None:
+def test_runs_that_name_each_other_are_read_once() -> None:
     rows = [row("Call", "ExecutePipeline", child="root")]
     service = Listing(root=rows)
     assert names(service.explain("Operation on target Call failed: boom")) == ["Call"]
     assert service.asked == ["root"]
 
 
-def test_failed_iteration_counts_and_the_loop_around_it_does_not() -> None:
+def test_failed_iteration_is_a_cause_and_its_loop_is_not() -> None:
     copies = [row("Copy", status="Succeeded", iteration=f"h{n}") for n in range(19)]
     loop = row("Each", "ForEach", message=inner("Copy", "no table"), at=20)
     service = Listing(root=[*copies, row("Copy", iteration="h19", message="no table"), loop])
@@ -87,7 +87,7 @@ def test_failed_iteration_counts_and_the_loop_around_it_does_not() -> None:
     assert service.asked == ["root"]
 
 
-def test_containers_in_containers_are_consequences_and_a_timed_out_one_is_a_cause() -> None:
+def test_nested_containers_are_consequences_but_a_timed_out_one_is_a_cause() -> None:
     rows = [
         row("Copy", at=1),
         row("If", "IfCondition", message=inner("Copy"), at=2),
@@ -97,7 +97,7 @@ def test_containers_in_containers_are_consequences_and_a_timed_out_one_is_a_caus
     assert names(Listing(root=[row("Poll", "Until", message="timed out")]).explain()) == ["Poll"]
 
 
-def test_attempt_that_failed_before_one_that_succeeded_is_no_cause() -> None:
+def test_failed_attempt_before_a_successful_one_is_not_a_cause() -> None:
     rows = [
         row("Flaky", at=1),
         row("Flaky", at=5, status="Succeeded", attempt=2),
@@ -110,7 +110,7 @@ def test_attempt_that_failed_before_one_that_succeeded_is_no_cause() -> None:
 
 
 def test_first_cause_comes_first() -> None:
-    """What the run's message names before what was handled; and what led to a Fail activity before that."""
+    """Failures in the run's message come before handled ones, and the cause of a Fail activity comes before it."""
     handled = Listing(root=[row("Handled", at=1), row("Copy", at=9)])
     assert names(handled.explain("Operation on target Copy failed: boom")) == ["Copy", "Handled"]
     reported = Listing(root=[row("Report", "Fail", at=9), row("Copy", at=1)])
@@ -119,7 +119,7 @@ def test_first_cause_comes_first() -> None:
     assert names(several.explain("Operation on target B failed: x, Operation on target A failed: y")) == ["A", "B"]
 
 
-def test_more_than_are_shown_are_counted() -> None:
+def test_further_causes_are_counted() -> None:
     found = Listing(root=[row("Copy", iteration=str(n), at=n) for n in range(MOST_CAUSES_SHOWN + 7)]).explain()
     assert len(found.activities) == MOST_CAUSES_SHOWN
     assert found.more == 7
@@ -134,16 +134,16 @@ def test_long_message_is_cut_and_credentials_are_masked() -> None:
     assert len(activity.message) < LONGEST_MESSAGE + 50
 
 
-def test_cancelled_run_says_where_it_was() -> None:
+def test_explanation_of_a_cancelled_run_names_its_active_activity() -> None:
     service = Listing(root=[row("Copy", status="Cancelled"), row("Each", "ForEach", status="Cancelled", at=11)])
     found = service.explain(status="Cancelled")
     assert found.text("root") == "- 'Copy' (Copy) was cancelled at 2026-01-01 10:00:10 UTC, after 10 s."
-    # Nothing may have been active.
+    # No activity need have been active.
     assert Listing().explain(status="Cancelled") == Explanation()
 
 
 @pytest.mark.parametrize("fault", [AdfUnavailableError("503"), Page(items=[], continuation_token=None)], ids=str)
-def test_service_that_does_not_tell_at_once_is_asked_again(fault: Any) -> None:
+def test_failed_or_empty_list_is_queried_again(fault: Any) -> None:
     service = Listing(root=[row("Copy")])
     service.first = [fault] * MOST_EXPLANATION_PAUSES
     assert names(service.explain()) == ["Copy"]
@@ -151,7 +151,7 @@ def test_service_that_does_not_tell_at_once_is_asked_again(fault: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answers", "said"),
+    ("answers", "expected"),
     [
         ([AdfUnavailableError("503: try later")] * 9, "could not be read: 503: try later."),
         ([AdfPermissionError("no role to list", status=403)], "could not be read: no role to list."),
@@ -159,12 +159,12 @@ def test_service_that_does_not_tell_at_once_is_asked_again(fault: Any) -> None:
     ],
     ids=str,
 )
-def test_failure_is_reported_without_details_that_cannot_be_fetched(answers: list[Any], said: str) -> None:
+def test_failure_is_reported_without_unreadable_details(answers: list[Any], expected: str) -> None:
     service = Listing()
     service.first = answers
     found = service.explain("Operation on target Copy failed: boom")
     assert found.activities == ()
-    assert said in found.text("root")
+    assert expected in found.text("root")
     assert sum(service.pauses) <= 4
 
 
@@ -183,7 +183,7 @@ def test_requests_are_bounded() -> None:
     )
 
 
-def test_list_that_repeats_itself_is_one_attempt_and_said_to_be_cut() -> None:
+def test_list_that_repeats_itself_is_one_attempt_and_reported_as_incomplete() -> None:
     failed = ActivityRun.from_wire(row("Copy", message="no table"))
     service = Listing()
     service.first = iter_forever(Page(items=[failed], continuation_token="same"))
@@ -206,7 +206,7 @@ def test_explanation_of_a_later_version_is_read() -> None:
     assert names(Explanation.from_json(stored)) == ["Copy"]
 
 
-def test_unexpected_error_is_no_matter() -> None:
+def test_unexpected_error_does_not_prevent_the_explanation() -> None:
     service = Listing()
     service.first = iter_forever(AdfError("odd"))
     assert service.explain().missing == "odd"

@@ -1,4 +1,4 @@
-"""An explanation of very many failures: the same as by simple rules, and in time that grows with their number only."""
+"""An explanation of very many failures: the same as by simple rules, in time that grows with their number only."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MESSAGES = (
 
 
 def rows() -> st.SearchStrategy[list[dict[str, Any]]]:
-    """Failed activities and containers, some of several iterations and attempts."""
+    """Failed activities and containers, some with several iterations and attempts."""
     one = st.builds(
         row,
         st.sampled_from(NAMES),
@@ -34,18 +34,18 @@ def rows() -> st.SearchStrategy[list[dict[str, Any]]]:
         iteration=st.sampled_from(("", "h1", "h2")),
         attempt=st.integers(1, 3),
     )
-    # One id twice is one activity run on two pages.
+    # Each row has its own id, because equal ids would mean one activity run on two pages.
     return st.lists(one, max_size=12).map(lambda found: [{**r, "activityRunId": str(n)} for n, r in enumerate(found)])
 
 
-def simply(entries: list[dict[str, Any]], said: str) -> tuple[list[tuple[str, int, str | None, bool]], int]:
-    """The causes by the rules as one would say them, which look through all rows for each row."""
+def simply(entries: list[dict[str, Any]], message: str) -> tuple[list[tuple[str, int, str | None, bool]], int]:
+    """The causes by simple rules, which search all rows for each row."""
 
     def named_in(message: str) -> list[str]:
         return re.findall(r"Inner activity name: (?:Inner activity name: )*(.+?), Error", message)
 
     def is_named(name: str) -> bool:
-        return f"target {name} failed" in said or name in named_in(said)
+        return f"target {name} failed" in message or name in named_in(message)
 
     def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
         return all(one[key] == other[key] for key in ("activityName", "iterationHash"))
@@ -74,22 +74,22 @@ def simply(entries: list[dict[str, Any]], said: str) -> tuple[list[tuple[str, in
             cause[0]["activityRunEnd"],
         )
     )
-    told = [
+    shown = [
         (e["activityName"], max(attempts, e["retryAttempt"]), loop_of(e), is_named(e["activityName"]))
         for e, attempts in causes
     ]
-    return told[:MOST_CAUSES_SHOWN], max(0, len(told) - MOST_CAUSES_SHOWN)
+    return shown[:MOST_CAUSES_SHOWN], max(0, len(shown) - MOST_CAUSES_SHOWN)
 
 
 @given(rows(), st.sampled_from(MESSAGES))
-def test_causes_are_those_that_simple_rules_find(entries: list[dict[str, Any]], said: str) -> None:
-    found = Listing(root=entries).explain(said)
-    told = [(a.activity_name, a.attempts, a.loop, a.is_named) for a in found.activities]
-    assert (told, found.more) == simply(entries, said)
+def test_causes_are_the_same_as_by_simple_rules(entries: list[dict[str, Any]], message: str) -> None:
+    found = Listing(root=entries).explain(message)
+    shown = [(a.activity_name, a.attempts, a.loop, a.is_named) for a in found.activities]
+    assert (shown, found.more) == simply(entries, message)
 
 
 def loop(times: int, kind: str = "Copy") -> Listing:
-    """A loop of which all iterations failed, with the container that names them and one more beside each."""
+    """A loop whose iterations all failed, the loop itself, and a container with each failed activity."""
     each = row("Each", "ForEach", message=inner("Copy0"), at=20)
     names = [f"Copy{n}" for n in range(times)]
     inside = [
@@ -109,24 +109,24 @@ def loop(times: int, kind: str = "Copy") -> Listing:
 
 
 @pytest.mark.parametrize("kind", ["Copy", "ExecutePipeline"])
-def test_explanation_takes_time_in_proportion_to_the_number_of_failures(kind: str) -> None:
-    said = f"Operation on target Each failed: {inner('Copy0')}"
+def test_time_of_an_explanation_grows_with_the_number_of_failures_only(kind: str) -> None:
+    message = f"Operation on target Each failed: {inner('Copy0')}"
     few, many = (loop(times, kind) for times in (200, 800))
-    once, four_times = calls_of(lambda: few.explain(said)), calls_of(lambda: many.explain(said))
+    once, four_times = calls_of(lambda: few.explain(message)), calls_of(lambda: many.explain(message))
     assert four_times < 4.5 * once
 
 
-def test_event_loop_gets_its_turn_between_many_failures() -> None:
+def test_event_loop_gets_turns_between_many_failures() -> None:
     service = loop(2 * ROWS_PER_TURN)
     assert (
         service.explain(f"Operation on target Each failed: {inner('Copy0')}").more
         == 2 * ROWS_PER_TURN - MOST_CAUSES_SHOWN
     )
-    # After the list has been put in order, after the loops were found, and twice while causes are counted.
+    # After the list was sorted, after the loops were found, and twice while causes were counted.
     assert service.pauses == [0, 0, 0, 0]
 
 
-def test_answer_that_is_none_is_quoted_in_part() -> None:
+def test_unexpected_answer_is_quoted_in_part() -> None:
     service = Listing()
     service.first = [{"odd": "x" * 100_000}] * 9
     missing = service.explain().missing

@@ -1,4 +1,4 @@
-"""Chosen outputs: how they are named, what is found, and what is left out."""
+"""Chosen outputs: how they are named, which values are found, and which are left out."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def find(path: str, rows: list[ActivityRun] = ROWS) -> Outputs:
         ("Lookup.value.0", {"id": 1}),
         ("Each.rowsCopied", [1, 2]),
         ("Copy Sales", {"rowsCopied": 42, "errors": []}),
-        # As Data Factory's own expressions write it.
+        # In the form of Data Factory's expressions.
         ("activity('Load [Sales]').output['dbo.Orders']", {"output-member": 7, "it's": [8]}),
         ("@activity('Load [Sales]').output['dbo.Orders'].output-member", 7),
         ("activity('Load [Sales]')?.output?['dbo.Orders']?['it''s'][0]", 8),
@@ -77,7 +77,7 @@ def test_value_is_found(path: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "said"),
+    ("path", "reason"),
     [
         ("Nope.x", "the run has no activity 'Nope' that succeeded."),
         ("Copy Sales.rows", "Copy Sales has no 'rows'; it has errors, rowsCopied."),
@@ -95,17 +95,17 @@ def test_value_is_found(path: str, value: Any) -> None:
         ),
     ],
 )
-def test_value_that_is_not_there_is_told(path: str, said: str) -> None:
+def test_missing_value_is_explained(path: str, reason: str) -> None:
     found = find(path)
     assert found.values == {}
     assert found.left_out[0].startswith("Output 'it' (")
-    assert found.left_out[0].endswith(f"was not found: {said}")
+    assert found.left_out[0].endswith(f"was not found: {reason}")
 
 
 @pytest.mark.parametrize(
     "value", [{"rows": 7}, [{"key": "rows", "value": {"type": "Int", "content": 7}}, {"key": "other", "value": 1}]]
 )
-def test_return_value_of_the_pipeline(value: Any) -> None:
+def test_return_value_of_the_pipeline_is_found(value: Any) -> None:
     rows = [
         row("Return", {"name": "pipelineReturnValue", "value": value}, kind="SetVariable"),
         row("Set", {"name": "v", "value": {"rows": 8}}, kind="SetVariable", at=9),
@@ -113,11 +113,11 @@ def test_return_value_of_the_pipeline(value: Any) -> None:
     assert find("pipelineReturnValue.rows", rows).values == {"it": 7}
 
 
-def test_large_value_is_left_out_with_a_sentence() -> None:
+def test_large_value_is_left_out_and_explained() -> None:
     fits = row("Web", {"text": "x" * (LARGEST_OUTPUT_BYTES - 20)})
     assert find("Web", [fits]).left_out == []
-    (said,) = find("Web", [row("Web", {"text": "x" * LARGEST_OUTPUT_BYTES})]).left_out
-    assert said.startswith(
+    (reason,) = find("Web", [row("Web", {"text": "x" * LARGEST_OUTPUT_BYTES})]).left_out
+    assert reason.startswith(
         f"Output 'it' (Web) was left out: it has {LARGEST_OUTPUT_BYTES + 12} bytes, and an XCom may have {LARGEST_OUTPUT_BYTES}"
     )
 
@@ -145,11 +145,11 @@ def test_credentials_are_masked() -> None:
     ],
     ids=str,
 )
-def test_credentials_are_masked_however_they_are_reached(path: str, output: dict[str, Any], value: Any) -> None:
+def test_credentials_are_masked_for_every_path(path: str, output: dict[str, Any], value: Any) -> None:
     assert find(path, [row("Web", output)]).values["it"] == value
 
 
-def test_list_that_is_too_long_to_be_read_whole_is_left_out() -> None:
+def test_output_of_an_incomplete_list_is_left_out() -> None:
     wanted = parse_outputs({"a": "Each.rowsCopied", "b": "pipelineReturnValue.rows"})
     run = PipelineRun.from_wire({"runId": "r1", "status": "Succeeded"})
     routine = reading_outputs(wanted, run, FACTORY, timing=Timing(clock=lambda: 1_000_000.0))
@@ -160,9 +160,9 @@ def test_list_that_is_too_long_to_be_read_whole_is_left_out() -> None:
     with pytest.raises(StopIteration) as end:
         routine.send(Page(items=[value], continuation_token=None))
     assert end.value.value.values == {"b": 3}
-    (said,) = end.value.value.left_out
-    assert said.startswith("Output 'a' (Each.rowsCopied) was left out: the service's list does not show all runs")
-    assert f"(there are more than {OUTPUT_PAGES} pages)" in said
+    (reason,) = end.value.value.left_out
+    assert reason.startswith("Output 'a' (Each.rowsCopied) was left out: the service's list does not show all runs")
+    assert f"(there are more than {OUTPUT_PAGES} pages)" in reason
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_list_that_is_too_long_to_be_read_whole_is_left_out() -> None:
         ("Copy[9999999999]", "activity('Copy[9999999999]').output"),
     ],
 )
-def test_path_that_cannot_be_read_is_answered_with_the_right_spelling(path: str, right: str) -> None:
+def test_error_of_an_unreadable_path_shows_the_right_spelling(path: str, right: str) -> None:
     with pytest.raises(AdfConfigurationError) as refused:
         parse_outputs({"it": path})
     assert f'as in Data Factory\'s expressions: "{right}".' in str(refused.value)
@@ -189,7 +189,7 @@ PARTS = st.text(alphabet=st.sampled_from("ab'[]. ?0é-@(") | st.characters(), mi
 
 @given(PARTS, st.lists(PARTS, max_size=4))
 @example("activity(", ["0"])
-def test_path_reads_back_as_it_is_written(activity: str, steps: list[str]) -> None:
+def test_path_that_is_written_and_read_again_is_the_same(activity: str, steps: list[str]) -> None:
     path = OutputPath(activity, tuple(steps))
     assert OutputPath.parse("it", path.expression()) == path
     assert str(path) == path.expression() or OutputPath.parse("it", str(path)) == path
@@ -239,12 +239,12 @@ def test_number_that_json_cannot_hold_is_left_out(number: float) -> None:
     ],
     ids=str,
 )
-def test_what_cannot_be_a_path_is_refused(outputs: Any) -> None:
+def test_invalid_outputs_are_refused(outputs: Any) -> None:
     with pytest.raises(AdfConfigurationError, match="outputs"):
         parse_outputs(outputs)
 
 
-def test_only_the_wanted_activities_are_asked_for_and_pages_followed() -> None:
+def test_only_the_wanted_activities_are_queried_on_all_pages() -> None:
     wanted = parse_outputs({"a": "Copy Sales.rowsCopied", "b": "pipelineReturnValue.rows"})
     run = PipelineRun.from_wire({"runId": "r1", "status": "Succeeded"})
     routine = reading_outputs(wanted, run, FACTORY, timing=Timing(clock=lambda: 1_000_000.0))

@@ -1,4 +1,4 @@
-"""What a wait came to, as JSON, as a summary, and as an error."""
+"""The outcome of a wait as JSON, as a summary, and as an error."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def run(status: str, message: str = "") -> PipelineRun:
 
 def raised(outcome: Outcome, cancel: str | None = None) -> AdfError:
     report = Report(address=ADDRESS, outcome=outcome, cancel=cancel)
-    # As it comes out of a trigger's event.
+    # As a trigger's event passes it on.
     with pytest.raises(AdfError) as error:
         conclude(Report.from_json(json.loads(json.dumps(report.to_json()))))
     return error.value
@@ -73,12 +73,12 @@ def test_succeeded_run_gives_its_summary() -> None:
     }
 
 
-def test_summary_of_a_run_that_was_only_started_knows_its_address() -> None:
+def test_summary_of_a_run_that_was_only_started_has_its_address() -> None:
     known = {name: value for name, value in summary(ADDRESS, None).items() if value is not None}
     assert set(known) == {"run_id", "pipeline_name", "factory_name", "resource_group_name", "studio_url", "adopted"}
 
 
-def test_failed_run_says_why_where_and_how_long() -> None:
+def test_error_of_a_failed_run_contains_message_address_and_duration() -> None:
     error = raised(Ended(run=run("Failed", "Operation on target Copy failed: no table")))
     assert isinstance(error, AdfRunFailed)
     assert str(error) == (
@@ -90,7 +90,7 @@ def test_failed_run_says_why_where_and_how_long() -> None:
     assert error.run.status == "Failed"
 
 
-def test_cancelled_run_is_an_error_of_its_own() -> None:
+def test_cancelled_run_raises_adf_run_cancelled() -> None:
     error = raised(Ended(run=run("Cancelled")))
     assert isinstance(error, AdfRunCancelled)
     assert "was cancelled after 12 s, and not by this task: somebody cancelled it in ADF Studio" in str(error)
@@ -103,7 +103,7 @@ def failed(explanation: Explanation, message: str) -> AdfRunFailed:
     return error
 
 
-def test_failed_run_names_its_activities_and_the_error_carries_them() -> None:
+def test_error_of_a_failed_run_names_its_activities() -> None:
     error = failed(Explanation(activities=(FAILURE,)), "Operation on target Child failed: no table")
     assert str(error) == (
         "Run r1 of pipeline 'Load' in factory 'adf' (resource group 'rg') failed after 12 s, because an activity failed:\n"
@@ -115,12 +115,12 @@ def test_failed_run_names_its_activities_and_the_error_carries_them() -> None:
     assert error.failed_pipeline_run_id == "r2"
 
 
-def test_failed_run_keeps_a_message_that_says_more_than_its_activities() -> None:
+def test_error_of_a_failed_run_keeps_a_message_that_no_activity_explains() -> None:
     error = failed(Explanation(activities=(FAILURE, FAILURE), more=3), "the pipeline took too long")
     assert "because 5 activities failed, the first cause first: the pipeline took too long\n- 'Copy'" in str(error)
 
 
-def test_failed_run_without_details_says_why_they_are_missing() -> None:
+def test_error_of_a_failed_run_explains_why_details_are_missing() -> None:
     error = failed(Explanation(missing="503"), "Operation on target Copy failed: no table")
     assert str(error) == (
         "Run r1 of pipeline 'Load' in factory 'adf' (resource group 'rg') failed after 12 s: Operation on target Copy "
@@ -136,24 +136,24 @@ def test_event_of_an_older_version_is_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("cancel", "said"),
+    ("cancel", "expected"),
     [
         (REQUESTED, "Its cancellation was requested."),
         (LEFT_RUNNING, "It was left running."),
         ("403", "It could not be cancelled and may still be active: 403"),
     ],
 )
-def test_timeout_says_what_became_of_the_run(cancel: str, said: str) -> None:
+def test_error_of_a_timeout_reports_the_status_and_the_cancel_of_the_run(cancel: str, expected: str) -> None:
     error = raised(TimedOut(run=run("InProgress"), error=AdfUnavailableError("503")), cancel)
     assert isinstance(error, AdfRunTimedOut)
     assert "did not end before the timeout. It was InProgress at the last status check." in str(error)
     late = TimedOut(run=run("InProgress"), deadline_reason="execution_timeout of 600 s")
     assert "(resource group 'rg') did not end within its execution_timeout of 600 s. It was" in str(raised(late))
-    assert said in str(error)
+    assert expected in str(error)
     assert str(error).endswith("The last status check failed: 503")
 
 
-def test_timeout_without_a_single_good_look_says_so() -> None:
+def test_error_of_a_timeout_without_any_successful_status_check_says_so() -> None:
     assert "No status check succeeded." in str(raised(TimedOut()))
 
 
@@ -168,7 +168,7 @@ def test_timeout_without_a_single_good_look_says_so() -> None:
     ],
     ids=str,
 )
-def test_lasting_refusal_keeps_its_type_and_says_that_the_run_goes_on(refusal: AdfError) -> None:
+def test_error_of_a_lasting_refusal_keeps_its_type_and_the_run_may_continue(refusal: AdfError) -> None:
     error = raised(GaveUp(error=refusal))
     assert type(error) is type(refusal)
     assert "The run itself is not affected" in str(error)
@@ -177,7 +177,7 @@ def test_lasting_refusal_keeps_its_type_and_says_that_the_run_goes_on(refusal: A
     assert "https://studio/r1" in str(error)
 
 
-def test_event_holds_no_parameters() -> None:
+def test_event_contains_no_parameters() -> None:
     secret = PipelineRun.from_wire({"runId": "r1", "status": "Succeeded", "parameters": {"key": "hush"}})
     assert "hush" not in json.dumps(Report(address=ADDRESS, outcome=Ended(run=secret)).to_json())
 
@@ -189,7 +189,7 @@ def test_message_that_was_cut_is_not_cut_again() -> None:
     assert read.outcome.run.message == "m" * 2000 + "… (300 more characters)"
 
 
-def test_foreign_event_is_refused() -> None:
+def test_unknown_event_is_refused() -> None:
     payload: dict[str, Any] = Report(address=ADDRESS, outcome=TimedOut()).to_json() | {"outcome": "odd"}
     with pytest.raises(AdfError, match="an event that this version cannot read"):
         Report.from_json(payload)
@@ -211,24 +211,24 @@ def test_deadline_cancels_the_run() -> None:
     assert (result.cancel, asked) == (REQUESTED, ["get", "get", "get", "cancel"])
 
 
-def test_deadline_leaves_the_run_where_told_so() -> None:
+def test_deadline_leaves_the_run_if_it_must_not_be_cancelled() -> None:
     result, asked = report([run("InProgress")] * 3, cancel_on_timeout=False)
     assert (result.cancel, asked) == (LEFT_RUNNING, ["get"] * 3)
 
 
-def test_run_that_succeeded_before_the_cancel_reached_it_has_succeeded() -> None:
+def test_run_that_succeeded_before_the_cancel_counts_as_succeeded() -> None:
     result, asked = report([run("InProgress")] * 3 + [False, run("Succeeded")])
     assert result.outcome == Ended(run=run("Succeeded"))
     assert asked[-2:] == ["cancel", "get"]
 
 
-def test_run_that_somebody_cancelled_before_our_cancel_reached_it_was_cancelled_by_somebody() -> None:
+def test_run_that_somebody_cancelled_before_our_cancel_raises_adf_run_cancelled() -> None:
     result, _ = report([run("InProgress")] * 3 + [False, run("Cancelled")] + [NOTHING] * 3)
     assert (result.outcome, result.cancel) == (Ended(run=run("Cancelled")), None)
     assert isinstance(error_of(result), AdfRunCancelled)
 
 
-def test_run_that_a_cancel_without_an_answer_cancelled_is_a_timeout_of_ours() -> None:
+def test_run_that_a_lost_cancel_cancelled_is_our_timeout() -> None:
     lost = AdfUnavailableError("503", status=503)
     result, asked = report([run("InProgress")] * 3 + [lost, False, run("Cancelled")])
     assert (result.cancel, asked[-3:]) == (REQUESTED, ["cancel", "cancel", "get"])
@@ -236,7 +236,7 @@ def test_run_that_a_cancel_without_an_answer_cancelled_is_a_timeout_of_ours() ->
 
 
 @pytest.mark.parametrize("odd", [{"pipelineRunId": []}, 7])
-def test_failure_is_reported_whatever_is_wrong_with_its_explanation(odd: Any) -> None:
+def test_failure_is_reported_although_its_explanation_fails(odd: Any) -> None:
     result, _ = report([run("Failed", "no table"), Page(items=[odd], continuation_token=None)])
     error = error_of(Report.from_json(json.loads(json.dumps(result.to_json()))))
     assert isinstance(error, AdfRunFailed)
@@ -254,23 +254,21 @@ UNREADABLE = AdfUnavailableError("the answer could not be read", status=200, unr
 
 
 @pytest.mark.parametrize("lost", [[], [AdfUnavailableError("503")]], ids=["at once", "after a lost cancel"])
-@pytest.mark.parametrize("look", [AdfUnavailableError("503"), UNREADABLE, run("InProgress")], ids=str)
-def test_overdue_run_that_is_over_and_does_not_show_its_end_is_not_said_to_be_cancelled(
-    look: Any, lost: list[Any]
-) -> None:
+@pytest.mark.parametrize("answer", [AdfUnavailableError("503"), UNREADABLE, run("InProgress")], ids=str)
+def test_overdue_run_with_an_unknown_end_is_not_reported_as_cancelled(answer: Any, lost: list[Any]) -> None:
     clock = Clock()
     routine = cancelling_overdue(ADDRESS, TimedOut(), timing=Timing(clock=clock, jitter=lambda: 0.5))
-    result, asked = play(routine, clock, iter([*lost, False, *[look] * LAST_POLLS]))
+    result, asked = play(routine, clock, iter([*lost, False, *[answer] * LAST_POLLS]))
     assert isinstance(result.outcome, TimedOut)
     assert asked[-LAST_POLLS:] == ["get"] * LAST_POLLS
-    said = str(error_of(Report.from_json(json.loads(json.dumps(result.to_json())))))
-    assert "had no known end before the timeout" in said
-    assert "it had already ended. No status check showed how it ended." in said
-    assert "requested" not in said
-    assert isinstance(look, PipelineRun) or said.endswith(str(look))
+    text = str(error_of(Report.from_json(json.loads(json.dumps(result.to_json())))))
+    assert "had no known end before the timeout" in text
+    assert "it had already ended. No status check showed how it ended." in text
+    assert "requested" not in text
+    assert isinstance(answer, PipelineRun) or text.endswith(str(answer))
 
 
-def test_one_bad_look_does_not_hide_how_a_run_ended_that_could_not_be_cancelled() -> None:
+def test_one_unreadable_status_check_after_a_late_cancel_does_not_hide_the_end() -> None:
     clock = Clock()
     routine = cancelling_overdue(ADDRESS, TimedOut(), timing=Timing(clock=clock, jitter=lambda: 0.5))
     result, _ = play(routine, clock, iter([False, UNREADABLE, run("Succeeded")]))

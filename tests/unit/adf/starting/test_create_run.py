@@ -140,7 +140,7 @@ errors = st.sampled_from([*NOT_STARTED, *REFUSED, *LOST])
 def test_createrun_is_never_sent_after_one_that_may_have_worked(before: list[AdfError], after: list[Any]) -> None:
     """For any answers, at most one createRun may have had an effect."""
     sent: list[Any] = []
-    creates, looks = iter([*before, "r1"]), iter(after)
+    creates, checks = iter([*before, "r1"]), iter(after)
     clock = Clock()
     routine = create_run_once(
         ORDER, replace(ORDER, start_key=KEY).intent(), timing=Timing(clock=clock, jitter=lambda: 0.5)
@@ -155,7 +155,7 @@ def test_createrun_is_never_sent_after_one_that_may_have_worked(before: list[Adf
                 answer = next(creates)
                 sent.append(answer)
             elif step.method == "get":
-                answer = next(looks, AdfNotFoundError("404", status=404))
+                answer = next(checks, AdfNotFoundError("404", status=404))
             else:
                 answer = NOTHING_LISTED
     except (StopIteration, AdfError):
@@ -246,7 +246,7 @@ def test_pipeline_names_that_data_factory_allows_are_accepted(name: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ({"is_recovery": True}, "without reference_pipeline_run_id"),
         ({"start_activity_name": "Copy"}, "works only with is_recovery"),
@@ -264,8 +264,8 @@ def test_pipeline_names_that_data_factory_allows_are_accepted(name: str) -> None
         ({"reference_pipeline_run_id": ["r0"]}, "it must be text"),
     ],
 )
-def test_contradicting_recovery_arguments_are_refused(arguments: dict[str, Any], said: str) -> None:
-    with pytest.raises(AdfConfigurationError, match=said):
+def test_contradicting_recovery_arguments_are_refused(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(AdfConfigurationError, match=message):
         Recovery.from_arguments(**arguments)
 
 

@@ -192,7 +192,7 @@ def test_unknown_numbers_have_their_defaults(value: Any) -> None:
 
 
 def leaves(depth: int) -> st.SearchStrategy[list[dict[str, Any]]]:
-    """Lists of activities, in a chain or side by side, some of them containers of further lists."""
+    """Lists of activities, in a chain or in parallel, some of them containers of further lists."""
     if depth == 0:
         return st.lists(st.just({"type": "Copy"}), max_size=3)
     inner = leaves(depth - 1)
