@@ -238,9 +238,7 @@ class AdfRunPipelineOperator(BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Start the run, or adopt the run of an earlier try. Then return, wait, or defer."""
         if self.in_triggerer_mode:
-            # The task as the Dag has it: in the rendered task, a template that is the reason is gone.
-            in_dag: Any = self.dag.get_task(self.task_id)
-            why = in_dag.why_on_worker() or "Airflow started it there"
+            why = self.in_dag.why_on_worker() or "Airflow started it there"
             self.log.info("start_from_trigger=True, but this try runs on a worker: %s.", why)
         return self._new_attempt(context).run()
 
@@ -263,6 +261,12 @@ class AdfRunPipelineOperator(BaseOperator):
             return self._resumed_attempt(context).on_deferral_timeout()
         except TaskDeferralError as e:
             return self._resumed_attempt(context).retry_trigger(e)
+
+    @property
+    def in_dag(self) -> Any:
+        """This task as its Dag has it. Airflow renders templates in a copy, in which a template that matters may be gone."""
+        has_dag = self.has_dag()  # type: ignore[no-untyped-call]  # Airflow's is not annotated
+        return self.dag.get_task(self.task_id) if has_dag else self
 
     @cached_property
     def hook(self) -> AdfHook:

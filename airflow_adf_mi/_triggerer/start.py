@@ -37,7 +37,7 @@ from airflow_adf_mi.adf.config.settings import AdfSettings
 from airflow_adf_mi.adf.errors import AdfAmbiguousStartError, AdfError, AdfTaskKilled
 from airflow_adf_mi.adf.event_loop import mark_seen
 from airflow_adf_mi.adf.models import PipelineRun
-from airflow_adf_mi.adf.reporting.report import Report, raise_unless_ended
+from airflow_adf_mi.adf.reporting.report import Report, raise_if_too_late, raise_unless_ended
 from airflow_adf_mi.adf.routines import run_routine_async
 from airflow_adf_mi.adf.starting.create_run import Start
 from airflow_adf_mi.adf.starting.intent import Intent, Phase
@@ -46,6 +46,7 @@ from airflow_adf_mi.adf.starting.start_or_adopt import SUPERSEDED_CHECK_INTERVAL
 from airflow_adf_mi.adf.starting.start_queue import StartClient, start_queue_for
 from airflow_adf_mi.adf.starting.started import Started
 from airflow_adf_mi.adf.timing import REAL_TIME
+from airflow_adf_mi.adf.waiting.deadlines import Deadline
 from airflow_adf_mi.adf.waiting.poller import wait_shared
 from airflow_adf_mi.adf.waiting.single_run import Plan
 
@@ -80,6 +81,7 @@ class TriggererStart:
         cancel_on_kill: bool,
         supersede_timeout: float,
         check_interval: float,
+        execution_deadline: Deadline | None = None,
     ) -> None:
         self._start = replace(start, start_key=journal.start_key)
         self._adf = adf
@@ -87,6 +89,7 @@ class TriggererStart:
         self._cancel_on_kill = cancel_on_kill
         self._supersede_timeout = supersede_timeout
         self._check_interval = min(check_interval, SUPERSEDED_CHECK_INTERVAL_SECONDS)
+        self._execution_deadline = execution_deadline
         self._stopped = asyncio.Event()
         self._doing: asyncio.Task[Started] | None = None
 
@@ -117,6 +120,9 @@ class TriggererStart:
         try:
             # If an earlier triggerer was lost, it may have started a run, and this trigger may not have read the journal yet.
             latest = self._journal.latest if self._journal.is_read else await self._journal.stored(wanted)
+        except AdfTaskKilled as e:
+            log.info("%s", e)
+            return
         except AdfError as e:
             address = wanted.address(self._adf)
             log.error(
@@ -174,6 +180,7 @@ class TriggererStart:
                         _factories_using_keys.add(begun.intent.factory)
                     return begun
                 await self._wait_until_ended(begun)
+                raise_if_too_late(self._execution_deadline, time.time(), begun.intent.address(self._adf))
 
     async def _begin_with(self, client: StartClient) -> Started | StillActive:
         task_try = self._journal.task_try

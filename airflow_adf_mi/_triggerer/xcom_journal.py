@@ -124,6 +124,9 @@ class TriggerJournal:
             # The intent cannot be read, or a worker may have started a run before the Dag was edited.
             run_id = await read_xcom(self._ti, RUN_ID_KEY)
             self._start = StoredStart.without_intent(self._stored, run_id, replace(wanted, start_key=self.start_key))
+        if self._start is not None and self._start.intent.task_try.try_number > self.task_try.try_number:
+            # This process was suspended while the task was cleared. The start, and its run, belong to the newer try.
+            raise AdfTaskKilled("A newer try of this task has begun. This try starts nothing and cancels nothing.")
         self.latest = None if self._start is None else self._start.recall(self.task_try, durable=self._durable)
         self._is_recalled = True
         return self.latest
@@ -226,6 +229,7 @@ class TriggerJournal:
         stored, start = self._stored, self._start
         await self._read()
         if self._stored != stored:
+            self._is_recalled = False
             raise ChangedMeanwhile
         self._start = start
 

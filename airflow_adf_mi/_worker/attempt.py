@@ -40,7 +40,7 @@ from airflow_adf_mi.adf.errors import AdfAmbiguousStartError, AdfError, AdfTaskK
 from airflow_adf_mi.adf.reporting.activity_log import ActivityLogMode
 from airflow_adf_mi.adf.reporting.conclude import concluding
 from airflow_adf_mi.adf.reporting.outputs import parse_outputs
-from airflow_adf_mi.adf.reporting.report import LEFT_RUNNING, Report, raise_unless_ended, summary
+from airflow_adf_mi.adf.reporting.report import LEFT_RUNNING, Report, raise_if_too_late, raise_unless_ended, summary
 from airflow_adf_mi.adf.routines import run_routine
 from airflow_adf_mi.adf.starting.create_run import Start
 from airflow_adf_mi.adf.starting.intent import Intent, read_intent
@@ -51,9 +51,12 @@ from airflow_adf_mi.adf.waiting.deadlines import (
     DEFERRED_MARGIN,
     WORKER_MARGIN,
     Deadline,
+    Margin,
     deadline_of,
     deferral_timeout,
+    execution_deadline,
     in_seconds,
+    kept_deadline,
 )
 from airflow_adf_mi.adf.waiting.single_run import Ended, Plan, TimedOut
 from airflow_adf_mi.hooks import AdfHook
@@ -152,7 +155,9 @@ class Attempt:
 
     def after_superseded(self, event: dict[str, Any]) -> dict[str, Any]:
         """Start the new run, because the wait in the triggerer for the superseded run is over."""
-        raise_unless_ended(Report.from_json(event), self._task.supersede_timeout)
+        report = Report.from_json(event)
+        raise_if_too_late(self._execution_deadline(), time.time(), report.address)
+        raise_unless_ended(report, self._task.supersede_timeout)
         return self.run()
 
     def complete(self, event: dict[str, Any]) -> dict[str, Any]:
@@ -177,7 +182,7 @@ class Attempt:
         """Time out, because Airflow's deferral timeout has passed. A trigger that works ends earlier, at our own deadline."""
         with self._recording_failure():
             address = self._own_run()
-            late = TimedOut(deadline_reason=self._deadline().reason)
+            late = TimedOut(deadline_reason=self._deadline(start_of_try(self._context)).reason)
             if not self._task.cancel_on_timeout:
                 return self._results.of(Report(address=address, outcome=late, cancel=LEFT_RUNNING))
             with self._hook.client() as client:
@@ -206,6 +211,10 @@ class Attempt:
             with self._owning(stored) as owned_run:
                 owned_run.rest(pause)
         return self.run()
+
+    def take_over(self, known: Intent) -> None:
+        """Continue with this start of the same try, instead of with the start that the journal holds."""
+        self._taken_over = known
 
     def kill(self) -> None:
         """Cancel the run of this try. Called in a signal handler."""
@@ -247,9 +256,10 @@ class Attempt:
         """Wait for the superseded run. A deferrable task waits in the triggerer, and resumes in `execute_after`."""
         seconds = self._task.supersede_timeout
         address = begun.intent.address(self._settings)
+        limit = self._execution_deadline()
         plan = Plan(
             check_interval=min(self._task.check_interval, SUPERSEDED_CHECK_INTERVAL_SECONDS),
-            deadline=time.time() + seconds,
+            deadline=min(time.time() + seconds, float("inf") if limit is None else limit.at),
         )
         self._task.log.info("%s is %s. A new run starts when it has ended.", address, begun.run.status)
         if self._task.deferrable:
@@ -258,22 +268,29 @@ class Attempt:
 
     def _plan(self, intent: Intent) -> Plan:
         """Return how to wait. If this same try has already begun to wait, the deadline stays the same."""
-        deadline = self._deadline()
-        return Plan(
-            check_interval=self._task.check_interval,
-            deadline=intent.deadline or deadline.at,
-            deadline_reason=deadline.reason,
-        )
+        if intent.deadline is None:
+            deadline = self._deadline(time.time())
+        else:
+            deadline = kept_deadline(intent.deadline, self._task.timeout, self._execution_deadline())
+        return Plan(check_interval=self._task.check_interval, deadline=deadline.at, deadline_reason=deadline.reason)
 
-    def _deadline(self) -> Deadline:
-        """Return the deadline of a wait that begins now."""
+    def _deadline(self, counts_from: float) -> Deadline:
+        """Return the deadline of a wait."""
         return deadline_of(
             self._task.timeout,
-            counts_from=time.time(),
+            counts_from=counts_from,
             execution_timeout=in_seconds(self._task.execution_timeout),
             try_began=self._began,
-            margin=DEFERRED_MARGIN if self._task.deferrable else WORKER_MARGIN,
+            margin=self._margin,
         )
+
+    def _execution_deadline(self) -> Deadline | None:
+        limit = in_seconds(self._task.execution_timeout)
+        return execution_deadline(limit, try_began=self._began, margin=self._margin)
+
+    @property
+    def _margin(self) -> Margin:
+        return DEFERRED_MARGIN if self._task.deferrable else WORKER_MARGIN
 
     def _defer(
         self,

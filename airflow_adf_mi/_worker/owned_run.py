@@ -246,16 +246,17 @@ class _Followed:
         # A killed task must not send a start. The kill may also come while the intent is stored, so check again below.
         self._check()
         self._journal.save(intent)
+        before = self.latest
         try:
             self._check()
+            self.latest = None if intent.phase is Phase.PREPARED else intent
+            # A kill between these two lines has found no start. A later kill finds the start, and cancels its run.
+            self._check()
         except AdfTaskKilled:
-            if self.latest is None:
+            if before is None:
                 # This start was not sent: record that. If an earlier try sent a start, its intent must stay.
                 self._journal.save(replace(intent, phase=Phase.PREPARED, sent_at=None))
             raise
-        self.latest = None if intent.phase is Phase.PREPARED else intent
-        # A kill between the check above and this line found no start. From here on, a kill finds the start, and cancels its run.
-        self._check()
 
     def save_best_effort(self, intent: Intent) -> None:
         self.latest = intent

@@ -76,7 +76,7 @@ def _began_in_triggerer(task: PipelineTask, context: Context, event: Mapping[str
     if start is not None and start.is_of(TaskTry(try_number=ti.try_number)):
         return True
     # The task as the Dag has it: in the rendered task, the templates that decide about triggerer mode are gone.
-    if not task.dag.get_task(task.task_id).start_from_trigger:
+    if not task.in_dag.start_from_trigger:
         return False
     if wrote_intent is False:
         return True
@@ -131,6 +131,9 @@ class ResumedAttempt(Attempt):
                 TaskJournal(self._context).save(self._for_worker(stored, known))
                 self._context["ti"].xcom_push(key=INTENT_KEY, value=KEPT_BY_WORKER)
         self._here = Attempt(self._task, self._context)
+        if known is not None and not self._task.durable:
+            # Without the task state store, this object is all that knows the start of this try.
+            self._here.take_over(known)
         self.run_record = self._here.run_record
         return self._here.run()
 
@@ -216,7 +219,7 @@ class ResumedAttempt(Attempt):
     def _start_trigger_again(self) -> dict[str, Any]:  # noqa: RET503  defer() does not return
         """Defer to a new `AdfStartPipelineTrigger`, which continues the task."""
         # Use the templates of the Dag, because rendered values may be secret. The triggerer renders the templates again.
-        again = self._task.dag.get_task(self._task.task_id).start_trigger_args
+        again = self._task.in_dag.start_trigger_args
         if again is None or again.timeout is None:
             # The Dag was edited, and a worker now runs the task.
             return self._continue_here()

@@ -7,12 +7,15 @@ must be reported.
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from airflow_adf_mi.adf.errors import AdfError
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+log = logging.getLogger(__name__)
 
 TRIGGER_FAILURES_KEY = "airflow_adf_mi.trigger_failures"
 """Key in the task state store. The value holds the count and the try, because the store outlives retries and clears."""
@@ -25,22 +28,25 @@ FIRST_PAUSE_SECONDS = 5.0
 def record_trigger_failure(context: Context) -> float | None:
     """Count a failure of this try's trigger. Returns the seconds to pause before the next trigger; None after too many failures.
 
-    Raises `AdfError` if the task state store does not answer.
+    Raises `AdfError` if the task state store cannot be read.
     """
     ti: Any = context["ti"]
     now = {"try_number": ti.try_number, "max_tries": ti.max_tries}
     store: Any = context["task_state_store"]
     try:
         stored: Any = store.get(TRIGGER_FAILURES_KEY, None)
-        failures = failures_of(stored, now)
-        if failures >= MOST_TRIGGER_FAILURES:
-            return None
-        store.set(TRIGGER_FAILURES_KEY, {**now, "failures": failures + 1})
     except Exception as e:
         raise AdfError(
             "The trigger of this task failed, and Airflow's task state store, which counts such failures, did not answer. If a "
             f"run was started, it is not affected; with durable=True, a retry adopts it. {e}"
         ) from e
+    failures = failures_of(stored, now)
+    if failures >= MOST_TRIGGER_FAILURES:
+        return None
+    try:
+        store.set(TRIGGER_FAILURES_KEY, {**now, "failures": failures + 1})
+    except Exception as e:  # noqa: BLE001  whatever Airflow's API fails with must not end the wait
+        log.warning("Airflow did not store that the trigger failed, so this failure is not counted. %s", e)
     return pause_after_failures(failures)
 
 

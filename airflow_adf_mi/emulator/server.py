@@ -217,7 +217,9 @@ class Emulator:
             self._reopening.cancel()
         else:
             await self._arm_site.stop()
-            self._closed_port = _closed_port(self._ports[0])
+            # If another program got the port in this moment, the port does not refuse connections, but it opens again below.
+            with suppress(OSError):
+                self._closed_port = _closed_port(self._ports[0])
             await _abort_connections(self._arm_runner)
         self._reopening = asyncio.get_running_loop().create_task(self._open_arm_after(seconds))
 

@@ -52,6 +52,7 @@ from airflow_adf_mi.adf.waiting.deadlines import (
     TRIGGERER_MARGIN,
     Deadline,
     deadline_of,
+    execution_deadline,
     in_seconds,
     start_of_wait,
 )
@@ -220,6 +221,9 @@ class AdfStartPipelineTrigger(BaseTrigger):
             cancel_on_kill=self.cancel_on_kill,
             supersede_timeout=self.supersede_timeout,
             check_interval=self.check_interval,
+            execution_deadline=execution_deadline(
+                self.execution_timeout, try_began=self._began or time.time(), margin=TRIGGERER_MARGIN
+            ),
         )
         return self._start
 

@@ -58,7 +58,7 @@ PROOFS = [
     Proof("the triggerer that finds the run pushes its id", "_triggerer/xcom_journal.py", "                await self._push_run_id(intent.run_id)\n", "                pass\n", "kill-sent-triggerer-mode"),
     Proof("run_id never names a run that does not exist", "_triggerer/xcom_journal.py", "        self.latest = intent\n\n    async def save_best_effort", "        self.latest = intent\n        await self._push_run_id(intent.start_key)\n\n    async def save_best_effort", "kill-sending-triggerer-mode"),
     Proof("marking a task in triggerer mode cancels its run", "triggers/start_and_wait.py", "        if self._killing is None and self.task_instance is not None:", "        if False:", "marked-failed-triggerer-mode"),
-    Proof("a trigger in triggerer mode that cannot be imported loses nothing", "_worker/trigger_failures.py", "        if failures >= MOST_TRIGGER_FAILURES:", "        if True:", "import-blocked-triggerer-mode"),
+    Proof("a trigger in triggerer mode that cannot be imported loses nothing", "_worker/trigger_failures.py", "    if failures >= MOST_TRIGGER_FAILURES:", "    if True:", "import-blocked-triggerer-mode"),
 ]  # fmt: skip
 
 

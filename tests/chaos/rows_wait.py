@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from tests.chaos.case import Case
@@ -20,10 +21,10 @@ FAULTS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def status_checks_fail(case: Case) -> None:
+def status_checks_fail(case: Case, fault: Mapping[str, Any]) -> None:
     """Add the fault once the run exists."""
     case.until(lambda: len(case.runs()) == 1, "the run")
-    case.add_fault("getRun", times=None, seconds=TWO_MINUTES, **FAULTS[case.row.name.split("-")[1]])
+    case.add_fault("getRun", times=None, seconds=TWO_MINUTES, **fault)
 
 
 def identity_endpoint_down(case: Case) -> None:
@@ -55,7 +56,7 @@ def rows() -> list[Row]:
             name=f"status-checks-{kind}-{mode}",
             fault=f"status checks fail for 2 minutes ({kind})",
             mode=mode,
-            story=status_checks_fail,
+            story=partial(status_checks_fail, fault=FAULTS[kind]),
             loose=True,
             task={"deferrable": True}
             if (mode, kind) in {("sensor", "429"), ("sensor", "503"), ("sensor", "404")}

@@ -17,10 +17,11 @@ from airflow_adf_mi._worker.state_store_journal import STATE_KEY
 from airflow_adf_mi._worker.trigger_failures import TRIGGER_FAILURES_KEY
 from airflow_adf_mi.adf.config.addresses import RunAddress
 from airflow_adf_mi.adf.config.settings import AdfSettings
+from airflow_adf_mi.adf.models import PipelineRun
 from airflow_adf_mi.adf.reporting.report import Report
 from airflow_adf_mi.adf.starting.intent import Phase
 from airflow_adf_mi.adf.waiting.deadlines import TIMEOUT_SLACK_SECONDS
-from airflow_adf_mi.adf.waiting.single_run import TimedOut
+from airflow_adf_mi.adf.waiting.single_run import Ended, TimedOut
 from airflow_adf_mi.emulator import Emulator
 from airflow_adf_mi.emulator.pipelines.script import Script
 from airflow_adf_mi.exceptions import AdfConfigurationError, AdfError, AdfRunFailed, AdfRunTimedOut, AdfTaskKilled
@@ -200,7 +201,7 @@ def test_airflows_timeout_of_a_deferral_is_later_than_our_deadline(operator: Mak
 )
 def test_execution_timeout_leaves_a_worker_time_to_cancel(deferrable: bool, left: float, operator: Make) -> None:
     it = operator("Slow", deferrable=deferrable, execution_timeout=timedelta(seconds=20))
-    deadline = Attempt(it, Task().context)._deadline()
+    deadline = Attempt(it, Task().context)._deadline(time.time())
     assert abs(deadline.at - time.time() - left) < 0.9
 
 
@@ -239,6 +240,53 @@ def test_superseded_run_that_does_not_end_in_time_fails_the_deferred_task(
     with pytest.raises(AdfError, match=r"is still of unknown status after 600 s \(supersede_timeout\)"):
         operator("Load", deferrable=True).execute_after(Task().context, event)
     assert runs(emulator) == []
+
+
+def test_deferred_task_with_no_time_left_starts_no_run_after_a_superseded_run(
+    operator: Make, settings: AdfSettings, emulator: Emulator
+) -> None:
+    address = RunAddress(run_id="r1", factory=settings.factory(), studio_url="https://adf.azure.com/r1")
+    run = PipelineRun.from_wire({"runId": "r1", "pipelineName": "Load", "status": "Cancelled"})
+    event = Report(address=address, outcome=Ended(run=run)).to_json()
+    it = operator("Load", deferrable=True, execution_timeout=timedelta(seconds=300))
+    task = Task(start_date=datetime.now(UTC) - timedelta(seconds=400))
+    with pytest.raises(AdfError, match="This try's execution_timeout of 300 s was over before it could start a run"):
+        it.execute_after(task.context, event)
+    assert runs(emulator) == []
+    task.start_date = datetime.now(UTC) - timedelta(seconds=200)
+    with pytest.raises(TaskDeferred):
+        it.execute_after(task.context, event)
+    assert len(runs(emulator)) == 1
+
+
+def test_wait_for_a_superseded_run_ends_with_the_execution_timeout(operator: Make, emulator: Emulator) -> None:
+    emulator.state().script = never_cancelled("Slow")
+    task = Task()
+    deferred(operator("Slow", deferrable=True), task)
+    task.clear()
+    waiting = deferred(operator("Slow", deferrable=True, execution_timeout=timedelta(seconds=300)), task)
+    assert waiting.method_name == "execute_after"
+    assert abs(waiting.trigger.deadline - task.start_date.timestamp() - 300) < 1
+
+
+@pytest.mark.parametrize(
+    ("execution_timeout", "reason"),
+    [(None, "timeout of 3000 s"), (3600, "timeout of 3000 s"), (2500, "execution_timeout")],
+)
+def test_kept_deadline_is_named_by_the_argument_that_set_it(
+    execution_timeout: float | None, reason: str, operator: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_adf_mi._worker.trigger_failures.FIRST_PAUSE_SECONDS", 0.001)  # instead of seconds
+    limit = None if execution_timeout is None else timedelta(seconds=execution_timeout)
+    it = operator("Slow", deferrable=True, timeout=3000, execution_timeout=limit)
+    task = Task()
+    first = deferred(it, task).trigger
+    real = time.time
+    monkeypatch.setattr("time.time", lambda: real() + 1000)
+    with pytest.raises(TaskDeferred) as again:
+        it.resume_execution("__fail__", {"error": "Trigger failure"}, task.context)
+    assert again.value.trigger.deadline == first.deadline
+    assert again.value.trigger.deadline_reason.startswith(reason)
 
 
 def test_clear_waits_for_the_superseded_run_on_the_worker(operator: Make, emulator: Emulator) -> None:

@@ -68,4 +68,5 @@ MUTANTS = [
     Mutant("task that the provider has deferred starts a run", "_worker/attempt.py", "        if self._taken_over is not None:", "        if False:", f"{MOVING_OVER} -k continues_to_wait"),
     Mutant("notes that are null raise", "adf/error_json.py", "in stored.get(NOTES) or ():", "in stored.get(NOTES, ()):", ERRORS),
     Mutant("RunAddress of a later version not read", "adf/config/addresses.py", "return cls(**{**known_members(cls, stored), \"factory\": factory})", "return cls(**{**stored, \"factory\": factory})", "tests/contract/test_stored_names.py"),
+    Mutant("text read as the members of a stored form", "adf/stored_forms.py", "    if not isinstance(stored, Mapping):", "    if False:", "tests/unit/adf/test_stored_forms.py"),
 ]  # fmt: skip

@@ -96,7 +96,8 @@ MUTANTS = [
     Mutant("error that ended all waits ends later waits", "adf/waiting/failure_tracker.py", "        self.final_error = None\n        is_new", "        is_new", FAILURE_TRACKER),
     Mutant("error that ended all waits ends later waits after a refused list query", "adf/waiting/failure_tracker.py", "        self.final_error = None\n        concerns", "        concerns", FAILURE_TRACKER),
     Mutant("margin longer than its share of execution_timeout", "adf/waiting/deadlines.py", "min(self.seconds, execution_timeout * self.share)", "self.seconds", "tests/unit/adf/waiting/test_deadlines.py"),
-    Mutant("later of two deadlines used", "adf/waiting/deadlines.py", "return min(by_timeout, by_execution", "return max(by_timeout, by_execution", "tests/unit/adf/waiting/test_deadlines.py"),
+    Mutant("later of two deadlines used", "adf/waiting/deadlines.py", "else min(by_timeout, by_execution", "else max(by_timeout, by_execution", "tests/unit/adf/waiting/test_deadlines.py"),
     Mutant("missed deadline makes a negative timeout", "adf/waiting/deadlines.py", "max(0.0, deadline - now)", "(deadline - now)", "tests/unit/adf/waiting/test_deadlines.py"),
     Mutant("timeout counts from an earlier try's run", "adf/waiting/deadlines.py", "return max(now if try_began", "return min(now if try_began", "tests/unit/adf/waiting/test_deadlines.py"),
+    Mutant("kept deadline named by the wrong argument", "adf/waiting/deadlines.py", "if by_execution is not None and by_execution.at <= at:", "if by_execution is not None:", "tests/unit/adf/waiting/test_deadlines.py"),
 ]  # fmt: skip

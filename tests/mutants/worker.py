@@ -19,7 +19,7 @@ ELIGIBILITY = "tests/integration/_triggerer/test_eligibility.py"
 
 MUTANTS = [
     Mutant("operator ended by Airflow's timeout before its own", "_worker/attempt.py", "timeout=deferral_timeout(plan.deadline or now, now)", "timeout=deferral_timeout(now, now)", DEFERRAL),
-    Mutant("operator without its own deadline", "_worker/attempt.py", "            deadline=intent.deadline or deadline.at,", "            deadline=None,", DEFERRAL),
+    Mutant("operator without its own deadline", "_worker/attempt.py", "check_interval=self._task.check_interval, deadline=deadline.at, deadline_reason", "check_interval=self._task.check_interval, deadline=None, deadline_reason", DEFERRAL),
     Mutant("kill does not replace a refused token", "_worker/owned_run.py", "        return self._credential.forget_token(refused)", "        return False", f"{OWNED_RUN} -k kill_whose"),
     Mutant("watched run cancelled", "triggers/wait.py", "cancel_on_timeout=self.owns_run and self.cancel_on_timeout", "cancel_on_timeout=self.cancel_on_timeout", TRIGGER),
     Mutant("killed worker does not cancel", "_worker/owned_run.py", "            self._canceller.request(HANDLER_WAIT_SECONDS)\n", "            self._killed = False\n", OWNED_RUN),
@@ -31,7 +31,7 @@ MUTANTS = [
     Mutant("trigger failure treated as a timeout", "operators.py", "except TaskDeferralTimeout:", "except (TaskDeferralTimeout, TaskDeferralError):", OPERATOR),
     Mutant("start continues although its intent cannot be stored", "_worker/state_store_journal.py", "            raise AdfError(\n                f\"The intent to start", "            return\n            raise AdfError(\n                f\"What is about", OPERATOR),
     Mutant("failed trigger not followed by another", "_worker/attempt.py", "pause = None if self._journal is None or stored is None else record_trigger_failure(self._context)", "pause = None", OPERATOR),
-    Mutant("deadline of an adopted run restarted", "_worker/attempt.py", "deadline=intent.deadline or deadline", "deadline=deadline", OPERATOR),
+    Mutant("deadline of an adopted run restarted", "_worker/attempt.py", "        if intent.deadline is None:\n", "        if True:\n", OPERATOR),
     Mutant("execution_timeout after Airflow's", "_worker/attempt.py", "else WORKER_MARGIN", "else DEFERRED_MARGIN", OPERATOR),
     Mutant("execution_timeout cancels as a kill", "_worker/attempt.py", "owned_run.on_execution_timeout(cancel=self._task.cancel_on_timeout)", "pass", OPERATOR),
     Mutant("kill cancels a run that a retry adopts", "_worker/owned_run.py", "        if self._will_be_retried():", "        if False:", OWNED_RUN),
@@ -49,8 +49,8 @@ MUTANTS = [
     Mutant("last try leaves its run", "_airflow/task_instance.py", "    if is_last_try(context):", "    if False:", TASK_INSTANCE),
     Mutant("kill before the start not noticed", "_worker/attempt.py", "            if self._task.is_killed:", "            if False:", f"{OPERATOR} -k kill --timeout=20"),
     Mutant("kill right after the start not noticed", "_worker/attempt.py", "            self._results.announce(address.run_id, address.studio_url)\n            owned_run.raise_if_killed()\n", "            self._results.announce(address.run_id, address.studio_url)\n", OPERATOR),
-    Mutant("kill while the intent is stored not noticed", "_worker/owned_run.py", "        try:\n            self._check()\n        except AdfTaskKilled:", "        try:\n            pass\n        except AdfTaskKilled:", OPERATOR),
-    Mutant("kill deletes the intent of a lost start", "_worker/owned_run.py", "            if self.latest is None:\n                # This start", "            if True:\n                # This start", OPERATOR),
+    Mutant("kill while the intent is stored not noticed", "_worker/owned_run.py", "        try:\n            self._check()\n            self.latest = None if", "        try:\n            self.latest = None if", OPERATOR),
+    Mutant("kill deletes the intent of a lost start", "_worker/owned_run.py", "            if before is None:\n", "            if True:\n", OPERATOR),
     Mutant("failure not recorded because another task was cleared", "_worker/state_store_journal.py", "if intent.task_try.is_try_of(now):", "if intent.task_try == now:", OPERATOR),
     Mutant("execution_timeout follows cancel_on_kill", "_worker/owned_run.py", "        self._cancel_on_kill = cancel\n", "", OPERATOR),
     Mutant("run that only the journal knows not cancelled", "_worker/attempt.py", "if stored is not None and stored.run_id and stored", "if False and stored", OPERATOR),
@@ -70,4 +70,6 @@ MUTANTS = [
     Mutant("withdrawn claim leaves a run_id", "_worker/state_store_journal.py", "        XCom.delete(RUN_ID_KEY, **xcom_address(self._ti))\n", "", "tests/unit/_worker/test_state_store_journal.py"),
     Mutant("claim of another instance not seen", "_worker/state_store_journal.py", "        if run_id not in self.claimed():\n", "        if True:\n", "tests/unit/_worker/test_state_store_journal.py"),
     Mutant("execution_timeout begins again at each resumption", "_worker/attempt.py", "start_of_try(self._context) if self._task.deferrable else self._called_at", "self._called_at", f"{OPERATOR} -k counts_from_the_beginning"),
+    Mutant("run started after the time of its try", "_worker/attempt.py", "        raise_if_too_late(self._execution_deadline(), time.time(), report.address)\n", "", "tests/integration/test_operators.py -k no_time_left"),
+    Mutant("uncounted failure of a trigger ends the wait", "_worker/trigger_failures.py", "        log.warning(\"Airflow did not store that the trigger failed", "        raise\n        log.warning(\"Airflow did not store that the trigger failed", "tests/unit/_worker/test_trigger_failures.py"),
 ]  # fmt: skip

@@ -21,6 +21,7 @@ from airflow_adf_mi.adf.errors import (
     AdfUnavailableError,
 )
 from airflow_adf_mi.adf.models import PipelineRun, RunStatus
+from airflow_adf_mi.adf.waiting.deadlines import Deadline
 from airflow_adf_mi.adf.waiting.single_run import Ended, GaveUp, Outcome, TimedOut, is_unreadable
 
 
@@ -94,6 +95,20 @@ ALREADY_OVER = "already over"
 """The service refused the cancel because the run had already ended, and did not show how it had ended."""
 
 KIND: Mapping[type[Outcome], str] = {Ended: "ended", TimedOut: "timed_out", GaveUp: "gave_up"}
+
+
+def raise_if_too_late(deadline: Deadline | None, now: float, superseded: RunAddress) -> None:
+    """Raises `AdfError` if this try has no time left for a run after it has waited for a superseded run.
+
+    :param deadline: the deadline that the task's `execution_timeout` sets, if the task has one.
+    :param now: epoch seconds.
+    """
+    if deadline is not None and now >= deadline.at:
+        raise AdfError(
+            f"This try's {deadline.reason} was over before it could start a run, because it waited for {superseded}, which it "
+            "supersedes. Nothing was started. Clear the task when that run has ended, or set a longer execution_timeout. See "
+            f"{superseded.studio_url}"
+        )
 
 
 def raise_unless_ended(report: Report, timeout: float) -> None:

@@ -69,12 +69,31 @@ def deadline_of(
     :param try_began: epoch seconds at which this try began.
     :param margin: how much earlier than the end of `execution_timeout` the deadline is.
     """
-    by_timeout = Deadline(at=counts_from + timeout, reason=f"timeout of {timeout:g} s")
+    by_timeout = Deadline(at=counts_from + timeout, reason=_timeout_reason(timeout))
+    by_execution = execution_deadline(execution_timeout, try_began=try_began, margin=margin)
+    return by_timeout if by_execution is None else min(by_timeout, by_execution, key=lambda deadline: deadline.at)
+
+
+def execution_deadline(execution_timeout: float | None, *, try_began: float, margin: Margin) -> Deadline | None:
+    """The deadline that `execution_timeout` alone sets; None if the task has no such limit."""
     if execution_timeout is None:
-        return by_timeout
+        return None
     end = try_began + execution_timeout - margin.of(execution_timeout)
-    by_execution = Deadline(at=end, reason=f"execution_timeout of {execution_timeout:g} s")
-    return min(by_timeout, by_execution, key=lambda deadline: deadline.at)
+    return Deadline(at=end, reason=f"execution_timeout of {execution_timeout:g} s")
+
+
+def kept_deadline(at: float, timeout: float, by_execution: Deadline | None) -> Deadline:
+    """The deadline `at` that this same try has set before, with the argument that set it.
+
+    :param by_execution: what `execution_deadline` returns for this try.
+    """
+    if by_execution is not None and by_execution.at <= at:
+        return Deadline(at=at, reason=by_execution.reason)
+    return Deadline(at=at, reason=_timeout_reason(timeout))
+
+
+def _timeout_reason(timeout: float) -> str:
+    return f"timeout of {timeout:g} s"
 
 
 def start_of_wait(*, now: float, try_began: float | None, run_began: float | None) -> float:

@@ -432,6 +432,28 @@ def test_task_whose_dag_was_changed_adopts_its_run_on_a_worker(
     assert [r.run_id for r in emulator.books.of("cancelRun", status=200)] == [run_id]
 
 
+@pytest.mark.parametrize("event", [{"for_a_worker": True}, None], ids=["event", "failure"])
+def test_task_that_was_edited_without_durable_execution_adopts_its_own_run(
+    event: dict[str, Any] | None,
+    operator: Make,
+    settings: AdfSettings,
+    emulator: Emulator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Within one try nothing is started twice, whatever `durable` is."""
+    monkeypatch.setattr("airflow_adf_mi._worker.trigger_failures.FIRST_PAUSE_SECONDS", 0.001)  # instead of seconds
+    task = Task()
+    run_id = started(settings, task, "Slow")
+    it = operator(pipeline_name="Slow", start_from_trigger=False, deferrable=True, durable=False)
+    method, kwargs = (
+        ("__fail__", {"error": "Trigger failure"}) if event is None else ("execute_complete", {"event": event})
+    )
+    with pytest.raises(TaskDeferred) as deferral:
+        it.resume_execution(method, kwargs, task.context)
+    assert deferral.value.trigger.run_id == run_id
+    assert len(emulator.books.of("createRun")) == 1
+
+
 def test_task_whose_dag_was_changed_before_its_retry_starts_another_run(
     operator: Make, settings: AdfSettings, emulator: Emulator
 ) -> None:

@@ -37,6 +37,7 @@ from airflow_adf_mi.adf.errors import (
     AdfPermissionError,
     AdfRunFailed,
     AdfRunTimedOut,
+    AdfTaskKilled,
 )
 from airflow_adf_mi.adf.reporting.report import Report, conclude, error_of
 from airflow_adf_mi.adf.starting import start_queue
@@ -667,6 +668,30 @@ async def test_kill_of_a_trigger_that_just_continued_cancels_the_run(
     await killed(continuing, USER_ACTION)
     await settled()
     assert cancelled(emulator) == runs(emulator) != []
+
+
+async def test_trigger_with_no_time_left_starts_no_run_after_a_superseded_run(task: Make, emulator: Emulator) -> None:
+    airflow = task(pipeline_name="Slow")
+    await killed(await begin(airflow, emulator))
+    airflow.next_try()
+    airflow.dag.get_task("it").execution_timeout = timedelta(seconds=0.2)
+    error = await failure(airflow)
+    assert "This try's execution_timeout of 0.2 s was over before it could start a run" in str(error)
+    assert len(runs(emulator)) == 1
+    assert cancelled(emulator) == runs(emulator)
+
+
+async def test_start_of_a_newer_try_is_left_alone(task: Make, emulator: Emulator, settings: AdfSettings) -> None:
+    """This triggerer was suspended while the task was cleared."""
+    airflow = task(pipeline_name="Slow")
+    journal = TriggerJournal(context_of(airflow), durable=True)
+    newer = replace(sending_of(airflow, settings), task_try=TaskTry(try_number=2))
+    airflow.xcoms[INTENT_KEY] = newer.to_json()
+    with pytest.raises(AdfTaskKilled, match="A newer try of this task has begun"):
+        await journal.stored(start_of_task(airflow, settings).intent(journal.task_try))
+    error = await failure(airflow)
+    assert "A newer try of this task has begun" in str(error)
+    assert runs(emulator) == []
 
 
 async def test_superseded_run_that_does_not_end_lets_nothing_start(task: Make, emulator: Emulator) -> None:

@@ -56,5 +56,14 @@ def test_failing_store_raises_an_error_with_a_next_step() -> None:
         record_trigger_failure(task.context)
 
 
+def test_store_that_does_not_take_the_count_does_not_end_the_wait(caplog: pytest.LogCaptureFixture) -> None:
+    class ReadOnly(Task):
+        def set(self, key: str, value: Any) -> None:
+            raise RuntimeError("the API server is down")
+
+    assert record_trigger_failure(ReadOnly().context) == 5
+    assert "so this failure is not counted. the API server is down" in caplog.text
+
+
 def test_key_is_pinned() -> None:
     assert TRIGGER_FAILURES_KEY == "airflow_adf_mi.trigger_failures"

@@ -14,7 +14,9 @@ from airflow_adf_mi.adf.waiting.deadlines import (
     Margin,
     deadline_of,
     deferral_timeout,
+    execution_deadline,
     in_seconds,
+    kept_deadline,
     seconds_left,
     start_of_wait,
 )
@@ -58,6 +60,22 @@ def test_moment_from_which_the_timeout_counts(
     try_began: float | None, run_began: float | None, counts_from: float
 ) -> None:
     assert start_of_wait(now=1200, try_began=try_began, run_began=run_began) == counts_from
+
+
+@pytest.mark.parametrize(
+    ("execution_timeout", "reason"),
+    [
+        (None, "timeout of 600 s"),
+        (800, "timeout of 600 s"),
+        (700, "execution_timeout of 700 s"),
+        (300, "execution_timeout of 300 s"),
+    ],
+)
+def test_kept_deadline_is_named_by_the_argument_that_set_it(execution_timeout: float | None, reason: str) -> None:
+    by_execution = execution_deadline(execution_timeout, try_began=1000, margin=DEFERRED_MARGIN)
+    kept = deadline_of(600, counts_from=1100, execution_timeout=execution_timeout, try_began=1000).at
+    assert kept_deadline(kept, 600, by_execution).at == kept
+    assert kept_deadline(kept, 600, by_execution).reason == reason
 
 
 def test_seconds_left_of_the_execution_timeout() -> None:
