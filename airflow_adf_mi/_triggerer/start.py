@@ -194,7 +194,7 @@ class TriggererStart:
             seen = await _seen(client, unsent)
             if seen is not None:
                 stored = self._journal.latest = unsent.started(seen.run_id)
-        start = self._start
+        start = replace(self._start, service_uses_key=self._start.factory in _factories_using_keys)
         if stored is not None and (stored.service_uses_key or stored.factory in _factories_using_keys):
             stored = replace(stored, service_uses_key=True)
             # createRun may have been sent up to SEND_DELAY_SECONDS after the intent was made. Before that time has passed, "no

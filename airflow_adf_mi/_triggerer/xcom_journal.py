@@ -96,6 +96,7 @@ class TriggerJournal:
         self.latest: Intent | None = None
         """The start that may have started a run, as far as this trigger knows."""
         self._is_recalled = False
+        self._is_replaced = False
         self.is_sending = False
         """A start is being sent, and must not be interrupted."""
         self.is_stopped = False
@@ -164,7 +165,8 @@ class TriggerJournal:
         self.latest = intent
         try:
             # An earlier run that is not adopted yet may have failed. Then `run_id` must name the run that this try starts.
-            if not intent.not_adopted_yet:
+            # After a clear, the next try may already have replaced this start, and pushed its own `run_id`.
+            if not intent.not_adopted_yet and not (self.is_stopped and await self.is_replaced()):
                 await self._write_if_new(intent)
                 await self._push_run_id(intent.run_id)
         except Exception as e:  # noqa: BLE001  no failure of Airflow's API may end the wait
@@ -177,6 +179,13 @@ class TriggerJournal:
         """
         if not self.is_read:
             await self._read()
+        elif self._is_stale():
+            # This process may have been suspended, and another one may have continued the task meanwhile.
+            stored = self._stored
+            await self._read()
+            if self._stored != stored:
+                log.info("Another triggerer or try has written this task's intent. It is left as it is.")
+                return
         if self.latest is not None and self.latest.task_try.is_try_of(self.task_try):
             await self._write(StoredStart(intent=replace(self.latest, try_failed=True)))
             return
@@ -194,9 +203,11 @@ class TriggerJournal:
 
     async def is_replaced(self) -> bool:
         """Whether another try has overwritten the start of this try. That try does not know the run of this try."""
-        mine = self._start
-        await self._read()
-        return _key_of(mine) != _key_of(self._start)
+        if not self._is_replaced:
+            mine = self._start
+            await self._read()
+            self._is_replaced = _key_of(mine) != _key_of(self._start)
+        return self._is_replaced
 
     def claimed(self) -> frozenset[str]:
         # Mapped tasks never start in the triggerer.

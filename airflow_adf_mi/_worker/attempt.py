@@ -149,7 +149,7 @@ class Attempt:
                 cancel_on_timeout=self._task.cancel_on_timeout,
                 adopted=begun.adopted,
                 activity_log=self._task.activity_log,
-                not_ended_before=begun.not_ended_before(time.time()),
+                not_ended_before=begun.not_ended_before,
                 end_task_on_success=not self._task.outputs and may_end_in_triggerer(self._task),
             )
 
@@ -264,7 +264,9 @@ class Attempt:
         self._task.log.info("%s is %s. A new run starts when it has ended.", address, begun.run.status)
         if self._task.deferrable:
             self._defer(address, plan, "execute_after", cancel_on_timeout=False, owns_run=begun.is_ours)
-        raise_unless_ended(owned_run.watch(address, plan), seconds)
+        report = owned_run.watch(address, plan)
+        raise_if_too_late(limit, time.time(), address)
+        raise_unless_ended(report, seconds)
 
     def _plan(self, intent: Intent) -> Plan:
         """Return how to wait. If this same try has already begun to wait, the deadline stays the same."""

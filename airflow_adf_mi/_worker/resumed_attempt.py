@@ -42,8 +42,10 @@ from airflow_adf_mi.adf.error_json import error_from_json
 from airflow_adf_mi.adf.errors import AdfError
 from airflow_adf_mi.adf.models import PipelineRun
 from airflow_adf_mi.adf.reporting.report import Report
+from airflow_adf_mi.adf.retrying import is_for_good, is_refusal
 from airflow_adf_mi.adf.starting.intent import Intent, Phase, TaskTry
 from airflow_adf_mi.adf.waiting.deadlines import in_seconds, seconds_left, start_of_wait
+from airflow_adf_mi.hooks import READ_RETRIES
 from airflow_adf_mi.triggers.start_and_wait import FOR_A_WORKER, NOT_STARTED, STARTED, AdfStartPipelineTrigger
 
 if TYPE_CHECKING:
@@ -154,7 +156,11 @@ class ResumedAttempt(Attempt):
         Airflow's timeout counts from the moment at which the scheduler handed the task to the triggerer. After that, the
         triggerer may have had no capacity for a long time.
         """
-        run = None if self._is_time_over() else self._run_of_this_try()
+        try:
+            run = None if self._is_time_over() else self._run_of_this_try()
+        except AdfError as e:
+            self._task.log.warning("The status check of this task's run failed, so the task waits for it again. %s", e)
+            return self._start_trigger_again()
         if run is None or run.started_at is None or time.time() >= self._counts_from(run) + self._task.timeout:
             return super().on_deferral_timeout()
         self._task.log.info("Airflow's timeout has passed, but run %s has time left. Waiting for it again.", run.run_id)
@@ -183,15 +189,21 @@ class ResumedAttempt(Attempt):
         return TaskTry(try_number=self._context["ti"].try_number)
 
     def _run_of_this_try(self) -> PipelineRun | None:
-        """Return this try's run; None if there is none, or if its status check fails."""
+        """Return this try's run; None if there is none, or if its status check can never work.
+
+        Raises the `AdfError` of a status check that may work later.
+        """
         try:
             known = self._own_start()
             if known is None:
                 return None
             address = known.address(self._settings)
-            with self._hook.client() as client:
+            with self._hook.client(read_retries=READ_RETRIES) as client:
                 return client.send(get_run(address.factory, address.run_id))
-        except Exception as e:  # noqa: BLE001  the task times out; if its cancel fails, too, that error is raised
+        except Exception as e:
+            if isinstance(e, AdfError) and not is_for_good(e) and not is_refusal(e):
+                raise
+            # The task times out. If its cancel fails, too, that error is raised.
             self._task.log.warning("The status check of this task's run failed. %s", e)
             return None
 

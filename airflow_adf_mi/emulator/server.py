@@ -95,11 +95,12 @@ class Emulator:
         identity_port: int = 0,
         directory: Path | None = None,
         hostnames: Sequence[str] = (),
+        tokens: Tokens | None = None,
     ) -> None:
         self.clock: Clock = clock or FlowingClock()
         self.books = Books()
         self.faults = Faults(self.clock.now)
-        self.tokens = Tokens(self.clock.now)
+        self._tokens = tokens or Tokens(self.clock.now)
         self.limits = Limits(self.clock.now)
         self.identities = list(identities)
         self.factories = [_state(spec, self.clock, script, switches) for spec in factories]
@@ -117,7 +118,7 @@ class Emulator:
             books=self.books,
             faults=self.faults,
             limits=self.limits,
-            tokens=self.tokens,
+            tokens=self._tokens,
             identities=self.identities,
             factories=self.factories,
         )
@@ -128,6 +129,10 @@ class Emulator:
         self._runners: list[web.AppRunner] = []
         self._reopening: asyncio.Task[None] | None = None
         self._closed_port: socket.socket | None = None
+
+    @property
+    def tokens(self) -> Tokens:
+        return self._tokens
 
     @property
     def arm_endpoint(self) -> str:

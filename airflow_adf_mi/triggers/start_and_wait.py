@@ -241,7 +241,7 @@ class AdfStartPipelineTrigger(BaseTrigger):
             cancel_on_timeout=self.cancel_on_timeout,
             adopted=started.adopted,
             activity_log=self.activity_log,
-            not_ended_before=started.not_ended_before(time.time()),
+            not_ended_before=started.not_ended_before,
         )
         async with linked_later(self.task_instance, address.studio_url):
             report = await waiting.report()

@@ -67,9 +67,9 @@ class World:
         first, second = ([row for row in rows if row.own_port is own] for own in (False, True))
         specs = [*guests.factories, *_factories(first)]
         self.emulator = Emulator(*specs, script=_script(first, guests.script), identities=identities)
-        self.second = Emulator(*_factories(second), script=_script(second, {}), identities=identities)
-        # Both emulators accept tokens of one endpoint.
-        self.second.tokens = self.emulator.tokens
+        self.second = Emulator(
+            *_factories(second), script=_script(second, {}), identities=identities, tokens=self.emulator.tokens
+        )
         for row in rows:
             self.emulator_of(row).state(row.name).switches = Switches(**row.switches)
         self._home = home

@@ -259,6 +259,18 @@ def test_deferred_task_with_no_time_left_starts_no_run_after_a_superseded_run(
     assert len(runs(emulator)) == 1
 
 
+def test_blocking_task_with_no_time_left_starts_no_run_after_a_superseded_run(
+    operator: Make, emulator: Emulator
+) -> None:
+    emulator.state().script = never_cancelled("Slow")
+    task = Task()
+    execute(operator("Slow", wait_for_termination=False), task)
+    task.clear()
+    with pytest.raises(AdfError, match="This try's execution_timeout of 1 s was over before it could start a run"):
+        execute(operator("Slow", execution_timeout=timedelta(seconds=1)), task)
+    assert len(runs(emulator)) == 1
+
+
 def test_wait_for_a_superseded_run_ends_with_the_execution_timeout(operator: Make, emulator: Emulator) -> None:
     emulator.state().script = never_cancelled("Slow")
     task = Task()

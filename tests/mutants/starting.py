@@ -68,4 +68,8 @@ MUTANTS = [
     Mutant("list alone treated as proof that a superseded start started nothing", "adf/starting/start_or_adopt.py", "        if not result.key_unknown:", "        if False:", f"{START_OR_ADOPT} -k both_the_key_and_the_list"),
     Mutant("superseded run searched for without an end", "adf/starting/start_or_adopt.py", "        if timing.clock() + pause > until:\n            return result", "        if timing.clock() > until + 600:\n            return result", f"{START_OR_ADOPT} -k while_the_search_fails"),
     Mutant("error promises that a clear starts a run although the search fails", "adf/starting/create_run.py", '" once the search for its run works" if result.error is not None else ""', '""', f"{START_OR_ADOPT} -k what_a_clear_does"),
+    Mutant("start sent blindly again and again", "adf/starting/create_run.py", "                start = replace(start, on_ambiguous=\"fail\")\n", "", "tests/unit/adf/starting/test_start_or_adopt.py -k at_most_one"),
+    Mutant("lost start of an earlier try not counted", "adf/starting/start_or_adopt.py", "            start = replace(start, on_ambiguous=\"fail\")\n", "", "tests/unit/adf/starting/test_start_or_adopt.py -k at_most_one"),
+    Mutant("refused retry forgets the proof", "adf/starting/intent.py", "        return StartNew(older=stored)\n    return ResolveLostStart", "        return StartNew()\n    return ResolveLostStart", "tests/unit/adf/starting/test_start_or_adopt.py -k keeps_the_proof"),
+    Mutant("time of createRun taken too late", "adf/starting/start_or_adopt.py", "            asked_at = timing.clock()\n", "            asked_at = timing.clock() + 60\n", "tests/unit/adf/starting/test_start_or_adopt.py -k active_from_its_answer"),
 ]  # fmt: skip

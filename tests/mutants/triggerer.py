@@ -12,7 +12,7 @@ STORED_START = "tests/unit/_triggerer/test_stored_start.py"
 MUTANTS = [
     Mutant("intent of a start in the triggerer not stored", "_triggerer/xcom_journal.py", "            await self._write_if_new(intent)\n            if self._is_stale", "            if self._is_stale", f"{TRIGGERER_MODE} -k lost_between_the_start"),
     Mutant("no status check before a start in the triggerer", "_triggerer/start.py", "            if seen is not None:", "            if False:", f"{TRIGGERER_MODE} -k without_a_valid_intent"),
-    Mutant("triggerer that was stopped for long starts a second run", "_triggerer/xcom_journal.py", "        if self._stored != stored:\n", "        if False:\n", f"{TRIGGERER_MODE} -k two_triggerers"),
+    Mutant("triggerer that was stopped for long starts a second run", "_triggerer/xcom_journal.py", "        if self._stored != stored:\n            self._is_recalled", "        if False:\n            self._is_recalled", f"{TRIGGERER_MODE} -k two_triggerers"),
     Mutant("clear in the triggerer treated as a retry", "_triggerer/stored_start.py", " if self.intent.try_failed else None", "", STORED_START),
     Mutant("clear without a recorded failure treated as a retry", "_triggerer/stored_start.py", "TaskTry(try_number=0, clear_number=-1)", "TaskTry(try_number=0)", STORED_START),
     Mutant("changed parameters of a continued try start another run", "_triggerer/stored_start.py", "        if self.is_of(now):\n            return self.intent\n", "", STORED_START),
@@ -83,7 +83,7 @@ MUTANTS = [
     Mutant("run id of the service not stored in the intent", "_triggerer/xcom_journal.py", "                await self._write_if_new(intent)\n                await self._push", "                await self._push", f"{TRIGGERER_MODE} -k service_with_its_own"),
     Mutant("intent stored again although it leads to the run", "_triggerer/stored_start.py", "known in (self.intent, self.intent.started(self.intent.start_key))", "known == self.intent", f"{TRIGGERER_MODE} -k at_most_four"),
     Mutant("run id not pushed by a triggerer that finds the run", "_triggerer/xcom_journal.py", "                await self._push_run_id(intent.run_id)\n", "                pass\n", f"{TRIGGERER_MODE} -k between_the_start_and_its_answer"),
-    Mutant("run of an earlier try named before it is adopted", "_triggerer/xcom_journal.py", "            if not intent.not_adopted_yet:", "            if True:", f"{TRIGGERER_MODE} -k never_names"),
+    Mutant("run of an earlier try named before it is adopted", "_triggerer/xcom_journal.py", "            if not intent.not_adopted_yet and not", "            if not", f"{TRIGGERER_MODE} -k never_names"),
     Mutant("replaced run named while another is started", "_triggerer/xcom_journal.py", "                await self._delete(RUN_ID_KEY)\n", "                pass\n", f"{TRIGGERER_MODE} -k does_not_name"),
     Mutant("superseded run named after a clear that started nothing", "triggers/start_and_wait.py", "            await self._journal.forget([RUN_ID_KEY])\n", "            pass\n", f"{TRIGGERER_MODE} -k superseded_run_that"),
     Mutant("run id deleted although there is no intent", "triggers/start_and_wait.py", "if is_superseded and self._journal.has_intent:", "if is_superseded:", f"{TRIGGERER_MODE} -k run_id_without_an_intent"),
@@ -102,4 +102,8 @@ MUTANTS = [
     Mutant("run started in the triggerer after the time of its try", "_triggerer/start.py", "                raise_if_too_late(self._execution_deadline, time.time(), begun.intent.address(self._adf))\n", "", "tests/integration/triggers/test_start_and_wait.py -k no_time_left"),
     Mutant("older try replaces the start of a newer try", "_triggerer/xcom_journal.py", "if self._start is not None and self._start.intent.task_try.try_number > self.task_try.try_number:", "if False:", "tests/integration/triggers/test_start_and_wait.py -k newer_try"),
     Mutant("start of an edited task forgotten without durable", "_worker/resumed_attempt.py", "            self._here.take_over(known)\n", "            pass\n", "tests/integration/_worker/test_resumed_attempt.py -k edited_without_durable"),
+    Mutant("another task's similar run adopted in the triggerer", "_triggerer/start.py", "service_uses_key=self._start.factory in _factories_using_keys", "service_uses_key=False", "tests/integration/triggers/test_start_and_wait.py -k similar_run_of_another"),
+    Mutant("late answer names the run of an older try", "_triggerer/xcom_journal.py", " and not (self.is_stopped and await self.is_replaced())", "", "tests/integration/triggers/test_start_and_wait.py -k late_answer_to_a_start"),
+    Mutant("late failure overwrites the start of another try", "_triggerer/xcom_journal.py", "            if self._stored != stored:\n                log.info", "            if False:\n                log.info", "tests/integration/triggers/test_start_and_wait.py -k late_failure"),
+    Mutant("failed status check cancels at Airflow's timeout", "_worker/resumed_attempt.py", "            if isinstance(e, AdfError) and not is_for_good(e) and not is_refusal(e):\n                raise\n", "", "tests/integration/_worker/test_resumed_attempt.py -k at_airflows_timeout"),
 ]  # fmt: skip

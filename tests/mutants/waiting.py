@@ -100,4 +100,5 @@ MUTANTS = [
     Mutant("missed deadline makes a negative timeout", "adf/waiting/deadlines.py", "max(0.0, deadline - now)", "(deadline - now)", "tests/unit/adf/waiting/test_deadlines.py"),
     Mutant("timeout counts from an earlier try's run", "adf/waiting/deadlines.py", "return max(now if try_began", "return min(now if try_began", "tests/unit/adf/waiting/test_deadlines.py"),
     Mutant("kept deadline named by the wrong argument", "adf/waiting/deadlines.py", "if by_execution is not None and by_execution.at <= at:", "if by_execution is not None:", "tests/unit/adf/waiting/test_deadlines.py"),
+    Mutant("list that fails for days ends the poller", "adf/waiting/failure_tracker.py", "4.0 ** min(self._list_failures, 10)", "4.0**self._list_failures", "tests/unit/adf/waiting/test_failure_tracker.py"),
 ]  # fmt: skip

@@ -72,4 +72,5 @@ MUTANTS = [
     Mutant("execution_timeout begins again at each resumption", "_worker/attempt.py", "start_of_try(self._context) if self._task.deferrable else self._called_at", "self._called_at", f"{OPERATOR} -k counts_from_the_beginning"),
     Mutant("run started after the time of its try", "_worker/attempt.py", "        raise_if_too_late(self._execution_deadline(), time.time(), report.address)\n", "", "tests/integration/test_operators.py -k no_time_left"),
     Mutant("uncounted failure of a trigger ends the wait", "_worker/trigger_failures.py", "        log.warning(\"Airflow did not store that the trigger failed", "        raise\n        log.warning(\"Airflow did not store that the trigger failed", "tests/unit/_worker/test_trigger_failures.py"),
+    Mutant("blocking task starts a run after its time", "_worker/attempt.py", "        raise_if_too_late(limit, time.time(), address)\n", "", "tests/integration/test_operators.py -k blocking_task_with_no_time_left"),
 ]  # fmt: skip

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from airflow_adf_mi.adf.api.operations import Call, Page
-from airflow_adf_mi.adf.errors import AdfError, AdfNotFoundError, AdfUnavailableError
+from airflow_adf_mi.adf.errors import AdfError, AdfNotFoundError, AdfPermissionError, AdfUnavailableError
 from airflow_adf_mi.adf.models import PipelineRun, RunStatus
 from airflow_adf_mi.adf.routines import Routine, run_routine
 from airflow_adf_mi.adf.starting.intent import Intent
@@ -22,7 +22,7 @@ class ProcessDied(BaseException):
 
 @dataclass
 class Service:
-    """Runs by id. `on_create` decides how a createRun is handled: "answered", "lost" or "dropped" (never arrived)."""
+    """Runs by id. `on_create` decides how a createRun is handled: "answered", "lost", "dropped" (never arrived) or "refused"."""
 
     own_ids: bool = False
     list_lag: float = 0.0
@@ -42,7 +42,10 @@ class Service:
     """What the service does not know ("run", "factory", "subscription"), in all its answers."""
     dies_after_create: bool = False
     """The process that sends createRun dies once the run exists."""
+    requested: int = 0
+    """How many createRun were sent."""
     created: int = 0
+    """How many of them started a run."""
     step: Callable[[], None] = lambda: None
     """Called before each step that leaves the process: may raise `ProcessDied`."""
 
@@ -91,8 +94,11 @@ class Service:
 
     def _create_run(self, call: Call[Any]) -> Any:
         fate = self.on_create()
+        self.requested += 1
         if fate == "dropped":
             raise LOST
+        if fate == "refused":
+            raise AdfPermissionError("403", status=403, code="AuthorizationFailed")
         self.created += 1
         run_id = f"own-{self.created}" if self.own_ids else call.kwargs["request_id"]
         assert run_id not in self.runs, "the same key was sent twice"

@@ -145,6 +145,8 @@ class Start:
     """What to do if the run of a lost start can be neither found nor ruled out."""
     start_key: str | None = None
     """The start key; None for a random one."""
+    service_uses_key: bool = False
+    """Whether it is known that the service uses our keys as run ids in this factory."""
 
     def __post_init__(self) -> None:
         check_pipeline_name(self.pipeline_name)
@@ -182,6 +184,7 @@ class Start:
             pipeline_name=self.pipeline_name,
             fingerprint=fingerprint(self.factory, self.pipeline_name, self.parameters, self.recovery),
             task_try=task_try,
+            service_uses_key=self.service_uses_key,
         )
 
     def criteria(self) -> RunCriteria:
@@ -222,9 +225,10 @@ def create_run_once(start: Start, intent: Intent, *, timing: Timing) -> Routine[
             yield save(sending)
             answer = yield start.call(intent.start_key)
             if not isinstance(answer, AdfError):
+                answered_at = timing.clock()
                 started = sending.started(str(answer))
                 yield save_best_effort(started)
-                return Started(intent=started)
+                return Started(intent=started, seen_at=answered_at)
             verdict = judge(answer)
             if verdict is Verdict.AMBIGUOUS:
                 log.warning("The answer to createRun was lost; searching for its run. %s", answer)
@@ -233,6 +237,8 @@ def create_run_once(start: Start, intent: Intent, *, timing: Timing) -> Routine[
                     return found
                 if timing.clock() > until:
                     raise answer
+                # Two runs of one task may do no harm, but more are not permitted.
+                start = replace(start, on_ambiguous="fail")
                 continue
             yield save(prepared)
         else:
@@ -268,6 +274,7 @@ def resolve_lost_start(
     )
     searches = 0
     while True:
+        searched_at = timing.clock()
         result = yield from search(start.criteria(), intent, timing=timing)
         if intent.service_uses_key:
             # If the service uses our keys as run ids, a run with another id is not ours.
@@ -282,7 +289,7 @@ def resolve_lost_start(
             log.info("Found run %s: the lost start had succeeded.", found.run_id)
             started = intent.started(found.run_id)
             yield save_best_effort(started)
-            return Started(intent=started, run=found, adopted=True)
+            return Started(intent=started, run=found, adopted=True, seen_at=searched_at)
         if is_last:
             break
         yield Pause(pause)

@@ -132,7 +132,9 @@ class Intent:
         previous = (*older.previous_run_ids, *([older.run_id] if older.run_id else []))[-MOST_PREVIOUS_RUNS:]
         # How one factory uses keys proves nothing about another factory.
         return replace(
-            self, service_uses_key=older.service_uses_key and older.factory == self.factory, previous_run_ids=previous
+            self,
+            service_uses_key=self.service_uses_key or (older.service_uses_key and older.factory == self.factory),
+            previous_run_ids=previous,
         )
 
 
@@ -191,7 +193,7 @@ def decide(stored: Intent | None, now: TaskTry, wanted_fingerprint: str) -> Deci
     if not stored.task_try.is_try_of(now) and (was_cleared(stored, now) or stored.fingerprint != wanted_fingerprint):
         return StartNew(older=stored)
     if stored.phase is Phase.PREPARED:
-        return StartNew()
+        return StartNew(older=stored)
     return ResolveLostStart(intent=stored) if stored.phase is Phase.SENDING else Adopt(intent=stored)
 
 

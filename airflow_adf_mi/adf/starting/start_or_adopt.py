@@ -96,8 +96,9 @@ def start_or_adopt(
             yield save(lost)
             found = yield from resolve_lost_start(start, lost, lost=None, timing=timing)
             if found is not None:
-                adopting = _adopt_or_replace(start, found.intent, fresh, found.run, same_try=same_try, timing=timing)
-                return (yield from adopting)
+                return (yield from _adopt_or_replace(start, found, fresh, same_try=same_try, timing=timing))
+            # This try sends the start again without proof at most once.
+            start = replace(start, on_ambiguous="fail")
             # Use the same key again. If the first request still arrives, the service may recognise by the key that it is the same
             # start.
             fresh = replace(fresh.after(lost), start_key=lost.start_key)
@@ -105,14 +106,16 @@ def start_or_adopt(
             # Other instances of a mapped task see by its XCom that this run is not theirs. Airflow has deleted the XComs of the
             # earlier try, so claim the run again.
             yield claim(known.run_id or known.start_key)
+            asked_at = timing.clock()
             seen = yield from _poll_with_retries(known, timing=timing)
             if isinstance(seen, AdfError):
                 # A failed status check proves nothing about the run. So wait for the run, by the rules of waiting.
                 log.warning("Run %s of an earlier try cannot be checked now; waiting for it. %s", known.run_id, seen)
-            run = seen if isinstance(seen, PipelineRun) else None
+            found = Started(intent=known, adopted=True)
+            if isinstance(seen, PipelineRun):
+                found = replace(found, run=seen, seen_at=asked_at)
             same_try = _is_own(known, task_try)
-            adopting = _adopt_or_replace(start, known, fresh, run, same_try=same_try, timing=timing)
-            return (yield from adopting)
+            return (yield from _adopt_or_replace(start, found, fresh, same_try=same_try, timing=timing))
     return (yield from create_run_once(start, fresh, timing=timing))
 
 
@@ -122,19 +125,14 @@ def _is_own(known: Intent, task_try: TaskTry) -> bool:
 
 
 def _adopt_or_replace(
-    start: Start,
-    known: Intent,
-    fresh: Intent,
-    run: PipelineRun | None,
-    *,
-    same_try: bool,
-    timing: Timing,
+    start: Start, found: Started, fresh: Intent, *, same_try: bool, timing: Timing
 ) -> Routine[Started | StillActive]:
     """Adopt a run of an earlier try. If that run failed or was cancelled, start a new run after its end.
 
     :param same_try: the run belongs to this same try, which continues after its trigger or triggerer was lost. A try has one
         run, whatever its result.
     """
+    known, run = found.intent, found.run
     if run is not None and run.status == RunStatus.CANCELING and not same_try:
         return StillActive(intent=known, run=run)
     if run is not None and run.status in (RunStatus.FAILED, RunStatus.CANCELLED) and not same_try:
@@ -150,7 +148,7 @@ def _adopt_or_replace(
         not_adopted_yet=False,
     )
     yield save_best_effort(adopted)
-    return Started(intent=adopted, run=run, adopted=True)
+    return replace(found, intent=adopted)
 
 
 def _end_superseded_run(start: Start, older: Intent, *, cancel: bool, timing: Timing) -> Routine[StillActive | None]:

@@ -23,18 +23,18 @@ class Started:
     adopted: bool = False
     """Whether the run was found by a search or in the stored intent, instead of in createRun's answer."""
 
+    seen_at: float | None = None
+    """When the service last showed the run, in epoch seconds; None if it has not shown the run."""
+
     @property
     def run_id(self) -> str:
         assert self.intent.run_id is not None  # noqa: S101  a Started always has a run id
         return self.intent.run_id
 
-    def not_ended_before(self, now: float) -> float | None:
-        """Epoch seconds before which the run had certainly not ended; None if that is not known.
-
-        :param now: epoch seconds.
-        """
-        is_active = not self.adopted if self.run is None else not self.run.is_terminal
-        return now if is_active else None
+    @property
+    def not_ended_before(self) -> float | None:
+        """Epoch seconds before which the run had certainly not ended; None if that is not known."""
+        return None if self.run is not None and self.run.is_terminal else self.seen_at
 
     def announce(self, address: RunAddress) -> None:
         """Count the start or the adoption, and log it."""

@@ -128,7 +128,7 @@ class FailureTracker:
             # A poll would fail too, or no poll is sent for a long time.
             self._list_error = error
         self._record_failure(error, asked_at, now)
-        self.list_pause_until = self.pause_until + min(LIST_REFUSED_PAUSE_SECONDS, 4.0**self._list_failures)
+        self.list_pause_until = self.pause_until + min(LIST_REFUSED_PAUSE_SECONDS, 4.0 ** min(self._list_failures, 10))
 
     def _record_failure(self, error: AdfError, asked_at: float, now: float) -> None:
         self.final_error = None

@@ -332,6 +332,20 @@ def test_airflows_timeout_cancels_the_run_that_the_trigger_started(
     assert [r.run_id for r in emulator.books.of("cancelRun", status=200)] == [run_id]
 
 
+def test_failed_status_check_at_airflows_timeout_cancels_nothing(
+    operator: Make, settings: AdfSettings, emulator: Emulator
+) -> None:
+    task = Task(start_date=datetime.now(UTC) - timedelta(hours=2))
+    started(settings, task, "Slow")
+    fault = emulator.add_fault("getRun", times=None, status=503)
+    with pytest.raises(TaskDeferred):
+        operator(pipeline_name="Slow", timeout=3600).resume_execution(
+            "__fail__", {"error": "Trigger timeout"}, task.context
+        )
+    assert fault.consumed
+    assert emulator.books.count("cancelRun") == 0
+
+
 @pytest.mark.parametrize("is_over", [False, True])
 def test_airflows_timeout_does_not_shorten_the_wait_for_a_run_that_started_late(
     is_over: bool, operator: Make, settings: AdfSettings, emulator: Emulator

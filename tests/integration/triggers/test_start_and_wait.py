@@ -406,6 +406,63 @@ async def test_triggerer_lost_before_createrun_left_makes_no_blind_start(
     assert emulator.books.of("createRun")[-1].time >= wrote_at + 5
 
 
+async def test_similar_run_of_another_task_is_not_adopted_where_our_keys_are_run_ids(
+    task: Make, use_airflow: Callable[[Airflow], Airflow], emulator: Emulator, settings: AdfSettings, in_seconds: None
+) -> None:
+    """An earlier start of this triggerer has proven that the service uses our keys. So a run with another id is not ours."""
+    await fire(task(task_id="other"))
+    airflow = task(start_settle=1)
+    own_key = key_of(airflow)
+    emulator.add_fault("createRun", drop=True)
+    with AdfClient(settings) as client:
+        starting = asyncio.get_running_loop().create_task(fire(airflow))
+        await until(lambda: emulator.books.of("createRun")[-1].run_id is None)
+        operation = operations.create_run(settings.factory(), "Load", None, request_id=str(uuid.uuid4()))
+        similar = await asyncio.to_thread(client.send, operation)
+        await starting
+    assert airflow.xcoms["run_id"] == own_key
+    assert similar != own_key
+    assert own_key in runs(emulator)
+
+
+async def test_late_answer_to_a_start_that_was_replaced_pushes_no_run_id(
+    task: Make, emulator: Emulator, settings: AdfSettings
+) -> None:
+    """The task was cleared while createRun was under way, and the next try has started its own run meanwhile."""
+    airflow = task(pipeline_name="Slow")
+    journal = TriggerJournal(context_of(airflow), durable=True)
+    wanted = start_of_task(airflow, settings).intent(journal.task_try)
+    sending = replace(wanted, start_key=key_of(airflow), phase=Phase.SENDING, sent_at=time.time())
+    assert await journal.stored(wanted) is None
+    await journal.save(sending)
+    journal.is_stopped = True
+    newer = replace(sending, start_key=str(uuid.uuid4()), task_try=TaskTry(try_number=2)).started("newer")
+    airflow.xcoms |= {INTENT_KEY: newer.to_json(), "run_id": "newer"}
+    await journal.save_best_effort(sending.started(sending.start_key))
+    assert airflow.xcoms["run_id"] == "newer"
+    assert airflow.xcoms[INTENT_KEY] == newer.to_json()
+    assert await journal.is_replaced(), "so the run of this try is cancelled"
+
+
+async def test_late_failure_does_not_overwrite_the_start_of_another_try(
+    task: Make, emulator: Emulator, settings: AdfSettings
+) -> None:
+    """This triggerer was suspended while it waited, and another one has continued the task."""
+    airflow = task(pipeline_name="Slow")
+    now = 0.0
+    journal = TriggerJournal(context_of(airflow), durable=True, clock=lambda: now)
+    wanted = start_of_task(airflow, settings).intent(journal.task_try)
+    sending = replace(wanted, start_key=key_of(airflow), phase=Phase.SENDING, sent_at=time.time())
+    assert await journal.stored(wanted) is None
+    await journal.save(sending)
+    await journal.save_best_effort(sending.started(sending.start_key))
+    now = 3600.0
+    newer = replace(sending, task_try=TaskTry(try_number=2)).started("newer").to_json()
+    airflow.xcoms[INTENT_KEY] = newer
+    await journal.hand_over()
+    assert airflow.xcoms[INTENT_KEY] == newer
+
+
 async def test_proof_in_the_intent_is_used_only_after_the_send_delay(
     task: Make, emulator: Emulator, settings: AdfSettings, monkeypatch: pytest.MonkeyPatch, in_seconds: None
 ) -> None:

@@ -20,7 +20,7 @@ from airflow_adf_mi.adf.errors import (
     AdfUnavailableError,
 )
 from airflow_adf_mi.adf.starting.create_run import Start
-from airflow_adf_mi.adf.starting.intent import Intent, Phase, TaskTry, read_intent
+from airflow_adf_mi.adf.starting.intent import Intent, Phase, StartNew, TaskTry, decide, read_intent
 from airflow_adf_mi.adf.starting.start_or_adopt import STATUS_CHECK_PATIENCE_SECONDS, StillActive, start_or_adopt
 from airflow_adf_mi.adf.starting.started import Started
 from airflow_adf_mi.adf.timing import Timing
@@ -422,6 +422,46 @@ def test_author_may_allow_a_second_start() -> None:
     begun = world.begin(RETRY, on_ambiguous="start")
     assert not begun.adopted
     assert world.service.created == 1
+
+
+def test_try_makes_at_most_one_second_start_without_proof() -> None:
+    """Two runs may do no harm, but a service that loses every answer must not start a run a second."""
+    world = World(own_ids=True)
+    world.service.on_create = lambda: "dropped"
+    with pytest.raises(AdfAmbiguousStartError):
+        world.begin(FIRST, on_ambiguous="start", settle=1)
+    assert world.service.requested == 2
+    with pytest.raises(AdfAmbiguousStartError):
+        world.begin(RETRY, on_ambiguous="start", settle=1)
+    assert world.service.requested == 3, "the retry counts the lost start of the first try"
+
+
+def test_refused_retry_keeps_the_proof_that_the_service_uses_our_keys() -> None:
+    world = World()
+    first = world.begin(FIRST)
+    world.service.end(first.run_id, "Failed")
+    world.service.on_create = lambda: "refused"
+    with pytest.raises(AdfPermissionError):
+        world.begin(RETRY)
+    intent = Intent.from_json(world.journal.kept)
+    assert intent.phase is Phase.PREPARED
+    decision = decide(intent, replace(RETRY, try_number=RETRY.try_number + 1), intent.fingerprint)
+    assert decision == StartNew(older=intent)
+    fresh = Start(factory=FACTORY, pipeline_name="Load").intent().after(intent)
+    assert fresh.service_uses_key
+    assert first.run_id in fresh.previous_run_ids
+
+
+def test_run_is_known_to_be_active_from_its_answer_on() -> None:
+    world = World()
+    first = world.begin(FIRST)
+    answered_at = first.not_ended_before
+    assert answered_at is not None
+    world.service.now += 50
+    adopted = world.begin(replace(FIRST, try_number=2))
+    assert adopted.not_ended_before == answered_at + 50
+    world.service.end(first.run_id, "Succeeded")
+    assert world.begin(replace(FIRST, try_number=3)).not_ended_before is None
 
 
 def test_run_with_other_parameters_is_not_adopted() -> None:

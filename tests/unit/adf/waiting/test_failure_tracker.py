@@ -14,7 +14,11 @@ from airflow_adf_mi.adf.errors import (
     AdfUnavailableError,
 )
 from airflow_adf_mi.adf.retrying import FIRST_BACKOFF_SECONDS
-from airflow_adf_mi.adf.waiting.failure_tracker import FEWEST_REFUSALS_TO_GIVE_UP, FailureTracker
+from airflow_adf_mi.adf.waiting.failure_tracker import (
+    FEWEST_REFUSALS_TO_GIVE_UP,
+    LIST_REFUSED_PAUSE_SECONDS,
+    FailureTracker,
+)
 from airflow_adf_mi.adf.waiting.poll_plan import FEW_RUNS, PollPlan, PollRun
 from airflow_adf_mi.adf.waiting.single_run import REFUSAL_GRACE_SECONDS, GaveUp
 
@@ -50,6 +54,16 @@ def test_simultaneous_failures_cause_the_pause_of_one_failure() -> None:
         tracker.poll_failed(DOWN, asked_at=0, now=1 + n / 10)
     tracker.list_failed(DOWN, asked_at=0.5, now=2)
     assert tracker.pause_until <= 2 + FIRST_BACKOFF_SECONDS
+
+
+def test_list_that_fails_for_days_keeps_its_longest_pause() -> None:
+    tracker = FailureTracker(jitter=0)
+    for n in range(1000):
+        at = 1000.0 * n
+        tracker.poll_answered(at, shows_run=True)
+        tracker.list_failed(DOWN, asked_at=at, now=at + 1)
+    assert tracker.is_list_unavailable
+    assert 0 <= tracker.list_pause_until - 999_001 - LIST_REFUSED_PAUSE_SECONDS < 10
 
 
 def test_later_failure_does_not_shorten_retry_after() -> None:
