@@ -95,7 +95,8 @@ class AdfRunPipelineOperator(BaseOperator):
     :param is_recovery: continue that earlier run, in its group. (templated)
     :param start_activity_name: with ``is_recovery``, begin at this activity. (templated)
     :param start_from_failure: with ``is_recovery``, begin at the activities that failed. (templated)
-    :param cancel_on_kill: cancel the run, and the runs that it started, when the task is killed, marked or cleared.
+    :param cancel_on_kill: cancel the run, and the runs that it started, when the task is marked as failed or succeeded, or is
+        cleared. If a deferred task is cleared, the next try cancels the run.
     :param cancel_on_timeout: cancel the run, and the runs that it started, when the timeout passes.
     :param durable: durable execution. Store in Airflow's task state store what was started, for retries and clears. With
         False, every try starts a new run; within one try, nothing is sent twice.
