@@ -185,7 +185,7 @@ class AdfAmbiguousStartError(AdfError):
 
 
 class AdfTaskKilled(AdfError):
-    """The task was killed; the text reports what happened to its run."""
+    """Airflow stopped the task; the text reports what happened to its run."""
 
 
 class AdfRunError(AdfError):
