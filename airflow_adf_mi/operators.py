@@ -114,9 +114,10 @@ class AdfRunPipelineOperator(BaseOperator):
         ``"activity('Load [Sales]').output['dbo.Orders']"``. An activity in a loop gives a list with one value for each
         iteration. An output that is missing, or has more than 48 kB, is left out, and logged. (templated)
     :param supersede_timeout: seconds to wait for the end of a superseded run before a new run starts.
-    :param start_from_trigger: triggerer mode: start, wait and end in the triggerer. No worker is used if the run succeeds.
-        If Airflow cannot do a part of the task there, a worker runs the task, and the log gives the reason. Airflow ignores
-        `max_active_tasks` and the slots of the default pool in this mode (docs/triggerer-mode.md).
+    :param start_from_trigger: triggerer mode: start, wait and end in the triggerer. A worker ends the task if the run does not
+        succeed, or if the task has ``outputs``. If Airflow cannot do a part of the task there, a worker runs the task, and the
+        log gives the reason. Airflow ignores `max_active_tasks` and the slots of the default pool in this mode
+        (docs/triggerer-mode.md).
     """
 
     template_fields: Sequence[str] = (
