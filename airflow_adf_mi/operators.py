@@ -106,8 +106,8 @@ class AdfRunPipelineOperator(BaseOperator):
         that parameter to a value that is unique to the start. If the answer is lost, that value identifies the run for certain.
     :param start_settle: seconds to search for the run of a start whose answer was lost.
     :param activity_log: which lines about the run's activities are logged. ``"live"``: a line for each change, from at most
-        one query a minute. ``"summary"``: one query and a few lines at the end. ``"off"``: none. A failed query never fails
-        or cancels a run.
+        one query a minute. ``"summary"``: when the run has ended, a line for each activity, from one query. ``"off"``: none. A
+        failed query never fails or cancels a run.
     :param outputs: XCom key to ``"Activity.member"``: outputs of activities that are pushed after the run has succeeded, such
         as ``{"rows": "CopySales.rowsCopied", "id": "Lookup.firstRow.id", "total": "pipelineReturnValue.total"}``. A name
         with dots or brackets is quoted as in Data Factory's expressions, which can be pasted unchanged:
