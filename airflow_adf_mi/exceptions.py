@@ -60,7 +60,7 @@ class AdfPermissionError(AdfRequestError, errors.AdfPermissionError):
 
 
 class AdfNotFoundError(AdfRequestError, errors.AdfNotFoundError):
-    """404: there is no such factory, pipeline or run; `missing` says which."""
+    """404: there is no such subscription, factory, pipeline or run; `missing` says which."""
 
 
 class AdfThrottledError(AdfRequestError, errors.AdfThrottledError):
