@@ -86,7 +86,7 @@ class AdfRunPipelineOperator(BaseOperator):
         ISO 8601 text. (templated)
     :param wait_for_termination: wait for the run to end. With False, the task ends as soon as the run is started; another
         task can wait with :class:`~airflow_adf_mi.sensors.AdfPipelineRunSensor`.
-    :param timeout: seconds to wait for the run, counted from this try's start or adoption of the run. A shorter
+    :param timeout: seconds to wait for the run, counted from the moment at which this try starts or adopts the run. A shorter
         ``execution_timeout`` takes precedence.
     :param check_interval: seconds between status checks of the run.
     :param deferrable: wait in the triggerer instead of on a worker. The default is Airflow's setting
@@ -99,12 +99,13 @@ class AdfRunPipelineOperator(BaseOperator):
         cleared. If a deferred task is cleared, the next try cancels the run.
     :param cancel_on_timeout: cancel the run, and the runs that it started, when the timeout passes.
     :param durable: durable execution. Store in Airflow's task state store what was started, for retries and clears. With
-        False, every try starts a new run; within one try, nothing is sent twice.
+        False, every try starts a new run; within one try, no second run is started.
     :param on_ambiguous_start: what to do if the answer to a start was lost, and its run can be neither found nor ruled
         out. ``"fail"`` fails with the candidates; ``"start"`` starts again, for pipelines that may safely run twice.
     :param correlation_parameter: the name of a parameter of type string, which the pipeline must declare. The operator sets
         that parameter to a value that is unique to the start. If the answer is lost, that value identifies the run for certain.
-    :param start_settle: seconds to search for the run of a start whose answer was lost.
+    :param start_settle: seconds to search for the run of a start whose answer was lost. In a triggerer, the search may last 60 s
+        longer.
     :param activity_log: which lines about the run's activities are logged. ``"live"``: a line for each change, from at most
         one query a minute. ``"summary"``: when the run has ended, a line for each activity, from one query. ``"off"``: none. A
         failed query never fails or cancels a run.
