@@ -1,4 +1,4 @@
-# The one list of commands. All a machine needs is Python 3.11+ with pip, git and make.
+# The one list of commands. All a machine needs is Python 3.11 to 3.13 with pip, git and make.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c

@@ -60,7 +60,7 @@ class AdfPermissionError(AdfRequestError, errors.AdfPermissionError):
 
 
 class AdfNotFoundError(AdfRequestError, errors.AdfNotFoundError):
-    """404: there is no such factory, pipeline or run; `missing` says which."""
+    """404: there is no such subscription, factory, pipeline or run; `missing` says which."""
 
 
 class AdfThrottledError(AdfRequestError, errors.AdfThrottledError):
@@ -76,7 +76,7 @@ class AdfAmbiguousStartError(AdfError, errors.AdfAmbiguousStartError):
 
 
 class AdfTaskKilled(AdfError, errors.AdfTaskKilled):
-    """The task was killed; the text says what happened to its run."""
+    """Airflow stopped the task; the text says what happened to its run."""
 
 
 class AdfRunError(AdfError, errors.AdfRunError):

@@ -86,7 +86,7 @@ class AdfRunPipelineOperator(BaseOperator):
         ISO 8601 text. (templated)
     :param wait_for_termination: wait for the run to end. With False, the task ends as soon as the run is started; another
         task can wait with :class:`~airflow_adf_mi.sensors.AdfPipelineRunSensor`.
-    :param timeout: seconds to wait for the run, counted from this try's start or adoption of the run. A shorter
+    :param timeout: seconds to wait for the run, counted from the moment at which this try starts or adopts the run. A shorter
         ``execution_timeout`` takes precedence.
     :param check_interval: seconds between status checks of the run.
     :param deferrable: wait in the triggerer instead of on a worker. The default is Airflow's setting
@@ -95,27 +95,30 @@ class AdfRunPipelineOperator(BaseOperator):
     :param is_recovery: continue that earlier run, in its group. (templated)
     :param start_activity_name: with ``is_recovery``, begin at this activity. (templated)
     :param start_from_failure: with ``is_recovery``, begin at the activities that failed. (templated)
-    :param cancel_on_kill: cancel the run, and the runs that it started, when the task is killed, marked or cleared.
+    :param cancel_on_kill: cancel the run, and the runs that it started, when the task is marked as failed or succeeded, or is
+        cleared. If a deferred task is cleared, the next try cancels the run.
     :param cancel_on_timeout: cancel the run, and the runs that it started, when the timeout passes.
     :param durable: durable execution. Store in Airflow's task state store what was started, for retries and clears. With
-        False, every try starts a new run; within one try, nothing is sent twice.
+        False, every try starts a new run; within one try, no second run is started.
     :param on_ambiguous_start: what to do if the answer to a start was lost, and its run can be neither found nor ruled
         out. ``"fail"`` fails with the candidates; ``"start"`` starts again, for pipelines that may safely run twice.
     :param correlation_parameter: the name of a parameter of type string, which the pipeline must declare. The operator sets
         that parameter to a value that is unique to the start. If the answer is lost, that value identifies the run for certain.
-    :param start_settle: seconds to search for the run of a start whose answer was lost.
+    :param start_settle: seconds to search for the run of a start whose answer was lost. In a triggerer, the search may last 60 s
+        longer.
     :param activity_log: which lines about the run's activities are logged. ``"live"``: a line for each change, from at most
-        one query a minute. ``"summary"``: one query and a few lines at the end. ``"off"``: none. A failed query never fails
-        or cancels a run.
+        one query a minute. ``"summary"``: when the run has ended, a line for each activity, from one query. ``"off"``: none. A
+        failed query never fails or cancels a run.
     :param outputs: XCom key to ``"Activity.member"``: outputs of activities that are pushed after the run has succeeded, such
         as ``{"rows": "CopySales.rowsCopied", "id": "Lookup.firstRow.id", "total": "pipelineReturnValue.total"}``. A name
         with dots or brackets is quoted as in Data Factory's expressions, which can be pasted unchanged:
         ``"activity('Load [Sales]').output['dbo.Orders']"``. An activity in a loop gives a list with one value for each
         iteration. An output that is missing, or has more than 48 kB, is left out, and logged. (templated)
     :param supersede_timeout: seconds to wait for the end of a superseded run before a new run starts.
-    :param start_from_trigger: triggerer mode: start, wait and end in the triggerer. No worker is used if the run succeeds.
-        If Airflow cannot do a part of the task there, a worker runs the task, and the log gives the reason. Airflow ignores
-        `max_active_tasks` and the slots of the default pool in this mode (docs/triggerer-mode.md).
+    :param start_from_trigger: triggerer mode: start, wait and end in the triggerer. A worker ends the task if the run does not
+        succeed, or if the task has ``outputs``. If Airflow cannot do a part of the task there, a worker runs the task, and the
+        log gives the reason. Airflow ignores `max_active_tasks` and the slots of the default pool in this mode
+        (docs/triggerer-mode.md).
     """
 
     template_fields: Sequence[str] = (

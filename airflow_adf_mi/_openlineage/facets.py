@@ -40,7 +40,7 @@ class AdfPipelineRunFacet(RunFacet):
     runId: str  # noqa: N815
     studioUrl: str  # noqa: N815
     adopted: bool
-    """Whether an earlier try of the task started the run."""
+    """Whether the task found the run and continued with it: as in the summary of the run."""
     pipelineName: str | None = None  # noqa: N815
     runGroupId: str | None = None  # noqa: N815
     status: str | None = None

@@ -130,7 +130,7 @@ class AdfPermissionError(AdfRequestError):
 
 
 class AdfNotFoundError(AdfRequestError):
-    """404: the factory, pipeline or run does not exist, or not where the connection points.
+    """404: the subscription, factory, pipeline or run does not exist, or not where the connection points.
 
     `missing` names which of them: `subscription`, `factory`, `pipeline` or `run`; None if that is not known.
     """
@@ -185,7 +185,7 @@ class AdfAmbiguousStartError(AdfError):
 
 
 class AdfTaskKilled(AdfError):
-    """The task was killed; the text reports what happened to its run."""
+    """Airflow stopped the task; the text reports what happened to its run."""
 
 
 class AdfRunError(AdfError):

@@ -16,7 +16,8 @@ class Switches:
     """The emulator's behaviour wherever the service's own is not verified. A default is a choice, not a claim."""
 
     run_id_from_request_id: bool = True
-    """The run's id is the x-ms-client-request-id of its createRun, as in every recording. No document states it."""
+    """The run's id is the x-ms-client-request-id of its createRun, as in every recording that shows it. No document states it.
+    """
     duplicate_request_id: Literal["conflict", "same", "new"] = "conflict"
     """A second createRun with a request id that is already the id of a run: 409, the same run, or another run."""
     missing_parameter: Literal["refuse", "fail_run"] = "refuse"
@@ -26,7 +27,8 @@ class Switches:
     unknown_run_status: int = 404
     """HTTP status of PipelineRuns_Get for a run that does not exist."""
     unknown_run_code: str = "NotFound"
-    """Error code of the same answer. The message is the recorded one for an unknown pipeline."""
+    """Error code of PipelineRuns_Get for a run that does not exist. Its message is the one that was recorded for a pipeline that
+    does not exist."""
     cancel_finished_status: int = 400
     """HTTP status of PipelineRunNotRunning. Only its code and message were recorded."""
     recovery_of_running: Literal["accept", "refuse"] = "accept"

@@ -75,7 +75,8 @@ class AdfPipelineRunTrigger(BaseTrigger):
     :param owns_run: whether the task started this run. If not, the run is never cancelled.
     :param cancel_on_kill: cancel an owned run when a user marks the deferred task as failed or succeeded.
     :param cancel_on_timeout: cancel an owned run when the deadline passes.
-    :param adopted: whether an earlier try started the run; used in the summary only.
+    :param adopted: whether the run was adopted: found by a search or in the stored intent, instead of in the answer to the
+        start. Used in the summary only.
     :param activity_log: which lines about the run's activities are logged: ``"live"``, ``"summary"`` or ``"off"``.
     :param not_ended_before: epoch seconds before which the run had certainly not ended. None: the wait begins with a status
         check.

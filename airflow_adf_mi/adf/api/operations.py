@@ -78,8 +78,8 @@ def create_run(
 ) -> Call[str]:
     """Pipelines_CreateRun: the new run's id.
 
-    `request_id` is the start key, sent as x-ms-client-request-id. In every recording (docs/starting-once.md) the service used it
-    as the run id. That is not documented, so it is only a hint for finding the run of a lost start.
+    `request_id` is the start key, sent as x-ms-client-request-id. In every recording that shows it (docs/starting-once.md), the
+    service used it as the run id. That is not documented, so it is only a hint for finding the run of a lost start.
     """
     return Call(
         doing=f"start pipeline {pipeline_name!r}",

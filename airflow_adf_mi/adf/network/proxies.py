@@ -7,7 +7,7 @@ implements all rules. So this module implements curl's rules, except that a prox
 - `https_proxy` (by the address's scheme), `HTTPS_PROXY`, `all_proxy`, `ALL_PROXY`: the first that is not empty is used.
 - `no_proxy`, `NO_PROXY`: names (with their subdomains), addresses and networks, with or without a port. `*` means all.
 
-Two kinds of address never use a proxy: addresses of this machine or link (loopback, 169.254.0.0/16), and the managed identity
+Two kinds of address never use a proxy: loopback and link-local addresses (169.254.0.0/16, fe80::/10), and the managed identity
 endpoint that the platform names. A proxy would answer with its own identity, or not at all, and would see the token.
 """
 

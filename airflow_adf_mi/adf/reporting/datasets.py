@@ -1,5 +1,5 @@
-"""The datasets that a run read and wrote: those that its Copy and data flow activities name, also in child pipelines. Nothing
-is guessed.
+"""The datasets that a run read and wrote: those that its Copy and Power Query activities name, also in child pipelines.
+Nothing is guessed.
 
 A Copy names its datasets beside its `typeProperties`, but recordings show only the `typeProperties` as a run's input. So if the
 input of an activity run names no dataset, the published definition of its pipeline is read. That definition may have changed

@@ -34,7 +34,8 @@ class Report:
     cancel: str | None = None
     """After a timeout: `REQUESTED`, `LEFT_RUNNING`, `ALREADY_OVER`, or the reason why the cancel was not accepted."""
     adopted: bool = False
-    """Whether an earlier try started the run."""
+    """Whether the run was found by a search or in the stored intent, instead of in createRun's answer. It may be the run of an
+    earlier try, the run of a lost start, or this try's own run."""
     explanation: Explanation | None = None
     """Why the run failed or was cancelled."""
 

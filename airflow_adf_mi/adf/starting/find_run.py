@@ -1,7 +1,7 @@
 """One search for the run of a lost start.
 
 The problem: createRun was sent, its answer was lost, and perhaps a run exists. createRun carried the start key as its request
-id. In every recording that we know (docs/starting-once.md), the service uses this request id as the run's id, but no
+id. In every recording that shows it (docs/starting-once.md), the service uses this request id as the run's id, but no
 documentation promises it. So the search has two steps:
 
     1. get the run whose id is the start key      found -----------> PROVEN

@@ -163,7 +163,7 @@ class ResolveLostStart:
 
 @dataclass(frozen=True, kw_only=True)
 class Adopt:
-    """Continue with a run that an earlier try started."""
+    """Continue with the run of the stored intent. An earlier try started it, or this try before its trigger was lost."""
 
     intent: Intent
 
