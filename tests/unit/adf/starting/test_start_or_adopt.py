@@ -427,7 +427,8 @@ def test_author_may_allow_a_second_start() -> None:
 def test_try_makes_at_most_one_second_start_without_proof() -> None:
     """Two runs may do no harm, but a service that loses every answer must not start a run a second."""
     world = World(own_ids=True)
-    world.service.on_create = lambda: "dropped"
+    fates = iter(["dropped"] * 5)
+    world.service.on_create = lambda: next(fates)
     with pytest.raises(AdfAmbiguousStartError):
         world.begin(FIRST, on_ambiguous="start", settle=1)
     assert world.service.requested == 2
