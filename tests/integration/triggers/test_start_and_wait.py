@@ -410,7 +410,7 @@ async def test_similar_run_of_another_task_is_not_adopted_where_our_keys_are_run
     task: Make, use_airflow: Callable[[Airflow], Airflow], emulator: Emulator, settings: AdfSettings, in_seconds: None
 ) -> None:
     """An earlier start of this triggerer has proven that the service uses our keys. So a run with another id is not ours."""
-    await fire(task(task_id="other", parameters={"day": "another"}))
+    await fire(task(task_id="other", pipeline_name="Slow", wait_for_termination=False))
     airflow = task(start_settle=1)
     own_key = key_of(airflow)
     emulator.add_fault("createRun", drop=True)
