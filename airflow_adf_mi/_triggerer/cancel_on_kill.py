@@ -124,7 +124,7 @@ async def cancel_now(settings: AdfSettings, address: RunAddress, why: str) -> No
 
 
 class _Paced:
-    """A client that sends few requests at a time. A pause between two requests delays no other cancel."""
+    """A client for cancels. At most `KILLS_AT_ONCE` requests are in flight, and a cancel that pauses is not counted."""
 
     def __init__(self, client: SendsAsync) -> None:
         self._client = client

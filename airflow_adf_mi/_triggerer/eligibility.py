@@ -231,7 +231,7 @@ def _why_not_template(text: str, *, customized: bool) -> str | None:
             return "xcom_pull without map_indexes"
     for name in parsed.find_all(nodes.Name):
         if name.name in RENDERED_ALIKE and id(name) not in allowed:
-            return f"{name.name!r} for more than {', '.join(sorted(RENDERED_ALIKE[name.name]))}"
+            return f"a member of {name.name!r} other than {', '.join(sorted(RENDERED_ALIKE[name.name]))}"
     return None
 
 

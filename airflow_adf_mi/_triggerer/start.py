@@ -53,7 +53,8 @@ from airflow_adf_mi.adf.waiting.single_run import Plan
 log = logging.getLogger(__name__)
 
 SEND_DELAY_SECONDS = 60.0
-"""Longest time in seconds between making an intent and sending its request. Airflow may need this long to store the intent."""
+"""Assumed longest time in seconds between making an intent and sending its request. Airflow must store the intent in between.
+Nothing enforces this time. If storing takes longer, `TriggerJournal.save` reads the intent once more before the request."""
 
 _factories_using_keys: set[FactoryRef] = set()
 """Factories that have used our start keys as run ids while this process ran. There, "no run with this id" proves that nothing
@@ -70,6 +71,8 @@ class TriggererStart:
     :param supersede_timeout: seconds to wait for a superseded run to end.
     :param check_interval: seconds between two status checks of a superseded run. `SUPERSEDED_CHECK_INTERVAL_SECONDS` is the
         most that is used.
+    :param execution_deadline: the deadline that the task's `execution_timeout` sets, if the task has one. After it, no run is
+        started once a superseded run has ended.
     """
 
     def __init__(

@@ -4,9 +4,9 @@ A trigger cannot use the task state store, so its intent (a write-ahead log entr
 trigger the number of its try, and nothing else. So a retry and the first try after a clear look the same to a trigger, but they
 need opposite decisions. A retry adopts the run of the failed try. The first try after a clear ends that run, and starts another.
 
-The rule: every try that fails by itself records the failure. It records the failure in its own intent (`try_failed`). If the
-XCom still has the intent of an earlier try, it records the failure beside that intent (`failed_retry`). A try that finds no
-such record treats itself as cleared.
+The rule: every try that fails by itself records the failure in its own intent (`try_failed`). If the XCom still holds an earlier
+try's intent, the failing try leaves that intent as it is, and stores its own number beside it (`failed_retry`). A try that finds
+no such record treats itself as cleared.
 
     what is stored                               so try 3 is    and treats the stored start as
     -------------------------------------------  -------------  --------------------------------------------------------
@@ -86,7 +86,7 @@ class StoredStart:
     def is_retried_by(self, now: TaskTry) -> bool:
         """Whether the try `now` retries this start after a failure.
 
-        The try `now` itself may have recorded this failure: its trigger failed, was started again, and the try continues.
+        The last recorded failure may also be a failure of `now` itself: its trigger failed once, and was started again.
         """
         return not self.is_of(now) and self.last_failed_try in (now.try_number - 1, now.try_number)
 

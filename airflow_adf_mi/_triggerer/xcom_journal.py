@@ -55,8 +55,8 @@ CLEAR_OVERLAP_SECONDS = 5.0
 """Seconds for which two tries of a cleared task may both be alive. In Airflow 3.3.2, up to 3 s were seen."""
 FRESH_SECONDS = 4.0
 """If the intent was read longer ago than this many seconds, it is read again before a start is sent. Meanwhile the task may
-have been cleared, or another triggerer may have taken the task over. This time must be shorter than `CLEAR_OVERLAP_SECONDS`,
-because the next try waits that long before it reads the intent."""
+have been cleared, or another triggerer may have taken the task over. This time must be shorter than `CLEAR_OVERLAP_SECONDS`: the
+next try waits `CLEAR_OVERLAP_SECONDS` before it reads the intent."""
 
 
 class ChangedMeanwhile(Exception):
@@ -164,7 +164,8 @@ class TriggerJournal:
     async def save_best_effort(self, intent: Intent) -> None:
         self.latest = intent
         try:
-            # An earlier run that is not adopted yet may have failed. Then `run_id` must name the run that this try starts.
+            # Store nothing about a run that was found and is not adopted yet. If that run has failed, this try starts another
+            # one, and `run_id` must name the run that was started.
             # After a clear, the next try may already have replaced this start, and pushed its own `run_id`.
             if not intent.not_adopted_yet and not (self.is_stopped and await self.is_replaced()):
                 await self._write_if_new(intent)

@@ -106,8 +106,8 @@ class Attempt:
     def _began(self) -> float:
         """The moment from which `execution_timeout` counts, in epoch seconds.
 
-        On a worker, Airflow counts it from the call of `execute`. While a task is deferred, only this package counts it, and the
-        beginning of the try is what Airflow keeps.
+        On a worker, Airflow counts it from the call of `execute`. While a task is deferred, only this package counts it,
+        from the beginning of the try. That is the only moment which Airflow keeps during a deferral.
         """
         return start_of_try(self._context) if self._task.deferrable else self._called_at
 

@@ -15,11 +15,11 @@ instructions. Three things can go wrong:
 The rule: a killed task sends no further start, and neither returns nor defers. It raises `AdfTaskKilled`.
 
     seconds   signal handler              canceller thread               main thread
-    0.0       kill() writes a byte        asks for the task's state      interrupted
-              waits at most 1 s           cancels, repeats for 2 s       interrupted
-    1.0       returns                     logs what happened to the run  continues; its next sleep or journal entry
+    0.0       kill() writes a byte        asks for the task's state,     interrupted
+              waits at most 1 s           for at most 2 s                interrupted
+    1.0       returns                     cancels, repeats for 2 s       continues; its next sleep or journal entry
                                                                          waits for the canceller until 4.5 s,
-                                                                         and raises AdfTaskKilled
+    4.0                                   has logged what happened       and raises AdfTaskKilled
     5.0       Airflow sends SIGKILL
 """
 
@@ -63,8 +63,8 @@ log = logging.getLogger(__name__)
 KILL_WAIT_SECONDS = 4.5
 """Seconds after the kill for which a killed task waits for the cancel. Airflow kills the process 5 s after the signal."""
 HANDLER_WAIT_SECONDS = 1.0
-"""Seconds after the kill for which the signal handler itself waits. A longer wait does not help, because the interrupted code
-may hold a lock that the cancel needs."""
+"""Seconds after the kill for which the signal handler itself waits. The interrupted code may hold a lock. The
+canceller may need that lock to log its result, or to get a token if none is kept. So a longer wait does not always help."""
 CANCEL_WAIT_SECONDS = 2.0
 """If the service does not accept the cancel, it is repeated for this many seconds."""
 LONGEST_SLEEP_SECONDS = 1.0
@@ -249,8 +249,8 @@ class _Followed:
         before = self.latest
         try:
             self._check()
+            # A kill between the check above and this assignment finds no start. The check below ends such a task.
             self.latest = None if intent.phase is Phase.PREPARED else intent
-            # A kill between these two lines has found no start. A later kill finds the start, and cancels its run.
             self._check()
         except AdfTaskKilled:
             if before is None:

@@ -77,13 +77,14 @@ def _began_in_triggerer(task: PipelineTask, context: Context, event: Mapping[str
     start = StoredStart.from_json(stored)
     if start is not None and start.is_of(TaskTry(try_number=ti.try_number)):
         return True
-    # The task as the Dag has it: in the rendered task, the templates that decide about triggerer mode are gone.
+    # Ask the task as the Dag has it. Whether it may start in the triggerer depends on its templates, and the rendered copy no
+    # longer has them.
     if not task.in_dag.start_from_trigger:
         return False
     if wrote_intent is False:
         return True
-    # The task state store has no answer. When a try begins on a worker, Airflow deletes the XComs of earlier tries, and the try
-    # pushes `run_id`. A trigger stores an intent before it pushes `run_id`.
+    # The task state store was not asked (durable=False), or does not answer. A try on a worker leaves `run_id` and no intent,
+    # because Airflow deletes the XComs of earlier tries when it begins. In all other cases the try began in the triggerer.
     run_id = ti.xcom_pull(task_ids=ti.task_id, key=RUN_ID_KEY, map_indexes=ti.map_index)
     return not run_id or stored not in (None, KEPT_BY_WORKER)
 

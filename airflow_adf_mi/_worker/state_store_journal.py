@@ -39,7 +39,8 @@ class TaskJournal:
         except Exception as e:
             raise AdfError(
                 "Airflow's task state store could not be read, so it is not known whether an earlier try of this task "
-                f"started a run. Nothing was started. Retry the task, or set durable=False to work without the store. {e}"
+                "started a run. Nothing was started. The next try reads the store again; if no try is left, clear the task. Or "
+                f"set durable=False to work without the store. {e}"
             ) from e
 
     def save(self, intent: Intent) -> None:
@@ -48,8 +49,8 @@ class TaskJournal:
         except Exception as e:
             raise AdfError(
                 f"The intent to start pipeline {intent.pipeline_name!r} (start key {intent.start_key}) could not be stored in "
-                "Airflow's task state store, so nothing was started. Retry the task, or set durable=False to work without the "
-                f"store. {e}"
+                "Airflow's task state store, so nothing was started. The next try stores it again; if no try is left, clear the "
+                f"task. Or set durable=False to work without the store. {e}"
             ) from e
 
     def save_best_effort(self, intent: Intent) -> None:

@@ -97,13 +97,16 @@ class Emulator:
         hostnames: Sequence[str] = (),
         tokens: Tokens | None = None,
     ) -> None:
-        self.clock: Clock = clock or FlowingClock()
-        self.books = Books()
-        self.faults = Faults(self.clock.now)
-        self._tokens = tokens or Tokens(self.clock.now)
-        self.limits = Limits(self.clock.now)
-        self.identities = list(identities)
-        self.factories = [_state(spec, self.clock, script, switches) for spec in factories]
+        clock = clock or FlowingClock()
+        self._parts = Parts(
+            clock=clock,
+            books=Books(),
+            faults=Faults(clock.now),
+            limits=Limits(clock.now),
+            tokens=tokens or Tokens(clock.now),
+            identities=list(identities),
+            factories=[_state(spec, clock, script, switches) for spec in factories],
+        )
         addresses = [tuple(part.lower() for part in factory.address) for factory in self.factories]
         if len(set(addresses)) < len(addresses):
             raise ValueError("two factories have the same address: give them different names or resource groups")
@@ -113,15 +116,6 @@ class Emulator:
         self._temporary = directory is None
         self._directory = directory
         self._hostnames = hostnames
-        self._parts = Parts(
-            clock=self.clock,
-            books=self.books,
-            faults=self.faults,
-            limits=self.limits,
-            tokens=self._tokens,
-            identities=self.identities,
-            factories=self.factories,
-        )
         self._endpoints = IdentityEndpoints(self._parts, lambda: self.directory)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._started: Future[asyncio.AbstractEventLoop] = Future()
@@ -130,9 +124,35 @@ class Emulator:
         self._reopening: asyncio.Task[None] | None = None
         self._closed_port: socket.socket | None = None
 
+    # The parts are read-only here, because the servers use `_parts`: a part that was replaced here would have no effect.
+
+    @property
+    def clock(self) -> Clock:
+        return self._parts.clock
+
+    @property
+    def books(self) -> Books:
+        return self._parts.books
+
+    @property
+    def faults(self) -> Faults:
+        return self._parts.faults
+
+    @property
+    def limits(self) -> Limits:
+        return self._parts.limits
+
     @property
     def tokens(self) -> Tokens:
-        return self._tokens
+        return self._parts.tokens
+
+    @property
+    def identities(self) -> list[ManagedIdentity]:
+        return self._parts.identities
+
+    @property
+    def factories(self) -> list[FactoryState]:
+        return self._parts.factories
 
     @property
     def arm_endpoint(self) -> str:

@@ -318,18 +318,19 @@ def _ambiguous_text(start: Start, intent: Intent, result: SearchResult, lost: Ad
     if candidates:
         listed = ", ".join(f"{run.run_id} ({run.status}, began {run.started_at})" for run in candidates[:10])
         found = f"{len(candidates)} run{'s' if len(candidates) > 1 else ''} may be the run of this start: {listed}"
-        found += f", and perhaps more ({result.error})" if result.error is not None else ""
+        found += ", and perhaps more" if result.error is not None else ""
     elif result.error is not None:
-        found = f"the search for its run failed ({result.error})"
+        found = "the search for its run failed"
     else:
         found = f"the service shows no run with the id {intent.start_key}, and no similar run in its list"
     # After a clear, the next try searches as well, and starts nothing while its search fails.
-    once = " once the search for its run works" if result.error is not None else ""
+    once = " as soon as the search for the lost start's run works" if result.error is not None else ""
     return (
         f"The start of pipeline {start.pipeline_name!r} in {start.factory} got no usable answer, and {found}. A run may or "
         "may not have been started, so the task does not start another. A retry of this task searches again. Or check the "
         "pipeline's runs in ADF Studio: if none of them is this task's, clear the task. The cleared task starts a new "
         f"run{once}. To avoid this doubt in future, set correlation_parameter to a parameter that the pipeline declares for "
         "this purpose; or set on_ambiguous_start='start' if two runs do no harm."
+        f"{f' The search failed with: {result.error}' if result.error is not None else ''}"
         f"{f' The first error was: {lost}' if lost else ''}"
     )

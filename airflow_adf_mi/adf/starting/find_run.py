@@ -51,7 +51,8 @@ from airflow_adf_mi.adf.timing import Timing
 log = logging.getLogger(__name__)
 
 START_CLOCK_SLACK_SECONDS = 5.0
-"""A run may seem to begin this many seconds before its request was sent, because the service's `Date` has only whole seconds."""
+"""A run may seem to begin this many seconds before its request was sent. The service's `Date` has whole seconds only, its answer
+takes time, and clocks drift: 5 s is a generous bound."""
 START_WINDOW_SECONDS = 300.0
 """A run must begin within this many seconds after its request. A run that begins later belongs to another start."""
 LIST_SEARCH_SECONDS = 60.0
@@ -154,8 +155,9 @@ def search_list(criteria: RunCriteria, intent: Intent, seen: AdfError, *, timing
 
     :param seen: the error of the first step, the request for the run whose id is the start key.
     """
-    # A missing subscription or factory proves nothing about the run.
+    # If the list is answered, the factory exists. So any "not found" of the first step is left for the list to settle.
     is_missing = isinstance(seen, AdfNotFoundError) and seen.missing is not None
+    # Only "no such run" shows that the key is unknown. A missing subscription or factory proves nothing about the run.
     key_unknown = isinstance(seen, AdfNotFoundError) and seen.missing == "run"
     now = yield ServiceTime()
     until = timing.clock() + LIST_SEARCH_SECONDS
@@ -167,7 +169,6 @@ def search_list(criteria: RunCriteria, intent: Intent, seen: AdfError, *, timing
         moment(now + _DAY_SECONDS),
         filters=[{"operand": "PipelineName", "operator": "Equals", "values": [criteria.pipeline_name]}],
     )
-    # "Not found" is no failure of the search: if the list is answered, the factory exists.
     pages, error = Pages(call), None if is_missing else seen
     while (following := pages.next()) is not None:
         page = yield following

@@ -83,7 +83,7 @@ def execution_deadline(execution_timeout: float | None, *, try_began: float, mar
 
 
 def kept_deadline(at: float, timeout: float, by_execution: Deadline | None) -> Deadline:
-    """The deadline `at` that this same try has set before, with the argument that set it.
+    """The deadline `at` that this same try has stored. Its reason is inferred: `execution_timeout` if that ends no later.
 
     :param by_execution: what `execution_deadline` returns for this try.
     """

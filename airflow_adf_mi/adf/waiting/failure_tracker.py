@@ -155,6 +155,6 @@ def concerns_all(error: AdfError) -> bool:
     An unreadable answer may concern one run alone. So each wait measures for itself how long its answers stay unreadable.
     """
     ours = AdfAuthenticationError | AdfPermissionError | AdfConfigurationError
-    # The service did not answer. If such an error is a refusal, a proxy or web filter in between has refused.
+    # The service itself did not answer: an outage, or a refusal by a proxy or web filter. Both concern every run.
     is_unanswered = isinstance(error, AdfUnavailableError) and not error.unreadable
     return not has_grace(error) or isinstance(error, ours) or is_unanswered

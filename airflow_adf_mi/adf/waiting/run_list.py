@@ -59,7 +59,7 @@ class ListQuery:
 
 @dataclass(frozen=True)
 class ExpectedEnd:
-    """From which moment on the list should show the end of a run."""
+    """Which ends of a run the list should show: those at or after `expected_from`."""
 
     added: float
     """When the wait began."""
@@ -99,8 +99,8 @@ class RunListTracker:
     def next_query(self, service_now: float, unseen_since: float) -> ListQuery:
         """Return the query to send now.
 
-        :param unseen_since: the earliest of these moments: when each waited run was last known to be active, or else when its
-            wait began.
+        :param unseen_since: the earliest moment since which a run may have ended unseen. For one run, this is when it was last
+            known to be active, or, if that is unknown, when its wait began.
         """
         overlap = (
             min(LIST_OVERLAP_SECONDS, LIST_OVERLAP_ITEMS / self._entries_per_second)
@@ -147,9 +147,8 @@ class RunListTracker:
             # The list showed an end too late. It may show more such ends, from before the window of this query.
             self.has_more = asked.after > listed_before - LIST_OVERLAP_SECONDS
             self.reach_back((listed_before if self.has_more else self._listed_until) - LIST_OVERLAP_SECONDS)
-        caught_up = self._missed_end is not None and self._missed_end in (
-            _EVERY_END,
-            min(self._missed_end, self._newest_shown),
+        caught_up = self._missed_end is not None and (
+            self._missed_end == _EVERY_END or self._newest_shown >= self._missed_end
         )
         if caught_up and now >= self._distrusted_until:
             self._missed_end = None

@@ -420,35 +420,11 @@ def test_trigger_that_is_started_again_keeps_the_start_of_its_try(
     assert timedelta(minutes=9) < deferral.value.timeout < timedelta(minutes=11)
 
 
+@pytest.mark.parametrize("durable", [True, False])
 @pytest.mark.parametrize("event", [{"for_a_worker": True}, None], ids=["event", "failure"])
-def test_task_whose_dag_was_changed_adopts_its_run_on_a_worker(
+def test_task_that_was_edited_adopts_its_run_on_a_worker(
     event: dict[str, Any] | None,
-    operator: Make,
-    settings: AdfSettings,
-    emulator: Emulator,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("airflow_adf_mi._worker.trigger_failures.FIRST_PAUSE_SECONDS", 0.001)  # instead of seconds
-    task = Task(max_tries=0)
-    run_id = started(settings, task, "Slow")
-    it = operator(pipeline_name="Slow", start_from_trigger=False, deferrable=True)
-    method, kwargs = (
-        ("__fail__", {"error": "Trigger failure"}) if event is None else ("execute_complete", {"event": event})
-    )
-    with pytest.raises(TaskDeferred) as deferral:
-        it.resume_execution(method, kwargs, task.context)
-    assert deferral.value.trigger.run_id == run_id
-    assert len(emulator.books.of("createRun")) == 1
-    # From now on it is a usual task: a kill cancels its run, and its journal is the task state store.
-    assert task.intent.run_id == run_id
-    assert task.xcoms[INTENT_KEY] == KEPT_BY_WORKER
-    it.on_kill()
-    assert [r.run_id for r in emulator.books.of("cancelRun", status=200)] == [run_id]
-
-
-@pytest.mark.parametrize("event", [{"for_a_worker": True}, None], ids=["event", "failure"])
-def test_task_that_was_edited_without_durable_execution_adopts_its_own_run(
-    event: dict[str, Any] | None,
+    durable: bool,
     operator: Make,
     settings: AdfSettings,
     emulator: Emulator,
@@ -456,9 +432,9 @@ def test_task_that_was_edited_without_durable_execution_adopts_its_own_run(
 ) -> None:
     """Within one try nothing is started twice, whatever `durable` is."""
     monkeypatch.setattr("airflow_adf_mi._worker.trigger_failures.FIRST_PAUSE_SECONDS", 0.001)  # instead of seconds
-    task = Task()
+    task = Task(max_tries=0)
     run_id = started(settings, task, "Slow")
-    it = operator(pipeline_name="Slow", start_from_trigger=False, deferrable=True, durable=False)
+    it = operator(pipeline_name="Slow", start_from_trigger=False, deferrable=True, durable=durable)
     method, kwargs = (
         ("__fail__", {"error": "Trigger failure"}) if event is None else ("execute_complete", {"event": event})
     )
@@ -466,6 +442,12 @@ def test_task_that_was_edited_without_durable_execution_adopts_its_own_run(
         it.resume_execution(method, kwargs, task.context)
     assert deferral.value.trigger.run_id == run_id
     assert len(emulator.books.of("createRun")) == 1
+    if durable:
+        # From now on it is a usual task, and its journal is the task state store.
+        assert task.intent.run_id == run_id
+        assert task.xcoms[INTENT_KEY] == KEPT_BY_WORKER
+    it.on_kill()
+    assert [r.run_id for r in emulator.books.of("cancelRun", status=200)] == [run_id]
 
 
 def test_task_whose_dag_was_changed_before_its_retry_starts_another_run(

@@ -388,7 +388,9 @@ def test_ambiguous_start_after_a_failed_search_explains_what_a_clear_does() -> N
     world = World()
     lost_start(world, "answered")
     world.service.faults = repeat(UNAVAILABLE)
-    with pytest.raises(AdfAmbiguousStartError, match=r"starts a new run once the search for its run works[.]"):
+    with pytest.raises(
+        AdfAmbiguousStartError, match=r"starts a new run as soon as the search for the lost start's run works[.]"
+    ):
         world.begin(RETRY)
 
 
