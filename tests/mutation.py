@@ -37,6 +37,8 @@ PACKAGE = Path("airflow_adf_mi")
 OUTPUT = "output.txt"
 TIMEOUT = 300
 """Seconds for the tests of one row."""
+TEST_TIMEOUT = 120
+"""Seconds for one test. A test that waits too long fails, and so kills its mutant."""
 PRELOADED = (
     "_hypothesis_pytestplugin",
     "aiohttp.web",
@@ -68,6 +70,18 @@ class Job(Generic[T]):
     tests: str
     change: Callable[[Path], Callable[[], object]]
     """Changes the copy, and returns a function that undoes the change."""
+
+
+class _ExitStatus:
+    """A plugin of pytest that keeps the status of the tests, in case pytest itself fails after them.
+
+    A test that is stopped may leave a process or an open file. pytest then raises their warnings from its own end.
+    """
+
+    status = 0
+
+    def pytest_sessionfinish(self, exitstatus: int) -> None:
+        self.status = int(exitstatus)
 
 
 @dataclass(frozen=True)
@@ -178,6 +192,7 @@ def _fork(copy: Path, tests: str) -> int:
         with suppress(ProcessLookupError, PermissionError):
             os.setpgid(pid, pid)  # both processes do so, because either may come first
         return pid
+    tests_ended = _ExitStatus()
     try:
         os.setpgid(0, 0)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
@@ -193,11 +208,12 @@ def _fork(copy: Path, tests: str) -> int:
         importlib.invalidate_caches()
         # pytest cannot rewrite the assertions of modules that are already imported. No test is among them.
         options = ["-x", "-q", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
-        os._exit(pytest.main([*options, *shlex.split(tests)]))
+        options.append(f"--timeout={TEST_TIMEOUT}")
+        os._exit(pytest.main([*options, *shlex.split(tests)], plugins=[tests_ended]))
     except BaseException:  # noqa: BLE001  nothing may run this process's own code in a fork
         traceback.print_exc()
         sys.stderr.flush()
-        os._exit(70)
+        os._exit(tests_ended.status or 70)
 
 
 def _nothing(_copy: Path) -> Callable[[], object]:
