@@ -148,8 +148,8 @@ class TriggerJournal:
                 await self._delete(RUN_ID_KEY)
             await self._write_if_new(intent)
             if self._is_stale():
-                # The write took long. If the task was cleared meanwhile, its kill is about to arrive. Or another process may have
-                # written.
+                # The write took long. If the task was cleared meanwhile, Airflow is about to end this trigger. Or another
+                # process may have written.
                 await self._pause(CLEAR_OVERLAP_SECONDS)
                 self._check()
                 await self._must_be_unchanged()
@@ -164,9 +164,9 @@ class TriggerJournal:
     async def save_best_effort(self, intent: Intent) -> None:
         self.latest = intent
         try:
-            # Store nothing about a run that was found and is not adopted yet. If that run has failed, this try starts another
-            # one, and `run_id` must name the run that was started.
-            # After a clear, the next try may already have replaced this start, and pushed its own `run_id`.
+            # Store nothing about a run that was found and is not adopted yet. If that run has failed, this try starts a new
+            # run, and `run_id` must name that new run.
+            # Store nothing after a clear either: the next try may already have replaced this start, and pushed its own `run_id`.
             if not intent.not_adopted_yet and not (self.is_stopped and await self.is_replaced()):
                 await self._write_if_new(intent)
                 await self._push_run_id(intent.run_id)
@@ -175,8 +175,9 @@ class TriggerJournal:
         self.is_sending = False
 
     async def hand_over(self) -> None:
-        """Record that this try failed, so that a retry adopts its run. Called when a worker must end the try, most often with
-        an error.
+        """Record this try as failed, so that a retry adopts its run.
+
+        Called when a worker must end the try, whatever its result. The worker corrects the record if the try succeeds.
         """
         if not self.is_read:
             await self._read()

@@ -2,8 +2,8 @@
 
 A try may begin for the first time, or retry a try whose run may still be active. It may also continue after a superseded run
 has ended, or after a wait in the triggerer. Two things can go wrong: a second run starts while another run of the task is active,
-or a task returns a result for a run that was cancelled. The rule: only the stored intent and Airflow's counts decide what to
-do, and an intent is stored before its start is sent.
+or a task returns a result for a run that was cancelled. The rule: only the stored intent and Airflow's counts of tries and clears
+decide what to do, and an intent is stored before its start is sent.
 
     execute            run()                 stored intent -> start or adopt -> return, wait, or defer
     execute_after      after_superseded()    the superseded run has ended -> run()
@@ -329,14 +329,14 @@ class Attempt:
         run_id = self._xcom(RUN_ID_KEY)
         if not isinstance(run_id, str) or not run_id:
             raise AdfError(
-                f"The wait for a run of pipeline {self._task.pipeline_name!r} ended without its trigger, and the run's id is "
-                "not in this task's XCom run_id. The run is not affected. Find it in ADF Studio: the log of this task's start "
-                "has its id."
+                f"Airflow ended the wait for a run of pipeline {self._task.pipeline_name!r}. The trigger reported nothing, "
+                "and the run's id is not in this task's XCom run_id. The run is not affected. Find it in ADF Studio: the log of "
+                "this task's start has its id."
             )
         return self._settings.run_address(self._start.factory, run_id, self._start.pipeline_name)
 
     def _stored(self) -> Intent | None:
-        """Return the intent that an earlier try stored.
+        """Return the stored intent, of an earlier try or of an earlier part of this one.
 
         Builds this try's start first, so that wrong arguments raise their error.
         """

@@ -244,7 +244,7 @@ class ResumedAttempt(Attempt):
         self._task.defer(trigger=trigger, method_name=again.next_method, timeout=timeout)
 
     def _started_in_triggerer(self) -> Intent | None:
-        """Return the stored start, whichever try made it, because a kill cancels its run. None if no run can exist."""
+        """Return the start whose run a kill cancels, even if an earlier try made it. None if no run can exist."""
         stored = StoredStart.from_json(self._xcom(INTENT_KEY))
         return None if stored is None or stored.intent.phase is Phase.PREPARED else stored.intent
 

@@ -7,11 +7,12 @@ object. The XCom `adf_intent` records what was started (`_triggerer/xcom_journal
     render templates --> read the connection --> start or adopt --> wait --> push the result, end the task
            |                     |                     |              |
            +---------------------+---------------------+--------------+--> record that the try failed, fire an event:
-                                                                           a worker ends the task by the error
+                                                                           a worker ends the task (raises the error,
+                                                                           or reads the outputs)
 
-Airflow can end the trigger for three reasons, and cancels the trigger's asyncio task each time. If a user has marked the task,
-`cancel_on_kill` decides about the run. If a user has cleared the task, the next try ends the run. If Airflow's timeout has
-passed, or if the triggerer shuts down, the run continues.
+Airflow ends the trigger by cancelling its asyncio task, for one of five reasons. After a mark by a user, `cancel_on_kill`
+decides about the run. After a clear, the next try ends the run. After Airflow's timeout, a worker decides about the run. After
+a takeover by another triggerer, or a shutdown, the run continues.
 """
 
 from __future__ import annotations
@@ -252,7 +253,7 @@ class AdfStartPipelineTrigger(BaseTrigger):
         return await self._handed_over(report.to_json())
 
     async def _handed_over(self, payload: Mapping[str, Any]) -> TriggerEvent:
-        """Record that this try failed, and return the event with which the task continues on a worker."""
+        """Record this try as failed until a worker has ended it. Return the event with which the task continues on a worker."""
         if self._journal is not None:
             await self._record_failure(self._journal)
         return TriggerEvent(payload)  # type: ignore[no-untyped-call]  # nor is Airflow's event

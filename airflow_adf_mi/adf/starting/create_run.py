@@ -17,7 +17,8 @@ exist. If createRun is sent again, two runs may start. If it is not sent again, 
 ways:
 
     one run carries our key                          adopt the run at once
-    one run is similar, no other task claims it      adopt the run, at the end of the search
+    one run is similar, and no other instance of
+      a mapped task claims it                        adopt the run, at the end of the search
     the service has used our keys as run ids,
       and knows no run with this key                 nothing was started: send createRun again
     anything else                                    raise AdfAmbiguousStartError, or start again if the Dag's
@@ -69,7 +70,7 @@ START_SETTLE_SECONDS = 120.0
 """Default number of seconds to search for the run of a lost start. It is longer than the client's timeouts, because the service
 may still be working on the request."""
 LATE_SEARCH_SECONDS = 15.0
-"""A later try searches for at least this many seconds, even if `start_settle` has already passed since the start was sent."""
+"""A retry searches for at least this many seconds, even if `start_settle` has already passed since the start was sent."""
 SEARCH_PAUSE_SECONDS = 10.0
 """Longest pause in seconds between two searches for the run of a lost start."""
 
@@ -150,8 +151,8 @@ class Start:
 
     def __post_init__(self) -> None:
         check_pipeline_name(self.pipeline_name)
-        # Parameters are kept in the form in which they are sent. The fingerprint and the search for a lost start must compare
-        # the same values as the service.
+        # Parameters are kept in the form in which they are sent. The fingerprint and the search for a lost start must use
+        # the values that the service gets.
         object.__setattr__(self, "parameters", check_parameters(self.parameters))
         if not isinstance(self.recovery, Recovery):
             raise AdfConfigurationError(f"recovery is of type {type(self.recovery).__name__}; it must be a Recovery.")
@@ -175,8 +176,8 @@ class Start:
     def intent(self, task_try: TaskTry = TaskTry()) -> Intent:
         """A new intent for this start.
 
-        If no start key is given, the key is random. If a Dag run is deleted and created again, the new keys must not match the
-        runs of the deleted Dag run.
+        If no start key is given, the key is random. The reason: if a Dag run is deleted and created again, its keys must not
+        match the runs of the deleted Dag run.
         """
         return Intent(
             start_key=self.start_key or str(uuid.uuid4()),
@@ -237,7 +238,7 @@ def create_run_once(start: Start, intent: Intent, *, timing: Timing) -> Routine[
                     return found
                 if timing.clock() > until:
                     raise answer
-                # Two runs of one task may do no harm, but more are not permitted.
+                # A try may send one start without proof. From now on, an ambiguous start fails.
                 start = replace(start, on_ambiguous="fail")
                 continue
             yield save(prepared)
@@ -261,7 +262,8 @@ def resolve_lost_start(
     """Find the run of a start that may have been sent; None if the start may be sent again.
 
     A run that carries the start key is adopted at once. A run that is only similar is adopted at the end of the search, after
-    other similar runs have had time to appear. It must be the only similar run, and no other task may have claimed it.
+    other similar runs have had time to appear. It must be the only similar run, and no other instance of a mapped task may have
+    claimed it.
     Otherwise raises `AdfAmbiguousStartError`.
 
     :param lost: the error of createRun in this try; None if an earlier try sent createRun.
@@ -297,13 +299,16 @@ def resolve_lost_start(
     if not candidates and result.key_unknown and result.error is None and intent.service_uses_key:
         log.warning("Nothing was started: the service uses our keys as run ids, and knows no run %s.", intent.start_key)
         return None
-    problem = AdfAmbiguousStartError(
+    if start.on_ambiguous == "start":
+        log.warning(
+            "Sending createRun again, because on_ambiguous_start is 'start'. The lost start has the key %s, and %s.",
+            intent.start_key,
+            _what_was_found(intent, result),
+        )
+        return None
+    raise AdfAmbiguousStartError(
         _ambiguous_text(start, intent, result, lost), request_id=intent.start_key, candidates=candidates
     )
-    if start.on_ambiguous == "start":
-        log.warning("Sending createRun again, because on_ambiguous_start is 'start'. %s", problem)
-        return None
-    raise problem
 
 
 def _chosen_run(result: SearchResult, *, is_last: bool) -> PipelineRun | None:
@@ -313,16 +318,19 @@ def _chosen_run(result: SearchResult, *, is_last: bool) -> PipelineRun | None:
     return result.possible[0] if complete and len(result.possible) == 1 else None
 
 
-def _ambiguous_text(start: Start, intent: Intent, result: SearchResult, lost: AdfError | None) -> str:
+def _what_was_found(intent: Intent, result: SearchResult) -> str:
     candidates = (*result.proven, *result.possible)
     if candidates:
         listed = ", ".join(f"{run.run_id} ({run.status}, began {run.started_at})" for run in candidates[:10])
         found = f"{len(candidates)} run{'s' if len(candidates) > 1 else ''} may be the run of this start: {listed}"
-        found += ", and perhaps more" if result.error is not None else ""
-    elif result.error is not None:
-        found = "the search for its run failed"
-    else:
-        found = f"the service shows no run with the id {intent.start_key}, and no similar run in its list"
+        return found + (", and perhaps more" if result.error is not None else "")
+    if result.error is not None:
+        return "the search for its run failed"
+    return f"the service shows no run with the id {intent.start_key}, and no similar run in its list"
+
+
+def _ambiguous_text(start: Start, intent: Intent, result: SearchResult, lost: AdfError | None) -> str:
+    found = _what_was_found(intent, result)
     # After a clear, the next try searches as well, and starts nothing while its search fails.
     once = " as soon as the search for the lost start's run works" if result.error is not None else ""
     return (

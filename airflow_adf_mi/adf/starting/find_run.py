@@ -1,7 +1,7 @@
 """One search for the run of a lost start.
 
 The problem: createRun was sent, its answer was lost, and perhaps a run exists. createRun carried the start key as its request
-id. In every recording that shows it (docs/starting-once.md), the service uses this request id as the run's id, but no
+id. In every published recording that shows both ids (docs/starting-once.md), the run's id is this request id, but no
 documentation promises it. So the search has two steps:
 
     1. get the run whose id is the start key      found -----------> PROVEN
@@ -21,8 +21,8 @@ What can go wrong:
   1 comes first, and an empty list proves nothing.
 - Part of the list cannot be read, or is too long. A run that was not read may be ours, so the search reports an error. The only
   similar run of an incomplete list must not be adopted.
-- Two instances of a mapped task may lose the same kind of start at the same time. So a POSSIBLE run is only returned if no
-  other instance has claimed it.
+- Two instances of a mapped task may each lose a start with equal parameters at the same time. So a POSSIBLE run is only
+  returned if no other instance has claimed it.
 
 `create_run.resolve_lost_start` repeats the search, and decides what its results mean.
 """
@@ -146,7 +146,7 @@ def search(criteria: RunCriteria, intent: Intent, *, timing: Timing) -> Routine[
     if isinstance(seen, PipelineRun):
         if likeness(seen, criteria, intent.start_key, None) is Likeness.PROVEN:
             return SearchResult(proven=(seen,))
-        return SearchResult(error=AdfError(f"run {seen.run_id} belongs to another pipeline, {seen.pipeline_name!r}"))
+        return SearchResult(error=AdfError(f"Run {seen.run_id} belongs to another pipeline, {seen.pipeline_name!r}."))
     return (yield from search_list(criteria, intent, seen, timing=timing))
 
 
@@ -155,7 +155,7 @@ def search_list(criteria: RunCriteria, intent: Intent, seen: AdfError, *, timing
 
     :param seen: the error of the first step, the request for the run whose id is the start key.
     """
-    # If the list is answered, the factory exists. So any "not found" of the first step is left for the list to settle.
+    # A "not found" of the first step is not reported as an error. If the factory is missing, the list query fails as well.
     is_missing = isinstance(seen, AdfNotFoundError) and seen.missing is not None
     # Only "no such run" shows that the key is unknown. A missing subscription or factory proves nothing about the run.
     key_unknown = isinstance(seen, AdfNotFoundError) and seen.missing == "run"
@@ -170,6 +170,7 @@ def search_list(criteria: RunCriteria, intent: Intent, seen: AdfError, *, timing
         filters=[{"operand": "PipelineName", "operator": "Equals", "values": [criteria.pipeline_name]}],
     )
     pages, error = Pages(call), None if is_missing else seen
+    runs = f"The list of runs of pipeline {criteria.pipeline_name!r}"
     while (following := pages.next()) is not None:
         page = yield following
         if not isinstance(page, Page):
@@ -177,14 +178,14 @@ def search_list(criteria: RunCriteria, intent: Intent, seen: AdfError, *, timing
             break
         pages.take(page)
         if pages.next() is not None and timing.clock() > until:
-            error = AdfError(f"the list of its runs is too long to read in {LIST_SEARCH_SECONDS:.0f} s")
+            error = AdfError(f"{runs} is too long to read in {LIST_SEARCH_SECONDS:.0f} s.")
             break
     if pages.cut is not None:
         # The part that was not read may hold other similar runs.
-        error = AdfError(f"the list of its runs could not be read to the end, because {pages.cut}")
+        error = AdfError(f"{runs} could not be read to the end, because {pages.cut}.")
     if pages.unreadable:
         # One of these rows may be ours, and a similar run that could be read may be another task's.
-        error = AdfError(f"{pages.unreadable} row(s) of the list of its runs could not be read")
+        error = AdfError(f"{runs} has {pages.unreadable} row(s) that could not be read.")
     found: dict[Likeness, list[PipelineRun]] = {kind: [] for kind in Likeness}
     for run in pages.rows:
         if run.run_id not in intent.previous_run_ids:

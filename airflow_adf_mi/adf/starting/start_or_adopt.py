@@ -1,7 +1,8 @@
 """What a task try does first: adopt the run of an earlier try, or start a new run after the earlier run has ended.
 
 The problem: a try may be a retry, or follow a clear, changed parameters or a lost trigger. It only finds the intent that an
-earlier try stored. Two runs of one task must never overlap, and a run that is still useful must not be replaced.
+earlier try, or an earlier part of this try, has stored. Two runs of one task must never overlap, and a run that is still useful
+must not be replaced.
 
     stored intent   the same try continues    a retry                       a clear, or other parameters
     --------------  ------------------------  ----------------------------  ----------------------------
@@ -19,8 +20,8 @@ earlier try stored. Two runs of one task must never overlap, and a run that is s
 returns `StillActive`. The caller waits for that run and calls the routine again.
 
 What can go wrong: the service may not show the earlier run, because of an outage or a missing role. A run that cannot be
-checked may still be active. So nothing is started until another operation, or the retention of 45 days, proves that the run has
-ended.
+checked may still be active. So nothing is started until the answer to a cancel proves that the run has ended. If the
+run must not be cancelled, only its age (45 days) can prove that.
 
 `intent.decide` makes the decision; this module carries it out.
 """
@@ -92,7 +93,8 @@ def start_or_adopt(
         case ResolveLostStart(intent=lost):
             same_try = _is_own(lost, task_try)
             lost = replace(lost, task_try=task_try, try_failed=False, not_adopted_yet=not same_try)
-            # If the stored form could not be read, this intent replaces it, so that a later try can recognise a clear.
+            # `lost` may stand for a stored form that could not be read (`read_intent`). Save it, so that a later try can
+            # recognise a clear.
             yield save(lost)
             found = yield from resolve_lost_start(start, lost, lost=None, timing=timing)
             if found is not None:
@@ -103,8 +105,8 @@ def start_or_adopt(
             # start.
             fresh = replace(fresh.after(lost), start_key=lost.start_key)
         case Adopt(intent=known):
-            # Other instances of a mapped task see by its XCom that this run is not theirs. Airflow has deleted the XComs of the
-            # earlier try, so claim the run again.
+            # A claim is an XCom. By it, the other instances of a mapped task see that this run is not theirs. Airflow has
+            # deleted the XComs of the earlier try, so claim the run again.
             yield claim(known.run_id or known.start_key)
             asked_at = timing.clock()
             seen = yield from _poll_with_retries(known, timing=timing)
@@ -139,7 +141,7 @@ def _adopt_or_replace(
         log.info("Run %s of an earlier try %s; starting a new one.", known.run_id, in_words(run.status))
         return (yield from create_run_once(start, fresh.after(known), timing=timing))
     log.info("Continuing with run %s, which %s started.", known.run_id, "this try" if same_try else "an earlier try")
-    # The run now belongs to this try. This try has not failed, and its wait begins now.
+    # The run now belongs to this try, which has not failed. If it is a new try, its wait begins now.
     adopted = replace(
         known,
         task_try=fresh.task_try,
@@ -159,7 +161,10 @@ def _end_superseded_run(start: Start, older: Intent, *, cancel: bool, timing: Ti
     if older.run_id is None:
         run, is_ours = yield from _find_superseded_run(start, older, timing=timing)
         if run is None:
-            log.warning("No run was found for an earlier start (key %s) whose answer was lost.", older.start_key)
+            log.warning(
+                "An earlier start (key %s) was lost, and no run could be identified as its run; starting a new one.",
+                older.start_key,
+            )
             return None
         # A run that may be another task's is waited for, and not cancelled.
         older, cancel = older.started(run.run_id), cancel and is_ours
@@ -243,7 +248,7 @@ def _search_with_retries(criteria: RunCriteria, older: Intent, *, timing: Timing
 
 
 def _is_over_or_forgotten(older: Intent, *, cancel: bool, timing: Timing) -> Routine[bool]:
-    """Whether a run that the service does not show has ended, or was deleted.
+    """The service does not show the run. Return whether the run has ended or was deleted.
 
     The answer to a cancel must prove this. If the run must not be cancelled, its age must prove it.
     """

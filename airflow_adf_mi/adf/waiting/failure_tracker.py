@@ -20,7 +20,7 @@ machine, they end at once.
 What can go wrong: up to 8 polls are in flight at a time. In an outage they all fail within a second, and answers that were sent
 before the outage may arrive after its first failure. If each failure counted, one short outage would look like many outages. If
 each answer counted, the outage would seem to be over. So a failure comes with the moment at which its request was sent. If a
-request was sent before the latest failure, its own failure is not counted again, and its answer ends no pause.
+request was sent before the latest failure, its own failure is not counted again, and its answer does not end the outage.
 
 Pure: nothing here sends a request or reads a clock. Times are seconds of our clock.
 """
@@ -55,7 +55,8 @@ class FailureTracker:
         self.pause_until = float("-inf")
         """No request is sent before this moment."""
         self.list_pause_until = float("-inf")
-        """No list query is sent before this moment, because the list was refused or fails alone. New waits do not change it."""
+        """No list query is sent before this moment, because the list was refused, or its last query failed. New waits do not
+        change it."""
         self.is_list_unavailable = False
         """Whether the list was refused, or failed several times. Then it is treated as a list that shows nothing."""
         self.final_error: AdfError | None = None
@@ -120,7 +121,8 @@ class FailureTracker:
             self.list_pause_until = now + LIST_REFUSED_PAUSE_SECONDS
             return
         if self._poll_worked:
-            # Only the list fails. Each further failure makes the pause before the next list query longer. Polls continue.
+            # Only the list fails. Each further failure makes the pause before the next list query longer. Polls continue after
+            # the common pause.
             self._list_failures += 1
             self._poll_worked = False
         self.is_list_unavailable = self._list_failures >= LIST_FAILURES_UNTIL_UNAVAILABLE

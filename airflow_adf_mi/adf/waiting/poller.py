@@ -184,7 +184,9 @@ class Poller:
             self._deliver(self._poll_plan.list_answered(action, items, clock()))
 
     def _deliver(self, outcomes: dict[str, Outcome], also: str | None = None) -> None:
-        """Give each outcome to the waits for its run. The waits for the run `also` get what is known of it."""
+        """Give each outcome to the waits for its run.
+        :param also: the id of one more run. Its waits get what is known of the run, even if it has no outcome yet.
+        """
         self._share_error()
         for run_id in {*outcomes, *([also] if also is not None else [])}:
             if run_id in self._poll_plan:
@@ -243,7 +245,8 @@ async def wait_shared(
 ) -> Outcome:
     """Wait for a run together with all other waits of its factory. Logs changes in the caller's context.
 
-    :param not_ended_before: epoch seconds; the run is known not to have ended before this moment. None: poll the run first.
+    :param not_ended_before: epoch seconds; the run is known not to have ended before this moment. None: nothing is known, so
+        the run is polled as soon as possible.
     """
     wait = Wait(run_id=run_id, interval=plan.check_interval)
     async with shared_poller(settings, factory) as poller:

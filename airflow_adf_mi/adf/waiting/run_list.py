@@ -59,7 +59,7 @@ class ListQuery:
 
 @dataclass(frozen=True)
 class ExpectedEnd:
-    """Which ends of a run the list should show: those at or after `expected_from`."""
+    """From which moment on the list should show the end of a run."""
 
     added: float
     """When the wait began."""

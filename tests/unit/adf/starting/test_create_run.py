@@ -339,7 +339,7 @@ def test_search_through_an_endless_list_is_bounded_in_time_and_adopts_nothing() 
     assert isinstance(ended, AdfAmbiguousStartError)
     assert "1 run may be the run of this start: r1 (InProgress" in str(ended)
     assert "and perhaps more. A run may" in str(ended)
-    assert "The search failed with: the list of its runs is too long to read in 60 s" in str(ended)
+    assert "The search failed with: The list of runs of pipeline 'Load' is too long to read in 60 s." in str(ended)
     assert sent.count("create_run") == 1
     assert len(sent) < ORDER.settle + 2 * LIST_SEARCH_SECONDS
 
@@ -357,7 +357,7 @@ def test_search_that_meets_an_unreadable_row_adopts_no_similar_run() -> None:
     """The unreadable row may be the lost run, and the similar run somebody else's."""
     ended, sent = search([replace(listed("r1"), unreadable=("status is None",))])
     assert isinstance(ended, AdfAmbiguousStartError)
-    assert "1 row(s) of the list of its runs could not be read" in str(ended)
+    assert "has 1 row(s) that could not be read." in str(ended)
     assert sent.count("create_run") == 1
     found, _ = search([replace(listed(KEY), unreadable=("status is None",))])
     assert found.run_id == KEY
