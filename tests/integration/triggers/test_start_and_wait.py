@@ -1136,10 +1136,13 @@ async def test_search_for_a_lost_start_does_not_delay_other_starts(
     emulator.add_fault("createRun", drop=True)
     first = asyncio.get_running_loop().create_task(failure(task(pipeline_name="Other", start_settle=600)))
     await until(lambda: emulator.books.of("createRun"))
-    await fire(task(task_id="other"))
-    assert not first.done()
-    first.cancel()
-    await asyncio.wait([first])
+    try:
+        async with asyncio.timeout(30):
+            await fire(task(task_id="other"))
+        assert not first.done()
+    finally:
+        first.cancel()
+        await asyncio.wait([first])
 
 
 async def test_search_for_a_start_of_a_lost_triggerer_does_not_delay_other_starts(
@@ -1150,10 +1153,13 @@ async def test_search_for_a_start_of_a_lost_triggerer_does_not_delay_other_start
     lost_start.xcoms[INTENT_KEY] = sending_of(lost_start, settings).to_json()
     searching = asyncio.get_running_loop().create_task(failure(lost_start))
     await until(lambda: emulator.books.of("queryRuns"))
-    await fire(task(task_id="quick"))
-    assert not searching.done()
-    searching.cancel()
-    await asyncio.wait([searching])
+    try:
+        async with asyncio.timeout(30):
+            await fire(task(task_id="quick"))
+        assert not searching.done()
+    finally:
+        searching.cancel()
+        await asyncio.wait([searching])
 
 
 async def test_connection_is_read_once_for_all_tasks(
