@@ -426,7 +426,8 @@ def test_execution_timeout_cancels_as_timeout_does(cancels: bool, operator: Make
 def test_error_of_a_timeout_names_the_argument_and_its_seconds(
     arguments: dict[str, Any], limit: str, operator: Make, emulator: Emulator
 ) -> None:
-    with pytest.raises(AdfRunTimedOut, match=f"did not end within its {limit}. It was InProgress"):
+    # On a busy machine, the first status check may be the only one.
+    with pytest.raises(AdfRunTimedOut, match=f"did not end within its {limit}. It was (Queued|InProgress) at the last"):
         execute(operator("Slow", **arguments), Task())
     assert len(cancelled(emulator)) == 1
 
