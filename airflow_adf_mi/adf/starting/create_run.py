@@ -301,9 +301,10 @@ def resolve_lost_start(
         return None
     if start.on_ambiguous == "start":
         log.warning(
-            "Sending createRun again, because on_ambiguous_start is 'start'. The lost start has the key %s, and %s.",
+            "Sending createRun again, because on_ambiguous_start is 'start'. The lost start has the key %s, and %s.%s",
             intent.start_key,
             _what_was_found(intent, result),
+            _cause(result),
         )
         return None
     raise AdfAmbiguousStartError(
@@ -329,6 +330,10 @@ def _what_was_found(intent: Intent, result: SearchResult) -> str:
     return f"the service shows no run with the id {intent.start_key}, and no similar run in its list"
 
 
+def _cause(result: SearchResult) -> str:
+    return f" The search failed with: {result.error}" if result.error is not None else ""
+
+
 def _ambiguous_text(start: Start, intent: Intent, result: SearchResult, lost: AdfError | None) -> str:
     found = _what_was_found(intent, result)
     # After a clear, the next try searches as well, and starts nothing while its search fails.
@@ -339,6 +344,6 @@ def _ambiguous_text(start: Start, intent: Intent, result: SearchResult, lost: Ad
         "pipeline's runs in ADF Studio: if none of them is this task's, clear the task. The cleared task starts a new "
         f"run{once}. To avoid this doubt in future, set correlation_parameter to a parameter that the pipeline declares for "
         "this purpose; or set on_ambiguous_start='start' if two runs do no harm."
-        f"{f' The search failed with: {result.error}' if result.error is not None else ''}"
+        f"{_cause(result)}"
         f"{f' The first error was: {lost}' if lost else ''}"
     )
