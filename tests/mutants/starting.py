@@ -53,6 +53,7 @@ MUTANTS = [
     Mutant("throttled start does not delay other starts", "adf/starting/start_queue.py", "            self._bucket.hold(time.time() + (e.retry_after or 0))\n", "", f"{TRIGGERER_MODE} -k delays_all"),
     Mutant("all starts sent at once", "adf/starting/start_queue.py", "AT_ONCE = 20", "AT_ONCE = 2000", f"{TRIGGERER_MODE} -k few_starts"),
     Mutant("start does not wait for its turn after a pause", "adf/starting/start_queue.py", "            await self.enter()\n        await self._client", "            pass\n        await self._client", START_QUEUE),
+    Mutant("cause of a failed search not logged", "adf/starting/create_run.py", "            _cause(result),\n", "            \"\",\n", START),
     Mutant("answered start keeps its place in the queue", "adf/starting/start_queue.py", "        finally:\n            self.leave()\n\n    async def enter", "        finally:\n            pass\n\n    async def enter", START_QUEUE),
     Mutant("next start sent while all starts are delayed", "adf/starting/start_queue.py", "        while held := self._bucket.held(time.time()):", "        while held := 0:", START_QUEUE),
     Mutant("search for a lost start keeps its place in the queue", "adf/starting/start_queue.py", "        self.leave()\n        await", "        await", f"{TRIGGERER_MODE} -k start_of_a_lost_triggerer"),

@@ -295,12 +295,12 @@ def listed(*run_ids: str, more: str | None = None, invoked_by: Any = None) -> Pa
 NOT_KNOWN = AdfNotFoundError("404", status=404, missing="run")
 
 
-def search(pages: list[Any], *, seconds_each: float = 0.0) -> tuple[Any, list[Any]]:
+def search(pages: list[Any], *, seconds_each: float = 0.0, order: Start = ORDER) -> tuple[Any, list[Any]]:
     """The outcome of a lost start if each query of the run list gets these pages, and the requests that were sent."""
     clock, number = Clock(), 0
     sent: list[str] = []
     routine = create_run_once(
-        ORDER, replace(ORDER, start_key=KEY).intent(), timing=Timing(clock=clock, jitter=lambda: 0.5)
+        order, replace(order, start_key=KEY).intent(), timing=Timing(clock=clock, jitter=lambda: 0.5)
     )
     answer: Any = None
     while True:
@@ -351,6 +351,16 @@ def test_search_through_a_list_that_repeats_itself_adopts_no_similar_run() -> No
     # But a run that carries the key is ours.
     found, _ = search([listed("r1", more="same"), listed(KEY, more="same")])
     assert found.run_id == KEY
+
+
+def test_start_without_proof_logs_why_the_search_failed(caplog: pytest.LogCaptureFixture) -> None:
+    unreadable = replace(listed("r1"), unreadable=("status is None",))
+    _, sent = search([unreadable], order=replace(ORDER, on_ambiguous="start"))
+    assert sent.count("create_run") == 2
+    (line,) = [line for line in caplog.messages if line.startswith("Sending createRun again, because")]
+    assert KEY in line
+    assert line.endswith("The list of runs of pipeline 'Load' has 1 row(s) that could not be read.")
+    assert "does not start another" not in line
 
 
 def test_search_that_meets_an_unreadable_row_adopts_no_similar_run() -> None:
