@@ -30,6 +30,7 @@ names = dict(azure_data_factory_conn_id="adf_ours")
 }
 CODE = """
 import json, logging, resource, sys
+from datetime import UTC, datetime
 logging.disable(logging.INFO)
 {base}
 from airflow.sdk.exceptions import TaskDeferred
@@ -38,7 +39,7 @@ def used():
     return r.ru_utime + r.ru_stime, r.ru_maxrss
 class Instance:
     dag_id, run_id, task_id, map_index, try_number, max_tries, clear_number = "dag", "run1", "it", -1, 1, 0, 0
-    start_date = None
+    start_date = datetime.now(UTC)
     def xcom_push(self, key, value, **_): pass
     def xcom_pull(self, **_): return None
     def get(self, key, default=None): return default
