@@ -10,6 +10,7 @@ Importing this package, or its operators, loads no Azure package. Each name belo
 from __future__ import annotations
 
 import importlib
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -41,6 +42,19 @@ if TYPE_CHECKING:
     from airflow_adf_mi.triggers import AdfPipelineRunTrigger
 
 __version__ = "0.1.0"
+
+
+def _check_airflow() -> None:
+    """Raise an ImportError if Airflow is too old, before a name that it lacks raises a less useful one."""
+    try:
+        found = version("apache-airflow")
+    except PackageNotFoundError:
+        return  # The emulator works without Airflow, and an image may have only Airflow's parts.
+    if tuple(map(int, found.split(".")[:2])) < (3, 1):
+        raise ImportError(f"airflow-adf-mi needs Airflow 3.1 or later, and this is Airflow {found}.")
+
+
+_check_airflow()
 
 __all__ = [
     "AdfAmbiguousStartError",

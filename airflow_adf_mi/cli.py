@@ -173,9 +173,9 @@ def _settings(conn_id: str | None, flags: Mapping[str, str]) -> tuple[AdfSetting
 def _stored(conn_id: str, instead: Mapping[str, str]) -> AdfSettings:
     """Read a connection like Airflow's own commands: from a secrets backend, an environment variable, or the database."""
     from airflow.models.connection import Connection
-    from airflow.sdk.exceptions import AirflowNotFoundException
 
     from airflow_adf_mi._airflow.connections import check_conn_id, no_such_connection, read_connection
+    from airflow_adf_mi._airflow.names import AirflowNotFoundException
 
     try:
         connection: Any = Connection.get_connection_from_secrets(check_conn_id(conn_id))

@@ -9,9 +9,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import BaseHook
-from airflow.sdk.exceptions import AirflowNotFoundException
 
 from airflow_adf_mi._airflow.connections import check_conn_id, no_such_connection, read_connection
+from airflow_adf_mi._airflow.names import AirflowNotFoundException
 from airflow_adf_mi.adf.api import operations
 from airflow_adf_mi.adf.api.client import AdfClient
 from airflow_adf_mi.adf.api.recovery import Recovery
@@ -24,6 +24,7 @@ from airflow_adf_mi.adf.starting.create_run import Start, create_run_once
 from airflow_adf_mi.adf.times import RUN_RETENTION
 from airflow_adf_mi.adf.timing import REAL_TIME
 from airflow_adf_mi.exceptions import airflow_errors
+from airflow_adf_mi.provider_info import connection_type
 
 if TYPE_CHECKING:
     from airflow.providers.microsoft.azure.hooks.data_factory import AzureDataFactoryHook
@@ -53,6 +54,32 @@ class AdfHook(BaseHook):
     conn_name_attr: ClassVar[str] = "azure_data_factory_conn_id"
     default_conn_name: ClassVar[str] = DEFAULT_CONN_ID
     hook_name: ClassVar[str] = "Azure Data Factory (managed identity)"
+
+    # Airflow 3.1 reads the connection form from the next two methods. Later versions read it from `provider_info`.
+
+    @classmethod
+    def get_connection_form_widgets(cls) -> dict[str, Any]:
+        """The fields of the connection form, for Airflow 3.1."""
+        from wtforms import StringField
+        from wtforms.validators import Optional, any_of
+
+        widgets = {}
+        for name, field in connection_type()["conn-fields"].items():
+            schema = field["schema"]
+            choices = schema.get("enum")
+            widgets[name] = StringField(
+                field["label"],
+                validators=[any_of(choices) if choices else Optional()],
+                description=field["description"],
+                default=schema.get("default"),
+            )
+        return widgets
+
+    @classmethod
+    def get_ui_field_behaviour(cls) -> dict[str, Any]:
+        """Which of Airflow's own fields the connection form hides, for Airflow 3.1."""
+        behaviour = connection_type()["ui-field-behaviour"]
+        return {name.replace("-", "_"): value for name, value in behaviour.items()}
 
     def __init__(self, azure_data_factory_conn_id: str = DEFAULT_CONN_ID) -> None:
         super().__init__()

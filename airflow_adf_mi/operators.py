@@ -8,9 +8,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from airflow.sdk import BaseOperator
-from airflow.sdk.configuration import conf
-from airflow.sdk.exceptions import TaskDeferralError, TaskDeferralTimeout
 
+from airflow_adf_mi._airflow.names import TaskDeferralError, TaskDeferralTimeout, conf
 from airflow_adf_mi._openlineage.hidden_parameters import hide_parameters, parameters_of
 from airflow_adf_mi.adf.api.recovery import Recovery
 from airflow_adf_mi.adf.config.validation import (

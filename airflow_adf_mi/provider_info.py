@@ -110,3 +110,9 @@ def get_provider_info() -> dict[str, Any]:
             }
         ],
     }
+
+
+def connection_type() -> dict[str, Any]:
+    """The description of our connection type."""
+    found: dict[str, Any] = get_provider_info()["connection-types"][0]
+    return found

@@ -1,4 +1,4 @@
-"""A retry policy for Airflow 3.3: retries errors that may pass, and fails at once on errors that a retry repeats."""
+"""A retry policy: retries errors that may pass, and fails at once on errors that a retry repeats. Needs Airflow 3.3."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Self
 
-from airflow.sdk import RetryDecision, RetryPolicy
-
+from airflow_adf_mi._airflow import features
 from airflow_adf_mi.adf.activity_failures import ActivityFailure
 from airflow_adf_mi.adf.errors import (
     AdfCertificateError,
@@ -26,7 +25,12 @@ from airflow_adf_mi.adf.errors import (
 from airflow_adf_mi.exceptions import airflow_errors
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
+    from airflow.sdk import Context, RetryDecision, RetryPolicy
+elif features.RETRY_POLICIES:
+    from airflow.sdk import RetryDecision, RetryPolicy
+else:
+    # So that this module can be imported, as with `from airflow_adf_mi import *`. The policy itself refuses to be made.
+    RetryPolicy = object
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +92,8 @@ def on_forbidden(error: AdfPermissionError, seconds: float, retry_delay: timedel
 
 class AdfRetryPolicy(RetryPolicy):
     """
-    Retries system errors and fails at once on user errors, as Data Factory itself classifies the failed activities.
+    Retries system errors and fails at once on user errors, as Data Factory itself classifies the failed activities. Needs Airflow
+    3.3. On an older Airflow, its constructor raises :class:`~airflow_adf_mi.exceptions.AdfConfigurationError`.
 
     Airflow asks the policy on the worker after a failed try. The policy can end the retries of a task early, and never
     allows more than ``retries``. If the policy makes no decision, Airflow retries as without a policy. The policy makes no
@@ -113,6 +118,11 @@ class AdfRetryPolicy(RetryPolicy):
         retry_cancelled: bool = False,
         system_error_delay: timedelta | None = None,
     ) -> None:
+        if not features.RETRY_POLICIES:
+            raise AdfConfigurationError(
+                "AdfRetryPolicy needs Airflow 3.3 or later, because the tasks of this Airflow have no retry_policy. Remove the "
+                "policy, or update Airflow. Without a policy, Airflow makes up to `retries` retries after every error."
+            )
         if isinstance(retry_on, str):
             raise AdfConfigurationError(f"retry_on is {retry_on!r}; it must be a list of texts.")
         self.retry_on = tuple(retry_on)

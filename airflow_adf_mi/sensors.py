@@ -8,9 +8,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
-from airflow.sdk.configuration import conf
-from airflow.sdk.exceptions import AirflowSensorTimeout, AirflowSkipException
 
+from airflow_adf_mi._airflow.names import AirflowSensorTimeout, AirflowSkipException, conf
 from airflow_adf_mi.adf.config.validation import check_flag, check_run_id, check_seconds, is_static
 from airflow_adf_mi.adf.connection_fields import DEFAULT_CONN_ID
 from airflow_adf_mi.adf.errors import AdfError
@@ -187,11 +186,18 @@ class AdfPipelineRunSensor(BaseSensorOperator):
             self.log.info("Run %s %s.", address.run_id, in_words(seen.status))
         return False
 
+    @property
+    def _keeps_state(self) -> bool:
+        """Whether the state of the wait is stored between two processes. XComs do not last until the next process."""
+        from airflow_adf_mi._airflow import features
+
+        return self.reschedule and features.TASK_STATE_STORE
+
     def _recalled(self, context: Context) -> WaitState:
         """The state of the wait that an earlier process of this try stored."""
         from airflow_adf_mi.adf.waiting.single_run import WaitState
 
-        if not self.reschedule:
+        if not self._keeps_state:
             return WaitState()
         try:
             stored: Any = context["task_state_store"].get(REFUSED_SINCE_KEY, None)
@@ -203,7 +209,7 @@ class AdfPipelineRunSensor(BaseSensorOperator):
         return WaitState(refused_since=refused_since(stored, context["ti"]))
 
     def _remember(self, context: Context, before: WaitState, after: WaitState) -> None:
-        if not self.reschedule or before.refused_since == after.refused_since:
+        if not self._keeps_state or before.refused_since == after.refused_since:
             return
         store = context["task_state_store"]
         try:

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from airflow.sdk import BaseHook
-from airflow.sdk.exceptions import AirflowNotFoundException
 
+from airflow_adf_mi._airflow.names import AirflowNotFoundException
 from airflow_adf_mi.adf.config.validation import required_text
 from airflow_adf_mi.adf.connection_fields import CONN_TYPE, settings_from_connection
 from airflow_adf_mi.adf.errors import AdfConfigurationError

@@ -6,6 +6,7 @@ import logging
 from datetime import timedelta
 from typing import Any
 
+from airflow_adf_mi._airflow.names import stats_of_tasks, stats_of_triggerers
 from airflow_adf_mi.adf import metrics
 
 log = logging.getLogger(__name__)
@@ -14,8 +15,8 @@ log = logging.getLogger(__name__)
 class AirflowStats:
     """A sink for `metrics`.
 
-    :param stats: Airflow's module of functions. The task SDK and Airflow's core have one each, and a process sets up only
-        one of them.
+    :param stats: Airflow's functions. The task SDK and Airflow's core may have one set each, and a process sets up only one of
+        them.
     """
 
     def __init__(self, stats: Any) -> None:
@@ -36,13 +37,9 @@ class AirflowStats:
 
 def use_in_tasks() -> None:
     """Send this process's metrics through the task SDK. For processes of tasks."""
-    from airflow.sdk.observability import stats
-
-    metrics.send_to(AirflowStats(stats))
+    metrics.send_to(AirflowStats(stats_of_tasks()))
 
 
 def use_in_triggerer() -> None:
     """Send this process's metrics through Airflow's core. For triggerers."""
-    from airflow.observability import stats
-
-    metrics.send_to(AirflowStats(stats))
+    metrics.send_to(AirflowStats(stats_of_triggerers()))

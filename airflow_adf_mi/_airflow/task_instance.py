@@ -8,6 +8,7 @@ import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from airflow_adf_mi.adf.starting.earlier_tries import TryKeys
 from airflow_adf_mi.adf.starting.intent import TaskTry
 
 if TYPE_CHECKING:
@@ -31,6 +32,23 @@ def task_try_of(context: Context) -> TaskTry:
     dag_run: Any = context["dag_run"]
     return TaskTry(
         try_number=ti.try_number, max_tries=ti.max_tries, clear_number=getattr(dag_run, "clear_number", 0) or 0
+    )
+
+
+def try_keys_of(context: Context) -> TryKeys:
+    """The start keys of this task's tries, which every try can compute."""
+    ti: Any = context["ti"]
+    dag_run: Any = context["dag_run"]
+    task: Any = context["task"]
+    began = getattr(dag_run, "start_date", None)
+    return TryKeys(
+        dag_id=ti.dag_id,
+        dag_run_id=ti.run_id,
+        task_id=ti.task_id,
+        map_index=ti.map_index,
+        now=task_try_of(context),
+        retries=task.retries,
+        dag_run_began=None if began is None else began.timestamp(),
     )
 
 

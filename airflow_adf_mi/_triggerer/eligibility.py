@@ -25,13 +25,13 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import jinja2
-from airflow.sdk.configuration import conf
 from airflow.sdk.definitions._internal.abstractoperator import DEFAULT_QUEUE
 from airflow.sdk.definitions._internal.templater import SandboxedEnvironment
-from airflow.sdk.definitions._internal.types import is_arg_set
 from jinja2 import nodes
 from jinja2.meta import find_undeclared_variables
 
+from airflow_adf_mi._airflow import features
+from airflow_adf_mi._airflow.names import conf, listener_manager
 from airflow_adf_mi.adf.config.validation import is_static
 
 if TYPE_CHECKING:
@@ -77,6 +77,8 @@ def why_start_on_worker(task: BaseOperator, arguments: Mapping[str, Any]) -> str
     :param task: the complete task, as its Dag has it when Airflow serializes the Dag.
     :param arguments: the task's templated arguments.
     """
+    if not features.TEMPLATED_TRIGGERS:
+        return "this version of Airflow renders no templates in a triggerer; Airflow 3.3 does"
     if (
         getattr(task, "_BaseOperator__from_mapped", False)
         or next(iter(task.iter_mapped_task_groups()), None) is not None
@@ -129,14 +131,12 @@ def may_end_in_triggerer(task: AirflowTask) -> bool:
 
     Call this only in the process that runs the task, because listeners are registered per process.
     """
-    return not _has_success_listeners() and why_end_on_worker(task) is None
+    return features.ASYNC_XCOMS and not _has_success_listeners() and why_end_on_worker(task) is None
 
 
 def _has_success_listeners() -> bool:
     """Whether a plugin of this process listens for tasks that succeed, for example OpenLineage's. Only workers call listeners."""
-    from airflow.sdk.listener import get_listener_manager
-
-    return bool(get_listener_manager().hook.on_task_instance_success.get_hookimpls())
+    return bool(listener_manager().hook.on_task_instance_success.get_hookimpls())
 
 
 def _overridden(task: object, names: tuple[str, ...]) -> str | None:
@@ -148,6 +148,8 @@ def _overridden(task: object, names: tuple[str, ...]) -> str | None:
 
 def _why_not_params(task: BaseOperator) -> str | None:
     """Return why the params of this task would be wrong in the triggerer, which has their values but not their schemas."""
+    from airflow.sdk.definitions._internal.types import is_arg_set
+
     params: Any = task.params
     for name in params:
         param = params.get_param(name)

@@ -198,8 +198,9 @@ class TriggererStart:
             if seen is not None:
                 stored = self._journal.latest = unsent.started(seen.run_id)
         start = replace(self._start, service_uses_key=self._start.factory in _factories_using_keys)
-        if stored is not None and (stored.service_uses_key or stored.factory in _factories_using_keys):
+        if stored is not None and stored.factory in _factories_using_keys:
             stored = replace(stored, service_uses_key=True)
+        if stored is not None and stored.phase is Phase.SENDING:
             # createRun may have been sent up to SEND_DELAY_SECONDS after the intent was made. Before that time has passed, "no
             # run with this key" proves nothing. So the search lasts SEND_DELAY_SECONDS longer.
             start = replace(start, settle=start.settle + SEND_DELAY_SECONDS)

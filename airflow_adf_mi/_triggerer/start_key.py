@@ -6,16 +6,13 @@ service for a run with this key, even if the stored intent was lost or overwritt
 
 from __future__ import annotations
 
-import hashlib
-import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from airflow_adf_mi.adf.starting.start_key import digest_key
+
 if TYPE_CHECKING:
     from airflow.sdk import Context
-
-_MADE_BY_US = 8
-"""The version of GUIDs whose bits their maker defines (RFC 9562)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,11 +31,7 @@ class TaskTryKey:
     @property
     def start_key(self) -> str:
         """The key of the start that this try makes: a GUID."""
-        parts = (self.dag_id, self.dag_run_id, self.task_id, self.map_index, self.ti_id, self.try_number)
-        digest = int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:16])
-        # A GUID has 128 bits: 4 are its version, and 2 its variant.
-        versioned = digest & ~(0xF << 76) & ~(0b11 << 62) | _MADE_BY_US << 76 | 0b10 << 62
-        return str(uuid.UUID(int=versioned))
+        return digest_key(self.dag_id, self.dag_run_id, self.task_id, self.map_index, self.ti_id, self.try_number)
 
     def has_key(self, text: object) -> bool:
         """Whether `text` is this try's key, in upper or lower case."""

@@ -24,15 +24,15 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from airflow.sdk.exceptions import AirflowTaskTimeout
-
+from airflow_adf_mi._airflow import features
+from airflow_adf_mi._airflow.names import AirflowTaskTimeout
 from airflow_adf_mi._airflow.stats import use_in_tasks
-from airflow_adf_mi._airflow.task_instance import RUN_ID_KEY, task_try_of, will_be_retried
+from airflow_adf_mi._airflow.task_instance import RUN_ID_KEY, task_try_of, try_keys_of, will_be_retried
 from airflow_adf_mi._openlineage.run_record import RunRecord
 from airflow_adf_mi._triggerer.eligibility import may_end_in_triggerer
 from airflow_adf_mi._worker.owned_run import OwnedRun
 from airflow_adf_mi._worker.results import Results
-from airflow_adf_mi._worker.state_store_journal import TaskJournal
+from airflow_adf_mi._worker.task_journal import TaskJournal
 from airflow_adf_mi._worker.trigger_failures import record_trigger_failure
 from airflow_adf_mi.adf import metrics
 from airflow_adf_mi.adf.config.addresses import RunAddress
@@ -249,6 +249,7 @@ class Attempt:
             task_try_of(self._context),
             cancel_superseded=self._task.cancel_on_kill,
             timing=REAL_TIME,
+            keys=None if features.TASK_STATE_STORE or not self._task.durable else try_keys_of(self._context),
         )
         return owned_run.begin(routine)
 

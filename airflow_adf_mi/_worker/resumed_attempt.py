@@ -26,15 +26,14 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk.definitions.retry_policy import RetryAction
-
+from airflow_adf_mi._airflow import features
 from airflow_adf_mi._airflow.task_instance import RUN_ID_KEY, is_last_try, task_try_of
 from airflow_adf_mi._triggerer.finish import RETURN_VALUE
 from airflow_adf_mi._triggerer.start_key import task_try_key_of
 from airflow_adf_mi._triggerer.stored_start import KEPT_BY_WORKER, StoredStart
 from airflow_adf_mi._triggerer.xcom_journal import INTENT_KEY
 from airflow_adf_mi._worker.attempt import Attempt, start_of_try
-from airflow_adf_mi._worker.state_store_journal import TaskJournal
+from airflow_adf_mi._worker.task_journal import TaskJournal
 from airflow_adf_mi._worker.trigger_failures import MOST_TRIGGER_FAILURES, record_trigger_failure
 from airflow_adf_mi.adf.api.operations import get_run
 from airflow_adf_mi.adf.config.addresses import RunAddress
@@ -65,6 +64,8 @@ def resume(task: PipelineTask, context: Context, event: Mapping[str, Any] | None
 
 def _began_in_triggerer(task: PipelineTask, context: Context, event: Mapping[str, Any]) -> bool:
     """Whether this try began in triggerer mode, even if the Dag was edited after that."""
+    if not features.TEMPLATED_TRIGGERS:
+        return False
     if event.keys() & {FOR_A_WORKER, NOT_STARTED, STARTED}:
         return True
     ti: Any = context["ti"]
@@ -288,6 +289,8 @@ class ResumedAttempt(Attempt):
         policy: Any = self._task.retry_policy
         if is_last_try(self._context) or policy is None:
             return not is_last_try(self._context)
+        from airflow.sdk.definitions.retry_policy import RetryAction
+
         ti: Any = self._context["ti"]
         try:
             decision = policy.evaluate(

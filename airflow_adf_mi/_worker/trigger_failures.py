@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+from airflow_adf_mi._airflow.try_store import STORE, store_of
 from airflow_adf_mi.adf.errors import AdfError
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TRIGGER_FAILURES_KEY = "airflow_adf_mi.trigger_failures"
-"""Key in the task state store. The value holds the count and the try, because the store outlives retries and clears."""
+"""Key in the task's store. The value holds the count and the try, because the store may outlive retries and clears."""
 MOST_TRIGGER_FAILURES = 6
 """In one try, a wait is continued at most this many times after its trigger failed."""
 FIRST_PAUSE_SECONDS = 5.0
@@ -28,16 +29,16 @@ FIRST_PAUSE_SECONDS = 5.0
 def record_trigger_failure(context: Context) -> float | None:
     """Count a failure of this try's trigger. Returns the seconds to pause before the next trigger; None after too many failures.
 
-    Raises `AdfError` if the task state store cannot be read.
+    Raises `AdfError` if the task's store cannot be read.
     """
     ti: Any = context["ti"]
     now = {"try_number": ti.try_number, "max_tries": ti.max_tries}
-    store: Any = context["task_state_store"]
+    store = store_of(context)
     try:
         stored: Any = store.get(TRIGGER_FAILURES_KEY, None)
     except Exception as e:
         raise AdfError(
-            "The trigger of this task failed, and Airflow's task state store, which counts such failures, did not answer. If a "
+            f"The trigger of this task failed, and {STORE}, where such failures are counted, could not be read. If a "
             f"run was started, it is not affected; with durable=True, a retry adopts it. {e}"
         ) from e
     failures = failures_of(stored, now)

@@ -11,6 +11,7 @@ from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from airflow_adf_mi._airflow import features
 from airflow_adf_mi._airflow.stats import use_in_triggerer
 from airflow_adf_mi._triggerer.cancel_on_kill import begin_kill
 from airflow_adf_mi._triggerer.finish import end_in_triggerer
@@ -27,7 +28,8 @@ from airflow_adf_mi.adf.waiting.poller import wait_shared
 from airflow_adf_mi.adf.waiting.single_run import Plan
 
 USER_ACTION = "__airflow_user_action__"
-"""Airflow 3.3 cancels a trigger with this message if a user acted on its task. If the triggerer stops, there is no message."""
+"""Airflow cancels a trigger with this message if a user acted on its task. If the triggerer stops, there is no message. Before
+Airflow 3.3, there never is one."""
 
 
 def run_arguments(adf: AdfSettings, address: RunAddress, plan: Plan) -> dict[str, Any]:
@@ -50,10 +52,13 @@ def stored_arguments(trigger: Any) -> dict[str, Any]:
 
 
 def was_killed(trigger: BaseTrigger, cancelled: asyncio.CancelledError) -> bool:
-    """Whether Airflow ended the trigger because a user acted on its task. A timeout or a stopped triggerer is no kill."""
+    """Whether a user may have acted on the task, so that Airflow cancelled the trigger. A timeout is no kill.
+
+    Without a message, the state of the task must decide. `begin_kill` asks for this state.
+    """
     timeout_after: Any = getattr(trigger, "timeout_after", None)
     is_late = timeout_after is not None and timeout_after.timestamp() < time.time()
-    return cancelled.args[:1] == (USER_ACTION,) and not is_late
+    return not is_late and (not features.TRIGGER_ON_KILL or cancelled.args[:1] == (USER_ACTION,))
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

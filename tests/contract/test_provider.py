@@ -26,7 +26,7 @@ from airflow_adf_mi import emulator
 from airflow_adf_mi._airflow.task_instance import RUN_ID_KEY
 from airflow_adf_mi._triggerer.stored_start import StoredStart
 from airflow_adf_mi._triggerer.xcom_journal import INTENT_KEY
-from airflow_adf_mi._worker.state_store_journal import STATE_KEY
+from airflow_adf_mi._worker.task_journal import STATE_KEY
 from airflow_adf_mi.adf.api.recovery import Recovery
 from airflow_adf_mi.adf.config.settings import CHOICES, CLOUDS, AdfSettings
 from airflow_adf_mi.adf.connection_fields import FIELDS

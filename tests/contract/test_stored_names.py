@@ -9,7 +9,7 @@ from airflow_adf_mi import exceptions
 from airflow_adf_mi._airflow.task_instance import RUN_ID_KEY
 from airflow_adf_mi._triggerer.finish import LINK_KEY, RETURN_VALUE
 from airflow_adf_mi._triggerer.xcom_journal import INTENT_KEY
-from airflow_adf_mi._worker.state_store_journal import STATE_KEY
+from airflow_adf_mi._worker.task_journal import STATE_KEY
 from airflow_adf_mi._worker.trigger_failures import TRIGGER_FAILURES_KEY
 from airflow_adf_mi.adf import metrics
 from airflow_adf_mi.adf.config.addresses import FactoryRef, RunAddress

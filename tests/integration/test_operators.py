@@ -13,7 +13,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowTaskTimeout, TaskDeferred
 
 from airflow_adf_mi._worker.attempt import Attempt
-from airflow_adf_mi._worker.state_store_journal import STATE_KEY
+from airflow_adf_mi._worker.task_journal import STATE_KEY
 from airflow_adf_mi._worker.trigger_failures import TRIGGER_FAILURES_KEY
 from airflow_adf_mi.adf.config.addresses import RunAddress
 from airflow_adf_mi.adf.config.settings import AdfSettings

@@ -46,6 +46,8 @@ class Service:
     """How many createRun were sent."""
     created: int = 0
     """How many of them started a run."""
+    queries: int = 0
+    """How many times the run list was queried."""
     step: Callable[[], None] = lambda: None
     """Called before each step that leaves the process: may raise `ProcessDied`."""
 
@@ -78,10 +80,15 @@ class Service:
         """A run that somebody else started."""
         return self._new(f"foreign-{len(self.runs)}", pipeline, parameters)
 
-    def _new(self, run_id: str, pipeline: str, parameters: Mapping[str, Any] | None) -> str:
+    def start_elsewhere(self, key: str, pipeline: str = "Load") -> str:
+        """A run that another deployment of this package started under its key."""
+        return self._new(key, pipeline, None)
+
+    def _new(self, run_id: str, pipeline: str, parameters: Mapping[str, Any] | None, factory: str = "adf") -> str:
         began = datetime.fromtimestamp(self.service_time(), UTC).isoformat()
         self.runs[run_id] = {
             "runId": run_id,
+            "factory": factory,
             "pipelineName": pipeline,
             "parameters": {name: str(value) for name, value in (parameters or {}).items()},
             "status": "InProgress",
@@ -102,7 +109,7 @@ class Service:
         self.created += 1
         run_id = f"own-{self.created}" if self.own_ids else call.kwargs["request_id"]
         assert run_id not in self.runs, "the same key was sent twice"
-        self._new(run_id, call.args[2], call.kwargs["parameters"])
+        self._new(run_id, call.args[2], call.kwargs["parameters"], call.args[1])
         if self.dies_after_create:
             raise ProcessDied
         if fate == "lost":
@@ -144,13 +151,16 @@ class Service:
                 run["status"] = "Succeeded" if self.cancel_loses else "Cancelled"
 
     def _query_by_factory(self, call: Call[Any]) -> Page[PipelineRun]:
+        self.queries += 1
         self._fail(call)
         window = call.args[2]
         after, before = (datetime.fromisoformat(window[f"lastUpdated{side}"]) for side in ("After", "Before"))
-        (name,) = window["filters"][0]["values"]
+        names = [name for given in window.get("filters", ()) for name in given["values"]]
         shown = [PipelineRun.from_wire(run) for run in self.runs.values() if run["listed_at"] <= self.now]
         inside = [run for run in shown if run.last_updated and after <= run.last_updated <= before]
-        return Page(items=[run for run in inside if run.pipeline_name == name], continuation_token=None)
+        found = [run for run in inside if not names or run.pipeline_name in names]
+        found = [run for run in found if run.raw["factory"] == call.args[1]]
+        return Page(items=found, continuation_token=None)
 
 
 @dataclass

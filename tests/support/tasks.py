@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from airflow.sdk import DAG
 
-from airflow_adf_mi._worker.state_store_journal import STATE_KEY
+from airflow_adf_mi._worker.task_journal import STATE_KEY
 from airflow_adf_mi.adf.starting.intent import Intent
 from airflow_adf_mi.emulator import Emulator
 from airflow_adf_mi.operators import AdfRunPipelineOperator

@@ -19,7 +19,7 @@ ways:
     one run carries our key                          adopt the run at once
     one run is similar, and no other instance of
       a mapped task claims it                        adopt the run, at the end of the search
-    the service has used our keys as run ids,
+    the factory uses our keys as run ids,
       and knows no run with this key                 nothing was started: send createRun again
     anything else                                    raise AdfAmbiguousStartError, or start again if the Dag's
                                                      author allowed it (`on_ambiguous`)
@@ -31,7 +31,6 @@ author of the Dag allowed it.
 from __future__ import annotations
 
 import logging
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -55,9 +54,10 @@ from airflow_adf_mi.adf.models import PipelineRun
 from airflow_adf_mi.adf.name_suggestions import with_suggestions
 from airflow_adf_mi.adf.retrying import backoff
 from airflow_adf_mi.adf.routines import Authenticate, Pause, Routine
-from airflow_adf_mi.adf.starting.find_run import RunCriteria, SearchResult, search
+from airflow_adf_mi.adf.starting.find_run import RunCriteria, SearchResult, search, uses_start_keys
 from airflow_adf_mi.adf.starting.intent import Intent, Phase, TaskTry, fingerprint
 from airflow_adf_mi.adf.starting.journal import claim, save, save_best_effort
+from airflow_adf_mi.adf.starting.start_key import random_key
 from airflow_adf_mi.adf.starting.started import Started
 from airflow_adf_mi.adf.timing import Timing
 
@@ -180,7 +180,7 @@ class Start:
         match the runs of the deleted Dag run.
         """
         return Intent(
-            start_key=self.start_key or str(uuid.uuid4()),
+            start_key=self.start_key or random_key(),
             factory=self.factory,
             pipeline_name=self.pipeline_name,
             fingerprint=fingerprint(self.factory, self.pipeline_name, self.parameters, self.recovery),
@@ -278,14 +278,17 @@ def resolve_lost_start(
     while True:
         searched_at = timing.clock()
         result = yield from search(start.criteria(), intent, timing=timing)
-        if intent.service_uses_key:
-            # If the service uses our keys as run ids, a run with another id is not ours.
-            result = replace(result, possible=())
         searches += 1
         pause = min(
             SEARCH_PAUSE_SECONDS, backoff(searches, getattr(result.error, "retry_after", None), timing.jitter())
         )
         is_last = timing.clock() + pause > until
+        if is_last and not result.proven and not intent.service_uses_key:
+            uses_key = yield from uses_start_keys(start.factory, start.pipeline_name)
+            intent = replace(intent, service_uses_key=uses_key)
+        if intent.service_uses_key:
+            # If the factory uses our keys as run ids, a run with another id is not ours.
+            result = replace(result, possible=())
         found = _chosen_run(result, is_last=is_last)
         if found is not None and (found in result.proven or (yield claim(found.run_id))):
             log.info("Found run %s: the lost start had succeeded.", found.run_id)
@@ -297,7 +300,7 @@ def resolve_lost_start(
         yield Pause(pause)
     candidates = (*result.proven, *result.possible)
     if not candidates and result.key_unknown and result.error is None and intent.service_uses_key:
-        log.warning("Nothing was started: the service uses our keys as run ids, and knows no run %s.", intent.start_key)
+        log.warning("Nothing was started: the factory uses our keys as run ids, and knows no run %s.", intent.start_key)
         return None
     if start.on_ambiguous == "start":
         log.warning(

@@ -15,6 +15,8 @@ documentation promises it. So the search has two steps:
          with our parameters                      yes -------------> POSSIBLE: may be another task's run
        anything else                              -----------------> NO
 
+Whether a factory uses request ids as run ids is shown by its other runs (`uses_start_keys`). If it does, step 1 alone decides.
+
 What can go wrong:
 
 - The run list can lag by minutes to hours (https://github.com/Azure/azure-cli/issues/22733). A poll by id does not lag. So step
@@ -31,7 +33,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
@@ -42,10 +44,12 @@ from airflow_adf_mi.adf.api.recovery import Recovery
 from airflow_adf_mi.adf.config.addresses import FactoryRef
 from airflow_adf_mi.adf.errors import AdfError, AdfNotFoundError
 from airflow_adf_mi.adf.models import PipelineRun
-from airflow_adf_mi.adf.routines import Routine, ServiceTime
+from airflow_adf_mi.adf.retrying import backoff
+from airflow_adf_mi.adf.routines import Pause, Routine, ServiceTime
 from airflow_adf_mi.adf.starting.intent import Intent
 from airflow_adf_mi.adf.starting.journal import claims_of_others
-from airflow_adf_mi.adf.times import moment
+from airflow_adf_mi.adf.starting.start_key import is_start_key
+from airflow_adf_mi.adf.times import RUN_RETENTION, moment
 from airflow_adf_mi.adf.timing import Timing
 
 log = logging.getLogger(__name__)
@@ -55,6 +59,8 @@ START_CLOCK_SLACK_SECONDS = 5.0
 takes time, and clocks drift: 5 s is a generous bound."""
 START_WINDOW_SECONDS = 300.0
 """A run must begin within this many seconds after its request. A run that begins later belongs to another start."""
+STATUS_CHECK_PATIENCE_SECONDS = 60.0
+"""If a status check of an earlier run, or a search for that run, fails, it is repeated for this many seconds."""
 LIST_SEARCH_SECONDS = 60.0
 """Seconds for which one search may read pages of the run list."""
 _DAY_SECONDS = 86400.0
@@ -138,6 +144,45 @@ def _read(text: str) -> str | None:
         return json.dumps(json.loads(text), sort_keys=True)
     except (RecursionError, ValueError):
         return None
+
+
+def get_run_patiently(
+    factory: FactoryRef,
+    run_id: str,
+    *,
+    timing: Timing,
+    is_final: Callable[[AdfError], bool] = lambda _error: False,
+) -> Routine[PipelineRun | AdfError]:
+    """Get a run. A request that fails is repeated for a while, unless its error `is_final`."""
+    until = timing.clock() + STATUS_CHECK_PATIENCE_SECONDS
+    failures = 0
+    while True:
+        seen: PipelineRun | AdfError = yield get_run(factory, run_id)
+        if isinstance(seen, PipelineRun) or is_final(seen):
+            return seen
+        failures += 1
+        pause = backoff(failures, getattr(seen, "retry_after", None), timing.jitter())
+        if timing.clock() + pause > until:
+            return seen
+        yield Pause(pause)
+
+
+def uses_start_keys(factory: FactoryRef, pipeline_name: str) -> Routine[bool]:
+    """Whether a run of the factory has a start key as its id. Then the factory uses request ids as run ids.
+
+    So the factory has no run of a start if it knows no run with the start's key. The evidence needs no store: any process that
+    uses this package, in any deployment, may have started that run. A query that fails proves nothing.
+    """
+    now = yield ServiceTime()
+    window = moment(now - RUN_RETENTION.total_seconds()), moment(now + _DAY_SECONDS)
+    newest = [{"orderBy": "RunStart", "order": "DESC"}]
+    of_pipeline = {"operand": "PipelineName", "operator": "Equals", "values": [pipeline_name]}
+    # Most factories also have many runs that others start. So look at the runs of this pipeline first.
+    for filters in ([of_pipeline], []):
+        page = yield query_runs(factory, *window, filters=filters, order_by=newest)
+        if isinstance(page, Page) and any(is_start_key(run.run_id) for run in page.items):
+            return True
+    return False
 
 
 def search(criteria: RunCriteria, intent: Intent, *, timing: Timing) -> Routine[SearchResult]:

@@ -38,7 +38,15 @@ from airflow_adf_mi.adf.models import PipelineRun, RunStatus
 from airflow_adf_mi.adf.retrying import backoff
 from airflow_adf_mi.adf.routines import Pause, Routine
 from airflow_adf_mi.adf.starting.create_run import SEARCH_PAUSE_SECONDS, Start, create_run_once, resolve_lost_start
-from airflow_adf_mi.adf.starting.find_run import RunCriteria, SearchResult, search_list
+from airflow_adf_mi.adf.starting.earlier_tries import TryKeys, find_earlier_start
+from airflow_adf_mi.adf.starting.find_run import (
+    STATUS_CHECK_PATIENCE_SECONDS,
+    RunCriteria,
+    SearchResult,
+    get_run_patiently,
+    search_list,
+    uses_start_keys,
+)
 from airflow_adf_mi.adf.starting.intent import Adopt, Intent, Phase, ResolveLostStart, StartNew, TaskTry, decide
 from airflow_adf_mi.adf.starting.journal import claim, save, save_best_effort
 from airflow_adf_mi.adf.starting.started import Started
@@ -50,8 +58,6 @@ log = logging.getLogger(__name__)
 
 SUPERSEDED_CHECK_INTERVAL_SECONDS = 10.0
 """Longest time in seconds between two status checks of a run that must end before another run is started."""
-STATUS_CHECK_PATIENCE_SECONDS = 60.0
-"""If a status check of an earlier run, or a search for that run, fails, it is repeated for this many seconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +77,7 @@ def start_or_adopt(
     *,
     cancel_superseded: bool,
     timing: Timing,
+    keys: TryKeys | None = None,
 ) -> Routine[Started | StillActive]:
     """Start a run, or adopt the run of the intent `stored`. If the result is `StillActive`, call again after that run has
     ended.
@@ -78,7 +85,17 @@ def start_or_adopt(
     Raises the errors of `create_run_once`, and `AdfError` if an earlier run cannot be checked.
 
     :param cancel_superseded: whether a superseded run is cancelled. If not, it is only waited for.
+    :param keys: the start keys of this task's tries, if `stored` does not outlive a try. The runs of earlier tries are then found
+        by their keys.
     """
+    if keys is not None:
+        if stored is None:
+            found_start = yield from find_earlier_start(start, keys, timing=timing)
+            stored = found_start.intent
+            start = replace(start, start_key=found_start.own_key, service_uses_key=found_start.service_uses_key)
+        else:
+            # Only this try can have stored it. Use its key again, because the next try computes this key.
+            start = replace(start, start_key=stored.start_key)
     fresh = start.intent(task_try)
     decision = decide(stored, task_try, fresh.fingerprint)
     match decision:
@@ -89,6 +106,13 @@ def start_or_adopt(
             remaining = yield from _end_superseded_run(start, older, cancel=cancel_superseded, timing=timing)
             if remaining is not None:
                 return remaining
+            if keys is not None:
+                # There may be other runs of earlier tries.
+                return (
+                    yield from start_or_adopt(
+                        start, None, task_try, cancel_superseded=cancel_superseded, timing=timing, keys=keys
+                    )
+                )
             fresh = fresh.after(older)
         case ResolveLostStart(intent=lost):
             same_try = _is_own(lost, task_try)
@@ -217,7 +241,10 @@ def _find_superseded_run(start: Start, older: Intent, *, timing: Timing) -> Rout
                 f"{result.error}"
             ) from result.error
         if timing.clock() + SEARCH_PAUSE_SECONDS > until:
-            return (result.possible[0], False) if len(result.possible) == 1 else (None, False)
+            uses_key = older.service_uses_key or (yield from uses_start_keys(older.factory, older.pipeline_name))
+            # If the factory uses our keys as run ids, a run with another id is not ours.
+            possible = () if uses_key else result.possible
+            return (possible[0], False) if len(possible) == 1 else (None, False)
         # The run of a recent start may still appear.
         yield Pause(SEARCH_PAUSE_SECONDS)
 
@@ -260,14 +287,4 @@ def _is_over_or_forgotten(older: Intent, *, cancel: bool, timing: Timing) -> Rou
 
 def _poll_with_retries(intent: Intent, *, timing: Timing) -> Routine[PipelineRun | AdfError]:
     """Poll the run of `intent`. A failed poll is repeated for a while."""
-    until = timing.clock() + STATUS_CHECK_PATIENCE_SECONDS
-    failures = 0
-    while True:
-        seen: PipelineRun | AdfError = yield get_run(intent.factory, intent.run_id or intent.start_key)
-        if isinstance(seen, PipelineRun):
-            return seen
-        failures += 1
-        pause = backoff(failures, getattr(seen, "retry_after", None), timing.jitter())
-        if timing.clock() + pause > until:
-            return seen
-        yield Pause(pause)
+    return get_run_patiently(intent.factory, intent.run_id or intent.start_key, timing=timing)

@@ -25,7 +25,7 @@ from airflow_adf_mi._triggerer.start_key import task_try_key_of
 from airflow_adf_mi._triggerer.stored_start import KEPT_BY_WORKER, StoredStart
 from airflow_adf_mi._triggerer.xcom_journal import INTENT_KEY
 from airflow_adf_mi._worker.resumed_attempt import ResumedAttempt
-from airflow_adf_mi._worker.state_store_journal import STATE_KEY
+from airflow_adf_mi._worker.task_journal import STATE_KEY
 from airflow_adf_mi._worker.trigger_failures import MOST_TRIGGER_FAILURES
 from airflow_adf_mi.adf import errors
 from airflow_adf_mi.adf.api import operations

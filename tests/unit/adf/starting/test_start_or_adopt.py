@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import uuid
 from dataclasses import asdict, replace
 from itertools import repeat
 from typing import Any
@@ -21,6 +22,7 @@ from airflow_adf_mi.adf.errors import (
 )
 from airflow_adf_mi.adf.starting.create_run import Start
 from airflow_adf_mi.adf.starting.intent import Intent, Phase, StartNew, TaskTry, decide, read_intent
+from airflow_adf_mi.adf.starting.start_key import random_key
 from airflow_adf_mi.adf.starting.start_or_adopt import STATUS_CHECK_PATIENCE_SECONDS, StillActive, start_or_adopt
 from airflow_adf_mi.adf.starting.started import Started
 from airflow_adf_mi.adf.timing import Timing
@@ -243,6 +245,62 @@ def test_run_ids_of_one_factory_prove_nothing_about_another_factory() -> None:
     elsewhere = FactoryRef(subscription_id="s", resource_group_name="rg", factory_name="other")
     with pytest.raises(AdfAmbiguousStartError):
         world.begin(RETRY, factory=elsewhere)
+
+
+@pytest.mark.parametrize("pipeline", ["Load", "Another"])
+def test_run_of_another_deployment_proves_that_a_dropped_start_started_nothing(pipeline: str) -> None:
+    world = World()
+    elsewhere = world.service.start_elsewhere(random_key(), pipeline)
+    fates = iter(["dropped", "answered"])
+    world.service.on_create = lambda: next(fates)
+    begun = world.begin(FIRST)
+    assert set(world.service.runs) == {elsewhere, begun.run_id}
+    assert world.service.requested == 2
+
+
+@pytest.mark.parametrize(
+    ("run_id", "lag", "fault"),
+    [
+        (str(uuid.UUID(int=uuid.UUID(random_key()).int ^ 1)), 0.0, None),
+        (str(uuid.uuid4()), 0.0, None),
+        (random_key(), 1e6, None),
+        (random_key(), 0.0, AdfUnavailableError("503", status=503)),
+    ],
+    ids=["almost a key", "Azure's id", "not listed yet", "the list fails"],
+)
+def test_dropped_start_stays_ambiguous_without_a_listed_start_key(
+    run_id: str, lag: float, fault: AdfError | None
+) -> None:
+    world = World(list_lag=lag)
+    world.service.start_elsewhere(run_id, "Another")
+    world.service.on_create = lambda: "dropped"
+    world.service.faulty, world.service.faults = "query_by_factory", repeat(fault) if fault else iter(())
+    with pytest.raises(AdfAmbiguousStartError):
+        world.begin(FIRST)
+    assert world.service.requested == 1
+
+
+def test_list_is_queried_for_start_keys_only_at_the_end_of_a_search() -> None:
+    world = World()
+    world.begin(FIRST)
+    assert world.service.queries == 0
+    world = World()
+    world.service.on_create = lambda: "lost"
+    world.begin(FIRST)
+    assert world.service.queries == 0
+
+
+def test_similar_run_is_not_ours_in_a_factory_that_uses_start_keys() -> None:
+    world = World()
+    world.service.start_elsewhere(random_key())
+    world.service.on_create = lambda: "dropped"
+    with pytest.raises(AdfUnavailableError):
+        world.begin(FIRST)
+    similar = world.service.start_foreign()
+    world.service.on_create = lambda: "answered"
+    begun = world.begin(CLEARED)
+    assert world.status(similar) == "InProgress"
+    assert begun.run_id in world.service.live()
 
 
 def test_similar_run_of_a_superseded_start_is_waited_for_and_not_cancelled() -> None:

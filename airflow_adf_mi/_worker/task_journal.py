@@ -1,4 +1,4 @@
-"""The journal of a task on a worker: its intent in Airflow's task state store, and the claims of mapped tasks in XComs."""
+"""The journal of a task on a worker: its intent in the task's store (`try_store`), and claims of mapped tasks in XComs."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk.execution_time.xcom import XCom
 
 from airflow_adf_mi._airflow.task_instance import RUN_ID_KEY
+from airflow_adf_mi._airflow.try_store import STORE, store_of
 from airflow_adf_mi._airflow.xcoms import xcom_address
 from airflow_adf_mi.adf.errors import AdfError
 from airflow_adf_mi.adf.starting.intent import Intent, TaskTry
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 STATE_KEY = "airflow_adf_mi.intent"
-"""Key in the task state store. The store survives retries, killed workers and clears, and is deleted with the Dag run."""
+"""Key in the task's store. The task state store survives retries, killed workers and clears, and is deleted with the Dag run."""
 
 
 class TaskJournal:
@@ -29,7 +30,7 @@ class TaskJournal:
     """
 
     def __init__(self, context: Context) -> None:
-        self._store: Any = context["task_state_store"]
+        self._store = store_of(context)
         self._ti: Any = context["ti"]
 
     def stored(self) -> object:
@@ -38,7 +39,7 @@ class TaskJournal:
             return self._store.get(STATE_KEY, None)
         except Exception as e:
             raise AdfError(
-                "Airflow's task state store could not be read, so it is not known whether an earlier try of this task "
+                f"{STORE[0].upper()}{STORE[1:]} could not be read, so it is not known whether an earlier try of this task "
                 "started a run. Nothing was started. The next try reads the store again; if no try is left, clear the task. Or "
                 f"set durable=False to work without the store. {e}"
             ) from e
@@ -49,7 +50,7 @@ class TaskJournal:
         except Exception as e:
             raise AdfError(
                 f"The intent to start pipeline {intent.pipeline_name!r} (start key {intent.start_key}) could not be stored in "
-                "Airflow's task state store, so nothing was started. The next try stores it again; if no try is left, clear the "
+                f"{STORE}, so nothing was started. The next try stores it again; if no try is left, clear the "
                 f"task. Or set durable=False to work without the store. {e}"
             ) from e
 
@@ -58,9 +59,9 @@ class TaskJournal:
             self._store.set(STATE_KEY, intent.to_json())
         except Exception as e:  # noqa: BLE001  whatever Airflow's API fails with must not end the wait
             log.warning(
-                "Run %s continues, but could not be recorded in Airflow's task state store. A retry of this task finds the run "
-                "by its start key %s. %s",
+                "Run %s continues, but could not be recorded in %s. A retry of this task finds the run by its start key %s. %s",
                 intent.run_id,
+                STORE,
                 intent.start_key,
                 e,
             )

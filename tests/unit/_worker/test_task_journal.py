@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from airflow.sdk.execution_time.xcom import XCom
 
-from airflow_adf_mi._worker.state_store_journal import TaskJournal
+from airflow_adf_mi._worker.task_journal import TaskJournal
 
 
 @dataclass

@@ -1,0 +1,177 @@
+"""Finds the runs of earlier tries without a store: by start keys that every try can compute.
+
+The problem: before Airflow 3.3, nothing that a try stores outlives the try. So a retry cannot read which key an earlier try sent.
+Instead, a key is a digest of the task, the number of the try and a generation. Each try asks the service for the keys of all
+earlier tries. What it does with a run that it finds depends on why this try began:
+
+    the run began before     the run's try came      the run's try came
+    this Dag run began       before a clear          after the last clear
+    -----------------------  ----------------------  -------------------------------------------
+    the Dag run was deleted  the number of the try   the newest such run is adopted, if it has
+    and made again, or       is at most              the wanted parameters
+    began again after it     max_tries - retries
+    had ended
+    superseded               superseded              superseded, if there is a newer one
+
+A superseded run must end before another run is adopted or started. It is cancelled, or only waited for (`start_or_adopt`).
+
+Why `max_tries - retries`: a clear sets `max_tries` of a task to the number of its last try plus its `retries`. If somebody
+edits `retries`, the difference may be impossible. Then all earlier runs count as superseded, because a run that ends too early
+does less harm than a clear that starts no run.
+
+Why a generation: a Dag run that is deleted and made again has the same digests. A key must not be sent twice. So the generation
+is counted up until the service does not know the key.
+
+All this needs a factory that uses request ids as run ids, as in every recording that shows both ids (docs/starting-once.md).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from airflow_adf_mi.adf.config.addresses import FactoryRef
+from airflow_adf_mi.adf.errors import AdfError, AdfNotFoundError
+from airflow_adf_mi.adf.models import PipelineRun
+from airflow_adf_mi.adf.retrying import is_for_good
+from airflow_adf_mi.adf.routines import Routine, ServiceTime
+from airflow_adf_mi.adf.starting.create_run import Start
+from airflow_adf_mi.adf.starting.find_run import START_CLOCK_SLACK_SECONDS, get_run_patiently, same_value
+from airflow_adf_mi.adf.starting.intent import Intent, TaskTry
+from airflow_adf_mi.adf.starting.start_key import digest_key
+from airflow_adf_mi.adf.timing import Timing
+
+
+@dataclass(frozen=True, kw_only=True)
+class TryKeys:
+    """The start keys of a task's tries, and what tells the tries of this Dag run and before a clear apart."""
+
+    dag_id: str
+    dag_run_id: str
+    task_id: str
+    map_index: int = -1
+    now: TaskTry
+    """The present try."""
+    retries: int
+    """The task's `retries`, as the Dag file has it now."""
+    dag_run_began: float | None
+    """When Airflow began the Dag run, in epoch seconds. If a task of an ended Dag run is cleared, the Dag run begins again."""
+
+    def key(self, try_number: int, generation: int = 0) -> str:
+        """The start key of a try."""
+        return digest_key(self.dag_id, self.dag_run_id, self.task_id, self.map_index, try_number, generation)
+
+    @property
+    def obsolete_through(self) -> int:
+        """The number of the last try that a clear made obsolete; 0 if no try is obsolete."""
+        before_clear = self.now.max_tries - self.retries
+        earlier = self.now.try_number - 1
+        return before_clear if 0 <= before_clear <= earlier else earlier
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnownRun:
+    """A run that the service knows by the key of a try."""
+
+    try_number: int
+    run: PipelineRun
+
+
+@dataclass(frozen=True, kw_only=True)
+class EarlierStart:
+    """What the service knows of this task's starts."""
+
+    intent: Intent | None
+    """The start that the present try must continue or end, in the form of a stored intent. None if there is none."""
+    own_key: str
+    """The key for a new start of the present try. The service does not know it yet."""
+    service_uses_key: bool
+    """Whether the service knows a run by one of the keys, so that the factory uses our keys as run ids."""
+
+
+def find_earlier_start(start: Start, keys: TryKeys, *, timing: Timing) -> Routine[EarlierStart]:
+    """Ask the service for the keys of this try and of all earlier ones.
+
+    Raises `AdfError` if the service does not answer. Without its answer, a second run could be started.
+    """
+    now = keys.now.try_number
+    generation, own = yield from _runs_of_try(start.factory, keys, now, timing=timing)
+    known = list(own)
+    number = now
+    # If the key of this try is known, a deleted Dag run had the same name. It may have come further than this Dag run.
+    while own and (later := (yield from _runs_of_try(start.factory, keys, number := number + 1, timing=timing))[1]):
+        known += later
+    for number in range(now - 1, 0, -1):
+        known += (yield from _runs_of_try(start.factory, keys, number, timing=timing))[1]
+    clock_ahead = timing.clock() - (yield ServiceTime())
+    return EarlierStart(
+        intent=intent_of(known, start, keys, clock_ahead=clock_ahead),
+        own_key=keys.key(now, generation),
+        service_uses_key=bool(known),
+    )
+
+
+def _runs_of_try(
+    factory: FactoryRef, keys: TryKeys, number: int, *, timing: Timing
+) -> Routine[tuple[int, list[KnownRun]]]:
+    """The first generation of a try whose key is unknown, and the runs of the generations before it."""
+    known: list[KnownRun] = []
+    while True:
+        key = keys.key(number, len(known))
+        seen = yield from get_run_patiently(factory, key, timing=timing, is_final=_is_final)
+        if isinstance(seen, PipelineRun):
+            known.append(KnownRun(try_number=number, run=seen))
+        elif isinstance(seen, AdfNotFoundError) and seen.missing == "run":
+            return len(known), known
+        elif _is_final(seen):
+            raise seen
+        else:
+            raise AdfError(
+                "The service did not answer whether an earlier try of this task has started a run (start key "
+                f"{key}). So nothing was started. A retry asks again; if no try is left, clear the task. Or check in ADF "
+                f"Studio that no run of this task is active, and run the task with durable=False. {seen}"
+            ) from seen
+
+
+def _is_final(error: AdfError) -> bool:
+    """Whether the same question always gets the same answer: nothing is there, or nothing can be sent."""
+    return (isinstance(error, AdfNotFoundError) and error.missing is not None) or is_for_good(error)
+
+
+def intent_of(known: list[KnownRun], start: Start, keys: TryKeys, *, clock_ahead: float) -> Intent | None:
+    """The intent that the present try would have read from a store. Pure.
+
+    :param known: the runs that the service knows.
+    :param clock_ahead: how many seconds this machine's clock is ahead of the service's clock.
+    """
+    usable = [found for found in known if _is_usable(found, start, keys, clock_ahead=clock_ahead)]
+    newest = max(usable, key=lambda found: found.try_number, default=None)
+    for found in known:
+        if found is not newest and not found.run.is_terminal:
+            # A clear raises max_tries. So a try with another max_tries looks like a try before a clear (`intent.was_cleared`).
+            return _started(found, start, replace(keys.now, max_tries=-1))
+    return None if newest is None else _started(newest, start, keys.now)
+
+
+def _started(found: KnownRun, start: Start, task_try: TaskTry) -> Intent:
+    of_try = start.intent(replace(task_try, try_number=found.try_number))
+    return replace(of_try, start_key=found.run.run_id).started(found.run.run_id)
+
+
+def _is_usable(found: KnownRun, start: Start, keys: TryKeys, *, clock_ahead: float) -> bool:
+    """Whether a run may be adopted: it began in this Dag run, after the last clear, and is the wanted run. In doubt: False."""
+    began = found.run.started_at or found.run.last_updated
+    if began is None or keys.dag_run_began is None:
+        return False
+    is_of_dag_run = began.timestamp() + clock_ahead >= keys.dag_run_began - START_CLOCK_SLACK_SECONDS
+    is_after_clear = keys.obsolete_through < found.try_number <= keys.now.try_number
+    return is_of_dag_run and is_after_clear and _is_wanted(found.run, start)
+
+
+def _is_wanted(run: PipelineRun, start: Start) -> bool:
+    """Whether the run is of the pipeline, and has the parameters, that this try would start."""
+    sent = start.parameters or {}
+    # The service drops parameters that the pipeline does not declare, and adds default values.
+    shown = {name: text for name, text in run.parameters.items() if name in sent}
+    return run.pipeline_name.lower() == start.pipeline_name.lower() and all(
+        same_value(sent[name], text) for name, text in shown.items()
+    )

@@ -1,0 +1,406 @@
+"""What a try does about runs of earlier tries where nothing outlives a try: it finds them by keys that it computes."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from itertools import repeat
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from airflow_adf_mi.adf.config.addresses import FactoryRef
+from airflow_adf_mi.adf.errors import (
+    AdfAmbiguousStartError,
+    AdfConfigurationError,
+    AdfError,
+    AdfNotFoundError,
+    AdfPermissionError,
+    AdfUnavailableError,
+)
+from airflow_adf_mi.adf.models import PipelineRun
+from airflow_adf_mi.adf.starting.create_run import Start
+from airflow_adf_mi.adf.starting.earlier_tries import KnownRun, TryKeys, intent_of
+from airflow_adf_mi.adf.starting.find_run import STATUS_CHECK_PATIENCE_SECONDS
+from airflow_adf_mi.adf.starting.intent import TaskTry, read_intent
+from airflow_adf_mi.adf.starting.start_key import is_start_key
+from airflow_adf_mi.adf.starting.start_or_adopt import StillActive, start_or_adopt
+from airflow_adf_mi.adf.timing import Timing
+from tests.support.service import MemoryJournal, ProcessDied, Service, run_on
+
+FACTORY = FactoryRef(subscription_id="s", resource_group_name="rg", factory_name="adf")
+RETRIES = 2
+
+
+@dataclass
+class World:
+    """A task whose tries follow each other, as Airflow 3.1 counts them."""
+
+    service: Service = field(default_factory=Service)
+    retries: int = RETRIES
+    try_number: int = 0
+    max_tries: int = RETRIES
+    dag_run_began: float | None = None
+    kept: Any = None
+    """What the present try has stored."""
+
+    def __post_init__(self) -> None:
+        self.dag_run_began = self.service.now
+
+    @property
+    def keys(self) -> TryKeys:
+        return TryKeys(
+            dag_id="dag",
+            dag_run_id="run",
+            task_id="task",
+            now=TaskTry(try_number=self.try_number, max_tries=self.max_tries),
+            retries=self.retries,
+            dag_run_began=self.dag_run_began,
+        )
+
+    def retry(self, **start: Any) -> Any:
+        """Begin the next try."""
+        self.try_number += 1
+        self.service.now += 30
+        self.kept = None
+        return self.go_on(**start)
+
+    def clear(self, **start: Any) -> Any:
+        """Begin the first try after a clear."""
+        self.max_tries = self.try_number + self.retries
+        return self.retry(**start)
+
+    def make_dag_run_again(self) -> None:
+        """Delete the Dag run, and make another one with the same name."""
+        self.service.now += 60
+        self.dag_run_began, self.try_number, self.max_tries = self.service.now, 0, self.retries
+
+    def go_on(self, *, cancel: bool = True, **start: Any) -> Any:
+        """Begin, or continue the present try. What it begins with, after a superseded run has ended."""
+        order = Start(**{"factory": FACTORY, "pipeline_name": "Load", **start})
+        journal = MemoryJournal(self.service, kept=self.kept)
+        while True:
+            routine = start_or_adopt(
+                order,
+                read_intent(journal.kept, order.intent(self.keys.now)),
+                self.keys.now,
+                cancel_superseded=cancel,
+                timing=Timing(clock=self.service.clock, jitter=lambda: 0.5),
+                keys=self.keys,
+            )
+            try:
+                begun = run_on(routine, self.service, journal)
+            finally:
+                self.kept = journal.kept
+            if not isinstance(begun, StillActive):
+                return begun
+            self.service.settle_cancels()
+            if begun.run.run_id in self.service.live():
+                # The run is not cancelled. The try only waits for it.
+                self.service.end(begun.run.run_id, "Succeeded")
+
+    def status(self, run_id: str) -> str:
+        return str(self.service.runs[run_id]["status"])
+
+
+def test_first_try_starts_a_run_under_a_key_that_shows_whose_it_is() -> None:
+    world = World()
+    begun = world.retry()
+    assert not begun.adopted
+    assert list(world.service.runs) == [begun.run_id] == [world.keys.key(1)]
+    assert is_start_key(begun.run_id)
+
+
+@pytest.mark.parametrize("status", ["InProgress", "Queued", "Succeeded"])
+def test_retry_adopts_the_run_of_the_try_before(status: str) -> None:
+    world = World()
+    first = world.retry()
+    world.service.end(first.run_id, status)
+    second = world.retry()
+    assert second.adopted
+    assert second.run_id == first.run_id
+    assert world.service.created == 1
+
+
+def test_retry_adopts_a_run_although_a_try_between_started_nothing() -> None:
+    world = World(retries=5, max_tries=5)
+    first = world.retry()
+    world.try_number += 2
+    assert world.retry().run_id == first.run_id
+
+
+@pytest.mark.parametrize("status", ["Failed", "Cancelled"])
+def test_retry_starts_another_run_after_a_failed_one_and_the_next_try_finds_it(status: str) -> None:
+    world = World()
+    first = world.retry()
+    world.service.end(first.run_id, status)
+    second = world.retry()
+    assert not second.adopted
+    assert second.run_id == world.keys.key(2)
+    assert world.retry().run_id == second.run_id
+
+
+def test_retry_after_a_kill_finds_the_run_of_a_start_that_was_never_answered() -> None:
+    world = World()
+    world.service.dies_after_create = True
+    with pytest.raises(ProcessDied):
+        world.retry()
+    world.service.dies_after_create = False
+    begun = world.retry()
+    assert begun.adopted
+    assert world.service.created == 1
+
+
+def test_retry_after_a_kill_before_the_request_left_starts_a_run() -> None:
+    world = World()
+    world.service.on_create = lambda: (_ for _ in ()).throw(ProcessDied)
+    with pytest.raises(ProcessDied):
+        world.retry()
+    world.service.on_create = lambda: "answered"
+    assert not world.retry().adopted
+    assert world.service.created == 1
+
+
+@pytest.mark.parametrize("cancel", [True, False])
+def test_clear_ends_the_run_and_starts_another(cancel: bool) -> None:
+    world = World()
+    first = world.retry()
+    second = world.clear(cancel=cancel)
+    assert world.status(first.run_id) == ("Cancelled" if cancel else "Succeeded")
+    assert world.service.live() == [second.run_id]
+
+
+def test_clear_never_accepts_a_run_that_succeeded_before_it() -> None:
+    world = World()
+    first = world.retry()
+    world.service.end(first.run_id, "Succeeded")
+    second = world.clear()
+    assert second.run_id != first.run_id
+    assert not second.adopted
+
+
+def test_retry_after_a_clear_adopts_the_run_that_the_clear_started() -> None:
+    world = World()
+    world.retry()
+    second = world.clear()
+    assert world.retry().run_id == second.run_id
+
+
+@pytest.mark.parametrize("retries", [0, 1, 3, 50])
+def test_edited_retries_never_make_two_runs_overlap(retries: int) -> None:
+    """The run may be replaced, because nobody can tell whether the task was cleared."""
+    world = World()
+    first = world.retry()
+    world.retries = retries
+    second = world.retry()
+    assert world.status(first.run_id) == "Cancelled"
+    assert world.service.live() == [second.run_id]
+
+
+@pytest.mark.parametrize("status", ["InProgress", "Succeeded", "Failed"])
+@pytest.mark.parametrize("tries", [1, 2, 3])
+def test_dag_run_that_is_made_again_ends_the_old_run_and_never_accepts_it(tries: int, status: str) -> None:
+    world = World()
+    for _ in range(tries):
+        old = world.retry()
+        world.service.end(old.run_id, "Failed")
+    world.service.end(old.run_id, status)
+    world.make_dag_run_again()
+    first = world.retry()
+    assert first.run_id == world.keys.key(1, 1)
+    assert world.status(old.run_id) == {"InProgress": "Cancelled"}.get(status, status)
+    assert world.service.live() == [first.run_id]
+    second = world.retry()
+    assert second.run_id == first.run_id
+
+
+def test_dag_run_that_begins_again_after_its_end_starts_another_run() -> None:
+    """A clear of an ended Dag run begins it again. Then `max_tries` is not needed."""
+    world = World()
+    first = world.retry()
+    world.service.end(first.run_id, "Succeeded")
+    world.service.now += 60
+    world.dag_run_began = world.service.now
+    assert world.retry().run_id != first.run_id
+
+
+def test_changed_parameters_start_another_run_once_the_older_run_has_ended() -> None:
+    world = World()
+    first = world.retry(parameters={"day": "1"})
+    second = world.retry(parameters={"day": "2"})
+    assert world.status(first.run_id) == "Cancelled"
+    assert world.service.live() == [second.run_id]
+
+
+def test_continued_try_keeps_its_run_and_its_key() -> None:
+    world = World()
+    first = world.retry()
+    world.service.end(first.run_id, "Failed")
+    assert world.go_on().run_id == first.run_id
+    world.kept = None
+    assert world.go_on().run_id == first.run_id
+    assert world.service.created == 1
+
+
+def test_try_whose_start_provably_started_nothing_sends_its_key_again() -> None:
+    world = World()
+    fates = iter(["dropped", "answered"])
+    world.service.on_create = lambda: next(fates)
+    world.service.start_elsewhere(replace(world.keys, dag_id="another").key(1))
+    begun = world.retry()
+    assert begun.run_id == world.keys.key(1)
+    assert world.service.requested == 2
+
+
+def test_retry_that_knows_a_run_by_its_key_needs_no_other_proof() -> None:
+    world = World()
+    first = world.retry()
+    world.service.end(first.run_id, "Failed")
+    world.service.list_lag = 1e6
+    fates = iter(["dropped", "answered"])
+    world.service.on_create = lambda: next(fates)
+    assert world.retry().run_id == world.keys.key(2)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        AdfUnavailableError("503", status=503),
+        AdfPermissionError("403", status=403),
+        AdfNotFoundError("404", status=404),
+    ],
+)
+def test_nothing_is_started_while_the_service_does_not_answer_for_the_keys(error: AdfError) -> None:
+    world = World()
+    world.service.faults = repeat(error)
+    began = world.service.now
+    with pytest.raises(AdfError, match=f"start key {world.keys.key(1)[:0]}.*So nothing was started.*durable=False"):
+        world.retry()
+    assert world.service.requested == 0
+    assert world.service.now - began <= 30 + STATUS_CHECK_PATIENCE_SECONDS
+
+
+def test_short_outage_delays_a_start_only() -> None:
+    world = World()
+    world.service.faults = iter([AdfUnavailableError("503", status=503)] * 3)
+    assert not world.retry().adopted
+
+
+@pytest.mark.parametrize("missing", ["factory", "subscription"])
+def test_missing_factory_is_reported_at_once(missing: str) -> None:
+    world = World()
+    world.service.missing = missing
+    began = world.service.now
+    with pytest.raises(AdfNotFoundError, match="404"):
+        world.retry()
+    assert world.service.now == began + 30
+
+
+def test_connection_that_cannot_be_used_is_reported_at_once() -> None:
+    world = World()
+    world.service.faults = iter([AdfConfigurationError("wrong")])
+    with pytest.raises(AdfConfigurationError, match="wrong"):
+        world.retry()
+
+
+def test_factory_with_run_ids_of_its_own_is_not_taken_for_one_that_uses_keys() -> None:
+    world = World(Service(own_ids=True))
+    world.service.on_create = lambda: "dropped"
+    with pytest.raises(AdfAmbiguousStartError):
+        world.retry()
+
+
+@given(
+    began=st.floats(-3600, 3600),
+    ahead=st.floats(-600, 600),
+    number=st.integers(1, 6),
+    cleared_through=st.integers(0, 6),
+)
+def test_run_is_adopted_only_if_it_began_in_this_dag_run_and_after_the_clear(
+    began: float, ahead: float, number: int, cleared_through: int
+) -> None:
+    dag_run_began = 1_000_000.0
+    keys = TryKeys(
+        dag_id="dag",
+        dag_run_id="run",
+        task_id="task",
+        now=TaskTry(try_number=7, max_tries=cleared_through + 3),
+        retries=3,
+        dag_run_began=dag_run_began,
+    )
+    run = PipelineRun.from_wire(
+        {
+            "runId": keys.key(number),
+            "pipelineName": "Load",
+            "status": "Succeeded",
+            "runStart": _moment(dag_run_began + began - ahead),
+        }
+    )
+    start = Start(factory=FACTORY, pipeline_name="Load")
+    found = intent_of([KnownRun(try_number=number, run=run)], start, keys, clock_ahead=ahead)
+    if abs(began + 5) > 0.001:
+        assert (found is not None) == (began >= -5 and number > cleared_through)
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat()
+
+
+def test_run_without_times_is_not_adopted() -> None:
+    world = World()
+    first = world.retry()
+    for name in ("runStart", "lastUpdated"):
+        world.service.runs[first.run_id][name] = None
+    second = world.retry()
+    assert world.status(first.run_id) == "Cancelled"
+    assert world.service.live() == [second.run_id]
+
+
+@given(ahead=st.sampled_from([0.0, 90.0, -90.0]), seed=st.integers(0, 2**32))
+@settings(max_examples=300)
+def test_no_two_runs_overlap_and_none_is_started_without_need(ahead: float, seed: int) -> None:
+    """For tries that die at any step, lost answers, runs that end in any way, and retries, clears and edits in any order."""
+    dice = random.Random(seed)
+    world = World(Service(ahead=ahead))
+    service = world.service
+    service.on_create = lambda: dice.choice(["answered", "answered", "lost", "dropped"])
+    replaceable: set[str] = set()
+    """Runs that another run may follow: they failed, were cancelled, or their task was cleared."""
+    begin, is_edited = world.retry, False
+    for _ in range(8):
+        lives = iter([False] * dice.randrange(1, 25) + [True])
+
+        def step(lives: Any = lives) -> None:
+            assert len(service.live()) <= 1, "two runs of one task at a time"
+            if next(lives, False):
+                raise ProcessDied
+
+        service.step = step if dice.random() < 0.6 else lambda: None
+        service.faults = repeat(AdfUnavailableError("503", status=503), dice.choice([0, 0, 0, 1, 4, 1000]))
+        before = set(service.runs)
+        try:
+            begun = begin()
+            assert begun.run_id in service.runs
+            assert begun.run_id not in before or begun.adopted
+            assert not (begin == world.clear and begun.run_id in before), "a run from before the clear was adopted"
+        except (ProcessDied, AdfError):
+            pass
+        service.step = lambda: None
+        service.faults = iter(())
+        assert len(service.live()) <= 1
+        assert service.created <= len(replaceable) + 1
+        for run_id in service.live():
+            if dice.random() < 0.5:
+                service.end(run_id, dice.choice(["Succeeded", "Failed", "Cancelled"]))
+        service.settle_cancels()
+        replaceable |= {run_id for run_id, run in service.runs.items() if run["status"] in ("Failed", "Cancelled")}
+        service.now += dice.choice([1.0, 60.0, 2000.0])
+        begin = world.clear if dice.random() < 0.25 else world.retry
+        is_edited = begin != world.clear and (is_edited or dice.random() < 0.1)
+        if is_edited:
+            world.retries = dice.randrange(6)
+        if is_edited or begin == world.clear:
+            replaceable |= set(service.runs)
