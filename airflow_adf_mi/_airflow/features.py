@@ -16,7 +16,7 @@ TASK_STATE_STORE = "task_state_store" in Context.__annotations__
 """A store that outlives retries and clears. Without it, starts are found by start keys that every try can compute
 (`adf/starting/start_key`)."""
 TRIGGER_ON_KILL = hasattr(BaseTrigger, "on_kill")
-"""Airflow calls `on_kill` of a trigger, and tells a trigger that is cancelled whether a user acted on its task. Without it, the
+"""Airflow calls `on_kill` of a trigger. The message of a cancel shows whether a user acted on the task. Without this feature, the
 state of the task decides what a cancelled trigger does with its run."""
 TEMPLATED_TRIGGERS = hasattr(BaseTrigger, "render_template_fields")
 """Airflow renders templates in a triggerer, which triggerer mode needs. Without it, a worker runs the task."""

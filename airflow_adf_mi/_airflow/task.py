@@ -51,6 +51,7 @@ class PipelineTask(AirflowTask, StartArguments, Protocol):
     """The members of the operator that its tries and its lineage use."""
 
     task_id: str
+    retries: int | None
     execution_timeout: timedelta | None
     do_xcom_push: bool
     retry_policy: Any

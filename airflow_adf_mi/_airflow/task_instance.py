@@ -35,11 +35,13 @@ def task_try_of(context: Context) -> TaskTry:
     )
 
 
-def try_keys_of(context: Context) -> TryKeys:
-    """The start keys of this task's tries, which every try can compute."""
+def try_keys_of(context: Context, retries: int) -> TryKeys:
+    """The start keys of this task's tries, which every try can compute.
+
+    :param retries: the task's `retries`.
+    """
     ti: Any = context["ti"]
     dag_run: Any = context["dag_run"]
-    task: Any = context["task"]
     began = getattr(dag_run, "start_date", None)
     return TryKeys(
         dag_id=ti.dag_id,
@@ -47,7 +49,7 @@ def try_keys_of(context: Context) -> TryKeys:
         task_id=ti.task_id,
         map_index=ti.map_index,
         now=task_try_of(context),
-        retries=task.retries,
+        retries=retries,
         dag_run_began=None if began is None else began.timestamp(),
     )
 

@@ -249,7 +249,9 @@ class Attempt:
             task_try_of(self._context),
             cancel_superseded=self._task.cancel_on_kill,
             timing=REAL_TIME,
-            keys=None if features.TASK_STATE_STORE or not self._task.durable else try_keys_of(self._context),
+            keys=None
+            if features.TASK_STATE_STORE or not self._task.durable
+            else try_keys_of(self._context, self._task.retries or 0),
         )
         return owned_run.begin(routine)
 

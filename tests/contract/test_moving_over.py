@@ -20,7 +20,6 @@ from airflow.providers.microsoft.azure.hooks.data_factory import (
 from airflow.providers.microsoft.azure.operators.data_factory import AzureDataFactoryRunPipelineOperator
 from airflow.providers.microsoft.azure.sensors.data_factory import AzureDataFactoryPipelineRunStatusSensor
 from airflow.sdk import DAG
-from airflow.sdk.exceptions import AirflowException, AirflowSkipException, TaskDeferred
 from azure.core.exceptions import HttpResponseError
 from azure.identity import ClientSecretCredential
 
@@ -38,6 +37,7 @@ from airflow_adf_mi import (
 from airflow_adf_mi.emulator import Emulator, FactorySpec
 from airflow_adf_mi.emulator.pipelines.script import Script
 from tests.conftest import ROOT, activity, factory_of
+from tests.support.minors import AirflowException, AirflowSkipException, TaskDeferred
 
 TESTED: list[str] = []
 """The rows of the page that have a test here."""

@@ -10,7 +10,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowTaskTimeout, TaskDeferred
 
 from airflow_adf_mi._worker.attempt import Attempt
 from airflow_adf_mi._worker.task_journal import STATE_KEY
@@ -26,6 +25,7 @@ from airflow_adf_mi.emulator import Emulator
 from airflow_adf_mi.emulator.pipelines.script import Script
 from airflow_adf_mi.exceptions import AdfConfigurationError, AdfError, AdfRunFailed, AdfRunTimedOut, AdfTaskKilled
 from airflow_adf_mi.operators import AdfRunPipelineOperator
+from tests.support.minors import AirflowTaskTimeout, TaskDeferred
 from tests.support.tasks import Make, Task, execute, runs
 
 

@@ -41,6 +41,7 @@ from airflow_adf_mi.emulator import Emulator
 from airflow_adf_mi.operators import AdfRunPipelineOperator
 from airflow_adf_mi.triggers.start_and_wait import NOT_STARTED
 from tests.support.fired import fire
+from tests.support.minors import needs
 from tests.support.tasks import Make, Task, execute, operator, runs
 from tests.support.triggerer import BEGAN, Airflow, use_airflow
 
@@ -84,7 +85,7 @@ class Starts:
         self.airflow.try_number += 1
 
 
-@pytest.fixture(params=["worker", "triggerer"])
+@pytest.fixture(params=["worker", pytest.param("triggerer", marks=needs("TEMPLATED_TRIGGERS"))])
 def starts(
     request: pytest.FixtureRequest,
     operator: Make,

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 from airflow.sdk import DAG
-from airflow.sdk.exceptions import TaskDeferred
 
 from airflow_adf_mi import AdfConfigurationError, AdfError
 from airflow_adf_mi.adf.api.recovery import Recovery
@@ -23,6 +22,7 @@ from airflow_adf_mi.exceptions import airflow_errors
 from airflow_adf_mi.hooks import AdfHook
 from airflow_adf_mi.operators import AdfRunPipelineOperator
 from airflow_adf_mi.sensors import AdfPipelineRunSensor
+from tests.support.minors import TaskDeferred
 
 NOW = datetime.now(UTC)
 NUMBER, NAN, NAIVE = 7, float("nan"), datetime(2026, 1, 1)  # noqa: DTZ001

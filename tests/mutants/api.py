@@ -41,6 +41,6 @@ MUTANTS = [
     Mutant("throttled request not counted", "adf/api/responses.py", "if isinstance(error, AdfThrottledError):", "if False:", STATS),
     Mutant("failing counter ends a run", "_airflow/stats.py", "incr(name, tags=tags)\n        except Exception as e:", "incr(name, tags=tags)\n        except ZeroDivisionError as e:", STATS),
     Mutant("failing timer ends a run", "_airflow/stats.py", "except Exception as e:  # noqa: BLE001  a failed timing must not fail a run", "except ZeroDivisionError as e:", STATS),
-    Mutant("triggerer counts with the stats of tasks", "_airflow/stats.py", "    from airflow.observability import stats\n", "    from airflow.sdk.observability import stats\n", STATS),
+    Mutant("triggerer counts with the stats of tasks", "_airflow/names.py", "        from airflow.observability import stats\n", "        from airflow.sdk.observability import stats\n", STATS),
     Mutant("cancel of a run that has ended not counted", "adf/api/responses.py", '            _count(call, "answered")\n            return call', "            return call", STATS),
 ]  # fmt: skip

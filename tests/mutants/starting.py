@@ -10,6 +10,8 @@ EXPLAINED = "tests/integration/adf/reporting/test_explain.py"
 TRIGGERER_MODE = "tests/integration/triggers/test_start_and_wait.py"
 RATE_LIMIT = "tests/unit/adf/starting/test_rate_limit.py"
 START_QUEUE = "tests/unit/adf/starting/test_start_queue.py"
+START_KEY = "tests/unit/adf/starting/test_start_key.py"
+EARLIER_TRIES = "tests/unit/adf/starting/test_earlier_tries.py"
 
 MUTANTS = [
     Mutant("lost start not searched for", "adf/starting/create_run.py", "if verdict is Verdict.AMBIGUOUS:", "if False:", START),
@@ -73,4 +75,23 @@ MUTANTS = [
     Mutant("lost start of an earlier try not counted", "adf/starting/start_or_adopt.py", "            start = replace(start, on_ambiguous=\"fail\")\n", "", "tests/unit/adf/starting/test_start_or_adopt.py -k at_most_one"),
     Mutant("refused retry forgets the proof", "adf/starting/intent.py", "        return StartNew(older=stored)\n    return ResolveLostStart", "        return StartNew()\n    return ResolveLostStart", "tests/unit/adf/starting/test_start_or_adopt.py -k keeps_the_proof"),
     Mutant("time of createRun taken too late", "adf/starting/start_or_adopt.py", "            asked_at = timing.clock()\n", "            asked_at = timing.clock() + 60\n", "tests/unit/adf/starting/test_start_or_adopt.py -k active_from_its_answer"),
+    Mutant("any listed run taken for a run with a start key", "adf/starting/find_run.py", "any(is_start_key(run.run_id) for run in page.items)", "bool(page.items)", f"{START_OR_ADOPT} -k without_a_listed_start_key"),
+    Mutant("any GUID of version 8 taken for a start key", "adf/starting/start_key.py", "return text.lower() == _key_of(payload)", "return uuid.UUID(text).version == 8", START_KEY),
+    Mutant("start keys searched for among the runs of one pipeline only", "adf/starting/find_run.py", "for filters in ([of_pipeline], []):", "for filters in ([of_pipeline],):", f"{START_OR_ADOPT} -k another_deployment"),
+    Mutant("listed start keys not used as proof", "adf/starting/create_run.py", "if is_last and not result.proven and not intent.service_uses_key:", "if False:", f"{START_OR_ADOPT} -k another_deployment"),
+    Mutant("list queried for start keys at each search", "adf/starting/create_run.py", "if is_last and not result.proven and not intent.service_uses_key:", "if not intent.service_uses_key:", f"{START_OR_ADOPT} -k only_at_the_end"),
+    Mutant("similar run waited for after a clear although keys are run ids", "adf/starting/start_or_adopt.py", "possible = () if uses_key else result.possible", "possible = result.possible", f"{START_OR_ADOPT} -k similar_run_is_not_ours"),
+    Mutant("edited retries taken for an exact count", "adf/starting/earlier_tries.py", "return before_clear if 0 <= before_clear <= earlier else earlier", "return before_clear", f"{EARLIER_TRIES} -k edited_retries"),
+    Mutant("run of a deleted Dag run adopted", "adf/starting/earlier_tries.py", "return is_of_dag_run and is_after_clear", "return is_after_clear", f"{EARLIER_TRIES} -k made_again"),
+    Mutant("run from before a clear adopted without a store", "adf/starting/earlier_tries.py", "return is_of_dag_run and is_after_clear", "return is_of_dag_run", f"{EARLIER_TRIES} -k clear"),
+    Mutant("run with other parameters adopted without a store", "adf/starting/earlier_tries.py", "is_after_clear and _is_wanted(found.run, start)", "is_after_clear", f"{EARLIER_TRIES} -k changed_parameters"),
+    Mutant("clocks compared without their difference", "adf/starting/earlier_tries.py", "began.timestamp() + clock_ahead", "began.timestamp()", f"{EARLIER_TRIES} -k only_if_it_began"),
+    Mutant("key that the service knows sent again", "adf/starting/earlier_tries.py", "own_key=keys.key(now, generation)", "own_key=keys.key(now)", f"{EARLIER_TRIES} -k made_again"),
+    Mutant("later tries of a deleted Dag run not asked for", "adf/starting/earlier_tries.py", "        known += later\n", "        break\n", f"{EARLIER_TRIES} -k made_again"),
+    Mutant("only the try before asked for", "adf/starting/earlier_tries.py", "for number in range(now - 1, 0, -1):", "for number in range(now - 1, max(0, now - 2), -1):", f"{EARLIER_TRIES} -k a_try_between"),
+    Mutant("live superseded run left alone without a store", "adf/starting/earlier_tries.py", "if found is not newest and not found.run.is_terminal:", "if False:", f"{EARLIER_TRIES} -k clear_ends"),
+    Mutant("missing factory asked for a minute", "adf/starting/earlier_tries.py", "return (isinstance(error, AdfNotFoundError) and error.missing is not None) or is_for_good(error)", "return isinstance(error, AdfNotFoundError) and error.missing == \"run\"", f"{EARLIER_TRIES} -k at_once"),
+    Mutant("run with a start key not used as proof", "adf/starting/earlier_tries.py", "service_uses_key=bool(known)", "service_uses_key=False", f"{EARLIER_TRIES} -k no_other_proof"),
+    Mutant("key of a continued try lost", "adf/starting/start_or_adopt.py", "            start = replace(start, start_key=stored.start_key)\n", "            pass\n", f"{EARLIER_TRIES} -k begins_its_start_again"),
+    Mutant("other runs forgotten once a superseded run has ended", "adf/starting/start_or_adopt.py", "            if keys is not None:\n                # There", "            if False:\n                # There", f"{EARLIER_TRIES} -k hides_no_other_run"),
 ]  # fmt: skip

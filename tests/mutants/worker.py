@@ -63,7 +63,7 @@ MUTANTS = [
     Mutant("parameters shown to the provider", "operators.py", "        from airflow_adf_mi._openlineage.facets import at_start\n\n        hide_parameters(self)\n", "        from airflow_adf_mi._openlineage.facets import at_start\n\n", LINEAGE),
     Mutant("hidden parameters sent to the service", "operators.py", "parameters=parameters_of(self)", "parameters=self.parameters", LINEAGE),
     Mutant("mapped task starts in the triggerer", "operators.py", "start_from_trigger=False, **kwargs)", "start_from_trigger=start_from_trigger, **kwargs)", ELIGIBILITY),
-    Mutant("Airflow's timeout treated as a kill", "triggers/wait.py", "and not is_late", "", f"{TRIGGERER_MODE} -k is_not_a_kill"),
+    Mutant("Airflow's timeout treated as a kill", "triggers/wait.py", "return not is_late and ", "return ", f"{TRIGGERER_MODE} -k is_not_a_kill"),
     Mutant("failures of another try counted", "_worker/trigger_failures.py", " or {name: stored.get(name) for name in now} != now", "", "tests/unit/_worker/test_trigger_failures.py"),
     Mutant("pause without a bound", "_worker/trigger_failures.py", "min(12 * FIRST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * float(2**failures))", "FIRST_PAUSE_SECONDS * float(2**failures)", "tests/unit/_worker/test_trigger_failures.py"),
     Mutant("execution_timeout logged as a kill", "_worker/owned_run.py", ', why="execution_timeout has passed.")', ")", f"{OWNED_RUN} -k reason"),

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 from airflow.sdk import DAG
-from airflow.sdk.exceptions import TaskDeferred
 from airflow.triggers.base import BaseTrigger
 
 from airflow_adf_mi.adf.api import shared_client
@@ -20,6 +19,7 @@ from airflow_adf_mi.emulator.pipelines.script import Script
 from airflow_adf_mi.exceptions import AdfError
 from airflow_adf_mi.operators import AdfRunPipelineOperator
 from tests.support.explained import assert_no_secret
+from tests.support.minors import TaskDeferred
 from tests.support.tasks import Task, execute
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from airflow.sdk import DAG
 
+from airflow_adf_mi._airflow import features
 from airflow_adf_mi._worker.task_journal import STATE_KEY
 from airflow_adf_mi.adf.starting.intent import Intent
 from airflow_adf_mi.emulator import Emulator
@@ -74,7 +75,7 @@ class Task:
 
     @property
     def intent(self) -> Intent:
-        return Intent.from_json(self.get(STATE_KEY))
+        return Intent.from_json(self.get(STATE_KEY) if features.TASK_STATE_STORE else self.xcoms[STATE_KEY])
 
 
 Make = Callable[..., AdfRunPipelineOperator]

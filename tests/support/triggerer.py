@@ -1,4 +1,7 @@
-"""The triggerer's view of a task in triggerer mode: Airflow's serialization and rendering, with answers in memory."""
+"""The triggerer's view of a task in triggerer mode: Airflow's serialization and rendering, with answers in memory.
+
+An Airflow without triggerer mode lacks some of these classes. So they are imported where they are needed.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from airflow.executors.workloads.task import TaskInstanceDTO
-from airflow.jobs.triggerer_job_runner import TriggerRunner
 from airflow.sdk import DAG
 from airflow.sdk.execution_time import task_runner
 from airflow.sdk.execution_time.comms import (
@@ -24,8 +25,6 @@ from airflow.sdk.execution_time.comms import (
     TaskStatesResult,
     XComResult,
 )
-from airflow.serialization.decoders import smart_decode_trigger_kwargs
-from airflow.serialization.serialized_objects import DagSerialization
 
 from airflow_adf_mi.triggers.start_and_wait import AdfStartPipelineTrigger
 
@@ -92,6 +91,10 @@ class Airflow:
 
     def trigger(self) -> AdfStartPipelineTrigger:
         """The trigger of the current try, as a triggerer makes it from the database."""
+        from airflow.executors.workloads.task import TaskInstanceDTO
+        from airflow.jobs.triggerer_job_runner import TriggerRunner
+        from airflow.serialization.serialized_objects import DagSerialization
+
         encoded = json.loads(json.dumps(DagSerialization.to_dict(self.dag)))
         dag_run = {
             "dag_id": self.dag.dag_id,
@@ -139,6 +142,8 @@ class Airflow:
 
 
 def _decoded(value: Any) -> Any:
+    from airflow.serialization.decoders import smart_decode_trigger_kwargs
+
     return smart_decode_trigger_kwargs(value)  # type: ignore[no-untyped-call]  # Airflow's is not annotated
 
 

@@ -9,7 +9,6 @@ import traceback
 
 import airflow.exceptions
 import pytest
-from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException, TaskDeferred
 from airflow.serialization.serialized_objects import BaseSerialization
 
 import airflow_adf_mi
@@ -18,6 +17,7 @@ from airflow_adf_mi.adf import errors
 from airflow_adf_mi.adf.errors import AdfError
 from airflow_adf_mi.exceptions import TWINS, airflow_errors, to_airflow
 from tests.support.every_error import CLASSES, known, made
+from tests.support.minors import AirflowException, AirflowFailException, AirflowSkipException, TaskDeferred
 
 each_class = pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
 

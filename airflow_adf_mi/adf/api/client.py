@@ -292,7 +292,7 @@ def _listed(pages: Any, call: Call[Any]) -> list[Any]:
         items += page
         if len(items) >= MOST_LISTED or not follow.on(pages.continuation_token):
             break
-    return items[:MOST_LISTED]
+    return [responses.wire_form(item) for item in items[:MOST_LISTED]]
 
 
 async def _listed_async(pages: Any, call: Call[Any]) -> list[Any]:
@@ -302,4 +302,4 @@ async def _listed_async(pages: Any, call: Call[Any]) -> list[Any]:
         items += [item async for item in page]
         if len(items) >= MOST_LISTED or not follow.on(pages.continuation_token):
             break
-    return items[:MOST_LISTED]
+    return [responses.wire_form(item) for item in items[:MOST_LISTED]]

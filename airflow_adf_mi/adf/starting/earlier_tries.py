@@ -43,7 +43,7 @@ from airflow_adf_mi.adf.timing import Timing
 
 @dataclass(frozen=True, kw_only=True)
 class TryKeys:
-    """The start keys of a task's tries, and what tells the tries of this Dag run and before a clear apart."""
+    """The start keys of a task's tries, and the facts that show which runs a try may adopt."""
 
     dag_id: str
     dag_run_id: str

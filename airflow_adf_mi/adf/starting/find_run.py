@@ -177,7 +177,7 @@ def uses_start_keys(factory: FactoryRef, pipeline_name: str) -> Routine[bool]:
     window = moment(now - RUN_RETENTION.total_seconds()), moment(now + _DAY_SECONDS)
     newest = [{"orderBy": "RunStart", "order": "DESC"}]
     of_pipeline = {"operand": "PipelineName", "operator": "Equals", "values": [pipeline_name]}
-    # Most factories also have many runs that others start. So look at the runs of this pipeline first.
+    # A factory may have many runs that others start. So the first query is for runs of this pipeline.
     for filters in ([of_pipeline], []):
         page = yield query_runs(factory, *window, filters=filters, order_by=newest)
         if isinstance(page, Page) and any(is_start_key(run.run_id) for run in page.items):

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 from airflow.sdk import DAG
-from airflow.sdk.exceptions import TaskDeferred
 
 from airflow_adf_mi.adf.waiting.deadlines import TIMEOUT_SLACK_SECONDS
 from airflow_adf_mi.emulator import Emulator
 from airflow_adf_mi.operators import AdfRunPipelineOperator
 from airflow_adf_mi.sensors import AdfPipelineRunSensor
+from tests.support.minors import TaskDeferred
 
 
 class Store(dict[str, Any]):

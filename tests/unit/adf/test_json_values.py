@@ -9,7 +9,6 @@ from typing import Any
 
 import pendulum
 import pytest
-from azure.mgmt.datafactory._utils.model_base import SdkJSONEncoder
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,7 +26,10 @@ VALUES = st.recursive(SINGLE, lambda inner: st.lists(inner) | st.tuples(inner) |
 
 @given(VALUES)
 def test_every_value_is_the_same_as_from_the_official_client(value: Any) -> None:
-    theirs = json.loads(json.dumps(value, cls=SdkJSONEncoder))
+    encoder = pytest.importorskip(
+        "azure.mgmt.datafactory._utils.model_base", reason="version 9 has no encoder"
+    ).SdkJSONEncoder
+    theirs = json.loads(json.dumps(value, cls=encoder))
     assert json.loads(json.dumps(to_json_value(value), allow_nan=False)) == theirs
 
 

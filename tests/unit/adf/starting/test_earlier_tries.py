@@ -255,6 +255,37 @@ def test_try_whose_start_provably_started_nothing_sends_its_key_again() -> None:
     assert world.service.requested == 2
 
 
+def test_try_that_begins_its_start_again_uses_its_key_again() -> None:
+    """The next try can compute only this key."""
+    world = World()
+    world.service.on_create = lambda: "refused"
+    with pytest.raises(AdfPermissionError):
+        world.retry()
+    world.service.on_create = lambda: "answered"
+    begun = world.go_on()
+    assert begun.run_id == world.keys.key(1)
+    assert world.retry().run_id == begun.run_id
+
+
+def test_superseded_run_that_has_just_ended_hides_no_other_run() -> None:
+    """The deleted Dag run has left a run that is active, and this Dag run has a run of its own: also another run is known."""
+    world = World()
+    old = world.retry()
+    world.make_dag_run_again()
+    first = world.retry()
+    world.service.runs[old.run_id]["status"] = "InProgress"
+    ends = iter([False, False, True])
+
+    def step() -> None:
+        if next(ends, False):
+            world.service.end(old.run_id, "Succeeded")
+
+    world.service.step = step
+    second = world.retry()
+    assert second.run_id == first.run_id
+    assert world.service.created == 2
+
+
 def test_retry_that_knows_a_run_by_its_key_needs_no_other_proof() -> None:
     world = World()
     first = world.retry()

@@ -1,0 +1,41 @@
+"""What differs between the minors of Airflow for tests: names with two homes, and marks for tests of a feature."""
+
+from __future__ import annotations
+
+import pytest
+
+from airflow_adf_mi._airflow import features
+
+try:
+    from airflow.sdk.exceptions import (
+        AirflowException,
+        AirflowFailException,
+        AirflowSensorTimeout,
+        AirflowSkipException,
+        AirflowTaskTimeout,
+        TaskDeferred,
+    )
+except ImportError:  # Airflow 3.1
+    from airflow.exceptions import (  # type: ignore[attr-defined,no-redef]  # Airflow 3.3 does not list them there
+        AirflowException,
+        AirflowFailException,
+        AirflowSensorTimeout,
+        AirflowSkipException,
+        AirflowTaskTimeout,
+        TaskDeferred,
+    )
+
+__all__ = [
+    "AirflowException",
+    "AirflowFailException",
+    "AirflowSensorTimeout",
+    "AirflowSkipException",
+    "AirflowTaskTimeout",
+    "TaskDeferred",
+    "needs",
+]
+
+
+def needs(feature: str) -> pytest.MarkDecorator:
+    """A mark for tests of a feature, by its name in `features`. They are skipped on an Airflow that lacks it."""
+    return pytest.mark.skipif(not getattr(features, feature), reason=f"this Airflow lacks {feature}")
