@@ -1,9 +1,10 @@
 """One try of an `AdfRunPipelineOperator` on a worker, from its rendered arguments to its result.
 
-A try may begin for the first time, or retry a try whose run may still be active. It may also continue after a superseded run
-has ended, or after a wait in the triggerer. Two things can go wrong: a second run starts while another run of the task is active,
-or a task returns a result for a run that was cancelled. The rule: only the stored intent and Airflow's counts of tries and clears
-decide what to do, and an intent is stored before its start is sent.
+A try may be the task's first, a retry, or the first after a clear. In the last two cases, the run of an earlier try may still be
+active. The same try may also resume: after a superseded run has ended, or after a wait in the triggerer. Two things can go wrong:
+a second run starts while another run of the task is active, or a task returns a result for a run that was cancelled. The rule:
+the stored intent, Airflow's counts of tries and clears, and the arguments of the start decide what to do. And an intent is
+stored before its start is sent.
 
     execute            run()                 stored intent -> start or adopt -> return, wait, or defer
     execute_after      after_superseded()    the superseded run has ended -> run()

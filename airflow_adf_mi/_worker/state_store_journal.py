@@ -87,7 +87,7 @@ class TaskJournal:
         try:
             return Intent.from_json(stored).task_try.is_try_of(now)
         except (AttributeError, KeyError, TypeError, ValueError):
-            # Nothing is stored, or another version stored it, and so not this try.
+            # Nothing is stored, or another version of this package stored the intent. So this try has not stored one.
             return False
 
     def claimed(self) -> frozenset[str]:
