@@ -8,8 +8,8 @@ worker runs the task, as if `start_from_trigger` were not set, and the log gives
     the Dag is serialized         why_start_on_worker(task) --> a reason: a worker runs the task
     (by the Dag processor)                |                     None: the trigger is stored with the Dag
                                           v
-    the run has succeeded         why_end_on_worker(task)   --> a reason: a worker ends the task
-    (on a worker, at deferral)    and listeners                 None: the trigger ends the task
+    a task defers (on a worker)   why_end_on_worker(task)   --> a reason: a worker ends the task, if the run succeeds
+                                  and listeners                 None: the trigger ends the task, if the run succeeds
 
 The rule: name what is allowed, and refuse the rest. A template may use the names that are listed here. Their values are known to
 be the same on a worker and in the triggerer. A subclass must not override a method that only workers call, because in triggerer
