@@ -14,7 +14,7 @@ from airflow_adf_mi.adf.config.settings import AdfSettings
 from airflow_adf_mi.adf.event_loop import PerLoop, mark_seen, start_detached
 
 CONNECTION_KEPT_SECONDS = 60.0
-"""Seconds for which a connection is used that was read. A corrected connection takes effect after that time."""
+"""Seconds for which a connection that was read is used again. A corrected connection takes effect after that time."""
 
 
 @dataclass

@@ -54,7 +54,7 @@ class Route:
         return " and ".join(str(authority) for authority in self.authorities)
 
     def tls_context(self) -> ssl.SSLContext | None:
-        """The TLS context of `authorities.tls_context`, which also names the errors. None for an address without TLS."""
+        """The TLS context that `authorities.tls_context` makes. Raises the same errors. None if there are no authorities."""
         return tls_context(self.authorities) if self.authorities else None
 
 

@@ -1,8 +1,8 @@
 """The intent: a write-ahead log entry that a try stores before it sends createRun. Pure.
 
 The problem: a worker or triggerer can be killed at any moment, also between createRun and its answer. The next try must know
-whether a run may exist, and which one. So every start is recorded in three phases, each stored before the step that it
-announces:
+whether a run may exist, and which run. So every start is recorded in three phases. SENDING is stored before createRun is sent,
+and STARTED after its answer:
 
     PREPARED          SENDING               STARTED
     --------------+---------------------+---------------------------------> time

@@ -8,11 +8,12 @@ must not be replaced.
     --------------  ------------------------  ----------------------------  ----------------------------
     none, prepared  start a new run           start a new run               start a new run
     sending         search for its run:       search for its run:           search for its run:
-                    adopt it; start again     as below; start again if      end it, then start
-                    if none was started       none was started              a new run
+                    adopt it; start again     if found, as in the row       end it, then start
+                    if none was started       `started`; start again if     a new run
+                                              none was started
     started         adopt its run, whatever   active, succeeded: adopt it   end its run, then start
-                    its status                being cancelled: wait, then   a new run
-                                              start a new run
+                    its status                being cancelled: wait for     a new run
+                                              its end, then decide again
                                               failed, cancelled: start a
                                               new run
 

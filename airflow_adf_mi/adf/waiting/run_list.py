@@ -4,9 +4,9 @@ The run list (`queryPipelineRuns`) is cheap: one query shows all runs that ended
 behind polls of single runs, for one run or for all, by seconds or by hours. Runs can also appear out of order. Two mistakes are
 possible:
 
-- To take the absence of a run in the list as news about that run. So an end is believed only if the list shows it. The list never
+- To take the absence of a run in the list as news about that run. So the list is believed only if it shows an end. The list never
   proves that a run has not ended, and single runs are polled as well (`poll_plan`).
-- To leave a gap between two queries, so that an end in the gap is never shown. So each query overlaps the previous query. It
+- To leave a gap between two queries, so that an end in the gap is never shown. So each query overlaps the previous query. A query
   reaches back further if the list showed an end too late, or if a new wait needs an earlier moment.
 
 The windows of three queries, on the service's clock:
@@ -17,8 +17,9 @@ The windows of three queries, on the service's clock:
               ^                               ^
               _listed_from                    _listed_until: no gap is left between these two
 
-Polls of single runs check the list. If a poll finds an end between these two moments (with 10 s of tolerance), the list should
-have shown that end already. So the list lags, and `poll_plan` polls at full pace. The list is trusted again once it has missed
+Polls of single runs reveal whether the list lags. If a poll finds an end between `_listed_from` and `_listed_until` (with 10 s of
+tolerance), the list should have shown that end already. So the list lags, and `poll_plan` polls at full pace. The list is trusted
+again once it has missed
 no end for a minute, and has shown a run that was updated at or after the missed end.
 
 Moments are epoch seconds by the service's clock. Only `now` is by our clock.
