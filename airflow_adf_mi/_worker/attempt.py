@@ -192,7 +192,7 @@ class Attempt:
             return self._results.of(report)
 
     def retry_trigger(self, failure: Exception) -> dict[str, Any]:
-        """Continue the wait after its trigger failed, a few times. A broken deployment makes triggers fail, but not the run."""
+        """After its trigger failed, continue the wait, a few times only. A broken deployment makes triggers fail, not runs."""
         stored = self._stored()
         with self._recording_failure():
             pause = None if self._journal is None or stored is None else record_trigger_failure(self._context)
@@ -234,7 +234,7 @@ class Attempt:
         ) as owned_run:
             self._owned_run = owned_run
             if self._task.is_killed:
-                # The kill came before `kill` could reach this run.
+                # Airflow stopped the task before `kill` could reach this run.
                 owned_run.kill()
             try:
                 yield owned_run
@@ -337,7 +337,7 @@ class Attempt:
         return self._settings.run_address(self._start.factory, run_id, self._start.pipeline_name)
 
     def _stored(self) -> Intent | None:
-        """Return the stored intent, of an earlier try or of an earlier part of this one.
+        """Return the intent that an earlier try, or an earlier part of this try, has stored.
 
         Builds this try's start first, so that wrong arguments raise their error.
         """

@@ -148,7 +148,7 @@ class OwnedRun:
         return run_routine(explained(report, timing=REAL_TIME), self._client, self._pause)
 
     def rest(self, seconds: float) -> None:
-        """Sleep. If `kill` is called meanwhile, it cancels the last known run."""
+        """Sleep. If `kill` is called during the sleep, it cancels the last known run."""
         self._pause(seconds)
 
     def on_execution_timeout(self, *, cancel: bool) -> None:
@@ -185,7 +185,7 @@ class OwnedRun:
             time.sleep(min(left, LONGEST_SLEEP_SECONDS))
 
     def raise_if_killed(self) -> None:
-        """Raise `AdfTaskKilled` after a call of `kill`. A task must not return or defer for a run that is cancelled."""
+        """Raise `AdfTaskKilled` after a call of `kill`. A killed task must neither return nor defer."""
         if not self._killed:
             return
         if self._journal.latest is None:
