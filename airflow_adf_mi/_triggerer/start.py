@@ -58,12 +58,12 @@ SEND_DELAY_SECONDS = 60.0
 Nothing enforces this time. If storing takes longer, `TriggerJournal.save` reads the intent once more before the request."""
 
 _factories_using_keys: set[FactoryRef] = set()
-"""Factories that have used our start keys as run ids while this process ran. There, "no run with this id" proves that nothing
-was started."""
+"""Factories that have used our start keys as run ids while this process ran. In these factories, "no run with this id" proves
+that nothing was started."""
 
 
 class TriggererStart:
-    """Starts a run, or adopts a run that was started before, in an asyncio task of its own. So a kill can wait for this task.
+    """Starts a run, or adopts a run that was started before, in an asyncio task of its own. So `kill` can wait for its end.
 
     :param adf: the connection.
     :param start: what to start.

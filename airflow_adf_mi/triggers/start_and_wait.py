@@ -301,7 +301,7 @@ class AdfStartPipelineTrigger(BaseTrigger):
         return self._killing
 
     async def _kill_before_start(self) -> None:
-        """Handle a kill that came while the connection was read. Before that, another triggerer may have started the run."""
+        """Handle a kill that came while the connection was read. An earlier triggerer may have started the run."""
         try:
             adf = await settings_of(self.azure_data_factory_conn_id)
             if self._journal is not None:
