@@ -1,6 +1,6 @@
 """Connections in the triggerer: read once a minute for all tasks that use the same connection.
 
-Airflow needs 30 to 90 ms to read a connection, and seconds for the first one. A triggerer reads only one at a time.
+Airflow needs 30 to 90 ms to read a connection, and seconds to read the first one. A triggerer reads one connection at a time.
 """
 
 from __future__ import annotations
