@@ -37,11 +37,11 @@ LAG_TOLERANCE_SECONDS = 10.0
 TRUST_AGAIN_SECONDS = 60.0
 """Seconds without a missed end after which the list is trusted again."""
 LIST_OVERLAP_SECONDS = 20.0
-"""Longest overlap of a list query with the previous query, in seconds. It is needed because runs appear in the list out of
-order."""
+"""Longest overlap of a list query with the previous query, in seconds. The overlap is needed because runs appear in the list out
+of order."""
 LIST_OVERLAP_ITEMS = 100
-"""If many runs end, the overlap is shortened, so that it returns at most this many entries (one page) a second time. It may
-return more if the list shows ends out of order."""
+"""If many runs end, the overlap is shortened, so that it returns at most this many entries (one page) a second time. The overlap
+may return more entries if the list shows ends out of order."""
 
 LIST_REACH_SECONDS = 900.0
 """Longest reach of a first query into the past, in seconds. Polls of single runs find earlier ends."""
@@ -100,8 +100,8 @@ class RunListTracker:
     def next_query(self, service_now: float, unseen_since: float) -> ListQuery:
         """Return the query to send now.
 
-        :param unseen_since: the earliest moment since which a run may have ended unseen. For one run, this is when it was last
-            known to be active, or, if that is unknown, when its wait began.
+        :param unseen_since: the first moment at which an end may have been missed. For one run, this is the last moment at which
+            the run was known to be active. If no such moment is known, it is the beginning of the wait.
         """
         overlap = (
             min(LIST_OVERLAP_SECONDS, LIST_OVERLAP_ITEMS / self._entries_per_second)
