@@ -6,7 +6,7 @@
     ├── AdfAuthenticationError      no token for the identity, or the service refused the token (401)
     ├── AdfRequestError             the service refused the request (4xx)
     │   ├── AdfPermissionError      403: the identity lacks a role
-    │   ├── AdfNotFoundError        404: factory, pipeline or run
+    │   ├── AdfNotFoundError        404: there is no such subscription, factory, pipeline or run
     │   └── AdfThrottledError       429: too many requests
     ├── AdfUnavailableError         no usable answer: 408, 5xx, dropped connection, timeout, a proxy's page
     ├── AdfAmbiguousStartError      a start whose answer was lost, and the run can be neither found nor ruled out
@@ -148,8 +148,8 @@ class AdfUnavailableError(AdfError):
     """The service gave no usable answer.
 
     `never_sent` is true only if it is proven that the request did not leave this machine (connection refused, connect timeout,
-    name resolution). Otherwise, a request that changes something may have taken effect. `unreadable` is true if there was an
-    answer with the status of a success, and it does not match the specification. `is_foreign` is true if the answer is not from
+    name resolution). Otherwise, a request that changes something may have taken effect. `unreadable` is true for an answer with
+    the status of a success that does not match the specification. `is_foreign` is true if the answer is not from
     Azure Resource Manager, but from a proxy, gateway or web filter.
     """
 
