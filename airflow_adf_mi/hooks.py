@@ -157,8 +157,8 @@ class AdfHook(BaseHook):
 
         The service's run list can lag behind :meth:`get_pipeline_run`.
 
-        :param updated_after: begin of the window, with a time zone.
-        :param updated_before: end of the window, with a time zone.
+        :param updated_after: the beginning of the window, with a time zone.
+        :param updated_before: the end of the window, with a time zone.
         :param resource_group_name: overrides the connection's resource group.
         :param factory_name: overrides the connection's factory.
         :param filters: ``{"operand": "PipelineName", "operator": "Equals", "values": ["x"]}`` and the like.
@@ -188,9 +188,9 @@ class AdfHook(BaseHook):
         :param run_id: the run. For an unknown run the service returns an empty list, without an error.
         :param resource_group_name: overrides the connection's resource group.
         :param factory_name: overrides the connection's factory.
-        :param updated_after: begin of the window, with a time zone. The default is 45 days ago, because the service keeps runs
-            for 45 days.
-        :param updated_before: end of the window. The default is tomorrow, so that clocks may differ.
+        :param updated_after: the beginning of the window, with a time zone. The default is 45 days ago, because the service
+            keeps runs for 45 days.
+        :param updated_before: the end of the window. The default is tomorrow, so that clocks may differ.
         :param filters: as in :meth:`query_pipeline_runs`, with the activity operands.
         :param order_by: as in :meth:`query_pipeline_runs`.
         """
