@@ -1,7 +1,8 @@
 """Which certificate authorities are trusted, and the TLS context that trusts them.
 
 The first of these settings that is set counts: `ca_bundle` in the connection, REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE, SSL_CERT_FILE
-together with SSL_CERT_DIR, the system's authorities, certifi's authorities.
+together with SSL_CERT_DIR, the system's authorities, certifi's authorities. For token requests, `ca_bundle` is only added to the
+others.
 
 The package truststore, which trusts the system's authorities, is not used. On Linux it reads the system's files at each
 handshake, and so would block the event loop.

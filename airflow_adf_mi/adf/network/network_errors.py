@@ -18,7 +18,7 @@ _REFUSED_BY_PROXY = re.compile(r"Tunnel connection failed: (?P<status>\d{3})\b")
 def was_never_sent(error: BaseException) -> bool:
     """Whether the request provably did not leave this machine.
 
-    The proof is valid for requests that change something. aiohttp repeats a read if a reused connection was dropped.
+    The proof is valid only for requests that change something, because aiohttp repeats a read if a reused connection was dropped.
     """
     return any(NOT_SENT in getattr(e, "__notes__", ()) for e in inside(error))
 

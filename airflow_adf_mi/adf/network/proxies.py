@@ -1,6 +1,6 @@
 """The proxy that the environment names for an address. Pure.
 
-requests, aiohttp and azure-identity read these variables by different rules. Only requests supports networks (IPv4 only), only
+requests, aiohttp and azure-identity read proxy variables by different rules. Only requests supports networks (IPv4 only), only
 some support ports and ALL_PROXY, and for requests, `example.com` in NO_PROXY matches `badexample.com`. No maintained library
 implements all rules. So this module implements curl's rules, except that a proxy without a port gets its scheme's port:
 
@@ -33,7 +33,7 @@ _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 @dataclass(frozen=True)
 class Proxy:
-    """A proxy, and the variable that names it. `str` of it shows neither user nor password."""
+    """A proxy, and the variable that names the proxy. `str(proxy)` shows neither user nor password."""
 
     variable: str
     address: str
@@ -54,7 +54,7 @@ class Proxy:
 
 
 def proxy_for(address: str, environ: Mapping[str, str]) -> Proxy | None:
-    """The proxy for requests to `address`; None if they use none.
+    """The proxy for requests to `address`; None if such requests use no proxy.
 
     Raises `AdfConfigurationError` if the variable does not name a usable proxy.
     """
