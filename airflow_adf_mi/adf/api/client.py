@@ -85,7 +85,7 @@ class AdfClient:
         from azure.mgmt.datafactory import DataFactoryManagementClient
 
         self._settings = settings
-        # The type annotations of the official client require the older form of credential, but it accepts this one.
+        # The type annotations of the official client require the older form of credential, but the client accepts this form.
         self._credential: Any = credential or credential_for(settings)
         self._read_retries = read_retries
         # The route is kept, because the environment may change while the client is open.
@@ -271,7 +271,7 @@ class AsyncAdfClient:
     async def _content(self, method: Any, call: Call[Any], statuses: list[int]) -> bytes:
         """The content of an answer. Its HTTP status goes to `statuses`, because unpacking the content may fail.
 
-        Without this, the official client would parse the JSON three times, all on the event loop.
+        Without this method, the official client would parse the JSON three times, all on the event loop.
         """
 
         def saw(answer: Any) -> None:
