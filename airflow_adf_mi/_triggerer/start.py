@@ -14,7 +14,7 @@ The rules:
 - If a stored start was never answered, its run is searched for. The start is sent again in two cases only: it is proven that
   nothing was started, or the author of the Dag allowed it.
 
-    run() begins --> pause (only a retry) --> turn in the queue --> read the intent --> start_or_adopt --> Started
+    run() begins --> pause (from try 2) ----> turn in the queue --> read the intent --> start_or_adopt --> Started
          |                                         ^                                        |
          | kill: stop, wait for the answer         |  the superseded run has ended          | StillActive
          v                                         +----------------------------------------+
@@ -68,7 +68,7 @@ class TriggererStart:
     :param adf: the connection.
     :param start: what to start.
     :param journal: where the intent is stored.
-    :param cancel_on_kill: cancel the run when the task is killed, and a superseded run before a new one is started.
+    :param cancel_on_kill: cancel the run when the task is killed, and a superseded run before a new run is started.
     :param supersede_timeout: seconds to wait for a superseded run to end.
     :param check_interval: seconds between two status checks of a superseded run. `SUPERSEDED_CHECK_INTERVAL_SECONDS` is the
         most that is used.

@@ -18,7 +18,7 @@ no such record treats itself as cleared.
     nothing                                      -              no start: try 3 starts a run
     an entry that this version cannot read       -              perhaps a run exists: try 3 asks the service
 
-The XCom `run_id` is for other tasks. It names a run that exists. A try reads `run_id` only if there is no readable intent. In
+The XCom `run_id` is for other tasks, and names a run that exists. A try reads `run_id` only if there is no readable intent. In
 that case a worker, or the Azure provider's operator, may have started the run before the Dag was edited.
 """
 

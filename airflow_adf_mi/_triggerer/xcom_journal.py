@@ -21,9 +21,9 @@ sets survives killed triggerers, retries and clears. So the intent, a write-ahea
     after 6        the same                         the same
 
 Airflow answers one request of a triggerer at a time, and needs 30 to 90 ms for each. So a start sends as few requests to
-Airflow as possible. It sends three (steps 1, 3 and 6) if the service uses the start key as the run's id. It also sends step 5
-if the service chooses run ids itself. A try that replaces a run also deletes the XComs of that run. A later try that finds no
-readable intent also reads `run_id`.
+Airflow as possible. A start sends three (steps 1, 3 and 6) if the service uses the start key as the run's id. The start also
+sends step 5 if the service chooses run ids itself. A try that replaces a run also deletes the XComs of that run. A later try that
+finds no readable intent also reads `run_id`.
 """
 
 from __future__ import annotations

@@ -74,7 +74,7 @@ LONGEST_SLEEP_SECONDS = 1.0
 
 
 class OwnedRun:
-    """Starts a run, or adopts an earlier one, and waits for it. A signal handler may call `kill` at any moment.
+    """Starts a run, or adopts an earlier run, and waits for its end. A signal handler may call `kill` at any moment.
 
     Use as a context manager.
 
