@@ -1,8 +1,8 @@
 """From the fields of an Airflow connection to `AdfSettings`. `_airflow.connections` reads the connection itself.
 
 For a connection of our own type, an unknown or contradictory field is an error. A connection of the Azure provider's type is
-accepted if the provider would accept it without a secret. Fields that the provider ignores are ignored here too, and one log
-line names them and the identity.
+accepted if the provider would accept it without a secret. This package also ignores the fields that the provider ignores. One log
+line names these fields and the identity.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def settings_from_connection(
 
 
 def providers_note(conn_id: str, reading: Reading, environ: Mapping[str, str]) -> str:
-    """The log line about a connection of the provider's type: the identity that is used, and the one the provider would use."""
+    """The log line about a connection of the provider's type: the identity that is used, and the identity of the provider."""
     identity, cloud = reading.settings.identity, reading.settings.cloud
     note = (
         f"Connection {conn_id!r} has the Azure provider's type. Identity that is used: "

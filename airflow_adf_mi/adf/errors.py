@@ -20,7 +20,7 @@ A message names what happened, to which run, pipeline, factory or identity, and 
 translated in one place only: `airflow_adf_mi.adf.api.error_mapping`. Airflow gets twins of these errors, which are also
 AirflowExceptions: `airflow_adf_mi.exceptions`.
 
-An error's members are the keyword arguments of its constructor. Each is stored as an attribute of the same name. Pickle,
+An error's members are the keyword arguments of its constructor. Each member is stored as an attribute of the same name. Pickle,
 copy and the JSON form (`airflow_adf_mi.adf.error_json`) rely on this rule, so a new class needs no code of its own for them.
 """
 
@@ -39,7 +39,7 @@ class AdfError(Exception):
     """Base of all errors of this package."""
 
     def with_text(self, text: str) -> Self:
-        """A new error of the same class with another text, and with the members, notes and causes of this one.
+        """A new error of the same class with another text, and with the members, notes and causes of this error.
 
         Many tasks may get the same error, for example from the poller. So an error is never changed after it was made.
         """
@@ -81,7 +81,7 @@ class AdfConfigurationError(AdfError, ValueError):
 
 
 class AdfCertificateError(AdfConfigurationError):
-    """The certificate of the endpoint is not trusted. So neither a request nor a token was sent to it."""
+    """The certificate of the endpoint is not trusted. So neither a request nor a token was sent to the endpoint."""
 
 
 class AdfAuthenticationError(AdfError):

@@ -1,6 +1,6 @@
 """Runs and activity runs as the service describes them, read without losing anything.
 
-Readers take any mapping (the official client's models are mappings, and so are recorded answers). They keep the whole answer:
+Readers take any mapping (the official client's models are mappings, and so are recorded answers). Readers keep the whole answer:
 unknown fields stay available in `raw`, and unknown statuses are kept unchanged.
 
 An answer about a run is readable if it has `runId` and `status`. Everything else may be missing or odd. A

@@ -1,6 +1,6 @@
 """Masks credentials in text that comes from a service, before it reaches a log, an exception or an XCom.
 
-Messages of failed activities quote the answer of the activity's own target. The answer may include a SAS URL or a
+The message of a failed activity quotes the answer of the system that the activity used. The answer may include a SAS URL or a
 connection string, often as JSON within JSON or URL-encoded.
 
 This code runs on the triggerer's event loop, and a text of the service may be very long. So `shown` cuts a text before it

@@ -133,8 +133,8 @@ def is_front_door(code: str | None, failure_cause: str | None) -> bool:
 def _error_object(text: str, *, may_be_bare: bool) -> Mapping[str, Any]:
     """ARM's error object in a body; empty if there is none.
 
-    `may_be_bare`: accept an error object without the member `error` around it. Resource providers may send one, and the official
-    client accepts it too.
+    `may_be_bare`: accept an error object without the member `error` around it. Resource providers may send such an object, and
+    the official client also accepts it.
     """
     try:
         body = json.loads(text)

@@ -179,7 +179,7 @@ def check_principal(token: str, identity: Identity, how: CredentialPlan) -> None
 
 
 def not_system_assigned(identity: Identity, claims: Mapping[str, Any]) -> str | None:
-    """If no identity is named, and the token belongs to a user-assigned one: the name of that identity, and what to do."""
+    """If no identity is named, but the token belongs to a user-assigned identity: the name of that identity, and what to do."""
     name = _user_assigned(claims)
     if name is None or identity.names() or identity.kind not in (IdentityKind.MANAGED_IDENTITY, IdentityKind.PLATFORM):
         return None

@@ -61,7 +61,7 @@ def tls_context(authorities: Sequence[Authority]) -> ssl.SSLContext:
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     for authority in authorities:
-        # Many images set SSL_CERT_DIR to an empty directory. That is no error if there is a file too.
+        # Many images set SSL_CERT_DIR to an empty directory. That is no error if SSL_CERT_FILE is set as well.
         may_be_empty = authority.named_by == "SSL_CERT_DIR" and len(authorities) > 1
         _trust(context, authority, may_be_empty=may_be_empty)
     return context

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from airflow_adf_mi.adf.network.route import NOT_SENT, Route
 
-# The handshake comes before the request, and our own TLS context decides on it.
+# The TLS handshake comes before the request, and our own TLS context decides on the certificate.
 _UNTRUSTED = frozenset({"ssl.SSLCertVerificationError"})
 _REFUSED_BY_PROXY = re.compile(r"Tunnel connection failed: (?P<status>\d{3})\b")
 

@@ -23,7 +23,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from airflow_adf_mi.adf.errors import AdfConfigurationError
 
 ENDPOINT_VARIABLES = ("IDENTITY_ENDPOINT", "IMDS_ENDPOINT", "MSI_ENDPOINT", "AZURE_POD_IDENTITY_AUTHORITY_HOST")
-"""Variables in which platforms name the managed identity endpoint. `adf/auth/identity_sources` says which source uses which
+"""Variables in which platforms name the managed identity endpoint. `adf/auth/identity_sources` shows which source uses which
 variable."""
 _PORTS = {"http": 80, "https": 443}
 _NAME_AND_PORT = re.compile(r"\[?(?P<name>[^\]]*?)\]?(?::(?P<port>\d+))?")

@@ -1,8 +1,8 @@
 """The datasets that a run read and wrote: those that its Copy and Power Query activities name, also in child pipelines.
 Nothing is guessed.
 
-A Copy names its datasets beside its `typeProperties`, but recordings show only the `typeProperties` as a run's input. So if the
-input of an activity run names no dataset, the published definition of its pipeline is read. That definition may have changed
+A Copy names its datasets beside its `typeProperties`, but recordings show only the `typeProperties` as the input of an activity
+run. So if that input names no dataset, the published definition of the pipeline is read. That definition may have changed
 after the run. A mapping data flow names its datasets only in its own definition, which is not read.
 """
 

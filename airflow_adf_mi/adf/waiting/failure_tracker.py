@@ -41,7 +41,7 @@ from airflow_adf_mi.adf.waiting.single_run import REFUSAL_GRACE_SECONDS, has_gra
 LIST_FAILURES_UNTIL_UNAVAILABLE = 3
 """After this many failed list queries, while polls work, the list is treated as unavailable."""
 LIST_REFUSED_PAUSE_SECONDS = 300.0
-"""Seconds until the next list query after the service refused one, for example because of a missing role."""
+"""Seconds until the next list query after the service refused a list query, for example because of a missing role."""
 LONG_LIST_PAUSE_SECONDS = 60.0
 """If a throttled list query causes a pause of at least this many seconds, all waits report it: the pause also stops all polls."""
 FEWEST_REFUSALS_TO_GIVE_UP = 5

@@ -19,8 +19,7 @@ The windows of three queries, on the service's clock:
 
 Polls of single runs reveal whether the list lags. If a poll finds an end between `_listed_from` and `_listed_until` (with 10 s of
 tolerance), the list should have shown that end already. So the list lags, and `poll_plan` polls at full pace. The list is trusted
-again once it has missed
-no end for a minute, and has shown a run that was updated at or after the missed end.
+again once it has missed no end for a minute, and has shown a run that was updated at or after the missed end.
 
 Moments are epoch seconds by the service's clock. Only `now` is by our clock.
 """
