@@ -74,7 +74,7 @@ class AdfRunPipelineOperator(BaseOperator):
     :class:`~airflow_adf_mi.exceptions.AdfRunError`.
 
     If the answer to a start is lost, the operator searches for the run. It sends the start again in two cases only: it is proven
-    that nothing was started, or ``on_ambiguous_start="start"``. A failed status check never cancels or fails the run. A retry
+    that nothing was started, or ``on_ambiguous_start`` allows it. A failed status check never cancels or fails the run. A retry
     adopts the run of the previous try if that run is active or has already succeeded. After a clear, or with changed parameters,
     a new run starts when the earlier run has ended.
 
