@@ -269,7 +269,7 @@ class AdfRunPipelineOperator(BaseOperator):
     @property
     def in_dag(self) -> Any:
         """This task as its Dag has it. Airflow renders templates in a copy of the task, which then no longer has them."""
-        has_dag = self.has_dag()  # type: ignore[no-untyped-call]  # Airflow's is not annotated
+        has_dag = self.has_dag()  # type: ignore[no-untyped-call]  # Airflow's method is not annotated
         return self.dag.get_task(self.task_id) if has_dag else self
 
     @cached_property

@@ -205,7 +205,7 @@ def _is_json(value: object) -> bool:
 
 
 def _why_not_template(text: str, *, customized: bool) -> str | None:
-    environment = SandboxedEnvironment()  # type: ignore[no-untyped-call]  # Airflow's is not annotated
+    environment = SandboxedEnvironment()  # type: ignore[no-untyped-call]  # Airflow's class is not annotated
     try:
         if all(kind == "data" for _, kind, _ in environment.lex(text)):
             return None

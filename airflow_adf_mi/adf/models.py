@@ -76,7 +76,7 @@ def document(answer: Any) -> dict[str, Any]:
     """An answer that is an object, as plain JSON types. Raises `TypeError` for any other answer."""
     if not isinstance(answer, Mapping):
         raise TypeError(f"the answer is {type(answer).__name__}, not an object")
-    return plain(answer)  # type: ignore[no-any-return]  # of a mapping it is one
+    return plain(answer)  # type: ignore[no-any-return]  # `plain` of a mapping is a mapping
 
 
 def read_run_id(wire: Mapping[str, Any]) -> str:

@@ -138,7 +138,7 @@ class AdfPipelineRunTrigger(BaseTrigger):
             event = await end_in_triggerer(self.task_instance, result if self.push_result else None)
             if event is not None:
                 return event
-        return TriggerEvent(report.to_json())  # type: ignore[no-untyped-call]  # nor is its event
+        return TriggerEvent(report.to_json())  # type: ignore[no-untyped-call]  # TriggerEvent is not annotated
 
     async def report(self) -> Report:
         """Wait, without firing an event. Raises `AdfConfigurationError` if there is no run id."""
