@@ -19,7 +19,7 @@ The rule: a killed task sends no further start, and neither returns nor defers. 
     0.0           signal handler    kill() writes a byte, and waits for the canceller's result until 1.0 at the latest
     0.0           canceller         asks Airflow for the task's state
     up to 2.0     canceller         begins to cancel the run, and repeats the cancel for at most 2 s
-    up to 4.0     canceller         logs the result
+    then          canceller         logs the result
     up to 4.5     main thread       continues after kill() has returned; at its next sleep or journal entry, it waits for the
                                     canceller's result, and raises AdfTaskKilled
     5.0           Airflow           sends SIGKILL

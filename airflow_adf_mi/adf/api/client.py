@@ -68,7 +68,7 @@ class AdfClient:
     :param settings: the connection's settings.
     :param credential: overrides the process's credential for the identity of these settings.
     :param read_retries: how many times the transport may repeat a read (never a start or a cancel) after 408, 429, 5xx or a
-        dropped connection, with growing pauses from 1 s. Waits use 0, because they have rules of their own.
+        dropped connection, with growing pauses. Waits use 0, because they have rules of their own.
     :param read_timeout: seconds without data after which an answer counts as lost.
     """
 
