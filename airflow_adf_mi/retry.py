@@ -1,4 +1,4 @@
-"""A retry policy for Airflow 3.3: retries errors that may pass, and fails at once on errors that a retry would repeat."""
+"""A retry policy for Airflow 3.3: retries errors that may pass, and fails at once on errors that a retry repeats."""
 
 from __future__ import annotations
 
