@@ -1,6 +1,6 @@
 """Run Azure Data Factory pipelines as steps of Airflow Dags, with managed identity and no secret anywhere.
 
-Users may import the names in `__all__`, all of them from this package, and nothing else. `emulator` is a stand-in for Azure, with
+Users may import the names in `__all__` from this package, and nothing else. `emulator` is a stand-in for Azure, with
 public names of its own. Packages that begin with an underscore hold the parts that work inside Airflow, and `adf` holds the parts
 that need no Airflow.
 

@@ -28,7 +28,7 @@ class AdfAsyncHook(BaseHook):
     The hook for triggers: the operations of :class:`AdfHook`, without blocking the event loop.
 
     Use it as an async context manager. Entering it reads the connection and opens one client. The triggers of this package
-    do not use it, because they store their settings and need not read a connection.
+    do not use this hook, because they share their clients.
 
     :param azure_data_factory_conn_id: a connection, as for :class:`AdfHook`.
     """

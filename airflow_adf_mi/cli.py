@@ -165,7 +165,7 @@ def _settings(conn_id: str | None, flags: Mapping[str, str]) -> tuple[AdfSetting
         return settings_from_connection(conn_id=named, conn_type=CONN_TYPE, extra=None, instead=flags), named
     name = DEFAULT_CONN_ID if conn_id is None else conn_id
     os.environ.setdefault("AIRFLOW__LOGGING__LOGGING_LEVEL", "ERROR")
-    # Airflow logs to stdout, where the table goes. Importing Airflow takes seconds, which a call with options only saves.
+    # Airflow logs to stdout, where the table goes. Importing Airflow takes seconds; a call that has only options saves this time.
     with contextlib.redirect_stdout(sys.stderr):
         return _stored(name, flags), name
 

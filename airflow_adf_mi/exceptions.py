@@ -76,7 +76,7 @@ class AdfAmbiguousStartError(AdfError, errors.AdfAmbiguousStartError):
 
 
 class AdfTaskKilled(AdfError, errors.AdfTaskKilled):
-    """Airflow stopped the task; the text says what happened to its run."""
+    """Airflow stopped the task; the text reports what happened to its run."""
 
 
 class AdfRunError(AdfError, errors.AdfRunError):

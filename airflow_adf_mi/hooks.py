@@ -42,7 +42,7 @@ class AdfHook(BaseHook):
     """
     Sends requests to Azure Data Factory with the managed identity of a connection.
 
-    Every method uses the connection's factory unless the arguments name another factory. Every method raises an
+    Every method uses the connection's factory unless the arguments name another factory. A method that fails raises an
     :class:`~airflow_adf_mi.exceptions.AdfError`. Invalid arguments raise
     :class:`~airflow_adf_mi.exceptions.AdfConfigurationError` before anything is sent.
 
@@ -184,8 +184,8 @@ class AdfHook(BaseHook):
 
         The service's run list can lag behind :meth:`get_pipeline_run`.
 
-        :param updated_after: begin of the window, with a time zone.
-        :param updated_before: end of the window, with a time zone.
+        :param updated_after: the beginning of the window, with a time zone.
+        :param updated_before: the end of the window, with a time zone.
         :param resource_group_name: overrides the connection's resource group.
         :param factory_name: overrides the connection's factory.
         :param filters: ``{"operand": "PipelineName", "operator": "Equals", "values": ["x"]}`` and the like.
@@ -215,8 +215,9 @@ class AdfHook(BaseHook):
         :param run_id: the run. For an unknown run the service returns an empty list, without an error.
         :param resource_group_name: overrides the connection's resource group.
         :param factory_name: overrides the connection's factory.
-        :param updated_after: begin of the window, with a time zone. The default is 45 days ago, as long as runs are kept.
-        :param updated_before: end of the window. The default is tomorrow, so that clocks may differ.
+        :param updated_after: the beginning of the window, with a time zone. The default is 45 days ago, because the service
+            keeps runs for 45 days.
+        :param updated_before: the end of the window. The default is tomorrow, so that clocks may differ.
         :param filters: as in :meth:`query_pipeline_runs`, with the activity operands.
         :param order_by: as in :meth:`query_pipeline_runs`.
         """

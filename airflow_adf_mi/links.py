@@ -17,7 +17,7 @@ class AdfPipelineRunLink(BaseOperatorLink):
     Opens the run in ADF Studio of the connection's cloud.
 
     Airflow shows the value that is stored under the link's XCom key. A task stores the address as soon as the run is known,
-    so the link works while the task runs or is deferred. In triggerer mode it appears after about a minute.
+    so the link works while the task runs or is deferred. In triggerer mode, the link appears after about a minute.
     """
 
     name = "ADF Studio run"

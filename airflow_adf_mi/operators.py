@@ -72,9 +72,10 @@ class AdfRunPipelineOperator(BaseOperator):
     this is :class:`~airflow_adf_mi.exceptions.AdfRunFailed` or another
     :class:`~airflow_adf_mi.exceptions.AdfRunError`.
 
-    If the answer to a start is lost, the operator searches for the run. It sends the start again only if it is proven that
-    nothing was started. A failed status check never cancels or fails the run. A retry adopts the run of the previous try,
-    also if that run has already succeeded. A clear, or changed parameters, start a new run after the earlier run has ended.
+    If the answer to a start is lost, the operator searches for the run. It sends the start again in two cases only: it is proven
+    that nothing was started, or ``on_ambiguous_start`` allows it. A failed status check never cancels or fails the run. A retry
+    adopts the run of the previous try if that run is active or has already succeeded. After a clear, or with changed parameters,
+    a new run starts when the earlier run has ended.
 
     :param pipeline_name: the pipeline. (templated)
     :param azure_data_factory_conn_id: a connection of type ``azure_data_factory_mi``, or a connection of the Azure
@@ -103,8 +104,8 @@ class AdfRunPipelineOperator(BaseOperator):
         out. ``"fail"`` fails with the candidates; ``"start"`` starts again, for pipelines that may safely run twice.
     :param correlation_parameter: the name of a parameter of type string, which the pipeline must declare. The operator sets
         that parameter to a value that is unique to the start. If the answer is lost, that value identifies the run for certain.
-    :param start_settle: seconds to search for the run of a start whose answer was lost. In a triggerer, the search may last 60 s
-        longer.
+    :param start_settle: seconds to search for the run of a start whose answer was lost. In triggerer mode, the search may last
+        60 s longer.
     :param activity_log: which lines about the run's activities are logged. ``"live"``: a line for each change, from at most
         one query a minute. ``"summary"``: when the run has ended, a line for each activity, from one query. ``"off"``: none. A
         failed query never fails or cancels a run.
@@ -115,8 +116,8 @@ class AdfRunPipelineOperator(BaseOperator):
         iteration. An output that is missing, or has more than 48 kB, is left out, and logged. (templated)
     :param supersede_timeout: seconds to wait for the end of a superseded run before a new run starts.
     :param start_from_trigger: triggerer mode: start, wait and end in the triggerer. A worker ends the task if the run does not
-        succeed, or if the task has ``outputs``. If Airflow cannot do a part of the task there, a worker runs the task, and the
-        log gives the reason. Airflow ignores `max_active_tasks` and the slots of the default pool in this mode
+        succeed, or if the task has ``outputs``. If Airflow cannot do a part of the task in the triggerer, a worker runs the task,
+        and the log gives the reason. Airflow ignores `max_active_tasks` and the slots of the default pool in this mode
         (docs/triggerer-mode.md).
     """
 
@@ -173,7 +174,7 @@ class AdfRunPipelineOperator(BaseOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        # Templated arguments have their declared types before rendering; after it, the checks decide.
+        # Templated arguments have their declared types before rendering. After rendering, the checks decide.
         self.pipeline_name: Any = pipeline_name
         self.azure_data_factory_conn_id = azure_data_factory_conn_id
         self.resource_group_name: Any = resource_group_name
@@ -206,8 +207,8 @@ class AdfRunPipelineOperator(BaseOperator):
     def partial(cls, *, task_id: str, start_from_trigger: bool = False, **kwargs: Any) -> OperatorPartial:
         """Make mapped tasks, which always start on workers.
 
-        Airflow 3.3.2 would pass `start_from_trigger` on to mapped tasks. Then the triggerer makes a context for their
-        triggers, and an error in making it ends the triggerer.
+        Airflow 3.3.2 would pass `start_from_trigger` on to mapped tasks. The triggerer would then make a context for their
+        triggers, and an error in making that context ends the triggerer.
         """
         if start_from_trigger:
             log.info("start_from_trigger=True, but %s is mapped, and runs on workers.", task_id)
@@ -246,7 +247,7 @@ class AdfRunPipelineOperator(BaseOperator):
 
     @airflow_errors()
     def execute_after(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
-        """Start the new run: the superseded run has ended."""
+        """Start the new run, if the superseded run has ended."""
         return self._new_attempt(context).after_superseded(event)
 
     @airflow_errors()
@@ -266,8 +267,8 @@ class AdfRunPipelineOperator(BaseOperator):
 
     @property
     def in_dag(self) -> Any:
-        """This task as its Dag has it. Airflow renders templates in a copy, in which a template that matters may be gone."""
-        has_dag = self.has_dag()  # type: ignore[no-untyped-call]  # Airflow's is not annotated
+        """This task as its Dag has it. Airflow renders templates in a copy of the task, which then no longer has them."""
+        has_dag = self.has_dag()  # type: ignore[no-untyped-call]  # Airflow's method is not annotated
         return self.dag.get_task(self.task_id) if has_dag else self
 
     @cached_property

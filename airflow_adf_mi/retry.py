@@ -42,7 +42,7 @@ FORBIDDEN_PAUSE = timedelta(minutes=1)
 FORBIDDEN_KEY = "airflow_adf_mi.forbidden"
 """Key in the task state store: since when the service answers 403, in the form of `Forbidden`."""
 _MALFORMED = frozenset({400, 413, 414, 415, 422})
-# The status of the answer for a full queue is not known. These words are (azure-docs#85538).
+# The status of the answer for a full queue is not known, but these words are known (azure-docs#85538).
 _FULL_QUEUE = re.compile(r"execution throttled|runs will be queued", re.IGNORECASE)
 
 
@@ -58,7 +58,7 @@ class Forbidden:
     """As Airflow counts. A clear raises `max_tries`, and so begins a new series."""
 
     def at(self, stored: object) -> Self:
-        """Continue the stored series with this 403. Without a stored series that fits, this 403 begins one."""
+        """Continue the stored series with this 403. Without a stored series that fits, this 403 begins a new series."""
         if not isinstance(stored, Mapping):
             return self
         since, before, of = (stored.get(name) for name in ("since", "try_number", "max_tries"))
@@ -102,7 +102,7 @@ class AdfRetryPolicy(RetryPolicy):
 
     Not retried: a subscription, factory or pipeline that does not exist (404), a malformed request (400), and a wrong
     connection or argument. A 403 is retried until 15 minutes after the first 403, with delays of at least a minute, because
-    a new role assignment takes minutes to act. Without Airflow's task state store, only ``retries`` limits this.
+    a new role assignment takes minutes to act. Without Airflow's task state store, only ``retries`` limits these retries.
 
     :param retry_on: user errors to retry: texts that an activity's error code or message contains, such as
         ``"SqlFailedToConnect"``. Data Factory classifies many temporary failures of a source as user errors.
@@ -170,7 +170,7 @@ class AdfRetryPolicy(RetryPolicy):
 
     def _of_activities(self, error: AdfRunFailed) -> RetryDecision:
         failures = [failure for failure in error.activities if failure.failure_type]
-        # A Fail activity repeats what the pipeline reports of other activities. Prefer the others' errors.
+        # A Fail activity repeats what the pipeline reports of other activities. Prefer the errors of the other activities.
         if any(failure.is_named and failure.activity_type != "Fail" for failure in failures):
             failures = [failure for failure in failures if failure.is_named]
         for failure in failures:

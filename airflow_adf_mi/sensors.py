@@ -28,7 +28,7 @@ REFUSED_SINCE_KEY = "airflow_adf_mi.refused_since"
 """Task state store key of a rescheduled sensor: when the current series of refused status checks began.
 
 The value holds epoch seconds and the try that made those status checks. The try is needed because the store outlives retries
-and clears, and refusals of an earlier try must not count for this one.
+and clears, and refusals of an earlier try must not count for this try.
 """
 
 
@@ -78,7 +78,7 @@ class AdfPipelineRunSensor(BaseSensorOperator):
         check_seconds("timeout", self.timeout)
         if is_static(run_id):
             check_run_id(run_id)
-        # Templated arguments have their declared types before rendering, and are text after it.
+        # Templated arguments have their declared types before rendering, and are text after rendering.
         self.run_id: Any = run_id
         self.azure_data_factory_conn_id = azure_data_factory_conn_id
         self.resource_group_name: Any = resource_group_name
@@ -239,5 +239,5 @@ def refused_since(stored: object, ti: Any) -> float | None:
 
 
 def _try_of(ti: Any) -> dict[str, int]:
-    """What identifies a try: a clear keeps counting `try_number`, but raises `max_tries`."""
+    """What identifies a try: a clear does not reset `try_number`, but raises `max_tries`."""
     return {"try_number": ti.try_number, "max_tries": ti.max_tries}

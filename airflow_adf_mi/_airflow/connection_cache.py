@@ -1,6 +1,6 @@
 """Connections in the triggerer: read once a minute for all tasks that use the same connection.
 
-Airflow needs 30 to 90 ms to read a connection, and seconds for the first one. A triggerer reads only one at a time.
+Airflow needs 30 to 90 ms to read a connection, and seconds to read the first one. A triggerer reads one connection at a time.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from airflow_adf_mi.adf.config.settings import AdfSettings
 from airflow_adf_mi.adf.event_loop import PerLoop, mark_seen, start_detached
 
 CONNECTION_KEPT_SECONDS = 60.0
-"""Seconds for which a connection is used that was read. A corrected connection takes effect after that time."""
+"""Seconds for which a connection that was read is used again. A corrected connection takes effect after that time."""
 
 
 @dataclass

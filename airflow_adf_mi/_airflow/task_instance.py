@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 RUN_ID_KEY = "run_id"
-"""XCom of the run's id, pushed as soon as the id is known. Other instances of a mapped task see by it whose run it is."""
+"""XCom of the run's id, pushed as soon as the id is known. It shows the other instances of a mapped task whose run that is."""
 OVER = frozenset({"failed", "success", "skipped", "removed", "upstream_failed"})
 """States in which a task has ended."""
 STOPPED = OVER | {"restarting"}

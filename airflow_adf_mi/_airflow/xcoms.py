@@ -27,7 +27,7 @@ def xcom_address(ti: Any) -> dict[str, Any]:
 async def patiently(act: Callable[[], Awaitable[T]], what: str, pause: AsyncSleep = asyncio.sleep) -> T:
     """Send the request of `act` to Airflow, and repeat it for half a minute while it fails.
 
-    After that, raise `AdfError`. This is safe, because every start that was sent is recorded.
+    After that, raise `AdfError`. The error loses no run, because every start that was sent is recorded.
 
     :param what: what `act` does, for logs and errors: "read XCom run_id".
     """

@@ -7,7 +7,7 @@ hundreds of triggers are killed at once, while Airflow answers one request of a 
 
 The rules: ask Airflow for the task's state first, and cancel only if the task is over. Do the work in asyncio tasks to which this
 module keeps references, so that the work continues after `on_kill` was interrupted. Ask once for all killed triggers of a Dag
-run. Send a cancel again until the service accepts it, with at most 16 cancels at a time.
+run. Repeat a cancel that the service does not accept, for 10 minutes. Send at most 16 cancels at a time.
 
     on_kill --> wait 0.3 s for other kills --> GetTaskStates of the Dag run --> state
        |                                            ^         |                  |
@@ -155,8 +155,8 @@ async def _state(ti: Any) -> str | None:
 def _states(ti: Any) -> asyncio.Task[Mapping[str, Mapping[str, Any]]]:
     """Ask for the states of a whole Dag run, once for all callers within `GATHER` seconds. Airflow answers one request at a time.
 
-    In Airflow's answer, the task `it_1` and the instance 1 of a mapped task `it` have the same name. So for such a task, ask for
-    the state of this task only.
+    In Airflow's answer, the task `it_1` and the instance 1 of a mapped task `it` have the same name. So for a task with such a
+    name, ask for the state of this task only.
     """
     may_be_confused = ti.map_index >= 0 or re.search(r"_\d+$", ti.task_id) is not None
     kills, key = _kills.here(), (ti.dag_id, ti.run_id, ti.task_id if may_be_confused else None)

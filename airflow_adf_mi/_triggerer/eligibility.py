@@ -1,19 +1,19 @@
 """Which tasks may start, and which may end, in the triggerer.
 
-In triggerer mode no worker is used, and Airflow 3.3 does some things on workers only. For most of these things it reports no
-error. A pool is ignored, a template is rendered to another value, or a callback is not called. Or a request to Airflow is never
+In triggerer mode no worker is used, and Airflow 3.3 does some things on workers only. In most cases Airflow reports no error.
+A pool is ignored, a template is rendered to another value, or a callback is not called. Or a request to Airflow is never
 answered, so that the task hangs. So a task starts in the triggerer only if it uses nothing that goes wrong there. Otherwise a
 worker runs the task, as if `start_from_trigger` were not set, and the log gives the reason.
 
     the Dag is serialized         why_start_on_worker(task) --> a reason: a worker runs the task
     (by the Dag processor)                |                     None: the trigger is stored with the Dag
                                           v
-    the run has succeeded         why_end_on_worker(task)   --> a reason: a worker ends the task
-    (on a worker, at deferral)    and listeners                 None: the trigger ends the task
+    a task defers (on a worker)   why_end_on_worker(task)   --> a reason: a worker ends the task, if the run succeeds
+                                  and listeners                 None: the trigger ends the task, if the run succeeds
 
 The rule: name what is allowed, and refuse the rest. A template may use the names that are listed here. Their values are known to
 be the same on a worker and in the triggerer. A subclass must not override a method that only workers call, because in triggerer
-mode nobody would call its version.
+mode nobody would call that method.
 
 All statements about Airflow were seen in 3.3.2 (docs/triggerer-mode.md).
 """
@@ -207,7 +207,7 @@ def _is_json(value: object) -> bool:
 
 
 def _why_not_template(text: str, *, customized: bool) -> str | None:
-    environment = SandboxedEnvironment()  # type: ignore[no-untyped-call]  # Airflow's is not annotated
+    environment = SandboxedEnvironment()  # type: ignore[no-untyped-call]  # Airflow's class is not annotated
     try:
         if all(kind == "data" for _, kind, _ in environment.lex(text)):
             return None

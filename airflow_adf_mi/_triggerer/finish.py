@@ -1,4 +1,4 @@
-"""Ends a task whose run has succeeded from its trigger, so that no worker is started for it."""
+"""Ends a task in its trigger, after its run has succeeded. So no worker is started for the task."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Starts a run in the triggerer: once, at a pace that the service accepts, even if the triggerer is killed meanwhile.
+"""Starts a run in the triggerer: at a pace that the service accepts, and only once, even if the triggerer is killed.
 
 A triggerer can be killed at any moment, and the trigger then begins again in another process. A trigger can also be cancelled
 while createRun is being sent, because a user has marked or cleared its task. And two triggerers can work on one task for some
@@ -6,14 +6,15 @@ seconds. In each case, a second run must not be started, and a started run must 
 
 The rules:
 
-- The intent is stored before createRun is sent. `xcom_journal` shows the order, and what follows a kill between two steps.
-- The start is an asyncio task of its own. A kill stops it at once if nothing is being sent. Otherwise the kill waits for the
-  answer, because only the answer shows which run must be cancelled.
+- The intent is stored before createRun is sent. `xcom_journal` shows the steps, and what the next trigger does if the triggerer
+  is killed between two steps.
+- The start runs in an asyncio task of its own. If Airflow stops the trigger (`kill`) while nothing is being sent, the start ends
+  at once. Otherwise `kill` waits for the answer, because only the answer shows which run must be cancelled.
 - Before a start is sent, the service is asked for a run with the key of this try. If there is such a run, it is adopted.
-- If a stored start was never answered, its run is searched for. The start is sent again only if it is proven that nothing was
-  started.
+- If a stored start was never answered, its run is searched for. The start is sent again in two cases only: it is proven that
+  nothing was started, or the author of the Dag allowed it.
 
-    run() begins --> pause (only a retry) --> turn in the queue --> read the intent --> start_or_adopt --> Started
+    run() begins --> pause (from try 2) ----> turn in the queue --> read the intent --> start_or_adopt --> Started
          |                                         ^                                        |
          | kill: stop, wait for the answer         |  the superseded run has ended          | StillActive
          v                                         +----------------------------------------+
@@ -57,22 +58,22 @@ SEND_DELAY_SECONDS = 60.0
 Nothing enforces this time. If storing takes longer, `TriggerJournal.save` reads the intent once more before the request."""
 
 _factories_using_keys: set[FactoryRef] = set()
-"""Factories that have used our start keys as run ids while this process ran. There, "no run with this id" proves that nothing
-was started."""
+"""Factories that have used our start keys as run ids while this process ran. In these factories, "no run with this id" proves
+that nothing was started."""
 
 
 class TriggererStart:
-    """Starts a run, or adopts a run that was started before, in an asyncio task of its own. So a kill can wait for this task.
+    """Starts a run, or adopts a run that was started before, in an asyncio task of its own. So `kill` can wait for its end.
 
     :param adf: the connection.
     :param start: what to start.
     :param journal: where the intent is stored.
-    :param cancel_on_kill: cancel the run when the task is killed, and a superseded run before a new one is started.
+    :param cancel_on_kill: cancel the run when the task is killed, and a superseded run before a new run is started.
     :param supersede_timeout: seconds to wait for a superseded run to end.
     :param check_interval: seconds between two status checks of a superseded run. `SUPERSEDED_CHECK_INTERVAL_SECONDS` is the
         most that is used.
-    :param execution_deadline: the deadline that the task's `execution_timeout` sets, if the task has one. After it, no run is
-        started once a superseded run has ended.
+    :param execution_deadline: the deadline that the task's `execution_timeout` sets, if the task has one. If a superseded run
+        ends after this deadline, no new run is started.
     """
 
     def __init__(

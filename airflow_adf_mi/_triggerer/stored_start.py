@@ -1,7 +1,7 @@
 """The stored start of a task in triggerer mode, and what a later try concludes from it. Pure.
 
-A trigger cannot use the task state store, so its intent (a write-ahead log entry) is an XCom of its own. Airflow shows a
-trigger the number of its try, and nothing else. So a retry and the first try after a clear look the same to a trigger, but they
+A trigger cannot use the task state store, so its intent (a write-ahead log entry) is an XCom of its own. The only count that
+Airflow shows a trigger is the number of its try. So a retry and the first try after a clear look the same to a trigger, but they
 need opposite decisions. A retry adopts the run of the failed try. The first try after a clear ends that run, and starts another.
 
 The rule: every try that fails by itself records the failure in its own intent (`try_failed`). If the XCom still holds an earlier
@@ -18,7 +18,7 @@ no such record treats itself as cleared.
     nothing                                      -              no start: try 3 starts a run
     an entry that this version cannot read       -              perhaps a run exists: try 3 asks the service
 
-The XCom `run_id` is for other tasks. It names a run that exists. A try reads `run_id` only if there is no readable intent. In
+The XCom `run_id` is for other tasks, and names a run that exists. A try reads `run_id` only if there is no readable intent. In
 that case a worker, or the Azure provider's operator, may have started the run before the Dag was edited.
 """
 
@@ -44,7 +44,7 @@ class StoredStart:
 
     intent: Intent
     failed_retry: int | None = None
-    """The number of the last try that ended while this start was still stored. It had neither adopted nor replaced the run."""
+    """The number of the last try that failed while this start was still stored. That try neither adopted nor replaced the run."""
 
     @classmethod
     def from_json(cls, stored: object) -> Self | None:

@@ -1,8 +1,8 @@
-"""The journal of a task in triggerer mode: the intent under an XCom key of its own, and the XCom `run_id` for everybody else.
+"""The journal of a task in triggerer mode: the intent in an XCom of its own, and the XCom `run_id` for other tasks.
 
-A trigger cannot use the task state store, because Airflow 3.3 never answers such a request of a trigger. An XCom that a trigger
+A trigger cannot use the task state store, because Airflow 3.3 never answers a trigger that asks for it. An XCom that a trigger
 sets survives killed triggerers, retries and clears. So the intent, a write-ahead log entry, is the XCom `adf_intent`. The XCom
-`run_id` is for other tasks. It is pushed when the run is known to exist, and deleted before another start replaces that run.
+`run_id` is pushed when the run is known to exist, and deleted before another start replaces that run.
 
     trigger                             Airflow                          service
     ----------------------------------  -------------------------------  ------------------------------
@@ -10,7 +10,7 @@ sets survives killed triggerers, retries and clears. So the intent, a write-ahea
     2 only if it replaces a run    ---> DeleteXCom run_id
     3 write the intent: sending    ---> SetXCom adf_intent
     4 createRun, with the key      ------------------------------------> the run starts; its id is the key
-    5 only if the id is another    ---> SetXCom adf_intent: started
+    5 only if id is not the key    ---> SetXCom adf_intent: started
     6 push the run id              ---> SetXCom run_id
 
     killed         the next trigger finds           and does
@@ -21,9 +21,9 @@ sets survives killed triggerers, retries and clears. So the intent, a write-ahea
     after 6        the same                         the same
 
 Airflow answers one request of a triggerer at a time, and needs 30 to 90 ms for each. So a start sends as few requests to
-Airflow as possible. It sends three (steps 1, 3 and 6) if the service uses the start key as the run's id. It also sends step 5
-if the service chooses run ids itself. A try that replaces a run also deletes the XComs of that run. A later try that finds no
-readable intent also reads `run_id`.
+Airflow as possible. A start sends three (steps 1, 3 and 6) if the service uses the start key as the run's id. The start also
+sends step 5 if the service chooses run ids itself. A try that replaces a run also deletes the XComs of that run. A later try that
+finds no readable intent also reads `run_id`.
 """
 
 from __future__ import annotations
@@ -54,13 +54,13 @@ INTENT_KEY = "adf_intent"
 CLEAR_OVERLAP_SECONDS = 5.0
 """Seconds for which two tries of a cleared task may both be alive. In Airflow 3.3.2, up to 3 s were seen."""
 FRESH_SECONDS = 4.0
-"""If the intent was read longer ago than this many seconds, it is read again before a start is sent. Meanwhile the task may
-have been cleared, or another triggerer may have taken the task over. This time must be shorter than `CLEAR_OVERLAP_SECONDS`: the
-next try waits `CLEAR_OVERLAP_SECONDS` before it reads the intent."""
+"""If the intent was read longer ago than this many seconds, it is read again before a start is sent. In that time, the task may
+have been cleared, or another triggerer may have taken the task over. `FRESH_SECONDS` must be less than `CLEAR_OVERLAP_SECONDS`,
+because the next try waits `CLEAR_OVERLAP_SECONDS` before it reads the intent."""
 
 
 class ChangedMeanwhile(Exception):
-    """Another process has written the intent. It must be read again."""
+    """Another process has written the intent. The intent must be read again."""
 
 
 class TriggerJournal:
@@ -126,7 +126,7 @@ class TriggerJournal:
             run_id = await read_xcom(self._ti, RUN_ID_KEY)
             self._start = StoredStart.without_intent(self._stored, run_id, replace(wanted, start_key=self.start_key))
         if self._start is not None and self._start.intent.task_try.try_number > self.task_try.try_number:
-            # This process was suspended while the task was cleared. The start, and its run, belong to the newer try.
+            # This process was suspended while the task was cleared. The stored start, and its run, belong to the newer try.
             raise AdfTaskKilled("A newer try of this task has begun. This try starts nothing and cancels nothing.")
         self.latest = None if self._start is None else self._start.recall(self.task_try, durable=self._durable)
         self._is_recalled = True
@@ -143,20 +143,20 @@ class TriggerJournal:
                 await self._must_be_unchanged()
             self.is_sending = True
             if self._start is not None and self._start.intent.start_key != intent.start_key:
-                # Delete `run_id` before the intent is written. Otherwise, after a kill in between, `run_id` would still name
-                # the run that this start replaces.
+                # Delete `run_id` before the intent is written. Otherwise, if the triggerer is killed in between, `run_id` would
+                # still name the run that this start replaces.
                 await self._delete(RUN_ID_KEY)
             await self._write_if_new(intent)
             if self._is_stale():
-                # The write took long. If the task was cleared meanwhile, Airflow is about to end this trigger. Or another
-                # process may have written.
+                # The write took long. If the task was cleared during the write, Airflow is about to end this trigger. Or
+                # another process may have written the intent.
                 await self._pause(CLEAR_OVERLAP_SECONDS)
                 self._check()
                 await self._must_be_unchanged()
             self._check()
         except (AdfError, ChangedMeanwhile):
-            # Nothing was sent, so no run exists for this intent. The intent is not deleted, because another process may have
-            # written it meanwhile.
+            # Nothing was sent, so no run exists for this intent. The intent is not deleted, because another process may
+            # already have overwritten it.
             self.is_sending = False
             raise
         self.latest = intent
@@ -177,12 +177,12 @@ class TriggerJournal:
     async def hand_over(self) -> None:
         """Record this try as failed, so that a retry adopts its run.
 
-        Called when a worker must end the try, whatever its result. The worker corrects the record if the try succeeds.
+        Called when a worker must end the try, whether it failed or not. The worker corrects the record if the try succeeds.
         """
         if not self.is_read:
             await self._read()
         elif self._is_stale():
-            # This process may have been suspended, and another one may have continued the task meanwhile.
+            # This process may have been suspended. During that time, another process may have continued the task.
             stored = self._stored
             await self._read()
             if self._stored != stored:
@@ -204,7 +204,7 @@ class TriggerJournal:
             log.warning("XComs of an earlier try could not be deleted. %s", e)
 
     async def is_replaced(self) -> bool:
-        """Whether another try has overwritten the start of this try. That try does not know the run of this try."""
+        """Whether another try has overwritten the start of this try. The other try does not know the run of this try."""
         if not self._is_replaced:
             mine = self._start
             await self._read()
@@ -224,11 +224,11 @@ class TriggerJournal:
         self.latest = None
         try:
             if self._is_stale():
-                # This process may have been suspended, and another one may have started the run meanwhile.
+                # This process may have been suspended. During that time, another process may have started the run.
                 await self._must_be_unchanged()
             await self._write(StoredStart(intent=prepared))
         except AdfError as e:
-            # The error of the start is more useful than this error. If Airflow answers again, `hand_over` writes the intent.
+            # The error of the start is more useful than this error. If Airflow answers later, `hand_over` writes the intent.
             log.warning(
                 "Airflow did not store that nothing was started. A retry may search for a run that does not exist. %s",
                 e,

@@ -1,9 +1,10 @@
 """One try of an `AdfRunPipelineOperator` on a worker, from its rendered arguments to its result.
 
-A try may begin for the first time, or retry a try whose run may still be active. It may also continue after a superseded run
-has ended, or after a wait in the triggerer. Two things can go wrong: a second run starts while another run of the task is active,
-or a task returns a result for a run that was cancelled. The rule: only the stored intent and Airflow's counts of tries and clears
-decide what to do, and an intent is stored before its start is sent.
+A try may be the task's first, a retry, or the first after a clear. In the last two cases, the run of an earlier try may still be
+active. The same try may also resume: after a superseded run has ended, or after a wait in the triggerer. Two things can go wrong:
+a second run starts while another run of the task is active, or a task returns a result for a run that was cancelled. The rule:
+the stored intent, Airflow's counts of tries and clears, and the arguments of the start decide what to do. And an intent is
+stored before its start is sent.
 
     execute            run()                 stored intent -> start or adopt -> return, wait, or defer
     execute_after      after_superseded()    the superseded run has ended -> run()
@@ -191,7 +192,7 @@ class Attempt:
             return self._results.of(report)
 
     def retry_trigger(self, failure: Exception) -> dict[str, Any]:
-        """Continue the wait after its trigger failed, a few times. A broken deployment makes triggers fail, but not the run."""
+        """After its trigger failed, continue the wait, a few times only. A broken deployment makes triggers fail, not runs."""
         stored = self._stored()
         with self._recording_failure():
             pause = None if self._journal is None or stored is None else record_trigger_failure(self._context)
@@ -233,7 +234,7 @@ class Attempt:
         ) as owned_run:
             self._owned_run = owned_run
             if self._task.is_killed:
-                # The kill came before `kill` could reach this run.
+                # Airflow stopped the task before `kill` could reach this run.
                 owned_run.kill()
             try:
                 yield owned_run
@@ -339,7 +340,7 @@ class Attempt:
         return self._settings.run_address(self._start.factory, run_id, self._start.pipeline_name)
 
     def _stored(self) -> Intent | None:
-        """Return the stored intent, of an earlier try or of an earlier part of this one.
+        """Return the intent that an earlier try, or an earlier part of this try, has stored.
 
         Builds this try's start first, so that wrong arguments raise their error.
         """

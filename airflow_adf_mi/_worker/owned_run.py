@@ -1,26 +1,28 @@
-"""The run that a worker process owns. The process starts or adopts the run, waits for it, and cancels it when it is killed.
+"""The run that a worker process owns. The process starts or adopts the run, and waits for its end. If Airflow stops the task, the
+process cancels the run.
 
-A user may kill the task at any moment: between createRun and its answer, during a token request, while a log line is written.
+Airflow may stop the task at any moment: between createRun and its answer, during a token request, while a log line is written.
 Airflow then calls `OwnedRun.kill` in a signal handler, and the handler interrupts the main thread between any two
 instructions. Three things can go wrong:
 
 - A deadlock. The interrupted main thread may hold the lock of the log, of the credential or of the HTTP session. It
   releases no lock before the handler returns. So the handler takes no lock: it writes one byte into a pipe. A thread that
-  already waits at the other end cancels the run, with a session of its own and the last known token.
+  already waits at the other end, the canceller, cancels the run with a session of its own and the last known token.
 - A run that nobody owns. The kill may come while createRun is under way. So the canceller repeats its cancel by the start
   key, because the service may show the run a moment later.
-- A cancel that nobody wants. An evicted pod or a restarted worker is no decision about the task. So the canceller first asks
-  Airflow whether the task will be retried. If so, the run continues, and the next try adopts it.
+- A cancel that nobody wants. The eviction of a pod, or the restart of a worker, is no decision about the task. So the canceller
+  first asks Airflow whether the task will be retried. If so, the run continues, and the next try adopts the run.
 
 The rule: a killed task sends no further start, and neither returns nor defers. It raises `AdfTaskKilled`.
 
-    seconds   signal handler              canceller thread               main thread
-    0.0       kill() writes a byte        asks for the task's state,     interrupted
-              waits at most 1 s           for at most 2 s                interrupted
-    1.0       returns                     cancels, repeats for 2 s       continues; its next sleep or journal entry
-                                                                         waits for the canceller until 4.5 s,
-    4.0                                   has logged what happened       and raises AdfTaskKilled
-    5.0       Airflow sends SIGKILL
+    seconds       who               does
+    0.0           signal handler    kill() writes a byte, and waits for the canceller's result until 1.0 at the latest
+    0.0           canceller         asks Airflow for the task's state
+    up to 2.0     canceller         begins to cancel the run, and repeats the cancel for at most 2 s
+    then          canceller         logs the result
+    up to 4.5     main thread       continues after kill() has returned; at its next sleep or journal entry, it waits for the
+                                    canceller's result, and raises AdfTaskKilled
+    5.0           Airflow           sends SIGKILL
 """
 
 from __future__ import annotations
@@ -72,7 +74,7 @@ LONGEST_SLEEP_SECONDS = 1.0
 
 
 class OwnedRun:
-    """Starts a run, or adopts an earlier one, and waits for it. A signal handler may call `kill` at any moment.
+    """Starts a run, or adopts an earlier run, and waits for its end. A signal handler may call `kill` at any moment.
 
     Use as a context manager.
 
@@ -146,7 +148,7 @@ class OwnedRun:
         return run_routine(explained(report, timing=REAL_TIME), self._client, self._pause)
 
     def rest(self, seconds: float) -> None:
-        """Sleep. If `kill` is called meanwhile, it cancels the last known run."""
+        """Sleep. If `kill` is called during the sleep, it cancels the last known run."""
         self._pause(seconds)
 
     def on_execution_timeout(self, *, cancel: bool) -> None:
@@ -183,7 +185,7 @@ class OwnedRun:
             time.sleep(min(left, LONGEST_SLEEP_SECONDS))
 
     def raise_if_killed(self) -> None:
-        """Raise `AdfTaskKilled` after a call of `kill`. A task must not return or defer for a run that is cancelled."""
+        """Raise `AdfTaskKilled` after a call of `kill`. A killed task must neither return nor defer."""
         if not self._killed:
             return
         if self._journal.latest is None:

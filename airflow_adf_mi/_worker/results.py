@@ -31,7 +31,7 @@ class Results:
     :param task: the operator, with its templates rendered.
     :param context: the task's context.
     :param run_record: what the try records for lineage.
-    :param hook: the try's hook. It is made only if it is needed.
+    :param hook: returns the try's hook. The hook is made only if it is needed.
     """
 
     def __init__(

@@ -1,20 +1,20 @@
 """A try that began in triggerer mode, and ends or continues on a worker.
 
-A worker gets such a try if the start failed, if the run did not succeed, or if the result needs a worker (`outputs`). The worker
-also gets it if the trigger could not be loaded, if Airflow's timeout ended the trigger, or if the Dag was edited so that workers
-run the task.
+A worker gets such a try if the start failed, if the run did not succeed, or if the result needs a worker (`outputs`). A worker
+also gets such a try if the trigger could not be loaded, if Airflow's timeout ended the trigger, or if the edited Dag runs the
+task on workers.
 
     event from the trigger     ---> complete             conclude: raise the error, or push the result
     "for a worker" (Dag edit)  ---> complete             copy the intent into the task state store, continue as a worker's try
     "Trigger failure"          ---> retry_trigger        pause, then defer to the same trigger again, a few times
-    "Trigger timeout"          ---> on_deferral_timeout  wait on if the run has time left; otherwise cancel the run, and fail
+    "Trigger timeout"          ---> on_deferral_timeout  if the run has time left, defer again; otherwise cancel the run, and fail
 
-What can go wrong: the next try may begin in the triggerer again. It reads the XCom `adf_intent`, and it cannot see whether it is
-a retry. So this module records in that XCom how the try ended. A failure that Airflow retries is recorded as a failure. In all
-other cases the record says "not failed": after a success, after a failure without a retry, and before the trigger is started
-again. If another try follows such a record, a user has cleared the task.
+What can go wrong: the next try may begin in the triggerer, too. There it reads the XCom `adf_intent`, and cannot see whether it
+is a retry. So this module records in that XCom how the try ended. A failure that Airflow retries is recorded as a failure. In all
+other cases the record is "not failed": after a success, after a failure without a retry, and before the trigger is started
+again. If another try follows a record of "not failed", a user has cleared the task.
 
-Recording works without reading the Airflow connection, because only the stored form is changed. Nothing is started here. If the
+Recording works without reading the Airflow connection, because only the stored form is changed. This module starts no run. If the
 Dag was edited, an ordinary `Attempt` continues the try, and uses the task state store.
 """
 
@@ -78,14 +78,15 @@ def _began_in_triggerer(task: PipelineTask, context: Context, event: Mapping[str
     start = StoredStart.from_json(stored)
     if start is not None and start.is_of(TaskTry(try_number=ti.try_number)):
         return True
-    # Ask the task as the Dag has it. Whether it may start in the triggerer depends on its templates, and the rendered copy no
-    # longer has them.
+    # Ask the task as the Dag has it. Whether a task may start in the triggerer depends on its templates, and the rendered copy
+    # of the task no longer has the templates.
     if not task.in_dag.start_from_trigger:
         return False
     if wrote_intent is False:
         return True
-    # The task state store was not asked (durable=False), or does not answer. A try on a worker leaves `run_id` and no intent,
-    # because Airflow deletes the XComs of earlier tries when it begins. In all other cases the try began in the triggerer.
+    # The task state store was not asked (durable=False), or does not answer. A try on a worker leaves the XCom `run_id`, and a
+    # missing or empty XCom `adf_intent`: Airflow deletes the XComs of earlier tries when such a try begins. In all other cases
+    # the try began in the triggerer.
     run_id = ti.xcom_pull(task_ids=ti.task_id, key=RUN_ID_KEY, map_indexes=ti.map_index)
     return not run_id or stored not in (None, KEPT_BY_WORKER)
 
@@ -136,7 +137,7 @@ class ResumedAttempt(Attempt):
                 self._context["ti"].xcom_push(key=INTENT_KEY, value=KEPT_BY_WORKER)
         self._here = Attempt(self._task, self._context)
         if known is not None and not self._task.durable:
-            # Without the task state store, this object is all that knows the start of this try.
+            # Without the task state store, only this object knows the start of this try.
             self._here.take_over(known)
         self.run_record = self._here.run_record
         return self._here.run()
@@ -144,7 +145,7 @@ class ResumedAttempt(Attempt):
     def _for_worker(self, stored: StoredStart, known: Intent) -> Intent:
         """Return the intent in the form that a try on a worker stores.
 
-        The `task_try` of a superseded start is not changed, so that `intent.decide` sees the clear on the worker, too.
+        The `task_try` of a superseded start is not changed, so that `intent.decide` sees the clear on the worker as well.
         """
         if stored.is_before_clear(self._now):
             return known
@@ -155,7 +156,7 @@ class ResumedAttempt(Attempt):
     def on_deferral_timeout(self) -> dict[str, Any]:
         """Wait again if the run has time left. Otherwise cancel the run if asked to, and time out.
 
-        Airflow's timeout counts from the moment at which the scheduler handed the task to the triggerer. After that, the
+        Airflow's timeout counts from the moment at which the scheduler handed the task to the triggerer. After that moment, the
         triggerer may have had no capacity for a long time.
         """
         try:
@@ -205,12 +206,12 @@ class ResumedAttempt(Attempt):
         except Exception as e:
             if isinstance(e, AdfError) and not is_for_good(e) and not is_refusal(e):
                 raise
-            # The task times out. If its cancel fails, too, that error is raised.
+            # The task times out now. If the cancel of the run fails as well, the error of the task reports that failure.
             self._task.log.warning("The status check of this task's run failed. %s", e)
             return None
 
     def retry_trigger(self, failure: Exception) -> dict[str, Any]:
-        """Start the trigger again after it failed, a few times. The new trigger reads from the stored intent what was started."""
+        """After the trigger failed, start it again, a few times only. From the stored intent, it reads what was started."""
         with self._recording_failure():
             pause = record_trigger_failure(self._context)
             if pause is None:
@@ -224,7 +225,7 @@ class ResumedAttempt(Attempt):
                 pause,
                 failure,
             )
-            # If this process is evicted during the pause, the run continues. Because of this record, the retry adopts the run.
+            # If this process is evicted during the pause, the run continues. Because of the next line, the retry adopts the run.
             self._record_end(failed=self._task.durable and not is_last_try(self._context))
             with self._owning(self._started_in_triggerer()) as owned_run:
                 owned_run.rest(pause)
@@ -245,7 +246,7 @@ class ResumedAttempt(Attempt):
         self._task.defer(trigger=trigger, method_name=again.next_method, timeout=timeout)
 
     def _started_in_triggerer(self) -> Intent | None:
-        """Return the start whose run a kill cancels, even if an earlier try made it. None if no run can exist."""
+        """Return the start whose run a kill cancels, even if an earlier try made that start. None if no run can exist."""
         stored = StoredStart.from_json(self._xcom(INTENT_KEY))
         return None if stored is None or stored.intent.phase is Phase.PREPARED else stored.intent
 
@@ -281,7 +282,7 @@ class ResumedAttempt(Attempt):
         is_retried = self._is_retried_after(error)
         recorded = self._record_end(failed=is_retried)
         if recorded is not None and is_retried:
-            # The Dag may be edited so that a worker runs the next try. So store the intent in the task state store, too.
+            # The Dag may be edited so that a worker runs the next try. So store the intent in the task state store as well.
             TaskJournal(self._context).save_best_effort(replace(recorded.intent, task_try=task_try_of(self._context)))
 
     def _is_retried_after(self, error: BaseException) -> bool:

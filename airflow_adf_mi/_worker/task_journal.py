@@ -88,11 +88,11 @@ class TaskJournal:
         try:
             return Intent.from_json(stored).task_try.is_try_of(now)
         except (AttributeError, KeyError, TypeError, ValueError):
-            # Nothing is stored, or another version stored it, and so not this try.
+            # Nothing is stored, or another version of this package stored the intent. So this try has not stored one.
             return False
 
     def claimed(self) -> frozenset[str]:
-        """The runs of the other map indexes of this task, by their XComs."""
+        """The runs of the other map indexes of this task: the values of their XComs `run_id`."""
         if self._ti.map_index < 0:
             return frozenset()
         theirs: Any = self._ti.xcom_pull(task_ids=self._ti.task_id, key=RUN_ID_KEY, map_indexes=None)
@@ -103,8 +103,8 @@ class TaskJournal:
         return frozenset(run_id for run_id in found if isinstance(run_id, str))
 
     def claim(self, run_id: str) -> bool:
-        """Claim a run: push first, then read. If two mapped instances claim the same run, at least one sees the other and
-        leaves the run.
+        """Claim a run: push first, then read. If two mapped instances claim the same run, at least one of them sees the other
+        claim and leaves the run.
         """
         self._ti.xcom_push(key=RUN_ID_KEY, value=run_id)
         if run_id not in self.claimed():

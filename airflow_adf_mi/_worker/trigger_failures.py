@@ -1,8 +1,8 @@
 """How often one try continues after its trigger failed.
 
 A trigger fails if the triggerer cannot load or build it: a broken deployment, another version of this package. The run is not
-affected. So the try defers again, after a growing pause. It does so only a few times, because a deployment that stays broken
-must be reported.
+affected. So the try defers again, after a growing pause. A try defers again only a few times, because a deployment that stays
+broken must be reported.
 """
 
 from __future__ import annotations

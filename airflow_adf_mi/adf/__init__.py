@@ -2,5 +2,5 @@
 
 Everything that would be the same outside Airflow belongs here. Decisions are pure functions (`starting`, `waiting`), and
 side effects are short loops around them. Two imports are forbidden here: `airflow`, and Azure's packages at module level. A
-Dag file that imports an operator must not load them, so `api.client` and `auth.credential` import them on first use.
+Dag file that imports an operator must not load Azure's packages. So functions import them on first use.
 """

@@ -18,7 +18,7 @@ LONGEST_MESSAGE = 1000
 
 @dataclass(frozen=True, kw_only=True)
 class ActivityFailure:
-    """The last attempt of an activity, in one iteration: it failed finally, or was cancelled with its run."""
+    """The last attempt of an activity, in one iteration. The attempt failed, or was cancelled with its run."""
 
     activity_name: str
     activity_type: str

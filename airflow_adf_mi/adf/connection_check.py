@@ -1,8 +1,8 @@
 """Checks step by step all that a connection needs, without starting anything. Pure, except for its requests.
 
 Reads and queries are real requests. Permissions to start and cancel runs are checked with a pipeline and a run that do
-not exist. 403 means that the permission is missing, "not found" that the identity has it. No document promises that the service
-checks permissions first, so these results are only "probably".
+not exist. 403 means that the permission is missing; "not found" means that the identity has it. No document promises that the
+service checks permissions first, so these results are only "probably".
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from airflow_adf_mi.adf.routines import Authenticate, Routine, run_routine
 from airflow_adf_mi.adf.timing import REAL_TIME, Timing
 
 MAY = "may "
-"""The begin of each step about a permission."""
+"""The beginning of each step about a permission."""
 PROBABLY = "probably: the request named something that does not exist, and was not refused for lack of a permission."
 """The meaning of `CheckStatus.PROBABLY`."""
 AFTER_FIXES = (
@@ -71,7 +71,7 @@ class Finding:
 
 
 def check(settings: AdfSettings, pipeline_name: str | None = None, *, named: str = "") -> list[Finding]:
-    """Check the factory that `settings` name, with their identity. If they name none, check only down to the subscription.
+    """Check the factory that `settings` name, with their identity. If they name no factory, check only up to the subscription.
 
     `named` names the source of the settings. Each step gives one finding.
     """
@@ -121,7 +121,7 @@ def checking(
 ) -> Routine[list[Finding]]:
     """Check from the token to each permission. Steps that depend on a failed step are left out.
 
-    `claims` returns the claims of the token after there is one.
+    `claims` returns the claims of the token. It is called when there is a token.
     """
     refused = yield Authenticate()
     if isinstance(refused, AdfError):

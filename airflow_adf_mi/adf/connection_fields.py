@@ -1,8 +1,8 @@
 """From the fields of an Airflow connection to `AdfSettings`. `_airflow.connections` reads the connection itself.
 
 For a connection of our own type, an unknown or contradictory field is an error. A connection of the Azure provider's type is
-accepted if the provider would accept it without a secret. Fields that the provider ignores are ignored here too, and one log
-line names them and the identity.
+accepted if the provider would accept it without a secret. This package also ignores the fields that the provider ignores. One log
+line names these fields and the identity.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from airflow_adf_mi.adf.log_once import log_once
 CONN_TYPE = "azure_data_factory_mi"
 PROVIDER_CONN_TYPE = "azure_data_factory"
 DEFAULT_CONN_ID = "azure_data_factory_default"
-"""The same id as the provider's default, so that moving over changes no connection id."""
+"""The provider has the same default id. So a Dag that moves to this package needs no other connection id."""
 
 NAMES = ("managed_identity_client_id", "managed_identity_object_id", "managed_identity_resource_id")
 """The fields that name a user-assigned identity. At most one of them may be set."""
@@ -82,7 +82,7 @@ def settings_from_connection(
 
     Accepts connections of type `azure_data_factory_mi`, and of the Azure provider's type `azure_data_factory` without a
     secret. Raises `AdfConfigurationError`, which names the connection, for a missing, unknown or contradictory field
-    and for any secret. Fields in `instead` replace the connection's. A field that names an identity replaces all such fields.
+    and for any secret. Fields in `instead` replace the connection's. If one of them names an identity, it replaces all `NAMES`.
     `environ` is read only for the log line about a connection of the provider's type.
     """
     unused = {"login": login, "host": host, "schema": schema, "port": port}
@@ -100,7 +100,7 @@ def settings_from_connection(
 
 
 def providers_note(conn_id: str, reading: Reading, environ: Mapping[str, str]) -> str:
-    """The log line about a connection of the provider's type: the identity that is used, and the one the provider would use."""
+    """The log line about a connection of the provider's type: the identity that is used, and the identity of the provider."""
     identity, cloud = reading.settings.identity, reading.settings.cloud
     note = (
         f"Connection {conn_id!r} has the Azure provider's type. Identity that is used: "
@@ -117,7 +117,7 @@ def providers_note(conn_id: str, reading: Reading, environ: Mapping[str, str]) -
 
 def _wrong_type(conn_type: str, schema: str | None) -> str:
     if not conn_type and (schema or "").startswith("zure_data_factory"):
-        # Airflow's parser leaves this of "azure_data_factory_mi://", because the scheme of a URI cannot contain underscores.
+        # Airflow's parser reads this schema from "azure_data_factory_mi://": the scheme of a URI cannot contain underscores.
         return (
             "its URI begins with a type with underscores, which Airflow cannot read. Write hyphens: azure-data-factory-mi:// "
             "(or azure-data-factory:// for the Azure provider's type)."
@@ -202,7 +202,7 @@ def _known_fields(conn_type: str, extra: Mapping[str, Any]) -> tuple[dict[str, s
     is_providers = conn_type == PROVIDER_CONN_TYPE
     fields: dict[str, str] = {}
     ignored: list[str] = []
-    # Short names first: if both names are set, the provider uses the short one.
+    # Short names first: if both names are set, the provider uses the short name.
     for key, value in sorted(extra.items(), key=lambda item: item[0].startswith(_PREFIXES)):
         name = next((key.removeprefix(p) for p in _PREFIXES if key.startswith(p)), key)
         if value is None or value == "":

@@ -1,7 +1,7 @@
 """Errors as JSON: for the events that a trigger sends to its task, and for Airflow's own serialization. Pure.
 
-An event that was fired before an update may be read after it. So names keep their meaning, unknown classes become `AdfError`,
-and unknown members are ignored.
+An event that was fired before an update of this package may be read after the update. So names keep their meaning, unknown
+classes become `AdfError`, and unknown members are ignored.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@
     ├── AdfAuthenticationError      no token for the identity, or the service refused the token (401)
     ├── AdfRequestError             the service refused the request (4xx)
     │   ├── AdfPermissionError      403: the identity lacks a role
-    │   ├── AdfNotFoundError        404: factory, pipeline or run
+    │   ├── AdfNotFoundError        404: there is no such subscription, factory, pipeline or run
     │   └── AdfThrottledError       429: too many requests
     ├── AdfUnavailableError         no usable answer: 408, 5xx, dropped connection, timeout, a proxy's page
     ├── AdfAmbiguousStartError      a start whose answer was lost, and the run can be neither found nor ruled out
@@ -20,7 +20,7 @@ A message names what happened, to which run, pipeline, factory or identity, and 
 translated in one place only: `airflow_adf_mi.adf.api.error_mapping`. Airflow gets twins of these errors, which are also
 AirflowExceptions: `airflow_adf_mi.exceptions`.
 
-An error's members are the keyword arguments of its constructor. Each is stored as an attribute of the same name. Pickle,
+An error's members are the keyword arguments of its constructor. Each member is stored as an attribute of the same name. Pickle,
 copy and the JSON form (`airflow_adf_mi.adf.error_json`) rely on this rule, so a new class needs no code of its own for them.
 """
 
@@ -39,7 +39,7 @@ class AdfError(Exception):
     """Base of all errors of this package."""
 
     def with_text(self, text: str) -> Self:
-        """A new error of the same class with another text, and with the members, notes and causes of this one.
+        """A new error of the same class with another text, and with the members, notes and causes of this error.
 
         Many tasks may get the same error, for example from the poller. So an error is never changed after it was made.
         """
@@ -81,7 +81,7 @@ class AdfConfigurationError(AdfError, ValueError):
 
 
 class AdfCertificateError(AdfConfigurationError):
-    """The certificate of the endpoint is not trusted. So neither a request nor a token was sent to it."""
+    """The certificate of the endpoint is not trusted. So neither a request nor a token was sent to the endpoint."""
 
 
 class AdfAuthenticationError(AdfError):
@@ -148,8 +148,8 @@ class AdfUnavailableError(AdfError):
     """The service gave no usable answer.
 
     `never_sent` is true only if it is proven that the request did not leave this machine (connection refused, connect timeout,
-    name resolution). Otherwise, a request that changes something may have taken effect. `unreadable` is true if there was an
-    answer with the status of a success, and it does not match the specification. `is_foreign` is true if the answer is not from
+    name resolution). Otherwise, a request that changes something may have taken effect. `unreadable` is true for an answer with
+    the status of a success that does not match the specification. `is_foreign` is true if the answer is not from
     Azure Resource Manager, but from a proxy, gateway or web filter.
     """
 

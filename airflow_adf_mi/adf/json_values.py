@@ -2,7 +2,7 @@
 
 Dates and the like become the same text that the official client (azure-mgmt-datafactory 10) makes of them, so that a Dag file
 sends the same as with the Azure provider. The conversion comes before the intent is stored. So the intent's fingerprint, and the
-search for a lost run by its parameters, use the values that the service has.
+search for the run of a lost start by its parameters, use the values that the service has.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Runs and activity runs as the service describes them, read without losing anything.
 
-Readers take any mapping (the official client's models are mappings, and so are recorded answers). They keep the whole answer:
+Readers take any mapping (the official client's models are mappings, and so are recorded answers). Readers keep the whole answer:
 unknown fields stay available in `raw`, and unknown statuses are kept unchanged.
 
-There is one rule for readable answers. `runId` and `status` decide about a run, and everything else may be missing or odd. A
+An answer about a run is readable if it has `runId` and `status`. Everything else may be missing or odd. A
 member that does not match the specification becomes None or empty, or the text that it can be shown as.
 """
 
@@ -43,7 +43,7 @@ class RunStatus:
     CANCELLED = "Cancelled"
 
     TERMINAL = frozenset({SUCCEEDED, FAILED, CANCELLED})
-    """The run has ended finally."""
+    """The run has ended."""
     UNFINISHED = frozenset({QUEUED, IN_PROGRESS, CANCELING})
     """The run is known to be active."""
     KNOWN = TERMINAL | UNFINISHED
@@ -76,7 +76,7 @@ def document(answer: Any) -> dict[str, Any]:
     """An answer that is an object, as plain JSON types. Raises `TypeError` for any other answer."""
     if not isinstance(answer, Mapping):
         raise TypeError(f"the answer is {type(answer).__name__}, not an object")
-    return plain(answer)  # type: ignore[no-any-return]  # of a mapping it is one
+    return plain(answer)  # type: ignore[no-any-return]  # `plain` of a mapping is a mapping
 
 
 def read_run_id(wire: Mapping[str, Any]) -> str:
@@ -125,7 +125,7 @@ def _object(value: object) -> Mapping[str, Any]:
 
 
 def _texts(value: object) -> Mapping[str, str]:
-    """Values that the service stores as text. A value that is not a text is taken as the JSON that it should have been."""
+    """Values that the service stores as text. A value that is not a text becomes the text of its JSON form."""
     return {name: item if isinstance(item, str) else json.dumps(item) for name, item in _object(value).items()}
 
 
@@ -271,7 +271,7 @@ class ActivityRun:
             started_at=read_time(wire.get("activityRunStart")),
             ended_at=read_time(wire.get("activityRunEnd")),
             duration_seconds=read_seconds(wire.get("durationInMs")),
-            # An activity that succeeded has the error object, with empty members.
+            # The answer has an error object even for an activity that succeeded. The members of that object are then empty.
             error_code=code,
             error_message=message,
             failure_type=failure_type,

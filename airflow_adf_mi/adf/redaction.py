@@ -1,6 +1,6 @@
 """Masks credentials in text that comes from a service, before it reaches a log, an exception or an XCom.
 
-Messages of failed activities quote the answer of the activity's own target. The answer may include a SAS URL or a
+The message of a failed activity quotes the answer of the system that the activity used. The answer may include a SAS URL or a
 connection string, often as JSON within JSON or URL-encoded.
 
 This code runs on the triggerer's event loop, and a text of the service may be very long. So `shown` cuts a text before it
@@ -94,7 +94,8 @@ _PATTERNS = (
         re.IGNORECASE | re.DOTALL,
     ),
     re.compile(rf"<[\w:]*(?:{NAMES})>(?P<secret>[^<]+)", re.IGNORECASE),
-    # The key of a function app. Other codes are shorter than 16 characters, or are words without a digit in the first 128.
+    # The key of a function app is the parameter `code` of a URL. Elsewhere, `code=` may stand before the code of an error. So a
+    # value there is not masked if it has fewer than 16 characters, or no digit and fewer than 128 characters.
     re.compile(
         r"[cC](?i:ode=)(?:(?<=[?&].{5})|(?<![A-Za-z].{5})(?=[^\s&;\"'\d]{0,127}+[^\s&;\"'])(?=[^\s&;\"']{16}))"
         r"(?P<secret>[^\s&;\"'\\]++)"
@@ -186,11 +187,12 @@ def _assigned(text: str) -> Iterator[_Span]:
         if value is not None:
             yield value.span()
             at = value.end()
-            # A value may contain another name, and a connection string may assign a value to it that ends behind the first value.
+            # A value may contain the name of another credential. In a connection string, the value of that credential may end
+            # behind the first value.
             # Each name is checked once. Searching the value again for each name would take quadratic time.
             found = _ASSIGNED.search(text, found.end())
             while found is not None and found.start() < at:
-                # A value without quotes ends at a quote or a space, which may belong to the value of the last name in it.
+                # A value without quotes ends at a quote or a space. If it ends with a name, the value of that name may follow.
                 later = _value_of(text, found) if found.end() >= at else _connection_of(text, found)
                 if later is not None and later.end() > at:
                     yield later.span()

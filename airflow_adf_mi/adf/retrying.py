@@ -13,7 +13,7 @@ from airflow_adf_mi.adf.errors import (
 )
 
 FIRST_BACKOFF_SECONDS = 2.0
-"""Seconds until the next poll after the first failed one. Each further failure doubles them."""
+"""Seconds until the next request after the first failure. Each further failure doubles this time."""
 LONGEST_BACKOFF_SECONDS = 60.0
 
 
@@ -28,8 +28,8 @@ def is_refusal(error: AdfError) -> bool:
 
 
 def is_for_good(error: AdfError) -> bool:
-    """Whether no poll will ever work on this machine. A certificate may be replaced, and a role may be granted, so these are
-    excluded.
+    """Whether no poll will ever work on this machine. A certificate may be replaced, and a role may be granted, so errors of
+    certificates and roles are excluded.
     """
     return isinstance(error, AdfConfigurationError) and not isinstance(error, AdfCertificateError)
 
@@ -37,8 +37,8 @@ def is_for_good(error: AdfError) -> bool:
 def may_pass(error: AdfError) -> bool:
     """Whether the service may soon accept the same cancel. A run that continues costs more than a few requests.
 
-    A refused token may be replaced, and a new role assignment takes minutes to become effective. What a proxy or web filter
-    refuses, it may allow at the next attempt. But a run that is not known stays unknown.
+    A refused token may be replaced, and a new role assignment takes minutes to become effective. A proxy or web filter may allow
+    the next attempt. But a run that the service does not know stays unknown.
     """
     refused_token = isinstance(error, AdfAuthenticationError) and error.refused_token
     return not is_refusal(error) or refused_token or isinstance(error, AdfPermissionError | AdfUnavailableError)

@@ -32,7 +32,7 @@ class Authenticate:
 
 @dataclass(frozen=True)
 class ServiceTime:
-    """Get epoch seconds of the service's clock, from its last answer; of our clock before any answer."""
+    """Get the time in epoch seconds: by the service's clock, as its last answer shows it. Before any answer: by our clock."""
 
 
 @dataclass(frozen=True)

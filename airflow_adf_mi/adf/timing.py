@@ -1,4 +1,4 @@
-"""The time and the chance that routines use. Tests give their own, so that no test waits."""
+"""The clock and the random numbers that routines use. Tests pass their own, so that no test waits."""
 
 from __future__ import annotations
 

@@ -169,7 +169,7 @@ class AdfStartPipelineTrigger(BaseTrigger):
         if self._context is None:
             # The Dag was edited after this trigger was stored, and its newest version runs the task on a worker. So a worker
             # continues the task.
-            return TriggerEvent({FOR_A_WORKER: True})  # type: ignore[no-untyped-call]  # Airflow's is not annotated
+            return TriggerEvent({FOR_A_WORKER: True})  # type: ignore[no-untyped-call]  # TriggerEvent is not annotated
         self._journal = TriggerJournal(self._context, durable=self.durable)
         try:
             if self._not_rendered is not None:
@@ -256,7 +256,7 @@ class AdfStartPipelineTrigger(BaseTrigger):
         """Record this try as failed until a worker has ended it. Return the event with which the task continues on a worker."""
         if self._journal is not None:
             await self._record_failure(self._journal)
-        return TriggerEvent(payload)  # type: ignore[no-untyped-call]  # nor is Airflow's event
+        return TriggerEvent(payload)  # type: ignore[no-untyped-call]  # TriggerEvent is not annotated
 
     async def _record_failure(self, journal: TriggerJournal) -> None:
         try:
@@ -301,7 +301,7 @@ class AdfStartPipelineTrigger(BaseTrigger):
         return self._killing
 
     async def _kill_before_start(self) -> None:
-        """Handle a kill that came while the connection was read. Before that, another triggerer may have started the run."""
+        """Handle a kill that came while the connection was read. An earlier triggerer may have started the run."""
         try:
             adf = await settings_of(self.azure_data_factory_conn_id)
             if self._journal is not None:

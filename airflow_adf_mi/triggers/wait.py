@@ -143,7 +143,7 @@ class AdfPipelineRunTrigger(BaseTrigger):
             event = await end_in_triggerer(self.task_instance, result if self.push_result else None)
             if event is not None:
                 return event
-        return TriggerEvent(report.to_json())  # type: ignore[no-untyped-call]  # nor is its event
+        return TriggerEvent(report.to_json())  # type: ignore[no-untyped-call]  # TriggerEvent is not annotated
 
     async def report(self) -> Report:
         """Wait, without firing an event. Raises `AdfConfigurationError` if there is no run id."""
@@ -174,7 +174,7 @@ class AdfPipelineRunTrigger(BaseTrigger):
     def _kill(self) -> asyncio.Task[None] | None:
         """Cancel the run in a background task, once.
 
-        `run` calls this method, too, because Airflow may not call `on_kill` if it kills many triggers at once.
+        `run` also calls this method, because Airflow may not call `on_kill` if it kills many triggers at once.
         """
         if self._killing is None and self.owns_run and self.task_instance is not None:
             self._killing = begin_kill(self.task_instance, self._adf, self._address, cancel=self.cancel_on_kill)

@@ -68,7 +68,7 @@ class AdfClient:
     :param settings: the connection's settings.
     :param credential: overrides the process's credential for the identity of these settings.
     :param read_retries: how many times the transport may repeat a read (never a start or a cancel) after 408, 429, 5xx or a
-        dropped connection, with growing pauses from 1 s. Waits use 0, because they have rules of their own.
+        dropped connection, with growing pauses. Waits use 0, because they have rules of their own.
     :param read_timeout: seconds without data after which an answer counts as lost.
     """
 
@@ -85,7 +85,7 @@ class AdfClient:
         from azure.mgmt.datafactory import DataFactoryManagementClient
 
         self._settings = settings
-        # The type annotations of the official client require the older form of credential, but it accepts this one.
+        # The type annotations of the official client require the older form of credential, but the client accepts this form.
         self._credential: Any = credential or credential_for(settings)
         self._read_retries = read_retries
         # The route is kept, because the environment may change while the client is open.
@@ -271,7 +271,7 @@ class AsyncAdfClient:
     async def _content(self, method: Any, call: Call[Any], statuses: list[int]) -> bytes:
         """The content of an answer. Its HTTP status goes to `statuses`, because unpacking the content may fail.
 
-        Without this, the official client would parse the JSON three times, all on the event loop.
+        Without this method, the official client would parse the JSON three times, all on the event loop.
         """
 
         def saw(answer: Any) -> None:

@@ -182,7 +182,7 @@ def _what_is_missing(call: Call[Any], refusal: Refusal) -> tuple[str | None, str
             "connection or the arguments."
         )
     if code is None or is_front_door(code, refusal.failure_cause):
-        # ARM's front door does not know runs or pipelines. So its answer does not prove that one is missing.
+        # ARM's front door does not know runs or pipelines. So its answer does not prove that a run or pipeline is missing.
         return None, (
             "the answer does not name what is missing. Check subscriptionId, resource_group_name and factory_name in the "
             "connection or the arguments."

@@ -43,7 +43,7 @@ class Call(Generic[T]):
     repeatable: bool = True
     """False for a request that changes something. The transport must never send such a request twice."""
     answers_by_code: Mapping[str, T] = field(default_factory=dict)
-    """Error codes of refusals that are a valid result, and that result."""
+    """Some refusals are a valid result: their error codes, each with its result."""
     not_found_codes: frozenset[str] = frozenset()
     """Error codes that mean "not found" whatever the HTTP status."""
     run_id: str | None = None
@@ -51,7 +51,7 @@ class Call(Generic[T]):
 
     @property
     def could_not(self) -> str:
-        """The begin of an error text: "Could not ..."."""
+        """The beginning of an error text: "Could not ..."."""
         # Do not name the target twice.
         where = "" if str(self.target) in self.doing else f" in {self.target}"
         return f"Could not {self.doing}{where}"
@@ -78,8 +78,8 @@ def create_run(
 ) -> Call[str]:
     """Pipelines_CreateRun: the new run's id.
 
-    `request_id` is the start key, sent as x-ms-client-request-id. In every recording that shows it (docs/starting-once.md), the
-    service used it as the run id. That is not documented, so it is only a hint for finding the run of a lost start.
+    `request_id` is the start key, sent as x-ms-client-request-id. In every recording that shows the key (docs/starting-once.md),
+    the service used the key as the run id. This use is not documented. So the key is only a hint to the run of a lost start.
     """
     return Call(
         doing=f"start pipeline {pipeline_name!r}",

@@ -23,9 +23,9 @@ MOST_READ_CHARACTERS = 4000
 MOST_QUOTED_CHARACTERS = 500
 """Characters of an answer that are quoted."""
 LONGEST_RETRY_AFTER_SECONDS = 3600.0
-"""Seconds. The longest period in which ARM or Data Factory counts requests is an hour."""
+"""A longer Retry-After is cut to this many seconds. ARM and Data Factory count requests in periods of at most an hour."""
 MISSING_ROLE = frozenset({"AuthorizationFailed", "LinkedAuthorizationFailed"})
-"""Error codes if the identity lacks a role. Other codes of status 403 have other causes."""
+"""Error codes that mean that the identity lacks a role. Other codes of status 403 have other causes."""
 FRONT_DOOR = frozenset(
     {"ScopeLocked", "ReadOnlyDisabledSubscription", "MissingSubscriptionRegistration", "ResourceGroupBeingDeleted"}
 )
@@ -33,7 +33,7 @@ FRONT_DOOR = frozenset(
 GATEWAY = "gateway"
 """Value of the header `x-ms-failure-cause` if ARM itself refused (recorded with a missing factory)."""
 _POLICY = "RequestDisallowedByPolicy"
-# No source lists the error codes. So the words are searched that Azure's services use.
+# No source lists the error codes. So this pattern finds the words that Azure's services use.
 _PRIVATE = re.compile(r"public\s*network\s*access|private\s*(?:link|endpoint)", re.IGNORECASE)
 LONGEST_WORD_CHARACTERS = 100
 """Characters of an error code or a request id that are kept."""
@@ -133,8 +133,8 @@ def is_front_door(code: str | None, failure_cause: str | None) -> bool:
 def _error_object(text: str, *, may_be_bare: bool) -> Mapping[str, Any]:
     """ARM's error object in a body; empty if there is none.
 
-    `may_be_bare`: accept an error object without the member `error` around it. Resource providers may send one, and the official
-    client accepts it too.
+    `may_be_bare`: accept an error object without the member `error` around it. Resource providers may send such an object, and
+    the official client also accepts it.
     """
     try:
         body = json.loads(text)
@@ -190,7 +190,7 @@ def _words(text: str, content_type: str) -> str:
         page.feed(start)
         page.close()
     except AssertionError:
-        # Python's parser raises it for unknown declarations. The words before the declaration are used.
+        # Python's parser raises this error for unknown declarations. The words before the declaration are used.
         page.words.append("...")
     return " ".join(page.words)
 
@@ -210,7 +210,7 @@ def _host(address: str | None) -> str | None:
 
 
 def _seconds(header: str | None) -> float | None:
-    """Seconds, at most `LONGEST_RETRY_AFTER`. The service sends numbers, never dates."""
+    """Seconds, at most `LONGEST_RETRY_AFTER_SECONDS`. The service sends numbers, never dates."""
     try:
         seconds = float(header) if header else math.nan
     except ValueError:

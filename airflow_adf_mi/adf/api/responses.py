@@ -92,7 +92,7 @@ def parse_error(
         refused = isinstance(ours, AdfAuthenticationError) and ours.refused_token
         return _failed(call, ours, refused_token=token_of(error) if refused else None)
     if isinstance(error, UNREADABLE):
-        # The official client unpacks and parses answers before we do, and does not catch the errors of that.
+        # The official client unpacks and parses answers before we do, and does not catch the errors of these steps.
         if status is not None and status >= 300:
             return _failed(call, from_answer(call, settings, Refusal.read(status, f"{error}", {}, "")))
         return _failed(call, unreadable(error, call))

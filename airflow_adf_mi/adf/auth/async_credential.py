@@ -1,4 +1,4 @@
-"""The process's credential on an event loop. One request in a thread serves all waiting callers, and none waits long."""
+"""The process's credential on an event loop. One request in a thread serves all waiting callers, and no caller waits long."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from azure.core.credentials import AccessToken, AccessTokenInfo, TokenRequestOptions
 
 TOKEN_PATIENCE_SECONDS = 5.0
-"""Longest wait for a token on an event loop, in seconds. Without it, a status check could miss the deadline of its wait.
+"""Longest wait for a token on an event loop, in seconds. Without this limit, a status check could miss the deadline of its wait.
 The token request itself continues, for the next status check."""
 _FAST_PATH_LIFE = 600.0
 """A token that is valid for more than this many seconds is used on an event loop without a call of azure-identity."""
@@ -30,7 +30,7 @@ class AsyncCredential:
         self._asking: dict[object, asyncio.Task[AccessTokenInfo]] = {}
 
     async def get_token_info(self, *scopes: str, options: TokenRequestOptions | None = None) -> AccessTokenInfo:
-        """Like `ProcessCredential.get_token_info`, without blocking the loop, and within `TOKEN_PATIENCE` seconds."""
+        """Like `ProcessCredential.get_token_info`, without blocking the loop, and within `patience` seconds."""
         claims = (options or {}).get("claims")
         if not claims:
             last = self._credential.last_token(*scopes)
@@ -56,8 +56,8 @@ class AsyncCredential:
     def _ask(self, scopes: tuple[str, ...], options: TokenRequestOptions | None) -> asyncio.Task[AccessTokenInfo]:
         """Send one token request in a thread, for all callers. One request for each caller would fill the loop's thread pool.
 
-        A thread of the loop's pool, not asgiref's single thread, because any call that hangs there blocks all others. Detached,
-        so that it outlives the first caller.
+        The thread is one of the loop's pool. A call that hangs in asgiref's single thread would block all other calls. The
+        asyncio task is detached, so that it outlives the first caller.
         """
         asking = asyncio.to_thread(self._credential.get_token_info, *scopes, options=options)
         task = start_detached(asking)

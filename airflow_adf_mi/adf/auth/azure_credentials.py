@@ -1,7 +1,7 @@
 """Makes the credentials of azure-identity, so that they fail within seconds and keep the last answer.
 
-azure-identity's errors do not hold the answer. An endpoint that fails and one that refuses give the same error, in words that
-differ from source to source. Azure's packages are imported when a credential is made.
+azure-identity's errors do not hold the answer. An endpoint that fails and an endpoint that refuses lead to the same error, in
+words that differ from source to source. Azure's packages are imported when a credential is made.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 azure-identity has two implementations of managed identity. The one for asyncio has three faults. It sends a resource
 id under a name that the endpoints do not know. It fails after half of a token's life while the endpoint is down. And it
-sends one request for each concurrent caller. So this module always uses the blocking one, behind one lock, and event loops
+sends one request for each concurrent caller. So this module always uses the blocking implementation, behind one lock. Event loops
 call it in a thread. Azure's packages are imported for the first token.
 """
 
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from airflow_adf_mi.adf.config.settings import AdfSettings, Identity
 
 FRESH_TOKEN_INTERVAL_SECONDS = 30.0
-"""Shortest time between two fresh tokens after refusals. A service that refuses every token must not flood the endpoint."""
+"""Shortest time between two fresh tokens after refusals. If the service refuses every token, the identity endpoint must not be
+flooded with requests."""
 FAILURE_KEPT_SECONDS = 3.0
 """Seconds for which a failure answers all callers. Callers that waited for it must not repeat the request one after another."""
 
@@ -72,7 +73,7 @@ class ProcessCredential:
         """Return a token, from azure-identity's cache if the cached token is valid for some time.
 
         Raises `AdfConfigurationError` if this environment cannot give tokens of the identity, and `AdfAuthenticationError`
-        if it gave none.
+        if it gave no token.
         """
         asked = (scopes, (options or {}).get("claims"))
         # One caller at a time. The next callers then find its token in the cache, or its failure, and send no request.
@@ -103,7 +104,7 @@ class ProcessCredential:
             except ValueError as e:
                 if isinstance(e, AdfError):
                     raise
-                # azure-identity raises it for wrong environment variables.
+                # azure-identity raises a ValueError for wrong environment variables.
                 raise AdfConfigurationError(
                     f"The {self.identity} cannot be used: {shown(str(e), 300)} Check AZURE_AUTHORITY_HOST, AZURE_TENANT_ID and "
                     "AZURE_CLIENT_ID."
@@ -163,7 +164,7 @@ def credential_for(settings: AdfSettings) -> ProcessCredential:
     place = where_tokens_come_from(os.environ)
     key = (os.getpid(), settings.identity, settings.cloud.authority_host, settings.ca_bundle, place)
     credential = ProcessCredential(settings.identity, settings.cloud.authority_host, ca_bundle=settings.ca_bundle)
-    # setdefault is atomic, so no lock is needed, which a signal handler could find locked.
+    # setdefault is atomic, so no lock is needed. The code that a signal handler interrupts could hold such a lock.
     return _credentials.setdefault(key, credential)
 
 

@@ -1,7 +1,7 @@
 """For the log: which identity a connection of the Azure provider's type means in this package and in the provider. Pure.
 
-The provider uses azure-identity's DefaultAzureCredential: a chain of sign-ins. The first one that is configured or
-reachable wins (read in its version 1.27 and in the provider 15.2.1; `tests/contract/test_provider_connections.py`
+The provider uses azure-identity's DefaultAzureCredential: a chain of sign-ins. The first sign-in that is configured or reachable
+is used (read in azure-identity 1.27 and in the provider 15.2.1; `tests/contract/test_provider_connections.py`
 compares). This package uses one identity, and never another one.
 """
 

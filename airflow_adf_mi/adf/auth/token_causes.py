@@ -2,7 +2,7 @@
 
 The numbers after AADSTS are codes of the sign-in service. Microsoft documents them ("Microsoft Entra authentication and
 authorization error codes" on learn.microsoft.com; for federated credentials: issues of Azure/azure-workload-identity).
-The documentation warns that codes may change. So they only choose the advice, and the answer is always quoted.
+The documentation warns that codes may change. So the codes only choose the advice, and the answer is always quoted.
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ def _cause(error: BaseException, how: CredentialPlan, answer: Answer | None) -> 
         return _sentence(proxy_refusal(refused, how.route)), True
     if is_any_of(error, _UNREACHABLE):
         return _unreachable(how.route), True
-    # The errors of requests are OSErrors too.
+    # The errors of the package requests are OSErrors as well.
     if isinstance(error, OSError) and type(error).__module__ == "builtins":
         return _unreadable_file(error.filename, how), False
     text = _flat(error)
@@ -158,8 +158,8 @@ def is_transient(status: int | None, source: Source) -> bool:
 def check_principal(token: str, identity: Identity, how: CredentialPlan) -> None:
     """Raise `AdfAuthenticationError` if the token belongs to another identity than the named one.
 
-    If the connection names none, the system-assigned identity is expected. A machine without one gives a token of its only
-    user-assigned identity (Microsoft's documentation of IMDS). That token is used, and a warning names its identity.
+    If the connection names no identity, the system-assigned identity is expected. A machine without that identity gives a token
+    of its only user-assigned identity (Microsoft's documentation of IMDS). That token is used, and a warning names its identity.
     Tokens are opaque by contract, so a token that cannot be read, or lacks the claim, is accepted.
     """
     claims = principal(token)
@@ -179,7 +179,7 @@ def check_principal(token: str, identity: Identity, how: CredentialPlan) -> None
 
 
 def not_system_assigned(identity: Identity, claims: Mapping[str, Any]) -> str | None:
-    """If no identity is named, and the token belongs to a user-assigned one: the name of that identity, and what to do."""
+    """If no identity is named, but the token belongs to a user-assigned identity: the name of that identity, and what to do."""
     name = _user_assigned(claims)
     if name is None or identity.names() or identity.kind not in (IdentityKind.MANAGED_IDENTITY, IdentityKind.PLATFORM):
         return None

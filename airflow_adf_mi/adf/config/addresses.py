@@ -1,4 +1,4 @@
-"""Addresses of a subscription, a factory and a run, as frozen values. A value that Azure cannot have raises when it is made."""
+"""Addresses of a subscription, a factory and a run, as frozen values. A name that Azure cannot have raises an error."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class SubscriptionRef:
 
 @dataclass(frozen=True, kw_only=True)
 class RunAddress:
-    """A run, its factory and its page. Every text about a run begins and ends with them."""
+    """A run, its factory and its page. Texts about a run begin with the run, and end with its page."""
 
     run_id: str
     factory: FactoryRef

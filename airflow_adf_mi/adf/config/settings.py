@@ -1,7 +1,7 @@
 """The checked settings of a connection: subscription, identity, cloud and factory.
 
 `connection_fields.py` makes one frozen `AdfSettings` of a connection's fields. All other code gets this object, and reads no
-fields. It holds no secret, so it may be stored with a trigger.
+fields. An `AdfSettings` holds no secret, so it may be stored with a trigger.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ CHOICES = (IdentityKind.MANAGED_IDENTITY, IdentityKind.WORKLOAD_IDENTITY, Identi
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """The identity to use. At most one of the three ids is set. None set means the system-assigned identity."""
+    """The identity to use. At most one of the three ids is set. A managed identity without an id is the system-assigned one."""
 
     kind: IdentityKind = IdentityKind.MANAGED_IDENTITY
     client_id: str | None = None

@@ -88,7 +88,7 @@ def check_pipeline_name(name: object) -> str:
 
 
 def check_run_id(run_id: object, field: str = "run_id") -> str:
-    """Return the id if it can be a run's: text without characters that would change the URL of the request."""
+    """Return the id if it can be the id of a run: text without characters that would change the URL of the request."""
     text = required_text(field, run_id)
     if not _RUN_ID.fullmatch(text):
         raise AdfConfigurationError(
@@ -161,7 +161,7 @@ def check_text(field: str, value: object) -> str:
 
 
 def check_seconds(name: str, value: object) -> float:
-    """Return a positive number or timedelta in seconds. The limit is a year, because Airflow's own times overflow beyond."""
+    """Return a positive number or timedelta in seconds. The limit is a year, because much longer times overflow in Airflow."""
     given = value
     if isinstance(value, timedelta):
         value = value.total_seconds()

@@ -1,7 +1,8 @@
 """Which certificate authorities are trusted, and the TLS context that trusts them.
 
 The first of these settings that is set counts: `ca_bundle` in the connection, REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE, SSL_CERT_FILE
-together with SSL_CERT_DIR, the system's authorities, certifi's authorities.
+together with SSL_CERT_DIR, the system's authorities, certifi's authorities. For token requests, `ca_bundle` is only added to the
+others.
 
 The package truststore, which trusts the system's authorities, is not used. On Linux it reads the system's files at each
 handshake, and so would block the event loop.
@@ -60,7 +61,7 @@ def tls_context(authorities: Sequence[Authority]) -> ssl.SSLContext:
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     for authority in authorities:
-        # Many images set SSL_CERT_DIR to an empty directory. That is no error if there is a file too.
+        # Many images set SSL_CERT_DIR to an empty directory. That is no error if SSL_CERT_FILE is set as well.
         may_be_empty = authority.named_by == "SSL_CERT_DIR" and len(authorities) > 1
         _trust(context, authority, may_be_empty=may_be_empty)
     return context

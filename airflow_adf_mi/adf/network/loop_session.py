@@ -21,8 +21,8 @@ class _Connector(aiohttp.TCPConnector):
 
 
 def open_session(route: Route, context: ssl.SSLContext) -> aiohttp.ClientSession:
-    """A session for the running loop. The caller closes it. `context` is the route's; it is an argument, because making it
-    reads files.
+    """A session for the running loop. The caller closes it. `context` is the route's TLS context. It is an argument, because
+    making a TLS context reads files.
     """
     proxy = route.proxy
     has_user = proxy is not None and proxy.user is not None
@@ -30,7 +30,7 @@ def open_session(route: Route, context: ssl.SSLContext) -> aiohttp.ClientSession
         # azure-core would make a TLS context for every request. The connector's context serves all requests.
         connector=_Connector(ssl=context),
         cookie_jar=aiohttp.DummyCookieJar(),
-        # azure-core unpacks answers itself, and of the encodings it certainly supports only gzip.
+        # azure-core unpacks answers itself, and gzip is the only encoding that it certainly supports.
         auto_decompress=False,
         headers={"Accept-Encoding": "gzip"},
         # trust_env would also read .netrc, and aiohttp refuses to send an entry of .netrc together with our token.

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from airflow_adf_mi.adf.network.route import NOT_SENT, Route
 
-# The handshake comes before the request, and our own TLS context decides on it.
+# The TLS handshake comes before the request, and our own TLS context decides on the certificate.
 _UNTRUSTED = frozenset({"ssl.SSLCertVerificationError"})
 _REFUSED_BY_PROXY = re.compile(r"Tunnel connection failed: (?P<status>\d{3})\b")
 
@@ -18,7 +18,7 @@ _REFUSED_BY_PROXY = re.compile(r"Tunnel connection failed: (?P<status>\d{3})\b")
 def was_never_sent(error: BaseException) -> bool:
     """Whether the request provably did not leave this machine.
 
-    The proof is valid for requests that change something. aiohttp repeats a read if a reused connection was dropped.
+    The proof is valid only for requests that change something, because aiohttp repeats a read if a reused connection was dropped.
     """
     return any(NOT_SENT in getattr(e, "__notes__", ()) for e in inside(error))
 

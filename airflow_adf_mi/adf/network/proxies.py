@@ -1,6 +1,6 @@
 """The proxy that the environment names for an address. Pure.
 
-requests, aiohttp and azure-identity read these variables by different rules. Only requests supports networks (IPv4 only), only
+requests, aiohttp and azure-identity read proxy variables by different rules. Only requests supports networks (IPv4 only), only
 some support ports and ALL_PROXY, and for requests, `example.com` in NO_PROXY matches `badexample.com`. No maintained library
 implements all rules. So this module implements curl's rules, except that a proxy without a port gets its scheme's port:
 
@@ -23,7 +23,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from airflow_adf_mi.adf.errors import AdfConfigurationError
 
 ENDPOINT_VARIABLES = ("IDENTITY_ENDPOINT", "IMDS_ENDPOINT", "MSI_ENDPOINT", "AZURE_POD_IDENTITY_AUTHORITY_HOST")
-"""Variables in which platforms name the managed identity endpoint. `adf/auth/identity_sources` says which source uses which
+"""Variables in which platforms name the managed identity endpoint. `adf/auth/identity_sources` shows which source uses which
 variable."""
 _PORTS = {"http": 80, "https": 443}
 _NAME_AND_PORT = re.compile(r"\[?(?P<name>[^\]]*?)\]?(?::(?P<port>\d+))?")
@@ -33,7 +33,7 @@ _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 @dataclass(frozen=True)
 class Proxy:
-    """A proxy, and the variable that names it. `str` of it shows neither user nor password."""
+    """A proxy, and the variable that names the proxy. `str(proxy)` shows neither user nor password."""
 
     variable: str
     address: str
@@ -54,7 +54,7 @@ class Proxy:
 
 
 def proxy_for(address: str, environ: Mapping[str, str]) -> Proxy | None:
-    """The proxy for requests to `address`; None if they use none.
+    """The proxy for requests to `address`; None if such requests use no proxy.
 
     Raises `AdfConfigurationError` if the variable does not name a usable proxy.
     """

@@ -1,8 +1,8 @@
 """The route of requests to an address: the proxy, and the trusted certificate authorities. One decision for all senders.
 
 The blocking client, the asynchronous client and the credentials use different libraries. Each library reads proxy and
-certificate variables by rules of its own. If they decided for themselves, a worker could start a run through one proxy, and the
-triggerer, which takes another way or none, would never see the run end.
+certificate variables by rules of its own. If the libraries decided for themselves, a worker could start a run through one proxy.
+The triggerer, without that proxy, would never see the run end.
 
 So none of these libraries reads the environment. Each gets a `Route`:
 
@@ -10,7 +10,8 @@ So none of these libraries reads the environment. Each gets a `Route`:
                                                               -> aiohttp         (triggerer)
 
 The route also answers the most important question after a failure: was the request sent? Every error that is raised inside
-`connecting()` proves that it was not, and carries the note `NOT_SENT`. Only then is a createRun sent again.
+`connecting()` proves that the request was not sent, and carries the note `NOT_SENT`. After such an error, createRun may be sent
+again.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class Route:
     address: str
     proxy: Proxy | None
     authorities: tuple[Authority, ...] = ()
-    """All these authorities are trusted. Empty for an address without TLS."""
+    """All these authorities are trusted. Empty for an address without TLS, or with a pinned certificate."""
 
     @property
     def host(self) -> str:
@@ -54,7 +55,7 @@ class Route:
         return " and ".join(str(authority) for authority in self.authorities)
 
     def tls_context(self) -> ssl.SSLContext | None:
-        """The TLS context of `authorities.tls_context`, which also names the errors. None for an address without TLS."""
+        """The TLS context that `authorities.tls_context` makes. Raises the same errors. None if there are no authorities."""
         return tls_context(self.authorities) if self.authorities else None
 
 
@@ -89,8 +90,8 @@ def _bundle(path: str | None) -> tuple[Authority, ...]:
 def connecting() -> Iterator[None]:
     """Context of making a connection, including proxy and TLS. An error inside proves that no request was sent.
 
-    The libraries' error classes do not prove it: some are raised before and after sending. A proxy that closes the connection,
-    or does not answer, raises the same error as a service that does so.
+    The libraries' error classes do not prove it: some are raised both before and after a request was sent. A proxy that closes
+    the connection, or does not answer, raises the same error as a service that does so.
     """
     try:
         yield

@@ -44,9 +44,9 @@ class ServiceClock:
 
     def __init__(self) -> None:
         self._ahead: float | None = None
-        """Seconds that the service's clock is ahead of the monotonic clock. The wall clock may be changed meanwhile."""
+        """Seconds that the service's clock is ahead of the monotonic clock. The wall clock may be changed between two answers."""
         self.remaining_reads: int | None = None
-        """Reads that are left for this identity in this subscription. None before the first answer with that header."""
+        """Reads that are left for this identity in this subscription. None before the first answer that reports them."""
 
     def now(self) -> float:
         """The service's time, by its last answer. Before the first answer, our own time."""

@@ -104,7 +104,7 @@ class ActivityLog:
     refused: bool = False
 
     def beside(self, wait: Routine[T]) -> Routine[T]:
-        """The routine `wait`, with queries in its pauses, and one at its end."""
+        """The routine `wait`, with queries in its pauses, and a query at its end."""
         answer: Any = None
         while True:
             try:
@@ -208,7 +208,7 @@ class ActivityLog:
         return [row for key, row in by_key.items() if key not in before or before[key].status != row.status]
 
     def _log_rows(self, changed: Sequence[ActivityRun]) -> None:
-        """Log these rows, and after the last one the progress of the run."""
+        """Log these rows, and after the last row the progress of the run."""
         lines = [line_of(row) for row in changed] if len(changed) <= MOST_LINES_PER_QUERY else by_activity(changed)
         for line in lines[:-1]:
             log.info("%s", _broken(line))

@@ -1,4 +1,4 @@
-"""From a run to its report: wait, cancel an overdue run, and find out why it failed. Routines, for `run_routine` or a client."""
+"""From a run to its report: wait, cancel an overdue run, and find out why a run failed. These functions are routines."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """The datasets that a run read and wrote: those that its Copy and Power Query activities name, also in child pipelines.
 Nothing is guessed.
 
-A Copy names its datasets beside its `typeProperties`, but recordings show only the `typeProperties` as a run's input. So if the
-input of an activity run names no dataset, the published definition of its pipeline is read. That definition may have changed
-after the run. A mapping data flow names its datasets only inside itself, and that is not read.
+A Copy names its datasets beside its `typeProperties`, but recordings show only the `typeProperties` as the input of an activity
+run. So if that input names no dataset, the published definition of the pipeline is read. That definition may have changed
+after the run. A mapping data flow names its datasets only in its own definition, which is not read.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class _Search(RequestBudget):
 
 
 def namespace_of(factory: FactoryRef) -> str:
-    """The namespace of datasets that are only known by name, in a factory. Names of factories are unique in all of Azure."""
+    """The namespace of datasets of which only the name in a factory is known. Names of factories are unique in all of Azure."""
     return f"azuredatafactory://{factory.factory_name}"
 
 
@@ -130,7 +130,7 @@ def lineage_of(
 ) -> Lineage:
     """The datasets of these activity runs.
 
-    :param definitions: the datasets by pipeline and activity, for activity runs whose input names none.
+    :param definitions: the datasets by pipeline and activity, for activity runs whose input names no dataset.
     """
     inputs: dict[str, None] = {}
     written: dict[str, list[ActivityRun | None]] = {}
@@ -188,7 +188,7 @@ def _list(value: Any) -> list[Any]:
 
 
 def _members(definition: Mapping[str, Any]) -> dict[str, Any]:
-    """The members as a run's input would show them, and the references that stand beside it."""
+    """The members of an activity's definition as a run's input would show them, and the references beside `typeProperties`."""
     return {**_object(definition.get("typeProperties")), **{n: definition.get(n) for n in ("inputs", "outputs")}}
 
 

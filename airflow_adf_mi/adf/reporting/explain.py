@@ -1,12 +1,13 @@
 """Explains a run that failed or was cancelled: which activities are the causes, also in child pipelines.
 
-The service lists a run's activities flat. An activity inside a ForEach, If, Switch or Until stands beside it, with the hash of
-its iteration and without the container's name. Each attempt is an entry of its own. An ExecutePipeline names the run that it
-started. A failed container, and a failed ExecutePipeline, only repeat what failed inside. So the causes are the entries that
-remain without these.
+The service lists a run's activities flat. An activity inside a container (ForEach, If, Switch or Until) is listed beside the
+container, with the hash of its iteration, but without the container's name. Each attempt is an entry of its own. An
+ExecutePipeline names the run that it started. A failed container, and a failed ExecutePipeline, only repeat what failed inside.
+So the causes are the failed entries without these two kinds.
 
-This runs on the triggerer's event loop, and a loop may have failed in thousands of iterations. So every step takes time in
-proportion to the number of rows. A long list is processed in parts. Only the failures that are shown are built.
+This code runs on the triggerer's event loop, and a ForEach may have failed in thousands of iterations. So every step takes time
+in proportion to the number of rows. A long list is processed in parts. An `ActivityFailure` is made only for a failure that is
+shown.
 """
 
 from __future__ import annotations
@@ -201,13 +202,15 @@ def final_attempts(rows: Sequence[ActivityRun]) -> list[Attempts]:
 
 
 def _may_have_recovered(rows: Sequence[Attempts], message_of_run: _RunMessage) -> bool:
-    """Whether one of these may have succeeded in a later attempt. Not if there is only one, and the run's message names it."""
+    """Whether one of these failures may have succeeded in a later attempt. False for a single failure that the run's message
+    names.
+    """
     inner = [row for row, _ in without_consequences(rows) if row.status == RunStatus.FAILED]
     return bool(inner) and not (len(inner) == 1 and message_of_run.names(inner[0].activity_name))
 
 
 def without_consequences(rows: Sequence[Attempts]) -> list[Attempts]:
-    """The rows without containers that failed, or were cancelled, only because of something inside them."""
+    """The rows, except those of containers that failed, or were cancelled, only because of an activity inside them."""
     names = {row.activity_name for row, _ in rows}
     is_inside = any(row.activity_type not in CONTAINERS for row, _ in rows)
 
@@ -246,7 +249,7 @@ def loops_of(rows: Iterable[ActivityRun]) -> dict[str, str]:
 
 
 def inner_names(message: str | None) -> list[str]:
-    """The activities that, by a container's message, failed inside it."""
+    """The activities that failed inside a container, as the container's message names them."""
     parts = _BEFORE_INNER.split(message or "")[1:]
     ends = ((part, _AFTER_INNER.search(part, 1)) for part in parts)
     return [part[: end.start()] for part, end in ends if end is not None]

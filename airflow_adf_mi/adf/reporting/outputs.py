@@ -46,7 +46,7 @@ _PLAIN = re.compile(r"[^.\[\]'?\s]+(?: +[^.\[\]'?\s]+)*")
 class OutputPath:
     """An activity, and the path to a value in its output.
 
-    It is written `Activity.member.member[0]`. A name with dots, brackets or quotes is quoted as in Data Factory's own
+    A path is written `Activity.member.member[0]`. A name with dots, brackets or quotes is quoted as in Data Factory's own
     expressions. An expression that begins with an activity's output can be pasted unchanged: `activity('Load
     [Sales]').output['dbo.Orders'].rows`.
     """
@@ -227,7 +227,7 @@ def _value(path: OutputPath, rows: Sequence[ActivityRun]) -> Any:
 
 
 def _return_value(rows: Sequence[ActivityRun]) -> dict[str, Any]:
-    """The values of all Set Variable activities of the return value together."""
+    """The values of all Set Variable activities that set the return value, in one mapping."""
     together: dict[str, Any] = {}
     for row in sorted(rows, key=_started):
         value = row.output.get("value")
@@ -265,7 +265,7 @@ def _step(value: Any, path: OutputPath) -> Any:
 
 
 def _meant(value: Mapping[str, Any], path: OutputPath, number: int) -> str:
-    """How to write the path if a member's name consists of several of its steps, such as `dbo.Orders`."""
+    """How to write the path if several of its steps together are the name of one member, such as `dbo.Orders`."""
     for end in range(number + 2, len(path.steps) + 1):
         member = ".".join(path.steps[number:end])
         if member in value:

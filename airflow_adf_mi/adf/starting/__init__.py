@@ -1,4 +1,4 @@
-"""Starting a run once: decide what an earlier try means, save the intent, send createRun, find a run whose answer was lost.
+"""Starting a run once: decide what an earlier try means, save the intent, send createRun, find the run of a lost start.
 
 The rules are pure functions and routines. Only `start_queue` needs an event loop. Two rules hold everywhere. createRun is never
 sent before the journal has stored the intent. A start that may have started a run is sent again in two cases only: it is proven

@@ -24,7 +24,7 @@ ways:
     anything else                                    raise AdfAmbiguousStartError, or start again if the Dag's
                                                      author allowed it (`on_ambiguous`)
 
-The rule: createRun is sent a second time in two cases only. Either it is proven that the first one started nothing, or the
+The rule: createRun is sent a second time in two cases only. Either it is proven that the first createRun started nothing, or the
 author of the Dag allowed it.
 """
 
@@ -87,8 +87,8 @@ class Verdict(Enum):
 
 
 NOT_FORWARDED_STATUSES = frozenset({407, 411, 413, 414, 421, 431, 511})
-"""By the definition of these statuses in HTTP, a proxy or gateway did not forward the request. It wants credentials of its own,
-the request is too large for it, or it is the wrong machine."""
+"""By the definition of these statuses in HTTP, a proxy or gateway did not forward the request. The gateway wants credentials of
+its own, the request is too large for it, or it is the wrong machine."""
 NOT_FOLLOWED_STATUSES = frozenset({307, 308})
 """Redirects that ask to send the same request to another address. The clients do not follow them."""
 

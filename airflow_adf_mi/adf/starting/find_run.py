@@ -2,7 +2,7 @@
 
 The problem: createRun was sent, its answer was lost, and perhaps a run exists. createRun carried the start key as its request
 id. In every published recording that shows both ids (docs/starting-once.md), the run's id is this request id, but no
-documentation promises it. So the search has two steps:
+documentation promises that both are equal. So the search has two steps:
 
     1. get the run whose id is the start key      found -----------> PROVEN
                  |
@@ -21,8 +21,8 @@ What can go wrong:
 
 - The run list can lag by minutes to hours (https://github.com/Azure/azure-cli/issues/22733). A poll by id does not lag. So step
   1 comes first, and an empty list proves nothing.
-- Part of the list cannot be read, or is too long. A run that was not read may be ours, so the search reports an error. The only
-  similar run of an incomplete list must not be adopted.
+- The list is too long, or a part of it cannot be read. A run that was not read may be ours, so the search reports an error. The
+  only similar run of an incomplete list must not be adopted.
 - Two instances of a mapped task may each lose a start with equal parameters at the same time. So a POSSIBLE run is only
   returned if no other instance has claimed it.
 

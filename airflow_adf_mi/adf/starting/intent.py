@@ -1,8 +1,8 @@
 """The intent: a write-ahead log entry that a try stores before it sends createRun. Pure.
 
 The problem: a worker or triggerer can be killed at any moment, also between createRun and its answer. The next try must know
-whether a run may exist, and which one. So every start is recorded in three phases, each stored before the step that it
-announces:
+whether a run may exist, and which run. So every start is recorded in three phases. SENDING is stored before createRun is sent,
+and STARTED after its answer:
 
     PREPARED          SENDING               STARTED
     --------------+---------------------+---------------------------------> time
@@ -13,11 +13,12 @@ announces:
                   | before a new start  |
 
 The second question is what the user wants. A retry must adopt the run. The first try after a clear must start a new run. Airflow
-does not report whether it retried the task, or a user cleared the task. `was_cleared` decides this by Airflow's counters
-(`TaskTry`), and `decide` combines both answers.
+does not report whether it retried the task, or a user cleared the task. `was_cleared` finds this out from Airflow's counters
+(`TaskTry`), and `decide` combines the answers to both questions.
 
-The JSON form is stored in Airflow's task state store, which outlives retries, killed workers and clears. Members keep their
-names and meanings in every version, and new members are only added. So an older version can read what a newer version wrote.
+The JSON form is stored in Airflow's task state store, or in triggerer mode in an XCom. It outlives retries, killed processes and
+clears. Members keep their names and meanings in every version, and new members are only added. So an older version can read what
+a newer version wrote.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ class TaskTry:
     """A counter of the Dag run. Every clear of any of its tasks raises it; a retry does not."""
 
     def is_try_of(self, other: TaskTry) -> bool:
-        """Whether both are the same try, even if other tasks of the Dag run were cleared meanwhile."""
+        """Whether both are the same try, even if other tasks of the Dag run were cleared between the two."""
         return (self.try_number, self.max_tries) == (other.try_number, other.max_tries)
 
 
@@ -86,7 +87,7 @@ class Intent:
     """
     run_id: str | None = None
     service_uses_key: bool = False
-    """The service has used a start key as a run's id before. So if it knows no run with this start key, nothing was started."""
+    """The service has used a start key as a run's id before. So "no run with this start key" proves that nothing was started."""
     previous_run_ids: tuple[str, ...] = ()
     """Earlier runs of this task. A search for a lost start ignores them."""
     try_failed: bool = False
@@ -175,8 +176,8 @@ def was_cleared(stored: Intent, now: TaskTry) -> bool:
     """Whether a user cleared the task after `stored` was written. Otherwise Airflow retried it.
 
     A clear of a running task does not change `max_tries`. Only the Dag run's counter shows that clear, and this counter also
-    rises when another task is cleared. If only this counter has changed, and the earlier try did not record its own failure, this
-    is treated as a clear of this task. A new run after the end of the older run does less harm than a clear that starts no run.
+    rises when another task is cleared. If only this counter has changed, and the earlier try did not record its own failure, the
+    change counts as a clear of this task. A new run after the end of the older run does less harm than a clear without a run.
     """
     before = stored.task_try
     return before.max_tries != now.max_tries or (before.clear_number != now.clear_number and not stored.try_failed)

@@ -31,10 +31,10 @@ class NoJournal:
     """A journal for starts that no later try will ask about."""
 
     def save(self, intent: Intent) -> None:
-        """Forgotten."""
+        """Store nothing."""
 
     def save_best_effort(self, intent: Intent) -> None:
-        """Forgotten."""
+        """Store nothing."""
 
     def claimed(self) -> frozenset[str]:
         return frozenset()
@@ -44,7 +44,7 @@ class NoJournal:
 
 
 def save(intent: Intent) -> Write:
-    """A step that stores `intent`. If that fails, the routine ends."""
+    """A step that stores `intent`. If the step fails, the routine ends."""
     return _asked(lambda journal: journal.save(intent))
 
 
@@ -59,7 +59,7 @@ def claim(run_id: str) -> Write:
 
 
 def claims_of_others() -> Write:
-    """A step whose result are the runs that other instances of the mapped task have claimed."""
+    """A step whose result is the ids of the runs that other instances of the mapped task have claimed."""
     return _asked(lambda journal: journal.claimed())
 
 

@@ -1,23 +1,24 @@
 """What a task try does first: adopt the run of an earlier try, or start a new run after the earlier run has ended.
 
-The problem: a try may be a retry, or follow a clear, changed parameters or a lost trigger. It only finds the intent that an
-earlier try, or an earlier part of this try, has stored. Two runs of one task must never overlap, and a run that is still useful
-must not be replaced.
+The problem: a try may be a retry, or follow a clear, changed parameters or a lost trigger. All that the try finds is the intent
+that an earlier try, or an earlier part of this try, has stored. Two runs of one task must never overlap, and a run that is still
+useful must not be replaced.
 
     stored intent   the same try continues    a retry                       a clear, or other parameters
     --------------  ------------------------  ----------------------------  ----------------------------
     none, prepared  start a new run           start a new run               start a new run
     sending         search for its run:       search for its run:           search for its run:
-                    adopt it; start again     as below; start again if      end it, then start
-                    if none was started       none was started              a new run
+                    adopt it; start again     if found, as in the row       end it, then start
+                    if none was started       `started`; start again if     a new run
+                                              none was started
     started         adopt its run, whatever   active, succeeded: adopt it   end its run, then start
-                    its status                being cancelled: wait, then   a new run
-                                              start a new run
+                    its status                being cancelled: wait for     a new run
+                                              its end, then decide again
                                               failed, cancelled: start a
                                               new run
 
-"End it" means: cancel the superseded run, or only wait for it (`cancel_superseded`). While it is still active, this routine
-returns `StillActive`. The caller waits for that run and calls the routine again.
+"End it" means: cancel the superseded run, or only wait for it (`cancel_superseded`). While the superseded run is still active,
+this routine returns `StillActive`. The caller waits for that run and calls the routine again.
 
 What can go wrong: the service may not show the earlier run, because of an outage or a missing role. A run that cannot be
 checked may still be active. So nothing is started until the answer to a cancel proves that the run has ended. If the
@@ -125,11 +126,11 @@ def start_or_adopt(
                 return (yield from _adopt_or_replace(start, found, fresh, same_try=same_try, timing=timing))
             # This try sends the start again without proof at most once.
             start = replace(start, on_ambiguous="fail")
-            # Use the same key again. If the first request still arrives, the service may recognise by the key that it is the same
-            # start.
+            # Use the same key again. If the first request still arrives, the service may recognise by the key that both requests
+            # are the same start.
             fresh = replace(fresh.after(lost), start_key=lost.start_key)
         case Adopt(intent=known):
-            # A claim is an XCom. By it, the other instances of a mapped task see that this run is not theirs. Airflow has
+            # A claim is an XCom. It shows the other instances of a mapped task that this run is not theirs. Airflow has
             # deleted the XComs of the earlier try, so claim the run again.
             yield claim(known.run_id or known.start_key)
             asked_at = timing.clock()
@@ -165,7 +166,7 @@ def _adopt_or_replace(
         log.info("Run %s of an earlier try %s; starting a new one.", known.run_id, in_words(run.status))
         return (yield from create_run_once(start, fresh.after(known), timing=timing))
     log.info("Continuing with run %s, which %s started.", known.run_id, "this try" if same_try else "an earlier try")
-    # The run now belongs to this try, which has not failed. If it is a new try, its wait begins now.
+    # The run now belongs to this try, which has not failed. If this try is a new one, its wait begins now.
     adopted = replace(
         known,
         task_try=fresh.task_try,

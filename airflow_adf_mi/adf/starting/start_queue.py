@@ -23,15 +23,16 @@ PauseFunction: TypeAlias = Callable[[float], Awaitable[None]]
 
 STARTS_AT_ONCE = 20
 """Starts that may be in flight, from their first question to Airflow to the service's answer. Airflow answers a triggerer one
-question at a time. Without this limit, hundreds of starts would wait for Airflow, then leave all at once with outdated facts."""
+question at a time. Without this limit, hundreds of starts would wait for Airflow, and would all be sent at once, with outdated
+answers."""
 
 
 class StartClient:
     """A client for one start.
 
-    It records for how long the service has asked to wait with starts. It gives up its slot as soon as createRun is answered,
-    and whenever it pauses. To resolve a lost start may take minutes, and must not delay other starts. Before it sends another
-    createRun, it waits for a slot again.
+    It records for how long the service has asked to wait with starts. It gives up its slot (one of `STARTS_AT_ONCE`) as soon as
+    createRun is answered, and whenever it pauses. To resolve a lost start may take minutes, and must not delay other starts.
+    Before it sends another createRun, it waits for a slot again.
     """
 
     def __init__(
@@ -82,7 +83,7 @@ class StartClient:
 
 
 class StartQueue:
-    """The queue of all starts that one identity sends to one subscription, because the service's limit counts these."""
+    """The queue of all starts that one identity sends to one subscription. The service's limit counts these starts together."""
 
     def __init__(self) -> None:
         self._bucket = TokenBucket()

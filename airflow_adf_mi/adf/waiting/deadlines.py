@@ -1,9 +1,10 @@
 """Until when a task waits for its run. Pure.
 
-Two arguments limit a wait. `timeout` counts from the moment at which this try started or adopted the run. Airflow's
-`execution_timeout` counts from the beginning of the try. The deadline is the earlier of the two ends.
+Two arguments limit a wait. `timeout` counts from the moment at which this try started or adopted the run (in triggerer mode: see
+`start_of_wait`). `execution_timeout` counts from the beginning of the try; if the task waits on a worker, from the call of
+`execute`. The deadline is the earlier of the two ends.
 
-What can go wrong: when `execution_timeout` passes, Airflow ends the task, and the run would continue without it. So the deadline
+What can go wrong: when `execution_timeout` passes, Airflow ends the task, and the run would continue. So the deadline
 comes earlier by a margin, in which the run can be cancelled. The place of the wait decides how long the margin is.
 
     try begins       run started or adopted          deadline           Airflow ends the task
@@ -12,7 +13,7 @@ comes earlier by a margin, in which the run can be cancelled. The place of the w
                              |<---------------------- timeout ------ ... ------- ... ->|
 
 A try that continues after its trigger was lost keeps its deadline. On a worker, the deadline is in the stored intent. In
-triggerer mode, the deadline is computed again from the time at which the run began.
+triggerer mode, the deadline is computed again (`start_of_wait`).
 """
 
 from __future__ import annotations
@@ -64,9 +65,9 @@ def deadline_of(
     """Return the deadline of a wait.
 
     :param timeout: seconds from `counts_from`.
-    :param counts_from: epoch seconds at which this try started or adopted the run.
+    :param counts_from: epoch seconds at which the wait began. In triggerer mode, this is the result of `start_of_wait`.
     :param execution_timeout: seconds from `try_began`, if the task has this limit.
-    :param try_began: epoch seconds at which this try began.
+    :param try_began: epoch seconds from which `execution_timeout` counts.
     :param margin: how much earlier than the end of `execution_timeout` the deadline is.
     """
     by_timeout = Deadline(at=counts_from + timeout, reason=_timeout_reason(timeout))
@@ -83,7 +84,8 @@ def execution_deadline(execution_timeout: float | None, *, try_began: float, mar
 
 
 def kept_deadline(at: float, timeout: float, by_execution: Deadline | None) -> Deadline:
-    """The deadline `at` that this same try has stored. Its reason is inferred: `execution_timeout` if that ends no later.
+    """The deadline `at` that this same try has stored. Its reason is inferred: `execution_timeout`, if `by_execution` is not
+    later than `at`; otherwise `timeout`.
 
     :param by_execution: what `execution_deadline` returns for this try.
     """
@@ -99,8 +101,8 @@ def _timeout_reason(timeout: float) -> str:
 def start_of_wait(*, now: float, try_began: float | None, run_began: float | None) -> float:
     """Return the moment from which `timeout` counts in triggerer mode.
 
-    It is the beginning of the run. For a run of an earlier try, it is the beginning of this try. It is not stored, so a new
-    triggerer computes it again.
+    This moment is the beginning of the run or, for a run of an earlier try, the beginning of this try. The moment is not stored,
+    so a new triggerer computes it again.
 
     :param now: epoch seconds; used in place of a moment that is not known.
     :param try_began: epoch seconds at which this try began, if known.

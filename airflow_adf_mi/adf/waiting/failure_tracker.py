@@ -19,8 +19,9 @@ machine, they end at once.
 
 What can go wrong: up to 8 polls are in flight at a time. In an outage they all fail within a second, and answers that were sent
 before the outage may arrive after its first failure. If each failure counted, one short outage would look like many outages. If
-each answer counted, the outage would seem to be over. So a failure comes with the moment at which its request was sent. If a
-request was sent before the latest failure, its own failure is not counted again, and its answer does not end the outage.
+each answer counted, the outage would seem to be over. So each failed request, and each answer to a poll, comes with the moment at
+which the request was sent. If a request was sent before the latest failure, its own failure is not counted again, and its answer
+does not end the outage.
 
 Pure: nothing here sends a request or reads a clock. Times are seconds of our clock.
 """
@@ -40,9 +41,9 @@ from airflow_adf_mi.adf.waiting.single_run import REFUSAL_GRACE_SECONDS, has_gra
 LIST_FAILURES_UNTIL_UNAVAILABLE = 3
 """After this many failed list queries, while polls work, the list is treated as unavailable."""
 LIST_REFUSED_PAUSE_SECONDS = 300.0
-"""Seconds until the next list query after the service refused one, for example because of a missing role."""
+"""Seconds until the next list query after the service refused a list query, for example because of a missing role."""
 LONG_LIST_PAUSE_SECONDS = 60.0
-"""If a throttled list query causes a pause of at least this many seconds, all waits report it: no polls are sent meanwhile."""
+"""If a throttled list query causes a pause of at least this many seconds, all waits report it: the pause also stops all polls."""
 FEWEST_REFUSALS_TO_GIVE_UP = 5
 """Consecutive refusals that are needed before all waits end. A refusal counts only if its request was sent after the previous
 refusal."""

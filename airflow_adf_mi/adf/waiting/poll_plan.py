@@ -23,7 +23,7 @@ The life of a wait:
                                         the next list query reaches back to that moment
 
 `next` decides about one request at a time. The answer comes back through `poll_answered`, `list_answered` or `list_failed`,
-perhaps much later and after other answers. So each request carries the moment at which it was sent. The caller may send several
+perhaps much later and after other answers. So the moment at which a request was sent is kept. The caller may send several
 requests before the first answer. `failure_tracker` handles a failure that concerns all runs.
 """
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import heapq
 
 CANARY_POLLS_PER_SECOND = 1.0
-"""Polls of single runs a second while the list is trusted. They measure how far the list lags. They also limit how long the
-list can hide an end: 1.05 * the run's own interval, and 1 s / CANARY_POLLS_PER_SECOND for each run that is waited for."""
+"""Polls of single runs in each second while the list is trusted. These polls measure how far the list lags. With them, the
+list can hide an end for 1.05 * the run's own interval, plus 1 s / CANARY_POLLS_PER_SECOND for each run that is waited for."""
 FULL_POLLS_PER_SECOND = 10.0
-"""Polls of single runs a second after the list has missed an end; a fifth more are sent if they are due. An end is then
-detected within 1.05 * the run's own interval, and 1 s / FULL_POLLS_PER_SECOND for each run that is waited for."""
+"""Polls of single runs in each second after the list has missed an end; a fifth more are sent if they are due. An end is then
+detected within 1.05 * the run's own interval, plus 1 s / FULL_POLLS_PER_SECOND for each run that is waited for."""
 POLL_BURST = 100
 """Polls that may be sent at once when the list is first found to lag."""
 
@@ -49,7 +49,7 @@ class PollQueue:
         heapq.heappush(self._queue, (due, run_id))
 
     def retry(self, run_id: str, polled_at: float, due: float) -> None:
-        """Poll the run again at `due`, before runs that are overdue."""
+        """Poll the run again at `due`, without a place behind all runs that are overdue."""
         self._polled_at[run_id] = polled_at
         self._due_at[run_id] = due
         heapq.heappush(self._retries, (due, run_id))

@@ -1,6 +1,6 @@
 """Sends the requests that `poll_plan` decides on, for all waits of an event loop: one poller per factory and connection.
 
-A poller begins with the first wait for a run of its factory, and ends with the last.
+A poller begins with the first wait for a run of its factory, and ends when no wait is left.
 
     a trigger                          the poller                          the service
     ---------------------------------  ----------------------------------  -------------
@@ -13,16 +13,16 @@ A poller begins with the first wait for a run of its factory, and ends with the 
 
 What can go wrong, and the rule for it:
 
-- A trigger may be cancelled at any moment. So no request belongs to a trigger: the poller runs in a task and a context of its
-  own, and a cancelled wait is only removed.
-- Log lines of the poller's task would appear in the log of whichever task came first. So each wait logs for itself, in
+- A trigger may be cancelled at any moment. So no request belongs to a trigger: the poller runs in an asyncio task and a context
+  of its own, and a cancelled wait is only removed.
+- Log lines of the poller would appear in the log of the Airflow task that came first. So each wait logs for itself, in
   `wait_shared`, what has changed.
 - An outage concerns all waits, but each run is polled at its own time. So an error that concerns all runs is given to all waits
   at once, and each wait logs it once.
 - A run may end between its last poll and the deadline. So a wait whose deadline has passed polls its run once more.
 
-Airflow's own shared streams could share the request too. They are not used, because a wait has three more needs. It must know
-the last state of its run, end at its own deadline, and log in its own task's context (docs/waiting.md).
+Airflow's own shared streams could share the requests as well. They are not used, because a wait has three more needs. A wait must
+know the last state of its run, end at its own deadline, and log in its own task's context (docs/waiting.md).
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class Poller:
         self._shared_error: AdfError | None = None
 
     def add(self, wait: Wait, not_ended_before: float | None) -> None:
-        """Poll the run of `wait` as well.
+        """Add the run of `wait` to the runs that are polled.
 
         :param not_ended_before: epoch seconds; the run is known not to have ended before this moment.
         """
@@ -228,7 +228,7 @@ async def shared_poller(settings: AdfSettings, factory: FactoryRef) -> AsyncIter
         shared = pollers.get((settings, factory))
         if shared is None:
             poller = Poller(client, factory)
-            # Without a context of its own, its log lines would appear in the log of the task that happened to come first.
+            # Without a context of its own, the poller's log lines would appear in the log of the Airflow task that came first.
             shared = pollers[settings, factory] = _Shared(poller, start_detached(poller.run()))
         shared.users += 1
         try:
@@ -263,7 +263,7 @@ async def wait_shared(
             return wait.outcome
         except TimeoutError:
             last = wait.outcome or await poller.poll_last(wait, plan)
-            # Another wait's poll, or the list, may have shown the outcome meanwhile.
+            # Another wait's poll, or the list, may have shown the outcome during the last poll.
             return wait.outcome or last
         finally:
             poller.remove(wait)

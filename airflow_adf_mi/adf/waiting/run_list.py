@@ -4,9 +4,9 @@ The run list (`queryPipelineRuns`) is cheap: one query shows all runs that ended
 behind polls of single runs, for one run or for all, by seconds or by hours. Runs can also appear out of order. Two mistakes are
 possible:
 
-- To take the absence of a run in the list as news about that run. So an end is believed only if the list shows it. The list never
+- To take the absence of a run in the list as news about that run. So the list is believed only if it shows an end. The list never
   proves that a run has not ended, and single runs are polled as well (`poll_plan`).
-- To leave a gap between two queries, so that an end in the gap is never shown. So each query overlaps the previous query. It
+- To leave a gap between two queries, so that an end in the gap is never shown. So each query overlaps the previous query. A query
   reaches back further if the list showed an end too late, or if a new wait needs an earlier moment.
 
 The windows of three queries, on the service's clock:
@@ -17,9 +17,9 @@ The windows of three queries, on the service's clock:
               ^                               ^
               _listed_from                    _listed_until: no gap is left between these two
 
-Polls of single runs check the list. If a poll finds an end between these two moments (with 10 s of tolerance), the list should
-have shown that end already. So the list lags, and `poll_plan` polls at full pace. The list is trusted again once it has missed
-no end for a minute, and has shown a run that was updated at or after the missed end.
+Polls of single runs reveal whether the list lags. If a poll finds an end between `_listed_from` and `_listed_until` (with 10 s of
+tolerance), the list should have shown that end already. So the list lags, and `poll_plan` polls at full pace. The list is trusted
+again once it has missed no end for a minute, and has shown a run that was updated at or after the missed end.
 
 Moments are epoch seconds by the service's clock. Only `now` is by our clock.
 """
@@ -36,11 +36,11 @@ LAG_TOLERANCE_SECONDS = 10.0
 TRUST_AGAIN_SECONDS = 60.0
 """Seconds without a missed end after which the list is trusted again."""
 LIST_OVERLAP_SECONDS = 20.0
-"""Longest overlap of a list query with the previous query, in seconds. It is needed because runs appear in the list out of
-order."""
+"""Longest overlap of a list query with the previous query, in seconds. The overlap is needed because runs appear in the list out
+of order."""
 LIST_OVERLAP_ITEMS = 100
-"""If many runs end, the overlap is shortened, so that it returns at most this many entries (one page) a second time. It may
-return more if the list shows ends out of order."""
+"""If many runs end, the overlap is shortened, so that it returns at most this many entries (one page) a second time. The overlap
+may return more entries if the list shows ends out of order."""
 
 LIST_REACH_SECONDS = 900.0
 """Longest reach of a first query into the past, in seconds. Polls of single runs find earlier ends."""
@@ -99,8 +99,8 @@ class RunListTracker:
     def next_query(self, service_now: float, unseen_since: float) -> ListQuery:
         """Return the query to send now.
 
-        :param unseen_since: the earliest moment since which a run may have ended unseen. For one run, this is when it was last
-            known to be active, or, if that is unknown, when its wait began.
+        :param unseen_since: the first moment at which an end may have been missed. For one run, this is the last moment at which
+            the run was known to be active. If no such moment is known, it is the beginning of the wait.
         """
         overlap = (
             min(LIST_OVERLAP_SECONDS, LIST_OVERLAP_ITEMS / self._entries_per_second)

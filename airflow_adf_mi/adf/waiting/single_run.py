@@ -44,8 +44,8 @@ log = logging.getLogger(__name__)
 
 REFUSAL_GRACE_SECONDS = 300.0
 """Seconds for which the service may refuse polls before the wait ends. A new role assignment takes minutes to become effective
-everywhere, and a 404 may come from a replica that is behind. An answer that cannot be read may come from a proxy, so it may
-pass. But an unreadable answer of the service itself will not change, and nobody should wait for it until a deadline days away."""
+everywhere, and a 404 may come from a replica that is behind. An answer that cannot be read may come from a proxy, and the next
+answer may be readable. But an unreadable answer of the service itself will not change, and the deadline may be days away."""
 
 
 @dataclass(frozen=True, kw_only=True)
