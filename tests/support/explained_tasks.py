@@ -44,6 +44,7 @@ def operator(pipeline: str, **arguments: Any) -> AdfRunPipelineOperator:
                 "azure_data_factory_conn_id": "adf_here",
                 "check_interval": 0.2,
                 "activity_log": "off",
+                "retries": 1,  # as `Task.max_tries`
                 **arguments,
             }
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import pytest
 
 from airflow_adf_mi._airflow import features
@@ -33,7 +35,14 @@ __all__ = [
     "AirflowTaskTimeout",
     "TaskDeferred",
     "needs",
+    "needs_version_10",
 ]
+
+
+needs_version_10 = pytest.mark.skipif(
+    find_spec("azure.mgmt.datafactory._utils.model_base") is None,
+    reason="azure-mgmt-datafactory 9 reads these answers itself, by stricter rules",
+)
 
 
 def needs(feature: str) -> pytest.MarkDecorator:

@@ -95,6 +95,7 @@ def operator(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Make:
                     "azure_data_factory_conn_id": "adf_here",
                     "check_interval": 0.2,
                     "deferrable": False,
+                    "retries": 1,  # as `Task.max_tries`
                     **arguments,
                 }
             )

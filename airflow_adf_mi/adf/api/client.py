@@ -25,6 +25,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from airflow_adf_mi.adf.api import responses
+from airflow_adf_mi.adf.api.official_client import has_streams, raw_operations, wire_form
 from airflow_adf_mi.adf.api.operations import MOST_LISTED, Call, Page
 from airflow_adf_mi.adf.api.paging import Follow, Pages
 from airflow_adf_mi.adf.api.responses import FailedCall
@@ -138,7 +139,7 @@ class AdfClient:
         self.close()
 
     def _send_once(self, call: Call[T]) -> T | FailedCall:
-        method = getattr(getattr(self.official, call.group), call.method)
+        method = method_of(self.official, call)
         retries = self._read_retries if call.repeatable else 0
         try:
             if call.listing:
@@ -169,6 +170,7 @@ class AsyncAdfClient:
         self._credential: Any = AsyncCredential(credential_for(settings))
         self._clock = ServiceClock()
         self._turn = asyncio.Lock()
+        self._streams = has_streams()
         self.official = DataFactoryManagementClient(
             self._credential,
             settings.subscription_id,
@@ -246,7 +248,7 @@ class AsyncAdfClient:
         await self.close()
 
     async def _send_once(self, call: Call[T]) -> T | FailedCall:
-        method = getattr(getattr(self.official, call.group), call.method)
+        method = method_of(self.official, call)
         # Sending blocks the event loop for about a millisecond. When a list query shows hundreds of ends, hundreds of requests
         # follow at once. They go one by one, so that the event loop can run other tasks in between.
         async with self._turn:
@@ -278,11 +280,21 @@ class AsyncAdfClient:
             self._clock.saw(answer)
             statuses.append(answer.http_response.status_code)
 
+        how = {"stream": True} if self._streams else {}
         response = await method(
-            *call.args, cls=responses.response_of, stream=True, retry_total=0, raw_response_hook=saw, **call.kwargs
+            *call.args, cls=responses.response_of, retry_total=0, raw_response_hook=saw, **how, **call.kwargs
         )
+        if not self._streams:
+            return response.content  # type: ignore[no-any-return]  # the official client's types know its models only
         async with response:
-            return await response.read()  # type: ignore[no-any-return]  # the official client's types know its models only
+            return await response.read()  # type: ignore[no-any-return]  # the same
+
+
+def method_of(official: Any, call: Call[Any]) -> Any:
+    """The official client's method for a call."""
+    group = getattr(official, call.group)
+    # The official client itself reads the pages of a list, and needs its models for that.
+    return getattr(group if call.listing else raw_operations(group), call.method)
 
 
 def _listed(pages: Any, call: Call[Any]) -> list[Any]:
@@ -292,7 +304,7 @@ def _listed(pages: Any, call: Call[Any]) -> list[Any]:
         items += page
         if len(items) >= MOST_LISTED or not follow.on(pages.continuation_token):
             break
-    return [responses.wire_form(item) for item in items[:MOST_LISTED]]
+    return [wire_form(item) for item in items[:MOST_LISTED]]
 
 
 async def _listed_async(pages: Any, call: Call[Any]) -> list[Any]:
@@ -302,4 +314,4 @@ async def _listed_async(pages: Any, call: Call[Any]) -> list[Any]:
         items += [item async for item in page]
         if len(items) >= MOST_LISTED or not follow.on(pages.continuation_token):
             break
-    return [responses.wire_form(item) for item in items[:MOST_LISTED]]
+    return [wire_form(item) for item in items[:MOST_LISTED]]

@@ -41,12 +41,6 @@ def response_of(response: Any, _model: object, _headers: object) -> Any:
     return response.http_response
 
 
-def wire_form(model: Any) -> Any:
-    """A model of the official client as the service's JSON. Models of version 10 are that already; those of version 9 are not."""
-    serialize = getattr(model, "serialize", None)
-    return model if serialize is None else serialize(keep_readonly=True)
-
-
 def read_content(call: Call[T], content: bytes) -> T | FailedCall:
     """Read the answer in the content of a response. Safe in a thread. Raises one of `UNREADABLE` for `parse_error`.
 

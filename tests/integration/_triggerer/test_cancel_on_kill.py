@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -12,11 +13,13 @@ from airflow.jobs import triggerer_job_runner
 from airflow.sdk.execution_time import task_runner
 from airflow.sdk.execution_time.comms import GetTaskStates, TaskStatesResult
 
+from airflow_adf_mi._airflow import features
 from airflow_adf_mi.adf.api import operations
 from airflow_adf_mi.adf.api.client import AdfClient
 from airflow_adf_mi.adf.config.settings import AdfSettings
 from airflow_adf_mi.emulator import Emulator
 from airflow_adf_mi.triggers.wait import USER_ACTION, AdfPipelineRunTrigger
+from tests.support.minors import needs
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
@@ -146,6 +149,7 @@ async def test_cancel_continues_although_airflow_interrupts_on_kill(
             await asyncio.sleep(0.01)
 
 
+@needs("TRIGGER_ON_KILL")
 async def test_killed_trigger_cancels_without_a_call_of_on_kill(
     supervisor: Any, settings: AdfSettings, emulator: Emulator
 ) -> None:
@@ -164,6 +168,52 @@ async def test_killed_trigger_cancels_without_a_call_of_on_kill(
     assert emulator.books.count("cancelRun", status=200) == 1
 
 
+@pytest.mark.parametrize(
+    ("state", "cancels"), [("failed", 1), ("success", 1), ("deferred", 0), ("scheduled", 0), (None, 0)]
+)
+@pytest.mark.parametrize("message", [(), ("EOF - shutting down",)], ids=["none", "shutdown"])
+async def test_state_decides_where_airflow_never_shows_a_users_action(
+    state: str | None,
+    cancels: int,
+    message: tuple[str, ...],
+    supervisor: Any,
+    settings: AdfSettings,
+    emulator: Emulator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As on Airflow 3.1 and 3.2."""
+    monkeypatch.setattr(features, "TRIGGER_ON_KILL", False)
+    airflow = supervisor(it=state)
+    running = asyncio.ensure_future(anext(trigger(settings, await asyncio.to_thread(start, settings)).run()))
+    await asyncio.sleep(0.1)
+    running.cancel(*message)
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    async with asyncio.timeout(10):
+        while not airflow.asked or emulator.books.count("cancelRun", status=200) < cancels:  # noqa: ASYNC110  other thread
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(0.2)
+    assert emulator.books.count("cancelRun") == cancels
+
+
+async def test_trigger_that_airflow_ends_late_is_not_killed(
+    supervisor: Any, settings: AdfSettings, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After Airflow's timeout, a worker decides about the run."""
+    monkeypatch.setattr(features, "TRIGGER_ON_KILL", False)
+    asked = supervisor(it="failed").asked
+    waiting = trigger(settings, await asyncio.to_thread(start, settings))
+    waiting.timeout_after = datetime.now(UTC) - timedelta(seconds=1)  # type: ignore[attr-defined]  # Airflow's triggerer sets it
+    running = asyncio.ensure_future(anext(waiting.run()))
+    await asyncio.sleep(0.1)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    await asyncio.sleep(0.5)
+    assert (asked, emulator.books.count("cancelRun")) == ([], 0)
+
+
+@needs("TRIGGER_ON_KILL")
 async def test_trigger_of_a_triggerer_that_shuts_down_requests_and_cancels_nothing(
     supervisor: Any, settings: AdfSettings, emulator: Emulator
 ) -> None:
@@ -177,6 +227,7 @@ async def test_trigger_of_a_triggerer_that_shuts_down_requests_and_cancels_nothi
     assert (asked, emulator.books.count("cancelRun")) == ([], 0)
 
 
+@needs("TRIGGER_ON_KILL")
 def test_message_of_a_users_action_is_the_one_of_airflow() -> None:
     assert triggerer_job_runner._USER_ACTION_CANCEL_MSG == USER_ACTION  # the value in the installed Airflow
 

@@ -15,6 +15,7 @@ from azure.mgmt.datafactory import DataFactoryManagementClient
 from azure.mgmt.datafactory.aio import DataFactoryManagementClient as AsyncDataFactoryManagementClient
 from azure.mgmt.datafactory.models import RunFilterParameters
 
+from airflow_adf_mi.adf.api.official_client import wire_form
 from airflow_adf_mi.emulator import Emulator
 from airflow_adf_mi.emulator.identity.tokens import SYSTEM_ASSIGNED
 
@@ -61,13 +62,13 @@ def test_each_call_works(client: DataFactoryManagementClient, emulator: Emulator
     assert created.run_id == key
     emulator.clock.advance(60)
     run = client.pipeline_runs.get(*FACTORY, key)
-    assert (run.status, run.parameters, run["runDimension"]) == ("Succeeded", {"day": "y"}, {})
+    assert (run.status, run.parameters, wire_form(run)["runDimension"]) == ("Succeeded", {"day": "y"}, {})
     assert run.run_end is not None
     assert run.run_end.tzinfo is not None
     (listed,) = client.pipeline_runs.query_by_factory(*FACTORY, WINDOW).value
     assert listed.run_id == key
     (ran,) = client.activity_runs.query_by_pipeline_run(*FACTORY, key, WINDOW).value
-    assert (ran.activity_name, ran["retryAttempt"]) == ("Copy", None)
+    assert (ran.activity_name, wire_form(ran).get("retryAttempt")) == ("Copy", None)
     slow = client.pipelines.create_run(*FACTORY, "Slow").run_id
     client.pipeline_runs.cancel(*FACTORY, slow, is_recursive=True)
     factory, pipeline = client.factories.get(*FACTORY), client.pipelines.get(*FACTORY, "Load")

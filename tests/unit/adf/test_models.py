@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_adf_mi.adf.api.responses import wire_form
+from airflow_adf_mi.adf.api.official_client import wire_form
 from airflow_adf_mi.adf.models import UNREADABLE, ActivityRun, PipelineRun
 from airflow_adf_mi.adf.redaction import NAMES, cap, redact
 from tests.support.planted_secrets import SECRETS

@@ -1,0 +1,49 @@
+"""The two generations of the official client, azure-mgmt-datafactory. The only module that knows them apart.
+
+Both send the same requests. Version 9 makes strict models of all answers on the event loop, and refuses an answer with one odd
+member. Version 10 can give the answer itself as a stream, and its models are the service's JSON. This package reads the JSON, so
+it takes the answers of version 9 before they become models.
+"""
+
+from __future__ import annotations
+
+import copy
+from importlib.util import find_spec
+from typing import Any
+
+
+def has_streams() -> bool:
+    """Whether an operation can give its answer as a stream. Call it after the official client was imported."""
+    return find_spec("azure.mgmt.datafactory._utils.model_base") is not None
+
+
+def raw_operations(group: Any) -> Any:
+    """An operation group of the official client whose operations make no models.
+
+    :param group: the group. It stays as it is, because users of `get_conn` expect models.
+    """
+    deserialize = getattr(group, "_deserialize", None)
+    if deserialize is None:
+        return group
+    raw = copy.copy(group)
+    raw._deserialize = _NoModels(deserialize)  # noqa: SLF001  version 9 has no public way to the answer
+    return raw
+
+
+def wire_form(model: Any) -> Any:
+    """A model of the official client as the service's JSON."""
+    serialize = getattr(model, "serialize", None)
+    return model if serialize is None else serialize(keep_readonly=True)
+
+
+class _NoModels:
+    """A deserializer of version 9 that leaves successful answers as they are. Errors still become models."""
+
+    def __init__(self, deserializer: Any) -> None:
+        self._deserializer = deserializer
+
+    def __call__(self, _model: str, response: Any, *_content_type: Any) -> Any:
+        return response
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._deserializer, name)
