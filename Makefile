@@ -97,6 +97,10 @@ chaos: .venv/installed  ## Kill, mark, clear and cut off tasks in real Airflow p
 chaos-proofs: .venv/installed  ## Take each rule away that protects a row of `make chaos`, and see the row fail
 	$(RUN) -m tests.chaos.proofs $(ARGS)
 
+.PHONY: matrix
+matrix: .venv/installed  ## Run the wheel with Airflow 3.1, 3.2, 3.3 and each Python (ARGS="--only 3.1", "--smoke")
+	$(RUN) -m tests.matrix $(ARGS)
+
 .PHONY: bench
 bench: .venv/installed  ## Measure what tasks cost, the Azure provider's and ours side by side; saved as bench/RESULTS.md (ARGS=--quick)
 	$(UV) sync --frozen --group dev --group bench --compile-bytecode
@@ -120,4 +124,4 @@ lock: $(UV)  ## Lock the newest versions of all packages
 
 .PHONY: clean
 clean:  ## Remove what the commands made
-	rm -rf .venv .tools .demo .chaos .airflow .airflow-tests.log .coverage .coverage.* .hypothesis .pytest_cache .mypy_cache .ruff_cache dist docs/_build
+	rm -rf .venv .tools .demo .matrix .chaos .airflow .airflow-tests.log .coverage .coverage.* .hypothesis .pytest_cache .mypy_cache .ruff_cache dist docs/_build

@@ -9,7 +9,7 @@ sets survives killed triggerers, retries and clears. So the intent, a write-ahea
     1 read the intent              ---> GetXCom adf_intent
     2 only if it replaces a run    ---> DeleteXCom run_id
     3 write the intent: sending    ---> SetXCom adf_intent
-    4 createRun, with the key      ------------------------------------> the run starts; its id is the key
+    4 createRun, with the key      ------------------------------------> the run starts (as recorded: its id is the key)
     5 only if id is not the key    ---> SetXCom adf_intent: started
     6 push the run id              ---> SetXCom run_id
 
@@ -210,6 +210,9 @@ class TriggerJournal:
             await self._read()
             self._is_replaced = _key_of(mine) != _key_of(self._start)
         return self._is_replaced
+
+    def found(self, intent: Intent) -> None:
+        self.latest = intent
 
     def claimed(self) -> frozenset[str]:
         # Mapped tasks never start in the triggerer.

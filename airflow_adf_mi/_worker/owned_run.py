@@ -18,9 +18,9 @@ The rule: a killed task sends no further start, and neither returns nor defers. 
     seconds       who               does
     0.0           signal handler    kill() writes a byte, and waits for the canceller's result until 1.0 at the latest
     0.0           canceller         asks Airflow for the task's state
-    up to 2.0     canceller         begins to cancel the run, and repeats the cancel for at most 2 s
+    by 2.0        canceller         has the answer, or stops waiting for it; cancels the run, and repeats the cancel for 2 s
     then          canceller         logs the result
-    up to 4.5     main thread       continues after kill() has returned; at its next sleep or journal entry, it waits for the
+    until 4.5     main thread       continues after kill() has returned; at its next sleep or journal entry, it waits for the
                                     canceller's result, and raises AdfTaskKilled
     5.0           Airflow           sends SIGKILL
 """
@@ -263,6 +263,10 @@ class _Followed:
     def save_best_effort(self, intent: Intent) -> None:
         self.latest = intent
         self._journal.save_best_effort(intent)
+
+    def found(self, intent: Intent) -> None:
+        self.latest = intent
+        self._check()
 
     def claimed(self) -> Any:
         return self._journal.claimed()

@@ -84,9 +84,9 @@ def _began_in_triggerer(task: PipelineTask, context: Context, event: Mapping[str
         return False
     if wrote_intent is False:
         return True
-    # The task state store was not asked (durable=False), or does not answer. A try on a worker leaves the XCom `run_id`, and a
-    # missing or empty XCom `adf_intent`: Airflow deletes the XComs of earlier tries when such a try begins. In all other cases
-    # the try began in the triggerer.
+    # The task state store was not asked (durable=False), or does not answer. After a try on a worker, the XCom `run_id` exists.
+    # The XCom `adf_intent` does not exist, because Airflow deletes it when such a try begins. Or it is empty, because a worker
+    # has taken over. In all other cases the try began in the triggerer.
     run_id = ti.xcom_pull(task_ids=ti.task_id, key=RUN_ID_KEY, map_indexes=ti.map_index)
     return not run_id or stored not in (None, KEPT_BY_WORKER)
 

@@ -66,6 +66,9 @@ class TaskJournal:
                 e,
             )
 
+    def found(self, intent: Intent) -> None:
+        """Nothing is stored: the next try finds the start in the same way."""
+
     def failed(self, now: TaskTry) -> None:
         """Record that the try `now` failed by itself, if the stored intent belongs to it."""
         try:

@@ -196,14 +196,22 @@ class Case:
         self.act()
         self._ask("PATCH", f"dagRuns/{self.run_id}", {"state": state})
 
-    def clear(self, *, downstream: bool = False, latest: bool = False, map_index: int | None = None) -> None:
-        """Clear the task, as the UI does."""
+    def make_dag_run_again(self) -> None:
+        """Delete the Dag run, and make another one with the same id."""
+        self.act()
+        self._ask("DELETE", f"dagRuns/{self.run_id}")
+        self.run_id = self.world.airflow.trigger(self.row.dag_id, run_id=self.run_id)
+
+    def clear(
+        self, *, task_id: str = "it", downstream: bool = False, latest: bool = False, map_index: int | None = None
+    ) -> None:
+        """Clear the task, or another one of its Dag run, as the UI does."""
         self.act()
         body = {
             "dry_run": False,
             "only_failed": False,
             "reset_dag_runs": True,
-            "task_ids": ["it"] if map_index is None else [["it", map_index]],
+            "task_ids": [task_id] if map_index is None else [[task_id, map_index]],
             "dag_run_id": self.run_id,
             "include_downstream": downstream,
             "run_on_latest_version": latest,
@@ -232,8 +240,9 @@ class Case:
 
     # Helpers.
 
-    def _ask(self, method: str, path: str, body: Mapping[str, Any]) -> None:
-        self.world.airflow.ask(method, f"/api/v2/dags/{self.row.dag_id}/{path}", json=dict(body)).raise_for_status()
+    def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> None:
+        options = {} if body is None else {"json": dict(body)}
+        self.world.airflow.ask(method, f"/api/v2/dags/{self.row.dag_id}/{path}", **options).raise_for_status()
         self.world.board.refresh()
 
     def _start_outside(self) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from airflow_adf_mi._airflow import features
+
 if TYPE_CHECKING:
     from tests.chaos.case import Case
 
@@ -82,6 +84,16 @@ class Row:
     """Whether it is one of the fast rows that together cover every fault."""
     patience: float = 240.0
     """Seconds after which the row fails."""
+    needs_store: bool = False
+    """Whether the promise needs Airflow's task state store (docs/versions.md)."""
+    only_without_store: bool = False
+
+    @property
+    def is_promised(self) -> bool:
+        """Whether the package promises it on this Airflow."""
+        if self.mode == "triggerer-mode" and not features.TEMPLATED_TRIGGERS:
+            return False
+        return not (self.only_without_store if features.TASK_STATE_STORE else self.needs_store)
 
     @property
     def dag_id(self) -> str:

@@ -82,6 +82,7 @@ def rows() -> list[Row]:
                     faults=({"operation": "createRun", "hang_seconds": 100, "drop": True},),
                     story=at_fault,
                     expected=Expected(runs=0, adf=(), task="failed", error=AMBIGUOUS),
+                    needs_store=True,
                     subset=(mode, who) == ("blocking", "process"),
                 ),
             ]
@@ -128,5 +129,7 @@ def rows() -> list[Row]:
             seconds=LONG,
             task={"retries": 0},
             expected=Expected(cancels=1, adf=("Cancelled",), task="failed"),
+            # An Airflow without the store does not pass the signal on either.
+            needs_store=True,
         ),
     ]

@@ -112,6 +112,7 @@ def rows() -> list[Row]:
                 seconds=60,
                 task={"retry_delay": 15},
                 story=list_catches_up,
+                needs_store=True,
                 subset=mode == "deferrable",
             ),
             Row(
@@ -154,6 +155,7 @@ def rows() -> list[Row]:
             seconds=45,
             expected=Expected(runs=2, adf=("Succeeded", "Succeeded"), task=""),
             check=own_run_or_ambiguous,
+            needs_store=True,
             subset=mode == "deferrable",
         )
         for mode in MODES

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from airflow_adf_mi._airflow import features
 from tests.chaos.case import Case
 from tests.chaos.row import CORRELATION, LONG, Expected, Mode, Row
 
@@ -92,6 +94,30 @@ def retries_edited_and_cleared(case: Case) -> None:
 def killed_with_other_parameters_next(case: Case) -> None:
     case.wait_waiting()
     case.kill()
+
+
+def other_task_cleared(case: Case) -> None:
+    """Clear another task of the Dag run. Then the try fails by itself, and its run is still active."""
+    case.wait_waiting()
+    case.world.make_extra_task_fail(case.row)
+    case.until(lambda: case.world.board.instances(case.row.dag_id, case.run_id, "extra")[0].state == "failed", "extra")
+    case.clear(task_id="extra")
+
+
+def retries_edited(case: Case) -> None:
+    """Edit `retries` while the first try waits. Then the try fails by itself, and its run is still active."""
+    case.wait_waiting()
+    case.edit(retries=3)
+
+
+def dag_run_made_again(case: Case) -> None:
+    case.wait_waiting()
+    case.make_dag_run_again()
+
+
+def dag_run_made_again_after_success(case: Case) -> None:
+    case.wait_all_over("success")
+    case.make_dag_run_again()
 
 
 def marked_in_token_lock(case: Case) -> None:
@@ -230,6 +256,7 @@ def _cleared(mode: Mode) -> list[Row]:
             seconds=5,
             script={"cancel": "loses"},
             story=cleared,
+            needs_store=mode == "blocking",
             expected=Expected(runs=2, cancels=1, adf=("Succeeded", "Succeeded")),
             subset=mode == "blocking",
         ),
@@ -241,6 +268,7 @@ def _cleared(mode: Mode) -> list[Row]:
             seconds=5,
             task={"cancel_on_kill": False},
             story=cleared,
+            needs_store=mode == "blocking",
             expected=ONE_MORE_RUN,
             subset=mode == "blocking",
         ),
@@ -325,6 +353,62 @@ def _others() -> list[Row]:
         )
         for mode in MODES
     ]
+    late = {"timeout": 40, "cancel_on_timeout": False, "retry_delay": 2}
+    found += [
+        Row(
+            name=f"other-task-cleared-{mode}",
+            fault="another task of the Dag run cleared; the try then times out, and its run is left active",
+            mode=mode,
+            first=({"seconds": 75},),
+            seconds=5,
+            task=late,
+            extra_task="fails",
+            story=other_task_cleared,
+            # The other task fails again, and with it the Dag run.
+            subset=mode == "blocking",
+        )
+        for mode in MODES
+    ]
+    found += [
+        Row(
+            name=f"edited-retries-between-tries-{mode}",
+            fault="retries edited 1 to 3 between two tries; the first one timed out, and its run is left active",
+            mode=mode,
+            first=({"seconds": 75},),
+            seconds=5,
+            task=late,
+            story=retries_edited,
+            # Without a store, nobody can tell this from a clear.
+            expected=Expected() if features.TASK_STATE_STORE else replace(ONE_NEW_RUN, cancel_within=90),
+        )
+        for mode in MODES
+    ]
+    found += [
+        Row(
+            name=f"dag-run-made-again-{mode}",
+            fault="Dag run deleted while its run is active, and made again with the same id",
+            mode=mode,
+            first=FIRST_IS_LONG,
+            seconds=5,
+            story=dag_run_made_again,
+            # The random keys of a store are deleted with the Dag run, so the old run is neither found nor accepted.
+            only_without_store=True,
+            expected=replace(ONE_NEW_RUN, cancel_within=60),
+        )
+        for mode in MAPPED_MODES
+    ]
+    found += [
+        Row(
+            name=f"dag-run-made-again-after-success-{mode}",
+            fault="Dag run deleted after success, and made again with the same id",
+            mode=mode,
+            seconds=4,
+            story=dag_run_made_again_after_success,
+            expected=ONE_MORE_RUN,
+            subset=mode == "deferrable",
+        )
+        for mode in MODES
+    ]
     found += [
         Row(
             name=f"cleared-mapped-{mode}",
@@ -355,6 +439,7 @@ def _others() -> list[Row]:
             first=FIRST_IS_LONG,
             seconds=5,
             story=cleared_and_killed,
+            needs_store=True,
             expected=Expected(runs=2, cancels=1, adf=("Cancelled", "Succeeded"), cancel_within=90),
         ),
         Row(

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from airflow_adf_mi._airflow import features
 from airflow_adf_mi._worker.attempt import Attempt
 from airflow_adf_mi._worker.task_journal import STATE_KEY
 from airflow_adf_mi._worker.trigger_failures import TRIGGER_FAILURES_KEY
@@ -25,7 +26,7 @@ from airflow_adf_mi.emulator import Emulator
 from airflow_adf_mi.emulator.pipelines.script import Script
 from airflow_adf_mi.exceptions import AdfConfigurationError, AdfError, AdfRunFailed, AdfRunTimedOut, AdfTaskKilled
 from airflow_adf_mi.operators import AdfRunPipelineOperator
-from tests.support.minors import AirflowTaskTimeout, TaskDeferred
+from tests.support.minors import AirflowTaskTimeout, TaskDeferred, needs
 from tests.support.tasks import Make, Task, execute, runs
 
 
@@ -100,6 +101,7 @@ def test_kill_before_the_try_begins_starts_nothing(operator: Make, emulator: Emu
     assert emulator.books.count("createRun") == 0
 
 
+@needs("TASK_STATE_STORE")
 def test_kill_while_the_intent_is_stored_starts_nothing(operator: Make, emulator: Emulator) -> None:
     task, it = Task(), operator("Slow")
     keep = task.set
@@ -116,6 +118,7 @@ def test_kill_while_the_intent_is_stored_starts_nothing(operator: Make, emulator
     assert task.intent.phase is Phase.PREPARED
 
 
+@needs("TASK_STATE_STORE")
 def test_kill_during_the_search_for_a_lost_start_keeps_its_intent(operator: Make, emulator: Emulator) -> None:
     task, it = Task(), operator("Slow", wait_for_termination=False)
     first = execute(it, task)["run_id"]
@@ -141,13 +144,14 @@ def test_kill_during_the_search_for_a_lost_start_keeps_its_intent(operator: Make
 def test_kill_right_after_the_start_neither_returns_nor_defers(
     deferrable: bool, operator: Make, emulator: Emulator
 ) -> None:
-    task = Task(try_number=2)
+    task = Task(try_number=2, max_tries=1)
     it = operator("Slow", deferrable=deferrable, wait_for_termination=deferrable)
     push = task.xcom_push
 
     def kill_while_pushing(key: str, value: Any) -> None:
         push(key, value)
-        it.on_kill()
+        if key == "run_id":
+            it.on_kill()
 
     task.xcom_push = kill_while_pushing  # type: ignore[method-assign]  # of our fake Airflow
     with pytest.raises(AdfTaskKilled, match="was cancelled"):
@@ -155,6 +159,7 @@ def test_kill_right_after_the_start_neither_returns_nor_defers(
     assert len(cancelled(emulator)) == 1
 
 
+@needs("TASK_STATE_STORE")
 def test_clear_of_another_task_does_not_supersede_the_run_of_a_failed_try(operator: Make, emulator: Emulator) -> None:
     task = Task()
     it = operator("Slow", deferrable=True, cancel_on_timeout=False)
@@ -167,6 +172,7 @@ def test_clear_of_another_task_does_not_supersede_the_run_of_a_failed_try(operat
     assert cancelled(emulator) == []
 
 
+@needs("TASK_STATE_STORE")
 def test_airflows_deferral_timeout_finds_the_run_without_its_xcom(operator: Make, emulator: Emulator) -> None:
     task = Task(xcoms_work=False)
     it = operator("Slow", deferrable=True)
@@ -332,12 +338,14 @@ def test_superseded_run_that_must_not_be_cancelled_is_waited_for(operator: Make,
     assert cancelled(emulator) == []
 
 
+@needs("TASK_STATE_STORE")
 def test_nothing_is_started_if_the_state_store_cannot_be_read(operator: Make, emulator: Emulator) -> None:
     with pytest.raises(AdfError, match="Nothing was started"):
         execute(operator("Load"), Task(store_works=False))
     assert emulator.books.requests == []
 
 
+@needs("TASK_STATE_STORE")
 def test_nothing_is_started_if_the_state_store_cannot_be_written(operator: Make, emulator: Emulator) -> None:
     task = Task()
 
@@ -350,6 +358,7 @@ def test_nothing_is_started_if_the_state_store_cannot_be_written(operator: Make,
     assert emulator.books.requests == []
 
 
+@needs("TASK_STATE_STORE")
 def test_state_store_that_fails_after_the_start_does_not_end_the_wait(operator: Make, emulator: Emulator) -> None:
     task = Task()
     keep = task.set
@@ -400,6 +409,7 @@ def test_bad_arguments_are_refused_when_the_dag_is_parsed(arguments: Any, text: 
         operator("Load", **arguments)
 
 
+@needs("TASK_STATE_STORE")
 def test_xcom_that_cannot_be_pushed_does_not_orphan_the_run(operator: Make, emulator: Emulator) -> None:
     result = execute(operator("Load"), Task(xcoms_work=False))
     assert result["status"] == "Succeeded"
@@ -467,6 +477,7 @@ def test_timeout_without_a_known_run_is_an_error_that_cancels_nothing(operator: 
     assert emulator.books.requests == []
 
 
+@needs("TASK_STATE_STORE")
 def test_failed_trigger_is_followed_by_another_for_the_same_run(
     operator: Make, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -501,6 +512,29 @@ def test_failed_trigger_without_a_journal_names_the_run(operator: Make, emulator
     assert cancelled(emulator) == []
 
 
+def test_kill_while_the_service_is_asked_for_earlier_runs_cancels_the_run_that_is_found(
+    operator: Make, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on Airflow 3.1 and 3.2, where nothing shows the run of the previous try before that."""
+    monkeypatch.setattr(features, "TASK_STATE_STORE", False)
+    task = Task()
+    first = execute(operator("Slow", wait_for_termination=False), task)["run_id"]
+    task.retry()
+    it = operator("Slow")
+    pulled = task.xcom_pull
+
+    def kill_while_reading(**request: Any) -> Any:
+        it.on_kill()
+        return pulled(**request)
+
+    task.xcom_pull = kill_while_reading  # type: ignore[method-assign]  # of our fake Airflow
+    with pytest.raises(AdfTaskKilled, match="was cancelled"):
+        execute(it, task)
+    assert cancelled(emulator) == [first]
+    assert len(runs(emulator)) == 1
+
+
+@needs("TASK_STATE_STORE")
 def test_kill_at_the_beginning_of_a_retry_cancels_the_run_of_the_previous_try(
     operator: Make, emulator: Emulator
 ) -> None:
@@ -513,6 +547,7 @@ def test_kill_at_the_beginning_of_a_retry_cancels_the_run_of_the_previous_try(
     assert len(cancelled(emulator)) == 1
 
 
+@needs("TASK_STATE_STORE")
 def test_intent_of_another_version_leads_to_the_run(operator: Make, emulator: Emulator) -> None:
     task = Task()
     first = execute(operator("Slow", wait_for_termination=False), task)["run_id"]

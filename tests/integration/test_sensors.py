@@ -12,6 +12,7 @@ import pytest
 from airflow.sdk import DAG
 from airflow.sdk.bases.sensor import PokeReturnValue
 
+from airflow_adf_mi._airflow import features
 from airflow_adf_mi.adf.api import operations
 from airflow_adf_mi.adf.api.client import AdfClient
 from airflow_adf_mi.adf.config.settings import AdfSettings
@@ -20,7 +21,7 @@ from airflow_adf_mi.adf.waiting.single_run import REFUSAL_GRACE_SECONDS
 from airflow_adf_mi.emulator import Emulator
 from airflow_adf_mi.exceptions import AdfConfigurationError, AdfNotFoundError, AdfRunFailed
 from airflow_adf_mi.sensors import REFUSED_SINCE_KEY, AdfPipelineRunSensor
-from tests.support.minors import AirflowSensorTimeout, AirflowSkipException, TaskDeferred
+from tests.support.minors import AirflowSensorTimeout, AirflowSkipException, TaskDeferred, needs
 
 
 class TaskInstance:
@@ -96,6 +97,15 @@ def refused_for_long(store: Store, **ti: int) -> None:
     store.kept[REFUSED_SINCE_KEY] = json.dumps({**stored, "since": stored["since"] - REFUSAL_GRACE_SECONDS, **ti})
 
 
+def test_rescheduled_sensor_without_a_store_waits_on(connection: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on Airflow 3.1 and 3.2: each status check of a rescheduled sensor begins its own grace period."""
+    monkeypatch.setattr(features, "TASK_STATE_STORE", False)
+    store = Store()
+    assert sensor(connection, "nope").poke(context(store)) is False
+    assert store.kept == {}
+
+
+@needs("TASK_STATE_STORE")
 def test_rescheduled_sensor_continues_the_grace_period_of_a_refusal(connection: str) -> None:
     store = Store()
     assert sensor(connection, "nope").poke(context(store)) is False
@@ -105,6 +115,7 @@ def test_rescheduled_sensor_continues_the_grace_period_of_a_refusal(connection: 
     assert store.kept == {}
 
 
+@needs("TASK_STATE_STORE")
 def test_rescheduled_sensor_continues_the_grace_period_of_unreadable_answers(
     connection: str, emulator: Emulator
 ) -> None:
@@ -117,6 +128,7 @@ def test_rescheduled_sensor_continues_the_grace_period_of_unreadable_answers(
     assert store.kept == {}
 
 
+@needs("TASK_STATE_STORE")
 @pytest.mark.parametrize("ti", [{"try_number": 2}, {"try_number": 2, "max_tries": 2}, {"max_tries": 3}])
 def test_grace_period_of_another_try_is_not_continued(ti: dict[str, int], connection: str) -> None:
     """This holds for the previous try of a retry, and for a try before a clear."""

@@ -92,6 +92,6 @@ MUTANTS = [
     Mutant("live superseded run left alone without a store", "adf/starting/earlier_tries.py", "if found is not newest and not found.run.is_terminal:", "if False:", f"{EARLIER_TRIES} -k clear_ends"),
     Mutant("missing factory asked for a minute", "adf/starting/earlier_tries.py", "return (isinstance(error, AdfNotFoundError) and error.missing is not None) or is_for_good(error)", "return isinstance(error, AdfNotFoundError) and error.missing == \"run\"", f"{EARLIER_TRIES} -k at_once"),
     Mutant("run with a start key not used as proof", "adf/starting/earlier_tries.py", "service_uses_key=bool(known)", "service_uses_key=False", f"{EARLIER_TRIES} -k no_other_proof"),
-    Mutant("key of a continued try lost", "adf/starting/start_or_adopt.py", "            start = replace(start, start_key=stored.start_key)\n", "            pass\n", f"{EARLIER_TRIES} -k begins_its_start_again"),
+    Mutant("key of a continued try lost", "adf/starting/start_or_adopt.py", "        return replace(start, start_key=stored.start_key), stored", "        return start, stored", f"{EARLIER_TRIES} -k begins_its_start_again"),
     Mutant("other runs forgotten once a superseded run has ended", "adf/starting/start_or_adopt.py", "            if keys is not None:\n                # There", "            if False:\n                # There", f"{EARLIER_TRIES} -k hides_no_other_run"),
 ]  # fmt: skip

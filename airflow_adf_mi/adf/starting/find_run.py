@@ -15,7 +15,8 @@ documentation promises that both are equal. So the search has two steps:
          with our parameters                      yes -------------> POSSIBLE: may be another task's run
        anything else                              -----------------> NO
 
-Whether a factory uses request ids as run ids is shown by its other runs (`uses_start_keys`). If it does, step 1 alone decides.
+Whether a factory uses request ids as run ids is shown by its other runs (`uses_start_keys`). If it does, a POSSIBLE run is not
+ours.
 
 What can go wrong:
 
@@ -170,8 +171,9 @@ def get_run_patiently(
 def uses_start_keys(factory: FactoryRef, pipeline_name: str) -> Routine[bool]:
     """Whether a run of the factory has a start key as its id. Then the factory uses request ids as run ids.
 
-    So the factory has no run of a start if it knows no run with the start's key. The evidence needs no store: any process that
-    uses this package, in any deployment, may have started that run. A query that fails proves nothing.
+    In such a factory, a start has started nothing if the service knows no run with the key of that start. The evidence needs no
+    store: any process that uses this package, in any deployment, may have started the listed run. A query that fails proves
+    nothing.
     """
     now = yield ServiceTime()
     window = moment(now - RUN_RETENTION.total_seconds()), moment(now + _DAY_SECONDS)

@@ -177,7 +177,8 @@ def was_cleared(stored: Intent, now: TaskTry) -> bool:
 
     A clear of a running task does not change `max_tries`. Only the Dag run's counter shows that clear, and this counter also
     rises when another task is cleared. If only this counter has changed, and the earlier try did not record its own failure, the
-    change counts as a clear of this task. A new run after the end of the older run does less harm than a clear without a run.
+    change counts as a clear of this task. If this
+    is wrong, the older run is replaced once it has ended. The opposite mistake does more harm: no new run starts after a clear.
     """
     before = stored.task_try
     return before.max_tries != now.max_tries or (before.clear_number != now.clear_number and not stored.try_failed)

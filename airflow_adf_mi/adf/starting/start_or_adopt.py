@@ -49,7 +49,7 @@ from airflow_adf_mi.adf.starting.find_run import (
     uses_start_keys,
 )
 from airflow_adf_mi.adf.starting.intent import Adopt, Intent, Phase, ResolveLostStart, StartNew, TaskTry, decide
-from airflow_adf_mi.adf.starting.journal import claim, save, save_best_effort
+from airflow_adf_mi.adf.starting.journal import claim, save, save_best_effort, take_note_of
 from airflow_adf_mi.adf.starting.started import Started
 from airflow_adf_mi.adf.times import RUN_RETENTION
 from airflow_adf_mi.adf.timing import Timing
@@ -89,14 +89,7 @@ def start_or_adopt(
     :param keys: the start keys of this task's tries, if `stored` does not outlive a try. The runs of earlier tries are then found
         by their keys.
     """
-    if keys is not None:
-        if stored is None:
-            found_start = yield from find_earlier_start(start, keys, timing=timing)
-            stored = found_start.intent
-            start = replace(start, start_key=found_start.own_key, service_uses_key=found_start.service_uses_key)
-        else:
-            # Only this try can have stored it. Use its key again, because the next try computes this key.
-            start = replace(start, start_key=stored.start_key)
+    start, stored = yield from _recalled(start, stored, keys, timing=timing)
     fresh = start.intent(task_try)
     decision = decide(stored, task_try, fresh.fingerprint)
     match decision:
@@ -144,6 +137,21 @@ def start_or_adopt(
             same_try = _is_own(known, task_try)
             return (yield from _adopt_or_replace(start, found, fresh, same_try=same_try, timing=timing))
     return (yield from create_run_once(start, fresh, timing=timing))
+
+
+def _recalled(
+    start: Start, stored: Intent | None, keys: TryKeys | None, *, timing: Timing
+) -> Routine[tuple[Start, Intent | None]]:
+    """This try's start with its key, and the earlier start that it must continue or end: stored, or found by its key."""
+    if keys is None:
+        return start, stored
+    if stored is not None:
+        # Only this try can have stored it. Use its key again, because the next try computes this key.
+        return replace(start, start_key=stored.start_key), stored
+    found = yield from find_earlier_start(start, keys, timing=timing)
+    if found.intent is not None:
+        yield take_note_of(found.intent)
+    return replace(start, start_key=found.own_key, service_uses_key=found.service_uses_key), found.intent
 
 
 def _is_own(known: Intent, task_try: TaskTry) -> bool:

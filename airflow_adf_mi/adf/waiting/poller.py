@@ -1,4 +1,4 @@
-"""Sends the requests that `poll_plan` decides on, for all waits of an event loop: one poller per factory and connection.
+"""Sends the requests that `poll_plan` decides on, for all waits of an event loop: one poller for each factory and connection.
 
 A poller begins with the first wait for a run of its factory, and ends when no wait is left.
 

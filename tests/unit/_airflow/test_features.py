@@ -14,6 +14,7 @@ from airflow.sdk import DAG
 import airflow_adf_mi
 from airflow_adf_mi._airflow import features
 from airflow_adf_mi._airflow.try_store import STORE, XComStore, store_of
+from airflow_adf_mi._triggerer.eligibility import may_end_in_triggerer, why_end_on_worker
 from airflow_adf_mi.adf.errors import AdfConfigurationError
 from airflow_adf_mi.hooks import AdfHook
 from airflow_adf_mi.operators import AdfRunPipelineOperator
@@ -103,6 +104,15 @@ def test_task_in_triggerer_mode_runs_on_a_worker_where_triggers_have_no_template
     assert task.start_from_trigger is False
     assert task.start_trigger_args is None
     assert task.why_on_worker() == "this version of Airflow renders no templates in a triggerer; Airflow 3.3 does"
+
+
+def test_task_ends_on_a_worker_where_triggers_cannot_push_xcoms(monkeypatch: pytest.MonkeyPatch) -> None:
+    with DAG("dag"):
+        task = AdfRunPipelineOperator(task_id="it", pipeline_name="Load")
+    monkeypatch.setattr(features, "ASYNC_XCOMS", False)
+    assert not may_end_in_triggerer(task)
+    monkeypatch.setattr(features, "ASYNC_XCOMS", True)
+    assert may_end_in_triggerer(task) == (why_end_on_worker(task) is None)
 
 
 def test_form_of_airflow_3_1_has_the_fields_of_the_declared_form(monkeypatch: pytest.MonkeyPatch) -> None:
