@@ -211,9 +211,6 @@ class TriggerJournal:
             self._is_replaced = _key_of(mine) != _key_of(self._start)
         return self._is_replaced
 
-    def found(self, intent: Intent) -> None:
-        self.latest = intent
-
     def claimed(self) -> frozenset[str]:
         # Mapped tasks never start in the triggerer.
         return frozenset()

@@ -264,10 +264,6 @@ class _Followed:
         self.latest = intent
         self._journal.save_best_effort(intent)
 
-    def found(self, intent: Intent) -> None:
-        self.latest = intent
-        self._check()
-
     def claimed(self) -> Any:
         return self._journal.claimed()
 

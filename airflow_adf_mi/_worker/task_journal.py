@@ -66,9 +66,6 @@ class TaskJournal:
                 e,
             )
 
-    def found(self, intent: Intent) -> None:
-        """Nothing is stored: the next try finds the start in the same way."""
-
     def failed(self, now: TaskTry) -> None:
         """Record that the try `now` failed by itself, if the stored intent belongs to it."""
         try:

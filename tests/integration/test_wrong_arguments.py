@@ -48,7 +48,8 @@ GOOD: dict[str, dict[str, Any]] = {
     "query_pipeline_runs": {"updated_after": NOW, "updated_before": NOW},
     "query_activity_runs": {"run_id": "nope"},
 }
-WITHOUT_ARGUMENTS = {"settings", "client", "get_conn", "provider_hook", "test_connection"}
+FORM = {"get_connection_form_widgets", "get_ui_field_behaviour"}
+WITHOUT_ARGUMENTS = {"settings", "client", "get_conn", "provider_hook", "test_connection"} | FORM
 """Members of the hooks that have no arguments of their own."""
 ACCEPTED: dict[str, list[Any]] = {
     # The text of a template that renders to nothing counts as not given. Numbers count as names.

@@ -90,8 +90,9 @@ MUTANTS = [
     Mutant("later tries of a deleted Dag run not asked for", "adf/starting/earlier_tries.py", "        known += later\n", "        break\n", f"{EARLIER_TRIES} -k made_again"),
     Mutant("only the try before asked for", "adf/starting/earlier_tries.py", "for number in range(now - 1, 0, -1):", "for number in range(now - 1, max(0, now - 2), -1):", f"{EARLIER_TRIES} -k a_try_between"),
     Mutant("live superseded run left alone without a store", "adf/starting/earlier_tries.py", "if found is not newest and not found.run.is_terminal:", "if False:", f"{EARLIER_TRIES} -k clear_ends"),
-    Mutant("missing factory asked for a minute", "adf/starting/earlier_tries.py", "return (isinstance(error, AdfNotFoundError) and error.missing is not None) or is_for_good(error)", "return isinstance(error, AdfNotFoundError) and error.missing == \"run\"", f"{EARLIER_TRIES} -k at_once"),
-    Mutant("run with a start key not used as proof", "adf/starting/earlier_tries.py", "service_uses_key=bool(known)", "service_uses_key=False", f"{EARLIER_TRIES} -k no_other_proof"),
-    Mutant("key of a continued try lost", "adf/starting/start_or_adopt.py", "        return replace(start, start_key=stored.start_key), stored", "        return start, stored", f"{EARLIER_TRIES} -k begins_its_start_again"),
+    Mutant("missing factory asked for a minute", "adf/starting/earlier_tries.py", "return (isinstance(error, AdfNotFoundError) and error.missing is not None) or ", "return ", f"{EARLIER_TRIES} -k at_once"),
+    Mutant("missing factory hides the run of an earlier try", "adf/starting/earlier_tries.py", "(seen.missing and is_first)", "seen.missing", f"{EARLIER_TRIES} -k at_once"),
+    Mutant("unusable identity reported as an unknown run", "adf/starting/earlier_tries.py", "isinstance(seen, AdfAuthenticationError) or is_for_good(seen)", "False", f"{EARLIER_TRIES} -k as_it_is"),
+    Mutant("run with a start key not used as proof", "adf/starting/earlier_tries.py", "service_uses_key=bool(known)", "service_uses_key=False", f"{EARLIER_TRIES} -k proof_enough"),
     Mutant("other runs forgotten once a superseded run has ended", "adf/starting/start_or_adopt.py", "            if keys is not None:\n                # There", "            if False:\n                # There", f"{EARLIER_TRIES} -k hides_no_other_run"),
 ]  # fmt: skip

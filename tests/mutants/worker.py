@@ -73,7 +73,6 @@ MUTANTS = [
     Mutant("run started after the time of its try", "_worker/attempt.py", "        raise_if_too_late(self._execution_deadline(), time.time(), report.address)\n", "", "tests/integration/test_operators.py -k no_time_left"),
     Mutant("uncounted failure of a trigger ends the wait", "_worker/trigger_failures.py", "        log.warning(\"Airflow did not store that the trigger failed", "        raise\n        log.warning(\"Airflow did not store that the trigger failed", "tests/unit/_worker/test_trigger_failures.py"),
     Mutant("blocking task starts a run after its time", "_worker/attempt.py", "        raise_if_too_late(limit, time.time(), address)\n", "", "tests/integration/test_operators.py -k blocking_task_with_no_time_left"),
-    Mutant("run found by its key not cancelled by a kill", "adf/starting/start_or_adopt.py", "        yield take_note_of(found.intent)\n", "        pass\n", f"{OPERATOR} -k asked_for_earlier_runs"),
     Mutant("state not asked for where Airflow shows no user's action", "triggers/wait.py", "not features.TRIGGER_ON_KILL or ", "", "tests/integration/_triggerer/test_cancel_on_kill.py -k state_decides"),
     Mutant("late trigger treated as a kill", "triggers/wait.py", "return not is_late and (", "return (", "tests/integration/_triggerer/test_cancel_on_kill.py -k ends_late"),
     Mutant("task ends in a triggerer that cannot push XComs", "_triggerer/eligibility.py", "features.ASYNC_XCOMS and ", "", "tests/unit/_airflow/test_features.py -k ends_on_a_worker"),

@@ -180,9 +180,6 @@ class MemoryJournal:
 
     save_best_effort = save
 
-    def found(self, intent: Intent) -> None:
-        self.service.step()
-
     def claimed(self) -> frozenset[str]:
         return frozenset(self.others)
 

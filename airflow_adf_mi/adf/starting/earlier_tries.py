@@ -30,7 +30,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from airflow_adf_mi.adf.config.addresses import FactoryRef
-from airflow_adf_mi.adf.errors import AdfError, AdfNotFoundError
+from airflow_adf_mi.adf.errors import AdfAuthenticationError, AdfError, AdfNotFoundError
 from airflow_adf_mi.adf.models import PipelineRun
 from airflow_adf_mi.adf.retrying import is_for_good
 from airflow_adf_mi.adf.routines import Routine, ServiceTime
@@ -115,14 +115,17 @@ def _runs_of_try(
 ) -> Routine[tuple[int, list[KnownRun]]]:
     """The first generation of a try whose key is unknown, and the runs of the generations before it."""
     known: list[KnownRun] = []
+    is_first = keys.now.try_number == 1
     while True:
         key = keys.key(number, len(known))
         seen = yield from get_run_patiently(factory, key, timing=timing, is_final=_is_final)
         if isinstance(seen, PipelineRun):
             known.append(KnownRun(try_number=number, run=seen))
-        elif isinstance(seen, AdfNotFoundError) and seen.missing == "run":
+        elif isinstance(seen, AdfNotFoundError) and (seen.missing == "run" or (seen.missing and is_first)):
+            # Where there is no factory, a first try has no earlier run. createRun reports what is missing.
             return len(known), known
-        elif _is_final(seen):
+        elif isinstance(seen, AdfAuthenticationError) or is_for_good(seen):
+            # Without a token or a usable connection, nothing can be started either.
             raise seen
         else:
             raise AdfError(
@@ -134,7 +137,8 @@ def _runs_of_try(
 
 def _is_final(error: AdfError) -> bool:
     """Whether the same question always gets the same answer: nothing is there, or nothing can be sent."""
-    return (isinstance(error, AdfNotFoundError) and error.missing is not None) or is_for_good(error)
+    is_refused = isinstance(error, AdfAuthenticationError) and not error.transient
+    return (isinstance(error, AdfNotFoundError) and error.missing is not None) or is_for_good(error) or is_refused
 
 
 def intent_of(known: list[KnownRun], start: Start, keys: TryKeys, *, clock_ahead: float) -> Intent | None:

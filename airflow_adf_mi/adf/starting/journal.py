@@ -20,9 +20,6 @@ class Journal(Protocol):
     def save_best_effort(self, intent: Intent) -> Any:
         """Store `intent` if possible, and never raise: the run exists, so a failure now would help nobody."""
 
-    def found(self, intent: Intent) -> Any:
-        """Take note of a start that was found without the journal. If the task is killed from now on, its run is known."""
-
     def claimed(self) -> Any:
         """The ids of runs that other instances of this mapped task have claimed."""
 
@@ -39,9 +36,6 @@ class NoJournal:
     def save_best_effort(self, intent: Intent) -> None:
         """Store nothing."""
 
-    def found(self, intent: Intent) -> None:
-        """Forgotten."""
-
     def claimed(self) -> frozenset[str]:
         return frozenset()
 
@@ -57,11 +51,6 @@ def save(intent: Intent) -> Write:
 def save_best_effort(intent: Intent) -> Write:
     """A step that stores `intent` if possible."""
     return _asked(lambda journal: journal.save_best_effort(intent))
-
-
-def take_note_of(intent: Intent) -> Write:
-    """A step that makes a start known that was found without the journal."""
-    return _asked(lambda journal: journal.found(intent))
 
 
 def claim(run_id: str) -> Write:

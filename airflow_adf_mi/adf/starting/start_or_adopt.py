@@ -49,7 +49,7 @@ from airflow_adf_mi.adf.starting.find_run import (
     uses_start_keys,
 )
 from airflow_adf_mi.adf.starting.intent import Adopt, Intent, Phase, ResolveLostStart, StartNew, TaskTry, decide
-from airflow_adf_mi.adf.starting.journal import claim, save, save_best_effort, take_note_of
+from airflow_adf_mi.adf.starting.journal import claim, save, save_best_effort
 from airflow_adf_mi.adf.starting.started import Started
 from airflow_adf_mi.adf.times import RUN_RETENTION
 from airflow_adf_mi.adf.timing import Timing
@@ -101,7 +101,7 @@ def start_or_adopt(
             if remaining is not None:
                 return remaining
             if keys is not None:
-                # There may be other runs of earlier tries.
+                # There may be other runs of earlier tries. And the new start needs a key that the next try can compute.
                 return (
                     yield from start_or_adopt(
                         start, None, task_try, cancel_superseded=cancel_superseded, timing=timing, keys=keys
@@ -143,14 +143,9 @@ def _recalled(
     start: Start, stored: Intent | None, keys: TryKeys | None, *, timing: Timing
 ) -> Routine[tuple[Start, Intent | None]]:
     """This try's start with its key, and the earlier start that it must continue or end: stored, or found by its key."""
-    if keys is None:
+    if keys is None or stored is not None:
         return start, stored
-    if stored is not None:
-        # Only this try can have stored it. Use its key again, because the next try computes this key.
-        return replace(start, start_key=stored.start_key), stored
     found = yield from find_earlier_start(start, keys, timing=timing)
-    if found.intent is not None:
-        yield take_note_of(found.intent)
     return replace(start, start_key=found.own_key, service_uses_key=found.service_uses_key), found.intent
 
 

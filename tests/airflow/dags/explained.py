@@ -8,6 +8,7 @@ from typing import Any
 from airflow.sdk import DAG, Param
 
 from airflow_adf_mi import AdfRetryPolicy
+from airflow_adf_mi._airflow import features
 from airflow_adf_mi.operators import AdfRunPipelineOperator
 
 
@@ -39,5 +40,5 @@ for mode, how in MODES.items():
         **how,
         retries=1,
         retry_delay=timedelta(seconds=1),
-        retry_policy=AdfRetryPolicy(),
+        **({"retry_policy": AdfRetryPolicy()} if features.RETRY_POLICIES else {}),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import repeat
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from airflow_adf_mi.adf.config.addresses import FactoryRef
 from airflow_adf_mi.adf.errors import (
     AdfAmbiguousStartError,
+    AdfAuthenticationError,
     AdfConfigurationError,
     AdfError,
     AdfNotFoundError,
@@ -286,14 +288,14 @@ def test_superseded_run_that_has_just_ended_hides_no_other_run() -> None:
     assert world.service.created == 2
 
 
-def test_retry_that_knows_a_run_by_its_key_needs_no_other_proof() -> None:
-    world = World()
+@pytest.mark.parametrize("begin", [World.retry, World.clear])
+def test_run_that_is_known_by_its_key_is_proof_enough(begin: Callable[[World], Any]) -> None:
+    world = World(Service(list_lag=1e6))
     first = world.retry()
     world.service.end(first.run_id, "Failed")
-    world.service.list_lag = 1e6
     fates = iter(["dropped", "answered"])
     world.service.on_create = lambda: next(fates)
-    assert world.retry().run_id == world.keys.key(2)
+    assert begin(world).run_id == world.keys.key(2)
 
 
 @pytest.mark.parametrize(
@@ -308,7 +310,7 @@ def test_nothing_is_started_while_the_service_does_not_answer_for_the_keys(error
     world = World()
     world.service.faults = repeat(error)
     began = world.service.now
-    with pytest.raises(AdfError, match=f"start key {world.keys.key(1)[:0]}.*So nothing was started.*durable=False"):
+    with pytest.raises(AdfError, match=r"start key .*So nothing was started\..*durable=False"):
         world.retry()
     assert world.service.requested == 0
     assert world.service.now - began <= 30 + STATUS_CHECK_PATIENCE_SECONDS
@@ -321,20 +323,38 @@ def test_short_outage_delays_a_start_only() -> None:
 
 
 @pytest.mark.parametrize("missing", ["factory", "subscription"])
-def test_missing_factory_is_reported_at_once(missing: str) -> None:
+def test_missing_factory_is_reported_at_once_and_by_the_start_of_a_first_try(missing: str) -> None:
     world = World()
     world.service.missing = missing
+    world.service.on_create = lambda: "refused"
     began = world.service.now
-    with pytest.raises(AdfNotFoundError, match="404"):
+    with pytest.raises(AdfPermissionError):
         world.retry()
-    assert world.service.now == began + 30
+    assert world.service.requested == 1
+    with pytest.raises(AdfError, match="nothing was started"):
+        world.retry()
+    assert world.service.requested == 1
+    assert world.service.now == began + 60
 
 
-def test_connection_that_cannot_be_used_is_reported_at_once() -> None:
+@pytest.mark.parametrize(
+    ("error", "seconds"),
+    [
+        (AdfConfigurationError("wrong"), 0),
+        (AdfAuthenticationError("wrong"), 0),
+        (AdfAuthenticationError("wrong", transient=True), STATUS_CHECK_PATIENCE_SECONDS),
+    ],
+)
+def test_identity_or_connection_that_cannot_be_used_is_reported_as_it_is(error: AdfError, seconds: float) -> None:
     world = World()
-    world.service.faults = iter([AdfConfigurationError("wrong")])
-    with pytest.raises(AdfConfigurationError, match="wrong"):
+    world.service.faults = repeat(error)
+    began = world.service.now
+    with pytest.raises(type(error), match="^wrong$"):
         world.retry()
+    assert world.service.now - began - 30 == pytest.approx(
+        seconds, abs=STATUS_CHECK_PATIENCE_SECONDS / 2 if seconds else 0
+    )
+    assert world.service.requested == 0
 
 
 def test_factory_with_run_ids_of_its_own_is_not_taken_for_one_that_uses_keys() -> None:
