@@ -144,6 +144,7 @@ def test_refused_start_is_stored_as_prepared(
     assert task.intent.phase is Phase.PREPARED
 
 
+@needs("TASK_STATE_STORE")
 async def test_conflict_of_data_factory_is_an_ambiguous_start(starts: Starts, emulator: Emulator) -> None:
     emulator.add_fault("createRun", status=409, code="Conflict")
     assert isinstance(await starts.begin(), AdfAmbiguousStartError)
@@ -159,6 +160,7 @@ async def test_run_is_found_if_a_page_replaces_the_answer_to_createrun(starts: S
     assert len(runs(emulator)) == len(emulator.books.of("createRun")) == 1
 
 
+@needs("TASK_STATE_STORE")
 async def test_error_after_a_page_of_a_filter_names_the_filter_and_no_role(starts: Starts, emulator: Emulator) -> None:
     emulator.add_fault("*", times=None, status=403, text=PAGE)
     refused = await starts.begin()

@@ -22,7 +22,10 @@ does less harm than a clear that starts no run.
 Why a generation: a Dag run that is deleted and made again has the same digests. A key must not be sent twice. So the generation
 is counted up until the service does not know the key.
 
-All this needs a factory that uses request ids as run ids, as in every recording that shows both ids (docs/starting-once.md).
+All this needs a factory that uses request ids as run ids, as in every recording that shows both ids (docs/starting-once.md). If
+no key of an earlier try is known, either nothing was started, or the factory makes its own run ids. The other runs of the factory
+show which of both it is (`uses_start_keys`). If they do not, the try reads the run list. There, the correlation parameter of a
+run may hold the key of an earlier try. If a run is only similar, the try fails.
 """
 
 from __future__ import annotations
@@ -30,13 +33,22 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from airflow_adf_mi.adf.config.addresses import FactoryRef
-from airflow_adf_mi.adf.errors import AdfAuthenticationError, AdfError, AdfNotFoundError
+from airflow_adf_mi.adf.errors import AdfAmbiguousStartError, AdfAuthenticationError, AdfError, AdfNotFoundError
 from airflow_adf_mi.adf.models import PipelineRun
 from airflow_adf_mi.adf.retrying import is_for_good
 from airflow_adf_mi.adf.routines import Routine, ServiceTime
 from airflow_adf_mi.adf.starting.create_run import Start
-from airflow_adf_mi.adf.starting.find_run import START_CLOCK_SLACK_SECONDS, get_run_patiently, same_value
+from airflow_adf_mi.adf.starting.find_run import (
+    START_CLOCK_SLACK_SECONDS,
+    Likeness,
+    get_run_patiently,
+    likeness,
+    read_list,
+    same_value,
+    uses_start_keys,
+)
 from airflow_adf_mi.adf.starting.intent import Intent, TaskTry
+from airflow_adf_mi.adf.starting.journal import claims_of_others
 from airflow_adf_mi.adf.starting.start_key import digest_key
 from airflow_adf_mi.adf.timing import Timing
 
@@ -70,9 +82,10 @@ class TryKeys:
 
 @dataclass(frozen=True, kw_only=True)
 class KnownRun:
-    """A run that the service knows by the key of a try."""
+    """A run that carries the key of a try: as its id, or in the correlation parameter."""
 
     try_number: int
+    key: str
     run: PipelineRun
 
 
@@ -91,7 +104,8 @@ class EarlierStart:
 def find_earlier_start(start: Start, keys: TryKeys, *, timing: Timing) -> Routine[EarlierStart]:
     """Ask the service for the keys of this try and of all earlier ones.
 
-    Raises `AdfError` if the service does not answer. Without its answer, a second run could be started.
+    Raises `AdfError` if the service does not answer: then a second run could be started. Raises `AdfAmbiguousStartError` if an
+    earlier try may have started a run that cannot be identified.
     """
     now = keys.now.try_number
     generation, own = yield from _runs_of_try(start.factory, keys, now, timing=timing)
@@ -102,11 +116,63 @@ def find_earlier_start(start: Start, keys: TryKeys, *, timing: Timing) -> Routin
         known += later
     for number in range(now - 1, 0, -1):
         known += (yield from _runs_of_try(start.factory, keys, number, timing=timing))[1]
+    uses_key = bool(known)
+    if not known and keys.obsolete_through < now - 1:
+        # A retry: an earlier try may have started a run with another id.
+        uses_key = yield from uses_start_keys(start.factory, start.pipeline_name)
+        if not uses_key:
+            known = yield from _listed_runs(start, keys, timing=timing)
     clock_ahead = timing.clock() - (yield ServiceTime())
     return EarlierStart(
         intent=intent_of(known, start, keys, clock_ahead=clock_ahead),
         own_key=keys.key(now, generation),
-        service_uses_key=bool(known),
+        service_uses_key=uses_key,
+    )
+
+
+def _listed_runs(start: Start, keys: TryKeys, *, timing: Timing) -> Routine[list[KnownRun]]:
+    """The runs of this Dag run that carry a key of an earlier try in the correlation parameter.
+
+    Raises `AdfAmbiguousStartError` if a listed run is only similar, and the `AdfError` of a list that could not be read.
+    """
+    clock_ahead = timing.clock() - (yield ServiceTime())
+    since = None if keys.dag_run_began is None else keys.dag_run_began - clock_ahead - START_CLOCK_SLACK_SECONDS
+    runs, error = yield from read_list(start.criteria(), since, timing=timing)
+    if error is not None:
+        raise _unknown(keys.key(keys.now.try_number - 1), error) from error
+    known, similar = [], []
+    for run in runs:
+        began = run.started_at or run.last_updated
+        if began is None or (since is not None and began.timestamp() < since):
+            continue
+        for number in range(1, keys.now.try_number):
+            how = likeness(run, start.criteria(), keys.key(number), began.timestamp())
+            if how is Likeness.PROVEN:
+                known.append(KnownRun(try_number=number, key=keys.key(number), run=run))
+            elif how is Likeness.POSSIBLE and run not in similar:
+                similar.append(run)
+    claimed = (yield claims_of_others()) if similar else frozenset()
+    similar = [run for run in similar if run.run_id not in claimed]
+    if known or not similar:
+        return known
+    listed = ", ".join(f"{run.run_id} ({run.status}, began {run.started_at})" for run in similar[:10])
+    raise AdfAmbiguousStartError(
+        f"An earlier try of this task may have started pipeline {start.pipeline_name!r} in {start.factory}. This version of "
+        "Airflow keeps no record of it, no run of the factory has a start key of this package as its id, and the list has "
+        f"{len(similar)} similar run{'s' if len(similar) > 1 else ''}: {listed}. So nothing was started. A retry searches "
+        "again. Or check the pipeline's runs in ADF Studio: if none of them is this task's, clear the task. The cleared task "
+        "starts a new run. To avoid this doubt in future, set correlation_parameter to a parameter that the pipeline declares "
+        "for this purpose.",
+        request_id=keys.key(keys.now.try_number - 1),
+        candidates=tuple(similar),
+    )
+
+
+def _unknown(key: str, error: AdfError) -> AdfError:
+    return AdfError(
+        f"The service did not answer whether an earlier try of this task has started a run (start key {key}). So nothing was "
+        "started. A retry asks again; if no try is left, clear the task. Or check in ADF Studio that no run of this task is "
+        f"active, and run the task with durable=False. {error}"
     )
 
 
@@ -120,7 +186,7 @@ def _runs_of_try(
         key = keys.key(number, len(known))
         seen = yield from get_run_patiently(factory, key, timing=timing, is_final=_is_final)
         if isinstance(seen, PipelineRun):
-            known.append(KnownRun(try_number=number, run=seen))
+            known.append(KnownRun(try_number=number, key=key, run=seen))
         elif isinstance(seen, AdfNotFoundError) and (seen.missing == "run" or (seen.missing and is_first)):
             # Where there is no factory, a first try has no earlier run. createRun reports what is missing.
             return len(known), known
@@ -128,11 +194,7 @@ def _runs_of_try(
             # Without a token or a usable connection, nothing can be started either.
             raise seen
         else:
-            raise AdfError(
-                "The service did not answer whether an earlier try of this task has started a run (start key "
-                f"{key}). So nothing was started. A retry asks again; if no try is left, clear the task. Or check in ADF "
-                f"Studio that no run of this task is active, and run the task with durable=False. {seen}"
-            ) from seen
+            raise _unknown(key, seen) from seen
 
 
 def _is_final(error: AdfError) -> bool:
@@ -158,7 +220,7 @@ def intent_of(known: list[KnownRun], start: Start, keys: TryKeys, *, clock_ahead
 
 def _started(found: KnownRun, start: Start, task_try: TaskTry) -> Intent:
     of_try = start.intent(replace(task_try, try_number=found.try_number))
-    return replace(of_try, start_key=found.run.run_id).started(found.run.run_id)
+    return replace(of_try, start_key=found.key).started(found.run.run_id)
 
 
 def _is_usable(found: KnownRun, start: Start, keys: TryKeys, *, clock_ahead: float) -> bool:

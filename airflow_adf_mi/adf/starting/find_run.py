@@ -187,6 +187,41 @@ def uses_start_keys(factory: FactoryRef, pipeline_name: str) -> Routine[bool]:
     return False
 
 
+def read_list(
+    criteria: RunCriteria, since: float | None, *, timing: Timing
+) -> Routine[tuple[list[PipelineRun], AdfError | None]]:
+    """Read the runs of the pipeline that were updated since a moment, and why the list is not complete, if it is not.
+
+    :param since: epoch seconds by the service's clock; None for a day ago.
+    """
+    now = yield ServiceTime()
+    until = timing.clock() + LIST_SEARCH_SECONDS
+    call = query_runs(
+        criteria.factory,
+        moment(now - _DAY_SECONDS - START_CLOCK_SLACK_SECONDS if since is None else since),
+        moment(now + _DAY_SECONDS),
+        filters=[{"operand": "PipelineName", "operator": "Equals", "values": [criteria.pipeline_name]}],
+    )
+    pages, error = Pages(call), None
+    runs = f"The list of runs of pipeline {criteria.pipeline_name!r}"
+    while (following := pages.next()) is not None:
+        page = yield following
+        if not isinstance(page, Page):
+            error = page
+            break
+        pages.take(page)
+        if pages.next() is not None and timing.clock() > until:
+            error = AdfError(f"{runs} is too long to read in {LIST_SEARCH_SECONDS:.0f} s.")
+            break
+    if pages.cut is not None:
+        # The part that was not read may hold other similar runs.
+        error = AdfError(f"{runs} could not be read to the end, because {pages.cut}.")
+    if pages.unreadable:
+        # One of these rows may be ours, and a similar run that could be read may be another task's.
+        error = AdfError(f"{runs} has {pages.unreadable} row(s) that could not be read.")
+    return pages.rows, error
+
+
 def search(criteria: RunCriteria, intent: Intent, *, timing: Timing) -> Routine[SearchResult]:
     """Search once: by the start key, then in the run list."""
     seen = yield get_run(criteria.factory, intent.start_key)
@@ -207,34 +242,12 @@ def search_list(criteria: RunCriteria, intent: Intent, seen: AdfError, *, timing
     # Only "no such run" shows that the key is unknown. A missing subscription or factory proves nothing about the run.
     key_unknown = isinstance(seen, AdfNotFoundError) and seen.missing == "run"
     now = yield ServiceTime()
-    until = timing.clock() + LIST_SEARCH_SECONDS
     sent_at = None if intent.sent_at is None else intent.sent_at + now - timing.clock()
-    after = (now - _DAY_SECONDS if sent_at is None else sent_at) - START_CLOCK_SLACK_SECONDS
-    call = query_runs(
-        criteria.factory,
-        moment(after),
-        moment(now + _DAY_SECONDS),
-        filters=[{"operand": "PipelineName", "operator": "Equals", "values": [criteria.pipeline_name]}],
-    )
-    pages, error = Pages(call), None if is_missing else seen
-    runs = f"The list of runs of pipeline {criteria.pipeline_name!r}"
-    while (following := pages.next()) is not None:
-        page = yield following
-        if not isinstance(page, Page):
-            error = page
-            break
-        pages.take(page)
-        if pages.next() is not None and timing.clock() > until:
-            error = AdfError(f"{runs} is too long to read in {LIST_SEARCH_SECONDS:.0f} s.")
-            break
-    if pages.cut is not None:
-        # The part that was not read may hold other similar runs.
-        error = AdfError(f"{runs} could not be read to the end, because {pages.cut}.")
-    if pages.unreadable:
-        # One of these rows may be ours, and a similar run that could be read may be another task's.
-        error = AdfError(f"{runs} has {pages.unreadable} row(s) that could not be read.")
+    since = None if sent_at is None else sent_at - START_CLOCK_SLACK_SECONDS
+    runs, error = yield from read_list(criteria, since, timing=timing)
+    error = error or (None if is_missing else seen)
     found: dict[Likeness, list[PipelineRun]] = {kind: [] for kind in Likeness}
-    for run in pages.rows:
+    for run in runs:
         if run.run_id not in intent.previous_run_ids:
             found[likeness(run, criteria, intent.start_key, sent_at)].append(run)
     claimed = (yield claims_of_others()) if found[Likeness.POSSIBLE] else frozenset()

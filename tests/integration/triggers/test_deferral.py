@@ -31,6 +31,8 @@ class Store(dict[str, Any]):
 @pytest.fixture
 def context() -> Any:
     ti = SimpleNamespace(
+        dag_id="d",
+        run_id="run1",
         task_id="it",
         map_index=-1,
         try_number=1,
@@ -39,7 +41,11 @@ def context() -> Any:
         xcom_push=lambda **_: None,
         xcom_pull=lambda **_: None,
     )
-    return {"ti": ti, "task_state_store": Store(), "dag_run": SimpleNamespace(clear_number=0)}
+    return {
+        "ti": ti,
+        "task_state_store": Store(),
+        "dag_run": SimpleNamespace(clear_number=0, start_date=datetime.now(UTC)),
+    }
 
 
 @pytest.fixture

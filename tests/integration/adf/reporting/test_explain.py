@@ -16,6 +16,7 @@ from airflow_adf_mi.exceptions import AdfRunCancelled, AdfRunFailed
 from tests.support import explained
 from tests.support.explained import assert_no_secret, check_golden
 from tests.support.explained_tasks import both, emulator_of, error_of, operator, run
+from tests.support.minors import needs
 from tests.support.tasks import Task
 
 LIST_ACTIVITIES = "pipelineruns/queryactivityruns/action"
@@ -89,7 +90,7 @@ def test_cancelled_outside(deferrable: bool, emulator: Emulator) -> None:
             (ran,) = emulator.state().runs.values()
             emulator.state().cancel_run(ran.run_id, recursive=True)
 
-        while not emulator.books.count("getRun"):
+        while not emulator.books.count("getRun", status=200):
             pass
         emulator.clock.advance(1)
         emulator.call(now)
@@ -136,6 +137,7 @@ def test_start_that_a_policy_forbids(emulator: Emulator) -> None:
     check_golden("forbidden_by_policy", general(str(error_of(operator("ExplainCopy"))), emulator))
 
 
+@needs("TASK_STATE_STORE")
 def test_start_that_a_web_filter_answers(emulator: Emulator) -> None:
     page = "<html><title>Access Denied</title><body>Web filter: cloud storage, token=planted</body></html>"
     emulator.add_fault("*", times=None, status=403, text=page)
@@ -144,6 +146,7 @@ def test_start_that_a_web_filter_answers(emulator: Emulator) -> None:
     check_golden("filtered_start", text)
 
 
+@needs("TASK_STATE_STORE")
 @both
 @pytest.mark.usefixtures("minutes_pass")
 def test_missing_role_to_watch(deferrable: bool, emulator: Emulator) -> None:

@@ -48,6 +48,8 @@ class World:
     dag_run_began: float | None = None
     kept: Any = None
     """What the present try has stored."""
+    others: set[str] = field(default_factory=set)
+    """Runs that other instances of the mapped task have claimed."""
 
     def __post_init__(self) -> None:
         self.dag_run_began = self.service.now
@@ -83,7 +85,7 @@ class World:
     def go_on(self, *, cancel: bool = True, **start: Any) -> Any:
         """Begin, or continue the present try. What it begins with, after a superseded run has ended."""
         order = Start(**{"factory": FACTORY, "pipeline_name": "Load", **start})
-        journal = MemoryJournal(self.service, kept=self.kept)
+        journal = MemoryJournal(self.service, kept=self.kept, others=self.others)
         while True:
             routine = start_or_adopt(
                 order,
@@ -349,12 +351,70 @@ def test_identity_or_connection_that_cannot_be_used_is_reported_as_it_is(error: 
     world = World()
     world.service.faults = repeat(error)
     began = world.service.now
-    with pytest.raises(type(error), match="^wrong$"):
+    with pytest.raises(type(error), match=r"^wrong$"):
         world.retry()
     assert world.service.now - began - 30 == pytest.approx(
         seconds, abs=STATUS_CHECK_PATIENCE_SECONDS / 2 if seconds else 0
     )
     assert world.service.requested == 0
+
+
+def test_retry_in_a_factory_with_run_ids_of_its_own_fails_if_a_similar_run_may_be_its_own() -> None:
+    world = World(Service(own_ids=True))
+    world.retry()
+    with pytest.raises(AdfAmbiguousStartError, match=r"1 similar run: own-1 .*So nothing was started") as raised:
+        world.retry()
+    assert [run.run_id for run in raised.value.candidates] == ["own-1"]
+    assert world.service.created == 1
+    # The user has seen that it is not this task's run.
+    assert world.clear().run_id == "own-2"
+
+
+def test_retry_in_a_factory_with_run_ids_of_its_own_starts_a_run_if_there_is_no_similar_one() -> None:
+    world = World(Service(own_ids=True))
+    world.service.start_foreign()
+    world.service.now += 60
+    world.make_dag_run_again()
+    world.service.start_foreign("Another")
+    world.service.on_create = lambda: "refused"
+    with pytest.raises(AdfPermissionError):
+        world.retry()
+    world.service.on_create = lambda: "answered"
+    assert world.retry().run_id == "own-1"
+
+
+def test_run_that_another_instance_has_claimed_is_not_similar() -> None:
+    world = World(Service(own_ids=True))
+    world.others = {world.service.start_foreign()}
+    world.try_number = 1
+    assert not world.retry().adopted
+
+
+@pytest.mark.parametrize("status", ["InProgress", "Failed"])
+def test_correlation_parameter_identifies_the_run_of_an_earlier_try(status: str) -> None:
+    world = World(Service(own_ids=True))
+    first = world.retry(correlation_parameter="key")
+    world.service.start_foreign()
+    world.service.end(first.run_id, status)
+    second = world.retry(correlation_parameter="key")
+    assert second.run_id == ("own-1" if status == "InProgress" else "own-2")
+    assert not second.intent.service_uses_key
+
+
+def test_nothing_is_started_while_the_list_cannot_be_read() -> None:
+    world = World(Service(own_ids=True))
+    world.retry()
+    world.service.faulty, world.service.faults = "query_by_factory", repeat(AdfUnavailableError("503", status=503))
+    with pytest.raises(AdfError, match="nothing was started"):
+        world.retry()
+    assert world.service.created == 1
+
+
+def test_retry_lists_no_runs_if_a_run_is_known_by_its_key() -> None:
+    world = World()
+    world.retry()
+    world.retry()
+    assert world.service.queries == 0
 
 
 def test_factory_with_run_ids_of_its_own_is_not_taken_for_one_that_uses_keys() -> None:
@@ -391,7 +451,7 @@ def test_run_is_adopted_only_if_it_began_in_this_dag_run_and_after_the_clear(
         }
     )
     start = Start(factory=FACTORY, pipeline_name="Load")
-    found = intent_of([KnownRun(try_number=number, run=run)], start, keys, clock_ahead=ahead)
+    found = intent_of([KnownRun(try_number=number, key=run.run_id, run=run)], start, keys, clock_ahead=ahead)
     if abs(began + 5) > 0.001:
         assert (found is not None) == (began >= -5 and number > cleared_through)
 
