@@ -168,7 +168,6 @@ def test_lists_of_runs_and_activities_end_if_the_service_repeats_a_token(
     assert len([m for m in caplog.messages if "names a page that was already read" in m]) == 4
 
 
-@needs_version_10
 @pytest.mark.parametrize("count", [1, MOST_PAGES_LISTED])
 def test_endless_lists_of_the_official_client_end(
     count: int, settings: AdfSettings, emulator: Emulator, caplog: pytest.LogCaptureFixture

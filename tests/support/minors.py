@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
+from typing import Any
 
 import pytest
 
@@ -36,6 +37,7 @@ __all__ = [
     "TaskDeferred",
     "needs",
     "needs_version_10",
+    "wire_form",
 ]
 
 
@@ -43,6 +45,11 @@ needs_version_10 = pytest.mark.skipif(
     find_spec("azure.mgmt.datafactory._utils.model_base") is None,
     reason="azure-mgmt-datafactory 9 reads these answers itself, by stricter rules",
 )
+
+
+def wire_form(model: Any) -> Any:
+    """A model of the official client, of version 9 or 10, as the service's JSON."""
+    return model.serialize(keep_readonly=True) if hasattr(model, "serialize") else model
 
 
 def needs(feature: str) -> pytest.MarkDecorator:

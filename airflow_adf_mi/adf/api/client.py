@@ -25,7 +25,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from airflow_adf_mi.adf.api import responses
-from airflow_adf_mi.adf.api.official_client import has_streams, raw_operations, wire_form
+from airflow_adf_mi.adf.api.official_client import has_streams, raw_operations
 from airflow_adf_mi.adf.api.operations import MOST_LISTED, Call, Page
 from airflow_adf_mi.adf.api.paging import Follow, Pages
 from airflow_adf_mi.adf.api.responses import FailedCall
@@ -292,9 +292,7 @@ class AsyncAdfClient:
 
 def method_of(official: Any, call: Call[Any]) -> Any:
     """The official client's method for a call."""
-    group = getattr(official, call.group)
-    # The official client itself reads the pages of a list, and needs its models for that.
-    return getattr(group if call.listing else raw_operations(group), call.method)
+    return getattr(raw_operations(getattr(official, call.group)), call.method)
 
 
 def _listed(pages: Any, call: Call[Any]) -> list[Any]:
@@ -304,7 +302,7 @@ def _listed(pages: Any, call: Call[Any]) -> list[Any]:
         items += page
         if len(items) >= MOST_LISTED or not follow.on(pages.continuation_token):
             break
-    return [wire_form(item) for item in items[:MOST_LISTED]]
+    return items[:MOST_LISTED]
 
 
 async def _listed_async(pages: Any, call: Call[Any]) -> list[Any]:
@@ -314,4 +312,4 @@ async def _listed_async(pages: Any, call: Call[Any]) -> list[Any]:
         items += [item async for item in page]
         if len(items) >= MOST_LISTED or not follow.on(pages.continuation_token):
             break
-    return [wire_form(item) for item in items[:MOST_LISTED]]
+    return items[:MOST_LISTED]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 from importlib.util import find_spec
+from types import SimpleNamespace
 from typing import Any
 
 
@@ -30,20 +31,18 @@ def raw_operations(group: Any) -> Any:
     return raw
 
 
-def wire_form(model: Any) -> Any:
-    """A model of the official client as the service's JSON."""
-    serialize = getattr(model, "serialize", None)
-    return model if serialize is None else serialize(keep_readonly=True)
-
-
 class _NoModels:
-    """A deserializer of version 9 that leaves successful answers as they are. Errors still become models."""
+    """A deserializer of version 9 that leaves successful answers, and the items of lists, as they are. Errors become models."""
 
     def __init__(self, deserializer: Any) -> None:
         self._deserializer = deserializer
 
-    def __call__(self, _model: str, response: Any, *_content_type: Any) -> Any:
-        return response
+    def __call__(self, model: str, response: Any, *_content_type: Any) -> Any:
+        if not model.endswith(("ListResponse", "ListResult")):
+            return response
+        body = response.http_response.json()
+        # What the official client needs to follow the pages.
+        return SimpleNamespace(value=body.get("value", []), next_link=body.get("nextLink"))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._deserializer, name)

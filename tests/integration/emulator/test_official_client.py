@@ -15,9 +15,9 @@ from azure.mgmt.datafactory import DataFactoryManagementClient
 from azure.mgmt.datafactory.aio import DataFactoryManagementClient as AsyncDataFactoryManagementClient
 from azure.mgmt.datafactory.models import RunFilterParameters
 
-from airflow_adf_mi.adf.api.official_client import wire_form
 from airflow_adf_mi.emulator import Emulator
 from airflow_adf_mi.emulator.identity.tokens import SYSTEM_ASSIGNED
+from tests.support.minors import wire_form
 
 NOW = datetime.now(UTC)
 DAY = timedelta(days=1)

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_adf_mi.adf.api.official_client import wire_form
 from airflow_adf_mi.adf.models import UNREADABLE, ActivityRun, PipelineRun
 from airflow_adf_mi.adf.redaction import NAMES, cap, redact
+from tests.support.minors import wire_form
 from tests.support.planted_secrets import SECRETS
 
 RUN: dict[str, Any] = {

@@ -46,7 +46,6 @@ from airflow_adf_mi.emulator.identity.tokens import SYSTEM_ASSIGNED, USER_ASSIGN
 from airflow_adf_mi.emulator.pipelines.script import Script
 from tests.conftest import SAMPLE_SCRIPT
 from tests.support.clients import Send, create, sender
-from tests.support.minors import needs_version_10
 
 DAY = timedelta(days=1)
 
@@ -348,9 +347,7 @@ NO_ANSWERS = ("<html>proxy</html>", "", "[]", "null", "{}", '{"runId": null}', '
 
 
 @pytest.mark.parametrize("text", NO_ANSWERS)
-@pytest.mark.parametrize(
-    "operation", ["createRun", "getRun", "queryRuns", pytest.param("listFactories", marks=needs_version_10)]
-)
+@pytest.mark.parametrize("operation", ["createRun", "getRun", "queryRuns", "listFactories"])
 def test_unreadable_answer_is_ambiguous_for_a_start(
     operation: str, text: str, send: Send, settings: AdfSettings, emulator: Emulator
 ) -> None:
