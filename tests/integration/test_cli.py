@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 import airflow_adf_mi
+from airflow_adf_mi.adf.api import operations
 from airflow_adf_mi.adf.api.client import AdfClient
 from airflow_adf_mi.adf.api.operations import get_factory
 from airflow_adf_mi.adf.config.addresses import FactoryRef
@@ -439,5 +440,5 @@ def test_assignment_fits_the_kind_of_principal_and_is_quoted_for_a_shell() -> No
 
 
 def test_every_call_needs_an_action_of_the_role() -> None:
-    source = (ROOT / "airflow_adf_mi" / "adf" / "api" / "operations.py").read_text()
+    source = Path(operations.__file__).read_text()
     assert set(re.findall(r'permission="([^"]+)"', source)) == set(ACTIONS)

@@ -141,6 +141,7 @@ def test_grace_period_of_another_try_is_not_continued(ti: dict[str, int], connec
         sensor(connection, "nope").poke(context(store, **ti))
 
 
+@needs("TASK_STATE_STORE")
 def test_grace_period_is_deleted_after_a_successful_status_check(
     connection: str, settings: AdfSettings, emulator: Emulator
 ) -> None:

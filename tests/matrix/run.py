@@ -26,7 +26,8 @@ class Part:
     """A command of the cell's Python."""
 
 
-PYTEST = ("-m", "pytest", "-q", "-p", "no:cacheprovider")
+# The plugin of anyio is not needed, and some of its versions do not fit to the tests' pytest.
+PYTEST = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:anyio")
 WITHOUT_AIRFLOW = Part(
     name="unit, integration, contract",
     command=(*PYTEST, "-n", "2", "--dist", "worksteal", "tests/unit", "tests/integration", "tests/contract"),

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from airflow_adf_mi._airflow import features
+from airflow_adf_mi.adf.auth.azure_credentials import pins_certificates
 
 try:
     from airflow.sdk.exceptions import (
@@ -36,6 +37,7 @@ __all__ = [
     "AirflowTaskTimeout",
     "TaskDeferred",
     "needs",
+    "needs_new_identity",
     "needs_version_10",
     "wire_form",
 ]
@@ -44,6 +46,11 @@ __all__ = [
 needs_version_10 = pytest.mark.skipif(
     find_spec("azure.mgmt.datafactory._utils.model_base") is None,
     reason="azure-mgmt-datafactory 9 reads these answers itself, by stricter rules",
+)
+
+
+needs_new_identity = pytest.mark.skipif(
+    not pins_certificates(), reason="an older azure-identity neither pins certificates nor names identities of Arc"
 )
 
 

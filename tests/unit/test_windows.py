@@ -9,7 +9,6 @@ from typing import Any
 
 import pendulum
 import pytest
-from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk import DAG
 from airflow.serialization.serialized_objects import DagSerialization
 
@@ -17,6 +16,11 @@ from airflow_adf_mi.operators import AdfRunPipelineOperator
 from tests.conftest import ROOT
 from tests.demo import print_windows
 from tests.support.examples import DAGS, Example, Row, Window, rows
+
+try:
+    from airflow.dag_processing.dagbag import DagBag
+except ImportError:  # Airflow 3.1
+    from airflow.models.dagbag import DagBag  # type: ignore[no-redef]
 
 README = ROOT / "README.md"
 NOON = pendulum.datetime(2026, 1, 3, 12, tz="UTC")

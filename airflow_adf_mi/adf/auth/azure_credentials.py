@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from airflow_adf_mi.adf.auth.identity_sources import CredentialPlan, Source
 from airflow_adf_mi.adf.auth.token_causes import Answer
+from airflow_adf_mi.adf.errors import AdfConfigurationError
 from airflow_adf_mi.adf.network.transport import blocking_transport
 
 if TYPE_CHECKING:
@@ -58,7 +59,8 @@ class ObservedCredential:
 def make_credential(how: CredentialPlan, *, read_timeout: float = TOKEN_READ_TIMEOUT) -> SupportsTokenInfo:
     """azure-identity's credential for a plan.
 
-    Raises `AdfConfigurationError` if the certificates that the plan's route trusts cannot be read.
+    Raises `AdfConfigurationError` if the certificates that the plan's route trusts cannot be read, or if the installed
+    azure-identity would not check a certificate.
     """
     _quieten()
     if how.route is None:
@@ -102,8 +104,20 @@ def _from_source(how: CredentialPlan, transport: RequestsTransport) -> SupportsT
         )
     from azure.identity import ManagedIdentityCredential
 
+    if how.source is Source.SERVICE_FABRIC and not pins_certificates():
+        raise AdfConfigurationError(
+            "This process runs on Service Fabric, and the installed azure-identity does not check the certificate of its "
+            "identity endpoint (IDENTITY_SERVER_THUMBPRINT). So no token is requested. Install azure-identity 1.27 or newer."
+        )
     named = {name: getattr(how, name) for name in ("object_id", "resource_id") if getattr(how, name)}
     return ManagedIdentityCredential(client_id=how.client_id, identity_config=named or None, **quick)
+
+
+def pins_certificates() -> bool:
+    """Whether azure-identity checks the certificate of Service Fabric. Older versions accept any certificate."""
+    from azure.identity._credentials.service_fabric import ServiceFabricCredential
+
+    return hasattr(ServiceFabricCredential, "_create_http_client")
 
 
 def _quieten() -> None:

@@ -144,7 +144,7 @@ def test_script_and_ports_can_be_set_by_options(tmp_path: Path) -> None:
         (["--factory", str(FACTORY), "--directory", __file__], "is a file"),
         (["--factory", str(FACTORY), "--directory", f"{__file__}/below"], "Not a directory"),
         (["--factory", __file__], "test_main.py"),
-        (["--factroy", str(FACTORY)], "Did you mean one of: '--directory', '--factory'"),
+        (["--factroy", str(FACTORY)], "--factory"),  # each version of click has its own words
         (["--factory", str(FACTORY), "--script", str(FACTORY / "factory" / "adf-sales.json")], "unknown member"),
     ],
     ids=str,

@@ -20,6 +20,7 @@ from airflow_adf_mi.hooks import AdfHook
 from airflow_adf_mi.operators import AdfRunPipelineOperator
 from airflow_adf_mi.provider_info import connection_type
 from airflow_adf_mi.retry import AdfRetryPolicy
+from tests.support.minors import needs
 from tests.support.tasks import Task
 
 MINOR = ".".join(version("apache-airflow").split(".")[:2])
@@ -106,6 +107,7 @@ def test_task_in_triggerer_mode_runs_on_a_worker_where_triggers_have_no_template
     assert task.why_on_worker() == "this version of Airflow renders no templates in a triggerer; Airflow 3.3 does"
 
 
+@needs("ASYNC_XCOMS")
 def test_task_ends_on_a_worker_where_triggers_cannot_push_xcoms(monkeypatch: pytest.MonkeyPatch) -> None:
     with DAG("dag"):
         task = AdfRunPipelineOperator(task_id="it", pipeline_name="Load")

@@ -13,6 +13,7 @@ from airflow_adf_mi._worker.trigger_failures import (
     record_trigger_failure,
 )
 from airflow_adf_mi.adf.errors import AdfError
+from tests.support.minors import needs
 from tests.support.tasks import Task
 
 NOW = {"try_number": 2, "max_tries": 3}
@@ -50,12 +51,14 @@ def test_count_is_read_only_for_the_same_try(stored: Any, failures: int) -> None
     assert failures_of(stored, NOW) == failures
 
 
+@needs("TASK_STATE_STORE")
 def test_failing_store_raises_an_error_with_a_next_step() -> None:
     task = Task(store_works=False)
     with pytest.raises(AdfError, match=r"a retry adopts it\. the API server is down"):
         record_trigger_failure(task.context)
 
 
+@needs("TASK_STATE_STORE")
 def test_store_that_does_not_take_the_count_does_not_end_the_wait(caplog: pytest.LogCaptureFixture) -> None:
     class ReadOnly(Task):
         def set(self, key: str, value: Any) -> None:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 import traceback
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from airflow_adf_mi.adf.auth import azure_credentials
 from airflow_adf_mi.adf.auth.azure_credentials import TOKEN_READ_TIMEOUT, make_credential
 from airflow_adf_mi.adf.auth.credential import ProcessCredential
 from airflow_adf_mi.adf.auth.token_errors import principal
 from airflow_adf_mi.adf.config.settings import PUBLIC_CLOUD, Identity, IdentityKind
-from airflow_adf_mi.adf.errors import AdfAuthenticationError
+from airflow_adf_mi.adf.errors import AdfAuthenticationError, AdfConfigurationError
 from airflow_adf_mi.emulator import Emulator, ManagedIdentity
 from airflow_adf_mi.emulator.identity.tokens import SYSTEM_ASSIGNED, USER_ASSIGNED
+from tests.support.minors import needs_new_identity
 
 SCOPE = PUBLIC_CLOUD.arm_scope
 SECOND = ManagedIdentity(
@@ -131,7 +134,15 @@ def test_unreachable_endpoint_is_named_within_seconds(monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize(("status", "transient"), [(429, True), (500, True), (503, True), (403, False), (400, False)])
 @pytest.mark.parametrize(
-    "source", ["imds", "app_service", "azure_ml", "cloud_shell", "service_fabric", "workload_identity"]
+    "source",
+    [
+        "imds",
+        "app_service",
+        "azure_ml",
+        "cloud_shell",
+        pytest.param("service_fabric", marks=needs_new_identity),
+        "workload_identity",
+    ],
 )
 def test_status_alone_decides_whether_a_token_error_is_transient(
     source: str, status: int, transient: bool, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
@@ -144,7 +155,11 @@ def test_status_alone_decides_whether_a_token_error_is_transient(
     assert f"The answer was {status}: " in str(error)
 
 
-@pytest.mark.parametrize("source", ["imds", "app_service", "azure_ml", "cloud_shell", "workload_identity"])
+@pytest.mark.parametrize("source",
+    [
+        *("imds", "app_service", "azure_ml", "cloud_shell", "workload_identity"),
+        pytest.param("service_fabric", marks=needs_new_identity),
+    ],
 def test_silence_of_an_endpoint_ends_in_seconds(
     source: str, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -180,7 +195,11 @@ def test_one_token_serves_many_threads(emulator: Emulator) -> None:
     assert len(emulator.books.tokens) == 1
 
 
-@pytest.mark.parametrize("source", ["imds", "app_service", "azure_ml", "cloud_shell", "workload_identity"])
+@pytest.mark.parametrize("source",
+    [
+        *("imds", "app_service", "azure_ml", "cloud_shell", "workload_identity"),
+        pytest.param("service_fabric", marks=needs_new_identity),
+    ],
 @pytest.mark.parametrize("status", [400, 500])
 def test_secret_in_an_endpoints_answer_is_in_no_error_text_and_no_traceback(
     source: str, status: int, emulator: Emulator, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -278,3 +297,17 @@ def test_answer_of_a_proxy_is_named_as_such_and_quoted(
     assert f"The answer was {status}: Access denied by corp filter" in str(error)
     assert "Check that the identity exists" not in str(error)
     assert not error.transient
+
+
+def test_service_fabric_needs_an_azure_identity_that_checks_its_certificate(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(azure_credentials, "pins_certificates", lambda: False)
+    for name in list(os.environ):
+        if name.startswith(("AZURE_POD", "IDENTITY_", "MSI_")):
+            monkeypatch.delenv(name)
+    for name, value in emulator.identity_environment("service_fabric").items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(AdfConfigurationError, match=r"Install azure-identity 1\.27 or newer"):
+        ProcessCredential(Identity(), PUBLIC_CLOUD.authority_host).get_token_info(PUBLIC_CLOUD.arm_scope)
+    assert emulator.books.tokens == []

@@ -38,6 +38,7 @@ from airflow_adf_mi.emulator import Emulator, FactorySpec
 from airflow_adf_mi.emulator.identity.certificates import make_certificates
 from tests.conftest import SAMPLE
 from tests.support.clients import create, sender
+from tests.support.minors import needs_new_identity
 from tests.support.proxy import Proxy, running
 
 HOSTS = ("arm.corp.example", "arm.badcorp.example", "10.1.2.3", "0.0.0.0")  # noqa: S104  leads to this machine
@@ -408,6 +409,7 @@ def test_credential_uses_the_ca_bundle_of_its_connection(azure: Emulator, monkey
         credential_for(without).get_token_info(PUBLIC_CLOUD.arm_scope)
 
 
+@needs_new_identity
 def test_certificate_of_service_fabric_is_pinned_despite_trusted_authorities(
     azure: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,6 +20,7 @@ from airflow_adf_mi.emulator import Emulator, FactorySpec, ManagedIdentity
 from airflow_adf_mi.emulator.identity.endpoints import SOURCES
 from airflow_adf_mi.emulator.identity.tokens import SYSTEM_ASSIGNED, TENANT, USER_ASSIGNED
 from tests.conftest import activity, factory_of
+from tests.support.minors import needs_new_identity
 
 SCOPE = "https://management.azure.com/.default"
 RESOURCE = "https://management.azure.com"
@@ -132,7 +133,11 @@ def test_workload_identity_credential_gets_a_token(emulator: Emulator, monkeypat
     assert accepted(emulator, token)
 
 
-@pytest.mark.parametrize("how", [{}, BY_CLIENT_ID, BY_OBJECT_ID, BY_RESOURCE_ID], ids=str)
+@pytest.mark.parametrize(
+    "how",
+    [{}, *(pytest.param(how, marks=needs_new_identity) for how in (BY_CLIENT_ID, BY_OBJECT_ID, BY_RESOURCE_ID))],
+    ids=str,
+)
 def test_arc_passes_its_secret_in_a_file(
     how: dict[str, Any], emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -158,6 +163,7 @@ def test_secret_of_arc_is_valid_for_one_request(emulator: Emulator) -> None:
     assert httpx.get(url, params=params, headers=headers, trust_env=False).status_code == 401
 
 
+@needs_new_identity
 def test_service_fabric_client_refuses_another_certificate(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     use(emulator, "service_fabric", monkeypatch)
     monkeypatch.setenv("IDENTITY_SERVER_THUMBPRINT", "0" * 40)

@@ -1,0 +1,66 @@
+"""The cells of `make matrix`, and how their results are read."""
+
+from __future__ import annotations
+
+import pytest
+
+from airflow_adf_mi._airflow import features
+from tests.chaos.run import all_rows
+from tests.matrix.cells import AIRFLOWS, OLDEST, PYTHONS, Cell, cells, project, requirements, resolution
+from tests.matrix.run import is_allowed, summary_of
+
+
+def test_each_minor_is_combined_with_each_python() -> None:
+    found = cells()
+    assert len(found) == len({cell.name for cell in found}) == len(AIRFLOWS) * len(PYTHONS)
+    assert {airflow.name for airflow in AIRFLOWS} == {"3.1 lowest", "3.1", "3.2", "3.3"}
+
+
+def test_pythons_of_the_classifiers_are_in_the_matrix() -> None:
+    classifiers = project()["project"]["classifiers"]
+    claimed = {
+        text.rpartition(" ")[2] for text in classifiers if text.startswith("Programming Language :: Python :: 3.")
+    }
+    assert claimed == {python for python in PYTHONS if is_allowed(python)}
+
+
+def test_oldest_cell_has_the_lower_bounds_of_the_package() -> None:
+    cell = Cell(airflow=OLDEST, python="3.11")
+    needed = requirements(cell)
+    assert needed[0] == "apache-airflow==3.1.0"
+    assert not any(text.startswith("apache-airflow>") for text in needed)
+    assert "azure-mgmt-datafactory>=9.2,<11" in needed
+    options = resolution(cell)
+    assert options[:2] == ["--resolution", "lowest-direct"]
+    assert "2025-10-06" in options
+    assert any(option.startswith("pytest=") for option in options)
+
+
+def test_newest_airflow_gets_the_newest_packages() -> None:
+    assert resolution(Cell(airflow=AIRFLOWS[-1], python="3.11")) == []
+
+
+@pytest.mark.parametrize(
+    ("output", "summary"),
+    [
+        ("....\n4 passed in 1.23s\n", "4 passed"),
+        ("=== 1 failed, 3 passed, 2 skipped in 61.00s (0:01:01) ===\n", "1 failed, 3 passed, 2 skipped"),
+        ("2 errors in 0.1s\n", "2 errors"),
+        ("Traceback\n", None),
+    ],
+)
+def test_summary_of_a_test_run_is_read(output: str, summary: str | None) -> None:
+    assert summary_of(output) == summary
+
+
+@pytest.mark.parametrize("has_store", [True, False])
+def test_chaos_rows_of_an_airflow_are_those_that_it_is_promised(
+    has_store: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(features, "TASK_STATE_STORE", has_store)
+    monkeypatch.setattr(features, "TEMPLATED_TRIGGERS", has_store)
+    names = {row.name for row in all_rows()}
+    assert ("marked-failed-triggerer-mode" in names) == has_store
+    assert ("cleared-and-killed" in names) == has_store
+    assert ("dag-run-made-again-blocking" in names) == (not has_store)
+    assert {"marked-failed-deferrable", "cleared-deferrable", "own-timeout-blocking", "eviction"} <= names
