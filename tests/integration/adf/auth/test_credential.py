@@ -155,11 +155,7 @@ def test_status_alone_decides_whether_a_token_error_is_transient(
     assert f"The answer was {status}: " in str(error)
 
 
-@pytest.mark.parametrize("source",
-    [
-        *("imds", "app_service", "azure_ml", "cloud_shell", "workload_identity"),
-        pytest.param("service_fabric", marks=needs_new_identity),
-    ],
+@pytest.mark.parametrize("source", ["imds", "app_service", "azure_ml", "cloud_shell", "workload_identity"])
 def test_silence_of_an_endpoint_ends_in_seconds(
     source: str, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -195,11 +191,7 @@ def test_one_token_serves_many_threads(emulator: Emulator) -> None:
     assert len(emulator.books.tokens) == 1
 
 
-@pytest.mark.parametrize("source",
-    [
-        *("imds", "app_service", "azure_ml", "cloud_shell", "workload_identity"),
-        pytest.param("service_fabric", marks=needs_new_identity),
-    ],
+@pytest.mark.parametrize("source", ["imds", "app_service", "azure_ml", "cloud_shell", "workload_identity"])
 @pytest.mark.parametrize("status", [400, 500])
 def test_secret_in_an_endpoints_answer_is_in_no_error_text_and_no_traceback(
     source: str, status: int, emulator: Emulator, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
