@@ -9,6 +9,7 @@ import pytest
 from airflow_adf_mi.emulator.service.control import run_to_json
 from tests.airflow.conftest import World
 from tests.support.examples import Example, examples, rows
+from tests.support.minors import needs
 
 pytestmark = pytest.mark.airflow
 
@@ -35,6 +36,7 @@ def test_there_are_six_examples() -> None:
     assert len(EXAMPLES) == 6
 
 
+@needs("TEMPLATED_TRIGGERS")
 def test_task_in_triggerer_mode_used_no_worker(world: World, started: dict[str, str]) -> None:
     world.airflow.wait_for_run("adf_06_triggerer_mode", started["adf_06_triggerer_mode"])
     for ti in world.airflow.task_instances("adf_06_triggerer_mode", started["adf_06_triggerer_mode"]):

@@ -10,6 +10,7 @@ from tests.airflow.conftest import EXPLAINED_MODES as MODES
 from tests.airflow.conftest import STARTED_IN, World, camel_of
 from tests.support.airflow_logs import golden, log_of
 from tests.support.explained import general
+from tests.support.minors import needs
 
 pytestmark = pytest.mark.airflow
 
@@ -66,6 +67,7 @@ def test_outputs_are_pushed_and_activities_logged(mode: str, explaining: World) 
     assert "Run <run of ExplainOutputs> succeeded: 1 activity in" in text
 
 
+@needs("RETRY_POLICIES")
 @pytest.mark.parametrize("mode", MODES)
 def test_retry_policy_stops_on_a_user_error(mode: str, explaining: World) -> None:
     case = explaining.explained[f"policy_user_{mode}"]

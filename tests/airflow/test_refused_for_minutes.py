@@ -7,6 +7,7 @@ import pytest
 from tests.airflow.conftest import EXPLAINED_MODES as MODES
 from tests.airflow.conftest import STARTED_IN, World
 from tests.support.airflow_logs import golden, log_of
+from tests.support.minors import needs
 
 pytestmark = pytest.mark.airflow
 
@@ -34,6 +35,7 @@ def test_error_of_a_missing_role_to_search_for_runs(mode: str, explaining: World
     assert f"AdfAmbiguousStartError: {golden('missing_role_to_find')}" in text
 
 
+@needs("TASK_STATE_STORE")
 @pytest.mark.parametrize("mode", MODES)
 def test_error_of_a_missing_role_to_read_runs(mode: str, explaining: World) -> None:
     text = log_of(explaining, f"missing_role_to_watch_{mode}", 420)

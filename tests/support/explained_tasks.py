@@ -68,9 +68,9 @@ async def fired(trigger: BaseTrigger) -> Any:
     return event.payload
 
 
-def error_of(it: AdfRunPipelineOperator) -> AdfError:
+def error_of(it: AdfRunPipelineOperator, task: Task | None = None) -> AdfError:
     with pytest.raises(AdfError) as e:
-        run(it)
+        run(it, task)
     return e.value
 
 

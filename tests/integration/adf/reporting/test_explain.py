@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from airflow_adf_mi._airflow import features
 from airflow_adf_mi.emulator import Emulator
 from airflow_adf_mi.emulator.identity.tokens import SYSTEM_ASSIGNED
 from airflow_adf_mi.emulator.pipelines.script import Script
@@ -258,3 +259,25 @@ def test_refused_activity_log_does_not_fail_the_task(deferrable: bool, emulator:
     emulator.call(lambda: setattr(emulator.state(), "script", Script()))
     assert run(operator("ExplainCopy", deferrable=deferrable, activity_log="live"))["status"] == "Succeeded"
     assert emulator.books.count("cancelRun") == 0
+
+
+@pytest.mark.usefixtures("minutes_pass")
+def test_retry_without_a_record_that_may_not_read_runs(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on Airflow 3.1 and 3.2."""
+    monkeypatch.setattr(features, "TASK_STATE_STORE", False)
+    deny(emulator, "pipelineruns/read")
+    error = error_of(operator("ExplainSlow"), Task(try_number=2))
+    text = re.sub(r"start key [0-9a-f-]{36}", "start key <key>", general(str(error), emulator))
+    check_golden("retry_without_record", text)
+
+
+def test_retry_without_a_record_that_finds_a_similar_run(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on Airflow 3.1 and 3.2."""
+    monkeypatch.setattr(features, "TASK_STATE_STORE", False)
+    emulator.state().switches.run_id_from_request_id = False
+    task = Task()
+    run(operator("ExplainSlow", wait_for_termination=False), task)
+    task.retry()
+    error = error_of(operator("ExplainSlow"), task)
+    text = re.sub(r"<time>[.\d+:]*", "<time>", general(str(error), emulator))
+    check_golden("retry_finds_similar_run", text)
