@@ -243,7 +243,7 @@ class AdfRunPipelineOperator(BaseOperator):
         if self.in_triggerer_mode:
             why = self.in_dag.why_on_worker() or "Airflow started it there"
             self.log.info("start_from_trigger=True, but this try runs on a worker: %s.", why)
-        return self._new_attempt(context).run()
+        return self._new_attempt(context, is_first_part=True).run()
 
     @airflow_errors()
     def execute_after(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
@@ -301,11 +301,11 @@ class AdfRunPipelineOperator(BaseOperator):
     def get_openlineage_facets_on_failure(self, task_instance: Any) -> Any:
         return self.get_openlineage_facets_on_complete(task_instance)
 
-    def _new_attempt(self, context: Context) -> Attempt:
+    def _new_attempt(self, context: Context, *, is_first_part: bool = False) -> Attempt:
         # Imported here, because each parse of a Dag file imports this module.
         from airflow_adf_mi._worker.attempt import Attempt
 
-        self._attempt = Attempt(self, context)
+        self._attempt = Attempt(self, context, is_first_part=is_first_part)
         return self._attempt
 
     def _resumed_attempt(self, context: Context, event: dict[str, Any] | None = None) -> Attempt:

@@ -81,11 +81,13 @@ class Attempt:
 
     :param task: the operator, with its templates rendered.
     :param context: the task's context.
+    :param is_first_part: whether the try begins here, and does not continue after a deferral.
     """
 
-    def __init__(self, task: PipelineTask, context: Context) -> None:
+    def __init__(self, task: PipelineTask, context: Context, *, is_first_part: bool = False) -> None:
         self._task = task
         self._context = context
+        self._is_first_part = is_first_part
         self._journal = TaskJournal(context) if task.durable else None
         self._owned_run: OwnedRun | None = None
         self._taken_over: Intent | None = None
@@ -347,7 +349,10 @@ class Attempt:
         if self._taken_over is not None:
             return self._taken_over
         otherwise = self._start.intent(task_try_of(self._context))
-        return None if self._journal is None else read_intent(self._journal.stored(), otherwise)
+        if self._journal is None or (self._is_first_part and not features.TASK_STATE_STORE):
+            # XComs of earlier tries are deleted, and this try has not stored any. Airflow warns if an XCom does not exist.
+            return None
+        return read_intent(self._journal.stored(), otherwise)
 
     @contextlib.contextmanager
     def _recording_failure(self) -> Iterator[None]:

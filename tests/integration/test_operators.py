@@ -512,22 +512,22 @@ def test_failed_trigger_without_a_journal_names_the_run(operator: Make, emulator
     assert cancelled(emulator) == []
 
 
-def test_kill_while_the_service_is_asked_for_earlier_runs_cancels_the_run_that_is_found(
+def test_kill_before_an_earlier_run_is_adopted_without_a_store_cancels_that_run(
     operator: Make, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As on Airflow 3.1 and 3.2, where nothing shows the run of the previous try before that."""
+    """As on Airflow 3.1 and 3.2."""
     monkeypatch.setattr(features, "TASK_STATE_STORE", False)
     task = Task()
     first = execute(operator("Slow", wait_for_termination=False), task)["run_id"]
     task.retry()
     it = operator("Slow")
-    pulled = task.xcom_pull
+    push = task.xcom_push
 
-    def kill_while_reading(**request: Any) -> Any:
+    def kill_while_claiming(key: str, value: Any) -> None:
         it.on_kill()
-        return pulled(**request)
+        push(key, value)
 
-    task.xcom_pull = kill_while_reading  # type: ignore[method-assign]  # of our fake Airflow
+    task.xcom_push = kill_while_claiming  # type: ignore[method-assign]  # of our fake Airflow
     with pytest.raises(AdfTaskKilled, match="was cancelled"):
         execute(it, task)
     assert cancelled(emulator) == [first]

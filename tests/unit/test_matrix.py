@@ -62,5 +62,5 @@ def test_chaos_rows_of_an_airflow_are_those_that_it_is_promised(
     names = {row.name for row in all_rows()}
     assert ("marked-failed-triggerer-mode" in names) == has_store
     assert ("cleared-and-killed" in names) == has_store
-    assert ("dag-run-made-again-blocking" in names) == (not has_store)
+    assert ("dag-run-made-again" in names) == (not has_store)
     assert {"marked-failed-deferrable", "cleared-deferrable", "own-timeout-blocking", "eviction"} <= names
