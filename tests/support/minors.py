@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import Any
 
 import pytest
 
 from airflow_adf_mi._airflow import features
+from airflow_adf_mi.adf.api.official_client import has_streams
 from airflow_adf_mi.adf.auth.azure_credentials import pins_certificates
 
 try:
@@ -44,7 +44,7 @@ __all__ = [
 
 
 needs_version_10 = pytest.mark.skipif(
-    find_spec("azure.mgmt.datafactory._utils.model_base") is None,
+    not has_streams(),
     reason="azure-mgmt-datafactory 9 reads these answers itself, by stricter rules",
 )
 

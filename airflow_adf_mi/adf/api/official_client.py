@@ -15,7 +15,10 @@ from typing import Any
 
 def has_streams() -> bool:
     """Whether an operation can give its answer as a stream. Call it after the official client was imported."""
-    return find_spec("azure.mgmt.datafactory._utils.model_base") is not None
+    try:
+        return find_spec("azure.mgmt.datafactory._utils.model_base") is not None
+    except ModuleNotFoundError:  # version 9.2 has not even the package
+        return False
 
 
 def raw_operations(group: Any) -> Any:
