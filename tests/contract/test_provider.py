@@ -38,6 +38,7 @@ from airflow_adf_mi.provider_info import get_provider_info
 from airflow_adf_mi.sensors import AdfPipelineRunSensor
 from airflow_adf_mi.triggers import AdfPipelineRunTrigger, AdfStartPipelineTrigger
 from tests.conftest import ROOT, reference
+from tests.support.minors import needs
 
 SETTINGS = AdfSettings(subscription_id="11111111-1111-4111-8111-111111111111")
 WAITS = "airflow_adf_mi.triggers.AdfPipelineRunTrigger"
@@ -133,6 +134,7 @@ def test_public_names_are_pinned() -> None:
         _ = airflow_adf_mi.Nothing
 
 
+@needs("TASK_STATE_STORE")
 def test_operators_and_sensors_import_no_azure_package() -> None:
     code = """
 import sys
@@ -144,6 +146,7 @@ print([m for m in sys.modules if m.split(".")[0] in ("azure", "aiohttp", "msal",
     assert shown.stdout.splitlines()[-1] == "[]"
 
 
+@needs("TASK_STATE_STORE")
 def test_import_of_the_triggers_package_imports_no_trigger() -> None:
     code = """
 import sys

@@ -16,6 +16,7 @@ from airflow_adf_mi.emulator import Emulator
 from airflow_adf_mi.emulator.identity.tokens import SYSTEM_ASSIGNED, TENANT, USER_ASSIGNED
 from airflow_adf_mi.exceptions import AdfConfigurationError
 from airflow_adf_mi.hooks import AdfHook
+from tests.support.minors import needs_connections_outside_of_tasks, needs_new_identity
 
 Connect = Callable[..., str]
 DAY = timedelta(days=1)
@@ -48,6 +49,7 @@ def test_each_method_works(connect: Connect, emulator: Emulator) -> None:
     assert len(emulator.books.tokens) == 1
 
 
+@needs_connections_outside_of_tasks
 async def test_each_method_works_on_the_event_loop(connect: Connect, emulator: Emulator) -> None:
     async with AdfAsyncHook(connect(managed_identity_client_id=USER_ASSIGNED.client_id)) as hook:
         run_id = await hook.run_pipeline("Slow")
@@ -134,7 +136,11 @@ def test_test_connection_names_missing_permissions_and_the_command(connect: Conn
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"managed_identity_client_id": "00000000-0000-4000-8000-00000000c0ff"}, "is not assigned to the machine"),
+        pytest.param(
+            {"managed_identity_client_id": "00000000-0000-4000-8000-00000000c0ff"},
+            "is not assigned to the machine",
+            marks=needs_new_identity,
+        ),
         ({"factory_name": "adf-other"}, "there is no such factory"),
         ({"identity": "magic"}, "identity is 'magic'"),
     ],
@@ -152,6 +158,7 @@ def test_test_connection_fails_without_the_role(connect: Connect, emulator: Emul
     assert "Microsoft.DataFactory/factories/read" in text
 
 
+@needs_connections_outside_of_tasks
 def test_error_of_an_unknown_connection_explains_how_to_create_it() -> None:
     with pytest.raises(AdfConfigurationError, match=r"no connection 'nowhere'.*AIRFLOW_CONN_NOWHERE"):
         AdfHook("nowhere").get_conn()

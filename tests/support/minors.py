@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from typing import Any
 
 import pytest
@@ -37,6 +38,7 @@ __all__ = [
     "AirflowTaskTimeout",
     "TaskDeferred",
     "needs",
+    "needs_connections_outside_of_tasks",
     "needs_new_identity",
     "needs_version_10",
     "wire_form",
@@ -51,6 +53,12 @@ needs_version_10 = pytest.mark.skipif(
 
 needs_new_identity = pytest.mark.skipif(
     not pins_certificates(), reason="an older azure-identity neither pins certificates nor names identities of Arc"
+)
+
+
+needs_connections_outside_of_tasks = pytest.mark.skipif(
+    version("apache-airflow") == "3.1.0",
+    reason="Airflow 3.1.0 reads connections asynchronously in its own processes only",
 )
 
 

@@ -17,7 +17,7 @@ from airflow_adf_mi.adf import errors
 from airflow_adf_mi.adf.errors import AdfError
 from airflow_adf_mi.exceptions import TWINS, airflow_errors, to_airflow
 from tests.support.every_error import CLASSES, known, made
-from tests.support.minors import AirflowException, AirflowFailException, AirflowSkipException, TaskDeferred
+from tests.support.minors import AirflowException, AirflowFailException, AirflowSkipException, TaskDeferred, needs
 
 each_class = pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
 
@@ -139,6 +139,7 @@ def test_other_exceptions_are_unchanged(error: BaseException) -> None:
     assert raised.value.__context__ is None
 
 
+@needs("TASK_STATE_STORE")
 def test_import_of_an_error_imports_no_azure_package() -> None:
     code = """
 import sys

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from importlib.metadata import version
 from typing import Any
 
 import pytest
@@ -184,6 +185,8 @@ def test_error_of_an_unused_field_names_the_field_to_use_instead(unused: dict[st
 
 @pytest.mark.parametrize("text", ["[1]", "adf", '{"extra": {}}'])
 def test_error_of_a_connection_without_a_type_shows_how_to_write_it(text: str) -> None:
+    if version("apache-airflow") == "3.1.0" and text.startswith("{"):
+        pytest.skip("Airflow 3.1.0 itself refuses a connection without a type")
     made = Connection.from_json(text, conn_id="adf") if text.startswith("{") else Connection.from_uri(text, "adf")
     with pytest.raises(
         AdfConfigurationError, match=r'it has no type. In JSON, write "conn_type": "azure_data_factory_mi"'

@@ -89,8 +89,10 @@ def test_source_accepts_the_names_of_the_table(source: Source, name: str, usable
 @pytest.mark.parametrize(("source", "name"), [(source, name) for source, name, usable in CASES if usable])
 def test_azure_identity_agrees_with_the_table(source: Source, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """In that environment, azure-identity chooses the source that the table expects."""
-    from airflow_adf_mi.adf.auth.azure_credentials import ObservedCredential, make_credential
+    from airflow_adf_mi.adf.auth.azure_credentials import ObservedCredential, make_credential, pins_certificates
 
+    if source is Source.SERVICE_FABRIC and not pins_certificates():
+        pytest.skip("this azure-identity checks no certificate, so this package refuses it")
     for variable, value in ENVIRONMENTS[source].items():
         monkeypatch.setenv(variable, value)
     credential = make_credential(plan(NAMED[name], ENVIRONMENTS[source], AUTHORITY))
