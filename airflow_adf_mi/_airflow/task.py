@@ -52,6 +52,7 @@ class PipelineTask(AirflowTask, StartArguments, Protocol):
 
     task_id: str
     retries: int | None
+    retry_delay: Any
     execution_timeout: timedelta | None
     do_xcom_push: bool
     retry_policy: Any

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from airflow_adf_mi._airflow.names import conf
 from airflow_adf_mi.adf.starting.earlier_tries import TryKeys
 from airflow_adf_mi.adf.starting.intent import TaskTry
 
@@ -35,21 +36,25 @@ def task_try_of(context: Context) -> TaskTry:
     )
 
 
-def try_keys_of(context: Context, retries: int) -> TryKeys:
+def try_keys_of(context: Context, retries: int, retry_delay: float) -> TryKeys:
     """The start keys of this task's tries, which every try can compute.
 
     :param retries: the task's `retries`.
+    :param retry_delay: the task's `retry_delay`, in seconds.
     """
     ti: Any = context["ti"]
     dag_run: Any = context["dag_run"]
     began = getattr(dag_run, "start_date", None)
     return TryKeys(
+        # Airflow has no id of its own. Two deployments have different addresses.
+        deployment=conf.get("api", "base_url", fallback="") or "",
         dag_id=ti.dag_id,
         dag_run_id=ti.run_id,
         task_id=ti.task_id,
         map_index=ti.map_index,
         now=task_try_of(context),
         retries=retries,
+        previous_ended_by=ti.start_date.timestamp() - retry_delay,
         dag_run_began=None if began is None else began.timestamp(),
     )
 

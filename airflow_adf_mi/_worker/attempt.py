@@ -44,7 +44,8 @@ from airflow_adf_mi.adf.reporting.outputs import parse_outputs
 from airflow_adf_mi.adf.reporting.report import LEFT_RUNNING, Report, raise_if_too_late, raise_unless_ended, summary
 from airflow_adf_mi.adf.routines import run_routine
 from airflow_adf_mi.adf.starting.create_run import Start
-from airflow_adf_mi.adf.starting.intent import Intent, read_intent
+from airflow_adf_mi.adf.starting.earlier_tries import TryKeys
+from airflow_adf_mi.adf.starting.intent import Intent, Phase, read_intent
 from airflow_adf_mi.adf.starting.start_or_adopt import SUPERSEDED_CHECK_INTERVAL_SECONDS, StillActive, start_or_adopt
 from airflow_adf_mi.adf.starting.started import Started
 from airflow_adf_mi.adf.timing import REAL_TIME
@@ -122,7 +123,7 @@ class Attempt:
         """Start the run, or adopt the run of an earlier try. Then return, wait, or defer."""
         parse_outputs(self._task.outputs)
         stored = self._stored()
-        with self._recording_failure(), self._owning(stored) as owned_run:
+        with self._recording_failure(), self._owning(stored or self._possible()) as owned_run:
             begun = self._begin(owned_run, stored)
             while isinstance(begun, StillActive):
                 self._wait_for_superseded(owned_run, begun)
@@ -245,6 +246,21 @@ class Attempt:
                 owned_run.on_execution_timeout(cancel=self._task.cancel_on_timeout)
                 raise
 
+    @cached_property
+    def _keys(self) -> TryKeys | None:
+        """The start keys of the task's tries, if this Airflow has no store that outlives a try."""
+        if features.TASK_STATE_STORE or not self._task.durable:
+            return None
+        return try_keys_of(self._context, self._task.retries or 0, self._task.retry_delay.total_seconds())
+
+    def _possible(self) -> Intent | None:
+        """The start of the previous try, which may have a run. A kill cancels that run, also before the service has shown it."""
+        number = self._context["ti"].try_number
+        if self._keys is None or number <= 1:
+            return None
+        sent = replace(self._start.intent(task_try_of(self._context)), phase=Phase.SENDING)
+        return replace(sent, start_key=self._keys.key(number - 1))
+
     def _begin(self, owned_run: OwnedRun, stored: Intent | None) -> Started | StillActive:
         routine = start_or_adopt(
             self._start,
@@ -252,9 +268,7 @@ class Attempt:
             task_try_of(self._context),
             cancel_superseded=self._task.cancel_on_kill,
             timing=REAL_TIME,
-            keys=None
-            if features.TASK_STATE_STORE or not self._task.durable
-            else try_keys_of(self._context, self._task.retries or 0),
+            keys=self._keys,
         )
         return owned_run.begin(routine)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 import uuid
 from dataclasses import replace
@@ -510,6 +511,30 @@ def test_failed_trigger_without_a_journal_names_the_run(operator: Make, emulator
     with pytest.raises(AdfError, match=first.run_id):
         it.resume_execution("__fail__", {"error": "Trigger failure"}, task.context)
     assert cancelled(emulator) == []
+
+
+def test_kill_while_earlier_runs_cannot_be_checked_without_a_store_cancels_the_last_one(
+    operator: Make, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on Airflow 3.1 and 3.2."""
+    monkeypatch.setattr(features, "TASK_STATE_STORE", False)
+    task = Task()
+    first = execute(operator("Slow", wait_for_termination=False), task)["run_id"]
+    task.retry()
+    it = operator("Slow")
+    down = emulator.add_fault("getRun", times=None, status=503)
+
+    def kill() -> None:
+        while not down.consumed:
+            time.sleep(0.01)
+        it.on_kill()
+
+    killing = threading.Thread(target=kill)
+    killing.start()
+    with pytest.raises(AdfTaskKilled):
+        execute(it, task)
+    killing.join()
+    assert cancelled(emulator) == [first]
 
 
 def test_kill_before_an_earlier_run_is_adopted_without_a_store_cancels_that_run(

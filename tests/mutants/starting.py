@@ -102,4 +102,12 @@ MUTANTS = [
     Mutant("correlation parameter not used without a store", "adf/starting/earlier_tries.py", "if how is Likeness.PROVEN:", "if False:", f"{EARLIER_TRIES} -k correlation"),
     Mutant("run with an id of the factory taken for a start key", "adf/starting/earlier_tries.py", "start_key=found.key).started", "start_key=found.run.run_id).started", f"{EARLIER_TRIES} -k correlation"),
     Mutant("start without a complete list", "adf/starting/earlier_tries.py", "    if error is not None:\n        raise _unknown", "    if False:\n        raise _unknown", f"{EARLIER_TRIES} -k list_cannot_be_read"),
+    Mutant("start that the service still works on not waited for", "adf/starting/earlier_tries.py", "        known += yield from _late_runs(start, keys, timing=timing)\n", "        pass\n", f"{EARLIER_TRIES} -k still_works_on"),
+    Mutant("long retry delay not counted", "adf/starting/earlier_tries.py", "until = max(until, keys.previous_ended_by + start.settle)", "until = timing.clock() + start.settle", f"{EARLIER_TRIES} -k after_a_long_delay"),
+    Mutant("run that is over ended again and again", "adf/starting/start_or_adopt.py", "ended=ended | ({older.run_id} if older.run_id else set()),", "ended=ended,", f"{EARLIER_TRIES} -k still_shown"),
+    Mutant("failed similar run makes a retry fail", "adf/starting/earlier_tries.py", " and run.status not in _REPLACED", "", f"{EARLIER_TRIES} -k would_be_replaced"),
+    Mutant("on_ambiguous_start ignored without a store", "adf/starting/earlier_tries.py", 'if start.on_ambiguous == "start":', "if False:", f"{EARLIER_TRIES} -k allow_a_second"),
+    Mutant("clear leaves a run that carries the correlation parameter", "adf/starting/earlier_tries.py", "(start.correlation_parameter is not None and now > 1)", "False", f"{EARLIER_TRIES} -k correlation_parameter_identifies"),
+    Mutant("two deployments share their keys", "adf/starting/earlier_tries.py", "digest_key(self.deployment, self.dag_id", "digest_key(self.dag_id", f"{EARLIER_TRIES} -k two_deployments"),
+    Mutant("list of an earlier try's runs not read again", "adf/starting/earlier_tries.py", "        if timing.clock() + pause > until:\n            raise _unknown", "        if True:\n            raise _unknown", f"{EARLIER_TRIES} -k fails_for_a_moment"),
 ]  # fmt: skip

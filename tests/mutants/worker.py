@@ -81,4 +81,5 @@ MUTANTS = [
     Mutant("retry policy made on an Airflow without policies", "retry.py", "if not features.RETRY_POLICIES:", "if False:", "tests/unit/_airflow/test_features.py -k which_airflow"),
     Mutant("store of an older Airflow expected", "_airflow/try_store.py", "return context[\"task_state_store\"] if features.TASK_STATE_STORE else XComStore(context[\"ti\"])", "return context[\"task_state_store\"]", "tests/unit/_airflow/test_features.py -k store_outlives"),
     Mutant("rescheduled sensor stores its state in XComs", "sensors.py", "return self.reschedule and features.TASK_STATE_STORE", "return self.reschedule", "tests/integration/test_sensors.py -k without_a_store"),
+    Mutant("run of an earlier try left active by a kill before it is found", "_worker/attempt.py", "self._owning(stored or self._possible())", "self._owning(stored)", f"{OPERATOR} -k cannot_be_checked_without"),
 ]  # fmt: skip

@@ -22,7 +22,9 @@ class ProcessDied(BaseException):
 
 @dataclass
 class Service:
-    """Runs by id. `on_create` decides how a createRun is handled: "answered", "lost", "dropped" (never arrived) or "refused"."""
+    """Runs by id. `on_create` decides how a createRun is handled: "answered", "lost", "dropped" (never arrived), "refused", or
+    "late" (the process dies, and the run appears `late_seconds` later).
+    """
 
     own_ids: bool = False
     list_lag: float = 0.0
@@ -31,7 +33,10 @@ class Service:
     now: float = 1_000_000.0
     runs: dict[str, dict[str, Any]] = field(default_factory=dict)
     on_create: Callable[[], str] = lambda: "answered"
+    late_seconds: float = 10.0
     cancel_loses: bool = False
+    shows_old_status: bool = False
+    """The answer to a cancel says that the run has ended, although the run is still shown as active."""
     polls_fail: bool = False
     polls_unreadable: bool = False
     faults: Iterator[AdfError] = field(default_factory=lambda: iter(()))
@@ -114,6 +119,9 @@ class Service:
             raise ProcessDied
         if fate == "lost":
             raise LOST
+        if fate == "late":
+            self.runs[run_id]["appears_at"] = self.runs[run_id]["listed_at"] = self.now + self.late_seconds
+            raise ProcessDied
         return run_id
 
     def _fail(self, call: Call[Any]) -> None:
@@ -129,7 +137,7 @@ class Service:
         if self.missing is not None:
             raise AdfNotFoundError("404", status=404, missing=self.missing)
         run = self.runs.get(call.args[2])
-        if run is None:
+        if run is None or run.get("appears_at", 0.0) > self.now:
             raise AdfNotFoundError("404", status=404, missing="run")
         return PipelineRun.from_wire(run)
 
@@ -139,7 +147,7 @@ class Service:
         run = self.runs.get(call.args[2])
         if run is None:
             raise AdfNotFoundError("400", status=400, missing="run")
-        if run["status"] in RunStatus.TERMINAL:
+        if run["status"] in RunStatus.TERMINAL or self.shows_old_status:
             return False
         run["status"] = "Canceling"
         return True

@@ -30,16 +30,18 @@ run may hold the key of an earlier try. If a run is only similar, the try fails.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 
 from airflow_adf_mi.adf.config.addresses import FactoryRef
 from airflow_adf_mi.adf.errors import AdfAmbiguousStartError, AdfAuthenticationError, AdfError, AdfNotFoundError
-from airflow_adf_mi.adf.models import PipelineRun
-from airflow_adf_mi.adf.retrying import is_for_good
-from airflow_adf_mi.adf.routines import Routine, ServiceTime
-from airflow_adf_mi.adf.starting.create_run import Start
+from airflow_adf_mi.adf.models import PipelineRun, RunStatus
+from airflow_adf_mi.adf.retrying import backoff, is_for_good
+from airflow_adf_mi.adf.routines import Pause, Routine, ServiceTime
+from airflow_adf_mi.adf.starting.create_run import LATE_SEARCH_SECONDS, SEARCH_PAUSE_SECONDS, Start
 from airflow_adf_mi.adf.starting.find_run import (
     START_CLOCK_SLACK_SECONDS,
+    STATUS_CHECK_PATIENCE_SECONDS,
     Likeness,
     get_run_patiently,
     likeness,
@@ -52,11 +54,18 @@ from airflow_adf_mi.adf.starting.journal import claims_of_others
 from airflow_adf_mi.adf.starting.start_key import digest_key
 from airflow_adf_mi.adf.timing import Timing
 
+log = logging.getLogger(__name__)
+
+_REPLACED = (RunStatus.FAILED, RunStatus.CANCELLED)
+"""Statuses of runs after which a retry starts another run."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TryKeys:
     """The start keys of a task's tries, and the facts that show which runs a try may adopt."""
 
+    deployment: str
+    """What distinguishes this Airflow from others that run the same Dag in the same factory."""
     dag_id: str
     dag_run_id: str
     task_id: str
@@ -65,12 +74,16 @@ class TryKeys:
     """The present try."""
     retries: int
     """The task's `retries`, as the Dag file has it now."""
+    previous_ended_by: float | None = None
+    """Epoch seconds at which the previous try had ended: the begin of this try, minus the task's `retry_delay`."""
     dag_run_began: float | None
     """When Airflow began the Dag run, in epoch seconds. If a task of an ended Dag run is cleared, the Dag run begins again."""
 
     def key(self, try_number: int, generation: int = 0) -> str:
         """The start key of a try."""
-        return digest_key(self.dag_id, self.dag_run_id, self.task_id, self.map_index, try_number, generation)
+        return digest_key(
+            self.deployment, self.dag_id, self.dag_run_id, self.task_id, self.map_index, try_number, generation
+        )
 
     @property
     def obsolete_through(self) -> int:
@@ -101,11 +114,15 @@ class EarlierStart:
     """Whether the service knows a run by one of the keys, so that the factory uses our keys as run ids."""
 
 
-def find_earlier_start(start: Start, keys: TryKeys, *, timing: Timing) -> Routine[EarlierStart]:
+def find_earlier_start(
+    start: Start, keys: TryKeys, *, timing: Timing, ended: frozenset[str] = frozenset()
+) -> Routine[EarlierStart]:
     """Ask the service for the keys of this try and of all earlier ones.
 
     Raises `AdfError` if the service does not answer: then a second run could be started. Raises `AdfAmbiguousStartError` if an
     earlier try may have started a run that cannot be identified.
+
+    :param ended: ids of runs that have ended, although the service may still show them as active.
     """
     now = keys.now.try_number
     generation, own = yield from _runs_of_try(start.factory, keys, now, timing=timing)
@@ -116,30 +133,66 @@ def find_earlier_start(start: Start, keys: TryKeys, *, timing: Timing) -> Routin
         known += later
     for number in range(now - 1, 0, -1):
         known += (yield from _runs_of_try(start.factory, keys, number, timing=timing))[1]
+    clock_ahead = timing.clock() - (yield ServiceTime())
+    if not any(found.try_number == now - 1 for found in known) and _leads_to_a_start(
+        intent_of(known, start, keys, clock_ahead=clock_ahead, ended=ended), known
+    ):
+        known += yield from _late_runs(start, keys, timing=timing)
     uses_key = bool(known)
-    if not known and keys.obsolete_through < now - 1:
-        # A retry: an earlier try may have started a run with another id.
+    is_retry = keys.obsolete_through < now - 1
+    if not known and (is_retry or (start.correlation_parameter is not None and now > 1)):
+        # An earlier try may have started a run with another id.
         uses_key = yield from uses_start_keys(start.factory, start.pipeline_name)
         if not uses_key:
-            known = yield from _listed_runs(start, keys, timing=timing)
-    clock_ahead = timing.clock() - (yield ServiceTime())
+            known = yield from _listed_runs(start, keys, is_retry=is_retry, timing=timing)
     return EarlierStart(
-        intent=intent_of(known, start, keys, clock_ahead=clock_ahead),
+        intent=intent_of(known, start, keys, clock_ahead=clock_ahead, ended=ended),
         own_key=keys.key(now, generation),
         service_uses_key=uses_key,
     )
 
 
-def _listed_runs(start: Start, keys: TryKeys, *, timing: Timing) -> Routine[list[KnownRun]]:
+def _leads_to_a_start(intent: Intent | None, known: list[KnownRun]) -> bool:
+    """Whether this try would start a run, because no earlier run is active or has succeeded."""
+    statuses = {found.run.run_id: found.run.status for found in known}
+    return intent is None or statuses[str(intent.run_id)] in _REPLACED
+
+
+def _late_runs(start: Start, keys: TryKeys, *, timing: Timing) -> Routine[list[KnownRun]]:
+    """Wait for the run of the previous try. The service may still be working on a start whose process was killed."""
+    now = keys.now.try_number
+    if now == 1:
+        return []
+    until = timing.clock() + LATE_SEARCH_SECONDS
+    if keys.previous_ended_by is not None:
+        until = max(until, keys.previous_ended_by + start.settle)
+    while timing.clock() < until:
+        yield Pause(min(SEARCH_PAUSE_SECONDS, max(0.1, until - timing.clock())))
+        _, found = yield from _runs_of_try(start.factory, keys, now - 1, timing=timing)
+        if found:
+            return found
+    return []
+
+
+def _listed_runs(start: Start, keys: TryKeys, *, is_retry: bool, timing: Timing) -> Routine[list[KnownRun]]:
     """The runs of this Dag run that carry a key of an earlier try in the correlation parameter.
 
-    Raises `AdfAmbiguousStartError` if a listed run is only similar, and the `AdfError` of a list that could not be read.
+    Raises `AdfAmbiguousStartError` if a retry finds a run that is only similar, unless the author of the Dag allows another
+    start. Raises `AdfError` if the list cannot be read.
     """
     clock_ahead = timing.clock() - (yield ServiceTime())
     since = None if keys.dag_run_began is None else keys.dag_run_began - clock_ahead - START_CLOCK_SLACK_SECONDS
-    runs, error = yield from read_list(start.criteria(), since, timing=timing)
-    if error is not None:
-        raise _unknown(keys.key(keys.now.try_number - 1), error) from error
+    until = timing.clock() + STATUS_CHECK_PATIENCE_SECONDS
+    failures = 0
+    while True:
+        runs, error = yield from read_list(start.criteria(), since, timing=timing)
+        if error is None:
+            break
+        failures += 1
+        pause = backoff(failures, getattr(error, "retry_after", None), timing.jitter())
+        if timing.clock() + pause > until:
+            raise _unknown(keys.key(keys.now.try_number - 1), error) from error
+        yield Pause(pause)
     known, similar = [], []
     for run in runs:
         began = run.started_at or run.last_updated
@@ -149,12 +202,17 @@ def _listed_runs(start: Start, keys: TryKeys, *, timing: Timing) -> Routine[list
             how = likeness(run, start.criteria(), keys.key(number), began.timestamp())
             if how is Likeness.PROVEN:
                 known.append(KnownRun(try_number=number, key=keys.key(number), run=run))
-            elif how is Likeness.POSSIBLE and run not in similar:
+            elif how is Likeness.POSSIBLE and run not in similar and run.status not in _REPLACED:
                 similar.append(run)
     claimed = (yield claims_of_others()) if similar else frozenset()
     similar = [run for run in similar if run.run_id not in claimed]
-    if known or not similar:
+    if known or not similar or not is_retry:
         return known
+    if start.on_ambiguous == "start":
+        log.warning(
+            "Starting a run, because on_ambiguous_start is 'start'. %d similar run(s) are listed.", len(similar)
+        )
+        return []
     listed = ", ".join(f"{run.run_id} ({run.status}, began {run.started_at})" for run in similar[:10])
     raise AdfAmbiguousStartError(
         f"An earlier try of this task may have started pipeline {start.pipeline_name!r} in {start.factory}. This version of "
@@ -203,16 +261,19 @@ def _is_final(error: AdfError) -> bool:
     return (isinstance(error, AdfNotFoundError) and error.missing is not None) or is_for_good(error) or is_refused
 
 
-def intent_of(known: list[KnownRun], start: Start, keys: TryKeys, *, clock_ahead: float) -> Intent | None:
+def intent_of(
+    known: list[KnownRun], start: Start, keys: TryKeys, *, clock_ahead: float, ended: frozenset[str] = frozenset()
+) -> Intent | None:
     """The intent that the present try would have read from a store. Pure.
 
     :param known: the runs that the service knows.
     :param clock_ahead: how many seconds this machine's clock is ahead of the service's clock.
+    :param ended: as in `find_earlier_start`.
     """
     usable = [found for found in known if _is_usable(found, start, keys, clock_ahead=clock_ahead)]
     newest = max(usable, key=lambda found: found.try_number, default=None)
     for found in known:
-        if found is not newest and not found.run.is_terminal:
+        if found is not newest and not found.run.is_terminal and found.run.run_id not in ended:
             # A clear raises max_tries. So a try with another max_tries looks like a try before a clear (`intent.was_cleared`).
             return _started(found, start, replace(keys.now, max_tries=-1))
     return None if newest is None else _started(newest, start, keys.now)

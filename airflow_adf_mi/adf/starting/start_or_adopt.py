@@ -79,6 +79,7 @@ def start_or_adopt(
     cancel_superseded: bool,
     timing: Timing,
     keys: TryKeys | None = None,
+    ended: frozenset[str] = frozenset(),
 ) -> Routine[Started | StillActive]:
     """Start a run, or adopt the run of the intent `stored`. If the result is `StillActive`, call again after that run has
     ended.
@@ -88,8 +89,9 @@ def start_or_adopt(
     :param cancel_superseded: whether a superseded run is cancelled. If not, it is only waited for.
     :param keys: the start keys of this task's tries, if `stored` does not outlive a try. The runs of earlier tries are then found
         by their keys.
+    :param ended: ids of runs whose end is proven, with `keys`.
     """
-    start, stored = yield from _recalled(start, stored, keys, timing=timing)
+    start, stored = yield from _recalled(start, stored, keys, timing=timing, ended=ended)
     fresh = start.intent(task_try)
     decision = decide(stored, task_try, fresh.fingerprint)
     match decision:
@@ -104,7 +106,14 @@ def start_or_adopt(
                 # There may be other runs of earlier tries. And the new start needs a key that the next try can compute.
                 return (
                     yield from start_or_adopt(
-                        start, None, task_try, cancel_superseded=cancel_superseded, timing=timing, keys=keys
+                        start,
+                        None,
+                        task_try,
+                        cancel_superseded=cancel_superseded,
+                        timing=timing,
+                        keys=keys,
+                        # The service may show the run as active for a while, although the answer to a cancel proves its end.
+                        ended=ended | ({older.run_id} if older.run_id else set()),
                     )
                 )
             fresh = fresh.after(older)
@@ -140,12 +149,12 @@ def start_or_adopt(
 
 
 def _recalled(
-    start: Start, stored: Intent | None, keys: TryKeys | None, *, timing: Timing
+    start: Start, stored: Intent | None, keys: TryKeys | None, *, timing: Timing, ended: frozenset[str]
 ) -> Routine[tuple[Start, Intent | None]]:
     """This try's start with its key, and the earlier start that it must continue or end: stored, or found by its key."""
     if keys is None or stored is not None:
         return start, stored
-    found = yield from find_earlier_start(start, keys, timing=timing)
+    found = yield from find_earlier_start(start, keys, timing=timing, ended=ended)
     return replace(start, start_key=found.own_key, service_uses_key=found.service_uses_key), found.intent
 
 

@@ -24,7 +24,7 @@ from airflow_adf_mi.adf.errors import (
     AdfUnavailableError,
 )
 from airflow_adf_mi.adf.models import PipelineRun
-from airflow_adf_mi.adf.starting.create_run import Start
+from airflow_adf_mi.adf.starting.create_run import LATE_SEARCH_SECONDS, Start
 from airflow_adf_mi.adf.starting.earlier_tries import KnownRun, TryKeys, intent_of
 from airflow_adf_mi.adf.starting.find_run import STATUS_CHECK_PATIENCE_SECONDS
 from airflow_adf_mi.adf.starting.intent import TaskTry, read_intent
@@ -48,20 +48,24 @@ class World:
     dag_run_began: float | None = None
     kept: Any = None
     """What the present try has stored."""
+    retry_delay: float | None = None
+    """Seconds for which Airflow certainly waits before a retry."""
     others: set[str] = field(default_factory=set)
     """Runs that other instances of the mapped task have claimed."""
 
     def __post_init__(self) -> None:
-        self.dag_run_began = self.service.now
+        self.dag_run_began = self.began = self.service.now
 
     @property
     def keys(self) -> TryKeys:
         return TryKeys(
+            deployment="here",
             dag_id="dag",
             dag_run_id="run",
             task_id="task",
             now=TaskTry(try_number=self.try_number, max_tries=self.max_tries),
             retries=self.retries,
+            previous_ended_by=None if self.retry_delay is None else self.began - self.retry_delay,
             dag_run_began=self.dag_run_began,
         )
 
@@ -69,6 +73,7 @@ class World:
         """Begin the next try."""
         self.try_number += 1
         self.service.now += 30
+        self.began = self.service.now
         self.kept = None
         return self.go_on(**start)
 
@@ -417,6 +422,80 @@ def test_retry_lists_no_runs_if_a_run_is_known_by_its_key() -> None:
     assert world.service.queries == 0
 
 
+@pytest.mark.parametrize(
+    ("retry_delay", "late", "adopted"), [(None, 40.0, True), (0.0, 140.0, True), (0.0, 200.0, False)]
+)
+def test_retry_waits_for_the_run_of_a_start_that_the_service_still_works_on(
+    retry_delay: float | None, late: float, adopted: bool
+) -> None:
+    world = World(Service(late_seconds=late), retry_delay=retry_delay)
+    world.service.on_create = lambda: "late"
+    with pytest.raises(ProcessDied):
+        world.retry()
+    world.service.on_create = lambda: "answered"
+    assert world.retry().adopted == adopted
+
+
+def test_retry_after_a_long_delay_waits_a_short_time_only() -> None:
+    world = World(retry_delay=300.0)
+    world.service.on_create = lambda: "refused"
+    with pytest.raises(AdfPermissionError):
+        world.retry()
+    world.service.on_create = lambda: "answered"
+    world.retry()
+    assert world.service.now - world.began == LATE_SEARCH_SECONDS
+
+
+def test_try_that_adopts_a_run_waits_for_no_other() -> None:
+    world = World(retries=5, max_tries=5)
+    world.retry()
+    world.try_number += 1
+    world.retry()
+    assert world.service.now == world.began
+
+
+def test_run_that_is_over_but_still_shown_as_active_does_not_delay_the_new_run() -> None:
+    world = World()
+    first = world.retry()
+    world.service.shows_old_status = True
+    second = world.clear()
+    assert second.run_id != first.run_id
+
+
+@pytest.mark.parametrize("status", ["Failed", "Cancelled"])
+def test_similar_run_that_would_be_replaced_makes_no_retry_fail(status: str) -> None:
+    world = World(Service(own_ids=True))
+    world.service.end(world.retry().run_id, status)
+    assert world.retry().run_id == "own-2"
+
+
+def test_author_may_allow_a_second_start_beside_a_similar_run() -> None:
+    world = World(Service(own_ids=True))
+    world.retry()
+    assert world.retry(on_ambiguous="start").run_id == "own-2"
+
+
+def test_clear_ends_a_run_that_the_correlation_parameter_identifies() -> None:
+    world = World(Service(own_ids=True))
+    first = world.retry(correlation_parameter="key")
+    second = world.clear(correlation_parameter="key")
+    assert world.status(first.run_id) == "Cancelled"
+    assert world.service.live() == [second.run_id]
+
+
+def test_list_that_fails_for_a_moment_is_read_again() -> None:
+    world = World(Service(own_ids=True))
+    world.service.end(world.retry().run_id, "Failed")
+    world.service.faulty = "query_by_factory"
+    world.service.faults = iter([AdfUnavailableError("503", status=503)] * 4)
+    assert world.retry().run_id == "own-2"
+
+
+def test_two_deployments_have_different_keys() -> None:
+    keys = World().keys
+    assert replace(keys, deployment="elsewhere").key(1) != keys.key(1)
+
+
 def test_factory_with_run_ids_of_its_own_is_not_taken_for_one_that_uses_keys() -> None:
     world = World(Service(own_ids=True))
     world.service.on_create = lambda: "dropped"
@@ -435,6 +514,7 @@ def test_run_is_adopted_only_if_it_began_in_this_dag_run_and_after_the_clear(
 ) -> None:
     dag_run_began = 1_000_000.0
     keys = TryKeys(
+        deployment="here",
         dag_id="dag",
         dag_run_id="run",
         task_id="task",
@@ -477,7 +557,7 @@ def test_no_two_runs_overlap_and_none_is_started_without_need(ahead: float, seed
     dice = random.Random(seed)
     world = World(Service(ahead=ahead))
     service = world.service
-    service.on_create = lambda: dice.choice(["answered", "answered", "lost", "dropped"])
+    service.on_create = lambda: dice.choice(["answered", "answered", "lost", "dropped", "late"])
     replaceable: set[str] = set()
     """Runs that another run may follow: they failed, were cancelled, or their task was cleared."""
     begin, is_edited = world.retry, False
