@@ -10,7 +10,6 @@ from typing import Any
 import pendulum
 import pytest
 from airflow.sdk import DAG
-from airflow.serialization.serialized_objects import DagSerialization
 
 from airflow_adf_mi.operators import AdfRunPipelineOperator
 from tests.conftest import ROOT
@@ -19,8 +18,10 @@ from tests.support.examples import DAGS, Example, Row, Window, rows
 
 try:
     from airflow.dag_processing.dagbag import DagBag
+    from airflow.serialization.serialized_objects import DagSerialization
 except ImportError:  # Airflow 3.1
     from airflow.models.dagbag import DagBag  # type: ignore[no-redef]
+    from airflow.serialization.serialized_objects import SerializedDAG as DagSerialization  # type: ignore[assignment,attr-defined]
 
 README = ROOT / "README.md"
 NOON = pendulum.datetime(2026, 1, 3, 12, tz="UTC")
