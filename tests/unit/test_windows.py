@@ -21,7 +21,9 @@ try:
     from airflow.serialization.serialized_objects import DagSerialization
 except ImportError:  # Airflow 3.1
     from airflow.models.dagbag import DagBag  # type: ignore[no-redef]
-    from airflow.serialization.serialized_objects import SerializedDAG as DagSerialization  # type: ignore[assignment,attr-defined]
+    from airflow.serialization.serialized_objects import (
+        SerializedDAG as DagSerialization,  # type: ignore[assignment,attr-defined]
+    )
 
 README = ROOT / "README.md"
 NOON = pendulum.datetime(2026, 1, 3, 12, tz="UTC")
