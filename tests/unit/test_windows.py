@@ -10,6 +10,7 @@ from typing import Any
 import pendulum
 import pytest
 from airflow.sdk import DAG
+from airflow.serialization import serialized_objects
 
 from airflow_adf_mi.operators import AdfRunPipelineOperator
 from tests.conftest import ROOT
@@ -18,13 +19,11 @@ from tests.support.examples import DAGS, Example, Row, Window, rows
 
 try:
     from airflow.dag_processing.dagbag import DagBag
-    from airflow.serialization.serialized_objects import DagSerialization
 except ImportError:  # Airflow 3.1
     from airflow.models.dagbag import DagBag  # type: ignore[no-redef]
-    from airflow.serialization.serialized_objects import (
-        SerializedDAG as DagSerialization,  # type: ignore[assignment,attr-defined]
-    )
 
+# Airflow 3.1 has one class for the Dag and its serialization.
+DagSerialization: Any = vars(serialized_objects).get("DagSerialization", vars(serialized_objects)["SerializedDAG"])
 README = ROOT / "README.md"
 NOON = pendulum.datetime(2026, 1, 3, 12, tz="UTC")
 
