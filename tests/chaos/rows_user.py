@@ -113,6 +113,8 @@ def retries_edited(case: Case) -> None:
 def dag_run_made_again(case: Case) -> None:
     """Airflow deletes only Dag runs that have ended. This one has ended, because its task does not wait for the run."""
     case.wait_dag_run_end()
+    began = case.runs()[0].created
+    case.until(lambda: case.emulator.clock.now() > began + 5, "the run to be some seconds old")
     case.make_dag_run_again()
 
 

@@ -56,6 +56,9 @@ from airflow_adf_mi.adf.timing import Timing
 
 log = logging.getLogger(__name__)
 
+DAG_RUN_SLACK_SECONDS = 2.0
+"""A run may seem to begin this many seconds before its Dag run, because the service's `Date` has whole seconds only. It is shorter
+than the time in which somebody deletes a Dag run and makes another one."""
 _REPLACED = (RunStatus.FAILED, RunStatus.CANCELLED)
 """Statuses of runs after which a retry starts another run."""
 
@@ -289,7 +292,7 @@ def _is_usable(found: KnownRun, start: Start, keys: TryKeys, *, clock_ahead: flo
     began = found.run.started_at or found.run.last_updated
     if began is None or keys.dag_run_began is None:
         return False
-    is_of_dag_run = began.timestamp() + clock_ahead >= keys.dag_run_began - START_CLOCK_SLACK_SECONDS
+    is_of_dag_run = began.timestamp() + clock_ahead >= keys.dag_run_began - DAG_RUN_SLACK_SECONDS
     is_after_clear = keys.obsolete_through < found.try_number <= keys.now.try_number
     return is_of_dag_run and is_after_clear and _is_wanted(found.run, start)
 

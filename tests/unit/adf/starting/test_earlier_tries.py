@@ -538,8 +538,8 @@ def test_run_is_adopted_only_if_it_began_in_this_dag_run_and_after_the_clear(
     )
     start = Start(factory=FACTORY, pipeline_name="Load")
     found = intent_of([KnownRun(try_number=number, key=run.run_id, run=run)], start, keys, clock_ahead=ahead)
-    if abs(began + 5) > 0.001:
-        assert (found is not None) == (began >= -5 and number > cleared_through)
+    if abs(began + 2) > 0.001:
+        assert (found is not None) == (began >= -2 and number > cleared_through)
 
 
 def _moment(seconds: float) -> str:
