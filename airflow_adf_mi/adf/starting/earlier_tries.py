@@ -57,8 +57,8 @@ from airflow_adf_mi.adf.timing import Timing
 log = logging.getLogger(__name__)
 
 DAG_RUN_SLACK_SECONDS = 2.0
-"""A run may seem to begin this many seconds before its Dag run, because the service's `Date` has whole seconds only. Nobody deletes
-a Dag run and makes another one in so short a time."""
+"""A run may seem to begin this many seconds before its Dag run, because the service's `Date` has whole seconds only. Nobody
+deletes a Dag run and makes another one in so short a time."""
 _REPLACED = (RunStatus.FAILED, RunStatus.CANCELLED)
 """Statuses of runs after which a retry starts another run."""
 
