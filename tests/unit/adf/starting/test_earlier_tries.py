@@ -377,9 +377,10 @@ def test_retry_in_a_factory_with_run_ids_of_its_own_fails_if_a_similar_run_may_b
 
 def test_retry_in_a_factory_with_run_ids_of_its_own_starts_a_run_if_there_is_no_similar_one() -> None:
     world = World(Service(own_ids=True))
-    world.service.start_foreign()
+    older = world.service.start_foreign()
     world.service.now += 60
     world.make_dag_run_again()
+    world.service.runs[older]["lastUpdated"] = _moment(world.service.now)
     world.service.start_foreign("Another")
     world.service.on_create = lambda: "refused"
     with pytest.raises(AdfPermissionError):
