@@ -98,8 +98,9 @@ class AdfRunPipelineOperator(BaseOperator):
     :param cancel_on_kill: cancel the run, and the runs that it started, when the task is marked as failed or succeeded, or is
         cleared. If a deferred task is cleared, the next try cancels the run.
     :param cancel_on_timeout: cancel the run, and the runs that it started, when the timeout passes.
-    :param durable: durable execution. Store in Airflow's task state store what was started, for retries and clears. With
-        False, every try starts a new run; within one try, no second run is started.
+    :param durable: durable execution. Store in Airflow's task state store what was started, for retries and clears. Airflow
+        3.1 and 3.2 have no such store, so the service is asked instead. With False, every
+        try starts a new run; within one try, no second run is started.
     :param on_ambiguous_start: what to do if the answer to a start was lost, and its run can be neither found nor ruled
         out. ``"fail"`` fails with the candidates; ``"start"`` starts again, for pipelines that may safely run twice.
     :param correlation_parameter: the name of a parameter of type string, which the pipeline must declare. The operator sets

@@ -1,26 +1,69 @@
-"""Which features this Airflow has. The only module that asks; the others ask this module.
+"""Which features this Airflow has. This module asks, and `names` for names with two homes; no other module does.
 
-A minor release of Airflow may lack a feature that this package uses. Each constant below names one such feature, and is found
-by looking for the feature itself, not by comparing versions. `docs/versions.md` shows what each minor does without it.
+A minor release of Airflow may lack a feature that this package uses. Each name below stands for one such feature. It is True if
+Airflow has the feature itself, whatever its version. `docs/versions.md` shows what each minor does without a feature.
+
+A feature is searched for when its name is first used, because the search may import modules that a Dag file does not need.
 """
 
 from __future__ import annotations
 
 from importlib.util import find_spec
 
-from airflow.sdk import Context
-from airflow.sdk.execution_time.xcom import XCom
-from airflow.triggers.base import BaseTrigger
-
-TASK_STATE_STORE = "task_state_store" in Context.__annotations__
+TASK_STATE_STORE: bool
 """A store that outlives retries and clears. Without it, starts are found by start keys that every try can compute
-(`adf/starting/start_key`)."""
-TRIGGER_ON_KILL = hasattr(BaseTrigger, "on_kill")
+(`adf/starting/try_keys`)."""
+TRIGGER_ON_KILL: bool
 """Airflow calls `on_kill` of a trigger. The message of a cancel shows whether a user acted on the task. Without this feature, the
 state of the task decides what a cancelled trigger does with its run."""
-TEMPLATED_TRIGGERS = hasattr(BaseTrigger, "render_template_fields")
+TEMPLATED_TRIGGERS: bool
 """Airflow renders templates in a triggerer, which triggerer mode needs. Without it, a worker runs the task."""
-ASYNC_XCOMS = hasattr(XCom, "aset") and hasattr(XCom, "aget_one")
+ASYNC_XCOMS: bool
 """A trigger can read and push XComs. Without it, a worker ends each task, because the task's result is an XCom."""
-RETRY_POLICIES = find_spec("airflow.sdk.definitions.retry_policy") is not None
+RETRY_POLICIES: bool
 """A task can have a retry policy."""
+
+
+def _task_state_store() -> bool:
+    from airflow.sdk import Context
+
+    return "task_state_store" in Context.__annotations__
+
+
+def _trigger_on_kill() -> bool:
+    from airflow.triggers.base import BaseTrigger
+
+    return hasattr(BaseTrigger, "on_kill")
+
+
+def _templated_triggers() -> bool:
+    from airflow.triggers.base import BaseTrigger
+
+    return hasattr(BaseTrigger, "render_template_fields")
+
+
+def _async_xcoms() -> bool:
+    from airflow.sdk.execution_time.xcom import XCom
+
+    return hasattr(XCom, "aset") and hasattr(XCom, "aget_one")
+
+
+def _retry_policies() -> bool:
+    return find_spec("airflow.sdk.definitions.retry_policy") is not None
+
+
+PROBES = {
+    "TASK_STATE_STORE": _task_state_store,
+    "TRIGGER_ON_KILL": _trigger_on_kill,
+    "TEMPLATED_TRIGGERS": _templated_triggers,
+    "ASYNC_XCOMS": _async_xcoms,
+    "RETRY_POLICIES": _retry_policies,
+}
+"""How each feature is searched for."""
+
+
+def __getattr__(name: str) -> bool:
+    if name not in PROBES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = globals()[name] = PROBES[name]()
+    return found

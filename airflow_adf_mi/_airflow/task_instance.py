@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow_adf_mi._airflow.names import conf
-from airflow_adf_mi.adf.starting.earlier_tries import TryKeys
 from airflow_adf_mi.adf.starting.intent import TaskTry
+from airflow_adf_mi.adf.starting.try_keys import TryKeys
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

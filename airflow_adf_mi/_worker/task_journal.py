@@ -39,9 +39,9 @@ class TaskJournal:
             return self._store.get(STATE_KEY, None)
         except Exception as e:
             raise AdfError(
-                f"{STORE[0].upper()}{STORE[1:]} could not be read, so it is not known whether an earlier try of this task "
-                "started a run. Nothing was started. The next try reads the store again; if no try is left, clear the task. Or "
-                f"set durable=False to work without the store. {e}"
+                f"It is not known whether an earlier try of this task started a run, because {STORE} could not be read. "
+                "Nothing was started. The next try reads the store again; if no try is left, clear the task. Or set "
+                f"durable=False to work without the store. {e}"
             ) from e
 
     def save(self, intent: Intent) -> None:

@@ -36,7 +36,7 @@ PROOFS = [
     Proof("an intent is stored before createRun is sent", "adf/starting/create_run.py", "            yield save(sending)\n", "", "kill-sent-deferrable-process"),
     Proof("no lost start is sent again without proof", "adf/starting/create_run.py", "and intent.service_uses_key:", ":", "kill-sending-blocking-process"),
     Proof("the run of a lost start is searched for", "adf/starting/create_run.py", "if verdict is Verdict.AMBIGUOUS:", "if False:", "lost-drop-blocking"),
-    Proof("the run of a lost start is found in the list", "adf/starting/find_run.py", "return Likeness.POSSIBLE if same else Likeness.NO", "return Likeness.NO", "lost-own-ids-deferrable"),
+    Proof("the run of a lost start is found in the list", "adf/starting/find_run.py", "return Likeness.POSSIBLE if has_parameters(run, criteria.parameters) else Likeness.NO", "return Likeness.NO", "lost-own-ids-deferrable"),
     Proof("a clear starts a new run", "adf/starting/intent.py", "return before.max_tries != now.max_tries or", "return False and", "cleared-after-success-deferrable"),
     Proof("a clear of a running task starts a new run", "adf/starting/intent.py", "(before.clear_number != now.clear_number and not stored.try_failed)", "False", "cleared-and-killed"),
     Proof("runs of one task never overlap", "adf/starting/start_or_adopt.py", "            if remaining is not None:", "            if False:", "cleared-slow-cancel-deferrable"),

@@ -8,11 +8,13 @@ it takes the answers of version 9 before they become models.
 from __future__ import annotations
 
 import copy
+from functools import cache
 from importlib.util import find_spec
 from types import SimpleNamespace
 from typing import Any
 
 
+@cache
 def has_streams() -> bool:
     """Whether an operation can give its answer as a stream. Call it after the official client was imported."""
     try:
@@ -26,11 +28,10 @@ def raw_operations(group: Any) -> Any:
 
     :param group: the group. It stays as it is, because users of `get_conn` expect models.
     """
-    deserialize = getattr(group, "_deserialize", None)
-    if deserialize is None:
+    if has_streams():
         return group
     raw = copy.copy(group)
-    raw._deserialize = _NoModels(deserialize)  # noqa: SLF001  version 9 has no public way to the answer
+    raw._deserialize = _NoModels(group._deserialize)  # noqa: SLF001  version 9 has no public way to the answer
     return raw
 
 

@@ -54,7 +54,7 @@ from airflow_adf_mi.adf.models import PipelineRun
 from airflow_adf_mi.adf.name_suggestions import with_suggestions
 from airflow_adf_mi.adf.retrying import backoff
 from airflow_adf_mi.adf.routines import Authenticate, Pause, Routine
-from airflow_adf_mi.adf.starting.find_run import RunCriteria, SearchResult, search, uses_start_keys
+from airflow_adf_mi.adf.starting.find_run import RunCriteria, SearchResult, listed, search, uses_start_keys
 from airflow_adf_mi.adf.starting.intent import Intent, Phase, TaskTry, fingerprint
 from airflow_adf_mi.adf.starting.journal import claim, save, save_best_effort
 from airflow_adf_mi.adf.starting.start_key import random_key
@@ -325,8 +325,7 @@ def _chosen_run(result: SearchResult, *, is_last: bool) -> PipelineRun | None:
 def _what_was_found(intent: Intent, result: SearchResult) -> str:
     candidates = (*result.proven, *result.possible)
     if candidates:
-        listed = ", ".join(f"{run.run_id} ({run.status}, began {run.started_at})" for run in candidates[:10])
-        found = f"{len(candidates)} run{'s' if len(candidates) > 1 else ''} may be the run of this start: {listed}"
+        found = f"{len(candidates)} run{'s' if len(candidates) > 1 else ''} may be the run of this start: {listed(candidates)}"
         return found + (", and perhaps more" if result.error is not None else "")
     if result.error is not None:
         return "the search for its run failed"

@@ -1,37 +1,19 @@
-"""Finds the runs of earlier tries without a store: by start keys that every try can compute.
+"""Asks the service for the runs of earlier tries, where Airflow stores nothing between tries. `try_keys` decides what they mean.
 
-The problem: before Airflow 3.3, nothing that a try stores outlives the try. So a retry cannot read which key an earlier try sent.
-Instead, a key is a digest of the task, the number of the try and a generation. Each try asks the service for the keys of all
-earlier tries. What it does with a run that it finds depends on why this try began:
+    1. ask for the keys of this try and of all earlier ones
+    2. if the try would start a run, and the key of the previous try is unknown: ask for that key again for a while,
+       because the service may still be working on a start whose process was killed
+    3. if no key is known: either nothing was started, or the factory makes its own run ids. If no other run of the
+       factory shows that it uses start keys (`uses_start_keys`), read the run list
 
-    the run began before     the run's try came      the run's try came
-    this Dag run began       before a clear          after the last clear
-    -----------------------  ----------------------  -------------------------------------------
-    the Dag run was deleted  the number of the try   the newest such run is adopted, if it has
-    and made again, or       is at most              the wanted parameters
-    began again after it     max_tries - retries
-    had ended
-    superseded               superseded              superseded, if there is a newer one
-
-A superseded run must end before another run is adopted or started. It is cancelled, or only waited for (`start_or_adopt`).
-
-Why `max_tries - retries`: a clear sets `max_tries` of a task to the number of its last try plus its `retries`. If somebody
-edits `retries`, the difference may be impossible. Then all earlier runs count as superseded, because a run that ends too early
-does less harm than a clear that starts no run.
-
-Why a generation: a Dag run that is deleted and made again has the same digests. A key must not be sent twice. So the generation
-is counted up until the service does not know the key.
-
-All this needs a factory that uses request ids as run ids, as in every recording that shows both ids (docs/starting-once.md). If
-no key of an earlier try is known, either nothing was started, or the factory makes its own run ids. The other runs of the factory
-show which of both it is (`uses_start_keys`). If they do not, the try reads the run list. There, the correlation parameter of a
-run may hold the key of an earlier try. If a run is only similar, the try fails.
+In the list, the correlation parameter of a run may hold the key of an earlier try. If a run is only similar, a retry fails,
+because the run may be the run of an earlier try.
 """
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from airflow_adf_mi.adf.config.addresses import FactoryRef
 from airflow_adf_mi.adf.errors import AdfAmbiguousStartError, AdfAuthenticationError, AdfError, AdfNotFoundError
@@ -45,64 +27,19 @@ from airflow_adf_mi.adf.starting.find_run import (
     Likeness,
     get_run_patiently,
     likeness,
+    listed,
     read_list,
-    same_value,
     uses_start_keys,
 )
-from airflow_adf_mi.adf.starting.intent import Intent, TaskTry
+from airflow_adf_mi.adf.starting.intent import Intent
 from airflow_adf_mi.adf.starting.journal import claims_of_others
-from airflow_adf_mi.adf.starting.start_key import digest_key
+from airflow_adf_mi.adf.starting.try_keys import KnownRun, TryKeys, intent_of
 from airflow_adf_mi.adf.timing import Timing
 
 log = logging.getLogger(__name__)
 
-DAG_RUN_SLACK_SECONDS = 2.0
-"""A run may seem to begin this many seconds before its Dag run, because the service's `Date` has whole seconds only. Nobody
-deletes a Dag run and makes another one in so short a time."""
 _REPLACED = (RunStatus.FAILED, RunStatus.CANCELLED)
 """Statuses of runs after which a retry starts another run."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TryKeys:
-    """The start keys of a task's tries, and the facts that show which runs a try may adopt."""
-
-    deployment: str
-    """What distinguishes this Airflow from others that run the same Dag in the same factory."""
-    dag_id: str
-    dag_run_id: str
-    task_id: str
-    map_index: int = -1
-    now: TaskTry
-    """The present try."""
-    retries: int
-    """The task's `retries`, as the Dag file has it now."""
-    previous_ended_by: float | None = None
-    """Epoch seconds at which the previous try had ended: the begin of this try, minus the task's `retry_delay`."""
-    dag_run_began: float | None
-    """When Airflow began the Dag run, in epoch seconds. If a task of an ended Dag run is cleared, the Dag run begins again."""
-
-    def key(self, try_number: int, generation: int = 0) -> str:
-        """The start key of a try."""
-        return digest_key(
-            self.deployment, self.dag_id, self.dag_run_id, self.task_id, self.map_index, try_number, generation
-        )
-
-    @property
-    def obsolete_through(self) -> int:
-        """The number of the last try that a clear made obsolete; 0 if no try is obsolete."""
-        before_clear = self.now.max_tries - self.retries
-        earlier = self.now.try_number - 1
-        return before_clear if 0 <= before_clear <= earlier else earlier
-
-
-@dataclass(frozen=True, kw_only=True)
-class KnownRun:
-    """A run that carries the key of a try: as its id, or in the correlation parameter."""
-
-    try_number: int
-    key: str
-    run: PipelineRun
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +62,7 @@ def find_earlier_start(
     Raises `AdfError` if the service does not answer: then a second run could be started. Raises `AdfAmbiguousStartError` if an
     earlier try may have started a run that cannot be identified.
 
-    :param ended: ids of runs that have ended, although the service may still show them as active.
+    :param ended: as in `intent_of`.
     """
     now = keys.now.try_number
     generation, own = yield from _runs_of_try(start.factory, keys, now, timing=timing)
@@ -142,12 +79,11 @@ def find_earlier_start(
     ):
         known += yield from _late_runs(start, keys, timing=timing)
     uses_key = bool(known)
-    is_retry = keys.obsolete_through < now - 1
-    if not known and (is_retry or (start.correlation_parameter is not None and now > 1)):
+    if not known and (keys.is_retry or (start.correlation_parameter is not None and now > 1)):
         # An earlier try may have started a run with another id.
         uses_key = yield from uses_start_keys(start.factory, start.pipeline_name)
         if not uses_key:
-            known = yield from _listed_runs(start, keys, is_retry=is_retry, timing=timing)
+            known = yield from _listed_runs(start, keys, clock_ahead=clock_ahead, timing=timing)
     return EarlierStart(
         intent=intent_of(known, start, keys, clock_ahead=clock_ahead, ended=ended),
         own_key=keys.key(now, generation),
@@ -177,13 +113,12 @@ def _late_runs(start: Start, keys: TryKeys, *, timing: Timing) -> Routine[list[K
     return []
 
 
-def _listed_runs(start: Start, keys: TryKeys, *, is_retry: bool, timing: Timing) -> Routine[list[KnownRun]]:
+def _listed_runs(start: Start, keys: TryKeys, *, clock_ahead: float, timing: Timing) -> Routine[list[KnownRun]]:
     """The runs of this Dag run that carry a key of an earlier try in the correlation parameter.
 
     Raises `AdfAmbiguousStartError` if a retry finds a run that is only similar, unless the author of the Dag allows another
     start. Raises `AdfError` if the list cannot be read.
     """
-    clock_ahead = timing.clock() - (yield ServiceTime())
     since = None if keys.dag_run_began is None else keys.dag_run_began - clock_ahead - START_CLOCK_SLACK_SECONDS
     until = timing.clock() + STATUS_CHECK_PATIENCE_SECONDS
     failures = 0
@@ -209,21 +144,20 @@ def _listed_runs(start: Start, keys: TryKeys, *, is_retry: bool, timing: Timing)
                 similar.append(run)
     claimed = (yield claims_of_others()) if similar else frozenset()
     similar = [run for run in similar if run.run_id not in claimed]
-    if known or not similar or not is_retry:
+    if known or not similar or not keys.is_retry:
         return known
     if start.on_ambiguous == "start":
         log.warning(
             "Starting a run, because on_ambiguous_start is 'start'. %d similar run(s) are listed.", len(similar)
         )
         return []
-    listed = ", ".join(f"{run.run_id} ({run.status}, began {run.started_at})" for run in similar[:10])
     raise AdfAmbiguousStartError(
         f"An earlier try of this task may have started pipeline {start.pipeline_name!r} in {start.factory}. This version of "
         "Airflow keeps no record of it, no run of the factory has a start key of this package as its id, and the list has "
-        f"{len(similar)} similar run{'s' if len(similar) > 1 else ''}: {listed}. So nothing was started. A retry searches "
-        "again. Or check the pipeline's runs in ADF Studio: if none of them is this task's, clear the task. The cleared task "
-        "starts a new run. To avoid this doubt in future, set correlation_parameter to a parameter that the pipeline declares "
-        "for this purpose.",
+        f"{len(similar)} similar run{'s' if len(similar) > 1 else ''}: {listed(similar)}. So nothing was started. A retry "
+        "searches again. Or check the pipeline's runs in ADF Studio: if none of them is this task's, clear the task. The cleared "
+        "task starts a new run. To avoid this doubt in future, set correlation_parameter to a parameter that the pipeline "
+        "declares for this purpose.",
         request_id=keys.key(keys.now.try_number - 1),
         candidates=tuple(similar),
     )
@@ -231,9 +165,9 @@ def _listed_runs(start: Start, keys: TryKeys, *, is_retry: bool, timing: Timing)
 
 def _unknown(key: str, error: AdfError) -> AdfError:
     return AdfError(
-        f"The service did not answer whether an earlier try of this task has started a run (start key {key}). So nothing was "
-        "started. A retry asks again; if no try is left, clear the task. Or check in ADF Studio that no run of this task is "
-        f"active, and run the task with durable=False. {error}"
+        f"It could not be checked whether an earlier try of this task has started a run (start key {key}). So nothing was "
+        "started. Remove the cause below. A retry asks again; if no try is left, clear the task. Or check in ADF Studio that no "
+        f"run of this task is active, and run the task with durable=False. {error}"
     )
 
 
@@ -262,46 +196,3 @@ def _is_final(error: AdfError) -> bool:
     """Whether the same question always gets the same answer: nothing is there, or nothing can be sent."""
     is_refused = isinstance(error, AdfAuthenticationError) and not error.transient
     return (isinstance(error, AdfNotFoundError) and error.missing is not None) or is_for_good(error) or is_refused
-
-
-def intent_of(
-    known: list[KnownRun], start: Start, keys: TryKeys, *, clock_ahead: float, ended: frozenset[str] = frozenset()
-) -> Intent | None:
-    """The intent that the present try would have read from a store. Pure.
-
-    :param known: the runs that the service knows.
-    :param clock_ahead: how many seconds this machine's clock is ahead of the service's clock.
-    :param ended: as in `find_earlier_start`.
-    """
-    usable = [found for found in known if _is_usable(found, start, keys, clock_ahead=clock_ahead)]
-    newest = max(usable, key=lambda found: found.try_number, default=None)
-    for found in known:
-        if found is not newest and not found.run.is_terminal and found.run.run_id not in ended:
-            # A clear raises max_tries. So a try with another max_tries looks like a try before a clear (`intent.was_cleared`).
-            return _started(found, start, replace(keys.now, max_tries=-1))
-    return None if newest is None else _started(newest, start, keys.now)
-
-
-def _started(found: KnownRun, start: Start, task_try: TaskTry) -> Intent:
-    of_try = start.intent(replace(task_try, try_number=found.try_number))
-    return replace(of_try, start_key=found.key).started(found.run.run_id)
-
-
-def _is_usable(found: KnownRun, start: Start, keys: TryKeys, *, clock_ahead: float) -> bool:
-    """Whether a run may be adopted: it began in this Dag run, after the last clear, and is the wanted run. In doubt: False."""
-    began = found.run.started_at or found.run.last_updated
-    if began is None or keys.dag_run_began is None:
-        return False
-    is_of_dag_run = began.timestamp() + clock_ahead >= keys.dag_run_began - DAG_RUN_SLACK_SECONDS
-    is_after_clear = keys.obsolete_through < found.try_number <= keys.now.try_number
-    return is_of_dag_run and is_after_clear and _is_wanted(found.run, start)
-
-
-def _is_wanted(run: PipelineRun, start: Start) -> bool:
-    """Whether the run is of the pipeline, and has the parameters, that this try would start."""
-    sent = start.parameters or {}
-    # The service drops parameters that the pipeline does not declare, and adds default values.
-    shown = {name: text for name, text in run.parameters.items() if name in sent}
-    return run.pipeline_name.lower() == start.pipeline_name.lower() and all(
-        same_value(sent[name], text) for name, text in shown.items()
-    )

@@ -34,7 +34,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
@@ -125,10 +125,19 @@ def likeness(run: PipelineRun, criteria: RunCriteria, key: str, sent_at: float |
         return Likeness.NO
     if sent_at is None or not -START_CLOCK_SLACK_SECONDS <= began.timestamp() - sent_at <= START_WINDOW_SECONDS:
         return Likeness.NO
+    return Likeness.POSSIBLE if has_parameters(run, criteria.parameters) else Likeness.NO
+
+
+def has_parameters(run: PipelineRun, sent: Mapping[str, Any]) -> bool:
+    """Whether the run shows the values of the parameters that were sent."""
     # The service drops parameters that the pipeline does not declare, and adds default values.
-    shown = {name: text for name, text in run.parameters.items() if name in criteria.parameters}
-    same = all(same_value(criteria.parameters[name], text) for name, text in shown.items())
-    return Likeness.POSSIBLE if same else Likeness.NO
+    shown = {name: text for name, text in run.parameters.items() if name in sent}
+    return all(same_value(sent[name], text) for name, text in shown.items())
+
+
+def listed(runs: Sequence[PipelineRun]) -> str:
+    """The first runs of a search, for errors."""
+    return ", ".join(f"{run.run_id} ({run.status}, began {run.started_at})" for run in runs[:10])
 
 
 def same_value(sent: Any, shown: object) -> bool:

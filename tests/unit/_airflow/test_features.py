@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import subprocess
 import sys
 from importlib.metadata import version
 from types import SimpleNamespace
@@ -13,7 +14,7 @@ from airflow.sdk import DAG
 
 import airflow_adf_mi
 from airflow_adf_mi._airflow import features
-from airflow_adf_mi._airflow.try_store import STORE, XComStore, store_of
+from airflow_adf_mi._airflow.try_store import XComStore, store_of
 from airflow_adf_mi._triggerer.eligibility import may_end_in_triggerer, why_end_on_worker
 from airflow_adf_mi.adf.errors import AdfConfigurationError
 from airflow_adf_mi.hooks import AdfHook
@@ -45,7 +46,7 @@ PRIVATE = [
 
 
 def test_features_are_those_of_the_minor() -> None:
-    assert {name for name, value in vars(features).items() if value is True} == OF_MINOR[MINOR]
+    assert {name for name in features.PROBES if getattr(features, name)} == OF_MINOR[MINOR]
 
 
 @pytest.mark.parametrize(
@@ -86,8 +87,21 @@ def test_store_outlives_a_try_or_is_made_of_xcoms(monkeypatch: pytest.MonkeyPatc
     assert store.get("it", 7) == 7
 
 
-def test_name_of_the_store_fits_into_a_sentence() -> None:
-    assert ("state store" in STORE) == features.TASK_STATE_STORE
+def test_unknown_feature_is_refused() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'TASK_STATE_STORES'"):
+        features.TASK_STATE_STORES  # noqa: B018  reading it is the test
+
+
+def test_dag_file_with_a_retry_policy_imports_no_trigger() -> None:
+    code = """
+import sys
+from airflow.sdk import DAG
+before = "airflow.triggers.base" in sys.modules
+import airflow_adf_mi.operators, airflow_adf_mi.retry
+print(before, "airflow.triggers.base" in sys.modules)
+"""
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert shown[-2] == shown[-1]
 
 
 def test_retry_policy_says_which_airflow_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
