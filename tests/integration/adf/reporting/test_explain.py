@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from airflow_adf_mi._airflow import features
+from airflow_adf_mi.adf.starting import earlier_tries
 from airflow_adf_mi.emulator import Emulator
 from airflow_adf_mi.emulator.identity.tokens import SYSTEM_ASSIGNED
 from airflow_adf_mi.emulator.pipelines.script import Script
@@ -274,6 +275,7 @@ def test_retry_without_a_record_that_may_not_read_runs(emulator: Emulator, monke
 def test_retry_without_a_record_that_finds_a_similar_run(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on Airflow 3.1 and 3.2."""
     monkeypatch.setattr(features, "TASK_STATE_STORE", False)
+    monkeypatch.setattr(earlier_tries, "LATE_SEARCH_SECONDS", 0.01)  # instead of seconds
     emulator.state().switches.run_id_from_request_id = False
     task = Task()
     run(operator("ExplainSlow", wait_for_termination=False), task)
