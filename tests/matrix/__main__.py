@@ -4,6 +4,7 @@
 --only TEXT...    only cells whose name contains one of these texts, such as "3.1" or "python-3.12"
 --smoke           the lowest versions on one Python, and a part of the tests: what CI runs
 --without-chaos   the tests only
+--resume          do not repeat what was green on this commit
 """
 
 from __future__ import annotations
@@ -13,18 +14,19 @@ import sys
 from collections.abc import Sequence
 
 from tests.matrix.cells import OLDEST, Cell, cells
+from tests.matrix.environments import HOME, build_wheel
 from tests.matrix.run import (
     CHAOS,
     GREEN,
-    HOME,
     IN_AIRFLOW,
     RED,
     SMOKE,
     WITHOUT_AIRFLOW,
+    CellRun,
     Part,
     Result,
-    build_wheel,
-    run_cell,
+    commit_of_checkout,
+    run_cells,
 )
 from tests.support.processes import run_program
 
@@ -37,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", nargs="*", default=[])
     parser.add_argument("--smoke", action="store_true")
     parser.add_argument("--without-chaos", action="store_true")
+    parser.add_argument("--resume", action="store_true")
     options = parser.parse_args(arguments)
     chosen = [cell for cell in cells() if not options.only or any(text in cell.name for text in options.only)]
     parts: tuple[Part, ...] = (
@@ -50,8 +53,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(cell.name)
         return 0
     HOME.mkdir(exist_ok=True)
-    wheel = build_wheel()
-    results = [run_cell(cell, wheel, parts if cell.has_chaos else parts[:2]) for cell in chosen]
+    wheel, commit = build_wheel(), commit_of_checkout()
+    runs = [
+        CellRun(
+            cell,
+            tuple(part for part in parts if part is not CHAOS or cell.has_chaos),
+            wheel=wheel,
+            commit=commit,
+            resume=options.resume,
+        )
+        for cell in chosen
+    ]
+    results = run_cells(runs)
     print_table(results)
     return 0 if any(result.state == GREEN for result in results) and all(r.state != RED for r in results) else 1
 

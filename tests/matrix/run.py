@@ -1,19 +1,29 @@
-"""Builds the wheel, installs it in the environment of a cell, and runs the tests there, without the sources of the package."""
+"""Runs the tests of the cells, and keeps what was green."""
 
 from __future__ import annotations
 
+import json
 import re
-import shutil
 import subprocess
+import threading
 import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.matrix.cells import PRODUCT, ROOT, Cell, project, python_named, requirements, resolution
-from tests.support.processes import run_to_end
+from tests.matrix.cells import ROOT, Cell
+from tests.matrix.environments import (
+    CannotBeMadeError,
+    NoPythonError,
+    NotSupportedByAirflowError,
+    environment,
+    home_of,
+    make_environment,
+    versions,
+)
+from tests.support.processes import run_to_end, side_by_side
 
-HOME = ROOT / ".matrix"
-UV = ROOT / ".tools" / "bin" / "uv"
 GREEN, RED, NOT_RUN, NOT_SUPPORTED = "green", "red", "not run", "not supported by Airflow"
 
 
@@ -52,110 +62,121 @@ class Result:
     text: str
 
 
-def build_wheel() -> Path:
-    """Build the wheel of this checkout."""
-    shutil.rmtree(HOME / "wheel", ignore_errors=True)
-    must(["build", "--quiet", "--wheel", "--out-dir", str(HOME / "wheel")])
-    (wheel,) = (HOME / "wheel").glob("*.whl")
-    return wheel
+class CellRun:
+    """The tests of one cell. Two threads share it: one runs what needs real Airflow processes, the other runs the rest."""
 
+    def __init__(self, cell: Cell, parts: tuple[Part, ...], *, wheel: Path, commit: str | None, resume: bool) -> None:
+        """:param commit: the commit whose tests run; None if files differ from it.
+        :param resume: do not repeat the parts that were green on this commit before.
+        """
+        self.cell = cell
+        self.parts = parts
+        self.wheel = wheel
+        self.home = home_of(cell)
+        self.made: Future[Result | None] = Future()
+        """Ends when the environment is there, or with the result of a cell that has none."""
+        self.commit = commit
+        self.green = kept(self.home, commit) if resume else {}
+        self.red: dict[str, str] = {}
 
-def run_cell(cell: Cell, wheel: Path, parts: tuple[Part, ...]) -> Result:
-    """Run the tests of a cell. Prints each part when it has ended."""
-    python = python_named(cell.python)
-    if python is None:
-        return Result(cell=cell, state=NOT_RUN, text=f"no Python {cell.python} on this machine")
-    if not is_allowed(cell.python):
-        return Result(cell=cell, state=NOT_RUN, text=f"{PRODUCT} does not support Python {cell.python} yet")
-    home = HOME / cell.name
-    shutil.rmtree(home, ignore_errors=True)
-    home.mkdir(parents=True)
-    refused = install(cell, python, wheel, home)
-    if refused is not None:
-        return refused
-    copy_tests(home / "checkout")
-    texts, state = [versions(home)], GREEN
-    for part in parts:
+    def make(self) -> None:
+        """Make the environment, unless results of it are kept."""
+        refused = None
+        try:
+            if not self.green:
+                make_environment(self.cell, self.wheel)
+        except CannotBeMadeError as error:
+            states = {NoPythonError: NOT_RUN, NotSupportedByAirflowError: NOT_SUPPORTED}
+            refused = Result(cell=self.cell, state=states.get(type(error), RED), text=str(error))
+        self.made.set_result(refused)
+
+    def run(self, part: Part) -> None:
+        """Run a part when the environment is there. Prints the result."""
+        if part in self.parts and self.made.result() is None and part.name not in self.green:
+            self._run(part)
+
+    def _run(self, part: Part) -> None:
         began = time.monotonic()
-        done = run_to_end(
-            [str(home / "venv" / "bin" / "python"), *part.command], cwd=home / "checkout", env=environment(home)
-        )
-        (home / f"{part.name.replace(', ', '-').replace(' ', '-')}.log").write_text(done.stdout + done.stderr)
+        command = [str(self.home / "venv" / "bin" / "python"), *part.command]
+        if part not in (IN_AIRFLOW, CHAOS):
+            command = ["nice", "-n", "19", *command]
+        done = run_to_end(command, cwd=self.home / "checkout", env=environment(self.home))
+        (self.home / f"{part.name.replace(', ', '-').replace(' ', '-')}.log").write_text(done.stdout + done.stderr)
         summary = summary_of(done.stdout) or f"exit status {done.returncode}"
         text = f"{part.name}: {summary}, {time.monotonic() - began:.0f} s"
-        print(f"{cell.name}: {text}", flush=True)
-        texts.append(text)
-        if done.returncode != 0:
-            state = RED
-    return Result(cell=cell, state=state, text="; ".join(texts))
+        print(f"{self.cell.name}: {text}{'' if done.returncode == 0 else ' (red)'}", flush=True)
+        if done.returncode == 0:
+            self.green[part.name] = text
+            keep(self.home, self.commit, self.green)
+        else:
+            self.red[part.name] = text
+
+    @property
+    def result(self) -> Result:
+        """What came out, after all parts have run."""
+        refused = self.made.result()
+        if refused is not None:
+            return refused
+        ran = {**self.green, **self.red}
+        text = "; ".join([versions(self.home), *(ran[part.name] for part in self.parts)])
+        return Result(cell=self.cell, state=RED if self.red else GREEN, text=text)
 
 
-def install(cell: Cell, python: Path, wheel: Path, home: Path) -> Result | None:
-    """Make the environment of a cell. Returns a result if it cannot be made."""
-    must(["venv", "--quiet", "--python", str(python), str(home / "venv")])
-    needed = home / "requirements.txt"
-    needed.write_text("\n".join(requirements(cell)) + "\n")
-    interpreter = ["--python", str(home / "venv" / "bin" / "python")]
-    locked = uv(
-        ["pip", "compile", "--quiet", *resolution(cell), *interpreter, str(needed), "-o", str(home / "locked.txt")]
-    )
-    if locked.returncode != 0:
-        is_excluded = re.search(
-            r"apache-airflow\S* .*depends on Python|Requires-Python|does not satisfy Python", locked.stderr
-        )
-        state = NOT_SUPPORTED if is_excluded else RED
-        return Result(cell=cell, state=state, text=" ".join(locked.stderr.split())[:300])
-    must(["pip", "install", "--quiet", *interpreter, "-r", str(home / "locked.txt")])
-    must(["pip", "install", "--quiet", *interpreter, "--no-deps", str(wheel)])
-    must(["pip", "check", "--quiet", *interpreter])
-    return None
+def run_cells(runs: Sequence[CellRun]) -> list[Result]:
+    """Run the tests of all cells: those with real Airflow processes, which mostly wait, beside the rest."""
+    stopped = threading.Event()
+
+    def run_all(parts: Sequence[Part], runs: Sequence[CellRun]) -> None:
+        for part in parts:
+            for run in runs:
+                if not stopped.is_set():
+                    run.run(part)
+
+    def rest() -> None:
+        try:
+            for run in runs:
+                run.make()
+                run_all((WITHOUT_AIRFLOW, SMOKE), [run])
+        finally:
+            for run in runs:
+                run.made.cancel()
+
+    def in_airflow() -> None:
+        run_all((IN_AIRFLOW, CHAOS), runs)
+
+    with side_by_side(2, interrupt_children=True) as pool:
+        lanes = [pool.submit(rest), pool.submit(in_airflow)]
+        try:
+            for lane in lanes:
+                lane.result()
+        except BaseException:
+            stopped.set()
+            raise
+    return [run.result for run in runs]
 
 
-def copy_tests(to: Path) -> None:
-    """Copy what belongs to the checkout, without the package: the tests must import the wheel's."""
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
-    for name in listed.stdout.split("\0"):
-        if name and not name.startswith("airflow_adf_mi/") and (ROOT / name).is_file():
-            target = to / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, target)
+def keep(home: Path, commit: str | None, green: Mapping[str, str]) -> None:
+    """Keep the results of the parts that were green."""
+    (home / "green.json").write_text(json.dumps({"commit": commit, "green": dict(green)}))
 
 
-def environment(home: Path) -> dict[str, str]:
-    import os
-
-    kept = {
-        name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "PYTHON", "VIRTUAL_ENV"))
-    }
-    return {**kept, "AIRFLOW_HOME": str(home / "airflow"), "PATH": f"{home / 'venv' / 'bin'}:{kept.get('PATH', '')}"}
+def kept(home: Path, commit: str | None) -> dict[str, str]:
+    """The kept results, if they are from this commit."""
+    file = home / "green.json"
+    written = json.loads(file.read_text()) if file.exists() else {}
+    return written["green"] if commit is not None and written.get("commit") == commit else {}
 
 
-def is_allowed(python: str) -> bool:
-    """Whether the package itself may be installed on a Python version."""
-    from packaging.specifiers import SpecifierSet
-
-    return SpecifierSet(project()["project"]["requires-python"]).contains(f"{python}.0")
-
-
-def versions(home: Path) -> str:
-    """The versions that matter, as the cell has them."""
-    locked = (home / "locked.txt").read_text()
-    names = ("apache-airflow", "apache-airflow-providers-microsoft-azure", "azure-identity", "azure-mgmt-datafactory")
-    found = [re.search(rf"^{name}==(\S+)", locked, re.MULTILINE) for name in names]
-    return " ".join(f"{name.rpartition('-')[2]} {match[1]}" for name, match in zip(names, found, strict=True) if match)
+def commit_of_checkout() -> str | None:
+    """None if a file differs from the commit."""
+    asked = [
+        subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+        for arguments in (["rev-parse", "HEAD"], ["status", "--porcelain"])
+    ]
+    return None if asked[1] else asked[0]
 
 
 def summary_of(output: str) -> str | None:
     """Pytest's last line, without the time."""
     found = re.findall(r"^(?:=+ )?(\d+ (?:passed|failed|error).*?) in [\d.]+s", output, re.MULTILINE)
     return found[-1] if found else None
-
-
-def uv(arguments: list[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([str(UV), *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
-
-
-def must(arguments: list[str]) -> None:
-    done = uv(arguments)
-    if done.returncode != 0:
-        raise RuntimeError(f"uv {' '.join(arguments)} failed: {done.stderr[-2000:]}")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from airflow_adf_mi._airflow import features
 from tests.chaos.run import all_rows
 from tests.matrix.cells import AIRFLOWS, OLDEST, PYTHONS, Cell, cells, project, requirements, resolution
-from tests.matrix.run import is_allowed, summary_of
+from tests.matrix.environments import is_allowed
+from tests.matrix.run import keep, kept, summary_of
 
 
 def test_each_minor_is_combined_with_each_python() -> None:
@@ -51,6 +54,15 @@ def test_newest_airflow_gets_the_newest_packages() -> None:
 )
 def test_summary_of_a_test_run_is_read(output: str, summary: str | None) -> None:
     assert summary_of(output) == summary
+
+
+def test_green_results_of_another_commit_are_not_kept(tmp_path: Path) -> None:
+    assert kept(tmp_path, "a1") == {}
+    keep(tmp_path, "a1", {"chaos": "chaos: exit status 0"})
+    assert kept(tmp_path, "a1") == {"chaos": "chaos: exit status 0"}
+    assert kept(tmp_path, "b2") == {}
+    keep(tmp_path, None, {"chaos": "chaos: exit status 0"})
+    assert kept(tmp_path, None) == {}
 
 
 @pytest.mark.parametrize("has_store", [True, False])
