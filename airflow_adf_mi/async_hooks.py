@@ -54,11 +54,12 @@ class AdfAsyncHook(BaseHook):
         *,
         parameters: Mapping[str, Any] | None = None,
         recovery: Recovery = Recovery(),
+        check_parameters: bool = True,
     ) -> str:
         """Like :meth:`AdfHook.run_pipeline`."""
         with airflow_errors():
             factory = self.settings.factory(resource_group_name, factory_name)
-            routine = start_routine(factory, pipeline_name, parameters, recovery)
+            routine = start_routine(factory, pipeline_name, parameters, recovery, check_parameters=check_parameters)
             return await run_routine_async(routine, self.client, asyncio.sleep)
 
     async def get_pipeline_run(

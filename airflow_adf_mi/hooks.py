@@ -15,12 +15,13 @@ from airflow_adf_mi._airflow.names import AirflowNotFoundException
 from airflow_adf_mi.adf.api import operations
 from airflow_adf_mi.adf.api.client import AdfClient
 from airflow_adf_mi.adf.api.recovery import Recovery
-from airflow_adf_mi.adf.config.validation import check_run_id
+from airflow_adf_mi.adf.config.validation import check_flag, check_run_id
 from airflow_adf_mi.adf.connection_check import all_well, check, in_a_paragraph
 from airflow_adf_mi.adf.connection_fields import CONN_TYPE, DEFAULT_CONN_ID
 from airflow_adf_mi.adf.errors import AdfError
 from airflow_adf_mi.adf.routines import Routine, run_routine
-from airflow_adf_mi.adf.starting.create_run import Start, create_run_once
+from airflow_adf_mi.adf.starting.create_run import create_run_once
+from airflow_adf_mi.adf.starting.start import Start
 from airflow_adf_mi.adf.times import RUN_RETENTION
 from airflow_adf_mi.adf.timing import REAL_TIME
 from airflow_adf_mi.exceptions import airflow_errors
@@ -110,6 +111,7 @@ class AdfHook(BaseHook):
         *,
         parameters: Mapping[str, Any] | None = None,
         recovery: Recovery = Recovery(),
+        check_parameters: bool = True,
     ) -> str:
         """
         Start a run and return its id.
@@ -123,9 +125,11 @@ class AdfHook(BaseHook):
         :param parameters: the pipeline's parameters by name. Values are JSON values; dates, times and the like are sent as
             ISO 8601 text.
         :param recovery: the run to continue, and from where.
+        :param check_parameters: check the parameters against the published pipeline before the start, and convert text to the
+            types that the pipeline declares.
         """
         factory = self.settings.factory(resource_group_name, factory_name)
-        routine = start_routine(factory, pipeline_name, parameters, recovery)
+        routine = start_routine(factory, pipeline_name, parameters, recovery, check_parameters=check_parameters)
         with self.client() as client:
             return run_routine(routine, client, time.sleep)
 
@@ -264,10 +268,21 @@ class AdfHook(BaseHook):
 
 
 def start_routine(
-    factory: FactoryRef, pipeline_name: str, parameters: Mapping[str, Any] | None, recovery: Recovery
+    factory: FactoryRef,
+    pipeline_name: str,
+    parameters: Mapping[str, Any] | None,
+    recovery: Recovery,
+    *,
+    check_parameters: bool,
 ) -> Routine[str]:
     """Start a run under a new start key, and return its run id."""
-    start = Start(factory=factory, pipeline_name=pipeline_name, parameters=parameters, recovery=recovery)
+    start = Start(
+        factory=factory,
+        pipeline_name=pipeline_name,
+        parameters=parameters,
+        recovery=recovery,
+        check_parameters=check_flag("check_parameters", check_parameters),
+    )
     started = yield from create_run_once(start, start.intent(), timing=REAL_TIME)
     return started.run_id
 

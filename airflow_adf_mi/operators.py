@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from airflow_adf_mi._worker.attempt import Attempt
     from airflow_adf_mi.adf.config.settings import AdfSettings
-    from airflow_adf_mi.adf.starting.create_run import Start
+    from airflow_adf_mi.adf.starting.start import Start
     from airflow_adf_mi.hooks import AdfHook
 
 
@@ -105,6 +105,10 @@ class AdfRunPipelineOperator(BaseOperator):
         out. ``"fail"`` fails with the candidates; ``"start"`` starts again, for pipelines that may safely run twice.
     :param correlation_parameter: the name of a parameter of type string, which the pipeline must declare. The operator sets
         that parameter to a value that is unique to the start. If the answer is lost, that value identifies the run for certain.
+    :param check_parameters: check the parameters against the published pipeline before the start. Text becomes a number, a
+        boolean, a list or a mapping, where the pipeline declares one. An undeclared parameter, a missing one, or a value that
+        does not fit, raises an error, and nothing is started. If the pipeline cannot be read, the parameters are sent as they
+        are.
     :param start_settle: seconds to search for the run of a start whose answer was lost. In triggerer mode, the search may last
         60 s longer.
     :param activity_log: which lines about the run's activities are logged. ``"live"``: a line for each change, from at most
@@ -167,6 +171,7 @@ class AdfRunPipelineOperator(BaseOperator):
         durable: bool = True,
         on_ambiguous_start: Literal["fail", "start"] = "fail",
         correlation_parameter: str | None = None,
+        check_parameters: bool = True,
         start_settle: float = 120,
         supersede_timeout: float = 600,
         activity_log: ActivityLogMode = "summary",
@@ -194,6 +199,7 @@ class AdfRunPipelineOperator(BaseOperator):
         self.durable = check_flag("durable", durable)
         self.on_ambiguous_start = on_ambiguous_start
         self.correlation_parameter = correlation_parameter
+        self.check_parameters = check_flag("check_parameters", check_parameters)
         self.start_settle = check_seconds("start_settle", start_settle)
         self.supersede_timeout = check_seconds("supersede_timeout", supersede_timeout)
         self.activity_log = check_mode(activity_log)

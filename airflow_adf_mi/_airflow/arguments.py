@@ -8,7 +8,7 @@ from airflow_adf_mi._airflow.task import StartArguments
 from airflow_adf_mi.adf.api.recovery import Recovery
 from airflow_adf_mi.adf.config.settings import AdfSettings
 from airflow_adf_mi.adf.config.validation import is_given, required_text
-from airflow_adf_mi.adf.starting.create_run import Start
+from airflow_adf_mi.adf.starting.start import Start
 
 
 def build_start(given: StartArguments, settings: AdfSettings, *, parameters: Any, key: str | None = None) -> Start:
@@ -21,6 +21,7 @@ def build_start(given: StartArguments, settings: AdfSettings, *, parameters: Any
         correlation_parameter=given.correlation_parameter,
         settle=given.start_settle,
         on_ambiguous=given.on_ambiguous_start,
+        check_parameters=given.check_parameters,
         start_key=key,
     )
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from airflow_adf_mi.adf.config.settings import AdfSettings
     from airflow_adf_mi.adf.reporting.activity_log import ActivityLogMode
-    from airflow_adf_mi.adf.starting.create_run import Start
+    from airflow_adf_mi.adf.starting.start import Start
 
 
 class AirflowTask(Protocol):
@@ -45,6 +45,7 @@ class StartArguments(Protocol):
     correlation_parameter: str | None
     start_settle: float
     on_ambiguous_start: Literal["fail", "start"]
+    check_parameters: bool
 
 
 class PipelineTask(AirflowTask, StartArguments, Protocol):

@@ -40,9 +40,9 @@ from airflow_adf_mi.adf.event_loop import mark_seen
 from airflow_adf_mi.adf.models import PipelineRun
 from airflow_adf_mi.adf.reporting.report import Report, raise_if_too_late, raise_unless_ended
 from airflow_adf_mi.adf.routines import run_routine_async
-from airflow_adf_mi.adf.starting.create_run import Start
 from airflow_adf_mi.adf.starting.intent import Intent, Phase
 from airflow_adf_mi.adf.starting.journal import Journal
+from airflow_adf_mi.adf.starting.start import Start
 from airflow_adf_mi.adf.starting.start_or_adopt import SUPERSEDED_CHECK_INTERVAL_SECONDS, StillActive, start_or_adopt
 from airflow_adf_mi.adf.starting.start_queue import StartClient, start_queue_for
 from airflow_adf_mi.adf.starting.started import Started

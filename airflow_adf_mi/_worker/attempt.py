@@ -43,8 +43,8 @@ from airflow_adf_mi.adf.reporting.conclude import concluding
 from airflow_adf_mi.adf.reporting.outputs import parse_outputs
 from airflow_adf_mi.adf.reporting.report import LEFT_RUNNING, Report, raise_if_too_late, raise_unless_ended, summary
 from airflow_adf_mi.adf.routines import run_routine
-from airflow_adf_mi.adf.starting.create_run import Start
 from airflow_adf_mi.adf.starting.intent import Intent, Phase, read_intent
+from airflow_adf_mi.adf.starting.start import Start
 from airflow_adf_mi.adf.starting.start_or_adopt import SUPERSEDED_CHECK_INTERVAL_SECONDS, StillActive, start_or_adopt
 from airflow_adf_mi.adf.starting.started import Started
 from airflow_adf_mi.adf.starting.try_keys import TryKeys

@@ -31,8 +31,10 @@ from airflow_adf_mi.adf.errors import (
     AdfRequestError,
     AdfUnavailableError,
 )
+from airflow_adf_mi.adf.models import UNREADABLE
 from airflow_adf_mi.adf.name_suggestions import with_suggestions
 from airflow_adf_mi.adf.routines import Authenticate, Routine, run_routine
+from airflow_adf_mi.adf.starting.declared_parameters import listed_parameters, read_declared
 from airflow_adf_mi.adf.timing import REAL_TIME, Timing
 
 MAY = "may "
@@ -206,9 +208,12 @@ def _pipeline(factory: FactoryRef, name: str, answer: Any) -> Routine[Finding]:
     if isinstance(answer, AdfError):
         return _unseen("pipeline", (yield from with_suggestions(answer, factory, name)))
     published = (answer.get("properties") or {}).get("lastPublishTime")
-    return Finding(
-        step="pipeline", holds=CheckStatus.YES, detail=f"{name!r}{f', published {published}' if published else ''}"
-    )
+    when = f", published {published}" if published else ""
+    try:
+        needed = f", declares {listed_parameters(read_declared(answer))}"
+    except UNREADABLE:
+        needed = ", with parameters that could not be read"
+    return Finding(step="pipeline", holds=CheckStatus.YES, detail=f"{name!r}{when}{needed}")
 
 
 def _asked(factory: FactoryRef, timing: Timing) -> Routine[dict[str, Any]]:

@@ -110,6 +110,7 @@ class AdfStartPipelineTrigger(BaseTrigger):
     durable: bool = True
     on_ambiguous_start: Literal["fail", "start"] = "fail"
     correlation_parameter: str | None = None
+    check_parameters: bool = True
     start_settle: float
     supersede_timeout: float
     activity_log: ActivityLogMode = "off"

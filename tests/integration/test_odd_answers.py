@@ -19,7 +19,8 @@ from airflow_adf_mi.adf.reporting.conclude import reporting
 from airflow_adf_mi.adf.reporting.outputs import parse_outputs, reading_outputs
 from airflow_adf_mi.adf.reporting.report import conclude
 from airflow_adf_mi.adf.routines import Routine, run_routine
-from airflow_adf_mi.adf.starting.create_run import Start, create_run_once
+from airflow_adf_mi.adf.starting.create_run import create_run_once
+from airflow_adf_mi.adf.starting.start import Start
 from airflow_adf_mi.adf.timing import Timing
 from airflow_adf_mi.adf.waiting.single_run import REFUSAL_GRACE_SECONDS, Ended, GaveUp, Plan, has_grace
 from airflow_adf_mi.emulator import Emulator

@@ -32,8 +32,9 @@ from airflow_adf_mi.adf.errors import (
 )
 from airflow_adf_mi.adf.reporting.report import Report, error_of
 from airflow_adf_mi.adf.routines import run_routine
-from airflow_adf_mi.adf.starting.create_run import Start, create_run_once, resolve_lost_start
+from airflow_adf_mi.adf.starting.create_run import create_run_once, resolve_lost_start
 from airflow_adf_mi.adf.starting.intent import Phase
+from airflow_adf_mi.adf.starting.start import Start
 from airflow_adf_mi.adf.timing import Timing
 from airflow_adf_mi.adf.waiting.poller import wait_shared
 from airflow_adf_mi.adf.waiting.single_run import GaveUp, Plan

@@ -51,8 +51,14 @@ class Service:
     """How many createRun were sent."""
     created: int = 0
     """How many of them started a run."""
+    sent: list[dict[str, Any]] = field(default_factory=list)
+    """The parameters of each createRun, as they were sent."""
+    definitions_read: int = 0
+    """How many times the definition of a pipeline was read."""
     queries: int = 0
     """How many times the run list was queried."""
+    declares: Mapping[str, Any] | AdfError | None = None
+    """The parameters that pipelines declare; or the error of reading a definition. None: there is no definition."""
     step: Callable[[], None] = lambda: None
     """Called before each step that leaves the process: may raise `ProcessDied`."""
 
@@ -71,7 +77,9 @@ class Service:
 
     def send(self, call: Call[Any]) -> Any:
         self.step()
-        answer = getattr(self, f"_{call.method}")(call)
+        answer = getattr(
+            self, "_get_pipeline" if call.group == "pipelines" and call.method == "get" else f"_{call.method}"
+        )(call)
         self.step()
         return answer
 
@@ -107,6 +115,7 @@ class Service:
     def _create_run(self, call: Call[Any]) -> Any:
         fate = self.on_create()
         self.requested += 1
+        self.sent.append(dict(call.kwargs["parameters"] or {}))
         if fate == "dropped":
             raise LOST
         if fate == "refused":
@@ -127,6 +136,14 @@ class Service:
     def _fail(self, call: Call[Any]) -> None:
         if self.faulty in (None, call.method) and (fault := next(self.faults, None)) is not None:
             raise fault
+
+    def _get_pipeline(self, call: Call[Any]) -> Mapping[str, Any]:
+        self.definitions_read += 1
+        if self.declares is None:
+            raise AdfNotFoundError("404", status=404, missing="pipeline")
+        if isinstance(self.declares, AdfError):
+            raise self.declares
+        return {"name": call.args[2], "properties": {"parameters": self.declares}}
 
     def _get(self, call: Call[Any]) -> PipelineRun:
         self._fail(call)

@@ -143,9 +143,9 @@ class AdfClient:
         retries = self._read_retries if call.repeatable else 0
         try:
             if call.listing:
-                body = _listed(method(*call.args, retry_total=retries, **call.kwargs).by_page(), call)
+                body = _listed(method(*call.args, retry_total=retries, **call.arguments).by_page(), call)
             else:
-                body = method(*call.args, cls=responses.body_of, retry_total=retries, **call.kwargs)
+                body = method(*call.args, cls=responses.body_of, retry_total=retries, **call.arguments)
         except Exception as e:  # noqa: BLE001  parse_error raises unknown errors again
             return responses.parse_error(e, call, self._settings, self._route)
         return responses.parse(call, body)
@@ -257,11 +257,11 @@ class AsyncAdfClient:
         try:
             if call.listing:
                 return responses.parse(
-                    call, await _listed_async(method(*call.args, retry_total=0, **call.kwargs).by_page(), call)
+                    call, await _listed_async(method(*call.args, retry_total=0, **call.arguments).by_page(), call)
                 )
             if not call.repeatable:
                 return responses.parse(
-                    call, await method(*call.args, cls=responses.body_of, retry_total=0, **call.kwargs)
+                    call, await method(*call.args, cls=responses.body_of, retry_total=0, **call.arguments)
                 )
             content = await self._content(method, call, statuses)
             if len(content) <= LARGE_ANSWER_BYTES:
@@ -282,7 +282,7 @@ class AsyncAdfClient:
 
         how = {"stream": True} if self._streams else {}
         response = await method(
-            *call.args, cls=responses.response_of, retry_total=0, raw_response_hook=saw, **how, **call.kwargs
+            *call.args, cls=responses.response_of, retry_total=0, raw_response_hook=saw, **how, **call.arguments
         )
         if not self._streams:
             return response.content  # type: ignore[no-any-return]  # the official client's types know its models only

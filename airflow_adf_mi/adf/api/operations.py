@@ -46,8 +46,17 @@ class Call(Generic[T]):
     """Some refusals are a valid result: their error codes, each with its result."""
     not_found_codes: frozenset[str] = frozenset()
     """Error codes that mean "not found" whatever the HTTP status."""
+    timeout: float | None = None
+    """Seconds without data after which the answer counts as lost. None: the client's own timeout."""
     run_id: str | None = None
     pipeline_name: str | None = None
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The keyword arguments of the official client's method."""
+        if self.timeout is None:
+            return dict(self.kwargs)
+        return {**self.kwargs, "connection_timeout": self.timeout, "read_timeout": self.timeout}
 
     @property
     def could_not(self) -> str:

@@ -4,6 +4,7 @@ The problem: the service documents no idempotency key for createRun. If the answ
 exist. If createRun is sent again, two runs may start. If it is not sent again, the task may have no run.
 
     save intent: prepared
+    check the parameters        against the published pipeline (`published_pipeline`)
     get a token                 may take long, so it comes before the next step
     save intent: sending        from here on, a later try must assume that createRun was sent
     createRun ----------------> an answer with a run id ----> save intent: started
@@ -31,16 +32,10 @@ author of the Dag allowed it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum
-from typing import Any, Literal
 
-from airflow_adf_mi.adf.api.operations import create_run
-from airflow_adf_mi.adf.api.recovery import Recovery
 from airflow_adf_mi.adf.api.refusal import is_front_door
-from airflow_adf_mi.adf.config.addresses import FactoryRef
-from airflow_adf_mi.adf.config.validation import check_parameters, check_pipeline_name, check_text
 from airflow_adf_mi.adf.errors import (
     AdfAmbiguousStartError,
     AdfAuthenticationError,
@@ -54,10 +49,11 @@ from airflow_adf_mi.adf.models import PipelineRun
 from airflow_adf_mi.adf.name_suggestions import with_suggestions
 from airflow_adf_mi.adf.retrying import backoff
 from airflow_adf_mi.adf.routines import Authenticate, Pause, Routine
-from airflow_adf_mi.adf.starting.find_run import RunCriteria, SearchResult, listed, search, uses_start_keys
-from airflow_adf_mi.adf.starting.intent import Intent, Phase, TaskTry, fingerprint
+from airflow_adf_mi.adf.starting.find_run import SearchResult, listed, search, uses_start_keys
+from airflow_adf_mi.adf.starting.intent import Intent, Phase
 from airflow_adf_mi.adf.starting.journal import claim, save, save_best_effort
-from airflow_adf_mi.adf.starting.start_key import random_key
+from airflow_adf_mi.adf.starting.published_pipeline import fitted_to_pipeline
+from airflow_adf_mi.adf.starting.start import Start
 from airflow_adf_mi.adf.starting.started import Started
 from airflow_adf_mi.adf.timing import Timing
 
@@ -66,9 +62,6 @@ log = logging.getLogger(__name__)
 START_PATIENCE_SECONDS = 300.0
 """If it is proven that nothing was started (throttled, connection refused, no token, token refused), the start is sent again for
 this many seconds."""
-START_SETTLE_SECONDS = 120.0
-"""Default number of seconds to search for the run of a lost start. It is longer than the client's timeouts, because the service
-may still be working on the request."""
 LATE_SEARCH_SECONDS = 15.0
 """A retry searches for at least this many seconds, even if `start_settle` has already passed since the start was sent."""
 SEARCH_PAUSE_SECONDS = 10.0
@@ -129,85 +122,6 @@ def _judge_no_answer(error: AdfUnavailableError) -> Verdict:
     return Verdict.AMBIGUOUS
 
 
-@dataclass(frozen=True, kw_only=True)
-class Start:
-    """What to start. The constructor raises `AdfConfigurationError` for arguments that the service would refuse or misread."""
-
-    factory: FactoryRef
-    pipeline_name: str
-    parameters: Mapping[str, Any] | None = None
-    recovery: Recovery = Recovery()
-    correlation_parameter: str | None = None
-    """The name of a parameter that carries the start key, so that the run of a lost start is identified for certain. The
-    pipeline must declare it."""
-    settle: float = START_SETTLE_SECONDS
-    """Seconds to search for the run of a lost start."""
-    on_ambiguous: Literal["fail", "start"] = "fail"
-    """What to do if the run of a lost start can be neither found nor ruled out."""
-    start_key: str | None = None
-    """The start key; None for a random one."""
-    service_uses_key: bool = False
-    """Whether it is known that the service uses our keys as run ids in this factory."""
-
-    def __post_init__(self) -> None:
-        check_pipeline_name(self.pipeline_name)
-        # Parameters are kept in the form in which they are sent. The fingerprint and the search for a lost start must use
-        # the values that the service gets.
-        object.__setattr__(self, "parameters", check_parameters(self.parameters))
-        if not isinstance(self.recovery, Recovery):
-            raise AdfConfigurationError(f"recovery is of type {type(self.recovery).__name__}; it must be a Recovery.")
-        if self.on_ambiguous not in ("fail", "start"):
-            raise AdfConfigurationError(f"on_ambiguous_start is {self.on_ambiguous!r}; it must be 'fail' or 'start'.")
-        refers = self.recovery.reference_pipeline_run_id is not None
-        if refers and (self.parameters or self.correlation_parameter):
-            given = "parameters" if self.parameters else "correlation_parameter"
-            raise AdfConfigurationError(
-                f"{given} and reference_pipeline_run_id are both set, but a run that refers to an earlier run takes its "
-                "parameters from that run. Remove one of them."
-            )
-        if self.correlation_parameter is not None:
-            check_text("correlation_parameter", self.correlation_parameter)
-            if self.correlation_parameter in (self.parameters or {}):
-                raise AdfConfigurationError(
-                    f"correlation_parameter {self.correlation_parameter!r} is also in parameters. Its value is the start "
-                    "key, so remove it from parameters."
-                )
-
-    def intent(self, task_try: TaskTry = TaskTry()) -> Intent:
-        """A new intent for this start.
-
-        If no start key is given, the key is random. The reason: if a Dag run is deleted and created again, its keys must not
-        match the runs of the deleted Dag run.
-        """
-        return Intent(
-            start_key=self.start_key or random_key(),
-            factory=self.factory,
-            pipeline_name=self.pipeline_name,
-            fingerprint=fingerprint(self.factory, self.pipeline_name, self.parameters, self.recovery),
-            task_try=task_try,
-            service_uses_key=self.service_uses_key,
-        )
-
-    def criteria(self) -> RunCriteria:
-        return RunCriteria(
-            factory=self.factory,
-            pipeline_name=self.pipeline_name,
-            parameters=self.parameters or {},
-            recovery=self.recovery,
-            correlation_parameter=self.correlation_parameter,
-        )
-
-    def call(self, key: str) -> Any:
-        own = {self.correlation_parameter: key} if self.correlation_parameter is not None else {}
-        return create_run(
-            self.factory,
-            self.pipeline_name,
-            {**(self.parameters or {}), **own},
-            request_id=key,
-            recovery=self.recovery,
-        )
-
-
 def create_run_once(start: Start, intent: Intent, *, timing: Timing) -> Routine[Started]:
     """Start the run, once.
 
@@ -218,6 +132,7 @@ def create_run_once(start: Start, intent: Intent, *, timing: Timing) -> Routine[
     failures = 0
     prepared = replace(intent, phase=Phase.PREPARED, sent_at=None)
     yield save(prepared)
+    start = yield from fitted_to_pipeline(start, timing=timing)
     while True:
         # Getting a token may take long, so do it before the intent records that the request is being sent.
         answer = yield Authenticate()

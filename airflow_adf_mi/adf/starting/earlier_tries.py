@@ -20,7 +20,7 @@ from airflow_adf_mi.adf.errors import AdfAmbiguousStartError, AdfAuthenticationE
 from airflow_adf_mi.adf.models import PipelineRun, RunStatus
 from airflow_adf_mi.adf.retrying import backoff, is_for_good
 from airflow_adf_mi.adf.routines import Pause, Routine, ServiceTime
-from airflow_adf_mi.adf.starting.create_run import LATE_SEARCH_SECONDS, SEARCH_PAUSE_SECONDS, Start
+from airflow_adf_mi.adf.starting.create_run import LATE_SEARCH_SECONDS, SEARCH_PAUSE_SECONDS
 from airflow_adf_mi.adf.starting.find_run import (
     START_CLOCK_SLACK_SECONDS,
     STATUS_CHECK_PATIENCE_SECONDS,
@@ -33,6 +33,7 @@ from airflow_adf_mi.adf.starting.find_run import (
 )
 from airflow_adf_mi.adf.starting.intent import Intent
 from airflow_adf_mi.adf.starting.journal import claims_of_others
+from airflow_adf_mi.adf.starting.start import Start
 from airflow_adf_mi.adf.starting.try_keys import KnownRun, TryKeys, intent_of
 from airflow_adf_mi.adf.timing import Timing
 

@@ -37,7 +37,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any
+from typing import Any, TypeVar
 
 from airflow_adf_mi.adf.api.operations import Page, get_run, query_runs
 from airflow_adf_mi.adf.api.paging import Pages
@@ -52,6 +52,8 @@ from airflow_adf_mi.adf.starting.journal import claims_of_others
 from airflow_adf_mi.adf.starting.start_key import is_start_key
 from airflow_adf_mi.adf.times import RUN_RETENTION, moment
 from airflow_adf_mi.adf.timing import Timing
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -112,7 +114,7 @@ def likeness(run: PipelineRun, criteria: RunCriteria, key: str, sent_at: float |
     if run.run_id.lower() == key.lower():
         return Likeness.PROVEN
     if criteria.correlation_parameter is not None:
-        same = run.parameters.get(criteria.correlation_parameter) == key
+        same = _by_lower_name(run.parameters).get(criteria.correlation_parameter.lower()) == key
         return Likeness.PROVEN if same else Likeness.NO
     invoked_by = run.raw.get("invokedBy")
     kind = invoked_by.get("invokedByType", "Manual") if isinstance(invoked_by, Mapping) else "Manual"
@@ -129,10 +131,16 @@ def likeness(run: PipelineRun, criteria: RunCriteria, key: str, sent_at: float |
 
 
 def has_parameters(run: PipelineRun, sent: Mapping[str, Any]) -> bool:
-    """Whether the run shows the values of the parameters that were sent."""
+    """Whether the run shows the values of a start, as the author wrote them or as they were converted for the pipeline."""
     # The service drops parameters that the pipeline does not declare, and adds default values.
-    shown = {name: text for name, text in run.parameters.items() if name in sent}
-    return all(same_value(sent[name], text) for name, text in shown.items())
+    wanted = _by_lower_name(sent)
+    shown = {name: text for name, text in _by_lower_name(run.parameters).items() if name in wanted}
+    return all(same_value(wanted[name], text) for name, text in shown.items())
+
+
+def _by_lower_name(parameters: Mapping[str, T]) -> dict[str, T]:
+    """Parameters are sent in the spelling that the pipeline declares, which may differ from the author's by case."""
+    return {name.lower(): value for name, value in parameters.items()}
 
 
 def listed(runs: Sequence[PipelineRun]) -> str:
@@ -141,19 +149,31 @@ def listed(runs: Sequence[PipelineRun]) -> str:
 
 
 def same_value(sent: Any, shown: object) -> bool:
-    """Whether `shown` is the value that was sent. The service shows a parameter as text, or as JSON in a text."""
-    if isinstance(sent, str) or not isinstance(shown, str):
+    """Whether `shown` is the value of a start. The service shows a parameter as text, or as JSON in a text.
+
+    A text may have been converted to the type that the pipeline declares. So two texts are also the same value if both are the
+    same JSON.
+    """
+    if sent == shown or not isinstance(shown, str):
         return bool(sent == shown)
-    # Booleans may come back in .NET's spelling.
-    return any(_read(text) == json.dumps(sent, sort_keys=True) for text in (shown, shown.lower()))
+    text = sent if isinstance(sent, str) else json.dumps(sent)
+    # Booleans may come back in .NET's spelling. Python's templates write True and False, too.
+    wanted = _read(text.lower() if text in ("True", "False") else text)
+    return wanted is not None and wanted in (_read(shown), _read(shown.lower()))
 
 
 def _read(text: str) -> str | None:
-    """`text` as JSON in one spelling, so that 1, 1.0 and true differ; None if `text` is not JSON."""
+    """`text` as JSON in one spelling, so that 1 and true differ; None if `text` is not JSON."""
     try:
-        return json.dumps(json.loads(text), sort_keys=True)
+        # A whole number is converted from a text such as 2.0.
+        return json.dumps(json.loads(text, parse_float=_number), sort_keys=True)
     except (RecursionError, ValueError):
         return None
+
+
+def _number(text: str) -> int | float:
+    number = float(text)
+    return int(number) if number.is_integer() else number
 
 
 def get_run_patiently(

@@ -38,7 +38,7 @@ from airflow_adf_mi.adf.errors import AdfError, AdfNotFoundError
 from airflow_adf_mi.adf.models import PipelineRun, RunStatus
 from airflow_adf_mi.adf.retrying import backoff
 from airflow_adf_mi.adf.routines import Pause, Routine
-from airflow_adf_mi.adf.starting.create_run import SEARCH_PAUSE_SECONDS, Start, create_run_once, resolve_lost_start
+from airflow_adf_mi.adf.starting.create_run import SEARCH_PAUSE_SECONDS, create_run_once, resolve_lost_start
 from airflow_adf_mi.adf.starting.earlier_tries import find_earlier_start
 from airflow_adf_mi.adf.starting.find_run import (
     STATUS_CHECK_PATIENCE_SECONDS,
@@ -50,6 +50,7 @@ from airflow_adf_mi.adf.starting.find_run import (
 )
 from airflow_adf_mi.adf.starting.intent import Adopt, Intent, Phase, ResolveLostStart, StartNew, TaskTry, decide
 from airflow_adf_mi.adf.starting.journal import claim, save, save_best_effort
+from airflow_adf_mi.adf.starting.start import Start
 from airflow_adf_mi.adf.starting.started import Started
 from airflow_adf_mi.adf.starting.try_keys import TryKeys
 from airflow_adf_mi.adf.times import RUN_RETENTION

@@ -29,9 +29,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from airflow_adf_mi.adf.models import PipelineRun
-from airflow_adf_mi.adf.starting.create_run import Start
 from airflow_adf_mi.adf.starting.find_run import has_parameters
 from airflow_adf_mi.adf.starting.intent import Intent, TaskTry
+from airflow_adf_mi.adf.starting.start import Start
 from airflow_adf_mi.adf.starting.start_key import digest_key
 
 DAG_RUN_SLACK_SECONDS = 2.0

@@ -20,9 +20,10 @@ from airflow_adf_mi.adf.config.settings import AdfSettings
 from airflow_adf_mi.adf.errors import AdfRunTimedOut, AdfTaskKilled
 from airflow_adf_mi.adf.reporting.report import conclude
 from airflow_adf_mi.adf.routines import Routine
-from airflow_adf_mi.adf.starting.create_run import Start, create_run_once
+from airflow_adf_mi.adf.starting.create_run import create_run_once
 from airflow_adf_mi.adf.starting.intent import Intent
 from airflow_adf_mi.adf.starting.journal import NoJournal
+from airflow_adf_mi.adf.starting.start import Start
 from airflow_adf_mi.adf.starting.started import Started
 from airflow_adf_mi.adf.timing import REAL_TIME
 from airflow_adf_mi.adf.waiting.single_run import Plan
@@ -38,7 +39,8 @@ from dataclasses import replace
 from airflow_adf_mi._worker.owned_run import OwnedRun
 from airflow_adf_mi.adf.errors import AdfTaskKilled
 from airflow_adf_mi.adf.config.settings import AdfSettings
-from airflow_adf_mi.adf.starting.create_run import Start, create_run_once
+from airflow_adf_mi.adf.starting.create_run import create_run_once
+from airflow_adf_mi.adf.starting.start import Start
 from airflow_adf_mi.adf.timing import REAL_TIME
 from airflow_adf_mi.adf.waiting.single_run import Plan
 

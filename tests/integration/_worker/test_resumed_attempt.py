@@ -35,8 +35,8 @@ from airflow_adf_mi.adf.config.settings import AdfSettings
 from airflow_adf_mi.adf.error_json import error_to_json
 from airflow_adf_mi.adf.models import PipelineRun, RunStatus
 from airflow_adf_mi.adf.reporting.report import Report
-from airflow_adf_mi.adf.starting.create_run import Start
 from airflow_adf_mi.adf.starting.intent import Intent, Phase, TaskTry
+from airflow_adf_mi.adf.starting.start import Start
 from airflow_adf_mi.adf.waiting.single_run import Ended
 from airflow_adf_mi.emulator import Emulator
 from airflow_adf_mi.exceptions import (

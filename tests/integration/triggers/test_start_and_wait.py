@@ -41,8 +41,8 @@ from airflow_adf_mi.adf.errors import (
 )
 from airflow_adf_mi.adf.reporting.report import Report, conclude, error_of
 from airflow_adf_mi.adf.starting import start_queue
-from airflow_adf_mi.adf.starting.create_run import Start
 from airflow_adf_mi.adf.starting.intent import Intent, Phase, TaskTry
+from airflow_adf_mi.adf.starting.start import Start
 from airflow_adf_mi.adf.starting.start_queue import STARTS_AT_ONCE
 from airflow_adf_mi.emulator import Emulator
 from airflow_adf_mi.operators import AdfRunPipelineOperator

@@ -39,7 +39,8 @@ from airflow_adf_mi.adf.errors import (
     AdfUnavailableError,
 )
 from airflow_adf_mi.adf.routines import run_routine
-from airflow_adf_mi.adf.starting.create_run import Start, Verdict, create_run_once, judge
+from airflow_adf_mi.adf.starting.create_run import Verdict, create_run_once, judge
+from airflow_adf_mi.adf.starting.start import Start
 from airflow_adf_mi.adf.timing import Timing
 from airflow_adf_mi.emulator import Emulator
 from airflow_adf_mi.emulator.identity.tokens import SYSTEM_ASSIGNED, USER_ASSIGNED

@@ -30,8 +30,9 @@ from airflow_adf_mi.adf.errors import (
     AdfUnavailableError,
 )
 from airflow_adf_mi.adf.models import PipelineRun
-from airflow_adf_mi.adf.starting.create_run import Start, Verdict, create_run_once, judge
+from airflow_adf_mi.adf.starting.create_run import Verdict, create_run_once, judge
 from airflow_adf_mi.adf.starting.find_run import LIST_SEARCH_SECONDS
+from airflow_adf_mi.adf.starting.start import Start
 from airflow_adf_mi.adf.timing import Timing
 from tests.support.routines import Clock, answer_of, play
 

@@ -20,9 +20,9 @@ from airflow_adf_mi.adf.errors import (
     AdfPermissionError,
     AdfUnavailableError,
 )
-from airflow_adf_mi.adf.starting.create_run import Start
 from airflow_adf_mi.adf.starting.find_run import STATUS_CHECK_PATIENCE_SECONDS
 from airflow_adf_mi.adf.starting.intent import Intent, Phase, StartNew, TaskTry, decide, read_intent
+from airflow_adf_mi.adf.starting.start import Start
 from airflow_adf_mi.adf.starting.start_key import random_key
 from airflow_adf_mi.adf.starting.start_or_adopt import StillActive, start_or_adopt
 from airflow_adf_mi.adf.starting.started import Started
