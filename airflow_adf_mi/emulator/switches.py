@@ -31,6 +31,13 @@ class Switches:
     does not exist."""
     cancel_finished_status: int = 400
     """HTTP status of PipelineRunNotRunning. Only its code and message were recorded."""
+    full_queue_status: int = 400
+    """HTTP status of createRun if the pipeline's queue is full. The text is public, but its status is not known: 400 is a choice,
+    and 429 is the other likely one. The error code is a choice, too: `TooManyRequests` for 429, `BadRequest` for others. Neither
+    answer has a Retry-After header."""
+    most_queued: int = 100
+    """Runs of one pipeline that may wait for its concurrency. 100 is documented. A test or a demo may set a smaller number.
+    Runs that need not wait are not counted, which is a choice."""
     recovery_of_running: Literal["accept", "refuse"] = "accept"
     """isRecovery with a reference that has not ended."""
     recovery_within_days: float | None = None

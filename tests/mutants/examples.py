@@ -9,6 +9,7 @@ GUESSES = "tests/unit/emulator/pipelines/test_guesses.py"
 SCRIPT = "tests/unit/emulator/pipelines/test_script.py"
 SEVERAL_EMULATORS = "tests/integration/emulator/test_several_emulators.py"
 ENDS = "tests/integration/test_ends_on_signals.py"
+FACTORY = "tests/unit/emulator/service/test_state.py"
 HTTP = "tests/integration/emulator/test_server.py"
 EMULATOR = "emulator"
 
@@ -45,6 +46,9 @@ MUTANTS = [
     Mutant("run of a script without a pipeline accepted", f"{EMULATOR}/pipelines/script.py", '    if "pipeline" not in entry:', "    if False:", SCRIPT),
     Mutant("member of the wrong type accepted", f"{EMULATOR}/pipelines/script_shape.py", "        if not members[name].fits(value):", "        if False:", SCRIPT),
     Mutant("switch of the wrong type accepted", f"{EMULATOR}/switches.py", "            if not _fits(value, hints[name]):", "            if False:", f"{HTTP} -k explains_why"),
+    Mutant("full queue answered with another status", f"{EMULATOR}/pipelines/lifecycle.py", "FullQueueError(self.switches.full_queue_status,", "FullQueueError(400,", f"{FACTORY} -k full_queue"),
+    Mutant("queue filled by runs that need not wait", f"{EMULATOR}/pipelines/lifecycle.py", ">= free + self.switches.most_queued:", ">= self.switches.most_queued:", f"{FACTORY} -k queue"),
+    Mutant("refusal by a full queue not counted", f"{EMULATOR}/service/arm.py", "            record.full_queue = isinstance(e, FullQueueError)\n", "", f"{HTTP} -k full_queue"),
     Mutant("denial of an unknown identity accepted", f"{EMULATOR}/service/control.py", "            if client_id not in identities:", "            if False:", f"{HTTP} -k explains_why"),
     Mutant("interrupted emulator continues to serve", f"{EMULATOR}/server.py", "                loop.call_soon_threadsafe(loop.stop)\n", "                loop.is_running()\n", "tests/unit/emulator/pipelines/test_script.py -k interrupted --timeout=100"),
     Mutant("token of an emulator sent to the next one", "adf/auth/credential.py", "    place = where_tokens_come_from(os.environ)\n", "    place = ()\n", f"{SEVERAL_EMULATORS} -k at_once"),

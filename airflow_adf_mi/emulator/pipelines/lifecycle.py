@@ -14,7 +14,7 @@ from copy import deepcopy
 from typing import Any
 
 from airflow_adf_mi.emulator.clock import Clock
-from airflow_adf_mi.emulator.errors import ServiceError
+from airflow_adf_mi.emulator.errors import FullQueueError, ServiceError
 from airflow_adf_mi.emulator.pipelines import activities, runs
 from airflow_adf_mi.emulator.pipelines.definitions import FactoryDefinition, PipelineDefinition
 from airflow_adf_mi.emulator.pipelines.outcomes import Result
@@ -24,9 +24,6 @@ from airflow_adf_mi.emulator.pipelines.runs import ActivityRun, Run
 from airflow_adf_mi.emulator.pipelines.script import Script
 from airflow_adf_mi.emulator.pipelines.walker import Walk
 from airflow_adf_mi.emulator.switches import Switches
-
-MOST_QUEUED = 100
-"""Runs of one pipeline that may wait for its concurrency (Microsoft's documentation)."""
 
 
 class Lifecycle:
@@ -97,12 +94,7 @@ class Lifecycle:
 
         With a `problem`, the run fails when it begins. Raises `ServiceError`, and changes nothing, if the queue is full.
         """
-        if len(self._queues[definition.name]) >= MOST_QUEUED:
-            raise ServiceError(
-                400,
-                "BadRequest",
-                "If the concurrency value is set for a pipeline, a maximum of 100 runs will be queued for execution.",
-            )
+        self._check_queue(definition)
         run_script = self.script.for_run(definition.name, values)
         run = Run(
             run_id=run_id,
@@ -162,6 +154,14 @@ class Lifecycle:
             for child in run.children:
                 if not child.is_over:
                     self.cancel(child, recursive=True)
+
+    def _check_queue(self, definition: PipelineDefinition) -> None:
+        """Raise `FullQueueError` if too many runs wait for the concurrency. A run with a free place does not wait for it."""
+        if definition.concurrency is None:
+            return
+        free = max(0, definition.concurrency - self._in_progress[definition.name])
+        if len(self._queues[definition.name]) >= free + self.switches.most_queued:
+            raise FullQueueError(self.switches.full_queue_status, self.switches.most_queued)
 
     def _is_due(self, run: Run) -> None:
         if run.status != "Queued":

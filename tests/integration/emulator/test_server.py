@@ -205,6 +205,27 @@ def test_page_size_is_set_by_the_switch(azure: Azure, control: EmulatorClient) -
     assert (len(found), set(found)) == (5, started)
 
 
+@pytest.mark.parametrize(("status", "code"), [(400, "BadRequest"), (429, "TooManyRequests")])
+def test_refusal_by_a_full_queue_is_answered_and_counted(
+    azure: Azure, control: EmulatorClient, status: int, code: str
+) -> None:
+    control.set_switches(most_queued=1, full_queue_status=status)
+    queue = {"properties": {"activities": [activity("Copy")], "concurrency": 1}}
+    azure.ask("PUT", "/pipelines/Queue", json=queue).raise_for_status()
+    for _ in range(2):
+        azure.create("Queue")
+    full = azure.ask("POST", "/pipelines/Queue/createRun")
+    assert error(full)[:2] == (status, code)
+    assert error(full)[2].startswith("Pipeline execution throttled. If the concurrency value is set for a pipeline, a ")
+    assert "Retry-After" not in full.headers
+    azure.ask("POST", "/pipelines/Queue/createRun", content=b"no JSON")
+    azure.emulator.add_fault("createRun", effect="after", drop=True)
+    with pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)):
+        azure.ask("POST", "/pipelines/Queue/createRun")
+    assert control.count("createRun", full_queue=True) == azure.emulator.books.count("createRun", full_queue=True) == 2
+    assert control.count("createRun", full_queue=True, status=status, pipeline="Queue") == 1
+
+
 def test_recovery_arguments_are_read_from_the_query(azure: Azure) -> None:
     first = azure.create(json={"day": "first"})
     params = {**VERSION, "referencePipelineRunId": first, "isRecovery": "true", "startFromFailure": "true"}
