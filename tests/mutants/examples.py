@@ -10,6 +10,7 @@ SCRIPT = "tests/unit/emulator/pipelines/test_script.py"
 SEVERAL_EMULATORS = "tests/integration/emulator/test_several_emulators.py"
 ENDS = "tests/integration/test_ends_on_signals.py"
 FACTORY = "tests/unit/emulator/service/test_state.py"
+RECOVERY = "tests/unit/emulator/pipelines/test_recovery.py"
 HTTP = "tests/integration/emulator/test_server.py"
 EMULATOR = "emulator"
 
@@ -49,6 +50,15 @@ MUTANTS = [
     Mutant("full queue answered with another status", f"{EMULATOR}/pipelines/lifecycle.py", "FullQueueError(self.switches.full_queue_status,", "FullQueueError(400,", f"{FACTORY} -k full_queue"),
     Mutant("queue filled by runs that need not wait", f"{EMULATOR}/pipelines/lifecycle.py", ">= free + self.switches.most_queued:", ">= self.switches.most_queued:", f"{FACTORY} -k queue"),
     Mutant("refusal by a full queue not counted", f"{EMULATOR}/service/arm.py", "            record.full_queue = isinstance(e, FullQueueError)\n", "", f"{HTTP} -k full_queue"),
+    Mutant("child of a recovery run begins again", f"{EMULATOR}/pipelines/lifecycle.py", "            if earlier is not None and self.switches.recovery_reaches_children:", "            if False:", RECOVERY),
+    Mutant("child of a recovery run ignores the switch", f"{EMULATOR}/pipelines/lifecycle.py", "if earlier is not None and self.switches.recovery_reaches_children:", "if earlier is not None:", RECOVERY),
+    Mutant("containers of a recovery run begin again", f"{EMULATOR}/pipelines/attempt.py", "        if earlier is None or earlier.item", "        if True or earlier.item", RECOVERY),
+    Mutant("iteration with another item continued", f"{EMULATOR}/pipelines/attempt.py", 'earlier is None or earlier.item != members["item"]:', "earlier is None:", RECOVERY),
+    Mutant("retry in a recovery run continues", f"{EMULATOR}/pipelines/attempt.py", "if self._number > 1 or self.entry.name not in", "if self.entry.name not in", RECOVERY),
+    Mutant("recovery continues activities whose predecessors run again", f"{EMULATOR}/pipelines/recovery.py", "if name not in carried and before[name] <= carried)", "if name not in carried)", RECOVERY),
+    Mutant("recovery repeats activities that were skipped by success", f"{EMULATOR}/pipelines/recovery.py", 'in ("Succeeded", "Skipped")}', 'in ("Succeeded",)}', RECOVERY),
+    Mutant("recovery forgets variables", f"{EMULATOR}/pipelines/walker.py", "            run.assign(assignment)\n", "            pass\n", RECOVERY),
+    Mutant("recovery forgets outputs inside containers", f"{EMULATOR}/pipelines/recovery.py", "        for each in inner:", "        for each in []:", RECOVERY),
     Mutant("denial of an unknown identity accepted", f"{EMULATOR}/service/control.py", "            if client_id not in identities:", "            if False:", f"{HTTP} -k explains_why"),
     Mutant("interrupted emulator continues to serve", f"{EMULATOR}/server.py", "                loop.call_soon_threadsafe(loop.stop)\n", "                loop.is_running()\n", "tests/unit/emulator/pipelines/test_script.py -k interrupted --timeout=100"),
     Mutant("token of an emulator sent to the next one", "adf/auth/credential.py", "    place = where_tokens_come_from(os.environ)\n", "    place = ()\n", f"{SEVERAL_EMULATORS} -k at_once"),

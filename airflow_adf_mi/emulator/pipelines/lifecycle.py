@@ -11,14 +11,16 @@ import itertools
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from copy import deepcopy
+from functools import partial
 from typing import Any
 
 from airflow_adf_mi.emulator.clock import Clock
 from airflow_adf_mi.emulator.errors import FullQueueError, ServiceError
-from airflow_adf_mi.emulator.pipelines import activities, runs
+from airflow_adf_mi.emulator.pipelines import activities, recovery, runs
 from airflow_adf_mi.emulator.pipelines.definitions import FactoryDefinition, PipelineDefinition
 from airflow_adf_mi.emulator.pipelines.outcomes import Result
 from airflow_adf_mi.emulator.pipelines.parameters import values_of
+from airflow_adf_mi.emulator.pipelines.progress import Progress
 from airflow_adf_mi.emulator.pipelines.rendering import Address
 from airflow_adf_mi.emulator.pipelines.runs import ActivityRun, Run
 from airflow_adf_mi.emulator.pipelines.script import Script
@@ -52,10 +54,6 @@ class Lifecycle:
     @property
     def global_parameters(self) -> Mapping[str, Any]:
         return self.definition.global_parameters
-
-    @property
-    def list_skipped(self) -> bool:
-        return self.switches.list_skipped
 
     def settle(self) -> None:
         """Run all events that are due."""
@@ -125,8 +123,13 @@ class Lifecycle:
         pipeline: str,
         values: Mapping[str, Any],
         on_end: Callable[[Run], None],
+        *,
+        earlier: Progress | None,
     ) -> Run:
-        """Start the run of an ExecutePipeline activity. Raises `ServiceError` if the service would refuse it."""
+        """Start the run of an ExecutePipeline activity. Raises `ServiceError` if the service would refuse it.
+
+        If the switch allows it, the run continues an `earlier` run.
+        """
         definition = self.definition.pipeline(pipeline)
         if definition is None:
             raise ServiceError(400, "BadRequest", f"The pipeline '{pipeline}' was not found.")
@@ -134,6 +137,8 @@ class Lifecycle:
 
         def prepare(child: Run) -> None:
             child.parent_run_id = parent.run_id
+            if earlier is not None and self.switches.recovery_reaches_children:
+                child.progress = recovery.carried_over(earlier, definition.activities)
             parent.children.append(child)
             self._on_end[child.run_id] = on_end
 
@@ -196,7 +201,8 @@ class Lifecycle:
         if run.problem is not None:
             self._end(run, Result("Failed", run.problem, run.pipeline))
         else:
-            Walk(self, run, run.definition.activities, lambda result: self._end(run, result)).begin()
+            end = partial(self._end, run)
+            Walk(self, run, run.definition.activities, end, progress=run.progress).begin()
 
     def _end(self, run: Run, result: Result) -> None:
         if result.status == "Failed":
