@@ -91,6 +91,8 @@ class Run:
     ended: float | None = None
     last_updated: float = 0.0
     is_latest: bool = True
+    is_listed: bool = True
+    """Whether queryPipelineRuns shows the run."""
     cancelled_at: float | None = None
     variables: dict[str, Any] = field(default_factory=dict)
     activities: list[ActivityRun] = field(default_factory=list)

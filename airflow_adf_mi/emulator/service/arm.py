@@ -93,6 +93,8 @@ class Arm:
             self._look_first(operation.name, where)
             self._tokens.authorize(claims, operation.action, scope(record.path))
             body = await self._operate(request, operation.name, where, record)
+            if fault is not None and fault.unlisted and record.run_id is not None:
+                self._factory(where).runs[record.run_id].is_listed = False
             answer: web.StreamResponse = _read_answer(request, body, headers)
         except ServiceError as e:
             record.full_queue = isinstance(e, FullQueueError)

@@ -135,7 +135,8 @@ class FactoryState(Lifecycle):
         seen_from = self.clock.now() - self.switches.list_lag_seconds
         if self.switches.list_frozen_at is not None:
             seen_from = min(seen_from, self.switches.list_frozen_at)
-        return queries.runs_page(body, self.runs.values(), seen_from, self.switches.page_size)
+        listed = [run for run in self.runs.values() if run.is_listed]
+        return queries.runs_page(body, listed, seen_from, self.switches.page_size)
 
     def query_activity_runs(self, run_id: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """ActivityRuns_QueryByPipelineRun: an empty list for an unknown run (recorded 2021)."""
