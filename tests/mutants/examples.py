@@ -11,6 +11,7 @@ SEVERAL_EMULATORS = "tests/integration/emulator/test_several_emulators.py"
 ENDS = "tests/integration/test_ends_on_signals.py"
 FACTORY = "tests/unit/emulator/service/test_state.py"
 RECOVERY = "tests/unit/emulator/pipelines/test_recovery.py"
+QUERIES = "tests/unit/emulator/service/test_queries.py"
 HTTP = "tests/integration/emulator/test_server.py"
 EMULATOR = "emulator"
 
@@ -61,6 +62,8 @@ MUTANTS = [
     Mutant("recovery forgets outputs inside containers", f"{EMULATOR}/pipelines/recovery.py", "        for each in inner:", "        for each in []:", RECOVERY),
     Mutant("unlisted run shown in the list", f"{EMULATOR}/service/state.py", "self.runs.values() if run.is_listed]", "self.runs.values()]", f"{HTTP} -k unlisted"),
     Mutant("fault that hides no run accepted", f"{EMULATOR}/gateway/faults.py", '        if fault.unlisted and fault.effect == "before" and', '        if False and', f"{HTTP} -k never_apply"),
+    Mutant("times of filters compared as text", f"{EMULATOR}/service/queries.py", "        return _moment(value)\n", "        return value\n", QUERIES),
+    Mutant("list ordered by a field that the specification lacks", f"{EMULATOR}/service/queries.py", 'body.get("orderBy"), _RUN_ORDERS)', 'body.get("orderBy"), _RUN_OPERANDS)', QUERIES),
     Mutant("denial of an unknown identity accepted", f"{EMULATOR}/service/control.py", "            if client_id not in identities:", "            if False:", f"{HTTP} -k explains_why"),
     Mutant("interrupted emulator continues to serve", f"{EMULATOR}/server.py", "                loop.call_soon_threadsafe(loop.stop)\n", "                loop.is_running()\n", "tests/unit/emulator/pipelines/test_script.py -k interrupted --timeout=100"),
     Mutant("token of an emulator sent to the next one", "adf/auth/credential.py", "    place = where_tokens_come_from(os.environ)\n", "    place = ()\n", f"{SEVERAL_EMULATORS} -k at_once"),
