@@ -51,6 +51,7 @@ MUTANTS = [
     Mutant("full queue answered with another status", f"{EMULATOR}/pipelines/lifecycle.py", "FullQueueError(self.switches.full_queue_status,", "FullQueueError(400,", f"{FACTORY} -k full_queue"),
     Mutant("queue filled by runs that need not wait", f"{EMULATOR}/pipelines/lifecycle.py", ">= free + self.switches.most_queued:", ">= self.switches.most_queued:", f"{FACTORY} -k queue"),
     Mutant("refusal by a full queue not counted", f"{EMULATOR}/service/arm.py", "            record.full_queue = isinstance(e, FullQueueError)\n", "", f"{HTTP} -k full_queue"),
+    Mutant("older run of a group updated by a recovery", f"{EMULATOR}/service/state.py", "self.supersede(other)", "other.is_latest = False\n                self.touch(other)", RECOVERY),
     Mutant("child of a recovery run begins again", f"{EMULATOR}/pipelines/lifecycle.py", "            if earlier is not None and self.switches.recovery_reaches_children:", "            if False:", RECOVERY),
     Mutant("child of a recovery run ignores the switch", f"{EMULATOR}/pipelines/lifecycle.py", "if earlier is not None and self.switches.recovery_reaches_children:", "if earlier is not None:", RECOVERY),
     Mutant("containers of a recovery run begin again", f"{EMULATOR}/pipelines/attempt.py", "        if earlier is None or earlier.item", "        if True or earlier.item", RECOVERY),

@@ -74,6 +74,14 @@ class Lifecycle:
     def touch(self, run: Run) -> None:
         """Record a change of `run`. From now on the service shows it."""
         run.last_updated = self._now
+        self._show(run)
+
+    def supersede(self, run: Run) -> None:
+        """Make another run the latest one of the group. This does not count as an update of this run (recorded 2020)."""
+        run.is_latest = False
+        self._show(run)
+
+    def _show(self, run: Run) -> None:
         if run.history and run.history[-1][0] == self._now:
             run.history.pop()
         run.history.append((self._now, run.wire(*self.address)))

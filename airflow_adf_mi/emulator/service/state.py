@@ -210,8 +210,7 @@ class FactoryState(Lifecycle):
         run = self.start(run_id, definition, reference.values, runs.manual(), prepare=prepare)
         for other in self.runs.values():
             if other.group_id == run.group_id and other is not run and other.is_latest:
-                other.is_latest = False
-                self.touch(other)
+                self.supersede(other)
         return run
 
     def _definition(self, pipeline: str) -> PipelineDefinition:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -85,6 +86,20 @@ def test_recovery_of_an_older_run_of_the_group_becomes_the_latest() -> None:
     third = recover(factory, first)
     assert [run.run_id for run in factory.runs.values() if run.is_latest] == [third.run_id]
     assert {run.group_id for run in factory.runs.values()} == {first.run_id}
+
+
+def test_run_that_is_no_longer_the_latest_was_not_updated_by_that() -> None:
+    """In the recording, its `lastUpdated` stays the time of its end."""
+    factory = state(factory_of(P=CHAIN), {"runs": [failing("P", "B")]})
+    first = run_to_end(factory)
+    before = factory.get_run(first.run_id)
+    began = datetime.fromtimestamp(factory.clock.now(), UTC).isoformat()
+    second = recover(factory, first)
+    assert factory.get_run(first.run_id) == {**before, "isLatest": False}
+    window = {"lastUpdatedAfter": began, "lastUpdatedBefore": "2100-01-01T00:00:00Z"}
+    assert [run["runId"] for run in factory.query_runs(window)["value"]] == [second.run_id]
+    window["lastUpdatedAfter"] = "2000-01-01T00:00:00Z"
+    assert [run["isLatest"] for run in factory.query_runs(window)["value"]] == [False, True]
 
 
 def test_child_of_a_child_continues_too() -> None:
