@@ -15,12 +15,13 @@ from functools import partial
 from typing import Any
 
 from airflow_adf_mi.emulator.clock import Clock
-from airflow_adf_mi.emulator.errors import FullQueueError, ServiceError
+from airflow_adf_mi.emulator.errors import ServiceError
 from airflow_adf_mi.emulator.pipelines import activities, recovery, runs
 from airflow_adf_mi.emulator.pipelines.definitions import FactoryDefinition, PipelineDefinition
 from airflow_adf_mi.emulator.pipelines.outcomes import Result
 from airflow_adf_mi.emulator.pipelines.parameters import values_of
 from airflow_adf_mi.emulator.pipelines.progress import Progress
+from airflow_adf_mi.emulator.pipelines.queue import Queue
 from airflow_adf_mi.emulator.pipelines.rendering import Address
 from airflow_adf_mi.emulator.pipelines.runs import ActivityRun, Run
 from airflow_adf_mi.emulator.pipelines.script import Script
@@ -46,10 +47,8 @@ class Lifecycle:
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
         self._on_end: dict[str, Callable[[Run], None]] = {}
-        # Only for pipelines with a concurrency, by name: the queue in the order of start, and the runs in progress.
-        self._queues: defaultdict[str, list[Run]] = defaultdict(list)
-        self._in_progress: defaultdict[str, int] = defaultdict(int)
-        self._due: set[str] = set()
+        # Only for pipelines with a concurrency, by name.
+        self._queues: defaultdict[str, Queue] = defaultdict(Queue)
 
     @property
     def global_parameters(self) -> Mapping[str, Any]:
@@ -100,7 +99,8 @@ class Lifecycle:
 
         With a `problem`, the run fails when it begins. Raises `ServiceError`, and changes nothing, if the queue is full.
         """
-        self._check_queue(definition)
+        if definition.concurrency is not None:
+            self._queues[definition.name].check(definition.concurrency, self.switches)
         run_script = self.script.for_run(definition.name, values)
         run = Run(
             run_id=run_id,
@@ -119,7 +119,7 @@ class Lifecycle:
             prepare(run)
         self.runs[run_id] = run
         if definition.concurrency is not None:
-            self._queues[definition.name].append(run)
+            self._queues[definition.name].add(run)
         self.touch(run)
         self.after(run.script.queued_seconds, lambda: self._is_due(run))
         return run
@@ -160,7 +160,7 @@ class Lifecycle:
             run.cancelled_at = self._now
             run.status, run.message = "Canceling", ""
             self.touch(run)
-            self._leave_queue(run)
+            self._queues[run.pipeline].remove(run)
             if run.script.cancel == "wins" or run.started is None:
                 self.after(run.script.cancel_seconds, lambda: self._cancelled(run))
         if recursive:
@@ -168,39 +168,19 @@ class Lifecycle:
                 if not child.is_over:
                     self.cancel(child, recursive=True)
 
-    def _check_queue(self, definition: PipelineDefinition) -> None:
-        """Raise `FullQueueError` if too many runs wait for the concurrency. A run with a free place does not wait for it."""
-        if definition.concurrency is None:
-            return
-        free = max(0, definition.concurrency - self._in_progress[definition.name])
-        if len(self._queues[definition.name]) >= free + self.switches.most_queued:
-            raise FullQueueError(self.switches.full_queue_status, self.switches.most_queued)
-
     def _is_due(self, run: Run) -> None:
         if run.status != "Queued":
             return
         if run.definition.concurrency is None:
             self._begin(run)
         else:
-            self._due.add(run.run_id)
+            self._queues[run.pipeline].mark_due(run)
             self._begin_queued(run.definition)
 
     def _begin_queued(self, definition: PipelineDefinition) -> None:
         queue = self._queues[definition.name]
-        while (
-            queue
-            and queue[0].run_id in self._due
-            and self._in_progress[definition.name] < (definition.concurrency or 1)
-        ):
-            run = queue[0]
-            self._leave_queue(run)
-            self._in_progress[definition.name] += 1
+        while (run := queue.begin_next(definition.concurrency or 1)) is not None:
             self._begin(run)
-
-    def _leave_queue(self, run: Run) -> None:
-        self._due.discard(run.run_id)
-        if run in self._queues[run.pipeline]:
-            self._queues[run.pipeline].remove(run)
 
     def _begin(self, run: Run) -> None:
         run.started = self._now
@@ -232,5 +212,5 @@ class Lifecycle:
             on_end(run)
         if run.definition.concurrency is not None:
             if run.started is not None:
-                self._in_progress[run.pipeline] -= 1
+                self._queues[run.pipeline].end()
             self._begin_queued(run.definition)
