@@ -31,10 +31,26 @@ class Switches:
     does not exist."""
     cancel_finished_status: int = 400
     """HTTP status of PipelineRunNotRunning. Only its code and message were recorded."""
+    full_queue_status: int = 400
+    """HTTP status of createRun if the pipeline's queue is full. The text is public, but its status is not known: 400 is a choice,
+    and 429 is the other likely one. The error code is a choice, too: `TooManyRequests` for 429, `BadRequest` for others. Neither
+    answer has a Retry-After header."""
+    most_queued: int = 100
+    """Runs of one pipeline that may wait for its concurrency. 100 is documented. A test or a demo may set a smaller number.
+    Runs that need not wait are not counted, which is a choice."""
     recovery_of_running: Literal["accept", "refuse"] = "accept"
     """isRecovery with a reference that has not ended."""
     recovery_within_days: float | None = None
     """How old a reference may be. Users mention a limit of 30 days, but no source states it."""
+    recovery_reaches_children: bool = True
+    """A recovery run from the failure starts the child of a failed ExecutePipeline again. True: the child skips the activities
+    that had succeeded in the earlier child run. False: it runs from its beginning. Microsoft's page says that its activities "may
+    still be skipped", but no recording shows it. The id and the group of such a child are new, which is a choice. A child of an
+    ExecutePipeline that had succeeded is not started again, which is a choice, too."""
+    recovery_reaches_containers: bool = True
+    """A recovery run from the failure evaluates a failed ForEach, IfCondition or Switch again. True: inner activities are skipped
+    by the same rule, if their iteration has the same item, or their branch is taken again. False: all of them run again. The
+    source is the same page. By that page, activities inside an Until may be skipped, too. Here, all of them run again."""
     page_size: int = 100
     """Entries in a page of the query operations. A third party's comment gives 100."""
     list_lag_seconds: float = 0.0

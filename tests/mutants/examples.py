@@ -9,6 +9,9 @@ GUESSES = "tests/unit/emulator/pipelines/test_guesses.py"
 SCRIPT = "tests/unit/emulator/pipelines/test_script.py"
 SEVERAL_EMULATORS = "tests/integration/emulator/test_several_emulators.py"
 ENDS = "tests/integration/test_ends_on_signals.py"
+FACTORY = "tests/unit/emulator/service/test_state.py"
+RECOVERY = "tests/unit/emulator/pipelines/test_recovery.py"
+QUERIES = "tests/unit/emulator/service/test_queries.py"
 HTTP = "tests/integration/emulator/test_server.py"
 EMULATOR = "emulator"
 
@@ -45,6 +48,23 @@ MUTANTS = [
     Mutant("run of a script without a pipeline accepted", f"{EMULATOR}/pipelines/script.py", '    if "pipeline" not in entry:', "    if False:", SCRIPT),
     Mutant("member of the wrong type accepted", f"{EMULATOR}/pipelines/script_shape.py", "        if not members[name].fits(value):", "        if False:", SCRIPT),
     Mutant("switch of the wrong type accepted", f"{EMULATOR}/switches.py", "            if not _fits(value, hints[name]):", "            if False:", f"{HTTP} -k explains_why"),
+    Mutant("full queue answered with another status", f"{EMULATOR}/pipelines/queue.py", "FullQueueError(switches.full_queue_status,", "FullQueueError(400,", f"{FACTORY} -k full_queue"),
+    Mutant("queue filled by runs that need not wait", f"{EMULATOR}/pipelines/queue.py", ">= free + switches.most_queued:", ">= switches.most_queued:", f"{FACTORY} -k queue"),
+    Mutant("refusal by a full queue not counted", f"{EMULATOR}/service/arm.py", "            record.full_queue = isinstance(e, FullQueueError)\n", "", f"{HTTP} -k full_queue"),
+    Mutant("older run of a group updated by a recovery", f"{EMULATOR}/service/state.py", "self.supersede(other)", "other.is_latest = False\n                self.touch(other)", RECOVERY),
+    Mutant("child of a recovery run begins again", f"{EMULATOR}/pipelines/lifecycle.py", "            if earlier is not None and self.switches.recovery_reaches_children:", "            if False:", RECOVERY),
+    Mutant("child of a recovery run ignores the switch", f"{EMULATOR}/pipelines/lifecycle.py", "if earlier is not None and self.switches.recovery_reaches_children:", "if earlier is not None:", RECOVERY),
+    Mutant("containers of a recovery run begin again", f"{EMULATOR}/pipelines/attempt.py", "        if earlier is None or earlier.item", "        if True or earlier.item", RECOVERY),
+    Mutant("iteration with another item continued", f"{EMULATOR}/pipelines/attempt.py", 'earlier is None or earlier.item != members["item"]:', "earlier is None:", RECOVERY),
+    Mutant("retry in a recovery run continues", f"{EMULATOR}/pipelines/attempt.py", "if self._number > 1 or self.entry.name not in", "if self.entry.name not in", RECOVERY),
+    Mutant("recovery continues activities whose predecessors run again", f"{EMULATOR}/pipelines/recovery.py", "if name not in carried and before[name] <= carried)", "if name not in carried)", RECOVERY),
+    Mutant("recovery repeats activities that were skipped by success", f"{EMULATOR}/pipelines/recovery.py", 'in ("Succeeded", "Skipped")}', 'in ("Succeeded",)}', RECOVERY),
+    Mutant("recovery forgets variables", f"{EMULATOR}/pipelines/walker.py", "            run.assign(assignment)\n", "            pass\n", RECOVERY),
+    Mutant("recovery forgets outputs inside containers", f"{EMULATOR}/pipelines/recovery.py", "        for each in inner:", "        for each in []:", RECOVERY),
+    Mutant("unlisted run shown in the list", f"{EMULATOR}/service/state.py", "self.runs.values() if run.is_listed]", "self.runs.values()]", f"{HTTP} -k unlisted"),
+    Mutant("fault that hides no run accepted", f"{EMULATOR}/gateway/faults.py", '        if fault.unlisted and fault.effect == "before" and', '        if False and', f"{HTTP} -k never_apply"),
+    Mutant("times of filters compared as text", f"{EMULATOR}/service/queries.py", "        return _moment(value)\n", "        return value\n", QUERIES),
+    Mutant("list ordered by a field that the specification lacks", f"{EMULATOR}/service/queries.py", 'body.get("orderBy"), _RUN_ORDERS)', 'body.get("orderBy"), _RUN_OPERANDS)', QUERIES),
     Mutant("denial of an unknown identity accepted", f"{EMULATOR}/service/control.py", "            if client_id not in identities:", "            if False:", f"{HTTP} -k explains_why"),
     Mutant("interrupted emulator continues to serve", f"{EMULATOR}/server.py", "                loop.call_soon_threadsafe(loop.stop)\n", "                loop.is_running()\n", "tests/unit/emulator/pipelines/test_script.py -k interrupted --timeout=100"),
     Mutant("token of an emulator sent to the next one", "adf/auth/credential.py", "    place = where_tokens_come_from(os.environ)\n", "    place = ()\n", f"{SEVERAL_EMULATORS} -k at_once"),

@@ -26,6 +26,8 @@ class RequestRecord:
     pipeline: str | None = None
     run_id: str | None = None
     """The run of the request. For createRun, the run that was created, even if the answer was lost."""
+    full_queue: bool = False
+    """Whether a start was refused because the queue of its pipeline was full, even if the answer was lost."""
     fault: int | None = None
     """The id of the fault that happened."""
     user_agent: str | None = None

@@ -41,6 +41,10 @@ class Fault:
     """Close the connection without an answer."""
     hang_seconds: float = 0.0
     """Real seconds without an answer. After them, the proper answer follows, unless `status` or `drop` is set."""
+    unlisted: bool = False
+    """For createRun only: queryPipelineRuns never shows the run that is started. Other operations show it, and its child runs and
+    newer runs are listed. Users reported runs that were missing in lists for hours. That a single run is missing while newer runs
+    are listed is an assumption."""
     id: int = 0
     consumed: int = 0
 
@@ -68,8 +72,12 @@ class Faults:
             raise ValueError(f"no effect {fault.effect!r}; there are before and after")
         if fault.identity is not None and fault.operation != "token":
             raise ValueError("identity is matched for operation token only")
-        if fault.status is None and not fault.drop and fault.hang_seconds <= 0:
-            raise ValueError("the fault does nothing: give status, drop or hang_seconds")
+        if fault.unlisted and fault.operation != "createRun":
+            raise ValueError("unlisted is for operation createRun only")
+        if fault.unlisted and fault.effect == "before" and (fault.status is not None or fault.drop):
+            raise ValueError("unlisted has no effect, because no run is started; give effect='after'")
+        if fault.status is None and not fault.drop and fault.hang_seconds <= 0 and not fault.unlisted:
+            raise ValueError("the fault does nothing: give status, drop, hang_seconds or unlisted")
         fault.id = next(self._numbers)
         self._faults.append((self._now(), fault))
         return fault.id

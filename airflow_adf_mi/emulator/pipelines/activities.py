@@ -10,6 +10,7 @@ from airflow_adf_mi.emulator.pipelines.attempt import Attempt
 from airflow_adf_mi.emulator.pipelines.definitions import RETURN_VALUE
 from airflow_adf_mi.emulator.pipelines.expressions import UNKNOWN, evaluate
 from airflow_adf_mi.emulator.pipelines.outcomes import Result
+from airflow_adf_mi.emulator.pipelines.progress import Assignment
 from airflow_adf_mi.emulator.pipelines.walker import End, Walk
 
 
@@ -55,9 +56,9 @@ def _set_variable(attempt: Attempt) -> None:
         value: Any = attempt.script.value
         if value is UNKNOWN:
             value = {entry["key"]: _returned(attempt, entry) for entry in attempt.properties.get("value") or []}
-        attempt.walk.run.return_value.update(value)
     else:
-        value = attempt.walk.run.variables[name] = _value(attempt)
+        value = _value(attempt)
+    attempt.walk.assign(Assignment(attempt.entry.name, name, value))
     attempt.after(attempt.script.seconds or 0, lambda: attempt.conclude({"name": name, "value": value}))
 
 
@@ -84,9 +85,8 @@ def _returned(attempt: Attempt, entry: Mapping[str, Any]) -> Any:
 
 def _append_variable(attempt: Attempt) -> None:
     name = attempt.properties.get("variableName", "")
-    before = attempt.walk.run.variables.get(name)
     value = _value(attempt)
-    attempt.walk.run.variables[name] = [*(before if isinstance(before, list) else []), value]
+    attempt.walk.assign(Assignment(attempt.entry.name, name, value, appends=True))
     attempt.after(attempt.script.seconds or 0, lambda: attempt.conclude({"name": name, "value": value}))
 
 

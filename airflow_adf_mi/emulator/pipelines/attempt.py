@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
+from airflow_adf_mi.emulator.pipelines import recovery
 from airflow_adf_mi.emulator.pipelines.definitions import INNER_LISTS
 from airflow_adf_mi.emulator.pipelines.expressions import UNKNOWN, evaluate
 from airflow_adf_mi.emulator.pipelines.outcomes import Result
+from airflow_adf_mi.emulator.pipelines.progress import Progress
 from airflow_adf_mi.emulator.pipelines.runs import ActivityRun
 from airflow_adf_mi.emulator.pipelines.script import ActivityScript
 from airflow_adf_mi.emulator.pipelines.walker import End, Walk
@@ -143,14 +145,35 @@ class Attempt:
         else:
             self._end(Result("Failed", full["message"]))
 
-    def inside(self, activities: list[dict[str, Any]], on_end: End, **where: Any) -> Walk:
-        """Walk activities inside this one."""
-        kept = {
+    def earlier(self, place: Hashable) -> Progress | None:
+        """The progress of an earlier run inside this activity, if this run continues that run here. A retry does not."""
+        progress = self.walk.progress
+        if self._number > 1 or self.entry.name not in progress.resumed:
+            return None
+        return progress.inner.get((self.entry.name, place))
+
+    def keep(self, place: Hashable, inner: Progress) -> None:
+        """Let a later recovery run continue from here."""
+        self.walk.progress.inner[self.entry.name, place] = inner
+
+    def inside(self, activities: list[dict[str, Any]], on_end: End, *, place: Hashable = None, **where: Any) -> Walk:
+        """Walk activities inside this one. With a `place`, a recovery run continues what the earlier run did there."""
+        members = {
             "item": self.walk.item,
             "iteration": self.walk.iteration,
             "iteration_hash": self.walk.iteration_hash,
+            **where,
         }
-        inner = Walk(self.walk.factory, self.walk.run, activities, on_end, parent=self.walk, **{**kept, **where})
+        earlier = self.earlier(place) if self.walk.factory.switches.recovery_reaches_containers else None
+        if earlier is None or earlier.item != members["item"]:
+            progress = Progress(item=members["item"])
+        else:
+            progress = recovery.carried_over(earlier, activities)
+        if place is not None:
+            self.keep(place, progress)
+        inner = Walk(
+            self.walk.factory, self.walk.run, activities, on_end, progress=progress, parent=self.walk, **members
+        )
         inner.begin()
         return inner
 

@@ -46,6 +46,7 @@ class _Loop:
             attempt.inside(
                 list(attempt.properties.get("activities") or []),
                 self._ended,
+                place=index,
                 item=item,
                 iteration=index,
                 iteration_hash=digest.hexdigest()[:32],
@@ -77,8 +78,8 @@ def if_condition(attempt: Attempt) -> None:
     condition = attempt.script.condition
     if condition is None:
         condition = _truth(attempt, attempt.value("expression"), "condition")
-    branch = attempt.properties.get("ifTrueActivities" if condition else "ifFalseActivities") or []
-    attempt.inside(list(branch), attempt.conclude_inner)
+    branch = "ifTrueActivities" if condition else "ifFalseActivities"
+    attempt.inside(list(attempt.properties.get(branch) or []), attempt.conclude_inner, place=branch)
 
 
 def switch(attempt: Attempt) -> None:
@@ -87,9 +88,10 @@ def switch(attempt: Attempt) -> None:
         wanted = attempt.known("on", UNKNOWN, f"a case named {UNKNOWN!r}, or else the default", "case")
     cases = attempt.properties.get("cases") or []
     branch = next((case.get("activities") for case in cases if case.get("value") == str(wanted)), None)
+    place = ("default",) if branch is None else ("case", str(wanted))
     if branch is None:
         branch = attempt.properties.get("defaultActivities") or []
-    attempt.inside(list(branch), attempt.conclude_inner)
+    attempt.inside(list(branch), attempt.conclude_inner, place=place)
 
 
 def until(attempt: Attempt) -> None:
@@ -97,7 +99,10 @@ def until(attempt: Attempt) -> None:
 
 
 class _Rounds:
-    """An Until in progress. A failed activity inside does not stop it (documentation). Its last round decides its end."""
+    """An Until in progress. A failed activity inside does not stop it (documentation). Its last round decides its end.
+
+    In a recovery run it begins again: results of an earlier run's rounds would answer questions that its rounds ask again.
+    """
 
     def __init__(self, attempt: Attempt) -> None:
         self._attempt = attempt
@@ -165,13 +170,13 @@ def execute_pipeline(attempt: Attempt) -> None:
                 {"errorCode": "BadRequest"}, message=child.message or f"Pipeline run {child.run_id} was cancelled."
             )
 
+    name = attempt.properties["pipeline"]["referenceName"]
     try:
-        child = walk.factory.start_child(
-            walk.run, attempt.entry, attempt.properties["pipeline"]["referenceName"], values, ended
-        )
+        child = walk.factory.start_child(walk.run, attempt.entry, name, values, ended, earlier=attempt.earlier(name))
     except ServiceError as e:
         attempt.fail({"errorCode": e.code}, message=e.message)
         return
+    attempt.keep(name, child.progress)
     attempt.entry.output = _result(child)
     if not waits:
         attempt.conclude(_result(child))

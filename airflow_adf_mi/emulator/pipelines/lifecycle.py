@@ -11,22 +11,22 @@ import itertools
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from copy import deepcopy
+from functools import partial
 from typing import Any
 
 from airflow_adf_mi.emulator.clock import Clock
 from airflow_adf_mi.emulator.errors import ServiceError
-from airflow_adf_mi.emulator.pipelines import activities, runs
+from airflow_adf_mi.emulator.pipelines import activities, recovery, runs
 from airflow_adf_mi.emulator.pipelines.definitions import FactoryDefinition, PipelineDefinition
 from airflow_adf_mi.emulator.pipelines.outcomes import Result
 from airflow_adf_mi.emulator.pipelines.parameters import values_of
+from airflow_adf_mi.emulator.pipelines.progress import Progress
+from airflow_adf_mi.emulator.pipelines.queue import Queue
 from airflow_adf_mi.emulator.pipelines.rendering import Address
 from airflow_adf_mi.emulator.pipelines.runs import ActivityRun, Run
 from airflow_adf_mi.emulator.pipelines.script import Script
 from airflow_adf_mi.emulator.pipelines.walker import Walk
 from airflow_adf_mi.emulator.switches import Switches
-
-MOST_QUEUED = 100
-"""Runs of one pipeline that may wait for its concurrency (Microsoft's documentation)."""
 
 
 class Lifecycle:
@@ -47,18 +47,12 @@ class Lifecycle:
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
         self._on_end: dict[str, Callable[[Run], None]] = {}
-        # Only for pipelines with a concurrency, by name: the queue in the order of start, and the runs in progress.
-        self._queues: defaultdict[str, list[Run]] = defaultdict(list)
-        self._in_progress: defaultdict[str, int] = defaultdict(int)
-        self._due: set[str] = set()
+        # Only for pipelines with a concurrency, by name.
+        self._queues: defaultdict[str, Queue] = defaultdict(Queue)
 
     @property
     def global_parameters(self) -> Mapping[str, Any]:
         return self.definition.global_parameters
-
-    @property
-    def list_skipped(self) -> bool:
-        return self.switches.list_skipped
 
     def settle(self) -> None:
         """Run all events that are due."""
@@ -79,6 +73,14 @@ class Lifecycle:
     def touch(self, run: Run) -> None:
         """Record a change of `run`. From now on the service shows it."""
         run.last_updated = self._now
+        self._show(run)
+
+    def supersede(self, run: Run) -> None:
+        """Make another run the latest one of the group. This does not count as an update of this run (recorded 2020)."""
+        run.is_latest = False
+        self._show(run)
+
+    def _show(self, run: Run) -> None:
         if run.history and run.history[-1][0] == self._now:
             run.history.pop()
         run.history.append((self._now, run.wire(*self.address)))
@@ -97,12 +99,8 @@ class Lifecycle:
 
         With a `problem`, the run fails when it begins. Raises `ServiceError`, and changes nothing, if the queue is full.
         """
-        if len(self._queues[definition.name]) >= MOST_QUEUED:
-            raise ServiceError(
-                400,
-                "BadRequest",
-                "If the concurrency value is set for a pipeline, a maximum of 100 runs will be queued for execution.",
-            )
+        if definition.concurrency is not None:
+            self._queues[definition.name].check(definition.concurrency, self.switches)
         run_script = self.script.for_run(definition.name, values)
         run = Run(
             run_id=run_id,
@@ -121,7 +119,7 @@ class Lifecycle:
             prepare(run)
         self.runs[run_id] = run
         if definition.concurrency is not None:
-            self._queues[definition.name].append(run)
+            self._queues[definition.name].add(run)
         self.touch(run)
         self.after(run.script.queued_seconds, lambda: self._is_due(run))
         return run
@@ -133,8 +131,13 @@ class Lifecycle:
         pipeline: str,
         values: Mapping[str, Any],
         on_end: Callable[[Run], None],
+        *,
+        earlier: Progress | None,
     ) -> Run:
-        """Start the run of an ExecutePipeline activity. Raises `ServiceError` if the service would refuse it."""
+        """Start the run of an ExecutePipeline activity. Raises `ServiceError` if the service would refuse it.
+
+        If the switch allows it, the run continues an `earlier` run.
+        """
         definition = self.definition.pipeline(pipeline)
         if definition is None:
             raise ServiceError(400, "BadRequest", f"The pipeline '{pipeline}' was not found.")
@@ -142,6 +145,8 @@ class Lifecycle:
 
         def prepare(child: Run) -> None:
             child.parent_run_id = parent.run_id
+            if earlier is not None and self.switches.recovery_reaches_children:
+                child.progress = recovery.carried_over(earlier, definition.activities)
             parent.children.append(child)
             self._on_end[child.run_id] = on_end
 
@@ -155,7 +160,7 @@ class Lifecycle:
             run.cancelled_at = self._now
             run.status, run.message = "Canceling", ""
             self.touch(run)
-            self._leave_queue(run)
+            self._queues[run.pipeline].remove(run)
             if run.script.cancel == "wins" or run.started is None:
                 self.after(run.script.cancel_seconds, lambda: self._cancelled(run))
         if recursive:
@@ -169,25 +174,13 @@ class Lifecycle:
         if run.definition.concurrency is None:
             self._begin(run)
         else:
-            self._due.add(run.run_id)
+            self._queues[run.pipeline].mark_due(run)
             self._begin_queued(run.definition)
 
     def _begin_queued(self, definition: PipelineDefinition) -> None:
         queue = self._queues[definition.name]
-        while (
-            queue
-            and queue[0].run_id in self._due
-            and self._in_progress[definition.name] < (definition.concurrency or 1)
-        ):
-            run = queue[0]
-            self._leave_queue(run)
-            self._in_progress[definition.name] += 1
+        while (run := queue.begin_next(definition.concurrency or 1)) is not None:
             self._begin(run)
-
-    def _leave_queue(self, run: Run) -> None:
-        self._due.discard(run.run_id)
-        if run in self._queues[run.pipeline]:
-            self._queues[run.pipeline].remove(run)
 
     def _begin(self, run: Run) -> None:
         run.started = self._now
@@ -196,7 +189,8 @@ class Lifecycle:
         if run.problem is not None:
             self._end(run, Result("Failed", run.problem, run.pipeline))
         else:
-            Walk(self, run, run.definition.activities, lambda result: self._end(run, result)).begin()
+            end = partial(self._end, run)
+            Walk(self, run, run.definition.activities, end, progress=run.progress).begin()
 
     def _end(self, run: Run, result: Result) -> None:
         if result.status == "Failed":
@@ -218,5 +212,5 @@ class Lifecycle:
             on_end(run)
         if run.definition.concurrency is not None:
             if run.started is not None:
-                self._in_progress[run.pipeline] -= 1
+                self._queues[run.pipeline].end()
             self._begin_queued(run.definition)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from airflow_adf_mi.emulator.errors import ServiceError
-from airflow_adf_mi.emulator.pipelines.definitions import PipelineDefinition
+from airflow_adf_mi.emulator.pipelines.definitions import PipelineDefinition, branches
+from airflow_adf_mi.emulator.pipelines.progress import Progress
 from airflow_adf_mi.emulator.pipelines.runs import Run
 from airflow_adf_mi.emulator.switches import Switches
 
@@ -32,28 +34,61 @@ def reference(
     return run
 
 
-def carried_over(
-    run: Run, definition: PipelineDefinition, *, start_activity: str | None, from_failure: bool
-) -> dict[str, dict[str, Any]]:
-    """The activities that do not run again, and how they ended.
+def carried_over(earlier: Progress, activities: list[dict[str, Any]]) -> Progress:
+    """The beginning of a list of activities that continues `earlier` from its failure.
 
-    A start activity overrides `from_failure`: the activities that lead to it do not run again, however they ended. Activities of
-    other branches run again (this is unverified). With `from_failure`, succeeded activities do not run again, unless they depend
-    on an activity that does. Without both, all activities run.
+    Activities that succeeded do not run again, whatever their type, and neither do those that they had skipped. All activities
+    after one that runs again run again, too. An activity that runs again is continued, if nothing before it runs again: the
+    switches decide how far its inner activities follow the same rule.
+
+    Microsoft's page has this rule for inner activities only, and it does not name the activities that are skipped. It says that
+    Wait, Set Variable and Filter "behave as before". Here they have no rule of their own.
+    """
+    by_name = {activity["name"]: activity for activity in activities}
+    settled = {name for name in by_name if earlier.ended.get(name, {}).get("Status") in ("Succeeded", "Skipped")}
+    before = {name: _before(name, by_name) for name in by_name}
+    carried = frozenset(name for name in settled if before[name] <= settled)
+    resumed = frozenset(name for name in by_name if name not in carried and before[name] <= carried)
+    begun = _with(carried, earlier, by_name)
+    begun.resumed = resumed
+    begun.inner = {key: progress for key, progress in earlier.inner.items() if key[0] in resumed}
+    return begun
+
+
+def started_at(start_activity: str, earlier: Progress, definition: PipelineDefinition) -> Progress:
+    """The beginning of a run that starts at an activity. The activities that lead to it do not run again, however they ended.
+
+    Activities of other branches run again (this is unverified). Raises `ServiceError` if there is no such activity.
     """
     by_name = {activity["name"]: activity for activity in definition.activities}
-    if start_activity:
-        if start_activity not in by_name:
-            raise ServiceError(
-                400, "BadRequest", f"The activity {start_activity!r} is not in pipeline {definition.name!r}."
-            )
-        before = _before(start_activity, by_name)
-        return {name: run.ended_activities.get(name, {"Status": "Succeeded"}) for name in by_name if name in before}
-    if not from_failure:
-        return {}
-    succeeded = {name for name in by_name if run.ended_activities.get(name, {}).get("Status") == "Succeeded"}
-    kept = {name for name in succeeded if _before(name, by_name) <= succeeded}
-    return {name: run.ended_activities[name] for name in by_name if name in kept}
+    if start_activity not in by_name:
+        raise ServiceError(
+            400, "BadRequest", f"The activity {start_activity!r} is not in pipeline {definition.name!r}."
+        )
+    carried = _before(start_activity, by_name)
+    begun = _with(carried, earlier, by_name)
+    for name in carried - begun.ended.keys():
+        begun.ended[name] = {"Status": "Succeeded"}
+    return begun
+
+
+def _with(carried: AbstractSet[str], earlier: Progress, by_name: Mapping[str, Mapping[str, Any]]) -> Progress:
+    """The progress with these activities only, and with what is inside them."""
+    kept = {inner for name in carried for inner in _names(by_name[name])}
+    return Progress(
+        ended={name: value for name, value in earlier.ended.items() if name in kept},
+        assignments=[each for each in earlier.assignments if each.activity in kept],
+        carried=frozenset(carried),
+        item=earlier.item,
+    )
+
+
+def _names(activity: Mapping[str, Any]) -> Iterator[str]:
+    """The name of an activity, and the names of all activities inside it."""
+    yield activity["name"]
+    for inner in branches(activity):
+        for each in inner:
+            yield from _names(each)
 
 
 def _before(name: str, by_name: Mapping[str, Mapping[str, Any]]) -> set[str]:

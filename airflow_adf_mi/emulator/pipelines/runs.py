@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
-from airflow_adf_mi.emulator.pipelines.definitions import PipelineDefinition
+from airflow_adf_mi.emulator.pipelines.definitions import RETURN_VALUE, PipelineDefinition
 from airflow_adf_mi.emulator.pipelines.expressions import UNKNOWN, Scope, evaluate, plain
 from airflow_adf_mi.emulator.pipelines.guesses import Guess, text_of
+from airflow_adf_mi.emulator.pipelines.progress import Assignment, Progress
 from airflow_adf_mi.emulator.pipelines.rendering import run_resource_id, wire_milliseconds, wire_parameters, wire_time
 from airflow_adf_mi.emulator.pipelines.script import PipelineScript, RunScript
 
@@ -90,6 +91,8 @@ class Run:
     ended: float | None = None
     last_updated: float = 0.0
     is_latest: bool = True
+    is_listed: bool = True
+    """Whether queryPipelineRuns shows the run."""
     cancelled_at: float | None = None
     variables: dict[str, Any] = field(default_factory=dict)
     activities: list[ActivityRun] = field(default_factory=list)
@@ -97,8 +100,8 @@ class Run:
     """The problem of its parameters. The run fails with it as soon as it begins."""
     start_activity: str | None = None
     """The activity that a recovery run starts from, however the activities before it ended."""
-    ended_activities: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """The values of `activity('name')`. A recovery run begins with those of activities that it does not run again."""
+    progress: Progress = field(default_factory=Progress)
+    """A recovery run begins with what it takes over from the earlier run."""
     return_value: dict[str, Any] = field(default_factory=dict)
     """The values that the pipeline returns to its caller (`pipelineReturnValue`)."""
     children: list[Run] = field(default_factory=list)
@@ -119,6 +122,16 @@ class Run:
     def is_stopping(self) -> bool:
         """Whether the run has ended, or will end by a cancel that wins. Then nothing more happens in it."""
         return self.is_over or (self.status == "Canceling" and self.script.cancel == "wins")
+
+    def assign(self, assignment: Assignment) -> None:
+        """Change a variable, or the values that the pipeline returns."""
+        if assignment.variable == RETURN_VALUE:
+            self.return_value.update(assignment.value)
+        elif assignment.appends:
+            before = self.variables.get(assignment.variable)
+            self.variables[assignment.variable] = [*(before if isinstance(before, list) else []), assignment.value]
+        else:
+            self.variables[assignment.variable] = assignment.value
 
     def guess(self, activity: str | None, what: str, expression: Any, taken: str, member: str | None = None) -> None:
         """Log and list a guess, once."""

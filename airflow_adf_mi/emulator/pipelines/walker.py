@@ -12,8 +12,10 @@ from typing import Any, Protocol
 
 from airflow_adf_mi.emulator.pipelines.expressions import UNKNOWN, Scope, evaluate
 from airflow_adf_mi.emulator.pipelines.outcomes import Result, is_met, outcome_of
+from airflow_adf_mi.emulator.pipelines.progress import Assignment, Progress
 from airflow_adf_mi.emulator.pipelines.runs import ActivityRun, Run
 from airflow_adf_mi.emulator.pipelines.script import ActivityScript, Script
+from airflow_adf_mi.emulator.switches import Switches
 
 End = Callable[[Result], None]
 
@@ -22,12 +24,10 @@ class Factory(Protocol):
     """The members of a factory that a walk uses."""
 
     script: Script
+    switches: Switches
 
     @property
     def global_parameters(self) -> Mapping[str, Any]: ...
-
-    @property
-    def list_skipped(self) -> bool: ...
 
     @property
     def execute(self) -> Callable[[Walk, Mapping[str, Any], End], None]:
@@ -46,8 +46,10 @@ class Factory(Protocol):
         pipeline: str,
         values: Mapping[str, Any],
         on_end: Callable[[Run], None],
+        *,
+        earlier: Progress | None,
     ) -> Run:
-        """Start another pipeline. Raises `ServiceError` if the service would refuse it."""
+        """Start another pipeline, which may continue an earlier run. Raises `ServiceError` if the service would refuse it."""
 
 
 class Walk:
@@ -63,6 +65,7 @@ class Walk:
         activities: list[dict[str, Any]],
         on_end: End,
         *,
+        progress: Progress,
         parent: Walk | None = None,
         item: Any = UNKNOWN,
         iteration: int | None = None,
@@ -70,6 +73,7 @@ class Walk:
     ) -> None:
         self.factory = factory
         self.run = run
+        self.progress = progress
         self.item = item
         self.iteration = iteration
         self.iteration_hash = iteration_hash
@@ -80,19 +84,16 @@ class Walk:
         self._entries: list[ActivityRun] = []
         self.inner: list[Walk] = []
         self._over = False
-        self._results: dict[str, Result] = {}
+        self._results = {name: Result(progress.ended[name]["Status"]) for name in progress.carried}
         # An iteration sees its own activities, not those of parallel iterations.
         self.ended_activities: ChainMap[str, dict[str, Any]]
         if parent is None:
-            self.ended_activities = ChainMap(run.ended_activities)
-            self._results = {
-                activity["name"]: Result(run.ended_activities[activity["name"]]["Status"])
-                for activity in activities
-                if activity["name"] in run.ended_activities
-            }
+            self.ended_activities = ChainMap(progress.ended)
         else:
-            self.ended_activities = parent.ended_activities.new_child()
+            self.ended_activities = parent.ended_activities.new_child(progress.ended)
             parent.inner.append(self)
+        for assignment in progress.assignments:
+            run.assign(assignment)
 
     def begin(self) -> None:
         """Start the activities without dependencies."""
@@ -155,6 +156,11 @@ class Walk:
         """Set the value of `activity('name')` from now on."""
         self.ended_activities[name] = ended
 
+    def assign(self, assignment: Assignment) -> None:
+        """Change a variable of the run, or the values that it returns."""
+        self.run.assign(assignment)
+        self.progress.assignments.append(assignment)
+
     def _advance(self) -> None:
         progressed = True
         while progressed and not self.is_stopped:
@@ -176,7 +182,8 @@ class Walk:
             self._over = True
             if self._parent is not None:
                 # Published pipelines refer to activities inside a container after it. The last iteration counts.
-                self._parent.ended_activities.update(self.ended_activities.maps[0])
+                self._parent.progress.ended.update(self.progress.ended)
+                self._parent.progress.assignments.extend(self.progress.assignments)
             self._on_end(outcome_of(self._activities, self._results))
 
     def _readiness(self, activity: Mapping[str, Any]) -> bool | None:
@@ -190,7 +197,7 @@ class Walk:
         return True if len(ended) == len(dependencies) else None
 
     def _skip(self, activity: Mapping[str, Any]) -> None:
-        if self.factory.list_skipped:
+        if self.factory.switches.list_skipped:
             self.record(activity, status="Skipped", ended=self.factory.now())
         self._results[activity["name"]] = Result("Skipped")
         self.remember(activity["name"], {"Status": "Skipped"})

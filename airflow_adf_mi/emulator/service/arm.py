@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
-from airflow_adf_mi.emulator.errors import ServiceError
+from airflow_adf_mi.emulator.errors import FullQueueError, ServiceError
 from airflow_adf_mi.emulator.gateway.books import RequestRecord
 from airflow_adf_mi.emulator.gateway.limits import READS, WRITES
 from airflow_adf_mi.emulator.gateway.replies import arm_answer, arm_error, arm_fault_body, arm_headers, respond_to_fault
@@ -93,8 +93,11 @@ class Arm:
             self._look_first(operation.name, where)
             self._tokens.authorize(claims, operation.action, scope(record.path))
             body = await self._operate(request, operation.name, where, record)
+            if fault is not None and fault.unlisted and record.run_id is not None:
+                self._factory(where).runs[record.run_id].is_listed = False
             answer: web.StreamResponse = _read_answer(request, body, headers)
         except ServiceError as e:
+            record.full_queue = isinstance(e, FullQueueError)
             answer = arm_error(e, headers)
         except Exception:  # a defect of the emulator: logged here, answered and recorded like a defect of the service
             log.exception("Failed at %s %s", request.method, record.path)

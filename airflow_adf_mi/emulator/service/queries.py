@@ -40,6 +40,11 @@ _TRIGGER_OPERANDS: Mapping[str, Callable[[Item], Any]] = {
     "TriggerRunTimestamp": itemgetter("triggerRunTimestamp"),
     "Status": itemgetter("status"),
 }
+# A list may be ordered by fewer operands than it may be filtered by (specification).
+_RUN_ORDERS = {name: _RUN_OPERANDS[name] for name in ("RunStart", "RunEnd", "PipelineName", "Status")}
+_ACTIVITY_ORDERS = {
+    name: _ACTIVITY_OPERANDS[name] for name in ("ActivityName", "ActivityRunStart", "ActivityRunEnd", "Status")
+}
 
 
 def runs_page(body: Mapping[str, Any], runs: Iterable[Run], seen_from: float, page_size: int) -> dict[str, Any]:
@@ -56,7 +61,7 @@ def runs_page(body: Mapping[str, Any], runs: Iterable[Run], seen_from: float, pa
     after, before = _window(body)
     inside = [run for run in shown if after <= _moment(run["lastUpdated"]) <= before]
     chosen = _filtered(inside, body.get("filters"), _RUN_OPERANDS)
-    return _paged(_ordered(chosen, body.get("orderBy"), _RUN_OPERANDS), offset, page_size, seen_from)
+    return _paged(_ordered(chosen, body.get("orderBy"), _RUN_ORDERS), offset, page_size, seen_from)
 
 
 def activities_page(
@@ -68,7 +73,7 @@ def activities_page(
     after, before = _window(body)
     inside = [e for e in shown if after <= _moment(e["activityRunEnd"] or e["activityRunStart"]) <= before]
     chosen = _filtered(inside, body.get("filters"), _ACTIVITY_OPERANDS)
-    return _paged(_ordered(chosen, body.get("orderBy"), _ACTIVITY_OPERANDS), offset, page_size, seen_from)
+    return _paged(_ordered(chosen, body.get("orderBy"), _ACTIVITY_ORDERS), offset, page_size, seen_from)
 
 
 def trigger_runs_page(body: Mapping[str, Any], seen_from: float, page_size: int) -> dict[str, Any]:
@@ -106,11 +111,26 @@ def _filtered(items: list[Item], filters: Any, operands: Mapping[str, Callable[[
                 "BadRequest",
                 "Filter operand 'RunGroupId' does not support and array of values. Make sure to provide only one.",
             )
-        if operand == "LatestOnly" and values != [True]:
+        try:
+            wanted = [_comparable(str(operand), value) for value in values]
+        except (TypeError, ValueError):
+            raise ServiceError(400, "BadRequest", f"Invalid filter: {json.dumps(condition)}.") from None
+        if operand == "LatestOnly" and wanted != [True]:
             continue
         negated = operator.startswith("Not")
-        items = [item for item in items if (read(item) in values) is not negated]
+        items = [item for item in items if (_comparable(str(operand), read(item)) in wanted) is not negated]
     return items
+
+
+def _comparable(operand: str, value: Any) -> Any:
+    """Times as times, and flags as flags: by the specification a filter's values are text. Raises `ValueError` for others."""
+    if operand in _TIMES and value is not None:
+        return _moment(value)
+    if operand == "LatestOnly" and not isinstance(value, bool):
+        if str(value).lower() not in ("true", "false"):
+            raise ValueError(f"{value!r} is neither true nor false")
+        return str(value).lower() == "true"
+    return value
 
 
 def _ordered(items: list[Item], order: Any, operands: Mapping[str, Callable[[Item], Any]]) -> list[Item]:

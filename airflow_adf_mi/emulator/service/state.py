@@ -12,6 +12,7 @@ from airflow_adf_mi.emulator.pipelines import recovery, rendering, runs
 from airflow_adf_mi.emulator.pipelines.definitions import FactoryDefinition, PipelineDefinition, published_pipeline
 from airflow_adf_mi.emulator.pipelines.lifecycle import Lifecycle
 from airflow_adf_mi.emulator.pipelines.parameters import values_of
+from airflow_adf_mi.emulator.pipelines.progress import Progress
 from airflow_adf_mi.emulator.pipelines.runs import Run
 from airflow_adf_mi.emulator.pipelines.script import Script
 from airflow_adf_mi.emulator.service import queries
@@ -134,7 +135,8 @@ class FactoryState(Lifecycle):
         seen_from = self.clock.now() - self.switches.list_lag_seconds
         if self.switches.list_frozen_at is not None:
             seen_from = min(seen_from, self.switches.list_frozen_at)
-        return queries.runs_page(body, self.runs.values(), seen_from, self.switches.page_size)
+        listed = [run for run in self.runs.values() if run.is_listed]
+        return queries.runs_page(body, listed, seen_from, self.switches.page_size)
 
     def query_activity_runs(self, run_id: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """ActivityRuns_QueryByPipelineRun: an empty list for an unknown run (recorded 2021)."""
@@ -193,18 +195,22 @@ class FactoryState(Lifecycle):
         """Start a run with another run's parameters. A recovery run also joins that run's group, as its latest run."""
         if not is_recovery:
             return self.start(run_id, definition, reference.values, runs.manual())
-        carried = recovery.carried_over(reference, definition, start_activity=start_activity, from_failure=from_failure)
+        if start_activity:  # which overrides `from_failure`
+            progress = recovery.started_at(start_activity, reference.progress, definition)
+        elif from_failure:
+            progress = recovery.carried_over(reference.progress, definition.activities)
+        else:
+            progress = Progress()
 
         def prepare(run: Run) -> None:
             run.group_id = reference.group_id
             run.start_activity = start_activity
-            run.ended_activities.update(carried)
+            run.progress = progress
 
         run = self.start(run_id, definition, reference.values, runs.manual(), prepare=prepare)
         for other in self.runs.values():
             if other.group_id == run.group_id and other is not run and other.is_latest:
-                other.is_latest = False
-                self.touch(other)
+                self.supersede(other)
         return run
 
     def _definition(self, pipeline: str) -> PipelineDefinition:

@@ -205,6 +205,27 @@ def test_page_size_is_set_by_the_switch(azure: Azure, control: EmulatorClient) -
     assert (len(found), set(found)) == (5, started)
 
 
+@pytest.mark.parametrize(("status", "code"), [(400, "BadRequest"), (429, "TooManyRequests")])
+def test_refusal_by_a_full_queue_is_answered_and_counted(
+    azure: Azure, control: EmulatorClient, status: int, code: str
+) -> None:
+    control.set_switches(most_queued=1, full_queue_status=status)
+    queue = {"properties": {"activities": [activity("Copy")], "concurrency": 1}}
+    azure.ask("PUT", "/pipelines/Queue", json=queue).raise_for_status()
+    for _ in range(2):
+        azure.create("Queue")
+    full = azure.ask("POST", "/pipelines/Queue/createRun")
+    assert error(full)[:2] == (status, code)
+    assert error(full)[2].startswith("Pipeline execution throttled. If the concurrency value is set for a pipeline, a ")
+    assert "Retry-After" not in full.headers
+    azure.ask("POST", "/pipelines/Queue/createRun", content=b"no JSON")
+    azure.emulator.add_fault("createRun", effect="after", drop=True)
+    with pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)):
+        azure.ask("POST", "/pipelines/Queue/createRun")
+    assert control.count("createRun", full_queue=True) == azure.emulator.books.count("createRun", full_queue=True) == 2
+    assert control.count("createRun", full_queue=True, status=status, pipeline="Queue") == 1
+
+
 def test_recovery_arguments_are_read_from_the_query(azure: Azure) -> None:
     first = azure.create(json={"day": "first"})
     params = {**VERSION, "referencePipelineRunId": first, "isRecovery": "true", "startFromFailure": "true"}
@@ -431,6 +452,36 @@ def test_dropped_connection_has_no_answer(
     assert caplog.records == [r for r in caplog.records if r.levelno < logging.WARNING]
 
 
+@pytest.mark.parametrize("lost", [{}, {"effect": "after", "drop": True}, {"effect": "after", "status": 503}], ids=str)
+def test_unlisted_run_is_hidden_by_the_list_only(azure: Azure, control: EmulatorClient, lost: dict[str, Any]) -> None:
+    listed = [azure.create()]
+    fault = control.add_fault("createRun", unlisted=True, pipeline="Load", **lost)
+    listed.append(azure.create("Other"))
+    try:
+        assert azure.ask("POST", "/pipelines/Load/createRun").status_code == lost.get("status", 200)
+    except (httpx.RemoteProtocolError, httpx.ReadError):
+        assert lost["drop"]
+    listed.append(azure.create())
+    (record,) = azure.emulator.books.of("createRun", fault=fault)
+    control.advance(3600)
+    runs = azure.ask("POST", "/queryPipelineRuns", json=WINDOW).json()["value"]
+    assert [run["runId"] for run in runs] == listed
+    assert azure.ask("GET", f"/pipelineruns/{record.run_id}").json()["status"] == "Succeeded"
+    activities = azure.ask("POST", f"/pipelineruns/{record.run_id}/queryActivityruns", json=WINDOW).json()
+    assert len(activities["value"]) == 1
+    again = azure.create(params={"referencePipelineRunId": record.run_id, "isRecovery": "true"})
+    runs = azure.ask("POST", "/queryPipelineRuns", json=WINDOW).json()["value"]
+    assert [run["runId"] for run in runs] == [*listed, again]
+
+
+def test_refused_start_hides_no_run(azure: Azure) -> None:
+    azure.emulator.add_fault("createRun", unlisted=True)
+    assert azure.ask("POST", "/pipelines/Load/createRun", content=b"no JSON").status_code == 400
+    assert azure.ask("POST", "/queryPipelineRuns", json=WINDOW).json()["value"] == []
+    azure.create()
+    assert len(azure.ask("POST", "/queryPipelineRuns", json=WINDOW).json()["value"]) == 1
+
+
 def test_hanging_answer_comes_late_and_is_the_real_one(azure: Azure) -> None:
     run_id = azure.create()
     azure.emulator.add_fault("getRun", hang_seconds=0.3)
@@ -492,11 +543,15 @@ def test_faults_can_be_controlled_from_another_process(azure: Azure, control: Em
         {"operation": "getRun"},
         {"operation": "getRun", "status": 500, "effect": "during"},
         {"operation": "getRun", "status": 500, "identity": "x"},
+        {"operation": "getRun", "unlisted": True},
+        {"operation": "*", "status": 500, "effect": "after", "unlisted": True},
+        {"operation": "createRun", "status": 500, "unlisted": True},
+        {"operation": "createRun", "drop": True, "unlisted": True},
     ],
     ids=str,
 )
 def test_fault_that_could_never_apply_is_refused(control: EmulatorClient, members: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"no operation|does nothing|no effect|token only"):
+    with pytest.raises(ValueError, match=r"no operation|does nothing|no effect|(token|createRun) only"):
         control.add_fault(**members)
     assert control.faults() == []
 

@@ -267,13 +267,51 @@ def test_concurrency_queues_100_runs_and_refuses_the_next() -> None:
     assert (factory.get_run(first)["status"], factory.get_run(second)["status"]) == ("Succeeded", "InProgress")
     for _ in range(100):
         factory.create_run("P", None)
-    assert "maximum of 100 runs" in refused(lambda: factory.create_run("P", None)).message
+    full = refused(lambda: factory.create_run("P", None))
+    assert (full.status, full.code, full.headers) == (400, "BadRequest", {})
+    assert full.message == (
+        "Pipeline execution throttled. If the concurrency value is set for a pipeline, "
+        "a maximum of 100 runs will be queued for execution."
+    )
 
 
 def limited(concurrency: int, **script: Any) -> FactoryState:
     declared = {"n": {"type": "int", "defaultValue": 0}}
     definition = {"activities": [activity("A")], "concurrency": concurrency, "parameters": declared}
     return state(factory_of(P=definition), {"activities": {"P/A": {"seconds": 10}}, **script})
+
+
+def test_answer_of_a_full_queue_follows_the_switches() -> None:
+    factory = limited(1)
+    factory.switches = factory.switches.changed({"full_queue_status": 429, "most_queued": 2})
+    for _ in range(3):  # one may begin, two wait
+        factory.create_run("P", None)
+    full = refused(lambda: factory.create_run("P", None))
+    assert (full.status, full.code, full.headers) == (429, "TooManyRequests", {})
+    assert "a maximum of 2 runs will be queued" in full.message
+    factory.clock.advance(1)
+    assert refused(lambda: factory.create_run("P", None)).status == 429
+    factory.clock.advance(10)  # the first run ends, and the next begins
+    factory.create_run("P", None)
+    assert refused(lambda: factory.create_run("P", None)).status == 429
+
+
+@given(st.integers(1, 5), st.integers(0, 5), st.floats(0, 5))
+def test_queue_holds_as_many_runs_as_the_switch_allows(concurrency: int, most_queued: int, later: float) -> None:
+    factory = limited(concurrency)
+    factory.switches.most_queued = most_queued
+    for _ in range(concurrency):
+        factory.create_run("P", None)
+    factory.clock.advance(later)
+    for _ in range(most_queued):
+        factory.create_run("P", None)
+    refused(lambda: factory.create_run("P", None))
+
+
+def test_pipeline_without_concurrency_has_no_queue_that_fills() -> None:
+    factory = state(SIMPLE, most_queued=0)
+    for _ in range(3):
+        factory.create_run("P", None)
 
 
 def test_queue_is_first_come_first_served() -> None:
@@ -332,7 +370,7 @@ def test_refused_start_changes_nothing() -> None:
     factory = limited(1, runs=[{"pipeline": "P", "times": 1, "when": {"n": 7}, "activities": {"A": {"seconds": 1}}}])
     first = factory.create_run("P", None)
     factory.clock.advance(60)
-    for _ in range(100):
+    for _ in range(101):
         factory.create_run("P", None)
     refused(lambda: factory.create_run("P", None, reference_run_id=first, is_recovery=True))
     refused(lambda: factory.create_run("P", {"n": 7}))
