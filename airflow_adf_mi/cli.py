@@ -174,13 +174,10 @@ def _stored(conn_id: str, instead: Mapping[str, str]) -> AdfSettings:
     """Read a connection like Airflow's own commands: from a secrets backend, an environment variable, or the database."""
     from airflow.models.connection import Connection
 
-    from airflow_adf_mi._airflow.connections import check_conn_id, no_such_connection, read_connection
-    from airflow_adf_mi._airflow.names import AirflowNotFoundException
+    from airflow_adf_mi._airflow.connections import check_conn_id, read_connection, reported_if_missing
 
-    try:
+    with reported_if_missing(conn_id):
         connection: Any = Connection.get_connection_from_secrets(check_conn_id(conn_id))
-    except AirflowNotFoundException as e:
-        raise no_such_connection(conn_id) from e
     return read_connection(connection, instead)
 
 

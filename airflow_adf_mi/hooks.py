@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import BaseHook
 
-from airflow_adf_mi._airflow.connections import check_conn_id, no_such_connection, read_connection
-from airflow_adf_mi._airflow.names import AirflowNotFoundException
+from airflow_adf_mi._airflow.connections import check_conn_id, read_connection, reported_if_missing
 from airflow_adf_mi.adf.api import operations
 from airflow_adf_mi.adf.api.client import AdfClient
 from airflow_adf_mi.adf.api.recovery import Recovery
@@ -91,10 +90,8 @@ class AdfHook(BaseHook):
     def settings(self) -> AdfSettings:
         """The connection's fields, checked."""
         conn_id = check_conn_id(self.azure_data_factory_conn_id)
-        try:
+        with reported_if_missing(conn_id):
             connection = self.get_connection(conn_id)
-        except AirflowNotFoundException as e:
-            raise no_such_connection(conn_id) from e
         return read_connection(connection)
 
     @airflow_errors()

@@ -265,6 +265,11 @@ class AdfRunPipelineOperator(BaseOperator):
     @airflow_errors()
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume after the deferral, also if Airflow's own timeout passed or the trigger failed."""
+        from airflow_adf_mi._worker.resumed_attempt import is_event_of_earlier_try
+
+        if is_event_of_earlier_try(self, context):
+            self.log.info("Airflow resumed this try with the result of an earlier try. The try begins anew.")
+            return self._new_attempt(context, is_first_part=True).run()
         try:
             return super().resume_execution(next_method, next_kwargs, context)
         except TaskDeferralTimeout:

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
 
-from airflow_adf_mi._airflow.names import AirflowSensorTimeout, AirflowSkipException, conf
+from airflow_adf_mi._airflow.names import (
+    AirflowException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    TaskDeferralError,
+    conf,
+)
 from airflow_adf_mi.adf.config.validation import check_flag, check_run_id, check_seconds, is_static
 from airflow_adf_mi.adf.connection_fields import DEFAULT_CONN_ID
 from airflow_adf_mi.adf.errors import AdfError
@@ -142,6 +148,11 @@ class AdfPipelineRunSensor(BaseSensorOperator):
             error = e.__cause__
             if not self.soft_fail or not isinstance(error, AdfError):
                 raise
+        except (AirflowException, TaskDeferralError) as e:
+            # Older versions of Airflow know `never_fail` on a worker only.
+            if not self.never_fail:
+                raise
+            raise AirflowSkipException(f"Skipping due to never_fail is set to True. {e}") from e
         raise error
 
     @cached_property

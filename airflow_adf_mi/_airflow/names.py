@@ -7,6 +7,7 @@ from typing import Any
 try:
     from airflow.sdk.configuration import conf
     from airflow.sdk.exceptions import (
+        AirflowException,
         AirflowNotFoundException,
         AirflowSensorTimeout,
         AirflowSkipException,
@@ -17,6 +18,7 @@ try:
 except ImportError:  # Airflow 3.1
     from airflow.configuration import conf
     from airflow.exceptions import (  # type: ignore[attr-defined,no-redef]  # Airflow 3.3 does not list them there
+        AirflowException,
         AirflowNotFoundException,
         AirflowSensorTimeout,
         AirflowSkipException,
@@ -26,6 +28,7 @@ except ImportError:  # Airflow 3.1
     )
 
 __all__ = [
+    "AirflowException",
     "AirflowNotFoundException",
     "AirflowSensorTimeout",
     "AirflowSkipException",

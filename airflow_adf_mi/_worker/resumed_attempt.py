@@ -62,6 +62,17 @@ def resume(task: PipelineTask, context: Context, event: Mapping[str, Any] | None
     return ResumedAttempt(task, context) if _began_in_triggerer(task, context, event or {}) else Attempt(task, context)
 
 
+def is_event_of_earlier_try(task: PipelineTask, context: Context) -> bool:
+    """Whether Airflow resumes a new try with the event of an earlier try. Airflow 3.1.0 does so after a deferred try has failed.
+
+    Without a task state store, what a try stores lasts for this try only. So in a try that resumes, the stored intent must be of
+    this try.
+    """
+    if features.TASK_STATE_STORE or not task.durable:
+        return False
+    return TaskJournal(context).is_of_earlier_try(task_try_of(context))
+
+
 def _began_in_triggerer(task: PipelineTask, context: Context, event: Mapping[str, Any]) -> bool:
     """Whether this try began in triggerer mode, even if the Dag was edited after that."""
     if not features.TEMPLATED_TRIGGERS:

@@ -78,6 +78,14 @@ class TaskJournal:
             # this task.
             self.save_best_effort(replace(intent, try_failed=True, task_try=now))
 
+    def is_of_earlier_try(self, now: TaskTry) -> bool:
+        """Whether the stored intent is of a try before `now`."""
+        try:
+            return Intent.from_json(self.stored()).task_try.try_number < now.try_number  # type: ignore[arg-type]  # checked below
+        except (AdfError, AttributeError, KeyError, TypeError, ValueError) as e:
+            log.debug("no intent of an earlier try: %s", e)
+            return False
+
     def is_of_this_try(self, now: TaskTry) -> bool | None:
         """Whether the try `now` has already stored an intent; None if the store does not answer."""
         try:

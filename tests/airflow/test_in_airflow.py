@@ -11,6 +11,7 @@ import pytest
 
 from airflow_adf_mi.emulator.identity.tokens import USER_ASSIGNED
 from tests.airflow.conftest import World
+from tests.support.minors import needs_form_fields
 
 pytestmark = pytest.mark.airflow
 
@@ -243,11 +244,15 @@ def test_each_mapped_task_has_its_own_run_and_link(world: World) -> None:
         assert ids[index] in link
 
 
-def test_connection_form_and_test_button_work(world: World) -> None:
+@needs_form_fields
+def test_connection_form_has_our_fields(world: World) -> None:
     form = next(f for f in world.airflow.connection_form() if f["connection_type"] == "azure_data_factory_mi")
     fields = form["extra_fields"]
     assert fields["identity"]["schema"]["enum"] == ["managed_identity", "workload_identity", "developer"]
     assert fields["cloud_environment"]["schema"]["enum"][0] == "AzurePublicCloud"
+
+
+def test_test_button_of_a_connection_works(world: World) -> None:
     extra = world.emulator.connection_extra()
     body = {"connection_id": "x", "conn_type": "azure_data_factory_mi", "extra": json.dumps(extra)}
     answer = world.airflow.test_connection(body)

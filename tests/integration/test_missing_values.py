@@ -21,6 +21,7 @@ from airflow_adf_mi.hooks import AdfHook
 from airflow_adf_mi.operators import AdfRunPipelineOperator
 from airflow_adf_mi.sensors import AdfPipelineRunSensor
 from airflow_adf_mi.triggers import AdfPipelineRunTrigger
+from tests.support.minors import needs_connections_outside_of_tasks
 
 NOTHING: list[Any] = [None, "", "  ", "None", "null", "nan", " NaN ", "NaT", "<NA>", float("nan")]
 WRONG = [value for value in NOTHING if str(value).strip() not in ("", "None")]
@@ -87,11 +88,17 @@ HOOK: list[Callable[[Any, Any], Any]] = [
 
 
 @every_value
-async def test_hooks_refuse_missing_values(value: Any) -> None:
+def test_hook_refuses_missing_values(value: Any) -> None:
+    for call in HOOK:
+        with pytest.raises(AdfConfigurationError, match="renders for a missing value"):
+            call(AdfHook("adf_here"), value)
+
+
+@needs_connections_outside_of_tasks
+@every_value
+async def test_asynchronous_hook_refuses_missing_values(value: Any) -> None:
     async with AdfAsyncHook("adf_here") as asynchronous:
         for call in HOOK:
-            with pytest.raises(AdfConfigurationError, match="renders for a missing value"):
-                call(AdfHook("adf_here"), value)
             with pytest.raises(AdfConfigurationError, match="renders for a missing value"):
                 await call(asynchronous, value)
 

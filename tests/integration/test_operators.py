@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import threading
 import time
@@ -27,6 +28,7 @@ from airflow_adf_mi.emulator import Emulator
 from airflow_adf_mi.emulator.pipelines.script import Script
 from airflow_adf_mi.exceptions import AdfConfigurationError, AdfError, AdfRunFailed, AdfRunTimedOut, AdfTaskKilled
 from airflow_adf_mi.operators import AdfRunPipelineOperator
+from tests.support.explained_tasks import fired
 from tests.support.minors import AirflowTaskTimeout, TaskDeferred, needs
 from tests.support.tasks import Make, Task, execute, runs
 
@@ -557,6 +559,26 @@ def test_kill_before_an_earlier_run_is_adopted_without_a_store_cancels_that_run(
         execute(it, task)
     assert cancelled(emulator) == [first]
     assert len(runs(emulator)) == 1
+
+
+@pytest.mark.parametrize("resumed_with", ["execute_complete", "__fail__"])
+def test_retry_that_airflow_resumes_with_the_event_of_the_failed_try_starts_its_own_run(
+    resumed_with: str, operator: Make, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Airflow 3.1.0 does. It also keeps the XComs of the failed try."""
+    monkeypatch.setattr(features, "TASK_STATE_STORE", False)
+    task = Task()
+    trigger = deferred(operator("Broken", deferrable=True), task).trigger
+    event = asyncio.run(fired(trigger))
+    arguments = {"event": event} if resumed_with == "execute_complete" else {"error": "Trigger failure"}
+    with pytest.raises(AdfRunFailed):
+        operator("Broken", deferrable=True).resume_execution("execute_complete", {"event": event}, task.context)
+    xcoms = dict(task.xcoms)
+    task.retry()
+    task.xcoms.update(xcoms)
+    with pytest.raises(TaskDeferred):
+        operator("Broken", deferrable=True).resume_execution(resumed_with, arguments, task.context)
+    assert len(runs(emulator)) == 2
 
 
 @needs("TASK_STATE_STORE")

@@ -22,7 +22,7 @@ from airflow_adf_mi.exceptions import airflow_errors
 from airflow_adf_mi.hooks import AdfHook
 from airflow_adf_mi.operators import AdfRunPipelineOperator
 from airflow_adf_mi.sensors import AdfPipelineRunSensor
-from tests.support.minors import TaskDeferred
+from tests.support.minors import TaskDeferred, needs_connections_outside_of_tasks
 
 NOW = datetime.now(UTC)
 NUMBER, NAN, NAIVE = 7, float("nan"), datetime(2026, 1, 1)  # noqa: DTZ001
@@ -116,6 +116,7 @@ def test_hook_refuses_wrong_arguments_before_anything_is_sent(method: str, conne
         )
 
 
+@needs_connections_outside_of_tasks
 @pytest.mark.parametrize("method", GOOD)
 def test_async_hook_refuses_wrong_arguments_before_anything_is_sent(
     method: str, connection: str, emulator: Emulator
@@ -133,10 +134,14 @@ def test_async_hook_refuses_wrong_arguments_before_anything_is_sent(
 
 
 @pytest.mark.parametrize("conn_id", WRONG, ids=lambda value: "object" if type(value) is object else repr(value))
-def test_hooks_refuse_invalid_connection_ids(conn_id: Any) -> None:
+def test_hook_refuses_invalid_connection_ids(conn_id: Any) -> None:
     with pytest.raises(AdfConfigurationError):
         AdfHook(conn_id).get_pipeline_run("r1")
 
+
+@needs_connections_outside_of_tasks
+@pytest.mark.parametrize("conn_id", WRONG, ids=lambda value: "object" if type(value) is object else repr(value))
+def test_asynchronous_hook_refuses_invalid_connection_ids(conn_id: Any) -> None:
     async def enter() -> None:
         async with AdfAsyncHook(conn_id):
             pass

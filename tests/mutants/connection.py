@@ -39,7 +39,7 @@ MUTANTS = [
     Mutant("more seconds than Airflow can add accepted", "adf/config/validation.py", "    if value > YEAR:", "    if False:", f"{PROVIDER} -k 'bad_argument or not_usable'"),
     Mutant("template in a parameter refused", "adf/config/validation.py", "value if _is_static_throughout(value) else None", "value", f"{PROVIDER} -k templates_are"),
     Mutant("Dag's parameter refused", "adf/config/validation.py", 'not hasattr(value, "iter_references") and', "", f"{PROVIDER} -k templates_are"),
-    Mutant("connection that does not exist not explained", "hooks.py", "raise no_such_connection(conn_id) from e", "raise", HOOKS),
+    Mutant("connection that does not exist not explained", "hooks.py", "with reported_if_missing(conn_id):", "if True:", HOOKS),
     Mutant("missing permission reported as granted", "adf/connection_check.py", "    if isinstance(answer, AdfPermissionError) and answer.code in MISSING_ROLE:\n", "    if False:\n", CLI),
     Mutant("no answer reported as granted", "adf/connection_check.py", "if answer.status in (400, 404):", "if True:", CLI),
     Mutant("probable permission reported as certain", "adf/connection_check.py", "holds=CheckStatus.PROBABLY, detail=f\"{BELOW}{action}\"", "holds=CheckStatus.YES, detail=f\"{BELOW}{action}\"", CLI),

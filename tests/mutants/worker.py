@@ -82,4 +82,6 @@ MUTANTS = [
     Mutant("store of an older Airflow expected", "_airflow/try_store.py", "return context[\"task_state_store\"] if features.TASK_STATE_STORE else XComStore(context[\"ti\"])", "return context[\"task_state_store\"]", "tests/unit/_airflow/test_features.py -k store_outlives"),
     Mutant("rescheduled sensor stores its state in XComs", "sensors.py", "return self.reschedule and features.TASK_STATE_STORE", "return self.reschedule", "tests/integration/test_sensors.py -k without_a_store"),
     Mutant("run of an earlier try left active by a kill before it is found", "_worker/attempt.py", "self._owning(stored or self._possible())", "self._owning(stored)", f"{OPERATOR} -k cannot_be_checked_without"),
+    Mutant("event of an earlier try taken for this try's", "_worker/task_journal.py", "return Intent.from_json(self.stored()).task_try.try_number < now.try_number", "return Intent.from_json(self.stored()).task_try.try_number < 0", f"{OPERATOR} -k event_of_the_failed_try"),
+    Mutant("never_fail ignored after a deferral", "sensors.py", "            if not self.never_fail:\n                raise\n            raise AirflowSkip", "            raise\n            raise AirflowSkip", "tests/integration/test_sensors.py -k never_fail"),
 ]  # fmt: skip

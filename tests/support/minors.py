@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.metadata import version
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -39,6 +40,7 @@ __all__ = [
     "TaskDeferred",
     "needs",
     "needs_connections_outside_of_tasks",
+    "needs_form_fields",
     "needs_new_identity",
     "needs_version_10",
     "wire_form",
@@ -52,13 +54,20 @@ needs_version_10 = pytest.mark.skipif(
 
 
 needs_new_identity = pytest.mark.skipif(
-    not pins_certificates(), reason="an older azure-identity neither pins certificates nor names identities of Arc"
+    not pins_certificates(),
+    reason="an older azure-identity neither pins certificates, nor names identities of Arc, nor renews a token after a challenge",
 )
 
 
 needs_connections_outside_of_tasks = pytest.mark.skipif(
     version("apache-airflow") == "3.1.0",
     reason="Airflow 3.1.0 reads connections asynchronously in its own processes only",
+)
+
+
+needs_form_fields = pytest.mark.skipif(
+    version("apache-airflow") == "3.1.0" and find_spec("wtforms") is None,
+    reason="Airflow 3.1.0 shows the fields of a connection type only if wtforms is installed",
 )
 
 

@@ -103,7 +103,8 @@ class Arm:
             log.exception("Failed at %s %s", request.method, record.path)
             answer = arm_error(ServiceError(500, "InternalServerError", "Internal error has occurred"), headers)
         if fault is not None and fault.effect == "after":
-            return await respond_to_fault(request, fault, arm_fault_body, headers) or answer
+            instead = await respond_to_fault(request, fault, arm_fault_body, headers)
+            return answer if instead is None else instead
         return answer
 
     async def _operate(

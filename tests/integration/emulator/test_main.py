@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import signal
@@ -25,6 +26,13 @@ from airflow_adf_mi.emulator.identity.endpoints import SOURCES
 from tests.conftest import ROOT
 
 FACTORY = ROOT / "dags" / "factory"
+
+
+def runner() -> CliRunner:
+    """Before version 8.2, click mixes the two outputs unless it is asked not to."""
+    is_old = "mix_stderr" in inspect.signature(CliRunner).parameters
+    options: dict[str, Any] = {"mix_stderr": False} if is_old else {}
+    return CliRunner(**options)
 
 
 class Process:
@@ -175,7 +183,7 @@ def test_unreadable_factory_is_reported_in_a_sentence(name: str, text: str, tmp_
     path.parent.mkdir(exist_ok=True)
     path.write_text(text)
     source = path if name == "pipeline.json" else tmp_path
-    done = CliRunner().invoke(main, ["--factory", str(source)])
+    done = runner().invoke(main, ["--factory", str(source)])
     assert (done.exit_code, done.stdout) == (2, "")
     assert done.stderr.startswith("Error: ")
     assert path.name in done.stderr
@@ -185,13 +193,13 @@ def test_unreadable_factory_is_reported_in_a_sentence(name: str, text: str, tmp_
 def test_script_of_another_form_is_reported_in_a_sentence(document: str, tmp_path: Path) -> None:
     script = tmp_path / "script.json"
     script.write_text(document)
-    done = CliRunner().invoke(main, ["--factory", str(FACTORY), "--script", str(script)])
+    done = runner().invoke(main, ["--factory", str(FACTORY), "--script", str(script)])
     assert (done.exit_code, done.stdout) == (2, "")
     assert done.stderr.startswith(f"Error: --script {script}: ")
 
 
 def test_version_and_help() -> None:
-    version = CliRunner().invoke(main, ["--version"])
+    version = runner().invoke(main, ["--version"])
     assert version.output == f"adf-emulator, version {airflow_adf_mi.__version__}\n"
-    shown = CliRunner().invoke(main, ["-h"]).output
+    shown = runner().invoke(main, ["-h"]).output
     assert "Exit status: 0 after it was stopped, 2 if the command line is wrong" in shown

@@ -17,7 +17,7 @@ from azure.mgmt.datafactory.models import RunFilterParameters
 
 from airflow_adf_mi.emulator import Emulator
 from airflow_adf_mi.emulator.identity.tokens import SYSTEM_ASSIGNED
-from tests.support.minors import wire_form
+from tests.support.minors import needs_new_identity, wire_form
 
 NOW = datetime.now(UTC)
 DAY = timedelta(days=1)
@@ -113,6 +113,7 @@ def test_errors_are_the_clients_own(client: DataFactoryManagementClient, emulato
     assert forbidden.value.status_code == 403
 
 
+@needs_new_identity
 def test_client_answers_a_claims_challenge_by_itself(client: DataFactoryManagementClient, emulator: Emulator) -> None:
     client.factories.get(*FACTORY)
     emulator.call(lambda: emulator.tokens.revoke(challenge=True))
