@@ -268,7 +268,7 @@ class AdfRunPipelineOperator(BaseOperator):
         from airflow_adf_mi._worker.resumed_attempt import is_event_of_earlier_try
 
         if is_event_of_earlier_try(self, context):
-            self.log.info("Airflow resumed this try with the result of an earlier try. The try begins anew.")
+            self.log.info("Airflow resumed this try with the result of an earlier try. The try begins from the start.")
             return self._new_attempt(context, is_first_part=True).run()
         try:
             return super().resume_execution(next_method, next_kwargs, context)

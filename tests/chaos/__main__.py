@@ -2,6 +2,7 @@
 
 --list              show the cases
 --only TEXT...      only cases whose name or fault contains one of these texts
+--without TEXT...   leave out cases whose name or fault contains one of these texts
 --subset            only fast cases, which cover every fault in at least one mode
 --many N            how many deferred tasks are marked failed at once
 --database sqlite   on SQLite, without the faults of Airflow's processes
@@ -31,13 +32,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--only", nargs="*", default=[])
+    parser.add_argument("--without", nargs="*", default=[])
     parser.add_argument("--subset", action="store_true")
     parser.add_argument("--many", type=int)
     parser.add_argument("--database", choices=("postgres", "sqlite"), default="postgres")
     parser.add_argument("--home", type=Path, default=HOME)
     options = parser.parse_args(arguments)
     many = options.many or (MANY_OF_SUBSET if options.subset else MANY)
-    chosen = [row for row in all_rows(many) if is_chosen(row, options.only, subset=options.subset)]
+    chosen = [row for row in all_rows(many) if is_chosen(row, options.only, options.without, subset=options.subset)]
     if options.database == "sqlite":
         chosen = [row for row in chosen if not row.scene]
     if options.list:
@@ -52,10 +54,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0 if len(results) == len(chosen) and not any(why for _, why in results) else 1
 
 
-def is_chosen(row: Row, only: Sequence[str], *, subset: bool) -> bool:
-    if subset and not row.subset:
-        return False
-    return not only or any(text.lower() in f"{row.name} {row.fault}".lower() for text in only)
+def is_chosen(row: Row, only: Sequence[str], without: Sequence[str], *, subset: bool) -> bool:
+    def is_in(texts: Sequence[str]) -> bool:
+        return any(text.lower() in f"{row.name} {row.fault}".lower() for text in texts)
+
+    return (row.subset or not subset) and (not only or is_in(only)) and not is_in(without)
 
 
 if __name__ == "__main__":

@@ -40,10 +40,11 @@ class Part:
 PYTEST = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:anyio")
 WITHOUT_AIRFLOW = Part(
     name="unit, integration, contract",
-    command=(*PYTEST, "-n", "2", "--dist", "worksteal", "tests/unit", "tests/integration", "tests/contract"),
+    command=(*PYTEST, "-n", "3", "--dist", "worksteal", "tests/unit", "tests/integration", "tests/contract"),
 )
 IN_AIRFLOW = Part(name="real Airflow", command=(*PYTEST, "tests/airflow"))
-CHAOS = Part(name="chaos", command=("-m", "tests.chaos"))
+# Status checks that fail are our own code's business, whatever the version of Airflow. `make chaos` has these rows, too.
+CHAOS = Part(name="chaos", command=("-m", "tests.chaos", "--without", "status-checks", "--many", "40"))
 SMOKE = Part(
     name="smoke",
     command=(
