@@ -16,6 +16,7 @@ from airflow_adf_mi.adf.config.validation import (
     check_flag,
     check_parameters,
     check_pipeline_name,
+    check_retry_from_failure,
     check_seconds,
     check_text,
     is_static,
@@ -105,6 +106,9 @@ class AdfRunPipelineOperator(BaseOperator):
         out. ``"fail"`` fails with the candidates; ``"start"`` starts again, for pipelines that may safely run twice.
     :param correlation_parameter: the name of a parameter of type string, which the pipeline must declare. The operator sets
         that parameter to a value that is unique to the start. If the answer is lost, that value identifies the run for certain.
+    :param retry_from_failure: when to continue a failed run from the activities that failed, instead of starting from the
+        beginning. ``"never"``; ``"retry"`` (or True): when Airflow retries the task; ``"always"``: also after a clear. The new
+        run joins the group of the failed run, and skips the activities that succeeded. (templated)
     :param check_parameters: check the parameters against the published pipeline before the start. Text becomes a number, a
         boolean, a list or a mapping, where the pipeline declares one. An undeclared parameter, a missing one, or a value that
         does not fit, raises an error, and nothing is started. If the pipeline cannot be read, the parameters are sent as they
@@ -136,6 +140,7 @@ class AdfRunPipelineOperator(BaseOperator):
         "is_recovery",
         "start_activity_name",
         "start_from_failure",
+        "retry_from_failure",
         "outputs",
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {"parameters": "json", "outputs": "json"}
@@ -171,6 +176,7 @@ class AdfRunPipelineOperator(BaseOperator):
         durable: bool = True,
         on_ambiguous_start: Literal["fail", "start"] = "fail",
         correlation_parameter: str | None = None,
+        retry_from_failure: bool | str | XComArg = "never",
         check_parameters: bool = True,
         start_settle: float = 120,
         supersede_timeout: float = 600,
@@ -199,6 +205,7 @@ class AdfRunPipelineOperator(BaseOperator):
         self.durable = check_flag("durable", durable)
         self.on_ambiguous_start = on_ambiguous_start
         self.correlation_parameter = correlation_parameter
+        self.retry_from_failure: Any = retry_from_failure
         self.check_parameters = check_flag("check_parameters", check_parameters)
         self.start_settle = check_seconds("start_settle", start_settle)
         self.supersede_timeout = check_seconds("supersede_timeout", supersede_timeout)
@@ -243,6 +250,17 @@ class AdfRunPipelineOperator(BaseOperator):
         recovery = self._recovery_arguments()
         if all(map(is_static, recovery.values())):
             Recovery.from_arguments(**recovery)
+        if is_static(self.retry_from_failure) and check_retry_from_failure(self.retry_from_failure) == "never":
+            return
+        if not self.durable:
+            raise AdfConfigurationError(
+                "retry_from_failure needs durable=True, because a retry must know the run of the failed try."
+            )
+        if recovery["reference_pipeline_run_id"] is not None:
+            raise AdfConfigurationError(
+                "retry_from_failure and reference_pipeline_run_id are both set, but a run can continue only one run. Remove one "
+                "of them."
+            )
 
     @airflow_errors()
     def execute(self, context: Context) -> dict[str, Any]:

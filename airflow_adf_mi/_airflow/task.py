@@ -46,6 +46,7 @@ class StartArguments(Protocol):
     start_settle: float
     on_ambiguous_start: Literal["fail", "start"]
     check_parameters: bool
+    retry_from_failure: Any
 
 
 class PipelineTask(AirflowTask, StartArguments, Protocol):

@@ -111,6 +111,7 @@ class AdfStartPipelineTrigger(BaseTrigger):
     on_ambiguous_start: Literal["fail", "start"] = "fail"
     correlation_parameter: str | None = None
     check_parameters: bool = True
+    retry_from_failure: Any = "never"
     start_settle: float
     supersede_timeout: float
     activity_log: ActivityLogMode = "off"

@@ -9,7 +9,7 @@ from typing import Any
 
 from airflow_adf_mi.adf.api.operations import Call, Page
 from airflow_adf_mi.adf.errors import AdfError, AdfNotFoundError, AdfPermissionError, AdfUnavailableError
-from airflow_adf_mi.adf.models import PipelineRun, RunStatus
+from airflow_adf_mi.adf.models import ActivityRun, PipelineRun, RunStatus
 from airflow_adf_mi.adf.routines import Routine, run_routine
 from airflow_adf_mi.adf.starting.intent import Intent
 
@@ -57,6 +57,10 @@ class Service:
     """How many times the definition of a pipeline was read."""
     queries: int = 0
     """How many times the run list was queried."""
+    activities: dict[str, dict[str, str]] = field(default_factory=dict)
+    """By run id: the status of each activity."""
+    refuses_recovery: AdfError | None = None
+    """The refusal that each recovery gets; None if the service accepts it."""
     declares: Mapping[str, Any] | AdfError | None = None
     """The parameters that pipelines declare; or the error of reading a definition. None: there is no definition."""
     step: Callable[[], None] = lambda: None
@@ -108,9 +112,27 @@ class Service:
             "runStart": began,
             "lastUpdated": began,
             "invokedBy": {"invokedByType": "Manual"},
+            "runGroupId": run_id,
+            "isLatest": True,
             "listed_at": self.now + self.list_lag,
         }
         return run_id
+
+    def join_group(self, run_id: str, earlier: str) -> None:
+        """Make a run the newest of the group of an earlier run."""
+        group = self.runs[earlier]["runGroupId"]
+        for run in self.runs.values():
+            if run["runGroupId"] == group:
+                run["isLatest"] = False
+        self.runs[run_id] |= {"runGroupId": group, "parameters": self.runs[earlier]["parameters"]}
+
+    def _query_by_pipeline_run(self, call: Call[Any]) -> Page[ActivityRun]:
+        self._fail(call)
+        ran = self.activities.get(call.args[2], {})
+        shown = [{"activityName": name, "activityRunId": name, "status": status} for name, status in ran.items()]
+        return Page(
+            items=[ActivityRun.from_wire(one) for one in shown if one["status"] == "Succeeded"], continuation_token=None
+        )
 
     def _create_run(self, call: Call[Any]) -> Any:
         fate = self.on_create()
@@ -120,10 +142,14 @@ class Service:
             raise LOST
         if fate == "refused":
             raise AdfPermissionError("403", status=403, code="AuthorizationFailed")
+        if self.refuses_recovery is not None and call.kwargs.get("is_recovery"):
+            raise self.refuses_recovery
         self.created += 1
         run_id = f"own-{self.created}" if self.own_ids else call.kwargs["request_id"]
         assert run_id not in self.runs, "the same key was sent twice"
         self._new(run_id, call.args[2], call.kwargs["parameters"], call.args[1])
+        if call.kwargs.get("is_recovery"):
+            self.join_group(run_id, call.kwargs["reference_pipeline_run_id"])
         if self.dies_after_create:
             raise ProcessDied
         if fate == "lost":
@@ -180,11 +206,15 @@ class Service:
         self._fail(call)
         window = call.args[2]
         after, before = (datetime.fromisoformat(window[f"lastUpdated{side}"]) for side in ("After", "Before"))
-        names = [name for given in window.get("filters", ()) for name in given["values"]]
+        filters = {given["operand"]: given["values"] for given in window.get("filters", ())}
+        names, groups = filters.get("PipelineName"), filters.get("RunGroupId")
         shown = [PipelineRun.from_wire(run) for run in self.runs.values() if run["listed_at"] <= self.now]
         inside = [run for run in shown if run.last_updated and after <= run.last_updated <= before]
         found = [run for run in inside if not names or run.pipeline_name in names]
         found = [run for run in found if run.raw["factory"] == call.args[1]]
+        found = [run for run in found if not groups or run.run_group_id in groups]
+        if window.get("orderBy") == [{"orderBy": "RunStart", "order": "DESC"}]:
+            found.sort(key=lambda run: str(run.started_at), reverse=True)
         return Page(items=found, continuation_token=None)
 
 

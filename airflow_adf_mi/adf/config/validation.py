@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 from airflow_adf_mi.adf.errors import AdfConfigurationError
 from airflow_adf_mi.adf.json_values import to_json_value
@@ -151,6 +151,19 @@ def check_flag(field: str, value: object) -> bool:
     if not isinstance(value, bool):
         raise AdfConfigurationError(f"{field} is {value!r}; it must be True or False.")
     return value
+
+
+def check_retry_from_failure(value: object) -> Literal["never", "retry", "always"]:
+    """Return when a failed run is continued. True means "retry", and False means "never", also as text of a template."""
+    text = "never" if not is_given(value) else str(value).strip().lower()
+    match text:
+        case "never" | "false":
+            return "never"
+        case "retry" | "true":
+            return "retry"
+        case "always":
+            return "always"
+    raise AdfConfigurationError(f"retry_from_failure is {value!r}; it must be 'never', 'retry' or 'always'.")
 
 
 def check_text(field: str, value: object) -> str:

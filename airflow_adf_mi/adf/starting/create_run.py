@@ -132,14 +132,15 @@ def create_run_once(start: Start, intent: Intent, *, timing: Timing) -> Routine[
     failures = 0
     prepared = replace(intent, phase=Phase.PREPARED, sent_at=None)
     yield save(prepared)
-    start = yield from fitted_to_pipeline(start, timing=timing)
+    if intent.rerun_of is None:
+        start = yield from fitted_to_pipeline(start, timing=timing)
     while True:
         # Getting a token may take long, so do it before the intent records that the request is being sent.
         answer = yield Authenticate()
         if answer is None:
             sending = replace(prepared, phase=Phase.SENDING, sent_at=timing.clock())
             yield save(sending)
-            answer = yield start.call(intent.start_key)
+            answer = yield start.call(intent)
             if not isinstance(answer, AdfError):
                 answered_at = timing.clock()
                 started = sending.started(str(answer))
@@ -192,7 +193,7 @@ def resolve_lost_start(
     searches = 0
     while True:
         searched_at = timing.clock()
-        result = yield from search(start.criteria(), intent, timing=timing)
+        result = yield from search(start.criteria(intent), intent, timing=timing)
         searches += 1
         pause = min(
             SEARCH_PAUSE_SECONDS, backoff(searches, getattr(result.error, "retry_after", None), timing.jitter())

@@ -34,7 +34,7 @@ from airflow_adf_mi.adf.starting.find_run import (
 from airflow_adf_mi.adf.starting.intent import Intent
 from airflow_adf_mi.adf.starting.journal import claims_of_others
 from airflow_adf_mi.adf.starting.start import Start
-from airflow_adf_mi.adf.starting.try_keys import KnownRun, TryKeys, intent_of
+from airflow_adf_mi.adf.starting.try_keys import KnownRun, TryKeys, intent_of, last_wanted
 from airflow_adf_mi.adf.timing import Timing
 
 log = logging.getLogger(__name__)
@@ -49,6 +49,8 @@ class EarlierStart:
 
     intent: Intent | None
     """The start that the present try must continue or end, in the form of a stored intent. None if there is none."""
+    last: PipelineRun | None
+    """The run of this task's last try that has the pipeline and the parameters of the present one; None if there is none."""
     own_key: str
     """The key for a new start of the present try. The service does not know it yet."""
     service_uses_key: bool
@@ -87,6 +89,7 @@ def find_earlier_start(
             known = yield from _listed_runs(start, keys, clock_ahead=clock_ahead, timing=timing)
     return EarlierStart(
         intent=intent_of(known, start, keys, clock_ahead=clock_ahead, ended=ended),
+        last=last_wanted(known, start),
         own_key=keys.key(now, generation),
         service_uses_key=uses_key,
     )

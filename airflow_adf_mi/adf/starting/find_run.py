@@ -102,6 +102,8 @@ class RunCriteria:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     recovery: Recovery = Recovery()
     correlation_parameter: str | None = None
+    rerun_group_id: str | None = None
+    """The group that the run joins, if it is a rerun. Its parameters are those of the run that it continues."""
 
 
 def likeness(run: PipelineRun, criteria: RunCriteria, key: str, sent_at: float | None) -> Likeness:
@@ -113,6 +115,8 @@ def likeness(run: PipelineRun, criteria: RunCriteria, key: str, sent_at: float |
         return Likeness.NO
     if run.run_id.lower() == key.lower():
         return Likeness.PROVEN
+    if criteria.rerun_group_id is not None:
+        return Likeness.PROVEN if _is_later_rerun(run, criteria.rerun_group_id, sent_at) else Likeness.NO
     if criteria.correlation_parameter is not None:
         same = _by_lower_name(run.parameters).get(criteria.correlation_parameter.lower()) == key
         return Likeness.PROVEN if same else Likeness.NO
@@ -128,6 +132,14 @@ def likeness(run: PipelineRun, criteria: RunCriteria, key: str, sent_at: float |
     if sent_at is None or not -START_CLOCK_SLACK_SECONDS <= began.timestamp() - sent_at <= START_WINDOW_SECONDS:
         return Likeness.NO
     return Likeness.POSSIBLE if has_parameters(run, criteria.parameters) else Likeness.NO
+
+
+def _is_later_rerun(run: PipelineRun, group_id: str, sent_at: float | None) -> bool:
+    """Whether a run of the group began after our request. It is ours, or somebody began it in ADF Studio: either is adopted."""
+    began = run.started_at or run.last_updated
+    if sent_at is None or began is None or run.run_group_id != group_id:
+        return False
+    return began.timestamp() - sent_at >= -START_CLOCK_SLACK_SECONDS
 
 
 def has_parameters(run: PipelineRun, sent: Mapping[str, Any]) -> bool:

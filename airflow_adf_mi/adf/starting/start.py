@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from airflow_adf_mi.adf.api.operations import create_run
 from airflow_adf_mi.adf.api.recovery import Recovery
@@ -16,6 +16,7 @@ from airflow_adf_mi.adf.starting.find_run import RunCriteria
 from airflow_adf_mi.adf.starting.intent import Intent, TaskTry, fingerprint
 from airflow_adf_mi.adf.starting.start_key import random_key
 
+RetryFromFailure: TypeAlias = Literal["never", "retry", "always"]
 START_SETTLE_SECONDS = 120.0
 """Default number of seconds to search for the run of a lost start. It is longer than the client's timeouts, because the service
 may still be working on the request."""
@@ -40,6 +41,8 @@ class Start:
     """The start key; None for a random one."""
     service_uses_key: bool = False
     """Whether it is known that the service uses our keys as run ids in this factory."""
+    retry_from_failure: RetryFromFailure = "never"
+    """When a failed run of an earlier try is continued (`rerun`)."""
     check_parameters: bool = False
     """Whether the parameters are checked against the published pipeline."""
     fitted: Fitted | None = None
@@ -84,7 +87,15 @@ class Start:
             service_uses_key=self.service_uses_key,
         )
 
-    def criteria(self) -> RunCriteria:
+    def criteria(self, intent: Intent | None = None) -> RunCriteria:
+        """What distinguishes the run of a start, which may be a rerun."""
+        if intent is not None and intent.rerun_of is not None:
+            # The parameters, and so the correlation parameter, are those of the run that is continued.
+            return RunCriteria(
+                factory=self.factory,
+                pipeline_name=self.pipeline_name,
+                rerun_group_id=intent.run_group_id or intent.rerun_of,
+            )
         return RunCriteria(
             factory=self.factory,
             pipeline_name=self.pipeline_name,
@@ -93,7 +104,12 @@ class Start:
             correlation_parameter=self.correlation_parameter,
         )
 
-    def call(self, key: str) -> Any:
+    def call(self, intent: Intent) -> Any:
+        """The request of createRun."""
+        key = intent.start_key
+        if intent.rerun_of is not None:
+            again = Recovery(reference_pipeline_run_id=intent.rerun_of, is_recovery=True, start_from_failure=True)
+            return create_run(self.factory, self.pipeline_name, None, request_id=key, recovery=again)
         sent = self.fitted or Fitted(values=self.parameters or {}, correlation_parameter=self.correlation_parameter)
         own = {sent.correlation_parameter: key} if sent.correlation_parameter is not None else {}
         return create_run(

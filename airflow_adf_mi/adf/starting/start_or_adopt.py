@@ -15,7 +15,8 @@ useful must not be replaced.
                     its status                being cancelled: wait for     a new run
                                               its end, then decide again
                                               failed, cancelled: start a
-                                              new run
+                                              new run, or continue the
+                                              failed one (`rerun`)
 
 "End it" means: cancel the superseded run, or only wait for it (`cancel_superseded`). While the superseded run is still active,
 this routine returns `StillActive`. The caller waits for that run and calls the routine again.
@@ -50,6 +51,7 @@ from airflow_adf_mi.adf.starting.find_run import (
 )
 from airflow_adf_mi.adf.starting.intent import Adopt, Intent, Phase, ResolveLostStart, StartNew, TaskTry, decide
 from airflow_adf_mi.adf.starting.journal import claim, save, save_best_effort
+from airflow_adf_mi.adf.starting.rerun import rerun_or_start
 from airflow_adf_mi.adf.starting.start import Start
 from airflow_adf_mi.adf.starting.started import Started
 from airflow_adf_mi.adf.starting.try_keys import TryKeys
@@ -93,7 +95,7 @@ def start_or_adopt(
         by their keys.
     :param ended: ids of runs whose end is proven, with `keys`.
     """
-    start, stored = yield from _recalled(start, stored, keys, timing=timing, ended=ended)
+    start, stored, last = yield from _recalled(start, stored, keys, timing=timing, ended=ended)
     fresh = start.intent(task_try)
     decision = decide(stored, task_try, fresh.fingerprint)
     match decision:
@@ -119,20 +121,10 @@ def start_or_adopt(
                     )
                 )
             fresh = fresh.after(older)
+            if older.fingerprint == fresh.fingerprint and older.run_id is not None:
+                last = yield from _last_run(start, older.run_id, timing=timing)
         case ResolveLostStart(intent=lost):
-            same_try = _is_own(lost, task_try)
-            lost = replace(lost, task_try=task_try, try_failed=False, not_adopted_yet=not same_try)
-            # `lost` may stand for a stored form that could not be read (`read_intent`). Save it, so that a later try can
-            # recognise a clear.
-            yield save(lost)
-            found = yield from resolve_lost_start(start, lost, lost=None, timing=timing)
-            if found is not None:
-                return (yield from _adopt_or_replace(start, found, fresh, same_try=same_try, timing=timing))
-            # This try sends the start again without proof at most once.
-            start = replace(start, on_ambiguous="fail")
-            # Use the same key again. If the first request still arrives, the service may recognise by the key that both requests
-            # are the same start.
-            fresh = replace(fresh.after(lost), start_key=lost.start_key)
+            return (yield from _settle_lost_start(start, lost, fresh, timing=timing))
         case Adopt(intent=known):
             # A claim is an XCom. It shows the other instances of a mapped task that this run is not theirs. Airflow has
             # deleted the XComs of the earlier try, so claim the run again.
@@ -147,17 +139,53 @@ def start_or_adopt(
                 found = replace(found, run=seen, seen_at=asked_at)
             same_try = _is_own(known, task_try)
             return (yield from _adopt_or_replace(start, found, fresh, same_try=same_try, timing=timing))
+    if start.retry_from_failure == "always" and last is not None and last.status == RunStatus.FAILED:
+        return (yield from rerun_or_start(start, fresh, last, timing=timing))
     return (yield from create_run_once(start, fresh, timing=timing))
 
 
 def _recalled(
     start: Start, stored: Intent | None, keys: TryKeys | None, *, timing: Timing, ended: frozenset[str]
-) -> Routine[tuple[Start, Intent | None]]:
-    """This try's start with its key, and the earlier start that it must continue or end: stored, or found by its key."""
+) -> Routine[tuple[Start, Intent | None, PipelineRun | None]]:
+    """This try's start with its key; the earlier start that it must continue or end, stored or found by its key; and the last run
+    of this task with the same parameters, if it was found by its key.
+    """
     if keys is None or stored is not None:
-        return start, stored
+        return start, stored, None
     found = yield from find_earlier_start(start, keys, timing=timing, ended=ended)
-    return replace(start, start_key=found.own_key, service_uses_key=found.service_uses_key), found.intent
+    with_key = replace(start, start_key=found.own_key, service_uses_key=found.service_uses_key)
+    return with_key, found.intent, found.last
+
+
+def _last_run(start: Start, run_id: str, *, timing: Timing) -> Routine[PipelineRun | None]:
+    """The superseded run, if this try may continue it. None also if it cannot be read: then everything runs."""
+    if start.retry_from_failure != "always":
+        return None
+    seen = yield from get_run_patiently(start.factory, run_id, timing=timing, is_final=lambda _error: True)
+    return seen if isinstance(seen, PipelineRun) else None
+
+
+def _settle_lost_start(start: Start, lost: Intent, fresh: Intent, *, timing: Timing) -> Routine[Started | StillActive]:
+    """Find the run of a start that was never answered. If nothing was started, start again."""
+    task_try = fresh.task_try
+    same_try = _is_own(lost, task_try)
+    lost = replace(lost, task_try=task_try, try_failed=False, not_adopted_yet=not same_try)
+    # `lost` may stand for a stored form that could not be read (`read_intent`). Save it, so that a later try can recognise a
+    # clear.
+    yield save(lost)
+    found = yield from resolve_lost_start(start, lost, lost=None, timing=timing)
+    if found is not None:
+        return (yield from _adopt_or_replace(start, found, fresh, same_try=same_try, timing=timing))
+    # This try sends the start again without proof at most once.
+    start = replace(start, on_ambiguous="fail")
+    # Use the same key again. If the first request still arrives, the service may recognise by the key that both requests are
+    # the same start.
+    fresh = replace(fresh.after(lost), start_key=lost.start_key)
+    if lost.rerun_of is not None:
+        failed = yield from get_run_patiently(lost.factory, lost.rerun_of, timing=timing)
+        if isinstance(failed, PipelineRun):
+            return (yield from rerun_or_start(start, fresh, failed, timing=timing))
+    return (yield from create_run_once(start, fresh, timing=timing))
 
 
 def _is_own(known: Intent, task_try: TaskTry) -> bool:
@@ -177,6 +205,8 @@ def _adopt_or_replace(
     if run is not None and run.status == RunStatus.CANCELING and not same_try:
         return StillActive(intent=known, run=run)
     if run is not None and run.status in (RunStatus.FAILED, RunStatus.CANCELLED) and not same_try:
+        if run.status == RunStatus.FAILED and start.retry_from_failure != "never":
+            return (yield from rerun_or_start(start, fresh.after(known), run, timing=timing))
         log.info("Run %s of an earlier try %s; starting a new one.", known.run_id, in_words(run.status))
         return (yield from create_run_once(start, fresh.after(known), timing=timing))
     log.info("Continuing with run %s, which %s started.", known.run_id, "this try" if same_try else "an earlier try")

@@ -109,6 +109,12 @@ def intent_of(
     return None if newest is None else _started(newest, start, keys.now)
 
 
+def last_wanted(known: Sequence[KnownRun], start: Start) -> PipelineRun | None:
+    """The run of the last try that is of the pipeline, and has the parameters, that this try would start."""
+    wanted = [found for found in known if _is_wanted(found.run, start)]
+    return max(wanted, key=lambda found: found.try_number).run if wanted else None
+
+
 def _started(found: KnownRun, start: Start, task_try: TaskTry) -> Intent:
     of_try = start.intent(replace(task_try, try_number=found.try_number))
     return replace(of_try, start_key=found.key).started(found.run.run_id)

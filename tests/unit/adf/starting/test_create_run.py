@@ -202,7 +202,7 @@ def test_dates_become_text_in_requests_searches_and_fingerprints() -> None:
     ]
     assert [start.parameters for start in starts] == [{"at": "2026-01-31T06:00:00Z"}] * 3
     assert {start.criteria().parameters["at"] for start in starts} == {"2026-01-31T06:00:00Z"}
-    assert {start.call("k").kwargs["parameters"]["at"] for start in starts} == {"2026-01-31T06:00:00Z"}
+    assert {start.call(start.intent()).kwargs["parameters"]["at"] for start in starts} == {"2026-01-31T06:00:00Z"}
     assert len({start.intent().fingerprint for start in starts}) == 1
 
 

@@ -1,0 +1,140 @@
+"""Reruns: a run that continues the failed run of an earlier try, from the activities that failed.
+
+The problem: if the last of ten activities fails, a retry that starts from the beginning repeats nine. The service can continue a
+run (`isRecovery`, `startFromFailure`): the new run joins the group of the failed run, takes its parameters, and skips what has
+succeeded, also in child pipelines (docs/backfills.md).
+
+    the earlier run            newest run of its group    this try
+    -------------------------  -------------------------  -------------------------------------------
+    failed                     itself, or failed too      continues the newest run
+    failed, and somebody ran   active, or succeeded       adopts that run
+      it again in ADF Studio   cancelled                  starts from the beginning
+    cancelled, or timed out    any                        starts from the beginning
+
+If the service refuses to continue the run, the try starts from the beginning. The service may no longer know the run, because it
+keeps runs for 45 days.
+
+A rerun is a start like any other: its key is stored before it is sent, and a lost answer is searched for. The run of a lost rerun
+is a run of the group that this task does not know: ours, or a rerun that somebody began in ADF Studio. Either is adopted.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+
+from airflow_adf_mi.adf.api.operations import Page, query_activity_runs, query_runs
+from airflow_adf_mi.adf.api.paging import Pages
+from airflow_adf_mi.adf.config.addresses import FactoryRef
+from airflow_adf_mi.adf.errors import AdfError, AdfPermissionError, AdfRequestError, AdfThrottledError
+from airflow_adf_mi.adf.models import PipelineRun, RunStatus
+from airflow_adf_mi.adf.retrying import backoff
+from airflow_adf_mi.adf.routines import Pause, Routine, ServiceTime
+from airflow_adf_mi.adf.starting.create_run import create_run_once
+from airflow_adf_mi.adf.starting.find_run import STATUS_CHECK_PATIENCE_SECONDS
+from airflow_adf_mi.adf.starting.intent import Intent
+from airflow_adf_mi.adf.starting.journal import save_best_effort
+from airflow_adf_mi.adf.starting.start import Start
+from airflow_adf_mi.adf.starting.started import Started
+from airflow_adf_mi.adf.times import RUN_RETENTION, moment
+from airflow_adf_mi.adf.timing import Timing
+from airflow_adf_mi.adf.waiting.single_run import in_words
+
+log = logging.getLogger(__name__)
+
+_DAY_SECONDS = 86400.0
+MOST_NAMES = 20
+"""At most this many skipped activities are named in the log."""
+
+
+def rerun_or_start(start: Start, fresh: Intent, failed: PipelineRun, *, timing: Timing) -> Routine[Started]:
+    """Continue a failed run, or start from the beginning if that cannot be done.
+
+    Raises the errors of `create_run_once`. Raises `AdfError` if the group has a newer run, and it cannot be read: that run may be
+    active.
+
+    :param fresh: the intent of a new start of this try.
+    """
+    latest = failed
+    if failed.is_latest is False and failed.run_group_id is not None:
+        latest = yield from _latest_of_group(start, failed, timing=timing)
+    if latest.status not in (RunStatus.FAILED, RunStatus.CANCELLED):
+        log.info("Run %s was run again as %s, which %s.", failed.run_id, latest.run_id, in_words(latest.status))
+        adopted = fresh.started(latest.run_id)
+        yield save_best_effort(adopted)
+        return Started(intent=adopted, run=latest, adopted=True, seen_at=timing.clock())
+    if latest.status != RunStatus.FAILED:
+        log.info("Starting from the beginning: run %s %s.", latest.run_id, in_words(latest.status))
+        return (yield from create_run_once(start, fresh, timing=timing))
+    skipped = yield from _succeeded_activities(start.factory, latest.run_id, timing=timing)
+    rerun = replace(fresh.after(fresh.started(latest.run_id)), rerun_of=latest.run_id, run_group_id=latest.run_group_id)
+    try:
+        started = yield from create_run_once(start, rerun, timing=timing)
+    except (AdfPermissionError, AdfThrottledError):
+        raise
+    except AdfRequestError as e:
+        log.warning("Starting from the beginning: run %s cannot be continued. %s", latest.run_id, e)
+        return (yield from create_run_once(start, fresh, timing=timing))
+    log.info("Run %s continues run %s from its failed activities.%s", started.run_id, latest.run_id, skipped)
+    return started
+
+
+def _latest_of_group(start: Start, failed: PipelineRun, *, timing: Timing) -> Routine[PipelineRun]:
+    """The newest run of the group of a run that the service no longer shows as the latest."""
+    until = timing.clock() + STATUS_CHECK_PATIENCE_SECONDS
+    failures = 0
+    while True:
+        runs, error = yield from runs_of_group(start.factory, str(failed.run_group_id))
+        newest = [run for run in runs if run.is_latest is not False and run.run_id != failed.run_id]
+        if newest:
+            return newest[0]
+        failures += 1
+        pause = backoff(failures, getattr(error, "retry_after", None), timing.jitter())
+        if timing.clock() + pause > until:
+            raise AdfError(
+                f"Run {failed.run_id} of pipeline {start.pipeline_name!r} failed, and somebody has run it again, but the newer "
+                f"run cannot be read. It may be active, so nothing was started. A retry reads it again. Or look in ADF Studio at "
+                f"the runs of group {failed.run_group_id}, wait for the end of the newest, and clear the task.{_cause(error)}"
+            )
+        yield Pause(pause)
+
+
+def runs_of_group(factory: FactoryRef, group_id: str) -> Routine[tuple[list[PipelineRun], AdfError | None]]:
+    """The runs of a group, the newest first, and why the list is not complete, if it is not. The list may lag."""
+    now = yield ServiceTime()
+    call = query_runs(
+        factory,
+        moment(now - RUN_RETENTION.total_seconds()),
+        moment(now + _DAY_SECONDS),
+        filters=[{"operand": "RunGroupId", "operator": "Equals", "values": [group_id]}],
+        order_by=[{"orderBy": "RunStart", "order": "DESC"}],
+    )
+    pages: Pages[PipelineRun] = Pages(call)
+    while (following := pages.next()) is not None:
+        page = yield following
+        if not isinstance(page, Page):
+            return pages.rows, page
+        pages.take(page)
+    return pages.rows, None
+
+
+def _succeeded_activities(factory: FactoryRef, run_id: str, *, timing: Timing) -> Routine[str]:
+    """A sentence that names the activities which the rerun skips. Empty if they cannot be listed."""
+    now = timing.clock()
+    page = yield query_activity_runs(
+        factory,
+        run_id,
+        moment(now - RUN_RETENTION.total_seconds()),
+        moment(now + _DAY_SECONDS),
+        filters=[{"operand": "Status", "operator": "Equals", "values": [RunStatus.SUCCEEDED]}],
+    )
+    names: Sequence[str] = sorted({run.activity_name for run in page.items}) if isinstance(page, Page) else ()
+    if not names:
+        return ""
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return f" These activities had succeeded, and do not run again: {', '.join(map(repr, names[:MOST_NAMES]))}{more}."
+
+
+def _cause(error: AdfError | None) -> str:
+    return "" if error is None else f" {error}"

@@ -1,0 +1,293 @@
+"""Reruns from the failed activities: when they are made, and that no start is lost or made twice by them."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+
+from airflow_adf_mi.adf.config.validation import check_retry_from_failure
+from airflow_adf_mi.adf.errors import (
+    AdfAmbiguousStartError,
+    AdfConfigurationError,
+    AdfError,
+    AdfPermissionError,
+    AdfRequestError,
+    AdfThrottledError,
+    AdfUnavailableError,
+)
+from airflow_adf_mi.adf.starting.intent import Intent, Phase
+from tests.support.service import ProcessDied
+from tests.unit.adf.starting.test_start_or_adopt import CLEARED, FIRST, RETRY, RETRY_OF_CLEAR, World
+
+SECOND_RETRY = type(RETRY)(try_number=3, max_tries=2, clear_number=0)
+
+
+def failed_world(**service: Any) -> tuple[World, str]:
+    """A task whose first try has failed, and its run."""
+    world = World(**service)
+    first = world.begin(FIRST, parameters={"day": "x"}).run_id
+    world.service.end(first, "Failed")
+    world.service.activities[first] = {"Copy": "Succeeded", "Transform": "Failed"}
+    return world, first
+
+
+def again(world: World, task_try: Any = RETRY, how: str = "retry", **start: Any) -> Any:
+    return world.begin(task_try, **{"parameters": {"day": "x"}, "retry_from_failure": how, **start})
+
+
+def group_of(world: World, run_id: str) -> str:
+    return str(world.service.runs[run_id]["runGroupId"])
+
+
+@pytest.mark.parametrize("how", ["retry", "always"])
+def test_retry_continues_the_failed_run(how: str, caplog: pytest.LogCaptureFixture) -> None:
+    world, first = failed_world()
+    with caplog.at_level(logging.INFO):
+        begun = again(world, how=how)
+    assert group_of(world, begun.run_id) == first
+    assert begun.run_id == begun.intent.start_key
+    assert not begun.adopted
+    assert world.service.sent[-1] == {}
+    assert (
+        f"Run {begun.run_id} continues run {first} from its failed activities. These activities had succeeded, and do not run "
+        "again: 'Copy'." in caplog.messages
+    )
+
+
+def test_retry_starts_from_the_beginning_unless_asked() -> None:
+    world, first = failed_world()
+    begun = again(world, how="never")
+    assert group_of(world, begun.run_id) == begun.run_id != first
+
+
+def test_second_retry_continues_the_newest_run_of_the_group() -> None:
+    world, first = failed_world()
+    second = again(world).run_id
+    world.service.end(second, "Failed")
+    third = again(world, SECOND_RETRY)
+    assert third.intent.rerun_of == second
+    assert group_of(world, third.run_id) == first
+    assert [world.service.runs[run]["isLatest"] for run in (first, second, third.run_id)] == [False, False, True]
+
+
+@pytest.mark.parametrize("status", ["InProgress", "Succeeded"])
+def test_rerun_that_somebody_began_in_studio_is_adopted(status: str) -> None:
+    world, first = failed_world()
+    theirs = world.service.start_foreign()
+    world.service.join_group(theirs, first)
+    world.service.end(theirs, status)
+    begun = again(world)
+    assert (begun.run_id, begun.adopted, world.service.created) == (theirs, True, 1)
+    assert Intent.from_json(world.journal.kept).run_id == theirs
+
+
+def test_failed_rerun_that_somebody_began_in_studio_is_continued() -> None:
+    world, first = failed_world()
+    theirs = world.service.start_foreign()
+    world.service.join_group(theirs, first)
+    world.service.end(theirs, "Failed")
+    assert again(world).intent.rerun_of == theirs
+
+
+def test_rerun_that_somebody_cancelled_is_not_continued() -> None:
+    world, first = failed_world()
+    theirs = world.service.start_foreign()
+    world.service.join_group(theirs, first)
+    world.service.end(theirs, "Cancelled")
+    begun = again(world)
+    assert group_of(world, begun.run_id) == begun.run_id
+
+
+def test_newer_run_of_the_group_that_cannot_be_read_prevents_a_start() -> None:
+    world, first = failed_world(list_lag=10_000.0)
+    theirs = world.service.start_foreign()
+    world.service.join_group(theirs, first)
+    with pytest.raises(AdfError, match=f"the newer run cannot be read.*group {first}"):
+        again(world)
+    assert world.service.created == 1
+
+
+def test_cancelled_run_is_not_continued() -> None:
+    world, first = failed_world()
+    world.service.end(first, "Cancelled")
+    begun = again(world)
+    assert group_of(world, begun.run_id) == begun.run_id
+
+
+def test_changed_parameters_start_from_the_beginning() -> None:
+    world, _ = failed_world()
+    begun = again(world, how="always", parameters={"day": "y"})
+    assert group_of(world, begun.run_id) == begun.run_id
+    assert world.service.sent[-1] == {"day": "y"}
+
+
+def test_clear_starts_from_the_beginning_unless_the_author_says_always() -> None:
+    world, _ = failed_world()
+    begun = again(world, CLEARED)
+    assert group_of(world, begun.run_id) == begun.run_id
+    world, first = failed_world()
+    assert group_of(world, again(world, CLEARED, "always").run_id) == first
+
+
+def test_clear_after_a_success_starts_from_the_beginning() -> None:
+    world, first = failed_world()
+    world.service.end(first, "Succeeded")
+    begun = again(world, CLEARED, "always")
+    assert group_of(world, begun.run_id) == begun.run_id
+
+
+def test_clear_that_cancels_an_active_run_starts_from_the_beginning() -> None:
+    world = World()
+    first = again(world, FIRST, "always").run_id
+    begun = again(world, CLEARED, "always")
+    assert world.status(first) == "Cancelled"
+    assert group_of(world, begun.run_id) == begun.run_id
+
+
+def test_clear_of_a_failed_run_that_cannot_be_read_starts_from_the_beginning() -> None:
+    world, first = failed_world()
+    del world.service.runs[first]
+    begun = again(world, CLEARED, "always")
+    assert group_of(world, begun.run_id) == begun.run_id
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        AdfRequestError("not a valid run id", status=400, code="ReferencedPipelineRunNotValid"),
+        AdfRequestError("older than 45 days", status=404),
+    ],
+    ids=str,
+)
+def test_refused_rerun_starts_from_the_beginning(refusal: AdfError, caplog: pytest.LogCaptureFixture) -> None:
+    world, first = failed_world(refuses_recovery=refusal)
+    begun = again(world)
+    assert group_of(world, begun.run_id) == begun.run_id
+    assert world.service.sent[-1] == {"day": "x"}
+    assert begun.intent.rerun_of is None
+    assert f"Starting from the beginning: run {first} cannot be continued. {refusal}" in caplog.messages
+
+
+@pytest.mark.parametrize(
+    "refusal", [AdfPermissionError("403", status=403), AdfThrottledError("429", status=429)], ids=str
+)
+def test_refusal_that_is_not_about_the_rerun_is_raised(refusal: AdfError) -> None:
+    world, _ = failed_world(refuses_recovery=refusal)
+    with pytest.raises(type(refusal)):
+        again(world)
+    assert world.service.created == 1
+
+
+@pytest.mark.parametrize("own_ids", [False, True])
+def test_lost_answer_of_a_rerun_is_found_in_the_group(own_ids: bool) -> None:
+    world, first = failed_world(own_ids=own_ids)
+    world.service.on_create = iter(["lost"]).__next__
+    begun = again(world)
+    assert begun.adopted
+    assert group_of(world, begun.run_id) == first
+    assert world.service.created == 2
+
+
+def test_lost_rerun_that_reached_nobody_is_sent_again_as_a_rerun() -> None:
+    world, first = failed_world()
+    world.service.on_create = iter(["dropped", "answered"]).__next__
+    begun = again(world)
+    assert (group_of(world, begun.run_id), begun.intent.rerun_of) == (first, first)
+
+
+def test_lost_rerun_without_proof_is_ambiguous() -> None:
+    world, _ = failed_world(own_ids=True)
+    world.service.on_create = iter(["dropped"]).__next__
+    with pytest.raises(AdfAmbiguousStartError):
+        again(world)
+    assert world.service.created == 1
+
+
+@pytest.mark.parametrize("dies", ["before", "after"])
+@pytest.mark.parametrize("own_ids", [False, True])
+def test_process_killed_around_the_request_of_a_rerun(own_ids: bool, dies: str) -> None:
+    world, first = failed_world(own_ids=own_ids)
+
+    def die() -> str:
+        if dies == "before":
+            raise ProcessDied
+        world.service.dies_after_create = True
+        return "answered"
+
+    world.service.on_create = die
+    with pytest.raises(ProcessDied):
+        again(world)
+    world.service.on_create, world.service.dies_after_create = (lambda: "answered"), False
+    if own_ids and dies == "before":
+        with pytest.raises(AdfAmbiguousStartError):
+            again(world, SECOND_RETRY)
+        assert world.service.created == 1
+        return
+    begun = again(world, SECOND_RETRY)
+    assert group_of(world, begun.run_id) == first
+    assert world.service.created == 2
+
+
+def test_process_killed_while_a_rerun_is_active() -> None:
+    world, _ = failed_world()
+    second = again(world).run_id
+    begun = again(world, SECOND_RETRY)
+    assert (begun.run_id, begun.adopted) == (second, True)
+    assert world.service.created == 2
+
+
+def test_clear_of_an_active_rerun_ends_it_and_starts_from_the_beginning() -> None:
+    world, _ = failed_world()
+    second = again(world).run_id
+    begun = again(world, RETRY_OF_CLEAR)
+    assert world.status(second) == "Cancelled"
+    assert group_of(world, begun.run_id) == begun.run_id
+
+
+def test_rerun_ignores_the_check_of_parameters_and_the_correlation_parameter() -> None:
+    world = World(declares={"key": {"type": "String"}})
+    first = world.begin(FIRST, correlation_parameter="key", check_parameters=True).run_id
+    world.service.end(first, "Failed")
+    world.service.declares = {}
+    world.service.on_create = iter(["lost"]).__next__
+    begun = world.begin(RETRY, correlation_parameter="key", check_parameters=True, retry_from_failure="retry")
+    assert (group_of(world, begun.run_id), begun.adopted) == (first, True)
+
+
+def test_activities_that_cannot_be_listed_do_not_prevent_a_rerun() -> None:
+    world, first = failed_world()
+    world.service.faulty = "query_by_pipeline_run"
+    world.service.faults = iter([AdfUnavailableError("503", status=503)])
+    assert group_of(world, again(world).run_id) == first
+
+
+def test_intent_of_a_rerun_keeps_what_it_continues() -> None:
+    world, first = failed_world()
+    again(world)
+    kept = Intent.from_json(world.journal.kept)
+    assert (kept.phase, kept.rerun_of, kept.run_group_id) == (Phase.STARTED, first, first)
+    assert first in kept.previous_run_ids
+
+
+@pytest.mark.parametrize(
+    ("given", "meaning"),
+    [
+        (True, "retry"),
+        (False, "never"),
+        (None, "never"),
+        ("None", "never"),
+        ("True", "retry"),
+        (" always ", "always"),
+        ("Retry", "retry"),
+    ],
+)
+def test_flag_and_rendered_text_mean_the_same(given: object, meaning: str) -> None:
+    assert check_retry_from_failure(given) == meaning
+
+
+@pytest.mark.parametrize("given", ["yes", 7, ["retry"]])
+def test_another_value_is_refused(given: object) -> None:
+    with pytest.raises(AdfConfigurationError, match="it must be 'never', 'retry' or 'always'"):
+        check_retry_from_failure(given)
