@@ -67,6 +67,10 @@ class AdfThrottledError(AdfRequestError, errors.AdfThrottledError):
     """429: too many requests; `retry_after` is the seconds that the service asked to wait."""
 
 
+class AdfQueueFullError(AdfThrottledError, errors.AdfQueueFullError):
+    """The queue of the pipeline was full until the deadline of the task. Nothing was started."""
+
+
 class AdfUnavailableError(AdfError, errors.AdfUnavailableError):
     """The service gave no usable answer. Has `status`, `never_sent` and `retry_after`."""
 

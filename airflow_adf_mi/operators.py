@@ -276,6 +276,11 @@ class AdfRunPipelineOperator(BaseOperator):
         return self._new_attempt(context).after_superseded(event)
 
     @airflow_errors()
+    def execute_in_turn(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
+        """Send the start again that a full queue has refused."""
+        return self._new_attempt(context).in_turn(event)
+
+    @airflow_errors()
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Raise or return what the trigger reported."""
         return self._resumed_attempt(context, event).complete(event)

@@ -35,13 +35,14 @@ from airflow_adf_mi.adf.api.operations import get_run
 from airflow_adf_mi.adf.api.shared_client import shared_client
 from airflow_adf_mi.adf.config.addresses import FactoryRef
 from airflow_adf_mi.adf.config.settings import AdfSettings
-from airflow_adf_mi.adf.errors import AdfAmbiguousStartError, AdfError, AdfTaskKilled
+from airflow_adf_mi.adf.errors import AdfAmbiguousStartError, AdfError, AdfQueueFullError, AdfTaskKilled
 from airflow_adf_mi.adf.event_loop import mark_seen
 from airflow_adf_mi.adf.models import PipelineRun
-from airflow_adf_mi.adf.reporting.report import Report, raise_if_too_late, raise_unless_ended
+from airflow_adf_mi.adf.reporting.report import Report, queue_was_full, raise_if_too_late, raise_unless_ended
 from airflow_adf_mi.adf.routines import run_routine_async
 from airflow_adf_mi.adf.starting.intent import Intent, Phase
 from airflow_adf_mi.adf.starting.journal import Journal
+from airflow_adf_mi.adf.starting.pipeline_queue import queue_of
 from airflow_adf_mi.adf.starting.start import Start
 from airflow_adf_mi.adf.starting.start_or_adopt import SUPERSEDED_CHECK_INTERVAL_SECONDS, StillActive, start_or_adopt
 from airflow_adf_mi.adf.starting.start_queue import StartClient, start_queue_for
@@ -72,6 +73,7 @@ class TriggererStart:
     :param supersede_timeout: seconds to wait for a superseded run to end.
     :param check_interval: seconds between two status checks of a superseded run. `SUPERSEDED_CHECK_INTERVAL_SECONDS` is the
         most that is used.
+    :param deadline: until when this try may wait for a place in the full queue of the pipeline.
     :param execution_deadline: the deadline that the task's `execution_timeout` sets, if the task has one. If a superseded run
         ends after this deadline, no new run is started.
     """
@@ -85,6 +87,7 @@ class TriggererStart:
         cancel_on_kill: bool,
         supersede_timeout: float,
         check_interval: float,
+        deadline: Deadline,
         execution_deadline: Deadline | None = None,
     ) -> None:
         self._start = replace(start, start_key=journal.start_key)
@@ -93,7 +96,10 @@ class TriggererStart:
         self._cancel_on_kill = cancel_on_kill
         self._supersede_timeout = supersede_timeout
         self._check_interval = min(check_interval, SUPERSEDED_CHECK_INTERVAL_SECONDS)
+        self._deadline = deadline
         self._execution_deadline = execution_deadline
+        self._refused_at: float | None = None
+        """When a full queue refused a start of this try first, in epoch seconds."""
         self._stopped = asyncio.Event()
         self._doing: asyncio.Task[Started] | None = None
 
@@ -169,6 +175,9 @@ class TriggererStart:
                 try:
                     async with queue.turn(client, self._pause) as starting:
                         begun = await self._begin_with(starting)
+                except AdfQueueFullError as e:
+                    await self._wait_for_turn(e)
+                    continue
                 except ChangedMeanwhile:
                     log.info("Another triggerer works on this task. Reading the stored intent again.")
                     continue
@@ -198,7 +207,13 @@ class TriggererStart:
             seen = await _seen(client, unsent)
             if seen is not None:
                 stored = self._journal.latest = unsent.started(seen.run_id)
-        start = replace(self._start, service_uses_key=self._start.factory in _factories_using_keys)
+        if is_own and stored is not None and self._refused_at is None:
+            self._refused_at = stored.first_refused_at
+        start = replace(
+            self._start,
+            service_uses_key=self._start.factory in _factories_using_keys,
+            first_refused_at=self._refused_at,
+        )
         if stored is not None and stored.factory in _factories_using_keys:
             stored = replace(stored, service_uses_key=True)
         if stored is not None and stored.phase is Phase.SENDING:
@@ -214,6 +229,16 @@ class TriggererStart:
         )
         journal: Journal = self._journal
         return await run_routine_async(routine, client, client.rest, journal)
+
+    async def _wait_for_turn(self, refusal: AdfQueueFullError) -> None:
+        self._refused_at = self._refused_at or time.time()
+        log.info("The task waits for a place in the queue of pipeline %r. %s", self._start.pipeline_name, refusal)
+        queue = queue_of(self._adf, self._start.factory)
+        is_turn = await queue.wait(
+            self._start.pipeline_name, self._journal.start_key, self._refused_at, until=self._deadline.at
+        )
+        if not is_turn:
+            raise queue_was_full(self._start.pipeline_name, self._start.factory, self._deadline.reason) from refusal
 
     async def _wait_until_ended(self, begun: StillActive) -> None:
         address = begun.intent.address(self._adf)

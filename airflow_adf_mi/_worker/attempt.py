@@ -8,6 +8,7 @@ stored before its start is sent.
 
     execute            run()                 stored intent -> start or adopt -> return, wait, or defer
     execute_after      after_superseded()    the superseded run has ended -> run()
+    execute_in_turn    in_turn()             a place in the pipeline's full queue may be free -> run()
     execute_complete   complete()            the trigger's event -> result or error
     deferral timeout   on_deferral_timeout() cancel the run if asked to -> AdfRunTimedOut
     failed trigger     retry_trigger()       pause, then run(), at most 6 times in a try
@@ -37,11 +38,18 @@ from airflow_adf_mi._worker.task_journal import TaskJournal
 from airflow_adf_mi._worker.trigger_failures import record_trigger_failure
 from airflow_adf_mi.adf import metrics
 from airflow_adf_mi.adf.config.addresses import RunAddress
-from airflow_adf_mi.adf.errors import AdfAmbiguousStartError, AdfError, AdfTaskKilled
+from airflow_adf_mi.adf.errors import AdfAmbiguousStartError, AdfError, AdfQueueFullError, AdfTaskKilled
 from airflow_adf_mi.adf.reporting.activity_log import ActivityLogMode
 from airflow_adf_mi.adf.reporting.conclude import concluding
 from airflow_adf_mi.adf.reporting.outputs import parse_outputs
-from airflow_adf_mi.adf.reporting.report import LEFT_RUNNING, Report, raise_if_too_late, raise_unless_ended, summary
+from airflow_adf_mi.adf.reporting.report import (
+    LEFT_RUNNING,
+    Report,
+    queue_was_full,
+    raise_if_too_late,
+    raise_unless_ended,
+    summary,
+)
 from airflow_adf_mi.adf.routines import run_routine
 from airflow_adf_mi.adf.starting.intent import Intent, Phase, read_intent
 from airflow_adf_mi.adf.starting.start import Start
@@ -62,6 +70,7 @@ from airflow_adf_mi.adf.waiting.deadlines import (
 )
 from airflow_adf_mi.adf.waiting.single_run import Ended, Plan, TimedOut
 from airflow_adf_mi.hooks import AdfHook
+from airflow_adf_mi.triggers.queue import IS_TURN, REFUSED_AT, AdfPipelineQueueTrigger
 from airflow_adf_mi.triggers.wait import AdfPipelineRunTrigger, run_arguments
 
 if TYPE_CHECKING:
@@ -69,6 +78,10 @@ if TYPE_CHECKING:
 
     from airflow_adf_mi._airflow.task import PipelineTask
     from airflow_adf_mi.adf.config.settings import AdfSettings
+
+
+QUEUE_PAUSE_SECONDS = 30.0
+"""A task that waits on a worker for a place in the pipeline's queue sends its start again after about this many seconds."""
 
 
 def start_of_try(context: Context) -> float:
@@ -93,6 +106,8 @@ class Attempt:
         self._owned_run: OwnedRun | None = None
         self._taken_over: Intent | None = None
         self.run_record = RunRecord()
+        self._refused_at: float | None = None
+        """When a full queue refused a start of this try first, in epoch seconds."""
         self._results = Results(task, context, self.run_record, lambda: self._hook)
         self._called_at = time.time()
         use_in_tasks()
@@ -124,10 +139,10 @@ class Attempt:
         parse_outputs(self._task.outputs)
         stored = self._stored()
         with self._recording_failure(), self._owning(stored or self._possible()) as owned_run:
-            begun = self._begin(owned_run, stored)
+            begun = self._begin_in_turn(owned_run, stored)
             while isinstance(begun, StillActive):
                 self._wait_for_superseded(owned_run, begun)
-                begun = self._begin(owned_run, self._stored())
+                begun = self._begin_in_turn(owned_run, self._stored())
             address = begun.intent.address(self._settings)
             self.run_record.began(address, begun.run, adopted=begun.adopted)
             self._results.announce(address.run_id, address.studio_url)
@@ -164,6 +179,14 @@ class Attempt:
         raise_unless_ended(report, self._task.supersede_timeout)
         return self.run()
 
+    def in_turn(self, event: dict[str, Any]) -> dict[str, Any]:
+        """Send the start again, because the wait in the triggerer for a place in the pipeline's queue is over."""
+        self._refused_at = float(event[REFUSED_AT])
+        if not event[IS_TURN]:
+            with self._recording_failure():
+                raise self._queue_was_full()
+        return self.run()
+
     def complete(self, event: dict[str, Any]) -> dict[str, Any]:
         """Raise or return what the trigger reported."""
         if "outcome" not in event:
@@ -185,6 +208,8 @@ class Attempt:
     def on_deferral_timeout(self) -> dict[str, Any]:
         """Time out, because Airflow's deferral timeout has passed. A trigger that works ends earlier, at our own deadline."""
         with self._recording_failure():
+            if self._refused_since(self._stored()) is not None:
+                raise self._queue_was_full()
             address = self._own_run()
             late = TimedOut(deadline_reason=self._deadline(start_of_try(self._context)).reason)
             if not self._task.cancel_on_timeout:
@@ -206,9 +231,10 @@ class Attempt:
                     "continue; with durable=True, a retry adopts it. See the trigger's error above, and check that triggerers "
                     f"and workers have the same version of this package. See {address.studio_url}"
                 ) from failure
+            what = f"run {stored.run_id}" if stored.run_id else "a place in the queue of the pipeline"
             self._task.log.warning(
-                "The trigger that waited for run %s failed. The run is not affected. Will wait for it again in %.0f s. %s",
-                stored.run_id,
+                "The trigger that waited for %s failed. A run is not affected. Will wait again in %.0f s. %s",
+                what,
                 pause,
                 failure,
             )
@@ -261,9 +287,64 @@ class Attempt:
         sent = replace(self._start.intent(task_try_of(self._context)), phase=Phase.SENDING)
         return replace(sent, start_key=self._keys.key(number - 1))
 
+    def _begin_in_turn(self, owned_run: OwnedRun, stored: Intent | None) -> Started | StillActive:
+        """Begin, and wait for a place while the queue of the pipeline is full. A deferrable task waits in the triggerer, and
+        resumes in `execute_in_turn`.
+        """
+        while True:
+            self._refused_at = self._refused_at or self._refused_since(stored)
+            try:
+                return self._begin(owned_run, stored)
+            except AdfQueueFullError as e:
+                self._wait_for_turn(owned_run, e)
+                stored = self._stored()
+
+    def _refused_since(self, stored: Intent | None) -> float | None:
+        """When a full queue refused a start of this try first, if this try's last start was refused."""
+        is_own = stored is not None and stored.task_try.is_try_of(task_try_of(self._context))
+        return stored.first_refused_at if stored is not None and is_own and stored.phase is Phase.PREPARED else None
+
+    def _wait_for_turn(self, owned_run: OwnedRun, refusal: AdfQueueFullError) -> None:
+        is_first = self._refused_at is None
+        self._refused_at = self._refused_at or self._refused_since(self._stored()) or time.time()
+        deadline, now = self._deadline(self._refused_at), time.time()
+        if now >= deadline.at:
+            raise self._queue_was_full() from refusal
+        owned_run.raise_if_killed()
+        if self._task.deferrable:
+            self._task.log.info(
+                "The task waits for a place in the queue of pipeline %r. %s", self._start.pipeline_name, refusal
+            )
+            self._task.defer(
+                trigger=AdfPipelineQueueTrigger(
+                    settings=self._settings.to_json(),
+                    resource_group_name=self._start.factory.resource_group_name,
+                    factory_name=self._start.factory.factory_name,
+                    pipeline_name=self._start.pipeline_name,
+                    refused_at=self._refused_at,
+                    deadline=deadline.at,
+                ),
+                method_name="execute_in_turn",
+                timeout=deferral_timeout(deadline.at, now),
+            )
+        if is_first:
+            self._task.log.warning(
+                "The task waits for a place in the queue of pipeline %r, and keeps its worker slot. With deferrable=True, it "
+                "would wait in the triggerer. %s",
+                self._start.pipeline_name,
+                refusal,
+            )
+        pause = QUEUE_PAUSE_SECONDS * (0.5 + REAL_TIME.jitter())
+        owned_run.rest(min(pause, deadline.at - now))
+
+    def _queue_was_full(self) -> AdfQueueFullError:
+        """The error of a deadline that passed while this try waited for a place."""
+        deadline = self._deadline(self._refused_at or time.time())
+        return queue_was_full(self._start.pipeline_name, self._start.factory, deadline.reason)
+
     def _begin(self, owned_run: OwnedRun, stored: Intent | None) -> Started | StillActive:
         routine = start_or_adopt(
-            self._start,
+            replace(self._start, first_refused_at=self._refused_at),
             stored,
             task_try_of(self._context),
             cancel_superseded=self._task.cancel_on_kill,
@@ -291,7 +372,8 @@ class Attempt:
     def _plan(self, intent: Intent) -> Plan:
         """Return how to wait. If this same try has already begun to wait, the deadline stays the same."""
         if intent.deadline is None:
-            deadline = self._deadline(time.time())
+            # Time in our own queue counts like time in the queue of the service.
+            deadline = self._deadline(intent.first_refused_at or time.time())
         else:
             deadline = kept_deadline(intent.deadline, self._task.timeout, self._execution_deadline())
         return Plan(check_interval=self._task.check_interval, deadline=deadline.at, deadline_reason=deadline.reason)

@@ -8,6 +8,7 @@
     │   ├── AdfPermissionError      403: the identity lacks a role
     │   ├── AdfNotFoundError        404: there is no such subscription, factory, pipeline or run
     │   └── AdfThrottledError       429: too many requests
+    │       └── AdfQueueFullError   the pipeline's own queue has no place for another run
     ├── AdfUnavailableError         no usable answer: 408, 5xx, dropped connection, timeout, a proxy's page
     ├── AdfAmbiguousStartError      a start whose answer was lost, and the run can be neither found nor ruled out
     ├── AdfTaskKilled               the task was killed while it started or waited for its run
@@ -142,6 +143,10 @@ class AdfNotFoundError(AdfRequestError):
 
 class AdfThrottledError(AdfRequestError):
     """429: the request limit of the subscription or factory is used up for now."""
+
+
+class AdfQueueFullError(AdfThrottledError):
+    """The pipeline has a `concurrency`, and its queue is full: nothing was started. `status` is 400 or 429."""
 
 
 class AdfUnavailableError(AdfError):

@@ -1,7 +1,7 @@
 """The triggers, under the paths that users' databases keep.
 
 Airflow stores the class path of a trigger with every deferred task, and with every task in triggerer mode. So
-both names must always stay here, but the classes may move. A class is imported when it is first used, so that importing this
+these names must always stay here, but the classes may move. A class is imported when it is first used, so that importing this
 package loads neither Airflow nor Azure.
 """
 
@@ -11,12 +11,17 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from airflow_adf_mi.triggers.queue import AdfPipelineQueueTrigger
     from airflow_adf_mi.triggers.start_and_wait import AdfStartPipelineTrigger
     from airflow_adf_mi.triggers.wait import AdfPipelineRunTrigger
 
-__all__ = ["AdfPipelineRunTrigger", "AdfStartPipelineTrigger"]
+__all__ = ["AdfPipelineQueueTrigger", "AdfPipelineRunTrigger", "AdfStartPipelineTrigger"]
 
-_MODULES = {"AdfPipelineRunTrigger": "wait", "AdfStartPipelineTrigger": "start_and_wait"}
+_MODULES = {
+    "AdfPipelineQueueTrigger": "queue",
+    "AdfPipelineRunTrigger": "wait",
+    "AdfStartPipelineTrigger": "start_and_wait",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -217,6 +217,7 @@ class AdfStartPipelineTrigger(BaseTrigger):
 
     def _begin_with(self, adf: AdfSettings, journal: TriggerJournal) -> TriggererStart:
         start = build_start(self, adf, parameters=self.parameters)
+        began = self._began or time.time()
         self._start = TriggererStart(
             adf,
             start,
@@ -224,9 +225,14 @@ class AdfStartPipelineTrigger(BaseTrigger):
             cancel_on_kill=self.cancel_on_kill,
             supersede_timeout=self.supersede_timeout,
             check_interval=self.check_interval,
-            execution_deadline=execution_deadline(
-                self.execution_timeout, try_began=self._began or time.time(), margin=TRIGGERER_MARGIN
+            deadline=deadline_of(
+                self.timeout,
+                counts_from=began,
+                execution_timeout=self.execution_timeout,
+                try_began=began,
+                margin=TRIGGERER_MARGIN,
             ),
+            execution_deadline=execution_deadline(self.execution_timeout, try_began=began, margin=TRIGGERER_MARGIN),
         )
         return self._start
 
@@ -288,9 +294,13 @@ class AdfStartPipelineTrigger(BaseTrigger):
         now = time.time()
         began = now if self._began is None else self._began
         seen = started.run.started_at if started.run else None
+        counts_from = start_of_wait(now=now, try_began=began, run_began=None if seen is None else seen.timestamp())
+        if started.intent.first_refused_at is not None:
+            # The wait for a place in the pipeline's queue counts, too, from the beginning of the try.
+            counts_from = began
         return deadline_of(
             self.timeout,
-            counts_from=start_of_wait(now=now, try_began=began, run_began=None if seen is None else seen.timestamp()),
+            counts_from=counts_from,
             execution_timeout=self.execution_timeout,
             try_began=began,
             margin=TRIGGERER_MARGIN,

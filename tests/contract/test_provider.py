@@ -64,6 +64,7 @@ PUBLIC_NAMES = [
     "AdfRunPipelineOperator",
     "AdfRunTimedOut",
     "AdfTaskKilled",
+    "AdfQueueFullError",
     "AdfThrottledError",
     "AdfUnavailableError",
     "Recovery",

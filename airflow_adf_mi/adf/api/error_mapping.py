@@ -5,6 +5,7 @@ Azure's packages are imported inside the functions, because every Dag file impor
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from airflow_adf_mi.adf.errors import (
     AdfError,
     AdfNotFoundError,
     AdfPermissionError,
+    AdfQueueFullError,
     AdfRequestError,
     AdfThrottledError,
     AdfUnavailableError,
@@ -42,6 +44,9 @@ if TYPE_CHECKING:
 
 # Error codes of ARM's front door if the subscription, resource group or factory does not exist.
 _SUBSCRIPTION_MISSING = frozenset({"SubscriptionNotFound", "InvalidSubscriptionId"})
+# The text of the refusal in public reports. Which status it has is not known.
+_FULL_QUEUE = re.compile(r"maximum of \d+ runs will be queued|Pipeline execution throttled", re.IGNORECASE)
+_FULL_QUEUE_STATUSES = (400, 429)
 _FACTORY_MISSING = frozenset({"ResourceNotFound", "ParentResourceNotFound", "ResourceGroupNotFound"})
 
 
@@ -80,6 +85,12 @@ def from_answer(
             f"sign-in.{quote}",
             status=status,
             is_foreign=refusal.is_foreign,
+        )
+    if status in _FULL_QUEUE_STATUSES and call.method == "create_run" and _FULL_QUEUE.search(refusal.message):
+        return AdfQueueFullError(
+            f"{call.could_not}: the queue of the pipeline is full. A pipeline with a concurrency queues at most 100 runs, and "
+            f"refuses more. Nothing was started. Start fewer runs at once, or raise the concurrency of the pipeline.{quote}",
+            **details,
         )
     if status == 429:
         wait = f" The service asked to wait {refusal.retry_after:g} s." if refusal.retry_after else ""

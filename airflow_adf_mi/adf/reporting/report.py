@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from airflow_adf_mi.adf.activity_failures import ActivityFailure, Explanation, headline
-from airflow_adf_mi.adf.config.addresses import RunAddress
+from airflow_adf_mi.adf.config.addresses import FactoryRef, RunAddress
 from airflow_adf_mi.adf.error_json import error_from_json, error_to_json
 from airflow_adf_mi.adf.errors import (
     AdfConfigurationError,
     AdfError,
+    AdfQueueFullError,
     AdfRunCancelled,
     AdfRunError,
     AdfRunFailed,
@@ -110,6 +111,16 @@ def raise_if_too_late(deadline: Deadline | None, now: float, superseded: RunAddr
             "supersedes. Nothing was started. Clear the task when that run has ended, or set a longer execution_timeout. See "
             f"{superseded.studio_url}"
         )
+
+
+def queue_was_full(pipeline_name: str, factory: FactoryRef, deadline_reason: str) -> AdfQueueFullError:
+    """The error of a task whose deadline passed while it waited for a place in the queue of its pipeline."""
+    return AdfQueueFullError(
+        f"Pipeline {pipeline_name!r} in {factory} was not started: its queue was full until the deadline ({deadline_reason}). "
+        "A pipeline with a concurrency queues at most 100 runs, and refuses more. A retry tries again. To need less time in the "
+        "queue, start fewer runs at once (a pool, max_active_runs), raise the concurrency of the pipeline, or raise the timeout.",
+        status=429,
+    )
 
 
 def raise_unless_ended(report: Report, timeout: float) -> None:

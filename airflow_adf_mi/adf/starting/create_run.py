@@ -12,6 +12,7 @@ exist. If createRun is sent again, two runs may start. If it is not sent again, 
               +---------------> an error: `judge` decides
                                   NOT_STARTED  nothing was started: pause, then send again (up to 5 minutes)
                                   REFUSED      nothing was started, and the same request would be refused again: raise
+                                  QUEUE_FULL   nothing was started: raise, and the caller waits for its turn
                                   AMBIGUOUS    a run may have been started: `resolve_lost_start`
 
 `resolve_lost_start` searches for the run (`find_run`) until the run has had time to appear. The search ends in one of four
@@ -41,6 +42,7 @@ from airflow_adf_mi.adf.errors import (
     AdfAuthenticationError,
     AdfConfigurationError,
     AdfError,
+    AdfQueueFullError,
     AdfRequestError,
     AdfThrottledError,
     AdfUnavailableError,
@@ -75,6 +77,8 @@ class Verdict(Enum):
     """The service or the identity endpoint refused. Nothing was started, and the same request would be refused again."""
     NOT_STARTED = "not started"
     """Nothing was started: the request was never sent, or was refused for now. It may be sent again."""
+    QUEUE_FULL = "queue full"
+    """Nothing was started, because the queue of the pipeline is full. The request may be sent again in its turn."""
     AMBIGUOUS = "ambiguous"
     """A run may or may not have been started. The request must not be sent again before its run was searched for."""
 
@@ -93,6 +97,8 @@ def judge(error: AdfError) -> Verdict:
             # A token is needed before the request is sent. If the service refused the token (401), nothing was started, and
             # another token may be accepted.
             return Verdict.NOT_STARTED if error.transient or error.refused_token else Verdict.REFUSED
+        case AdfQueueFullError():
+            return Verdict.QUEUE_FULL
         case AdfThrottledError():
             return Verdict.NOT_STARTED
         case AdfUnavailableError():
@@ -126,7 +132,7 @@ def create_run_once(start: Start, intent: Intent, *, timing: Timing) -> Routine[
     """Start the run, once.
 
     Raises `AdfAmbiguousStartError` if the answer was lost and the run can be neither found nor ruled out. Raises the `AdfError`
-    of a refusal. If `START_PATIENCE_SECONDS` have passed, raises the last `AdfError`.
+    of a refusal, such as `AdfQueueFullError`. If `START_PATIENCE_SECONDS` have passed, raises the last `AdfError`.
     """
     until = timing.clock() + START_PATIENCE_SECONDS
     failures = 0
@@ -157,6 +163,10 @@ def create_run_once(start: Start, intent: Intent, *, timing: Timing) -> Routine[
                 # A try may send one start without proof. From now on, an ambiguous start fails.
                 start = replace(start, on_ambiguous="fail")
                 continue
+            if verdict is Verdict.QUEUE_FULL:
+                # The caller waits for a place: how, depends on where the task waits.
+                yield save(replace(prepared, first_refused_at=prepared.first_refused_at or sending.sent_at))
+                raise answer
             yield save(prepared)
         else:
             verdict = judge(answer)

@@ -96,6 +96,9 @@ class Intent:
     """The deadline of the wait, in epoch seconds, for the try that stored this intent."""
     not_adopted_yet: bool = False
     """The run belongs to an earlier try, and this try has not adopted it yet. If the run failed, another run is started."""
+    first_refused_at: float | None = None
+    """When a full queue refused a start of this try first, in epoch seconds. `timeout` counts from there, and it is the place
+    among the starts that wait."""
     rerun_of: str | None = None
     """The failed run that this start continues, if `retry_from_failure` chose that. The fingerprint does not depend on it."""
     run_group_id: str | None = None

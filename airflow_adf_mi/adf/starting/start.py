@@ -41,6 +41,8 @@ class Start:
     """The start key; None for a random one."""
     service_uses_key: bool = False
     """Whether it is known that the service uses our keys as run ids in this factory."""
+    first_refused_at: float | None = None
+    """When a full queue refused a start of this try first, in epoch seconds; None if it did not."""
     retry_from_failure: RetryFromFailure = "never"
     """When a failed run of an earlier try is continued (`rerun`)."""
     check_parameters: bool = False
@@ -85,6 +87,7 @@ class Start:
             fingerprint=fingerprint(self.factory, self.pipeline_name, self.parameters, self.recovery),
             task_try=task_try,
             service_uses_key=self.service_uses_key,
+            first_refused_at=self.first_refused_at,
         )
 
     def criteria(self, intent: Intent | None = None) -> RunCriteria:

@@ -49,7 +49,16 @@ from airflow_adf_mi.adf.starting.find_run import (
     search_list,
     uses_start_keys,
 )
-from airflow_adf_mi.adf.starting.intent import Adopt, Intent, Phase, ResolveLostStart, StartNew, TaskTry, decide
+from airflow_adf_mi.adf.starting.intent import (
+    Adopt,
+    Intent,
+    Phase,
+    ResolveLostStart,
+    StartNew,
+    TaskTry,
+    decide,
+    was_cleared,
+)
 from airflow_adf_mi.adf.starting.journal import claim, save, save_best_effort
 from airflow_adf_mi.adf.starting.rerun import rerun_or_start
 from airflow_adf_mi.adf.starting.start import Start
@@ -121,8 +130,7 @@ def start_or_adopt(
                     )
                 )
             fresh = fresh.after(older)
-            if older.fingerprint == fresh.fingerprint and older.run_id is not None:
-                last = yield from _last_run(start, older.run_id, timing=timing)
+            last = yield from _run_to_continue(start, older, fresh, timing=timing)
         case ResolveLostStart(intent=lost):
             return (yield from _settle_lost_start(start, lost, fresh, timing=timing))
         case Adopt(intent=known):
@@ -139,7 +147,7 @@ def start_or_adopt(
                 found = replace(found, run=seen, seen_at=asked_at)
             same_try = _is_own(known, task_try)
             return (yield from _adopt_or_replace(start, found, fresh, same_try=same_try, timing=timing))
-    if start.retry_from_failure == "always" and last is not None and last.status == RunStatus.FAILED:
+    if last is not None and last.status == RunStatus.FAILED:
         return (yield from rerun_or_start(start, fresh, last, timing=timing))
     return (yield from create_run_once(start, fresh, timing=timing))
 
@@ -154,12 +162,17 @@ def _recalled(
         return start, stored, None
     found = yield from find_earlier_start(start, keys, timing=timing, ended=ended)
     with_key = replace(start, start_key=found.own_key, service_uses_key=found.service_uses_key)
-    return with_key, found.intent, found.last
+    return with_key, found.intent, found.last if start.retry_from_failure == "always" else None
 
 
-def _last_run(start: Start, run_id: str, *, timing: Timing) -> Routine[PipelineRun | None]:
-    """The superseded run, if this try may continue it. None also if it cannot be read: then everything runs."""
-    if start.retry_from_failure != "always":
+def _run_to_continue(start: Start, older: Intent, fresh: Intent, *, timing: Timing) -> Routine[PipelineRun | None]:
+    """The run that this try may continue instead of starting from the beginning: the run before a clear, or the run that a start
+    which was never sent was meant to continue. None also if that run cannot be read: then everything runs.
+    """
+    is_clear = not older.task_try.is_try_of(fresh.task_try) and was_cleared(older, fresh.task_try)
+    run_id = older.rerun_of if older.phase is Phase.PREPARED else older.run_id
+    wanted = ("always",) if is_clear else ("retry", "always")
+    if run_id is None or older.fingerprint != fresh.fingerprint or start.retry_from_failure not in wanted:
         return None
     seen = yield from get_run_patiently(start.factory, run_id, timing=timing, is_final=lambda _error: True)
     return seen if isinstance(seen, PipelineRun) else None
@@ -216,6 +229,7 @@ def _adopt_or_replace(
         task_try=fresh.task_try,
         try_failed=False,
         deadline=known.deadline if same_try else None,
+        first_refused_at=fresh.first_refused_at,
         not_adopted_yet=False,
     )
     yield save_best_effort(adopted)

@@ -1,0 +1,101 @@
+"""Who may send a start next to a pipeline whose queue is full: the policy. Pure.
+
+A pipeline with a `concurrency` queues at most 100 more runs, and refuses further starts (docs/backfills.md). Starts that were
+refused wait here. A start that is let go is sent by its task, on a worker or in the triggerer. It may be refused again: then it
+comes back, and keeps its place.
+
+    the run list                             starts that are let go
+    ---------------------------------------  -----------------------------------------------------------------------
+    is believed                              in each round (10 s): as many as have a free place, at most 10. A start
+                                             that was let go within 30 s counts as queued
+    is believed, shows no place for 60 s     one
+    cannot be read, or a start came back:    one, if nothing was let go within 30 s. If this start does not come
+      it lags, or the queue is shorter       back, the list is believed again. The queue then counts as no longer
+                                             than what the list showed
+
+The first start that was refused is the first that is let go. This rule orders the starts of one triggerer only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+
+MOST_QUEUED = 100
+"""Runs of one pipeline that the service queues (Microsoft's documentation of concurrency)."""
+ROUND_SECONDS = 10.0
+"""Seconds between two queries for the queued runs of a factory."""
+UNDER_WAY_SECONDS = 30.0
+"""Seconds in which a start that was let go is either accepted, or refused and back here."""
+STALE_SECONDS = 60.0
+"""If the list shows no free place for this many seconds, one start is sent all the same."""
+MOST_AT_ONCE = 10
+"""Starts that are let go in one round, because each may need a worker slot."""
+
+
+@dataclass
+class Turns:
+    """The starts of one pipeline that wait for their turn."""
+
+    _waiting: dict[Hashable, float] = field(default_factory=dict)
+    """By start: when it was refused first, which is its place."""
+    _let_go: list[float] = field(default_factory=list)
+    """When starts were let go, within `UNDER_WAY_SECONDS`."""
+    _moved_at: float | None = None
+    """When the last start was let go, or the first start began to wait."""
+    _limit: int = field(default_factory=lambda: MOST_QUEUED)
+    """How many runs may be queued, as far as the answers have shown."""
+    _shown: int = 0
+    """How many runs the list showed as queued when starts were let go last."""
+    _is_believed: bool = True
+    _is_probing: bool = False
+    """One start was let go to find out whether the list can be believed."""
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def add(self, token: Hashable, refused_at: float, *, now: float, came_back: bool) -> None:
+        """Let a start wait.
+
+        :param refused_at: epoch seconds at which this try's start was refused first.
+        :param came_back: whether the start had been let go before.
+        """
+        self._waiting[token] = refused_at
+        self._moved_at = now if self._moved_at is None else self._moved_at
+        if came_back:
+            self._is_believed = self._is_probing = False
+            self._limit = min(self._limit, self._shown)
+            # The next one goes when this one would have been under way.
+            self._let_go.append(now)
+
+    def remove(self, token: Hashable) -> None:
+        """Forget a start whose wait has ended otherwise."""
+        self._waiting.pop(token, None)
+
+    def next(self, now: float, queued: int | None) -> list[Hashable]:
+        """The starts that may be sent now. They no longer wait.
+
+        :param queued: how many runs of the pipeline the list shows as queued; None if the list cannot be read.
+        """
+        self._let_go = [at for at in self._let_go if at > now - UNDER_WAY_SECONDS]
+        if self._is_probing and not self._let_go:
+            self._is_believed, self._is_probing = True, False
+        if queued is not None:
+            self._limit = max(self._limit, min(queued, MOST_QUEUED))
+        first = sorted(self._waiting, key=self._waiting.__getitem__)[: self._how_many(now, queued)]
+        for token in first:
+            del self._waiting[token]
+        if first:
+            self._let_go += [now] * len(first)
+            self._moved_at, self._shown = now, queued or 0
+        return first
+
+    def _how_many(self, now: float, queued: int | None) -> int:
+        if queued is not None and self._is_believed:
+            free = self._limit - queued - len(self._let_go)
+            is_stale = self._moved_at is not None and now - self._moved_at >= STALE_SECONDS
+            return min(free, MOST_AT_ONCE) if free > 0 else int(is_stale)
+        if self._let_go:
+            return 0
+        self._is_probing = not self._is_believed
+        return 1
