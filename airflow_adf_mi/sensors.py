@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from airflow_adf_mi.adf.config.addresses import RunAddress
     from airflow_adf_mi.adf.config.settings import AdfSettings
+    from airflow_adf_mi.adf.models import PipelineRun
     from airflow_adf_mi.adf.waiting.single_run import WaitState
     from airflow_adf_mi.hooks import AdfHook
 
@@ -94,10 +95,12 @@ class AdfPipelineRunSensor(BaseSensorOperator):
 
     @airflow_errors()  # noqa: RET503  defer() does not return
     def execute(self, context: Context) -> Any:
-        """Wait here, be rescheduled between status checks, or defer."""
+        """Wait here, be rescheduled between status checks, or defer. A run that has already ended is not waited for."""
         address, settings = self._address()
         AdfPipelineRunLink.store(context, address.studio_url)
-        if not self.deferrable:
+        asked_at = time.time()
+        seen = self._run_now() if self.deferrable else None
+        if not self.deferrable or (seen is not None and seen.is_terminal):
             try:
                 return super().execute(context)
             except AirflowSensorTimeout as e:
@@ -117,6 +120,7 @@ class AdfPipelineRunSensor(BaseSensorOperator):
             trigger=AdfPipelineRunTrigger(
                 **run_arguments(settings, address, plan),
                 owns_run=False,
+                not_ended_before=None if seen is None else asked_at,
                 end_task_on_success=may_end_in_triggerer(self),
                 push_result=self.do_xcom_push,
             ),
@@ -196,6 +200,25 @@ class AdfPipelineRunSensor(BaseSensorOperator):
         if isinstance(seen, PipelineRun):
             self.log.info("Run %s %s.", address.run_id, in_words(seen.status))
         return False
+
+    def _run_now(self) -> PipelineRun | None:
+        """The run before the wait in the triggerer; None if the status check fails. Then the triggerer checks again.
+
+        If the run has already ended, nothing needs to be deferred. And Airflow's scheduler may fail a deferred task whose trigger
+        fires within two seconds.
+        """
+        from airflow_adf_mi.adf.api.client import AdfClient
+        from airflow_adf_mi.adf.api.operations import get_run
+
+        address, settings = self._address()
+        try:
+            with AdfClient(settings) as client:
+                return client.send(get_run(address.factory, address.run_id))
+        except AdfError as e:
+            self.log.info(
+                "Could not check the status of run %s before the wait in the triggerer. %s", address.run_id, e
+            )
+            return None
 
     @property
     def _keeps_state(self) -> bool:

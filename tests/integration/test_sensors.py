@@ -9,7 +9,7 @@ import uuid
 from typing import Any
 
 import pytest
-from airflow.sdk import DAG
+from airflow.sdk import DAG, BaseOperator, BaseSensorOperator
 from airflow.sdk.bases.sensor import PokeReturnValue
 
 from airflow_adf_mi._airflow import features
@@ -227,6 +227,59 @@ def test_soft_fail_and_never_fail_have_the_same_effect_in_all_modes(
     # Airflow shows the link while the sensor still waits.
     (link,) = here["ti"].pushed.values()
     assert f"/pipelineruns/{run_id}" in link
+
+
+def test_never_fail_skips_after_a_deferral_where_airflow_does_not_know_it_there(
+    connection: str, settings: AdfSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in Airflow 3.1.0."""
+    monkeypatch.setattr(BaseSensorOperator, "resume_execution", BaseOperator.resume_execution)
+    for never_fail, expected in ((True, AirflowSkipException), (False, AdfRunFailed)):
+        active = start(settings, "Slow")
+        waiting = sensor(connection, active, mode="poke", deferrable=True, poke_interval=0.2, never_fail=never_fail)
+        with pytest.raises(TaskDeferred) as deferred:
+            AdfPipelineRunSensor.execute.__wrapped__(waiting, context(Store()))  # type: ignore[attr-defined]  # without Airflow's guard
+        trigger: Any = deferred.value.trigger
+        trigger.run_id = start(settings, "Broken")
+        event = asyncio.run(fired(trigger))
+        with pytest.raises(expected, match="no such table"):
+            waiting.resume_execution("execute_complete", {"event": event}, context(Store()))
+
+
+@pytest.mark.parametrize("pipeline", ["Load", "Broken"])
+def test_run_that_has_already_ended_is_not_deferred(
+    pipeline: str, connection: str, settings: AdfSettings, emulator: Emulator
+) -> None:
+    run_id = start(settings, pipeline)
+    emulator.clock.advance(60)
+    waiting = sensor(connection, run_id, mode="poke", deferrable=True)
+    if pipeline == "Broken":
+        with pytest.raises(AdfRunFailed, match="no such table"):
+            AdfPipelineRunSensor.execute.__wrapped__(waiting, context(Store()))  # type: ignore[attr-defined]  # without Airflow's guard
+    else:
+        result = AdfPipelineRunSensor.execute.__wrapped__(waiting, context(Store()))  # type: ignore[attr-defined]  # as above
+        assert result["status"] == "Succeeded"
+
+
+def test_run_that_was_seen_active_is_not_checked_again_at_once(connection: str, settings: AdfSettings) -> None:
+    waiting = sensor(connection, start(settings, "Slow"), deferrable=True)
+    before = time.time()
+    with pytest.raises(TaskDeferred) as deferred:
+        AdfPipelineRunSensor.execute.__wrapped__(waiting, context(Store()))  # type: ignore[attr-defined]  # as above
+    trigger: Any = deferred.value.trigger
+    assert before <= trigger.not_ended_before <= time.time()
+
+
+def test_status_check_that_fails_before_a_deferral_is_left_to_the_triggerer(
+    connection: str, settings: AdfSettings, emulator: Emulator
+) -> None:
+    waiting = sensor(connection, start(settings, "Load"), deferrable=True)
+    emulator.clock.advance(60)
+    emulator.add_fault("getRun", times=1, status=503)
+    with pytest.raises(TaskDeferred) as deferred:
+        AdfPipelineRunSensor.execute.__wrapped__(waiting, context(Store()))  # type: ignore[attr-defined]  # as above
+    trigger: Any = deferred.value.trigger
+    assert trigger.not_ended_before is None
 
 
 def executed(waiting: AdfPipelineRunSensor, here: Any) -> Any:

@@ -40,7 +40,7 @@ class Airflow:
 
 
 AIRFLOWS = (
-    Airflow(name="3.1 lowest", requirement="apache-airflow==3.1.0", until=date(2025, 10, 8), lowest=True),
+    Airflow(name="3.1 lowest", requirement="apache-airflow==3.1.0", until=date(2025, 10, 6), lowest=True),
     Airflow(name="3.1", requirement="apache-airflow~=3.1.0", until=date(2026, 3, 16)),
     Airflow(name="3.2", requirement="apache-airflow~=3.2.0", until=date(2026, 6, 3)),
     Airflow(name="3.3", requirement="apache-airflow~=3.3.0"),

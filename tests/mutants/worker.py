@@ -83,5 +83,7 @@ MUTANTS = [
     Mutant("rescheduled sensor stores its state in XComs", "sensors.py", "return self.reschedule and features.TASK_STATE_STORE", "return self.reschedule", "tests/integration/test_sensors.py -k without_a_store"),
     Mutant("run of an earlier try left active by a kill before it is found", "_worker/attempt.py", "self._owning(stored or self._possible())", "self._owning(stored)", f"{OPERATOR} -k cannot_be_checked_without"),
     Mutant("event of an earlier try taken for this try's", "_worker/task_journal.py", "return Intent.from_json(self.stored()).task_try.try_number < now.try_number", "return Intent.from_json(self.stored()).task_try.try_number < 0", f"{OPERATOR} -k event_of_the_failed_try"),
-    Mutant("never_fail ignored after a deferral", "sensors.py", "            if not self.never_fail:\n                raise\n            raise AirflowSkip", "            raise\n            raise AirflowSkip", "tests/integration/test_sensors.py -k never_fail"),
+    Mutant("never_fail ignored after a deferral", "sensors.py", "            if not self.never_fail:\n                raise\n            raise AirflowSkip", "            raise\n            raise AirflowSkip", "tests/integration/test_sensors.py -k does_not_know_it_there"),
+    Mutant("sensor defers for a run that has ended", "sensors.py", "if not self.deferrable or (seen is not None and seen.is_terminal):", "if not self.deferrable:", "tests/integration/test_sensors.py -k already_ended"),
+    Mutant("run that could not be checked counts as active", "sensors.py", "not_ended_before=None if seen is None else asked_at", "not_ended_before=asked_at", "tests/integration/test_sensors.py -k left_to_the_triggerer"),
 ]  # fmt: skip

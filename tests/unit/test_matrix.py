@@ -35,7 +35,7 @@ def test_oldest_cell_has_the_lower_bounds_of_the_package() -> None:
     assert "azure-mgmt-datafactory>=9.2,<11" in needed
     options = resolution(cell)
     assert options[:2] == ["--resolution", "lowest-direct"]
-    assert "2025-10-08" in options
+    assert "2025-10-06" in options
     assert any(option.startswith("pytest=") for option in options)
 
 
