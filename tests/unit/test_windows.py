@@ -63,7 +63,9 @@ def dag_on(page: Path) -> str:
 GET_STARTED = ROOT / "docs" / "get-started.md"
 PAGES = {"README": dag_on(README), "get-started": dag_on(GET_STARTED)}
 SOURCES = {**PAGES, **{path.name: path.read_text() for path in sorted(DAGS.glob("[0-9]*.py"))}}
-TAKE_WINDOWS = [name for name, source in SOURCES.items() if "data_interval" in source.partition("import")[2]]
+TAKE_WINDOWS = [
+    name for name, source in SOURCES.items() if "data_interval_start" in source or "window_parameters(" in source
+]
 
 
 def test_pages_and_two_dags_use_windows() -> None:
