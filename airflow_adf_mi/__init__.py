@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from airflow_adf_mi.retry import AdfRetryPolicy
     from airflow_adf_mi.sensors import AdfPipelineRunSensor
     from airflow_adf_mi.triggers import AdfPipelineRunTrigger
+    from airflow_adf_mi.windows import partition_parameters, window_parameters
 
 __version__ = "0.1.0"
 
@@ -84,6 +85,8 @@ __all__ = [
     "Recovery",
     "__version__",
     "forget_credentials",
+    "partition_parameters",
+    "window_parameters",
 ]
 
 _MODULES = {
@@ -112,6 +115,8 @@ _MODULES = {
     "AdfUnavailableError": "exceptions",
     "Recovery": "adf.api.recovery",
     "forget_credentials": "adf.auth.credential",
+    "partition_parameters": "windows",
+    "window_parameters": "windows",
 }
 
 

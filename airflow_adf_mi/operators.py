@@ -265,9 +265,12 @@ class AdfRunPipelineOperator(BaseOperator):
     @airflow_errors()
     def execute(self, context: Context) -> dict[str, Any]:
         """Start the run, or adopt the run of an earlier try. Then return, wait, or defer."""
+        from airflow_adf_mi._airflow.empty_window import warn_of_empty_window
+
         if self.in_triggerer_mode:
             why = self.in_dag.why_on_worker() or "Airflow started it there"
             self.log.info("start_from_trigger=True, but this try runs on a worker: %s.", why)
+        warn_of_empty_window(self.log, self, context)
         return self._new_attempt(context, is_first_part=True).run()
 
     @airflow_errors()

@@ -10,7 +10,7 @@ import pendulum
 from airflow.sdk import DAG
 from airflow.timetables.interval import CronDataIntervalTimetable
 
-from airflow_adf_mi.operators import AdfRunPipelineOperator
+from airflow_adf_mi import AdfRunPipelineOperator, window_parameters
 
 EXPECTED = {"copy_sales": {"state": "success", "status": "Succeeded", "activities": 4, "window_hours": 24}}
 
@@ -26,10 +26,7 @@ with DAG(
     AdfRunPipelineOperator(
         task_id="copy_sales",
         pipeline_name="CopySalesDelta",
-        parameters={
-            "window_start": "{{ data_interval_start.isoformat() }}",
-            "window_end": "{{ data_interval_end.isoformat() }}",
-        },
+        parameters=window_parameters(start="window_start", end="window_end"),
         deferrable=True,
         check_interval=5,
         timeout=2 * 60 * 60,

@@ -10,7 +10,7 @@ import pendulum
 from airflow.sdk import DAG
 from airflow.timetables.interval import CronDataIntervalTimetable
 
-from airflow_adf_mi.operators import AdfRunPipelineOperator
+from airflow_adf_mi import AdfRunPipelineOperator, window_parameters
 
 REGIONS = ("emea", "apac")
 EXPECTED = {
@@ -31,11 +31,7 @@ with DAG(
         AdfRunPipelineOperator(
             task_id=f"copy_{region}",
             pipeline_name="CopySalesDelta",
-            parameters={
-                "window_start": "{{ data_interval_start.isoformat() }}",
-                "window_end": "{{ data_interval_end.isoformat() }}",
-                "region": region,
-            },
+            parameters={**window_parameters(start="window_start", end="window_end"), "region": region},
             start_from_trigger=True,
             check_interval=5,
             timeout=2 * 60 * 60,

@@ -22,6 +22,10 @@ ASYNC_XCOMS: bool
 """A trigger can read and push XComs. Without it, a worker ends each task, because the task's result is an XCom."""
 RETRY_POLICIES: bool
 """A task can have a retry policy."""
+PARTITIONED_DAG_RUNS: bool
+"""A Dag run can have a partition key. Without this feature, `partition_parameters` is refused."""
+PARTITION_DATES: bool
+"""A Dag run also has the moment at which its partition begins. Without it, that moment must be read from the partition key."""
 
 
 def _task_state_store() -> bool:
@@ -52,12 +56,26 @@ def _retry_policies() -> bool:
     return find_spec("airflow.sdk.definitions.retry_policy") is not None
 
 
+def _partitioned_dag_runs() -> bool:
+    import airflow.sdk
+
+    return "CronPartitionTimetable" in airflow.sdk.__all__
+
+
+def _partition_dates() -> bool:
+    from airflow.sdk import Context
+
+    return "partition_date" in Context.__annotations__
+
+
 PROBES = {
     "TASK_STATE_STORE": _task_state_store,
     "TRIGGER_ON_KILL": _trigger_on_kill,
     "TEMPLATED_TRIGGERS": _templated_triggers,
     "ASYNC_XCOMS": _async_xcoms,
     "RETRY_POLICIES": _retry_policies,
+    "PARTITIONED_DAG_RUNS": _partitioned_dag_runs,
+    "PARTITION_DATES": _partition_dates,
 }
 """How each feature is searched for."""
 

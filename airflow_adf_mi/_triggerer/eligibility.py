@@ -57,7 +57,7 @@ reading it never returns."""
 UNRESTRICTED = frozenset(
     {
         *("ds", "ds_nodash", "ts", "ts_nodash", "ts_nodash_with_tz"),
-        *("logical_date", "data_interval_start", "data_interval_end"),
+        *("logical_date", "data_interval_start", "data_interval_end", "partition_key", "partition_date"),
         *("run_id", "task_instance_key_str", "params", "conn", "var", "macros"),
     }
 )

@@ -31,6 +31,7 @@ from airflow.triggers.base import BaseTrigger, StartTriggerArgs, TriggerEvent
 
 from airflow_adf_mi._airflow.arguments import build_start
 from airflow_adf_mi._airflow.connection_cache import settings_of
+from airflow_adf_mi._airflow.empty_window import warn_of_empty_window
 from airflow_adf_mi._airflow.stats import use_in_triggerer
 from airflow_adf_mi._airflow.task_instance import RUN_ID_KEY
 from airflow_adf_mi._airflow.xcoms import read_xcom
@@ -139,6 +140,7 @@ class AdfStartPipelineTrigger(BaseTrigger):
 
     def render_template_fields(self, context: Context, jinja_env: jinja2.Environment | None = None) -> None:
         self._context = context
+        warn_of_empty_window(log, self, context)
         try:
             super().render_template_fields(context, jinja_env)
         except Exception as e:  # noqa: BLE001  templates raise anything; `run` raises it, after the failure is recorded

@@ -70,6 +70,8 @@ PUBLIC_NAMES = [
     "Recovery",
     "__version__",
     "forget_credentials",
+    "partition_parameters",
+    "window_parameters",
 ]
 PUBLIC_NAMES_OF_THE_EMULATOR = [
     "Emulator",

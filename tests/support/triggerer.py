@@ -42,6 +42,8 @@ class Airflow:
     xcoms: dict[str, Any] = field(default_factory=dict)
     others: dict[str, dict[str, Any]] = field(default_factory=dict)
     """The XComs of other tasks, by task id."""
+    dag_run: dict[str, Any] = field(default_factory=dict)
+    """Members of the Dag run that differ from the usual ones."""
     asked: list[Any] = field(default_factory=list)
     failures: int = 0
     """How many requests will fail."""
@@ -109,6 +111,7 @@ class Airflow:
             "state": "running",
             "consumed_asset_events": [],
             "partition_key": None,
+            **self.dag_run,
         }
         made = TaskInstanceDTO(
             # Airflow gives each try its own id.

@@ -10,37 +10,20 @@ from typing import Any
 import pendulum
 import pytest
 from airflow.sdk import DAG
-from airflow.serialization import serialized_objects
 
 from airflow_adf_mi.operators import AdfRunPipelineOperator
 from tests.conftest import ROOT
 from tests.demo import print_windows
 from tests.support.examples import DAGS, Example, Row, Window, rows
+from tests.support.pages import dag_of, dag_on, scheduled
 
-try:
-    from airflow.dag_processing.dagbag import DagBag
-except ImportError:  # Airflow 3.1
-    from airflow.models.dagbag import DagBag  # type: ignore[no-redef]
-
-# Airflow 3.1 has one class for the Dag and its serialization.
-DagSerialization: Any = vars(serialized_objects).get("DagSerialization", vars(serialized_objects)["SerializedDAG"])
 README = ROOT / "README.md"
 NOON = pendulum.datetime(2026, 1, 3, 12, tz="UTC")
 
 
-def dag_of(source: str, folder: Path) -> DAG:
-    """The Dag that Airflow finds in Python code."""
-    file = folder / "dag.py"
-    file.write_text(source)
-    bag = DagBag(file)
-    assert bag.import_errors == {}
-    (dag,) = bag.dags.values()
-    return dag
-
-
 def windows_of(dag: DAG, run_after: pendulum.DateTime) -> list[tuple[datetime, datetime]]:
     """The windows of its tasks in a Dag run after that moment, by the timetable that the scheduler reads."""
-    timetable = DagSerialization.from_dict(DagSerialization.to_dict(dag)).timetable
+    timetable = scheduled(dag).timetable
     interval = timetable.infer_manual_data_interval(run_after=run_after)
     context: Any = {"data_interval_start": interval.start, "data_interval_end": interval.end}
     found = []
@@ -53,17 +36,12 @@ def windows_of(dag: DAG, run_after: pendulum.DateTime) -> list[tuple[datetime, d
     return found
 
 
-def dag_on(page: Path) -> str:
-    """The Dag that a page shows."""
-    blocks = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
-    (dag,) = (block for block in blocks if "with DAG(" in block)
-    return str(dag)
-
-
 GET_STARTED = ROOT / "docs" / "get-started.md"
 PAGES = {"README": dag_on(README), "get-started": dag_on(GET_STARTED)}
 SOURCES = {**PAGES, **{path.name: path.read_text() for path in sorted(DAGS.glob("[0-9]*.py"))}}
-TAKE_WINDOWS = [name for name, source in SOURCES.items() if "data_interval" in source.partition("import")[2]]
+TAKE_WINDOWS = [
+    name for name, source in SOURCES.items() if "data_interval_start" in source or "window_parameters(" in source
+]
 
 
 def test_pages_and_two_dags_use_windows() -> None:
@@ -96,7 +74,8 @@ def test_no_other_file_has_a_schedule_without_an_interval() -> None:
         for path, text in texts.items()
         for schedule in re.findall(r"\bschedule=([A-Za-z\"'][^,)\n]*)", text)
     }
-    with_interval = {each for each in schedules if each[1].startswith(("None", "CronDataIntervalTimetable("))}
+    harmless = ("None", "CronDataIntervalTimetable(", "CronPartitionTimetable(")
+    with_interval = {each for each in schedules if each[1].startswith(harmless)}
     assert {name for name, _ in with_interval} > {"README.md", "01_data_interval.py", "06_triggerer_mode.py"}
     assert schedules - with_interval == {
         # These show what to avoid.

@@ -53,6 +53,7 @@ def test_task_with_dates_starts_on_a_worker_and_its_dag_can_be_stored() -> None:
         "{{ ds }}",
         "{{ logical_date | ds_nodash }}",
         "{{ data_interval_start.isoformat() }}",
+        "{{ partition_key }} {{ partition_date.isoformat() }}",
         "{{ macros.ds_add(ds, 5) }}",
         "{{ params.region }}",
         "{{ dag_run.conf.get('x', 'y') }}",

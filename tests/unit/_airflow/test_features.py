@@ -27,8 +27,11 @@ from tests.support.tasks import Task
 MINOR = ".".join(version("apache-airflow").split(".")[:2])
 OF_MINOR = {
     "3.1": set(),
-    "3.2": set(),
-    "3.3": {"TASK_STATE_STORE", "TRIGGER_ON_KILL", "TEMPLATED_TRIGGERS", "ASYNC_XCOMS", "RETRY_POLICIES"},
+    "3.2": {"PARTITIONED_DAG_RUNS"},
+    "3.3": {
+        *("TASK_STATE_STORE", "TRIGGER_ON_KILL", "TEMPLATED_TRIGGERS", "ASYNC_XCOMS", "RETRY_POLICIES"),
+        *("PARTITIONED_DAG_RUNS", "PARTITION_DATES"),
+    },
 }
 PRIVATE = [
     ("airflow.sdk.execution_time.comms", "GetTaskStates", {"3.1", "3.2", "3.3"}),
