@@ -36,7 +36,7 @@ from airflow_adf_mi.adf.starting.intent import TaskTry
 from airflow_adf_mi.operators import AdfRunPipelineOperator
 from airflow_adf_mi.provider_info import get_provider_info
 from airflow_adf_mi.sensors import AdfPipelineRunSensor
-from airflow_adf_mi.triggers import AdfPipelineRunTrigger, AdfStartPipelineTrigger
+from airflow_adf_mi.triggers import AdfPipelineQueueTrigger, AdfPipelineRunTrigger, AdfStartPipelineTrigger
 from tests.conftest import ROOT, reference
 from tests.support.minors import needs
 
@@ -56,6 +56,7 @@ PUBLIC_NAMES = [
     "AdfPipelineRunLink",
     "AdfPipelineRunSensor",
     "AdfPipelineRunTrigger",
+    "AdfQueueFullError",
     "AdfRequestError",
     "AdfRetryPolicy",
     "AdfRunCancelled",
@@ -64,7 +65,6 @@ PUBLIC_NAMES = [
     "AdfRunPipelineOperator",
     "AdfRunTimedOut",
     "AdfTaskKilled",
-    "AdfQueueFullError",
     "AdfThrottledError",
     "AdfUnavailableError",
     "Recovery",
@@ -199,6 +199,8 @@ def test_stored_form_of_the_start_trigger_is_pinned() -> None:
             "durable": True,
             "on_ambiguous_start": "fail",
             "correlation_parameter": None,
+            "check_parameters": True,
+            "retry_from_failure": "never",
             "start_settle": 120,
             "supersede_timeout": 600,
             "activity_log": "off",
@@ -208,6 +210,27 @@ def test_stored_form_of_the_start_trigger_is_pinned() -> None:
             "try_began_at": None,
         },
     )
+
+
+def test_stored_form_of_the_queue_trigger_is_pinned() -> None:
+    made = AdfPipelineQueueTrigger(
+        settings=SETTINGS.to_json(),
+        resource_group_name="rg",
+        factory_name="adf",
+        pipeline_name="Load",
+        refused_at=1.5,
+        deadline=2.5,
+    )
+    path, arguments = made.serialize()
+    assert path == "airflow_adf_mi.triggers.AdfPipelineQueueTrigger"
+    assert arguments == {
+        "settings": SETTINGS.to_json(),
+        "resource_group_name": "rg",
+        "factory_name": "adf",
+        "pipeline_name": "Load",
+        "refused_at": 1.5,
+        "deadline": 2.5,
+    }
 
 
 def test_stored_form_of_the_wait_trigger_is_pinned() -> None:
@@ -278,6 +301,9 @@ def test_stored_form_of_a_start_in_triggerer_mode_is_pinned() -> None:
         "try_failed": True,
         "deadline": None,
         "not_adopted_yet": False,
+        "first_refused_at": None,
+        "rerun_of": None,
+        "run_group_id": None,
         "failed_retry": 2,
     }
     start = StoredStart.from_json(stored)

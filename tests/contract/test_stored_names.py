@@ -20,6 +20,7 @@ from airflow_adf_mi.adf.waiting.single_run import Ended, GaveUp, TimedOut
 from airflow_adf_mi.operators import AdfRunPipelineOperator
 from airflow_adf_mi.retry import FORBIDDEN_KEY
 from airflow_adf_mi.sensors import REFUSED_SINCE_KEY, AdfPipelineRunSensor
+from airflow_adf_mi.triggers.queue import IS_TURN, REFUSED_AT
 from airflow_adf_mi.triggers.start_and_wait import FOR_A_WORKER, NOT_STARTED, STARTED
 
 ADDRESS = RunAddress(
@@ -62,7 +63,7 @@ def test_keys_in_the_task_state_store() -> None:
 
 def test_next_methods_of_deferred_tasks() -> None:
     for task, methods in (
-        (AdfRunPipelineOperator, ("execute_complete", "execute_after")),
+        (AdfRunPipelineOperator, ("execute_complete", "execute_after", "execute_in_turn")),
         (AdfPipelineRunSensor, ("execute_complete",)),
     ):
         for name in methods:
@@ -71,6 +72,7 @@ def test_next_methods_of_deferred_tasks() -> None:
 
 def test_events() -> None:
     assert (FOR_A_WORKER, NOT_STARTED, STARTED) == ("for_a_worker", "not_started", "started")
+    assert (IS_TURN, REFUSED_AT) == ("is_turn", "refused_at")
     assert Report(address=ADDRESS, outcome=Ended(run=RUN)).to_json() == {
         "address": STORED_ADDRESS,
         "outcome": "ended",

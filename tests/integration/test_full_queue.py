@@ -53,7 +53,8 @@ def full(emulator: Emulator) -> Emulator:
         state = emulator.state()
         state.switches.most_queued = 1
         for name in ("Slow", "Other"):
-            state._definition(name).properties["concurrency"] = 1
+            properties: Any = state._definition(name).properties
+            properties["concurrency"] = 1
 
     emulator.call(fill)
     for _ in range(2):

@@ -225,7 +225,7 @@ async def test_each_wait_reports_the_shared_error_with_its_own_run(
     """The poller passes the same error to all waits."""
     with AdfClient(settings) as client:
         order = Start(factory=settings.factory(), pipeline_name="Slow")
-        run_ids = [client.send(order.call(order.intent().start_key)) for _ in range(2)]
+        run_ids = [client.send(order.call(order.intent())) for _ in range(2)]
     emulator.add_fault("getRun", times=None, **fault)
     outcomes = await both_give_up(settings, run_ids)
     assert outcomes[0].error is outcomes[1].error

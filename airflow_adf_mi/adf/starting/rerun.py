@@ -1,7 +1,7 @@
 """Reruns: a run that continues the failed run of an earlier try, from the activities that failed.
 
 The problem: if the last of ten activities fails, a retry that starts from the beginning repeats nine. The service can continue a
-run (`isRecovery`, `startFromFailure`): the new run joins the group of the failed run, takes its parameters, and skips what has
+run (`isRecovery`, `startFromFailure`). The new run joins the group of the failed run, and takes its parameters. It skips what has
 succeeded, also in child pipelines (docs/backfills.md).
 
     the earlier run            newest run of its group    this try

@@ -155,8 +155,9 @@ def start_or_adopt(
 def _recalled(
     start: Start, stored: Intent | None, keys: TryKeys | None, *, timing: Timing, ended: frozenset[str]
 ) -> Routine[tuple[Start, Intent | None, PipelineRun | None]]:
-    """This try's start with its key; the earlier start that it must continue or end, stored or found by its key; and the last run
-    of this task with the same parameters, if it was found by its key.
+    """This try's start with its key, and the earlier start that it must continue or end: stored, or found by its key.
+
+    Also the last run of this task with the same parameters, if it was found by its key, and may be continued.
     """
     if keys is None or stored is not None:
         return start, stored, None
@@ -166,8 +167,10 @@ def _recalled(
 
 
 def _run_to_continue(start: Start, older: Intent, fresh: Intent, *, timing: Timing) -> Routine[PipelineRun | None]:
-    """The run that this try may continue instead of starting from the beginning: the run before a clear, or the run that a start
-    which was never sent was meant to continue. None also if that run cannot be read: then everything runs.
+    """The run that this try may continue instead of starting from the beginning.
+
+    It is the run before a clear. Or it is the run that a rerun was meant to continue, if the rerun was never sent. None also if
+    that run cannot be read: then everything runs.
     """
     is_clear = not older.task_try.is_try_of(fresh.task_try) and was_cleared(older, fresh.task_try)
     run_id = older.rerun_of if older.phase is Phase.PREPARED else older.run_id

@@ -19,9 +19,7 @@ from airflow_adf_mi.adf.errors import (
 )
 from airflow_adf_mi.adf.starting.intent import Intent, Phase
 from tests.support.service import ProcessDied
-from tests.unit.adf.starting.test_start_or_adopt import CLEARED, FIRST, RETRY, RETRY_OF_CLEAR, World
-
-SECOND_RETRY = type(RETRY)(try_number=3, max_tries=2, clear_number=0)
+from tests.support.tries import CLEARED, FIRST, RETRY, RETRY_OF_CLEAR, SECOND_RETRY, World
 
 
 def failed_world(**service: Any) -> tuple[World, str]:

@@ -21,52 +21,12 @@ from airflow_adf_mi.adf.errors import (
     AdfUnavailableError,
 )
 from airflow_adf_mi.adf.starting.find_run import STATUS_CHECK_PATIENCE_SECONDS
-from airflow_adf_mi.adf.starting.intent import Intent, Phase, StartNew, TaskTry, decide, read_intent
+from airflow_adf_mi.adf.starting.intent import Intent, Phase, StartNew, TaskTry, decide
 from airflow_adf_mi.adf.starting.start import Start
 from airflow_adf_mi.adf.starting.start_key import random_key
-from airflow_adf_mi.adf.starting.start_or_adopt import StillActive, start_or_adopt
 from airflow_adf_mi.adf.starting.started import Started
-from airflow_adf_mi.adf.timing import Timing
-from tests.support.service import MemoryJournal, ProcessDied, Service, run_on
-
-FACTORY = FactoryRef(subscription_id="s", resource_group_name="rg", factory_name="adf")
-FIRST = TaskTry(try_number=1, max_tries=2, clear_number=0)
-RETRY = TaskTry(try_number=2, max_tries=2, clear_number=0)
-CLEARED = TaskTry(try_number=2, max_tries=3, clear_number=1)
-RETRY_OF_CLEAR = TaskTry(try_number=3, max_tries=3, clear_number=1)
-CLEARED_WHILE_RUNNING = TaskTry(try_number=2, max_tries=2, clear_number=1)
-
-
-class World:
-    """A task whose tries follow each other."""
-
-    def __init__(self, **service: Any) -> None:
-        self.service = Service(**service)
-        self.journal = MemoryJournal(self.service)
-
-    def begin(self, task_try: TaskTry, *, cancel: bool = True, **start: Any) -> Any:
-        """What a try begins with, after a superseded run has ended."""
-        order = Start(**{"factory": FACTORY, "pipeline_name": "Load", **start})
-        while True:
-            stored = read_intent(self.journal.kept, order.intent(task_try))
-            routine = start_or_adopt(
-                order,
-                stored,
-                task_try,
-                cancel_superseded=cancel,
-                timing=Timing(clock=self.service.clock, jitter=lambda: 0.5),
-            )
-            begun = run_on(routine, self.service, self.journal)
-            if not isinstance(begun, StillActive):
-                return begun
-            assert begun.intent.run_id == begun.run.run_id, "another run would be waited for"
-            self.service.settle_cancels()
-            if begun.run.run_id in self.service.live():
-                # The run is not cancelled. The try only waits for it.
-                self.service.end(begun.run.run_id, "Succeeded")
-
-    def status(self, run_id: str) -> str:
-        return str(self.service.runs[run_id]["status"])
+from tests.support.service import ProcessDied
+from tests.support.tries import CLEARED, CLEARED_WHILE_RUNNING, FACTORY, FIRST, RETRY, RETRY_OF_CLEAR, World
 
 
 def test_first_try_starts_a_run_under_its_key() -> None:
