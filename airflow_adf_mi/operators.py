@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import BaseOperator
 
 from airflow_adf_mi._airflow.names import TaskDeferralError, TaskDeferralTimeout, conf
 from airflow_adf_mi._openlineage.hidden_parameters import hide_parameters, parameters_of
 from airflow_adf_mi.adf.api.recovery import Recovery
+from airflow_adf_mi.adf.config.policies import (
+    OnAmbiguousStart,
+    OnLiveRun,
+    OnSucceededRun,
+    PresentRuns,
+    check_on_ambiguous_start,
+)
 from airflow_adf_mi.adf.config.validation import (
     check_flag,
     check_parameters,
@@ -103,12 +111,20 @@ class AdfRunPipelineOperator(BaseOperator):
         3.1 and 3.2 have no such store, so the service is asked instead. With False, every
         try starts a new run; within one try, no second run is started.
     :param on_ambiguous_start: what to do if the answer to a start was lost, and its run can be neither found nor ruled
-        out. ``"fail"`` fails with the candidates; ``"start"`` starts again, for pipelines that may safely run twice.
+        out. ``"fail"`` fails with the candidates. ``"start"`` starts again, for pipelines that may safely run twice.
+        ``"start_if_list_is_fresh"`` starts again if the run list shows a later run of the factory, and no run with this
+        start's ``correlation_parameter``.
     :param correlation_parameter: the name of a parameter of type string, which the pipeline must declare. The operator sets
         that parameter to a value that is unique to the start. If the answer is lost, that value identifies the run for certain.
     :param retry_from_failure: when to continue a failed run from the activities that failed, instead of starting from the
         beginning. ``"never"``; ``"retry"`` (or True): when Airflow retries the task; ``"always"``: also after a clear. The new
         run joins the group of the failed run, and skips the activities that succeeded. (templated)
+    :param on_live_run: what to do if a run of the pipeline is active that this task did not start. ``"start"`` another run;
+        ``"wait"`` for its end, and then start; ``"adopt"`` it, if its parameters are equal; ``"skip"`` the task, if its
+        parameters are equal; or ``"fail"``.
+    :param on_succeeded_run: what to do if a run with equal parameters has succeeded ``succeeded_within`` some time, whoever
+        started it. ``"start"`` another run; ``"accept"`` it: the task returns its summary; or ``"skip"`` the task.
+    :param succeeded_within: for ``on_succeeded_run``: how long ago the run may have succeeded, as a timedelta or in seconds.
     :param check_parameters: check the parameters against the published pipeline before the start. Text becomes a number, a
         boolean, a list or a mapping, where the pipeline declares one. An undeclared parameter, a missing one, or a value that
         does not fit, raises an error, and nothing is started. If the pipeline cannot be read, the parameters are sent as they
@@ -174,9 +190,12 @@ class AdfRunPipelineOperator(BaseOperator):
         cancel_on_kill: bool = True,
         cancel_on_timeout: bool = True,
         durable: bool = True,
-        on_ambiguous_start: Literal["fail", "start"] = "fail",
+        on_ambiguous_start: OnAmbiguousStart = "fail",
         correlation_parameter: str | None = None,
         retry_from_failure: bool | str | XComArg = "never",
+        on_live_run: OnLiveRun = "start",
+        on_succeeded_run: OnSucceededRun = "start",
+        succeeded_within: timedelta | float | None = None,
         check_parameters: bool = True,
         start_settle: float = 120,
         supersede_timeout: float = 600,
@@ -206,6 +225,11 @@ class AdfRunPipelineOperator(BaseOperator):
         self.on_ambiguous_start = on_ambiguous_start
         self.correlation_parameter = correlation_parameter
         self.retry_from_failure: Any = retry_from_failure
+        self.on_live_run = on_live_run
+        self.on_succeeded_run = on_succeeded_run
+        self.succeeded_within = (
+            None if succeeded_within is None else check_seconds("succeeded_within", succeeded_within)
+        )
         self.check_parameters = check_flag("check_parameters", check_parameters)
         self.start_settle = check_seconds("start_settle", start_settle)
         self.supersede_timeout = check_seconds("supersede_timeout", supersede_timeout)
@@ -230,12 +254,19 @@ class AdfRunPipelineOperator(BaseOperator):
 
     def _check_what_is_static(self) -> None:
         """Check at parse time the arguments that need no rendering. All arguments are checked again before a start."""
-        if self.on_ambiguous_start not in ("fail", "start"):
-            raise AdfConfigurationError(
-                f"on_ambiguous_start is {self.on_ambiguous_start!r}; it must be 'fail' or 'start'."
-            )
+        check_on_ambiguous_start(self.on_ambiguous_start, self.correlation_parameter)
         if self.correlation_parameter is not None:
             check_text("correlation_parameter", self.correlation_parameter)
+        present = PresentRuns(
+            on_live_run=self.on_live_run,
+            on_succeeded_run=self.on_succeeded_run,
+            succeeded_within=self.succeeded_within,
+        )
+        if present.compares and self.reference_pipeline_run_id is not None:
+            raise AdfConfigurationError(
+                "reference_pipeline_run_id is set, and on_live_run or on_succeeded_run compares parameters. A run that refers to "
+                "an earlier run has the parameters of that run. Remove one of them."
+            )
         if is_static(self.pipeline_name):
             check_pipeline_name(self.pipeline_name)
         if is_static(self.parameters):

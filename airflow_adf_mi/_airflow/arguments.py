@@ -6,6 +6,7 @@ from typing import Any
 
 from airflow_adf_mi._airflow.task import StartArguments
 from airflow_adf_mi.adf.api.recovery import Recovery
+from airflow_adf_mi.adf.config.policies import PresentRuns
 from airflow_adf_mi.adf.config.settings import AdfSettings
 from airflow_adf_mi.adf.config.validation import check_retry_from_failure, is_given, required_text
 from airflow_adf_mi.adf.starting.start import Start
@@ -22,6 +23,11 @@ def build_start(given: StartArguments, settings: AdfSettings, *, parameters: Any
         settle=given.start_settle,
         on_ambiguous=given.on_ambiguous_start,
         check_parameters=given.check_parameters,
+        present_runs=PresentRuns(
+            on_live_run=given.on_live_run,
+            on_succeeded_run=given.on_succeeded_run,
+            succeeded_within=given.succeeded_within,
+        ),
         retry_from_failure=check_retry_from_failure(given.retry_from_failure),
         start_key=key,
     )

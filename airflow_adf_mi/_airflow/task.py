@@ -7,13 +7,14 @@ both hold.
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from airflow.triggers.base import BaseTrigger
 
+    from airflow_adf_mi.adf.config.policies import OnAmbiguousStart, OnLiveRun, OnSucceededRun
     from airflow_adf_mi.adf.config.settings import AdfSettings
     from airflow_adf_mi.adf.reporting.activity_log import ActivityLogMode
     from airflow_adf_mi.adf.starting.start import Start
@@ -44,9 +45,12 @@ class StartArguments(Protocol):
     start_from_failure: Any
     correlation_parameter: str | None
     start_settle: float
-    on_ambiguous_start: Literal["fail", "start"]
+    on_ambiguous_start: OnAmbiguousStart
     check_parameters: bool
     retry_from_failure: Any
+    on_live_run: OnLiveRun
+    on_succeeded_run: OnSucceededRun
+    succeeded_within: float | None
 
 
 class PipelineTask(AirflowTask, StartArguments, Protocol):
@@ -57,6 +61,7 @@ class PipelineTask(AirflowTask, StartArguments, Protocol):
     retry_delay: Any
     execution_timeout: timedelta | None
     do_xcom_push: bool
+    pool: str
     retry_policy: Any
 
     azure_data_factory_conn_id: str

@@ -44,13 +44,13 @@ from airflow_adf_mi.adf.starting.intent import Intent, Phase
 from airflow_adf_mi.adf.starting.journal import Journal
 from airflow_adf_mi.adf.starting.pipeline_queue import queue_of
 from airflow_adf_mi.adf.starting.start import Start
-from airflow_adf_mi.adf.starting.start_or_adopt import SUPERSEDED_CHECK_INTERVAL_SECONDS, StillActive, start_or_adopt
+from airflow_adf_mi.adf.starting.start_or_adopt import SUPERSEDED_CHECK_INTERVAL_SECONDS, start_or_adopt
 from airflow_adf_mi.adf.starting.start_queue import StartClient, start_queue_for
-from airflow_adf_mi.adf.starting.started import Started
+from airflow_adf_mi.adf.starting.started import Skipped, Started, StillActive
 from airflow_adf_mi.adf.timing import REAL_TIME
 from airflow_adf_mi.adf.waiting.deadlines import Deadline
 from airflow_adf_mi.adf.waiting.poller import wait_shared
-from airflow_adf_mi.adf.waiting.single_run import Plan
+from airflow_adf_mi.adf.waiting.single_run import Plan, in_words
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +61,23 @@ Nothing enforces this time. If storing takes longer, `TriggerJournal.save` reads
 _factories_using_keys: set[FactoryRef] = set()
 """Factories that have used our start keys as run ids while this process ran. In these factories, "no run with this id" proves
 that nothing was started."""
+
+
+class RunSkipped(Exception):
+    """A run is already there, so that the task is skipped."""
+
+    def __init__(self, skipped: Skipped) -> None:
+        super().__init__(skipped.policy)
+        self._skipped = skipped
+
+    def to_json(self, adf: AdfSettings) -> dict[str, Any]:
+        """What a worker needs to skip the task."""
+        address = self._skipped.intent.address(adf)
+        return {
+            "run_id": address.run_id,
+            "studio_url": address.studio_url,
+            "reason": f"Skipped, because {self._skipped.policy}: {address} {in_words(self._skipped.run.status)}.",
+        }
 
 
 class TriggererStart:
@@ -145,6 +162,9 @@ class TriggererStart:
             log.info("The task was killed before its run was started. Nothing was started.")
             return
         address = latest.address(self._adf)
+        if latest.is_foreign:
+            log.info("%s continues, because this task did not start it.", address)
+            return
         if was_sending and await self._is_replaced():
             # The task was cleared, and the next try wrote its own intent before it could read the intent of this try.
             why = "the task was cleared, and its next try has a run of its own"
@@ -188,6 +208,8 @@ class TriggererStart:
                         raise ambiguous or e from None
                     ambiguous = e
                     continue
+                if isinstance(begun, Skipped):
+                    raise RunSkipped(begun)
                 if isinstance(begun, Started):
                     if begun.intent.service_uses_key:
                         _factories_using_keys.add(begun.intent.factory)
@@ -195,7 +217,7 @@ class TriggererStart:
                 await self._wait_until_ended(begun)
                 raise_if_too_late(self._execution_deadline, time.time(), begun.intent.address(self._adf))
 
-    async def _begin_with(self, client: StartClient) -> Started | StillActive:
+    async def _begin_with(self, client: StartClient) -> Started | StillActive | Skipped:
         task_try = self._journal.task_try
         wanted = self._start.intent(task_try)
         stored = await self._journal.stored(wanted)
@@ -242,7 +264,8 @@ class TriggererStart:
 
     async def _wait_until_ended(self, begun: StillActive) -> None:
         address = begun.intent.address(self._adf)
-        plan = Plan(check_interval=self._check_interval, deadline=time.time() + self._supersede_timeout)
+        deadline = self._deadline.at if begun.waits_for_any else time.time() + self._supersede_timeout
+        plan = Plan(check_interval=self._check_interval, deadline=deadline)
         log.info("%s is %s. A new run starts when it has ended.", address, begun.run.status)
         outcome = await wait_shared(self._adf, address.factory, address.run_id, plan)
         raise_unless_ended(Report(address=address, outcome=outcome), self._supersede_timeout)

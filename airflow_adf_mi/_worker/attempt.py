@@ -27,7 +27,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow_adf_mi._airflow import features
-from airflow_adf_mi._airflow.names import AirflowTaskTimeout
+from airflow_adf_mi._airflow.names import AirflowSkipException, AirflowTaskTimeout
 from airflow_adf_mi._airflow.stats import use_in_tasks
 from airflow_adf_mi._airflow.task_instance import RUN_ID_KEY, task_try_of, try_keys_of, will_be_retried
 from airflow_adf_mi._openlineage.run_record import RunRecord
@@ -53,8 +53,8 @@ from airflow_adf_mi.adf.reporting.report import (
 from airflow_adf_mi.adf.routines import run_routine
 from airflow_adf_mi.adf.starting.intent import Intent, Phase, read_intent
 from airflow_adf_mi.adf.starting.start import Start
-from airflow_adf_mi.adf.starting.start_or_adopt import SUPERSEDED_CHECK_INTERVAL_SECONDS, StillActive, start_or_adopt
-from airflow_adf_mi.adf.starting.started import Started
+from airflow_adf_mi.adf.starting.start_or_adopt import SUPERSEDED_CHECK_INTERVAL_SECONDS, start_or_adopt
+from airflow_adf_mi.adf.starting.started import Skipped, Started, StillActive
 from airflow_adf_mi.adf.starting.try_keys import TryKeys
 from airflow_adf_mi.adf.timing import REAL_TIME
 from airflow_adf_mi.adf.waiting.deadlines import (
@@ -68,7 +68,7 @@ from airflow_adf_mi.adf.waiting.deadlines import (
     in_seconds,
     kept_deadline,
 )
-from airflow_adf_mi.adf.waiting.single_run import Ended, Plan, TimedOut
+from airflow_adf_mi.adf.waiting.single_run import Ended, Plan, TimedOut, in_words
 from airflow_adf_mi.hooks import AdfHook
 from airflow_adf_mi.triggers.queue import IS_TURN, REFUSED_AT, AdfPipelineQueueTrigger
 from airflow_adf_mi.triggers.wait import AdfPipelineRunTrigger, run_arguments
@@ -80,6 +80,8 @@ if TYPE_CHECKING:
     from airflow_adf_mi.adf.config.settings import AdfSettings
 
 
+DEFAULT_POOL = "default_pool"
+"""The name of Airflow's own pool, which has many slots."""
 QUEUE_PAUSE_SECONDS = 30.0
 """A task that waits on a worker for a place in the pipeline's queue sends its start again after about this many seconds."""
 
@@ -139,10 +141,13 @@ class Attempt:
         parse_outputs(self._task.outputs)
         stored = self._stored()
         with self._recording_failure(), self._owning(stored or self._possible()) as owned_run:
+            self._mention_pool()
             begun = self._begin_in_turn(owned_run, stored)
             while isinstance(begun, StillActive):
-                self._wait_for_superseded(owned_run, begun)
+                self._wait_for_end(owned_run, begun)
                 begun = self._begin_in_turn(owned_run, self._stored())
+            if isinstance(begun, Skipped):
+                self._skip(begun)
             address = begun.intent.address(self._settings)
             self.run_record.began(address, begun.run, adopted=begun.adopted)
             self._results.announce(address.run_id, address.studio_url)
@@ -153,10 +158,9 @@ class Attempt:
                 report = Report(address=address, outcome=Ended(run=begun.run), adopted=begun.adopted)
                 return self._results.of(owned_run.explain(report))
             plan = self._plan(begun.intent)
+            cancel_on_timeout = self._task.cancel_on_timeout and not begun.is_foreign
             if not self._task.deferrable:
-                report = owned_run.wait(
-                    plan, cancel_on_timeout=self._task.cancel_on_timeout, activity_log=self._task.activity_log
-                )
+                report = owned_run.wait(plan, cancel_on_timeout=cancel_on_timeout, activity_log=self._task.activity_log)
                 return self._results.of(replace(report, adopted=begun.adopted))
             if self._journal is not None:
                 self._journal.save_best_effort(replace(begun.intent, deadline=plan.deadline))
@@ -165,7 +169,8 @@ class Attempt:
                 address,
                 plan,
                 "execute_complete",
-                cancel_on_timeout=self._task.cancel_on_timeout,
+                cancel_on_timeout=cancel_on_timeout,
+                owns_run=not begun.is_foreign,
                 adopted=begun.adopted,
                 activity_log=self._task.activity_log,
                 not_ended_before=begun.not_ended_before,
@@ -173,11 +178,26 @@ class Attempt:
             )
 
     def after_superseded(self, event: dict[str, Any]) -> dict[str, Any]:
-        """Start the new run, because the wait in the triggerer for the superseded run is over."""
+        """Start the new run, because the wait in the triggerer for another run is over."""
         report = Report.from_json(event)
         raise_if_too_late(self._execution_deadline(), time.time(), report.address)
         raise_unless_ended(report, self._task.supersede_timeout)
         return self.run()
+
+    def _mention_pool(self) -> None:
+        if self._start.present_runs and self._task.pool == DEFAULT_POOL:
+            self._task.log.info(
+                "on_live_run and on_succeeded_run look at the run list before the start. Two tasks at once may both start a run, "
+                "unless they share a pool with one slot and include_deferred (docs/backfills.md)."
+            )
+
+    def _skip(self, begun: Skipped) -> NoReturn:
+        """Skip the task, because of a run that is already there."""
+        address = begun.intent.address(self._settings)
+        self._results.announce(address.run_id, address.studio_url)
+        raise AirflowSkipException(
+            f"Skipped, because {begun.policy}: {address} {in_words(begun.run.status)}. See {address.studio_url}"
+        )
 
     def in_turn(self, event: dict[str, Any]) -> dict[str, Any]:
         """Send the start again, because the wait in the triggerer for a place in the pipeline's queue is over."""
@@ -212,7 +232,8 @@ class Attempt:
                 raise self._queue_was_full()
             address = self._own_run()
             late = TimedOut(deadline_reason=self._deadline(start_of_try(self._context)).reason)
-            if not self._task.cancel_on_timeout:
+            stored = self._stored()
+            if not self._task.cancel_on_timeout or (stored is not None and stored.is_foreign):
                 return self._results.of(Report(address=address, outcome=late, cancel=LEFT_RUNNING))
             with self._hook.client() as client:
                 routine = concluding(address, late, cancel_on_timeout=True, timing=REAL_TIME)
@@ -287,7 +308,7 @@ class Attempt:
         sent = replace(self._start.intent(task_try_of(self._context)), phase=Phase.SENDING)
         return replace(sent, start_key=self._keys.key(number - 1))
 
-    def _begin_in_turn(self, owned_run: OwnedRun, stored: Intent | None) -> Started | StillActive:
+    def _begin_in_turn(self, owned_run: OwnedRun, stored: Intent | None) -> Started | StillActive | Skipped:
         """Begin, and wait for a place while the queue of the pipeline is full. A deferrable task waits in the triggerer, and
         resumes in `execute_in_turn`.
         """
@@ -342,7 +363,7 @@ class Attempt:
         deadline = self._deadline(self._refused_at or time.time())
         return queue_was_full(self._start.pipeline_name, self._start.factory, deadline.reason)
 
-    def _begin(self, owned_run: OwnedRun, stored: Intent | None) -> Started | StillActive:
+    def _begin(self, owned_run: OwnedRun, stored: Intent | None) -> Started | StillActive | Skipped:
         routine = start_or_adopt(
             replace(self._start, first_refused_at=self._refused_at),
             stored,
@@ -353,9 +374,12 @@ class Attempt:
         )
         return owned_run.begin(routine)
 
-    def _wait_for_superseded(self, owned_run: OwnedRun, begun: StillActive) -> None:
-        """Wait for the superseded run. A deferrable task waits in the triggerer, and resumes in `execute_after`."""
-        seconds = self._task.supersede_timeout
+    def _wait_for_end(self, owned_run: OwnedRun, begun: StillActive) -> None:
+        """Wait for a run that must end before the start: a superseded run, or any run if `on_live_run` is "wait".
+
+        A deferrable task waits in the triggerer, and resumes in `execute_after`.
+        """
+        seconds = self._task.timeout if begun.waits_for_any else self._task.supersede_timeout
         address = begun.intent.address(self._settings)
         limit = self._execution_deadline()
         plan = Plan(
@@ -455,7 +479,7 @@ class Attempt:
         """Record in the journal that the try failed by itself. The next try is then a retry, not a clear."""
         try:
             yield
-        except AdfTaskKilled:
+        except (AdfTaskKilled, AirflowSkipException):
             raise
         except (Exception, AirflowTaskTimeout) as e:
             if isinstance(e, AdfAmbiguousStartError):

@@ -47,8 +47,7 @@ from airflow_adf_mi.adf.reporting.report import Report
 from airflow_adf_mi.adf.routines import Routine, run_routine
 from airflow_adf_mi.adf.starting.intent import Intent, Phase
 from airflow_adf_mi.adf.starting.journal import Journal, NoJournal
-from airflow_adf_mi.adf.starting.start_or_adopt import StillActive
-from airflow_adf_mi.adf.starting.started import Started
+from airflow_adf_mi.adf.starting.started import Skipped, Started, StillActive
 from airflow_adf_mi.adf.timing import REAL_TIME
 from airflow_adf_mi.adf.waiting.single_run import Plan
 
@@ -106,10 +105,10 @@ class OwnedRun:
         self._killed = False
         self._canceller = _Canceller(self._cancel)
 
-    def begin(self, routine: Routine[Started | StillActive]) -> Started | StillActive:
+    def begin(self, routine: Routine[Started | StillActive | Skipped]) -> Started | StillActive | Skipped:
         """Run `routine`. Raises its errors, and `AdfTaskKilled`."""
         begun = run_routine(routine, self._client, self._pause, self._journal)
-        self._journal.latest = None if isinstance(begun, StillActive) and not begun.is_ours else begun.intent
+        self._journal.latest = None if isinstance(begun, StillActive) and not begun.is_ours else _owned(begun.intent)
         if isinstance(begun, Started):
             self._address = begun.intent.address(self._settings)
             begun.announce(self._address)
@@ -242,7 +241,7 @@ class _Followed:
     def __init__(self, journal: Journal, known: Intent | None, check: Callable[[], None]) -> None:
         self._journal = journal
         self._check = check
-        self.latest = None if known is None or known.phase is Phase.PREPARED else known
+        self.latest = None if known is None else _owned(known)
 
     def save(self, intent: Intent) -> None:
         # A killed task must not send a start. The kill may also come while the intent is stored, so check again below.
@@ -252,7 +251,7 @@ class _Followed:
         try:
             self._check()
             # A kill between the check above and this assignment finds no start. The check below ends such a task.
-            self.latest = None if intent.phase is Phase.PREPARED else intent
+            self.latest = _owned(intent)
             self._check()
         except AdfTaskKilled:
             if before is None:
@@ -261,7 +260,7 @@ class _Followed:
             raise
 
     def save_best_effort(self, intent: Intent) -> None:
-        self.latest = intent
+        self.latest = _owned(intent)
         self._journal.save_best_effort(intent)
 
     def claimed(self) -> Any:
@@ -269,6 +268,11 @@ class _Followed:
 
     def claim(self, run_id: str) -> Any:
         return self._journal.claim(run_id)
+
+
+def _owned(intent: Intent) -> Intent | None:
+    """The intent, if it may have a run that this task may cancel."""
+    return None if intent.phase is Phase.PREPARED or intent.is_foreign else intent
 
 
 class _LastToken:

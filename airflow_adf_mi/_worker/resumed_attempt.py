@@ -27,6 +27,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow_adf_mi._airflow import features
+from airflow_adf_mi._airflow.names import AirflowSkipException
 from airflow_adf_mi._airflow.task_instance import RUN_ID_KEY, is_last_try, task_try_of
 from airflow_adf_mi._triggerer.finish import RETURN_VALUE
 from airflow_adf_mi._triggerer.start_key import task_try_key_of
@@ -45,7 +46,7 @@ from airflow_adf_mi.adf.retrying import is_for_good, is_refusal
 from airflow_adf_mi.adf.starting.intent import Intent, Phase, TaskTry
 from airflow_adf_mi.adf.waiting.deadlines import in_seconds, seconds_left, start_of_wait
 from airflow_adf_mi.hooks import READ_RETRIES
-from airflow_adf_mi.triggers.start_and_wait import FOR_A_WORKER, NOT_STARTED, STARTED, AdfStartPipelineTrigger
+from airflow_adf_mi.triggers.start_and_wait import FOR_A_WORKER, NOT_STARTED, SKIPPED, STARTED, AdfStartPipelineTrigger
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -77,7 +78,7 @@ def _began_in_triggerer(task: PipelineTask, context: Context, event: Mapping[str
     """Whether this try began in triggerer mode, even if the Dag was edited after that."""
     if not features.TEMPLATED_TRIGGERS:
         return False
-    if event.keys() & {FOR_A_WORKER, NOT_STARTED, STARTED}:
+    if event.keys() & {FOR_A_WORKER, NOT_STARTED, SKIPPED, STARTED}:
         return True
     ti: Any = context["ti"]
     if ti.map_index >= 0:
@@ -124,6 +125,10 @@ class ResumedAttempt(Attempt):
         with self._recording_failure():
             if NOT_STARTED in event:
                 raise error_from_json(event[NOT_STARTED])
+            if SKIPPED in event:
+                skipped = event[SKIPPED]
+                self._results.announce(skipped["run_id"], skipped["studio_url"])
+                raise AirflowSkipException(f"{skipped['reason']} See {skipped['studio_url']}")
             if STARTED in event:
                 result = dict(event[STARTED])
                 self._results.announce(result["run_id"], result["studio_url"])

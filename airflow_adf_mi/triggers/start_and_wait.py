@@ -24,7 +24,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, fields
 from datetime import timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import jinja2
 from airflow.triggers.base import BaseTrigger, StartTriggerArgs, TriggerEvent
@@ -38,7 +38,7 @@ from airflow_adf_mi._airflow.xcoms import read_xcom
 from airflow_adf_mi._openlineage.run_record import is_openlineage_on
 from airflow_adf_mi._triggerer.cancel_on_kill import begin_kill, hold
 from airflow_adf_mi._triggerer.finish import LINK_KEY, RETURN_VALUE, end_in_triggerer, linked_later
-from airflow_adf_mi._triggerer.start import TriggererStart
+from airflow_adf_mi._triggerer.start import RunSkipped, TriggererStart
 from airflow_adf_mi._triggerer.stored_start import StoredStart
 from airflow_adf_mi._triggerer.xcom_journal import INTENT_KEY, TriggerJournal
 from airflow_adf_mi.adf.error_json import error_to_json
@@ -65,14 +65,15 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_adf_mi._airflow.task import PipelineTask
+    from airflow_adf_mi.adf.config.policies import OnAmbiguousStart, OnLiveRun, OnSucceededRun
     from airflow_adf_mi.adf.config.settings import AdfSettings
 
 log = logging.getLogger(__name__)
 
 FOR_A_WORKER = "for_a_worker"
 """Member of an event that asks a worker to continue the task instead of the trigger."""
-NOT_STARTED, STARTED = "not_started", "started"
-"""Members of events: the error of a start, and the summary of a run that is not waited for."""
+NOT_STARTED, STARTED, SKIPPED = "not_started", "started", "skipped"
+"""Members of events: the error of a start, the summary of a run that is not waited for, and why the task is skipped."""
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -109,10 +110,13 @@ class AdfStartPipelineTrigger(BaseTrigger):
     cancel_on_kill: bool = True
     cancel_on_timeout: bool = True
     durable: bool = True
-    on_ambiguous_start: Literal["fail", "start"] = "fail"
+    on_ambiguous_start: OnAmbiguousStart = "fail"
     correlation_parameter: str | None = None
     check_parameters: bool = True
     retry_from_failure: Any = "never"
+    on_live_run: OnLiveRun = "start"
+    on_succeeded_run: OnSucceededRun = "start"
+    succeeded_within: float | None = None
     start_settle: float
     supersede_timeout: float
     activity_log: ActivityLogMode = "off"
@@ -182,6 +186,8 @@ class AdfStartPipelineTrigger(BaseTrigger):
             parse_outputs(self.outputs)
             adf = await settings_of(self.azure_data_factory_conn_id)
             started = await self._started(adf, self._journal)
+        except RunSkipped as e:
+            return TriggerEvent({SKIPPED: e.to_json(adf)})  # type: ignore[no-untyped-call]  # TriggerEvent is not annotated
         except AdfError as e:
             await self._forget_what_was_replaced()
             return await self._handed_over({NOT_STARTED: error_to_json(e)})
@@ -247,9 +253,9 @@ class AdfStartPipelineTrigger(BaseTrigger):
         plan = Plan(check_interval=self.check_interval, deadline=deadline.at, deadline_reason=deadline.reason)
         waiting = AdfPipelineRunTrigger(
             **run_arguments(adf, address, plan),
-            owns_run=True,
+            owns_run=not started.is_foreign,
             cancel_on_kill=self.cancel_on_kill,
-            cancel_on_timeout=self.cancel_on_timeout,
+            cancel_on_timeout=self.cancel_on_timeout and not started.is_foreign,
             adopted=started.adopted,
             activity_log=self.activity_log,
             not_ended_before=started.not_ended_before,
@@ -322,7 +328,8 @@ class AdfStartPipelineTrigger(BaseTrigger):
                 await self._begin_with(adf, self._journal).kill(self.task_instance)
                 return
             stored = StoredStart.from_json(await read_xcom(self.task_instance, INTENT_KEY))
-            if stored is not None and stored.intent.phase is not Phase.PREPARED:
+            is_foreign = stored is not None and stored.intent.is_foreign
+            if stored is not None and stored.intent.phase is not Phase.PREPARED and not is_foreign:
                 address = stored.intent.address(adf)
                 await begin_kill(self.task_instance, adf, address, cancel=self.cancel_on_kill)
         except AdfError as e:

@@ -21,7 +21,7 @@ from airflow_adf_mi.operators import AdfRunPipelineOperator
 from airflow_adf_mi.retry import FORBIDDEN_KEY
 from airflow_adf_mi.sensors import REFUSED_SINCE_KEY, AdfPipelineRunSensor
 from airflow_adf_mi.triggers.queue import IS_TURN, REFUSED_AT
-from airflow_adf_mi.triggers.start_and_wait import FOR_A_WORKER, NOT_STARTED, STARTED
+from airflow_adf_mi.triggers.start_and_wait import FOR_A_WORKER, NOT_STARTED, SKIPPED, STARTED
 
 ADDRESS = RunAddress(
     run_id="r1",
@@ -72,6 +72,7 @@ def test_next_methods_of_deferred_tasks() -> None:
 
 def test_events() -> None:
     assert (FOR_A_WORKER, NOT_STARTED, STARTED) == ("for_a_worker", "not_started", "started")
+    assert SKIPPED == "skipped"
     assert (IS_TURN, REFUSED_AT) == ("is_turn", "refused_at")
     assert Report(address=ADDRESS, outcome=Ended(run=RUN)).to_json() == {
         "address": STORED_ADDRESS,
@@ -137,6 +138,7 @@ def test_metrics() -> None:
         "adf.starts",
         "adf.adoptions",
         "adf.ambiguous_starts",
+        "adf.overlaps",
         "adf.requests",
         "adf.throttled",
         "adf.ended",

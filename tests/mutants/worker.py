@@ -35,7 +35,7 @@ MUTANTS = [
     Mutant("execution_timeout after Airflow's", "_worker/attempt.py", "else WORKER_MARGIN", "else DEFERRED_MARGIN", OPERATOR),
     Mutant("execution_timeout cancels as a kill", "_worker/attempt.py", "owned_run.on_execution_timeout(cancel=self._task.cancel_on_timeout)", "pass", OPERATOR),
     Mutant("kill cancels a run that a retry adopts", "_worker/owned_run.py", "        if self._will_be_retried():", "        if False:", OWNED_RUN),
-    Mutant("kill before the start does not cancel the known run", "_worker/owned_run.py", "self.latest = None if known is None or known.phase is Phase.PREPARED else known", "self.latest = None", OPERATOR),
+    Mutant("kill before the start does not cancel the known run", "_worker/owned_run.py", "self.latest = None if known is None else _owned(known)", "self.latest = None", OPERATOR),
     Mutant("killed task sends createRun", "_worker/owned_run.py", "        self._check()\n        self._journal.save", "        self._journal.save", OWNED_RUN),
     Mutant("kill of a trigger whose task continues cancels", "_triggerer/cancel_on_kill.py", "if state not in OVER:", "if False:", CANCEL_ON_KILL),
     Mutant("kill of a marked task does not cancel", "_triggerer/cancel_on_kill.py", "if state not in OVER:", "if True:", CANCEL_ON_KILL),

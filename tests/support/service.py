@@ -207,12 +207,13 @@ class Service:
         window = call.args[2]
         after, before = (datetime.fromisoformat(window[f"lastUpdated{side}"]) for side in ("After", "Before"))
         filters = {given["operand"]: given["values"] for given in window.get("filters", ())}
-        names, groups = filters.get("PipelineName"), filters.get("RunGroupId")
+        names, groups, statuses = (filters.get(operand) for operand in ("PipelineName", "RunGroupId", "Status"))
         shown = [PipelineRun.from_wire(run) for run in self.runs.values() if run["listed_at"] <= self.now]
         inside = [run for run in shown if run.last_updated and after <= run.last_updated <= before]
         found = [run for run in inside if not names or run.pipeline_name in names]
         found = [run for run in found if run.raw["factory"] == call.args[1]]
         found = [run for run in found if not groups or run.run_group_id in groups]
+        found = [run for run in found if not statuses or run.status in statuses]
         if window.get("orderBy") == [{"orderBy": "RunStart", "order": "DESC"}]:
             found.sort(key=lambda run: str(run.started_at), reverse=True)
         return Page(items=found, continuation_token=None)

@@ -6,7 +6,8 @@ from typing import Any
 
 from airflow_adf_mi.adf.starting.intent import TaskTry, read_intent
 from airflow_adf_mi.adf.starting.start import Start
-from airflow_adf_mi.adf.starting.start_or_adopt import StillActive, start_or_adopt
+from airflow_adf_mi.adf.starting.start_or_adopt import start_or_adopt
+from airflow_adf_mi.adf.starting.started import StillActive
 from airflow_adf_mi.adf.timing import Timing
 from tests.support.routines import FACTORY
 from tests.support.service import MemoryJournal, Service, run_on

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -151,6 +151,13 @@ def check_flag(field: str, value: object) -> bool:
     if not isinstance(value, bool):
         raise AdfConfigurationError(f"{field} is {value!r}; it must be True or False.")
     return value
+
+
+def check_choice(field: str, value: object, choices: Sequence[str]) -> None:
+    """Raise `AdfConfigurationError` unless the value is one of the choices."""
+    if value not in choices:
+        *others, last = map(repr, choices)
+        raise AdfConfigurationError(f"{field} is {value!r}; it must be {', '.join(others)} or {last}.")
 
 
 def check_retry_from_failure(value: object) -> Literal["never", "retry", "always"]:

@@ -23,6 +23,9 @@ ways:
       a mapped task claims it                        adopt the run, at the end of the search
     the factory uses our keys as run ids,
       and knows no run with this key                 nothing was started: send createRun again
+    the list shows a later run, none has our key
+      in the correlation parameter, and the Dag's
+      author chose "start_if_list_is_fresh"          very probably nothing was started: send createRun again
     anything else                                    raise AdfAmbiguousStartError, or start again if the Dag's
                                                      author allowed it (`on_ambiguous`)
 
@@ -51,7 +54,7 @@ from airflow_adf_mi.adf.models import PipelineRun
 from airflow_adf_mi.adf.name_suggestions import with_suggestions
 from airflow_adf_mi.adf.retrying import backoff
 from airflow_adf_mi.adf.routines import Authenticate, Pause, Routine
-from airflow_adf_mi.adf.starting.find_run import SearchResult, listed, search, uses_start_keys
+from airflow_adf_mi.adf.starting.find_run import SearchResult, later_run, listed, search, uses_start_keys
 from airflow_adf_mi.adf.starting.intent import Intent, Phase
 from airflow_adf_mi.adf.starting.journal import claim, save, save_best_effort
 from airflow_adf_mi.adf.starting.published_pipeline import fitted_to_pipeline
@@ -236,6 +239,16 @@ def resolve_lost_start(
             _cause(result),
         )
         return None
+    if start.on_ambiguous == "start_if_list_is_fresh" and not candidates and result.error is None:
+        later = yield from later_run(start.criteria(intent), intent, timing=timing)
+        if later is not None:
+            log.warning(
+                "Sending createRun again, because on_ambiguous_start is 'start_if_list_is_fresh'. The list shows run %s, which "
+                "began after the lost start, and no run of the lost start (key %s).",
+                later.run_id,
+                intent.start_key,
+            )
+            return None
     raise AdfAmbiguousStartError(
         _ambiguous_text(start, intent, result, lost), request_id=intent.start_key, candidates=candidates
     )
@@ -262,6 +275,21 @@ def _cause(result: SearchResult) -> str:
     return f" The search failed with: {result.error}" if result.error is not None else ""
 
 
+def _advice(start: Start) -> str:
+    """How to avoid the doubt in future, depending on what is set already."""
+    if start.correlation_parameter is None:
+        return (
+            "To avoid this doubt in future, set correlation_parameter to a parameter that the pipeline declares for this "
+            "purpose; or set on_ambiguous_start='start' if two runs do no harm."
+        )
+    if start.on_ambiguous == "start_if_list_is_fresh":
+        return "The run list shows no run of the factory that began later, so it may lag. A retry looks again."
+    return (
+        "To avoid this doubt in future, set on_ambiguous_start='start_if_list_is_fresh', which starts again if the run list "
+        "shows later runs; or 'start' if two runs do no harm."
+    )
+
+
 def _ambiguous_text(start: Start, intent: Intent, result: SearchResult, lost: AdfError | None) -> str:
     found = _what_was_found(intent, result)
     # After a clear, the next try searches as well, and starts nothing while its search fails.
@@ -270,8 +298,7 @@ def _ambiguous_text(start: Start, intent: Intent, result: SearchResult, lost: Ad
         f"The start of pipeline {start.pipeline_name!r} in {start.factory} got no usable answer, and {found}. A run may or "
         "may not have been started, so the task does not start another. A retry of this task searches again. Or check the "
         "pipeline's runs in ADF Studio: if none of them is this task's, clear the task. The cleared task starts a new "
-        f"run{once}. To avoid this doubt in future, set correlation_parameter to a parameter that the pipeline declares for "
-        "this purpose; or set on_ambiguous_start='start' if two runs do no harm."
+        f"run{once}. {_advice(start)}"
         f"{_cause(result)}"
         f"{f' The first error was: {lost}' if lost else ''}"
     )

@@ -37,6 +37,11 @@ class DeclaredParameter:
     type: str
     """In lower case, because definitions write types in upper or lower case."""
     has_default: bool
+    default: Any = None
+
+    @property
+    def is_secure(self) -> bool:
+        return self.type == "securestring"
 
     def __str__(self) -> str:
         shown = _SHOWN_TYPES.get(self.type, self.type)
@@ -61,7 +66,12 @@ def read_declared(definition: Mapping[str, Any]) -> tuple[DeclaredParameter, ...
     """The parameters of a pipeline, from the answer of Pipelines_Get. Raises one of `UNREADABLE` for an odd answer."""
     declared = definition["properties"].get("parameters") or {}
     return tuple(
-        DeclaredParameter(name=name, type=str(one["type"]).lower(), has_default="defaultValue" in one)
+        DeclaredParameter(
+            name=name,
+            type=str(one["type"]).lower(),
+            has_default="defaultValue" in one,
+            default=one.get("defaultValue"),
+        )
         for name, one in declared.items()
     )
 

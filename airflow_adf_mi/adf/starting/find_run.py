@@ -39,7 +39,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, TypeVar
 
-from airflow_adf_mi.adf.api.operations import Page, get_run, query_runs
+from airflow_adf_mi.adf.api.operations import Call, Page, get_run, query_runs
 from airflow_adf_mi.adf.api.paging import Pages
 from airflow_adf_mi.adf.api.recovery import Recovery
 from airflow_adf_mi.adf.config.addresses import FactoryRef
@@ -228,6 +228,28 @@ def uses_start_keys(factory: FactoryRef, pipeline_name: str) -> Routine[bool]:
     return False
 
 
+def _sent_at(intent: Intent, service_time: float, timing: Timing) -> float | None:
+    """When the start was sent, by the service's clock; None if that is not known."""
+    return None if intent.sent_at is None else intent.sent_at + service_time - timing.clock()
+
+
+def later_run(criteria: RunCriteria, intent: Intent, *, timing: Timing) -> Routine[PipelineRun | None]:
+    """A run of the factory that began after a start was sent; None if the list shows none, or cannot be read.
+
+    Such a run shows that the list is up to date. It proves nothing about one single run that the list may leave out.
+    """
+    now = yield ServiceTime()
+    sent_at = _sent_at(intent, now, timing)
+    if sent_at is None:
+        return None
+    newest = [{"orderBy": "RunStart", "order": "DESC"}]
+    page = yield query_runs(criteria.factory, moment(sent_at), moment(now + _DAY_SECONDS), order_by=newest)
+    if not isinstance(page, Page):
+        return None
+    began = [(run.started_at, run) for run in page.items if run.run_id not in intent.previous_run_ids]
+    return next((run for at, run in began if at is not None and at.timestamp() > sent_at), None)
+
+
 def read_list(
     criteria: RunCriteria, since: float | None, *, timing: Timing
 ) -> Routine[tuple[list[PipelineRun], AdfError | None]]:
@@ -263,6 +285,20 @@ def read_list(
     return pages.rows, error
 
 
+def read_pages(call: Call[Page[PipelineRun]]) -> Routine[tuple[list[PipelineRun], AdfError | None]]:
+    """All runs of a list, and why the list is not complete, if it is not."""
+    pages = Pages(call)
+    while (following := pages.next()) is not None:
+        page = yield following
+        if not isinstance(page, Page):
+            return pages.rows, page
+        pages.take(page)
+    if pages.cut is not None or pages.unreadable:
+        reason = pages.cut or f"{pages.unreadable} row(s) could not be read"
+        return pages.rows, AdfError(f"The list of runs is not complete: {reason}.")
+    return pages.rows, None
+
+
 def search(criteria: RunCriteria, intent: Intent, *, timing: Timing) -> Routine[SearchResult]:
     """Search once: by the start key, then in the run list."""
     seen = yield get_run(criteria.factory, intent.start_key)
@@ -283,7 +319,7 @@ def search_list(criteria: RunCriteria, intent: Intent, seen: AdfError, *, timing
     # Only "no such run" shows that the key is unknown. A missing subscription or factory proves nothing about the run.
     key_unknown = isinstance(seen, AdfNotFoundError) and seen.missing == "run"
     now = yield ServiceTime()
-    sent_at = None if intent.sent_at is None else intent.sent_at + now - timing.clock()
+    sent_at = _sent_at(intent, now, timing)
     since = None if sent_at is None else sent_at - START_CLOCK_SLACK_SECONDS
     runs, error = yield from read_list(criteria, since, timing=timing)
     error = error or (None if is_missing else seen)

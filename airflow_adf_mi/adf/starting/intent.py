@@ -99,6 +99,8 @@ class Intent:
     first_refused_at: float | None = None
     """When a full queue refused a start of this try first, in epoch seconds. `timeout` counts from there, and it is the place
     among the starts that wait."""
+    is_foreign: bool = False
+    """Somebody else started the run, and this task only watches it (`present_runs`)."""
     rerun_of: str | None = None
     """The failed run that this start continues, if `retry_from_failure` chose that. The fingerprint does not depend on it."""
     run_group_id: str | None = None
@@ -137,7 +139,8 @@ class Intent:
 
     def after(self, older: Intent) -> Self:
         """Return this intent with the run ids of `older`, which this intent replaces."""
-        previous = (*older.previous_run_ids, *([older.run_id] if older.run_id else []))[-MOST_PREVIOUS_RUNS:]
+        own = [older.run_id] if older.run_id and not older.is_foreign else []
+        previous = (*older.previous_run_ids, *own)[-MOST_PREVIOUS_RUNS:]
         # How one factory uses keys proves nothing about another factory.
         return replace(
             self,

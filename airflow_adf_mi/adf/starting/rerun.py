@@ -25,14 +25,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from airflow_adf_mi.adf.api.operations import Page, query_activity_runs, query_runs
-from airflow_adf_mi.adf.api.paging import Pages
 from airflow_adf_mi.adf.config.addresses import FactoryRef
 from airflow_adf_mi.adf.errors import AdfError, AdfPermissionError, AdfRequestError, AdfThrottledError
 from airflow_adf_mi.adf.models import PipelineRun, RunStatus
 from airflow_adf_mi.adf.retrying import backoff
 from airflow_adf_mi.adf.routines import Pause, Routine, ServiceTime
 from airflow_adf_mi.adf.starting.create_run import create_run_once
-from airflow_adf_mi.adf.starting.find_run import STATUS_CHECK_PATIENCE_SECONDS
+from airflow_adf_mi.adf.starting.find_run import STATUS_CHECK_PATIENCE_SECONDS, read_pages
 from airflow_adf_mi.adf.starting.intent import Intent
 from airflow_adf_mi.adf.starting.journal import save_best_effort
 from airflow_adf_mi.adf.starting.start import Start
@@ -110,13 +109,7 @@ def runs_of_group(factory: FactoryRef, group_id: str) -> Routine[tuple[list[Pipe
         filters=[{"operand": "RunGroupId", "operator": "Equals", "values": [group_id]}],
         order_by=[{"orderBy": "RunStart", "order": "DESC"}],
     )
-    pages: Pages[PipelineRun] = Pages(call)
-    while (following := pages.next()) is not None:
-        page = yield following
-        if not isinstance(page, Page):
-            return pages.rows, page
-        pages.take(page)
-    return pages.rows, None
+    return (yield from read_pages(call))
 
 
 def _succeeded_activities(factory: FactoryRef, run_id: str, *, timing: Timing) -> Routine[str]:

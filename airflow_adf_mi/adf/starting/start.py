@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 from airflow_adf_mi.adf.api.operations import create_run
 from airflow_adf_mi.adf.api.recovery import Recovery
 from airflow_adf_mi.adf.config.addresses import FactoryRef
+from airflow_adf_mi.adf.config.policies import OnAmbiguousStart, PresentRuns, RetryFromFailure, check_on_ambiguous_start
 from airflow_adf_mi.adf.config.validation import check_parameters, check_pipeline_name, check_text
 from airflow_adf_mi.adf.errors import AdfConfigurationError
 from airflow_adf_mi.adf.starting.declared_parameters import Fitted
@@ -16,7 +17,6 @@ from airflow_adf_mi.adf.starting.find_run import RunCriteria
 from airflow_adf_mi.adf.starting.intent import Intent, TaskTry, fingerprint
 from airflow_adf_mi.adf.starting.start_key import random_key
 
-RetryFromFailure: TypeAlias = Literal["never", "retry", "always"]
 START_SETTLE_SECONDS = 120.0
 """Default number of seconds to search for the run of a lost start. It is longer than the client's timeouts, because the service
 may still be working on the request."""
@@ -35,7 +35,7 @@ class Start:
     pipeline must declare it."""
     settle: float = START_SETTLE_SECONDS
     """Seconds to search for the run of a lost start."""
-    on_ambiguous: Literal["fail", "start"] = "fail"
+    on_ambiguous: OnAmbiguousStart = "fail"
     """What to do if the run of a lost start can be neither found nor ruled out."""
     start_key: str | None = None
     """The start key; None for a random one."""
@@ -45,6 +45,8 @@ class Start:
     """When a full queue refused a start of this try first, in epoch seconds; None if it did not."""
     retry_from_failure: RetryFromFailure = "never"
     """When a failed run of an earlier try is continued (`rerun`)."""
+    present_runs: PresentRuns = PresentRuns()
+    """What to do about runs of the pipeline that are already there."""
     check_parameters: bool = False
     """Whether the parameters are checked against the published pipeline."""
     fitted: Fitted | None = None
@@ -57,14 +59,18 @@ class Start:
         object.__setattr__(self, "parameters", check_parameters(self.parameters))
         if not isinstance(self.recovery, Recovery):
             raise AdfConfigurationError(f"recovery is of type {type(self.recovery).__name__}; it must be a Recovery.")
-        if self.on_ambiguous not in ("fail", "start"):
-            raise AdfConfigurationError(f"on_ambiguous_start is {self.on_ambiguous!r}; it must be 'fail' or 'start'.")
+        check_on_ambiguous_start(self.on_ambiguous, self.correlation_parameter)
         refers = self.recovery.reference_pipeline_run_id is not None
         if refers and (self.parameters or self.correlation_parameter):
             given = "parameters" if self.parameters else "correlation_parameter"
             raise AdfConfigurationError(
                 f"{given} and reference_pipeline_run_id are both set, but a run that refers to an earlier run takes its "
                 "parameters from that run. Remove one of them."
+            )
+        if refers and self.present_runs.compares:
+            raise AdfConfigurationError(
+                "reference_pipeline_run_id is set, and on_live_run or on_succeeded_run compares parameters. A run that refers to "
+                "an earlier run has the parameters of that run. Remove one of them."
             )
         if self.correlation_parameter is not None:
             check_text("correlation_parameter", self.correlation_parameter)

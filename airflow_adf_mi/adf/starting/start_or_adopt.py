@@ -31,7 +31,7 @@ run must not be cancelled, only its age (45 days) can prove that.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from airflow_adf_mi.adf.api.operations import cancel_run, get_run
 from airflow_adf_mi.adf.cancelling import Cancel, cancelling
@@ -39,7 +39,7 @@ from airflow_adf_mi.adf.errors import AdfError, AdfNotFoundError
 from airflow_adf_mi.adf.models import PipelineRun, RunStatus
 from airflow_adf_mi.adf.retrying import backoff
 from airflow_adf_mi.adf.routines import Pause, Routine
-from airflow_adf_mi.adf.starting.create_run import SEARCH_PAUSE_SECONDS, create_run_once, resolve_lost_start
+from airflow_adf_mi.adf.starting.create_run import SEARCH_PAUSE_SECONDS, resolve_lost_start
 from airflow_adf_mi.adf.starting.earlier_tries import find_earlier_start
 from airflow_adf_mi.adf.starting.find_run import (
     STATUS_CHECK_PATIENCE_SECONDS,
@@ -60,9 +60,10 @@ from airflow_adf_mi.adf.starting.intent import (
     was_cleared,
 )
 from airflow_adf_mi.adf.starting.journal import claim, save, save_best_effort
+from airflow_adf_mi.adf.starting.present_runs import start_unless_present
 from airflow_adf_mi.adf.starting.rerun import rerun_or_start
 from airflow_adf_mi.adf.starting.start import Start
-from airflow_adf_mi.adf.starting.started import Started
+from airflow_adf_mi.adf.starting.started import Skipped, Started, StillActive
 from airflow_adf_mi.adf.starting.try_keys import TryKeys
 from airflow_adf_mi.adf.times import RUN_RETENTION
 from airflow_adf_mi.adf.timing import Timing
@@ -74,16 +75,6 @@ SUPERSEDED_CHECK_INTERVAL_SECONDS = 10.0
 """Longest time in seconds between two status checks of a run that must end before another run is started."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class StillActive:
-    """A run of an earlier try that is still active. It must end before another run is started."""
-
-    intent: Intent
-    run: PipelineRun
-    is_ours: bool = True
-    """False for a run that is only similar to the run of a lost start. Such a run is waited for, and never cancelled."""
-
-
 def start_or_adopt(
     start: Start,
     stored: Intent | None,
@@ -93,7 +84,7 @@ def start_or_adopt(
     timing: Timing,
     keys: TryKeys | None = None,
     ended: frozenset[str] = frozenset(),
-) -> Routine[Started | StillActive]:
+) -> Routine[Started | StillActive | Skipped]:
     """Start a run, or adopt the run of the intent `stored`. If the result is `StillActive`, call again after that run has
     ended.
 
@@ -149,7 +140,7 @@ def start_or_adopt(
             return (yield from _adopt_or_replace(start, found, fresh, same_try=same_try, timing=timing))
     if last is not None and last.status == RunStatus.FAILED:
         return (yield from rerun_or_start(start, fresh, last, timing=timing))
-    return (yield from create_run_once(start, fresh, timing=timing))
+    return (yield from start_unless_present(start, fresh, timing=timing))
 
 
 def _recalled(
@@ -173,7 +164,7 @@ def _run_to_continue(start: Start, older: Intent, fresh: Intent, *, timing: Timi
     that run cannot be read: then everything runs.
     """
     is_clear = not older.task_try.is_try_of(fresh.task_try) and was_cleared(older, fresh.task_try)
-    run_id = older.rerun_of if older.phase is Phase.PREPARED else older.run_id
+    run_id = older.rerun_of if older.phase is Phase.PREPARED or older.is_foreign else older.run_id
     wanted = ("always",) if is_clear else ("retry", "always")
     if run_id is None or older.fingerprint != fresh.fingerprint or start.retry_from_failure not in wanted:
         return None
@@ -181,7 +172,9 @@ def _run_to_continue(start: Start, older: Intent, fresh: Intent, *, timing: Timi
     return seen if isinstance(seen, PipelineRun) else None
 
 
-def _settle_lost_start(start: Start, lost: Intent, fresh: Intent, *, timing: Timing) -> Routine[Started | StillActive]:
+def _settle_lost_start(
+    start: Start, lost: Intent, fresh: Intent, *, timing: Timing
+) -> Routine[Started | StillActive | Skipped]:
     """Find the run of a start that was never answered. If nothing was started, start again."""
     task_try = fresh.task_try
     same_try = _is_own(lost, task_try)
@@ -201,7 +194,7 @@ def _settle_lost_start(start: Start, lost: Intent, fresh: Intent, *, timing: Tim
         failed = yield from get_run_patiently(lost.factory, lost.rerun_of, timing=timing)
         if isinstance(failed, PipelineRun):
             return (yield from rerun_or_start(start, fresh, failed, timing=timing))
-    return (yield from create_run_once(start, fresh, timing=timing))
+    return (yield from start_unless_present(start, fresh, timing=timing))
 
 
 def _is_own(known: Intent, task_try: TaskTry) -> bool:
@@ -211,7 +204,7 @@ def _is_own(known: Intent, task_try: TaskTry) -> bool:
 
 def _adopt_or_replace(
     start: Start, found: Started, fresh: Intent, *, same_try: bool, timing: Timing
-) -> Routine[Started | StillActive]:
+) -> Routine[Started | StillActive | Skipped]:
     """Adopt a run of an earlier try. If that run failed or was cancelled, start a new run after its end.
 
     :param same_try: the run belongs to this same try, which continues after its trigger or triggerer was lost. A try has one
@@ -219,12 +212,12 @@ def _adopt_or_replace(
     """
     known, run = found.intent, found.run
     if run is not None and run.status == RunStatus.CANCELING and not same_try:
-        return StillActive(intent=known, run=run)
+        return StillActive(intent=known, run=run, is_ours=not known.is_foreign)
     if run is not None and run.status in (RunStatus.FAILED, RunStatus.CANCELLED) and not same_try:
-        if run.status == RunStatus.FAILED and start.retry_from_failure != "never":
+        if run.status == RunStatus.FAILED and start.retry_from_failure != "never" and not known.is_foreign:
             return (yield from rerun_or_start(start, fresh.after(known), run, timing=timing))
         log.info("Run %s of an earlier try %s; starting a new one.", known.run_id, in_words(run.status))
-        return (yield from create_run_once(start, fresh.after(known), timing=timing))
+        return (yield from start_unless_present(start, fresh.after(known), timing=timing))
     log.info("Continuing with run %s, which %s started.", known.run_id, "this try" if same_try else "an earlier try")
     # The run now belongs to this try, which has not failed. If this try is a new one, its wait begins now.
     adopted = replace(
@@ -242,7 +235,7 @@ def _adopt_or_replace(
 def _end_superseded_run(start: Start, older: Intent, *, cancel: bool, timing: Timing) -> Routine[StillActive | None]:
     """Cancel a superseded run, or only let it end. Returns the run while it is active, None once it has ended."""
     is_ours = True
-    if older.phase is Phase.PREPARED:
+    if older.phase is Phase.PREPARED or older.is_foreign:
         return None
     if older.run_id is None:
         run, is_ours = yield from _find_superseded_run(start, older, timing=timing)

@@ -14,6 +14,28 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
+class StillActive:
+    """A run that must end before this try starts a run."""
+
+    intent: Intent
+    run: PipelineRun
+    is_ours: bool = True
+    """False for a run that may not be this task's. Such a run is waited for, and never cancelled."""
+    waits_for_any: bool = False
+    """The run is not a run of an earlier try: `on_live_run` is "wait"."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Skipped:
+    """A run that is already there, so that the task is skipped."""
+
+    intent: Intent
+    run: PipelineRun
+    policy: str
+    """The argument and its value, for texts."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Started:
     """A run that this task started or adopted."""
 
@@ -32,6 +54,11 @@ class Started:
         return self.intent.run_id
 
     @property
+    def is_foreign(self) -> bool:
+        """Whether somebody else started the run. Then it is watched, and never cancelled."""
+        return self.intent.is_foreign
+
+    @property
     def not_ended_before(self) -> float | None:
         """Epoch seconds before which the run had certainly not ended; None if that is not known."""
         return None if self.run is not None and self.run.is_terminal else self.seen_at
@@ -39,4 +66,7 @@ class Started:
     def announce(self, address: RunAddress) -> None:
         """Count the start or the adoption, and log it."""
         metrics.count(metrics.ADOPTIONS if self.adopted else metrics.STARTS)
-        log.info("%s %s. See %s", address, "was adopted" if self.adopted else "was started", address.studio_url)
+        how = "was adopted" if self.adopted else "was started"
+        if self.is_foreign:
+            how = "was adopted. This task did not start it, and never cancels it"
+        log.info("%s %s. See %s", address, how, address.studio_url)

@@ -6,7 +6,7 @@ import hashlib
 import json
 import uuid
 from dataclasses import asdict, replace
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 
@@ -124,6 +124,68 @@ def test_refused_start_fails_at_once(error: AdfError) -> None:
 def test_lost_answer_is_settled_by_a_search(error: AdfError) -> None:
     asked = ["create_run", "get", "query_by_factory", "get"]
     assert start([error, AdfNotFoundError("404", status=404), NOTHING_LISTED, run()]) == (KEY, asked)
+
+
+def later(began: float, run_id: str = "later") -> Page[PipelineRun]:
+    """A list with one run of another pipeline, which began at that moment."""
+    moment = datetime.fromtimestamp(began, UTC).isoformat()
+    row = {"runId": run_id, "pipelineName": "Other", "status": "InProgress", "runStart": moment, "lastUpdated": moment}
+    return Page(items=[PipelineRun.from_wire(row)], continuation_token=None)
+
+
+FRESH = replace(ORDER, correlation_parameter="key", on_ambiguous="start_if_list_is_fresh", settle=0.0)
+UNKNOWN = AdfNotFoundError("404", status=404, missing="run")
+
+
+def start_fresh(answers: list[Any]) -> list[str]:
+    clock = Clock()
+    routine = create_run_once(
+        FRESH, replace(FRESH, start_key=KEY).intent(), timing=Timing(clock=clock, jitter=lambda: 0.5)
+    )
+    return play(routine, clock, iter(answers))[1]
+
+
+# createRun, GET of the key, the list, and the two queries for start keys.
+SEARCHED = [LOST[0], UNKNOWN, NOTHING_LISTED, NOTHING_LISTED, NOTHING_LISTED]
+
+
+def test_lost_start_is_sent_again_if_the_list_shows_a_later_run() -> None:
+    assert start_fresh([*SEARCHED, later(1005.0), "r1"])[-1] == "create_run"
+
+
+@pytest.mark.parametrize(
+    "listed",
+    [NOTHING_LISTED, later(990.0), AdfUnavailableError("503", status=503)],
+    ids=["none", "earlier", "unreadable"],
+)
+def test_lost_start_is_not_sent_again_if_the_list_may_lag(listed: Any) -> None:
+    with pytest.raises(AdfAmbiguousStartError, match="The run list shows no run of the factory that began later"):
+        start_fresh([*SEARCHED, listed])
+
+
+def test_lost_start_is_sent_again_by_a_fresh_list_only_once() -> None:
+    with pytest.raises(AdfAmbiguousStartError):
+        start_fresh([*SEARCHED, later(1005.0), *SEARCHED, later(1005.0)])
+
+
+def test_fresh_list_needs_a_correlation_parameter() -> None:
+    with pytest.raises(AdfConfigurationError, match="needs correlation_parameter"):
+        replace(ORDER, on_ambiguous="start_if_list_is_fresh")
+
+
+@pytest.mark.parametrize(
+    ("chosen", "advice"),
+    [
+        ({}, "set correlation_parameter to a parameter that the pipeline declares"),
+        ({"correlation_parameter": "key"}, "set on_ambiguous_start='start_if_list_is_fresh'"),
+    ],
+    ids=str,
+)
+def test_advice_of_an_ambiguous_start_depends_on_what_is_set(chosen: dict[str, Any], advice: str) -> None:
+    clock, order = Clock(), replace(ORDER, settle=0.0, **chosen)
+    routine = create_run_once(order, order.intent(), timing=Timing(clock=clock, jitter=lambda: 0.5))
+    with pytest.raises(AdfAmbiguousStartError, match=advice):
+        play(routine, clock, iter(SEARCHED))
 
 
 @pytest.mark.parametrize("seen", [AdfNotFoundError("404", status=404), AdfUnavailableError("503"), run("Other")])

@@ -29,7 +29,8 @@ from airflow_adf_mi.adf.starting.find_run import STATUS_CHECK_PATIENCE_SECONDS
 from airflow_adf_mi.adf.starting.intent import TaskTry, read_intent
 from airflow_adf_mi.adf.starting.start import Start
 from airflow_adf_mi.adf.starting.start_key import is_start_key
-from airflow_adf_mi.adf.starting.start_or_adopt import StillActive, start_or_adopt
+from airflow_adf_mi.adf.starting.start_or_adopt import start_or_adopt
+from airflow_adf_mi.adf.starting.started import StillActive
 from airflow_adf_mi.adf.starting.try_keys import DAG_RUN_SLACK_SECONDS, KnownRun, TryKeys, intent_of
 from airflow_adf_mi.adf.timing import Timing
 from tests.support.service import MemoryJournal, ProcessDied, Service, run_on

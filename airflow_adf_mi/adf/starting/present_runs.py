@@ -1,0 +1,249 @@
+"""What a start does about runs of its pipeline that are already there, whoever started them: ADF triggers, people, other Dags.
+
+    on_live_run       a run is active                      on_succeeded_run    a run has succeeded within the time
+    ----------------  -----------------------------------  ------------------  -------------------------------------
+    "start"           start another                        "start"             start another
+    "wait"            wait for its end, then look again    "accept"            its summary is the result
+    "adopt"           wait for it, instead of a run of     "skip"              skip the task
+                      our own
+    "skip"            skip the task
+    "fail"            fail
+
+"adopt", "accept" and "skip" need equal parameters, with the pipeline's defaults. A pipeline with secure parameters has no equal
+run, because the service does not show their values. "wait" and "fail" are about any run of the pipeline.
+
+A run that somebody else started is foreign: it is watched, and never cancelled.
+
+What can go wrong: between the list query and createRun, somebody else may start a run, and the run list may lag. Neither the service
+nor Airflow has a lock that could prevent this. So after createRun, the list is read again until it shows our own run. A second
+active run is reported, and nothing is cancelled (docs/backfills.md names the two ways to be exact).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from airflow_adf_mi.adf import metrics
+from airflow_adf_mi.adf.api.operations import get_pipeline, get_run, query_runs
+from airflow_adf_mi.adf.config.policies import PresentRuns
+from airflow_adf_mi.adf.errors import AdfError
+from airflow_adf_mi.adf.models import UNREADABLE, PipelineRun, RunStatus
+from airflow_adf_mi.adf.retrying import backoff
+from airflow_adf_mi.adf.routines import Pause, Routine, ServiceTime
+from airflow_adf_mi.adf.starting.create_run import create_run_once
+from airflow_adf_mi.adf.starting.declared_parameters import fit, read_declared
+from airflow_adf_mi.adf.starting.find_run import STATUS_CHECK_PATIENCE_SECONDS, read_pages, same_value
+from airflow_adf_mi.adf.starting.intent import Intent
+from airflow_adf_mi.adf.starting.journal import save_best_effort
+from airflow_adf_mi.adf.starting.start import Start
+from airflow_adf_mi.adf.starting.started import Skipped, Started, StillActive
+from airflow_adf_mi.adf.times import RUN_RETENTION, moment
+from airflow_adf_mi.adf.timing import Timing
+from airflow_adf_mi.adf.waiting.single_run import in_words
+
+log = logging.getLogger(__name__)
+
+_DAY_SECONDS = 86400.0
+LOOK_AGAIN_SECONDS = 60.0
+"""After createRun, the list is read for at most this many seconds until it shows our own run."""
+LOOK_AGAIN_PAUSE_SECONDS = 3.0
+_LIVE = sorted(RunStatus.UNFINISHED)
+_USABLE = (RunStatus.QUEUED, RunStatus.IN_PROGRESS)
+"""Statuses of runs that may be adopted. A run that is being cancelled is active, but leads to nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """What a policy chose, and the run that it is about."""
+
+    policy: str
+    """The argument and its value, for texts."""
+    action: str
+    run: PipelineRun
+
+
+def start_unless_present(start: Start, fresh: Intent, *, timing: Timing) -> Routine[Started | StillActive | Skipped]:
+    """Start a run, unless a policy chooses a run that is already there.
+
+    Raises the errors of `create_run_once`. Raises `AdfError` if the runs cannot be listed or compared, or if `on_live_run` is
+    "fail" and a run is active.
+    """
+    if not start.present_runs:
+        return (yield from create_run_once(start, fresh, timing=timing))
+    found = yield from _choose(start, fresh, timing=timing)
+    if found is None:
+        started = yield from create_run_once(start, fresh, timing=timing)
+        yield from _report_others(start, started, timing=timing)
+        return started
+    run = found.run
+    log.info("%s: run %s, which this task did not start, %s.", found.policy, run.run_id, in_words(run.status))
+    foreign = replace(fresh.started(run.run_id), is_foreign=True, service_uses_key=fresh.service_uses_key)
+    match found.action:
+        case "wait":
+            return StillActive(intent=foreign, run=run, is_ours=False, waits_for_any=True)
+        case "skip":
+            return Skipped(intent=foreign, run=run, policy=found.policy)
+        case "fail":
+            raise AdfError(
+                f"Run {run.run_id} of pipeline {start.pipeline_name!r} in {start.factory} is {run.status}, and {found.policy}. "
+                "So nothing was started. Clear the task when that run has ended, or choose another value of on_live_run."
+            )
+    yield save_best_effort(foreign)
+    return Started(intent=foreign, run=run, adopted=True, seen_at=timing.clock())
+
+
+def _choose(start: Start, fresh: Intent, *, timing: Timing) -> Routine[Found | None]:
+    policies = start.present_runs
+    own = {*fresh.previous_run_ids, fresh.start_key}
+    is_equal: Callable[[PipelineRun], bool] | None = None
+    if policies.compares:
+        is_equal = yield from _comparison(start, timing=timing)
+    live: list[PipelineRun] = []
+    if policies.on_live_run != "start":
+        listed = yield from _listed(start, _LIVE, RUN_RETENTION.total_seconds(), timing=timing)
+        live = yield from _still_live([run for run in listed if run.run_id not in own], start)
+    succeeded: list[PipelineRun] = []
+    if policies.on_succeeded_run != "start":
+        listed = yield from _listed(start, [RunStatus.SUCCEEDED], policies.succeeded_within or 0.0, timing=timing)
+        succeeded = [run for run in listed if run.run_id not in own]
+    return chosen(policies, live, succeeded, is_equal or (lambda _run: False))
+
+
+def chosen(
+    policies: PresentRuns,
+    live: Sequence[PipelineRun],
+    succeeded: Sequence[PipelineRun],
+    is_equal: Callable[[PipelineRun], bool],
+) -> Found | None:
+    """What the policies do about these runs. Pure.
+
+    :param live: active runs of the pipeline, the newest first.
+    :param succeeded: runs that have succeeded within the time, the newest first.
+    """
+    action: str = policies.on_live_run
+    compares = action in ("adopt", "skip")
+    wanted = [run for run in live if not compares or (run.status in _USABLE and is_equal(run))]
+    if wanted and action != "start":
+        return Found(policy=f"on_live_run is {action!r}", action=action, run=wanted[0])
+    action = policies.on_succeeded_run
+    equal = [run for run in succeeded if is_equal(run)]
+    if equal and action != "start":
+        return Found(policy=f"on_succeeded_run is {action!r}", action=action, run=equal[0])
+    return None
+
+
+def _listed(start: Start, statuses: Sequence[str], within: float, *, timing: Timing) -> Routine[list[PipelineRun]]:
+    """The runs of the pipeline with one of these statuses, the newest first. Raises `AdfError` if the list cannot be read."""
+    until = timing.clock() + STATUS_CHECK_PATIENCE_SECONDS
+    failures = 0
+    while True:
+        now = yield ServiceTime()
+        call = query_runs(
+            start.factory,
+            moment(now - within),
+            moment(now + _DAY_SECONDS),
+            filters=[
+                {"operand": "PipelineName", "operator": "Equals", "values": [start.pipeline_name]},
+                {"operand": "Status", "operator": "In", "values": list(statuses)},
+            ],
+            order_by=[{"orderBy": "RunStart", "order": "DESC"}],
+        )
+        runs, error = yield from read_pages(call)
+        if error is None:
+            return runs
+        failures += 1
+        pause = backoff(failures, getattr(error, "retry_after", None), timing.jitter())
+        if timing.clock() + pause > until:
+            raise AdfError(
+                f"The runs of pipeline {start.pipeline_name!r} in {start.factory} could not be listed, so it is not known "
+                "whether one is already there (on_live_run, on_succeeded_run). Nothing was started. Remove the cause below. A "
+                f"retry reads the list again. {error}"
+            ) from error
+        yield Pause(pause)
+
+
+def _still_live(listed: Sequence[PipelineRun], start: Start) -> Routine[list[PipelineRun]]:
+    """The runs that are active by their own status, because the list may lag. A run that cannot be read counts as active."""
+    live = []
+    for run in listed:
+        seen: PipelineRun | AdfError = yield get_run(start.factory, run.run_id)
+        if not isinstance(seen, PipelineRun):
+            live.append(run)
+        elif not seen.is_terminal:
+            live.append(seen)
+    return live
+
+
+def _comparison(start: Start, *, timing: Timing) -> Routine[Callable[[PipelineRun], bool]]:
+    """A function that says whether a run has the parameters of this start. Raises `AdfError` if the pipeline cannot be read."""
+    until = timing.clock() + STATUS_CHECK_PATIENCE_SECONDS
+    failures = 0
+    while True:
+        answer: Mapping[str, Any] | AdfError = yield get_pipeline(start.factory, start.pipeline_name)
+        try:
+            if isinstance(answer, AdfError):
+                raise answer
+            declared = read_declared(answer)
+            break
+        except (AdfError, *UNREADABLE) as e:
+            failures += 1
+            pause = backoff(failures, getattr(e, "retry_after", None), timing.jitter())
+            if timing.clock() + pause > until:
+                raise AdfError(
+                    f"Pipeline {start.pipeline_name!r} in {start.factory} could not be read, so its runs cannot be compared "
+                    "(on_live_run, on_succeeded_run). Nothing was started. Remove the cause below, or use values that compare "
+                    f"nothing: 'start', 'wait' or 'fail'. {e}"
+                ) from e
+            yield Pause(pause)
+    if any(one.is_secure for one in declared):
+        log.info("Pipeline %r has secure parameters, so no run counts as equal.", start.pipeline_name)
+        return lambda _run: False
+    fitted = fit(start.parameters or {}, declared, start.correlation_parameter)
+    wanted = {
+        one.name: fitted.values.get(one.name, one.default)
+        for one in declared
+        if one.name != fitted.correlation_parameter
+    }
+    return lambda run: has_equal_parameters(run, wanted)
+
+
+def has_equal_parameters(run: PipelineRun, wanted: Mapping[str, Any]) -> bool:
+    """Whether a run has all these parameters, with these values."""
+    return all(name in run.parameters and same_value(value, run.parameters[name]) for name, value in wanted.items())
+
+
+def _report_others(start: Start, started: Started, *, timing: Timing) -> Routine[None]:
+    """Report active runs that somebody else started at the same time. A list that cannot be read is reported, too."""
+    until = timing.clock() + LOOK_AGAIN_SECONDS
+    while True:
+        now = yield ServiceTime()
+        call = query_runs(
+            start.factory,
+            moment(now - RUN_RETENTION.total_seconds()),
+            moment(now + _DAY_SECONDS),
+            filters=[{"operand": "PipelineName", "operator": "Equals", "values": [start.pipeline_name]}],
+            order_by=[{"orderBy": "RunStart", "order": "DESC"}],
+        )
+        runs, error = yield from read_pages(call)
+        others = [run.run_id for run in runs if run.status in _LIVE and run.run_id != started.run_id]
+        if others:
+            metrics.count(metrics.OVERLAPS)
+            log.warning(
+                "Run %s was started, and these runs of pipeline %r are active, too: %s. Somebody else started them at the same "
+                "time. Nothing was cancelled. The guide names two ways to be exact: docs/backfills.md.",
+                started.run_id,
+                start.pipeline_name,
+                ", ".join(others[:10]),
+            )
+            return
+        if error is None and any(run.run_id == started.run_id for run in runs):
+            return
+        if timing.clock() + LOOK_AGAIN_PAUSE_SECONDS > until:
+            log.info(
+                "The list does not show run %s yet, so runs that began at the same time may be missing.", started.run_id
+            )
+            return
+        yield Pause(LOOK_AGAIN_PAUSE_SECONDS)

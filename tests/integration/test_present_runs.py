@@ -1,0 +1,251 @@
+"""Runs that are already there, on a worker, deferred, and in triggerer mode: they are watched, and never cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from airflow.sdk import DAG
+
+from airflow_adf_mi._airflow import features
+from airflow_adf_mi._worker.resumed_attempt import resume
+from airflow_adf_mi.adf.api import operations
+from airflow_adf_mi.adf.api.client import AdfClient
+from airflow_adf_mi.adf.config.settings import AdfSettings
+from airflow_adf_mi.adf.errors import AdfTaskKilled
+from airflow_adf_mi.emulator import Emulator
+from airflow_adf_mi.exceptions import AdfConfigurationError, AdfError, AdfRunFailed, AdfRunTimedOut
+from airflow_adf_mi.operators import AdfRunPipelineOperator
+from tests.support.explained_tasks import fired
+from tests.support.fired import fire
+from tests.support.minors import AirflowSkipException, TaskDeferred, needs
+from tests.support.tasks import Make, Task, execute, runs
+from tests.support.triggerer import BEGAN, Airflow, use_airflow
+
+__all__ = ["use_airflow"]
+pytestmark = pytest.mark.usefixtures("nothing_left")
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def outside(settings: AdfSettings) -> Callable[[str], str]:
+    """Starts a run as somebody else."""
+
+    def start(pipeline: str) -> str:
+        with AdfClient(settings) as client:
+            call = operations.create_run(settings.factory(), pipeline, None, request_id=f"foreign-{time.time_ns()}")
+            return client.send(call)
+
+    return start
+
+
+def ended(emulator: Emulator) -> None:
+    emulator.clock.advance(60)
+
+
+def deferred(act: Callable[[], Any]) -> TaskDeferred:
+    with pytest.raises(TaskDeferred) as e:
+        act()
+    return e.value
+
+
+@pytest.mark.parametrize("policy", ["adopt", "skip", "fail", "wait"])
+def test_policy_for_a_live_run(
+    policy: str, operator: Make, outside: Callable[[str], str], emulator: Emulator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    theirs = outside("Slow")
+    task, it = Task(), operator("Slow", on_live_run=policy, deferrable=True)
+    if policy == "adopt":
+        trigger: Any = deferred(lambda: execute(it, task)).trigger
+        assert (trigger.run_id, trigger.owns_run, trigger.cancel_on_timeout) == (theirs, False, False)
+    elif policy == "wait":
+        waiting = deferred(lambda: execute(it, task))
+        trigger = waiting.trigger
+        assert (trigger.run_id, trigger.owns_run, waiting.method_name) == (theirs, False, "execute_after")
+        assert trigger.deadline > time.time() + 100_000
+    elif policy == "skip":
+        with pytest.raises(AirflowSkipException, match=f"Skipped, because on_live_run is 'skip': Run {theirs}"):
+            execute(it, task)
+        assert task.xcoms["run_id"] == theirs
+        assert any(theirs in str(link) for link in task.xcoms.values())
+    else:
+        with pytest.raises(AdfError, match=f"Run {theirs} of pipeline 'Slow'.*on_live_run is 'fail'"):
+            execute(it, task)
+    assert runs(emulator) == [theirs]
+    assert "unless they share a pool with one slot" in capsys.readouterr().out
+
+
+def test_task_that_waited_for_a_live_run_starts_its_own(
+    operator: Make, outside: Callable[[str], str], emulator: Emulator
+) -> None:
+    theirs = outside("Slow")
+    task, it = Task(), operator("Slow", on_live_run="wait", deferrable=True)
+    trigger: Any = deferred(lambda: execute(it, task)).trigger
+    emulator.clock.advance(3601)
+    event = asyncio.run(fired(trigger))
+    again: Any = deferred(lambda: it.resume_execution("execute_after", {"event": event}, task.context)).trigger
+    assert again.run_id != theirs
+    assert again.owns_run is True
+
+
+def test_accepted_run_is_the_result_of_the_task(
+    operator: Make, outside: Callable[[str], str], emulator: Emulator
+) -> None:
+    theirs = outside("Load")
+    ended(emulator)
+    result = execute(operator("Load", on_succeeded_run="accept", succeeded_within=HOUR), Task())
+    assert (result["run_id"], result["adopted"], result["status"]) == (theirs, True, "Succeeded")
+    assert runs(emulator) == [theirs]
+
+
+def test_skip_for_a_succeeded_run_is_no_failure_of_the_try(
+    operator: Make, outside: Callable[[str], str], emulator: Emulator
+) -> None:
+    outside("Load")
+    ended(emulator)
+    task = Task()
+    with pytest.raises(AirflowSkipException):
+        execute(operator("Load", on_succeeded_run="skip", succeeded_within=HOUR), task)
+    assert task.kept == {}
+    task.clear()
+    assert execute(operator("Load"), task)["adopted"] is False
+
+
+def test_kill_never_cancels_a_foreign_run(operator: Make, outside: Callable[[str], str], emulator: Emulator) -> None:
+    outside("Slow")
+    task, it = Task(), operator("Slow", on_live_run="adopt")
+
+    def kill() -> None:
+        while "run_id" not in task.xcoms:
+            time.sleep(0.01)
+        it.on_kill()
+
+    killing = threading.Thread(target=kill)
+    killing.start()
+    with pytest.raises(AdfTaskKilled):
+        execute(it, task)
+    killing.join()
+    assert emulator.books.of("cancelRun") == []
+
+
+def test_kill_of_a_retry_never_cancels_a_foreign_run(
+    operator: Make, outside: Callable[[str], str], emulator: Emulator
+) -> None:
+    theirs = outside("Slow")
+    task = Task()
+    deferred(lambda: execute(operator("Slow", on_live_run="adopt", deferrable=True), task))
+    task.retry()
+    it = operator("Slow", on_live_run="adopt", deferrable=True)
+    it.is_killed = True
+    with pytest.raises(AdfTaskKilled):
+        execute(it, task)
+    assert emulator.books.of("cancelRun") == []
+    assert runs(emulator) == [theirs]
+
+
+@pytest.mark.parametrize("late", ["ours", "airflow's"])
+def test_timeout_never_cancels_a_foreign_run(
+    late: str, operator: Make, outside: Callable[[str], str], emulator: Emulator
+) -> None:
+    outside("Slow")
+    if late == "ours":
+        with pytest.raises(AdfRunTimedOut):
+            execute(operator("Slow", on_live_run="adopt", timeout=0.5), Task())
+    else:
+        task, it = Task(), operator("Slow", on_live_run="adopt", deferrable=True)
+        deferred(lambda: execute(it, task))
+        with pytest.raises(AdfRunTimedOut):
+            it.resume_execution("__fail__", {"error": "Trigger timeout"}, task.context)
+    assert emulator.books.of("cancelRun") == []
+
+
+def test_failed_foreign_run_fails_the_task(operator: Make, outside: Callable[[str], str], emulator: Emulator) -> None:
+    emulator.call(lambda: emulator.state().script)
+    outside("Broken")
+    task, it = Task(), operator("Broken", on_live_run="adopt")
+    with pytest.raises(AdfRunFailed, match="no such table"):
+        execute(it, task)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"on_live_run": "stop"}, "on_live_run is 'stop'"),
+        ({"on_succeeded_run": "accept"}, "belong together"),
+        ({"on_succeeded_run": "accept", "succeeded_within": timedelta(0)}, "succeeded_within is"),
+        ({"on_live_run": "adopt", "reference_pipeline_run_id": "r0"}, "compares parameters"),
+        ({"retry_from_failure": "perhaps"}, "retry_from_failure is 'perhaps'"),
+        ({"retry_from_failure": True, "durable": False}, "needs durable=True"),
+        ({"retry_from_failure": True, "reference_pipeline_run_id": "r0"}, "can continue only one run"),
+        ({"check_parameters": "no"}, "check_parameters is 'no'"),
+    ],
+    ids=str,
+)
+def test_wrong_arguments_are_refused_when_the_dag_file_is_parsed(
+    wrong: dict[str, Any], message: str, operator: Make
+) -> None:
+    with pytest.raises(AdfConfigurationError, match=message):
+        operator("Load", **wrong)
+
+
+@pytest.fixture
+def in_triggerer(
+    use_airflow: Callable[[Airflow], Airflow], emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Airflow]:
+    given = {"conn_type": "azure_data_factory_mi", "extra": emulator.connection_extra()}
+    monkeypatch.setenv("AIRFLOW_CONN_ADF", json.dumps(given))
+
+    def make(pipeline: str, **arguments: Any) -> Airflow:
+        with DAG("dag", schedule=None, start_date=BEGAN) as dag:
+            AdfRunPipelineOperator(
+                task_id="it",
+                azure_data_factory_conn_id="adf",
+                pipeline_name=pipeline,
+                start_from_trigger=True,
+                check_interval=0.2,
+                **arguments,
+            )
+        return use_airflow(Airflow(dag, task_id="it"))
+
+    return make
+
+
+@needs("TEMPLATED_TRIGGERS")
+async def test_skip_in_triggerer_mode_is_made_by_a_worker(
+    in_triggerer: Callable[..., Airflow], outside: Callable[[str], str], operator: Make
+) -> None:
+    assert features.TEMPLATED_TRIGGERS
+    theirs = outside("Slow")
+    event = await fire(in_triggerer("Slow", on_live_run="skip"))
+    payload = json.loads(json.dumps(event.payload))
+    task, it = Task(), operator("Slow", start_from_trigger=True, on_live_run="skip")
+    with pytest.raises(AirflowSkipException, match=f"Skipped, because on_live_run is 'skip': Run {theirs}"):
+        resume(it, task.context, payload).complete(payload)
+    assert task.xcoms["run_id"] == theirs
+    assert "adf_intent" not in task.xcoms
+
+
+@needs("TEMPLATED_TRIGGERS")
+async def test_kill_in_triggerer_mode_never_cancels_a_foreign_run(
+    in_triggerer: Callable[..., Airflow], outside: Callable[[str], str], emulator: Emulator
+) -> None:
+    theirs = outside("Slow")
+    airflow = in_triggerer("Slow", on_live_run="adopt")
+    trigger = airflow.trigger()
+    waiting = asyncio.create_task(fire(airflow, trigger))
+    async with asyncio.timeout(20):
+        while airflow.xcoms.get("run_id") != theirs:  # noqa: ASYNC110  what is waited for happens in another thread
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(0.2)
+    waiting.cancel("__airflow_user_action__")
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    await trigger.on_kill()
+    assert emulator.books.of("cancelRun") == []
+    assert runs(emulator) == [theirs]
