@@ -132,13 +132,15 @@ def test_deferrable_task_waits_in_the_triggerer_and_keeps_its_place(operator: Ma
     assert isinstance(again.trigger, AdfPipelineQueueTrigger)
     assert (again.trigger.refused_at, again.trigger.deadline) == (refused_at, first.trigger.deadline)
 
+    assert task.intent.first_refused_at == refused_at
+
     free_a_place(full)
-    event = asyncio.run(turn(again.trigger))
-    assert event == {"is_turn": True, "refused_at": refused_at}
+    assert asyncio.run(turn(again.trigger)) == {"is_turn": True, "refused_at": refused_at}
+    event = {"is_turn": True, "refused_at": refused_at - 100}
     waiting = deferred(lambda: it.resume_execution("execute_in_turn", {"event": event}, task.context))
     assert waiting.method_name == "execute_complete"
     # The wait for a place counts.
-    assert waiting.trigger.deadline == pytest.approx(refused_at + DAY, abs=1)
+    assert waiting.trigger.deadline == pytest.approx(refused_at - 100 + DAY, abs=1)
     assert len(runs(full)) == 3
     assert refusals(full) == 2
 

@@ -13,12 +13,14 @@ from typing import Any
 import pytest
 from airflow.sdk import DAG
 
-from airflow_adf_mi._airflow import features
+from airflow_adf_mi._triggerer.stored_start import StoredStart
 from airflow_adf_mi._worker.resumed_attempt import resume
 from airflow_adf_mi.adf.api import operations
 from airflow_adf_mi.adf.api.client import AdfClient
 from airflow_adf_mi.adf.config.settings import AdfSettings
 from airflow_adf_mi.adf.errors import AdfTaskKilled
+from airflow_adf_mi.adf.starting.intent import TaskTry
+from airflow_adf_mi.adf.starting.start import Start
 from airflow_adf_mi.emulator import Emulator
 from airflow_adf_mi.exceptions import AdfConfigurationError, AdfError, AdfRunFailed, AdfRunTimedOut
 from airflow_adf_mi.operators import AdfRunPipelineOperator
@@ -218,17 +220,19 @@ def in_triggerer(
 
 @needs("TEMPLATED_TRIGGERS")
 async def test_skip_in_triggerer_mode_is_made_by_a_worker(
-    in_triggerer: Callable[..., Airflow], outside: Callable[[str], str], operator: Make
+    in_triggerer: Callable[..., Airflow], outside: Callable[[str], str], operator: Make, settings: AdfSettings
 ) -> None:
-    assert features.TEMPLATED_TRIGGERS
     theirs = outside("Slow")
     event = await fire(in_triggerer("Slow", on_live_run="skip"))
     payload = json.loads(json.dumps(event.payload))
-    task, it = Task(), operator("Slow", start_from_trigger=True, on_live_run="skip")
+    task, it = Task(try_number=2, max_tries=3), operator("Slow", start_from_trigger=True, on_live_run="skip")
+    earlier = Start(factory=settings.factory(), pipeline_name="Slow").intent(TaskTry(try_number=1)).started("r0")
+    task.xcoms["adf_intent"] = stored = StoredStart(intent=earlier).to_json()
     with pytest.raises(AirflowSkipException, match=f"Skipped, because on_live_run is 'skip': Run {theirs}"):
         resume(it, task.context, payload).complete(payload)
     assert task.xcoms["run_id"] == theirs
-    assert "adf_intent" not in task.xcoms
+    # A skip is no failure, so a later try is no retry.
+    assert task.xcoms["adf_intent"] == stored
 
 
 @needs("TEMPLATED_TRIGGERS")
@@ -243,6 +247,7 @@ async def test_kill_in_triggerer_mode_never_cancels_a_foreign_run(
         while airflow.xcoms.get("run_id") != theirs:  # noqa: ASYNC110  what is waited for happens in another thread
             await asyncio.sleep(0.01)
     await asyncio.sleep(0.2)
+    airflow.state = "failed"
     waiting.cancel("__airflow_user_action__")
     with pytest.raises(asyncio.CancelledError):
         await waiting

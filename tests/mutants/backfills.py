@@ -61,7 +61,7 @@ MUTANTS = [
     Mutant("foreign run ended by a clear", "adf/starting/start_or_adopt.py", "if older.phase is Phase.PREPARED or older.is_foreign:\n        return None", "if older.phase is Phase.PREPARED:\n        return None", PRESENT),
     Mutant("foreign run cancelled by a kill", "_worker/owned_run.py", "intent.phase is Phase.PREPARED or intent.is_foreign else intent", "intent.phase is Phase.PREPARED else intent", f"{PRESENT_IN_TASKS} -k kill"),
     Mutant("foreign run cancelled by a timeout", "_worker/attempt.py", "self._task.cancel_on_timeout and not begun.is_foreign", "self._task.cancel_on_timeout", f"{PRESENT_IN_TASKS} -k timeout"),
-    Mutant("foreign run cancelled by a kill in triggerer mode", "triggers/start_and_wait.py", "owns_run=not started.is_foreign", "owns_run=True", f"{PRESENT_IN_TASKS} -k triggerer_mode"),
+    Mutant("foreign run cancelled by a kill in triggerer mode", "_triggerer/start.py", "        if latest.is_foreign:", "        if False:", f"{PRESENT_IN_TASKS} -k triggerer_mode"),
     Mutant("skip recorded as a failure", "_worker/attempt.py", "except (AdfTaskKilled, AirflowSkipException):", "except AdfTaskKilled:", f"{PRESENT_IN_TASKS} -k skip"),
     Mutant("list without a later run counts as fresh", "adf/starting/find_run.py", "if at is not None and at.timestamp() > sent_at), None)", "if at is not None), None)", START),
     Mutant("lost start sent again although the list may lag", "adf/starting/create_run.py", "        if later is not None:", "        if True:", START),

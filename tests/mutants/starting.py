@@ -40,7 +40,7 @@ MUTANTS = [
     Mutant("claim of another instance ignored", "adf/starting/create_run.py", "or (yield claim(found.run_id))", "or True", START_OR_ADOPT),
     Mutant("run with other parameters adopted", "adf/starting/find_run.py", "return Likeness.POSSIBLE if has_parameters(run, criteria.parameters) else Likeness.NO", "return Likeness.POSSIBLE", START_OR_ADOPT),
     Mutant("earlier run of the task adopted", "adf/starting/find_run.py", "if run.run_id not in intent.previous_run_ids:", "if True:", START_OR_ADOPT),
-    Mutant("difference of the clocks ignored", "adf/starting/find_run.py", "intent.sent_at + now - timing.clock()", "intent.sent_at", START_OR_ADOPT),
+    Mutant("difference of the clocks ignored", "adf/starting/find_run.py", "intent.sent_at + service_time - timing.clock()", "intent.sent_at", START_OR_ADOPT),
     Mutant("correlation parameter not compared", "adf/starting/find_run.py", "    if criteria.correlation_parameter is not None:", "    if False:", START_OR_ADOPT),
     Mutant("continued try treated as a cleared one", "adf/starting/intent.py", "if not stored.task_try.is_try_of(now) and (", "if (", START_OR_ADOPT),
     Mutant("intent of a newer version not read", "adf/starting/intent.py", "fields = known_members(cls, stored)", "fields = dict(stored)", START_OR_ADOPT),

@@ -14,9 +14,9 @@ run, because the service does not show their values. "wait" and "fail" are about
 
 A run that somebody else started is foreign: it is watched, and never cancelled.
 
-What can go wrong: between the list query and createRun, somebody else may start a run, and the run list may lag. Neither the service
-nor Airflow has a lock that could prevent this. So after createRun, the list is read again until it shows our own run. A second
-active run is reported, and nothing is cancelled (docs/backfills.md names the two ways to be exact).
+What can go wrong: between the list query and createRun, somebody else may start a run, and the run list may lag. Neither the
+service nor Airflow has a lock that could prevent this. So after createRun, the list is read again until it shows our own run. A
+second active run is reported, and nothing is cancelled (docs/backfills.md names the two ways to be exact).
 """
 
 from __future__ import annotations

@@ -184,6 +184,12 @@ def test_odd_definition_cannot_be_read(odd: Any) -> None:
         read_declared(odd)
 
 
+def test_value_of_a_parameter_in_another_spelling_is_compared() -> None:
+    run = PipelineRun.from_wire({"runId": "r", "pipelineName": "Load", "status": "Failed", "parameters": {"Day": "y"}})
+    assert has_parameters(run, {"day": "y"})
+    assert not has_parameters(run, {"day": "x"})
+
+
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),

@@ -207,7 +207,8 @@ def test_clear_does_not_accept_this_tasks_own_earlier_run() -> None:
     assert again.run_id != first.run_id
 
 
-def test_run_that_ended_between_the_list_and_the_look_is_not_live() -> None:
+@pytest.mark.parametrize("policy", ["adopt", "wait", "fail"])
+def test_run_that_ended_after_the_list_was_made_is_not_live(policy: str) -> None:
     world = World()
     theirs = world.foreign()
     query = world.service._query_by_factory
@@ -218,7 +219,7 @@ def test_run_that_ended_between_the_list_and_the_look_is_not_live() -> None:
         return page
 
     world.service._query_by_factory = lagging  # type: ignore[method-assign]  # of our fake service
-    assert world.begin(on_live_run="adopt").is_foreign is False
+    assert world.begin(on_live_run=policy).is_foreign is False
 
 
 def test_live_run_that_cannot_be_read_counts_as_live() -> None:

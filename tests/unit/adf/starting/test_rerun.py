@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -186,6 +187,31 @@ def test_lost_answer_of_a_rerun_is_found_in_the_group(own_ids: bool) -> None:
     assert begun.adopted
     assert group_of(world, begun.run_id) == first
     assert world.service.created == 2
+
+
+def test_run_of_another_group_is_not_taken_for_a_lost_rerun() -> None:
+    world, first = failed_world(own_ids=True)
+
+    def lost() -> str:
+        world.service.start_foreign(day="x")
+        return "lost"
+
+    world.service.on_create = lost
+    assert group_of(world, again(world).run_id) == first
+
+
+def test_earlier_run_of_the_group_is_not_taken_for_a_lost_rerun() -> None:
+    world, first = failed_world(own_ids=True)
+    for _ in range(2):
+        theirs = world.service.start_foreign()
+        world.service.join_group(theirs, first)
+        world.service.end(theirs, "Failed")
+    world.service.now += 3600
+    for run in world.service.runs.values():
+        run["lastUpdated"] = datetime.fromtimestamp(world.service.now, UTC).isoformat()
+    world.service.on_create = iter(["dropped"]).__next__
+    with pytest.raises(AdfAmbiguousStartError):
+        again(world)
 
 
 def test_lost_rerun_that_reached_nobody_is_sent_again_as_a_rerun() -> None:
