@@ -7,6 +7,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -227,7 +228,7 @@ async def test_skip_in_triggerer_mode_is_made_by_a_worker(
     payload = json.loads(json.dumps(event.payload))
     task, it = Task(try_number=2, max_tries=3), operator("Slow", start_from_trigger=True, on_live_run="skip")
     earlier = Start(factory=settings.factory(), pipeline_name="Slow").intent(TaskTry(try_number=1)).started("r0")
-    task.xcoms["adf_intent"] = stored = StoredStart(intent=earlier).to_json()
+    task.xcoms["adf_intent"] = stored = StoredStart(intent=replace(earlier, try_failed=True)).to_json()
     with pytest.raises(AirflowSkipException, match=f"Skipped, because on_live_run is 'skip': Run {theirs}"):
         resume(it, task.context, payload).complete(payload)
     assert task.xcoms["run_id"] == theirs
