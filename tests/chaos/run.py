@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import as_completed
 
-from tests.chaos import rows_kill, rows_start, rows_user, rows_wait, scenes
+from tests.chaos import rows_backfill, rows_kill, rows_start, rows_user, rows_wait, scenes
 from tests.chaos.case import Case
 from tests.chaos.row import Row
 from tests.chaos.verdict import problems
@@ -21,7 +21,14 @@ Result = tuple[Case, list[str]]
 
 def all_rows(many: int = 2) -> list[Row]:
     # Rows with status checks that fail for minutes come first, so that the suite does not wait for them at the end.
-    found = [*rows_wait.rows(), *rows_kill.rows(), *rows_start.rows(), *rows_user.rows(), *scenes.rows(many)]
+    found = [
+        *rows_wait.rows(),
+        *rows_kill.rows(),
+        *rows_start.rows(),
+        *rows_user.rows(),
+        *rows_backfill.rows(),
+        *scenes.rows(many),
+    ]
     return [row for row in found if row.is_promised]
 
 

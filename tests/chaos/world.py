@@ -162,11 +162,11 @@ class World:
 
 
 def _factories(rows: Sequence[Row]) -> list[FactorySpec]:
-    """A factory for each row, and a default one. All pipelines declare the correlation parameter."""
+    """A factory for each row, and a default one. All pipelines declare the correlation parameter, and a number."""
     names = [row.name for row in rows]
     pipeline = {
         "activities": [activity("Copy")],
-        "parameters": {CORRELATION: {"type": "string", "defaultValue": ""}},
+        "parameters": {CORRELATION: {"type": "string", "defaultValue": ""}, "rows": {"type": "int", "defaultValue": 0}},
     }
     return [FactorySpec(source=factory_of(**{name: pipeline}), factory_name=name) for name in ["adf-default", *names]]
 
