@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
@@ -17,6 +16,7 @@ from airflow_adf_mi.adf.errors import (
     AdfConfigurationError,
     AdfNotFoundError,
     AdfPermissionError,
+    AdfQueueFullError,
     AdfRequestError,
     AdfRunCancelled,
     AdfRunFailed,
@@ -42,8 +42,6 @@ FORBIDDEN_PAUSE = timedelta(minutes=1)
 FORBIDDEN_KEY = "airflow_adf_mi.forbidden"
 """Key in the task state store: since when the service answers 403, in the form of `Forbidden`."""
 _MALFORMED = frozenset({400, 413, 414, 415, 422})
-# The status of the answer for a full queue is not known, but these words are known (azure-docs#85538).
-_FULL_QUEUE = re.compile(r"execution throttled|runs will be queued", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,10 +157,12 @@ class AdfRetryPolicy(RetryPolicy):
             case AdfNotFoundError():
                 # A run that the service does not show yet.
                 return RetryDecision.default()
+            case AdfQueueFullError():
+                return RetryDecision.default()
             case AdfThrottledError() if exception.retry_after:
                 delay = timedelta(seconds=exception.retry_after)
                 return RetryDecision.retry(delay, f"the service asked to wait {exception.retry_after:g} s")
-            case AdfRequestError() if exception.status in _MALFORMED and not _FULL_QUEUE.search(str(exception)):
+            case AdfRequestError() if exception.status in _MALFORMED:
                 return RetryDecision.fail(
                     f"the service cannot use the request ({exception.status}), and a retry sends the same request"
                 )

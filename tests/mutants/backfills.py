@@ -65,4 +65,5 @@ MUTANTS = [
     Mutant("skip recorded as a failure", "_worker/attempt.py", "except (AdfTaskKilled, AirflowSkipException):", "except AdfTaskKilled:", f"{PRESENT_IN_TASKS} -k skip"),
     Mutant("list without a later run counts as fresh", "adf/starting/find_run.py", "if at is not None and at.timestamp() > sent_at), None)", "if at is not None), None)", START),
     Mutant("lost start sent again although the list may lag", "adf/starting/create_run.py", "        if later is not None:", "        if True:", START),
+    Mutant("full queue delays starts of other pipelines", "adf/starting/start_queue.py", "        except AdfQueueFullError:", "        except ZeroDivisionError:", "tests/unit/adf/starting/test_start_queue.py"),
 ]  # fmt: skip

@@ -44,7 +44,7 @@ MUTANTS = [
     Mutant("factory named twice", "adf/api/operations.py", 'where = "" if str(self.target) in self.doing else', "where =", REFUSAL),
     Mutant("missing factory retried", "retry.py", 'missing="subscription" | "factory" | "pipeline"', 'missing="pipeline"', RETRY),
     Mutant("malformed request retried", "retry.py", "_MALFORMED = frozenset({400, 413,", "_MALFORMED = frozenset({413,", RETRY),
-    Mutant("full queue treated as a malformed request", "retry.py", " and not _FULL_QUEUE.search(str(exception))", "", RETRY),
+    Mutant("full queue treated as a malformed request", "retry.py", "            case AdfQueueFullError():\n                return RetryDecision.default()\n", "", RETRY),
     Mutant("missing role retried for ever", "retry.py", "    if seconds >= FORBIDDEN_FOR.total_seconds():", "    if False:", RETRY),
     Mutant("missing role retried at once", "retry.py", "None if is_slow else FORBIDDEN_PAUSE,", "None,", RETRY),
     Mutant("longer delay shortened", "retry.py", "None if is_slow else FORBIDDEN_PAUSE,", "FORBIDDEN_PAUSE,", RETRY),

@@ -22,6 +22,7 @@ from airflow_adf_mi.adf.errors import (
     AdfError,
     AdfNotFoundError,
     AdfPermissionError,
+    AdfQueueFullError,
     AdfRequestError,
     AdfRunCancelled,
     AdfRunError,
@@ -85,7 +86,7 @@ BY_CLASS: list[tuple[AdfError, str]] = [
     (AdfAuthenticationError("401", refused_token=True), "default"),
     (AdfRequestError("400", status=400, code="BadRequest"), "fail"),
     (AdfRequestError("413", status=413), "fail"),
-    (AdfRequestError("400: Pipeline execution throttled.", status=400), "default"),
+    (AdfQueueFullError("the queue was full until the deadline", status=400, retry_after=5), "default"),
     # A retry starts the run once the lock is removed.
     (AdfRequestError("409", status=409, code="ScopeLocked"), "default"),
     (AdfPermissionError("403", status=403), "retry"),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from airflow_adf_mi.adf.api.operations import Call
 from airflow_adf_mi.adf.config.addresses import FactoryRef
 from airflow_adf_mi.adf.config.settings import AdfSettings
-from airflow_adf_mi.adf.errors import AdfThrottledError
+from airflow_adf_mi.adf.errors import AdfQueueFullError, AdfThrottledError
 from airflow_adf_mi.adf.event_loop import PerLoop
 from airflow_adf_mi.adf.starting.rate_limit import TokenBucket
 
@@ -56,6 +56,9 @@ class StartClient:
             return await self._client.send(call)
         try:
             return await self._client.send(call)
+        except AdfQueueFullError:
+            # The queue of one pipeline is no limit of the others.
+            raise
         except AdfThrottledError as e:
             self._bucket.hold(time.time() + (e.retry_after or 0))
             raise

@@ -10,7 +10,7 @@ import pytest
 
 from airflow_adf_mi.adf.api.operations import Call, create_run
 from airflow_adf_mi.adf.config.addresses import FactoryRef
-from airflow_adf_mi.adf.errors import AdfThrottledError
+from airflow_adf_mi.adf.errors import AdfQueueFullError, AdfThrottledError
 from airflow_adf_mi.adf.starting import start_queue
 from airflow_adf_mi.adf.starting.start_queue import StartQueue
 
@@ -96,3 +96,22 @@ async def test_next_start_is_not_sent_while_all_starts_are_delayed() -> None:
         async with queue.turn(service, pause):  # type: ignore[arg-type]  # as above
             pass
     assert pauses == [0, pytest.approx(600, abs=2)]
+
+
+async def test_full_queue_of_one_pipeline_delays_no_other_start() -> None:
+    class Full(Service):
+        async def send(self, call: Call[Any]) -> str:
+            raise AdfQueueFullError("full", status=429, retry_after=600)
+
+    queue = StartQueue()
+    pauses: list[float] = []
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+
+    async with queue.turn(Full(), no_pause) as client:  # type: ignore[arg-type]  # as much of a client as is used
+        with pytest.raises(AdfQueueFullError):
+            await client.send(START)
+    async with queue.turn(Service(), pause) as other:  # type: ignore[arg-type]  # as above
+        assert await other.send(START) == "run"
+    assert pauses == [0]
