@@ -262,6 +262,11 @@ class AdfRunPipelineOperator(BaseOperator):
             on_succeeded_run=self.on_succeeded_run,
             succeeded_within=self.succeeded_within,
         )
+        if not self.durable and (self.on_live_run == "adopt" or self.on_succeeded_run != "start"):
+            raise AdfConfigurationError(
+                "on_live_run='adopt' and on_succeeded_run need durable=True. Otherwise a later part of the task would not know "
+                "whose run it is."
+            )
         if present.compares and self.reference_pipeline_run_id is not None:
             raise AdfConfigurationError(
                 "reference_pipeline_run_id is set, and on_live_run or on_succeeded_run compares parameters. A run that refers to "

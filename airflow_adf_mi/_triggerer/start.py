@@ -264,8 +264,9 @@ class TriggererStart:
 
     async def _wait_until_ended(self, begun: StillActive) -> None:
         address = begun.intent.address(self._adf)
-        deadline = self._deadline.at if begun.waits_for_any else time.time() + self._supersede_timeout
-        plan = Plan(check_interval=self._check_interval, deadline=deadline)
+        plan = Plan(check_interval=self._check_interval, deadline=time.time() + self._supersede_timeout)
+        if begun.waits_for_any:
+            plan = replace(plan, deadline=self._deadline.at, deadline_reason=self._deadline.reason)
         log.info("%s is %s. A new run starts when it has ended.", address, begun.run.status)
         outcome = await wait_shared(self._adf, address.factory, address.run_id, plan)
         raise_unless_ended(Report(address=address, outcome=outcome), self._supersede_timeout)

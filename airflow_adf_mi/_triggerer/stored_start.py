@@ -122,8 +122,8 @@ class StoredStart:
         Recording works without reading the Airflow connection, because only the stored form is changed. A start of an earlier
         try keeps its `task_try`. The present try may continue, and must then see that the start is not its own.
         """
-        if self.intent.phase is Phase.PREPARED:
-            # Nothing was started: a retry and a clear both start a run.
+        if self.intent.phase is Phase.PREPARED and self.intent.rerun_of is None:
+            # Nothing was started: a retry and a clear both start a run. But only a retry continues a failed run.
             return None
         if self.is_of(now):
             return replace(self, intent=replace(self.intent, try_failed=failed), failed_retry=None)

@@ -52,6 +52,7 @@ from airflow_adf_mi.adf.reporting.report import (
 )
 from airflow_adf_mi.adf.routines import run_routine
 from airflow_adf_mi.adf.starting.intent import Intent, Phase, read_intent
+from airflow_adf_mi.adf.starting.present_runs import reporting_others
 from airflow_adf_mi.adf.starting.start import Start
 from airflow_adf_mi.adf.starting.start_or_adopt import SUPERSEDED_CHECK_INTERVAL_SECONDS, start_or_adopt
 from airflow_adf_mi.adf.starting.started import Skipped, Started, StillActive
@@ -151,6 +152,7 @@ class Attempt:
             address = begun.intent.address(self._settings)
             self.run_record.began(address, begun.run, adopted=begun.adopted)
             self._results.announce(address.run_id, address.studio_url)
+            owned_run.run(reporting_others(self._start, begun, timing=REAL_TIME))
             owned_run.raise_if_killed()
             if not self._task.wait_for_termination:
                 return summary(address, begun.run, adopted=begun.adopted)
@@ -232,27 +234,33 @@ class Attempt:
                 raise self._queue_was_full()
             address = self._own_run()
             late = TimedOut(deadline_reason=self._deadline(start_of_try(self._context)).reason)
-            stored = self._stored()
-            if not self._task.cancel_on_timeout or (stored is not None and stored.is_foreign):
+            if not self._task.cancel_on_timeout or self._is_foreign():
                 return self._results.of(Report(address=address, outcome=late, cancel=LEFT_RUNNING))
             with self._hook.client() as client:
                 routine = concluding(address, late, cancel_on_timeout=True, timing=REAL_TIME)
                 report = run_routine(routine, client, time.sleep)
             return self._results.of(report)
 
+    def _is_foreign(self) -> bool:
+        """Whether somebody else started the run that this try has waited for."""
+        stored = self._stored()
+        return stored is not None and stored.is_foreign
+
     def retry_trigger(self, failure: Exception) -> dict[str, Any]:
         """After its trigger failed, continue the wait, a few times only. A broken deployment makes triggers fail, not runs."""
         stored = self._stored()
         with self._recording_failure():
-            pause = None if self._journal is None or stored is None else record_trigger_failure(self._context)
-            if pause is None or stored is None:
+            # While the task waits for a live run, nothing is stored, because nothing was started.
+            may_continue = stored is not None or self._start.present_runs.on_live_run == "wait"
+            pause = record_trigger_failure(self._context) if self._journal is not None and may_continue else None
+            if pause is None:
                 address = self._own_run()
                 raise AdfError(
                     f"The trigger that waited for {address} failed ({failure}). The run itself is not affected and may "
                     "continue; with durable=True, a retry adopts it. See the trigger's error above, and check that triggerers "
                     f"and workers have the same version of this package. See {address.studio_url}"
                 ) from failure
-            what = f"run {stored.run_id}" if stored.run_id else "a place in the queue of the pipeline"
+            what = f"run {stored.run_id}" if stored is not None and stored.run_id else "its turn to start"
             self._task.log.warning(
                 "The trigger that waited for %s failed. A run is not affected. Will wait again in %.0f s. %s",
                 what,
@@ -379,12 +387,19 @@ class Attempt:
 
         A deferrable task waits in the triggerer, and resumes in `execute_after`.
         """
-        seconds = self._task.timeout if begun.waits_for_any else self._task.supersede_timeout
+        seconds = self._task.supersede_timeout
         address = begun.intent.address(self._settings)
         limit = self._execution_deadline()
+        at = min(time.time() + seconds, float("inf") if limit is None else limit.at)
+        reason = None
+        if begun.waits_for_any:
+            # All waits of this try for runs that are already there end at one moment.
+            deadline = self._deadline(start_of_try(self._context))
+            at, reason = deadline.at, deadline.reason
         plan = Plan(
             check_interval=min(self._task.check_interval, SUPERSEDED_CHECK_INTERVAL_SECONDS),
-            deadline=min(time.time() + seconds, float("inf") if limit is None else limit.at),
+            deadline=at,
+            deadline_reason=reason,
         )
         self._task.log.info("%s is %s. A new run starts when it has ended.", address, begun.run.status)
         if self._task.deferrable:

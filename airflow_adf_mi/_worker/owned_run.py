@@ -115,6 +115,10 @@ class OwnedRun:
         self.raise_if_killed()
         return begun
 
+    def run(self, routine: Routine[T]) -> T:
+        """Run another routine of this try. Raises `AdfTaskKilled` after a call of `kill`."""
+        return run_routine(routine, self._client, self._pause)
+
     def wait(self, plan: Plan, *, cancel_on_timeout: bool, activity_log: ActivityLogMode = "off") -> Report:
         """Wait for the run that `begin` returned. Raises `AdfTaskKilled` after a call of `kill`."""
         if self._address is None:

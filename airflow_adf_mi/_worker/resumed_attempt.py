@@ -185,6 +185,10 @@ class ResumedAttempt(Attempt):
         self._task.log.info("Airflow's timeout has passed, but run %s has time left. Waiting for it again.", run.run_id)
         return self._start_trigger_again()
 
+    def _is_foreign(self) -> bool:
+        known = self._own_start()
+        return known is not None and known.is_foreign
+
     def _is_time_over(self) -> bool:
         """Whether `execution_timeout` has passed. It counts from the beginning of the try."""
         left = self._seconds_left()

@@ -41,14 +41,18 @@ from airflow_adf_mi._triggerer.finish import LINK_KEY, RETURN_VALUE, end_in_trig
 from airflow_adf_mi._triggerer.start import RunSkipped, TriggererStart
 from airflow_adf_mi._triggerer.stored_start import StoredStart
 from airflow_adf_mi._triggerer.xcom_journal import INTENT_KEY, TriggerJournal
+from airflow_adf_mi.adf.api.shared_client import shared_client
 from airflow_adf_mi.adf.error_json import error_to_json
 from airflow_adf_mi.adf.errors import AdfError
 from airflow_adf_mi.adf.reporting.activity_log import ActivityLogMode
 from airflow_adf_mi.adf.reporting.outputs import parse_outputs
 from airflow_adf_mi.adf.reporting.report import summary
+from airflow_adf_mi.adf.routines import run_routine_async
 from airflow_adf_mi.adf.starting.create_run import START_PATIENCE_SECONDS
 from airflow_adf_mi.adf.starting.intent import Phase
+from airflow_adf_mi.adf.starting.present_runs import reporting_others
 from airflow_adf_mi.adf.starting.started import Started
+from airflow_adf_mi.adf.timing import REAL_TIME
 from airflow_adf_mi.adf.waiting.deadlines import (
     TIMEOUT_SLACK_SECONDS,
     TRIGGERER_MARGIN,
@@ -203,9 +207,15 @@ class AdfStartPipelineTrigger(BaseTrigger):
         if not started.adopted:
             await self._forget()
         started.announce(started.intent.address(adf))
+        await self._report_others(adf, started)
         if is_openlineage_on():
             log.info("There is no OpenLineage event of this task: Airflow calls no listeners in the triggerer.")
         return started
+
+    async def _report_others(self, adf: AdfSettings, started: Started) -> None:
+        start = build_start(self, adf, parameters=self.parameters)
+        async with shared_client(adf) as client:
+            await run_routine_async(reporting_others(start, started, timing=REAL_TIME), client, asyncio.sleep)
 
     async def _forget(self) -> None:
         """Delete the results of the run of an earlier try."""

@@ -7,6 +7,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from airflow_adf_mi._worker import attempt
 from airflow_adf_mi.adf.api import shared_client
 from airflow_adf_mi.adf.config.settings import AdfSettings
 from airflow_adf_mi.adf.error_json import error_from_json
-from airflow_adf_mi.adf.errors import AdfQueueFullError, AdfTaskKilled
+from airflow_adf_mi.adf.errors import AdfConfigurationError, AdfQueueFullError, AdfTaskKilled
 from airflow_adf_mi.adf.starting import pipeline_queue, turns
 from airflow_adf_mi.adf.starting.intent import Intent, Phase
 from airflow_adf_mi.adf.starting.pipeline_queue import FactoryQueue
@@ -261,6 +262,18 @@ def test_wait_ends_if_the_run_list_cannot_be_read(settings: AdfSettings, full: E
         return is_turn
 
     assert asyncio.run(scene()) is True
+
+
+def test_waits_get_the_error_that_ends_their_rounds(settings: AdfSettings, full: Emulator) -> None:
+    """Such as a ca_bundle that only workers have."""
+    wrong = replace(settings, ca_bundle="/nowhere/ca.pem")
+
+    async def scene() -> None:
+        async with asyncio.timeout(10):
+            await FactoryQueue(wrong, settings.factory()).wait("Slow", 1, 0.0, until=time.time() + 600)
+
+    with pytest.raises(AdfConfigurationError, match="ca_bundle"):
+        asyncio.run(scene())
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from airflow.sdk import DAG
 
 from airflow_adf_mi._triggerer.stored_start import StoredStart
 from airflow_adf_mi._worker.resumed_attempt import resume
+from airflow_adf_mi.adf import errors
 from airflow_adf_mi.adf.api import operations
 from airflow_adf_mi.adf.api.client import AdfClient
 from airflow_adf_mi.adf.config.settings import AdfSettings
@@ -176,12 +177,36 @@ def test_failed_foreign_run_fails_the_task(operator: Make, outside: Callable[[st
         execute(it, task)
 
 
+def test_wait_for_live_runs_ends_at_the_timeout_with_an_error_that_names_it(
+    operator: Make, outside: Callable[[str], str], emulator: Emulator
+) -> None:
+    theirs = outside("Slow")
+    task, it = Task(), operator("Slow", on_live_run="wait", deferrable=True, timeout=1)
+    event = asyncio.run(fired(deferred(lambda: execute(it, task)).trigger))
+    message = rf"Run {theirs} .* is still active, and on_live_run is 'wait'\. .*\(timeout of 1 s\)"
+    with pytest.raises(AdfError, match=message):
+        it.resume_execution("execute_after", {"event": event}, task.context)
+    assert runs(emulator) == [theirs]
+
+
+def test_failed_trigger_of_a_wait_for_a_live_run_is_started_again(
+    operator: Make, outside: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_adf_mi._worker.trigger_failures.FIRST_PAUSE_SECONDS", 0.0)
+    theirs = outside("Slow")
+    task, it = Task(), operator("Slow", on_live_run="wait", deferrable=True)
+    deferred(lambda: execute(it, task))
+    again: Any = deferred(lambda: it.resume_execution("__fail__", {"error": "Trigger failure"}, task.context)).trigger
+    assert again.run_id == theirs
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
         ({"on_live_run": "stop"}, "on_live_run is 'stop'"),
         ({"on_succeeded_run": "accept"}, "belong together"),
         ({"on_succeeded_run": "accept", "succeeded_within": timedelta(0)}, "succeeded_within is"),
+        ({"on_live_run": "adopt", "durable": False}, "need durable=True"),
         ({"on_live_run": "adopt", "reference_pipeline_run_id": "r0"}, "compares parameters"),
         ({"retry_from_failure": "perhaps"}, "retry_from_failure is 'perhaps'"),
         ({"retry_from_failure": True, "durable": False}, "needs durable=True"),
@@ -234,6 +259,20 @@ async def test_skip_in_triggerer_mode_is_made_by_a_worker(
     assert task.xcoms["run_id"] == theirs
     # A skip is no failure, so a later try is no retry.
     assert task.xcoms["adf_intent"] == stored
+
+
+@needs("TEMPLATED_TRIGGERS")
+async def test_airflows_timeout_in_triggerer_mode_never_cancels_a_foreign_run(
+    outside: Callable[[str], str], operator: Make, settings: AdfSettings, emulator: Emulator
+) -> None:
+    theirs = outside("Slow")
+    task, it = Task(), operator("Slow", start_from_trigger=True, on_live_run="adopt", timeout=0.1)
+    known = Start(factory=settings.factory(), pipeline_name="Slow").intent(TaskTry(try_number=1)).started(theirs)
+    task.xcoms |= {"adf_intent": StoredStart(intent=replace(known, is_foreign=True)).to_json(), "run_id": theirs}
+    await asyncio.sleep(0.2)
+    with pytest.raises(errors.AdfRunTimedOut):
+        await asyncio.to_thread(resume(it, task.context).on_deferral_timeout)
+    assert emulator.books.of("cancelRun") == []
 
 
 @needs("TEMPLATED_TRIGGERS")

@@ -130,6 +130,11 @@ def raise_unless_ended(report: Report, timeout: float) -> None:
     """
     if isinstance(report.outcome, Ended):
         return
+    if isinstance(report.outcome, TimedOut) and report.outcome.deadline_reason is not None:
+        raise AdfError(
+            f"{report.address} is still active, and on_live_run is 'wait'. The deadline of this try has passed "
+            f"({report.outcome.deadline_reason}), so nothing was started. A retry waits again. See {report.address.studio_url}"
+        )
     if isinstance(report.outcome, TimedOut):
         status = report.outcome.run.status if report.outcome.run else "of unknown status"
         raise AdfError(

@@ -139,6 +139,7 @@ def create_run_once(start: Start, intent: Intent, *, timing: Timing) -> Routine[
     """
     until = timing.clock() + START_PATIENCE_SECONDS
     failures = 0
+    sent_without_proof: AdfError | None = None
     prepared = replace(intent, phase=Phase.PREPARED, sent_at=None)
     yield save(prepared)
     if intent.rerun_of is None:
@@ -165,7 +166,15 @@ def create_run_once(start: Start, intent: Intent, *, timing: Timing) -> Routine[
                     raise answer
                 # A try may send one start without proof. From now on, an ambiguous start fails.
                 start = replace(start, on_ambiguous="fail")
+                sent_without_proof = answer
                 continue
+            if verdict is Verdict.QUEUE_FULL and sent_without_proof is not None:
+                # The first request may have started a run. The journal must keep its key, so this try cannot wait for its turn.
+                raise AdfAmbiguousStartError(
+                    f"{sent_without_proof} The start was sent again without proof, and {answer} A retry searches for the run of "
+                    "the first request.",
+                    request_id=intent.start_key,
+                )
             if verdict is Verdict.QUEUE_FULL:
                 # The caller waits for a place: how, depends on where the task waits.
                 yield save(replace(prepared, first_refused_at=prepared.first_refused_at or sending.sent_at))
@@ -212,8 +221,11 @@ def resolve_lost_start(
             SEARCH_PAUSE_SECONDS, backoff(searches, getattr(result.error, "retry_after", None), timing.jitter())
         )
         is_last = timing.clock() + pause > until
-        if is_last and not result.proven and not intent.service_uses_key:
-            uses_key = yield from uses_start_keys(start.factory, start.pipeline_name)
+        if is_last and not result.proven and (intent.rerun_of is not None or not intent.service_uses_key):
+            # No recording shows the ids of reruns. So only another rerun shows that they are our keys, too.
+            uses_key = yield from uses_start_keys(
+                start.factory, start.pipeline_name, of_reruns=intent.rerun_of is not None
+            )
             intent = replace(intent, service_uses_key=uses_key)
         if intent.service_uses_key:
             # If the factory uses our keys as run ids, a run with another id is not ours.
@@ -222,6 +234,8 @@ def resolve_lost_start(
         if found is not None and (found in result.proven or (yield claim(found.run_id))):
             log.info("Found run %s: the lost start had succeeded.", found.run_id)
             started = intent.started(found.run_id)
+            # A run of the group of a rerun may be somebody else's, unless it has our key.
+            started = replace(started, is_foreign=intent.rerun_of is not None and not started.service_uses_key)
             yield save_best_effort(started)
             return Started(intent=started, run=found, adopted=True, seen_at=searched_at)
         if is_last:
@@ -241,7 +255,14 @@ def resolve_lost_start(
         return None
     if start.on_ambiguous == "start_if_list_is_fresh" and not candidates and result.error is None:
         later = yield from later_run(start.criteria(intent), intent, timing=timing)
-        if later is not None:
+        # The list may have caught up since the last search.
+        again = (yield from search(start.criteria(intent), intent, timing=timing)) if later is not None else result
+        if len(again.proven) == 1:
+            log.info("Found run %s: the lost start had succeeded.", again.proven[0].run_id)
+            started = intent.started(again.proven[0].run_id)
+            yield save_best_effort(started)
+            return Started(intent=started, run=again.proven[0], adopted=True, seen_at=timing.clock())
+        if later is not None and not again.proven and again.error is None:
             log.warning(
                 "Sending createRun again, because on_ambiguous_start is 'start_if_list_is_fresh'. The list shows run %s, which "
                 "began after the lost start, and no run of the lost start (key %s).",

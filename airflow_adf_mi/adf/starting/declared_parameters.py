@@ -81,6 +81,22 @@ def listed_parameters(declared: tuple[DeclaredParameter, ...]) -> str:
     return ", ".join(map(str, declared)) or "no parameters"
 
 
+def is_equal(declared: DeclaredParameter, value: Any, shown: str) -> bool:
+    """Whether a run shows this value, which was fitted to the declared type. A String is compared letter by letter."""
+    if declared.type in _TEXTS or declared.type not in _SHOWN_TYPES or value is None:
+        return bool(shown == value) or (value is None and shown in ("", "null"))
+    try:
+        return _is_same_json(_fitted(declared.type, shown), value)
+    except ValueError:
+        return False
+
+
+def _is_same_json(a: Any, b: Any) -> bool:
+    return json.dumps(a, sort_keys=True) == json.dumps(b, sort_keys=True) or (
+        _is_number(a) and _is_number(b) and a == b
+    )
+
+
 def fit(
     given: Mapping[str, Any], declared: tuple[DeclaredParameter, ...], correlation_parameter: str | None = None
 ) -> Fitted:

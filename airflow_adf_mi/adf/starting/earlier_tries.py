@@ -49,6 +49,8 @@ class EarlierStart:
 
     intent: Intent | None
     """The start that the present try must continue or end, in the form of a stored intent. None if there is none."""
+    known_ids: frozenset[str]
+    """The ids of all runs that were found by a key of this task."""
     last: PipelineRun | None
     """The run of this task's last try that has the pipeline and the parameters of the present one; None if there is none."""
     own_key: str
@@ -89,7 +91,8 @@ def find_earlier_start(
             known = yield from _listed_runs(start, keys, clock_ahead=clock_ahead, timing=timing)
     return EarlierStart(
         intent=intent_of(known, start, keys, clock_ahead=clock_ahead, ended=ended),
-        last=last_wanted(known, start),
+        known_ids=frozenset(found.run.run_id for found in known),
+        last=last_wanted(known, start, before=now),
         own_key=keys.key(now, generation),
         service_uses_key=uses_key,
     )

@@ -168,14 +168,14 @@ def same_value(sent: Any, shown: object) -> bool:
     """
     if sent == shown or not isinstance(shown, str):
         return bool(sent == shown)
-    text = sent if isinstance(sent, str) else json.dumps(sent)
-    # Booleans may come back in .NET's spelling. Python's templates write True and False, too.
-    wanted = _read(text.lower() if text in ("True", "False") else text)
-    return wanted is not None and wanted in (_read(shown), _read(shown.lower()))
+    wanted = _read(sent if isinstance(sent, str) else json.dumps(sent))
+    return wanted is not None and wanted == _read(shown)
 
 
 def _read(text: str) -> str | None:
     """`text` as JSON in one spelling, so that 1 and true differ; None if `text` is not JSON."""
+    # .NET and Python's templates write True and False.
+    text = text.lower() if text in ("True", "False") else text
     try:
         # A whole number is converted from a text such as 2.0.
         return json.dumps(json.loads(text, parse_float=_number), sort_keys=True)
@@ -209,12 +209,14 @@ def get_run_patiently(
         yield Pause(pause)
 
 
-def uses_start_keys(factory: FactoryRef, pipeline_name: str) -> Routine[bool]:
+def uses_start_keys(factory: FactoryRef, pipeline_name: str, *, of_reruns: bool = False) -> Routine[bool]:
     """Whether a run of the factory has a start key as its id. Then the factory uses request ids as run ids.
 
     In such a factory, a start has started nothing if the service knows no run with the key of that start. The evidence needs no
     store: any process that uses this package, in any deployment, may have started the listed run. A query that fails proves
     nothing.
+
+    :param of_reruns: whether the listed run must be a rerun, which has another id than its group.
     """
     now = yield ServiceTime()
     window = moment(now - RUN_RETENTION.total_seconds()), moment(now + _DAY_SECONDS)
@@ -223,7 +225,8 @@ def uses_start_keys(factory: FactoryRef, pipeline_name: str) -> Routine[bool]:
     # A factory may have many runs that others start. So the first query is for runs of this pipeline.
     for filters in ([of_pipeline], []):
         page = yield query_runs(factory, *window, filters=filters, order_by=newest)
-        if isinstance(page, Page) and any(is_start_key(run.run_id) for run in page.items):
+        runs = page.items if isinstance(page, Page) else []
+        if any(is_start_key(run.run_id) and not (of_reruns and run.run_id == run.run_group_id) for run in runs):
             return True
     return False
 
@@ -234,9 +237,10 @@ def _sent_at(intent: Intent, service_time: float, timing: Timing) -> float | Non
 
 
 def later_run(criteria: RunCriteria, intent: Intent, *, timing: Timing) -> Routine[PipelineRun | None]:
-    """A run of the factory that began after a start was sent; None if the list shows none, or cannot be read.
+    """A run of somebody else that began after a start was sent; None if the list shows none, or cannot be read.
 
-    Such a run shows that the list is up to date. It proves nothing about one single run that the list may leave out.
+    Such a run shows that the list is up to date. It proves nothing about one single run that the list may leave out. The run must
+    be of another pipeline, or have another value of the correlation parameter. Otherwise it may be the run of the start itself.
     """
     now = yield ServiceTime()
     sent_at = _sent_at(intent, now, timing)
@@ -246,8 +250,16 @@ def later_run(criteria: RunCriteria, intent: Intent, *, timing: Timing) -> Routi
     page = yield query_runs(criteria.factory, moment(sent_at), moment(now + _DAY_SECONDS), order_by=newest)
     if not isinstance(page, Page):
         return None
-    began = [(run.started_at, run) for run in page.items if run.run_id not in intent.previous_run_ids]
-    return next((run for at, run in began if at is not None and at.timestamp() > sent_at), None)
+    since = sent_at + START_CLOCK_SLACK_SECONDS
+    later = [run for run in page.items if run.started_at is not None and run.started_at.timestamp() > since]
+    return next((run for run in later if _is_of_another_start(run, criteria, intent.start_key)), None)
+
+
+def _is_of_another_start(run: PipelineRun, criteria: RunCriteria, key: str) -> bool:
+    if run.pipeline_name.lower() != criteria.pipeline_name.lower():
+        return True
+    name = (criteria.correlation_parameter or "").lower()
+    return _by_lower_name(run.parameters).get(name, key) != key
 
 
 def read_list(

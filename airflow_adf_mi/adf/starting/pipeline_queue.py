@@ -54,6 +54,7 @@ class FactoryQueue:
         ready = self._ready[token] = asyncio.get_running_loop().create_future()
         if self._rounds is None or self._rounds.done():
             self._rounds = start_detached(self._go_rounds())
+            self._rounds.add_done_callback(self._pass_on)
         log.info(
             "The queue of pipeline %r in %s is full. %d start(s) wait for a place here.",
             pipeline_name,
@@ -72,6 +73,13 @@ class FactoryQueue:
                 self._rounds.cancel()
                 self._rounds = None
         return True
+
+    def _pass_on(self, rounds: asyncio.Task[None]) -> None:
+        """If the rounds have ended with an error, no start would ever get its turn. So each wait gets the error."""
+        error = None if rounds.cancelled() else rounds.exception()
+        for ready in self._ready.values():
+            if error is not None and not ready.done():
+                ready.set_exception(error)
 
     async def _go_rounds(self) -> None:
         async with shared_client(self.adf) as client:

@@ -27,17 +27,18 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from airflow_adf_mi.adf import metrics
-from airflow_adf_mi.adf.api.operations import get_pipeline, get_run, query_runs
+from airflow_adf_mi.adf.api.operations import Page, get_pipeline, get_run, query_runs
 from airflow_adf_mi.adf.config.policies import PresentRuns
 from airflow_adf_mi.adf.errors import AdfError
 from airflow_adf_mi.adf.models import UNREADABLE, PipelineRun, RunStatus
 from airflow_adf_mi.adf.retrying import backoff
 from airflow_adf_mi.adf.routines import Pause, Routine, ServiceTime
 from airflow_adf_mi.adf.starting.create_run import create_run_once
-from airflow_adf_mi.adf.starting.declared_parameters import fit, read_declared
-from airflow_adf_mi.adf.starting.find_run import STATUS_CHECK_PATIENCE_SECONDS, read_pages, same_value
+from airflow_adf_mi.adf.starting.declared_parameters import DeclaredParameter, fit, is_equal, read_declared
+from airflow_adf_mi.adf.starting.find_run import START_CLOCK_SLACK_SECONDS, STATUS_CHECK_PATIENCE_SECONDS, read_pages
 from airflow_adf_mi.adf.starting.intent import Intent
 from airflow_adf_mi.adf.starting.journal import save_best_effort
+from airflow_adf_mi.adf.starting.published_pipeline import does_not_fit
 from airflow_adf_mi.adf.starting.start import Start
 from airflow_adf_mi.adf.starting.started import Skipped, Started, StillActive
 from airflow_adf_mi.adf.times import RUN_RETENTION, moment
@@ -75,9 +76,25 @@ def start_unless_present(start: Start, fresh: Intent, *, timing: Timing) -> Rout
         return (yield from create_run_once(start, fresh, timing=timing))
     found = yield from _choose(start, fresh, timing=timing)
     if found is None:
-        started = yield from create_run_once(start, fresh, timing=timing)
-        yield from _report_others(start, started, timing=timing)
-        return started
+        return (yield from create_run_once(start, fresh, timing=timing))
+    return (yield from _use(start, fresh, found, timing=timing))
+
+
+def yield_to_live_run(start: Start, fresh: Intent, *, timing: Timing) -> Routine[StillActive | None]:
+    """The active run that a rerun must wait for. Raises `AdfError` if `on_live_run` is "fail" and a run is active.
+
+    A rerun continues a run of its own group, so a run that is already there cannot take its place.
+    """
+    if start.present_runs.on_live_run not in ("wait", "fail"):
+        return None
+    found = yield from _choose(start, fresh, timing=timing)
+    if found is None or found.action not in ("wait", "fail"):
+        return None
+    used = yield from _use(start, fresh, found, timing=timing)
+    return used if isinstance(used, StillActive) else None
+
+
+def _use(start: Start, fresh: Intent, found: Found, *, timing: Timing) -> Routine[Started | StillActive | Skipped]:
     run = found.run
     log.info("%s: run %s, which this task did not start, %s.", found.policy, run.run_id, in_words(run.status))
     foreign = replace(fresh.started(run.run_id), is_foreign=True, service_uses_key=fresh.service_uses_key)
@@ -102,13 +119,17 @@ def _choose(start: Start, fresh: Intent, *, timing: Timing) -> Routine[Found | N
     if policies.compares:
         is_equal = yield from _comparison(start, timing=timing)
     live: list[PipelineRun] = []
+    just_succeeded: list[PipelineRun] = []
     if policies.on_live_run != "start":
         listed = yield from _listed(start, _LIVE, RUN_RETENTION.total_seconds(), timing=timing)
-        live = yield from _still_live([run for run in listed if run.run_id not in own], start)
+        seen = yield from _as_they_are([run for run in listed if run.run_id not in own], start)
+        live = [run for run in seen if not run.is_terminal]
+        just_succeeded = [run for run in seen if run.status == RunStatus.SUCCEEDED]
     succeeded: list[PipelineRun] = []
     if policies.on_succeeded_run != "start":
         listed = yield from _listed(start, [RunStatus.SUCCEEDED], policies.succeeded_within or 0.0, timing=timing)
-        succeeded = [run for run in listed if run.run_id not in own]
+        # The list may not show yet that a run has succeeded which was active a moment ago.
+        succeeded = [*just_succeeded, *(run for run in listed if run.run_id not in own)]
     return chosen(policies, live, succeeded, is_equal or (lambda _run: False))
 
 
@@ -165,16 +186,13 @@ def _listed(start: Start, statuses: Sequence[str], within: float, *, timing: Tim
         yield Pause(pause)
 
 
-def _still_live(listed: Sequence[PipelineRun], start: Start) -> Routine[list[PipelineRun]]:
-    """The runs that are active by their own status, because the list may lag. A run that cannot be read counts as active."""
-    live = []
+def _as_they_are(listed: Sequence[PipelineRun], start: Start) -> Routine[list[PipelineRun]]:
+    """The runs by their own status, because the list may lag. A run that cannot be read is as the list shows it."""
+    seen = []
     for run in listed:
-        seen: PipelineRun | AdfError = yield get_run(start.factory, run.run_id)
-        if not isinstance(seen, PipelineRun):
-            live.append(run)
-        elif not seen.is_terminal:
-            live.append(seen)
-    return live
+        answer: PipelineRun | AdfError = yield get_run(start.factory, run.run_id)
+        seen.append(answer if isinstance(answer, PipelineRun) else run)
+    return seen
 
 
 def _comparison(start: Start, *, timing: Timing) -> Routine[Callable[[PipelineRun], bool]]:
@@ -202,33 +220,47 @@ def _comparison(start: Start, *, timing: Timing) -> Routine[Callable[[PipelineRu
         log.info("Pipeline %r has secure parameters, so no run counts as equal.", start.pipeline_name)
         return lambda _run: False
     fitted = fit(start.parameters or {}, declared, start.correlation_parameter)
-    wanted = {
-        one.name: fitted.values.get(one.name, one.default)
+    if fitted.problems:
+        if start.check_parameters:
+            raise does_not_fit(start, declared, fitted)
+        log.info("The parameters do not fit pipeline %r, so no run counts as equal.", start.pipeline_name)
+        return lambda _run: False
+    compared = [one for one in declared if one.name != fitted.correlation_parameter]
+    return lambda run: has_equal_parameters(run, fitted.values, compared)
+
+
+def has_equal_parameters(run: PipelineRun, values: Mapping[str, Any], declared: Sequence[DeclaredParameter]) -> bool:
+    """Whether a run has these values, and the defaults of all other parameters."""
+    return all(
+        one.name in run.parameters and is_equal(one, values.get(one.name, one.default), run.parameters[one.name])
         for one in declared
-        if one.name != fitted.correlation_parameter
-    }
-    return lambda run: has_equal_parameters(run, wanted)
+    )
 
 
-def has_equal_parameters(run: PipelineRun, wanted: Mapping[str, Any]) -> bool:
-    """Whether a run has all these parameters, with these values."""
-    return all(name in run.parameters and same_value(value, run.parameters[name]) for name, value in wanted.items())
+def reporting_others(start: Start, started: Started, *, timing: Timing) -> Routine[None]:
+    """Report active runs that somebody else started at the same time as this task. Call it when the run has been announced.
 
-
-def _report_others(start: Start, started: Started, *, timing: Timing) -> Routine[None]:
-    """Report active runs that somebody else started at the same time. A list that cannot be read is reported, too."""
+    With "wait" and "fail", any other run of the pipeline counts; with "adopt" and "skip", a run with equal parameters.
+    """
+    action = start.present_runs.on_live_run
+    if action == "start" or started.adopted or started.intent.sent_at is None:
+        return
+    is_equal_run: Callable[[PipelineRun], bool] = lambda _run: True  # noqa: E731  the same name as below
+    if action in ("adopt", "skip"):
+        is_equal_run = yield from _comparison(start, timing=timing)
     until = timing.clock() + LOOK_AGAIN_SECONDS
     while True:
         now = yield ServiceTime()
         call = query_runs(
             start.factory,
-            moment(now - RUN_RETENTION.total_seconds()),
+            moment(started.intent.sent_at + now - timing.clock() - START_CLOCK_SLACK_SECONDS),
             moment(now + _DAY_SECONDS),
             filters=[{"operand": "PipelineName", "operator": "Equals", "values": [start.pipeline_name]}],
             order_by=[{"orderBy": "RunStart", "order": "DESC"}],
         )
-        runs, error = yield from read_pages(call)
-        others = [run.run_id for run in runs if run.status in _LIVE and run.run_id != started.run_id]
+        page = yield call
+        runs = page.items if isinstance(page, Page) else []
+        others = [run for run in runs if run.status in _LIVE and run.run_id != started.run_id and is_equal_run(run)]
         if others:
             metrics.count(metrics.OVERLAPS)
             log.warning(
@@ -236,10 +268,10 @@ def _report_others(start: Start, started: Started, *, timing: Timing) -> Routine
                 "time. Nothing was cancelled. The guide names two ways to be exact: docs/backfills.md.",
                 started.run_id,
                 start.pipeline_name,
-                ", ".join(others[:10]),
+                ", ".join(run.run_id for run in others[:10]),
             )
             return
-        if error is None and any(run.run_id == started.run_id for run in runs):
+        if any(run.run_id == started.run_id for run in runs):
             return
         if timing.clock() + LOOK_AGAIN_PAUSE_SECONDS > until:
             log.info(

@@ -68,12 +68,17 @@ def fitted_to_pipeline(start: Start, *, timing: Timing) -> Routine[Start]:
     _kept[place] = (timing.clock(), declared)
     fitted = fit(start.parameters or {}, declared, start.correlation_parameter)
     if fitted.problems:
-        raise AdfConfigurationError(
-            f"The parameters do not fit pipeline {start.pipeline_name!r} in {start.factory}, so nothing was started. "
-            f"{' '.join(fitted.problems)} The published pipeline declares: {listed_parameters(declared)}. Correct the "
-            "parameters, or publish the pipeline. check_parameters=False sends the parameters as they are."
-        )
+        raise does_not_fit(start, declared, fitted)
     return _sending(start, fitted)
+
+
+def does_not_fit(start: Start, declared: tuple[DeclaredParameter, ...], fitted: Fitted) -> AdfConfigurationError:
+    """The error of parameters that do not fit the published pipeline."""
+    return AdfConfigurationError(
+        f"The parameters do not fit pipeline {start.pipeline_name!r} in {start.factory}, so nothing was started. "
+        f"{' '.join(fitted.problems)} The published pipeline declares: {listed_parameters(declared)}. Correct the "
+        "parameters, or publish the pipeline. check_parameters=False sends the parameters as they are."
+    )
 
 
 def forget_definitions() -> None:

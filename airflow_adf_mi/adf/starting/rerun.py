@@ -15,7 +15,8 @@ If the service refuses to continue the run, the try starts from the beginning. T
 keeps runs for 45 days.
 
 A rerun is a start like any other: its key is stored before it is sent, and a lost answer is searched for. The run of a lost rerun
-is a run of the group that this task does not know: ours, or a rerun that somebody began in ADF Studio. Either is adopted.
+is a run of the group that this task does not know: ours, or a rerun that somebody began in ADF Studio. Either is adopted. But
+only a run with our key is ours. A run that may be somebody else's is watched, and never cancelled.
 """
 
 from __future__ import annotations
@@ -34,8 +35,9 @@ from airflow_adf_mi.adf.starting.create_run import create_run_once
 from airflow_adf_mi.adf.starting.find_run import STATUS_CHECK_PATIENCE_SECONDS, read_pages
 from airflow_adf_mi.adf.starting.intent import Intent
 from airflow_adf_mi.adf.starting.journal import save_best_effort
+from airflow_adf_mi.adf.starting.present_runs import start_unless_present, yield_to_live_run
 from airflow_adf_mi.adf.starting.start import Start
-from airflow_adf_mi.adf.starting.started import Started
+from airflow_adf_mi.adf.starting.started import Skipped, Started, StillActive
 from airflow_adf_mi.adf.times import RUN_RETENTION, moment
 from airflow_adf_mi.adf.timing import Timing
 from airflow_adf_mi.adf.waiting.single_run import in_words
@@ -47,7 +49,9 @@ MOST_NAMES = 20
 """At most this many skipped activities are named in the log."""
 
 
-def rerun_or_start(start: Start, fresh: Intent, failed: PipelineRun, *, timing: Timing) -> Routine[Started]:
+def rerun_or_start(
+    start: Start, fresh: Intent, failed: PipelineRun, *, timing: Timing
+) -> Routine[Started | StillActive | Skipped]:
     """Continue a failed run, or start from the beginning if that cannot be done.
 
     Raises the errors of `create_run_once`. Raises `AdfError` if the group has a newer run, and it cannot be read: that run may be
@@ -59,13 +63,18 @@ def rerun_or_start(start: Start, fresh: Intent, failed: PipelineRun, *, timing: 
     if failed.is_latest is False and failed.run_group_id is not None:
         latest = yield from _latest_of_group(start, failed, timing=timing)
     if latest.status not in (RunStatus.FAILED, RunStatus.CANCELLED):
-        log.info("Run %s was run again as %s, which %s.", failed.run_id, latest.run_id, in_words(latest.status))
-        adopted = fresh.started(latest.run_id)
-        yield save_best_effort(adopted)
-        return Started(intent=adopted, run=latest, adopted=True, seen_at=timing.clock())
+        log.info("Somebody ran run %s again as %s, which %s.", failed.run_id, latest.run_id, in_words(latest.status))
+        theirs = replace(fresh.started(latest.run_id), is_foreign=True, service_uses_key=fresh.service_uses_key)
+        if latest.status == RunStatus.CANCELING:
+            return StillActive(intent=theirs, run=latest, is_ours=False)
+        yield save_best_effort(theirs)
+        return Started(intent=theirs, run=latest, adopted=True, seen_at=timing.clock())
     if latest.status != RunStatus.FAILED:
         log.info("Starting from the beginning: run %s %s.", latest.run_id, in_words(latest.status))
-        return (yield from create_run_once(start, fresh, timing=timing))
+        return (yield from start_unless_present(start, fresh, timing=timing))
+    live = yield from yield_to_live_run(start, fresh, timing=timing)
+    if live is not None:
+        return live
     skipped = yield from _succeeded_activities(start.factory, latest.run_id, timing=timing)
     rerun = replace(fresh.after(fresh.started(latest.run_id)), rerun_of=latest.run_id, run_group_id=latest.run_group_id)
     try:
@@ -74,7 +83,7 @@ def rerun_or_start(start: Start, fresh: Intent, failed: PipelineRun, *, timing: 
         raise
     except AdfRequestError as e:
         log.warning("Starting from the beginning: run %s cannot be continued. %s", latest.run_id, e)
-        return (yield from create_run_once(start, fresh, timing=timing))
+        return (yield from start_unless_present(start, fresh, timing=timing))
     log.info("Run %s continues run %s from its failed activities.%s", started.run_id, latest.run_id, skipped)
     return started
 

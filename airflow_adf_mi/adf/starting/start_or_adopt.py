@@ -95,8 +95,8 @@ def start_or_adopt(
         by their keys.
     :param ended: ids of runs whose end is proven, with `keys`.
     """
-    start, stored, last = yield from _recalled(start, stored, keys, timing=timing, ended=ended)
-    fresh = start.intent(task_try)
+    start, stored, last, own_ids = yield from _recalled(start, stored, keys, timing=timing, ended=ended)
+    fresh = replace(start.intent(task_try), previous_run_ids=tuple(sorted(own_ids)))
     decision = decide(stored, task_try, fresh.fingerprint)
     match decision:
         case StartNew(older=None):
@@ -145,16 +145,18 @@ def start_or_adopt(
 
 def _recalled(
     start: Start, stored: Intent | None, keys: TryKeys | None, *, timing: Timing, ended: frozenset[str]
-) -> Routine[tuple[Start, Intent | None, PipelineRun | None]]:
+) -> Routine[tuple[Start, Intent | None, PipelineRun | None, frozenset[str]]]:
     """This try's start with its key, and the earlier start that it must continue or end: stored, or found by its key.
 
-    Also the last run of this task with the same parameters, if it was found by its key, and may be continued.
+    Also, if runs were found by their keys: the last run with the same parameters, if it may be continued, and the ids of all of
+    them.
     """
     if keys is None or stored is not None:
-        return start, stored, None
+        return start, stored, None, ended
     found = yield from find_earlier_start(start, keys, timing=timing, ended=ended)
     with_key = replace(start, start_key=found.own_key, service_uses_key=found.service_uses_key)
-    return with_key, found.intent, found.last if start.retry_from_failure == "always" else None
+    last = found.last if start.retry_from_failure == "always" else None
+    return with_key, found.intent, last, found.known_ids | ended
 
 
 def _run_to_continue(start: Start, older: Intent, fresh: Intent, *, timing: Timing) -> Routine[PipelineRun | None]:
@@ -282,6 +284,12 @@ def _find_superseded_run(start: Start, older: Intent, *, timing: Timing) -> Rout
         parameters=(start.parameters or {}) if same else {},
         correlation_parameter=start.correlation_parameter,
     )
+    if older.rerun_of is not None:
+        criteria = RunCriteria(
+            factory=older.factory,
+            pipeline_name=older.pipeline_name,
+            rerun_group_id=older.run_group_id or older.rerun_of,
+        )
     until = (older.sent_at or timing.clock()) + start.settle
     while True:
         result = yield from _search_with_retries(criteria, older, timing=timing)

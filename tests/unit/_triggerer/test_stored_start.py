@@ -251,3 +251,12 @@ def test_intent_is_stored_again_only_if_it_does_not_lead_to_the_run(
     start: StoredStart, known: Intent, leads: bool
 ) -> None:
     assert start.leads_to(known) is leads
+
+
+@pytest.mark.parametrize("failed", [True, False])
+def test_failure_of_a_rerun_that_was_not_sent_is_recorded(failed: bool) -> None:
+    """Only a retry continues a failed run."""
+    unsent = replace(WANTED, rerun_of="r0")
+    recorded = StoredStart(intent=unsent).recording(NOW, failed=failed)
+    assert recorded is not None
+    assert recorded.intent.try_failed is failed

@@ -25,6 +25,7 @@ from airflow_adf_mi.adf.errors import (
     AdfError,
     AdfNotFoundError,
     AdfPermissionError,
+    AdfQueueFullError,
     AdfRequestError,
     AdfThrottledError,
     AdfUnavailableError,
@@ -126,6 +127,19 @@ def test_lost_answer_is_settled_by_a_search(error: AdfError) -> None:
     assert start([error, AdfNotFoundError("404", status=404), NOTHING_LISTED, run()]) == (KEY, asked)
 
 
+def test_full_queue_after_a_start_without_proof_keeps_the_key_of_the_first_request() -> None:
+    """Otherwise the try would wait for its turn, and send a third request."""
+    order = replace(ORDER, on_ambiguous="start", settle=0.0)
+    full = AdfQueueFullError("full", status=400)
+    clock = Clock()
+    routine = create_run_once(
+        order, replace(order, start_key=KEY).intent(), timing=Timing(clock=clock, jitter=lambda: 0.5)
+    )
+    with pytest.raises(AdfAmbiguousStartError, match="sent again without proof, and full") as ambiguous:
+        play(routine, clock, iter([LOST[0], UNKNOWN, NOTHING_LISTED, NOTHING_LISTED, NOTHING_LISTED, full]))
+    assert ambiguous.value.request_id == KEY
+
+
 def later(began: float, run_id: str = "later") -> Page[PipelineRun]:
     """A list with one run of another pipeline, which began at that moment."""
     moment = datetime.fromtimestamp(began, UTC).isoformat()
@@ -150,13 +164,32 @@ SEARCHED = [LOST[0], UNKNOWN, NOTHING_LISTED, NOTHING_LISTED, NOTHING_LISTED]
 
 
 def test_lost_start_is_sent_again_if_the_list_shows_a_later_run() -> None:
-    assert start_fresh([*SEARCHED, later(1005.0), "r1"])[-1] == "create_run"
+    assert start_fresh([*SEARCHED, later(1020.0), UNKNOWN, NOTHING_LISTED, "r1"])[-1] == "create_run"
+
+
+def test_run_that_the_list_shows_at_last_is_adopted() -> None:
+    """The list has caught up between the search and the query for a later run."""
+    assert start_fresh([*SEARCHED, later(1020.0), run()])[-1] == "get"
+
+
+@pytest.mark.parametrize(
+    ("parameters", "is_evidence"), [({"key": "another"}, True), ({"key": KEY}, False), ({}, False)], ids=str
+)
+def test_later_run_of_the_pipeline_must_be_of_another_start(parameters: dict[str, str], is_evidence: bool) -> None:
+    listed = later(1020.0)
+    listed.items[0] = replace(listed.items[0], pipeline_name="Load", parameters=parameters)
+    answers = [*SEARCHED, listed, UNKNOWN, NOTHING_LISTED, "r1"]
+    if is_evidence:
+        assert start_fresh(answers)[-1] == "create_run"
+    else:
+        with pytest.raises(AdfAmbiguousStartError):
+            start_fresh(answers)
 
 
 @pytest.mark.parametrize(
     "listed",
-    [NOTHING_LISTED, later(990.0), AdfUnavailableError("503", status=503)],
-    ids=["none", "earlier", "unreadable"],
+    [NOTHING_LISTED, later(990.0), later(1004.0), AdfUnavailableError("503", status=503)],
+    ids=["none", "earlier", "within the slack", "unreadable"],
 )
 def test_lost_start_is_not_sent_again_if_the_list_may_lag(listed: Any) -> None:
     with pytest.raises(AdfAmbiguousStartError, match="The run list shows no run of the factory that began later"):
@@ -165,7 +198,7 @@ def test_lost_start_is_not_sent_again_if_the_list_may_lag(listed: Any) -> None:
 
 def test_lost_start_is_sent_again_by_a_fresh_list_only_once() -> None:
     with pytest.raises(AdfAmbiguousStartError):
-        start_fresh([*SEARCHED, later(1005.0), *SEARCHED, later(1005.0)])
+        start_fresh([*SEARCHED, later(1020.0), UNKNOWN, NOTHING_LISTED, *SEARCHED, later(1040.0)])
 
 
 def test_fresh_list_needs_a_correlation_parameter() -> None:

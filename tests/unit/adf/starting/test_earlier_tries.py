@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_adf_mi.adf.config.addresses import FactoryRef
+from airflow_adf_mi.adf.config.policies import PresentRuns
 from airflow_adf_mi.adf.errors import (
     AdfAmbiguousStartError,
     AdfAuthenticationError,
@@ -604,3 +605,64 @@ def test_no_two_runs_overlap_and_none_is_started_without_need(ahead: float, seed
             world.retries = dice.randrange(6)
         if is_edited or begin == world.clear:
             replaceable |= set(service.runs)
+
+
+ACCEPT = PresentRuns(on_succeeded_run="accept", succeeded_within=86_400.0)
+
+
+def test_clear_does_not_accept_the_run_of_an_earlier_try_as_somebody_elses() -> None:
+    world = World()
+    world.service.declares = {}
+    first = world.retry(present_runs=ACCEPT)
+    world.service.end(first.run_id, "Succeeded")
+    again = world.clear(present_runs=ACCEPT)
+    assert again.run_id != first.run_id
+    assert again.is_foreign is False
+
+
+def test_clear_does_not_fail_because_of_its_own_run_whose_end_is_proven() -> None:
+    world = World()
+    first = world.retry()
+    world.service.shows_old_status = True
+    again = world.clear(present_runs=PresentRuns(on_live_run="fail"))
+    assert again.run_id != first.run_id
+
+
+def test_retry_continues_the_failed_run_of_the_try_before() -> None:
+    world = World()
+    first = world.retry(retry_from_failure="retry")
+    world.service.end(first.run_id, "Failed")
+    again = world.retry(retry_from_failure="retry")
+    assert again.intent.rerun_of == first.run_id
+
+
+@pytest.mark.parametrize(("how", "continues"), [("retry", False), ("always", True)])
+def test_clear_continues_the_last_failed_run_if_the_author_says_always(how: str, continues: bool) -> None:
+    world = World()
+    first = world.retry(retry_from_failure=how)
+    world.service.end(first.run_id, "Failed")
+    again = world.clear(retry_from_failure=how)
+    assert (again.intent.rerun_of == first.run_id) is continues
+
+
+def test_dag_run_that_was_made_again_continues_no_run_of_the_deleted_one() -> None:
+    world = World()
+    first = world.retry(retry_from_failure="always")
+    world.service.end(first.run_id, "Failed")
+    world.make_dag_run_again()
+    again = world.retry(retry_from_failure="always")
+    assert again.intent.rerun_of is None
+    world.service.end(again.run_id, "Failed")
+    assert world.clear(retry_from_failure="always").intent.rerun_of == again.run_id
+
+
+def test_retry_adopts_a_rerun_that_has_the_correlation_parameter_of_the_run_it_continues() -> None:
+    world = World()
+    world.service.own_ids = True
+    first = world.retry(correlation_parameter="key", retry_from_failure="retry")
+    world.service.end(first.run_id, "Failed")
+    second = world.retry(correlation_parameter="key", retry_from_failure="retry")
+    assert second.intent.rerun_of == first.run_id
+    third = world.retry(correlation_parameter="key", retry_from_failure="retry")
+    assert third.run_id == second.run_id
+    assert world.service.runs[second.run_id]["status"] == "InProgress"

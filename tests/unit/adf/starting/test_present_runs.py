@@ -12,8 +12,9 @@ from airflow_adf_mi.adf import metrics
 from airflow_adf_mi.adf.config.policies import PresentRuns
 from airflow_adf_mi.adf.errors import AdfConfigurationError, AdfError, AdfUnavailableError
 from airflow_adf_mi.adf.models import PipelineRun
+from airflow_adf_mi.adf.starting.declared_parameters import DeclaredParameter
 from airflow_adf_mi.adf.starting.intent import Intent, read_intent
-from airflow_adf_mi.adf.starting.present_runs import LOOK_AGAIN_SECONDS, chosen, has_equal_parameters
+from airflow_adf_mi.adf.starting.present_runs import LOOK_AGAIN_SECONDS, chosen, has_equal_parameters, reporting_others
 from airflow_adf_mi.adf.starting.start import Start
 from airflow_adf_mi.adf.starting.start_or_adopt import start_or_adopt
 from airflow_adf_mi.adf.starting.started import Skipped, Started, StillActive
@@ -32,13 +33,14 @@ class World:
         self.service = Service(**{"declares": DAY, **service})
         self.journal = MemoryJournal(self.service)
 
-    def begin(self, task_try: Any = FIRST, within: float | None = None, **policies: Any) -> Any:
+    def begin(self, task_try: Any = FIRST, within: float | None = None, *, check: bool = True, **policies: Any) -> Any:
         start = Start(
             factory=FACTORY,
             pipeline_name="Load",
             parameters={"day": "x"},
             present_runs=PresentRuns(succeeded_within=within, **policies),
             retry_from_failure="retry",
+            check_parameters=check,
         )
         routine = start_or_adopt(
             start,
@@ -47,7 +49,11 @@ class World:
             cancel_superseded=True,
             timing=Timing(clock=self.service.clock, jitter=lambda: 0.5),
         )
-        return run_on(routine, self.service, self.journal)
+        begun = run_on(routine, self.service, self.journal)
+        if isinstance(begun, Started):
+            others = reporting_others(start, begun, timing=Timing(clock=self.service.clock, jitter=lambda: 0.5))
+            run_on(others, self.service, self.journal)
+        return begun
 
     def foreign(self, status: str = "InProgress", **parameters: str) -> str:
         run_id = self.service.start_foreign(**(parameters or {"day": "x", "rows": "5"}))
@@ -94,7 +100,7 @@ def test_policy_chooses(policies: Any, live: Any, succeeded: Any, expected: Any)
 def test_without_policies_nothing_is_looked_at() -> None:
     world = World()
     world.foreign()
-    assert world.begin().adopted is False
+    assert world.begin(check=False).adopted is False
     assert (world.service.queries, world.service.definitions_read) == (0, 0)
 
 
@@ -304,10 +310,77 @@ def test_look_after_the_start_ends_when_the_list_shows_our_run() -> None:
     assert 7.0 <= world.service.now - before <= 10.0
 
 
+def declared(**types: str) -> tuple[DeclaredParameter, ...]:
+    return tuple(DeclaredParameter(name=name, type=kind, has_default=False) for name, kind in types.items())
+
+
 def test_equal_parameters_are_all_parameters() -> None:
-    assert has_equal_parameters(run("r", a="1", b="true"), {"a": 1, "b": True})
-    assert not has_equal_parameters(run("r", a="1"), {"a": 1, "b": True})
-    assert not has_equal_parameters(run("r", a="2", b="true"), {"a": 1, "b": True})
+    both = declared(a="int", b="bool")
+    assert has_equal_parameters(run("r", a="1", b="true"), {"a": 1, "b": True}, both)
+    assert not has_equal_parameters(run("r", a="1"), {"a": 1, "b": True}, both)
+    assert not has_equal_parameters(run("r", a="2", b="true"), {"a": 1, "b": True}, both)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "shown", "equal"),
+    [
+        ("string", "2.10", "2.1", False),
+        ("string", "1e3", "1000", False),
+        ("string", "true", "True", False),
+        ("string", "x", "x", True),
+        ("array", ["a"], '["A"]', False),
+        ("array", ["a", 1], '["a",1]', True),
+        ("object", {"path": "abc"}, '{"path":"ABC"}', False),
+        ("object", {"b": 1, "a": 2}, '{"a":2, "b":1}', True),
+        ("float", 2.1, "2.10", True),
+        ("int", 5, "5", True),
+        ("int", 5, "five", False),
+        ("bool", True, "True", True),
+        ("bool", True, "1", False),
+        ("odd", "x", "x", True),
+        ("string", None, "", True),
+    ],
+)
+def test_value_is_compared_by_its_declared_type(kind: str, value: Any, shown: str, equal: bool) -> None:
+    assert has_equal_parameters(run("r", p=shown), {"p": value}, declared(p=kind)) is equal
+
+
+def test_parameters_that_do_not_fit_are_refused_before_the_comparison() -> None:
+    world = World(declares={"dya": {"type": "String", "defaultValue": "x"}})
+    world.foreign("Succeeded", dya="x")
+    with pytest.raises(AdfConfigurationError, match="'day' is not declared"):
+        world.begin(on_succeeded_run="accept", within=60.0)
+    assert world.begin(on_succeeded_run="accept", within=60.0, check=False).is_foreign is False
+
+
+def test_run_that_succeeded_a_moment_ago_is_accepted_although_the_list_lags() -> None:
+    world = World()
+    theirs = world.foreign()
+    query = world.service._query_by_factory
+
+    def lagging(call: Any) -> Any:
+        world.service.end(theirs, "InProgress")
+        page = query(call)
+        world.service.end(theirs, "Succeeded")
+        return page
+
+    world.service._query_by_factory = lagging  # type: ignore[method-assign]  # of our fake service
+    begun = world.begin(on_live_run="wait", on_succeeded_run="accept", within=60.0)
+    assert (begun.run_id, begun.run.status) == (theirs, "Succeeded")
+
+
+@pytest.mark.parametrize("policy", ["wait", "fail"])
+def test_rerun_waits_for_an_active_run_too(policy: str) -> None:
+    world = World()
+    first = world.begin(on_live_run=policy).run_id
+    world.service.end(first, "Failed")
+    world.foreign()
+    if policy == "fail":
+        with pytest.raises(AdfError, match="on_live_run is 'fail'"):
+            world.begin(RETRY, on_live_run=policy)
+    else:
+        assert isinstance(world.begin(RETRY, on_live_run=policy), StillActive)
+    assert world.service.created == 1
 
 
 @pytest.mark.parametrize(

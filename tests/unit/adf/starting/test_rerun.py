@@ -19,6 +19,7 @@ from airflow_adf_mi.adf.errors import (
     AdfUnavailableError,
 )
 from airflow_adf_mi.adf.starting.intent import Intent, Phase
+from airflow_adf_mi.adf.starting.start_key import random_key
 from tests.support.service import ProcessDied
 from tests.support.tries import CLEARED, FIRST, RETRY, RETRY_OF_CLEAR, SECOND_RETRY, World
 
@@ -78,8 +79,33 @@ def test_rerun_that_somebody_began_in_studio_is_adopted(status: str) -> None:
     world.service.join_group(theirs, first)
     world.service.end(theirs, status)
     begun = again(world)
-    assert (begun.run_id, begun.adopted, world.service.created) == (theirs, True, 1)
+    assert (begun.run_id, begun.adopted, begun.is_foreign, world.service.created) == (theirs, True, True, 1)
     assert Intent.from_json(world.journal.kept).run_id == theirs
+    again(world, CLEARED)
+    assert world.service.runs[theirs]["status"] == status
+
+
+def test_rerun_of_somebody_that_is_being_cancelled_is_waited_for() -> None:
+    world, first = failed_world()
+    theirs = world.service.start_foreign()
+    world.service.join_group(theirs, first)
+    world.service.end(theirs, "Canceling")
+    begun = again(world)
+    assert begun.run_id != theirs
+    assert begun.is_foreign is False
+
+
+def test_clear_finds_a_lost_rerun_in_its_group() -> None:
+    world = World(own_ids=True)
+    first = world.begin(FIRST, correlation_parameter="key").run_id
+    world.service.end(first, "Failed")
+    world.service.dies_after_create = True
+    with pytest.raises(ProcessDied):
+        world.begin(RETRY, correlation_parameter="key", retry_from_failure="retry")
+    world.service.dies_after_create = False
+    (rerun,) = world.service.live()
+    world.begin(CLEARED, correlation_parameter="key")
+    assert world.service.runs[rerun]["status"] == "Cancelled"
 
 
 def test_failed_rerun_that_somebody_began_in_studio_is_continued() -> None:
@@ -214,8 +240,23 @@ def test_earlier_run_of_the_group_is_not_taken_for_a_lost_rerun() -> None:
         again(world)
 
 
+def show_that_reruns_have_our_keys(world: World) -> None:
+    """Another task's rerun whose id is a start key."""
+    keys = [world.service.start_elsewhere(random_key()) for _ in range(2)]
+    world.service.join_group(keys[1], keys[0])
+
+
+def test_lost_rerun_is_not_sent_again_if_no_rerun_shows_that_it_would_have_our_key() -> None:
+    world, _ = failed_world()
+    world.service.on_create = iter(["dropped"]).__next__
+    with pytest.raises(AdfAmbiguousStartError):
+        again(world)
+    assert world.service.created == 1
+
+
 def test_lost_rerun_that_reached_nobody_is_sent_again_as_a_rerun() -> None:
     world, first = failed_world()
+    show_that_reruns_have_our_keys(world)
     world.service.on_create = iter(["dropped", "answered"]).__next__
     begun = again(world)
     assert (group_of(world, begun.run_id), begun.intent.rerun_of) == (first, first)
@@ -244,6 +285,8 @@ def test_process_killed_around_the_request_of_a_rerun(own_ids: bool, dies: str) 
     with pytest.raises(ProcessDied):
         again(world)
     world.service.on_create, world.service.dies_after_create = (lambda: "answered"), False
+    if not own_ids:
+        show_that_reruns_have_our_keys(world)
     if own_ids and dies == "before":
         with pytest.raises(AdfAmbiguousStartError):
             again(world, SECOND_RETRY)
