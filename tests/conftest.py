@@ -109,10 +109,13 @@ def activity(name: str, kind: str = "Copy", *after: str, **properties: Any) -> d
 
 
 SAMPLE = factory_of(
-    Load={"activities": [activity("Copy")], "parameters": {"day": {"type": "string", "defaultValue": "2026-01-01"}}},
-    Broken=[activity("Copy")],
-    Slow=[activity("Copy")],
-    Other=[activity("Copy")],
+    **{
+        name: {
+            "activities": [activity("Copy")],
+            "parameters": {"day": {"type": "string", "defaultValue": "2026-01-01"}},
+        }
+        for name in ("Load", "Broken", "Slow", "Other")
+    }
 )
 SAMPLE_SCRIPT: Mapping[str, Any] = {
     "defaults": {"seconds": 0.1},

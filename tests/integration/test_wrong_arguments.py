@@ -189,6 +189,8 @@ ACCEPTED_BY_TASKS: dict[str, list[Any]] = {
     "start_activity_name": [None, ""],
     "start_from_failure": [None, ""],
     "correlation_parameter": [None, "a/../b"],
+    "retry_from_failure": [None, ""],
+    "succeeded_within": [None],
 }
 
 
