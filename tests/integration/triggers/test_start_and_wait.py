@@ -644,7 +644,7 @@ async def test_execution_timeout_cancels_before_airflow_ends_the_trigger(task: M
 
 async def test_changed_parameters_replace_the_run(task: Make, emulator: Emulator) -> None:
     arguments: dict[str, Any] = {"timeout": 0.5, "cancel_on_timeout": False}
-    airflow = task(pipeline_name="Slow", parameters={"n": "{{ ti.try_number }}"}, **arguments)
+    airflow = task(pipeline_name="Slow", parameters={"day": "{{ ti.try_number }}"}, **arguments)
     await failure(airflow)
     airflow.next_try()
     await failure(airflow)
