@@ -84,7 +84,8 @@ def from_the_beginning(case: Case) -> None:
 def definition_gone(case: Case) -> None:
     """Kill the worker, and let the retry find no definition."""
     case.wait_waiting()
-    case.add_fault("getPipeline", times=None, status=503)
+    pipelines: Any = case.emulator.state(case.row.name).definition.pipelines
+    case.emulator.call(lambda: pipelines.pop(case.row.name))
     case.kill(supervisor=True)
 
 
@@ -200,7 +201,7 @@ def rows() -> list[Row]:
         ),
         Row(
             name="definition-gone-blocking",
-            fault="worker killed -9, and the retry cannot read the pipeline's definition",
+            fault="worker killed -9, and the pipeline's definition is gone at the retry",
             mode="blocking",
             seconds=40,
             task={"parameters": {"rows": "5"}},

@@ -9,6 +9,7 @@ import shutil
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -168,7 +169,11 @@ def _factories(rows: Sequence[Row]) -> list[FactorySpec]:
         "activities": [activity("Copy")],
         "parameters": {CORRELATION: {"type": "string", "defaultValue": ""}, "rows": {"type": "int", "defaultValue": 0}},
     }
-    return [FactorySpec(source=factory_of(**{name: pipeline}), factory_name=name) for name in ["adf-default", *names]]
+    return [
+        # A row may publish another definition of its own pipeline.
+        FactorySpec(source=factory_of(**{name: deepcopy(pipeline)}), factory_name=name)
+        for name in ["adf-default", *names]
+    ]
 
 
 def _script(rows: Sequence[Row], guests: Mapping[str, Any]) -> Script:
