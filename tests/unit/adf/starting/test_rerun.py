@@ -213,6 +213,8 @@ def test_lost_answer_of_a_rerun_is_found_in_the_group(own_ids: bool) -> None:
     assert begun.adopted
     assert group_of(world, begun.run_id) == first
     assert world.service.created == 2
+    # Without our key, it may be somebody else's.
+    assert begun.is_foreign is own_ids
 
 
 def test_run_of_another_group_is_not_taken_for_a_lost_rerun() -> None:
