@@ -69,6 +69,7 @@ MUTANTS = [
     Mutant("own run taken for a later run", "adf/starting/find_run.py", "next((run for run in later if _is_of_another_start(run, criteria, intent.start_key)), None)", "next(iter(later), None)", START),
     Mutant("lost start sent again before a last search", "adf/starting/create_run.py", "        if len(again.proven) == 1:", "        if False:", START),
     Mutant("letters compared without their case", "adf/starting/declared_parameters.py", "        return bool(shown == value) or", "        return bool(shown.lower() == str(value).lower()) or", PRESENT),
+    Mutant("comparison after the start ends the try", "adf/starting/present_runs.py", "        except AdfError as e:\n            # The run has begun.", "        except ZeroDivisionError as e:\n            # The run has begun.", PRESENT),
     Mutant("wrong parameters compared", "adf/starting/present_runs.py", "    if fitted.problems:", "    if False:", PRESENT),
     Mutant("run that has just succeeded overlooked", "adf/starting/present_runs.py", "succeeded = [*just_succeeded, ", "succeeded = [", PRESENT),
     Mutant("rerun beside an active run", "adf/starting/rerun.py", "    if live is not None:", "    if False:", PRESENT),

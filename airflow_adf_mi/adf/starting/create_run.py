@@ -232,12 +232,7 @@ def resolve_lost_start(
             result = replace(result, possible=())
         found = _chosen_run(result, is_last=is_last)
         if found is not None and (found in result.proven or (yield claim(found.run_id))):
-            log.info("Found run %s: the lost start had succeeded.", found.run_id)
-            started = intent.started(found.run_id)
-            # A run of the group of a rerun may be somebody else's, unless it has our key.
-            started = replace(started, is_foreign=intent.rerun_of is not None and not started.service_uses_key)
-            yield save_best_effort(started)
-            return Started(intent=started, run=found, adopted=True, seen_at=searched_at)
+            return (yield from _adopted(intent, found, seen_at=searched_at))
         if is_last:
             break
         yield Pause(pause)
@@ -258,10 +253,7 @@ def resolve_lost_start(
         # The list may have caught up since the last search.
         again = (yield from search(start.criteria(intent), intent, timing=timing)) if later is not None else result
         if len(again.proven) == 1:
-            log.info("Found run %s: the lost start had succeeded.", again.proven[0].run_id)
-            started = intent.started(again.proven[0].run_id)
-            yield save_best_effort(started)
-            return Started(intent=started, run=again.proven[0], adopted=True, seen_at=timing.clock())
+            return (yield from _adopted(intent, again.proven[0], seen_at=timing.clock()))
         if later is not None and not again.proven and again.error is None:
             log.warning(
                 "Sending createRun again, because on_ambiguous_start is 'start_if_list_is_fresh'. The list shows run %s, which "
@@ -273,6 +265,15 @@ def resolve_lost_start(
     raise AdfAmbiguousStartError(
         _ambiguous_text(start, intent, result, lost), request_id=intent.start_key, candidates=candidates
     )
+
+
+def _adopted(intent: Intent, found: PipelineRun, *, seen_at: float) -> Routine[Started]:
+    log.info("Found run %s: the lost start had succeeded.", found.run_id)
+    started = intent.started(found.run_id)
+    # A run of the group of a rerun may be somebody else's, unless it has our key.
+    started = replace(started, is_foreign=intent.rerun_of is not None and not started.service_uses_key)
+    yield save_best_effort(started)
+    return Started(intent=started, run=found, adopted=True, seen_at=seen_at)
 
 
 def _chosen_run(result: SearchResult, *, is_last: bool) -> PipelineRun | None:

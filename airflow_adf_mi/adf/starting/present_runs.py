@@ -247,7 +247,16 @@ def reporting_others(start: Start, started: Started, *, timing: Timing) -> Routi
         return
     is_equal_run: Callable[[PipelineRun], bool] = lambda _run: True  # noqa: E731  the same name as below
     if action in ("adopt", "skip"):
-        is_equal_run = yield from _comparison(start, timing=timing)
+        try:
+            is_equal_run = yield from _comparison(start, timing=timing)
+        except AdfError as e:
+            # The run has begun. So an error here must not end the try.
+            log.warning(
+                "Run %s could not be compared with runs that began at the same time. The wait for it goes on. %s",
+                started.run_id,
+                e.__cause__ or e,
+            )
+            return
     until = timing.clock() + LOOK_AGAIN_SECONDS
     while True:
         now = yield ServiceTime()

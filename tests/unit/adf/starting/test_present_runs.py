@@ -396,3 +396,18 @@ def test_rerun_waits_for_an_active_run_too(policy: str) -> None:
 def test_wrong_policies_are_refused(wrong: Any, message: str) -> None:
     with pytest.raises(AdfConfigurationError, match=message):
         PresentRuns(**wrong)
+
+
+def test_pipeline_that_becomes_unreadable_does_not_end_a_started_try(caplog: pytest.LogCaptureFixture) -> None:
+    world = World()
+
+    def unreadable_once_started() -> None:
+        if world.service.live():
+            world.service.declares = AdfUnavailableError("503 for the definition", status=503)
+
+    world.service.step = unreadable_once_started
+    begun = world.begin(on_live_run="adopt")
+    assert world.service.live() == [begun.run_id]
+    assert "could not be compared with runs that began at the same time" in caplog.text
+    assert "503 for the definition" in caplog.text
+    assert "Nothing was started" not in caplog.text
