@@ -68,7 +68,7 @@ def reported_if_missing(conn_id: str) -> Iterator[None]:
         raise no_such_connection(conn_id) from e
     except ImportError as e:
         # Outside of its own processes, Airflow 3.1.0 asks a supervisor that is not there. It does so if nothing else knows the
-        # connection; but always on an event loop, and so `read_settings` cannot conclude anything.
+        # connection. On an event loop, it always does so. There, `read_settings` cannot say whether the connection exists.
         if e.name != "airflow.sdk.execution_time.task_runner":
             raise
         raise no_such_connection(conn_id) from e
