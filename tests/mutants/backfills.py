@@ -70,6 +70,7 @@ MUTANTS = [
     Mutant("lost start sent again before a last search", "adf/starting/create_run.py", "        if len(again.proven) == 1:", "        if False:", START),
     Mutant("letters compared without their case", "adf/starting/declared_parameters.py", "        return bool(shown == value) or", "        return bool(shown.lower() == str(value).lower()) or", PRESENT),
     Mutant("comparison after the start ends the try", "adf/starting/present_runs.py", "        except AdfError as e:\n            # The run has begun.", "        except ZeroDivisionError as e:\n            # The run has begun.", PRESENT),
+    Mutant("own runs found by their keys forgotten", "adf/starting/intent.py", "dict.fromkeys((*self.previous_run_ids, *older", "dict.fromkeys((*older", "tests/unit/adf/starting/test_start_or_adopt.py"),
     Mutant("wrong parameters compared", "adf/starting/present_runs.py", "    if fitted.problems:", "    if False:", PRESENT),
     Mutant("run that has just succeeded overlooked", "adf/starting/present_runs.py", "succeeded = [*just_succeeded, ", "succeeded = [", PRESENT),
     Mutant("rerun beside an active run", "adf/starting/rerun.py", "    if live is not None:", "    if False:", PRESENT),

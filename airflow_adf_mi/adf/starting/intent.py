@@ -138,9 +138,9 @@ class Intent:
         )
 
     def after(self, older: Intent) -> Self:
-        """Return this intent with the run ids of `older`, which this intent replaces."""
+        """Return this intent with the run ids of `older`, which this intent replaces, beside its own previous ones."""
         own = [older.run_id] if older.run_id and not older.is_foreign else []
-        previous = (*older.previous_run_ids, *own)[-MOST_PREVIOUS_RUNS:]
+        previous = tuple(dict.fromkeys((*self.previous_run_ids, *older.previous_run_ids, *own)))[-MOST_PREVIOUS_RUNS:]
         # How one factory uses keys proves nothing about another factory.
         return replace(
             self,

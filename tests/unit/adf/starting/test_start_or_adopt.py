@@ -474,6 +474,14 @@ def test_refused_retry_keeps_the_proof_that_the_service_uses_our_keys() -> None:
     assert first.run_id in fresh.previous_run_ids
 
 
+def test_own_runs_stay_known_when_a_start_replaces_older_ones() -> None:
+    start = Start(factory=FACTORY, pipeline_name="Load")
+    older = replace(start.intent().started("newest"), previous_run_ids=("first", "second"))
+    fresh = replace(start.intent(), previous_run_ids=("found by its key", "second"))
+    assert fresh.after(older).previous_run_ids == ("found by its key", "second", "first", "newest")
+    assert fresh.after(older).after(older) == fresh.after(older)
+
+
 def test_run_is_known_to_be_active_from_its_answer_on() -> None:
     world = World()
     first = world.begin(FIRST)
