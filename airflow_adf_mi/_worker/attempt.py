@@ -325,6 +325,8 @@ class Attempt:
             try:
                 return self._begin(owned_run, stored)
             except AdfQueueFullError as e:
+                # This try has stored its start.
+                self._is_first_part = False
                 self._wait_for_turn(owned_run, e)
                 stored = self._stored()
 

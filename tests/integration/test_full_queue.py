@@ -195,7 +195,7 @@ def test_kill_while_waiting_cancels_nothing_and_pushes_no_id(
     task, it = Task(), operator("Slow")
 
     def kill() -> None:
-        while not task.kept or task.intent.first_refused_at is None:
+        while not full.books.count("createRun", full_queue=True):
             time.sleep(0.01)
         time.sleep(0.2)
         it.on_kill()

@@ -18,6 +18,7 @@ from airflow_adf_mi.emulator.pipelines.definitions import FactoryDefinition
 from airflow_adf_mi.emulator.pipelines.script import Script
 from airflow_adf_mi.exceptions import AdfError
 from airflow_adf_mi.operators import AdfRunPipelineOperator
+from tests.conftest import unused_faults
 from tests.support.explained import assert_no_secret
 from tests.support.minors import TaskDeferred
 from tests.support.tasks import Task, execute
@@ -32,7 +33,7 @@ def emulator_of(factory: FactoryDefinition, script: Script, monkeypatch: pytest.
         for name, value in running.identity_environment("imds").items():
             monkeypatch.setenv(name, value)
         yield running
-        assert running.faults.unconsumed() == []
+        assert unused_faults(running) == []
 
 
 def operator(pipeline: str, **arguments: Any) -> AdfRunPipelineOperator:
