@@ -101,6 +101,11 @@ chaos-proofs: .venv/installed  ## Take each rule away that protects a row of `ma
 matrix: .venv/installed  ## Run the wheel with Airflow 3.1, 3.2, 3.3 and each Python (ARGS="--only 3.1", "--smoke")
 	$(RUN) -m tests.matrix $(ARGS)
 
+.PHONY: scale
+scale: .venv/installed  ## Run backfills on CeleryExecutor, Redis and PostgreSQL, and kill parts of it (ARGS="--only full-queue")
+	$(UV) sync --frozen --group dev --group scale --compile-bytecode
+	$(RUN) -m tests.scale $(ARGS)
+
 .PHONY: bench
 bench: .venv/installed  ## Measure what tasks cost, the Azure provider's and ours side by side; saved as bench/RESULTS.md (ARGS=--quick)
 	$(UV) sync --frozen --group dev --group bench --compile-bytecode
@@ -124,4 +129,4 @@ lock: $(UV)  ## Lock the newest versions of all packages
 
 .PHONY: clean
 clean:  ## Remove what the commands made
-	rm -rf .venv .tools .demo .matrix .chaos .airflow .airflow-tests.log .coverage .coverage.* .hypothesis .pytest_cache .mypy_cache .ruff_cache dist docs/_build
+	rm -rf .venv .tools .demo .matrix .chaos .scale .airflow .airflow-tests.log .coverage .coverage.* .hypothesis .pytest_cache .mypy_cache .ruff_cache dist docs/_build

@@ -32,8 +32,8 @@ def test_example_ends_as_its_file_expects(example: Example, world: World, starte
     assert [row for row in table if row.problem] == []
 
 
-def test_there_are_six_examples() -> None:
-    assert len(EXAMPLES) == 6
+def test_there_are_eight_examples() -> None:
+    assert len(EXAMPLES) == 8
 
 
 @needs("TEMPLATED_TRIGGERS")

@@ -1,0 +1,128 @@
+"""The backfill of a row: what its story can do with it, and what can be seen of it."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from airflow_adf_mi.emulator.gateway.faults import Fault
+from airflow_adf_mi.emulator.pipelines.runs import Run
+from airflow_adf_mi.emulator.service.state import FactoryState
+from tests.scale.gauge import Sample, Task
+from tests.scale.row import OTHER, Row, window
+from tests.scale.world import World
+from tests.support.processes import run_to_end
+from tests.support.stack import BIN, ENDED
+
+QUIET = 5.0
+"""Seconds after the end in which nothing more must happen."""
+
+
+class Backfill:
+    """A row that was started."""
+
+    def __init__(self, row: Row, world: World) -> None:
+        self.row = row
+        self.world = world
+        self.problems: list[str] = []
+        self.notes: list[str] = []
+        """What the table also says."""
+        self.faults: list[Fault] = []
+        self.others: list[float] = []
+        """Seconds that starts of the other pipeline took."""
+        self.began = self.ended = time.monotonic()
+
+    def run(self) -> None:
+        """Run it to its end. Errors are added to `problems`."""
+        try:
+            if self.row.before is not None:
+                self.row.before(self)
+            self.began = self.ended = time.monotonic()
+            self.create(0, self.row.windows - 1)
+            if self.row.story is not None:
+                self.row.story(self)
+            self.wait_end()
+            self.problems += self.row.check(self)
+        except Exception as e:  # noqa: BLE001  other rows must continue
+            self.problems.append(f"{type(e).__name__}: {e}")
+
+    def create(self, first: int, last: int, *options: str) -> None:
+        """Make the backfill of these windows with Airflow's command."""
+        airflow = self.world.airflow
+        airflow_has_it = lambda: airflow.ask("GET", f"/api/v2/dags/{self.row.name}").status_code == 200  # noqa: E731
+        self.world.until(airflow_has_it, f"Dag {self.row.name}", 300)
+        dates = ("--from-date", window(first), "--to-date", window(last))
+        command = [str(BIN / "airflow"), "backfill", "create", "--dag-id", self.row.name, *dates]
+        command += ["--max-active-runs", str(self.row.at_once), *options]
+        done = run_to_end(command, env=airflow.env, timeout=300)
+        if done.returncode != 0:
+            raise RuntimeError(f"airflow backfill create failed:\n{(done.stdout + done.stderr)[-2000:]}")
+
+    def wait_end(self) -> None:
+        left = self.began + self.row.patience - time.monotonic()
+        self.until(self._has_ended, "the Dag runs to end", max(left, 5))
+        self.ended = time.monotonic()
+        time.sleep(QUIET)
+
+    def until(self, is_true: Any, what: str, seconds: float) -> None:
+        self.world.until(is_true, f"{what}: {self.row.name}", seconds)
+
+    # What can be seen.
+
+    def factory(self) -> FactoryState:
+        return self.world.emulator.state(self.row.name)
+
+    def runs(self) -> list[Run]:
+        """All runs of its pipeline, in the order of their start."""
+        return self._runs(self.row.name)
+
+    def other_runs(self) -> list[Run]:
+        return self._runs(OTHER)
+
+    def runs_by_window(self) -> dict[str, list[Run]]:
+        found: dict[str, list[Run]] = {}
+        for run in self.runs():
+            found.setdefault(str(run.values["windowStart"]), []).append(run)
+        return found
+
+    def succeeded(self) -> int:
+        return sum(1 for run in self.runs() if run.status == "Succeeded")
+
+    def tasks(self) -> list[Task]:
+        return self.world.gauge.tasks(self.row.name)
+
+    def samples(self) -> Sequence[Sample]:
+        return self.world.gauge.samples.get(self.row.name, [])
+
+    def refusals(self) -> int:
+        """How many starts were refused because the queue was full."""
+        books = self.world.emulator.books
+        return self.world.emulator.call(lambda: books.count("createRun", pipeline=self.row.name, full_queue=True))
+
+    def seen(self) -> str:
+        """What happened, for the table."""
+        runs, tasks = Counter(run.status for run in self.runs()), Counter(str(task.state) for task in self.tasks())
+        counts = [f"{number} {text}" for counter in (runs, tasks) for text, number in sorted(counter.items())]
+        return ", ".join([*counts, *self.notes])
+
+    # Actions.
+
+    def ask(self, method: str, path: str, body: Any = None) -> Any:
+        options = {} if body is None else {"json": body}
+        return self.world.airflow.ask(method, f"/api/v2/{path}", **options).raise_for_status().json()
+
+    def _runs(self, pipeline: str) -> list[Run]:
+        def read() -> list[Run]:
+            factory = self.factory()
+            factory.settle()
+            return sorted(
+                (run for run in factory.runs.values() if run.pipeline == pipeline), key=lambda run: run.created
+            )
+
+        return self.world.emulator.call(read)
+
+    def _has_ended(self) -> bool:
+        tasks = self.tasks()
+        return len(tasks) >= self.row.windows and all(task.dag_run_state in ENDED for task in tasks)

@@ -1,0 +1,78 @@
+"""Windows that somebody else has loaded, or is loading."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from airflow_adf_mi.emulator.pipelines.runs import Run
+from tests.scale.backfill import Backfill
+from tests.scale.row import MODES, Mode, Row, window
+from tests.scale.verdict import cancel_problems, run_problems, task_problems
+
+LOADED, LIVE, NEW = 30, 5, 5
+MARKED = LOADED
+"""The window whose task is marked failed while the run of somebody else is active."""
+LIVE_SECONDS = 240.0
+
+
+def rows() -> list[Row]:
+    return [_row(mode, "accept" if mode == "blocking" else "skip") for mode in MODES]
+
+
+def _row(mode: Mode, policy: str) -> Row:
+    live = [window(number) for number in range(LOADED, LOADED + LIVE)]
+    return Row(
+        run=f"loaded-before-{policy}",
+        mode=mode,
+        windows=LOADED + LIVE + NEW,
+        script=[{"when": {"windowStart": one}, "activities": {"Load": {"seconds": LIVE_SECONDS}}} for one in live],
+        task={"on_live_run": "adopt", "on_succeeded_run": policy, "succeeded_within": 86400 * 30},
+        expected=f"no further run of the {LOADED} loaded windows ({policy}) and the {LIVE} live ones, which are never cancelled",
+        before=run_elsewhere,
+        story=mark_one,
+        check=left_alone,
+    )
+
+
+def run_elsewhere(backfill: Backfill) -> None:
+    """Start the runs of somebody else. Those that are to be loaded have ended when this returns."""
+    factory, name = backfill.factory(), backfill.row.name
+
+    def start(numbers: range) -> None:
+        for number in numbers:
+            values = {"windowStart": window(number), "windowEnd": window(number + 1)}
+            factory.create_run(name, values)
+
+    emulator = backfill.world.emulator
+    emulator.call(lambda: start(range(LOADED)))
+    backfill.until(lambda: backfill.succeeded() == LOADED, "the windows to be loaded", 120)
+    emulator.call(lambda: start(range(LOADED, LOADED + LIVE)))
+
+
+def mark_one(backfill: Backfill) -> None:
+    """Mark the task failed that waits for a run of somebody else."""
+    (run,) = backfill.runs_by_window()[window(MARKED)]
+
+    def adopted() -> bool:
+        tasks = [task for task in backfill.tasks() if task.window == window(MARKED)]
+        airflow = backfill.world.airflow
+        return any(airflow.xcom(backfill.row.name, task.dag_run_id, "load", "run_id") == run.run_id for task in tasks)
+
+    backfill.until(adopted, "the run to be adopted", LIVE_SECONDS)
+    (task,) = [task for task in backfill.tasks() if task.window == window(MARKED)]
+    backfill.world.airflow.mark(backfill.row.name, task.dag_run_id, "load", "failed")
+
+
+def left_alone(backfill: Backfill) -> Sequence[str]:
+    loaded, others = range(LOADED), [number for number in range(LOADED, backfill.row.windows) if number != MARKED]
+    backfill.until(lambda: all(run.is_over for run in backfill.runs()), "all runs to end", LIVE_SECONDS)
+    runs: list[Run] = backfill.runs()
+    policy = str(backfill.row.task["on_succeeded_run"])
+    tasks = backfill.tasks()
+    return [
+        *run_problems(backfill.runs_by_window(), [window(number) for number in range(backfill.row.windows)]),
+        *task_problems(tasks, [window(n) for n in loaded], "skipped" if policy == "skip" else "success"),
+        *task_problems(tasks, [window(n) for n in others]),
+        *task_problems(tasks, [window(MARKED)], "failed"),
+        *cancel_problems(runs),
+    ]
