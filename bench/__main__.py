@@ -119,7 +119,9 @@ def report(rows: Sequence[Row], times: int, simulated: Sequence[str]) -> str:
 
 def _processes(times: int) -> list[Row]:
     imported = {who: imports.measure(who, times) for who in WHO}
-    executed = {who: execute.measure(who, times) for who in WHO}
+    executed = {who: execute.measure(who, times) for who in execute.MAKE}
+    theirs, ours, unchecked = (executed[who] for who in ("provider", "ours", "unchecked"))
+    what = "task process that has deferred"
     return [
         Row(
             "import of the operator, over airflow.sdk: CPU",
@@ -135,16 +137,14 @@ def _processes(times: int) -> list[Row]:
             "{:.1f} MB",
             imported["provider"][1],
         ),
-        *(
-            Row(
-                f"task process that has deferred: {what}",
-                executed["ours"][n],
-                executed["provider"][n],
-                shape,
-                executed["provider"][n],
-            )
-            for n, (what, shape) in enumerate((("CPU", "{:.2f} s"), ("memory", "{:.1f} MB")))
+        Row(f"{what}: CPU", ours.cpu, theirs.cpu, "{:.2f} s", theirs.cpu),
+        Row(f"{what}: memory", ours.megabytes, theirs.megabytes, "{:.1f} MB", theirs.megabytes),
+        # The parameters are checked with one request for the pipeline's definition.
+        Row(f"{what}: requests", ours.requests, unchecked.requests + 1, "{:,.0f}", theirs.requests),
+        Row(
+            f"{what}, check_parameters=False: requests", unchecked.requests, theirs.requests, "{:,.0f}", theirs.requests
         ),
+        Row(f"{what}, check_parameters=False: CPU", unchecked.cpu, theirs.cpu, "{:.2f} s", theirs.cpu),
     ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import dataclass
 from statistics import median
 
 from airflow_adf_mi.emulator import Emulator
@@ -27,7 +28,12 @@ names = dict(azure_data_factory_conn_id="adf_bench", resource_group_name="rg-emu
 from airflow_adf_mi.operators import AdfRunPipelineOperator as Operator
 names = dict(azure_data_factory_conn_id="adf_ours")
 """,
+    "unchecked": """
+from airflow_adf_mi.operators import AdfRunPipelineOperator as Operator
+names = dict(azure_data_factory_conn_id="adf_ours", check_parameters=False)
+""",
 }
+"""The provider's operator; ours; and ours without the check of the parameters."""
 CODE = """
 import json, logging, resource, sys
 from datetime import UTC, datetime
@@ -57,16 +63,29 @@ print(json.dumps([after[0] - before[0], (after[1] - before[1]) / 1024]))
 """
 
 
-def measure(who: str, times: int) -> tuple[float, float]:
-    """(CPU seconds, MB), medians, with compiled bytecode."""
+@dataclass(frozen=True, kw_only=True)
+class Spent:
+    """What one process spent."""
+
+    cpu: float
+    megabytes: float
+    requests: int
+    """Requests to Azure, without those for a token."""
+
+
+def measure(who: str, times: int) -> Spent:
+    """Medians, with compiled bytecode."""
     found = []
     with Emulator(SPEC) as emulator:
         environment = environment_for(emulator)
         for _ in range(times + 1):
             code = CODE.format(base=BASE, make=MAKE[who])
+            before = emulator.call(emulator.books.count)
             done = run_to_end([sys.executable, "-c", code], env=environment, cwd=HERE.parent)
             if done.returncode != 0:
                 raise RuntimeError(done.stderr[-3000:])
-            found.append(json.loads(done.stdout.splitlines()[-1]))
+            cpu, megabytes = json.loads(done.stdout.splitlines()[-1])
+            found.append((cpu, megabytes, emulator.call(emulator.books.count) - before))
     # The first may have had to compile.
-    return median(cpu for cpu, _ in found[1:]), median(mb for _, mb in found[1:])
+    cpu, megabytes, requests = (median(each) for each in zip(*found[1:], strict=True))
+    return Spent(cpu=cpu, megabytes=megabytes, requests=int(requests))
