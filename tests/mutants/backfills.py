@@ -56,7 +56,7 @@ MUTANTS = [
     Mutant("ended run counts as active", "adf/starting/present_runs.py", "        live = [run for run in seen if not run.is_terminal]", "        live = list(seen)", PRESENT),
     Mutant("secure parameters compared", "adf/starting/present_runs.py", "    if any(one.is_secure for one in declared):", "    if False:", PRESENT),
     Mutant("defaults not compared", "adf/starting/present_runs.py", "    return all(\n        one.name in run.parameters and", "    return all(\n        one.name not in values or one.name in run.parameters and", PRESENT),
-    Mutant("unreadable list means no run", "adf/starting/present_runs.py", "        if error is None:\n            return runs", "        return runs", PRESENT),
+    Mutant("unreadable list means no run", "adf/starting/present_runs.py", "    if error is not None:\n        raise AdfError(\n            f\"The runs", "    if False:\n        raise AdfError(\n            f\"The runs", PRESENT),
     Mutant("second active run not reported", "adf/starting/present_runs.py", "        if others:\n            metrics", "        if False:\n            metrics", PRESENT),
     Mutant("foreign run ended by a clear", "adf/starting/start_or_adopt.py", "if older.phase is Phase.PREPARED or older.is_foreign:\n        return None", "if older.phase is Phase.PREPARED:\n        return None", PRESENT),
     Mutant("foreign run cancelled by a kill", "_worker/owned_run.py", "intent.phase is Phase.PREPARED or intent.is_foreign else intent", "intent.phase is Phase.PREPARED else intent", f"{PRESENT_IN_TASKS} -k kill"),

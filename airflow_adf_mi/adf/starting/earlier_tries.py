@@ -18,12 +18,11 @@ from dataclasses import dataclass
 from airflow_adf_mi.adf.config.addresses import FactoryRef
 from airflow_adf_mi.adf.errors import AdfAmbiguousStartError, AdfAuthenticationError, AdfError, AdfNotFoundError
 from airflow_adf_mi.adf.models import PipelineRun, RunStatus
-from airflow_adf_mi.adf.retrying import backoff, is_for_good
+from airflow_adf_mi.adf.retrying import is_for_good
 from airflow_adf_mi.adf.routines import Pause, Routine, ServiceTime
 from airflow_adf_mi.adf.starting.create_run import LATE_SEARCH_SECONDS, SEARCH_PAUSE_SECONDS
 from airflow_adf_mi.adf.starting.find_run import (
     START_CLOCK_SLACK_SECONDS,
-    STATUS_CHECK_PATIENCE_SECONDS,
     Likeness,
     get_run_patiently,
     likeness,
@@ -33,6 +32,7 @@ from airflow_adf_mi.adf.starting.find_run import (
 )
 from airflow_adf_mi.adf.starting.intent import Intent
 from airflow_adf_mi.adf.starting.journal import claims_of_others
+from airflow_adf_mi.adf.starting.run_list import with_patience
 from airflow_adf_mi.adf.starting.start import Start
 from airflow_adf_mi.adf.starting.try_keys import KnownRun, TryKeys, intent_of, last_wanted
 from airflow_adf_mi.adf.timing import Timing
@@ -127,17 +127,9 @@ def _listed_runs(start: Start, keys: TryKeys, *, clock_ahead: float, timing: Tim
     start. Raises `AdfError` if the list cannot be read.
     """
     since = None if keys.dag_run_began is None else keys.dag_run_began - clock_ahead - START_CLOCK_SLACK_SECONDS
-    until = timing.clock() + STATUS_CHECK_PATIENCE_SECONDS
-    failures = 0
-    while True:
-        runs, error = yield from read_list(start.criteria(), since, timing=timing)
-        if error is None:
-            break
-        failures += 1
-        pause = backoff(failures, getattr(error, "retry_after", None), timing.jitter())
-        if timing.clock() + pause > until:
-            raise _unknown(keys.key(keys.now.try_number - 1), error) from error
-        yield Pause(pause)
+    runs, error = yield from with_patience(lambda: read_list(start.criteria(), since, timing=timing), timing=timing)
+    if error is not None:
+        raise _unknown(keys.key(keys.now.try_number - 1), error) from error
     known, similar = [], []
     for run in runs:
         began = run.started_at or run.last_updated

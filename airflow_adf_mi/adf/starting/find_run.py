@@ -39,18 +39,17 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, TypeVar
 
-from airflow_adf_mi.adf.api.operations import Call, Page, get_run, query_runs
+from airflow_adf_mi.adf.api.operations import Page, get_run
 from airflow_adf_mi.adf.api.paging import Pages
 from airflow_adf_mi.adf.api.recovery import Recovery
 from airflow_adf_mi.adf.config.addresses import FactoryRef
 from airflow_adf_mi.adf.errors import AdfError, AdfNotFoundError
 from airflow_adf_mi.adf.models import PipelineRun
-from airflow_adf_mi.adf.retrying import backoff
-from airflow_adf_mi.adf.routines import Pause, Routine, ServiceTime
+from airflow_adf_mi.adf.routines import Routine, ServiceTime
 from airflow_adf_mi.adf.starting.intent import Intent
 from airflow_adf_mi.adf.starting.journal import claims_of_others
+from airflow_adf_mi.adf.starting.run_list import DAY_SECONDS, RETENTION_SECONDS, having, list_runs, with_patience
 from airflow_adf_mi.adf.starting.start_key import is_start_key
-from airflow_adf_mi.adf.times import RUN_RETENTION, moment
 from airflow_adf_mi.adf.timing import Timing
 
 T = TypeVar("T")
@@ -62,13 +61,8 @@ START_CLOCK_SLACK_SECONDS = 5.0
 takes time, and clocks drift: 5 s is a generous bound."""
 START_WINDOW_SECONDS = 300.0
 """A run must begin within this many seconds after its request. A run that begins later belongs to another start."""
-STATUS_CHECK_PATIENCE_SECONDS = 60.0
-"""If a status check of an earlier run, or a search for that run, fails, it is repeated for this many seconds."""
 LIST_SEARCH_SECONDS = 60.0
 """Seconds for which one search may read pages of the run list."""
-_DAY_SECONDS = 86400.0
-"""If the time of the request is not known, the search reaches back this many seconds. The searched window always ends this many
-seconds in the future, so that no recent update of a run is missed."""
 
 
 class Likeness(IntEnum):
@@ -196,17 +190,13 @@ def get_run_patiently(
     is_final: Callable[[AdfError], bool] = lambda _error: False,
 ) -> Routine[PipelineRun | AdfError]:
     """Get a run. A request that fails is repeated for a while, unless its error `is_final`."""
-    until = timing.clock() + STATUS_CHECK_PATIENCE_SECONDS
-    failures = 0
-    while True:
+
+    def get() -> Routine[tuple[PipelineRun | AdfError, AdfError | None]]:
         seen: PipelineRun | AdfError = yield get_run(factory, run_id)
-        if isinstance(seen, PipelineRun) or is_final(seen):
-            return seen
-        failures += 1
-        pause = backoff(failures, getattr(seen, "retry_after", None), timing.jitter())
-        if timing.clock() + pause > until:
-            return seen
-        yield Pause(pause)
+        return seen, None if isinstance(seen, PipelineRun) or is_final(seen) else seen
+
+    seen, _ = yield from with_patience(get, timing=timing)
+    return seen
 
 
 def uses_start_keys(factory: FactoryRef, pipeline_name: str, *, of_reruns: bool = False) -> Routine[bool]:
@@ -219,12 +209,9 @@ def uses_start_keys(factory: FactoryRef, pipeline_name: str, *, of_reruns: bool 
     :param of_reruns: whether the listed run must be a rerun, which has another id than its group.
     """
     now = yield ServiceTime()
-    window = moment(now - RUN_RETENTION.total_seconds()), moment(now + _DAY_SECONDS)
-    newest = [{"orderBy": "RunStart", "order": "DESC"}]
-    of_pipeline = {"operand": "PipelineName", "operator": "Equals", "values": [pipeline_name]}
     # A factory may have many runs that others start. So the first query is for runs of this pipeline.
-    for filters in ([of_pipeline], []):
-        page = yield query_runs(factory, *window, filters=filters, order_by=newest)
+    for filters in ([having("PipelineName", pipeline_name)], []):
+        page = yield list_runs(factory, now - RETENTION_SECONDS, now, *filters)
         runs = page.items if isinstance(page, Page) else []
         if any(is_start_key(run.run_id) and not (of_reruns and run.run_id == run.run_group_id) for run in runs):
             return True
@@ -246,8 +233,7 @@ def later_run(criteria: RunCriteria, intent: Intent, *, timing: Timing) -> Routi
     sent_at = _sent_at(intent, now, timing)
     if sent_at is None:
         return None
-    newest = [{"orderBy": "RunStart", "order": "DESC"}]
-    page = yield query_runs(criteria.factory, moment(sent_at), moment(now + _DAY_SECONDS), order_by=newest)
+    page = yield list_runs(criteria.factory, sent_at, now)
     if not isinstance(page, Page):
         return None
     since = sent_at + START_CLOCK_SLACK_SECONDS
@@ -271,12 +257,8 @@ def read_list(
     """
     now = yield ServiceTime()
     until = timing.clock() + LIST_SEARCH_SECONDS
-    call = query_runs(
-        criteria.factory,
-        moment(now - _DAY_SECONDS - START_CLOCK_SLACK_SECONDS if since is None else since),
-        moment(now + _DAY_SECONDS),
-        filters=[{"operand": "PipelineName", "operator": "Equals", "values": [criteria.pipeline_name]}],
-    )
+    since = now - DAY_SECONDS - START_CLOCK_SLACK_SECONDS if since is None else since
+    call = list_runs(criteria.factory, since, now, having("PipelineName", criteria.pipeline_name))
     pages, error = Pages(call), None
     runs = f"The list of runs of pipeline {criteria.pipeline_name!r}"
     while (following := pages.next()) is not None:
@@ -295,20 +277,6 @@ def read_list(
         # One of these rows may be ours, and a similar run that could be read may be another task's.
         error = AdfError(f"{runs} has {pages.unreadable} row(s) that could not be read.")
     return pages.rows, error
-
-
-def read_pages(call: Call[Page[PipelineRun]]) -> Routine[tuple[list[PipelineRun], AdfError | None]]:
-    """All runs of a list, and why the list is not complete, if it is not."""
-    pages = Pages(call)
-    while (following := pages.next()) is not None:
-        page = yield following
-        if not isinstance(page, Page):
-            return pages.rows, page
-        pages.take(page)
-    if pages.cut is not None or pages.unreadable:
-        reason = pages.cut or f"{pages.unreadable} row(s) could not be read"
-        return pages.rows, AdfError(f"The list of runs is not complete: {reason}.")
-    return pages.rows, None
 
 
 def search(criteria: RunCriteria, intent: Intent, *, timing: Timing) -> Routine[SearchResult]:

@@ -14,19 +14,16 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 
 from airflow_adf_mi.adf.api.client import AsyncAdfClient
-from airflow_adf_mi.adf.api.operations import query_runs
 from airflow_adf_mi.adf.api.shared_client import shared_client
 from airflow_adf_mi.adf.config.addresses import FactoryRef
 from airflow_adf_mi.adf.config.settings import AdfSettings
 from airflow_adf_mi.adf.errors import AdfError
 from airflow_adf_mi.adf.event_loop import PerLoop, start_detached
 from airflow_adf_mi.adf.models import RunStatus
+from airflow_adf_mi.adf.starting.run_list import RETENTION_SECONDS, having, list_runs
 from airflow_adf_mi.adf.starting.turns import ROUND_SECONDS, UNDER_WAY_SECONDS, Turns
-from airflow_adf_mi.adf.times import RUN_RETENTION, moment
 
 log = logging.getLogger(__name__)
-
-_DAY_SECONDS = 86400.0
 
 
 @dataclass
@@ -100,12 +97,7 @@ class FactoryQueue:
     async def _queued(self, client: AsyncAdfClient, names: list[str]) -> Counter[str] | None:
         """How many runs of each pipeline are queued; None if the list cannot be read."""
         now = client.service_time()
-        call = query_runs(
-            self.factory,
-            moment(now - RUN_RETENTION.total_seconds()),
-            moment(now + _DAY_SECONDS),
-            filters=[{"operand": "Status", "operator": "Equals", "values": [RunStatus.QUEUED]}],
-        )
+        call = list_runs(self.factory, now - RETENTION_SECONDS, now, having("Status", RunStatus.QUEUED))
         try:
             runs = await client.pages(call)
         except AdfError as e:

@@ -27,27 +27,25 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from airflow_adf_mi.adf import metrics
-from airflow_adf_mi.adf.api.operations import Page, get_pipeline, get_run, query_runs
+from airflow_adf_mi.adf.api.operations import Page, get_pipeline, get_run
 from airflow_adf_mi.adf.config.policies import PresentRuns
 from airflow_adf_mi.adf.errors import AdfError
 from airflow_adf_mi.adf.models import UNREADABLE, PipelineRun, RunStatus
-from airflow_adf_mi.adf.retrying import backoff
 from airflow_adf_mi.adf.routines import Pause, Routine, ServiceTime
 from airflow_adf_mi.adf.starting.create_run import create_run_once
 from airflow_adf_mi.adf.starting.declared_parameters import DeclaredParameter, fit, is_equal, read_declared
-from airflow_adf_mi.adf.starting.find_run import START_CLOCK_SLACK_SECONDS, STATUS_CHECK_PATIENCE_SECONDS, read_pages
+from airflow_adf_mi.adf.starting.find_run import START_CLOCK_SLACK_SECONDS
 from airflow_adf_mi.adf.starting.intent import Intent
 from airflow_adf_mi.adf.starting.journal import save_best_effort
 from airflow_adf_mi.adf.starting.published_pipeline import does_not_fit
+from airflow_adf_mi.adf.starting.run_list import RETENTION_SECONDS, having, list_runs, read_pages, with_patience
 from airflow_adf_mi.adf.starting.start import Start
 from airflow_adf_mi.adf.starting.started import Skipped, Started, StillActive
-from airflow_adf_mi.adf.times import RUN_RETENTION, moment
 from airflow_adf_mi.adf.timing import Timing
 from airflow_adf_mi.adf.waiting.single_run import in_words
 
 log = logging.getLogger(__name__)
 
-_DAY_SECONDS = 86400.0
 LOOK_AGAIN_SECONDS = 60.0
 """After createRun, the list is read for at most this many seconds until it shows our own run."""
 LOOK_AGAIN_PAUSE_SECONDS = 3.0
@@ -121,7 +119,7 @@ def _choose(start: Start, fresh: Intent, *, timing: Timing) -> Routine[Found | N
     live: list[PipelineRun] = []
     just_succeeded: list[PipelineRun] = []
     if policies.on_live_run != "start":
-        listed = yield from _listed(start, _LIVE, RUN_RETENTION.total_seconds(), timing=timing)
+        listed = yield from _listed(start, _LIVE, RETENTION_SECONDS, timing=timing)
         seen = yield from _as_they_are([run for run in listed if run.run_id not in own], start)
         live = [run for run in seen if not run.is_terminal]
         just_succeeded = [run for run in seen if run.status == RunStatus.SUCCEEDED]
@@ -158,32 +156,21 @@ def chosen(
 
 def _listed(start: Start, statuses: Sequence[str], within: float, *, timing: Timing) -> Routine[list[PipelineRun]]:
     """The runs of the pipeline with one of these statuses, the newest first. Raises `AdfError` if the list cannot be read."""
-    until = timing.clock() + STATUS_CHECK_PATIENCE_SECONDS
-    failures = 0
-    while True:
+
+    def read() -> Routine[tuple[list[PipelineRun], AdfError | None]]:
         now = yield ServiceTime()
-        call = query_runs(
-            start.factory,
-            moment(now - within),
-            moment(now + _DAY_SECONDS),
-            filters=[
-                {"operand": "PipelineName", "operator": "Equals", "values": [start.pipeline_name]},
-                {"operand": "Status", "operator": "In", "values": list(statuses)},
-            ],
-            order_by=[{"orderBy": "RunStart", "order": "DESC"}],
-        )
-        runs, error = yield from read_pages(call)
-        if error is None:
-            return runs
-        failures += 1
-        pause = backoff(failures, getattr(error, "retry_after", None), timing.jitter())
-        if timing.clock() + pause > until:
-            raise AdfError(
-                f"The runs of pipeline {start.pipeline_name!r} in {start.factory} could not be listed, so it is not known "
-                "whether one is already there (on_live_run, on_succeeded_run). Nothing was started. Remove the cause below. A "
-                f"retry reads the list again. {error}"
-            ) from error
-        yield Pause(pause)
+        of_pipeline = having("PipelineName", start.pipeline_name)
+        call = list_runs(start.factory, now - within, now, of_pipeline, having("Status", *statuses))
+        return (yield from read_pages(call))
+
+    runs, error = yield from with_patience(read, timing=timing)
+    if error is not None:
+        raise AdfError(
+            f"The runs of pipeline {start.pipeline_name!r} in {start.factory} could not be listed, so it is not known "
+            "whether one is already there (on_live_run, on_succeeded_run). Nothing was started. Remove the cause below. A "
+            f"retry reads the list again. {error}"
+        ) from error
+    return runs
 
 
 def _as_they_are(listed: Sequence[PipelineRun], start: Start) -> Routine[list[PipelineRun]]:
@@ -197,25 +184,23 @@ def _as_they_are(listed: Sequence[PipelineRun], start: Start) -> Routine[list[Pi
 
 def _comparison(start: Start, *, timing: Timing) -> Routine[Callable[[PipelineRun], bool]]:
     """A function that says whether a run has the parameters of this start. Raises `AdfError` if the pipeline cannot be read."""
-    until = timing.clock() + STATUS_CHECK_PATIENCE_SECONDS
-    failures = 0
-    while True:
+
+    def read() -> Routine[tuple[tuple[DeclaredParameter, ...], AdfError | None]]:
         answer: Mapping[str, Any] | AdfError = yield get_pipeline(start.factory, start.pipeline_name)
+        if isinstance(answer, AdfError):
+            return (), answer
         try:
-            if isinstance(answer, AdfError):
-                raise answer
-            declared = read_declared(answer)
-            break
-        except (AdfError, *UNREADABLE) as e:
-            failures += 1
-            pause = backoff(failures, getattr(e, "retry_after", None), timing.jitter())
-            if timing.clock() + pause > until:
-                raise AdfError(
-                    f"Pipeline {start.pipeline_name!r} in {start.factory} could not be read, so its runs cannot be compared "
-                    "(on_live_run, on_succeeded_run). Nothing was started. Remove the cause below, or use values that compare "
-                    f"nothing: 'start', 'wait' or 'fail'. {e}"
-                ) from e
-            yield Pause(pause)
+            return read_declared(answer), None
+        except UNREADABLE as e:
+            return (), AdfError(str(e))
+
+    declared, error = yield from with_patience(read, timing=timing)
+    if error is not None:
+        raise AdfError(
+            f"Pipeline {start.pipeline_name!r} in {start.factory} could not be read, so its runs cannot be compared "
+            "(on_live_run, on_succeeded_run). Nothing was started. Remove the cause below, or use values that compare "
+            f"nothing: 'start', 'wait' or 'fail'. {error}"
+        ) from error
     if any(one.is_secure for one in declared):
         log.info("Pipeline %r has secure parameters, so no run counts as equal.", start.pipeline_name)
         return lambda _run: False
@@ -260,14 +245,8 @@ def reporting_others(start: Start, started: Started, *, timing: Timing) -> Routi
     until = timing.clock() + LOOK_AGAIN_SECONDS
     while True:
         now = yield ServiceTime()
-        call = query_runs(
-            start.factory,
-            moment(started.intent.sent_at + now - timing.clock() - START_CLOCK_SLACK_SECONDS),
-            moment(now + _DAY_SECONDS),
-            filters=[{"operand": "PipelineName", "operator": "Equals", "values": [start.pipeline_name]}],
-            order_by=[{"orderBy": "RunStart", "order": "DESC"}],
-        )
-        page = yield call
+        since = started.intent.sent_at + now - timing.clock() - START_CLOCK_SLACK_SECONDS
+        page = yield list_runs(start.factory, since, now, having("PipelineName", start.pipeline_name))
         runs = page.items if isinstance(page, Page) else []
         others = [run for run in runs if run.status in _LIVE and run.run_id != started.run_id and is_equal_run(run)]
         if others:

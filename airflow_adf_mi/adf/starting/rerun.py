@@ -25,26 +25,31 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
-from airflow_adf_mi.adf.api.operations import Page, query_activity_runs, query_runs
+from airflow_adf_mi.adf.api.operations import Page, query_activity_runs
 from airflow_adf_mi.adf.config.addresses import FactoryRef
 from airflow_adf_mi.adf.errors import AdfError, AdfPermissionError, AdfRequestError, AdfThrottledError
 from airflow_adf_mi.adf.models import PipelineRun, RunStatus
-from airflow_adf_mi.adf.retrying import backoff
-from airflow_adf_mi.adf.routines import Pause, Routine, ServiceTime
+from airflow_adf_mi.adf.routines import Routine, ServiceTime
 from airflow_adf_mi.adf.starting.create_run import create_run_once
-from airflow_adf_mi.adf.starting.find_run import STATUS_CHECK_PATIENCE_SECONDS, read_pages
 from airflow_adf_mi.adf.starting.intent import Intent
 from airflow_adf_mi.adf.starting.journal import save_best_effort
 from airflow_adf_mi.adf.starting.present_runs import start_unless_present, yield_to_live_run
+from airflow_adf_mi.adf.starting.run_list import (
+    DAY_SECONDS,
+    RETENTION_SECONDS,
+    having,
+    list_runs,
+    read_pages,
+    with_patience,
+)
 from airflow_adf_mi.adf.starting.start import Start
 from airflow_adf_mi.adf.starting.started import Skipped, Started, StillActive
-from airflow_adf_mi.adf.times import RUN_RETENTION, moment
+from airflow_adf_mi.adf.times import moment
 from airflow_adf_mi.adf.timing import Timing
 from airflow_adf_mi.adf.waiting.single_run import in_words
 
 log = logging.getLogger(__name__)
 
-_DAY_SECONDS = 86400.0
 MOST_NAMES = 20
 """At most this many skipped activities are named in the log."""
 
@@ -90,35 +95,28 @@ def rerun_or_start(
 
 def _latest_of_group(start: Start, failed: PipelineRun, *, timing: Timing) -> Routine[PipelineRun]:
     """The newest run of the group of a run that the service no longer shows as the latest."""
-    until = timing.clock() + STATUS_CHECK_PATIENCE_SECONDS
-    failures = 0
-    while True:
+
+    def read() -> Routine[tuple[PipelineRun, AdfError | None]]:
         runs, error = yield from runs_of_group(start.factory, str(failed.run_group_id))
         newest = [run for run in runs if run.is_latest is not False and run.run_id != failed.run_id]
         if newest:
-            return newest[0]
-        failures += 1
-        pause = backoff(failures, getattr(error, "retry_after", None), timing.jitter())
-        if timing.clock() + pause > until:
-            raise AdfError(
-                f"Run {failed.run_id} of pipeline {start.pipeline_name!r} failed, and somebody has run it again, but the newer "
-                f"run cannot be read. It may be active, so nothing was started. A retry reads it again. Or look in ADF Studio at "
-                f"the runs of group {failed.run_group_id}, wait for the end of the newest, and clear the task.{_cause(error)}"
-            )
-        yield Pause(pause)
+            return newest[0], None
+        return failed, error or AdfError("The list does not show it.")
+
+    latest, error = yield from with_patience(read, timing=timing)
+    if error is not None:
+        raise AdfError(
+            f"Run {failed.run_id} of pipeline {start.pipeline_name!r} failed, and somebody has run it again, but the newer "
+            f"run cannot be read. It may be active, so nothing was started. A retry reads it again. Or look in ADF Studio at "
+            f"the runs of group {failed.run_group_id}, wait for the end of the newest, and clear the task. {error}"
+        ) from error
+    return latest
 
 
 def runs_of_group(factory: FactoryRef, group_id: str) -> Routine[tuple[list[PipelineRun], AdfError | None]]:
     """The runs of a group, the newest first, and why the list is not complete, if it is not. The list may lag."""
     now = yield ServiceTime()
-    call = query_runs(
-        factory,
-        moment(now - RUN_RETENTION.total_seconds()),
-        moment(now + _DAY_SECONDS),
-        filters=[{"operand": "RunGroupId", "operator": "Equals", "values": [group_id]}],
-        order_by=[{"orderBy": "RunStart", "order": "DESC"}],
-    )
-    return (yield from read_pages(call))
+    return (yield from read_pages(list_runs(factory, now - RETENTION_SECONDS, now, having("RunGroupId", group_id))))
 
 
 def _succeeded_activities(factory: FactoryRef, run_id: str, *, timing: Timing) -> Routine[str]:
@@ -127,16 +125,12 @@ def _succeeded_activities(factory: FactoryRef, run_id: str, *, timing: Timing) -
     page = yield query_activity_runs(
         factory,
         run_id,
-        moment(now - RUN_RETENTION.total_seconds()),
-        moment(now + _DAY_SECONDS),
-        filters=[{"operand": "Status", "operator": "Equals", "values": [RunStatus.SUCCEEDED]}],
+        moment(now - RETENTION_SECONDS),
+        moment(now + DAY_SECONDS),
+        filters=[having("Status", RunStatus.SUCCEEDED)],
     )
     names: Sequence[str] = sorted({run.activity_name for run in page.items}) if isinstance(page, Page) else ()
     if not names:
         return ""
     more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
     return f" These activities had succeeded, and do not run again: {', '.join(map(repr, names[:MOST_NAMES]))}{more}."
-
-
-def _cause(error: AdfError | None) -> str:
-    return "" if error is None else f" {error}"

@@ -37,12 +37,10 @@ from airflow_adf_mi.adf.api.operations import cancel_run, get_run
 from airflow_adf_mi.adf.cancelling import Cancel, cancelling
 from airflow_adf_mi.adf.errors import AdfError, AdfNotFoundError
 from airflow_adf_mi.adf.models import PipelineRun, RunStatus
-from airflow_adf_mi.adf.retrying import backoff
 from airflow_adf_mi.adf.routines import Pause, Routine
 from airflow_adf_mi.adf.starting.create_run import SEARCH_PAUSE_SECONDS, resolve_lost_start
 from airflow_adf_mi.adf.starting.earlier_tries import find_earlier_start
 from airflow_adf_mi.adf.starting.find_run import (
-    STATUS_CHECK_PATIENCE_SECONDS,
     RunCriteria,
     SearchResult,
     get_run_patiently,
@@ -62,6 +60,7 @@ from airflow_adf_mi.adf.starting.intent import (
 from airflow_adf_mi.adf.starting.journal import claim, save, save_best_effort
 from airflow_adf_mi.adf.starting.present_runs import start_unless_present
 from airflow_adf_mi.adf.starting.rerun import rerun_or_start
+from airflow_adf_mi.adf.starting.run_list import with_patience
 from airflow_adf_mi.adf.starting.start import Start
 from airflow_adf_mi.adf.starting.started import Skipped, Started, StillActive
 from airflow_adf_mi.adf.starting.try_keys import TryKeys
@@ -317,24 +316,20 @@ def _search_with_retries(criteria: RunCriteria, older: Intent, *, timing: Timing
 
     The result has an `error` if the last search failed.
     """
-    until = timing.clock() + STATUS_CHECK_PATIENCE_SECONDS
-    failures = 0
-    while True:
+
+    def once() -> Routine[tuple[SearchResult, AdfError | None]]:
         seen: PipelineRun | AdfError = yield get_run(older.factory, older.start_key)
         if isinstance(seen, PipelineRun):
             # Accept the run whatever its pipeline is, because the task may have been edited after the run was started.
-            return SearchResult(proven=(seen,))
+            return SearchResult(proven=(seen,)), None
         result = yield from search_list(criteria, older, seen, timing=timing)
         if not result.key_unknown:
             # The list may lag. So without an answer about the key, the list proves nothing.
             result = replace(result, error=result.error or seen)
-        if len(result.proven) == 1 or result.error is None:
-            return result
-        failures += 1
-        pause = backoff(failures, getattr(result.error, "retry_after", None), timing.jitter())
-        if timing.clock() + pause > until:
-            return result
-        yield Pause(pause)
+        return result, None if len(result.proven) == 1 else result.error
+
+    result, _ = yield from with_patience(once, timing=timing)
+    return result
 
 
 def _is_over_or_forgotten(older: Intent, *, cancel: bool, timing: Timing) -> Routine[bool]:

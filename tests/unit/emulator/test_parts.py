@@ -92,7 +92,13 @@ def test_other_expressions_are_unknown(expression: str) -> None:
 def test_git_folder_is_loaded_with_its_factory() -> None:
     factory = load_factory(ROOT / "dags" / "factory")
     assert factory.name == "adf-sales"
-    assert set(factory.pipelines) == {"CopySalesDelta", "BulkCopyTables", "NightlyLoad", "ImportPartnerFile"}
+    assert set(factory.pipelines) == {
+        "CopySalesDelta",
+        "BulkCopyTables",
+        "NightlyLoad",
+        "ImportPartnerFile",
+        "RefreshReports",
+    }
     nightly = factory.pipeline("nightlyload")
     assert nightly is not None
     assert nightly.concurrency == 1

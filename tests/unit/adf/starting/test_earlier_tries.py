@@ -26,8 +26,8 @@ from airflow_adf_mi.adf.errors import (
 )
 from airflow_adf_mi.adf.models import PipelineRun
 from airflow_adf_mi.adf.starting.create_run import LATE_SEARCH_SECONDS
-from airflow_adf_mi.adf.starting.find_run import STATUS_CHECK_PATIENCE_SECONDS
 from airflow_adf_mi.adf.starting.intent import TaskTry, read_intent
+from airflow_adf_mi.adf.starting.run_list import PATIENCE_SECONDS
 from airflow_adf_mi.adf.starting.start import Start
 from airflow_adf_mi.adf.starting.start_key import is_start_key
 from airflow_adf_mi.adf.starting.start_or_adopt import start_or_adopt
@@ -323,7 +323,7 @@ def test_nothing_is_started_while_the_service_does_not_answer_for_the_keys(error
     with pytest.raises(AdfError, match=r"could not be checked .*start key .*So nothing was started\..*durable=False"):
         world.retry()
     assert world.service.requested == 0
-    assert world.service.now - began <= 30 + STATUS_CHECK_PATIENCE_SECONDS
+    assert world.service.now - began <= 30 + PATIENCE_SECONDS
 
 
 def test_short_outage_delays_a_start_only() -> None:
@@ -352,7 +352,7 @@ def test_missing_factory_is_reported_at_once_and_by_the_start_of_a_first_try(mis
     [
         (AdfConfigurationError("wrong"), 0),
         (AdfAuthenticationError("wrong"), 0),
-        (AdfAuthenticationError("wrong", transient=True), STATUS_CHECK_PATIENCE_SECONDS),
+        (AdfAuthenticationError("wrong", transient=True), PATIENCE_SECONDS),
     ],
 )
 def test_identity_or_connection_that_cannot_be_used_is_reported_as_it_is(error: AdfError, seconds: float) -> None:
@@ -361,9 +361,7 @@ def test_identity_or_connection_that_cannot_be_used_is_reported_as_it_is(error: 
     began = world.service.now
     with pytest.raises(type(error), match=r"^wrong$"):
         world.retry()
-    assert world.service.now - began - 30 == pytest.approx(
-        seconds, abs=STATUS_CHECK_PATIENCE_SECONDS / 2 if seconds else 0
-    )
+    assert world.service.now - began - 30 == pytest.approx(seconds, abs=PATIENCE_SECONDS / 2 if seconds else 0)
     assert world.service.requested == 0
 
 

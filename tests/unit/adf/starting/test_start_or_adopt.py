@@ -20,8 +20,8 @@ from airflow_adf_mi.adf.errors import (
     AdfPermissionError,
     AdfUnavailableError,
 )
-from airflow_adf_mi.adf.starting.find_run import STATUS_CHECK_PATIENCE_SECONDS
 from airflow_adf_mi.adf.starting.intent import Intent, Phase, StartNew, TaskTry, decide
+from airflow_adf_mi.adf.starting.run_list import PATIENCE_SECONDS
 from airflow_adf_mi.adf.starting.start import Start
 from airflow_adf_mi.adf.starting.start_key import random_key
 from airflow_adf_mi.adf.starting.started import Started
@@ -583,7 +583,7 @@ def test_clear_after_a_lost_start_starts_nothing_while_the_search_fails(fault: A
         part in str(e.value) for part in (before["start_key"], "'Load'", str(FACTORY), "durable=False", str(fault))
     )
     assert e.value.__cause__ is fault
-    assert began + STATUS_CHECK_PATIENCE_SECONDS / 2 < world.service.now <= began + STATUS_CHECK_PATIENCE_SECONDS
+    assert began + PATIENCE_SECONDS / 2 < world.service.now <= began + PATIENCE_SECONDS
     assert (world.service.created, world.journal.kept) == (created, before)
     # The next clear searches again.
     world.service.faults = iter(())

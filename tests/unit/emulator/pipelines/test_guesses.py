@@ -212,7 +212,7 @@ def test_demo_runs_without_a_guess() -> None:
     runs = walk_everything(
         Emulator(FactorySpec(source=FACTORY), script=Script.from_json(json.loads(SCRIPT.read_text())))
     )
-    assert len(runs) == 6, "four pipelines, and two child runs"
+    assert len(runs) == 7, "five pipelines, and two child runs"
     assert [guess for run in runs for guess in run.guesses] == []
 
 
