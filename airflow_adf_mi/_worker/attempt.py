@@ -33,9 +33,11 @@ from airflow_adf_mi._airflow.task_instance import RUN_ID_KEY, task_try_of, try_k
 from airflow_adf_mi._openlineage.run_record import RunRecord
 from airflow_adf_mi._triggerer.eligibility import may_end_in_triggerer
 from airflow_adf_mi._worker.owned_run import OwnedRun
+from airflow_adf_mi._worker.queue_wait import QueueWait
 from airflow_adf_mi._worker.results import Results
 from airflow_adf_mi._worker.task_journal import TaskJournal
 from airflow_adf_mi._worker.trigger_failures import record_trigger_failure
+from airflow_adf_mi._worker.try_deadlines import TryDeadlines
 from airflow_adf_mi.adf import metrics
 from airflow_adf_mi.adf.config.addresses import RunAddress
 from airflow_adf_mi.adf.errors import AdfAmbiguousStartError, AdfError, AdfQueueFullError, AdfTaskKilled
@@ -45,7 +47,6 @@ from airflow_adf_mi.adf.reporting.outputs import parse_outputs
 from airflow_adf_mi.adf.reporting.report import (
     LEFT_RUNNING,
     Report,
-    queue_was_full,
     raise_if_too_late,
     raise_unless_ended,
     summary,
@@ -59,19 +60,11 @@ from airflow_adf_mi.adf.starting.started import Skipped, Started, StillActive
 from airflow_adf_mi.adf.starting.try_keys import TryKeys
 from airflow_adf_mi.adf.timing import REAL_TIME
 from airflow_adf_mi.adf.waiting.deadlines import (
-    DEFERRED_MARGIN,
-    WORKER_MARGIN,
-    Deadline,
-    Margin,
-    deadline_of,
     deferral_timeout,
-    execution_deadline,
-    in_seconds,
-    kept_deadline,
 )
 from airflow_adf_mi.adf.waiting.single_run import Ended, Plan, TimedOut, in_words
 from airflow_adf_mi.hooks import AdfHook
-from airflow_adf_mi.triggers.queue import IS_TURN, REFUSED_AT, AdfPipelineQueueTrigger
+from airflow_adf_mi.triggers.queue import IS_TURN, REFUSED_AT
 from airflow_adf_mi.triggers.wait import AdfPipelineRunTrigger, run_arguments
 
 if TYPE_CHECKING:
@@ -83,8 +76,6 @@ if TYPE_CHECKING:
 
 DEFAULT_POOL = "default_pool"
 """The name of Airflow's own pool, which has many slots."""
-QUEUE_PAUSE_SECONDS = 30.0
-"""A task that waits on a worker for a place in the pipeline's queue sends its start again after about this many seconds."""
 
 
 def start_of_try(context: Context) -> float:
@@ -109,10 +100,10 @@ class Attempt:
         self._owned_run: OwnedRun | None = None
         self._taken_over: Intent | None = None
         self.run_record = RunRecord()
-        self._refused_at: float | None = None
-        """When a full queue refused a start of this try first, in epoch seconds."""
         self._results = Results(task, context, self.run_record, lambda: self._hook)
         self._called_at = time.time()
+        self._deadlines = TryDeadlines(task, lambda: self._began)
+        self._queue_wait = QueueWait(task, context, self._deadlines)
         use_in_tasks()
 
     @cached_property
@@ -182,7 +173,7 @@ class Attempt:
     def after_superseded(self, event: dict[str, Any]) -> dict[str, Any]:
         """Start the new run, because the wait in the triggerer for another run is over."""
         report = Report.from_json(event)
-        raise_if_too_late(self._execution_deadline(), time.time(), report.address)
+        raise_if_too_late(self._deadlines.of_try(), time.time(), report.address)
         raise_unless_ended(report, self._task.supersede_timeout)
         return self.run()
 
@@ -203,10 +194,10 @@ class Attempt:
 
     def in_turn(self, event: dict[str, Any]) -> dict[str, Any]:
         """Send the start again, because the wait in the triggerer for a place in the pipeline's queue is over."""
-        self._refused_at = float(event[REFUSED_AT])
+        self._queue_wait.resume(float(event[REFUSED_AT]))
         if not event[IS_TURN]:
             with self._recording_failure():
-                raise self._queue_was_full()
+                raise self._queue_wait.error(self._start)
         return self.run()
 
     def complete(self, event: dict[str, Any]) -> dict[str, Any]:
@@ -230,10 +221,10 @@ class Attempt:
     def on_deferral_timeout(self) -> dict[str, Any]:
         """Time out, because Airflow's deferral timeout has passed. A trigger that works ends earlier, at our own deadline."""
         with self._recording_failure():
-            if self._refused_since(self._stored()) is not None:
-                raise self._queue_was_full()
+            if self._queue_wait.refused_since(self._stored()) is not None:
+                raise self._queue_wait.error(self._start)
             address = self._own_run()
-            late = TimedOut(deadline_reason=self._deadline(start_of_try(self._context)).reason)
+            late = TimedOut(deadline_reason=self._deadlines.of_wait(start_of_try(self._context)).reason)
             if not self._task.cancel_on_timeout or self._is_foreign():
                 return self._results.of(Report(address=address, outcome=late, cancel=LEFT_RUNNING))
             with self._hook.client() as client:
@@ -317,65 +308,20 @@ class Attempt:
         return replace(sent, start_key=self._keys.key(number - 1))
 
     def _begin_in_turn(self, owned_run: OwnedRun, stored: Intent | None) -> Started | StillActive | Skipped:
-        """Begin, and wait for a place while the queue of the pipeline is full. A deferrable task waits in the triggerer, and
-        resumes in `execute_in_turn`.
-        """
+        """Begin, and wait for a place while the queue of the pipeline is full. A deferrable task resumes in `execute_in_turn`."""
         while True:
-            self._refused_at = self._refused_at or self._refused_since(stored)
+            self._queue_wait.remember(stored)
             try:
                 return self._begin(owned_run, stored)
             except AdfQueueFullError as e:
                 # This try has stored its start.
                 self._is_first_part = False
-                self._wait_for_turn(owned_run, e)
                 stored = self._stored()
-
-    def _refused_since(self, stored: Intent | None) -> float | None:
-        """When a full queue refused a start of this try first, if this try's last start was refused."""
-        is_own = stored is not None and stored.task_try.is_try_of(task_try_of(self._context))
-        return stored.first_refused_at if stored is not None and is_own and stored.phase is Phase.PREPARED else None
-
-    def _wait_for_turn(self, owned_run: OwnedRun, refusal: AdfQueueFullError) -> None:
-        is_first = self._refused_at is None
-        self._refused_at = self._refused_at or self._refused_since(self._stored()) or time.time()
-        deadline, now = self._deadline(self._refused_at), time.time()
-        if now >= deadline.at:
-            raise self._queue_was_full() from refusal
-        owned_run.raise_if_killed()
-        if self._task.deferrable:
-            self._task.log.info(
-                "The task waits for a place in the queue of pipeline %r. %s", self._start.pipeline_name, refusal
-            )
-            self._task.defer(
-                trigger=AdfPipelineQueueTrigger(
-                    settings=self._settings.to_json(),
-                    resource_group_name=self._start.factory.resource_group_name,
-                    factory_name=self._start.factory.factory_name,
-                    pipeline_name=self._start.pipeline_name,
-                    refused_at=self._refused_at,
-                    deadline=deadline.at,
-                ),
-                method_name="execute_in_turn",
-                timeout=deferral_timeout(deadline.at, now),
-            )
-        if is_first:
-            self._task.log.warning(
-                "The task waits for a place in the queue of pipeline %r, and keeps its worker slot. With deferrable=True, it "
-                "would wait in the triggerer. %s",
-                self._start.pipeline_name,
-                refusal,
-            )
-        pause = QUEUE_PAUSE_SECONDS * (0.5 + REAL_TIME.jitter())
-        owned_run.rest(min(pause, deadline.at - now))
-
-    def _queue_was_full(self) -> AdfQueueFullError:
-        """The error of a deadline that passed while this try waited for a place."""
-        deadline = self._deadline(self._refused_at or time.time())
-        return queue_was_full(self._start.pipeline_name, self._start.factory, deadline.reason)
+                self._queue_wait.wait(owned_run, e, stored, self._start, self._settings)
 
     def _begin(self, owned_run: OwnedRun, stored: Intent | None) -> Started | StillActive | Skipped:
         routine = start_or_adopt(
-            replace(self._start, first_refused_at=self._refused_at),
+            replace(self._start, first_refused_at=self._queue_wait.refused_at),
             stored,
             task_try_of(self._context),
             cancel_superseded=self._task.cancel_on_kill,
@@ -391,12 +337,12 @@ class Attempt:
         """
         seconds = self._task.supersede_timeout
         address = begun.intent.address(self._settings)
-        limit = self._execution_deadline()
+        limit = self._deadlines.of_try()
         at = min(time.time() + seconds, float("inf") if limit is None else limit.at)
         reason = None
         if begun.waits_for_any:
             # All waits of this try for runs that are already there end at one moment.
-            deadline = self._deadline(start_of_try(self._context))
+            deadline = self._deadlines.of_wait(start_of_try(self._context))
             at, reason = deadline.at, deadline.reason
         plan = Plan(
             check_interval=min(self._task.check_interval, SUPERSEDED_CHECK_INTERVAL_SECONDS),
@@ -414,28 +360,10 @@ class Attempt:
         """Return how to wait. If this same try has already begun to wait, the deadline stays the same."""
         if intent.deadline is None:
             # Time in our own queue counts like time in the queue of the service.
-            deadline = self._deadline(intent.first_refused_at or time.time())
+            deadline = self._deadlines.of_wait(intent.first_refused_at or time.time())
         else:
-            deadline = kept_deadline(intent.deadline, self._task.timeout, self._execution_deadline())
+            deadline = self._deadlines.kept(intent.deadline)
         return Plan(check_interval=self._task.check_interval, deadline=deadline.at, deadline_reason=deadline.reason)
-
-    def _deadline(self, counts_from: float) -> Deadline:
-        """Return the deadline of a wait."""
-        return deadline_of(
-            self._task.timeout,
-            counts_from=counts_from,
-            execution_timeout=in_seconds(self._task.execution_timeout),
-            try_began=self._began,
-            margin=self._margin,
-        )
-
-    def _execution_deadline(self) -> Deadline | None:
-        limit = in_seconds(self._task.execution_timeout)
-        return execution_deadline(limit, try_began=self._began, margin=self._margin)
-
-    @property
-    def _margin(self) -> Margin:
-        return DEFERRED_MARGIN if self._task.deferrable else WORKER_MARGIN
 
     def _defer(
         self,

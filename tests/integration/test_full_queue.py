@@ -15,7 +15,7 @@ from airflow.sdk import DAG
 
 from airflow_adf_mi._triggerer.stored_start import StoredStart
 from airflow_adf_mi._triggerer.xcom_journal import INTENT_KEY
-from airflow_adf_mi._worker import attempt
+from airflow_adf_mi._worker import queue_wait
 from airflow_adf_mi.adf.api import shared_client
 from airflow_adf_mi.adf.config.settings import AdfSettings
 from airflow_adf_mi.adf.error_json import error_from_json
@@ -39,7 +39,7 @@ DAY = 86_400.0
 
 @pytest.fixture(autouse=True)
 def fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attempt, "QUEUE_PAUSE_SECONDS", 0.2)
+    monkeypatch.setattr(queue_wait, "PAUSE_SECONDS", 0.2)
     monkeypatch.setattr(pipeline_queue, "ROUND_SECONDS", 0.05)
     monkeypatch.setattr(pipeline_queue, "UNDER_WAY_SECONDS", 1.0)
     monkeypatch.setattr(turns, "UNDER_WAY_SECONDS", 1.0)
@@ -191,7 +191,7 @@ def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_kill_while_waiting_cancels_nothing_and_pushes_no_id(
     operator: Make, full: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attempt, "QUEUE_PAUSE_SECONDS", 20)
+    monkeypatch.setattr(queue_wait, "PAUSE_SECONDS", 20)
     task, it = Task(), operator("Slow")
 
     def kill() -> None:

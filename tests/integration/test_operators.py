@@ -17,6 +17,7 @@ from airflow_adf_mi._airflow import features
 from airflow_adf_mi._worker.attempt import Attempt
 from airflow_adf_mi._worker.task_journal import STATE_KEY
 from airflow_adf_mi._worker.trigger_failures import TRIGGER_FAILURES_KEY
+from airflow_adf_mi._worker.try_deadlines import TryDeadlines
 from airflow_adf_mi.adf.config.addresses import RunAddress
 from airflow_adf_mi.adf.config.settings import AdfSettings
 from airflow_adf_mi.adf.models import PipelineRun
@@ -210,7 +211,7 @@ def test_airflows_timeout_of_a_deferral_is_later_than_our_deadline(operator: Mak
 )
 def test_execution_timeout_leaves_a_worker_time_to_cancel(deferrable: bool, left: float, operator: Make) -> None:
     it = operator("Slow", deferrable=deferrable, execution_timeout=timedelta(seconds=20))
-    deadline = Attempt(it, Task().context)._deadline(time.time())
+    deadline = TryDeadlines(it, time.time).of_wait(time.time())
     assert abs(deadline.at - time.time() - left) < 0.9
 
 
