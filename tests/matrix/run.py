@@ -178,6 +178,7 @@ def commit_of_checkout() -> str | None:
 
 
 def summary_of(output: str) -> str | None:
-    """Pytest's last line, without the time."""
-    found = re.findall(r"^(?:=+ )?(\d+ (?:passed|failed|error).*?) in [\d.]+s", output, re.MULTILINE)
+    """The last line of pytest without the time, or of the chaos suite."""
+    pytest, chaos = r"(?:=+ )?(\d+ (?:passed|failed|error).*?) in [\d.]+s", r"(\d+ cases, \d+ not as expected)"
+    found = ["".join(pair) for pair in re.findall(f"^(?:{pytest}|{chaos})", output, re.MULTILINE)]
     return found[-1] if found else None

@@ -49,6 +49,7 @@ def test_newest_airflow_gets_the_newest_packages() -> None:
         ("....\n4 passed in 1.23s\n", "4 passed"),
         ("=== 1 failed, 3 passed, 2 skipped in 61.00s (0:01:01) ===\n", "1 failed, 3 passed, 2 skipped"),
         ("2 errors in 0.1s\n", "2 errors"),
+        ("row  as expected\n\n148 cases, 0 not as expected\n", "148 cases, 0 not as expected"),
         ("Traceback\n", None),
     ],
 )
