@@ -30,6 +30,7 @@ from tests.support.fired import fire
 from tests.support.minors import TaskDeferred, needs
 from tests.support.tasks import Make, Task, execute, runs
 from tests.support.triggerer import BEGAN, Airflow, use_airflow
+from tests.support.waiting import PATIENCE, until
 
 __all__ = ["use_airflow"]
 pytestmark = pytest.mark.usefixtures("nothing_left")
@@ -269,7 +270,7 @@ def test_waits_get_the_error_that_ends_their_rounds(settings: AdfSettings, full:
     wrong = replace(settings, ca_bundle="/nowhere/ca.pem")
 
     async def scene() -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             await FactoryQueue(wrong, settings.factory()).wait("Slow", 1, 0.0, until=time.time() + 600)
 
     with pytest.raises(AdfConfigurationError, match="ca_bundle"):
@@ -309,9 +310,7 @@ def stored_intent(airflow: Airflow) -> Intent:
 async def test_trigger_waits_for_its_turn_and_starts(in_triggerer: Callable[..., Airflow], full: Emulator) -> None:
     airflow = in_triggerer()
     waiting = asyncio.create_task(fire(airflow))
-    async with asyncio.timeout(20):
-        while INTENT_KEY not in airflow.xcoms or stored_intent(airflow).phase is not Phase.PREPARED:  # noqa: ASYNC110  what is waited for happens in another thread
-            await asyncio.sleep(0.01)
+    await until(lambda: INTENT_KEY in airflow.xcoms and stored_intent(airflow).phase is Phase.PREPARED)
     assert "run_id" not in airflow.xcoms
     stored = stored_intent(airflow)
     assert (stored.phase, stored.run_id) == (Phase.PREPARED, None)
@@ -337,9 +336,7 @@ async def test_kill_of_a_trigger_that_waits_cancels_nothing(
     airflow = in_triggerer()
     trigger = airflow.trigger()
     waiting = asyncio.create_task(fire(airflow, trigger))
-    async with asyncio.timeout(20):
-        while not refusals(full):  # noqa: ASYNC110  as above
-            await asyncio.sleep(0.01)
+    await until(lambda: refusals(full))
     waiting.cancel("__airflow_user_action__")
     with pytest.raises(asyncio.CancelledError):
         await waiting

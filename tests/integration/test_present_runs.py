@@ -31,6 +31,7 @@ from tests.support.fired import fire
 from tests.support.minors import AirflowSkipException, TaskDeferred, needs
 from tests.support.tasks import Make, Task, execute, runs
 from tests.support.triggerer import BEGAN, Airflow, use_airflow
+from tests.support.waiting import until
 
 __all__ = ["use_airflow"]
 pytestmark = pytest.mark.usefixtures("nothing_left")
@@ -284,9 +285,7 @@ async def test_kill_in_triggerer_mode_never_cancels_a_foreign_run(
     airflow = in_triggerer("Slow", on_live_run="adopt")
     trigger = airflow.trigger()
     waiting = asyncio.create_task(fire(airflow, trigger))
-    async with asyncio.timeout(20):
-        while airflow.xcoms.get("run_id") != theirs:  # noqa: ASYNC110  what is waited for happens in another thread
-            await asyncio.sleep(0.01)
+    await until(lambda: airflow.xcoms.get("run_id") == theirs)
     await asyncio.sleep(0.2)
     airflow.state = "failed"
     waiting.cancel("__airflow_user_action__")

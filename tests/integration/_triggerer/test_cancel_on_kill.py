@@ -20,6 +20,7 @@ from airflow_adf_mi.adf.config.settings import AdfSettings
 from airflow_adf_mi.emulator import Emulator
 from airflow_adf_mi.triggers.wait import USER_ACTION, AdfPipelineRunTrigger
 from tests.support.minors import needs
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
@@ -144,9 +145,7 @@ async def test_cancel_continues_although_airflow_interrupts_on_kill(
     killing.cancel()
     with pytest.raises(asyncio.CancelledError):
         await killing
-    async with asyncio.timeout(10):
-        while emulator.books.count("cancelRun", status=200) == 0:  # noqa: ASYNC110  the emulator is in another thread
-            await asyncio.sleep(0.01)
+    await until(lambda: emulator.books.count("cancelRun", status=200))
 
 
 @needs("TRIGGER_ON_KILL")
@@ -161,9 +160,7 @@ async def test_killed_trigger_cancels_without_a_call_of_on_kill(
     running.cancel(USER_ACTION)
     with pytest.raises(asyncio.CancelledError):
         await running
-    async with asyncio.timeout(10):
-        while emulator.books.count("cancelRun", status=200) == 0:  # noqa: ASYNC110  the emulator is in another thread
-            await asyncio.sleep(0.01)
+    await until(lambda: emulator.books.count("cancelRun", status=200))
     await waiting.on_kill()
     assert emulator.books.count("cancelRun", status=200) == 1
 
@@ -189,9 +186,7 @@ async def test_state_decides_where_airflow_never_shows_a_users_action(
     running.cancel(*message)
     with pytest.raises(asyncio.CancelledError):
         await running
-    async with asyncio.timeout(10):
-        while not airflow.asked or emulator.books.count("cancelRun", status=200) < cancels:  # noqa: ASYNC110  other thread
-            await asyncio.sleep(0.01)
+    await until(lambda: airflow.asked and emulator.books.count("cancelRun", status=200) >= cancels)
     await asyncio.sleep(0.2)
     assert emulator.books.count("cancelRun") == cancels
 

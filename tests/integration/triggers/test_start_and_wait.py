@@ -50,6 +50,7 @@ from airflow_adf_mi.triggers.start_and_wait import FOR_A_WORKER, AdfStartPipelin
 from airflow_adf_mi.triggers.wait import USER_ACTION
 from tests.support.fired import fire
 from tests.support.triggerer import BEGAN, Airflow, use_airflow
+from tests.support.waiting import PATIENCE, until
 
 __all__ = ["use_airflow"]
 Make: TypeAlias = Callable[..., Airflow]
@@ -102,12 +103,6 @@ async def begin(airflow: Airflow, emulator: Emulator, count: int = 1) -> asyncio
     assert not waiting.done(), waiting.result()
     await asyncio.sleep(0.1)
     return waiting
-
-
-async def until(true: Callable[[], object]) -> None:
-    async with asyncio.timeout(20):
-        while not true():  # noqa: ASYNC110  what is waited for happens in another thread
-            await asyncio.sleep(0.01)
 
 
 async def killed(waiting: asyncio.Task[Any], message: str | None = None) -> None:
@@ -635,7 +630,7 @@ async def test_timeout_counts_from_the_start_of_the_run(
 
 
 async def test_execution_timeout_cancels_before_airflow_ends_the_trigger(task: Make, emulator: Emulator) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         error = await failure(task(pipeline_name="Slow", execution_timeout=timedelta(seconds=2)))
     assert isinstance(error, AdfRunTimedOut)
     assert "did not end within its execution_timeout of 2 s." in str(error)
@@ -1138,7 +1133,7 @@ async def test_search_for_a_lost_start_does_not_delay_other_starts(
     first = asyncio.get_running_loop().create_task(failure(task(pipeline_name="Other", start_settle=600)))
     await until(lambda: emulator.books.of("createRun"))
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             await fire(task(task_id="other"))
         assert not first.done()
     finally:
@@ -1155,7 +1150,7 @@ async def test_search_for_a_start_of_a_lost_triggerer_does_not_delay_other_start
     searching = asyncio.get_running_loop().create_task(failure(lost_start))
     await until(lambda: emulator.books.of("queryRuns"))
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             await fire(task(task_id="quick"))
         assert not searching.done()
     finally:

@@ -6,7 +6,6 @@ import asyncio
 import json
 import time
 import uuid
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -19,6 +18,7 @@ from airflow_adf_mi.adf.reporting.report import Report, conclude
 from airflow_adf_mi.adf.waiting.poll_plan import FEW_RUNS
 from airflow_adf_mi.emulator import Emulator
 from airflow_adf_mi.triggers import AdfPipelineRunTrigger
+from tests.support.waiting import PATIENCE, until
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
@@ -45,12 +45,6 @@ def trigger(settings: AdfSettings, run_id: str, **arguments: Any) -> AdfPipeline
     path, stored = made.serialize()
     assert path == "airflow_adf_mi.triggers.AdfPipelineRunTrigger"
     return AdfPipelineRunTrigger(**json.loads(json.dumps(stored)))
-
-
-async def until(is_true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
-        while not is_true():  # noqa: ASYNC110  logs, and books of another thread, give no signal
-            await asyncio.sleep(0.01)
 
 
 def has_ended(emulator: Emulator, run_id: str) -> bool:
@@ -170,7 +164,7 @@ async def test_clock_that_is_set_back_does_not_delay_a_wait(
     await until(lambda: emulator.books.count("getRun") > FEW_RUNS)
     real = time.time
     monkeypatch.setattr("time.time", lambda: real() - 3600)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         reports = await asyncio.gather(*waits)
     assert {conclude(report)["status"] for report in reports} == {"Succeeded"}
 
@@ -284,8 +278,7 @@ async def test_stopped_trigger_cancels_nothing(settings: AdfSettings, emulator: 
     """A restart of the triggerer stops triggers in this way."""
     run_id = await asyncio.to_thread(start, settings, "Slow")
     running = asyncio.create_task(fire(trigger(settings, run_id)))
-    while emulator.books.count("getRun") == 0:  # noqa: ASYNC110  the emulator is in another thread
-        await asyncio.sleep(0.01)
+    await until(lambda: emulator.books.count("getRun"))
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running

@@ -47,6 +47,7 @@ from airflow_adf_mi.emulator.identity.tokens import SYSTEM_ASSIGNED, USER_ASSIGN
 from airflow_adf_mi.emulator.pipelines.script import Script
 from tests.conftest import SAMPLE_SCRIPT
 from tests.support.clients import Send, create, sender
+from tests.support.waiting import until
 
 DAY = timedelta(days=1)
 
@@ -246,8 +247,7 @@ async def test_refused_token_that_another_request_put_back_is_replaced(
         emulator.call(emulator.tokens.revoke)
         with credential_for(settings)._lock:  # so that the refused token is not replaced yet
             sending = asyncio.create_task(client.send(call))
-            while emulator.books.count("getFactory", status=401) == 0:  # noqa: ASYNC110  the emulator is in another thread
-                await asyncio.sleep(0.01)
+            await until(lambda: emulator.books.count("getFactory", status=401))
             await asyncio.sleep(0.1)
             await asyncio.to_thread(emulator.refuse_connections, 30)
             with pytest.raises(AdfUnavailableError):
