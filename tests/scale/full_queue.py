@@ -18,6 +18,8 @@ MOST_DELAY = 2.0
 """Seconds by which a start of another pipeline may be later than without the full queue."""
 BEFORE, MEANWHILE = 4, 8
 """Starts of the other pipeline that are measured."""
+HELD_SECONDS = 300.0
+"""How long the first run lasts, so that the starts of all windows are sent while the queue is full."""
 
 MODES: tuple[Mode, ...] = ("deferrable", "triggerer-mode")
 
@@ -30,6 +32,8 @@ def rows() -> list[Row]:
             windows=WINDOWS,
             concurrency=1,
             seconds=3,
+            script=[{"times": 1, "activities": {"Load": {"seconds": HELD_SECONDS}}}],
+            more_seconds=HELD_SECONDS,
             expected=_expected(mode),
             before=measure_others,
             story=start_others,

@@ -52,6 +52,8 @@ class Row:
     task: Mapping[str, Any] = field(default_factory=dict)
     """More arguments of the operator; durations in seconds."""
     patience: float = 3600.0
+    more_seconds: float = 0.0
+    """Seconds by which `script` makes the runs longer, all together."""
 
     @property
     def name(self) -> str:
@@ -61,7 +63,7 @@ class Row:
     def floor(self) -> float:
         """The least seconds in which Data Factory could run it all."""
         in_a_row = -(-self.windows // (self.concurrency or self.windows))
-        return in_a_row * self.seconds * len(self.activities)
+        return in_a_row * self.seconds * len(self.activities) + self.more_seconds
 
     def properties(self) -> dict[str, Any]:
         """The definition of its pipeline."""
