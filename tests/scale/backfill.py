@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from airflow_adf_mi.emulator.gateway.faults import Fault
@@ -13,7 +14,7 @@ from airflow_adf_mi.emulator.service.state import FactoryState
 from tests.scale.gauge import Sample, Task
 from tests.scale.row import OTHER, Row, window
 from tests.scale.world import World
-from tests.support.processes import run_to_end
+from tests.support.processes import must_run
 from tests.support.stack import BIN, ENDED
 
 QUIET = 5.0
@@ -51,14 +52,13 @@ class Backfill:
     def create(self, first: int, last: int, *options: str) -> None:
         """Make the backfill of these windows with Airflow's command."""
         airflow = self.world.airflow
-        airflow_has_it = lambda: airflow.ask("GET", f"/api/v2/dags/{self.row.name}").status_code == 200  # noqa: E731
-        self.world.until(airflow_has_it, f"Dag {self.row.name}", 300)
+        for dag_id in self.row.dag_ids:
+            self.world.until(partial(self._is_parsed, dag_id), f"Dag {dag_id}", 300)
         dates = ("--from-date", window(first), "--to-date", window(last))
-        command = [str(BIN / "airflow"), "backfill", "create", "--dag-id", self.row.name, *dates]
-        command += ["--max-active-runs", str(self.row.at_once), *options]
-        done = run_to_end(command, env=airflow.env, timeout=300)
-        if done.returncode != 0:
-            raise RuntimeError(f"airflow backfill create failed:\n{(done.stdout + done.stderr)[-2000:]}")
+        for dag_id in self.row.dag_ids:
+            command = [str(BIN / "airflow"), "backfill", "create", "--dag-id", dag_id, *dates]
+            command += ["--max-active-runs", str(self.row.at_once), *options]
+            must_run(command, env=airflow.env, timeout=300)
 
     def wait_end(self) -> None:
         left = self.began + self.row.patience - time.monotonic()
@@ -91,7 +91,7 @@ class Backfill:
         return sum(1 for run in self.runs() if run.status == "Succeeded")
 
     def tasks(self) -> list[Task]:
-        return self.world.gauge.tasks(self.row.name)
+        return [task for dag_id in self.row.dag_ids for task in self.world.gauge.tasks(dag_id)]
 
     def samples(self) -> Sequence[Sample]:
         return self.world.gauge.samples.get(self.row.name, [])
@@ -113,6 +113,9 @@ class Backfill:
         options = {} if body is None else {"json": body}
         return self.world.airflow.ask(method, f"/api/v2/{path}", **options).raise_for_status().json()
 
+    def _is_parsed(self, dag_id: str) -> bool:
+        return bool(self.world.airflow.ask("GET", f"/api/v2/dags/{dag_id}").status_code == 200)
+
     def _runs(self, pipeline: str) -> list[Run]:
         def read() -> list[Run]:
             factory = self.factory()
@@ -125,4 +128,6 @@ class Backfill:
 
     def _has_ended(self) -> bool:
         tasks = self.tasks()
-        return len(tasks) >= self.row.windows and all(task.dag_run_state in ENDED for task in tasks)
+        return len(tasks) >= self.row.windows * len(self.row.dag_ids) and all(
+            task.dag_run_state in ENDED for task in tasks
+        )

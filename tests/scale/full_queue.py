@@ -34,6 +34,7 @@ def rows() -> list[Row]:
             seconds=3,
             script=[{"times": 1, "activities": {"Load": {"seconds": HELD_SECONDS}}}],
             more_seconds=HELD_SECONDS,
+            measures_other=True,
             expected=_expected(mode),
             before=measure_others,
             story=start_others,

@@ -41,6 +41,8 @@ class Row:
     """What is done before it begins."""
     seconds: float = 3.0
     """Seconds that each activity lasts."""
+    measures_other: bool = False
+    """Whether a further Dag starts the other pipeline of the factory."""
     activities: tuple[str, ...] = ("Load",)
     """The activities of the pipeline, one after the other."""
     concurrency: int | None = None
@@ -52,12 +54,18 @@ class Row:
     task: Mapping[str, Any] = field(default_factory=dict)
     """More arguments of the operator; durations in seconds."""
     patience: float = 3600.0
+    has_twin: bool = False
+    """Whether a second Dag runs the same pipeline for the same windows, at the same time."""
     more_seconds: float = 0.0
     """Seconds by which `script` makes the runs longer, all together."""
 
     @property
     def name(self) -> str:
         return f"{self.run}-{self.mode}"
+
+    @property
+    def dag_ids(self) -> list[str]:
+        return [self.name, f"twin-{self.name}"] if self.has_twin else [self.name]
 
     @property
     def floor(self) -> float:
@@ -72,7 +80,8 @@ class Row:
         limit = {} if self.concurrency is None else {"concurrency": self.concurrency}
         return {"activities": chain, "parameters": PARAMETERS, **limit}
 
-    def dag_spec(self) -> dict[str, Any]:
+    def dag_specs(self) -> list[dict[str, Any]]:
+        """What `dag_file.py` makes its Dags from."""
         arguments = {
             "factory_name": self.name,
             "pipeline_name": self.name,
@@ -83,7 +92,7 @@ class Row:
             # Longer than the broker is gone. Each message that cannot be sent uses up a try.
             "retry_delay": 40,
         }
-        return {"dag_id": self.name, "task": {**arguments, **self.task}}
+        return [{"dag_id": dag_id, "task": {**arguments, **self.task}} for dag_id in self.dag_ids]
 
 
 def window(number: int) -> str:
@@ -93,7 +102,7 @@ def window(number: int) -> str:
 
 def other_dag_spec(row: Row) -> dict[str, Any]:
     """A Dag that starts the other pipeline of the row's factory."""
-    spec = row.dag_spec()
+    (spec,) = row.dag_specs()
     return {"dag_id": other_dag_id(row), "task": {**spec["task"], "pipeline_name": OTHER}}
 
 

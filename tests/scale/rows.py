@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from tests.scale import cancelled, full_queue, kills, present_runs, reruns
+from tests.scale import cancelled, exact, full_queue, kills, present_runs, reruns
 from tests.scale.backfill import Backfill
 from tests.scale.row import Row
 from tests.scale.world import World
@@ -26,5 +26,6 @@ def stages() -> list[Stage]:
         Stage(name="parts killed", rows=kills.window_rows(), act=kills.kill_parts),
         Stage(name="killed while starting", rows=kills.starting_rows(), act=kills.kill_the_starting),
         Stage(name="reruns, policies, cancels", rows=[*reruns.rows(), *present_runs.rows(), *cancelled.rows()]),
+        Stage(name="two Dags at once", rows=exact.rows()),
         Stage(name="full queue", rows=full_queue.rows()),
     ]

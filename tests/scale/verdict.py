@@ -26,13 +26,15 @@ def run_problems(
 
 
 def task_problems(tasks: Sequence[Task], windows: Sequence[str], *expected: str) -> list[str]:
-    """Windows whose task is in none of these states; by default, not in success."""
+    """Windows with a task in another state than these, or without a task. By default, the state is success."""
     wanted = expected or ("success",)
-    states = {task.window: task.state for task in tasks}
+    states: dict[str, set[str | None]] = {}
+    for task in tasks:
+        states.setdefault(task.window, set()).add(task.state)
     return [
-        f"the task of window {one} is {states.get(one)}, expected {' or '.join(wanted)}"
+        f"the task of window {one} is {', '.join(map(str, found)) or 'not there'}, expected {' or '.join(wanted)}"
         for one in windows
-        if states.get(one) not in wanted
+        if not (found := states.get(one, set())) or not found <= set(wanted)
     ]
 
 

@@ -41,7 +41,8 @@ class World:
     def running(self) -> Iterator[None]:
         dags = self._home / "dags"
         dags.mkdir(parents=True)
-        specs = [spec for row in self.rows for spec in (row.dag_spec(), other_dag_spec(row))]
+        specs = [spec for row in self.rows for spec in row.dag_specs()]
+        specs += [other_dag_spec(row) for row in self.rows if row.measures_other]
         (dags / "backfills.json").write_text(json.dumps(specs))
         shutil.copyfile(DAG_FILE, dags / "backfills.py")
         with self.emulator:
