@@ -221,7 +221,8 @@ class Attempt:
     def on_deferral_timeout(self) -> dict[str, Any]:
         """Time out, because Airflow's deferral timeout has passed. A trigger that works ends earlier, at our own deadline."""
         with self._recording_failure():
-            if self._queue_wait.refused_since(self._stored()) is not None:
+            self._queue_wait.remember(self._stored())
+            if self._queue_wait.refused_at is not None:
                 raise self._queue_wait.error(self._start)
             address = self._own_run()
             late = TimedOut(deadline_reason=self._deadlines.of_wait(start_of_try(self._context)).reason)

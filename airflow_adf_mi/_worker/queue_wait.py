@@ -51,9 +51,9 @@ class QueueWait:
 
     def remember(self, stored: Intent | None) -> None:
         """Take the moment of the first refusal from the stored intent, unless it is known."""
-        self._refused_at = self._refused_at or self.refused_since(stored)
+        self._refused_at = self._refused_at or self._refused_since(stored)
 
-    def refused_since(self, stored: Intent | None) -> float | None:
+    def _refused_since(self, stored: Intent | None) -> float | None:
         """When a full queue refused a start of this try first, if this try's last start was refused."""
         is_own = stored is not None and stored.task_try.is_try_of(task_try_of(self._context))
         return stored.first_refused_at if stored is not None and is_own and stored.phase is Phase.PREPARED else None

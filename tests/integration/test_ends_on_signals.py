@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -16,7 +17,7 @@ import psutil
 import pytest
 
 from tests.conftest import ROOT
-from tests.support.processes import INTERRUPTED
+from tests.support.processes import INTERRUPTED, Process
 
 DEMO = ["-m", "tests.demo", "--keep", "--home", "{home}"]
 CHAOS = ["-m", "tests.chaos", "--only", "lost-drop-blocking", "--home", "{home}"]
@@ -147,3 +148,18 @@ def test_interrupted_tests_tear_their_fixtures_down(number: signal.Signals, temp
         assert "Torn down." in printed
     finally:
         program.kill()
+
+
+def test_stopped_process_leaves_no_child_in_a_session_of_its_own(tmp_path: Path) -> None:
+    """Airflow gives each task a process group of its own."""
+    child = [sys.executable, "-c", "import time; time.sleep(600)"]
+    code = f"import subprocess, time; subprocess.Popen({child!r}, start_new_session=True); time.sleep(600)"
+    process = Process("parent", [sys.executable, "-c", code], dict(os.environ), tmp_path / "parent.log")
+    process.start()
+    until = time.monotonic() + 60
+    while not (children := psutil.Process(process.pid).children()) and time.monotonic() < until:
+        time.sleep(0.05)
+    process.stop()
+    assert len(children) == 1
+    gone, alive = psutil.wait_procs(children, timeout=30)
+    assert (len(gone), alive) == (1, [])

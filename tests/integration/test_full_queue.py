@@ -8,14 +8,17 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from airflow.sdk import DAG
 
+from airflow_adf_mi._airflow import features
 from airflow_adf_mi._triggerer.stored_start import StoredStart
 from airflow_adf_mi._triggerer.xcom_journal import INTENT_KEY
 from airflow_adf_mi._worker import queue_wait
+from airflow_adf_mi._worker.task_journal import STATE_KEY
 from airflow_adf_mi.adf.api import shared_client
 from airflow_adf_mi.adf.config.settings import AdfSettings
 from airflow_adf_mi.adf.error_json import error_from_json
@@ -173,6 +176,17 @@ def test_airflows_own_timeout_of_the_wait_names_the_queue(operator: Make, full: 
     task, it = Task(), operator("Slow", deferrable=True)
     deferred(lambda: execute(it, task))
     with pytest.raises(AdfQueueFullError, match="its queue was full"):
+        it.resume_execution("__fail__", {"error": "Trigger timeout"}, task.context)
+
+
+def test_error_of_airflows_own_timeout_names_the_limit_that_passed(operator: Make, full: Emulator) -> None:
+    """The timeout counts from the first refusal. From now, execution_timeout would pass earlier."""
+    limits = {"timeout": 3600, "execution_timeout": timedelta(seconds=5400)}
+    task, it = Task(start_date=datetime.now(UTC) - timedelta(seconds=3610)), operator("Slow", deferrable=True, **limits)
+    deferred(lambda: execute(it, task))
+    long_ago = replace(task.intent, first_refused_at=time.time() - 3605)
+    (task.set if features.TASK_STATE_STORE else task.xcom_push)(STATE_KEY, long_ago.to_json())
+    with pytest.raises(AdfQueueFullError, match=r"\(timeout of 3600 s\)"):
         it.resume_execution("__fail__", {"error": "Trigger timeout"}, task.context)
 
 

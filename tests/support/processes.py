@@ -158,27 +158,37 @@ class Process:
 
     def kill(self) -> None:
         """Kill it and everything it has started, without any notice."""
-        everything = [psutil.Process(self.pid), *psutil.Process(self.pid).children(recursive=True)]
-        for process in everything:
+        for process in self._everything():
             with suppress(psutil.NoSuchProcess):
                 process.kill()
         self.stop()
+
+    def _everything(self) -> list[psutil.Process]:
+        """It and all that it has started, also in process groups of their own. Empty if it has ended."""
+        with suppress(psutil.NoSuchProcess):
+            itself = psutil.Process(self.pid)
+            return [itself, *itself.children(recursive=True)]
+        return []
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the process itself, not to what it has started."""
         os.kill(self.pid, number)
 
     def stop(self, patience: float = 15) -> None:
-        """Ask it to end, then kill what is left of its process group; at once for a second Ctrl-C."""
+        """Ask it to end, then kill what is left of it and its children; at once for a second Ctrl-C."""
         if self.popen is None:
             return
+        # A task of Airflow has a process group of its own, and outlives its worker.
+        started = self._everything()
         try:
             if self.popen.poll() is None:
                 self.popen.send_signal(self.stop_signal)
                 with suppress(subprocess.TimeoutExpired):
                     self.popen.wait(patience)
         finally:
-            # Including what is left of its children.
+            for process in [*self._everything(), *started]:
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
             with suppress(ProcessLookupError):
                 os.killpg(self.popen.pid, signal.SIGKILL)
             self.popen.wait()

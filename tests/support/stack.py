@@ -257,8 +257,13 @@ class RealAirflow:
 
     def check(self) -> None:
         """Raises if one of its processes has ended by itself."""
-        for process in self.processes.values():
-            process.check()
+        # Another thread may stop and start parts meanwhile.
+        for name, process in list(self.processes.items()):
+            try:
+                process.check()
+            except RuntimeError:
+                if self.processes.get(name) is process:
+                    raise
         if self._database is not None:
             self._database.check()
 
