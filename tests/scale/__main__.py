@@ -52,17 +52,21 @@ def run(world: World, chosen: Sequence[Stage]) -> list[Backfill]:
         for stage in chosen:
             print(f"{time.strftime('%H:%M:%S')} {stage.name}: {len(stage.rows)} backfills", flush=True)
             backfills = [Backfill(row, world) for row in stage.rows]
+            done += backfills
             with side_by_side(len(backfills)) as pool:
                 running = [pool.submit(backfill.run) for backfill in backfills]
                 try:
                     if stage.act is not None:
                         stage.act(world, backfills)
+                except (RuntimeError, TimeoutError) as e:
+                    # The rows continue, because the table also shows what they did.
+                    for backfill in backfills:
+                        backfill.problems.append(f"{stage.name}: {type(e).__name__}: {e}")
                 except BaseException:
                     world.is_over = True
                     raise
                 for future in running:
                     future.result()
-            done += backfills
         print_table(done)
     print(f"{time.monotonic() - began:.0f} s", flush=True)
     return done

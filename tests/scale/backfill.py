@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from airflow_adf_mi.emulator.gateway.faults import Fault
 from airflow_adf_mi.emulator.pipelines.runs import Run
 from airflow_adf_mi.emulator.service.state import FactoryState
 from tests.scale.gauge import Sample, Task
 from tests.scale.row import OTHER, Row, window
 from tests.scale.world import World
-from tests.support.processes import must_run
+from tests.support.processes import run_to_end
 from tests.support.stack import BIN, ENDED
 
 QUIET = 5.0
 """Seconds after the end in which nothing more must happen."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Other:
+    """A start of the other pipeline: seconds until Airflow handed its task over, and from there until its run began."""
+
+    in_airflow: float
+    seconds: float
 
 
 class Backfill:
@@ -30,9 +39,13 @@ class Backfill:
         self.problems: list[str] = []
         self.notes: list[str] = []
         """What the table also says."""
-        self.faults: list[Fault] = []
-        self.others: list[float] = []
-        """Seconds that starts of the other pipeline took."""
+        self.is_ready = threading.Event()
+        """Whether its story waits for what another thread does."""
+        self.others: list[Other] = []
+        self.repeated = range(0)
+        """The windows that are run again."""
+        self.runs_before = 0
+        """How many runs there were before."""
         self.began = self.ended = time.monotonic()
 
     def run(self) -> None:
@@ -51,14 +64,14 @@ class Backfill:
 
     def create(self, first: int, last: int, *options: str) -> None:
         """Make the backfill of these windows with Airflow's command."""
-        airflow = self.world.airflow
         for dag_id in self.row.dag_ids:
             self.world.until(partial(self._is_parsed, dag_id), f"Dag {dag_id}", 300)
         dates = ("--from-date", window(first), "--to-date", window(last))
         for dag_id in self.row.dag_ids:
             command = [str(BIN / "airflow"), "backfill", "create", "--dag-id", dag_id, *dates]
             command += ["--max-active-runs", str(self.row.at_once), *options]
-            must_run(command, env=airflow.env, timeout=300)
+            # A Dag has one unfinished backfill at a time, and Airflow needs a moment to see that one is finished.
+            self.until(partial(self._is_made, command), "the backfill to be made", 120)
 
     def wait_end(self) -> None:
         left = self.began + self.row.patience - time.monotonic()
@@ -112,6 +125,12 @@ class Backfill:
     def ask(self, method: str, path: str, body: Any = None) -> Any:
         options = {} if body is None else {"json": body}
         return self.world.airflow.ask(method, f"/api/v2/{path}", **options).raise_for_status().json()
+
+    def _is_made(self, command: Sequence[str]) -> bool:
+        done = run_to_end(command, env=self.world.airflow.env, timeout=300)
+        if done.returncode != 0 and "AlreadyRunningBackfill" not in (printed := done.stdout + done.stderr):
+            raise RuntimeError(f"airflow backfill create failed:\n{printed[-2000:]}")
+        return done.returncode == 0
 
     def _is_parsed(self, dag_id: str) -> bool:
         return bool(self.world.airflow.ask("GET", f"/api/v2/dags/{dag_id}").status_code == 200)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Sequence
 
-from tests.scale.backfill import Backfill
-from tests.scale.gauge import Sample
+from tests.scale.backfill import Backfill, Other
 from tests.scale.row import OTHER, Mode, Row, other_dag_id, window
 from tests.scale.verdict import cancel_problems, run_problems, task_problems
 
-WINDOWS = 300
+WINDOWS, QUEUE = 300, 100
 MOST_SLOTS = 4
 LEAST_WAITING = LEAST_REFUSED = 150
 MOST_DELAY = 2.0
@@ -56,58 +54,69 @@ def measure_others(backfill: Backfill) -> None:
 
 
 def start_others(backfill: Backfill) -> None:
-    """Start the other pipeline several times while the queue is full."""
-    backfill.until(lambda: most_waiting(backfill.samples()) >= LEAST_WAITING, f"{LEAST_WAITING} tasks to wait", 1800)
+    """Start the other pipeline several times while the queue is full, and all windows have sent their starts."""
+    backfill.until(lambda: first_full(backfill) is not None, "all windows to send their starts", 1800)
     for _ in range(MEANWHILE):
+        queued = sum(1 for run in backfill.runs() if run.status == "Queued")
+        if queued < QUEUE - 1:
+            backfill.problems.append(f"only {queued} runs were queued when another pipeline was started")
         backfill.others.append(start_other(backfill))
         time.sleep(5)
 
 
-def start_other(backfill: Backfill) -> float:
-    """Start the other pipeline by a Dag run of its own: seconds from the start of its task until its run began."""
-    airflow, dag_id, emulator = backfill.world.airflow, other_dag_id(backfill.row), backfill.world.emulator
-    before = len(backfill.other_runs())
-    dag_run_id = airflow.trigger(dag_id, logical_date=window(24 + len(backfill.others)))
-    at_work = ("running", "deferred", "success")
-    backfill.until(lambda: airflow.task_state(dag_id, dag_run_id, "load") in at_work, f"the task of {dag_id}", 300)
-    began = emulator.clock.now()
+def first_full(backfill: Backfill) -> int | None:
+    """The number of the first sample in which every task has been refused or accepted once; None before that."""
+    if backfill.refusals() < LEAST_REFUSED:
+        return None
+    for number, sample in enumerate(backfill.samples()):
+        answered = sum(sample.states.get(state, 0) for state in ("deferred", "success", "failed"))
+        if answered == WINDOWS and sample.live_runs > QUEUE:
+            return number
+    return None
+
+
+def start_other(backfill: Backfill) -> Other:
+    """Start the other pipeline by a Dag run of its own."""
+    world, dag_id = backfill.world, other_dag_id(backfill.row)
+    before, asked = len(backfill.other_runs()), world.emulator.clock.now()
+    dag_run_id = world.airflow.trigger(dag_id, logical_date=window(24 + len(backfill.others)))
+    handed_over: list[float] = []
+
+    def is_handed_over() -> bool:
+        found = world.gauge.handed_over_at(dag_id, dag_run_id)
+        handed_over.extend([] if found is None else [found])
+        return bool(handed_over)
+
+    backfill.until(is_handed_over, f"the task of {dag_id}", 300)
     backfill.until(lambda: len(backfill.other_runs()) > before, f"a run of {OTHER}", 300)
-    return max(0.0, backfill.other_runs()[-1].created - began)
-
-
-def most_waiting(samples: Sequence[Sample]) -> int:
-    return max((sample.waiting for sample in samples), default=0)
-
-
-def most_running(samples: Sequence[Sample], windows: int) -> int:
-    """The most worker slots in use, from the moment at which every task has been refused or accepted once."""
-    ended = ("success", "failed")
-    everyone = [sum(s.states.get(state, 0) for state in ("deferred", *ended)) == windows for s in samples]
-    first = everyone.index(True) if True in everyone else len(samples)
-    return max((sample.running for sample in samples[first:]), default=windows)
+    created = backfill.other_runs()[-1].created
+    return Other(seconds=created - handed_over[0], in_airflow=handed_over[0] - asked)
 
 
 def waited_out(backfill: Backfill) -> list[str]:
     windows = [window(number) for number in range(WINDOWS)]
-    samples = backfill.samples()
-    waiting, running, refused = most_waiting(samples), most_running(samples, WINDOWS), backfill.refusals()
+    first, samples = first_full(backfill), backfill.samples()
+    meanwhile = samples[first:] if first is not None else []
+    waiting = max((sample.waiting for sample in meanwhile), default=0)
+    slots = max((sample.slots for sample in meanwhile), default=WINDOWS)
     usual, others = backfill.others[:BEFORE], backfill.others[BEFORE:]
-    delay = max(others) - statistics.median(usual)
+    delay = max(other.seconds for other in others) - statistics.median(other.seconds for other in usual)
+    in_airflow = max(other.in_airflow for other in others)
     backfill.notes += [
         f"{waiting} waited at once",
-        f"{refused} refused",
-        f"{running} slots",
-        f"another pipeline at most {delay:.1f} s later",
+        f"{backfill.refusals()} refused",
+        f"{slots} slots",
+        f"another pipeline at most {delay:.1f} s later (after up to {in_airflow:.1f} s in Airflow)",
     ]
     problems = [
         *run_problems(backfill.runs_by_window(), windows),
         *task_problems(backfill.tasks(), windows),
         *cancel_problems(backfill.runs()),
     ]
-    if waiting < LEAST_WAITING or refused < LEAST_REFUSED:
-        problems.append(f"only {waiting} tasks waited at once, and {refused} starts were refused")
-    if backfill.row.mode == "deferrable" and running > MOST_SLOTS:
-        problems.append(f"{running} worker slots were in use, expected at most {MOST_SLOTS}")
+    if waiting < LEAST_WAITING:
+        problems.append(f"only {waiting} tasks waited at once, expected {LEAST_WAITING}")
+    if backfill.row.mode == "deferrable" and slots > MOST_SLOTS:
+        problems.append(f"{slots} worker slots were in use, expected at most {MOST_SLOTS}")
     if delay > MOST_DELAY:
         problems.append(f"a start of another pipeline was {delay:.1f} s later, expected at most {MOST_DELAY:.0f} s")
     return problems

@@ -24,6 +24,12 @@ _TASKS = sqlalchemy.text(
 )
 
 
+_HANDED_OVER = sqlalchemy.text(
+    "SELECT CASE WHEN ti.pid IS NULL THEN t.created_date ELSE ti.start_date END FROM task_instance ti "
+    "LEFT JOIN trigger t ON t.id = ti.trigger_id WHERE ti.dag_id = :dag_id AND ti.run_id = :run_id"
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Task:
     """The task of one window."""
@@ -46,9 +52,9 @@ class Sample:
     """Active runs of the pipeline, also those in its queue."""
 
     @property
-    def running(self) -> int:
-        """Slots of workers in use."""
-        return self.states.get("running", 0)
+    def slots(self) -> int:
+        """Slots of workers in use, or about to be: a worker has a queued task for some seconds before it runs."""
+        return self.states.get("running", 0) + self.states.get("queued", 0)
 
     @property
     def waiting(self) -> int:
@@ -67,13 +73,25 @@ class Gauge:
         self._live_runs = live_runs
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="gauge", daemon=True)
+        self._problem: Exception | None = None
         self.samples: dict[str, list[Sample]] = {}
+
+    def check(self) -> None:
+        """Raises `RuntimeError` if the samples have ended."""
+        if self._problem is not None:
+            raise RuntimeError("the tasks and runs are not counted any more") from self._problem
 
     def tasks(self, dag_id: str) -> list[Task]:
         """The tasks of all windows, oldest window first."""
         with self._engine.connect() as connection:
             found = [_task(row) for row in connection.execute(_TASKS, {"dag_id": dag_id}).mappings()]
         return sorted(found, key=lambda task: task.window)
+
+    def handed_over_at(self, dag_id: str, run_id: str) -> float | None:
+        """When a worker began with the task of a Dag run, or when it was handed to the triggerers. None before that."""
+        with self._engine.connect() as connection:
+            found = connection.execute(_HANDED_OVER, {"dag_id": dag_id, "run_id": run_id}).scalar()
+        return None if found is None else float(found.timestamp())
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -86,14 +104,21 @@ class Gauge:
 
     def _run(self) -> None:
         while not self._stopped.wait(INTERVAL):
-            states: dict[str, dict[str, int]] = {}
-            with self._engine.connect() as connection:
-                for dag_id, state, number in connection.execute(_COUNTS):
-                    states.setdefault(dag_id, {})[state] = number
-            live, now = self._live_runs(), time.time()
-            for dag_id, counts in states.items():
-                sample = Sample(time=now, states=counts, live_runs=live.get(dag_id, 0))
-                self.samples.setdefault(dag_id, []).append(sample)
+            try:
+                self._sample()
+            except Exception as e:  # noqa: BLE001  `check` raises it in another thread
+                self._problem = e
+                return
+
+    def _sample(self) -> None:
+        states: dict[str, dict[str, int]] = {}
+        with self._engine.connect() as connection:
+            for dag_id, state, number in connection.execute(_COUNTS):
+                states.setdefault(dag_id, {})[state] = number
+        live, now = self._live_runs(), time.time()
+        for dag_id, counts in states.items():
+            sample = Sample(time=now, states=counts, live_runs=live.get(dag_id, 0))
+            self.samples.setdefault(dag_id, []).append(sample)
 
 
 def _task(row: Any) -> Task:

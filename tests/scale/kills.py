@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import partial
 
+from airflow_adf_mi.emulator.gateway.faults import Fault
 from tests.scale.backfill import Backfill
 from tests.scale.row import MODES, Row, window
 from tests.scale.stack import TRIGGERERS
 from tests.scale.verdict import cancel_problems, run_problems, task_problems
 from tests.scale.world import World
 
-KILLS = (("triggerer", 0.1, 5.0), ("worker-1", 0.25, 5.0), ("scheduler", 0.45, 5.0), ("redis", 0.65, 20.0))
+KILLS = (("triggerer", 0.1, 5.0), ("worker-1", 0.25, 5.0), ("scheduler", 0.4, 5.0), ("redis", 0.55, 20.0))
 """What is killed, at which share of all runs, and for how many seconds it is gone."""
+EVIDENCE = 3
+"""Windows that show that the factory uses start keys as run ids, before a start is lost."""
+HELD_SECONDS = 300.0
+MOST_SECONDS_UNTIL_KILL = 25.0
+"""After 30 s without an answer, the task would search for its run by itself."""
 
 
 def window_rows(windows: int = 200) -> list[Row]:
@@ -24,7 +31,7 @@ def window_rows(windows: int = 200) -> list[Row]:
             concurrency=5,
             seconds=5,
             expected="one Succeeded run for each window, no overlap, no cancel, every window success",
-            check=one_run_each,
+            check=one_run_each_in_spite_of_kills,
         )
         for mode in MODES
     ]
@@ -35,66 +42,94 @@ def starting_rows() -> list[Row]:
         Row(
             run="killed-starting",
             mode=mode,
-            windows=4,
+            windows=EVIDENCE,
             expected="one Succeeded run for each window, every window success",
-            before=lose_one_start,
-            check=one_run_each,
+            story=wait_for_the_held_window,
+            check=one_run_each_although_killed,
         )
         for mode in MODES
     ]
 
 
-def one_run_each(backfill: Backfill) -> list[str]:
-    windows = [window(number) for number in range(backfill.row.windows)]
+def one_run_each(backfill: Backfill, windows: int) -> list[str]:
+    wanted = [window(number) for number in range(windows)]
     return [
-        *run_problems(backfill.runs_by_window(), windows),
-        *task_problems(backfill.tasks(), windows),
+        *run_problems(backfill.runs_by_window(), wanted),
+        *task_problems(backfill.tasks(), wanted),
         *cancel_problems(backfill.runs()),
     ]
 
 
-def lose_one_start(backfill: Backfill) -> None:
-    """Hold one createRun back for ever: no run is started by it."""
-    backfill.faults.append(
-        backfill.world.emulator.add_fault("createRun", pipeline=backfill.row.name, hang_seconds=300, drop=True)
-    )
+def one_run_each_in_spite_of_kills(backfill: Backfill) -> list[str]:
+    retried = sum(1 for task in backfill.tasks() if task.try_number > 1)
+    backfill.notes.append(f"{retried} retried")
+    # A blocking task runs on the worker that is killed, so at least one must have been retried.
+    unharmed = ["no task was retried, so the kill of the worker hit none"] if backfill.row.mode == "blocking" else []
+    return [*one_run_each(backfill, backfill.row.windows), *([] if retried else unharmed)]
 
 
 def kill_parts(world: World, backfills: Sequence[Backfill]) -> None:
     """Kill the parts of Airflow one after the other, while the backfills run."""
     total = sum(backfill.row.windows for backfill in backfills)
 
-    def share() -> float:
-        return sum(backfill.succeeded() for backfill in backfills) / total
+    def has_reached(share: float) -> bool:
+        return sum(backfill.succeeded() for backfill in backfills) >= share * total
 
-    for part, moment, seconds in KILLS:
-        while share() < moment:
-            time.sleep(0.5)
-            world.check()
-        print(f"{time.strftime('%H:%M:%S')} {part} is killed, and gone for {seconds:.0f} s", flush=True)
+    for part, share, seconds in KILLS:
+        world.until(partial(has_reached, share), f"{share:.0%} of the runs to succeed", 3600)
+        left = [backfill.row.windows - backfill.succeeded() for backfill in backfills]
+        print(f"{time.strftime('%H:%M:%S')} {part} is killed for {seconds:.0f} s; windows left: {left}", flush=True)
         world.airflow.kill_part(part)
         time.sleep(seconds)
         world.airflow.start_part(part)
+        for backfill, number in zip(backfills, left, strict=True):
+            if number == 0:
+                backfill.problems.append(f"all windows had succeeded before the kill of {part}")
 
 
 def kill_the_starting(world: World, backfills: Sequence[Backfill]) -> None:
-    """Kill what holds the intent of the start that is held back: its worker, or the triggerers."""
-    parts = {part for backfill in backfills for part in _parts_of(backfill)}
-    for part in sorted(parts):
-        world.airflow.kill_part(part)
-    time.sleep(5)
-    for part in sorted(parts):
-        world.airflow.start_part(part)
+    """For one row after the other, hold a start back, and kill what holds its intent: its worker, or the triggerers."""
+    for backfill in backfills:
+        backfill.until(backfill.is_ready.is_set, "the first windows", 600)
+        fault = world.emulator.add_fault("createRun", pipeline=backfill.row.name, hang_seconds=HELD_SECONDS, drop=True)
+        backfill.create(EVIDENCE, EVIDENCE)
+        backfill.until(partial(_is_consumed, fault), "a start to be held back", 300)
+        held_at = time.monotonic()
+        parts = _parts_of(backfill)
+        for part in parts:
+            world.airflow.kill_part(part)
+        if time.monotonic() - held_at > MOST_SECONDS_UNTIL_KILL:
+            backfill.problems.append("the kill came too late")
+        if len(backfill.runs()) != EVIDENCE:
+            backfill.problems.append("the start that was held back started a run")
+        time.sleep(5)
+        for part in parts:
+            world.airflow.start_part(part)
 
 
-def _parts_of(backfill: Backfill) -> tuple[str, ...]:
-    """Wait until one start is held back, and the other runs are there: the parts that may hold its intent."""
-    backfill.until(lambda: any(fault.consumed for fault in backfill.faults), "a start to be held back", 300)
-    backfill.until(lambda: len(backfill.runs()) == backfill.row.windows - 1, "the other runs", 300)
+def wait_for_the_held_window(backfill: Backfill) -> None:
+    backfill.wait_end()
+    backfill.is_ready.set()
+    backfill.until(lambda: len(backfill.tasks()) > EVIDENCE, "the window whose start is held back", 1800)
+
+
+def one_run_each_although_killed(backfill: Backfill) -> list[str]:
+    (held,) = [task for task in backfill.tasks() if task.window == window(EVIDENCE)]
+    backfill.notes.append(f"try {held.try_number}")
+    # A triggerer that is killed uses up no try, but a worker does.
+    was_retried = held.try_number > 1
+    wrong = was_retried if backfill.row.mode == "triggerer-mode" else not was_retried
+    return [*one_run_each(backfill, EVIDENCE + 1), *([f"the task ended in try {held.try_number}"] if wrong else [])]
+
+
+def _is_consumed(fault: Fault) -> bool:
+    return fault.consumed > 0
+
+
+def _parts_of(backfill: Backfill) -> Sequence[str]:
     if backfill.row.mode == "triggerer-mode":
         return TRIGGERERS
-    started = backfill.runs_by_window()
-    (held,) = [task for task in backfill.tasks() if task.window not in started]
+    (held,) = [task for task in backfill.tasks() if task.window == window(EVIDENCE)]
     if held.pid is None:
         raise RuntimeError(f"the task of {backfill.row.name} has no process")
     return (backfill.world.airflow.worker_of(held.pid),)

@@ -20,9 +20,14 @@ def run_problems(
         seen = tuple(run.status for run in runs.get(one, ()))
         if seen != statuses:
             found.append(f"window {one} has the runs {counted(seen)}, expected {counted(statuses)}")
-    for one, several in runs.items():
-        found += [f"window {one}: {text}" for text in overlaps([_seen(run) for run in several])]
-    return found
+    return [*found, *overlap_problems(runs)]
+
+
+def overlap_problems(runs: Mapping[str, Sequence[Run]]) -> list[str]:
+    """Runs of one window that overlap."""
+    return [
+        f"window {one}: {text}" for one, several in runs.items() for text in overlaps([_seen(run) for run in several])
+    ]
 
 
 def task_problems(tasks: Sequence[Task], windows: Sequence[str], *expected: str) -> list[str]:

@@ -74,6 +74,7 @@ class World:
         if self.is_over:
             raise RuntimeError("the proof was stopped")
         self.airflow.check()
+        self.gauge.check()
 
     def _live_runs(self) -> Mapping[str, int]:
         def count() -> Mapping[str, int]:
