@@ -59,7 +59,7 @@ _OF_FEATURES = {
 }
 
 # Modules whose tests read the sources of the package. `make matrix` has only the installed package.
-_OF_SOURCES = ("test_docs_site.py", "test_layout.py", "test_prose.py", "test_tables.py")
+_OF_SOURCES = ("test_distributed_page.py", "test_docs_site.py", "test_layout.py", "test_prose.py", "test_tables.py")
 
 _IDENTITY_PREFIXES = ("AZURE_", "MSI_", "IDENTITY_", "IMDS_")
 
