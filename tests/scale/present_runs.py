@@ -26,6 +26,7 @@ def _row(mode: Mode, policy: str) -> Row:
         mode=mode,
         windows=LOADED + LIVE + NEW,
         script=[{"when": {"windowStart": one}, "activities": {"Load": {"seconds": LIVE_SECONDS}}} for one in live],
+        more_seconds=LIVE_SECONDS,
         task={"on_live_run": "adopt", "on_succeeded_run": policy, "succeeded_within": 86400 * 30},
         expected=f"no further run of the {LOADED} loaded windows ({policy}) and the {LIVE} live ones, which are never cancelled",
         before=run_elsewhere,
