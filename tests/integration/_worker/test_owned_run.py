@@ -126,8 +126,12 @@ def test_killed_worker_cancels_its_run_in_time(hold: str | None, settings: AdfSe
     assert emulator.books.count("cancelRun") == 1
 
 
-def test_kill_whose_token_is_refused_cancels_with_a_new_token(settings: AdfSettings, emulator: Emulator) -> None:
+def test_kill_whose_token_is_refused_cancels_with_a_new_token(
+    settings: AdfSettings, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In this process, because here no status check of the wait replaces the token first."""
+    for name in ("HANDLER_WAIT_SECONDS", "KILL_WAIT_SECONDS", "CANCEL_WAIT_SECONDS"):
+        monkeypatch.setattr(owned_run, name, 60.0)  # a busy machine may be slow
     with OwnedRun(settings, cancel_on_kill=True) as owned:
         owned.begin(begin(settings, "Slow"))
         emulator.call(emulator.tokens.revoke)

@@ -168,7 +168,7 @@ def test_reads_of_hooks_are_repeated(settings: AdfSettings, emulator: Emulator) 
 
 def test_refused_connection_proves_that_nothing_was_sent(send: Send, settings: AdfSettings, emulator: Emulator) -> None:
     send(operations.get_factory(settings.factory()))
-    emulator.refuse_connections(1)
+    emulator.refuse_connections(120)
     with pytest.raises(AdfUnavailableError) as refused:
         send(create(settings))
     assert refused.value.never_sent
