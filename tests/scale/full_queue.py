@@ -9,7 +9,9 @@ from tests.scale.backfill import Backfill, Other
 from tests.scale.row import OTHER, Mode, Row, other_dag_id, window
 from tests.scale.verdict import cancel_problems, run_problems, task_problems
 
-WINDOWS, QUEUE = 300, 100
+WINDOWS = 300
+FULL = 90
+"""So many runs are queued while the queue of 100 counts as full. A place that gets free is taken some seconds later."""
 MOST_SLOTS = 4
 LEAST_WAITING = LEAST_REFUSED = 150
 MOST_DELAY = 2.0
@@ -58,7 +60,7 @@ def start_others(backfill: Backfill) -> None:
     backfill.until(lambda: first_full(backfill) is not None, "all windows to send their starts", 1800)
     for _ in range(MEANWHILE):
         queued = sum(1 for run in backfill.runs() if run.status == "Queued")
-        if queued < QUEUE - 1:
+        if queued < FULL:
             backfill.problems.append(f"only {queued} runs were queued when another pipeline was started")
         backfill.others.append(start_other(backfill))
         time.sleep(5)
@@ -70,7 +72,7 @@ def first_full(backfill: Backfill) -> int | None:
         return None
     for number, sample in enumerate(backfill.samples()):
         answered = sum(sample.states.get(state, 0) for state in ("deferred", "success", "failed"))
-        if answered == WINDOWS and sample.live_runs > QUEUE:
+        if answered == WINDOWS and sample.live_runs > FULL:
             return number
     return None
 
