@@ -20,8 +20,8 @@ SETTINGS = {
     "core__parallelism": "64",
     "core__max_active_tasks_per_dag": "1000",
     "celery__worker_concurrency": str(SLOTS),
-    # The guide says why (docs/backfills.md).
-    "scheduler__max_dagruns_per_loop_to_schedule": "400",
+    # More than the windows of all backfills that run at the same time (docs/backfills.md).
+    "scheduler__max_dagruns_per_loop_to_schedule": "800",
     # Shorter than the defaults, so that Airflow notices sooner what was killed.
     "scheduler__task_instance_heartbeat_timeout": "30",
     "scheduler__task_instance_heartbeat_timeout_detection_interval": "5",
