@@ -7,13 +7,17 @@ comes back, and keeps its place.
     the run list                             starts that are let go
     ---------------------------------------  -----------------------------------------------------------------------
     is believed                              in each round (10 s): as many as have a free place, at most 10. A start
-                                             that was let go within 30 s counts as queued
+                                             that was let go within 90 s counts as queued
     is believed, shows no place for 60 s     one
     cannot be read, or a start came back:    one, if nothing was let go within 30 s. If this start does not come
       it lags, or the queue is shorter       back, the list is believed again. The queue then counts as no longer
                                              than what the list showed
 
 The first start that was refused is the first that is let go. This rule orders the starts of one triggerer only.
+
+A busy Airflow may need long to resume a task. If its start did not count as queued until then, others would be let go for the
+same place, and would keep more and more workers busy. A start that was accepted in the meantime counts twice. This leaves places
+free for a while, but the queue never gets empty.
 """
 
 from __future__ import annotations
@@ -27,6 +31,8 @@ ROUND_SECONDS = 10.0
 """Seconds between two queries for the queued runs of a factory."""
 UNDER_WAY_SECONDS = 30.0
 """Seconds in which a start that was let go is either accepted, or refused and back here."""
+COUNTED_SECONDS = 90.0
+"""Seconds for which a start that was let go counts as queued."""
 STALE_SECONDS = 60.0
 """If the list shows no free place for this many seconds, one start is sent all the same."""
 MOST_AT_ONCE = 10
@@ -40,7 +46,9 @@ class Turns:
     _waiting: dict[Hashable, float] = field(default_factory=dict)
     """By start: when it was refused first, which is its place."""
     _let_go: list[float] = field(default_factory=list)
-    """When starts were let go, within `UNDER_WAY_SECONDS`."""
+    """When starts were let go, within `COUNTED_SECONDS`."""
+    _came_back_at: float | None = None
+    """When a start came back last."""
     _moved_at: float | None = None
     """When the last start was let go, or the first start began to wait."""
     _limit: int = field(default_factory=lambda: MOST_QUEUED)
@@ -65,8 +73,9 @@ class Turns:
         if came_back:
             self._is_believed = self._is_probing = False
             self._limit = min(self._limit, self._shown)
-            # The next one goes when this one would have been under way.
-            self._let_go.append(now)
+            # It is no longer under way. The next one goes when it would have been.
+            del self._let_go[:1]
+            self._came_back_at = now
 
     def remove(self, token: Hashable) -> None:
         """Forget a start whose wait has ended otherwise."""
@@ -77,8 +86,8 @@ class Turns:
 
         :param queued: how many runs of the pipeline the list shows as queued; None if the list cannot be read.
         """
-        self._let_go = [at for at in self._let_go if at > now - UNDER_WAY_SECONDS]
-        if self._is_probing and not self._let_go:
+        self._let_go = [at for at in self._let_go if at > now - COUNTED_SECONDS]
+        if self._is_probing and not self._is_under_way(now):
             self._is_believed, self._is_probing = True, False
         if queued is not None:
             self._limit = max(self._limit, min(queued, MOST_QUEUED))
@@ -90,12 +99,16 @@ class Turns:
             self._moved_at, self._shown = now, queued or 0
         return first
 
+    def _is_under_way(self, now: float) -> bool:
+        moments = [*self._let_go, *([] if self._came_back_at is None else [self._came_back_at])]
+        return any(at > now - UNDER_WAY_SECONDS for at in moments)
+
     def _how_many(self, now: float, queued: int | None) -> int:
         if queued is not None and self._is_believed:
             free = self._limit - queued - len(self._let_go)
             is_stale = self._moved_at is not None and now - self._moved_at >= STALE_SECONDS
             return min(free, MOST_AT_ONCE) if free > 0 else int(is_stale)
-        if self._let_go:
+        if self._is_under_way(now):
             return 0
         self._is_probing = not self._is_believed
         return 1
