@@ -99,15 +99,13 @@ FRAGMENTS = [
 ]
 
 
-@pytest.mark.timeout(20)
 @pytest.mark.parametrize("fragment", FRAGMENTS)
 def test_hostile_text_is_masked_in_linear_time(fragment: str) -> None:
-    """This takes about 0.1 s. A pattern whose time grows with the square of the length would exceed the timeout."""
+    """This takes about 0.1 s. A pattern whose time grows with the square of the length would exceed the timeout of all tests."""
     text = fragment * (300_000 // len(fragment))
     assert len(redact(text)) <= 2 * len(text)
 
 
-@pytest.mark.timeout(20)
 @pytest.mark.parametrize("end", ["u0022", "u0027", '"', "'"])
 def test_hostile_quotes_are_masked_in_linear_time(end: str) -> None:
     """A quote in JSON within JSON has more backslashes at each level."""
