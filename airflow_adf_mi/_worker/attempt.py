@@ -59,9 +59,7 @@ from airflow_adf_mi.adf.starting.start_or_adopt import SUPERSEDED_CHECK_INTERVAL
 from airflow_adf_mi.adf.starting.started import Skipped, Started, StillActive
 from airflow_adf_mi.adf.starting.try_keys import TryKeys
 from airflow_adf_mi.adf.timing import REAL_TIME
-from airflow_adf_mi.adf.waiting.deadlines import (
-    deferral_timeout,
-)
+from airflow_adf_mi.adf.waiting.deadlines import deferral_timeout
 from airflow_adf_mi.adf.waiting.single_run import Ended, Plan, TimedOut, in_words
 from airflow_adf_mi.hooks import AdfHook
 from airflow_adf_mi.triggers.queue import IS_TURN, REFUSED_AT

@@ -21,7 +21,7 @@ from airflow_adf_mi.adf.errors import AdfError
 from airflow_adf_mi.adf.event_loop import PerLoop, start_detached
 from airflow_adf_mi.adf.models import RunStatus
 from airflow_adf_mi.adf.starting.run_list import RETENTION_SECONDS, having, list_runs
-from airflow_adf_mi.adf.starting.turns import ROUND_SECONDS, UNDER_WAY_SECONDS, Turns
+from airflow_adf_mi.adf.starting.turns import COUNTED_SECONDS, ROUND_SECONDS, Turns
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class FactoryQueue:
         """
         now = time.time()
         turns = self._turns.setdefault(pipeline_name.lower(), Turns())
-        came_back = now - self._let_go.pop(token, 0.0) < UNDER_WAY_SECONDS
+        came_back = now - self._let_go.pop(token, 0.0) < COUNTED_SECONDS
         turns.add(token, refused_at, now=now, came_back=came_back)
         ready = self._ready[token] = asyncio.get_running_loop().create_future()
         if self._rounds is None or self._rounds.done():
@@ -87,7 +87,7 @@ class FactoryQueue:
                     continue
                 queued = await self._queued(client, waiting)
                 now = time.time()
-                self._let_go = {token: at for token, at in self._let_go.items() if at > now - UNDER_WAY_SECONDS}
+                self._let_go = {token: at for token, at in self._let_go.items() if at > now - COUNTED_SECONDS}
                 for name in waiting:
                     for token in self._turns[name].next(now, None if queued is None else queued[name]):
                         self._let_go[token] = now
