@@ -45,7 +45,6 @@ DAY = 86_400.0
 def fast(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(queue_wait, "PAUSE_SECONDS", 0.2)
     monkeypatch.setattr(pipeline_queue, "ROUND_SECONDS", 0.05)
-    monkeypatch.setattr(pipeline_queue, "COUNTED_SECONDS", 1.0)
     monkeypatch.setattr(turns, "UNDER_WAY_SECONDS", 1.0)
     monkeypatch.setattr(turns, "COUNTED_SECONDS", 1.0)
     monkeypatch.setattr(turns, "MOST_QUEUED", 1)

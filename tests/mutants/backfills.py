@@ -47,6 +47,8 @@ MUTANTS = [
     Mutant("last start goes first", "adf/starting/turns.py", "key=self._waiting.__getitem__)[", "key=self._waiting.__getitem__, reverse=True)[", TURNS),
     Mutant("start under way takes no place", "adf/starting/turns.py", "free = self._limit - queued - len(self._let_go)", "free = self._limit - queued", TURNS),
     Mutant("place given away while a busy Airflow resumes the task", "adf/starting/turns.py", "if at > now - COUNTED_SECONDS]", "if at > now - UNDER_WAY_SECONDS]", TURNS),
+    Mutant("start that comes back late not recognised", "adf/starting/turns.py", "let_go_at > now - COUNTED_SECONDS:", "let_go_at > now - UNDER_WAY_SECONDS:", TURNS),
+    Mutant("start let go long ago taken for one that comes back", "adf/starting/turns.py", "if let_go_at is not None and let_go_at > now - COUNTED_SECONDS:", "if let_go_at is not None:", TURNS),
     Mutant("list believed although a start came back", "adf/starting/turns.py", "            self._is_believed = self._is_probing = False", "            self._is_probing = False", TURNS),
     Mutant("wrong list believed again for ever", "adf/starting/turns.py", "            self._limit = min(self._limit, self._shown)", "            pass", TURNS),
     Mutant("full list never doubted", "adf/starting/turns.py", "else int(is_stale)", "else 0", TURNS),

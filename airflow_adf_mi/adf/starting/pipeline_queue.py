@@ -21,7 +21,7 @@ from airflow_adf_mi.adf.errors import AdfError
 from airflow_adf_mi.adf.event_loop import PerLoop, start_detached
 from airflow_adf_mi.adf.models import RunStatus
 from airflow_adf_mi.adf.starting.run_list import RETENTION_SECONDS, having, list_runs
-from airflow_adf_mi.adf.starting.turns import COUNTED_SECONDS, ROUND_SECONDS, Turns
+from airflow_adf_mi.adf.starting.turns import ROUND_SECONDS, Turns
 
 log = logging.getLogger(__name__)
 
@@ -34,8 +34,6 @@ class FactoryQueue:
     factory: FactoryRef
     _turns: dict[str, Turns] = field(default_factory=dict)
     _ready: dict[Hashable, asyncio.Future[None]] = field(default_factory=dict)
-    _let_go: dict[Hashable, float] = field(default_factory=dict)
-    """By start: when it was let go, to recognise it if it comes back."""
     _rounds: asyncio.Task[None] | None = None
 
     async def wait(self, pipeline_name: str, token: Hashable, refused_at: float, *, until: float) -> bool:
@@ -46,8 +44,7 @@ class FactoryQueue:
         """
         now = time.time()
         turns = self._turns.setdefault(pipeline_name.lower(), Turns())
-        came_back = now - self._let_go.pop(token, 0.0) < COUNTED_SECONDS
-        turns.add(token, refused_at, now=now, came_back=came_back)
+        turns.add(token, refused_at, now=now)
         ready = self._ready[token] = asyncio.get_running_loop().create_future()
         if self._rounds is None or self._rounds.done():
             self._rounds = start_detached(self._go_rounds())
@@ -87,10 +84,8 @@ class FactoryQueue:
                     continue
                 queued = await self._queued(client, waiting)
                 now = time.time()
-                self._let_go = {token: at for token, at in self._let_go.items() if at > now - COUNTED_SECONDS}
                 for name in waiting:
                     for token in self._turns[name].next(now, None if queued is None else queued[name]):
-                        self._let_go[token] = now
                         if not self._ready[token].done():
                             self._ready[token].set_result(None)
 

@@ -45,8 +45,8 @@ class Turns:
 
     _waiting: dict[Hashable, float] = field(default_factory=dict)
     """By start: when it was refused first, which is its place."""
-    _let_go: list[float] = field(default_factory=list)
-    """When starts were let go, within `COUNTED_SECONDS`."""
+    _let_go: dict[Hashable, float] = field(default_factory=dict)
+    """By start: when it was let go, within `COUNTED_SECONDS`."""
     _came_back_at: float | None = None
     """When a start came back last."""
     _moved_at: float | None = None
@@ -62,19 +62,19 @@ class Turns:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def add(self, token: Hashable, refused_at: float, *, now: float, came_back: bool) -> None:
+    def add(self, token: Hashable, refused_at: float, *, now: float) -> None:
         """Let a start wait.
 
+        :param token: identifies the start. A start that is refused again has the same token.
         :param refused_at: epoch seconds at which this try's start was refused first.
-        :param came_back: whether the start had been let go before.
         """
         self._waiting[token] = refused_at
         self._moved_at = now if self._moved_at is None else self._moved_at
-        if came_back:
+        let_go_at = self._let_go.pop(token, None)
+        if let_go_at is not None and let_go_at > now - COUNTED_SECONDS:
+            # It came back: there was no place, whatever the list showed.
             self._is_believed = self._is_probing = False
             self._limit = min(self._limit, self._shown)
-            # It is no longer under way. The next one goes when it would have been.
-            del self._let_go[:1]
             self._came_back_at = now
 
     def remove(self, token: Hashable) -> None:
@@ -86,7 +86,7 @@ class Turns:
 
         :param queued: how many runs of the pipeline the list shows as queued; None if the list cannot be read.
         """
-        self._let_go = [at for at in self._let_go if at > now - COUNTED_SECONDS]
+        self._let_go = {token: at for token, at in self._let_go.items() if at > now - COUNTED_SECONDS}
         if self._is_probing and not self._is_under_way(now):
             self._is_believed, self._is_probing = True, False
         if queued is not None:
@@ -94,13 +94,13 @@ class Turns:
         first = sorted(self._waiting, key=self._waiting.__getitem__)[: self._how_many(now, queued)]
         for token in first:
             del self._waiting[token]
+            self._let_go[token] = now
         if first:
-            self._let_go += [now] * len(first)
             self._moved_at, self._shown = now, queued or 0
         return first
 
     def _is_under_way(self, now: float) -> bool:
-        moments = [*self._let_go, *([] if self._came_back_at is None else [self._came_back_at])]
+        moments = [*self._let_go.values(), *([] if self._came_back_at is None else [self._came_back_at])]
         return any(at > now - UNDER_WAY_SECONDS for at in moments)
 
     def _how_many(self, now: float, queued: int | None) -> int:

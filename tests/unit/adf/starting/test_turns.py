@@ -23,14 +23,14 @@ FULL = MOST_QUEUED
 def waiting(count: int) -> Turns:
     turns = Turns()
     for number in range(count):
-        turns.add(number, refused_at=float(number), now=0.0, came_back=False)
+        turns.add(number, refused_at=float(number), now=0.0)
     return turns
 
 
 def test_first_that_was_refused_goes_first() -> None:
     turns = Turns()
     for place in (3.0, 1.0, 2.0):
-        turns.add(f"refused at {place}", place, now=5.0, came_back=False)
+        turns.add(f"refused at {place}", place, now=5.0)
     assert turns.next(10.0, FULL - 2) == ["refused at 1.0", "refused at 2.0"]
     assert len(turns) == 1
 
@@ -54,17 +54,26 @@ def test_start_that_is_under_way_takes_a_place() -> None:
 def test_start_that_comes_back_keeps_its_place_and_stops_the_others() -> None:
     turns = waiting(3)
     assert turns.next(10.0, FULL - 2) == [0, 1]
-    turns.add(0, 0.0, now=15.0, came_back=True)
+    turns.add(0, 0.0, now=15.0)
     assert turns.next(20.0, 0) == []
     # One is sent to find out whether there is a place.
     assert turns.next(15.0 + UNDER_WAY_SECONDS, 0) == [0]
     assert turns.next(25.0 + UNDER_WAY_SECONDS, 0) == []
 
 
+def test_start_that_comes_back_late_is_recognised() -> None:
+    """A busy Airflow may need long to resume its task, and the service then refuses it again."""
+    for seconds, goes in ((COUNTED_SECONDS - 1, []), (COUNTED_SECONDS, [0, 1])):
+        turns = waiting(3)
+        assert turns.next(10.0, FULL - 1) == [0]
+        turns.add(0, 0.0, now=10.0 + seconds)
+        assert turns.next(10.0 + COUNTED_SECONDS, FULL - 2) == goes
+
+
 def test_list_is_believed_again_when_a_probe_does_not_come_back() -> None:
     turns = waiting(5)
     turns.next(10.0, FULL - 1)
-    turns.add(0, 0.0, now=15.0, came_back=True)
+    turns.add(0, 0.0, now=15.0)
     probe_at = 15.0 + UNDER_WAY_SECONDS
     assert turns.next(probe_at, 0) == [0]
     # A start was refused while the list showed 99 runs. So the queue counts as no longer than that.
@@ -74,9 +83,9 @@ def test_list_is_believed_again_when_a_probe_does_not_come_back() -> None:
 def test_list_is_not_believed_when_the_probe_comes_back() -> None:
     turns = waiting(2)
     turns.next(10.0, FULL - 1)
-    turns.add(0, 0.0, now=15.0, came_back=True)
+    turns.add(0, 0.0, now=15.0)
     assert turns.next(45.0, 0) == [0]
-    turns.add(0, 0.0, now=50.0, came_back=True)
+    turns.add(0, 0.0, now=50.0)
     assert turns.next(60.0, 0) == []
     assert turns.next(80.0, 0) == [0]
 
@@ -84,13 +93,13 @@ def test_list_is_not_believed_when_the_probe_comes_back() -> None:
 def test_queue_counts_as_longer_when_the_list_shows_so() -> None:
     turns = waiting(9)
     turns.next(10.0, 5)
-    turns.add(0, 0.0, now=15.0, came_back=True)
+    turns.add(0, 0.0, now=15.0)
     assert turns.next(45.0, 4) == [0]
     assert turns.next(75.0, 5) == []
     assert turns.next(45.0 + STALE_SECONDS, 5) == []
     turns = waiting(20)
     turns.next(10.0, 5)
-    turns.add(0, 0.0, now=15.0, came_back=True)
+    turns.add(0, 0.0, now=15.0)
     assert turns.next(45.0, 4) == [0]
     assert turns.next(75.0, 5) == []
     assert turns.next(85.0, 8) == []
@@ -145,7 +154,7 @@ def test_every_start_gets_its_turn_in_order_whatever_the_list_shows(
                 accepted.append(token)
             else:
                 refusals += 1
-                turns.add(token, refused_at=float(token), now=now + 1, came_back=True)  # type: ignore[arg-type]  # a number
+                turns.add(token, refused_at=float(token), now=now + 1)  # type: ignore[arg-type]  # a number
         history.append((now, queued))
     assert sorted(accepted, key=str) == sorted(range(starts), key=str)
     # At most one vain start for each time in which a start is under way, and one round of a list that was wrong.
