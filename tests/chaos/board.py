@@ -5,20 +5,19 @@ Otherwise, dozens of cases would send two requests a second each, and would be m
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import sqlalchemy
+
+from tests.support.sampler import Sampler
 
 _INSTANCES = sqlalchemy.text(
     "SELECT ti.dag_id, ti.run_id, ti.task_id, ti.map_index, ti.state, ti.try_number, ti.pid, t.triggerer_id "
     "FROM task_instance ti LEFT JOIN trigger t ON t.id = ti.trigger_id"
 )
 _RUNS = sqlalchemy.text("SELECT dag_id, run_id, state FROM dag_run")
-INTERVAL = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,16 +33,13 @@ class Instance:
     """The id of the triggerer job that runs its trigger."""
 
 
-class Board:
-    """Reads the database every half second, in a separate thread. Use as a context manager."""
+class Board(Sampler):
+    """The last state of each task instance and Dag run."""
 
     def __init__(self, url: str) -> None:
-        self._engine = sqlalchemy.create_engine(url)
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="board", daemon=True)
+        super().__init__(url)
         self._instances: Mapping[tuple[str, str], list[Instance]] = {}
         self._runs: Mapping[tuple[str, str], str] = {}
-        self.problem: Exception | None = None
 
     def instances(self, dag_id: str, run_id: str, task_id: str = "it") -> list[Instance]:
         found = self._instances.get((dag_id, run_id), [])
@@ -52,24 +48,7 @@ class Board:
     def dag_run_state(self, dag_id: str, run_id: str) -> str | None:
         return self._runs.get((dag_id, run_id))
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self._stopped.set()
-        self._thread.join(30)
-        self._engine.dispose()
-
-    def _run(self) -> None:
-        while not self._stopped.wait(INTERVAL):
-            try:
-                self.refresh()
-            except sqlalchemy.exc.SQLAlchemyError as e:
-                self.problem = e
-
-    def refresh(self) -> None:
-        """Read the database now."""
+    def sample(self) -> None:
         instances: dict[tuple[str, str], list[Instance]] = {}
         with self._engine.connect() as connection:
             for row in connection.execute(_INSTANCES).mappings():
@@ -77,4 +56,4 @@ class Board:
                 key = values.pop("dag_id"), values.pop("run_id")
                 instances.setdefault(key, []).append(Instance(**values))
             runs = {(dag_id, run_id): state for dag_id, run_id, state in connection.execute(_RUNS)}
-        self._instances, self._runs, self.problem = instances, runs, None
+        self._instances, self._runs = instances, runs

@@ -139,6 +139,7 @@ class Case:
             if self.world.is_over:
                 raise RuntimeError("the suite was stopped")
             if time.monotonic() > end:
+                self.world.board.check()
                 states = counted(str(i.state) for i in self.instances())
                 raise TimeoutError(f"waited {seconds:.0f} s for {what}; task {states}, {len(self.runs())} runs")
             time.sleep(0.25)
@@ -190,7 +191,7 @@ class Case:
         self.act()
         for instance in self.instances():
             self.world.airflow.mark(self.row.dag_id, self.run_id, "it", state, instance.map_index)
-        self.world.board.refresh()
+        self.world.board.sample()
 
     def mark_dag_run(self, state: str) -> None:
         self.act()
@@ -243,7 +244,7 @@ class Case:
     def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> None:
         options = {} if body is None else {"json": dict(body)}
         self.world.airflow.ask(method, f"/api/v2/dags/{self.row.dag_id}/{path}", **options).raise_for_status()
-        self.world.board.refresh()
+        self.world.board.sample()
 
     def _start_outside(self) -> str:
         key = str(uuid.uuid4())

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import sqlalchemy
 
-INTERVAL = 0.5
+from tests.support.sampler import Sampler
 
 _COUNTS = sqlalchemy.text(
     "SELECT dag_id, coalesce(state, 'none') AS state, count(*) AS number FROM task_instance GROUP BY dag_id, state"
@@ -22,8 +20,6 @@ _TASKS = sqlalchemy.text(
     "FROM dag_run dr LEFT JOIN task_instance ti ON ti.dag_id = dr.dag_id AND ti.run_id = dr.run_id "
     "WHERE dr.dag_id = :dag_id"
 )
-
-
 _HANDED_OVER = sqlalchemy.text(
     "SELECT CASE WHEN ti.pid IS NULL THEN t.created_date ELSE ti.start_date END FROM task_instance ti "
     "LEFT JOIN trigger t ON t.id = ti.trigger_id WHERE ti.dag_id = :dag_id AND ti.run_id = :run_id"
@@ -62,24 +58,13 @@ class Sample:
         return max(0, self.states.get("deferred", 0) - self.live_runs)
 
 
-class Gauge:
-    """Samples every half second, in a thread of its own. Use as a context manager.
-
-    :param live_runs: the number of active runs by Dag id.
-    """
+class Gauge(Sampler):
+    """:param live_runs: the number of active runs by Dag id."""
 
     def __init__(self, url: str, live_runs: Callable[[], Mapping[str, int]]) -> None:
-        self._engine = sqlalchemy.create_engine(url)
+        super().__init__(url)
         self._live_runs = live_runs
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="gauge", daemon=True)
-        self._problem: Exception | None = None
         self.samples: dict[str, list[Sample]] = {}
-
-    def check(self) -> None:
-        """Raises `RuntimeError` if the samples have ended."""
-        if self._problem is not None:
-            raise RuntimeError("the tasks and runs are not counted any more") from self._problem
 
     def tasks(self, dag_id: str) -> list[Task]:
         """The tasks of all windows, oldest window first."""
@@ -93,24 +78,7 @@ class Gauge:
             found = connection.execute(_HANDED_OVER, {"dag_id": dag_id, "run_id": run_id}).scalar()
         return None if found is None else float(found.timestamp())
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self._stopped.set()
-        self._thread.join(30)
-        self._engine.dispose()
-
-    def _run(self) -> None:
-        while not self._stopped.wait(INTERVAL):
-            try:
-                self._sample()
-            except Exception as e:  # noqa: BLE001  `check` raises it in another thread
-                self._problem = e
-                return
-
-    def _sample(self) -> None:
+    def sample(self) -> None:
         states: dict[str, dict[str, int]] = {}
         with self._engine.connect() as connection:
             for dag_id, state, number in connection.execute(_COUNTS):
