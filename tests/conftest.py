@@ -83,11 +83,12 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
 
 
 def reference(folder: str) -> Path:
-    """A folder of reference material beside the checkout; the test is skipped where it is missing."""
-    path = ROOT.parent / "shared" / "reference" / folder
-    if not path.is_dir():
-        pytest.skip(f"no reference material ({folder}) beside the checkout")
-    return path
+    """A folder of reference material beside the checkout, or above it; the test is skipped where it is missing."""
+    for parent in ROOT.parents:
+        path = parent / "shared" / "reference" / folder
+        if path.is_dir():
+            return path
+    pytest.skip(f"no reference material ({folder}) beside the checkout")
 
 
 def factory_of(**pipelines: list[dict[str, Any]] | dict[str, Any]) -> FactoryDefinition:

@@ -23,7 +23,7 @@ def build_wheel() -> Path:
 
 
 class CannotBeMadeError(Exception):
-    """The environment of a cell cannot be made."""
+    """The wheel, or the environment of a cell, cannot be made."""
 
 
 class NoPythonError(CannotBeMadeError):
@@ -61,11 +61,7 @@ def install(cell: Cell, python: Path, wheel: Path, home: Path) -> None:
         ["pip", "compile", "--quiet", *resolution(cell), *interpreter, str(needed), "-o", str(home / "locked.txt")]
     )
     if locked.returncode != 0:
-        is_excluded = re.search(
-            r"apache-airflow\S* .*depends on Python|Requires-Python|does not satisfy Python", locked.stderr
-        )
-        kind = NotSupportedByAirflowError if is_excluded else CannotBeMadeError
-        raise kind(" ".join(locked.stderr.split())[:300])
+        raise CannotBeMadeError(" ".join(locked.stderr.split())[:300])
     must(["pip", "install", "--quiet", *interpreter, "-r", str(home / "locked.txt")])
     must(["pip", "install", "--quiet", *interpreter, "--no-deps", str(wheel)])
     must(["pip", "check", "--quiet", *interpreter])
@@ -110,4 +106,4 @@ def uv(arguments: list[str]) -> subprocess.CompletedProcess[str]:
 def must(arguments: list[str]) -> None:
     done = uv(arguments)
     if done.returncode != 0:
-        raise RuntimeError(f"uv {' '.join(arguments)} failed: {done.stderr[-2000:]}")
+        raise CannotBeMadeError(f"uv {' '.join(arguments)} failed: {done.stderr[-2000:]}")
