@@ -26,6 +26,7 @@ MUTANTS = [
     Mutant("unreadable definition prevents a start", "adf/starting/published_pipeline.py", "        return start\n    for old in", "        raise\n    for old in", PUBLISHED),
     Mutant("fingerprint of the converted values", "adf/starting/start.py", "fingerprint(self.factory, self.pipeline_name, self.parameters, self.recovery)", "fingerprint(self.factory, self.pipeline_name, self.fitted and self.fitted.values, self.recovery)", f"{PUBLISHED} {START}"),
     Mutant("converted value not recognised", "adf/starting/find_run.py", "    return wanted is not None and wanted == _read(shown)", "    return False", DECLARED),
+    Mutant("boolean in another spelling not recognised", "adf/starting/find_run.py", "    folded = text.strip().lower()", "    folded = text", DECLARED),
     Mutant("respelled name not recognised", "adf/starting/find_run.py", "return {name.lower(): value for name, value in parameters.items()}", "return dict(parameters)", DECLARED),
     Mutant("rerun without being asked", "adf/starting/start_or_adopt.py", 'run.status == RunStatus.FAILED and start.retry_from_failure != "never" and not known.is_foreign', "run.status == RunStatus.FAILED and not known.is_foreign", RERUN),
     Mutant("foreign run continued", "adf/starting/start_or_adopt.py", ' and start.retry_from_failure != "never" and not known.is_foreign', ' and start.retry_from_failure != "never"', PRESENT),

@@ -168,8 +168,9 @@ def same_value(sent: Any, shown: object) -> bool:
 
 def _read(text: str) -> str | None:
     """`text` as JSON in one spelling, so that 1 and true differ; None if `text` is not JSON."""
-    # .NET and Python's templates write True and False.
-    text = text.lower() if text in ("True", "False") else text
+    # .NET and Python's templates write True and False. `declared_parameters` converts them in any spelling.
+    folded = text.strip().lower()
+    text = folded if folded in ("true", "false") else text
     try:
         # A whole number is converted from a text such as 2.0.
         return json.dumps(json.loads(text, parse_float=_number), sort_keys=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -46,6 +47,7 @@ def fitted(value: Any, kind: str) -> Fitted:
         ("Float", 3, 3),
         ("Bool", "true", True),
         ("Bool", "False", False),
+        ("Bool", " TRUE\n", True),
         ("Bool", False, False),
         ("Array", '["a", 1]', ["a", 1]),
         ("Array", [1], [1]),
@@ -190,6 +192,14 @@ def test_value_of_a_parameter_in_another_spelling_is_compared() -> None:
     assert not has_parameters(run, {"day": "x"})
 
 
+@pytest.mark.parametrize("author_wrote", [True, "true", "True", "TRUE", " true\n"])
+def test_boolean_is_recognised_in_each_spelling_that_is_converted(author_wrote: Any) -> None:
+    assert fitted(author_wrote, "Bool").values == {"p": True}
+    for shown, same in (("true", True), ("True", True), ("false", False), ("1", False)):
+        wire = {"runId": "r", "pipelineName": "Load", "status": "InProgress", "parameters": {"p": shown}}
+        assert has_parameters(PipelineRun.from_wire(wire), {"p": author_wrote}) is same
+
+
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
@@ -197,9 +207,15 @@ values = st.recursive(
 )
 
 
-@given(value=values, kind=st.sampled_from(["String", "Int", "Float", "Bool", "Array", "Object"]), as_text=st.booleans())
-def test_run_with_the_converted_value_has_the_parameters_of_its_start(value: Any, kind: str, *, as_text: bool) -> None:
-    author_wrote = json.dumps(value) if as_text else value
+@given(
+    value=values,
+    kind=st.sampled_from(["String", "Int", "Float", "Bool", "Array", "Object"]),
+    write=st.sampled_from([lambda value: value, json.dumps, lambda value: f" {json.dumps(value)}\n".upper(), str]),
+)
+def test_run_with_the_converted_value_has_the_parameters_of_its_start(
+    value: Any, kind: str, write: Callable[[Any], Any]
+) -> None:
+    author_wrote = write(value)
     result = fitted(author_wrote, kind)
     if not result.problems:
         sent = result.values["p"]
