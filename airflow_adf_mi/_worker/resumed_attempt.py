@@ -181,6 +181,9 @@ class ResumedAttempt(Attempt):
             self._task.log.warning("The status check of this task's run failed, so the task waits for it again. %s", e)
             return self._start_trigger_again()
         if run is None or run.started_at is None or time.time() >= self._counts_from(run) + self._task.timeout:
+            stored = self._stored_start()
+            if stored is not None and stored.is_of(self._now):
+                self._queue_wait.remember(replace(stored.intent, task_try=task_try_of(self._context)))
             return super().on_deferral_timeout()
         self._task.log.info("Airflow's timeout has passed, but run %s has time left. Waiting for it again.", run.run_id)
         return self._start_trigger_again()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, fields, replace
@@ -26,6 +27,8 @@ from airflow_adf_mi.adf.routines import run_routine_async
 from airflow_adf_mi.adf.timing import REAL_TIME
 from airflow_adf_mi.adf.waiting.poller import wait_shared
 from airflow_adf_mi.adf.waiting.single_run import Plan
+
+log = logging.getLogger(__name__)
 
 USER_ACTION = "__airflow_user_action__"
 """Airflow cancels a trigger with this message if a user acted on its task. If the triggerer stops, there is no message. Before
@@ -132,6 +135,8 @@ class AdfPipelineRunTrigger(BaseTrigger):
         except asyncio.CancelledError as e:
             if was_killed(self, e):
                 self._kill()
+                if not self.owns_run:
+                    log.info("%s continues, because this task did not start it.", self._address)
             raise
         yield event
 

@@ -18,6 +18,7 @@ from airflow_adf_mi._airflow import features
 from airflow_adf_mi._triggerer.stored_start import StoredStart
 from airflow_adf_mi._triggerer.xcom_journal import INTENT_KEY
 from airflow_adf_mi._worker import queue_wait
+from airflow_adf_mi._worker.resumed_attempt import resume
 from airflow_adf_mi._worker.task_journal import STATE_KEY
 from airflow_adf_mi.adf.api import shared_client
 from airflow_adf_mi.adf.config.settings import AdfSettings
@@ -341,6 +342,20 @@ async def test_trigger_whose_deadline_passes_names_the_queue(in_triggerer: Calla
     error = error_from_json(event.payload["not_started"])
     assert isinstance(error, AdfQueueFullError)
     assert "its queue was full until the deadline (timeout of 0.5 s)" in str(error)
+
+
+@needs("TEMPLATED_TRIGGERS")
+async def test_airflows_timeout_of_a_trigger_that_waits_names_the_queue(
+    in_triggerer: Callable[..., Airflow], operator: Make, full: Emulator
+) -> None:
+    airflow = in_triggerer(timeout=DAY)
+    waiting = asyncio.create_task(fire(airflow))
+    await until(lambda: refusals(full) > 0 and stored_intent(airflow).first_refused_at is not None)
+    waiting.cancel()
+    task, it = Task(), operator("Slow", start_from_trigger=True, timeout=DAY)
+    task.xcoms |= airflow.xcoms
+    with pytest.raises(AdfQueueFullError, match=r"its queue was full until the deadline \(timeout of 86400 s\)"):
+        await asyncio.to_thread(resume(it, task.context).on_deferral_timeout)
 
 
 @needs("TEMPLATED_TRIGGERS")

@@ -123,7 +123,7 @@ def test_skip_for_a_succeeded_run_is_no_failure_of_the_try(
 
 
 def test_kill_never_cancels_a_foreign_run(operator: Make, outside: Callable[[str], str], emulator: Emulator) -> None:
-    outside("Slow")
+    theirs = outside("Slow")
     task, it = Task(), operator("Slow", on_live_run="adopt")
 
     def kill() -> None:
@@ -133,9 +133,28 @@ def test_kill_never_cancels_a_foreign_run(operator: Make, outside: Callable[[str
 
     killing = threading.Thread(target=kill)
     killing.start()
-    with pytest.raises(AdfTaskKilled):
+    with pytest.raises(AdfTaskKilled, match=f"Run {theirs} of .* continues, because this task did not start it"):
         execute(it, task)
     killing.join()
+    assert emulator.books.of("cancelRun") == []
+
+
+async def test_kill_of_a_deferred_task_says_that_the_foreign_run_continues(
+    operator: Make, outside: Callable[[str], str], emulator: Emulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    theirs = outside("Slow")
+    it = operator("Slow", on_live_run="adopt", deferrable=True)
+    trigger: Any = (await asyncio.to_thread(deferred, lambda: execute(it, Task()))).trigger
+    caplog.set_level("INFO", logger="airflow_adf_mi")
+    looked = len(emulator.books.of("getRun", run_id=theirs))
+    waiting = asyncio.create_task(fired(trigger))
+    await until(lambda: len(emulator.books.of("getRun", run_id=theirs)) > looked)
+    waiting.cancel("__airflow_user_action__")
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    await trigger.on_kill()
+    assert f"Run {theirs} of pipeline 'Slow'" in caplog.text
+    assert caplog.text.count("continues, because this task did not start it") == 1
     assert emulator.books.of("cancelRun") == []
 
 
