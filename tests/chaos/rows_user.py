@@ -259,6 +259,7 @@ def _cleared(mode: Mode) -> list[Row]:
             seconds=5,
             script={"cancel": "loses"},
             story=cleared,
+            # Without a store, the next try may accept the run instead, if it begins before the clear shows in its counts.
             needs_store=mode == "blocking",
             expected=Expected(runs=2, cancels=1, adf=("Succeeded", "Succeeded")),
             subset=mode == "blocking",
@@ -271,7 +272,6 @@ def _cleared(mode: Mode) -> list[Row]:
             seconds=5,
             task={"cancel_on_kill": False},
             story=cleared,
-            needs_store=mode == "blocking",
             expected=ONE_MORE_RUN,
             subset=mode == "blocking",
         ),
@@ -438,11 +438,15 @@ def _others() -> list[Row]:
             name="cleared-and-killed",
             fault="cleared while blocking, and its process killed -9 before it is notified",
             mode="blocking",
-            first=FIRST_IS_LONG,
+            first=FIRST_IS_LONG if features.TASK_STATE_STORE else ({"seconds": 90},),
             seconds=5,
             story=cleared_and_killed,
-            needs_store=True,
-            expected=Expected(runs=2, cancels=1, adf=("Cancelled", "Succeeded"), cancel_within=90),
+            # Without a store, the clear of a running task does not show in its counts: the next try adopts the run.
+            expected=(
+                Expected(runs=2, cancels=1, adf=("Cancelled", "Succeeded"), cancel_within=90)
+                if features.TASK_STATE_STORE
+                else Expected()
+            ),
         ),
         Row(
             name="cleared-no-wait",
