@@ -37,11 +37,19 @@ class Airflow:
     versions that a release went with, but no package index has these files. None: the newest packages."""
     lowest: bool = False
     """The lowest versions that this package allows, of all packages that it needs itself."""
+    pythons: tuple[str, ...] = PYTHONS
+    """The Pythons that it supports (its metadata). uv ignores upper bounds of Python, so it would not refuse the others."""
 
 
 AIRFLOWS = (
-    Airflow(name="3.1 lowest", requirement="apache-airflow==3.1.0", until=date(2025, 10, 6), lowest=True),
-    Airflow(name="3.1", requirement="apache-airflow~=3.1.0", until=date(2026, 3, 16)),
+    Airflow(
+        name="3.1 lowest",
+        requirement="apache-airflow==3.1.0",
+        until=date(2025, 10, 6),
+        lowest=True,
+        pythons=PYTHONS[:3],
+    ),
+    Airflow(name="3.1", requirement="apache-airflow~=3.1.0", until=date(2026, 3, 16), pythons=PYTHONS[:3]),
     Airflow(name="3.2", requirement="apache-airflow~=3.2.0", until=date(2026, 6, 3)),
     Airflow(name="3.3", requirement="apache-airflow~=3.3.0"),
 )

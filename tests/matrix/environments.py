@@ -8,7 +8,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from tests.matrix.cells import PRODUCT, ROOT, Cell, project, python_named, requirements, resolution
+from tests.matrix.cells import ROOT, Cell, python_named, requirements, resolution
 
 HOME = ROOT / ".matrix"
 UV = ROOT / ".tools" / "bin" / "uv"
@@ -27,7 +27,7 @@ class CannotBeMadeError(Exception):
 
 
 class NoPythonError(CannotBeMadeError):
-    """The machine has no such Python, or the package does not support it."""
+    """The machine has no such Python."""
 
 
 class NotSupportedByAirflowError(CannotBeMadeError):
@@ -36,11 +36,11 @@ class NotSupportedByAirflowError(CannotBeMadeError):
 
 def make_environment(cell: Cell, wheel: Path) -> None:
     """Install the wheel and what the tests need, and copy the tests. Raises `CannotBeMadeError`."""
+    if cell.python not in cell.airflow.pythons:
+        raise NotSupportedByAirflowError(f"Airflow {cell.airflow.name} does not support Python {cell.python}")
     python = python_named(cell.python)
     if python is None:
         raise NoPythonError(f"no Python {cell.python} on this machine")
-    if not is_allowed(cell.python):
-        raise NoPythonError(f"{PRODUCT} does not support Python {cell.python} yet")
     home = home_of(cell)
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True)
@@ -82,13 +82,6 @@ def environment(home: Path) -> dict[str, str]:
         name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "PYTHON", "VIRTUAL_ENV"))
     }
     return {**kept, "AIRFLOW_HOME": str(home / "airflow"), "PATH": f"{home / 'venv' / 'bin'}:{kept.get('PATH', '')}"}
-
-
-def is_allowed(python: str) -> bool:
-    """Whether the package itself may be installed on a Python version."""
-    from packaging.specifiers import SpecifierSet
-
-    return SpecifierSet(project()["project"]["requires-python"]).contains(f"{python}.0")
 
 
 def versions(home: Path) -> str:

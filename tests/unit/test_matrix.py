@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import sys
+from importlib.metadata import metadata, version
 from pathlib import Path
 
 import pytest
+from packaging.specifiers import SpecifierSet
 
 from airflow_adf_mi._airflow import features
 from tests.chaos.run import all_rows
+from tests.matrix import environments
 from tests.matrix.cells import AIRFLOWS, OLDEST, PYTHONS, Cell, cells, project, requirements, resolution
-from tests.matrix.environments import is_allowed
-from tests.matrix.run import keep, kept, summary_of
+from tests.matrix.run import NOT_SUPPORTED, RED, CellRun, keep, kept, summary_of
 
 
 def test_each_minor_is_combined_with_each_python() -> None:
@@ -24,7 +27,33 @@ def test_pythons_of_the_classifiers_are_in_the_matrix() -> None:
     claimed = {
         text.rpartition(" ")[2] for text in classifiers if text.startswith("Programming Language :: Python :: 3.")
     }
-    assert claimed == {python for python in PYTHONS if is_allowed(python)}
+    allowed = SpecifierSet(project()["project"]["requires-python"])
+    assert claimed == set(PYTHONS) == {python for python in (*PYTHONS, "3.10", "3.15") if f"{python}.0" in allowed}
+
+
+def test_pythons_of_a_minor_are_those_of_its_metadata() -> None:
+    allowed = SpecifierSet(metadata("apache-airflow")["Requires-Python"])
+    minor = ".".join(version("apache-airflow").split(".")[:2])
+    for airflow in AIRFLOWS:
+        if airflow.name.startswith(minor):
+            assert set(airflow.pythons) == {python for python in PYTHONS if f"{python}.0" in allowed}
+
+
+def test_cell_that_airflow_excludes_is_not_supported(tmp_path: Path) -> None:
+    run = CellRun(Cell(airflow=AIRFLOWS[1], python="3.14"), (), wheel=tmp_path, commit=None, resume=False)
+    run.make()
+    assert (run.result.state, run.result.text) == (NOT_SUPPORTED, "Airflow 3.1 does not support Python 3.14")
+
+
+def test_environment_that_cannot_be_made_is_a_red_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environments, "UV", Path("/bin/false"))
+    monkeypatch.setattr(environments, "HOME", tmp_path)
+    (tmp_path / "python3.12").symlink_to(sys.executable)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    run = CellRun(Cell(airflow=AIRFLOWS[-1], python="3.12"), (), wheel=Path("wheel"), commit=None, resume=False)
+    run.make()
+    assert run.result.state == RED
+    assert run.result.text.startswith("uv venv ")
 
 
 def test_oldest_cell_has_the_lower_bounds_of_the_package() -> None:
@@ -74,6 +103,6 @@ def test_chaos_rows_of_an_airflow_are_those_that_it_is_promised(
     monkeypatch.setattr(features, "TEMPLATED_TRIGGERS", has_store)
     names = {row.name for row in all_rows()}
     assert ("marked-failed-triggerer-mode" in names) == has_store
-    assert ("cleared-and-killed" in names) == has_store
+    assert ("cleared-cancel-loses-blocking" in names) == has_store
     assert ("dag-run-made-again" in names) == (not has_store)
     assert {"marked-failed-deferrable", "cleared-deferrable", "own-timeout-blocking", "eviction"} <= names
