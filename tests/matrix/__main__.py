@@ -26,6 +26,7 @@ from tests.matrix.run import (
     Part,
     Result,
     commit_of_checkout,
+    parts_of,
     run_cells,
 )
 from tests.support.processes import run_program
@@ -57,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     runs = [
         CellRun(
             cell,
-            tuple(part for part in parts if part is not CHAOS or cell.has_chaos),
+            parts_of(cell, parts),
             wheel=wheel,
             commit=commit,
             resume=options.resume,

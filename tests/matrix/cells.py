@@ -64,11 +64,6 @@ class Cell:
     python: str
 
     @property
-    def has_chaos(self) -> bool:
-        """Whether the chaos suite runs in it. One Python for each minor is enough, because the suite takes long."""
-        return self.python == PYTHONS[0] and not self.airflow.lowest
-
-    @property
     def name(self) -> str:
         return f"airflow-{self.airflow.name.replace(' ', '-')}-python-{self.python}"
 

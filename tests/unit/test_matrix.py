@@ -13,7 +13,19 @@ from airflow_adf_mi._airflow import features
 from tests.chaos.run import all_rows
 from tests.matrix import environments
 from tests.matrix.cells import AIRFLOWS, OLDEST, PYTHONS, Cell, cells, project, requirements, resolution
-from tests.matrix.run import NOT_SUPPORTED, RED, CellRun, keep, kept, summary_of
+from tests.matrix.run import (
+    CHAOS,
+    CHAOS_OF_RETRIES,
+    IN_AIRFLOW,
+    NOT_SUPPORTED,
+    RED,
+    WITHOUT_AIRFLOW,
+    CellRun,
+    keep,
+    kept,
+    parts_of,
+    summary_of,
+)
 
 
 def test_each_minor_is_combined_with_each_python() -> None:
@@ -84,6 +96,15 @@ def test_newest_airflow_gets_the_newest_packages() -> None:
 )
 def test_summary_of_a_test_run_is_read(output: str, summary: str | None) -> None:
     assert summary_of(output) == summary
+
+
+def test_each_minor_runs_the_chaos_suite_on_one_python() -> None:
+    parts = {cell.name: parts_of(cell, (WITHOUT_AIRFLOW, IN_AIRFLOW, CHAOS)) for cell in cells()}
+    assert {name for name, chosen in parts.items() if CHAOS in chosen} == {
+        f"airflow-{minor}-python-3.11" for minor in ("3.1", "3.2", "3.3")
+    }
+    assert {name for name, chosen in parts.items() if CHAOS_OF_RETRIES in chosen} == {"airflow-3.1-lowest-python-3.11"}
+    assert all(chosen[:2] == (WITHOUT_AIRFLOW, IN_AIRFLOW) for chosen in parts.values())
 
 
 def test_green_results_of_another_commit_are_not_kept(tmp_path: Path) -> None:
