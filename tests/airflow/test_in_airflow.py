@@ -6,12 +6,12 @@ import json
 import time
 from collections.abc import Callable
 from importlib.metadata import version
+from importlib.util import find_spec
 
 import pytest
 
 from airflow_adf_mi.emulator.identity.tokens import USER_ASSIGNED
 from tests.airflow.conftest import World
-from tests.support.minors import needs_form_fields
 
 pytestmark = pytest.mark.airflow
 
@@ -244,10 +244,13 @@ def test_each_mapped_task_has_its_own_run_and_link(world: World) -> None:
         assert ids[index] in link
 
 
-@needs_form_fields
 def test_connection_form_has_our_fields(world: World) -> None:
     form = next(f for f in world.airflow.connection_form() if f["connection_type"] == "azure_data_factory_mi")
     fields = form["extra_fields"]
+    if version("apache-airflow-core") == "3.1.0" and find_spec("wtforms") is None:
+        # Without fields, the connection is written in the field "Extra", as all other tests here do.
+        assert (form["hook_name"], fields) == ("Azure Data Factory (managed identity)", None)
+        return
     assert fields["identity"]["schema"]["enum"] == ["managed_identity", "workload_identity", "developer"]
     assert fields["cloud_environment"]["schema"]["enum"][0] == "AzurePublicCloud"
 

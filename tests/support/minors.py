@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from importlib.metadata import version
-from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -40,7 +39,6 @@ __all__ = [
     "TaskDeferred",
     "needs",
     "needs_connections_outside_of_tasks",
-    "needs_form_fields",
     "needs_new_identity",
     "needs_version_10",
     "wire_form",
@@ -62,12 +60,6 @@ needs_new_identity = pytest.mark.skipif(
 needs_connections_outside_of_tasks = pytest.mark.skipif(
     version("apache-airflow") == "3.1.0",
     reason="Airflow 3.1.0 reads connections asynchronously in its own processes only",
-)
-
-
-needs_form_fields = pytest.mark.skipif(
-    version("apache-airflow") == "3.1.0" and find_spec("wtforms") is None,
-    reason="Airflow 3.1.0 shows the fields of a connection type only if wtforms is installed",
 )
 
 
