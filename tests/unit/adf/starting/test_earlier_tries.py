@@ -654,6 +654,28 @@ def test_dag_run_that_was_made_again_continues_no_run_of_the_deleted_one() -> No
     assert world.clear(retry_from_failure="always").intent.rerun_of == again.run_id
 
 
+def test_retry_in_a_factory_with_run_ids_of_its_own_continues_no_run_without_a_correlation_parameter() -> None:
+    world = World(Service(own_ids=True))
+    first = world.retry(retry_from_failure="retry")
+    world.service.end(first.run_id, "Failed")
+    again = world.retry(retry_from_failure="retry")
+    assert again.run_id != first.run_id
+    assert again.intent.rerun_of is None
+
+
+def test_clear_in_a_factory_with_run_ids_of_its_own_may_accept_its_own_earlier_run() -> None:
+    accepted = {}
+    for correlation in ("key", None):
+        world = World(Service(own_ids=True))
+        world.service.declares = {} if correlation is None else {"key": {"type": "String", "defaultValue": ""}}
+        first = world.retry(present_runs=ACCEPT, correlation_parameter=correlation)
+        world.service.end(first.run_id, "Succeeded")
+        accepted[correlation] = (
+            world.clear(present_runs=ACCEPT, correlation_parameter=correlation).run_id == first.run_id
+        )
+    assert accepted == {"key": False, None: True}
+
+
 def test_retry_adopts_a_rerun_that_has_the_correlation_parameter_of_the_run_it_continues() -> None:
     world = World()
     world.service.own_ids = True
