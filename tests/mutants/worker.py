@@ -77,6 +77,7 @@ MUTANTS = [
     Mutant("late trigger treated as a kill", "triggers/wait.py", "return not is_late and (", "return (", "tests/integration/_triggerer/test_cancel_on_kill.py -k ends_late"),
     Mutant("task ends in a triggerer that cannot push XComs", "_triggerer/eligibility.py", "features.ASYNC_XCOMS and ", "", "tests/unit/_airflow/test_features.py -k ends_on_a_worker"),
     Mutant("triggerer mode on an Airflow without it", "_triggerer/eligibility.py", "if not features.TEMPLATED_TRIGGERS:", "if False:", "tests/unit/_airflow/test_features.py -k triggers_have_no_templates"),
+    Mutant("private name of Airflow imported without a test", "links.py", "from airflow.sdk.execution_time.xcom import XCom", "from airflow.sdk.execution_time.xcom import BaseXCom as XCom", "tests/unit/_airflow/test_features.py -k that_the_package_imports"),
     Mutant("older Airflow not refused", "__init__.py", "< (3, 1)", "< (3, 0)", "tests/unit/_airflow/test_features.py -k older_airflow"),
     Mutant("retry policy made on an Airflow without policies", "retry.py", "if not features.RETRY_POLICIES:", "if False:", "tests/unit/_airflow/test_features.py -k which_airflow"),
     Mutant("store of an older Airflow expected", "_airflow/try_store.py", "return context[\"task_state_store\"] if features.TASK_STATE_STORE else XComStore(context[\"ti\"])", "return context[\"task_state_store\"]", "tests/unit/_airflow/test_features.py -k store_outlives"),
