@@ -493,12 +493,6 @@ def test_list_that_fails_for_a_moment_is_read_again() -> None:
     assert world.retry().run_id == "own-2"
 
 
-def test_keys_are_pinned() -> None:
-    """A try computes the keys that tries with an older version of this package have sent."""
-    keys = replace(World().keys, deployment="https://airflow.example.org", map_index=2)
-    assert keys.key(3, 1) == "c23fb1bd-91e8-8499-bda5-0941d62a9fcf"
-
-
 def test_two_deployments_have_different_keys() -> None:
     keys = World().keys
     assert replace(keys, deployment="elsewhere").key(1) != keys.key(1)
