@@ -1,4 +1,4 @@
-"""What Airflow's counts, times and answers mean: which keys tries have, and whether a killed process leaves its run to a retry."""
+"""What Airflow reports about a task instance: the keys of its tries, and whether a killed process leaves its run to a retry."""
 
 from __future__ import annotations
 
