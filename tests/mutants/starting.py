@@ -88,6 +88,7 @@ MUTANTS = [
     Mutant("run of a deleted Dag run adopted", "adf/starting/try_keys.py", "return is_of_dag_run and is_after_clear", "return is_after_clear", f"{EARLIER_TRIES} -k made_again"),
     Mutant("run from before a clear adopted without a store", "adf/starting/try_keys.py", "return is_of_dag_run and is_after_clear", "return is_of_dag_run", f"{EARLIER_TRIES} -k clear"),
     Mutant("run with other parameters adopted without a store", "adf/starting/try_keys.py", "is_after_clear and _is_wanted(found.run, start)", "is_after_clear", f"{EARLIER_TRIES} -k changed_parameters"),
+    Mutant("run of another pipeline adopted without a store", "adf/starting/try_keys.py", "run.pipeline_name.lower() == start.pipeline_name.lower() and ", "", f"{EARLIER_TRIES} -k another_pipeline"),
     Mutant("clocks compared without their difference", "adf/starting/try_keys.py", "began.timestamp() + clock_ahead", "began.timestamp()", f"{EARLIER_TRIES} -k only_if_it_began"),
     Mutant("key that the service knows sent again", "adf/starting/earlier_tries.py", "own_key=keys.key(now, generation)", "own_key=keys.key(now)", f"{EARLIER_TRIES} -k made_again"),
     Mutant("later tries of a deleted Dag run not asked for", "adf/starting/earlier_tries.py", "        known += later\n", "        break\n", f"{EARLIER_TRIES} -k made_again"),

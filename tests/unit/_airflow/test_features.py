@@ -16,6 +16,7 @@ from typing import Any
 import airflow.sdk
 import pytest
 from airflow.sdk import DAG
+from airflow.sdk.api.datamodels._generated import TIRunContext
 
 import airflow_adf_mi
 from airflow_adf_mi._airflow import features
@@ -149,6 +150,11 @@ def test_private_names_are_those_that_the_package_imports() -> None:
     private = {(module, name) for module, name in imported if not is_public(module, name)}
     pinned = {(module, name) for module, name, _ in PRIVATE if not is_public(module, name)}
     assert private == pinned
+
+
+def test_begin_of_a_try_outlives_a_deferral_in_exactly_these_minors() -> None:
+    """Airflow's answer to a task that resumes has the begin of the try. `execution_timeout` of a deferred task counts from it."""
+    assert ("start_date" in TIRunContext.model_fields) == (MINOR in SINCE_3_2)
 
 
 @needs("TEMPLATED_TRIGGERS")
