@@ -596,6 +596,21 @@ def test_retry_that_airflow_resumes_with_the_event_of_the_failed_try_starts_its_
     assert len(runs(emulator)) == 2
 
 
+def test_retry_that_airflow_resumes_so_fails_with_the_old_error_if_nothing_is_stored(
+    operator: Make, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Airflow 3.1.0 does."""
+    monkeypatch.setattr(features, "TASK_STATE_STORE", False)
+    task = Task()
+    event = asyncio.run(fired(deferred(operator("Broken", deferrable=True, durable=False), task).trigger))
+    task.retry()
+    with pytest.raises(AdfRunFailed, match="no such table"):
+        operator("Broken", deferrable=True, durable=False).resume_execution(
+            "execute_complete", {"event": event}, task.context
+        )
+    assert len(runs(emulator)) == 1
+
+
 @needs("TASK_STATE_STORE")
 def test_kill_at_the_beginning_of_a_retry_cancels_the_run_of_the_previous_try(
     operator: Make, emulator: Emulator
