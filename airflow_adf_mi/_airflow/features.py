@@ -1,7 +1,11 @@
-"""Which features this Airflow has. This module asks, and `names` for names with two homes; no other module does.
+"""Which features this Airflow has. The other modules ask here. `names` has the names with two homes.
 
 A minor release of Airflow may lack a feature that this package uses. Each name below stands for one such feature. It is True if
 Airflow has the feature itself, whatever its version. `docs/versions.md` shows what each minor does without a feature.
+
+Few questions are asked elsewhere. The package's `__init__` compares Airflow's version, to refuse Airflow 3.0 before anything else
+is imported. `connections` explains an ImportError of Airflow 3.1.0. A member that an object of Airflow may lack is read with a
+default. `_openlineage/run_record` asks for the OpenLineage provider, which is another package, with versions of its own.
 
 A feature is searched for when its name is first used, because the search may import modules that a Dag file does not need.
 """

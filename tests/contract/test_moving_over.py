@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
-import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -25,7 +23,6 @@ from azure.identity import ClientSecretCredential
 
 from airflow_adf_mi import (
     AdfConfigurationError,
-    AdfError,
     AdfHook,
     AdfNotFoundError,
     AdfPipelineRunSensor,
@@ -38,6 +35,9 @@ from airflow_adf_mi.emulator import Emulator, FactorySpec
 from airflow_adf_mi.emulator.pipelines.script import Script
 from tests.conftest import ROOT, activity, factory_of
 from tests.support.minors import AirflowException, AirflowSkipException, TaskDeferred
+from tests.support.provider_tasks import Both, Instance, both, execute, fired, resumed
+
+__all__ = ["both"]  # a fixture
 
 TESTED: list[str] = []
 """The rows of the page that have a test here."""
@@ -46,95 +46,6 @@ TESTED: list[str] = []
 def row(*what: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     TESTED.extend(what)
     return lambda test: test
-
-
-class Instance:
-    """A task instance, its Dag run and its state store, with the members that operators use."""
-
-    dag_id, run_id, task_id, map_index, try_number, max_tries, clear_number = "d", "run1", "t", -1, 1, 1, 0
-    start_date = datetime(2026, 11, 1, tzinfo=UTC)
-    id = uuid.UUID(int=1)
-
-    def __init__(self) -> None:
-        self.xcoms: dict[str, Any] = {}
-        self.kept: dict[str, Any] = {}
-        self.get = self.kept.get
-        self.set = self.kept.__setitem__
-
-    def delete(self, key: str) -> None:
-        self.kept.pop(key, None)
-
-    def xcom_push(self, key: str, value: Any) -> None:
-        self.xcoms[key] = value
-
-    def xcom_pull(self, *, key: str, **_: Any) -> Any:
-        return self.xcoms.get(key)
-
-    @property
-    def context(self) -> Any:
-        return {"ti": self, "dag_run": self, "task_state_store": self}
-
-
-class Both:
-    """Makes and runs tasks of the provider and of ours."""
-
-    def __init__(self, emulator: Emulator) -> None:
-        self.emulator = emulator
-        self.hook = AdfHook("adf_here")
-        self.theirs = self.hook.provider_hook()
-
-    def operator(self, ours: bool, pipeline: str = "Load", **arguments: Any) -> Any:
-        kind: Any = AdfRunPipelineOperator if ours else AzureDataFactoryRunPipelineOperator
-        where = {} if ours else {"resource_group_name": "rg-test", "factory_name": "adf-test"}
-        given = {"check_interval": 0.2, "deferrable": False, **where, **arguments}
-        return self._made(ours, kind, pipeline_name=pipeline, **given)
-
-    def sensor(self, ours: bool, run_id: str, **arguments: Any) -> Any:
-        kind: Any = AdfPipelineRunSensor if ours else AzureDataFactoryPipelineRunStatusSensor
-        where = {} if ours else {"resource_group_name": "rg-test", "factory_name": "adf-test"}
-        given = {"poke_interval": 0.2, "deferrable": False, **where, **arguments}
-        return self._made(ours, kind, run_id=run_id, **given)
-
-    def _made(self, ours: bool, kind: Any, **arguments: Any) -> Any:
-        with DAG("d"):
-            task = kind(task_id="t", azure_data_factory_conn_id="adf_here", **arguments)
-        if not ours:
-            # The hook of the provider would sign in to Azure itself.
-            task.hook = self.theirs
-        return task
-
-    def parameters(self, run_id: str) -> dict[str, Any]:
-        return dict(self.theirs.get_pipeline_run(run_id, "rg-test", "adf-test").parameters or {})
-
-    def started(self) -> list[str]:
-        return [str(r.run_id) for r in self.emulator.books.of("createRun", status=200)]
-
-
-def execute(task: Any, instance: Instance | None = None) -> Any:
-    """Run a try, without Airflow's guard against calls from elsewhere."""
-    return type(task).execute.__wrapped__(task, (instance or Instance()).context)
-
-
-def resumed(task: Any, event: dict[str, Any]) -> Any:
-    """The result of the task after its deferral, in another process."""
-    return task.resume_execution("execute_complete", {"event": event}, Instance().context)
-
-
-def fired(deferred: TaskDeferred) -> Any:
-    async def events() -> list[Any]:
-        return [event.payload async for event in deferred.trigger.run()]
-
-    (payload,) = asyncio.run(events())
-    return json.loads(json.dumps(payload))
-
-
-@pytest.fixture
-def both(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Both]:
-    stored = {"conn_type": "azure_data_factory_mi", "extra": emulator.connection_extra()}
-    monkeypatch.setenv("AIRFLOW_CONN_ADF_HERE", json.dumps(stored))
-    made = Both(emulator)
-    yield made
-    made.hook.get_conn().close()
 
 
 def page() -> str:
@@ -160,66 +71,6 @@ def test_class_names_on_the_page_exist() -> None:
 def test_fields_that_the_provider_templates_are_templated_here() -> None:
     assert set(AzureDataFactoryRunPipelineOperator.template_fields) <= set(AdfRunPipelineOperator.template_fields)
     assert set(AzureDataFactoryPipelineRunStatusSensor.template_fields) <= set(AdfPipelineRunSensor.template_fields)
-
-
-EVENT = {"status": "success", "message": "The pipeline run r1 has Succeeded.", "run_id": "r1"}
-
-
-def deferred_by_provider(both: Both) -> tuple[Instance, str]:
-    """A task instance that the provider has deferred, and the id of its run, which is still active."""
-    instance = Instance()
-    with pytest.raises(TaskDeferred):
-        execute(both.operator(False, "Slow", deferrable=True), instance)
-    (run_id,) = both.started()
-    return instance, run_id
-
-
-def test_task_that_the_provider_deferred_ends_with_its_run(both: Both) -> None:
-    instance, run_id = deferred_by_provider(both)
-    both.emulator.clock.advance(4000)
-    summary = both.operator(True, "Slow").resume_execution("execute_complete", {"event": EVENT}, instance.context)
-    assert (summary["run_id"], summary["status"]) == (run_id, "Succeeded")
-    assert both.started() == [run_id]
-
-
-@pytest.mark.parametrize("durable", [True, False])
-def test_task_that_the_provider_deferred_continues_to_wait_for_its_run(durable: bool, both: Both) -> None:
-    instance, run_id = deferred_by_provider(both)
-    task = both.operator(True, "Slow", deferrable=True, durable=durable)
-    with pytest.raises(TaskDeferred) as deferred:
-        task.resume_execution("execute_complete", {"event": EVENT}, instance.context)
-    assert deferred.value.trigger.serialize()[1]["run_id"] == run_id
-    both.emulator.clock.advance(4000)
-    event = fired(deferred.value)
-    summary = task.resume_execution("execute_complete", {"event": event}, instance.context)
-    assert (summary["run_id"], summary["status"]) == (run_id, "Succeeded")
-    assert both.started() == [run_id]
-
-
-def test_task_that_the_provider_deferred_waits_on_a_worker_unless_deferrable(both: Both) -> None:
-    instance, run_id = deferred_by_provider(both)
-    threading.Timer(0.5, both.emulator.clock.advance, [4000]).start()
-    summary = both.operator(True, "Slow").resume_execution("execute_complete", {"event": EVENT}, instance.context)
-    assert (summary["run_id"], summary["status"]) == (run_id, "Succeeded")
-    assert both.started() == [run_id]
-
-
-def test_retry_adopts_the_run_of_a_task_that_the_provider_deferred(both: Both) -> None:
-    instance, run_id = deferred_by_provider(both)
-    with pytest.raises(TaskDeferred):
-        both.operator(True, "Slow", deferrable=True).resume_execution(
-            "execute_complete", {"event": EVENT}, instance.context
-        )
-    instance.try_number = instance.max_tries = 2
-    with pytest.raises(TaskDeferred) as deferred:
-        execute(both.operator(True, "Slow", deferrable=True), instance)
-    assert deferred.value.trigger.serialize()[1]["run_id"] == run_id
-    assert both.started() == [run_id]
-
-
-def test_sensor_that_the_provider_deferred_fails_with_an_explanation(both: Both) -> None:
-    with pytest.raises(AdfError, match="Another class deferred this task"):
-        resumed(both.sensor(True, "r1"), EVENT)
 
 
 @row("`except AirflowException`", "`except AzureDataFactoryPipelineRunException`", "text of the error")

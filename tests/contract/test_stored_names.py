@@ -1,6 +1,7 @@
 """Names that users' databases, Dags and dashboards keep, each as a literal copy. A name may be added here, and none may change.
 
-`test_provider` pins the stored forms of triggers, intents and connections. `test_start_key` and `test_create_run` pin digests.
+`test_provider` pins the stored forms of triggers, intents and connections. `tests/unit/adf/starting/test_create_run.py` pins
+fingerprints.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from airflow_adf_mi import exceptions
 from airflow_adf_mi._airflow.task_instance import RUN_ID_KEY
 from airflow_adf_mi._triggerer.finish import LINK_KEY, RETURN_VALUE
+from airflow_adf_mi._triggerer.start_key import TaskTryKey
 from airflow_adf_mi._triggerer.xcom_journal import INTENT_KEY
 from airflow_adf_mi._worker.task_journal import STATE_KEY
 from airflow_adf_mi._worker.trigger_failures import TRIGGER_FAILURES_KEY
@@ -16,6 +18,9 @@ from airflow_adf_mi.adf.config.addresses import FactoryRef, RunAddress
 from airflow_adf_mi.adf.errors import AdfThrottledError
 from airflow_adf_mi.adf.models import PipelineRun
 from airflow_adf_mi.adf.reporting.report import Report, summary
+from airflow_adf_mi.adf.starting.intent import TaskTry
+from airflow_adf_mi.adf.starting.start_key import digest_key, is_start_key
+from airflow_adf_mi.adf.starting.try_keys import TryKeys
 from airflow_adf_mi.adf.waiting.single_run import Ended, GaveUp, TimedOut
 from airflow_adf_mi.operators import AdfRunPipelineOperator
 from airflow_adf_mi.retry import FORBIDDEN_KEY
@@ -59,6 +64,34 @@ def test_keys_in_the_task_state_store() -> None:
     assert TRIGGER_FAILURES_KEY == "airflow_adf_mi.trigger_failures"
     assert REFUSED_SINCE_KEY == "airflow_adf_mi.refused_since"
     assert FORBIDDEN_KEY == "airflow_adf_mi.forbidden"
+
+
+def test_start_keys() -> None:
+    """The ids of runs that exist. Any version must recognize them, and compute the digests of any other version."""
+    made_by_chance = "e178e04b-4e51-812b-bb5f-7c0b34d0879b"
+    assert is_start_key(made_by_chance)
+    assert not is_start_key("e178e04b-4e51-812b-bb5f-7c0b34d0879a")
+    assert digest_key() == "2e38e77b-22c3-814a-9127-a47e39125a85"
+    assert digest_key("dag", "run", "task", -1, 1, 0) == "69b27983-6985-8225-a1c1-731edd1c834a"
+
+
+def test_start_keys_in_triggerer_mode() -> None:
+    key = TaskTryKey(dag_id="dag", dag_run_id="run", task_id="it", ti_id="0192f0c1", try_number=1)
+    assert key.start_key == "e922ccfb-ef78-814b-8019-f03cd64cf889"
+
+
+def test_start_keys_where_airflow_has_no_task_state_store() -> None:
+    keys = TryKeys(
+        deployment="https://airflow.example.org",
+        dag_id="dag",
+        dag_run_id="run",
+        task_id="task",
+        map_index=2,
+        now=TaskTry(try_number=3, max_tries=3),
+        retries=2,
+        dag_run_began=None,
+    )
+    assert keys.key(3, 1) == "c23fb1bd-91e8-8499-bda5-0941d62a9fcf"
 
 
 def test_next_methods_of_deferred_tasks() -> None:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from airflow.sdk import DAG
@@ -52,15 +52,15 @@ def fast(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def full(emulator: Emulator) -> Emulator:
+def full(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Emulator:
     """The only place of pipeline Slow is taken, and one more run is queued."""
 
     def fill() -> None:
         state = emulator.state()
         state.switches.most_queued = 1
         for name in ("Slow", "Other"):
-            properties: Any = state._definition(name).properties
-            properties["concurrency"] = 1
+            # Other tests use the same definitions.
+            monkeypatch.setitem(cast("dict[str, Any]", state._definition(name).properties), "concurrency", 1)
 
     emulator.call(fill)
     for _ in range(2):

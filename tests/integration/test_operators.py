@@ -562,6 +562,20 @@ def test_kill_before_an_earlier_run_is_adopted_without_a_store_cancels_that_run(
     assert len(runs(emulator)) == 1
 
 
+def test_log_of_a_task_in_triggerer_mode_says_why_a_worker_runs_it(
+    operator: Make,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As on Airflow 3.1 and 3.2."""
+    monkeypatch.setattr(features, "TEMPLATED_TRIGGERS", False)
+    execute(operator("Load", start_from_trigger=True), Task())
+    logged = caplog.text + capsys.readouterr().out
+    why = "this version of Airflow renders no templates in a triggerer; Airflow 3.3 does."
+    assert f"start_from_trigger=True, but this try runs on a worker: {why}" in logged
+
+
 @pytest.mark.parametrize("resumed_with", ["execute_complete", "__fail__"])
 def test_retry_that_airflow_resumes_with_the_event_of_the_failed_try_starts_its_own_run(
     resumed_with: str, operator: Make, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
@@ -580,6 +594,21 @@ def test_retry_that_airflow_resumes_with_the_event_of_the_failed_try_starts_its_
     with pytest.raises(TaskDeferred):
         operator("Broken", deferrable=True).resume_execution(resumed_with, arguments, task.context)
     assert len(runs(emulator)) == 2
+
+
+def test_retry_that_airflow_resumes_so_fails_with_the_old_error_if_nothing_is_stored(
+    operator: Make, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Airflow 3.1.0 does."""
+    monkeypatch.setattr(features, "TASK_STATE_STORE", False)
+    task = Task()
+    event = asyncio.run(fired(deferred(operator("Broken", deferrable=True, durable=False), task).trigger))
+    task.retry()
+    with pytest.raises(AdfRunFailed, match="no such table"):
+        operator("Broken", deferrable=True, durable=False).resume_execution(
+            "execute_complete", {"event": event}, task.context
+        )
+    assert len(runs(emulator)) == 1
 
 
 @needs("TASK_STATE_STORE")

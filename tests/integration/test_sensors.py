@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 import uuid
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -21,7 +22,13 @@ from airflow_adf_mi.adf.waiting.single_run import REFUSAL_GRACE_SECONDS
 from airflow_adf_mi.emulator import Emulator
 from airflow_adf_mi.exceptions import AdfConfigurationError, AdfNotFoundError, AdfRunFailed
 from airflow_adf_mi.sensors import REFUSED_SINCE_KEY, AdfPipelineRunSensor
-from tests.support.minors import AirflowSensorTimeout, AirflowSkipException, TaskDeferred, needs
+from tests.support.minors import (
+    AirflowRescheduleException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    TaskDeferred,
+    needs,
+)
 
 
 class TaskInstance:
@@ -34,6 +41,11 @@ class TaskInstance:
         self.try_number = try_number
         self.max_tries = max_tries
         self.pushed: dict[str, Any] = {}
+        self.began = time.time()
+        """When the first process of a rescheduled sensor began."""
+
+    def get_first_reschedule_date(self, _context: Any) -> datetime:
+        return datetime.fromtimestamp(self.began, UTC)
 
     def xcom_push(self, key: str, value: Any) -> None:
         self.pushed[key] = value
@@ -103,6 +115,18 @@ def test_rescheduled_sensor_without_a_store_waits_on(connection: str, monkeypatc
     store = Store()
     assert sensor(connection, "nope").poke(context(store)) is False
     assert store.kept == {}
+
+
+@pytest.mark.parametrize(("waited", "expected"), [(3500, AirflowRescheduleException), (3700, AirflowSensorTimeout)])
+def test_rescheduled_sensor_without_a_store_waits_until_its_timeout(
+    waited: float, expected: type[Exception], connection: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on Airflow 3.1 and 3.2, although each status check is refused."""
+    monkeypatch.setattr(features, "TASK_STATE_STORE", False)
+    here = context(Store())
+    here["ti"].began = time.time() - waited
+    with pytest.raises(expected):
+        executed(sensor(connection, "nope", timeout=3600), here)
 
 
 @needs("TASK_STATE_STORE")

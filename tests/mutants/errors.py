@@ -11,6 +11,7 @@ JSON_VALUES = "tests/unit/adf/test_json_values.py"
 SENSOR = "tests/integration/test_sensors.py"
 WRONG_ARGUMENTS = "tests/integration/test_wrong_arguments.py"
 MOVING_OVER = "tests/contract/test_moving_over.py"
+ADOPTION = "tests/contract/test_adoption_from_provider.py"
 
 MUTANTS = [
     Mutant("errors pickled by Python's own rule", "adf/errors.py", "    def __reduce__(self)", "    def __no_reduce__(self)", ERRORS),
@@ -63,9 +64,9 @@ MUTANTS = [
     Mutant("core's errors leave a retry policy", "retry.py", "    @airflow_errors()\n", "", "tests/unit/test_retry.py"),
     Mutant("run_id not set after a deferral", "_worker/results.py", "        self._task.run_id = report.address.run_id\n", "", f"{MOVING_OVER} -k run_id"),
     Mutant("run_id not set in a task that waits", "_worker/results.py", "        self._task.run_id = run_id\n", "", f"{MOVING_OVER} -k run_id"),
-    Mutant("event of the provider's trigger read as ours", "adf/reporting/report.py", 'if "outcome" not in payload:', "if False:", f"{MOVING_OVER} -k sensor_that"),
-    Mutant("task that the provider has deferred fails", "_worker/attempt.py", '        if "outcome" not in event:', "        if False:", f"{MOVING_OVER} -k provider_deferred"),
-    Mutant("task that the provider has deferred starts a run", "_worker/attempt.py", "        if self._taken_over is not None:", "        if False:", f"{MOVING_OVER} -k continues_to_wait"),
+    Mutant("event of the provider's trigger read as ours", "adf/reporting/report.py", 'if "outcome" not in payload:', "if False:", f"{ADOPTION} -k sensor_that"),
+    Mutant("task that the provider has deferred fails", "_worker/attempt.py", '        if "outcome" not in event:', "        if False:", f"{ADOPTION} -k provider_deferred"),
+    Mutant("task that the provider has deferred starts a run", "_worker/attempt.py", "        if self._taken_over is not None:", "        if False:", f"{ADOPTION} -k continues_to_wait"),
     Mutant("notes that are null raise", "adf/error_json.py", "in stored.get(NOTES) or ():", "in stored.get(NOTES, ()):", ERRORS),
     Mutant("RunAddress of a later version not read", "adf/config/addresses.py", "return cls(**{**known_members(cls, stored), \"factory\": factory})", "return cls(**{**stored, \"factory\": factory})", "tests/contract/test_stored_names.py"),
     Mutant("text read as the members of a stored form", "adf/stored_forms.py", "    if not isinstance(stored, Mapping):", "    if False:", "tests/unit/adf/test_stored_forms.py"),

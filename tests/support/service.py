@@ -180,7 +180,7 @@ class Service:
         if self.missing is not None:
             raise AdfNotFoundError("404", status=404, missing=self.missing)
         run = self.runs.get(call.args[2])
-        if run is None or run.get("appears_at", 0.0) > self.now:
+        if run is None or run["factory"] != call.args[1] or run.get("appears_at", 0.0) > self.now:
             raise AdfNotFoundError("404", status=404, missing="run")
         return PipelineRun.from_wire(run)
 

@@ -858,6 +858,7 @@ async def test_start_whose_intent_was_stored_late_is_checked_again_before_create
     assert not journal.is_sending
 
 
+@pytest.mark.usefixtures("in_seconds")
 async def test_start_long_after_its_try_began_keeps_the_moment_of_createrun(task: Make, emulator: Emulator) -> None:
     """That moment is needed to find the run in the list, if the service makes its own run ids."""
     emulator.state().switches.run_id_from_request_id = False
@@ -989,6 +990,7 @@ async def test_run_in_the_factory_of_an_earlier_dag_version_is_cancelled(
     assert cancelled(emulator) == runs(emulator) != []
 
 
+@pytest.mark.usefixtures("in_seconds")
 @pytest.mark.parametrize(
     ("fault", "error"),
     [

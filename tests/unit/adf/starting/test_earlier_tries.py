@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from airflow_adf_mi.adf.api.recovery import Recovery
 from airflow_adf_mi.adf.config.addresses import FactoryRef
 from airflow_adf_mi.adf.config.policies import PresentRuns
 from airflow_adf_mi.adf.errors import (
@@ -29,7 +30,7 @@ from airflow_adf_mi.adf.starting.create_run import LATE_SEARCH_SECONDS
 from airflow_adf_mi.adf.starting.intent import TaskTry, read_intent
 from airflow_adf_mi.adf.starting.run_list import PATIENCE_SECONDS
 from airflow_adf_mi.adf.starting.start import Start
-from airflow_adf_mi.adf.starting.start_key import is_start_key
+from airflow_adf_mi.adf.starting.start_key import is_start_key, random_key
 from airflow_adf_mi.adf.starting.start_or_adopt import start_or_adopt
 from airflow_adf_mi.adf.starting.started import StillActive
 from airflow_adf_mi.adf.starting.try_keys import DAG_RUN_SLACK_SECONDS, KnownRun, TryKeys, intent_of
@@ -245,6 +246,61 @@ def test_changed_parameters_start_another_run_once_the_older_run_has_ended() -> 
     second = world.retry(parameters={"day": "2"})
     assert world.status(first.run_id) == "Cancelled"
     assert world.service.live() == [second.run_id]
+
+
+def test_another_pipeline_starts_another_run_once_the_older_run_has_ended() -> None:
+    world = World()
+    first = world.retry()
+    second = world.retry(pipeline_name="Another")
+    assert world.status(first.run_id) == "Cancelled"
+    assert world.service.live() == [second.run_id]
+
+
+def test_masked_value_counts_as_another_value() -> None:
+    world = World()
+    first = world.retry(parameters={"password": "1"})
+    world.service.runs[first.run_id]["parameters"]["password"] = "*****"
+    second = world.retry(parameters={"password": "1"})
+    assert world.status(first.run_id) == "Cancelled"
+    assert world.service.live() == [second.run_id]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"parameters": {"day": "1", "added": "2"}},
+        {"parameters": {}},
+        {"recovery": Recovery(reference_pipeline_run_id="earlier", is_recovery=True)},
+    ],
+    ids=["added parameter", "removed parameter", "recovery arguments"],
+)
+def test_change_that_the_run_does_not_show_is_not_noticed(changed: dict[str, Any]) -> None:
+    """Only a store could show it. So the retry adopts the run (docs/versions.md)."""
+    world = World()
+    first = world.retry(parameters={"day": "1"})
+    second = world.retry(**changed)
+    assert second.adopted
+    assert second.run_id == first.run_id
+
+
+def test_run_in_another_factory_is_not_noticed() -> None:
+    """Only a store could name that factory. So the run stays active (docs/versions.md)."""
+    world = World()
+    first = world.retry()
+    second = world.retry(factory=replace(FACTORY, factory_name="another"))
+    assert not second.adopted
+    assert world.service.live() == [first.run_id, second.run_id]
+
+
+def test_retries_that_are_raised_after_a_clear_hide_the_clear() -> None:
+    """Airflow counts only `max_tries`, which the clear has already set (docs/versions.md)."""
+    world = World()
+    first = world.retry()
+    world.max_tries = world.try_number + world.retries
+    world.retries += 1
+    second = world.retry()
+    assert second.adopted
+    assert second.run_id == first.run_id
 
 
 def test_continued_try_keeps_its_run_and_its_key() -> None:
@@ -493,12 +549,6 @@ def test_list_that_fails_for_a_moment_is_read_again() -> None:
     assert world.retry().run_id == "own-2"
 
 
-def test_keys_are_pinned() -> None:
-    """A try computes the keys that tries with an older version of this package have sent."""
-    keys = replace(World().keys, deployment="https://airflow.example.org", map_index=2)
-    assert keys.key(3, 1) == "c23fb1bd-91e8-8499-bda5-0941d62a9fcf"
-
-
 def test_two_deployments_have_different_keys() -> None:
     keys = World().keys
     assert replace(keys, deployment="elsewhere").key(1) != keys.key(1)
@@ -616,6 +666,34 @@ def test_clear_does_not_accept_the_run_of_an_earlier_try_as_somebody_elses() -> 
     again = world.clear(present_runs=ACCEPT)
     assert again.run_id != first.run_id
     assert again.is_foreign is False
+
+
+def with_adopted_run(world: World) -> Any:
+    """A try that adopts the active run of somebody else."""
+    world.service.declares = {}
+    foreign = world.service.start_foreign()
+    first = world.retry(present_runs=PresentRuns(on_live_run="adopt"))
+    assert (first.run_id, first.is_foreign) == (foreign, True)
+    return first
+
+
+@pytest.mark.parametrize("status", ["InProgress", "Succeeded"])
+def test_retry_looks_again_instead_of_remembering_the_run_that_the_try_before_adopted(status: str) -> None:
+    world = World()
+    world.service.start_elsewhere(random_key(), "Another")
+    first = with_adopted_run(world)
+    world.service.end(first.run_id, status)
+    second = world.retry(present_runs=PresentRuns(on_live_run="adopt"))
+    assert (second.run_id == first.run_id) is (status == "InProgress")
+    assert second.is_foreign is (status == "InProgress")
+
+
+def test_retry_does_not_look_again_if_the_adopted_run_may_be_its_own() -> None:
+    world = World()
+    with_adopted_run(world)
+    with pytest.raises(AdfAmbiguousStartError):
+        world.retry(present_runs=PresentRuns(on_live_run="adopt"))
+    assert world.service.created == 0
 
 
 def test_clear_does_not_fail_because_of_its_own_run_whose_end_is_proven() -> None:
