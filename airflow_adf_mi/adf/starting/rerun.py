@@ -16,7 +16,8 @@ keeps runs for 45 days.
 
 A rerun is a start like any other: its key is stored before it is sent, and a lost answer is searched for. The run of a lost rerun
 is a run of the group that this task does not know: ours, or a rerun that somebody began in ADF Studio. Either is adopted. But
-only a run with our key is ours. A run that may be somebody else's is watched, and never cancelled.
+only a run with our key is ours. A run that may be somebody else's is watched, and never cancelled. After a clear, it must end
+before another run is started, because it may be ours.
 """
 
 from __future__ import annotations

@@ -95,17 +95,82 @@ def test_rerun_of_somebody_that_is_being_cancelled_is_waited_for() -> None:
     assert begun.is_foreign is False
 
 
-def test_clear_finds_a_lost_rerun_in_its_group() -> None:
-    world = World(own_ids=True)
-    first = world.begin(FIRST, correlation_parameter="key").run_id
-    world.service.end(first, "Failed")
-    world.service.dies_after_create = True
+def lost_rerun(world: World, fate: str = "answered", **start: Any) -> None:
+    """Kill a retry while its rerun is being sent. The request arrives, or it does not (`fate`)."""
+
+    def die() -> str:
+        if fate == "dropped":
+            raise ProcessDied
+        world.service.dies_after_create = True
+        return fate
+
+    world.service.on_create = die
     with pytest.raises(ProcessDied):
-        world.begin(RETRY, correlation_parameter="key", retry_from_failure="retry")
-    world.service.dies_after_create = False
+        again(world, **start)
+    world.service.on_create, world.service.dies_after_create = (lambda: "answered"), False
+
+
+def in_group(world: World, first: str, status: str = "InProgress") -> str:
+    """A rerun that somebody began in ADF Studio."""
+    theirs = world.service.start_foreign()
+    world.service.join_group(theirs, first)
+    world.service.end(theirs, status)
+    return theirs
+
+
+@pytest.mark.parametrize(("own_ids", "end"), [(False, "Cancelled"), (True, "Succeeded")])
+def test_clear_ends_a_lost_rerun_and_cancels_it_only_if_it_has_our_key(own_ids: bool, end: str) -> None:
+    world, _ = failed_world(own_ids=own_ids)
+    lost_rerun(world)
     (rerun,) = world.service.live()
-    world.begin(CLEARED, correlation_parameter="key")
-    assert world.service.runs[rerun]["status"] == "Cancelled"
+    # `World` ends a run that the task only waits for as Succeeded.
+    begun = again(world, CLEARED)
+    assert (world.status(rerun), world.service.live()) == (end, [begun.run_id])
+
+
+@pytest.mark.parametrize("how", ["retry", "always"])
+@pytest.mark.parametrize("fate", ["answered", "dropped"])
+def test_clear_never_cancels_reruns_of_somebody_after_a_lost_rerun(fate: str, how: str) -> None:
+    world, first = failed_world(own_ids=True)
+    lost_rerun(world, fate)
+    theirs = [in_group(world, first) for _ in range(2)]
+    again(world, CLEARED, how)
+    assert [world.status(run) for run in theirs] == ["Succeeded", "Succeeded"], "both were waited for"
+
+
+def test_clear_looks_for_a_late_rerun_of_ours_beside_that_of_somebody() -> None:
+    world, first = failed_world()
+    world.service.late_seconds = 30.0
+    world.service.on_create = lambda: "late"
+    with pytest.raises(ProcessDied):
+        again(world)
+    world.service.on_create = lambda: "answered"
+    (ours,) = world.service.live()
+    theirs = in_group(world, first, "Succeeded")
+    begun = again(world, CLEARED)
+    assert (world.status(ours), world.status(theirs)) == ("Cancelled", "Succeeded")
+    assert world.service.live() == [begun.run_id]
+
+
+def test_clear_repeats_a_failed_search_although_the_list_shows_a_rerun_of_somebody() -> None:
+    world, first = failed_world(own_ids=True)
+    lost_rerun(world, "dropped")
+    theirs = in_group(world, first)
+    world.service.now += 900
+    world.service.faulty, world.service.faults = "get", iter([AdfUnavailableError("503", status=503)] * 2)
+    again(world, CLEARED)
+    assert world.status(theirs) == "Succeeded"
+
+
+@pytest.mark.parametrize("how", ["retry", "always"])
+def test_clear_waits_for_an_adopted_rerun_that_may_be_ours(how: str) -> None:
+    world, first = failed_world(own_ids=True)
+    world.service.on_create = iter(["lost", "answered"]).__next__
+    rerun = again(world).run_id
+    assert Intent.from_json(world.journal.kept).is_foreign
+    begun = again(world, CLEARED, how)
+    assert world.status(rerun) == "Succeeded", "waited for, and not cancelled"
+    assert world.service.live() == ([begun.run_id] if how == "retry" else [])
 
 
 def test_failed_rerun_that_somebody_began_in_studio_is_continued() -> None:
