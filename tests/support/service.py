@@ -8,7 +8,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from airflow_adf_mi.adf.api.operations import Call, Page
-from airflow_adf_mi.adf.errors import AdfError, AdfNotFoundError, AdfPermissionError, AdfUnavailableError
+from airflow_adf_mi.adf.errors import (
+    AdfError,
+    AdfNotFoundError,
+    AdfPermissionError,
+    AdfQueueFullError,
+    AdfUnavailableError,
+)
 from airflow_adf_mi.adf.models import ActivityRun, PipelineRun, RunStatus
 from airflow_adf_mi.adf.routines import Routine, run_routine
 from airflow_adf_mi.adf.starting.intent import Intent
@@ -22,8 +28,8 @@ class ProcessDied(BaseException):
 
 @dataclass
 class Service:
-    """Runs by id. `on_create` decides how a createRun is handled: "answered", "lost", "dropped" (never arrived), "refused", or
-    "late" (the process dies, and the run appears `late_seconds` later).
+    """Runs by id. `on_create` decides how a createRun is handled: "answered", "lost", "dropped" (never arrived), "refused",
+    "full" (the queue), or "late" (the process dies, and the run appears `late_seconds` later).
     """
 
     own_ids: bool = False
@@ -140,6 +146,8 @@ class Service:
         self.sent.append(dict(call.kwargs["parameters"] or {}))
         if fate == "dropped":
             raise LOST
+        if fate == "full":
+            raise AdfQueueFullError("the queue is full", status=400)
         if fate == "refused":
             raise AdfPermissionError("403", status=403, code="AuthorizationFailed")
         if self.refuses_recovery is not None and call.kwargs.get("is_recovery"):

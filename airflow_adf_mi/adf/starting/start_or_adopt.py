@@ -184,13 +184,16 @@ def _settle_lost_start(
     # clear.
     yield save(lost)
     found = yield from resolve_lost_start(start, lost, lost=None, timing=timing)
-    if found is not None:
+    if isinstance(found, Started):
         return (yield from _adopt_or_replace(start, found, fresh, same_try=same_try, timing=timing))
     # This try sends the start again without proof at most once.
     start = replace(start, on_ambiguous="fail")
     # Use the same key again. If the first request still arrives, the service may recognise by the key that both requests are
     # the same start.
     fresh = replace(fresh.after(lost), start_key=lost.start_key)
+    if found is Phase.SENDING:
+        # Without proof, the first request may still have a run. So its record is kept.
+        fresh = replace(fresh, phase=found, sent_at=lost.sent_at)
     if lost.rerun_of is not None:
         failed = yield from get_run_patiently(lost.factory, lost.rerun_of, timing=timing)
         if isinstance(failed, PipelineRun):

@@ -164,7 +164,7 @@ def test_clear_repeats_a_failed_search_although_the_list_shows_a_rerun_of_somebo
 
 @pytest.mark.parametrize("how", ["retry", "always"])
 def test_clear_waits_for_an_adopted_rerun_that_may_be_ours(how: str) -> None:
-    world, first = failed_world(own_ids=True)
+    world, _ = failed_world(own_ids=True)
     world.service.on_create = iter(["lost", "answered"]).__next__
     rerun = again(world).run_id
     assert Intent.from_json(world.journal.kept).is_foreign
@@ -335,6 +335,17 @@ def test_lost_rerun_without_proof_is_ambiguous() -> None:
     with pytest.raises(AdfAmbiguousStartError):
         again(world)
     assert world.service.created == 1
+
+
+def test_rerun_that_is_sent_again_without_proof_keeps_the_record_of_the_first() -> None:
+    world, first = failed_world(own_ids=True)
+    lost_rerun(world, "dropped")
+    sent_at = world.service.now
+    world.service.on_create = lambda: "full"
+    with pytest.raises(AdfAmbiguousStartError, match="sent again without proof, and the queue is full"):
+        again(world, SECOND_RETRY, on_ambiguous="start")
+    kept = Intent.from_json(world.journal.kept)
+    assert (kept.phase, kept.sent_at, kept.rerun_of) == (Phase.SENDING, sent_at, first)
 
 
 @pytest.mark.parametrize("dies", ["before", "after"])
