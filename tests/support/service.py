@@ -48,7 +48,7 @@ class Service:
     faults: Iterator[AdfError] = field(default_factory=lambda: iter(()))
     """Errors that the next polls and searches get, before any gets its proper answer."""
     faulty: str | None = None
-    """The operation that `faults` are for: "get" or "query_by_factory"; None for both."""
+    """The operation that `faults` are for, "get" or "query_by_factory"; or the run whose polls get them. None: all."""
     missing: str | None = None
     """What the service does not know ("run", "factory", "subscription"), in all its answers."""
     dies_after_create: bool = False
@@ -168,7 +168,7 @@ class Service:
         return run_id
 
     def _fail(self, call: Call[Any]) -> None:
-        if self.faulty in (None, call.method) and (fault := next(self.faults, None)) is not None:
+        if self.faulty in (None, call.method, call.args[2]) and (fault := next(self.faults, None)) is not None:
             raise fault
 
     def _get_pipeline(self, call: Call[Any]) -> Mapping[str, Any]:

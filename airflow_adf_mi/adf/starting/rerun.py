@@ -28,10 +28,17 @@ from dataclasses import replace
 
 from airflow_adf_mi.adf.api.operations import Page, query_activity_runs
 from airflow_adf_mi.adf.config.addresses import FactoryRef
-from airflow_adf_mi.adf.errors import AdfError, AdfPermissionError, AdfRequestError, AdfThrottledError
+from airflow_adf_mi.adf.errors import (
+    AdfError,
+    AdfNotFoundError,
+    AdfPermissionError,
+    AdfRequestError,
+    AdfThrottledError,
+)
 from airflow_adf_mi.adf.models import PipelineRun, RunStatus
 from airflow_adf_mi.adf.routines import Routine, ServiceTime
 from airflow_adf_mi.adf.starting.create_run import create_run_once
+from airflow_adf_mi.adf.starting.find_run import get_run_patiently
 from airflow_adf_mi.adf.starting.intent import Intent
 from airflow_adf_mi.adf.starting.journal import save_best_effort
 from airflow_adf_mi.adf.starting.present_runs import start_unless_present, yield_to_live_run
@@ -92,6 +99,28 @@ def rerun_or_start(
         return (yield from start_unless_present(start, fresh, timing=timing))
     log.info("Run %s continues run %s from its failed activities.%s", started.run_id, latest.run_id, skipped)
     return started
+
+
+def failed_run(start: Start, run_id: str, *, timing: Timing) -> Routine[PipelineRun | None]:
+    """Read a run that may be continued. None if the service no longer knows it, and everything must run.
+
+    Raises `AdfError` if the run cannot be read. One outage must not make everything run.
+    """
+    seen = yield from get_run_patiently(start.factory, run_id, timing=timing, is_final=_is_unknown_run)
+    if isinstance(seen, PipelineRun):
+        return seen
+    if _is_unknown_run(seen):
+        log.warning("Starting from the beginning: the service no longer knows run %s. %s", run_id, seen)
+        return None
+    raise AdfError(
+        f"Run {run_id} of pipeline {start.pipeline_name!r} in {start.factory} may be continued (retry_from_failure), but could "
+        "not be read. So nothing was started. Remove the cause below. A retry reads the run again. Or set "
+        f"retry_from_failure='never' to start from the beginning. {seen}"
+    ) from seen
+
+
+def _is_unknown_run(error: AdfError) -> bool:
+    return isinstance(error, AdfNotFoundError) and error.missing == "run"
 
 
 def _latest_of_group(start: Start, failed: PipelineRun, *, timing: Timing) -> Routine[PipelineRun]:

@@ -59,7 +59,7 @@ from airflow_adf_mi.adf.starting.intent import (
 )
 from airflow_adf_mi.adf.starting.journal import claim, save, save_best_effort
 from airflow_adf_mi.adf.starting.present_runs import start_unless_present
-from airflow_adf_mi.adf.starting.rerun import rerun_or_start
+from airflow_adf_mi.adf.starting.rerun import failed_run, rerun_or_start
 from airflow_adf_mi.adf.starting.run_list import with_patience
 from airflow_adf_mi.adf.starting.start import Start
 from airflow_adf_mi.adf.starting.started import Skipped, Started, StillActive
@@ -139,6 +139,12 @@ def start_or_adopt(
             return (yield from _adopt_or_replace(start, found, fresh, same_try=same_try, timing=timing))
     if last is not None and last.status == RunStatus.FAILED:
         return (yield from rerun_or_start(start, fresh, last, timing=timing))
+    if last is not None:
+        log.info("Starting from the beginning: run %s %s.", last.run_id, in_words(last.status))
+    elif own_ids and start.retry_from_failure != "never":
+        log.info(
+            "Starting from the beginning: the task was cleared, or no run of its earlier tries has this pipeline and parameters."
+        )
     return (yield from start_unless_present(start, fresh, timing=timing))
 
 
@@ -161,16 +167,20 @@ def _recalled(
 def _run_to_continue(start: Start, older: Intent, fresh: Intent, *, timing: Timing) -> Routine[PipelineRun | None]:
     """The run that this try may continue instead of starting from the beginning.
 
-    It is the run before a clear. Or it is the run that a rerun was meant to continue, if the rerun was never sent. None also if
-    that run cannot be read: then everything runs.
+    It is the run before a clear. Or it is the run that a rerun was meant to continue, if the rerun was not sent, or if its run
+    is not certainly ours. Raises `AdfError` if that run cannot be read.
     """
     is_clear = not older.task_try.is_try_of(fresh.task_try) and was_cleared(older, fresh.task_try)
-    run_id = older.rerun_of if older.phase is Phase.PREPARED or older.is_foreign else older.run_id
-    wanted = ("always",) if is_clear else ("retry", "always")
-    if run_id is None or older.fingerprint != fresh.fingerprint or start.retry_from_failure not in wanted:
+    run_id = older.rerun_of if older.is_foreign else older.run_id or older.rerun_of
+    if run_id is None or start.retry_from_failure == "never":
         return None
-    seen = yield from get_run_patiently(start.factory, run_id, timing=timing, is_final=lambda _error: True)
-    return seen if isinstance(seen, PipelineRun) else None
+    if older.fingerprint != fresh.fingerprint:
+        log.info("Starting from the beginning: the parameters, the pipeline or the factory have changed.")
+        return None
+    if is_clear and start.retry_from_failure != "always":
+        log.info("Starting from the beginning: the task was cleared, and retry_from_failure is 'retry'.")
+        return None
+    return (yield from failed_run(start, run_id, timing=timing))
 
 
 def _settle_lost_start(
@@ -195,8 +205,8 @@ def _settle_lost_start(
         # Without proof, the first request may still have a run. So its record is kept.
         fresh = replace(fresh, phase=found, sent_at=lost.sent_at)
     if lost.rerun_of is not None:
-        failed = yield from get_run_patiently(lost.factory, lost.rerun_of, timing=timing)
-        if isinstance(failed, PipelineRun):
+        failed = yield from failed_run(start, lost.rerun_of, timing=timing)
+        if failed is not None:
             return (yield from rerun_or_start(start, fresh, failed, timing=timing))
     return (yield from start_unless_present(start, fresh, timing=timing))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from datetime import UTC, datetime
+from itertools import repeat
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from airflow_adf_mi.adf.errors import (
     AdfConfigurationError,
     AdfError,
     AdfPermissionError,
+    AdfQueueFullError,
     AdfRequestError,
     AdfThrottledError,
     AdfUnavailableError,
@@ -206,26 +208,37 @@ def test_cancelled_run_is_not_continued() -> None:
     assert group_of(world, begun.run_id) == begun.run_id
 
 
-def test_changed_parameters_start_from_the_beginning() -> None:
+def reasons(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Why everything runs, as the log says."""
+    return [line for line in caplog.messages if line.startswith("Starting from the beginning: ")]
+
+
+def test_changed_parameters_start_from_the_beginning(caplog: pytest.LogCaptureFixture) -> None:
     world, _ = failed_world()
-    begun = again(world, how="always", parameters={"day": "y"})
+    with caplog.at_level(logging.INFO):
+        begun = again(world, how="always", parameters={"day": "y"})
     assert group_of(world, begun.run_id) == begun.run_id
     assert world.service.sent[-1] == {"day": "y"}
+    assert reasons(caplog) == ["Starting from the beginning: the parameters, the pipeline or the factory have changed."]
 
 
-def test_clear_starts_from_the_beginning_unless_the_author_says_always() -> None:
+def test_clear_starts_from_the_beginning_unless_the_author_says_always(caplog: pytest.LogCaptureFixture) -> None:
     world, _ = failed_world()
-    begun = again(world, CLEARED)
+    with caplog.at_level(logging.INFO):
+        begun = again(world, CLEARED)
     assert group_of(world, begun.run_id) == begun.run_id
+    assert reasons(caplog) == ["Starting from the beginning: the task was cleared, and retry_from_failure is 'retry'."]
     world, first = failed_world()
     assert group_of(world, again(world, CLEARED, "always").run_id) == first
 
 
-def test_clear_after_a_success_starts_from_the_beginning() -> None:
+def test_clear_after_a_success_starts_from_the_beginning(caplog: pytest.LogCaptureFixture) -> None:
     world, first = failed_world()
     world.service.end(first, "Succeeded")
-    begun = again(world, CLEARED, "always")
+    with caplog.at_level(logging.INFO):
+        begun = again(world, CLEARED, "always")
     assert group_of(world, begun.run_id) == begun.run_id
+    assert reasons(caplog) == [f"Starting from the beginning: run {first} succeeded."]
 
 
 def test_clear_that_cancels_an_active_run_starts_from_the_beginning() -> None:
@@ -236,11 +249,52 @@ def test_clear_that_cancels_an_active_run_starts_from_the_beginning() -> None:
     assert group_of(world, begun.run_id) == begun.run_id
 
 
-def test_clear_of_a_failed_run_that_cannot_be_read_starts_from_the_beginning() -> None:
+def test_clear_of_a_failed_run_that_the_service_has_forgotten_starts_from_the_beginning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     world, first = failed_world()
     del world.service.runs[first]
     begun = again(world, CLEARED, "always")
     assert group_of(world, begun.run_id) == begun.run_id
+    assert reasons(caplog) == [f"Starting from the beginning: the service no longer knows run {first}. 404"]
+
+
+def full_queue(world: World) -> None:
+    """A rerun that was not sent, because the queue of the pipeline was full."""
+    world.service.on_create = lambda: "full"
+    with pytest.raises(AdfQueueFullError):
+        again(world)
+    world.service.on_create = lambda: "answered"
+
+
+def dropped_rerun(world: World) -> None:
+    """A rerun that certainly did not arrive."""
+    show_that_reruns_have_our_keys(world)
+    lost_rerun(world, "dropped")
+
+
+NOT_SENT = [(full_queue, RETRY, "retry"), (full_queue, RETRY_OF_CLEAR, "always"), (dropped_rerun, RETRY, "retry")]
+
+
+@pytest.mark.parametrize(("before", "task_try", "how"), NOT_SENT)
+def test_failed_status_check_does_not_make_everything_run(before: Any, task_try: Any, how: str) -> None:
+    world, first = failed_world()
+    before(world)
+    world.service.faulty, world.service.faults = first, iter([AdfUnavailableError("503", status=503)])
+    begun = again(world, task_try, how)
+    assert next(world.service.faults, None) is None
+    assert begun.intent.rerun_of == first
+
+
+@pytest.mark.parametrize(("before", "task_try", "how"), NOT_SENT)
+def test_failed_run_that_cannot_be_read_prevents_a_start(before: Any, task_try: Any, how: str) -> None:
+    world, first = failed_world()
+    before(world)
+    sent = world.service.requested
+    world.service.faulty, world.service.faults = first, repeat(AdfUnavailableError("503", status=503))
+    with pytest.raises(AdfError, match=f"Run {first} of pipeline 'Load'.* could not be read. So nothing was started"):
+        again(world, task_try, how)
+    assert world.service.requested == sent
 
 
 @pytest.mark.parametrize(
