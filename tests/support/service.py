@@ -45,6 +45,8 @@ class Service:
     """The answer to a cancel says that the run has ended, although the run is still shown as active."""
     polls_fail: bool = False
     polls_unreadable: bool = False
+    listed: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """By run id: what the list still shows, although it has changed."""
     faults: Iterator[AdfError] = field(default_factory=lambda: iter(()))
     """Errors that the next polls and searches get, before any gets its proper answer."""
     faulty: str | None = None
@@ -216,7 +218,8 @@ class Service:
         after, before = (datetime.fromisoformat(window[f"lastUpdated{side}"]) for side in ("After", "Before"))
         filters = {given["operand"]: given["values"] for given in window.get("filters", ())}
         names, groups, statuses = (filters.get(operand) for operand in ("PipelineName", "RunGroupId", "Status"))
-        shown = [PipelineRun.from_wire(run) for run in self.runs.values() if run["listed_at"] <= self.now]
+        rows = [run | self.listed.get(run["runId"], {}) for run in self.runs.values() if run["listed_at"] <= self.now]
+        shown = [PipelineRun.from_wire(run) for run in rows]
         inside = [run for run in shown if run.last_updated and after <= run.last_updated <= before]
         found = [run for run in inside if not names or run.pipeline_name in names]
         found = [run for run in found if run.raw["factory"] == call.args[1]]

@@ -201,6 +201,100 @@ def test_newer_run_of_the_group_that_cannot_be_read_prevents_a_start() -> None:
     assert world.service.created == 1
 
 
+HOW = [(RETRY, "retry"), (RETRY, "always"), (CLEARED, "always")]
+"""Tries that continue a failed run, and `retry_from_failure`."""
+
+
+def assert_handled(world: World, begun: Any, newest: str, status: str) -> None:
+    """What a try does about the newest run of the group, which somebody has begun."""
+    if status in ("InProgress", "Succeeded"):
+        assert (begun.run_id, begun.adopted, begun.is_foreign) == (newest, True, True)
+    elif status == "Failed":
+        assert begun.intent.rerun_of == newest
+    else:
+        assert (group_of(world, begun.run_id), begun.intent.rerun_of) == (begun.run_id, None)
+
+
+@pytest.mark.parametrize(("task_try", "how"), HOW)
+@pytest.mark.parametrize(
+    ("listed", "status"),
+    [
+        ("InProgress", "Failed"),
+        ("InProgress", "Cancelled"),
+        ("Failed", "InProgress"),
+        ("Failed", "Succeeded"),
+        ("Cancelled", "Succeeded"),
+    ],
+)
+def test_newest_run_of_the_group_counts_as_it_is_and_not_as_it_is_listed(
+    listed: str, status: str, task_try: Any, how: str
+) -> None:
+    world, first = failed_world()
+    theirs = in_group(world, first, status)
+    world.service.listed[theirs] = {"status": listed}
+    assert_handled(world, again(world, task_try, how), theirs, status)
+
+
+def test_newest_run_of_the_group_that_is_not_listed_yet_is_waited_for() -> None:
+    world, first = failed_world()
+    older = in_group(world, first, "Failed")
+    theirs = in_group(world, first)
+    at = world.service.now + 20.0
+    world.service.runs[theirs]["listed_at"] = at
+    world.service.listed[older] = {"isLatest": True}
+
+    def catch_up() -> None:
+        if world.service.now >= at:
+            world.service.listed.clear()
+
+    world.service.step = catch_up
+    assert again(world).run_id == theirs
+
+
+@pytest.mark.parametrize("outage", [1, 1000])
+def test_newest_run_of_the_group_is_read_again_after_an_error(outage: int) -> None:
+    world, first = failed_world()
+    theirs = in_group(world, first)
+    world.service.faulty, world.service.faults = theirs, repeat(AdfUnavailableError("503", status=503), outage)
+    if outage == 1:
+        assert again(world).run_id == theirs
+        return
+    with pytest.raises(AdfError, match="the newer run cannot be read"):
+        again(world)
+    assert world.service.requested == 1
+
+
+@pytest.mark.parametrize(("task_try", "how"), HOW)
+@pytest.mark.parametrize("status", ["InProgress", "Succeeded", "Failed", "Cancelled"])
+def test_rerun_that_somebody_begins_between_the_look_and_the_request_counts(
+    status: str, task_try: Any, how: str
+) -> None:
+    world, first = failed_world()
+    theirs: list[str] = []
+
+    def meanwhile() -> str:
+        world.service.refuses_recovery = None if theirs else AdfRequestError("not the latest run", status=400)
+        theirs.extend([] if theirs else [in_group(world, first, status)])
+        return "answered"
+
+    world.service.on_create = meanwhile
+    assert_handled(world, again(world, task_try, how), theirs[0], status)
+    assert len(world.service.live()) == (status != "Succeeded")
+
+
+def test_refused_rerun_starts_nothing_while_its_group_cannot_be_read() -> None:
+    world, first = failed_world(refuses_recovery=AdfRequestError("not the latest run", status=400))
+
+    def outage() -> str:
+        world.service.faulty, world.service.faults = first, repeat(AdfUnavailableError("503", status=503))
+        return "answered"
+
+    world.service.on_create = outage
+    with pytest.raises(AdfError, match="So nothing was started"):
+        again(world)
+    assert world.service.created == 1
+
+
 def test_cancelled_run_is_not_continued() -> None:
     world, first = failed_world()
     world.service.end(first, "Cancelled")
