@@ -296,7 +296,7 @@ def test_only_an_answer_about_the_run_proves_that_a_lost_start_started_nothing(
                 lambda _: None,
             )
         proven = resolve_lost_start(order, lost, lost=dropped, timing=Timing(clock=lambda: 1000.0, jitter=lambda: 0.5))
-        assert run_routine(proven, client, lambda _: None) is None
+        assert run_routine(proven, client, lambda _: None) is Phase.PREPARED
 
 
 def by_step(findings: list[Finding]) -> dict[str, Finding]:

@@ -8,7 +8,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from airflow_adf_mi.adf.api.operations import Call, Page
-from airflow_adf_mi.adf.errors import AdfError, AdfNotFoundError, AdfPermissionError, AdfUnavailableError
+from airflow_adf_mi.adf.errors import (
+    AdfError,
+    AdfNotFoundError,
+    AdfPermissionError,
+    AdfQueueFullError,
+    AdfUnavailableError,
+)
 from airflow_adf_mi.adf.models import ActivityRun, PipelineRun, RunStatus
 from airflow_adf_mi.adf.routines import Routine, run_routine
 from airflow_adf_mi.adf.starting.intent import Intent
@@ -22,8 +28,8 @@ class ProcessDied(BaseException):
 
 @dataclass
 class Service:
-    """Runs by id. `on_create` decides how a createRun is handled: "answered", "lost", "dropped" (never arrived), "refused", or
-    "late" (the process dies, and the run appears `late_seconds` later).
+    """Runs by id. `on_create` decides how a createRun is handled: "answered", "lost", "dropped" (never arrived), "refused",
+    "full" (the queue), or "late" (the process dies, and the run appears `late_seconds` later).
     """
 
     own_ids: bool = False
@@ -39,10 +45,12 @@ class Service:
     """The answer to a cancel says that the run has ended, although the run is still shown as active."""
     polls_fail: bool = False
     polls_unreadable: bool = False
+    listed: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """By run id: what the list still shows, although it has changed."""
     faults: Iterator[AdfError] = field(default_factory=lambda: iter(()))
     """Errors that the next polls and searches get, before any gets its proper answer."""
     faulty: str | None = None
-    """The operation that `faults` are for: "get" or "query_by_factory"; None for both."""
+    """The operation that `faults` are for, "get" or "query_by_factory"; or the run whose polls get them. None: all."""
     missing: str | None = None
     """What the service does not know ("run", "factory", "subscription"), in all its answers."""
     dies_after_create: bool = False
@@ -140,6 +148,8 @@ class Service:
         self.sent.append(dict(call.kwargs["parameters"] or {}))
         if fate == "dropped":
             raise LOST
+        if fate == "full":
+            raise AdfQueueFullError("the queue is full", status=400)
         if fate == "refused":
             raise AdfPermissionError("403", status=403, code="AuthorizationFailed")
         if self.refuses_recovery is not None and call.kwargs.get("is_recovery"):
@@ -160,7 +170,7 @@ class Service:
         return run_id
 
     def _fail(self, call: Call[Any]) -> None:
-        if self.faulty in (None, call.method) and (fault := next(self.faults, None)) is not None:
+        if self.faulty in (None, call.method, call.args[2]) and (fault := next(self.faults, None)) is not None:
             raise fault
 
     def _get_pipeline(self, call: Call[Any]) -> Mapping[str, Any]:
@@ -208,7 +218,8 @@ class Service:
         after, before = (datetime.fromisoformat(window[f"lastUpdated{side}"]) for side in ("After", "Before"))
         filters = {given["operand"]: given["values"] for given in window.get("filters", ())}
         names, groups, statuses = (filters.get(operand) for operand in ("PipelineName", "RunGroupId", "Status"))
-        shown = [PipelineRun.from_wire(run) for run in self.runs.values() if run["listed_at"] <= self.now]
+        rows = [run | self.listed.get(run["runId"], {}) for run in self.runs.values() if run["listed_at"] <= self.now]
+        shown = [PipelineRun.from_wire(run) for run in rows]
         inside = [run for run in shown if run.last_updated and after <= run.last_updated <= before]
         found = [run for run in inside if not names or run.pipeline_name in names]
         found = [run for run in found if run.raw["factory"] == call.args[1]]

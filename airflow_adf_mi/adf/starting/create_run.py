@@ -38,6 +38,7 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 from enum import Enum
+from typing import Literal
 
 from airflow_adf_mi.adf.api.refusal import is_front_door
 from airflow_adf_mi.adf.errors import (
@@ -136,19 +137,22 @@ def create_run_once(start: Start, intent: Intent, *, timing: Timing) -> Routine[
 
     Raises `AdfAmbiguousStartError` if the answer was lost and the run can be neither found nor ruled out. Raises the `AdfError`
     of a refusal, such as `AdfQueueFullError`. If `START_PATIENCE_SECONDS` have passed, raises the last `AdfError`.
+
+    :param intent: what to start. In the phase SENDING, an earlier request of this start may have started a run.
     """
     until = timing.clock() + START_PATIENCE_SECONDS
     failures = 0
-    sent_without_proof: AdfError | None = None
-    prepared = replace(intent, phase=Phase.PREPARED, sent_at=None)
-    yield save(prepared)
+    # What the journal holds while no request is under way. While an earlier request may have started a run, this is the record
+    # of that request. A later try, also after a clear, must search for its run.
+    idle = intent if intent.phase is Phase.SENDING else replace(intent, phase=Phase.PREPARED, sent_at=None)
+    yield save(idle)
     if intent.rerun_of is None:
         start = yield from fitted_to_pipeline(start, timing=timing)
     while True:
         # Getting a token may take long, so do it before the intent records that the request is being sent.
         answer = yield Authenticate()
         if answer is None:
-            sending = replace(prepared, phase=Phase.SENDING, sent_at=timing.clock())
+            sending = replace(idle, phase=Phase.SENDING, sent_at=timing.clock())
             yield save(sending)
             answer = yield start.call(intent)
             if not isinstance(answer, AdfError):
@@ -160,26 +164,26 @@ def create_run_once(start: Start, intent: Intent, *, timing: Timing) -> Routine[
             if verdict is Verdict.AMBIGUOUS:
                 log.warning("The answer to createRun was lost; searching for its run. %s", answer)
                 found = yield from resolve_lost_start(start, sending, lost=answer, timing=timing)
-                if found is not None:
+                if isinstance(found, Started):
                     return found
                 if timing.clock() > until:
                     raise answer
                 # A try may send one start without proof. From now on, an ambiguous start fails.
                 start = replace(start, on_ambiguous="fail")
-                sent_without_proof = answer
+                idle = replace(sending, phase=found, sent_at=sending.sent_at if found is Phase.SENDING else None)
                 continue
-            if verdict is Verdict.QUEUE_FULL and sent_without_proof is not None:
-                # The first request may have started a run. The journal must keep its key, so this try cannot wait for its turn.
+            if verdict is Verdict.QUEUE_FULL and idle.phase is Phase.PREPARED:
+                # The caller waits for a place: how, depends on where the task waits.
+                yield save(replace(idle, first_refused_at=idle.first_refused_at or sending.sent_at))
+                raise answer
+            yield save(idle)
+            if verdict is Verdict.QUEUE_FULL:
+                # The record of the first request must stay. So this try cannot store that it waits for its turn.
                 raise AdfAmbiguousStartError(
-                    f"{sent_without_proof} The start was sent again without proof, and {answer} A retry searches for the run of "
-                    "the first request.",
+                    f"A start of pipeline {start.pipeline_name!r} in {start.factory} (key {intent.start_key}) got no usable "
+                    f"answer. It was sent again without proof, and {answer} A retry searches for the run of the first request.",
                     request_id=intent.start_key,
                 )
-            if verdict is Verdict.QUEUE_FULL:
-                # The caller waits for a place: how, depends on where the task waits.
-                yield save(replace(prepared, first_refused_at=prepared.first_refused_at or sending.sent_at))
-                raise answer
-            yield save(prepared)
         else:
             verdict = judge(answer)
         failures += 1
@@ -196,8 +200,9 @@ def resolve_lost_start(
     *,
     lost: AdfError | None,
     timing: Timing,
-) -> Routine[Started | None]:
-    """Find the run of a start that may have been sent; None if the start may be sent again.
+) -> Routine[Started | Literal[Phase.PREPARED, Phase.SENDING]]:
+    """Find the run of a start that may have been sent, or allow that it is sent again: PREPARED if it is proven that nothing was
+    started, SENDING without that proof.
 
     A run that carries the start key is adopted at once. A run that is only similar is adopted at the end of the search, after
     other similar runs have had time to appear. It must be the only similar run, and no other instance of a mapped task may have
@@ -239,7 +244,7 @@ def resolve_lost_start(
     candidates = (*result.proven, *result.possible)
     if not candidates and result.key_unknown and result.error is None and intent.service_uses_key:
         log.warning("Nothing was started: the factory uses our keys as run ids, and knows no run %s.", intent.start_key)
-        return None
+        return Phase.PREPARED
     if start.on_ambiguous == "start":
         log.warning(
             "Sending createRun again, because on_ambiguous_start is 'start'. The lost start has the key %s, and %s.%s",
@@ -247,7 +252,7 @@ def resolve_lost_start(
             _what_was_found(intent, result),
             _cause(result),
         )
-        return None
+        return Phase.SENDING
     if start.on_ambiguous == "start_if_list_is_fresh" and not candidates and result.error is None:
         later = yield from later_run(start.criteria(intent), intent, timing=timing)
         # The list may have caught up since the last search.
@@ -261,7 +266,7 @@ def resolve_lost_start(
                 later.run_id,
                 intent.start_key,
             )
-            return None
+            return Phase.SENDING
     raise AdfAmbiguousStartError(
         _ambiguous_text(start, intent, result, lost), request_id=intent.start_key, candidates=candidates
     )

@@ -12,11 +12,12 @@ succeeded, also in child pipelines (docs/backfills.md).
     cancelled, or timed out    any                        starts from the beginning
 
 If the service refuses to continue the run, the try starts from the beginning. The service may no longer know the run, because it
-keeps runs for 45 days.
+keeps runs for 45 days. But if somebody has run it again meanwhile, the try reads the group again, by the table above.
 
 A rerun is a start like any other: its key is stored before it is sent, and a lost answer is searched for. The run of a lost rerun
 is a run of the group that this task does not know: ours, or a rerun that somebody began in ADF Studio. Either is adopted. But
-only a run with our key is ours. A run that may be somebody else's is watched, and never cancelled.
+only a run with our key is ours. A run that may be somebody else's is watched, and never cancelled. After a clear, it must end
+before another run is started, because it may be ours.
 """
 
 from __future__ import annotations
@@ -25,12 +26,19 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
-from airflow_adf_mi.adf.api.operations import Page, query_activity_runs
+from airflow_adf_mi.adf.api.operations import Page, get_run, query_activity_runs
 from airflow_adf_mi.adf.config.addresses import FactoryRef
-from airflow_adf_mi.adf.errors import AdfError, AdfPermissionError, AdfRequestError, AdfThrottledError
+from airflow_adf_mi.adf.errors import (
+    AdfError,
+    AdfNotFoundError,
+    AdfPermissionError,
+    AdfRequestError,
+    AdfThrottledError,
+)
 from airflow_adf_mi.adf.models import PipelineRun, RunStatus
 from airflow_adf_mi.adf.routines import Routine, ServiceTime
 from airflow_adf_mi.adf.starting.create_run import create_run_once
+from airflow_adf_mi.adf.starting.find_run import get_run_patiently
 from airflow_adf_mi.adf.starting.intent import Intent
 from airflow_adf_mi.adf.starting.journal import save_best_effort
 from airflow_adf_mi.adf.starting.present_runs import start_unless_present, yield_to_live_run
@@ -65,7 +73,7 @@ def rerun_or_start(
     :param fresh: the intent of a new start of this try.
     """
     latest = failed
-    if failed.is_latest is False and failed.run_group_id is not None:
+    if _has_newer(failed):
         latest = yield from _latest_of_group(start, failed, timing=timing)
     if latest.status not in (RunStatus.FAILED, RunStatus.CANCELLED):
         log.info("Somebody ran run %s again as %s, which %s.", failed.run_id, latest.run_id, in_words(latest.status))
@@ -87,10 +95,44 @@ def rerun_or_start(
     except (AdfPermissionError, AdfThrottledError):
         raise
     except AdfRequestError as e:
+        # Somebody may have begun a rerun after this try had read the group.
+        now = yield from failed_run(start, latest.run_id, timing=timing)
+        if now is not None and _has_newer(now):
+            log.warning(
+                "Run %s cannot be continued. Reading its group again, because it has a newer run. %s", now.run_id, e
+            )
+            return (yield from rerun_or_start(start, fresh, now, timing=timing))
         log.warning("Starting from the beginning: run %s cannot be continued. %s", latest.run_id, e)
         return (yield from start_unless_present(start, fresh, timing=timing))
     log.info("Run %s continues run %s from its failed activities.%s", started.run_id, latest.run_id, skipped)
     return started
+
+
+def failed_run(start: Start, run_id: str, *, timing: Timing) -> Routine[PipelineRun | None]:
+    """Read a run that may be continued. None if the service no longer knows it, and everything must run.
+
+    Raises `AdfError` if the run cannot be read. One outage must not make everything run.
+    """
+    seen = yield from get_run_patiently(start.factory, run_id, timing=timing, is_final=_is_unknown_run)
+    if isinstance(seen, PipelineRun):
+        return seen
+    if _is_unknown_run(seen):
+        log.warning("Starting from the beginning: the service no longer knows run %s. %s", run_id, seen)
+        return None
+    raise AdfError(
+        f"Run {run_id} of pipeline {start.pipeline_name!r} in {start.factory} may be continued (retry_from_failure), but could "
+        "not be read. So nothing was started. Remove the cause below. A retry reads the run again. Or set "
+        f"retry_from_failure='never' to start from the beginning. {seen}"
+    ) from seen
+
+
+def _is_unknown_run(error: AdfError) -> bool:
+    return isinstance(error, AdfNotFoundError) and error.missing == "run"
+
+
+def _has_newer(run: PipelineRun) -> bool:
+    """Whether somebody has run the run again, so that its group has a newer run."""
+    return run.is_latest is False and run.run_group_id is not None
 
 
 def _latest_of_group(start: Start, failed: PipelineRun, *, timing: Timing) -> Routine[PipelineRun]:
@@ -99,9 +141,13 @@ def _latest_of_group(start: Start, failed: PipelineRun, *, timing: Timing) -> Ro
     def read() -> Routine[tuple[PipelineRun, AdfError | None]]:
         runs, error = yield from runs_of_group(start.factory, str(failed.run_group_id))
         newest = [run for run in runs if run.is_latest is not False and run.run_id != failed.run_id]
-        if newest:
-            return newest[0], None
-        return failed, error or AdfError("The list does not show it.")
+        if not newest:
+            return failed, error or AdfError("The list does not show it.")
+        # The list may lag. The run itself shows its status, and whether it is still the newest.
+        seen = yield get_run(start.factory, newest[0].run_id)
+        if isinstance(seen, AdfError):
+            return failed, seen
+        return seen, AdfError("The list does not show it.") if seen.is_latest is False else None
 
     latest, error = yield from with_patience(read, timing=timing)
     if error is not None:

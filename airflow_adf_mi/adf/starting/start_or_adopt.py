@@ -59,7 +59,7 @@ from airflow_adf_mi.adf.starting.intent import (
 )
 from airflow_adf_mi.adf.starting.journal import claim, save, save_best_effort
 from airflow_adf_mi.adf.starting.present_runs import start_unless_present
-from airflow_adf_mi.adf.starting.rerun import rerun_or_start
+from airflow_adf_mi.adf.starting.rerun import failed_run, rerun_or_start
 from airflow_adf_mi.adf.starting.run_list import with_patience
 from airflow_adf_mi.adf.starting.start import Start
 from airflow_adf_mi.adf.starting.started import Skipped, Started, StillActive
@@ -139,6 +139,12 @@ def start_or_adopt(
             return (yield from _adopt_or_replace(start, found, fresh, same_try=same_try, timing=timing))
     if last is not None and last.status == RunStatus.FAILED:
         return (yield from rerun_or_start(start, fresh, last, timing=timing))
+    if last is not None:
+        log.info("Starting from the beginning: run %s %s.", last.run_id, in_words(last.status))
+    elif own_ids and start.retry_from_failure != "never":
+        log.info(
+            "Starting from the beginning: the task was cleared, or no run of its earlier tries has this pipeline and parameters."
+        )
     return (yield from start_unless_present(start, fresh, timing=timing))
 
 
@@ -161,16 +167,20 @@ def _recalled(
 def _run_to_continue(start: Start, older: Intent, fresh: Intent, *, timing: Timing) -> Routine[PipelineRun | None]:
     """The run that this try may continue instead of starting from the beginning.
 
-    It is the run before a clear. Or it is the run that a rerun was meant to continue, if the rerun was never sent. None also if
-    that run cannot be read: then everything runs.
+    It is the run before a clear. Or it is the run that a rerun was meant to continue, if the rerun was not sent, or if its run
+    is not certainly ours. Raises `AdfError` if that run cannot be read.
     """
     is_clear = not older.task_try.is_try_of(fresh.task_try) and was_cleared(older, fresh.task_try)
-    run_id = older.rerun_of if older.phase is Phase.PREPARED or older.is_foreign else older.run_id
-    wanted = ("always",) if is_clear else ("retry", "always")
-    if run_id is None or older.fingerprint != fresh.fingerprint or start.retry_from_failure not in wanted:
+    run_id = older.rerun_of if older.is_foreign else older.run_id or older.rerun_of
+    if run_id is None or start.retry_from_failure == "never":
         return None
-    seen = yield from get_run_patiently(start.factory, run_id, timing=timing, is_final=lambda _error: True)
-    return seen if isinstance(seen, PipelineRun) else None
+    if older.fingerprint != fresh.fingerprint:
+        log.info("Starting from the beginning: the parameters, the pipeline or the factory have changed.")
+        return None
+    if is_clear and start.retry_from_failure != "always":
+        log.info("Starting from the beginning: the task was cleared, and retry_from_failure is 'retry'.")
+        return None
+    return (yield from failed_run(start, run_id, timing=timing))
 
 
 def _settle_lost_start(
@@ -184,16 +194,19 @@ def _settle_lost_start(
     # clear.
     yield save(lost)
     found = yield from resolve_lost_start(start, lost, lost=None, timing=timing)
-    if found is not None:
+    if isinstance(found, Started):
         return (yield from _adopt_or_replace(start, found, fresh, same_try=same_try, timing=timing))
     # This try sends the start again without proof at most once.
     start = replace(start, on_ambiguous="fail")
     # Use the same key again. If the first request still arrives, the service may recognise by the key that both requests are
     # the same start.
     fresh = replace(fresh.after(lost), start_key=lost.start_key)
+    if found is Phase.SENDING:
+        # Without proof, the first request may still have a run. So its record is kept.
+        fresh = replace(fresh, phase=found, sent_at=lost.sent_at)
     if lost.rerun_of is not None:
-        failed = yield from get_run_patiently(lost.factory, lost.rerun_of, timing=timing)
-        if isinstance(failed, PipelineRun):
+        failed = yield from failed_run(start, lost.rerun_of, timing=timing)
+        if failed is not None:
             return (yield from rerun_or_start(start, fresh, failed, timing=timing))
     return (yield from start_unless_present(start, fresh, timing=timing))
 
@@ -235,19 +248,27 @@ def _adopt_or_replace(
 
 def _end_superseded_run(start: Start, older: Intent, *, cancel: bool, timing: Timing) -> Routine[StillActive | None]:
     """Cancel a superseded run, or only let it end. Returns the run while it is active, None once it has ended."""
-    is_ours = True
-    if older.phase is Phase.PREPARED or older.is_foreign:
+    # A foreign run is not waited for, unless it may be the rerun that this task has sent.
+    if older.phase is Phase.PREPARED or (older.is_foreign and older.rerun_of is None):
         return None
-    if older.run_id is None:
-        run, is_ours = yield from _find_superseded_run(start, older, timing=timing)
-        if run is None:
-            log.warning(
-                "An earlier start (key %s) was lost, and no run could be identified as its run; starting a new one.",
-                older.start_key,
-            )
-            return None
-        # A run that may be another task's is waited for, and not cancelled.
-        older, cancel = older.started(run.run_id), cancel and is_ours
+    if older.run_id is not None:
+        return (yield from _end_run(older, cancel=cancel, is_ours=not older.is_foreign, timing=timing))
+    runs, is_ours = yield from _find_superseded_runs(start, older, timing=timing)
+    if not runs:
+        log.warning(
+            "An earlier start (key %s) was lost, and no run could be identified as its run; starting a new one.",
+            older.start_key,
+        )
+    for run in runs:
+        active = yield from _end_run(older.started(run.run_id), cancel=cancel, is_ours=is_ours, timing=timing)
+        if active is not None:
+            return active
+    return None
+
+
+def _end_run(older: Intent, *, cancel: bool, is_ours: bool, timing: Timing) -> Routine[StillActive | None]:
+    """Cancel a run, or only let it end. A run that may be somebody else's is never cancelled."""
+    cancel = cancel and is_ours
     seen = yield from _poll_with_retries(older, timing=timing)
     if isinstance(seen, AdfError):
         shows_nothing = isinstance(seen, AdfNotFoundError) or is_unreadable(seen)
@@ -271,8 +292,11 @@ def _end_superseded_run(start: Start, older: Intent, *, cancel: bool, timing: Ti
     return StillActive(intent=older, run=seen, is_ours=is_ours)
 
 
-def _find_superseded_run(start: Start, older: Intent, *, timing: Timing) -> Routine[tuple[PipelineRun | None, bool]]:
-    """Search for the run of a superseded start whose answer was lost. Returns the run, or None, and whether it is certainly ours.
+def _find_superseded_runs(
+    start: Start, older: Intent, *, timing: Timing
+) -> Routine[tuple[tuple[PipelineRun, ...], bool]]:
+    """Search for the run of a superseded start whose answer was lost. Returns the runs that must end, and whether they are
+    certainly ours.
 
     Raises `AdfError` if the searches keep failing, because a failed search does not show that there is no run.
     """
@@ -292,8 +316,9 @@ def _find_superseded_run(start: Start, older: Intent, *, timing: Timing) -> Rout
     until = (older.sent_at or timing.clock()) + start.settle
     while True:
         result = yield from _search_with_retries(criteria, older, timing=timing)
-        if len(result.proven) == 1:
-            return result.proven[0], True
+        ours = _certainly_ours(result, older)
+        if len(ours) == 1:
+            return ours, True
         if result.error is not None:
             raise AdfError(
                 f"An earlier try of this task started pipeline {older.pipeline_name!r} in {older.factory} (start key "
@@ -303,12 +328,22 @@ def _find_superseded_run(start: Start, older: Intent, *, timing: Timing) -> Rout
                 f"{result.error}"
             ) from result.error
         if timing.clock() + SEARCH_PAUSE_SECONDS > until:
+            if older.rerun_of is not None:
+                # Later runs of the group: ours has another id, or somebody began them in ADF Studio.
+                return result.proven, False
             uses_key = older.service_uses_key or (yield from uses_start_keys(older.factory, older.pipeline_name))
             # If the factory uses our keys as run ids, a run with another id is not ours.
             possible = () if uses_key else result.possible
-            return (possible[0], False) if len(possible) == 1 else (None, False)
+            return (possible if len(possible) == 1 else ()), False
         # The run of a recent start may still appear.
         yield Pause(SEARCH_PAUSE_SECONDS)
+
+
+def _certainly_ours(result: SearchResult, older: Intent) -> tuple[PipelineRun, ...]:
+    """The proven runs of a start. A later run of a rerun's group may be somebody else's, so it must have our key."""
+    return tuple(
+        run for run in result.proven if older.rerun_of is None or run.run_id.lower() == older.start_key.lower()
+    )
 
 
 def _search_with_retries(criteria: RunCriteria, older: Intent, *, timing: Timing) -> Routine[SearchResult]:
@@ -326,7 +361,7 @@ def _search_with_retries(criteria: RunCriteria, older: Intent, *, timing: Timing
         if not result.key_unknown:
             # The list may lag. So without an answer about the key, the list proves nothing.
             result = replace(result, error=result.error or seen)
-        return result, None if len(result.proven) == 1 else result.error
+        return result, None if len(_certainly_ours(result, older)) == 1 else result.error
 
     result, _ = yield from with_patience(once, timing=timing)
     return result

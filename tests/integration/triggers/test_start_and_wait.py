@@ -27,6 +27,7 @@ from airflow_adf_mi._triggerer.stored_start import StoredStart
 from airflow_adf_mi._triggerer.xcom_journal import INTENT_KEY, ChangedMeanwhile, TriggerJournal
 from airflow_adf_mi.adf.api import operations
 from airflow_adf_mi.adf.api.client import AdfClient
+from airflow_adf_mi.adf.api.recovery import Recovery
 from airflow_adf_mi.adf.config.settings import AdfSettings
 from airflow_adf_mi.adf.error_json import error_from_json
 from airflow_adf_mi.adf.errors import (
@@ -45,6 +46,7 @@ from airflow_adf_mi.adf.starting.intent import Intent, Phase, TaskTry
 from airflow_adf_mi.adf.starting.start import Start
 from airflow_adf_mi.adf.starting.start_queue import STARTS_AT_ONCE
 from airflow_adf_mi.emulator import Emulator
+from airflow_adf_mi.emulator.pipelines.script import Script
 from airflow_adf_mi.operators import AdfRunPipelineOperator
 from airflow_adf_mi.triggers.start_and_wait import FOR_A_WORKER, AdfStartPipelineTrigger
 from airflow_adf_mi.triggers.wait import USER_ACTION
@@ -1198,3 +1200,97 @@ async def test_repr_of_a_trigger_shows_no_parameters() -> None:
         timeout_slack=1,
     )
     assert "hunter2" not in repr(made)
+
+
+@pytest.fixture
+def fails_once(emulator: Emulator) -> Callable[..., None]:
+    """The first run of a pipeline fails at once. Later runs take some seconds, and succeed."""
+
+    def script(seconds: float = 1) -> None:
+        failed = {"seconds": 0, "outcome": "Failed", "error": {"errorCode": "2200", "message": "no such table"}}
+        given = {
+            "activities": {"Load/Copy": {"seconds": seconds}},
+            "runs": [{"pipeline": "Load", "times": 1, "activities": {"Copy": failed}}],
+        }
+        emulator.state().script = Script.from_json(given)
+
+    return script
+
+
+def groups(emulator: Emulator) -> list[str]:
+    """The group of each run."""
+    return emulator.call(lambda: [run.group_id for run in emulator.state().runs.values()])
+
+
+@pytest.mark.parametrize(
+    ("how", "is_clear", "continues"),
+    [
+        ("never", False, False),
+        ("retry", False, True),
+        ("always", False, True),
+        ("retry", True, False),
+        ("always", True, True),
+    ],
+)
+async def test_failed_run_is_continued_as_the_author_says(
+    how: str, is_clear: bool, continues: bool, task: Make, emulator: Emulator, fails_once: Callable[..., None]
+) -> None:
+    fails_once()
+    airflow = task(retry_from_failure=how)
+    assert isinstance(await failure(airflow), AdfRunFailed)
+    if is_clear:
+        record_no_failure(airflow)
+    airflow.next_try()
+    assert isinstance(await fire(airflow), TaskSuccessEvent)
+    first, second = runs(emulator)
+    assert groups(emulator) == [first, first if continues else second]
+    assert airflow.xcoms["run_id"] == airflow.xcoms["return_value"]["run_id"] == second
+    assert stored_start(airflow).intent.rerun_of == (first if continues else None)
+
+
+@pytest.mark.parametrize("own_ids", [False, True])
+async def test_rerun_whose_answer_was_lost_with_its_triggerer_is_adopted(
+    own_ids: bool, task: Make, emulator: Emulator, fails_once: Callable[..., None], in_seconds: None
+) -> None:
+    fails_once()
+    emulator.state().switches.run_id_from_request_id = not own_ids
+    airflow = task(retry_from_failure="retry", start_settle=0.5)
+    await failure(airflow)
+    airflow.next_try()
+    emulator.add_fault("createRun", effect="after", hang_seconds=1)
+    starting = asyncio.get_running_loop().create_task(fire(airflow))
+    await until(lambda: len(runs(emulator)) == 2)
+    assert stored_start(airflow).intent.phase is Phase.SENDING
+    await lost(starting)
+    assert isinstance(await fire(airflow), TaskSuccessEvent)
+    first, second = runs(emulator)
+    assert (groups(emulator), airflow.xcoms["run_id"]) == ([first, first], second)
+
+
+async def test_clear_after_a_lost_rerun_waits_for_a_rerun_that_somebody_began(
+    task: Make, emulator: Emulator, settings: AdfSettings, fails_once: Callable[..., None], in_seconds: None
+) -> None:
+    fails_once(3600)
+    emulator.state().switches.run_id_from_request_id = False
+    airflow = task(retry_from_failure="retry", start_settle=0.5)
+    await failure(airflow)
+    (first,) = runs(emulator)
+    airflow.next_try()
+    emulator.add_fault("createRun", drop=True)
+    assert isinstance(await failure(airflow), AdfAmbiguousStartError)
+    record_no_failure(airflow)
+    airflow.next_try()
+    studio = Recovery(reference_pipeline_run_id=first, is_recovery=True, start_from_failure=True)
+    with AdfClient(settings) as client:
+        call = operations.create_run(settings.factory(), "Load", None, request_id=str(uuid.uuid4()), recovery=studio)
+        theirs = await asyncio.to_thread(client.send, call)
+    waiting = asyncio.get_running_loop().create_task(fire(airflow))
+    polls = emulator.books.count("getRun")
+    await until(lambda: waiting.done() or emulator.books.count("getRun") > polls + 3)
+    assert (runs(emulator), cancelled(emulator)) == ([first, theirs], [])
+    emulator.clock.advance(4000)
+    await until(lambda: waiting.done() or len(runs(emulator)) == 3)
+    emulator.clock.advance(4000)
+    assert isinstance(await waiting, TaskSuccessEvent)
+    assert cancelled(emulator) == []
+    assert groups(emulator) == [first, first, airflow.xcoms["run_id"]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -713,12 +714,16 @@ def test_retry_continues_the_failed_run_of_the_try_before() -> None:
 
 
 @pytest.mark.parametrize(("how", "continues"), [("retry", False), ("always", True)])
-def test_clear_continues_the_last_failed_run_if_the_author_says_always(how: str, continues: bool) -> None:
+def test_clear_continues_the_last_failed_run_if_the_author_says_always(
+    how: str, continues: bool, caplog: pytest.LogCaptureFixture
+) -> None:
     world = World()
     first = world.retry(retry_from_failure=how)
     world.service.end(first.run_id, "Failed")
-    again = world.clear(retry_from_failure=how)
+    with caplog.at_level(logging.INFO):
+        again = world.clear(retry_from_failure=how)
     assert (again.intent.rerun_of == first.run_id) is continues
+    assert ("Starting from the beginning: the task was cleared, or" in caplog.text) is not continues
 
 
 def test_dag_run_that_was_made_again_continues_no_run_of_the_deleted_one() -> None:

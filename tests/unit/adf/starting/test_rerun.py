@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from datetime import UTC, datetime
+from itertools import repeat
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from airflow_adf_mi.adf.errors import (
     AdfConfigurationError,
     AdfError,
     AdfPermissionError,
+    AdfQueueFullError,
     AdfRequestError,
     AdfThrottledError,
     AdfUnavailableError,
@@ -95,17 +97,82 @@ def test_rerun_of_somebody_that_is_being_cancelled_is_waited_for() -> None:
     assert begun.is_foreign is False
 
 
-def test_clear_finds_a_lost_rerun_in_its_group() -> None:
-    world = World(own_ids=True)
-    first = world.begin(FIRST, correlation_parameter="key").run_id
-    world.service.end(first, "Failed")
-    world.service.dies_after_create = True
+def lost_rerun(world: World, fate: str = "answered", **start: Any) -> None:
+    """Kill a retry while its rerun is being sent. The request arrives, or it does not (`fate`)."""
+
+    def die() -> str:
+        if fate == "dropped":
+            raise ProcessDied
+        world.service.dies_after_create = True
+        return fate
+
+    world.service.on_create = die
     with pytest.raises(ProcessDied):
-        world.begin(RETRY, correlation_parameter="key", retry_from_failure="retry")
-    world.service.dies_after_create = False
+        again(world, **start)
+    world.service.on_create, world.service.dies_after_create = (lambda: "answered"), False
+
+
+def in_group(world: World, first: str, status: str = "InProgress") -> str:
+    """A rerun that somebody began in ADF Studio."""
+    theirs = world.service.start_foreign()
+    world.service.join_group(theirs, first)
+    world.service.end(theirs, status)
+    return theirs
+
+
+@pytest.mark.parametrize(("own_ids", "end"), [(False, "Cancelled"), (True, "Succeeded")])
+def test_clear_ends_a_lost_rerun_and_cancels_it_only_if_it_has_our_key(own_ids: bool, end: str) -> None:
+    world, _ = failed_world(own_ids=own_ids)
+    lost_rerun(world)
     (rerun,) = world.service.live()
-    world.begin(CLEARED, correlation_parameter="key")
-    assert world.service.runs[rerun]["status"] == "Cancelled"
+    # `World` ends a run that the task only waits for as Succeeded.
+    begun = again(world, CLEARED)
+    assert (world.status(rerun), world.service.live()) == (end, [begun.run_id])
+
+
+@pytest.mark.parametrize("how", ["retry", "always"])
+@pytest.mark.parametrize("fate", ["answered", "dropped"])
+def test_clear_never_cancels_reruns_of_somebody_after_a_lost_rerun(fate: str, how: str) -> None:
+    world, first = failed_world(own_ids=True)
+    lost_rerun(world, fate)
+    theirs = [in_group(world, first) for _ in range(2)]
+    again(world, CLEARED, how)
+    assert [world.status(run) for run in theirs] == ["Succeeded", "Succeeded"], "both were waited for"
+
+
+def test_clear_looks_for_a_late_rerun_of_ours_beside_that_of_somebody() -> None:
+    world, first = failed_world()
+    world.service.late_seconds = 30.0
+    world.service.on_create = lambda: "late"
+    with pytest.raises(ProcessDied):
+        again(world)
+    world.service.on_create = lambda: "answered"
+    (ours,) = world.service.live()
+    theirs = in_group(world, first, "Succeeded")
+    begun = again(world, CLEARED)
+    assert (world.status(ours), world.status(theirs)) == ("Cancelled", "Succeeded")
+    assert world.service.live() == [begun.run_id]
+
+
+def test_clear_repeats_a_failed_search_although_the_list_shows_a_rerun_of_somebody() -> None:
+    world, first = failed_world(own_ids=True)
+    lost_rerun(world, "dropped")
+    theirs = in_group(world, first)
+    world.service.now += 900
+    world.service.faulty, world.service.faults = "get", iter([AdfUnavailableError("503", status=503)] * 2)
+    again(world, CLEARED)
+    assert world.status(theirs) == "Succeeded"
+
+
+@pytest.mark.parametrize("how", ["retry", "always"])
+def test_clear_waits_for_an_adopted_rerun_that_may_be_ours(how: str) -> None:
+    world, _ = failed_world(own_ids=True)
+    world.service.on_create = iter(["lost", "answered"]).__next__
+    rerun = again(world).run_id
+    assert Intent.from_json(world.journal.kept).is_foreign
+    begun = again(world, CLEARED, how)
+    assert world.status(rerun) == "Succeeded", "waited for, and not cancelled"
+    assert world.service.live() == ([begun.run_id] if how == "retry" else [])
 
 
 def test_failed_rerun_that_somebody_began_in_studio_is_continued() -> None:
@@ -134,6 +201,100 @@ def test_newer_run_of_the_group_that_cannot_be_read_prevents_a_start() -> None:
     assert world.service.created == 1
 
 
+HOW = [(RETRY, "retry"), (RETRY, "always"), (CLEARED, "always")]
+"""Tries that continue a failed run, and `retry_from_failure`."""
+
+
+def assert_handled(world: World, begun: Any, newest: str, status: str) -> None:
+    """What a try does about the newest run of the group, which somebody has begun."""
+    if status in ("InProgress", "Succeeded"):
+        assert (begun.run_id, begun.adopted, begun.is_foreign) == (newest, True, True)
+    elif status == "Failed":
+        assert begun.intent.rerun_of == newest
+    else:
+        assert (group_of(world, begun.run_id), begun.intent.rerun_of) == (begun.run_id, None)
+
+
+@pytest.mark.parametrize(("task_try", "how"), HOW)
+@pytest.mark.parametrize(
+    ("listed", "status"),
+    [
+        ("InProgress", "Failed"),
+        ("InProgress", "Cancelled"),
+        ("Failed", "InProgress"),
+        ("Failed", "Succeeded"),
+        ("Cancelled", "Succeeded"),
+    ],
+)
+def test_newest_run_of_the_group_counts_as_it_is_and_not_as_it_is_listed(
+    listed: str, status: str, task_try: Any, how: str
+) -> None:
+    world, first = failed_world()
+    theirs = in_group(world, first, status)
+    world.service.listed[theirs] = {"status": listed}
+    assert_handled(world, again(world, task_try, how), theirs, status)
+
+
+def test_newest_run_of_the_group_that_is_not_listed_yet_is_waited_for() -> None:
+    world, first = failed_world()
+    older = in_group(world, first, "Failed")
+    theirs = in_group(world, first)
+    at = world.service.now + 20.0
+    world.service.runs[theirs]["listed_at"] = at
+    world.service.listed[older] = {"isLatest": True}
+
+    def catch_up() -> None:
+        if world.service.now >= at:
+            world.service.listed.clear()
+
+    world.service.step = catch_up
+    assert again(world).run_id == theirs
+
+
+@pytest.mark.parametrize("outage", [1, 1000])
+def test_newest_run_of_the_group_is_read_again_after_an_error(outage: int) -> None:
+    world, first = failed_world()
+    theirs = in_group(world, first)
+    world.service.faulty, world.service.faults = theirs, repeat(AdfUnavailableError("503", status=503), outage)
+    if outage == 1:
+        assert again(world).run_id == theirs
+        return
+    with pytest.raises(AdfError, match="the newer run cannot be read"):
+        again(world)
+    assert world.service.requested == 1
+
+
+@pytest.mark.parametrize(("task_try", "how"), HOW)
+@pytest.mark.parametrize("status", ["InProgress", "Succeeded", "Failed", "Cancelled"])
+def test_rerun_that_somebody_begins_between_the_look_and_the_request_counts(
+    status: str, task_try: Any, how: str
+) -> None:
+    world, first = failed_world()
+    theirs: list[str] = []
+
+    def meanwhile() -> str:
+        world.service.refuses_recovery = None if theirs else AdfRequestError("not the latest run", status=400)
+        theirs.extend([] if theirs else [in_group(world, first, status)])
+        return "answered"
+
+    world.service.on_create = meanwhile
+    assert_handled(world, again(world, task_try, how), theirs[0], status)
+    assert len(world.service.live()) == (status != "Succeeded")
+
+
+def test_refused_rerun_starts_nothing_while_its_group_cannot_be_read() -> None:
+    world, first = failed_world(refuses_recovery=AdfRequestError("not the latest run", status=400))
+
+    def outage() -> str:
+        world.service.faulty, world.service.faults = first, repeat(AdfUnavailableError("503", status=503))
+        return "answered"
+
+    world.service.on_create = outage
+    with pytest.raises(AdfError, match="So nothing was started"):
+        again(world)
+    assert world.service.created == 1
+
+
 def test_cancelled_run_is_not_continued() -> None:
     world, first = failed_world()
     world.service.end(first, "Cancelled")
@@ -141,26 +302,37 @@ def test_cancelled_run_is_not_continued() -> None:
     assert group_of(world, begun.run_id) == begun.run_id
 
 
-def test_changed_parameters_start_from_the_beginning() -> None:
+def reasons(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Why everything runs, as the log says."""
+    return [line for line in caplog.messages if line.startswith("Starting from the beginning: ")]
+
+
+def test_changed_parameters_start_from_the_beginning(caplog: pytest.LogCaptureFixture) -> None:
     world, _ = failed_world()
-    begun = again(world, how="always", parameters={"day": "y"})
+    with caplog.at_level(logging.INFO):
+        begun = again(world, how="always", parameters={"day": "y"})
     assert group_of(world, begun.run_id) == begun.run_id
     assert world.service.sent[-1] == {"day": "y"}
+    assert reasons(caplog) == ["Starting from the beginning: the parameters, the pipeline or the factory have changed."]
 
 
-def test_clear_starts_from_the_beginning_unless_the_author_says_always() -> None:
+def test_clear_starts_from_the_beginning_unless_the_author_says_always(caplog: pytest.LogCaptureFixture) -> None:
     world, _ = failed_world()
-    begun = again(world, CLEARED)
+    with caplog.at_level(logging.INFO):
+        begun = again(world, CLEARED)
     assert group_of(world, begun.run_id) == begun.run_id
+    assert reasons(caplog) == ["Starting from the beginning: the task was cleared, and retry_from_failure is 'retry'."]
     world, first = failed_world()
     assert group_of(world, again(world, CLEARED, "always").run_id) == first
 
 
-def test_clear_after_a_success_starts_from_the_beginning() -> None:
+def test_clear_after_a_success_starts_from_the_beginning(caplog: pytest.LogCaptureFixture) -> None:
     world, first = failed_world()
     world.service.end(first, "Succeeded")
-    begun = again(world, CLEARED, "always")
+    with caplog.at_level(logging.INFO):
+        begun = again(world, CLEARED, "always")
     assert group_of(world, begun.run_id) == begun.run_id
+    assert reasons(caplog) == [f"Starting from the beginning: run {first} succeeded."]
 
 
 def test_clear_that_cancels_an_active_run_starts_from_the_beginning() -> None:
@@ -171,11 +343,52 @@ def test_clear_that_cancels_an_active_run_starts_from_the_beginning() -> None:
     assert group_of(world, begun.run_id) == begun.run_id
 
 
-def test_clear_of_a_failed_run_that_cannot_be_read_starts_from_the_beginning() -> None:
+def test_clear_of_a_failed_run_that_the_service_has_forgotten_starts_from_the_beginning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     world, first = failed_world()
     del world.service.runs[first]
     begun = again(world, CLEARED, "always")
     assert group_of(world, begun.run_id) == begun.run_id
+    assert reasons(caplog) == [f"Starting from the beginning: the service no longer knows run {first}. 404"]
+
+
+def full_queue(world: World) -> None:
+    """A rerun that was not sent, because the queue of the pipeline was full."""
+    world.service.on_create = lambda: "full"
+    with pytest.raises(AdfQueueFullError):
+        again(world)
+    world.service.on_create = lambda: "answered"
+
+
+def dropped_rerun(world: World) -> None:
+    """A rerun that certainly did not arrive."""
+    show_that_reruns_have_our_keys(world)
+    lost_rerun(world, "dropped")
+
+
+NOT_SENT = [(full_queue, RETRY, "retry"), (full_queue, RETRY_OF_CLEAR, "always"), (dropped_rerun, RETRY, "retry")]
+
+
+@pytest.mark.parametrize(("before", "task_try", "how"), NOT_SENT)
+def test_failed_status_check_does_not_make_everything_run(before: Any, task_try: Any, how: str) -> None:
+    world, first = failed_world()
+    before(world)
+    world.service.faulty, world.service.faults = first, iter([AdfUnavailableError("503", status=503)])
+    begun = again(world, task_try, how)
+    assert next(world.service.faults, None) is None
+    assert begun.intent.rerun_of == first
+
+
+@pytest.mark.parametrize(("before", "task_try", "how"), NOT_SENT)
+def test_failed_run_that_cannot_be_read_prevents_a_start(before: Any, task_try: Any, how: str) -> None:
+    world, first = failed_world()
+    before(world)
+    sent = world.service.requested
+    world.service.faulty, world.service.faults = first, repeat(AdfUnavailableError("503", status=503))
+    with pytest.raises(AdfError, match=f"Run {first} of pipeline 'Load'.* could not be read. So nothing was started"):
+        again(world, task_try, how)
+    assert world.service.requested == sent
 
 
 @pytest.mark.parametrize(
@@ -270,6 +483,17 @@ def test_lost_rerun_without_proof_is_ambiguous() -> None:
     with pytest.raises(AdfAmbiguousStartError):
         again(world)
     assert world.service.created == 1
+
+
+def test_rerun_that_is_sent_again_without_proof_keeps_the_record_of_the_first() -> None:
+    world, first = failed_world(own_ids=True)
+    lost_rerun(world, "dropped")
+    sent_at = world.service.now
+    world.service.on_create = lambda: "full"
+    with pytest.raises(AdfAmbiguousStartError, match="sent again without proof, and the queue is full"):
+        again(world, SECOND_RETRY, on_ambiguous="start")
+    kept = Intent.from_json(world.journal.kept)
+    assert (kept.phase, kept.sent_at, kept.rerun_of) == (Phase.SENDING, sent_at, first)
 
 
 @pytest.mark.parametrize("dies", ["before", "after"])

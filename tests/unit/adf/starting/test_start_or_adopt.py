@@ -18,6 +18,7 @@ from airflow_adf_mi.adf.errors import (
     AdfError,
     AdfNotFoundError,
     AdfPermissionError,
+    AdfQueueFullError,
     AdfUnavailableError,
 )
 from airflow_adf_mi.adf.starting.intent import Intent, Phase, StartNew, TaskTry, decide
@@ -456,6 +457,52 @@ def test_try_makes_at_most_one_second_start_without_proof() -> None:
     with pytest.raises(AdfAmbiguousStartError):
         world.begin(RETRY, on_ambiguous="start", settle=1)
     assert world.service.requested == 3, "the retry counts the lost start of the first try"
+
+
+@pytest.mark.parametrize("allowed", ["start", "start_if_list_is_fresh"])
+@pytest.mark.parametrize(("fate", "error"), [("full", AdfAmbiguousStartError), ("refused", AdfPermissionError)])
+def test_refused_start_without_proof_keeps_the_record_of_the_earlier_try(
+    fate: str, error: type[AdfError], allowed: str
+) -> None:
+    world = World(own_ids=True)
+    order: dict[str, Any] = {"correlation_parameter": "key", "on_ambiguous": allowed}
+    lost_start(world, "answered", **order)
+    (first,) = world.service.runs
+    sent_at = world.service.now
+    # The list is fresh, and leaves out just this run.
+    world.service.runs[first]["listed_at"] += 3600.0
+    world.service.now += 60.0
+    world.service.end(world.service.start_foreign("Other"), "Succeeded")
+    world.service.on_create = lambda: fate
+    with pytest.raises(error):
+        world.begin(RETRY, **order)
+    kept = Intent.from_json(world.journal.kept)
+    assert (world.service.requested, kept.phase, kept.sent_at) == (2, Phase.SENDING, sent_at)
+    world.service.now += 3600.0
+    world.service.on_create = lambda: "answered"
+    begun = world.begin(RETRY_OF_CLEAR, **order)
+    assert (world.status(first), world.service.live()) == ("Cancelled", [begun.run_id])
+
+
+@pytest.mark.parametrize(("fate", "error"), [("full", AdfAmbiguousStartError), ("refused", AdfPermissionError)])
+def test_refused_start_without_proof_keeps_the_record_of_the_first_request(fate: str, error: type[AdfError]) -> None:
+    world = World(own_ids=True, list_lag=3600.0)
+    world.service.on_create = iter(["lost", fate]).__next__
+    sent_at = world.service.now
+    with pytest.raises(error):
+        world.begin(FIRST, on_ambiguous="start")
+    kept = Intent.from_json(world.journal.kept)
+    assert (world.service.requested, kept.phase, kept.sent_at) == (2, Phase.SENDING, sent_at)
+
+
+def test_full_queue_after_a_proof_that_nothing_was_started_is_waited_out() -> None:
+    world = World()
+    world.service.start_elsewhere(random_key())
+    world.service.on_create = iter(["dropped", "full"]).__next__
+    with pytest.raises(AdfQueueFullError):
+        world.begin(FIRST)
+    kept = Intent.from_json(world.journal.kept)
+    assert (kept.phase, kept.sent_at, kept.first_refused_at) == (Phase.PREPARED, None, world.service.now)
 
 
 def test_refused_retry_keeps_the_proof_that_the_service_uses_our_keys() -> None:
