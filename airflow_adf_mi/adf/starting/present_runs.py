@@ -16,7 +16,7 @@ A run that somebody else started is foreign: it is watched, and never cancelled.
 
 What can go wrong: between the list query and createRun, somebody else may start a run, and the run list may lag. Neither the
 service nor Airflow has a lock that could prevent this. So after createRun, the list is read until it shows our own run, and then
-all active runs are looked at again. A second active run is reported, and nothing is cancelled (docs/backfills.md names the two
+the active runs are read again. A second active run is reported, and nothing is cancelled (docs/backfills.md names the two
 ways to be exact).
 
     look: list, then GET --> createRun --> the list shows our run --> look: list, then GET --> report a second active run
@@ -55,7 +55,7 @@ LOOK_AGAIN_SECONDS = 60.0
 """After createRun, the list is read for at most this many seconds until it shows our own run."""
 LOOK_AGAIN_PAUSE_SECONDS = 3.0
 MOST_OTHERS = 10
-"""At most this many other active runs are looked for after a start, and named."""
+"""At most this many other active runs are named after a start."""
 _ABOUT_ANY_RUN = ("wait", "fail")
 """Values of `on_live_run` for which parameters do not matter."""
 _LIVE = sorted(RunStatus.UNFINISHED)
