@@ -69,22 +69,29 @@ class World:
             yield from reporting_others(start, begun, timing=timing)
         return begun
 
-    def two_at_once(self, **policies: Any) -> list[Any]:
-        """What two tasks begin with, which take their steps in turns, as two workers do."""
+    def two_at_once(self, lead: int = 0, **policies: Any) -> list[Any]:
+        """What two tasks begin with, which take their steps in turns, as two workers do. An error is returned.
+
+        :param lead: how many steps the first task takes before the second one begins.
+        """
         journals = [MemoryJournal(self.service), MemoryJournal(self.service)]
         tasks = [(self.routine(journal, **policies), journal) for journal in journals]
         answers: list[Any] = [None, None]
         begun: dict[int, Any] = {}
+        steps = 0
         while len(begun) < len(tasks):
             for number, (routine, journal) in enumerate(tasks):
-                if number in begun:
+                if number in begun or number * lead > steps:
                     continue
                 try:
                     step = routine.send(answers[number])
                 except StopIteration as end:
                     begun[number] = end.value
+                except AdfError as e:
+                    begun[number] = e
                 else:
                     answers[number] = run_on(only(step), self.service, journal)
+            steps += 1
         return [begun[0], begun[1]]
 
     def after_each_query(self, act: Callable[[], None], before: Callable[[], None] = lambda: None) -> None:
@@ -403,6 +410,23 @@ def test_two_tasks_at_once_both_start_and_each_reports_the_other(
     assert sorted(world.service.live()) == sorted({first, second})
     assert len(reported.lines) == 2
     assert all(first in line and second in line for line in reported.lines)
+
+
+@each_policy
+@pytest.mark.parametrize("lead", range(1, 15))
+def test_two_runs_of_two_tasks_are_reported_whoever_is_first(
+    policies: dict[str, Any], lead: int, reported: Reported
+) -> None:
+    world = World()
+    first, second = world.two_at_once(lead, **policies)
+    started = [begun for begun in (first, second) if isinstance(begun, Started) and not begun.is_foreign]
+    assert sorted(world.service.live()) == sorted(begun.run_id for begun in started)
+    if len(started) == 2:
+        assert any(first.run_id in line and second.run_id in line for line in reported.lines)
+    else:
+        # The second task has seen the run of the first one.
+        assert started == [first]
+        assert reported.lines == []
 
 
 @each_policy
