@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow_adf_mi._airflow import features
 from airflow_adf_mi._airflow.names import AirflowSkipException, AirflowTaskTimeout
+from airflow_adf_mi._airflow.shared_pool import in_pool, mention_pool
 from airflow_adf_mi._airflow.stats import use_in_tasks
 from airflow_adf_mi._airflow.task_instance import RUN_ID_KEY, task_try_of, try_keys_of, will_be_retried
 from airflow_adf_mi._openlineage.run_record import RunRecord
@@ -70,10 +71,6 @@ if TYPE_CHECKING:
 
     from airflow_adf_mi._airflow.task import PipelineTask
     from airflow_adf_mi.adf.config.settings import AdfSettings
-
-
-DEFAULT_POOL = "default_pool"
-"""The name of Airflow's own pool, which has many slots."""
 
 
 def start_of_try(context: Context) -> float:
@@ -131,7 +128,6 @@ class Attempt:
         parse_outputs(self._task.outputs)
         stored = self._stored()
         with self._recording_failure(), self._owning(stored or self._possible()) as owned_run:
-            self._mention_pool()
             begun = self._begin_in_turn(owned_run, stored)
             while isinstance(begun, StillActive):
                 self._wait_for_end(owned_run, begun)
@@ -141,6 +137,7 @@ class Attempt:
             address = begun.intent.address(self._settings)
             self.run_record.began(address, begun.run, adopted=begun.adopted)
             self._results.announce(address.run_id, address.studio_url)
+            mention_pool(self._task.log, self._start, begun, in_pool(self._task.pool))
             owned_run.run(reporting_others(self._start, begun, timing=REAL_TIME))
             owned_run.raise_if_killed()
             if not self._task.wait_for_termination:
@@ -174,13 +171,6 @@ class Attempt:
         raise_if_too_late(self._deadlines.of_try(), time.time(), report.address)
         raise_unless_ended(report, self._task.supersede_timeout)
         return self.run()
-
-    def _mention_pool(self) -> None:
-        if self._start.present_runs and self._task.pool == DEFAULT_POOL:
-            self._task.log.info(
-                "on_live_run and on_succeeded_run look at the run list before the start. Two tasks at once may both start a run, "
-                "unless they share a pool with one slot and include_deferred (docs/backfills.md)."
-            )
 
     def _skip(self, begun: Skipped) -> NoReturn:
         """Skip the task, because of a run that is already there."""

@@ -32,6 +32,7 @@ from airflow.triggers.base import BaseTrigger, StartTriggerArgs, TriggerEvent
 from airflow_adf_mi._airflow.arguments import build_start
 from airflow_adf_mi._airflow.connection_cache import settings_of
 from airflow_adf_mi._airflow.empty_window import warn_of_empty_window
+from airflow_adf_mi._airflow.shared_pool import IN_TRIGGERER_MODE, mention_pool
 from airflow_adf_mi._airflow.stats import use_in_triggerer
 from airflow_adf_mi._airflow.task_instance import RUN_ID_KEY
 from airflow_adf_mi._airflow.xcoms import read_xcom
@@ -191,6 +192,7 @@ class AdfStartPipelineTrigger(BaseTrigger):
             adf = await settings_of(self.azure_data_factory_conn_id)
             started = await self._started(adf, self._journal)
         except RunSkipped as e:
+            await self._forget()
             return TriggerEvent({SKIPPED: e.to_json(adf)})  # type: ignore[no-untyped-call]  # TriggerEvent is not annotated
         except AdfError as e:
             await self._forget_what_was_replaced()
@@ -204,7 +206,7 @@ class AdfStartPipelineTrigger(BaseTrigger):
 
     async def _started(self, adf: AdfSettings, journal: TriggerJournal) -> Started:
         started = await self._begin_with(adf, journal).begin()
-        if not started.adopted:
+        if not started.adopted or started.is_foreign:
             await self._forget()
         started.announce(started.intent.address(adf))
         await self._report_others(adf, started)
@@ -214,6 +216,7 @@ class AdfStartPipelineTrigger(BaseTrigger):
 
     async def _report_others(self, adf: AdfSettings, started: Started) -> None:
         start = build_start(self, adf, parameters=self.parameters)
+        mention_pool(log, start, started, IN_TRIGGERER_MODE)
         async with shared_client(adf) as client:
             await run_routine_async(reporting_others(start, started, timing=REAL_TIME), client, asyncio.sleep)
 

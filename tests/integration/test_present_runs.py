@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 from airflow.sdk import DAG
 
+from airflow_adf_mi._triggerer import start as triggerer_start
+from airflow_adf_mi._triggerer.finish import LINK_KEY
 from airflow_adf_mi._triggerer.stored_start import StoredStart
 from airflow_adf_mi._worker.resumed_attempt import resume
 from airflow_adf_mi.adf import errors
@@ -26,6 +28,7 @@ from airflow_adf_mi.adf.starting.start import Start
 from airflow_adf_mi.emulator import Emulator
 from airflow_adf_mi.exceptions import AdfConfigurationError, AdfError, AdfRunFailed, AdfRunTimedOut
 from airflow_adf_mi.operators import AdfRunPipelineOperator
+from airflow_adf_mi.triggers.start_and_wait import NOT_STARTED, SKIPPED
 from tests.support.explained_tasks import fired
 from tests.support.fired import fire
 from tests.support.minors import AirflowSkipException, TaskDeferred, needs
@@ -61,9 +64,7 @@ def deferred(act: Callable[[], Any]) -> TaskDeferred:
 
 
 @pytest.mark.parametrize("policy", ["adopt", "skip", "fail", "wait"])
-def test_policy_for_a_live_run(
-    policy: str, operator: Make, outside: Callable[[str], str], emulator: Emulator, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_policy_for_a_live_run(policy: str, operator: Make, outside: Callable[[str], str], emulator: Emulator) -> None:
     theirs = outside("Slow")
     task, it = Task(), operator("Slow", on_live_run=policy, deferrable=True)
     if policy == "adopt":
@@ -83,7 +84,43 @@ def test_policy_for_a_live_run(
         with pytest.raises(AdfError, match=f"Run {theirs} of pipeline 'Slow'.*on_live_run is 'fail'"):
             execute(it, task)
     assert runs(emulator) == [theirs]
-    assert "unless they share a pool with one slot" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("pool", ["default_pool", "loads"])
+def test_log_of_a_start_says_once_what_the_pool_must_be(
+    pool: str,
+    operator: Make,
+    outside: Callable[[str], str],
+    emulator: Emulator,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("airflow_adf_mi._worker.trigger_failures.FIRST_PAUSE_SECONDS", 0.0)
+    outside("Slow")
+    task, it = Task(), operator("Slow", on_live_run="wait", deferrable=True, pool=pool)
+    trigger: Any = deferred(lambda: execute(it, task)).trigger
+    emulator.clock.advance(3601)
+    event = asyncio.run(fired(trigger))
+    deferred(lambda: it.resume_execution("execute_after", {"event": event}, task.context))
+    deferred(lambda: it.resume_execution("__fail__", {"error": "Trigger failure"}, task.context))
+    log = capsys.readouterr().out
+    assert log.count("unless they share a pool with one slot and include_deferred") == 1
+    assert log.count(f"This task is in the pool '{pool}'.") == 1
+
+
+def test_start_beside_an_equal_run_names_both(
+    operator: Make, outside: Callable[[str], str], emulator: Emulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    theirs = outside("Slow")
+    deferred(
+        lambda: execute(
+            operator("Slow", on_succeeded_run="skip", succeeded_within=HOUR, deferrable=True),
+            Task(),
+        )
+    )
+    (line,) = (line for line in caplog.messages if "are active, too" in line)
+    assert all(run_id in line for run_id in runs(emulator))
+    assert len({theirs, *runs(emulator)}) == 2
 
 
 def test_task_that_waited_for_a_live_run_starts_its_own(
@@ -313,3 +350,111 @@ async def test_kill_in_triggerer_mode_never_cancels_a_foreign_run(
     await trigger.on_kill()
     assert emulator.books.of("cancelRun") == []
     assert runs(emulator) == [theirs]
+
+
+@needs("TEMPLATED_TRIGGERS")
+async def test_wait_in_triggerer_mode_lasts_until_the_run_has_ended(
+    in_triggerer: Callable[..., Airflow], outside: Callable[[str], str], emulator: Emulator
+) -> None:
+    theirs = outside("Slow")
+    airflow = in_triggerer("Slow", on_live_run="wait", supersede_timeout=0.2)
+    waiting = asyncio.create_task(fire(airflow))
+    # The limit of a wait for a superseded run is no limit here.
+    await asyncio.sleep(1.5)
+    assert (runs(emulator), waiting.done()) == ([theirs], False)
+    emulator.clock.advance(3601)
+    await until(lambda: len(runs(emulator)) == 2)
+    emulator.clock.advance(3601)
+    await waiting
+    result = airflow.xcoms["return_value"]
+    assert (result["run_id"], result["adopted"]) == (runs(emulator)[1], False)
+    assert emulator.books.of("cancelRun") == []
+
+
+@needs("TEMPLATED_TRIGGERS")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"on_live_run": "fail"}, "Run {theirs} of pipeline 'Slow' .* on_live_run is 'fail'"),
+        ({"on_live_run": "wait", "timeout": 1}, "Run {theirs} .* is still active, and on_live_run is 'wait'"),
+    ],
+    ids=["fail", "wait"],
+)
+async def test_try_in_triggerer_mode_that_may_not_start_names_the_run(
+    arguments: dict[str, Any],
+    message: str,
+    in_triggerer: Callable[..., Airflow],
+    outside: Callable[[str], str],
+    operator: Make,
+    emulator: Emulator,
+) -> None:
+    theirs = outside("Slow")
+    event = await fire(in_triggerer("Slow", **arguments))
+    payload = json.loads(json.dumps(event.payload))
+    assert NOT_STARTED in payload
+    task, it = Task(), operator("Slow", start_from_trigger=True, **arguments)
+    with pytest.raises(errors.AdfError, match=message.format(theirs=theirs)):
+        resume(it, task.context, payload).complete(payload)
+    assert runs(emulator) == [theirs]
+
+
+@needs("TEMPLATED_TRIGGERS")
+async def test_accepted_run_is_the_result_of_the_task_in_triggerer_mode(
+    in_triggerer: Callable[..., Airflow], outside: Callable[[str], str], emulator: Emulator
+) -> None:
+    theirs = outside("Load")
+    ended(emulator)
+    airflow = in_triggerer("Load", on_succeeded_run="accept", succeeded_within=HOUR)
+    await fire(airflow)
+    result = airflow.xcoms["return_value"]
+    assert (result["run_id"], result["adopted"], result["status"]) == (theirs, True, "Succeeded")
+    assert runs(emulator) == [theirs]
+
+
+@needs("TEMPLATED_TRIGGERS")
+@pytest.mark.parametrize("policy", ["skip", "adopt"])
+async def test_results_of_an_earlier_run_are_deleted_if_a_foreign_run_takes_its_place(
+    policy: str,
+    in_triggerer: Callable[..., Airflow],
+    outside: Callable[[str], str],
+    emulator: Emulator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(triggerer_start, "CLEAR_OVERLAP_SECONDS", 0.05)
+    outside("Slow")
+    old = {"rows": 5, "return_value": {}, LINK_KEY: "https://old"}
+    airflow = in_triggerer("Slow", on_live_run=policy, outputs={"rows": "Copy.rowsCopied"}, cancel_on_kill=False)
+    airflow.xcoms |= old
+    airflow.next_try()
+    waiting = asyncio.create_task(fire(airflow))
+    await until(lambda: not old.keys() & airflow.xcoms.keys())
+    if policy == "skip":
+        assert SKIPPED in (await waiting).payload
+    else:
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+
+
+@needs("TEMPLATED_TRIGGERS")
+async def test_start_in_triggerer_mode_names_an_equal_run_and_says_once_that_no_pool_limits_it(
+    in_triggerer: Callable[..., Airflow],
+    outside: Callable[[str], str],
+    emulator: Emulator,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    theirs = outside("Slow")
+    airflow = in_triggerer("Slow", on_succeeded_run="accept", succeeded_within=HOUR)
+    for looks in (1, 2):
+        waiting = asyncio.create_task(fire(airflow))
+        await until(lambda: caplog.text.count("are active, too") == looks)  # noqa: B023  called at once
+        # The triggerer is stopped, and another one continues.
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+    (ours,) = set(runs(emulator)) - {theirs}
+    for line in caplog.messages:
+        assert "are active, too" not in line or (ours in line and theirs in line)
+    assert caplog.text.count("so no pool limits it") == 1
+    assert emulator.books.of("cancelRun") == []

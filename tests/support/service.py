@@ -65,6 +65,10 @@ class Service:
     """How many times the definition of a pipeline was read."""
     queries: int = 0
     """How many times the run list was queried."""
+    polls: int = 0
+    """How many times a run was read by its id."""
+    page_size: int = 1000
+    """How many runs a page of the run list has."""
     activities: dict[str, dict[str, str]] = field(default_factory=dict)
     """By run id: the status of each activity."""
     refuses_recovery: AdfError | None = None
@@ -157,7 +161,7 @@ class Service:
         self.created += 1
         run_id = f"own-{self.created}" if self.own_ids else call.kwargs["request_id"]
         assert run_id not in self.runs, "the same key was sent twice"
-        self._new(run_id, call.args[2], call.kwargs["parameters"], call.args[1])
+        self._new(run_id, call.args[2], {**self._defaults(), **(call.kwargs["parameters"] or {})}, call.args[1])
         if call.kwargs.get("is_recovery"):
             self.join_group(run_id, call.kwargs["reference_pipeline_run_id"])
         if self.dies_after_create:
@@ -181,7 +185,16 @@ class Service:
             raise self.declares
         return {"name": call.args[2], "properties": {"parameters": self.declares}}
 
+    def _defaults(self) -> Mapping[str, Any]:
+        declared = self.declares if isinstance(self.declares, Mapping) else {}
+        return {
+            name: one["defaultValue"]
+            for name, one in declared.items()
+            if isinstance(one, Mapping) and "defaultValue" in one
+        }
+
     def _get(self, call: Call[Any]) -> PipelineRun:
+        self.polls += 1
         self._fail(call)
         if self.polls_fail:
             raise AdfUnavailableError("503", status=503)
@@ -227,7 +240,9 @@ class Service:
         found = [run for run in found if not statuses or run.status in statuses]
         if window.get("orderBy") == [{"orderBy": "RunStart", "order": "DESC"}]:
             found.sort(key=lambda run: str(run.started_at), reverse=True)
-        return Page(items=found, continuation_token=None)
+        begin = int(window.get("continuationToken", 0))
+        end = begin + self.page_size
+        return Page(items=found[begin:end], continuation_token=str(end) if end < len(found) else None)
 
 
 @dataclass

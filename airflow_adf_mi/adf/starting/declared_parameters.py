@@ -82,10 +82,12 @@ def listed_parameters(declared: tuple[DeclaredParameter, ...]) -> str:
 
 
 def is_equal(declared: DeclaredParameter, value: Any, shown: str) -> bool:
-    """Whether a run shows this value, which was fitted to the declared type. A String is compared letter by letter."""
-    if declared.type in _TEXTS or declared.type not in _SHOWN_TYPES or value is None:
-        return bool(shown == value) or (value is None and shown in ("", "null"))
+    """Whether a run shows this value, or this default. A String is compared letter by letter."""
     try:
+        # A definition may write the default of an Int as a text.
+        value = _fitted(declared.type, value)
+        if declared.type in _TEXTS or declared.type not in _SHOWN_TYPES or value is None:
+            return bool(shown == value) or (value is None and shown in ("", "null"))
         return _is_same_json(_fitted(declared.type, shown), value)
     except ValueError:
         return False

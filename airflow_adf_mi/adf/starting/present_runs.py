@@ -15,8 +15,11 @@ run, because the service does not show their values. "wait" and "fail" are about
 A run that somebody else started is foreign: it is watched, and never cancelled.
 
 What can go wrong: between the list query and createRun, somebody else may start a run, and the run list may lag. Neither the
-service nor Airflow has a lock that could prevent this. So after createRun, the list is read again until it shows our own run. A
-second active run is reported, and nothing is cancelled (docs/backfills.md names the two ways to be exact).
+service nor Airflow has a lock that could prevent this. So after createRun, the list is read until it shows our own run, and then
+the active runs are read again. A second active run is reported, and nothing is cancelled (docs/backfills.md names the two
+ways to be exact).
+
+    look: list, then GET --> createRun --> the list shows our run --> look: list, then GET --> report a second active run
 """
 
 from __future__ import annotations
@@ -24,17 +27,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 from airflow_adf_mi.adf import metrics
-from airflow_adf_mi.adf.api.operations import Page, get_pipeline, get_run
+from airflow_adf_mi.adf.api.operations import get_pipeline, get_run
 from airflow_adf_mi.adf.config.policies import PresentRuns
 from airflow_adf_mi.adf.errors import AdfError
 from airflow_adf_mi.adf.models import UNREADABLE, PipelineRun, RunStatus
 from airflow_adf_mi.adf.routines import Pause, Routine, ServiceTime
 from airflow_adf_mi.adf.starting.create_run import create_run_once
 from airflow_adf_mi.adf.starting.declared_parameters import DeclaredParameter, fit, is_equal, read_declared
-from airflow_adf_mi.adf.starting.find_run import START_CLOCK_SLACK_SECONDS
+from airflow_adf_mi.adf.starting.find_run import START_CLOCK_SLACK_SECONDS, START_WINDOW_SECONDS
 from airflow_adf_mi.adf.starting.intent import Intent
 from airflow_adf_mi.adf.starting.journal import save_best_effort
 from airflow_adf_mi.adf.starting.published_pipeline import does_not_fit
@@ -46,9 +49,15 @@ from airflow_adf_mi.adf.waiting.single_run import in_words
 
 log = logging.getLogger(__name__)
 
+IsEqual: TypeAlias = Callable[[PipelineRun], bool]
+"""Says whether a run has the parameters of a start."""
 LOOK_AGAIN_SECONDS = 60.0
 """After createRun, the list is read for at most this many seconds until it shows our own run."""
 LOOK_AGAIN_PAUSE_SECONDS = 3.0
+MOST_OTHERS = 10
+"""At most this many other active runs are named after a start."""
+_ABOUT_ANY_RUN = ("wait", "fail")
+"""Values of `on_live_run` for which parameters do not matter."""
 _LIVE = sorted(RunStatus.UNFINISHED)
 _USABLE = (RunStatus.QUEUED, RunStatus.IN_PROGRESS)
 """Statuses of runs that may be adopted. A run that is being cancelled is active, but leads to nothing."""
@@ -81,15 +90,17 @@ def start_unless_present(start: Start, fresh: Intent, *, timing: Timing) -> Rout
 def yield_to_live_run(start: Start, fresh: Intent, *, timing: Timing) -> Routine[StillActive | None]:
     """The active run that a rerun must wait for. Raises `AdfError` if `on_live_run` is "fail" and a run is active.
 
-    A rerun continues a run of its own group, so a run that is already there cannot take its place.
+    A rerun continues a run of its own group, so a run that is already there cannot take its place. So nothing is compared here.
     """
-    if start.present_runs.on_live_run not in ("wait", "fail"):
+    if start.present_runs.on_live_run not in _ABOUT_ANY_RUN:
         return None
+    start = replace(start, present_runs=PresentRuns(on_live_run=start.present_runs.on_live_run))
     found = yield from _choose(start, fresh, timing=timing)
-    if found is None or found.action not in ("wait", "fail"):
+    if found is None:
         return None
     used = yield from _use(start, fresh, found, timing=timing)
-    return used if isinstance(used, StillActive) else None
+    assert isinstance(used, StillActive)  # noqa: S101  "fail" raises
+    return used
 
 
 def _use(start: Start, fresh: Intent, found: Found, *, timing: Timing) -> Routine[Started | StillActive | Skipped]:
@@ -113,38 +124,38 @@ def _use(start: Start, fresh: Intent, found: Found, *, timing: Timing) -> Routin
 def _choose(start: Start, fresh: Intent, *, timing: Timing) -> Routine[Found | None]:
     policies = start.present_runs
     own = {*fresh.previous_run_ids, fresh.start_key}
-    is_equal: Callable[[PipelineRun], bool] | None = None
+    is_equal: IsEqual = _never
     if policies.compares:
         is_equal = yield from _comparison(start, timing=timing)
-    live: list[PipelineRun] = []
-    just_succeeded: list[PipelineRun] = []
+    seen: list[PipelineRun] = []
     if policies.on_live_run != "start":
         listed = yield from _listed(start, _LIVE, RETENTION_SECONDS, timing=timing)
-        seen = yield from _as_they_are([run for run in listed if run.run_id not in own], start)
-        live = [run for run in seen if not run.is_terminal]
-        just_succeeded = [run for run in seen if run.status == RunStatus.SUCCEEDED]
+        counted = [run for run in listed if run.run_id not in own and _counts(policies, run, is_equal)]
+        # The first run that is chosen decides. So the runs behind it, perhaps hundreds, are not read.
+        seen = yield from _as_they_are(counted, start, lambda run: chosen(policies, [run], (), is_equal) is not None)
     succeeded: list[PipelineRun] = []
     if policies.on_succeeded_run != "start":
         listed = yield from _listed(start, [RunStatus.SUCCEEDED], policies.succeeded_within or 0.0, timing=timing)
         # The list may not show yet that a run has succeeded which was active a moment ago.
+        just_succeeded = [run for run in seen if run.status == RunStatus.SUCCEEDED]
         succeeded = [*just_succeeded, *(run for run in listed if run.run_id not in own)]
-    return chosen(policies, live, succeeded, is_equal or (lambda _run: False))
+    return chosen(policies, seen, succeeded, is_equal)
 
 
 def chosen(
     policies: PresentRuns,
-    live: Sequence[PipelineRun],
+    seen: Sequence[PipelineRun],
     succeeded: Sequence[PipelineRun],
-    is_equal: Callable[[PipelineRun], bool],
+    is_equal: IsEqual,
 ) -> Found | None:
     """What the policies do about these runs. Pure.
 
-    :param live: active runs of the pipeline, the newest first.
+    :param seen: runs of the pipeline that the list shows as active, as they are, the newest first.
     :param succeeded: runs that have succeeded within the time, the newest first.
     """
     action: str = policies.on_live_run
-    compares = action in ("adopt", "skip")
-    wanted = [run for run in live if not compares or (run.status in _USABLE and is_equal(run))]
+    live = [run for run in seen if not run.is_terminal]
+    wanted = [run for run in live if action in _ABOUT_ANY_RUN or (run.status in _USABLE and is_equal(run))]
     if wanted and action != "start":
         return Found(policy=f"on_live_run is {action!r}", action=action, run=wanted[0])
     action = policies.on_succeeded_run
@@ -152,6 +163,16 @@ def chosen(
     if equal and action != "start":
         return Found(policy=f"on_succeeded_run is {action!r}", action=action, run=equal[0])
     return None
+
+
+def _counts(policies: PresentRuns, run: PipelineRun, is_equal: IsEqual) -> bool:
+    """Whether the policies are about a run with these parameters, if it is active."""
+    return policies.on_live_run in _ABOUT_ANY_RUN or is_equal(run)
+
+
+def _never(_run: PipelineRun) -> bool:
+    """No run counts as equal."""
+    return False
 
 
 def _listed(start: Start, statuses: Sequence[str], within: float, *, timing: Timing) -> Routine[list[PipelineRun]]:
@@ -173,16 +194,23 @@ def _listed(start: Start, statuses: Sequence[str], within: float, *, timing: Tim
     return runs
 
 
-def _as_they_are(listed: Sequence[PipelineRun], start: Start) -> Routine[list[PipelineRun]]:
-    """The runs by their own status, because the list may lag. A run that cannot be read is as the list shows it."""
-    seen = []
+def _as_they_are(
+    listed: Sequence[PipelineRun], start: Start, is_found: Callable[[PipelineRun], bool], *, most: int = 1
+) -> Routine[list[PipelineRun]]:
+    """The runs by their own status, because the list may lag, until `most` are found. A run that cannot be read is as the list
+    shows it.
+    """
+    seen: list[PipelineRun] = []
     for run in listed:
         answer: PipelineRun | AdfError = yield get_run(start.factory, run.run_id)
         seen.append(answer if isinstance(answer, PipelineRun) else run)
+        most -= is_found(seen[-1])
+        if most == 0:
+            break
     return seen
 
 
-def _comparison(start: Start, *, timing: Timing) -> Routine[Callable[[PipelineRun], bool]]:
+def _comparison(start: Start, *, timing: Timing) -> Routine[IsEqual]:
     """A function that says whether a run has the parameters of this start. Raises `AdfError` if the pipeline cannot be read."""
 
     def read() -> Routine[tuple[tuple[DeclaredParameter, ...], AdfError | None]]:
@@ -203,13 +231,13 @@ def _comparison(start: Start, *, timing: Timing) -> Routine[Callable[[PipelineRu
         ) from error
     if any(one.is_secure for one in declared):
         log.info("Pipeline %r has secure parameters, so no run counts as equal.", start.pipeline_name)
-        return lambda _run: False
+        return _never
     fitted = fit(start.parameters or {}, declared, start.correlation_parameter)
     if fitted.problems:
         if start.check_parameters:
             raise does_not_fit(start, declared, fitted)
         log.info("The parameters do not fit pipeline %r, so no run counts as equal.", start.pipeline_name)
-        return lambda _run: False
+        return _never
     compared = [one for one in declared if one.name != fitted.correlation_parameter]
     return lambda run: has_equal_parameters(run, fitted.values, compared)
 
@@ -223,47 +251,61 @@ def has_equal_parameters(run: PipelineRun, values: Mapping[str, Any], declared: 
 
 
 def reporting_others(start: Start, started: Started, *, timing: Timing) -> Routine[None]:
-    """Report active runs that somebody else started at the same time as this task. Call it when the run has been announced.
+    """Report active runs that this task did not start. Call it when the run has been announced.
 
-    With "wait" and "fail", any other run of the pipeline counts; with "adopt" and "skip", a run with equal parameters.
+    With "wait" and "fail", any other run of the pipeline counts; otherwise, a run with equal parameters.
     """
-    action = start.present_runs.on_live_run
-    if action == "start" or started.adopted or started.intent.sent_at is None:
+    sent_at = started.intent.sent_at
+    is_over = started.run is not None and started.run.is_terminal
+    if not start.present_runs or started.is_foreign or is_over or sent_at is None:
         return
-    is_equal_run: Callable[[PipelineRun], bool] = lambda _run: True  # noqa: E731  the same name as below
-    if action in ("adopt", "skip"):
-        try:
-            is_equal_run = yield from _comparison(start, timing=timing)
-        except AdfError as e:
-            # The run has begun. So an error here must not end the try.
-            log.warning(
-                "Run %s could not be compared with runs that began at the same time. The wait for it goes on. %s",
-                started.run_id,
-                e.__cause__ or e,
-            )
-            return
+    if timing.clock() - sent_at > start.settle + START_WINDOW_SECONDS:
+        # The run of an earlier try. A run that was sent a moment ago may be an adopted one, too: its answer was lost.
+        return
+    try:
+        others = yield from _others(start, started, sent_at, timing=timing)
+    except AdfError as e:
+        # The run has begun. So an error here must not end the try.
+        log.warning(
+            "Run %s could not be compared with other active runs of its pipeline. The wait for it goes on. %s",
+            started.run_id,
+            e.__cause__ or e,
+        )
+        return
+    if others:
+        metrics.count(metrics.OVERLAPS)
+        log.warning(
+            "Run %s was started, and these runs of pipeline %r are active, too: %s. This task did not start them. Nothing was "
+            "cancelled. The guide names two ways to be exact: docs/backfills.md.",
+            started.run_id,
+            start.pipeline_name,
+            ", ".join(run.run_id for run in others),
+        )
+
+
+def _others(start: Start, started: Started, sent_at: float, *, timing: Timing) -> Routine[list[PipelineRun]]:
+    """Active runs of others, once the list shows our own run. Raises `AdfError` if they cannot be listed or compared."""
+    policies = start.present_runs
+    own = {*started.intent.previous_run_ids, started.intent.start_key, started.run_id}
+    is_equal: IsEqual = _never
+    if policies.on_live_run not in _ABOUT_ANY_RUN:
+        # The run has begun, so parameters that do not fit refuse nothing any more.
+        is_equal = yield from _comparison(replace(start, check_parameters=False), timing=timing)
     until = timing.clock() + LOOK_AGAIN_SECONDS
-    while True:
-        now = yield ServiceTime()
-        since = started.intent.sent_at + now - timing.clock() - START_CLOCK_SLACK_SECONDS
-        page = yield list_runs(start.factory, since, now, having("PipelineName", start.pipeline_name))
-        runs = page.items if isinstance(page, Page) else []
-        others = [run for run in runs if run.status in _LIVE and run.run_id != started.run_id and is_equal_run(run)]
-        if others:
-            metrics.count(metrics.OVERLAPS)
-            log.warning(
-                "Run %s was started, and these runs of pipeline %r are active, too: %s. Somebody else started them at the same "
-                "time. Nothing was cancelled. The guide names two ways to be exact: docs/backfills.md.",
-                started.run_id,
-                start.pipeline_name,
-                ", ".join(run.run_id for run in others[:10]),
-            )
-            return
-        if any(run.run_id == started.run_id for run in runs):
-            return
+    while not (yield from _is_listed(start, started.run_id, sent_at, timing=timing)):
         if timing.clock() + LOOK_AGAIN_PAUSE_SECONDS > until:
-            log.info(
-                "The list does not show run %s yet, so runs that began at the same time may be missing.", started.run_id
-            )
-            return
+            log.info("The list does not show run %s yet, so other active runs may be missing.", started.run_id)
+            break
         yield Pause(LOOK_AGAIN_PAUSE_SECONDS)
+    listed = yield from _listed(start, _LIVE, RETENTION_SECONDS, timing=timing)
+    counted = [run for run in listed if run.run_id not in own and _counts(policies, run, is_equal)]
+    seen = yield from _as_they_are(counted, start, lambda run: not run.is_terminal, most=MOST_OTHERS)
+    return [run for run in seen if not run.is_terminal]
+
+
+def _is_listed(start: Start, run_id: str, sent_at: float, *, timing: Timing) -> Routine[bool]:
+    """Whether the list shows our run, whatever its status. It may have ended already."""
+    now = yield ServiceTime()
+    since = sent_at + now - timing.clock() - START_CLOCK_SLACK_SECONDS
+    runs, _ = yield from read_pages(list_runs(start.factory, since, now, having("PipelineName", start.pipeline_name)))
+    return any(run.run_id == run_id for run in runs)

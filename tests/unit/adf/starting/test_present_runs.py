@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -12,15 +13,22 @@ from airflow_adf_mi.adf import metrics
 from airflow_adf_mi.adf.config.policies import PresentRuns
 from airflow_adf_mi.adf.errors import AdfConfigurationError, AdfError, AdfUnavailableError
 from airflow_adf_mi.adf.models import PipelineRun
+from airflow_adf_mi.adf.routines import Routine, Step
 from airflow_adf_mi.adf.starting.declared_parameters import DeclaredParameter
 from airflow_adf_mi.adf.starting.intent import Intent, read_intent
-from airflow_adf_mi.adf.starting.present_runs import LOOK_AGAIN_SECONDS, chosen, has_equal_parameters, reporting_others
+from airflow_adf_mi.adf.starting.present_runs import (
+    LOOK_AGAIN_SECONDS,
+    MOST_OTHERS,
+    chosen,
+    has_equal_parameters,
+    reporting_others,
+)
 from airflow_adf_mi.adf.starting.start import Start
 from airflow_adf_mi.adf.starting.start_or_adopt import start_or_adopt
 from airflow_adf_mi.adf.starting.started import Skipped, Started, StillActive
 from airflow_adf_mi.adf.timing import Timing
 from tests.support.routines import FACTORY
-from tests.support.service import MemoryJournal, Service, run_on
+from tests.support.service import MemoryJournal, ProcessDied, Service, run_on
 from tests.support.tries import CLEARED, FIRST, RETRY
 
 DAY = {"day": {"type": "String"}, "rows": {"type": "Int", "defaultValue": 5}}
@@ -33,7 +41,19 @@ class World:
         self.service = Service(**{"declares": DAY, **service})
         self.journal = MemoryJournal(self.service)
 
-    def begin(self, task_try: Any = FIRST, within: float | None = None, *, check: bool = True, **policies: Any) -> Any:
+    def begin(self, task_try: Any = FIRST, **arguments: Any) -> Any:
+        return run_on(self.routine(self.journal, task_try, **arguments), self.service, self.journal)
+
+    def routine(
+        self,
+        journal: MemoryJournal,
+        task_try: Any = FIRST,
+        within: float | None = None,
+        *,
+        check: bool = True,
+        **policies: Any,
+    ) -> Routine[Any]:
+        """What a try begins with, and what it does when it has announced its run."""
         start = Start(
             factory=FACTORY,
             pipeline_name="Load",
@@ -42,18 +62,66 @@ class World:
             retry_from_failure="retry",
             check_parameters=check,
         )
-        routine = start_or_adopt(
-            start,
-            read_intent(self.journal.kept, start.intent(task_try)),
-            task_try,
-            cancel_superseded=True,
-            timing=Timing(clock=self.service.clock, jitter=lambda: 0.5),
-        )
-        begun = run_on(routine, self.service, self.journal)
+        timing = Timing(clock=self.service.clock, jitter=lambda: 0.5)
+        stored = read_intent(journal.kept, start.intent(task_try))
+        begun = yield from start_or_adopt(start, stored, task_try, cancel_superseded=True, timing=timing)
         if isinstance(begun, Started):
-            others = reporting_others(start, begun, timing=Timing(clock=self.service.clock, jitter=lambda: 0.5))
-            run_on(others, self.service, self.journal)
+            yield from reporting_others(start, begun, timing=timing)
         return begun
+
+    def two_at_once(self, lead: int = 0, **policies: Any) -> list[Any]:
+        """What two tasks begin with, which take their steps in turns, as two workers do. An error is returned.
+
+        :param lead: how many steps the first task takes before the second one begins.
+        """
+        journals = [MemoryJournal(self.service), MemoryJournal(self.service)]
+        tasks = [(self.routine(journal, **policies), journal) for journal in journals]
+        answers: list[Any] = [None, None]
+        begun: dict[int, Any] = {}
+        steps = 0
+        while len(begun) < len(tasks):
+            for number, (routine, journal) in enumerate(tasks):
+                if number in begun or number * lead > steps:
+                    continue
+                try:
+                    step = routine.send(answers[number])
+                except StopIteration as end:
+                    begun[number] = end.value
+                except AdfError as e:
+                    begun[number] = e
+                else:
+                    answers[number] = run_on(only(step), self.service, journal)
+            steps += 1
+        return [begun[0], begun[1]]
+
+    def after_each_query(self, act: Callable[[], None], before: Callable[[], None] = lambda: None) -> None:
+        """Do something whenever the list was made, or before that."""
+        query = self.service._query_by_factory
+
+        def acting(call: Any) -> Any:
+            before()
+            page = query(call)
+            act()
+            return page
+
+        self.service._query_by_factory = acting  # type: ignore[method-assign]  # of our fake service
+
+    def show_as_active(self, run_id: str) -> None:
+        """Make the list show a run as active that has succeeded."""
+        self.after_each_query(
+            lambda: self.service.end(run_id, "Succeeded"), before=lambda: self.service.end(run_id, "InProgress")
+        )
+
+    def start_in_between(self, **parameters: str) -> list[str]:
+        """Somebody starts a run after the look, and before createRun arrives. Returns its id, once it has begun."""
+        theirs: list[str] = []
+
+        def both() -> str:
+            theirs.append(self.foreign(**parameters))
+            return "answered"
+
+        self.service.on_create = both
+        return theirs
 
     def foreign(self, status: str = "InProgress", **parameters: str) -> str:
         run_id = self.service.start_foreign(**(parameters or {"day": "x", "rows": "5"}))
@@ -61,14 +129,62 @@ class World:
         return run_id
 
 
+def only(step: Step) -> Routine[Any]:
+    return (yield step)
+
+
 def run(run_id: str, status: str = "InProgress", **parameters: str) -> PipelineRun:
     return PipelineRun.from_wire({"runId": run_id, "pipelineName": "Load", "status": status, "parameters": parameters})
 
+
+EACH_POLICY = {
+    "wait": {"on_live_run": "wait"},
+    "adopt": {"on_live_run": "adopt"},
+    "skip a live run": {"on_live_run": "skip"},
+    "fail": {"on_live_run": "fail"},
+    "accept": {"on_succeeded_run": "accept", "within": 600.0},
+    "skip a succeeded run": {"on_succeeded_run": "skip", "within": 600.0},
+}
+each_policy = pytest.mark.parametrize("policies", EACH_POLICY.values(), ids=EACH_POLICY.keys())
 
 EQUAL: Callable[[PipelineRun], bool] = lambda found: found.parameters.get("equal") == "yes"  # noqa: E731  a table's cell
 LIVE, OTHER = run("live", equal="yes"), run("other", equal="no")
 DONE, OTHER_DONE = run("done", "Succeeded", equal="yes"), run("other done", "Succeeded", equal="no")
 ENDING = run("ending", "Canceling", equal="yes")
+
+
+class Counts:
+    def __init__(self) -> None:
+        self.counted: list[str] = []
+
+    def count(self, name: str, tags: dict[str, str]) -> None:
+        self.counted.append(name)
+
+    def time(self, name: str, seconds: float, tags: dict[str, str]) -> None:
+        pass
+
+
+class Reported:
+    """The overlaps that were logged and counted."""
+
+    def __init__(self, caplog: pytest.LogCaptureFixture, counts: Counts) -> None:
+        self._caplog = caplog
+        self._counts = counts
+
+    @property
+    def lines(self) -> list[str]:
+        lines = [line for line in self._caplog.messages if "are active, too" in line]
+        assert self._counts.counted == [metrics.OVERLAPS] * len(lines)
+        assert all("Nothing was cancelled" in line for line in lines)
+        return lines
+
+
+@pytest.fixture
+def reported(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Reported:
+    counts = Counts()
+    monkeypatch.setattr(metrics, "_sinks", [counts])
+    caplog.set_level(logging.WARNING)
+    return Reported(caplog, counts)
 
 
 @pytest.mark.parametrize(
@@ -77,6 +193,8 @@ ENDING = run("ending", "Canceling", equal="yes")
         ({}, [LIVE], [DONE], None),
         ({"on_live_run": "wait"}, [OTHER, LIVE], [], ("wait", "other")),
         ({"on_live_run": "wait"}, [ENDING], [], ("wait", "ending")),
+        ({"on_live_run": "wait"}, [DONE], [], None),
+        ({"on_live_run": "adopt"}, [DONE], [], None),
         ({"on_live_run": "fail"}, [OTHER], [], ("fail", "other")),
         ({"on_live_run": "adopt"}, [OTHER, LIVE], [], ("adopt", "live")),
         ({"on_live_run": "adopt"}, [OTHER, ENDING], [], None),
@@ -213,18 +331,38 @@ def test_clear_does_not_accept_this_tasks_own_earlier_run() -> None:
     assert again.run_id != first.run_id
 
 
-@pytest.mark.parametrize("policy", ["adopt", "wait", "fail"])
-def test_run_that_ended_after_the_list_was_made_is_not_live(policy: str) -> None:
+@each_policy
+def test_run_that_ends_after_the_list_was_made_does_not_count(policies: dict[str, Any], reported: Reported) -> None:
     world = World()
     theirs = world.foreign()
-    query = world.service._query_by_factory
+    world.after_each_query(lambda: world.service.end(theirs, "Succeeded"))
+    begun = world.begin(**policies)
+    assert (begun.is_foreign, begun.adopted, world.service.created) == (False, False, 1)
+    assert reported.lines == []
 
-    def lagging(call: Any) -> Any:
-        page = query(call)
+
+@pytest.mark.parametrize("policy", ["wait", "adopt", "skip", "fail"])
+def test_run_that_ends_after_it_was_seen_counts_as_it_was_seen(policy: str) -> None:
+    world = World()
+    theirs = world.foreign()
+    get = world.service._get
+
+    def ending(call: Any) -> Any:
+        seen = get(call)
         world.service.end(theirs, "Succeeded")
-        return page
+        return seen
 
-    world.service._query_by_factory = lagging  # type: ignore[method-assign]  # of our fake service
+    world.service._get = ending  # type: ignore[method-assign]  # of our fake service
+    if policy == "fail":
+        with pytest.raises(AdfError, match=f"Run {theirs} .* is InProgress"):
+            world.begin(on_live_run=policy)
+    else:
+        begun = world.begin(on_live_run=policy)
+        expected = {"wait": StillActive, "adopt": Started, "skip": Skipped}[policy]
+        assert (type(begun), begun.run.run_id, begun.run.status) == (expected, theirs, "InProgress")
+    assert world.service.requested == 0
+    # The next look sees the end.
+    world.journal.kept = None
     assert world.begin(on_live_run=policy).is_foreign is False
 
 
@@ -262,38 +400,166 @@ def test_pipeline_that_cannot_be_read_starts_nothing(unreadable: Any) -> None:
     assert world.service.requested == 0
 
 
-class Counts:
-    def __init__(self) -> None:
-        self.counted: list[str] = []
-
-    def count(self, name: str, tags: dict[str, str]) -> None:
-        self.counted.append(name)
-
-    def time(self, name: str, seconds: float, tags: dict[str, str]) -> None:
-        pass
-
-
-def test_second_run_that_began_at_the_same_time_is_reported_and_not_cancelled(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+@each_policy
+@pytest.mark.parametrize("list_lag", [0.0, 7.0])
+def test_two_tasks_at_once_both_start_and_each_reports_the_other(
+    policies: dict[str, Any], list_lag: float, reported: Reported
 ) -> None:
-    counts = Counts()
-    monkeypatch.setattr(metrics, "_sinks", [counts])
-    world = World()
-    theirs = list[str]()
+    world = World(list_lag=list_lag)
+    first, second = (begun.run_id for begun in world.two_at_once(**policies))
+    assert sorted(world.service.live()) == sorted({first, second})
+    assert len(reported.lines) == 2
+    assert all(first in line and second in line for line in reported.lines)
 
-    def both() -> str:
-        theirs.append(world.foreign())
+
+@each_policy
+@pytest.mark.parametrize("lead", range(1, 15))
+def test_two_runs_of_two_tasks_are_reported_whoever_is_first(
+    policies: dict[str, Any], lead: int, reported: Reported
+) -> None:
+    world = World()
+    first, second = world.two_at_once(lead, **policies)
+    started = [begun for begun in (first, second) if isinstance(begun, Started) and not begun.is_foreign]
+    assert sorted(world.service.live()) == sorted(begun.run_id for begun in started)
+    if len(started) == 2:
+        assert any(first.run_id in line and second.run_id in line for line in reported.lines)
+    else:
+        # The second task has seen the run of the first one.
+        assert started == [first]
+        assert reported.lines == []
+
+
+@each_policy
+def test_foreign_start_in_between_is_reported_and_not_cancelled(policies: dict[str, Any], reported: Reported) -> None:
+    world = World()
+    theirs = world.start_in_between()
+    begun = world.begin(**policies)
+    assert begun.is_foreign is False
+    assert sorted(world.service.live()) == sorted([begun.run_id, *theirs])
+    (line,) = reported.lines
+    assert begun.run_id in line
+    assert theirs[0] in line
+
+
+@each_policy
+def test_foreign_start_with_other_parameters_is_reported_if_parameters_do_not_matter(
+    policies: dict[str, Any], reported: Reported
+) -> None:
+    world = World()
+    world.start_in_between(day="y", rows="5")
+    world.begin(**policies)
+    assert len(reported.lines) == (1 if policies.get("on_live_run") in ("wait", "fail") else 0)
+
+
+@each_policy
+def test_run_that_the_list_shows_as_active_after_its_end_is_not_reported(
+    policies: dict[str, Any], reported: Reported
+) -> None:
+    world = World()
+    theirs = world.start_in_between()
+
+    def ended(status: str) -> None:
+        for run_id in theirs:
+            world.service.end(run_id, status)
+
+    world.after_each_query(lambda: ended("Succeeded"), before=lambda: ended("InProgress"))
+    world.begin(**policies)
+    assert theirs
+    assert reported.lines == []
+
+
+def test_run_of_long_ago_that_the_list_did_not_show_is_reported(reported: Reported) -> None:
+    world = World(list_lag=7.0)
+    theirs = world.foreign()
+    world.service.now += 3600
+    # A long activity changes nothing about its run.
+    world.service.runs[theirs]["listed_at"] = world.service.now + 7
+    world.begin(on_live_run="adopt")
+    assert theirs in reported.lines[0]
+
+
+def test_look_after_a_lost_start_that_was_found(reported: Reported) -> None:
+    world = World()
+    theirs = world.foreign()
+    world.service.end(theirs, "Succeeded")
+
+    def lost() -> str:
+        world.service.end(theirs, "InProgress")
+        return "lost"
+
+    world.service.on_create = lost
+    begun = world.begin(on_live_run="adopt")
+    assert (begun.adopted, begun.is_foreign) == (True, False)
+    assert theirs in reported.lines[0]
+
+
+@pytest.mark.parametrize(("later", "lines"), [(10.0, 1), (3600.0, 0)])
+def test_retry_looks_for_the_try_that_died_but_not_hours_later(later: float, lines: int, reported: Reported) -> None:
+    world = World(dies_after_create=True)
+    theirs = world.start_in_between()
+    with pytest.raises(ProcessDied):
+        world.begin(on_live_run="adopt")
+    world.service.now += later
+    begun = world.begin(RETRY, on_live_run="adopt")
+    assert (begun.adopted, begun.is_foreign, len(theirs)) == (True, False, 1)
+    assert len(reported.lines) == lines
+
+
+def test_retry_that_accepts_its_ended_run_does_not_look(reported: Reported) -> None:
+    world = World()
+    first = world.begin(on_live_run="adopt")
+    world.service.end(first.run_id, "Succeeded")
+    world.foreign()
+    assert world.begin(RETRY, on_live_run="adopt").run_id == first.run_id
+    assert reported.lines == []
+
+
+def test_look_after_the_start_reads_all_pages_and_names_some_runs(reported: Reported) -> None:
+    world = World(page_size=2)
+    many: list[str] = []
+
+    def crowd() -> str:
+        many.extend(world.foreign(day="y") for _ in range(20))
+        many.extend(world.foreign() for _ in range(30))
         return "answered"
 
-    world.service.on_create = both
-    with caplog.at_level(logging.WARNING):
-        begun = world.begin(on_live_run="adopt")
-    assert begun.is_foreign is False
-    assert any(
-        begun.run_id in line and theirs[0] in line and "Nothing was cancelled" in line for line in caplog.messages
-    )
-    assert counts.counted == [metrics.OVERLAPS]
-    assert world.service.runs[theirs[0]]["status"] == "InProgress"
+    world.service.on_create = crowd
+    before = world.service.now
+    world.begin(on_live_run="adopt")
+    assert world.service.now - before < LOOK_AGAIN_SECONDS
+    (line,) = reported.lines
+    assert sum(f" {run_id}," in line or f" {run_id}." in line for run_id in many[20:]) == MOST_OTHERS
+    assert world.service.polls == MOST_OTHERS
+
+
+def test_runs_of_earlier_tries_are_not_reported(reported: Reported) -> None:
+    world = World()
+    first = world.begin(on_live_run="wait")
+    world.service.end(first.run_id, "Cancelled")
+
+    def shown_late() -> str:
+        world.service.end(first.run_id, "InProgress")
+        return "answered"
+
+    world.service.on_create = shown_late
+    world.begin(RETRY, on_live_run="wait")
+    assert len(world.service.live()) == 2
+    assert reported.lines == []
+
+
+@pytest.mark.parametrize("policy", ["wait", "fail", "adopt", "skip"])
+def test_look_reads_one_run_of_a_hundred(policy: str) -> None:
+    world = World()
+    compares = policy in ("adopt", "skip")
+    theirs = [world.foreign() for _ in range(1 if compares else 100)]
+    world.service.now += 1
+    if compares:
+        theirs += [world.foreign(day="y", rows="5") for _ in range(99)]
+    with contextlib.suppress(AdfError):
+        begun = world.begin(on_live_run=policy)
+        assert begun.run.run_id in theirs
+    assert world.service.requested == 0
+    assert world.service.polls == 1
 
 
 def test_look_after_the_start_ends_although_the_list_lags() -> None:
@@ -353,19 +619,12 @@ def test_parameters_that_do_not_fit_are_refused_before_the_comparison() -> None:
     assert world.begin(on_succeeded_run="accept", within=60.0, check=False).is_foreign is False
 
 
-def test_run_that_succeeded_a_moment_ago_is_accepted_although_the_list_lags() -> None:
+@pytest.mark.parametrize("policy", ["wait", "adopt"])
+def test_run_that_succeeded_a_moment_ago_is_accepted_although_the_list_lags(policy: str) -> None:
     world = World()
     theirs = world.foreign()
-    query = world.service._query_by_factory
-
-    def lagging(call: Any) -> Any:
-        world.service.end(theirs, "InProgress")
-        page = query(call)
-        world.service.end(theirs, "Succeeded")
-        return page
-
-    world.service._query_by_factory = lagging  # type: ignore[method-assign]  # of our fake service
-    begun = world.begin(on_live_run="wait", on_succeeded_run="accept", within=60.0)
+    world.show_as_active(theirs)
+    begun = world.begin(on_live_run=policy, on_succeeded_run="accept", within=60.0)
     assert (begun.run_id, begun.run.status) == (theirs, "Succeeded")
 
 
@@ -381,6 +640,51 @@ def test_rerun_waits_for_an_active_run_too(policy: str) -> None:
     else:
         assert isinstance(world.begin(RETRY, on_live_run=policy), StillActive)
     assert world.service.created == 1
+
+
+@pytest.mark.parametrize("policy", ["wait", "adopt"])
+@pytest.mark.parametrize("lost", ["republished", "unreadable definition", "unreadable list"])
+def test_rerun_ignores_parameters_and_runs_that_succeeded(
+    policy: str, lost: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    world = World()
+    policies: dict[str, Any] = {"on_live_run": policy, "on_succeeded_run": "accept", "within": 60.0}
+    first = world.begin(**policies).run_id
+    world.service.end(first, "Failed")
+    query = world.service._query_by_factory
+
+    def refusing(call: Any) -> Any:
+        if {"operand": "Status", "operator": "Equals", "values": ["Succeeded"]} in call.args[2]["filters"]:
+            raise AdfUnavailableError("503", status=503)
+        return query(call)
+
+    match lost:
+        case "republished":
+            world.service.declares = {"other": {"type": "String"}}
+        case "unreadable definition":
+            world.service.declares = AdfUnavailableError("503", status=503)
+        case _:
+            world.service._query_by_factory = refusing  # type: ignore[method-assign]  # of our fake service
+    begun = world.begin(RETRY, **policies)
+    assert (begun.intent.rerun_of, begun.adopted) == (first, False)
+    assert world.service.live() == [begun.run_id]
+    assert "othing was started" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("kind", "default", "shown"),
+    [
+        ("Int", "5", "5"),
+        ("Float", "2.10", "2.1"),
+        ("Bool", "True", "true"),
+        ("Array", '["a", 1]', '["a",1]'),
+        ("String", 5, "5"),
+    ],
+)
+def test_default_is_compared_by_its_declared_type(kind: str, default: Any, shown: str) -> None:
+    world = World(declares={"day": {"type": "String"}, "one": {"type": kind, "defaultValue": default}})
+    theirs = world.foreign(day="x", one=shown)
+    assert world.begin(on_live_run="adopt").run_id == theirs
 
 
 @pytest.mark.parametrize(
@@ -408,6 +712,6 @@ def test_pipeline_that_becomes_unreadable_does_not_end_a_started_try(caplog: pyt
     world.service.step = unreadable_once_started
     begun = world.begin(on_live_run="adopt")
     assert world.service.live() == [begun.run_id]
-    assert "could not be compared with runs that began at the same time" in caplog.text
+    assert "could not be compared with other active runs" in caplog.text
     assert "503 for the definition" in caplog.text
     assert "Nothing was started" not in caplog.text
