@@ -193,7 +193,9 @@ class OwnedRun:
             return
         if self._journal.latest is None:
             if self._address is not None:
-                raise AdfTaskKilled(f"The task was killed. {self._address} continues, because this task did not start it.")
+                raise AdfTaskKilled(
+                    f"The task was killed. {self._address} continues, because this task did not start it."
+                )
             raise AdfTaskKilled("The task was killed before its run was started. Nothing was started.")
         self._canceller.request(KILL_WAIT_SECONDS)
         raise AdfTaskKilled(f"The task was killed. {self._canceller.result or 'Its run is being cancelled.'}")

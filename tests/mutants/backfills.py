@@ -56,7 +56,7 @@ MUTANTS = [
     Mutant("wait for a place never ends", "_worker/queue_wait.py", "        if now >= deadline.at:\n            raise self.error(start) from refusal", "        if False:\n            raise self.error(start) from refusal", f"{FULL_QUEUE} -k deadline_of_a_blocking"),
     Mutant("last start goes first", "adf/starting/turns.py", "key=self._waiting.__getitem__)[", "key=self._waiting.__getitem__, reverse=True)[", TURNS),
     Mutant("start under way takes no place", "adf/starting/turns.py", "free = self._limit - queued - len(self._let_go)", "free = self._limit - queued", TURNS),
-    Mutant("place given away while a busy Airflow resumes the task", "adf/starting/turns.py", "if at > now - COUNTED_SECONDS]", "if at > now - UNDER_WAY_SECONDS]", TURNS),
+    Mutant("place given away while a busy Airflow resumes the task", "adf/starting/turns.py", "if at > now - COUNTED_SECONDS}", "if at > now - UNDER_WAY_SECONDS}", TURNS),
     Mutant("start that comes back late not recognised", "adf/starting/turns.py", "let_go_at > now - COUNTED_SECONDS:", "let_go_at > now - UNDER_WAY_SECONDS:", TURNS),
     Mutant("start let go long ago taken for one that comes back", "adf/starting/turns.py", "if let_go_at is not None and let_go_at > now - COUNTED_SECONDS:", "if let_go_at is not None:", TURNS),
     Mutant("list believed although a start came back", "adf/starting/turns.py", "            self._is_believed = self._is_probing = False", "            self._is_probing = False", TURNS),
