@@ -694,13 +694,14 @@ def test_nonsense_in_the_journal_starts_nothing_and_raises_ambiguous_start(kept:
 
 @given(
     own_ids=st.booleans(),
+    how=st.sampled_from(["never", "retry", "always"]),
     lag=st.sampled_from([0.0, 30.0]),
     ahead=st.sampled_from([0.0, 90.0]),
     seed=st.integers(0, 2**32 - 1),
 )
 @settings(max_examples=300)
 def test_no_two_runs_overlap_and_none_is_started_without_need(
-    own_ids: bool, lag: float, ahead: float, seed: int
+    own_ids: bool, how: Any, lag: float, ahead: float, seed: int
 ) -> None:
     """For tries that die at any step, lost answers, runs that end in any way, retries and clears in any order."""
     dice = random.Random(seed)
@@ -722,7 +723,7 @@ def test_no_two_runs_overlap_and_none_is_started_without_need(
         outage = dice.choice([0, 0, 0, 1, 4, 1000])
         service.faults = repeat(UNAVAILABLE, outage)
         try:
-            begun = world.begin(task_try)
+            begun = world.begin(task_try, retry_from_failure=how)
             assert isinstance(begun, Started)
             assert begun.run_id in service.runs
         except (ProcessDied, AdfError):
