@@ -203,7 +203,7 @@ def resolve_lost_start(
 ) -> Routine[Started | Literal[Phase.PREPARED, Phase.SENDING]]:
     """Find the run of a start that may have been sent, or allow that it is sent again.
 
-    The start may be sent again if the result is PREPARED (it is proven that nothing was started), or SENDING (without that proof).
+    It may be sent again if the result is PREPARED (it is proven that nothing was started) or SENDING (without that proof).
 
     A run that carries the start key is adopted at once. A run that is only similar is adopted at the end of the search, after
     other similar runs have had time to appear. It must be the only similar run, and no other instance of a mapped task may have
