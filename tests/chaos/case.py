@@ -48,7 +48,11 @@ class Case:
         self.began = time.monotonic()
         for fault in self.row.faults:
             self.add_fault(**fault)
-        conf = {"run_id": self._start_outside()} if self.row.mode == "sensor" else {}
+        # Airflow may be busy for minutes, and the run of somebody else must not end before the task begins.
+        self.world.airflow.wait_for_dag(self.row.dag_id)
+        is_watched = self.row.mode == "sensor"
+        outside = self._start_outside() if is_watched or self.row.foreign else ""
+        conf = {"run_id": outside} if is_watched else {}
         self.run_id = self.world.airflow.trigger(self.row.dag_id, conf=conf)
 
     def finish(self) -> None:

@@ -66,6 +66,8 @@ class Row:
     """More arguments of the operator or sensor; execution_timeout and retry_delay in seconds."""
     dag: Mapping[str, Any] = field(default_factory=dict)
     """More arguments of the Dag; dagrun_timeout in seconds."""
+    foreign: bool = False
+    """Somebody else has started a run of the pipeline before the Dag run begins. The list shows it."""
     mapped: int = 0
     """How many instances the task is mapped to."""
     extra_task: Literal["", "fails", "downstream"] = ""

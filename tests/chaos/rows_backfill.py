@@ -56,6 +56,15 @@ def in_one_group(case: Case) -> None:
     assert second.group_id == first.run_id, "the second run does not continue the first"
 
 
+def all_in_one_group(case: Case) -> None:
+    assert len({run.group_id for run in case.runs()}) == 1, "a run does not continue the run before it"
+
+
+def cleared_after_failure(case: Case) -> None:
+    case.wait_all_over("failed")
+    case.clear()
+
+
 def rerun_killed(case: Case) -> None:
     """Kill the worker while the rerun is active."""
     case.until(lambda: len(case.runs()) == 2, "the rerun")
@@ -155,6 +164,27 @@ def rows() -> list[Row]:
                 check=in_one_group,
                 expected=Expected(runs=2, adf=("Failed", "Succeeded")),
                 subset=mode == "blocking",
+            ),
+            Row(
+                name=f"rerun-twice-{mode}",
+                fault="the run and its rerun fail, and the next retry continues the rerun",
+                mode=mode,
+                first=(FAILED, FAILED),
+                seconds=5,
+                task={"retry_from_failure": "retry", "retries": 2},
+                check=all_in_one_group,
+                expected=Expected(runs=3, adf=("Failed", "Failed", "Succeeded")),
+            ),
+            Row(
+                name=f"rerun-after-clear-{mode}",
+                fault="the last try fails, and a clear continues its run",
+                mode=mode,
+                first=(FAILED,),
+                seconds=5,
+                task={"retry_from_failure": "always", "retries": 0},
+                story=cleared_after_failure,
+                check=in_one_group,
+                expected=Expected(runs=2, adf=("Failed", "Succeeded")),
             ),
             Row(
                 name=f"rerun-lost-{mode}",

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import as_completed
 
-from tests.chaos import rows_backfill, rows_kill, rows_start, rows_user, rows_wait, scenes
+from tests.chaos import rows_backfill, rows_kill, rows_present, rows_start, rows_user, rows_wait, scenes
 from tests.chaos.case import Case
 from tests.chaos.row import Row
 from tests.chaos.verdict import problems
@@ -27,6 +27,7 @@ def all_rows(many: int = 2) -> list[Row]:
         *rows_start.rows(),
         *rows_user.rows(),
         *rows_backfill.rows(),
+        *rows_present.rows(),
         *scenes.rows(many),
     ]
     return [row for row in found if row.is_promised]

@@ -11,7 +11,8 @@ from typing import Any
 import sqlalchemy
 
 from tests.chaos.case import Case
-from tests.chaos.row import HOUR, LONG, OWN_IDS, Expected, Row
+from tests.chaos.row import HOUR, LONG, OWN_IDS, Expected, Mode, Row
+from tests.chaos.rows_backfill import FULL_QUEUE
 from tests.chaos.rows_start import AMBIGUOUS
 from tests.chaos.world import World
 
@@ -184,6 +185,7 @@ SCENES: Mapping[str, Scene] = {
 """They run in this order. Each leaves one running triggerer."""
 
 
+QUEUE_MODES: tuple[Mode, ...] = ("deferrable", "triggerer-mode")
 KINDS: Sequence[tuple[str, str, Mapping[str, Any]]] = (("", "", {}), ("own-ids-", "; own run ids", OWN_IDS))
 """Whether the service uses the start key as the run id."""
 
@@ -303,6 +305,19 @@ def rows(many: int) -> list[Row]:
             scene="triggerer killed",
             own_port=True,
             seconds=LONG,
+        ),
+        *(
+            Row(
+                name=f"queue-full-triggerer-killed-{mode}",
+                fault="triggerer killed -9 while the queue of the pipeline is full",
+                mode=mode,
+                scene="triggerer killed while starting",
+                faults=({**FULL_QUEUE, "times": 2},),
+                seconds=5,
+                task={"retries": 0},
+                patience=300,
+            )
+            for mode in QUEUE_MODES
         ),
         Row(
             name="sigterm-in-supervisor-call",

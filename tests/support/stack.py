@@ -155,6 +155,10 @@ class RealAirflow:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.stop()
 
+    def wait_for_dag(self, dag_id: str) -> None:
+        """Wait for the Dag to be parsed."""
+        self.wait_until(lambda: self.ask("GET", f"/api/v2/dags/{dag_id}").status_code == 200, f"Dag {dag_id}", 300)
+
     def trigger(
         self,
         dag_id: str,
@@ -164,7 +168,7 @@ class RealAirflow:
         run_id: str | None = None,
     ) -> str:
         """Start a Dag run through the REST API; its id. Waits for the Dag to be parsed."""
-        self.wait_until(lambda: self.ask("GET", f"/api/v2/dags/{dag_id}").status_code == 200, f"Dag {dag_id}", 300)
+        self.wait_for_dag(dag_id)
         run_id = run_id or f"test__{uuid.uuid4()}"
         body = {"dag_run_id": run_id, "logical_date": logical_date, "conf": dict(conf or {})}
         # Because the id is given, a repeated request starts no second Dag run: 409 means that it exists.
