@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from concurrent.futures import as_completed
+from concurrent.futures import FIRST_COMPLETED, wait
 
 from tests.chaos import rows_backfill, rows_kill, rows_present, rows_start, rows_user, rows_wait, scenes
 from tests.chaos.case import Case
@@ -53,9 +53,14 @@ def run_side_by_side(world: World, rows: Sequence[Row], began: float) -> list[Re
     """Run the rows that do not affect Airflow's own processes."""
     results: list[Result] = []
     with side_by_side(AT_ONCE) as pool:
-        for future in as_completed([pool.submit(run_alone, world, row) for row in rows]):
-            results.append(future.result())
-            print_result(began, results[-1])
+        pending = {pool.submit(run_alone, world, row) for row in rows}
+        while pending:
+            done, pending = wait(pending, timeout=1, return_when=FIRST_COMPLETED)
+            # In this thread, because a process ends with the thread that has started it.
+            world.keep_scheduler()
+            for future in done:
+                results.append(future.result())
+                print_result(began, results[-1])
     return results
 
 

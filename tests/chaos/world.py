@@ -154,6 +154,21 @@ class World:
         (name,) = [name for name in self.airflow.processes if name.startswith("triggerer")]
         return name
 
+    def keep_scheduler(self) -> None:
+        """Start the scheduler again if it has ended by itself, as a deployment does.
+
+        Airflow 3.1.8's scheduler ends with a StaleDataError if a Dag run is deleted, or its Dag edited, at a bad moment.
+        """
+        scheduler = self.airflow.processes["scheduler"]
+        try:
+            scheduler.check()
+        except RuntimeError as e:
+            last_line = str(e).strip().splitlines()[-1]
+            print(f"Airflow's scheduler has ended by itself, and is started again. {last_line}", flush=True)
+            # Its workers end with it.
+            scheduler.stop()
+            self.airflow.start_process("scheduler", "--skip-serve-logs")
+
     def kill_triggerer(self, name: str) -> None:
         """Kill supervisor and runner at once, without any notification."""
         self.airflow.processes.pop(name).kill()
