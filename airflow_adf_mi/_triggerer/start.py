@@ -163,7 +163,7 @@ class TriggererStart:
             return
         address = latest.address(self._adf)
         if latest.is_foreign:
-            log.info("%s continues, because this task did not start it.", address)
+            log.info("%s continues, because this task only watches it.", address)
             return
         if was_sending and await self._is_replaced():
             # The task was cleared, and the next try wrote its own intent before it could read the intent of this try.

@@ -194,7 +194,7 @@ class OwnedRun:
         if self._journal.latest is None:
             if self._address is not None:
                 raise AdfTaskKilled(
-                    f"The task was killed. {self._address} continues, because this task did not start it."
+                    f"The task was killed. {self._address} continues, because this task only watches it."
                 )
             raise AdfTaskKilled("The task was killed before its run was started. Nothing was started.")
         self._canceller.request(KILL_WAIT_SECONDS)

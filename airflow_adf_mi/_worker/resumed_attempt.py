@@ -181,9 +181,6 @@ class ResumedAttempt(Attempt):
             self._task.log.warning("The status check of this task's run failed, so the task waits for it again. %s", e)
             return self._start_trigger_again()
         if run is None or run.started_at is None or time.time() >= self._counts_from(run) + self._task.timeout:
-            stored = self._stored_start()
-            if stored is not None and stored.is_of(self._now):
-                self._queue_wait.remember(replace(stored.intent, task_try=task_try_of(self._context)))
             return super().on_deferral_timeout()
         self._task.log.info("Airflow's timeout has passed, but run %s has time left. Waiting for it again.", run.run_id)
         return self._start_trigger_again()
@@ -282,6 +279,13 @@ class ResumedAttempt(Attempt):
         wanted = replace(self._start.intent(self._now), start_key=key)
         stored = self._xcom(INTENT_KEY)
         return StoredStart.from_json(stored) or StoredStart.without_intent(stored, self._xcom(RUN_ID_KEY), wanted)
+
+    def _stored(self) -> Intent | None:
+        """Return the start of this try in the form that a try on a worker stores. None if this try has not begun one."""
+        stored = self._stored_start()
+        if stored is None or not stored.is_of(self._now):
+            return None
+        return replace(stored.intent, task_try=task_try_of(self._context))
 
     def _own_start(self) -> Intent | None:
         """Return the start of this try, or of the try that it retries. None if no run can have been started."""

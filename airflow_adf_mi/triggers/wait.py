@@ -136,7 +136,7 @@ class AdfPipelineRunTrigger(BaseTrigger):
             if was_killed(self, e):
                 self._kill()
                 if not self.owns_run:
-                    log.info("%s continues, because this task did not start it.", self._address)
+                    log.info("%s continues, because this task only watches it.", self._address)
             raise
         yield event
 

@@ -163,8 +163,7 @@ class World:
         try:
             scheduler.check()
         except RuntimeError as e:
-            last_line = str(e).strip().splitlines()[-1]
-            print(f"Airflow's scheduler has ended by itself, and is started again. {last_line}", flush=True)
+            print(f"Airflow's scheduler is started again. {str(e).splitlines()[0]}", flush=True)
             # Its workers end with it.
             scheduler.stop()
             self.airflow.start_process("scheduler", "--skip-serve-logs")

@@ -170,7 +170,7 @@ def test_kill_never_cancels_a_foreign_run(operator: Make, outside: Callable[[str
 
     killing = threading.Thread(target=kill)
     killing.start()
-    with pytest.raises(AdfTaskKilled, match=f"Run {theirs} of .* continues, because this task did not start it"):
+    with pytest.raises(AdfTaskKilled, match=f"Run {theirs} of .* continues, because this task only watches it"):
         execute(it, task)
     killing.join()
     assert emulator.books.of("cancelRun") == []
@@ -191,7 +191,7 @@ async def test_kill_of_a_deferred_task_says_that_the_foreign_run_continues(
         await waiting
     await trigger.on_kill()
     assert f"Run {theirs} of pipeline 'Slow'" in caplog.text
-    assert caplog.text.count("continues, because this task did not start it") == 1
+    assert caplog.text.count("continues, because this task only watches it") == 1
     assert emulator.books.of("cancelRun") == []
 
 

@@ -181,7 +181,8 @@ def create_run_once(start: Start, intent: Intent, *, timing: Timing) -> Routine[
                 # The record of the first request must stay. So this try cannot store that it waits for its turn.
                 raise AdfAmbiguousStartError(
                     f"A start of pipeline {start.pipeline_name!r} in {start.factory} (key {intent.start_key}) got no usable "
-                    f"answer. It was sent again without proof, and {answer} A retry searches for the run of the first request.",
+                    f"answer. It was sent again without proof, and the pipeline's queue was full. {answer} A retry searches "
+                    "for the run of the first request.",
                     request_id=intent.start_key,
                 )
         else:
