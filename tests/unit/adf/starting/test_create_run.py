@@ -136,7 +136,7 @@ def test_full_queue_after_a_start_without_proof_keeps_the_key_of_the_first_reque
         order, replace(order, start_key=KEY).intent(), timing=Timing(clock=clock, jitter=lambda: 0.5)
     )
     with pytest.raises(
-        AdfAmbiguousStartError, match="sent again without proof, and the pipeline.s queue was full"
+        AdfAmbiguousStartError, match="sent again without proof, and the pipeline's queue was full"
     ) as ambiguous:
         play(routine, clock, iter([LOST[0], UNKNOWN, NOTHING_LISTED, NOTHING_LISTED, NOTHING_LISTED, full]))
     assert ambiguous.value.request_id == KEY

@@ -490,7 +490,7 @@ def test_rerun_that_is_sent_again_without_proof_keeps_the_record_of_the_first() 
     lost_rerun(world, "dropped")
     sent_at = world.service.now
     world.service.on_create = lambda: "full"
-    with pytest.raises(AdfAmbiguousStartError, match="sent again without proof, and the pipeline.s queue was full"):
+    with pytest.raises(AdfAmbiguousStartError, match="sent again without proof, and the pipeline's queue was full"):
         again(world, SECOND_RETRY, on_ambiguous="start")
     kept = Intent.from_json(world.journal.kept)
     assert (kept.phase, kept.sent_at, kept.rerun_of) == (Phase.SENDING, sent_at, first)
