@@ -114,6 +114,13 @@ class Backfill:
         books = self.world.emulator.books
         return self.world.emulator.call(lambda: books.count("createRun", pipeline=self.row.name, full_queue=True))
 
+    def start_keys(self) -> int:
+        """How many start keys have been sent. Each task has at least one of its own."""
+        books = self.world.emulator.books
+        return self.world.emulator.call(
+            lambda: len({record.client_request_id for record in books.of("createRun", pipeline=self.row.name)})
+        )
+
     def seen(self) -> str:
         """What happened, for the table."""
         runs, tasks = Counter(run.status for run in self.runs()), Counter(str(task.state) for task in self.tasks())

@@ -68,7 +68,7 @@ def start_others(backfill: Backfill) -> None:
 
 def first_full(backfill: Backfill) -> int | None:
     """The number of the first sample in which every task has been refused or accepted once; None before that."""
-    if backfill.refusals() < LEAST_REFUSED:
+    if backfill.refusals() < LEAST_REFUSED or backfill.start_keys() < WINDOWS:
         return None
     for number, sample in enumerate(backfill.samples()):
         answered = sum(sample.states.get(state, 0) for state in ("deferred", "success", "failed"))

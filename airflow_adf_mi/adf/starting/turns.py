@@ -6,18 +6,22 @@ comes back, and keeps its place.
 
     the run list                             starts that are let go
     ---------------------------------------  -----------------------------------------------------------------------
-    is believed                              in each round (10 s): as many as have a free place, at most 10. A start
-                                             that was let go within 90 s counts as queued
-    is believed, shows no place for 60 s     one
-    cannot be read, or a start came back:    one, if nothing was let go within 30 s. If this start does not come
-      it lags, or the queue is shorter       back, the list is believed again. The queue then counts as no longer
-                                             than what the list showed
+    is believed                              in each round (10 s): as many as a tenth of the free places, and none beyond
+                                             the last free place. For this, a start that was let go within 90 s counts as
+                                             queued
+    is believed, lets none go for 60 s       one
+    cannot be read                           one, if nothing was let go within 30 s
+    was wrong: a start came back, although   the same. If this start does not come back, the list is believed again. The
+      it showed a free place                 queue then counts as no longer than what the list showed
 
 The first start that was refused is the first that is let go. This rule orders the starts of one triggerer only.
 
+Only a tenth goes at once, because no triggerer knows of the starts that others let go, and because a deferrable task needs a
+worker slot to send its start. Most of the queue stays full meanwhile, so the pipeline never waits for us.
+
 A busy Airflow may need long to resume a task. If its start did not count as queued until then, others would be let go for the
-same place, and would keep more and more workers busy. A start that was accepted in the meantime counts twice. With a queue of 100
-runs, this slows nothing down, because at most 10 starts go in a round anyway.
+same place, and would keep more and more workers busy. A start that was accepted in the meantime counts twice. This slows nothing
+down, because at most 10 starts go in a round.
 """
 
 from __future__ import annotations
@@ -34,9 +38,9 @@ UNDER_WAY_SECONDS = 30.0
 COUNTED_SECONDS = 90.0
 """Seconds for which a start that was let go counts as queued."""
 STALE_SECONDS = 60.0
-"""If the list shows no free place for this many seconds, one start is sent all the same."""
-MOST_AT_ONCE = 10
-"""Starts that are let go in one round, because each may need a worker slot."""
+"""If the list lets no start go for this many seconds, one is sent all the same."""
+SHARE = 10
+"""One of so many free places is taken in a round. So each triggerer lets at most 10 starts of a pipeline go at once."""
 
 
 @dataclass
@@ -53,8 +57,8 @@ class Turns:
     """When the last start was let go, or the first start began to wait."""
     _limit: int = field(default_factory=lambda: MOST_QUEUED)
     """How many runs may be queued, as far as the answers have shown."""
-    _shown: int = 0
-    """How many runs the list showed as queued when starts were let go last."""
+    _shown: int | None = None
+    """How many runs the list showed as queued when starts were let go last; None if it could not be read."""
     _is_believed: bool = True
     _is_probing: bool = False
     """One start was let go to find out whether the list can be believed."""
@@ -72,10 +76,10 @@ class Turns:
         self._moved_at = now if self._moved_at is None else self._moved_at
         let_go_at = self._let_go.pop(token, None)
         if let_go_at is not None and let_go_at > now - COUNTED_SECONDS:
-            # It came back: there was no place, whatever the list showed.
-            self._is_believed = self._is_probing = False
-            self._limit = min(self._limit, self._shown)
-            self._came_back_at = now
+            self._came_back_at, self._is_probing = now, False
+            if self._shown is not None and self._shown < self._limit:
+                # There was no place, although the list showed one.
+                self._is_believed, self._limit = False, self._shown
 
     def remove(self, token: Hashable) -> None:
         """Forget a start whose wait has ended otherwise."""
@@ -96,7 +100,7 @@ class Turns:
             del self._waiting[token]
             self._let_go[token] = now
         if first:
-            self._moved_at, self._shown = now, queued or 0
+            self._moved_at, self._shown = now, queued
         return first
 
     def _is_under_way(self, now: float) -> bool:
@@ -105,9 +109,10 @@ class Turns:
 
     def _how_many(self, now: float, queued: int | None) -> int:
         if queued is not None and self._is_believed:
-            free = self._limit - queued - len(self._let_go)
+            shown_free = self._limit - queued
+            free = shown_free - len(self._let_go)
             is_stale = self._moved_at is not None and now - self._moved_at >= STALE_SECONDS
-            return min(free, MOST_AT_ONCE) if free > 0 else int(is_stale)
+            return max(min(free, shown_free // SHARE), int(is_stale))
         if self._is_under_way(now):
             return 0
         self._is_probing = not self._is_believed

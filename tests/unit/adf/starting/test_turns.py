@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from airflow_adf_mi.adf.starting.turns import (
     COUNTED_SECONDS,
-    MOST_AT_ONCE,
     MOST_QUEUED,
     ROUND_SECONDS,
+    SHARE,
     STALE_SECONDS,
     UNDER_WAY_SECONDS,
     Turns,
@@ -31,29 +31,30 @@ def test_first_that_was_refused_goes_first() -> None:
     turns = Turns()
     for place in (3.0, 1.0, 2.0):
         turns.add(f"refused at {place}", place, now=5.0)
-    assert turns.next(10.0, FULL - 2) == ["refused at 1.0", "refused at 2.0"]
+    assert turns.next(10.0, FULL - 2 * SHARE) == ["refused at 1.0", "refused at 2.0"]
     assert len(turns) == 1
 
 
-def test_as_many_go_as_places_are_free() -> None:
+def test_a_share_of_the_free_places_is_taken_at_once() -> None:
     assert waiting(5).next(10.0, FULL) == []
-    assert waiting(5).next(10.0, FULL - 3) == [0, 1, 2]
-    assert waiting(30).next(10.0, 0) == list(range(MOST_AT_ONCE))
+    assert waiting(5).next(10.0, FULL - SHARE + 1) == []
+    assert waiting(5).next(10.0, FULL - 3 * SHARE) == [0, 1, 2]
+    assert waiting(30).next(10.0, 0) == list(range(FULL // SHARE))
 
 
 def test_start_that_is_under_way_takes_a_place() -> None:
-    turns = waiting(5)
-    assert turns.next(10.0, FULL - 2) == [0, 1]
-    assert turns.next(20.0, FULL - 2) == []
-    assert turns.next(20.0, FULL - 3) == [2]
-    # Although a busy Airflow has not resumed its task yet.
-    assert turns.next(10.0 + UNDER_WAY_SECONDS, FULL - 2) == []
-    assert turns.next(10.0 + COUNTED_SECONDS, FULL - 2) == [3]
+    turns = waiting(20)
+    for moment in range(5):
+        assert len(turns.next(10.0 + moment, FULL - 2 * SHARE)) == 2
+    # A busy Airflow may not have resumed one of these tasks yet.
+    assert turns.next(10.0 + UNDER_WAY_SECONDS, FULL - SHARE) == []
+    assert turns.next(20.0 + UNDER_WAY_SECONDS, FULL - SHARE - 1) == [10]
+    assert turns.next(10.0 + COUNTED_SECONDS, FULL - SHARE) == [11]
 
 
 def test_start_that_comes_back_keeps_its_place_and_stops_the_others() -> None:
     turns = waiting(3)
-    assert turns.next(10.0, FULL - 2) == [0, 1]
+    assert turns.next(10.0, FULL - 2 * SHARE) == [0, 1]
     turns.add(0, 0.0, now=15.0)
     assert turns.next(20.0, 0) == []
     # One is sent to find out whether there is a place.
@@ -65,24 +66,24 @@ def test_start_that_comes_back_late_is_recognised() -> None:
     """A busy Airflow may need long to resume its task, and the service then refuses it again."""
     for seconds, goes in ((COUNTED_SECONDS - 1, []), (COUNTED_SECONDS, [0, 1])):
         turns = waiting(3)
-        assert turns.next(10.0, FULL - 1) == [0]
+        assert turns.next(10.0, FULL - SHARE) == [0]
         turns.add(0, 0.0, now=10.0 + seconds)
-        assert turns.next(10.0 + COUNTED_SECONDS, FULL - 2) == goes
+        assert turns.next(10.0 + COUNTED_SECONDS, FULL - 2 * SHARE) == goes
 
 
 def test_list_is_believed_again_when_a_probe_does_not_come_back() -> None:
     turns = waiting(5)
-    turns.next(10.0, FULL - 1)
+    turns.next(10.0, FULL - SHARE)
     turns.add(0, 0.0, now=15.0)
     probe_at = 15.0 + UNDER_WAY_SECONDS
     assert turns.next(probe_at, 0) == [0]
-    # A start was refused while the list showed 99 runs. So the queue counts as no longer than that.
-    assert turns.next(probe_at + UNDER_WAY_SECONDS, FULL - 4) == [1, 2]
+    # A start was refused while the list showed 90 runs. So the queue counts as no longer than that.
+    assert turns.next(probe_at + UNDER_WAY_SECONDS, FULL - 3 * SHARE) == [1, 2]
 
 
 def test_list_is_not_believed_when_the_probe_comes_back() -> None:
     turns = waiting(2)
-    turns.next(10.0, FULL - 1)
+    turns.next(10.0, FULL - SHARE)
     turns.add(0, 0.0, now=15.0)
     assert turns.next(45.0, 0) == [0]
     turns.add(0, 0.0, now=50.0)
@@ -90,20 +91,34 @@ def test_list_is_not_believed_when_the_probe_comes_back() -> None:
     assert turns.next(80.0, 0) == [0]
 
 
+def test_start_that_comes_back_from_a_queue_that_the_list_shows_as_full_says_nothing_against_the_list() -> None:
+    turns = waiting(4)
+    assert turns.next(STALE_SECONDS, FULL) == [0]
+    turns.add(0, 0.0, now=STALE_SECONDS + 5)
+    assert turns.next(STALE_SECONDS + UNDER_WAY_SECONDS + 10, FULL) == []
+    assert turns.next(STALE_SECONDS + UNDER_WAY_SECONDS + 20, FULL - SHARE) == [0]
+
+
+def test_start_that_comes_back_while_the_list_cannot_be_read_does_not_make_the_queue_shorter() -> None:
+    turns = waiting(4)
+    assert turns.next(10.0, None) == [0]
+    turns.add(0, 0.0, now=15.0)
+    assert turns.next(20.0, 50) == [0, 1, 2, 3]
+
+
 def test_queue_counts_as_longer_when_the_list_shows_so() -> None:
-    turns = waiting(9)
-    turns.next(10.0, 5)
-    turns.add(0, 0.0, now=15.0)
-    assert turns.next(45.0, 4) == [0]
-    assert turns.next(75.0, 5) == []
-    assert turns.next(45.0 + STALE_SECONDS, 5) == []
-    turns = waiting(20)
-    turns.next(10.0, 5)
-    turns.add(0, 0.0, now=15.0)
-    assert turns.next(45.0, 4) == [0]
-    assert turns.next(75.0, 5) == []
-    assert turns.next(85.0, 8) == []
-    assert turns.next(45.0 + COUNTED_SECONDS, 6) == [10, 11]
+    def after_a_start_came_back_from_a_queue_of_20() -> Turns:
+        turns = waiting(20)
+        turns.next(10.0, 20)
+        turns.add(0, 0.0, now=15.0)
+        assert turns.next(45.0, 19) == [0]
+        return turns
+
+    believed_at = 45.0 + UNDER_WAY_SECONDS
+    assert after_a_start_came_back_from_a_queue_of_20().next(believed_at, 20 - SHARE + 1) == []
+    turns = after_a_start_came_back_from_a_queue_of_20()
+    assert turns.next(believed_at, 30) == []
+    assert turns.next(45.0 + COUNTED_SECONDS, 30 - 2 * SHARE) == [8, 9]
 
 
 def test_one_goes_if_the_list_cannot_be_read() -> None:
@@ -112,7 +127,7 @@ def test_one_goes_if_the_list_cannot_be_read() -> None:
     assert turns.next(20.0, None) == []
     assert turns.next(10.0 + UNDER_WAY_SECONDS, None) == [1]
     # The list itself was not wrong.
-    assert turns.next(10.0 + UNDER_WAY_SECONDS + COUNTED_SECONDS, FULL - 1) == [2]
+    assert turns.next(10.0 + UNDER_WAY_SECONDS + COUNTED_SECONDS, FULL - SHARE) == [2]
 
 
 def test_one_goes_if_the_list_shows_a_full_queue_for_long() -> None:
@@ -158,4 +173,4 @@ def test_every_start_gets_its_turn_in_order_whatever_the_list_shows(
         history.append((now, queued))
     assert sorted(accepted, key=str) == sorted(range(starts), key=str)
     # At most one vain start for each time in which a start is under way, and one round of a list that was wrong.
-    assert refusals <= now / UNDER_WAY_SECONDS + MOST_AT_ONCE
+    assert refusals <= now / UNDER_WAY_SECONDS + FULL // SHARE
