@@ -6,9 +6,9 @@ comes back, and keeps its place.
 
     the run list                             starts that are let go
     ---------------------------------------  -----------------------------------------------------------------------
-    is believed                              in each round (10 s): as many as a tenth of the free places, and none beyond
-                                             the last free place. For this, a start that was let go within 90 s counts as
-                                             queued
+    is believed                              in each round (10 s): one for each tenth of the queue that is free, and none
+                                             beyond the last free place. For this, a start that was let go within 90 s
+                                             counts as queued
     is believed, lets none go for 60 s       one
     cannot be read                           one, if nothing was let go within 30 s
     was wrong: a start came back, although   the same. If this start does not come back, the list is believed again. The
@@ -16,12 +16,12 @@ comes back, and keeps its place.
 
 The first start that was refused is the first that is let go. This rule orders the starts of one triggerer only.
 
-Only a tenth goes at once, because no triggerer knows of the starts that others let go, and because a deferrable task needs a
-worker slot to send its start. Most of the queue stays full meanwhile, so the pipeline never waits for us.
+So few go at once, because no triggerer knows of the starts that others let go, and because a deferrable task needs a worker slot
+to send its start. Most of the queue stays full meanwhile, so the pipeline never waits for us.
 
 A busy Airflow may need long to resume a task. If its start did not count as queued until then, others would be let go for the
 same place, and would keep more and more workers busy. A start that was accepted in the meantime counts twice. This slows nothing
-down, because at most 10 starts go in a round.
+down, because at most 10 starts go in a round of a queue of 100.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ COUNTED_SECONDS = 90.0
 """Seconds for which a start that was let go counts as queued."""
 STALE_SECONDS = 60.0
 """If the list lets no start go for this many seconds, one is sent all the same."""
-SHARE = 10
-"""One of so many free places is taken in a round. So each triggerer lets at most 10 starts of a pipeline go at once."""
+PARTS = 10
+"""For each of so many parts of the queue that is free, one start is let go in a round."""
 
 
 @dataclass
@@ -112,7 +112,7 @@ class Turns:
             shown_free = self._limit - queued
             free = shown_free - len(self._let_go)
             is_stale = self._moved_at is not None and now - self._moved_at >= STALE_SECONDS
-            return max(min(free, shown_free // SHARE), int(is_stale))
+            return max(min(free, shown_free // max(self._limit // PARTS, 1)), int(is_stale))
         if self._is_under_way(now):
             return 0
         self._is_probing = not self._is_believed
