@@ -74,7 +74,7 @@ if TYPE_CHECKING:
 
 
 def start_of_try(context: Context) -> float:
-    """When the try began, in epoch seconds. A deferral does not change it."""
+    """When the try began, in epoch seconds. On Airflow 3.1, this is when the task resumed from its last deferral."""
     ti: Any = context["ti"]
     return float(ti.start_date.timestamp())
 

@@ -60,6 +60,7 @@ def started_cases(world: World) -> dict[str, tuple[str, str]]:
     start_with_outside_run(world, "sensor_marked", "sensor_deferrable", "long_marked_sensor")
     start_with_outside_run(world, "sensor_timed_out", "sensor_timeout", "long_sensor_timeout")
     world.start("mapped", "mapped", "mapped")
+    world.start("start_of_try", "start_of_try")
     return world.started
 
 
@@ -242,6 +243,15 @@ def test_each_mapped_task_has_its_own_run_and_link(world: World) -> None:
         (link,) = world.airflow.links(dag_id, run_id, "it", index).values()
         assert link is not None
         assert ids[index] in link
+
+
+@pytest.mark.usefixtures("started_cases")
+def test_limits_of_a_try_count_from_its_beginning_also_after_a_deferral(world: World) -> None:
+    """Except on Airflow 3.1, where they count again when the task resumes."""
+    assert task_state(world, "start_of_try") == "success"
+    before, after = (world.airflow.xcom(*world.started["start_of_try"], "it", key) for key in ("before", "after"))
+    counts_again = after - before > 10
+    assert counts_again == version("apache-airflow-core").startswith("3.1."), (before, after)
 
 
 def test_connection_form_has_our_fields(world: World) -> None:

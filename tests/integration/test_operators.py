@@ -562,6 +562,22 @@ def test_kill_before_an_earlier_run_is_adopted_without_a_store_cancels_that_run(
     assert len(runs(emulator)) == 1
 
 
+@needs("TASK_STATE_STORE")
+def test_retry_after_an_update_from_an_airflow_without_a_store_starts_another_run(
+    operator: Make, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So the page "Versions" says that active tasks should end before the update."""
+    task, it = Task(), operator("Slow", wait_for_termination=False)
+    with monkeypatch.context() as older:
+        older.setattr(features, "TASK_STATE_STORE", False)
+        first = execute(it, task)
+    task.retry()
+    second = execute(it, task)
+    assert not second["adopted"]
+    assert runs(emulator) == [first["run_id"], second["run_id"]]
+    assert cancelled(emulator) == []
+
+
 def test_log_of_a_task_in_triggerer_mode_says_why_a_worker_runs_it(
     operator: Make,
     caplog: pytest.LogCaptureFixture,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import DAG, Param, task
+from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
+from airflow.sdk import DAG, BaseOperator, Context, Param, task
 
+from airflow_adf_mi._worker.attempt import start_of_try
 from airflow_adf_mi.hooks import AdfHook
 from airflow_adf_mi.operators import AdfRunPipelineOperator
 from airflow_adf_mi.sensors import AdfPipelineRunSensor
@@ -78,3 +81,18 @@ with case("mapped"):
     AdfRunPipelineOperator.partial(task_id="it", pipeline_name=PIPELINE, check_interval=2, deferrable=True).expand(
         azure_data_factory_conn_id=["adf_test", "adf_identity"]
     )
+
+
+class StartOfTry(BaseOperator):
+    """Pushes the moment from which the limits of the try count: before a deferral, and after it."""
+
+    def execute(self, context: Context) -> None:
+        context["ti"].xcom_push("before", start_of_try(context))
+        self.defer(trigger=TimeDeltaTrigger(timedelta(seconds=12)), method_name="execute_complete")
+
+    def execute_complete(self, context: Context, event: Any) -> None:
+        context["ti"].xcom_push("after", start_of_try(context))
+
+
+with case("start_of_try"):
+    StartOfTry(task_id="it")

@@ -447,6 +447,14 @@ def test_retry_in_a_factory_with_run_ids_of_its_own_starts_a_run_if_there_is_no_
     assert world.retry().run_id == "own-1"
 
 
+def test_retry_in_a_factory_with_run_ids_of_its_own_may_start_a_second_run_while_the_list_lags() -> None:
+    """The page "Versions" says so."""
+    world = World(Service(own_ids=True, list_lag=3600.0))
+    first = world.retry()
+    second = world.retry()
+    assert world.service.live() == [first.run_id, second.run_id]
+
+
 def test_run_that_another_instance_has_claimed_is_not_similar() -> None:
     world = World(Service(own_ids=True))
     world.others = {world.service.start_foreign()}
