@@ -11,6 +11,7 @@ import argparse
 import shutil
 import time
 from collections.abc import Sequence
+from concurrent.futures import Future
 from pathlib import Path
 
 from tests.scale.backfill import Backfill
@@ -53,9 +54,14 @@ def run(world: World, chosen: Sequence[Stage]) -> list[Backfill]:
             print(f"{time.strftime('%H:%M:%S')} {stage.name}: {len(stage.rows)} backfills", flush=True)
             backfills = [Backfill(row, world) for row in stage.rows]
             done += backfills
+            for backfill in backfills:
+                backfill.stage = backfills
             with side_by_side(len(backfills)) as pool:
-                running = [pool.submit(backfill.run) for backfill in backfills]
+                running: list[Future[None]] = []
                 try:
+                    for prepared in [pool.submit(backfill.prepare) for backfill in backfills]:
+                        prepared.result()
+                    running += [pool.submit(backfill.run) for backfill in backfills]
                     if stage.act is not None:
                         stage.act(world, backfills)
                 except (RuntimeError, TimeoutError) as e:

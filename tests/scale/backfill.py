@@ -36,6 +36,8 @@ class Backfill:
     def __init__(self, row: Row, world: World) -> None:
         self.row = row
         self.world = world
+        self.stage: Sequence[Backfill] = [self]
+        """The rows that run at the same time, with this one."""
         self.problems: list[str] = []
         self.notes: list[str] = []
         """What the table also says."""
@@ -48,11 +50,19 @@ class Backfill:
         """How many runs there were before."""
         self.began = self.ended = time.monotonic()
 
-    def run(self) -> None:
-        """Run it to its end. Errors are added to `problems`."""
+    def prepare(self) -> None:
+        """Do what must be done before any row of the stage begins. Errors are added to `problems`."""
         try:
             if self.row.before is not None:
                 self.row.before(self)
+        except Exception as e:  # noqa: BLE001  other rows must continue
+            self.problems.append(f"{type(e).__name__}: {e}")
+
+    def run(self) -> None:
+        """Run it to its end, if it could be prepared. Errors are added to `problems`."""
+        if self.problems:
+            return
+        try:
             self.began = self.ended = time.monotonic()
             self.create(0, self.row.windows - 1)
             if self.row.story is not None:

@@ -19,7 +19,7 @@ MOST_DELAY = 2.0
 BEFORE, MEANWHILE = 4, 8
 """Starts of the other pipeline that are measured."""
 HELD_SECONDS = 300.0
-"""How long the first run lasts, so that the starts of all windows are sent while the queue is full."""
+"""How long the first run lasts, so that the starts of all windows are sent, and others measured, while the queue is full."""
 
 MODES: tuple[Mode, ...] = ("deferrable", "triggerer-mode")
 
@@ -56,14 +56,21 @@ def measure_others(backfill: Backfill) -> None:
 
 
 def start_others(backfill: Backfill) -> None:
-    """Start the other pipeline several times while the queue is full, and all windows have sent their starts."""
-    backfill.until(lambda: first_full(backfill) is not None, "all windows to send their starts", 1800)
+    """Start the other pipeline several times while the queue is full.
+
+    Before that, all windows of the stage must have sent their starts: they keep the machine busy.
+    """
+    backfill.until(lambda: all(map(is_full, backfill.stage)), "all windows to send their starts", 1800)
     for _ in range(MEANWHILE):
         queued = sum(1 for run in backfill.runs() if run.status == "Queued")
         if queued < FULL:
             backfill.problems.append(f"only {queued} runs were queued when another pipeline was started")
         backfill.others.append(start_other(backfill))
         time.sleep(5)
+
+
+def is_full(backfill: Backfill) -> bool:
+    return bool(backfill.problems) or first_full(backfill) is not None
 
 
 def first_full(backfill: Backfill) -> int | None:

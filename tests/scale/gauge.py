@@ -21,8 +21,9 @@ _TASKS = sqlalchemy.text(
     "WHERE dr.dag_id = :dag_id"
 )
 _HANDED_OVER = sqlalchemy.text(
-    "SELECT CASE WHEN ti.pid IS NULL THEN t.created_date ELSE ti.start_date END FROM task_instance ti "
-    "LEFT JOIN trigger t ON t.id = ti.trigger_id WHERE ti.dag_id = :dag_id AND ti.run_id = :run_id"
+    # A trigger has no time for this. The scheduler makes it seconds before it commits, so that triggerers can see it.
+    "SELECT CASE WHEN pid IS NOT NULL THEN start_date WHEN trigger_id IS NOT NULL THEN clock_timestamp() END "
+    "FROM task_instance WHERE dag_id = :dag_id AND run_id = :run_id"
 )
 
 
@@ -73,7 +74,7 @@ class Gauge(Sampler):
         return sorted(found, key=lambda task: task.window)
 
     def handed_over_at(self, dag_id: str, run_id: str) -> float | None:
-        """When a worker began with the task of a Dag run, or when it was handed to the triggerers. None before that."""
+        """When a worker began with the task of a Dag run, or now if it has been handed to the triggerers. None before that."""
         with self._engine.connect() as connection:
             found = connection.execute(_HANDED_OVER, {"dag_id": dag_id, "run_id": run_id}).scalar()
         return None if found is None else float(found.timestamp())

@@ -38,7 +38,7 @@ class Row:
     story: Callable[[Backfill], None] | None = None
     """What is done while it runs, in a thread of its own."""
     before: Callable[[Backfill], None] | None = None
-    """What is done before it begins."""
+    """What is done before any row of its stage begins."""
     seconds: float = 3.0
     """Seconds that each activity lasts."""
     measures_other: bool = False
