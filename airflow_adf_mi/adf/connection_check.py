@@ -31,10 +31,11 @@ from airflow_adf_mi.adf.errors import (
     AdfRequestError,
     AdfUnavailableError,
 )
-from airflow_adf_mi.adf.models import UNREADABLE
+from airflow_adf_mi.adf.models import UNREADABLE, RunStatus
 from airflow_adf_mi.adf.name_suggestions import with_suggestions
 from airflow_adf_mi.adf.routines import Authenticate, Routine, run_routine
 from airflow_adf_mi.adf.starting.declared_parameters import listed_parameters, read_declared
+from airflow_adf_mi.adf.starting.run_list import RETENTION_SECONDS, having, list_runs, read_pages
 from airflow_adf_mi.adf.timing import REAL_TIME, Timing
 
 MAY = "may "
@@ -148,6 +149,8 @@ def checking(
     pipeline = yield asked
     if pipeline_name is not None:
         findings.append((yield from _pipeline(factory, pipeline_name, pipeline)))
+        if not isinstance(pipeline, AdfError):
+            findings += yield from _active_runs(factory, pipeline, timing)
     answers: dict[str, Any] = {"read": found, "pipelines/read": pipeline}
     answers |= yield from _asked(factory, timing)
     return [*findings, *(_permission(action, answers[action], factory, token) for action in ACTIONS)]
@@ -214,6 +217,22 @@ def _pipeline(factory: FactoryRef, name: str, answer: Any) -> Routine[Finding]:
     except UNREADABLE:
         needed = ", with parameters that could not be read"
     return Finding(step="pipeline", holds=CheckStatus.YES, detail=f"{name!r}{when}{needed}")
+
+
+def _active_runs(factory: FactoryRef, definition: Mapping[str, Any], timing: Timing) -> Routine[list[Finding]]:
+    """The runs that `on_live_run` of a task would be about now. No finding if they cannot be listed: a later step says why."""
+    now = timing.clock()
+    # Not the name that was asked for: its letters may differ in case, and it is not known whether a filter ignores that.
+    filters = having("PipelineName", str(definition.get("name"))), having("Status", *sorted(RunStatus.UNFINISHED))
+    runs, error = yield from read_pages(list_runs(factory, now - RETENTION_SECONDS, now, *filters))
+    if error is not None:
+        return []
+    limit = (definition.get("properties") or {}).get("concurrency")
+    detail = f"{len(runs)}, with {f'concurrency {limit}' if limit else 'no limit of concurrency'}"
+    if runs:
+        queued = sum(run.status == RunStatus.QUEUED for run in runs)
+        detail += f"; {queued} of them queued. A task starts one more, unless its on_live_run says otherwise"
+    return [Finding(step="active runs", holds=CheckStatus.YES, detail=detail)]
 
 
 def _asked(factory: FactoryRef, timing: Timing) -> Routine[dict[str, Any]]:

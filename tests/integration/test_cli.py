@@ -9,8 +9,9 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -54,7 +55,7 @@ def checked(emulator: Emulator, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
 def test_healthy_factory_passes(checked: Run, emulator: Emulator) -> None:
     status, steps = checked("--pipeline", "Load")
     assert status == 0
-    assert [step["holds"] for name, step in steps.items() if not name.startswith("may ")] == ["yes"] * 6
+    assert [step["holds"] for name, step in steps.items() if not name.startswith("may ")] == ["yes"] * 7
     assert {what: steps[f"may {what}"]["holds"] for what in ACTIONS.values()} == {
         "read the factory": "yes",
         "read pipelines": "yes",
@@ -109,6 +110,25 @@ def test_existing_run_makes_the_permission_to_watch_certain(settings: AdfSetting
     (watch,) = [f for f in check(settings) if f.step == "may watch runs"]
     assert watch.holds is CheckStatus.YES
     assert emulator.call(lambda: [run.cancelled_at for run in emulator.state().runs.values()]) == [None]
+
+
+def test_check_of_a_pipeline_counts_the_runs_that_policies_are_about(
+    settings: AdfSettings, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def active_runs() -> list[str]:
+        return [finding.detail for finding in check(settings, "slow") if finding.step == "active runs"]
+
+    assert active_runs() == ["0, with no limit of concurrency"]
+    state = emulator.state()
+    monkeypatch.setitem(cast("dict[str, Any]", state._definition("Slow").properties), "concurrency", 1)
+    for pipeline in ("Slow", "Slow", "Load"):
+        emulator.call(partial(state.create_run, pipeline, {}))
+    emulator.clock.advance(60)
+    assert active_runs() == [
+        "2, with concurrency 1; 1 of them queued. A task starts one more, unless its on_live_run says otherwise"
+    ]
+    emulator.tokens.denied = {SYSTEM_ASSIGNED.client_id: {"querypipelineruns/action"}}
+    assert active_runs() == []
 
 
 @pytest.mark.parametrize(

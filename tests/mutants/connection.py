@@ -44,6 +44,8 @@ MUTANTS = [
     Mutant("no answer reported as granted", "adf/connection_check.py", "if answer.status in (400, 404):", "if True:", CLI),
     Mutant("probable permission reported as certain", "adf/connection_check.py", "holds=CheckStatus.PROBABLY, detail=f\"{BELOW}{action}\"", "holds=CheckStatus.YES, detail=f\"{BELOW}{action}\"", CLI),
     Mutant("check reads an existing run", "adf/connection_check.py", "if isinstance(runs, operations.Page) and runs.items else _nowhere()", "if False else _nowhere()", CLI),
+    Mutant("check counts ended runs", "adf/connection_check.py", "having(\"PipelineName\", str(definition.get(\"name\"))), having(\"Status\", *sorted(RunStatus.UNFINISHED))", "(having(\"PipelineName\", str(definition.get(\"name\"))),)", CLI),
+    Mutant("check counts runs of other pipelines", "adf/connection_check.py", "having(\"PipelineName\", str(definition.get(\"name\"))), having(\"Status\", *sorted(RunStatus.UNFINISHED))", "(having(\"Status\", *sorted(RunStatus.UNFINISHED)),)", CLI),
     Mutant("check starts an existing pipeline", "adf/connection_check.py", "(yield operations.create_run(factory, _nowhere(), None", "(yield operations.create_run(factory, 'Load', None", CLI),
     Mutant("missing certificates end the check", "adf/connection_check.py", "    except AdfError as e:  # such", "    except ZeroDivisionError as e:  # such", CLI),
     Mutant("check continues although the factory was not found", "adf/connection_check.py", "if isinstance(found, AdfError) and not isinstance(found, AdfPermissionError):", "if False:", CLI),
