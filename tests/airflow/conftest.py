@@ -38,6 +38,8 @@ SECONDS = {
     "required_mapped": 12,
 }
 LONG = 1800.0
+RECIPES = ("RecipeByVariable", "RecipeInADagRunOfItsOwn")
+"""Pipelines whose second activity fails once."""
 
 
 @dataclass
@@ -95,7 +97,11 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         script["activities"][f"{name}/Copy"] |= {"outcome": "Failed", "error": {"message": "no such table: sales"}}
     long = [f"long_{name}" for name in LONG_CASES]
     script["activities"] |= {f"{name}/Copy": {"seconds": LONG} for name in long}
-    cases = factory_of(**{name: [activity("Copy")] for name in [*SECONDS, *long]}, **explained.PIPELINES)
+    recipes = {name: [activity("Extract"), activity("Load", "Copy", "Extract")] for name in RECIPES}
+    script["activities"] |= {f"{name}/Load": {"seconds": 12} for name in RECIPES}
+    failing = {"Load": {"seconds": 12, "outcome": "Failed", "error": {"message": "no such table: sales"}}}
+    script["runs"] += [{"pipeline": name, "times": 1, "activities": failing} for name in RECIPES]
+    cases = factory_of(**{name: [activity("Copy")] for name in [*SECONDS, *long]}, **recipes, **explained.PIPELINES)
     # Runs must not be too short: Airflow 3.3.2 can fail a try that resumes before the scheduler has handled the executor's
     # event of its deferral. On a busy machine, LocalExecutor needs some seconds for that.
     script["activities"] |= {name: {"seconds": 12, **entry} for name, entry in explained.ACTIVITIES.items()}

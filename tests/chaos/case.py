@@ -212,16 +212,10 @@ class Case:
     ) -> None:
         """Clear the task, or another one of its Dag run, as the UI does."""
         self.act()
-        body = {
-            "dry_run": False,
-            "only_failed": False,
-            "reset_dag_runs": True,
-            "task_ids": [task_id] if map_index is None else [[task_id, map_index]],
-            "dag_run_id": self.run_id,
-            "include_downstream": downstream,
-            "run_on_latest_version": latest,
-        }
-        self._ask("POST", "clearTaskInstances", body)
+        task: str | list[Any] = task_id if map_index is None else [task_id, map_index]
+        options = {"include_downstream": downstream, "run_on_latest_version": latest}
+        self.world.airflow.clear(self.row.dag_id, self.run_id, task, **options)
+        self.world.board.sample()
 
     def clear_dag_run(self) -> None:
         self.act()

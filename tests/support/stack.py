@@ -251,6 +251,16 @@ class RealAirflow:
             path += f"/{map_index}"
         self.ask("PATCH", path, json={"new_state": state}).raise_for_status()
 
+    def clear(self, dag_id: str, run_id: str, task: str | list[Any], **options: Any) -> None:
+        """What the UI's "Clear" does.
+
+        :param task: a task id, or a task id and a map index.
+        :param options: more members of the request.
+        """
+        body = {"dry_run": False, "only_failed": False, "reset_dag_runs": True, "task_ids": [task]}
+        path = f"/api/v2/dags/{dag_id}/clearTaskInstances"
+        self.ask("POST", path, json={**body, "dag_run_id": run_id, **options}).raise_for_status()
+
     def test_connection(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """What the UI's "Test" button does."""
         return dict(self._http.post("/api/v2/connections/test", json=dict(body)).raise_for_status().json())
