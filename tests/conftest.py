@@ -82,6 +82,14 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
     return True if any(not getattr(features, name) for name in needed) else None
 
 
+@pytest.fixture(autouse=True)
+def no_definitions_kept() -> None:
+    """No test knows what the pipelines of another test are like."""
+    from airflow_adf_mi.adf.starting.published_pipeline import forget_definitions
+
+    forget_definitions()
+
+
 def reference(folder: str) -> Path:
     """A folder of reference material beside the checkout, or above it; the test is skipped where it is missing."""
     for parent in ROOT.parents:

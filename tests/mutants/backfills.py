@@ -6,6 +6,7 @@ from tests.mutants import Mutant
 
 DECLARED = "tests/unit/adf/starting/test_declared_parameters.py"
 PUBLISHED = "tests/unit/adf/starting/test_published_pipeline.py"
+NAME = "tests/unit/adf/starting/test_pipeline_name.py"
 RERUN = "tests/unit/adf/starting/test_rerun.py"
 TURNS = "tests/unit/adf/starting/test_turns.py"
 FULL_QUEUE = "tests/integration/test_full_queue.py"
@@ -22,6 +23,11 @@ MUTANTS = [
     Mutant("boolean sent as a number", "adf/starting/declared_parameters.py", "return isinstance(value, int | float) and not isinstance(value, bool)", "return isinstance(value, int | float)", DECLARED),
     Mutant("correlation parameter that is no String accepted", "adf/starting/declared_parameters.py", 'if one.type != "string":', "if False:", DECLARED),
     Mutant("kept definition refuses", "adf/starting/published_pipeline.py", "        if not fitted.problems:\n            return _sending(start, fitted)", "        if fitted.problems:\n            raise AdfConfigurationError(\"old\")\n        return _sending(start, fitted)", PUBLISHED),
+    Mutant("runs are not found in the published spelling", "adf/starting/pipeline_name.py", "*dict.fromkeys((pipeline_name, published))", "pipeline_name", NAME),
+    Mutant("runs are not found in the author's spelling", "adf/starting/pipeline_name.py", "*dict.fromkeys((pipeline_name, published))", "published", NAME),
+    Mutant("runs of another pipeline are found", "adf/starting/pipeline_name.py", "isinstance(name, str) and name.lower() == pipeline_name.lower()", "isinstance(name, str)", NAME),
+    Mutant("name read each time", "adf/starting/pipeline_name.py", "if timing.clock() - read_at >= KEPT_SECONDS:", "if True:", NAME),
+    Mutant("name kept for ever", "adf/starting/pipeline_name.py", "if timing.clock() - read_at >= KEPT_SECONDS:", "if not published:", NAME),
     Mutant("definition kept for ever", "adf/starting/published_pipeline.py", "if timing.clock() - read_at < KEPT_SECONDS:", "if declared:", PUBLISHED),
     Mutant("unreadable definition prevents a start", "adf/starting/published_pipeline.py", "        return start\n    for old in", "        raise\n    for old in", PUBLISHED),
     Mutant("fingerprint of the converted values", "adf/starting/start.py", "fingerprint(self.factory, self.pipeline_name, self.parameters, self.recovery)", "fingerprint(self.factory, self.pipeline_name, self.fitted and self.fitted.values, self.recovery)", f"{PUBLISHED} {START}"),

@@ -75,6 +75,8 @@ class Service:
     """The refusal that each recovery gets; None if the service accepts it."""
     declares: Mapping[str, Any] | AdfError | None = None
     """The parameters that pipelines declare; or the error of reading a definition. None: there is no definition."""
+    published_name: str | None = None
+    """How the name of pipelines is spelled. None: as it is asked for."""
     step: Callable[[], None] = lambda: None
     """Called before each step that leaves the process: may raise `ProcessDied`."""
 
@@ -183,7 +185,7 @@ class Service:
             raise AdfNotFoundError("404", status=404, missing="pipeline")
         if isinstance(self.declares, AdfError):
             raise self.declares
-        return {"name": call.args[2], "properties": {"parameters": self.declares}}
+        return {"name": self.published_name or call.args[2], "properties": {"parameters": self.declares}}
 
     def _defaults(self) -> Mapping[str, Any]:
         declared = self.declares if isinstance(self.declares, Mapping) else {}

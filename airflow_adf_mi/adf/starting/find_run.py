@@ -48,6 +48,7 @@ from airflow_adf_mi.adf.models import PipelineRun
 from airflow_adf_mi.adf.routines import Routine, ServiceTime
 from airflow_adf_mi.adf.starting.intent import Intent
 from airflow_adf_mi.adf.starting.journal import claims_of_others
+from airflow_adf_mi.adf.starting.pipeline_name import runs_of_pipeline
 from airflow_adf_mi.adf.starting.run_list import DAY_SECONDS, RETENTION_SECONDS, having, list_runs, with_patience
 from airflow_adf_mi.adf.starting.start_key import is_start_key
 from airflow_adf_mi.adf.timing import Timing
@@ -259,7 +260,8 @@ def read_list(
     now = yield ServiceTime()
     until = timing.clock() + LIST_SEARCH_SECONDS
     since = now - DAY_SECONDS - START_CLOCK_SLACK_SECONDS if since is None else since
-    call = list_runs(criteria.factory, since, now, having("PipelineName", criteria.pipeline_name))
+    of_pipeline = yield from runs_of_pipeline(criteria.factory, criteria.pipeline_name, timing=timing)
+    call = list_runs(criteria.factory, since, now, of_pipeline)
     pages, error = Pages(call), None
     runs = f"The list of runs of pipeline {criteria.pipeline_name!r}"
     while (following := pages.next()) is not None:

@@ -40,6 +40,7 @@ from airflow_adf_mi.adf.starting.declared_parameters import DeclaredParameter, f
 from airflow_adf_mi.adf.starting.find_run import START_CLOCK_SLACK_SECONDS, START_WINDOW_SECONDS
 from airflow_adf_mi.adf.starting.intent import Intent
 from airflow_adf_mi.adf.starting.journal import save_best_effort
+from airflow_adf_mi.adf.starting.pipeline_name import runs_of_pipeline
 from airflow_adf_mi.adf.starting.published_pipeline import does_not_fit
 from airflow_adf_mi.adf.starting.run_list import RETENTION_SECONDS, having, list_runs, read_pages, with_patience
 from airflow_adf_mi.adf.starting.start import Start
@@ -180,7 +181,7 @@ def _listed(start: Start, statuses: Sequence[str], within: float, *, timing: Tim
 
     def read() -> Routine[tuple[list[PipelineRun], AdfError | None]]:
         now = yield ServiceTime()
-        of_pipeline = having("PipelineName", start.pipeline_name)
+        of_pipeline = yield from runs_of_pipeline(start.factory, start.pipeline_name, timing=timing)
         call = list_runs(start.factory, now - within, now, of_pipeline, having("Status", *statuses))
         return (yield from read_pages(call))
 
@@ -307,5 +308,6 @@ def _is_listed(start: Start, run_id: str, sent_at: float, *, timing: Timing) -> 
     """Whether the list shows our run, whatever its status. It may have ended already."""
     now = yield ServiceTime()
     since = sent_at + now - timing.clock() - START_CLOCK_SLACK_SECONDS
-    runs, _ = yield from read_pages(list_runs(start.factory, since, now, having("PipelineName", start.pipeline_name)))
+    of_pipeline = yield from runs_of_pipeline(start.factory, start.pipeline_name, timing=timing)
+    runs, _ = yield from read_pages(list_runs(start.factory, since, now, of_pipeline))
     return any(run.run_id == run_id for run in runs)

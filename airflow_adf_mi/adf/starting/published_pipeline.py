@@ -13,11 +13,8 @@ succeeds. And a template always renders text, so a number reaches the service as
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
-from airflow_adf_mi.adf.api.operations import get_pipeline
 from airflow_adf_mi.adf.config.addresses import FactoryRef
 from airflow_adf_mi.adf.errors import AdfConfigurationError, AdfError
 from airflow_adf_mi.adf.models import UNREADABLE
@@ -29,15 +26,11 @@ from airflow_adf_mi.adf.starting.declared_parameters import (
     listed_parameters,
     read_declared,
 )
+from airflow_adf_mi.adf.starting.pipeline_name import KEPT_SECONDS, forget_names, read_pipeline
 from airflow_adf_mi.adf.starting.start import Start
 from airflow_adf_mi.adf.timing import Timing
 
 log = logging.getLogger(__name__)
-
-READ_SECONDS = 5.0
-"""If the definition does not arrive within this many seconds, the parameters are not checked."""
-KEPT_SECONDS = 60.0
-"""Seconds for which a process uses a definition again. A triggerer sends many starts of one pipeline."""
 
 _kept: dict[tuple[FactoryRef, str], tuple[float, tuple[DeclaredParameter, ...]]] = {}
 """Definitions, and the epoch seconds at which they were read."""
@@ -54,7 +47,7 @@ def fitted_to_pipeline(start: Start, *, timing: Timing) -> Routine[Start]:
         fitted = fit(start.parameters or {}, declared, start.correlation_parameter)
         if not fitted.problems:
             return _sending(start, fitted)
-    answer: Mapping[str, Any] | AdfError = yield replace(get_pipeline(*place), timeout=READ_SECONDS)
+    answer = yield from read_pipeline(*place, timing=timing)
     try:
         if isinstance(answer, AdfError):
             raise answer
@@ -84,6 +77,7 @@ def does_not_fit(start: Start, declared: tuple[DeclaredParameter, ...], fitted: 
 def forget_definitions() -> None:
     """Forget the definitions that this process keeps."""
     _kept.clear()
+    forget_names()
 
 
 def _sending(start: Start, fitted: Fitted) -> Start:

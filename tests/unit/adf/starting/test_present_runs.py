@@ -291,6 +291,14 @@ def test_wait_waits_for_any_run_and_then_starts() -> None:
     assert isinstance(world.begin(on_live_run="wait"), Started)
 
 
+@pytest.mark.parametrize(("published", "begins"), [("LOAD", StillActive), ("Other", Started), (None, Started)])
+def test_run_is_seen_although_the_author_spells_the_name_in_another_case(published: str | None, begins: type) -> None:
+    """Data Factory ignores the case of names, and it is not known whether queries do."""
+    world = World(published_name=published)
+    world.service.start_foreign("LOAD")
+    assert isinstance(world.begin(on_live_run="wait", check=False), begins)
+
+
 def test_fail_names_the_run() -> None:
     world = World()
     theirs = world.foreign(day="other")

@@ -15,18 +15,13 @@ from airflow_adf_mi.adf.errors import (
 )
 from airflow_adf_mi.adf.starting.create_run import create_run_once
 from airflow_adf_mi.adf.starting.intent import Intent, Phase
-from airflow_adf_mi.adf.starting.published_pipeline import KEPT_SECONDS, forget_definitions
+from airflow_adf_mi.adf.starting.pipeline_name import KEPT_SECONDS
 from airflow_adf_mi.adf.starting.start import Start
 from airflow_adf_mi.adf.timing import Timing
 from tests.support.routines import FACTORY
 from tests.support.service import MemoryJournal, Service, run_on
 
 DAY = {"day": {"type": "String"}, "rows": {"type": "Int", "defaultValue": 1}}
-
-
-@pytest.fixture(autouse=True)
-def fresh() -> None:
-    forget_definitions()
 
 
 def begin(service: Service, journal: MemoryJournal | None = None, **start: Any) -> Any:

@@ -582,6 +582,15 @@ def test_correlation_parameter_distinguishes_similar_runs() -> None:
     assert world.begin(RETRY, **start).run_id == "own-1"
 
 
+def test_correlation_parameter_finds_a_run_although_the_author_spells_the_name_in_another_case() -> None:
+    world = World(own_ids=True, declares={}, published_name="LOAD")
+    start: dict[str, Any] = {"correlation_parameter": "airflow_key"}
+    lost_start(world, "answered", **start)
+    (run,) = world.service.runs.values()
+    run["pipelineName"] = "LOAD"
+    assert world.begin(RETRY, **start).run_id == run["runId"]
+
+
 def test_superseded_lost_start_is_cancelled_if_it_is_certainly_ours() -> None:
     world = World()
     lost_start(world, "answered")

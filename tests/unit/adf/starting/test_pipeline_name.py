@@ -1,0 +1,45 @@
+"""Which spellings of a pipeline's name a query for runs asks for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from airflow_adf_mi.adf.errors import AdfPermissionError
+from airflow_adf_mi.adf.starting.pipeline_name import KEPT_SECONDS, runs_of_pipeline
+from airflow_adf_mi.adf.timing import Timing
+from tests.support.routines import FACTORY
+from tests.support.service import MemoryJournal, Service, run_on
+
+
+def spellings(service: Service, name: str = "load") -> list[str]:
+    routine = runs_of_pipeline(FACTORY, name, timing=Timing(clock=service.clock, jitter=lambda: 0.5))
+    values: list[str] = run_on(routine, service, MemoryJournal(service))["values"]
+    return values
+
+
+@pytest.mark.parametrize(
+    ("service", "expected"),
+    [
+        ({"declares": {}, "published_name": "Load"}, ["load", "Load"]),
+        ({"declares": {}}, ["load"]),
+        # Not a pipeline of this name, whatever has answered.
+        ({"declares": {}, "published_name": "Other"}, ["load"]),
+        ({"declares": None}, ["load"]),
+        ({"declares": AdfPermissionError("no role to read", status=403)}, ["load"]),
+    ],
+)
+def test_query_asks_for_the_published_spelling_too(service: dict[str, Any], expected: list[str]) -> None:
+    assert spellings(Service(**service)) == expected
+
+
+@pytest.mark.parametrize("declares", [{}, None])
+def test_name_is_read_once_a_minute(declares: dict[str, Any] | None) -> None:
+    service = Service(declares=declares)
+    for seconds, reads in ((0.0, 1), (KEPT_SECONDS - 1, 1), (1.0, 2)):
+        service.now += seconds
+        spellings(service)
+        assert service.definitions_read == reads
+    spellings(service, "another")
+    assert service.definitions_read == 3
