@@ -121,9 +121,11 @@ def test_check_of_a_pipeline_counts_the_runs_that_policies_are_about(
     assert active_runs() == ["0, with no limit of concurrency"]
     state = emulator.state()
     monkeypatch.setitem(cast("dict[str, Any]", state._definition("Slow").properties), "concurrency", 1)
-    for pipeline in ("Slow", "Slow", "Load"):
+    for pipeline in ("Slow", "Slow", "Slow"):
         emulator.call(partial(state.create_run, pipeline, {}))
-    emulator.clock.advance(60)
+    emulator.clock.advance(3700)
+    # One run has ended. A run of another pipeline is active, too.
+    emulator.call(partial(state.create_run, "Load", {}))
     assert active_runs() == [
         "2, with concurrency 1; 1 of them queued. A task starts one more, unless its on_live_run says otherwise"
     ]
