@@ -83,11 +83,13 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
 
 
 @pytest.fixture(autouse=True)
-def no_definitions_kept() -> None:
-    """No test knows what the pipelines of another test are like."""
+def nothing_kept() -> None:
+    """No test knows the pipelines and runs of another test."""
+    from airflow_adf_mi.adf.api.shown_runs import forget_shown_runs
     from airflow_adf_mi.adf.starting.published_pipeline import forget_definitions
 
     forget_definitions()
+    forget_shown_runs()
 
 
 def reference(folder: str) -> Path:

@@ -7,6 +7,7 @@ from tests.mutants import Mutant
 DECLARED = "tests/unit/adf/starting/test_declared_parameters.py"
 PUBLISHED = "tests/unit/adf/starting/test_published_pipeline.py"
 NAME = "tests/unit/adf/starting/test_pipeline_name.py"
+SHOWN = "tests/unit/adf/api/test_shown_runs.py"
 RERUN = "tests/unit/adf/starting/test_rerun.py"
 TURNS = "tests/unit/adf/starting/test_turns.py"
 FULL_QUEUE = "tests/integration/test_full_queue.py"
@@ -28,6 +29,12 @@ MUTANTS = [
     Mutant("runs of another pipeline are found", "adf/starting/pipeline_name.py", "isinstance(name, str) and name.lower() == pipeline_name.lower()", "isinstance(name, str)", NAME),
     Mutant("name read each time", "adf/starting/pipeline_name.py", "if timing.clock() - read_at >= KEPT_SECONDS:", "if True:", NAME),
     Mutant("name kept for ever", "adf/starting/pipeline_name.py", "if timing.clock() - read_at >= KEPT_SECONDS:", "if not published:", NAME),
+    Mutant("list that leaves out a run counts as fresh", "adf/starting/find_run.py", "    if hidden:\n", "    if False:\n", START),
+    Mutant("run of before the start makes the list lag", "adf/starting/find_run.py", "shown_since(criteria.factory, since)", "shown_since(criteria.factory, 0.0)", START),
+    Mutant("listed run makes the list lag", "adf/starting/find_run.py", " - {run.run_id for run in runs}\n", "\n", START),
+    Mutant("part of a list counts as fresh", "adf/starting/find_run.py", "    if error is not None:\n        return None\n    since", "    since", START),
+    Mutant("shown runs are kept for ever", "adf/api/shown_runs.py", "if len(shown) > MOST_KEPT:", "if False:", SHOWN),
+    Mutant("answers to requests for runs are not remembered", "adf/api/operations.py", "remembered(factory, _run_of(run_id, body))", "_run_of(run_id, body)", SHOWN),
     Mutant("definition kept for ever", "adf/starting/published_pipeline.py", "if timing.clock() - read_at < KEPT_SECONDS:", "if declared:", PUBLISHED),
     Mutant("unreadable definition prevents a start", "adf/starting/published_pipeline.py", "        return start\n    for old in", "        raise\n    for old in", PUBLISHED),
     Mutant("fingerprint of the converted values", "adf/starting/start.py", "fingerprint(self.factory, self.pipeline_name, self.parameters, self.recovery)", "fingerprint(self.factory, self.pipeline_name, self.fitted and self.fitted.values, self.recovery)", f"{PUBLISHED} {START}"),

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 from airflow_adf_mi.adf.api.recovery import Recovery
+from airflow_adf_mi.adf.api.shown_runs import remembered
 from airflow_adf_mi.adf.config.addresses import FactoryRef, SubscriptionRef
 from airflow_adf_mi.adf.config.validation import check_flag, check_items, check_moment, check_pipeline_name
 from airflow_adf_mi.adf.models import UNREADABLE, ActivityRun, PipelineRun, document, read_run_id
@@ -118,7 +119,7 @@ def get_run(factory: FactoryRef, run_id: str) -> Call[PipelineRun]:
         group="pipeline_runs",
         method="get",
         args=(factory.resource_group_name, factory.factory_name, run_id),
-        read=lambda body: _run_of(run_id, body),
+        read=lambda body: remembered(factory, _run_of(run_id, body)),
         run_id=run_id,
     )
 

@@ -42,6 +42,7 @@ from typing import Any, TypeVar
 from airflow_adf_mi.adf.api.operations import Page, get_run
 from airflow_adf_mi.adf.api.paging import Pages
 from airflow_adf_mi.adf.api.recovery import Recovery
+from airflow_adf_mi.adf.api.shown_runs import shown_since
 from airflow_adf_mi.adf.config.addresses import FactoryRef
 from airflow_adf_mi.adf.errors import AdfError, AdfNotFoundError
 from airflow_adf_mi.adf.models import PipelineRun
@@ -49,7 +50,14 @@ from airflow_adf_mi.adf.routines import Routine, ServiceTime
 from airflow_adf_mi.adf.starting.intent import Intent
 from airflow_adf_mi.adf.starting.journal import claims_of_others
 from airflow_adf_mi.adf.starting.pipeline_name import runs_of_pipeline
-from airflow_adf_mi.adf.starting.run_list import DAY_SECONDS, RETENTION_SECONDS, having, list_runs, with_patience
+from airflow_adf_mi.adf.starting.run_list import (
+    DAY_SECONDS,
+    RETENTION_SECONDS,
+    having,
+    list_runs,
+    read_pages,
+    with_patience,
+)
 from airflow_adf_mi.adf.starting.start_key import is_start_key
 from airflow_adf_mi.adf.timing import Timing
 
@@ -226,20 +234,25 @@ def _sent_at(intent: Intent, service_time: float, timing: Timing) -> float | Non
 
 
 def later_run(criteria: RunCriteria, intent: Intent, *, timing: Timing) -> Routine[PipelineRun | None]:
-    """A run of somebody else that began after a start was sent; None if the list shows none, or cannot be read.
+    """A run of somebody else that began after a start was sent; None if the list shows none, lags, or cannot be read.
 
     Such a run shows that the list is up to date. It proves nothing about one single run that the list may leave out. The run must
     be of another pipeline, or have another value of the correlation parameter. Otherwise it may be the run of the start itself.
+    The list lags if it leaves out a later run that this process has seen by its id.
     """
     now = yield ServiceTime()
     sent_at = _sent_at(intent, now, timing)
     if sent_at is None:
         return None
-    page = yield list_runs(criteria.factory, sent_at, now)
-    if not isinstance(page, Page):
+    runs, error = yield from read_pages(list_runs(criteria.factory, sent_at, now))
+    if error is not None:
         return None
     since = sent_at + START_CLOCK_SLACK_SECONDS
-    later = [run for run in page.items if run.started_at is not None and run.started_at.timestamp() > since]
+    hidden = shown_since(criteria.factory, since) - {run.run_id for run in runs}
+    if hidden:
+        log.info("The list of runs lags: it does not show run %s.", ", ".join(sorted(hidden)))
+        return None
+    later = [run for run in runs if run.started_at is not None and run.started_at.timestamp() > since]
     return next((run for run in later if _is_of_another_start(run, criteria, intent.start_key)), None)
 
 

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from airflow_adf_mi.adf.api.operations import Call, Page
 from airflow_adf_mi.adf.api.recovery import Recovery
 from airflow_adf_mi.adf.api.refusal import FRONT_DOOR
+from airflow_adf_mi.adf.api.shown_runs import remembered
 from airflow_adf_mi.adf.config.addresses import FactoryRef
 from airflow_adf_mi.adf.errors import (
     AdfAmbiguousStartError,
@@ -196,6 +197,25 @@ def test_later_run_of_the_pipeline_must_be_of_another_start(parameters: dict[str
 def test_lost_start_is_not_sent_again_if_the_list_may_lag(listed: Any) -> None:
     with pytest.raises(AdfAmbiguousStartError, match="The run list shows no run of the factory that began later"):
         start_fresh([*SEARCHED, listed])
+
+
+@pytest.mark.parametrize(
+    ("run_id", "began", "is_fresh"), [("hidden", 1020.0, False), ("hidden", 1004.0, True), ("later", 1020.0, True)]
+)
+def test_list_lags_if_it_leaves_out_a_run_that_was_shown_by_its_id(run_id: str, began: float, is_fresh: bool) -> None:
+    remembered(FACTORY, later(began, run_id).items[0])
+    answers = [*SEARCHED, later(1020.0), UNKNOWN, NOTHING_LISTED, "r1"]
+    if is_fresh:
+        assert start_fresh(answers)[-1] == "create_run"
+    else:
+        with pytest.raises(AdfAmbiguousStartError):
+            start_fresh(answers)
+
+
+def test_later_run_of_a_list_that_cannot_be_read_to_its_end_proves_nothing() -> None:
+    first = replace(later(1020.0), continuation_token="more")
+    with pytest.raises(AdfAmbiguousStartError):
+        start_fresh([*SEARCHED, first, AdfUnavailableError("503", status=503)])
 
 
 def test_lost_start_is_sent_again_by_a_fresh_list_only_once() -> None:
