@@ -310,9 +310,11 @@ class AdfRunPipelineOperator(BaseOperator):
         return self._new_attempt(context, is_first_part=True).run()
 
     @airflow_errors()
-    def execute_after(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
-        """Start the new run, if the superseded run has ended."""
-        return self._new_attempt(context).after_superseded(event)
+    def execute_after(
+        self, context: Context, event: dict[str, Any], waiting_since: float | None = None
+    ) -> dict[str, Any]:
+        """Start the new run, if the superseded run has ended. Airflow stores `waiting_since` with the deferred task."""
+        return self._new_attempt(context).after_superseded(event, waiting_since)
 
     @airflow_errors()
     def execute_in_turn(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:

@@ -90,4 +90,11 @@ class PipelineTask(AirflowTask, StartArguments, Protocol):
 
     def start_of(self, settings: AdfSettings) -> Start: ...
 
-    def defer(self, *, trigger: BaseTrigger, method_name: str, timeout: timedelta) -> NoReturn: ...
+    def defer(
+        self,
+        *,
+        trigger: BaseTrigger,
+        method_name: str,
+        kwargs: dict[str, Any] | None = None,
+        timeout: timedelta,
+    ) -> NoReturn: ...

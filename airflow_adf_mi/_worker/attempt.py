@@ -94,6 +94,7 @@ class Attempt:
         self._journal = TaskJournal(context) if task.durable else None
         self._owned_run: OwnedRun | None = None
         self._taken_over: Intent | None = None
+        self._waiting_since: float | None = None
         self.run_record = RunRecord()
         self._results = Results(task, context, self.run_record, lambda: self._hook)
         self._called_at = time.time()
@@ -165,8 +166,12 @@ class Attempt:
                 end_task_on_success=not self._task.outputs and may_end_in_triggerer(self._task),
             )
 
-    def after_superseded(self, event: dict[str, Any]) -> dict[str, Any]:
-        """Start the new run, because the wait in the triggerer for another run is over."""
+    def after_superseded(self, event: dict[str, Any], waiting_since: float | None = None) -> dict[str, Any]:
+        """Start the new run, because the wait in the triggerer for another run is over.
+
+        :param waiting_since: when this try began to wait for other runs, in epoch seconds.
+        """
+        self._waiting_since = waiting_since
         report = Report.from_json(event)
         raise_if_too_late(self._deadlines.of_try(), time.time(), report.address)
         raise_unless_ended(report, self._task.supersede_timeout)
@@ -326,12 +331,13 @@ class Attempt:
         """
         seconds = self._task.supersede_timeout
         address = begun.intent.address(self._settings)
-        limit = self._deadlines.of_try()
+        limit, since = self._deadlines.of_try(), self._waiting_since
         at = min(time.time() + seconds, float("inf") if limit is None else limit.at)
         reason = None
         if begun.waits_for_any:
             # All waits of this try for runs that are already there end at one moment.
-            deadline = self._deadlines.of_wait(start_of_try(self._context))
+            since = since or start_of_try(self._context)
+            deadline = self._deadlines.of_wait(since)
             at, reason = deadline.at, deadline.reason
         plan = Plan(
             check_interval=min(self._task.check_interval, SUPERSEDED_CHECK_INTERVAL_SECONDS),
@@ -340,7 +346,14 @@ class Attempt:
         )
         self._task.log.info("%s is %s. A new run starts when it has ended.", address, begun.run.status)
         if self._task.deferrable:
-            self._defer(address, plan, "execute_after", cancel_on_timeout=False, owns_run=begun.is_ours)
+            self._defer(
+                address,
+                plan,
+                "execute_after",
+                cancel_on_timeout=False,
+                owns_run=begun.is_ours,
+                kwargs={"waiting_since": since},
+            )
         report = owned_run.watch(address, plan)
         raise_if_too_late(limit, time.time(), address)
         raise_unless_ended(report, seconds)
@@ -366,6 +379,7 @@ class Attempt:
         activity_log: ActivityLogMode = "off",
         not_ended_before: float | None = None,
         end_task_on_success: bool = False,
+        kwargs: dict[str, Any] | None = None,
     ) -> NoReturn:
         trigger = AdfPipelineRunTrigger(
             **run_arguments(self._settings, address, plan),
@@ -379,7 +393,8 @@ class Attempt:
             push_result=self._task.do_xcom_push,
         )
         now = time.time()
-        self._task.defer(trigger=trigger, method_name=method, timeout=deferral_timeout(plan.deadline or now, now))
+        timeout = deferral_timeout(plan.deadline or now, now)
+        self._task.defer(trigger=trigger, method_name=method, kwargs=kwargs, timeout=timeout)
 
     def _own_run(self) -> RunAddress:
         """Return the address of the run that this try has waited for."""

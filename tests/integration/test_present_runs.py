@@ -235,6 +235,28 @@ def test_failed_foreign_run_fails_the_task(operator: Make, outside: Callable[[st
         execute(it, task)
 
 
+def test_waits_for_live_runs_end_at_one_moment_also_if_the_try_seems_to_begin_later(
+    outside: Callable[[str], str], operator: Make, emulator: Emulator
+) -> None:
+    """On Airflow 3.1, a try seems to begin when its task resumes."""
+    outside("Slow")
+    task, it = Task(), operator("Slow", on_live_run="wait", deferrable=True, timeout=3600)
+    first = deferred(lambda: execute(it, task))
+    emulator.clock.advance(3601)
+    outside("Slow")
+    event = asyncio.run(fired(first.trigger))
+    task.start_date += timedelta(seconds=600)
+    kwargs = {"event": event, **(first.kwargs or {})}
+    again = deferred(lambda: it.resume_execution("execute_after", kwargs, task.context))
+    assert again.method_name == "execute_after"
+    assert trigger_of(again).deadline == trigger_of(first).deadline
+    assert again.kwargs == first.kwargs
+
+
+def trigger_of(waiting: TaskDeferred) -> Any:
+    return waiting.trigger
+
+
 def test_wait_for_live_runs_ends_at_the_timeout_with_an_error_that_names_it(
     operator: Make, outside: Callable[[str], str], emulator: Emulator
 ) -> None:

@@ -255,7 +255,9 @@ def resolve_lost_start(
             _cause(result),
         )
         return Phase.SENDING
-    if start.on_ambiguous == "start_if_list_is_fresh" and not candidates and result.error is None:
+    # The correlation parameter of a rerun is that of the run which it continues, so it identifies nothing.
+    may_look = start.on_ambiguous == "start_if_list_is_fresh" and intent.rerun_of is None
+    if may_look and not candidates and result.error is None:
         later = yield from later_run(start.criteria(intent), intent, timing=timing)
         # The list may have caught up since the last search.
         again = (yield from search(start.criteria(intent), intent, timing=timing)) if later is not None else result

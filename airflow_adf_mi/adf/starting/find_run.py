@@ -39,7 +39,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, TypeVar
 
-from airflow_adf_mi.adf.api.operations import Page, get_run
+from airflow_adf_mi.adf.api.operations import Call, Page, get_run
 from airflow_adf_mi.adf.api.paging import Pages
 from airflow_adf_mi.adf.api.recovery import Recovery
 from airflow_adf_mi.adf.api.shown_runs import shown_since
@@ -55,7 +55,6 @@ from airflow_adf_mi.adf.starting.run_list import (
     RETENTION_SECONDS,
     having,
     list_runs,
-    read_pages,
     with_patience,
 )
 from airflow_adf_mi.adf.starting.start_key import is_start_key
@@ -244,8 +243,10 @@ def later_run(criteria: RunCriteria, intent: Intent, *, timing: Timing) -> Routi
     sent_at = _sent_at(intent, now, timing)
     if sent_at is None:
         return None
-    runs, error = yield from read_pages(list_runs(criteria.factory, sent_at, now))
+    whole = f"The list of runs in {criteria.factory}"
+    runs, error = yield from _read_for_a_while(list_runs(criteria.factory, sent_at, now), whole, timing=timing)
     if error is not None:
+        log.info("It is not known whether the list of runs is up to date. %s", error)
         return None
     since = sent_at + START_CLOCK_SLACK_SECONDS
     hidden = shown_since(criteria.factory, since) - {run.run_id for run in runs}
@@ -271,12 +272,22 @@ def read_list(
     :param since: epoch seconds by the service's clock; None for a day ago.
     """
     now = yield ServiceTime()
-    until = timing.clock() + LIST_SEARCH_SECONDS
     since = now - DAY_SECONDS - START_CLOCK_SLACK_SECONDS if since is None else since
     of_pipeline = yield from runs_of_pipeline(criteria.factory, criteria.pipeline_name, timing=timing)
     call = list_runs(criteria.factory, since, now, of_pipeline)
-    pages, error = Pages(call), None
     runs = f"The list of runs of pipeline {criteria.pipeline_name!r}"
+    return (yield from _read_for_a_while(call, runs, timing=timing))
+
+
+def _read_for_a_while(
+    call: Call[Page[PipelineRun]], runs: str, *, timing: Timing
+) -> Routine[tuple[list[PipelineRun], AdfError | None]]:
+    """Read a list for at most `LIST_SEARCH_SECONDS`. Also returns why it is not complete, if it is not.
+
+    :param runs: the list, for texts.
+    """
+    until = timing.clock() + LIST_SEARCH_SECONDS
+    pages, error = Pages(call), None
     while (following := pages.next()) is not None:
         page = yield following
         if not isinstance(page, Page):

@@ -137,9 +137,12 @@ class Intent:
             self, phase=Phase.STARTED, run_id=run_id, service_uses_key=run_id.lower() == self.start_key.lower()
         )
 
-    def after(self, older: Intent) -> Self:
-        """Return this intent with the run ids of `older`, which this intent replaces, beside its own previous ones."""
-        own = [older.run_id] if older.run_id and not older.is_foreign else []
+    def after(self, older: Intent, *found: str) -> Self:
+        """Return this intent with the run ids of `older`, which this intent replaces, beside its own previous ones.
+
+        :param found: the runs that a search found for `older`, if its answer was lost.
+        """
+        own = [*found, *([older.run_id] if older.run_id and not older.is_foreign else [])]
         previous = tuple(dict.fromkeys((*self.previous_run_ids, *older.previous_run_ids, *own)))[-MOST_PREVIOUS_RUNS:]
         # How one factory uses keys proves nothing about another factory.
         return replace(

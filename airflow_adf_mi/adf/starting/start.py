@@ -74,7 +74,8 @@ class Start:
             )
         if self.correlation_parameter is not None:
             check_text("correlation_parameter", self.correlation_parameter)
-            if self.correlation_parameter in (self.parameters or {}):
+            # Data Factory ignores the case of names.
+            if self.correlation_parameter.lower() in {name.lower() for name in self.parameters or {}}:
                 raise AdfConfigurationError(
                     f"correlation_parameter {self.correlation_parameter!r} is also in parameters. Its value is the start "
                     "key, so remove it from parameters."

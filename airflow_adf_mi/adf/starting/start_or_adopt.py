@@ -102,9 +102,9 @@ def start_or_adopt(
             pass
         case StartNew(older=older):
             assert older is not None  # noqa: S101  the case above
-            remaining = yield from _end_superseded_run(start, older, cancel=cancel_superseded, timing=timing)
-            if remaining is not None:
-                return remaining
+            ended_now = yield from _end_superseded_run(start, older, cancel=cancel_superseded, timing=timing)
+            if isinstance(ended_now, StillActive):
+                return ended_now
             if keys is not None:
                 # There may be other runs of earlier tries. And the new start needs a key that the next try can compute.
                 return (
@@ -116,10 +116,10 @@ def start_or_adopt(
                         timing=timing,
                         keys=keys,
                         # The service may show the run as active for a while, although the answer to a cancel proves its end.
-                        ended=ended | ({older.run_id} if older.run_id else set()),
+                        ended=ended | {*ended_now, *([older.run_id] if older.run_id else [])},
                     )
                 )
-            fresh = fresh.after(older)
+            fresh = fresh.after(older, *ended_now)
             last = yield from _run_to_continue(start, older, fresh, timing=timing)
         case ResolveLostStart(intent=lost):
             return (yield from _settle_lost_start(start, lost, fresh, timing=timing))
@@ -246,13 +246,19 @@ def _adopt_or_replace(
     return replace(found, intent=adopted)
 
 
-def _end_superseded_run(start: Start, older: Intent, *, cancel: bool, timing: Timing) -> Routine[StillActive | None]:
-    """Cancel a superseded run, or only let it end. Returns the run while it is active, None once it has ended."""
+def _end_superseded_run(
+    start: Start, older: Intent, *, cancel: bool, timing: Timing
+) -> Routine[StillActive | tuple[str, ...]]:
+    """Cancel a superseded run, or only let it end. Returns the run while it is active.
+
+    Once it has ended: the ids of the runs that a search found for it, if its answer was lost. Later policies must not take them
+    for runs of somebody else.
+    """
     # A foreign run is not waited for, unless it may be the rerun that this task has sent.
     if older.phase is Phase.PREPARED or (older.is_foreign and older.rerun_of is None):
-        return None
+        return ()
     if older.run_id is not None:
-        return (yield from _end_run(older, cancel=cancel, is_ours=not older.is_foreign, timing=timing))
+        return (yield from _end_run(older, cancel=cancel, is_ours=not older.is_foreign, timing=timing)) or ()
     runs, is_ours = yield from _find_superseded_runs(start, older, timing=timing)
     if not runs:
         log.warning(
@@ -263,7 +269,8 @@ def _end_superseded_run(start: Start, older: Intent, *, cancel: bool, timing: Ti
         active = yield from _end_run(older.started(run.run_id), cancel=cancel, is_ours=is_ours, timing=timing)
         if active is not None:
             return active
-    return None
+    # Later runs of a rerun's group may be somebody else's.
+    return () if older.rerun_of is not None and not is_ours else tuple(run.run_id for run in runs)
 
 
 def _end_run(older: Intent, *, cancel: bool, is_ours: bool, timing: Timing) -> Routine[StillActive | None]:

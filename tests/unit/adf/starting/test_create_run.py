@@ -223,6 +223,12 @@ def test_lost_start_is_sent_again_by_a_fresh_list_only_once() -> None:
         start_fresh([*SEARCHED, later(1020.0), UNKNOWN, NOTHING_LISTED, *SEARCHED, later(1040.0)])
 
 
+@pytest.mark.parametrize("name", ["key", "KEY"])
+def test_correlation_parameter_must_not_be_a_parameter_in_whatever_case(name: str) -> None:
+    with pytest.raises(AdfConfigurationError, match="correlation_parameter 'key' is also in parameters"):
+        replace(ORDER, correlation_parameter="key", parameters={name: "x"})
+
+
 def test_fresh_list_needs_a_correlation_parameter() -> None:
     with pytest.raises(AdfConfigurationError, match="needs correlation_parameter"):
         replace(ORDER, on_ambiguous="start_if_list_is_fresh")

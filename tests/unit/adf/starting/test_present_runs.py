@@ -299,6 +299,37 @@ def test_run_is_seen_although_the_author_spells_the_name_in_another_case(publish
     assert isinstance(world.begin(on_live_run="wait", check=False), begins)
 
 
+@pytest.mark.parametrize("own_ids", [False, True])
+@pytest.mark.parametrize("policy", ["skip", "accept"])
+def test_clear_after_a_lost_answer_does_not_count_the_run_of_this_task(own_ids: bool, policy: str) -> None:
+    world = World(own_ids=own_ids)
+    world.service.dies_after_create = True
+    with pytest.raises(ProcessDied):
+        world.begin(on_succeeded_run=policy, within=86_400.0)
+    world.service.dies_after_create = False
+    (own,) = world.service.runs
+    world.service.end(own, "Succeeded")
+    world.service.now += 900
+    begun = world.begin(CLEARED, on_succeeded_run=policy, within=86_400.0)
+    assert isinstance(begun, Started)
+    assert (begun.adopted, begun.intent.previous_run_ids) == (False, (own,))
+    assert world.service.created == 2
+
+
+@pytest.mark.parametrize("policy", ["fail", "skip", "adopt", "wait"])
+def test_run_of_a_lost_answer_that_has_just_been_cancelled_does_not_count(policy: str) -> None:
+    """The answer to the cancel proves its end, although the service still shows it as active."""
+    world = World()
+    world.service.dies_after_create = True
+    with pytest.raises(ProcessDied):
+        world.begin(on_live_run=policy)
+    world.service.dies_after_create = False
+    world.service.shows_old_status = True
+    begun = world.begin(CLEARED, on_live_run=policy)
+    assert isinstance(begun, Started)
+    assert not begun.adopted
+
+
 def test_fail_names_the_run() -> None:
     world = World()
     theirs = world.foreign(day="other")

@@ -496,6 +496,31 @@ def test_rerun_that_is_sent_again_without_proof_keeps_the_record_of_the_first() 
     assert (kept.phase, kept.sent_at, kept.rerun_of) == (Phase.SENDING, sent_at, first)
 
 
+@pytest.mark.parametrize("own_ids", [False, True])
+def test_clear_counts_a_lost_rerun_as_its_own_only_if_that_is_certain(own_ids: bool) -> None:
+    """Policies about runs that are already there ignore the task's own earlier runs."""
+    world, first = failed_world(own_ids=own_ids)
+    lost_rerun(world)
+    (rerun,) = set(world.service.runs) - {first}
+    world.service.end(rerun, "Succeeded")
+    world.service.now += 900
+    begun = again(world, CLEARED)
+    assert begun.intent.previous_run_ids == ((first,) if own_ids else (first, rerun))
+
+
+def test_fresh_list_is_no_evidence_about_a_rerun() -> None:
+    """A rerun has the correlation parameter of the run that it continues."""
+    world, _ = failed_world(own_ids=True)
+    lost_rerun(world, "dropped")
+    world.service.now += 60
+    world.service.start_foreign("Another")
+    arguments = {"correlation_parameter": "key", "on_ambiguous": "start_if_list_is_fresh"}
+    requested = world.service.requested
+    with pytest.raises(AdfAmbiguousStartError):
+        again(world, SECOND_RETRY, **arguments)
+    assert world.service.requested == requested
+
+
 @pytest.mark.parametrize("dies", ["before", "after"])
 @pytest.mark.parametrize("own_ids", [False, True])
 def test_process_killed_around_the_request_of_a_rerun(own_ids: bool, dies: str) -> None:
