@@ -27,7 +27,14 @@ from airflow_adf_mi.adf.waiting.deadlines import TIMEOUT_SLACK_SECONDS
 from airflow_adf_mi.adf.waiting.single_run import Ended, TimedOut
 from airflow_adf_mi.emulator import Emulator
 from airflow_adf_mi.emulator.pipelines.script import Script
-from airflow_adf_mi.exceptions import AdfConfigurationError, AdfError, AdfRunFailed, AdfRunTimedOut, AdfTaskKilled
+from airflow_adf_mi.exceptions import (
+    AdfAmbiguousStartError,
+    AdfConfigurationError,
+    AdfError,
+    AdfRunFailed,
+    AdfRunTimedOut,
+    AdfTaskKilled,
+)
 from airflow_adf_mi.operators import AdfRunPipelineOperator
 from tests.support.explained_tasks import fired
 from tests.support.minors import AirflowTaskTimeout, TaskDeferred, needs
@@ -560,6 +567,33 @@ def test_kill_before_an_earlier_run_is_adopted_without_a_store_cancels_that_run(
         execute(it, task)
     assert cancelled(emulator) == [first]
     assert len(runs(emulator)) == 1
+
+
+@needs("TASK_STATE_STORE")
+def test_list_that_leaves_out_just_the_run_of_a_lost_start_leads_to_a_second_one(
+    operator: Make, emulator: Emulator
+) -> None:
+    """The page on starts says so ("Where the promise ends")."""
+    emulator.state().switches.run_id_from_request_id = False
+    hidden = emulator.add_fault("createRun", effect="after", drop=True, unlisted=True)
+    task = Task(max_tries=2)
+    it = operator(
+        "Load",
+        correlation_parameter="day",
+        on_ambiguous_start="start_if_list_is_fresh",
+        start_settle=0.1,
+        wait_for_termination=False,
+    )
+    with pytest.raises(AdfAmbiguousStartError, match="The run list shows no run of the factory that began later"):
+        execute(it, task)
+    assert hidden.consumed
+    assert len(runs(emulator)) == 1
+    # A minute later, somebody has started another pipeline.
+    task.set(STATE_KEY, replace(task.intent, sent_at=time.time() - 60).to_json())
+    emulator.call(lambda: emulator.state().create_run("Slow", {}))
+    task.retry()
+    execute(it, task)
+    assert emulator.call(lambda: [run.pipeline for run in emulator.state().runs.values()]) == ["Load", "Slow", "Load"]
 
 
 @needs("TASK_STATE_STORE")

@@ -41,6 +41,8 @@ MUTANTS = [
     Mutant("waits for live runs begin again at each resumption", "_worker/attempt.py", "since = since or start_of_try(self._context)", "since = start_of_try(self._context)", PRESENT_IN_TASKS),
     Mutant("value replaced by the start key without an error", "adf/starting/start.py", "if self.correlation_parameter.lower() in {name.lower() for name in self.parameters or {}}:", "if self.correlation_parameter in (self.parameters or {}):", START),
     Mutant("fresh list is read without an end", "adf/starting/find_run.py", "if pages.next() is not None and timing.clock() > until:", "if False:", START),
+    Mutant("fail is about equal runs only", "adf/starting/present_runs.py", "_ABOUT_ANY_RUN = (\"wait\", \"fail\")", "_ABOUT_ANY_RUN = (\"wait\",)", PRESENT),
+    Mutant("clear never continues a run", "adf/starting/start_or_adopt.py", "if is_clear and start.retry_from_failure != \"always\":", "if is_clear:", RERUN),
     Mutant("definition kept for ever", "adf/starting/published_pipeline.py", "if timing.clock() - read_at < KEPT_SECONDS:", "if declared:", PUBLISHED),
     Mutant("unreadable definition prevents a start", "adf/starting/published_pipeline.py", "        return start\n    for old in", "        raise\n    for old in", PUBLISHED),
     Mutant("fingerprint of the converted values", "adf/starting/start.py", "fingerprint(self.factory, self.pipeline_name, self.parameters, self.recovery)", "fingerprint(self.factory, self.pipeline_name, self.fitted and self.fitted.values, self.recovery)", f"{PUBLISHED} {START}"),

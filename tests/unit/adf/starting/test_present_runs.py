@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -69,13 +69,16 @@ class World:
             yield from reporting_others(start, begun, timing=timing)
         return begun
 
-    def two_at_once(self, lead: int = 0, **policies: Any) -> list[Any]:
+    def two_at_once(
+        self, lead: int = 0, *, task_try: Any = FIRST, journals: Sequence[MemoryJournal] = (), **policies: Any
+    ) -> list[Any]:
         """What two tasks begin with, which take their steps in turns, as two workers do. An error is returned.
 
         :param lead: how many steps the first task takes before the second one begins.
+        :param journals: what earlier tries of the tasks have stored.
         """
-        journals = [MemoryJournal(self.service), MemoryJournal(self.service)]
-        tasks = [(self.routine(journal, **policies), journal) for journal in journals]
+        journals = journals or [MemoryJournal(self.service), MemoryJournal(self.service)]
+        tasks = [(self.routine(journal, task_try, **policies), journal) for journal in journals]
         answers: list[Any] = [None, None]
         begun: dict[int, Any] = {}
         steps = 0
@@ -93,6 +96,13 @@ class World:
                     answers[number] = run_on(only(step), self.service, journal)
             steps += 1
         return [begun[0], begun[1]]
+
+    def failed(self) -> MemoryJournal:
+        """What a task has stored whose first try has failed."""
+        journal = MemoryJournal(self.service)
+        begun = run_on(self.routine(journal), self.service, journal)
+        self.service.end(begun.run_id, "Failed")
+        return journal
 
     def after_each_query(self, act: Callable[[], None], before: Callable[[], None] = lambda: None) -> None:
         """Do something whenever the list was made, or before that."""
@@ -466,6 +476,48 @@ def test_two_runs_of_two_tasks_are_reported_whoever_is_first(
         # The second task has seen the run of the first one.
         assert started == [first]
         assert reported.lines == []
+
+
+ABOUT_RERUNS = pytest.mark.parametrize(
+    ("policies", "counts"), [({}, False), ({"on_live_run": "wait"}, True), ({"on_live_run": "fail"}, True)], ids=str
+)
+"""Policies of a rerun, and whether they are about runs that are already there."""
+
+
+@ABOUT_RERUNS
+def test_two_reruns_at_once_both_start_and_each_reports_the_other(
+    policies: dict[str, Any], counts: bool, reported: Reported
+) -> None:
+    world = World()
+    journals = [world.failed(), world.failed()]
+    first, second = world.two_at_once(task_try=RETRY, journals=journals, **policies)
+    assert first.intent.rerun_of != second.intent.rerun_of
+    assert sorted(world.service.live()) == sorted([first.run_id, second.run_id])
+    assert len(reported.lines) == (2 if counts else 0)
+    assert all(first.run_id in line and second.run_id in line for line in reported.lines)
+
+
+@ABOUT_RERUNS
+def test_foreign_start_between_the_look_and_a_rerun_is_reported(
+    policies: dict[str, Any], counts: bool, reported: Reported
+) -> None:
+    world = World()
+    world.journal = world.failed()
+    theirs = world.start_in_between(day="other")
+    begun = world.begin(RETRY, **policies)
+    assert begun.intent.rerun_of is not None
+    assert sorted(world.service.live()) == sorted([begun.run_id, *theirs])
+    assert [theirs[0] in line for line in reported.lines] == ([True] if counts else [])
+
+
+def test_run_that_ends_between_the_look_and_a_rerun_does_not_count() -> None:
+    world = World()
+    world.journal = world.failed()
+    theirs = world.foreign(day="other")
+    world.show_as_active(theirs)
+    begun = world.begin(RETRY, on_live_run="wait")
+    assert isinstance(begun, Started)
+    assert begun.intent.rerun_of is not None
 
 
 @each_policy

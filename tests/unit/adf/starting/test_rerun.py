@@ -496,6 +496,20 @@ def test_rerun_that_is_sent_again_without_proof_keeps_the_record_of_the_first() 
     assert (kept.phase, kept.sent_at, kept.rerun_of) == (Phase.SENDING, sent_at, first)
 
 
+def test_clear_continues_a_run_that_fails_between_the_look_and_its_cancel() -> None:
+    world = World()
+    first = world.begin(FIRST, parameters={"day": "x"}).run_id
+    cancel = world.service._cancel
+
+    def fails_first(call: Any) -> bool:
+        world.service.end(first, "Failed")
+        return cancel(call)
+
+    world.service._cancel = fails_first  # type: ignore[method-assign]  # of our fake service
+    begun = again(world, CLEARED, "always")
+    assert (begun.intent.rerun_of, group_of(world, begun.run_id)) == (first, first)
+
+
 @pytest.mark.parametrize("own_ids", [False, True])
 def test_clear_counts_a_lost_rerun_as_its_own_only_if_that_is_certain(own_ids: bool) -> None:
     """Policies about runs that are already there ignore the task's own earlier runs."""
