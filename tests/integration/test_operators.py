@@ -571,9 +571,10 @@ def test_kill_before_an_earlier_run_is_adopted_without_a_store_cancels_that_run(
 
 @needs("TASK_STATE_STORE")
 def test_list_that_leaves_out_just_the_run_of_a_lost_start_leads_to_a_second_one(
-    operator: Make, emulator: Emulator
+    operator: Make, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The page on starts says so ("Where the promise ends")."""
+    monkeypatch.setattr("airflow_adf_mi.adf.starting.create_run.LATE_SEARCH_SECONDS", 0.1)
     emulator.state().switches.run_id_from_request_id = False
     hidden = emulator.add_fault("createRun", effect="after", drop=True, unlisted=True)
     task = Task(max_tries=2)
