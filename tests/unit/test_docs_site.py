@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-import ast
 import importlib
 import inspect
+import json
 import re
+import shlex
+import textwrap
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from airflow.cli.cli_parser import get_parser
+from airflow.sdk import DAG
+from airflow.timetables.interval import CronDataIntervalTimetable
 from sphinx.errors import ExtensionError
 
+import airflow_adf_mi
 from airflow_adf_mi.adf import metrics
 from airflow_adf_mi.operators import AdfRunPipelineOperator
 from airflow_adf_mi.provider_info import get_provider_info
@@ -123,10 +130,44 @@ def test_names_on_pages_exist(page: Path) -> None:
     assert set(re.findall(r"(?:`|^)make ([a-z-]+)", text, re.MULTILINE)) - targets == set()
 
 
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^ *```{language}\n(.*?)^ *```$", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+# What the text around an example names, or what every Dag file imports.
+NAMES = {name: getattr(airflow_adf_mi, name) for name in airflow_adf_mi.__all__} | {
+    "CronDataIntervalTimetable": CronDataIntervalTimetable,
+    "timedelta": timedelta,
+}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
-def test_code_on_pages_is_python(page: Path) -> None:
-    for code in re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL):
-        ast.parse(code)
+def test_python_on_pages_runs_as_a_part_of_a_dag_file(page: Path) -> None:
+    for code in blocks(page, "python"):
+        here = textwrap.dedent(code).replace("path/to/factory-git-folder", str(ROOT / "dags" / "factory"))
+        with DAG("example", schedule=None):
+            exec(compile(here, page.name, "exec"), dict(NAMES))  # noqa: S102  the examples of this project
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_airflow_understands_its_commands_on_pages(page: Path) -> None:
+    lines = [line.strip() for code in blocks(page, "bash") for line in code.replace("\\\n", " ").splitlines()]
+    for line in lines:
+        if line.startswith("airflow "):
+            # Ends the process if an option is wrong.
+            assert get_parser().parse_args(shlex.split(line)[1:]).subcommand
+
+
+def test_examples_of_each_language_are_found() -> None:
+    assert sum("airflow backfill create" in code for page in PAGES for code in blocks(page, "bash")) == 2
+    assert "TumblingWindowTrigger" in blocks(DOCS / "from-adf-triggers.md", "json")[0]
+    assert "retry_from_failure" in blocks(DOCS / "backfills.md", "python")[0]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_json_on_pages_is_json(page: Path) -> None:
+    for text in blocks(page, "json"):
+        assert json.loads(text)
 
 
 def test_page_of_the_operator_has_all_its_arguments() -> None:
