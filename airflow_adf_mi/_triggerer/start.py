@@ -44,9 +44,10 @@ from airflow_adf_mi.adf.starting.intent import Intent, Phase
 from airflow_adf_mi.adf.starting.journal import Journal
 from airflow_adf_mi.adf.starting.pipeline_queue import queue_of
 from airflow_adf_mi.adf.starting.start import Start
-from airflow_adf_mi.adf.starting.start_or_adopt import SUPERSEDED_CHECK_INTERVAL_SECONDS, start_or_adopt
+from airflow_adf_mi.adf.starting.start_or_adopt import start_or_adopt
 from airflow_adf_mi.adf.starting.start_queue import StartClient, start_queue_for
 from airflow_adf_mi.adf.starting.started import Skipped, Started, StillActive
+from airflow_adf_mi.adf.starting.superseded_run import SUPERSEDED_CHECK_INTERVAL_SECONDS
 from airflow_adf_mi.adf.timing import REAL_TIME
 from airflow_adf_mi.adf.waiting.deadlines import Deadline
 from airflow_adf_mi.adf.waiting.poller import wait_shared

@@ -56,8 +56,9 @@ from airflow_adf_mi.adf.routines import run_routine
 from airflow_adf_mi.adf.starting.intent import Intent, Phase, read_intent
 from airflow_adf_mi.adf.starting.present_runs import reporting_others
 from airflow_adf_mi.adf.starting.start import Start
-from airflow_adf_mi.adf.starting.start_or_adopt import SUPERSEDED_CHECK_INTERVAL_SECONDS, start_or_adopt
+from airflow_adf_mi.adf.starting.start_or_adopt import start_or_adopt
 from airflow_adf_mi.adf.starting.started import Skipped, Started, StillActive
+from airflow_adf_mi.adf.starting.superseded_run import SUPERSEDED_CHECK_INTERVAL_SECONDS
 from airflow_adf_mi.adf.starting.try_keys import TryKeys
 from airflow_adf_mi.adf.timing import REAL_TIME
 from airflow_adf_mi.adf.waiting.deadlines import deferral_timeout

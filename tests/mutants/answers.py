@@ -34,7 +34,7 @@ MUTANTS = [
     Mutant("run that had ended reported as cancelled", "adf/reporting/conclude.py", "cancel=ALREADY_OVER)", "cancel=REQUESTED)", REPORT),
     Mutant("one unreadable status check hides an end", "adf/reporting/conclude.py", "LAST_POLLS = 3", "LAST_POLLS = 1", f"{REPORT} -k does_not_hide"),
     Mutant("deeply nested answer of createRun starts two runs", "adf/models.py", "LookupError, RecursionError, TypeError", "LookupError, TypeError", f"{ODD_ANSWERS} -k createrun"),
-    Mutant("older run with unreadable answers stops clears for ever", "adf/starting/start_or_adopt.py", "isinstance(seen, AdfNotFoundError) or is_unreadable(seen)", "isinstance(seen, AdfNotFoundError)", "tests/unit/adf/starting/test_start_or_adopt.py -k unreadable_answers"),
+    Mutant("older run with unreadable answers stops clears for ever", "adf/starting/superseded_run.py", "isinstance(seen, AdfNotFoundError) or is_unreadable(seen)", "isinstance(seen, AdfNotFoundError)", "tests/unit/adf/starting/test_start_or_adopt.py -k unreadable_answers"),
     # Invalid times and numbers.
     Mutant("year 1 accepted as a time", "adf/times.py", "if EARLIEST < aware < LATEST else None", "if True else None", TIMES),
     Mutant("start in the future narrows the window", "adf/times.py", "min(started_at, today)", "started_at", TIMES),

@@ -34,7 +34,7 @@ MUTANTS = [
     Mutant("failure of a retry without a connection not recorded", "_triggerer/stored_start.py", "        if not self.is_retried_by(now):", "        if True:", STORED_START),
     Mutant("failure recorded for a superseded start", "_triggerer/stored_start.py", "        if not self.is_retried_by(now):", "        if False:", STORED_START),
     Mutant("retry_from_failure ignored in triggerer mode", "_airflow/arguments.py", "retry_from_failure=check_retry_from_failure(given.retry_from_failure),", "retry_from_failure=\"never\",", f"{TRIGGERER_MODE} -k continued_as"),
-    Mutant("rerun of somebody cancelled by a clear in triggerer mode", "adf/starting/start_or_adopt.py", "is_ours=is_ours, timing=timing)", "is_ours=True, timing=timing)", f"{TRIGGERER_MODE} -k lost_rerun"),
+    Mutant("rerun of somebody cancelled by a clear in triggerer mode", "adf/starting/superseded_run.py", "is_ours=is_ours, timing=timing)", "is_ours=True, timing=timing)", f"{TRIGGERER_MODE} -k lost_rerun"),
     Mutant("failure recorded although nothing was started", "_triggerer/stored_start.py", "        if self.intent.phase is Phase.PREPARED and self.intent.rerun_of is None:", "        if False:", STORED_START),
     Mutant("retry that continues after its recorded failure treated as a clear", "_triggerer/stored_start.py", "in (now.try_number - 1, now.try_number)", "in (now.try_number - 1,)", STORED_START),
     Mutant("run of the previous try recorded as this try's run", "_triggerer/stored_start.py", "task_try=replace(now, try_number=now.try_number - 1), try_failed=True)", "task_try=now, try_failed=True)", STORED_START),
