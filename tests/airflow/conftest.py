@@ -21,21 +21,23 @@ from tests.support import explained
 from tests.support.examples import DAGS, FACTORY, SCRIPT
 from tests.support.stack import RealAirflow
 
-# Each case has its own pipeline, so that faults and runs are distinguished: name -> seconds that a run takes. Runs last longer,
-# because Airflow 3.3.2 can fail a try that resumes before the scheduler has handled the executor's event of its deferral.
+LEAST_SECONDS = 12
+"""Seconds that an activity lasts at least. Airflow can fail a try that resumes before the scheduler has handled the executor's
+event of its deferral (seen on 3.2.2 and 3.3.2). On a busy machine, LocalExecutor needs some seconds for that."""
+# Each case has its own pipeline, so that faults and runs are distinguished: name -> seconds that a run takes.
 SECONDS = {
     "blocking_faults": 15,
     "one_404": 15,
-    "failing": 12,
-    "failing_blocking": 12,
-    "identity": 12,
+    "failing": LEAST_SECONDS,
+    "failing_blocking": LEAST_SECONDS,
+    "identity": LEAST_SECONDS,
     "lost_answer": 15,
     # These last longer, because they begin before their sensors.
     "sensed": 45,
     "sensed_failing": 45,
-    "mapped": 12,
-    "required": 12,
-    "required_mapped": 12,
+    "mapped": LEAST_SECONDS,
+    "required": LEAST_SECONDS,
+    "required_mapped": LEAST_SECONDS,
 }
 LONG = 1800.0
 RECIPES = ("RecipeByVariable", "RecipeInADagRunOfItsOwn")
@@ -92,19 +94,19 @@ class World:
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     script = json.loads(SCRIPT.read_text())
+    script["defaults"]["seconds"] = LEAST_SECONDS
+    for entry in script["activities"].values():
+        entry["seconds"] = max(entry["seconds"], LEAST_SECONDS)
     script["activities"] |= {f"{name}/Copy": {"seconds": seconds} for name, seconds in SECONDS.items()}
     for name in ("failing", "failing_blocking", "sensed_failing"):
         script["activities"][f"{name}/Copy"] |= {"outcome": "Failed", "error": {"message": "no such table: sales"}}
     long = [f"long_{name}" for name in LONG_CASES]
     script["activities"] |= {f"{name}/Copy": {"seconds": LONG} for name in long}
     recipes = {name: [activity("Extract"), activity("Load", "Copy", "Extract")] for name in RECIPES}
-    script["activities"] |= {f"{name}/Load": {"seconds": 12} for name in RECIPES}
-    failing = {"Load": {"seconds": 12, "outcome": "Failed", "error": {"message": "no such table: sales"}}}
+    failing = {"Load": {"seconds": LEAST_SECONDS, "outcome": "Failed", "error": {"message": "no such table: sales"}}}
     script["runs"] += [{"pipeline": name, "times": 1, "activities": failing} for name in RECIPES]
     cases = factory_of(**{name: [activity("Copy")] for name in [*SECONDS, *long]}, **recipes, **explained.PIPELINES)
-    # Runs must not be too short: Airflow 3.3.2 can fail a try that resumes before the scheduler has handled the executor's
-    # event of its deferral. On a busy machine, LocalExecutor needs some seconds for that.
-    script["activities"] |= {name: {"seconds": 12, **entry} for name, entry in explained.ACTIVITIES.items()}
+    script["activities"] |= {name: {"seconds": LEAST_SECONDS, **entry} for name, entry in explained.ACTIVITIES.items()}
     specs = [FactorySpec(source=FACTORY), FactorySpec(source=cases, factory_name="adf-test")]
     home = tmp_path_factory.mktemp("airflow")
     dags = home / "dags"

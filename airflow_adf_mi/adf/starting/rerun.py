@@ -7,7 +7,7 @@ succeeded, also in child pipelines (docs/backfills.md).
     the earlier run            newest run of its group    this try
     -------------------------  -------------------------  -------------------------------------------
     failed                     itself, or failed too      continues the newest run
-    failed, and somebody ran   active, or succeeded       adopts that run
+    failed, and somebody ran   active, or succeeded       adopts that run. If it fails, the next try continues it
       it again in ADF Studio   cancelled                  starts from the beginning
     cancelled, or timed out    any                        starts from the beginning
 
@@ -77,7 +77,13 @@ def rerun_or_start(
         latest = yield from _latest_of_group(start, failed, timing=timing)
     if latest.status not in (RunStatus.FAILED, RunStatus.CANCELLED):
         log.info("Somebody ran run %s again as %s, which %s.", failed.run_id, latest.run_id, in_words(latest.status))
-        theirs = replace(fresh.started(latest.run_id), is_foreign=True, service_uses_key=fresh.service_uses_key)
+        theirs = replace(
+            fresh.started(latest.run_id),
+            is_foreign=True,
+            service_uses_key=fresh.service_uses_key,
+            rerun_of=failed.run_id,
+            run_group_id=latest.run_group_id,
+        )
         if latest.status == RunStatus.CANCELING:
             return StillActive(intent=theirs, run=latest, is_ours=False)
         yield save_best_effort(theirs)

@@ -211,7 +211,9 @@ def _adopt_or_replace(
     if run is not None and run.status == RunStatus.CANCELING and not same_try:
         return StillActive(intent=known, run=run, is_ours=not known.is_foreign)
     if run is not None and run.status in (RunStatus.FAILED, RunStatus.CANCELLED) and not same_try:
-        if run.status == RunStatus.FAILED and start.retry_from_failure != "never" and not known.is_foreign:
+        # Also a run of somebody, if it continued a run of this task.
+        is_of_group = not known.is_foreign or known.rerun_of is not None
+        if run.status == RunStatus.FAILED and start.retry_from_failure != "never" and is_of_group:
             return (yield from rerun_or_start(start, fresh.after(known), run, timing=timing))
         log.info("Run %s of an earlier try %s; starting a new one.", known.run_id, in_words(run.status))
         return (yield from start_unless_present(start, fresh.after(known), timing=timing))

@@ -83,8 +83,19 @@ def test_rerun_that_somebody_began_in_studio_is_adopted(status: str) -> None:
     begun = again(world)
     assert (begun.run_id, begun.adopted, begun.is_foreign, world.service.created) == (theirs, True, True, 1)
     assert Intent.from_json(world.journal.kept).run_id == theirs
-    again(world, CLEARED)
-    assert world.service.runs[theirs]["status"] == status
+    # A clear waits for its end, and never cancels it.
+    cleared = again(world, CLEARED)
+    assert (world.status(theirs), cleared.adopted) == ("Succeeded", False)
+
+
+def test_adopted_rerun_of_somebody_is_continued_if_it_fails() -> None:
+    world, first = failed_world()
+    theirs = in_group(world, first)
+    again(world)
+    world.service.end(theirs, "Failed")
+    begun = again(world, SECOND_RETRY)
+    assert (begun.intent.rerun_of, group_of(world, begun.run_id)) == (theirs, first)
+    assert begun.is_foreign is False
 
 
 def test_rerun_of_somebody_that_is_being_cancelled_is_waited_for() -> None:
