@@ -18,7 +18,7 @@ MOST_DELAY = 2.0
 """Seconds by which a start of another pipeline may be later than without the full queue."""
 BEFORE, MEANWHILE = 4, 8
 """Starts of the other pipeline that are measured."""
-HELD_SECONDS = 300.0
+HELD_SECONDS = 360.0
 """How long the first run lasts, so that the starts of all windows are sent, and others measured, while the queue is full."""
 
 MODES: tuple[Mode, ...] = ("deferrable", "triggerer-mode")
