@@ -317,9 +317,11 @@ class AdfRunPipelineOperator(BaseOperator):
         return self._new_attempt(context).after_superseded(event, waiting_since)
 
     @airflow_errors()
-    def execute_in_turn(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
-        """Send the start again that a full queue has refused."""
-        return self._new_attempt(context).in_turn(event)
+    def execute_in_turn(
+        self, context: Context, event: dict[str, Any], waiting_since: float | None = None
+    ) -> dict[str, Any]:
+        """Send the start again that a full queue has refused. Airflow stores `waiting_since` with the deferred task."""
+        return self._new_attempt(context).in_turn(event, waiting_since)
 
     @airflow_errors()
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:

@@ -100,7 +100,7 @@ class Attempt:
         self._results = Results(task, context, self.run_record, lambda: self._hook)
         self._called_at = time.time()
         self._deadlines = TryDeadlines(task, lambda: self._began)
-        self._queue_wait = QueueWait(task, context, self._deadlines)
+        self._queue_wait = QueueWait(task, context, self._deadlines, lambda: self._waits_since)
         use_in_tasks()
 
     @cached_property
@@ -117,9 +117,14 @@ class Attempt:
         """The moment from which `execution_timeout` counts, in epoch seconds.
 
         On a worker, Airflow counts it from the call of `execute`. While a task is deferred, only this package counts it,
-        from the beginning of the try. That is the only moment which Airflow keeps during a deferral.
+        from the beginning of the try. That is the only moment which Airflow keeps during a deferral; Airflow 3.1 does not.
         """
         return start_of_try(self._context) if self._task.deferrable else self._called_at
+
+    @property
+    def _waits_since(self) -> float:
+        """The moment from which waits for runs that are already there count, in epoch seconds: the beginning of the try."""
+        return self._waiting_since or start_of_try(self._context)
 
     @cached_property
     def _start(self) -> Start:
@@ -170,7 +175,7 @@ class Attempt:
     def after_superseded(self, event: dict[str, Any], waiting_since: float | None = None) -> dict[str, Any]:
         """Start the new run, because the wait in the triggerer for another run is over.
 
-        :param waiting_since: when this try began to wait for other runs, in epoch seconds.
+        :param waiting_since: the moment from which this try's waits for other runs count, in epoch seconds.
         """
         self._waiting_since = waiting_since
         report = Report.from_json(event)
@@ -186,8 +191,12 @@ class Attempt:
             f"Skipped, because {begun.policy}: {address} {in_words(begun.run.status)}. See {address.studio_url}"
         )
 
-    def in_turn(self, event: dict[str, Any]) -> dict[str, Any]:
-        """Send the start again, because the wait in the triggerer for a place in the pipeline's queue is over."""
+    def in_turn(self, event: dict[str, Any], waiting_since: float | None = None) -> dict[str, Any]:
+        """Send the start again, because the wait in the triggerer for a place in the pipeline's queue is over.
+
+        :param waiting_since: as for `after_superseded`.
+        """
+        self._waiting_since = waiting_since
         self._queue_wait.resume(float(event[REFUSED_AT]))
         if not event[IS_TURN]:
             with self._recording_failure():
@@ -332,13 +341,12 @@ class Attempt:
         """
         seconds = self._task.supersede_timeout
         address = begun.intent.address(self._settings)
-        limit, since = self._deadlines.of_try(), self._waiting_since
+        limit = self._deadlines.of_try()
         at = min(time.time() + seconds, float("inf") if limit is None else limit.at)
         reason = None
         if begun.waits_for_any:
             # All waits of this try for runs that are already there end at one moment.
-            since = since or start_of_try(self._context)
-            deadline = self._deadlines.of_wait(since)
+            deadline = self._deadlines.of_wait(self._waits_since)
             at, reason = deadline.at, deadline.reason
         plan = Plan(
             check_interval=min(self._task.check_interval, SUPERSEDED_CHECK_INTERVAL_SECONDS),
@@ -353,7 +361,7 @@ class Attempt:
                 "execute_after",
                 cancel_on_timeout=False,
                 owns_run=begun.is_ours,
-                kwargs={"waiting_since": since},
+                kwargs={"waiting_since": self._waits_since},
             )
         report = owned_run.watch(address, plan)
         raise_if_too_late(limit, time.time(), address)

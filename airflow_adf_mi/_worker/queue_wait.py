@@ -8,6 +8,7 @@ outlives a deferral.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from airflow_adf_mi._airflow.task_instance import task_try_of
@@ -32,12 +33,18 @@ PAUSE_SECONDS = 30.0
 
 
 class QueueWait:
-    """The wait of one try for a place in the queue of its pipeline."""
+    """The wait of one try for a place in the queue of its pipeline.
 
-    def __init__(self, task: PipelineTask, context: Context, deadlines: TryDeadlines) -> None:
+    :param waits_since: the moment from which the try's waits for other runs count, in epoch seconds.
+    """
+
+    def __init__(
+        self, task: PipelineTask, context: Context, deadlines: TryDeadlines, waits_since: Callable[[], float]
+    ) -> None:
         self._task = task
         self._context = context
         self._deadlines = deadlines
+        self._waits_since = waits_since
         self._refused_at: float | None = None
 
     @property
@@ -89,6 +96,7 @@ class QueueWait:
                     deadline=deadline.at,
                 ),
                 method_name="execute_in_turn",
+                kwargs={"waiting_since": self._waits_since()},
                 timeout=deferral_timeout(deadline.at, now),
             )
         if is_first:

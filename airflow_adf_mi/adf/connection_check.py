@@ -150,7 +150,7 @@ def checking(
     if pipeline_name is not None:
         findings.append((yield from _pipeline(factory, pipeline_name, pipeline)))
         if not isinstance(pipeline, AdfError):
-            findings += yield from _active_runs(factory, pipeline, timing)
+            findings += yield from _active_runs(factory, pipeline_name, pipeline, timing)
     answers: dict[str, Any] = {"read": found, "pipelines/read": pipeline}
     answers |= yield from _asked(factory, timing)
     return [*findings, *(_permission(action, answers[action], factory, token) for action in ACTIONS)]
@@ -219,11 +219,14 @@ def _pipeline(factory: FactoryRef, name: str, answer: Any) -> Routine[Finding]:
     return Finding(step="pipeline", holds=CheckStatus.YES, detail=f"{name!r}{when}{needed}")
 
 
-def _active_runs(factory: FactoryRef, definition: Mapping[str, Any], timing: Timing) -> Routine[list[Finding]]:
+def _active_runs(
+    factory: FactoryRef, pipeline_name: str, definition: Mapping[str, Any], timing: Timing
+) -> Routine[list[Finding]]:
     """The runs that `on_live_run` of a task would be about now. No finding if they cannot be listed: a later step says why."""
     now = timing.clock()
-    # Not the name that was asked for: its letters may differ in case, and it is not known whether a filter ignores that.
-    filters = having("PipelineName", str(definition.get("name"))), having("Status", *sorted(RunStatus.UNFINISHED))
+    # The published name may differ in case, and it is not known whether a filter ignores that.
+    names = dict.fromkeys((pipeline_name, str(definition.get("name", pipeline_name))))
+    filters = having("PipelineName", *names), having("Status", *sorted(RunStatus.UNFINISHED))
     runs, error = yield from read_pages(list_runs(factory, now - RETENTION_SECONDS, now, *filters))
     if error is not None:
         return []

@@ -6,6 +6,8 @@ fingerprints.
 
 from __future__ import annotations
 
+import inspect
+
 from airflow_adf_mi import exceptions
 from airflow_adf_mi._airflow.task_instance import RUN_ID_KEY
 from airflow_adf_mi._triggerer.finish import LINK_KEY, RETURN_VALUE
@@ -101,6 +103,8 @@ def test_next_methods_of_deferred_tasks() -> None:
     ):
         for name in methods:
             assert callable(vars(task)[name])
+    for name in ("execute_after", "execute_in_turn"):
+        assert "waiting_since" in inspect.signature(getattr(AdfRunPipelineOperator, name)).parameters
 
 
 def test_events() -> None:

@@ -585,7 +585,7 @@ def test_list_that_leaves_out_just_the_run_of_a_lost_start_leads_to_a_second_one
         start_settle=0.1,
         wait_for_termination=False,
     )
-    with pytest.raises(AdfAmbiguousStartError, match="The run list shows no run of the factory that began later"):
+    with pytest.raises(AdfAmbiguousStartError, match="The run list does not show that it is up to date"):
         execute(it, task)
     assert hidden.consumed
     assert len(runs(emulator)) == 1

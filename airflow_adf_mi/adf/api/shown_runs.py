@@ -6,7 +6,7 @@ from airflow_adf_mi.adf.config.addresses import FactoryRef
 from airflow_adf_mi.adf.models import PipelineRun
 
 MOST_KEPT = 1000
-"""So many runs of a factory are remembered: those that were shown first go first."""
+"""So many runs of a factory are remembered: those that began last."""
 
 _shown: dict[FactoryRef, dict[str, float]] = {}
 """By factory and run id: when the run began, in epoch seconds."""
@@ -18,13 +18,14 @@ def remembered(factory: FactoryRef, run: PipelineRun) -> PipelineRun:
         shown = _shown.setdefault(factory, {})
         shown[run.run_id] = run.started_at.timestamp()
         if len(shown) > MOST_KEPT:
-            del shown[next(iter(shown))]
+            # Long answers are read in threads, so another thread may have removed it.
+            shown.pop(min(list(shown.items()), key=lambda item: item[1])[0], None)
     return run
 
 
 def shown_since(factory: FactoryRef, moment: float) -> set[str]:
     """The ids of the remembered runs that began after this moment, in epoch seconds."""
-    return {run_id for run_id, began in _shown.get(factory, {}).items() if began > moment}
+    return {run_id for run_id, began in list(_shown.get(factory, {}).items()) if began > moment}
 
 
 def forget_shown_runs() -> None:

@@ -26,6 +26,7 @@ ways:
     the list shows a later run, none has our key
       in the correlation parameter, and the Dag's
       author chose "start_if_list_is_fresh"          very probably nothing was started: send createRun again
+                                                     (not for a rerun, which has the value of its group)
     anything else                                    raise AdfAmbiguousStartError, or start again if the Dag's
                                                      author allowed it (`on_ambiguous`)
 
@@ -306,15 +307,18 @@ def _cause(result: SearchResult) -> str:
     return f" The search failed with: {result.error}" if result.error is not None else ""
 
 
-def _advice(start: Start) -> str:
+def _advice(start: Start, intent: Intent) -> str:
     """How to avoid the doubt in future, depending on what is set already."""
+    if intent.rerun_of is not None:
+        # Its correlation parameter is that of the run which it continues.
+        return "To avoid this doubt in future, set on_ambiguous_start='start' if two runs do no harm."
     if start.correlation_parameter is None:
         return (
             "To avoid this doubt in future, set correlation_parameter to a parameter that the pipeline declares for this "
             "purpose; or set on_ambiguous_start='start' if two runs do no harm."
         )
     if start.on_ambiguous == "start_if_list_is_fresh":
-        return "The run list shows no run of the factory that began later, so it may lag. A retry looks again."
+        return "The run list does not show that it is up to date, so it may lag. A retry looks again."
     return (
         "To avoid this doubt in future, set on_ambiguous_start='start_if_list_is_fresh', which starts again if the run list "
         "shows later runs; or 'start' if two runs do no harm."
@@ -329,7 +333,7 @@ def _ambiguous_text(start: Start, intent: Intent, result: SearchResult, lost: Ad
         f"The start of pipeline {start.pipeline_name!r} in {start.factory} got no usable answer, and {found}. A run may or "
         "may not have been started, so the task does not start another. A retry of this task searches again. Or check the "
         "pipeline's runs in ADF Studio: if none of them is this task's, clear the task. The cleared task starts a new "
-        f"run{once}. {_advice(start)}"
+        f"run{once}. {_advice(start, intent)}"
         f"{_cause(result)}"
         f"{f' The first error was: {lost}' if lost else ''}"
     )

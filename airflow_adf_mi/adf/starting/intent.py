@@ -100,9 +100,10 @@ class Intent:
     """When a full queue refused a start of this try first, in epoch seconds. `timeout` counts from there, and it is the place
     among the starts that wait."""
     is_foreign: bool = False
-    """Somebody else started the run, and this task only watches it (`present_runs`)."""
+    """Somebody else started the run, or may have started it. This task only watches it (`present_runs`, `rerun`)."""
     rerun_of: str | None = None
-    """The failed run that this start continues, if `retry_from_failure` chose that. The fingerprint does not depend on it."""
+    """The failed run that this start continues, if `retry_from_failure` chose that. The fingerprint does not depend on it.
+    With `is_foreign`: the run of this task that somebody's run continues. `sent_at` is then set only if the run may be ours."""
     run_group_id: str | None = None
     """The group of that run, which the new run joins."""
 

@@ -6,16 +6,19 @@ spellings: the author's and the published one. Otherwise a query could miss all 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from airflow_adf_mi.adf.api.operations import get_pipeline
 from airflow_adf_mi.adf.config.addresses import FactoryRef
-from airflow_adf_mi.adf.errors import AdfError
+from airflow_adf_mi.adf.errors import AdfError, AdfNotFoundError, AdfPermissionError
 from airflow_adf_mi.adf.routines import Routine
 from airflow_adf_mi.adf.starting.run_list import having
 from airflow_adf_mi.adf.timing import Timing
+
+log = logging.getLogger(__name__)
 
 READ_SECONDS = 5.0
 """A definition that does not arrive within this many seconds is not waited for."""
@@ -23,12 +26,15 @@ KEPT_SECONDS = 60.0
 """Seconds for which a process uses what it has read. A triggerer sends many starts of one pipeline."""
 
 _spellings: dict[tuple[FactoryRef, str], tuple[float, str]] = {}
-"""Published names, and the epoch seconds at which they were read. A name that could not be read is as the author wrote it."""
+"""Published names, and the epoch seconds at which they were read. The name of a pipeline that is not there, or not shown to this
+identity, is as the author wrote it."""
 
 
 def read_pipeline(factory: FactoryRef, pipeline_name: str, *, timing: Timing) -> Routine[Mapping[str, Any] | AdfError]:
-    """Read the definition, and remember its name."""
+    """Read the definition, and remember its name. An answer that may be another one a moment later changes nothing."""
     answer: Mapping[str, Any] | AdfError = yield replace(get_pipeline(factory, pipeline_name), timeout=READ_SECONDS)
+    if isinstance(answer, AdfError) and not isinstance(answer, AdfNotFoundError | AdfPermissionError):
+        return answer
     now = timing.clock()
     for old in [place for place, (at, _) in _spellings.items() if now - at >= KEPT_SECONDS]:
         del _spellings[old]
@@ -40,10 +46,13 @@ def read_pipeline(factory: FactoryRef, pipeline_name: str, *, timing: Timing) ->
 
 def runs_of_pipeline(factory: FactoryRef, pipeline_name: str, *, timing: Timing) -> Routine[Mapping[str, Any]]:
     """A filter for the runs of a pipeline, in whatever case its name is written. Costs a request once in `KEPT_SECONDS`."""
-    read_at, published = _spellings.get((factory, pipeline_name), (float("-inf"), ""))
+    place = factory, pipeline_name
+    read_at, published = _spellings.get(place, (float("-inf"), pipeline_name))
     if timing.clock() - read_at >= KEPT_SECONDS:
-        yield from read_pipeline(factory, pipeline_name, timing=timing)
-        published = _spellings[factory, pipeline_name][1]
+        answer = yield from read_pipeline(*place, timing=timing)
+        published = _spellings.get(place, (0.0, published))[1]
+        if isinstance(answer, AdfError):
+            log.info("Only runs of pipeline %r in this spelling are searched for. %s", pipeline_name, answer)
     return having("PipelineName", *dict.fromkeys((pipeline_name, published)))
 
 

@@ -103,7 +103,7 @@ def start_or_adopt(
                     )
                 )
             fresh = fresh.after(older, *ended_now)
-            last = yield from _run_to_continue(start, older, fresh, timing=timing)
+            last = yield from _run_to_continue(start, older, fresh, ended_now, timing=timing)
         case ResolveLostStart(intent=lost):
             return (yield from _settle_lost_start(start, lost, fresh, timing=timing))
         case Adopt(intent=known):
@@ -147,15 +147,18 @@ def _recalled(
     return with_key, found.intent, last, found.known_ids | ended
 
 
-def _run_to_continue(start: Start, older: Intent, fresh: Intent, *, timing: Timing) -> Routine[PipelineRun | None]:
+def _run_to_continue(
+    start: Start, older: Intent, fresh: Intent, found: tuple[str, ...], *, timing: Timing
+) -> Routine[PipelineRun | None]:
     """The run that this try may continue instead of starting from the beginning.
 
-    It is the run before a clear. Or it is the run that a rerun was meant to continue, if the rerun was not sent, or if its run
-    is not certainly ours. Raises `AdfError` if that run cannot be read.
+    It is the run before a clear: that of `older`, or the one that was `found` for it. Or it is the run that a rerun was meant to
+    continue, if the rerun has no run that is certainly ours. Raises `AdfError` if that run cannot be read.
     """
     is_clear = not older.task_try.is_try_of(fresh.task_try) and was_cleared(older, fresh.task_try)
-    run_id = older.rerun_of if older.is_foreign else older.run_id or older.rerun_of
-    if run_id is None or start.retry_from_failure == "never":
+    run_id = older.run_id or next(iter(found), older.rerun_of)
+    is_unrelated = older.is_foreign and older.rerun_of is None
+    if run_id is None or is_unrelated or start.retry_from_failure == "never":
         return None
     if older.fingerprint != fresh.fingerprint:
         log.info("Starting from the beginning: the parameters, the pipeline or the factory have changed.")

@@ -6,7 +6,7 @@ run is active, `end_superseded_run` returns it. The caller waits for it, and ask
     the earlier start      what is ended
     ---------------------  ---------------------------------------------------------------------------------------------------
     was answered           its run
-    was never answered     the run with its start key, or with its correlation parameter; otherwise the only similar run, which
+    was never answered     the runs with its start key, or with its correlation parameter; otherwise the only similar run, which
                            may be another task's, so it is only waited for
     was a rerun, which     the run with its start key; otherwise all later runs of the group, which may be somebody's, so they
       was never answered   are only waited for
@@ -57,7 +57,8 @@ def end_superseded_run(
     for runs of somebody else.
     """
     # A foreign run is not waited for, unless it may be the rerun that this task has sent.
-    if older.phase is Phase.PREPARED or (older.is_foreign and older.rerun_of is None):
+    is_certainly_foreign = older.is_foreign and (older.rerun_of is None or older.sent_at is None)
+    if older.phase is Phase.PREPARED or is_certainly_foreign:
         return ()
     if older.run_id is not None:
         return (yield from _end_run(older, cancel=cancel, is_ours=not older.is_foreign, timing=timing)) or ()
@@ -126,7 +127,7 @@ def _find_superseded_runs(
     while True:
         result = yield from _search_with_retries(criteria, older, timing=timing)
         ours = _certainly_ours(result, older)
-        if len(ours) == 1:
+        if ours:
             return ours, True
         if result.error is not None:
             raise AdfError(
@@ -137,7 +138,7 @@ def _find_superseded_runs(
                 f"{result.error}"
             ) from result.error
         if timing.clock() + SEARCH_PAUSE_SECONDS > until:
-            if older.rerun_of is not None:
+            if older.rerun_of is not None or result.proven:
                 # Later runs of the group: ours has another id, or somebody began them in ADF Studio.
                 return result.proven, False
             uses_key = older.service_uses_key or (yield from uses_start_keys(older.factory, older.pipeline_name))
@@ -149,10 +150,13 @@ def _find_superseded_runs(
 
 
 def _certainly_ours(result: SearchResult, older: Intent) -> tuple[PipelineRun, ...]:
-    """The proven runs of a start. A later run of a rerun's group may be somebody else's, so it must have our key."""
-    return tuple(
-        run for run in result.proven if older.rerun_of is None or run.run_id.lower() == older.start_key.lower()
-    )
+    """The proven runs of a start. A rerun may be somebody else's, so it must have our key as its id."""
+
+    def is_ours(run: PipelineRun) -> bool:
+        is_rerun = older.rerun_of is not None or run.run_group_id not in (None, run.run_id)
+        return not is_rerun or run.run_id.lower() == older.start_key.lower()
+
+    return tuple(filter(is_ours, result.proven))
 
 
 def _search_with_retries(criteria: RunCriteria, older: Intent, *, timing: Timing) -> Routine[SearchResult]:
@@ -170,7 +174,7 @@ def _search_with_retries(criteria: RunCriteria, older: Intent, *, timing: Timing
         if not result.key_unknown:
             # The list may lag. So without an answer about the key, the list proves nothing.
             result = replace(result, error=result.error or seen)
-        return result, None if len(_certainly_ours(result, older)) == 1 else result.error
+        return result, None if _certainly_ours(result, older) else result.error
 
     result, _ = yield from with_patience(once, timing=timing)
     return result

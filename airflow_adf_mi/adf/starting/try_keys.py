@@ -126,7 +126,20 @@ def _newness(found: KnownRun) -> tuple[int, float]:
 
 def _started(found: KnownRun, start: Start, task_try: TaskTry) -> Intent:
     of_try = start.intent(replace(task_try, try_number=found.try_number))
-    return replace(of_try, start_key=found.key).started(found.run.run_id)
+    intent = replace(of_try, start_key=found.key).started(found.run.run_id)
+    run = found.run
+    if intent.service_uses_key or run.run_group_id in (None, run.run_id):
+        return intent
+    # A rerun has the correlation parameter of its group. It is ours, or somebody began it in ADF Studio: it is never cancelled.
+    may_be_ours = start.retry_from_failure != "never"
+    began = run.started_at or run.last_updated
+    return replace(
+        intent,
+        is_foreign=True,
+        rerun_of=run.run_group_id,
+        run_group_id=run.run_group_id,
+        sent_at=began.timestamp() if may_be_ours and began is not None else None,
+    )
 
 
 def _is_usable(found: KnownRun, start: Start, keys: TryKeys, *, clock_ahead: float) -> bool:

@@ -17,11 +17,11 @@ comes back, and keeps its place.
 The first start that was refused is the first that is let go. This rule orders the starts of one triggerer only.
 
 So few go at once, because no triggerer knows of the starts that others let go, and because a deferrable task needs a worker slot
-to send its start. Most of the queue stays full meanwhile, so the pipeline never waits for us.
+to send its start. Most of the queue stays full meanwhile, unless more than 10 runs end in a round.
 
 A busy Airflow may need long to resume a task. If its start did not count as queued until then, others would be let go for the
 same place, and would keep more and more workers busy. A start that was accepted in the meantime counts twice. This slows nothing
-down, because at most 10 starts go in a round of a queue of 100.
+down, because at most 10 starts go in a round anyway.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class Turns:
             shown_free = self._limit - queued
             free = shown_free - len(self._let_go)
             is_stale = self._moved_at is not None and now - self._moved_at >= STALE_SECONDS
-            return max(min(free, shown_free // max(self._limit // PARTS, 1)), int(is_stale))
+            return max(min(free, shown_free * PARTS // max(self._limit, 1)), int(is_stale))
         if self._is_under_way(now):
             return 0
         self._is_probing = not self._is_believed

@@ -195,7 +195,7 @@ def test_later_run_of_the_pipeline_must_be_of_another_start(parameters: dict[str
     ids=["none", "earlier", "within the slack", "unreadable"],
 )
 def test_lost_start_is_not_sent_again_if_the_list_may_lag(listed: Any) -> None:
-    with pytest.raises(AdfAmbiguousStartError, match="The run list shows no run of the factory that began later"):
+    with pytest.raises(AdfAmbiguousStartError, match="The run list does not show that it is up to date"):
         start_fresh([*SEARCHED, listed])
 
 

@@ -767,6 +767,22 @@ def test_clear_in_a_factory_with_run_ids_of_its_own_may_accept_its_own_earlier_r
     assert accepted == {"key": False, None: True}
 
 
+@pytest.mark.parametrize(("how", "waits"), [("never", False), ("retry", True)])
+def test_rerun_of_somebody_with_the_correlation_parameter_of_its_group_is_never_owned(how: str, waits: bool) -> None:
+    world = World(Service(own_ids=True))
+    arguments = {"correlation_parameter": "key", "retry_from_failure": how}
+    first = world.retry(**arguments)
+    world.service.end(first.run_id, "Failed")
+    world.service.now += 60
+    theirs = world.service.start_foreign()
+    world.service.join_group(theirs, first.run_id)
+    adopted = world.retry(**arguments)
+    assert (adopted.run_id, adopted.is_foreign) == (theirs, True)
+    world.clear(**arguments)
+    # It may be a rerun of this task, if this task makes reruns. Then the clear waits for its end.
+    assert world.status(theirs) == ("Succeeded" if waits else "InProgress")
+
+
 def test_retry_adopts_a_rerun_that_has_the_correlation_parameter_of_the_run_it_continues() -> None:
     world = World()
     world.service.own_ids = True

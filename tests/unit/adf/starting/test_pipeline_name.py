@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import pytest
 
-from airflow_adf_mi.adf.errors import AdfPermissionError
+from airflow_adf_mi.adf.errors import AdfPermissionError, AdfUnavailableError
 from airflow_adf_mi.adf.starting.pipeline_name import KEPT_SECONDS, runs_of_pipeline
 from airflow_adf_mi.adf.timing import Timing
 from tests.support.routines import FACTORY
@@ -32,6 +33,19 @@ def spellings(service: Service, name: str = "load") -> list[str]:
 )
 def test_query_asks_for_the_published_spelling_too(service: dict[str, Any], expected: list[str]) -> None:
     assert spellings(Service(**service)) == expected
+
+
+def test_short_outage_is_not_remembered(caplog: pytest.LogCaptureFixture) -> None:
+    service = Service(declares=AdfUnavailableError("503", status=503), published_name="Load")
+    with caplog.at_level(logging.INFO):
+        assert spellings(service) == ["load"]
+    assert "Only runs of pipeline 'load' in this spelling are searched for. 503" in caplog.text
+    service.declares = {}
+    assert spellings(service) == ["load", "Load"]
+    service.now += KEPT_SECONDS
+    service.declares = AdfUnavailableError("503", status=503)
+    # What was read before is still the best that is known.
+    assert spellings(service) == ["load", "Load"]
 
 
 @pytest.mark.parametrize("declares", [{}, None])

@@ -301,12 +301,11 @@ def test_wait_waits_for_any_run_and_then_starts() -> None:
     assert isinstance(world.begin(on_live_run="wait"), Started)
 
 
-@pytest.mark.parametrize(("published", "begins"), [("LOAD", StillActive), ("Other", Started), (None, Started)])
-def test_run_is_seen_although_the_author_spells_the_name_in_another_case(published: str | None, begins: type) -> None:
+def test_run_is_seen_although_the_author_spells_the_name_in_another_case() -> None:
     """Data Factory ignores the case of names, and it is not known whether queries do."""
-    world = World(published_name=published)
+    world = World(published_name="LOAD")
     world.service.start_foreign("LOAD")
-    assert isinstance(world.begin(on_live_run="wait", check=False), begins)
+    assert isinstance(world.begin(on_live_run="wait", check=False), StillActive)
 
 
 @pytest.mark.parametrize("own_ids", [False, True])

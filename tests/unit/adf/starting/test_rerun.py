@@ -83,9 +83,40 @@ def test_rerun_that_somebody_began_in_studio_is_adopted(status: str) -> None:
     begun = again(world)
     assert (begun.run_id, begun.adopted, begun.is_foreign, world.service.created) == (theirs, True, True, 1)
     assert Intent.from_json(world.journal.kept).run_id == theirs
-    # A clear waits for its end, and never cancels it.
-    cleared = again(world, CLEARED)
-    assert (world.status(theirs), cleared.adopted) == ("Succeeded", False)
+    again(world, CLEARED)
+    assert world.status(theirs) == status
+
+
+@pytest.mark.parametrize("how", ["retry", "always"])
+@pytest.mark.parametrize(("status", "continues"), [("Succeeded", False), ("Failed", True), ("Cancelled", False)])
+def test_clear_after_an_adopted_rerun_of_somebody(status: str, continues: bool, how: str) -> None:
+    world, first = failed_world()
+    theirs = in_group(world, first)
+    again(world, how=how)
+    world.service.end(theirs, status)
+    begun = again(world, CLEARED, how)
+    assert begun.adopted is False
+    assert begun.intent.rerun_of == (theirs if continues and how == "always" else None)
+
+
+@pytest.mark.parametrize("how", ["retry", "always"])
+def test_adopted_rerun_of_somebody_that_the_service_no_longer_knows_stops_no_clear(how: str) -> None:
+    world, first = failed_world()
+    theirs = in_group(world, first)
+    again(world, how=how)
+    del world.service.runs[theirs]
+    assert again(world, CLEARED, how).adopted is False
+
+
+def test_clear_continues_the_failed_run_of_a_lost_answer_if_the_author_says_always() -> None:
+    world = World()
+    world.service.dies_after_create = True
+    with pytest.raises(ProcessDied):
+        world.begin(FIRST, parameters={"day": "x"})
+    world.service.dies_after_create = False
+    (first,) = world.service.live()
+    world.service.end(first, "Failed")
+    assert again(world, CLEARED, "always").intent.rerun_of == first
 
 
 def test_adopted_rerun_of_somebody_is_continued_if_it_fails() -> None:
@@ -183,7 +214,7 @@ def test_clear_waits_for_an_adopted_rerun_that_may_be_ours(how: str) -> None:
     assert Intent.from_json(world.journal.kept).is_foreign
     begun = again(world, CLEARED, how)
     assert world.status(rerun) == "Succeeded", "waited for, and not cancelled"
-    assert world.service.live() == ([begun.run_id] if how == "retry" else [])
+    assert world.service.live() == [begun.run_id]
 
 
 def test_failed_rerun_that_somebody_began_in_studio_is_continued() -> None:

@@ -591,6 +591,30 @@ def test_correlation_parameter_finds_a_run_although_the_author_spells_the_name_i
     assert world.begin(RETRY, **start).run_id == run["runId"]
 
 
+def test_clear_ends_both_runs_of_a_start_that_was_sent_twice() -> None:
+    world = World(own_ids=True)
+    start: dict[str, Any] = {"correlation_parameter": "airflow_key"}
+    lost_start(world, "answered", **start)
+    (first,) = world.service.live()
+    parameters = world.service.runs[first]["parameters"]
+    second = world.service.start_foreign(**parameters)
+    begun = world.begin(CLEARED, **start)
+    assert (world.status(first), world.status(second)) == ("Cancelled", "Cancelled")
+    assert world.service.live() == [begun.run_id]
+
+
+def test_clear_cancels_no_rerun_that_has_the_correlation_parameter_of_its_group() -> None:
+    world = World(own_ids=True)
+    start: dict[str, Any] = {"correlation_parameter": "airflow_key"}
+    lost_start(world, "answered", **start)
+    (first,) = world.service.live()
+    world.service.end(first, "Failed")
+    theirs = world.service.start_foreign()
+    world.service.join_group(theirs, first)
+    world.begin(CLEARED, **start)
+    assert world.status(theirs) != "Cancelled"
+
+
 def test_superseded_lost_start_is_cancelled_if_it_is_certainly_ours() -> None:
     world = World()
     lost_start(world, "answered")

@@ -157,6 +157,15 @@ def test_start_that_was_removed_does_not_go() -> None:
     assert turns.next(10.0, 0) == [1]
 
 
+@given(shown=st.integers(0, MOST_QUEUED), limit=st.integers(0, MOST_QUEUED))
+def test_at_most_one_goes_for_each_tenth_of_the_queue_that_is_free(shown: int, limit: int) -> None:
+    turns = Turns(_limit=limit)
+    for number in range(200):
+        turns.add(number, float(number), now=0.0)
+    free = max(limit, shown) - shown
+    assert len(turns.next(10.0, shown)) <= min(free, PARTS)
+
+
 @given(
     starts=st.integers(1, 60),
     places=st.integers(1, MOST_QUEUED),
