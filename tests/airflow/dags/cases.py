@@ -18,6 +18,8 @@ RUN_ID = "{{ params.run_id }}"
 CONNECTION: dict[str, Any] = {"azure_data_factory_conn_id": "adf_test"}
 IDENTITY = {"azure_data_factory_conn_id": "adf_identity"}
 NOWHERE = {"azure_data_factory_conn_id": "adf_nowhere"}
+SHORT = 15
+"""A timeout. Shorter deferrals would meet the defect of Airflow that `LEAST_SECONDS` in `conftest.py` describes."""
 
 
 def case(name: str, **params: Any) -> DAG:
@@ -43,8 +45,8 @@ def waits(name: str, **arguments: Any) -> None:
 
 for mode, deferrable in (("blocking", False), ("deferrable", True)):
     runs(mode, deferrable=deferrable)
-    runs(f"{mode}_timeout", deferrable=deferrable, timeout=6)
-    runs(f"{mode}_timeout_keep", deferrable=deferrable, timeout=6, cancel_on_timeout=False)
+    runs(f"{mode}_timeout", deferrable=deferrable, timeout=SHORT)
+    runs(f"{mode}_timeout_keep", deferrable=deferrable, timeout=SHORT, cancel_on_timeout=False)
     runs(f"{mode}_kill_keep", deferrable=deferrable, cancel_on_kill=False)
     runs(f"{mode}_identity", deferrable=deferrable, **IDENTITY)
     waits(f"sensor_{mode}", deferrable=deferrable)
@@ -54,7 +56,7 @@ runs("no_wait", wait_for_termination=False)
 # executor's event of the previous poke. On a busy machine, LocalExecutor needs some seconds for that.
 waits("sensor_reschedule", deferrable=False, mode="reschedule", poke_interval=15)
 waits("sensor_identity", deferrable=False, **IDENTITY)
-waits("sensor_timeout", deferrable=True, timeout=6)
+waits("sensor_timeout", deferrable=True, timeout=SHORT)
 
 with case("hook_identity"):
 
