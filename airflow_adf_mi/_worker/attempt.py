@@ -117,7 +117,7 @@ class Attempt:
         """The moment from which `execution_timeout` counts, in epoch seconds.
 
         On a worker, Airflow counts it from the call of `execute`. While a task is deferred, only this package counts it,
-        from the beginning of the try. That is the only moment which Airflow keeps during a deferral; Airflow 3.1 does not.
+        from the beginning of the try. That is the only moment which Airflow keeps during a deferral. Airflow 3.1 keeps none.
         """
         return start_of_try(self._context) if self._task.deferrable else self._called_at
 

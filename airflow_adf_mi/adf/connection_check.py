@@ -35,6 +35,7 @@ from airflow_adf_mi.adf.models import UNREADABLE, RunStatus
 from airflow_adf_mi.adf.name_suggestions import with_suggestions
 from airflow_adf_mi.adf.routines import Authenticate, Routine, run_routine
 from airflow_adf_mi.adf.starting.declared_parameters import listed_parameters, read_declared
+from airflow_adf_mi.adf.starting.pipeline_name import in_both_spellings
 from airflow_adf_mi.adf.starting.run_list import RETENTION_SECONDS, having, list_runs, read_pages
 from airflow_adf_mi.adf.timing import REAL_TIME, Timing
 
@@ -224,9 +225,8 @@ def _active_runs(
 ) -> Routine[list[Finding]]:
     """The runs that `on_live_run` of a task would be about now. No finding if they cannot be listed: a later step says why."""
     now = timing.clock()
-    # The published name may differ in case, and it is not known whether a filter ignores that.
-    names = dict.fromkeys((pipeline_name, str(definition.get("name", pipeline_name))))
-    filters = having("PipelineName", *names), having("Status", *sorted(RunStatus.UNFINISHED))
+    of_pipeline = in_both_spellings(pipeline_name, str(definition.get("name", pipeline_name)))
+    filters = of_pipeline, having("Status", *sorted(RunStatus.UNFINISHED))
     runs, error = yield from read_pages(list_runs(factory, now - RETENTION_SECONDS, now, *filters))
     if error is not None:
         return []

@@ -39,7 +39,7 @@ PROOFS = [
     Proof("the run of a lost start is found in the list", "adf/starting/find_run.py", "return Likeness.POSSIBLE if has_parameters(run, criteria.parameters) else Likeness.NO", "return Likeness.NO", "lost-own-ids-deferrable"),
     Proof("a clear starts a new run", "adf/starting/intent.py", "return before.max_tries != now.max_tries or", "return False and", "cleared-after-success-deferrable"),
     Proof("a clear of a running task starts a new run", "adf/starting/intent.py", "(before.clear_number != now.clear_number and not stored.try_failed)", "False", "cleared-and-killed"),
-    Proof("runs of one task never overlap", "adf/starting/start_or_adopt.py", "            if isinstance(ended_now, StillActive):", "            if False:", "cleared-slow-cancel-deferrable"),
+    Proof("runs of one task never overlap", "adf/starting/start_or_adopt.py", "            if isinstance(superseded, StillActive):", "            if False:", "cleared-slow-cancel-deferrable"),
     Proof("changed parameters start a new run", "adf/starting/intent.py", "or stored.fingerprint != wanted_fingerprint", "", "parameters-changed"),
     Proof("marking a deferred task cancels its run", "_triggerer/cancel_on_kill.py", "    if state not in OVER:", "    if True:", "marked-failed-deferrable"),
     Proof("a triggerer that was replaced does not cancel", "_triggerer/cancel_on_kill.py", "    if state not in OVER:", "    if False:", "triggerer-stopped-deferrable"),

@@ -6,10 +6,13 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import sqlalchemy
 
+from airflow_adf_mi._triggerer.stored_start import StoredStart
+from airflow_adf_mi._triggerer.xcom_journal import INTENT_KEY
 from tests.chaos.case import Case
 from tests.chaos.row import HOUR, LONG, OWN_IDS, Expected, Mode, Row
 from tests.chaos.rows_backfill import FULL_QUEUE
@@ -68,6 +71,26 @@ def triggerer_killed_starting(world: World, cases: Sequence[Case]) -> None:
     world.kill_triggerer(world.triggerer())
     time.sleep(5)
     world.start_triggerer()
+
+
+def triggerer_killed_waiting(world: World, cases: Sequence[Case]) -> None:
+    """Kill and restart the triggerer while starts wait for a place in a full queue."""
+    for case in cases:
+        case.start()
+    for case in cases:
+        case.wait_fault()
+        # Without the stored refusal, the start would be in doubt.
+        case.until(partial(refusal_is_stored, case), "the refusal to be stored")
+    world.kill_triggerer(world.triggerer())
+    time.sleep(5)
+    world.start_triggerer()
+
+
+def refusal_is_stored(case: Case) -> bool:
+    if case.row.mode != "triggerer-mode":
+        return all(instance.state == "deferred" for instance in case.instances())
+    start = StoredStart.from_json(case.xcom(INTENT_KEY))
+    return start is not None and start.intent.first_refused_at is not None
 
 
 def triggerer_killed_storing(world: World, cases: Sequence[Case]) -> None:
@@ -177,6 +200,7 @@ SCENES: Mapping[str, Scene] = {
     "triggerer killed": triggerer_killed,
     "triggerer killed while starting": triggerer_killed_starting,
     "triggerer killed while storing an intent": triggerer_killed_storing,
+    "triggerer killed while waiting for a place": triggerer_killed_waiting,
     "triggerer killed before run_id": triggerer_killed_naming,
     "triggerer lost": triggerer_lost,
     "triggerer stopped": triggerer_stopped,
@@ -311,7 +335,7 @@ def rows(many: int) -> list[Row]:
                 name=f"queue-full-triggerer-killed-{mode}",
                 fault="triggerer killed -9 while the queue of the pipeline is full",
                 mode=mode,
-                scene="triggerer killed while starting",
+                scene="triggerer killed while waiting for a place",
                 faults=({**FULL_QUEUE, "times": 2},),
                 seconds=5,
                 task={"retries": 0},

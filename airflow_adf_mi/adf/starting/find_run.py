@@ -251,7 +251,7 @@ def later_run(criteria: RunCriteria, intent: Intent, *, timing: Timing) -> Routi
     since = sent_at + START_CLOCK_SLACK_SECONDS
     hidden = shown_since(criteria.factory, since) - {run.run_id for run in runs}
     if hidden:
-        log.info("The list of runs lags: it does not show run %s.", ", ".join(sorted(hidden)))
+        log.info("The list of runs lags. It does not show %d later run(s), such as %s.", len(hidden), min(hidden))
         return None
     later = [run for run in runs if run.started_at is not None and run.started_at.timestamp() > since]
     return next((run for run in later if _is_of_another_start(run, criteria, intent.start_key)), None)

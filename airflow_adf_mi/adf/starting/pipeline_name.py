@@ -51,8 +51,13 @@ def runs_of_pipeline(factory: FactoryRef, pipeline_name: str, *, timing: Timing)
     if timing.clock() - read_at >= KEPT_SECONDS:
         answer = yield from read_pipeline(*place, timing=timing)
         published = _spellings.get(place, (0.0, published))[1]
-        if isinstance(answer, AdfError):
+        if isinstance(answer, AdfError) and published == pipeline_name:
             log.info("Only runs of pipeline %r in this spelling are searched for. %s", pipeline_name, answer)
+    return in_both_spellings(pipeline_name, published)
+
+
+def in_both_spellings(pipeline_name: str, published: str) -> Mapping[str, Any]:
+    """A filter for the runs of a pipeline, by the author's spelling of its name and the published one."""
     return having("PipelineName", *dict.fromkeys((pipeline_name, published)))
 
 

@@ -85,9 +85,9 @@ def start_or_adopt(
             pass
         case StartNew(older=older):
             assert older is not None  # noqa: S101  the case above
-            ended_now = yield from end_superseded_run(start, older, cancel=cancel_superseded, timing=timing)
-            if isinstance(ended_now, StillActive):
-                return ended_now
+            superseded = yield from end_superseded_run(start, older, cancel=cancel_superseded, timing=timing)
+            if isinstance(superseded, StillActive):
+                return superseded
             if keys is not None:
                 # There may be other runs of earlier tries. And the new start needs a key that the next try can compute.
                 return (
@@ -99,11 +99,12 @@ def start_or_adopt(
                         timing=timing,
                         keys=keys,
                         # The service may show the run as active for a while, although the answer to a cancel proves its end.
-                        ended=ended | {*ended_now, *([older.run_id] if older.run_id else [])},
+                        ended=ended | {*superseded.found, *([older.run_id] if older.run_id else [])},
                     )
                 )
-            fresh = fresh.after(older, *ended_now)
-            last = yield from _run_to_continue(start, older, fresh, ended_now, timing=timing)
+            fresh = fresh.after(older, *superseded.found)
+            ours = superseded.found if superseded.is_ours else ()
+            last = yield from _run_to_continue(start, older, fresh, ours, timing=timing)
         case ResolveLostStart(intent=lost):
             return (yield from _settle_lost_start(start, lost, fresh, timing=timing))
         case Adopt(intent=known):
@@ -152,8 +153,8 @@ def _run_to_continue(
 ) -> Routine[PipelineRun | None]:
     """The run that this try may continue instead of starting from the beginning.
 
-    It is the run before a clear: that of `older`, or the one that was `found` for it. Or it is the run that a rerun was meant to
-    continue, if the rerun has no run that is certainly ours. Raises `AdfError` if that run cannot be read.
+    It is the run before a clear: that of `older`, or the one that was `found` for it and is certainly ours. Or it is the run that
+    a rerun was meant to continue, if the rerun has no run that is certainly ours. Raises `AdfError` if that run cannot be read.
     """
     is_clear = not older.task_try.is_try_of(fresh.task_try) and was_cleared(older, fresh.task_try)
     run_id = older.run_id or next(iter(found), older.rerun_of)

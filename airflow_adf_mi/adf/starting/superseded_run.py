@@ -19,7 +19,7 @@ run must not be cancelled, only its age (45 days) can prove that.
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from airflow_adf_mi.adf.api.operations import cancel_run, get_run
 from airflow_adf_mi.adf.cancelling import Cancel, cancelling
@@ -48,20 +48,25 @@ SUPERSEDED_CHECK_INTERVAL_SECONDS = 10.0
 """Longest time in seconds between two status checks of a run that must end before another run is started."""
 
 
-def end_superseded_run(
-    start: Start, older: Intent, *, cancel: bool, timing: Timing
-) -> Routine[StillActive | tuple[str, ...]]:
-    """Cancel a superseded run, or only let it end. Returns the run while it is active.
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """The superseded run has ended."""
 
-    Once it has ended: the ids of the runs that a search found for it, if its answer was lost. Later policies must not take them
-    for runs of somebody else.
-    """
+    found: tuple[str, ...] = ()
+    """The ids of the runs that a search found for a start without an answer. Policies about runs that are already there must not
+    take them for runs of somebody else."""
+    is_ours: bool = True
+    """Whether these runs are certainly ours, so that one of them may be continued."""
+
+
+def end_superseded_run(start: Start, older: Intent, *, cancel: bool, timing: Timing) -> Routine[StillActive | Ended]:
+    """Cancel a superseded run, or only let it end."""
     # A foreign run is not waited for, unless it may be the rerun that this task has sent.
     is_certainly_foreign = older.is_foreign and (older.rerun_of is None or older.sent_at is None)
     if older.phase is Phase.PREPARED or is_certainly_foreign:
-        return ()
+        return Ended()
     if older.run_id is not None:
-        return (yield from _end_run(older, cancel=cancel, is_ours=not older.is_foreign, timing=timing)) or ()
+        return (yield from _end_run(older, cancel=cancel, is_ours=not older.is_foreign, timing=timing)) or Ended()
     runs, is_ours = yield from _find_superseded_runs(start, older, timing=timing)
     if not runs:
         log.warning(
@@ -73,7 +78,8 @@ def end_superseded_run(
         if active is not None:
             return active
     # Later runs of a rerun's group may be somebody else's.
-    return () if older.rerun_of is not None and not is_ours else tuple(run.run_id for run in runs)
+    may_be_theirs = older.rerun_of is not None and not is_ours
+    return Ended(found=() if may_be_theirs else tuple(run.run_id for run in runs), is_ours=is_ours)
 
 
 def _end_run(older: Intent, *, cancel: bool, is_ours: bool, timing: Timing) -> Routine[StillActive | None]:

@@ -16,8 +16,8 @@ comes back, and keeps its place.
 
 The first start that was refused is the first that is let go. This rule orders the starts of one triggerer only.
 
-So few go at once, because no triggerer knows of the starts that others let go, and because a deferrable task needs a worker slot
-to send its start. Most of the queue stays full meanwhile, unless more than 10 runs end in a round.
+So few go at once, because no triggerer knows which starts another triggerer lets go, and because a deferrable task needs a worker
+slot to send its start. Most of the queue stays full meanwhile, unless more than 10 runs end in a round.
 
 A busy Airflow may need long to resume a task. If its start did not count as queued until then, others would be let go for the
 same place, and would keep more and more workers busy. A start that was accepted in the meantime counts twice. This slows nothing

@@ -108,15 +108,16 @@ def test_adopted_rerun_of_somebody_that_the_service_no_longer_knows_stops_no_cle
     assert again(world, CLEARED, how).adopted is False
 
 
-def test_clear_continues_the_failed_run_of_a_lost_answer_if_the_author_says_always() -> None:
-    world = World()
+@pytest.mark.parametrize("own_ids", [False, True])
+def test_clear_continues_the_failed_run_of_a_lost_answer_only_if_that_run_is_certainly_ours(own_ids: bool) -> None:
+    world = World(own_ids=own_ids)
     world.service.dies_after_create = True
     with pytest.raises(ProcessDied):
         world.begin(FIRST, parameters={"day": "x"})
     world.service.dies_after_create = False
     (first,) = world.service.live()
     world.service.end(first, "Failed")
-    assert again(world, CLEARED, "always").intent.rerun_of == first
+    assert again(world, CLEARED, "always").intent.rerun_of == (None if own_ids else first)
 
 
 def test_adopted_rerun_of_somebody_is_continued_if_it_fails() -> None:
