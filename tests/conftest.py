@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import time
@@ -80,6 +81,17 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
     )
     needed = [name for name, paths in _OF_FEATURES.items() if path in paths]
     return True if any(not getattr(features, name) for name in needed) else None
+
+
+@pytest.fixture(autouse=True)
+def garbage_kept_until_the_end() -> Iterator[None]:
+    """Python collects no garbage inside a test, but between tests.
+
+    Some tests nest values until Python's limit. A finalizer that ran down there would fail, and would leave a socket open.
+    """
+    gc.disable()
+    yield
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)
