@@ -104,6 +104,16 @@ def _state(ti: Any) -> str | None:
 
 
 def state_of(states: Mapping[str, Mapping[str, Any]], ti: Any) -> str | None:
-    """The state of `ti` in Airflow's answer about a Dag run. There, the key of a mapped instance ends with its index."""
-    key = ti.task_id if ti.map_index < 0 else f"{ti.task_id}_{ti.map_index}"
-    return states.get(ti.run_id, {}).get(key)
+    """The state of `ti` in Airflow's answer about a Dag run; None if the answer has none."""
+    return states.get(ti.run_id, {}).get(_name_of(ti))
+
+
+def has_no_state(states: Mapping[str, Mapping[str, Any]], ti: Any) -> bool:
+    """Whether Airflow's answer shows `ti` without a state: it was cleared, and its next try has not begun."""
+    of_run = states.get(ti.run_id, {})
+    return _name_of(ti) in of_run and of_run[_name_of(ti)] is None
+
+
+def _name_of(ti: Any) -> str:
+    """The name of `ti` in Airflow's answer. The name of a mapped instance ends with its index."""
+    return ti.task_id if ti.map_index < 0 else f"{ti.task_id}_{ti.map_index}"

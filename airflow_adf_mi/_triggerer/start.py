@@ -26,6 +26,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -91,7 +92,8 @@ class TriggererStart:
     :param supersede_timeout: seconds to wait for a superseded run to end.
     :param check_interval: seconds between two status checks of a superseded run. `SUPERSEDED_CHECK_INTERVAL_SECONDS` is the
         most that is used.
-    :param deadline: until when this try may wait for a place in the full queue of the pipeline.
+    :param began: when the try began, in epoch seconds. `timeout` counts from there while the try waits for a live run.
+    :param deadline_from: returns the deadline of a wait from the moment at which it began, in epoch seconds.
     :param execution_deadline: the deadline that the task's `execution_timeout` sets, if the task has one. If a superseded run
         ends after this deadline, no new run is started.
     """
@@ -105,7 +107,8 @@ class TriggererStart:
         cancel_on_kill: bool,
         supersede_timeout: float,
         check_interval: float,
-        deadline: Deadline,
+        began: float,
+        deadline_from: Callable[[float], Deadline],
         execution_deadline: Deadline | None = None,
     ) -> None:
         self._start = replace(start, start_key=journal.start_key)
@@ -114,7 +117,8 @@ class TriggererStart:
         self._cancel_on_kill = cancel_on_kill
         self._supersede_timeout = supersede_timeout
         self._check_interval = min(check_interval, SUPERSEDED_CHECK_INTERVAL_SECONDS)
-        self._deadline = deadline
+        self._began = began
+        self._deadline_from = deadline_from
         self._execution_deadline = execution_deadline
         self._refused_at: float | None = None
         """When a full queue refused a start of this try first, in epoch seconds."""
@@ -256,18 +260,20 @@ class TriggererStart:
     async def _wait_for_turn(self, refusal: AdfQueueFullError) -> None:
         self._refused_at = self._refused_at or time.time()
         log.info("The task waits for a place in the queue of pipeline %r. %s", self._start.pipeline_name, refusal)
-        queue = queue_of(self._adf, self._start.factory)
+        queue, deadline = queue_of(self._adf, self._start.factory), self._deadline_from(self._refused_at)
         is_turn = await queue.wait(
-            self._start.pipeline_name, self._journal.start_key, self._refused_at, until=self._deadline.at
+            self._start.pipeline_name, self._journal.start_key, self._refused_at, until=deadline.at
         )
         if not is_turn:
-            raise queue_was_full(self._start.pipeline_name, self._start.factory, self._deadline.reason) from refusal
+            raise queue_was_full(self._start.pipeline_name, self._start.factory, deadline.reason) from refusal
 
     async def _wait_until_ended(self, begun: StillActive) -> None:
         address = begun.intent.address(self._adf)
         plan = Plan(check_interval=self._check_interval, deadline=time.time() + self._supersede_timeout)
         if begun.waits_for_any:
-            plan = replace(plan, deadline=self._deadline.at, deadline_reason=self._deadline.reason)
+            # All waits of this try for runs that are already there end at one moment.
+            deadline = self._deadline_from(self._began)
+            plan = replace(plan, deadline=deadline.at, deadline_reason=deadline.reason)
         log.info("%s is %s. A new run starts when it has ended.", address, begun.run.status)
         outcome = await wait_shared(self._adf, address.factory, address.run_id, plan)
         raise_unless_ended(Report(address=address, outcome=outcome), self._supersede_timeout)

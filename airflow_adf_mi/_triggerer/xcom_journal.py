@@ -39,6 +39,7 @@ from airflow.sdk.execution_time.xcom import XCom
 
 from airflow_adf_mi._airflow.task_instance import RUN_ID_KEY
 from airflow_adf_mi._airflow.xcoms import AsyncSleep, patiently, read_xcom, xcom_address
+from airflow_adf_mi._triggerer.cleared import ASK_AFTER_SECONDS, raise_if_cleared
 from airflow_adf_mi._triggerer.start_key import task_try_key_of
 from airflow_adf_mi._triggerer.stored_start import StoredStart
 from airflow_adf_mi.adf.errors import AdfError, AdfTaskKilled
@@ -68,6 +69,7 @@ class TriggerJournal:
 
     :param context: the context with which Airflow rendered the trigger's templates.
     :param durable: whether this try uses the starts of earlier tries.
+    :param began: when Airflow began this try, in epoch seconds; None if it is not known.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class TriggerJournal:
         context: Context,
         *,
         durable: bool,
+        began: float | None = None,
         clock: Callable[[], float] = time.monotonic,
         pause: AsyncSleep = asyncio.sleep,
     ) -> None:
@@ -84,6 +87,7 @@ class TriggerJournal:
         self.task_try = TaskTry(try_number=self._ti.try_number)
         """The number of this try. Airflow 3.3.2 shows a trigger neither `max_tries` nor the count of clears."""
         self._durable = durable
+        self._began = began
         self._clock = clock
         self._pause = pause
         self._stored: Any = None
@@ -139,6 +143,8 @@ class TriggerJournal:
                 await self._take_back(intent)
             return
         try:
+            if self._began is not None and time.time() - self._began > ASK_AFTER_SECONDS:
+                await raise_if_cleared(self._ti)
             if self._is_stale():
                 await self._must_be_unchanged()
             self.is_sending = True
@@ -178,7 +184,10 @@ class TriggerJournal:
         """Record this try as failed, so that a retry adopts its run.
 
         Called when a worker must end the try, whether it failed or not. The worker corrects the record if the try succeeds.
+
+        Raises `TaskCleared` if the task was cleared. With the record, the next try would adopt the run instead of replacing it.
         """
+        await raise_if_cleared(self._ti)
         if not self.is_read:
             await self._read()
         elif self._is_stale():

@@ -200,7 +200,9 @@ class ResumedAttempt(Attempt):
     def _counts_from(self, run: PipelineRun) -> float:
         """Return the moment from which `timeout` counts. It is the same moment here and in the trigger."""
         run_began = None if run.started_at is None else run.started_at.timestamp()
-        return start_of_wait(now=time.time(), try_began=self._began, run_began=run_began)
+        known = self._own_start()
+        first_sent_at = None if known is None else known.first_sent_at
+        return start_of_wait(now=time.time(), try_began=self._began, first_sent_at=first_sent_at, run_began=run_began)
 
     @property
     def _began(self) -> float:

@@ -9,6 +9,7 @@ from typing import Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_adf_mi._airflow.stats import use_in_triggerer
+from airflow_adf_mi._triggerer.cleared import fired_once
 from airflow_adf_mi.adf.config.settings import AdfSettings
 from airflow_adf_mi.adf.starting.pipeline_queue import queue_of
 from airflow_adf_mi.triggers.wait import stored_arguments
@@ -50,10 +51,13 @@ class AdfPipelineQueueTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         use_in_triggerer()
+        yield await fired_once(self, self._event)
+
+    async def _event(self) -> TriggerEvent:
         adf = AdfSettings.from_json(self.settings)
         queue = queue_of(adf, adf.factory(self.resource_group_name, self.factory_name))
         is_turn = await queue.wait(self.pipeline_name, self._token, self.refused_at, until=self.deadline)
-        yield TriggerEvent({IS_TURN: is_turn, REFUSED_AT: self.refused_at})  # type: ignore[no-untyped-call]  # TriggerEvent is not annotated
+        return TriggerEvent({IS_TURN: is_turn, REFUSED_AT: self.refused_at})  # type: ignore[no-untyped-call]  # TriggerEvent is not annotated
 
     @property
     def _token(self) -> object:

@@ -38,6 +38,7 @@ from airflow_adf_mi._airflow.task_instance import RUN_ID_KEY
 from airflow_adf_mi._airflow.xcoms import read_xcom
 from airflow_adf_mi._openlineage.run_record import is_openlineage_on
 from airflow_adf_mi._triggerer.cancel_on_kill import begin_kill, hold
+from airflow_adf_mi._triggerer.cleared import TaskCleared, fired_once
 from airflow_adf_mi._triggerer.finish import LINK_KEY, RETURN_VALUE, end_in_triggerer, linked_later
 from airflow_adf_mi._triggerer.start import RunSkipped, TriggererStart
 from airflow_adf_mi._triggerer.stored_start import StoredStart
@@ -162,7 +163,7 @@ class AdfStartPipelineTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         use_in_triggerer()
         try:
-            event = await self._event()
+            event = await fired_once(self, self._event)
         except asyncio.CancelledError as e:
             if was_killed(self, e):
                 self._kill()
@@ -183,7 +184,7 @@ class AdfStartPipelineTrigger(BaseTrigger):
             # The Dag was edited after this trigger was stored, and its newest version runs the task on a worker. So a worker
             # continues the task.
             return TriggerEvent({FOR_A_WORKER: True})  # type: ignore[no-untyped-call]  # TriggerEvent is not annotated
-        self._journal = TriggerJournal(self._context, durable=self.durable)
+        self._journal = TriggerJournal(self._context, durable=self.durable, began=self._began)
         try:
             if self._not_rendered is not None:
                 raise self._not_rendered
@@ -197,6 +198,8 @@ class AdfStartPipelineTrigger(BaseTrigger):
         except AdfError as e:
             await self._forget_what_was_replaced()
             return await self._handed_over({NOT_STARTED: error_to_json(e)})
+        except TaskCleared:
+            raise
         except (
             Exception
         ):  # from a template, a secrets backend, or a defect: a worker starts the trigger again, or fails the task
@@ -246,9 +249,10 @@ class AdfStartPipelineTrigger(BaseTrigger):
             cancel_on_kill=self.cancel_on_kill,
             supersede_timeout=self.supersede_timeout,
             check_interval=self.check_interval,
-            deadline=deadline_of(
+            began=began,
+            deadline_from=lambda counts_from: deadline_of(
                 self.timeout,
-                counts_from=began,
+                counts_from=counts_from,
                 execution_timeout=self.execution_timeout,
                 try_began=began,
                 margin=TRIGGERER_MARGIN,
@@ -315,10 +319,12 @@ class AdfStartPipelineTrigger(BaseTrigger):
         now = time.time()
         began = now if self._began is None else self._began
         seen = started.run.started_at if started.run else None
-        counts_from = start_of_wait(now=now, try_began=began, run_began=None if seen is None else seen.timestamp())
-        if started.intent.first_refused_at is not None:
-            # The wait for a place in the pipeline's queue counts, too, from the beginning of the try.
-            counts_from = began
+        counts_from = start_of_wait(
+            now=now,
+            try_began=began,
+            first_sent_at=started.intent.first_sent_at,
+            run_began=None if seen is None else seen.timestamp(),
+        )
         return deadline_of(
             self.timeout,
             counts_from=counts_from,

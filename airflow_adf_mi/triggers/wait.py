@@ -15,6 +15,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from airflow_adf_mi._airflow import features
 from airflow_adf_mi._airflow.stats import use_in_triggerer
 from airflow_adf_mi._triggerer.cancel_on_kill import begin_kill
+from airflow_adf_mi._triggerer.cleared import fired_once
 from airflow_adf_mi._triggerer.finish import end_in_triggerer
 from airflow_adf_mi.adf.api.shared_client import shared_client
 from airflow_adf_mi.adf.config.addresses import FactoryRef, RunAddress
@@ -131,7 +132,7 @@ class AdfPipelineRunTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         use_in_triggerer()
         try:
-            event = await self._event()
+            event = await fired_once(self, self._event)
         except asyncio.CancelledError as e:
             if was_killed(self, e):
                 self._kill()

@@ -8,6 +8,7 @@ TRIGGERER_MODE = "tests/integration/triggers/test_start_and_wait.py"
 RESUMED_ATTEMPT = "tests/integration/_worker/test_resumed_attempt.py"
 ELIGIBILITY = "tests/integration/_triggerer/test_eligibility.py"
 STORED_START = "tests/unit/_triggerer/test_stored_start.py"
+CLEARED = "tests/integration/_triggerer/test_cleared.py"
 
 MUTANTS = [
     Mutant("intent of a start in the triggerer not stored", "_triggerer/xcom_journal.py", "            await self._write_if_new(intent)\n            if self._is_stale", "            if self._is_stale", f"{TRIGGERER_MODE} -k lost_between_the_start"),
@@ -109,4 +110,14 @@ MUTANTS = [
     Mutant("late answer names the run of an older try", "_triggerer/xcom_journal.py", " and not (self.is_stopped and await self.is_replaced())", "", "tests/integration/triggers/test_start_and_wait.py -k late_answer_to_a_start"),
     Mutant("late failure overwrites the start of another try", "_triggerer/xcom_journal.py", "            if self._stored != stored:\n                log.info", "            if False:\n                log.info", "tests/integration/triggers/test_start_and_wait.py -k late_failure"),
     Mutant("failed status check cancels at Airflow's timeout", "_worker/resumed_attempt.py", "            if isinstance(e, AdfError) and not is_for_good(e) and not is_refusal(e):\n                raise\n", "", "tests/integration/_worker/test_resumed_attempt.py -k at_airflows_timeout"),
+    Mutant("trigger of a cleared task fires every second", "_triggerer/cleared.py", "        if trigger.trigger_id in fired:", "        if False:", CLEARED),
+    Mutant("trigger with a state rests", "_airflow/task_instance.py", "return _name_of(ti) in of_run and of_run[_name_of(ti)] is None", "return True", CLEARED),
+    Mutant("trigger of a deleted task rests", "_airflow/task_instance.py", "return _name_of(ti) in of_run and of_run[_name_of(ti)] is None", "return of_run.get(_name_of(ti)) is None", CLEARED),
+    Mutant("each trigger asks for its own state", "_triggerer/cleared.py", "    if key not in asked.answers:", "    if True:", CLEARED),
+    Mutant("one question names all Dag runs", "_triggerer/cleared.py", "MOST_RUNS_ASKED = 100", "MOST_RUNS_ASKED = 10_000", CLEARED),
+    Mutant("all triggers that have fired remembered", "_triggerer/cleared.py", "        if len(fired) > MOST_FIRED:", "        if False:", CLEARED),
+    Mutant("clear with upstream tasks treated as a retry", "_triggerer/xcom_journal.py", '        """\n        await raise_if_cleared(self._ti)\n', '        """\n', f"{TRIGGERER_MODE} -k upstream"),
+    Mutant("cleared try starts a run before its upstream tasks", "_triggerer/xcom_journal.py", "                await raise_if_cleared(self._ti)\n            if self._is_stale", "                pass\n            if self._is_stale", f"{TRIGGERER_MODE} -k goes_out_late"),
+    Mutant("each start asks for the state of its task", "_triggerer/xcom_journal.py", "if self._began is not None and time.time() - self._began > ASK_AFTER_SECONDS:", "if True:", f"{TRIGGERER_MODE} -k goes_out_late"),
+    Mutant("timeout in the triggerer counts from the beginning of the run", "adf/waiting/deadlines.py", "for moment in (first_sent_at, run_began)", "for moment in (run_began, first_sent_at)", "tests/unit/adf/waiting/test_deadlines.py"),
 ]  # fmt: skip

@@ -129,6 +129,12 @@ class Intent:
             }
         )
 
+    @property
+    def first_sent_at(self) -> float | None:
+        """When createRun was about to be sent first, in epoch seconds, whether it was accepted or refused; None if not known."""
+        moments = [moment for moment in (self.first_refused_at, self.sent_at) if moment is not None]
+        return min(moments, default=None)
+
     def address(self, settings: AdfSettings) -> RunAddress:
         """The address of the run. While the run id is not known, the start key takes its place."""
         return settings.run_address(self.factory, self.run_id or self.start_key, self.pipeline_name)

@@ -1,13 +1,14 @@
 """Until when a task waits for its run. Pure.
 
-Two arguments limit a wait. `timeout` counts from the moment at which this try started or adopted the run (in triggerer mode: see
-`start_of_wait`). `execution_timeout` counts from the beginning of the try; if the task waits on a worker, from the call of
-`execute`. The deadline is the earlier of the two ends.
+Two arguments limit a wait. `timeout` counts from the first createRun of this try, accepted or refused. For a run of an earlier
+try, it counts from the moment at which this try adopted the run (in triggerer mode: see `start_of_wait`). `execution_timeout`
+counts from the beginning of the try; if the task waits on a worker, from the call of `execute`. The deadline is the earlier of
+the two ends.
 
 What can go wrong: when `execution_timeout` passes, Airflow ends the task, and the run would continue. So the deadline
 comes earlier by a margin, in which the run can be cancelled. The place of the wait decides how long the margin is.
 
-    try begins       run started or adopted          deadline           Airflow ends the task
+    try begins     first createRun, or adopted       deadline           Airflow ends the task
         |--------------------|--------------------------|--- margin ---------|
         |<------------------------- execution_timeout ---------------------->|
                              |<---------------------- timeout ------ ... ------- ... ->|
@@ -98,17 +99,21 @@ def _timeout_reason(timeout: float) -> str:
     return f"timeout of {timeout:g} s"
 
 
-def start_of_wait(*, now: float, try_began: float | None, run_began: float | None) -> float:
+def start_of_wait(
+    *, now: float, try_began: float | None, first_sent_at: float | None = None, run_began: float | None = None
+) -> float:
     """Return the moment from which `timeout` counts in triggerer mode.
 
-    This moment is the beginning of the run or, for a run of an earlier try, the beginning of this try. The moment is not stored,
-    so a new triggerer computes it again.
+    This moment is the first createRun of this try or, for a run of an earlier try, the beginning of this try. A new triggerer
+    computes the moment again, from what is stored.
 
     :param now: epoch seconds; used in place of a moment that is not known.
     :param try_began: epoch seconds at which this try began, if known.
-    :param run_began: epoch seconds at which the run began, if known.
+    :param first_sent_at: epoch seconds of the first createRun of the start, accepted or refused, if known.
+    :param run_began: epoch seconds at which the run began, if known. Used if `first_sent_at` is not known.
     """
-    return max(now if try_began is None else try_began, now if run_began is None else run_began)
+    counted = next((moment for moment in (first_sent_at, run_began) if moment is not None), now)
+    return max(now if try_began is None else try_began, counted)
 
 
 def seconds_left(execution_timeout: float | None, *, try_began: float, now: float) -> float | None:

@@ -609,6 +609,60 @@ async def test_retry_adopts_a_live_run(task: Make, emulator: Emulator) -> None:
     assert runs(emulator) == [run]
 
 
+def questions(airflow: Airflow) -> int:
+    """How often the state of the task was asked for."""
+    return airflow.questions.count("GetTaskStates")
+
+
+async def resting(airflow: Airflow, trigger: AdfStartPipelineTrigger | None = None) -> asyncio.Task[Any]:
+    """Run a trigger until it has asked for the state of its task, and rests."""
+    task = asyncio.get_running_loop().create_task(fire(airflow, trigger))
+    await until(lambda: questions(airflow) or task.done())
+    await asyncio.sleep(0.1)
+    assert not task.done(), task
+    return task
+
+
+async def test_clear_while_upstream_tasks_run_again_is_no_retry(task: Make, emulator: Emulator) -> None:
+    """Airflow drops the event of the trigger. So a record that the try failed would be about a try that no worker has ended."""
+    airflow = task(outputs={"rows": "Copy.rowsCopied"})
+    airflow.state = None
+    await killed(await resting(airflow))
+    airflow.next_try()
+    airflow.state = "deferred"
+    await fire(airflow)
+    assert len(runs(emulator)) == 2
+
+
+@pytest.mark.parametrize(
+    ("age", "state", "is_started"), [(60, None, False), (60, "deferred", True), (60, "failed", True), (0, None, True)]
+)
+async def test_start_that_goes_out_late_asks_for_the_state_of_its_task(
+    age: float, state: str | None, is_started: bool, task: Make, emulator: Emulator
+) -> None:
+    airflow = task(wait_for_termination=False)
+    airflow.state = state
+    trigger = airflow.trigger()
+    trigger.timeout_after -= timedelta(seconds=age)  # type: ignore[attr-defined]  # as Airflow does
+    if is_started:
+        await fire(airflow, trigger)
+    else:
+        await killed(await resting(airflow, trigger))
+    assert questions(airflow) == (1 if age else 0)
+    assert len(runs(emulator)) == int(is_started)
+
+
+async def test_run_is_cancelled_if_an_upstream_task_fails_after_the_clear(task: Make, emulator: Emulator) -> None:
+    airflow = task(pipeline_name="Slow", timeout=1, cancel_on_timeout=False)
+    airflow.state = None
+    rests = await resting(airflow)
+    assert cancelled(emulator) == []
+    airflow.state = "upstream_failed"
+    await killed(rests, USER_ACTION)
+    await settled()
+    assert cancelled(emulator) == runs(emulator)
+
+
 async def test_timeout_cancels_the_run(task: Make, emulator: Emulator) -> None:
     error = await failure(task(pipeline_name="Slow", timeout=0.5))
     assert isinstance(error, AdfRunTimedOut)

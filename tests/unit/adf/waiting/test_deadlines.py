@@ -47,19 +47,23 @@ def test_deadline(margin: Margin, timeout: float, execution_timeout: float | Non
 
 
 @pytest.mark.parametrize(
-    ("try_began", "run_began", "counts_from"),
+    ("try_began", "first_sent_at", "run_began", "counts_from"),
     [
-        (1000.0, 1100.0, 1100),  # the run of this try
-        (1000.0, 500.0, 1000),  # the run of an earlier try
-        (1000.0, None, 1200),  # the service has not shown the run yet
-        (None, 1100.0, 1200),  # Airflow did not report when the try began
-        (None, None, 1200),
+        (1000.0, 1040.0, 1100.0, 1040),  # the run of this try
+        (1000.0, 1040.0, None, 1040),  # the service has not shown the run yet
+        (1000.0, 500.0, 510.0, 1000),  # the run of an earlier try
+        (1000.0, None, 1100.0, 1100),  # the run of somebody else, or the record of the start cannot be read
+        (1000.0, None, 500.0, 1000),
+        (1000.0, None, None, 1200),
+        (None, 1100.0, 1110.0, 1200),  # Airflow did not report when the try began
+        (None, None, None, 1200),
     ],
 )
 def test_moment_from_which_the_timeout_counts(
-    try_began: float | None, run_began: float | None, counts_from: float
+    try_began: float | None, first_sent_at: float | None, run_began: float | None, counts_from: float
 ) -> None:
-    assert start_of_wait(now=1200, try_began=try_began, run_began=run_began) == counts_from
+    moment = start_of_wait(now=1200, try_began=try_began, first_sent_at=first_sent_at, run_began=run_began)
+    assert moment == counts_from
 
 
 @pytest.mark.parametrize(
