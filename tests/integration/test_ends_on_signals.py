@@ -35,6 +35,35 @@ def main():
 
 run_program(main)
 """
+# The import swallows the first interrupt. `pause` returns after a signal that raised nothing: the cleanup needs two of them.
+SWALLOWED = """
+import importlib, pathlib, signal, sys
+from tests.support.processes import run_program
+
+def main():
+    folder = pathlib.Path(sys.argv[1])
+    folder.mkdir()
+    sys.path.insert(0, str(folder))
+    (folder / "swallowing.py").write_text(
+        "import signal\\n"
+        "print('Importing.', flush=True)\\n"
+        "try:\\n"
+        "    while True:\\n"
+        "        signal.pause()\\n"
+        "except KeyboardInterrupt:\\n"
+        "    print('Swallowed.', flush=True)\\n"
+    )
+    try:
+        importlib.import_module("swallowing")
+        while True:
+            signal.pause()
+    finally:
+        signal.pause()
+        signal.pause()
+        print("Cleaned up.", flush=True)
+
+run_program(main)
+"""
 
 
 @pytest.fixture
@@ -111,6 +140,18 @@ def test_program_ends_and_leaves_no_process_and_no_file(
         assert "Traceback" not in printed
         assert program.left() == []
         assert list(temporary.iterdir()) == []
+    finally:
+        program.kill()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_program_that_swallows_an_interrupt_ends_after_one_cleanup(
+    number: signal.Signals, temporary: Path, tmp_path: Path
+) -> None:
+    program = Program(["-c", SWALLOWED, str(tmp_path / "modules")], temporary)
+    try:
+        status, printed = program.end(number, "Importing.")
+        assert (status, printed.splitlines()) == (INTERRUPTED, ["Importing.", "Swallowed.", "Cleaned up.", STOPPED])
     finally:
         program.kill()
 

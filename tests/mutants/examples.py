@@ -21,6 +21,8 @@ MUTANTS = [
     Mutant("empty window accepted by the demo", "../tests/support/examples.py", '"window_hours": window.hours if window else None', '"window_hours": 24', f"{WINDOWS} -k reports_empty"),
     Mutant("background job ignores SIGINT", "../tests/support/processes.py", "for number in (signal.SIGINT, signal.SIGTERM):", "for number in (signal.SIGTERM,):", f"{ENDS} -k demo-int --timeout=100"),
     Mutant("SIGTERM ends a program without cleaning up", "../tests/support/processes.py", "for number in (signal.SIGINT, signal.SIGTERM):", "for number in (signal.SIGINT,):", f"{ENDS} -k soak"),
+    Mutant("interrupt that is swallowed does not end a program", "../tests/support/processes.py", "raise_on_signals(repeatedly=True)", "raise_on_signals()", f"{ENDS} -k swallows --timeout=100"),
+    Mutant("repeated interrupt stops a cleanup", "../tests/support/processes.py", "    if sys.exception() is None:\n", "    if True:\n", f"{ENDS} -k swallows --timeout=100"),
     Mutant("waiting work begins after an interrupt", "../tests/support/processes.py", "wait=False, cancel_futures=True", "wait=False", f"{ENDS} -k threads --timeout=100"),
     Mutant("children of an interrupted program continue", "../tests/support/processes.py", "        if interrupt_children:", "        if False:", f"{ENDS} -k threads --timeout=100"),
     Mutant("guess not listed", f"{EMULATOR}/pipelines/runs.py", "            self.guesses.append(guess)\n", "", GUESSES),

@@ -25,26 +25,50 @@ INTERRUPTED = 130
 """Exit status of a program that SIGINT or SIGTERM ended; shells use it for Ctrl-C."""
 
 
-def raise_on_signals() -> None:
+REPEAT_SECONDS = 0.5
+"""Time between two interrupts of a program that has swallowed the first one."""
+
+
+def raise_on_signals(*, repeatedly: bool = False) -> None:
     """SIGINT and SIGTERM raise `KeyboardInterrupt`, so that every `finally` cleans up.
 
     Python does so by itself for SIGINT only, and not where SIGINT is ignored when it starts. A script's background job inherits
     SIGINT as ignored.
+
+    :param repeatedly: after a signal, raise it again and again until somebody stops the alarm. Foreign code can swallow an
+        interrupt: a finalizer does, and so may the import of a module in C. This is not for pytest, whose timeouts need the same
+        alarm.
     """
 
     def interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
+        if repeatedly:
+            signal.setitimer(signal.ITIMER_REAL, REPEAT_SECONDS, REPEAT_SECONDS)
         raise KeyboardInterrupt
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, interrupt)
+    if repeatedly:
+        signal.signal(signal.SIGALRM, _interrupt_again)
+
+
+def _interrupt_again(_number: int, _frame: FrameType | None) -> None:
+    """Raise `KeyboardInterrupt`, unless the interrupted code handles an exception.
+
+    While an interrupt ends the program, each `finally`, `except` and `__exit__` on its way handles it, and must not be
+    interrupted. If the code handles no exception, the interrupt is lost, and the program goes on.
+    """
+    if sys.exception() is None:
+        raise KeyboardInterrupt
 
 
 def run_program(main: Callable[[], int]) -> NoReturn:
     """Run a program to its end, or until SIGINT or SIGTERM; then exit. Its `finally` blocks must stop what it started."""
-    raise_on_signals()
+    raise_on_signals(repeatedly=True)
     try:
         status = main()
+        signal.setitimer(signal.ITIMER_REAL, 0)
     except KeyboardInterrupt:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         print("Interrupted; everything was stopped.", flush=True)
         status = INTERRUPTED
     sys.exit(status)
@@ -52,7 +76,7 @@ def run_program(main: Callable[[], int]) -> NoReturn:
 
 @contextmanager
 def interrupts_held() -> Iterator[None]:
-    """SIGINT and SIGTERM take effect only after the block.
+    """SIGINT and SIGTERM take effect only after the block, and so do the interrupts that repeat them.
 
     An interrupt inside of `Popen` would leave a process that nothing stops.
     """
@@ -63,6 +87,8 @@ def interrupts_held() -> Iterator[None]:
     held: list[int] = []
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     ours = {number: handler for number, handler in handlers.items() if callable(handler)}
+    if signal.getsignal(signal.SIGALRM) is _interrupt_again:
+        ours[signal.SIGALRM] = _interrupt_again
     try:
         for number in ours:
             signal.signal(number, lambda number, _frame: held.append(number))
