@@ -18,6 +18,9 @@ class Switches:
     run_id_from_request_id: bool = True
     """The run's id is the x-ms-client-request-id of its createRun, as in every recording that shows it. No document states it.
     """
+    rerun_id_from_request_id: bool = True
+    """Whether recovery runs follow `run_id_from_request_id`, too, as in a recording of 2020. No document states it. False: the
+    service chooses their ids."""
     duplicate_request_id: Literal["conflict", "same", "new"] = "conflict"
     """A second createRun with a request id that is already the id of a run: 409, the same run, or another run."""
     missing_parameter: Literal["refuse", "fail_run"] = "refuse"
@@ -40,6 +43,9 @@ class Switches:
     Runs that need not wait are not counted, which is a choice."""
     recovery_of_running: Literal["accept", "refuse"] = "accept"
     """isRecovery with a reference that has not ended."""
+    recovery_of_superseded: Literal["accept", "refuse"] = "accept"
+    """isRecovery with a reference that is no longer the latest run of its group. A recording of 2020 shows that it was accepted.
+    """
     recovery_within_days: float | None = None
     """How old a reference may be. Users mention a limit of 30 days, but no source states it."""
     recovery_reaches_children: bool = True
@@ -53,6 +59,9 @@ class Switches:
     source is the same page. By that page, activities inside an Until may be skipped, too. Here, all of them run again."""
     page_size: int = 100
     """Entries in a page of the query operations. A third party's comment gives 100."""
+    filter_ignores_case: bool = False
+    """Whether text in the filters of the query operations, such as PipelineName, is compared without case. Paths ignore case, but
+    no source shows what filters do."""
     list_lag_seconds: float = 0.0
     """How far queryPipelineRuns is behind PipelineRuns_Get. Users reported hours."""
     list_frozen_at: float | None = None

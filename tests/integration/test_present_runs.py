@@ -86,6 +86,23 @@ def test_policy_for_a_live_run(policy: str, operator: Make, outside: Callable[[s
     assert runs(emulator) == [theirs]
 
 
+@pytest.mark.parametrize("ignores_case", [False, True])
+@pytest.mark.parametrize("policy", ["wait", "fail"])
+def test_policy_holds_although_the_author_spells_the_name_in_another_case(
+    policy: str, ignores_case: bool, operator: Make, outside: Callable[[str], str], emulator: Emulator
+) -> None:
+    emulator.state().switches.filter_ignores_case = ignores_case
+    theirs = outside("Slow")
+    it = operator("SLOW", on_live_run=policy, deferrable=True)
+    if policy == "wait":
+        waiting: Any = deferred(lambda: execute(it, Task()))
+        assert (waiting.trigger.run_id, waiting.method_name) == (theirs, "execute_after")
+    else:
+        with pytest.raises(AdfError, match=f"Run {theirs} .*on_live_run is 'fail'"):
+            execute(it, Task())
+    assert runs(emulator) == [theirs]
+
+
 @pytest.mark.parametrize("pool", ["default_pool", "loads"])
 def test_log_of_a_start_says_once_what_the_pool_must_be(
     pool: str,

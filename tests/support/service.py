@@ -33,6 +33,8 @@ class Service:
     """
 
     own_ids: bool = False
+    own_rerun_ids: bool = False
+    """The service chooses the ids of reruns only."""
     list_lag: float = 0.0
     ahead: float = 0.0
     """Seconds by which the service's clock is ahead of the task's."""
@@ -161,7 +163,8 @@ class Service:
         if self.refuses_recovery is not None and call.kwargs.get("is_recovery"):
             raise self.refuses_recovery
         self.created += 1
-        run_id = f"own-{self.created}" if self.own_ids else call.kwargs["request_id"]
+        is_own = self.own_ids or (self.own_rerun_ids and call.kwargs.get("is_recovery"))
+        run_id = f"own-{self.created}" if is_own else call.kwargs["request_id"]
         assert run_id not in self.runs, "the same key was sent twice"
         self._new(run_id, call.args[2], {**self._defaults(), **(call.kwargs["parameters"] or {})}, call.args[1])
         if call.kwargs.get("is_recovery"):

@@ -28,6 +28,8 @@ def reference(
         )
     if is_recovery and not run.is_over and switches.recovery_of_running == "refuse":
         raise ServiceError(400, "BadRequest", f"Referenced pipeline run {run_id} is still running.")
+    if is_recovery and not run.is_latest and switches.recovery_of_superseded == "refuse":
+        raise ServiceError(400, "BadRequest", f"Referenced pipeline run {run_id} is not the latest run of its group.")
     days = switches.recovery_within_days
     if is_recovery and days is not None and now - run.created > days * 86_400:
         raise ServiceError(400, "BadRequest", f"Referenced pipeline run {run_id} is older than {days:g} days.")

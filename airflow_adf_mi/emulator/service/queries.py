@@ -13,6 +13,7 @@ from typing import Any
 from airflow_adf_mi.emulator.errors import ServiceError
 from airflow_adf_mi.emulator.pipelines.rendering import Address
 from airflow_adf_mi.emulator.pipelines.runs import ActivityRun, Run
+from airflow_adf_mi.emulator.switches import Switches
 
 Item = dict[str, Any]
 
@@ -47,7 +48,7 @@ _ACTIVITY_ORDERS = {
 }
 
 
-def runs_page(body: Mapping[str, Any], runs: Iterable[Run], seen_from: float, page_size: int) -> dict[str, Any]:
+def runs_page(body: Mapping[str, Any], runs: Iterable[Run], seen_from: float, switches: Switches) -> dict[str, Any]:
     """A page of the runs as they were shown at `seen_from`, by default in the order of their start.
 
     Following pages use the same moment. So each run is on exactly one page, even if runs change in between.
@@ -60,28 +61,28 @@ def runs_page(body: Mapping[str, Any], runs: Iterable[Run], seen_from: float, pa
             shown.append(state)
     after, before = _window(body)
     inside = [run for run in shown if after <= _moment(run["lastUpdated"]) <= before]
-    chosen = _filtered(inside, body.get("filters"), _RUN_OPERANDS)
-    return _paged(_ordered(chosen, body.get("orderBy"), _RUN_ORDERS), offset, page_size, seen_from)
+    chosen = _filtered(inside, body.get("filters"), _RUN_OPERANDS, switches)
+    return _paged(_ordered(chosen, body.get("orderBy"), _RUN_ORDERS), offset, switches.page_size, seen_from)
 
 
 def activities_page(
-    body: Mapping[str, Any], entries: Iterable[ActivityRun], address: Address, seen_from: float, page_size: int
+    body: Mapping[str, Any], entries: Iterable[ActivityRun], address: Address, seen_from: float, switches: Switches
 ) -> dict[str, Any]:
     """A page of a run's activities as they were at `seen_from`, in the order of their start."""
     offset, seen_from = _continued(body, seen_from)
     shown = [entry.seen_at(seen_from).wire(*address) for entry in entries if entry.started <= seen_from]
     after, before = _window(body)
     inside = [e for e in shown if after <= _moment(e["activityRunEnd"] or e["activityRunStart"]) <= before]
-    chosen = _filtered(inside, body.get("filters"), _ACTIVITY_OPERANDS)
-    return _paged(_ordered(chosen, body.get("orderBy"), _ACTIVITY_ORDERS), offset, page_size, seen_from)
+    chosen = _filtered(inside, body.get("filters"), _ACTIVITY_OPERANDS, switches)
+    return _paged(_ordered(chosen, body.get("orderBy"), _ACTIVITY_ORDERS), offset, switches.page_size, seen_from)
 
 
-def trigger_runs_page(body: Mapping[str, Any], seen_from: float, page_size: int) -> dict[str, Any]:
+def trigger_runs_page(body: Mapping[str, Any], seen_from: float, switches: Switches) -> dict[str, Any]:
     """A page without entries, because there are no triggers. Refuses the same bodies as the other queries."""
     offset, seen_from = _continued(body, seen_from)
     _window(body)
-    chosen = _filtered([], body.get("filters"), _TRIGGER_OPERANDS)
-    return _paged(_ordered(chosen, body.get("orderBy"), _TRIGGER_OPERANDS), offset, page_size, seen_from)
+    chosen = _filtered([], body.get("filters"), _TRIGGER_OPERANDS, switches)
+    return _paged(_ordered(chosen, body.get("orderBy"), _TRIGGER_OPERANDS), offset, switches.page_size, seen_from)
 
 
 def _window(body: Mapping[str, Any]) -> tuple[datetime, datetime]:
@@ -99,7 +100,10 @@ def _moment(text: str) -> datetime:
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
 
 
-def _filtered(items: list[Item], filters: Any, operands: Mapping[str, Callable[[Item], Any]]) -> list[Item]:
+def _filtered(
+    items: list[Item], filters: Any, operands: Mapping[str, Callable[[Item], Any]], switches: Switches
+) -> list[Item]:
+    compared = partial(_comparable, ignores_case=switches.filter_ignores_case)
     for condition in _members(filters, "filters"):
         operand, operator, values = (condition.get(member) for member in ("operand", "operator", "values"))
         read = operands.get(str(operand))
@@ -112,17 +116,17 @@ def _filtered(items: list[Item], filters: Any, operands: Mapping[str, Callable[[
                 "Filter operand 'RunGroupId' does not support and array of values. Make sure to provide only one.",
             )
         try:
-            wanted = [_comparable(str(operand), value) for value in values]
+            wanted = [compared(str(operand), value) for value in values]
         except (TypeError, ValueError):
             raise ServiceError(400, "BadRequest", f"Invalid filter: {json.dumps(condition)}.") from None
         if operand == "LatestOnly" and wanted != [True]:
             continue
         negated = operator.startswith("Not")
-        items = [item for item in items if (_comparable(str(operand), read(item)) in wanted) is not negated]
+        items = [item for item in items if (compared(str(operand), read(item)) in wanted) is not negated]
     return items
 
 
-def _comparable(operand: str, value: Any) -> Any:
+def _comparable(operand: str, value: Any, *, ignores_case: bool) -> Any:
     """Times as times, and flags as flags: by the specification a filter's values are text. Raises `ValueError` for others."""
     if operand in _TIMES and value is not None:
         return _moment(value)
@@ -130,7 +134,7 @@ def _comparable(operand: str, value: Any) -> Any:
         if str(value).lower() not in ("true", "false"):
             raise ValueError(f"{value!r} is neither true nor false")
         return str(value).lower() == "true"
-    return value
+    return value.lower() if ignores_case and isinstance(value, str) else value
 
 
 def _ordered(items: list[Item], order: Any, operands: Mapping[str, Callable[[Item], Any]]) -> list[Item]:

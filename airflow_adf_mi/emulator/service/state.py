@@ -69,7 +69,7 @@ class FactoryState(Lifecycle):
         """Pipelines_CreateRun. Without `is_recovery`, a reference gives its parameters, and those of the body are ignored."""
         self.settle()
         definition = self._definition(pipeline)
-        run_id = self._new_id(client_request_id)
+        run_id = self._new_id(client_request_id, is_recovery=is_recovery)
         if run_id in self.runs:
             if self.switches.duplicate_request_id == "same":
                 return run_id
@@ -136,7 +136,7 @@ class FactoryState(Lifecycle):
         if self.switches.list_frozen_at is not None:
             seen_from = min(seen_from, self.switches.list_frozen_at)
         listed = [run for run in self.runs.values() if run.is_listed]
-        return queries.runs_page(body, listed, seen_from, self.switches.page_size)
+        return queries.runs_page(body, listed, seen_from, self.switches)
 
     def query_activity_runs(self, run_id: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """ActivityRuns_QueryByPipelineRun: an empty list for an unknown run (recorded 2021)."""
@@ -144,11 +144,11 @@ class FactoryState(Lifecycle):
         run = self.runs.get(run_id.lower())
         seen_from = self.clock.now() - self.switches.activity_list_lag_seconds
         entries = run.activities if run is not None else []
-        return queries.activities_page(body, entries, self.address, seen_from, self.switches.page_size)
+        return queries.activities_page(body, entries, self.address, seen_from, self.switches)
 
     def query_trigger_runs(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """TriggerRuns_QueryByFactory."""
-        return queries.trigger_runs_page(body, self.clock.now(), self.switches.page_size)
+        return queries.trigger_runs_page(body, self.clock.now(), self.switches)
 
     def factory(self) -> dict[str, Any]:
         """Factories_Get."""
@@ -221,9 +221,10 @@ class FactoryState(Lifecycle):
             )
         return definition
 
-    def _new_id(self, client_request_id: str | None) -> str:
-        """The client's request id if it is a GUID and the switch is on. Otherwise a new id."""
-        if client_request_id and self.switches.run_id_from_request_id:
+    def _new_id(self, client_request_id: str | None, *, is_recovery: bool) -> str:
+        """The client's request id if it is a GUID and the switches allow it. Otherwise a new id."""
+        is_used = self.switches.run_id_from_request_id and (not is_recovery or self.switches.rerun_id_from_request_id)
+        if client_request_id and is_used:
             try:
                 return str(uuid.UUID(client_request_id))
             except ValueError:

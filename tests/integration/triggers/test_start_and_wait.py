@@ -45,7 +45,7 @@ from airflow_adf_mi.adf.starting import start_queue
 from airflow_adf_mi.adf.starting.intent import Intent, Phase, TaskTry
 from airflow_adf_mi.adf.starting.start import Start
 from airflow_adf_mi.adf.starting.start_queue import STARTS_AT_ONCE
-from airflow_adf_mi.emulator import Emulator
+from airflow_adf_mi.emulator import Emulator, Switches
 from airflow_adf_mi.emulator.pipelines.script import Script
 from airflow_adf_mi.operators import AdfRunPipelineOperator
 from airflow_adf_mi.triggers.start_and_wait import FOR_A_WORKER, AdfStartPipelineTrigger
@@ -1302,12 +1302,20 @@ async def test_failed_run_is_continued_as_the_author_says(
     assert stored_start(airflow).intent.rerun_of == (first if continues else None)
 
 
-@pytest.mark.parametrize("own_ids", [False, True])
+@pytest.mark.parametrize(
+    "switches",
+    [{}, {"rerun_id_from_request_id": False}, {"run_id_from_request_id": False}],
+    ids=["keys", "own-rerun-ids", "own-ids"],
+)
 async def test_rerun_whose_answer_was_lost_with_its_triggerer_is_adopted(
-    own_ids: bool, task: Make, emulator: Emulator, fails_once: Callable[..., None], in_seconds: None
+    switches: dict[str, Any],
+    task: Make,
+    emulator: Emulator,
+    fails_once: Callable[..., None],
+    in_seconds: None,
 ) -> None:
     fails_once()
-    emulator.state().switches.run_id_from_request_id = not own_ids
+    emulator.state().switches = Switches(**switches)
     airflow = task(retry_from_failure="retry", start_settle=0.5)
     await failure(airflow)
     airflow.next_try()
@@ -1319,6 +1327,27 @@ async def test_rerun_whose_answer_was_lost_with_its_triggerer_is_adopted(
     assert isinstance(await fire(airflow), TaskSuccessEvent)
     first, second = runs(emulator)
     assert (groups(emulator), airflow.xcoms["run_id"]) == ([first, first], second)
+
+
+async def test_rerun_that_somebody_began_first_is_adopted_if_the_service_refuses_ours(
+    task: Make, emulator: Emulator, fails_once: Callable[..., None]
+) -> None:
+    fails_once()
+    emulator.state().switches.recovery_of_superseded = "refuse"
+    airflow = task(retry_from_failure="retry")
+    await failure(airflow)
+    (first,) = runs(emulator)
+    airflow.next_try()
+    late = emulator.add_fault("createRun", hang_seconds=1)
+    waiting = asyncio.get_running_loop().create_task(fire(airflow))
+    await until(lambda: late.consumed == 1)
+    theirs = emulator.call(
+        lambda: emulator.state().create_run(
+            "Load", None, reference_run_id=first, is_recovery=True, start_from_failure=True
+        )
+    )
+    assert isinstance(await waiting, TaskSuccessEvent)
+    assert (runs(emulator), airflow.xcoms["run_id"], cancelled(emulator)) == ([first, theirs], theirs, [])
 
 
 async def test_clear_after_a_lost_rerun_waits_for_a_rerun_that_somebody_began(

@@ -25,6 +25,11 @@ from airflow_adf_mi.adf.starting.start_key import random_key
 from tests.support.service import ProcessDied
 from tests.support.tries import CLEARED, FIRST, RETRY, RETRY_OF_CLEAR, SECOND_RETRY, World
 
+who_chooses_ids = pytest.mark.parametrize(
+    "own_ids", [{}, {"own_rerun_ids": True}, {"own_ids": True}], ids=["keys", "own-rerun-ids", "own-ids"]
+)
+"""Whether the service chooses the ids of no runs, of reruns, or of all runs."""
+
 
 def failed_world(**service: Any) -> tuple[World, str]:
     """A task whose first try has failed, and its run."""
@@ -461,16 +466,16 @@ def test_refusal_that_is_not_about_the_rerun_is_raised(refusal: AdfError) -> Non
     assert world.service.created == 1
 
 
-@pytest.mark.parametrize("own_ids", [False, True])
-def test_lost_answer_of_a_rerun_is_found_in_the_group(own_ids: bool) -> None:
-    world, first = failed_world(own_ids=own_ids)
+@who_chooses_ids
+def test_lost_answer_of_a_rerun_is_found_in_the_group(own_ids: dict[str, bool]) -> None:
+    world, first = failed_world(**own_ids)
     world.service.on_create = iter(["lost"]).__next__
     begun = again(world)
     assert begun.adopted
     assert group_of(world, begun.run_id) == first
     assert world.service.created == 2
     # Without our key, it may be somebody else's.
-    assert begun.is_foreign is own_ids
+    assert begun.is_foreign is bool(own_ids)
 
 
 def test_run_of_another_group_is_not_taken_for_a_lost_rerun() -> None:
@@ -579,9 +584,9 @@ def test_fresh_list_is_no_evidence_about_a_rerun() -> None:
 
 
 @pytest.mark.parametrize("dies", ["before", "after"])
-@pytest.mark.parametrize("own_ids", [False, True])
-def test_process_killed_around_the_request_of_a_rerun(own_ids: bool, dies: str) -> None:
-    world, first = failed_world(own_ids=own_ids)
+@who_chooses_ids
+def test_process_killed_around_the_request_of_a_rerun(own_ids: dict[str, bool], dies: str) -> None:
+    world, first = failed_world(**own_ids)
 
     def die() -> str:
         if dies == "before":

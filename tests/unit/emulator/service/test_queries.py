@@ -71,6 +71,31 @@ def test_filter_chooses_runs(factory: FactoryState, operand: str, operator: str,
     assert found(factory, filters=[{"operand": operand, "operator": operator, "values": values}]) == runs
 
 
+@pytest.mark.parametrize(
+    ("operand", "operator", "values", "runs"),
+    [
+        ("PipelineName", "Equals", ["p"], "ps"),
+        ("PipelineName", "NotIn", ["p", "X"], "qr"),
+        ("Status", "In", ["queued", "INPROGRESS"], "rs"),
+    ],
+)
+def test_filter_ignores_case_only_if_the_switch_is_set(
+    factory: FactoryState, operand: str, operator: str, values: list[Any], runs: str
+) -> None:
+    filters = [{"operand": operand, "operator": operator, "values": values}]
+    assert found(factory, filters=filters) == ("pqrs" if operator == "NotIn" else "")
+    factory.switches.filter_ignores_case = True
+    assert found(factory, filters=filters) == runs
+
+
+def test_filter_of_activities_ignores_case_only_if_the_switch_is_set(factory: FactoryState) -> None:
+    (first, *_) = factory.runs
+    body = {**WINDOW, "filters": [{"operand": "ActivityName", "operator": "Equals", "values": ["a"]}]}
+    assert factory.query_activity_runs(first, body)["value"] == []
+    factory.switches.filter_ignores_case = True
+    assert [entry["activityName"] for entry in factory.query_activity_runs(first, body)["value"]] == ["A"]
+
+
 def test_filter_by_group_finds_the_whole_chain_and_its_latest_run(factory: FactoryState) -> None:
     group = next(run.run_id for run in factory.runs.values() if run.status == "Failed")
     for operator, runs in (("Equals", "qr"), ("In", "qr"), ("NotEquals", "ps"), ("NotIn", "ps")):

@@ -45,6 +45,25 @@ def test_run_id_is_the_client_request_id_unless_switched_off() -> None:
     assert state(SIMPLE, run_id_from_request_id=False).create_run("P", None, client_request_id=KEY) != KEY
 
 
+@pytest.mark.parametrize(
+    ("switches", "keys"),
+    [
+        ({}, [True, True, True]),
+        ({"rerun_id_from_request_id": False}, [True, False, True]),
+        ({"run_id_from_request_id": False}, [False, False, False]),
+    ],
+    ids=["keys", "own-rerun-ids", "own-ids"],
+)
+def test_id_of_a_recovery_run_follows_the_switches(switches: dict[str, Any], keys: list[bool]) -> None:
+    factory = state(SIMPLE, **switches)
+    ids = [str(uuid.uuid4()) for _ in range(3)]
+    first = factory.create_run("P", None, client_request_id=ids[0])
+    recovery = factory.create_run("P", None, client_request_id=ids[1], reference_run_id=first, is_recovery=True)
+    # A reference alone makes no recovery run.
+    third = factory.create_run("P", None, client_request_id=ids[2], reference_run_id=first)
+    assert [run_id == key for run_id, key in zip((first, recovery, third), ids, strict=True)] == keys
+
+
 def test_second_start_with_the_same_request_id_follows_the_switch() -> None:
     for choice, runs in (("conflict", 1), ("same", 1), ("new", 2)):
         factory = state(SIMPLE, duplicate_request_id=choice)
@@ -185,6 +204,22 @@ def test_recovery_of_a_running_reference_follows_the_switch() -> None:
             assert refused(start).status == 400
         else:
             assert start() != first
+
+
+def test_recovery_of_a_run_that_is_not_the_latest_of_its_group_follows_the_switch() -> None:
+    for choice in ("accept", "refuse"):
+        factory = state(SIMPLE, recovery_of_superseded=choice)
+        first = run_to_end(factory).run_id
+        second = factory.create_run("P", None, reference_run_id=first, is_recovery=True)
+        start = partial(factory.create_run, "P", None, reference_run_id=first)
+        if choice == "refuse":
+            assert refused(lambda s=start: s(is_recovery=True)).status == 400
+        else:
+            assert factory.get_run(start(is_recovery=True))["isLatest"] is True
+        # Its parameters may still be used, and the latest run can be continued.
+        assert start()
+        latest = second if choice == "refuse" else list(factory.runs)[2]
+        assert factory.create_run("P", None, reference_run_id=latest, is_recovery=True)
 
 
 def test_old_reference_is_refused_if_the_switch_is_set() -> None:
