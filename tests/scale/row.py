@@ -51,6 +51,8 @@ class Row:
     """How many Dag runs are active at once."""
     script: Sequence[Mapping[str, Any]] = ()
     """What the emulator's script has for some of its runs, without the pipeline's name."""
+    switches: Mapping[str, Any] = field(default_factory=dict)
+    """Switches of the service for its factory. By default, the list shows runs at once."""
     task: Mapping[str, Any] = field(default_factory=dict)
     """More arguments of the operator; durations in seconds."""
     patience: float = 3600.0

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from airflow_adf_mi.emulator import Emulator, FactorySpec
+from airflow_adf_mi.emulator import Emulator, FactorySpec, Switches
 from airflow_adf_mi.emulator.pipelines.script import Script
 from tests.conftest import activity, factory_of
 from tests.scale.gauge import Gauge
@@ -35,6 +35,8 @@ class World:
             for row in rows
         ]
         self.emulator = Emulator(*factories, script=_script(rows))
+        for row in rows:
+            self.emulator.state(row.name).switches = Switches(**row.switches)
         self.is_over = False
 
     @contextmanager
