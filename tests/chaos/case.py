@@ -157,8 +157,18 @@ class Case:
         before = self.status_checks() if run_count > 1 else 0
         self.until(lambda: len(self.runs()) >= run_count, f"{run_count} runs")
         if self.row.mode != "no-wait":
-            self.wait_state("running" if self.row.waits_on_worker else "deferred")
-            self.until(lambda: self.status_checks() > before, "a status check")
+            self._wait_waiting_state()
+            self._wait_status_check(before)
+
+    def wait_adopted(self) -> None:
+        """Wait until the task has adopted the run of somebody else, and then has checked its status while it waits.
+
+        The adoption checks the status, too. In deferrable mode, a worker adopts the run before any trigger waits for it.
+        """
+        (theirs,) = self.runs()
+        self.until(lambda: self.xcom("run_id") == theirs.run_id, "the adopted run's id")
+        self._wait_waiting_state()
+        self._wait_status_check(self.status_checks())
 
     def wait_fault(self, number: int = 0) -> Fault:
         """Wait until the fault has affected a request."""
@@ -248,6 +258,14 @@ class Case:
         key = str(uuid.uuid4())
         state = self.emulator.state(self.row.name)
         return self.emulator.call(lambda: state.create_run(self.row.name, None, client_request_id=key))
+
+    def _wait_waiting_state(self) -> None:
+        """Wait until the task has the state in which it waits for a run."""
+        self.wait_state("running" if self.row.waits_on_worker else "deferred")
+
+    def _wait_status_check(self, before: int) -> None:
+        """Wait until there are more than `before` status checks."""
+        self.until(lambda: self.status_checks() > before, "a status check")
 
     def _all_in(self, states: Iterable[str]) -> bool:
         found = self.instances()

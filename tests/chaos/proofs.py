@@ -59,6 +59,9 @@ PROOFS = [
     Proof("run_id never names a run that does not exist", "_triggerer/xcom_journal.py", "        self.latest = intent\n\n    async def save_best_effort", "        self.latest = intent\n        await self._push_run_id(intent.start_key)\n\n    async def save_best_effort", "kill-sending-triggerer-mode"),
     Proof("marking a task in triggerer mode cancels its run", "triggers/start_and_wait.py", "        if self._killing is None and self.task_instance is not None:", "        if False:", "marked-failed-triggerer-mode"),
     Proof("a trigger in triggerer mode that cannot be imported loses nothing", "_worker/trigger_failures.py", "    if failures >= MOST_TRIGGER_FAILURES:", "    if True:", "import-blocked-triggerer-mode"),
+    Proof("a mark on a worker never cancels a run of somebody else", "_worker/owned_run.py", "Phase.PREPARED or intent.is_foreign else intent", "Phase.PREPARED else intent", "present-marked-blocking"),
+    Proof("a mark never cancels a deferred task's run of somebody else", "_worker/attempt.py", "owns_run=not begun.is_foreign", "owns_run=True", "present-marked-deferrable"),
+    Proof("a mark in triggerer mode never cancels a run of somebody else", "_triggerer/start.py", "        if latest.is_foreign:", "        if False:", "present-marked-triggerer-mode"),
 ]  # fmt: skip
 
 

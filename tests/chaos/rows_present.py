@@ -16,30 +16,24 @@ THEIRS_THEN_OURS = Expected(runs=2, adf=("Succeeded", "Succeeded"))
 AMBIGUOUS_ON_A_RETRY = replace(LEFT_ALONE, error=AMBIGUOUS)
 
 
-def wait_adopted(case: Case) -> None:
-    """Wait until the task waits for the run of somebody else."""
-    (theirs,) = case.runs()
-    case.until(lambda: case.xcom("run_id") == theirs.run_id, "the adopted run's id")
-    case.wait_waiting()
-
-
 def marked(case: Case) -> None:
-    wait_adopted(case)
+    case.wait_adopted()
     case.mark("failed")
 
 
 def cleared(case: Case) -> None:
-    wait_adopted(case)
+    case.wait_adopted()
     case.clear()
 
 
 def killed(case: Case) -> None:
-    wait_adopted(case)
+    case.wait_adopted()
     case.kill(supervisor=True)
 
 
 def killed_while_it_waits(case: Case) -> None:
     case.wait_state("running")
+    # The first status check is by the look for active runs, before the wait.
     case.until(lambda: case.status_checks() > 1, "the wait for the run of somebody else")
     case.kill(supervisor=True)
 
