@@ -126,6 +126,10 @@ class Case:
         """The first instance of its task. Raises if it does not exist yet."""
         return self.instances()[0]
 
+    def extra(self) -> Instance:
+        """The instance of the other task. Raises if it does not exist yet."""
+        return self.world.board.instances(self.row.dag_id, self.run_id, "extra")[0]
+
     def log(self, try_number: int = 0, map_index: int | None = None) -> str:
         """The log of a try; by default, of the last one."""
         instance = self.instance() if map_index is None else self.instances()[map_index]
@@ -218,12 +222,22 @@ class Case:
         self.run_id = self.world.airflow.trigger(self.row.dag_id, run_id=self.run_id)
 
     def clear(
-        self, *, task_id: str = "it", downstream: bool = False, latest: bool = False, map_index: int | None = None
+        self,
+        *,
+        task_id: str = "it",
+        upstream: bool = False,
+        downstream: bool = False,
+        latest: bool = False,
+        map_index: int | None = None,
     ) -> None:
         """Clear the task, or another one of its Dag run, as the UI does."""
         self.act()
         task: str | list[Any] = task_id if map_index is None else [task_id, map_index]
-        options = {"include_downstream": downstream, "run_on_latest_version": latest}
+        options = {
+            "include_upstream": upstream,
+            "include_downstream": downstream,
+            "run_on_latest_version": latest,
+        }
         self.world.airflow.clear(self.row.dag_id, self.run_id, task, **options)
         self.world.board.sample()
 

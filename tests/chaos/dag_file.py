@@ -54,6 +54,18 @@ def make_dag(spec: dict[str, Any]) -> DAG:
                 """Run after the task."""
 
             it >> after()
+        elif spec["extra_task"] == "upstream":
+
+            @task(task_id="extra")
+            def before(ti: Any = None) -> None:
+                """Succeed at once. After a clear, end or fail once a certain file exists."""
+                ends, fails = (Path(__file__).with_name(f"{spec['dag_id']}.{name}") for name in ("end", "fail"))
+                while ti.try_number > 1 and not ends.exists():
+                    if fails.exists():
+                        raise RuntimeError("fails before it")
+                    time.sleep(0.5)
+
+            before() >> it
     return dag
 
 

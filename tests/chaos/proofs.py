@@ -62,6 +62,8 @@ PROOFS = [
     Proof("a mark on a worker never cancels a run of somebody else", "_worker/owned_run.py", "Phase.PREPARED or intent.is_foreign else intent", "Phase.PREPARED else intent", "present-marked-blocking"),
     Proof("a mark never cancels a deferred task's run of somebody else", "_worker/attempt.py", "owns_run=not begun.is_foreign", "owns_run=True", "present-marked-deferrable"),
     Proof("a mark in triggerer mode never cancels a run of somebody else", "_triggerer/start.py", "        if latest.is_foreign:", "        if False:", "present-marked-triggerer-mode"),
+    Proof("a clear with upstream tasks in triggerer mode starts a new run", "_triggerer/xcom_journal.py", '        """\n        await raise_if_cleared(self._ti)\n', '        """\n', "cleared-with-upstream-triggerer-mode"),
+    Proof("the trigger of a cleared task rests", "_triggerer/cleared.py", "        if trigger.trigger_id in fired:", "        if False:", "cleared-with-upstream-deferrable"),
 ]  # fmt: skip
 
 

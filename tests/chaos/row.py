@@ -70,8 +70,9 @@ class Row:
     """Somebody else has started a run of the pipeline before the Dag run begins. The list shows it."""
     mapped: int = 0
     """How many instances the task is mapped to."""
-    extra_task: Literal["", "fails", "downstream"] = ""
-    """Another task, `extra`: a parallel one that fails on request, or a downstream one."""
+    extra_task: Literal["", "fails", "downstream", "upstream"] = ""
+    """Another task, `extra`: a parallel one that fails on request, a downstream one, or an upstream one, whose second try ends or
+    fails on request."""
     story: Story | None = None
     """What is done while it runs, before the wait for its end."""
     check: Story | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -15,6 +16,7 @@ from tests.chaos.row import CORRELATION, LONG, Expected, Mode, Row
 
 MODES: tuple[Mode, ...] = ("blocking", "deferrable", "triggerer-mode")
 START_MODES: tuple[Mode, ...] = (*MODES, "no-wait")
+DEFERRED_MODES: tuple[Mode, ...] = ("deferrable", "triggerer-mode")
 MAPPED_MODES: tuple[Mode, ...] = ("blocking", "deferrable")
 """Mapped tasks never start in the triggerer."""
 FIRST_IS_LONG: tuple[Mapping[str, Any], ...] = ({"seconds": LONG},)
@@ -40,6 +42,29 @@ def cleared(case: Case) -> None:
     case.clear()
 
 
+def cleared_with_upstream(case: Case) -> None:
+    """Clear the task and its upstream task. Until the upstream task has run again, the old trigger must do nothing."""
+    case.wait_waiting()
+    case.clear(upstream=True)
+    case.until(lambda: case.runs()[0].is_over, "the run to end")
+    # The trigger fires, and Airflow builds it again.
+    time.sleep(8)
+    before = case.status_checks()
+    time.sleep(8)
+    if case.status_checks() > before:
+        case.problems.append(f"the old trigger sent {case.status_checks() - before} status checks in 8 s")
+    case.world.make_extra_task_end(case.row)
+
+
+def cleared_with_failing_upstream(case: Case) -> None:
+    case.wait_waiting()
+    case.clear(upstream=True)
+    case.until(lambda: case.extra().state == "running", "extra")
+    case.world.make_extra_task_fail(case.row)
+    case.until(lambda: case.extra().state == "failed", "extra")
+    case.act()
+
+
 def cleared_and_killed(case: Case) -> None:
     """Kill process and supervisor before they are notified of the clear. Airflow does not change `max_tries` then."""
     case.wait_waiting()
@@ -57,7 +82,7 @@ def cleared_with_dag_run(case: Case) -> None:
 def other_task_fails(case: Case) -> None:
     case.wait_waiting()
     case.world.make_extra_task_fail(case.row)
-    case.until(lambda: case.world.board.instances(case.row.dag_id, case.run_id, "extra")[0].state == "failed", "extra")
+    case.until(lambda: case.extra().state == "failed", "extra")
     case.act()
 
 
@@ -100,7 +125,7 @@ def other_task_cleared(case: Case) -> None:
     """Clear another task of the Dag run. Then the try fails by itself, and its run is still active."""
     case.wait_waiting()
     case.world.make_extra_task_fail(case.row)
-    case.until(lambda: case.world.board.instances(case.row.dag_id, case.run_id, "extra")[0].state == "failed", "extra")
+    case.until(lambda: case.extra().state == "failed", "extra")
     case.clear(task_id="extra")
 
 
@@ -423,6 +448,31 @@ def _others() -> list[Row]:
         )
         for mode in MAPPED_MODES
     ]
+    for mode in DEFERRED_MODES:
+        found += [
+            Row(
+                name=f"cleared-with-upstream-{mode}",
+                fault="cleared with upstream while deferred, and the run ends before the upstream task",
+                mode=mode,
+                first=({"seconds": 25},),
+                seconds=5,
+                # The try of a task with outputs ends on a worker.
+                task={"outputs": {"rows": "Copy.rowsCopied"}},
+                extra_task="upstream",
+                story=cleared_with_upstream,
+                expected=ONE_MORE_RUN,
+                subset=mode == "triggerer-mode",
+            ),
+            Row(
+                name=f"cleared-with-failing-upstream-{mode}",
+                fault="cleared with upstream while deferred, and the upstream task fails",
+                mode=mode,
+                seconds=LONG,
+                extra_task="upstream",
+                story=cleared_with_failing_upstream,
+                expected=Expected(cancels=1, adf=("Cancelled",), task="upstream_failed"),
+            ),
+        ]
     return [
         *found,
         Row(

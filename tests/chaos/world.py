@@ -147,6 +147,9 @@ class World:
     def make_extra_task_fail(self, row: Row) -> None:
         (self._dags / f"{row.dag_id}.fail").touch()
 
+    def make_extra_task_end(self, row: Row) -> None:
+        (self._dags / f"{row.dag_id}.end").touch()
+
     # Actions on Airflow's processes. Call them in the main thread, because processes end with the thread that started them.
 
     def triggerer(self) -> str:
