@@ -76,7 +76,7 @@ MUTANTS = [
     Mutant("rerun of a person not adopted", "adf/starting/rerun.py", "if latest.status not in (RunStatus.FAILED, RunStatus.CANCELLED):", "if False:", RERUN),
     Mutant("cancelled rerun continued", "adf/starting/rerun.py", "    if latest.status != RunStatus.FAILED:", "    if False:", RERUN),
     Mutant("refused rerun fails the try", "adf/starting/rerun.py", "    except AdfRequestError as e:\n", "    except ZeroDivisionError as e:\n", RERUN),
-    Mutant("missing role starts from the beginning", "adf/starting/rerun.py", "except (AdfPermissionError, AdfThrottledError):", "except AdfThrottledError:", RERUN),
+    Mutant("missing role starts from the beginning", "adf/starting/rerun.py", "isinstance(error, AdfPermissionError | AdfThrottledError)", "isinstance(error, AdfThrottledError)", RERUN),
     Mutant("lost rerun not searched for in its group", "adf/starting/find_run.py", "    if criteria.rerun_group_id is not None:", "    if False:", RERUN),
     Mutant("earlier run of the group taken for the lost rerun", "adf/starting/find_run.py", "    return began.timestamp() - sent_at >= -START_CLOCK_SLACK_SECONDS", "    return True", RERUN),
     Mutant("lost rerun sent again from the beginning", "adf/starting/start_or_adopt.py", "    if lost.rerun_of is not None:", "    if False:", RERUN),
@@ -172,4 +172,7 @@ MUTANTS = [
     Mutant("pool not named on a worker", "_worker/attempt.py", "            mention_pool(self._task.log, self._start, begun, in_pool(self._task.pool))\n", "", f"{PRESENT_IN_TASKS} -k pool"),
     Mutant("pool not named in triggerer mode", "triggers/start_and_wait.py", "        mention_pool(log, start, started, IN_TRIGGERER_MODE)\n", "", f"{PRESENT_IN_TASKS} -k pool"),
     Mutant("pool named at each part of a try", "_airflow/shared_pool.py", " and not started.adopted", "", f"{PRESENT_IN_TASKS} -k pool"),
+    Mutant("lock or policy makes everything run", "adf/starting/rerun.py", " or is_front_door(error.code, error.failure_cause):", ":", RERUN),
+    Mutant("missing factory makes everything run", "adf/starting/rerun.py", "return error.missing in (\"run\", \"pipeline\")", "return True", RERUN),
+    Mutant("refusal of the request itself makes everything run", "adf/starting/rerun.py", "    return error.status in _RERUN_REFUSED", "    return True", RERUN),
 ]  # fmt: skip

@@ -27,7 +27,17 @@ LONGEST_RETRY_AFTER_SECONDS = 3600.0
 MISSING_ROLE = frozenset({"AuthorizationFailed", "LinkedAuthorizationFailed"})
 """Error codes that mean that the identity lacks a role. Other codes of status 403 have other causes."""
 FRONT_DOOR = frozenset(
-    {"ScopeLocked", "ReadOnlyDisabledSubscription", "MissingSubscriptionRegistration", "ResourceGroupBeingDeleted"}
+    {
+        "InvalidSubscriptionId",
+        "MissingSubscriptionRegistration",
+        "NoRegisteredProviderFound",
+        "ReadOnlyDisabledSubscription",
+        "RequestDisallowedByPolicy",
+        "ResourceGroupBeingDeleted",
+        "ResourceGroupNotFound",
+        "ScopeLocked",
+        "SubscriptionNotFound",
+    }
 )
 """Error codes by which ARM refuses a request before it asks Data Factory (Microsoft's documentation of ARM's errors)."""
 GATEWAY = "gateway"

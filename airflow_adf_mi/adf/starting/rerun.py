@@ -11,8 +11,10 @@ succeeded, also in child pipelines (docs/backfills.md).
       it again in ADF Studio   cancelled                  starts from the beginning
     cancelled, or timed out    any                        starts from the beginning
 
-If the service refuses to continue the run, the try starts from the beginning. The service may no longer know the run, because it
-keeps runs for 45 days. But if somebody has run it again meanwhile, the try reads the group again, by the table above.
+If Data Factory refuses to continue the run, the try starts from the beginning. The service may no longer know the run, because it
+keeps runs for 45 days. But if somebody has run it again meanwhile, the try reads the group again, by the table above. A refusal
+that every start would get (a missing role, a lock, a policy, a missing factory, a limit) is raised. Otherwise a moment without a
+lock would make everything run.
 
 A rerun is a start like any other: its key is stored before it is sent, and a lost answer is searched for. The run of a lost rerun
 is a run of the group that this task does not know: ours, or a rerun that somebody began in ADF Studio. Either is adopted. But
@@ -27,6 +29,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from airflow_adf_mi.adf.api.operations import Page, get_run, query_activity_runs
+from airflow_adf_mi.adf.api.refusal import is_front_door
 from airflow_adf_mi.adf.config.addresses import FactoryRef
 from airflow_adf_mi.adf.errors import (
     AdfError,
@@ -60,6 +63,8 @@ log = logging.getLogger(__name__)
 
 MOST_NAMES = 20
 """At most this many skipped activities are named in the log."""
+_RERUN_REFUSED = frozenset({400, 404, 410, 412, 422})
+"""Statuses by which Data Factory may refuse to continue a run. Which of them it uses is not documented."""
 
 
 def rerun_or_start(
@@ -98,9 +103,9 @@ def rerun_or_start(
     rerun = replace(fresh.after(fresh.started(latest.run_id)), rerun_of=latest.run_id, run_group_id=latest.run_group_id)
     try:
         started = yield from create_run_once(start, rerun, timing=timing)
-    except (AdfPermissionError, AdfThrottledError):
-        raise
     except AdfRequestError as e:
+        if not refuses_rerun(e):
+            raise
         # Somebody may have begun a rerun after this try had read the group.
         now = yield from failed_run(start, latest.run_id, timing=timing)
         if now is not None and _has_newer(now):
@@ -112,6 +117,16 @@ def rerun_or_start(
         return (yield from start_unless_present(start, fresh, timing=timing))
     log.info("Run %s continues run %s from its failed activities.%s", started.run_id, latest.run_id, skipped)
     return started
+
+
+def refuses_rerun(error: AdfRequestError) -> bool:
+    """Whether Data Factory refuses to continue the run. Every start would get any other refusal, from the beginning or not."""
+    if isinstance(error, AdfPermissionError | AdfThrottledError) or is_front_door(error.code, error.failure_cause):
+        return False
+    if isinstance(error, AdfNotFoundError):
+        # Data Factory's 404 of createRun may be about the pipeline, or about the run to continue.
+        return error.missing in ("run", "pipeline")
+    return error.status in _RERUN_REFUSED
 
 
 def failed_run(start: Start, run_id: str, *, timing: Timing) -> Routine[PipelineRun | None]:

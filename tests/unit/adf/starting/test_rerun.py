@@ -14,6 +14,7 @@ from airflow_adf_mi.adf.errors import (
     AdfAmbiguousStartError,
     AdfConfigurationError,
     AdfError,
+    AdfNotFoundError,
     AdfPermissionError,
     AdfQueueFullError,
     AdfRequestError,
@@ -21,6 +22,7 @@ from airflow_adf_mi.adf.errors import (
     AdfUnavailableError,
 )
 from airflow_adf_mi.adf.starting.intent import Intent, Phase
+from airflow_adf_mi.adf.starting.rerun import refuses_rerun
 from airflow_adf_mi.adf.starting.start_key import random_key
 from tests.support.service import ProcessDied
 from tests.support.tries import CLEARED, FIRST, RETRY, RETRY_OF_CLEAR, SECOND_RETRY, World
@@ -456,13 +458,46 @@ def test_refused_rerun_starts_from_the_beginning(refusal: AdfError, caplog: pyte
     assert f"Starting from the beginning: run {first} cannot be continued. {refusal}" in caplog.messages
 
 
+REFUSES_EVERY_START = [
+    AdfPermissionError("403", status=403, code="RequestDisallowedByPolicy"),
+    AdfThrottledError("429", status=429),
+    AdfQueueFullError("full", status=400),
+    AdfRequestError("a lock", status=409, code="ScopeLocked"),
+    AdfRequestError("the front door", status=400, code="New", failure_cause="gateway"),
+    AdfRequestError("no subscription", status=400, code="InvalidSubscriptionId"),
+    AdfRequestError("a policy", status=400, code="RequestDisallowedByPolicy"),
+    AdfNotFoundError("no factory", status=404, missing="factory"),
+    AdfNotFoundError("no subscription", status=404, missing="subscription"),
+    AdfNotFoundError("something", status=404),
+    AdfNotFoundError("the front door", status=404, missing="pipeline", failure_cause="gateway"),
+    AdfRequestError("another method", status=405),
+    AdfRequestError("too large", status=413),
+]
+
+
 @pytest.mark.parametrize(
-    "refusal", [AdfPermissionError("403", status=403), AdfThrottledError("429", status=429)], ids=str
+    ("refusal", "refuses"),
+    [
+        *((refusal, False) for refusal in REFUSES_EVERY_START),
+        # Not refused before the search for the run of a lost start.
+        (AdfRequestError("a conflict", status=409, code="PipelineConflict"), False),
+        (AdfRequestError("not a valid run id", status=400), True),
+        (AdfRequestError("gone", status=410), True),
+        (AdfNotFoundError("no run", status=404, missing="run"), True),
+        (AdfNotFoundError("no pipeline, or no run", status=404, missing="pipeline"), True),
+    ],
+    ids=str,
 )
+def test_only_data_factory_refuses_a_rerun(refusal: AdfRequestError, refuses: bool) -> None:
+    assert refuses_rerun(refusal) is refuses
+
+
+@pytest.mark.parametrize("refusal", REFUSES_EVERY_START, ids=str)
 def test_refusal_that_is_not_about_the_rerun_is_raised(refusal: AdfError) -> None:
     world, _ = failed_world(refuses_recovery=refusal)
-    with pytest.raises(type(refusal)):
+    with pytest.raises(type(refusal)) as refused:
         again(world)
+    assert str(refusal) in str(refused.value)
     assert world.service.created == 1
 
 
@@ -567,7 +602,8 @@ def test_clear_counts_a_lost_rerun_as_its_own_only_if_that_is_certain(own_ids: b
     world.service.end(rerun, "Succeeded")
     world.service.now += 900
     begun = again(world, CLEARED)
-    assert begun.intent.previous_run_ids == ((first,) if own_ids else (first, rerun))
+    assert first in begun.intent.previous_run_ids
+    assert (rerun in begun.intent.previous_run_ids) is not own_ids
 
 
 def test_fresh_list_is_no_evidence_about_a_rerun() -> None:
