@@ -51,3 +51,15 @@ def backoff(failures: int, retry_after: float | None, jitter: float) -> float:
     """
     delay = min(LONGEST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2.0 ** min(failures - 1, 10))
     return (retry_after or 0.0) + delay * (0.5 + jitter / 2)
+
+
+def within(left: float, pause: float, at_least: float | None = None) -> float | None:
+    """The pause before the next question of a search that lasts for a promised time; None if the search is over.
+
+    The last pause is shortened, so that the last question is asked when the time has passed.
+
+    :param left: seconds that are left.
+    :param at_least: seconds that the service asked to wait. No question is asked earlier.
+    """
+    shortest = at_least or 0.0
+    return None if left <= 0 or shortest > left else max(shortest, min(pause, left))

@@ -69,7 +69,7 @@ MUTANTS = [
     Mutant("failed search for a superseded run treated as its absence", "adf/starting/superseded_run.py", "        if result.error is not None:\n            raise AdfError(", "        if False:\n            raise AdfError(", f"{START_OR_ADOPT} -k while_the_search_fails"),
     Mutant("failed search for a superseded run not repeated", "adf/starting/superseded_run.py", "return result, None if _certainly_ours(result, older) else result.error", "return result, None", f"{START_OR_ADOPT} -k once_the_search_works_again"),
     Mutant("list alone treated as proof that a superseded start started nothing", "adf/starting/superseded_run.py", "        if not result.key_unknown:", "        if False:", f"{START_OR_ADOPT} -k both_the_key_and_the_list"),
-    Mutant("superseded run searched for without an end", "adf/starting/run_list.py", "if timing.clock() + pause > until:", "if timing.clock() > until + 600:", f"{START_OR_ADOPT} -k while_the_search_fails"),
+    Mutant("superseded run searched for without an end", "adf/starting/run_list.py", "within(until - timing.clock(), ", "within(until + 600 - timing.clock(), ", f"{START_OR_ADOPT} -k while_the_search_fails"),
     Mutant("error promises that a clear starts a run although the search fails", "adf/starting/create_run.py", "run works\" if result.error is not None else \"\"", "run works\" if False else \"\"", f"{START_OR_ADOPT} -k what_a_clear_does"),
     Mutant("start sent blindly again and again", "adf/starting/create_run.py", "                start = replace(start, on_ambiguous=\"fail\")\n", "", "tests/unit/adf/starting/test_start_or_adopt.py -k at_most_one"),
     Mutant("lost start of an earlier try not counted", "adf/starting/start_or_adopt.py", "    start = replace(start, on_ambiguous=\"fail\")\n", "", "tests/unit/adf/starting/test_start_or_adopt.py -k at_most_one"),
@@ -114,4 +114,8 @@ MUTANTS = [
     Mutant("clear leaves a run that carries the correlation parameter", "adf/starting/earlier_tries.py", "(start.correlation_parameter is not None and now > 1)", "False", f"{EARLIER_TRIES} -k correlation_parameter_identifies"),
     Mutant("two deployments share their keys", "adf/starting/try_keys.py", "            self.deployment, self.dag_id,", "            self.dag_id,", f"{EARLIER_TRIES} -k two_deployments"),
     Mutant("list of an earlier try's runs not read again", "adf/starting/earlier_tries.py", "yield from with_patience(lambda: read_list(start.criteria(), since, timing=timing), timing=timing)", "yield from read_list(start.criteria(), since, timing=timing)", f"{EARLIER_TRIES} -k fails_for_a_moment"),
+    Mutant("question asked last a pause before its time is over", "adf/retrying.py", "max(shortest, min(pause, left))", "(None if pause > left else pause)", "tests/unit/adf/starting/test_run_list.py"),
+    Mutant("question asked earlier than the service wants", "adf/retrying.py", "if left <= 0 or shortest > left else max(shortest, min(pause, left))", "if left <= 0 else min(pause, left)", "tests/unit/adf/starting/test_run_list.py"),
+    Mutant("search for a lost start ends a pause early", "adf/starting/create_run.py", "        is_last = left <= 0\n", "        is_last = left <= pause\n", f"{START_OR_ADOPT} -k just_before_the_search_ends"),
+    Mutant("search for a superseded run ends a pause early", "adf/starting/superseded_run.py", "        if left <= 0:\n", "        if left <= SEARCH_PAUSE_SECONDS:\n", f"{START_OR_ADOPT} -k just_before_the_search_ends"),
 ]  # fmt: skip

@@ -228,7 +228,8 @@ def resolve_lost_start(
         pause = min(
             SEARCH_PAUSE_SECONDS, backoff(searches, getattr(result.error, "retry_after", None), timing.jitter())
         )
-        is_last = timing.clock() + pause > until
+        left = until - timing.clock()
+        is_last = left <= 0
         if is_last and not result.proven and (intent.rerun_of is not None or not intent.service_uses_key):
             # No recording shows the ids of reruns. So only another rerun shows that they are our keys, too.
             uses_key = yield from uses_start_keys(
@@ -243,7 +244,8 @@ def resolve_lost_start(
             return (yield from _adopted(intent, found, seen_at=searched_at))
         if is_last:
             break
-        yield Pause(pause)
+        # The last search must come at the end, and not a pause before it.
+        yield Pause(min(pause, left))
     candidates = (*result.proven, *result.possible)
     if not candidates and result.key_unknown and result.error is None and intent.service_uses_key:
         log.warning("Nothing was started: the factory uses our keys as run ids, and knows no run %s.", intent.start_key)

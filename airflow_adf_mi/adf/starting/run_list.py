@@ -10,7 +10,7 @@ from airflow_adf_mi.adf.api.paging import Pages
 from airflow_adf_mi.adf.config.addresses import FactoryRef
 from airflow_adf_mi.adf.errors import AdfError
 from airflow_adf_mi.adf.models import PipelineRun
-from airflow_adf_mi.adf.retrying import backoff
+from airflow_adf_mi.adf.retrying import backoff, within
 from airflow_adf_mi.adf.routines import Pause, Routine
 from airflow_adf_mi.adf.times import DAY, RUN_RETENTION, moment
 from airflow_adf_mi.adf.timing import Timing
@@ -27,7 +27,7 @@ _NEWEST_FIRST = [{"orderBy": "RunStart", "order": "DESC"}]
 def with_patience(
     ask: Callable[[], Routine[tuple[T, AdfError | None]]], *, timing: Timing
 ) -> Routine[tuple[T, AdfError | None]]:
-    """Ask until there is no error, or until the patience is over.
+    """Ask until there is no error, or until the patience is over. The last question is asked at its end.
 
     :param ask: returns an answer, and the error for which to ask again.
     """
@@ -38,8 +38,9 @@ def with_patience(
         if error is None:
             return answer, None
         failures += 1
-        pause = backoff(failures, getattr(error, "retry_after", None), timing.jitter())
-        if timing.clock() + pause > until:
+        retry_after = getattr(error, "retry_after", None)
+        pause = within(until - timing.clock(), backoff(failures, retry_after, timing.jitter()), retry_after)
+        if pause is None:
             return answer, error
         yield Pause(pause)
 

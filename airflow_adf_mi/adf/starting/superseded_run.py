@@ -143,7 +143,8 @@ def _find_superseded_runs(
                 "again. Or check in ADF Studio that no run of this task is active, and run the task with durable=False. "
                 f"{result.error}"
             ) from result.error
-        if timing.clock() + SEARCH_PAUSE_SECONDS > until:
+        left = until - timing.clock()
+        if left <= 0:
             if older.rerun_of is not None or result.proven:
                 # Later runs of the group: ours has another id, or somebody began them in ADF Studio.
                 return result.proven, False
@@ -152,7 +153,7 @@ def _find_superseded_runs(
             possible = () if uses_key else result.possible
             return (possible if len(possible) == 1 else ()), False
         # The run of a recent start may still appear.
-        yield Pause(SEARCH_PAUSE_SECONDS)
+        yield Pause(min(SEARCH_PAUSE_SECONDS, left))
 
 
 def _certainly_ours(result: SearchResult, older: Intent) -> tuple[PipelineRun, ...]:
