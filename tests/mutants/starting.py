@@ -16,7 +16,7 @@ EARLIER_TRIES = "tests/unit/adf/starting/test_earlier_tries.py"
 MUTANTS = [
     Mutant("lost start not searched for", "adf/starting/create_run.py", "if verdict is Verdict.AMBIGUOUS:", "if False:", START),
     Mutant("throttled start not repeated", "adf/starting/create_run.py", "case AdfThrottledError():\n            return Verdict.NOT_STARTED", "case AdfThrottledError():\n            return Verdict.REFUSED", START),
-    Mutant("another pipeline's run adopted", "adf/starting/find_run.py", "    if run.pipeline_name.lower() != criteria.pipeline_name.lower():\n        return Likeness.NO", "    if False:\n        return Likeness.NO", START),
+    Mutant("another pipeline's run adopted", "adf/starting/find_run.py", "    if not is_of(run, criteria.pipeline_name):\n        return Likeness.NO", "    if False:\n        return Likeness.NO", START),
     Mutant("start repeated for ever", "adf/starting/create_run.py", "verdict is Verdict.REFUSED or timing.clock() + pause > until", "verdict is Verdict.REFUSED", START),
     Mutant("contradicting recovery arguments accepted", "adf/api/recovery.py", "if self.start_activity_name and self.start_from_failure:", "if False:", START),
     Mutant("recovery without a reference accepted", "adf/api/recovery.py", "if self.is_recovery and not self.reference_pipeline_run_id:", "if False:", START),
@@ -39,7 +39,7 @@ MUTANTS = [
     Mutant("run that another instance has claimed adopted", "adf/starting/find_run.py", "if run.run_id not in claimed", "if True", START_OR_ADOPT),
     Mutant("claim of another instance ignored", "adf/starting/create_run.py", "or (yield claim(found.run_id))", "or True", START_OR_ADOPT),
     Mutant("run with other parameters adopted", "adf/starting/find_run.py", "return Likeness.POSSIBLE if has_parameters(run, criteria.parameters) else Likeness.NO", "return Likeness.POSSIBLE", START_OR_ADOPT),
-    Mutant("earlier run of the task adopted", "adf/starting/find_run.py", "if run.run_id not in intent.previous_run_ids:", "if True:", START_OR_ADOPT),
+    Mutant("earlier run of the task adopted", "adf/starting/find_run.py", "if run.run_id.lower() not in earlier:", "if True:", START_OR_ADOPT),
     Mutant("difference of the clocks ignored", "adf/starting/find_run.py", "intent.sent_at + service_time - timing.clock()", "intent.sent_at", START_OR_ADOPT),
     Mutant("correlation parameter not compared", "adf/starting/find_run.py", "    if criteria.correlation_parameter is not None:", "    if False:", START_OR_ADOPT),
     Mutant("continued try treated as a cleared one", "adf/starting/intent.py", "if not stored.task_try.is_try_of(now) and (", "if (", START_OR_ADOPT),

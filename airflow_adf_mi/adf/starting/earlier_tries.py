@@ -51,6 +51,8 @@ class EarlierStart:
     """The start that the present try must continue or end, in the form of a stored intent. None if there is none."""
     known_ids: frozenset[str]
     """The ids of all runs that were found by a key of this task."""
+    unknown_keys: tuple[str, ...]
+    """The keys of earlier tries that the service does not know. Their runs may still appear, or may have other ids."""
     last: PipelineRun | None
     """The run of this task's last try that has the pipeline and the parameters of the present one; None if there is none."""
     own_key: str
@@ -76,8 +78,11 @@ def find_earlier_start(
     # If the key of this try is known, a deleted Dag run had the same name. It may have come further than this Dag run.
     while own and (later := (yield from _runs_of_try(start.factory, keys, number := number + 1, timing=timing))[1]):
         known += later
+    unknown = []
     for number in range(now - 1, 0, -1):
-        known += (yield from _runs_of_try(start.factory, keys, number, timing=timing))[1]
+        unused, runs = yield from _runs_of_try(start.factory, keys, number, timing=timing)
+        known += runs
+        unknown.append(keys.key(number, unused))
     clock_ahead = timing.clock() - (yield ServiceTime())
     if not any(found.try_number == now - 1 for found in known) and _leads_to_a_start(
         intent_of(known, start, keys, clock_ahead=clock_ahead, ended=ended), known
@@ -92,6 +97,7 @@ def find_earlier_start(
     return EarlierStart(
         intent=intent_of(known, start, keys, clock_ahead=clock_ahead, ended=ended),
         known_ids=frozenset(found.run.run_id for found in known),
+        unknown_keys=tuple(reversed(unknown)),
         last=last_wanted(known, start, before=now),
         own_key=keys.key(now, generation),
         service_uses_key=uses_key,

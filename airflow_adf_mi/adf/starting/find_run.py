@@ -49,7 +49,7 @@ from airflow_adf_mi.adf.models import PipelineRun
 from airflow_adf_mi.adf.routines import Routine, ServiceTime
 from airflow_adf_mi.adf.starting.intent import Intent
 from airflow_adf_mi.adf.starting.journal import claims_of_others
-from airflow_adf_mi.adf.starting.pipeline_name import runs_of_pipeline
+from airflow_adf_mi.adf.starting.pipeline_name import is_of, runs_of_pipeline
 from airflow_adf_mi.adf.starting.run_list import (
     DAY_SECONDS,
     RETENTION_SECONDS,
@@ -113,14 +113,14 @@ def likeness(run: PipelineRun, criteria: RunCriteria, key: str, sent_at: float |
 
     :param sent_at: when createRun was sent, by the service's clock; None if that is not known.
     """
-    if run.pipeline_name.lower() != criteria.pipeline_name.lower():
+    if not is_of(run, criteria.pipeline_name):
         return Likeness.NO
     if run.run_id.lower() == key.lower():
         return Likeness.PROVEN
     if criteria.rerun_group_id is not None:
         return Likeness.PROVEN if _is_later_rerun(run, criteria.rerun_group_id, sent_at) else Likeness.NO
     if criteria.correlation_parameter is not None:
-        same = _by_lower_name(run.parameters).get(criteria.correlation_parameter.lower()) == key
+        same = correlation_value(run, criteria.correlation_parameter) == key
         return Likeness.PROVEN if same else Likeness.NO
     invoked_by = run.raw.get("invokedBy")
     kind = invoked_by.get("invokedByType", "Manual") if isinstance(invoked_by, Mapping) else "Manual"
@@ -258,10 +258,14 @@ def later_run(criteria: RunCriteria, intent: Intent, *, timing: Timing) -> Routi
 
 
 def _is_of_another_start(run: PipelineRun, criteria: RunCriteria, key: str) -> bool:
-    if run.pipeline_name.lower() != criteria.pipeline_name.lower():
+    if not is_of(run, criteria.pipeline_name):
         return True
-    name = (criteria.correlation_parameter or "").lower()
-    return _by_lower_name(run.parameters).get(name, key) != key
+    return correlation_value(run, criteria.correlation_parameter, otherwise=key) != key
+
+
+def correlation_value(run: PipelineRun, parameter: str | None, *, otherwise: str | None = None) -> str | None:
+    """The run's value of the correlation parameter, in whatever case its name is written."""
+    return _by_lower_name(run.parameters).get((parameter or "").lower(), otherwise)
 
 
 def read_list(
@@ -274,9 +278,10 @@ def read_list(
     now = yield ServiceTime()
     since = now - DAY_SECONDS - START_CLOCK_SLACK_SECONDS if since is None else since
     of_pipeline = yield from runs_of_pipeline(criteria.factory, criteria.pipeline_name, timing=timing)
-    call = list_runs(criteria.factory, since, now, of_pipeline)
-    runs = f"The list of runs of pipeline {criteria.pipeline_name!r}"
-    return (yield from _read_for_a_while(call, runs, timing=timing))
+    call = list_runs(criteria.factory, since, now, *of_pipeline)
+    whole = f"The list of runs of pipeline {criteria.pipeline_name!r}"
+    runs, error = yield from _read_for_a_while(call, whole, timing=timing)
+    return [run for run in runs if is_of(run, criteria.pipeline_name)], error
 
 
 def _read_for_a_while(
@@ -331,8 +336,9 @@ def search_list(criteria: RunCriteria, intent: Intent, seen: AdfError, *, timing
     runs, error = yield from read_list(criteria, since, timing=timing)
     error = error or (None if is_missing else seen)
     found: dict[Likeness, list[PipelineRun]] = {kind: [] for kind in Likeness}
+    earlier = {run_id.lower() for run_id in intent.previous_run_ids}
     for run in runs:
-        if run.run_id not in intent.previous_run_ids:
+        if run.run_id.lower() not in earlier:
             found[likeness(run, criteria, intent.start_key, sent_at)].append(run)
     claimed = (yield claims_of_others()) if found[Likeness.POSSIBLE] else frozenset()
     return SearchResult(

@@ -40,7 +40,7 @@ from airflow_adf_mi.adf.stored_forms import known_members
 log = logging.getLogger(__name__)
 
 VERSION = 1
-MOST_PREVIOUS_RUNS = 20
+MOST_PREVIOUS_RUNS = 40
 """At most this many ids of earlier runs are kept. A search only covers a few minutes, so older ids are not needed."""
 
 
@@ -89,7 +89,8 @@ class Intent:
     service_uses_key: bool = False
     """The service has used a start key as a run's id before. So "no run with this start key" proves that nothing was started."""
     previous_run_ids: tuple[str, ...] = ()
-    """Earlier runs of this task. A search for a lost start ignores them."""
+    """Earlier runs of this task, and the keys of its earlier starts, whose runs may appear late. A search for a lost start
+    ignores them, and policies about runs that are already there do not take them for runs of somebody else."""
     try_failed: bool = False
     """The try failed by itself. So if `max_tries` is the same in the next try, the next try is a retry."""
     deadline: float | None = None
@@ -145,12 +146,19 @@ class Intent:
         )
 
     def after(self, older: Intent, *found: str) -> Self:
-        """Return this intent with the run ids of `older`, which this intent replaces, beside its own previous ones.
+        """Return this intent with the run ids and the key of `older`, which this intent replaces, beside its own previous ones.
 
         :param found: the runs that a search found for `older`, if its answer was lost.
         """
         own = [*found, *([older.run_id] if older.run_id and not older.is_foreign else [])]
-        previous = tuple(dict.fromkeys((*self.previous_run_ids, *older.previous_run_ids, *own)))[-MOST_PREVIOUS_RUNS:]
+        if older.phase is not Phase.PREPARED:
+            # A start without an answer may have a run that appears later. Where the service chooses run ids, that run carries the
+            # key in the correlation parameter only.
+            own.append(older.start_key)
+        known = {run_id.lower(): run_id for run_id in (*self.previous_run_ids, *older.previous_run_ids, *own)}
+        # If this intent sends the start of `older` again, the key is that of its own run.
+        known.pop(self.start_key.lower(), None)
+        previous = tuple(known.values())[-MOST_PREVIOUS_RUNS:]
         # How one factory uses keys proves nothing about another factory.
         return replace(
             self,

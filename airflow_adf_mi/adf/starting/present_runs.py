@@ -16,33 +16,38 @@ A run that somebody else started is foreign: it is watched, and never cancelled.
 
 What can go wrong: between the list query and createRun, somebody else may start a run, and the run list may lag. Neither the
 service nor Airflow has a lock that could prevent this. So after createRun, the list is read until it shows our own run, and then
-the active runs are read again. A second active run is reported, and nothing is cancelled (docs/backfills.md names the two
-ways to be exact).
+the active runs are read again. A second run that is active, or was active beside our run, is reported, and nothing is cancelled
+(docs/backfills.md names the two ways to be exact).
 
-    look: list, then GET --> createRun --> the list shows our run --> look: list, then GET --> report a second active run
+    look: list, then GET --> createRun --> the list shows our run --> look: list, then GET --> report a second run
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
 
 from airflow_adf_mi.adf import metrics
-from airflow_adf_mi.adf.api.operations import get_pipeline, get_run
 from airflow_adf_mi.adf.config.policies import PresentRuns
 from airflow_adf_mi.adf.errors import AdfError
-from airflow_adf_mi.adf.models import UNREADABLE, PipelineRun, RunStatus
+from airflow_adf_mi.adf.models import PipelineRun, RunStatus
 from airflow_adf_mi.adf.routines import Pause, Routine, ServiceTime
 from airflow_adf_mi.adf.starting.create_run import create_run_once
-from airflow_adf_mi.adf.starting.declared_parameters import DeclaredParameter, fit, is_equal, read_declared
 from airflow_adf_mi.adf.starting.find_run import START_CLOCK_SLACK_SECONDS, START_WINDOW_SECONDS
 from airflow_adf_mi.adf.starting.intent import Intent
 from airflow_adf_mi.adf.starting.journal import save_best_effort
-from airflow_adf_mi.adf.starting.pipeline_name import runs_of_pipeline
-from airflow_adf_mi.adf.starting.published_pipeline import does_not_fit
-from airflow_adf_mi.adf.starting.run_list import RETENTION_SECONDS, having, list_runs, read_pages, with_patience
+from airflow_adf_mi.adf.starting.other_runs import (
+    IsEqual,
+    as_they_are,
+    comparison,
+    ended_at,
+    listed_runs,
+    never_equal,
+    ownership,
+    runs_since_start,
+)
+from airflow_adf_mi.adf.starting.run_list import RETENTION_SECONDS
 from airflow_adf_mi.adf.starting.start import Start
 from airflow_adf_mi.adf.starting.started import Skipped, Started, StillActive
 from airflow_adf_mi.adf.timing import Timing
@@ -50,8 +55,6 @@ from airflow_adf_mi.adf.waiting.single_run import in_words
 
 log = logging.getLogger(__name__)
 
-IsEqual: TypeAlias = Callable[[PipelineRun], bool]
-"""Says whether a run has the parameters of a start."""
 LOOK_AGAIN_SECONDS = 60.0
 """After createRun, the list is read for at most this many seconds until it shows our own run."""
 LOOK_AGAIN_PAUSE_SECONDS = 3.0
@@ -124,22 +127,31 @@ def _use(start: Start, fresh: Intent, found: Found, *, timing: Timing) -> Routin
 
 def _choose(start: Start, fresh: Intent, *, timing: Timing) -> Routine[Found | None]:
     policies = start.present_runs
-    own = {*fresh.previous_run_ids, fresh.start_key}
-    is_equal: IsEqual = _never
+    is_own = ownership(start, fresh)
+    is_equal: IsEqual = never_equal
     if policies.compares:
-        is_equal = yield from _comparison(start, timing=timing)
-    seen: list[PipelineRun] = []
-    if policies.on_live_run != "start":
-        listed = yield from _listed(start, _LIVE, RETENTION_SECONDS, timing=timing)
-        counted = [run for run in listed if run.run_id not in own and _counts(policies, run, is_equal)]
-        # The first run that is chosen decides. So the runs behind it, perhaps hundreds, are not read.
-        seen = yield from _as_they_are(counted, start, lambda run: chosen(policies, [run], (), is_equal) is not None)
+        is_equal = yield from comparison(start, timing=timing)
+    # Also for on_succeeded_run: the list may not show yet that a run has succeeded which was active a moment ago.
+    listed = yield from listed_runs(start, _LIVE, RETENTION_SECONDS, timing=timing)
+    within = policies.succeeded_within or 0.0
+    oldest = (yield ServiceTime()) - within
+
+    def has_just_succeeded(run: PipelineRun) -> bool:
+        ended = ended_at(run)
+        return run.status == RunStatus.SUCCEEDED and (ended is None or ended >= oldest)
+
+    def decides(run: PipelineRun) -> bool:
+        # An active run comes first.
+        is_enough = policies.on_live_run == "start" and has_just_succeeded(run)
+        return chosen(policies, [run], [run] if is_enough else (), is_equal) is not None
+
+    counted = [run for run in listed if not is_own(run) and _counts(policies, run, is_equal)]
+    # The first run that is chosen decides. So the runs behind it, perhaps hundreds, are not read.
+    seen = yield from as_they_are(counted, start, decides)
     succeeded: list[PipelineRun] = []
     if policies.on_succeeded_run != "start":
-        listed = yield from _listed(start, [RunStatus.SUCCEEDED], policies.succeeded_within or 0.0, timing=timing)
-        # The list may not show yet that a run has succeeded which was active a moment ago.
-        just_succeeded = [run for run in seen if run.status == RunStatus.SUCCEEDED]
-        succeeded = [*just_succeeded, *(run for run in listed if run.run_id not in own)]
+        listed = yield from listed_runs(start, [RunStatus.SUCCEEDED], within, timing=timing)
+        succeeded = [*filter(has_just_succeeded, seen), *(run for run in listed if not is_own(run))]
     return chosen(policies, seen, succeeded, is_equal)
 
 
@@ -151,7 +163,7 @@ def chosen(
 ) -> Found | None:
     """What the policies do about these runs. Pure.
 
-    :param seen: runs of the pipeline that the list shows as active, as they are, the newest first.
+    :param seen: runs of the pipeline that the list shows as active, by their own status, the newest first.
     :param succeeded: runs that have succeeded within the time, the newest first.
     """
     action: str = policies.on_live_run
@@ -171,88 +183,9 @@ def _counts(policies: PresentRuns, run: PipelineRun, is_equal: IsEqual) -> bool:
     return policies.on_live_run in _ABOUT_ANY_RUN or is_equal(run)
 
 
-def _never(_run: PipelineRun) -> bool:
-    """No run counts as equal."""
-    return False
-
-
-def _listed(start: Start, statuses: Sequence[str], within: float, *, timing: Timing) -> Routine[list[PipelineRun]]:
-    """The runs of the pipeline with one of these statuses, the newest first. Raises `AdfError` if the list cannot be read."""
-
-    def read() -> Routine[tuple[list[PipelineRun], AdfError | None]]:
-        now = yield ServiceTime()
-        of_pipeline = yield from runs_of_pipeline(start.factory, start.pipeline_name, timing=timing)
-        call = list_runs(start.factory, now - within, now, of_pipeline, having("Status", *statuses))
-        return (yield from read_pages(call))
-
-    runs, error = yield from with_patience(read, timing=timing)
-    if error is not None:
-        raise AdfError(
-            f"The runs of pipeline {start.pipeline_name!r} in {start.factory} could not be listed, so it is not known "
-            "whether one is already there (on_live_run, on_succeeded_run). Nothing was started. Remove the cause below. A "
-            f"retry reads the list again. {error}"
-        ) from error
-    return runs
-
-
-def _as_they_are(
-    listed: Sequence[PipelineRun], start: Start, is_found: Callable[[PipelineRun], bool], *, most: int = 1
-) -> Routine[list[PipelineRun]]:
-    """The runs by their own status, because the list may lag, until `most` are found. A run that cannot be read is as the list
-    shows it.
-    """
-    seen: list[PipelineRun] = []
-    for run in listed:
-        answer: PipelineRun | AdfError = yield get_run(start.factory, run.run_id)
-        seen.append(answer if isinstance(answer, PipelineRun) else run)
-        most -= is_found(seen[-1])
-        if most == 0:
-            break
-    return seen
-
-
-def _comparison(start: Start, *, timing: Timing) -> Routine[IsEqual]:
-    """A function that says whether a run has the parameters of this start. Raises `AdfError` if the pipeline cannot be read."""
-
-    def read() -> Routine[tuple[tuple[DeclaredParameter, ...], AdfError | None]]:
-        answer: Mapping[str, Any] | AdfError = yield get_pipeline(start.factory, start.pipeline_name)
-        if isinstance(answer, AdfError):
-            return (), answer
-        try:
-            return read_declared(answer), None
-        except UNREADABLE as e:
-            return (), AdfError(str(e))
-
-    declared, error = yield from with_patience(read, timing=timing)
-    if error is not None:
-        raise AdfError(
-            f"Pipeline {start.pipeline_name!r} in {start.factory} could not be read, so its runs cannot be compared "
-            "(on_live_run, on_succeeded_run). Nothing was started. Remove the cause below, or use values that compare "
-            f"nothing: 'start', 'wait' or 'fail'. {error}"
-        ) from error
-    if any(one.is_secure for one in declared):
-        log.info("Pipeline %r has secure parameters, so no run counts as equal.", start.pipeline_name)
-        return _never
-    fitted = fit(start.parameters or {}, declared, start.correlation_parameter)
-    if fitted.problems:
-        if start.check_parameters:
-            raise does_not_fit(start, declared, fitted)
-        log.info("The parameters do not fit pipeline %r, so no run counts as equal.", start.pipeline_name)
-        return _never
-    compared = [one for one in declared if one.name != fitted.correlation_parameter]
-    return lambda run: has_equal_parameters(run, fitted.values, compared)
-
-
-def has_equal_parameters(run: PipelineRun, values: Mapping[str, Any], declared: Sequence[DeclaredParameter]) -> bool:
-    """Whether a run has these values, and the defaults of all other parameters."""
-    return all(
-        one.name in run.parameters and is_equal(one, values.get(one.name, one.default), run.parameters[one.name])
-        for one in declared
-    )
-
-
 def reporting_others(start: Start, started: Started, *, timing: Timing) -> Routine[None]:
-    """Report active runs that this task did not start. Call it when the run has been announced.
+    """Report runs that this task did not start, and that are active, or were active beside its run. Call it when the run has
+    been announced.
 
     With "wait" and "fail", any other run of the pipeline counts; otherwise, a run with equal parameters.
     """
@@ -264,7 +197,7 @@ def reporting_others(start: Start, started: Started, *, timing: Timing) -> Routi
         # The run of an earlier try. A run that was sent a moment ago may be an adopted one, too: its answer was lost.
         return
     try:
-        others = yield from _others(start, started, sent_at, timing=timing)
+        active, ended = yield from _others(start, started, sent_at, timing=timing)
     except AdfError as e:
         # The run has begun. So an error here must not end the try.
         log.warning(
@@ -273,41 +206,69 @@ def reporting_others(start: Start, started: Started, *, timing: Timing) -> Routi
             e.__cause__ or e,
         )
         return
-    if others:
+    found = {"are active, too": active, "were active, too, and have ended": ended}
+    if active or ended:
         metrics.count(metrics.OVERLAPS)
         log.warning(
-            "Run %s was started, and these runs of pipeline %r are active, too: %s. This task did not start them. Nothing was "
-            "cancelled. The guide names two ways to be exact: docs/backfills.md.",
+            "Run %s was started, and of pipeline %r %s. This task did not start them. Nothing was cancelled. The guide names two "
+            "ways to be exact: docs/backfills.md.",
             started.run_id,
             start.pipeline_name,
-            ", ".join(run.run_id for run in others),
+            "; ".join(
+                f"these runs {how}: {', '.join(run.run_id for run in runs)}" for how, runs in found.items() if runs
+            ),
         )
 
 
-def _others(start: Start, started: Started, sent_at: float, *, timing: Timing) -> Routine[list[PipelineRun]]:
-    """Active runs of others, once the list shows our own run. Raises `AdfError` if they cannot be listed or compared."""
+def _others(
+    start: Start, started: Started, sent_at: float, *, timing: Timing
+) -> Routine[tuple[list[PipelineRun], list[PipelineRun]]]:
+    """Runs of others, once the list shows our own run: those that are active, and those that were active beside our run and have
+    ended. Raises `AdfError` if they cannot be listed or compared.
+    """
     policies = start.present_runs
-    own = {*started.intent.previous_run_ids, started.intent.start_key, started.run_id}
-    is_equal: IsEqual = _never
+    is_own = ownership(start, started.intent, started.run_id)
+    is_equal: IsEqual = never_equal
     if policies.on_live_run not in _ABOUT_ANY_RUN:
         # The run has begun, so parameters that do not fit refuse nothing any more.
-        is_equal = yield from _comparison(replace(start, check_parameters=False), timing=timing)
+        is_equal = yield from comparison(replace(start, check_parameters=False), timing=timing)
     until = timing.clock() + LOOK_AGAIN_SECONDS
-    while not (yield from _is_listed(start, started.run_id, sent_at, timing=timing)):
-        if timing.clock() + LOOK_AGAIN_PAUSE_SECONDS > until:
+    while True:
+        recent, sent = yield from runs_since_start(start, sent_at, timing=timing)
+        ours = next((run for run in recent if run.run_id.lower() == started.run_id.lower()), None)
+        left = until - timing.clock()
+        if ours is not None:
+            break
+        if left <= 0:
             log.info("The list does not show run %s yet, so other active runs may be missing.", started.run_id)
             break
-        yield Pause(LOOK_AGAIN_PAUSE_SECONDS)
-    listed = yield from _listed(start, _LIVE, RETENTION_SECONDS, timing=timing)
-    counted = [run for run in listed if run.run_id not in own and _counts(policies, run, is_equal)]
-    seen = yield from _as_they_are(counted, start, lambda run: not run.is_terminal, most=MOST_OTHERS)
-    return [run for run in seen if not run.is_terminal]
+        yield Pause(min(LOOK_AGAIN_PAUSE_SECONDS, left))
+    listed = yield from listed_runs(start, _LIVE, RETENTION_SECONDS, timing=timing)
+    counted = [run for run in listed if not is_own(run) and _counts(policies, run, is_equal)]
+    seen = yield from as_they_are(counted, start, lambda run: not run.is_terminal, most=MOST_OTHERS)
+    # A run that is over by now is not among the active ones. The list of recent runs shows it, as active or as ended.
+    known = {run.run_id for run in listed}
+    gone = [run for run in recent if run.run_id not in known and not is_own(run) and _counts(policies, run, is_equal)]
+    seen += [run for run in gone if run.is_terminal]
+    seen += yield from as_they_are([run for run in gone if not run.is_terminal][:MOST_OTHERS], start, never_equal)
+    active = [run for run in seen if not run.is_terminal]
+    ended = [run for run in seen if run.is_terminal and _was_beside(run, ours, sent)]
+    return active, ended[:MOST_OTHERS]
 
 
-def _is_listed(start: Start, run_id: str, sent_at: float, *, timing: Timing) -> Routine[bool]:
-    """Whether the list shows our run, whatever its status. It may have ended already."""
-    now = yield ServiceTime()
-    since = sent_at + now - timing.clock() - START_CLOCK_SLACK_SECONDS
-    of_pipeline = yield from runs_of_pipeline(start.factory, start.pipeline_name, timing=timing)
-    runs, _ = yield from read_pages(list_runs(start.factory, since, now, of_pipeline))
-    return any(run.run_id == run_id for run in runs)
+def _was_beside(run: PipelineRun, ours: PipelineRun | None, sent: float) -> bool:
+    """Whether a run that has ended was active while our run was.
+
+    :param ours: our run, as the list shows it; None if the list does not show it.
+    :param sent: when our start was sent, by the service's clock. It is known to a few seconds only. So a run that has ended a
+        moment before our start, for which the task may have waited, must not count.
+    """
+    ended = ended_at(run)
+    began = sent + START_CLOCK_SLACK_SECONDS
+    if ours is not None and ours.started_at is not None:
+        began = ours.started_at.timestamp()
+    if ended is None or ended <= began:
+        return False
+    our_end = ours.ended_at if ours is not None and ours.is_terminal else None
+    # A run that has begun after the end of our run was never beside it.
+    return our_end is None or run.started_at is None or run.started_at < our_end

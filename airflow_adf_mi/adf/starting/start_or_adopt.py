@@ -77,8 +77,8 @@ def start_or_adopt(
         by their keys.
     :param ended: ids of runs whose end is proven, with `keys`.
     """
-    start, stored, last, own_ids = yield from _recalled(start, stored, keys, timing=timing, ended=ended)
-    fresh = replace(start.intent(task_try), previous_run_ids=tuple(sorted(own_ids)))
+    start, stored, last, own_ids, unknown = yield from _recalled(start, stored, keys, timing=timing, ended=ended)
+    fresh = replace(start.intent(task_try), previous_run_ids=(*unknown, *sorted(own_ids)))
     decision = decide(stored, task_try, fresh.fingerprint)
     match decision:
         case StartNew(older=None):
@@ -134,18 +134,18 @@ def start_or_adopt(
 
 def _recalled(
     start: Start, stored: Intent | None, keys: TryKeys | None, *, timing: Timing, ended: frozenset[str]
-) -> Routine[tuple[Start, Intent | None, PipelineRun | None, frozenset[str]]]:
+) -> Routine[tuple[Start, Intent | None, PipelineRun | None, frozenset[str], tuple[str, ...]]]:
     """This try's start with its key, and the earlier start that it must continue or end: stored, or found by its key.
 
     Also, if runs were found by their keys: the last run with the same parameters, if it may be continued, and the ids of all of
-    them.
+    them. And the keys of earlier tries that the service does not know.
     """
     if keys is None or stored is not None:
-        return start, stored, None, ended
+        return start, stored, None, ended, ()
     found = yield from find_earlier_start(start, keys, timing=timing, ended=ended)
     with_key = replace(start, start_key=found.own_key, service_uses_key=found.service_uses_key)
     last = found.last if start.retry_from_failure == "always" else None
-    return with_key, found.intent, last, found.known_ids | ended
+    return with_key, found.intent, last, found.known_ids | ended, found.unknown_keys
 
 
 def _run_to_continue(
@@ -187,7 +187,7 @@ def _settle_lost_start(
     start = replace(start, on_ambiguous="fail")
     # Use the same key again. If the first request still arrives, the service may recognise by the key that both requests are
     # the same start.
-    fresh = replace(fresh.after(lost), start_key=lost.start_key)
+    fresh = replace(fresh, start_key=lost.start_key).after(lost)
     if found is Phase.SENDING:
         # Without proof, the first request may still have a run. So its record is kept.
         fresh = replace(fresh, phase=found, sent_at=lost.sent_at)

@@ -793,3 +793,17 @@ def test_retry_adopts_a_rerun_that_has_the_correlation_parameter_of_the_run_it_c
     third = world.retry(correlation_parameter="key", retry_from_failure="retry")
     assert third.run_id == second.run_id
     assert world.service.runs[second.run_id]["status"] == "InProgress"
+
+
+@pytest.mark.parametrize("own_ids", [False, True])
+def test_late_run_of_an_earlier_try_is_not_taken_for_somebody_elses(own_ids: bool) -> None:
+    world = World(Service(own_ids=own_ids, late_seconds=10_000.0, on_create=lambda: "late"))
+    world.service.declares = {"key": {"type": "String", "defaultValue": ""}}
+    policy = PresentRuns(on_live_run="fail")
+    with pytest.raises(ProcessDied):
+        world.retry(present_runs=policy, correlation_parameter="key")
+    world.service.on_create = lambda: "answered"
+    (lost,) = world.service.runs
+    world.service.show_at_the_look(lost)
+    begun = world.clear(present_runs=policy, correlation_parameter="key")
+    assert (begun.adopted, begun.run_id == lost, world.service.created) == (False, False, 2)

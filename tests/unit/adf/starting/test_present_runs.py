@@ -11,16 +11,16 @@ import pytest
 
 from airflow_adf_mi.adf import metrics
 from airflow_adf_mi.adf.config.policies import PresentRuns
-from airflow_adf_mi.adf.errors import AdfConfigurationError, AdfError, AdfUnavailableError
+from airflow_adf_mi.adf.errors import AdfConfigurationError, AdfError, AdfPermissionError, AdfUnavailableError
 from airflow_adf_mi.adf.models import PipelineRun
 from airflow_adf_mi.adf.routines import Routine, Step
 from airflow_adf_mi.adf.starting.declared_parameters import DeclaredParameter
 from airflow_adf_mi.adf.starting.intent import Intent, read_intent
+from airflow_adf_mi.adf.starting.other_runs import has_equal_parameters
 from airflow_adf_mi.adf.starting.present_runs import (
     LOOK_AGAIN_SECONDS,
     MOST_OTHERS,
     chosen,
-    has_equal_parameters,
     reporting_others,
 )
 from airflow_adf_mi.adf.starting.start import Start
@@ -51,6 +51,7 @@ class World:
         within: float | None = None,
         *,
         check: bool = True,
+        correlation: str | None = None,
         **policies: Any,
     ) -> Routine[Any]:
         """What a try begins with, and what it does when it has announced its run."""
@@ -61,6 +62,7 @@ class World:
             present_runs=PresentRuns(succeeded_within=within, **policies),
             retry_from_failure="retry",
             check_parameters=check,
+            correlation_parameter=correlation,
         )
         timing = Timing(clock=self.service.clock, jitter=lambda: 0.5)
         stored = read_intent(journal.kept, start.intent(task_try))
@@ -183,7 +185,7 @@ class Reported:
 
     @property
     def lines(self) -> list[str]:
-        lines = [line for line in self._caplog.messages if "are active, too" in line]
+        lines = [line for line in self._caplog.messages if "active, too" in line]
         assert self._counts.counted == [metrics.OVERLAPS] * len(lines)
         assert all("Nothing was cancelled" in line for line in lines)
         return lines
@@ -308,6 +310,85 @@ def test_run_is_seen_although_the_author_spells_the_name_in_another_case() -> No
     assert isinstance(world.begin(on_live_run="wait", check=False), StillActive)
 
 
+UNREADABLE_NAMES = pytest.mark.parametrize(
+    "declares", [None, AdfPermissionError("403", status=403), AdfUnavailableError("503", status=503)], ids=str
+)
+
+
+@UNREADABLE_NAMES
+def test_run_of_another_spelling_is_seen_although_the_published_name_cannot_be_read(declares: Any) -> None:
+    world = World(declares=declares, published_name="LOAD")
+    world.service.start_foreign("Another")
+    assert isinstance(world.begin(on_live_run="fail"), Started)
+    world = World(declares=declares, published_name="LOAD")
+    theirs = world.service.start_foreign("LOAD")
+    assert world.begin(on_live_run="wait").run.run_id == theirs
+
+
+@UNREADABLE_NAMES
+def test_run_of_another_spelling_is_reported_although_the_published_name_cannot_be_read(
+    declares: Any, reported: Reported
+) -> None:
+    world = World(declares=declares, published_name="LOAD")
+    theirs: list[str] = []
+
+    def both() -> str:
+        theirs.extend((world.service.start_foreign("LOAD"), world.service.start_foreign("Another")))
+        return "answered"
+
+    world.service.on_create = both
+    world.begin(on_live_run="wait")
+    (line,) = reported.lines
+    assert [run_id in line for run_id in theirs] == [True, False]
+
+
+def test_comparison_reads_the_name_too() -> None:
+    world = World()
+    world.foreign()
+    world.begin(on_live_run="adopt")
+    assert world.service.definitions_read == 1
+
+
+KEYED = {**DAY, "key": {"type": "String", "defaultValue": ""}}
+
+
+@pytest.mark.parametrize("own_ids", [False, True])
+@pytest.mark.parametrize("policy", ["wait", "adopt", "skip", "fail"])
+def test_late_run_of_an_earlier_lost_start_is_not_taken_for_somebody_elses(
+    policy: str, own_ids: bool, reported: Reported
+) -> None:
+    world = World(own_ids=own_ids, declares=KEYED, late_seconds=10_000.0, on_create=lambda: "late")
+    with pytest.raises(ProcessDied):
+        world.begin(on_live_run=policy, correlation="key")
+    world.service.on_create = lambda: "answered"
+    (lost,) = world.service.runs
+    world.service.now += 900
+    # The search for it finds nothing, and the look a moment later does.
+    world.service.show_at_the_look(lost)
+    begun = world.begin(CLEARED, on_live_run=policy, correlation="key")
+    assert isinstance(begun, Started)
+    assert (begun.adopted, world.service.created) == (False, 2)
+    assert reported.lines == []
+
+
+def test_rerun_of_somebody_counts_although_it_has_the_key_of_the_run_that_it_continues() -> None:
+    world = World(own_ids=True, declares=KEYED)
+    first = world.begin(on_live_run="fail", correlation="key").run_id
+    world.service.end(first, "Cancelled")
+    theirs = world.foreign()
+    world.service.join_group(theirs, first)
+    with pytest.raises(AdfError, match=f"Run {theirs} .* is InProgress"):
+        world.begin(RETRY, on_live_run="fail", correlation="key")
+
+
+def test_own_earlier_run_is_recognised_in_whatever_case_the_list_shows_its_id() -> None:
+    world = World()
+    first = world.begin(on_live_run="wait").run_id
+    world.service.end(first, "Cancelled")
+    world.service.listed[first] = {"runId": first.upper(), "status": "InProgress"}
+    assert isinstance(world.begin(RETRY, on_live_run="wait"), Started)
+
+
 @pytest.mark.parametrize("own_ids", [False, True])
 @pytest.mark.parametrize("policy", ["skip", "accept"])
 def test_clear_after_a_lost_answer_does_not_count_the_run_of_this_task(own_ids: bool, policy: str) -> None:
@@ -321,7 +402,7 @@ def test_clear_after_a_lost_answer_does_not_count_the_run_of_this_task(own_ids: 
     world.service.now += 900
     begun = world.begin(CLEARED, on_succeeded_run=policy, within=86_400.0)
     assert isinstance(begun, Started)
-    assert (begun.adopted, begun.intent.previous_run_ids) == (False, (own,))
+    assert (begun.adopted, own in begun.intent.previous_run_ids) == (False, True)
     assert world.service.created == 2
 
 
@@ -385,7 +466,11 @@ def test_run_that_ends_after_the_list_was_made_does_not_count(policies: dict[str
     theirs = world.foreign()
     world.after_each_query(lambda: world.service.end(theirs, "Succeeded"))
     begun = world.begin(**policies)
-    assert (begun.is_foreign, begun.adopted, world.service.created) == (False, False, 1)
+    if "on_succeeded_run" in policies:
+        # It counts as what it is: a run that has succeeded.
+        assert (begun.run.run_id, begun.run.status, world.service.requested) == (theirs, "Succeeded", 0)
+    else:
+        assert (begun.is_foreign, begun.adopted, world.service.created) == (False, False, 1)
     assert reported.lines == []
 
 
@@ -805,3 +890,154 @@ def test_pipeline_that_becomes_unreadable_does_not_end_a_started_try(caplog: pyt
     assert "could not be compared with other active runs" in caplog.text
     assert "503 for the definition" in caplog.text
     assert "Nothing was started" not in caplog.text
+
+
+@pytest.mark.parametrize("action", ["accept", "skip"])
+def test_run_that_the_list_still_shows_as_active_counts_with_on_succeeded_run_alone(action: str) -> None:
+    world = World()
+    theirs = world.foreign()
+    world.show_as_active(theirs)
+    begun = world.begin(on_succeeded_run=action, within=60.0)
+    assert (begun.run.run_id, begun.run.status, world.service.requested) == (theirs, "Succeeded", 0)
+
+
+def test_run_that_the_list_still_shows_as_active_must_have_succeeded_within_the_time() -> None:
+    world = World()
+    theirs = world.foreign()
+    world.service.finish(theirs)
+    world.service.now += 3600
+    world.service.listed[theirs] = {"status": "InProgress"}
+    assert world.begin(on_succeeded_run="accept", within=3500.0).is_foreign is False
+    world.journal.kept = None
+    assert world.begin(on_succeeded_run="accept", within=3700.0).run_id == theirs
+
+
+def test_active_run_with_other_parameters_is_not_read_for_on_succeeded_run() -> None:
+    world = World()
+    world.show_as_active(world.foreign(day="y", rows="5"))
+    assert world.begin(on_succeeded_run="accept", within=60.0).is_foreign is False
+    assert world.service.polls == 0
+
+
+def test_search_for_a_run_that_has_just_succeeded_ends_with_the_first() -> None:
+    world = World()
+    theirs = [world.foreign() for _ in range(20)]
+    for run_id in theirs:
+        world.service.finish(run_id)
+        world.service.listed[run_id] = {"status": "InProgress"}
+    assert world.begin(on_succeeded_run="accept", within=60.0).run_id in theirs
+    assert world.service.polls == 1
+
+
+def finish_later(world: World, theirs: list[str], seconds: float) -> None:
+    """Let the runs end so many seconds from now, while the task looks at the list."""
+    at = world.service.now + seconds
+
+    def end() -> None:
+        for run_id in theirs:
+            if world.service.now >= at and run_id in world.service.live():
+                world.service.finish(run_id)
+
+    world.service.step = end
+
+
+AHEAD = pytest.mark.parametrize("ahead", [-100.0, 0.0, 100.0])
+"""By how many seconds the service's clock differs from the task's."""
+
+
+@AHEAD
+@each_policy
+def test_run_that_was_beside_our_run_and_has_ended_is_reported(
+    policies: dict[str, Any], ahead: float, reported: Reported
+) -> None:
+    world = World(list_lag=7.0, ahead=ahead)
+    theirs = world.start_in_between()
+    finish_later(world, theirs, 5.0)
+    begun = world.begin(**policies)
+    (line,) = reported.lines
+    assert f"Run {begun.run_id} was started" in line
+    assert f"these runs were active, too, and have ended: {theirs[0]}. This task did not start them." in line
+    assert "are active" not in line
+
+
+def test_run_that_ends_between_the_two_lists_is_reported(reported: Reported) -> None:
+    world = World()
+    theirs = world.start_in_between()
+
+    def end() -> None:
+        world.service.now += 1
+        for run_id in theirs:
+            if run_id in world.service.live():
+                world.service.finish(run_id)
+
+    world.after_each_query(end)
+    world.begin(on_live_run="wait")
+    (line,) = reported.lines
+    assert f"have ended: {theirs[0]}." in line
+    # The look, the list that shows our run, and the active runs.
+    assert (world.service.queries, world.service.polls) == (3, 1)
+
+
+def test_active_and_ended_runs_are_reported_in_one_line(reported: Reported) -> None:
+    world = World(list_lag=7.0)
+    theirs: list[str] = []
+
+    def two() -> str:
+        theirs.extend((world.foreign(), world.foreign()))
+        finish_later(world, theirs[:1], 5.0)
+        return "answered"
+
+    world.service.on_create = two
+    world.begin(on_live_run="wait")
+    (line,) = reported.lines
+    assert f"these runs are active, too: {theirs[1]}; these runs were active, too, and have ended: {theirs[0]}." in line
+
+
+@AHEAD
+def test_run_that_ended_a_moment_before_our_start_is_not_reported(ahead: float, reported: Reported) -> None:
+    world = World(ahead=ahead)
+    theirs = world.foreign()
+    assert isinstance(world.begin(on_live_run="wait"), StillActive)
+    world.service.now += 600
+    world.service.finish(theirs)
+    world.service.now += 0.2
+    assert isinstance(world.begin(on_live_run="wait"), Started)
+    assert reported.lines == []
+
+
+def test_run_that_ended_before_our_start_is_not_reported_if_the_list_never_shows_our_run(reported: Reported) -> None:
+    world = World(list_lag=10_000.0)
+    theirs = world.foreign()
+    world.service.runs[theirs]["listed_at"] = 0.0
+    world.service.finish(theirs)
+    world.service.now += 0.2
+    assert isinstance(world.begin(on_live_run="wait"), Started)
+    assert reported.lines == []
+
+
+def test_run_that_began_after_the_end_of_our_run_is_not_reported(reported: Reported) -> None:
+    world = World(list_lag=7.0)
+    began = world.service.now
+
+    def one_after_the_other() -> None:
+        live = world.service.live()
+        if world.service.now >= began + 2 and len(world.service.runs) == 1 and live:
+            world.service.finish(live[0])
+            world.service.now += 1
+            theirs = world.foreign()
+            world.service.runs[theirs]["listed_at"] = 0.0
+            world.service.now += 1
+            world.service.finish(theirs)
+
+    world.service.step = one_after_the_other
+    world.begin(on_live_run="wait")
+    assert len(world.service.runs) == 2
+    assert reported.lines == []
+
+
+def test_list_is_read_once_more_when_the_time_of_the_look_is_over(reported: Reported) -> None:
+    world = World(list_lag=LOOK_AGAIN_SECONDS - 0.5)
+    theirs = world.start_in_between()
+    world.begin(on_live_run="wait")
+    (line,) = reported.lines
+    assert theirs[0] in line

@@ -23,7 +23,7 @@ from airflow_adf_mi.adf.errors import (
 )
 from airflow_adf_mi.adf.starting.intent import Intent, Phase, StartNew, TaskTry, decide
 from airflow_adf_mi.adf.starting.run_list import PATIENCE_SECONDS
-from airflow_adf_mi.adf.starting.start import Start
+from airflow_adf_mi.adf.starting.start import START_SETTLE_SECONDS, Start
 from airflow_adf_mi.adf.starting.start_key import random_key
 from airflow_adf_mi.adf.starting.started import Started
 from tests.support.service import ProcessDied
@@ -525,8 +525,36 @@ def test_own_runs_stay_known_when_a_start_replaces_older_ones() -> None:
     start = Start(factory=FACTORY, pipeline_name="Load")
     older = replace(start.intent().started("newest"), previous_run_ids=("first", "second"))
     fresh = replace(start.intent(), previous_run_ids=("found by its key", "second"))
-    assert fresh.after(older).previous_run_ids == ("found by its key", "second", "first", "newest")
+    known = ("found by its key", "second", "first", "newest", older.start_key)
+    assert fresh.after(older).previous_run_ids == known
     assert fresh.after(older).after(older) == fresh.after(older)
+    assert fresh.after(replace(older, run_id="Second")).previous_run_ids[1:3] == ("Second", "first")
+
+
+def test_key_of_an_earlier_start_stays_known_unless_nothing_was_sent_or_it_is_sent_again() -> None:
+    start = Start(factory=FACTORY, pipeline_name="Load")
+    older, fresh = start.intent(), start.intent()
+    assert fresh.after(older).previous_run_ids == ()
+    sending = replace(older, phase=Phase.SENDING)
+    assert fresh.after(sending).previous_run_ids == (older.start_key,)
+    assert replace(fresh, start_key=older.start_key).after(sending).previous_run_ids == ()
+
+
+def test_retry_finds_a_run_that_appears_just_before_the_search_ends() -> None:
+    world = World(late_seconds=START_SETTLE_SECONDS - 1)
+    lost_start(world, "late")
+    assert world.begin(RETRY).adopted
+    assert world.service.created == 1
+
+
+def test_clear_ends_a_run_that_appears_just_before_the_search_ends() -> None:
+    world = World(late_seconds=START_SETTLE_SECONDS - 1)
+    lost_start(world, "late")
+    (late,) = world.service.live()
+    world.service.now += 5
+    begun = world.begin(CLEARED)
+    assert world.status(late) == "Cancelled"
+    assert world.service.live() == [begun.run_id]
 
 
 def test_run_is_known_to_be_active_from_its_answer_on() -> None:
@@ -582,8 +610,9 @@ def test_correlation_parameter_distinguishes_similar_runs() -> None:
     assert world.begin(RETRY, **start).run_id == "own-1"
 
 
-def test_correlation_parameter_finds_a_run_although_the_author_spells_the_name_in_another_case() -> None:
-    world = World(own_ids=True, declares={}, published_name="LOAD")
+@pytest.mark.parametrize("declares", [{}, None], ids=["known name", "unknown name"])
+def test_correlation_parameter_finds_a_run_although_the_author_spells_the_name_in_another_case(declares: Any) -> None:
+    world = World(own_ids=True, declares=declares, published_name="LOAD")
     start: dict[str, Any] = {"correlation_parameter": "airflow_key"}
     lost_start(world, "answered", **start)
     (run,) = world.service.runs.values()
