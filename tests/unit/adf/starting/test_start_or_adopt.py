@@ -540,16 +540,33 @@ def test_key_of_an_earlier_start_stays_known_unless_nothing_was_sent_or_it_is_se
     assert replace(fresh, start_key=older.start_key).after(sending).previous_run_ids == ()
 
 
+def test_lost_start_that_is_sent_again_does_not_ignore_its_own_run() -> None:
+    world = World()
+    world.service.start_elsewhere(random_key())
+    lost_start(world, "dropped")
+    key = world.journal.kept["start_key"]
+    begun = world.begin(RETRY)
+    assert (begun.run_id, begun.adopted) == (key, False)
+    assert key not in begun.intent.previous_run_ids
+
+
+def with_late_run(seconds: float) -> World:
+    """A task whose first try is killed while its createRun is in flight. The run appears so many seconds later."""
+    world = World(late_seconds=seconds, on_create=lambda: "late")
+    with pytest.raises(ProcessDied):
+        world.begin(FIRST)
+    world.service.on_create = lambda: "answered"
+    return world
+
+
 def test_retry_finds_a_run_that_appears_just_before_the_search_ends() -> None:
-    world = World(late_seconds=START_SETTLE_SECONDS - 1)
-    lost_start(world, "late")
+    world = with_late_run(START_SETTLE_SECONDS - 1)
     assert world.begin(RETRY).adopted
     assert world.service.created == 1
 
 
 def test_clear_ends_a_run_that_appears_just_before_the_search_ends() -> None:
-    world = World(late_seconds=START_SETTLE_SECONDS - 1)
-    lost_start(world, "late")
+    world = with_late_run(START_SETTLE_SECONDS - 1)
     (late,) = world.service.live()
     world.service.now += 5
     begun = world.begin(CLEARED)
