@@ -14,6 +14,7 @@ from airflow_adf_mi._airflow.names import (
     AirflowSensorTimeout,
     AirflowSkipException,
     TaskDeferralError,
+    TaskDeferralTimeout,
     conf,
 )
 from airflow_adf_mi.adf.config.validation import check_flag, check_run_id, check_seconds, is_static
@@ -48,7 +49,8 @@ class AdfPipelineRunSensor(BaseSensorOperator):
     never cancels the run, whatever happens to the sensor.
 
     A failed status check does not fail the sensor. The sensor fails only if the service refuses status checks, or gives
-    answers that cannot be read, for 5 minutes; or if the connection cannot be used in this process.
+    answers that cannot be read, for 5 minutes; or if the connection cannot be used in this process. If the triggerer cannot load
+    the sensor's trigger, the sensor waits again, at most 6 times in a try.
 
     :param run_id: the run, for example another task's XCom ``run_id``. (templated)
     :param azure_data_factory_conn_id: a connection, as for
@@ -108,13 +110,18 @@ class AdfPipelineRunSensor(BaseSensorOperator):
                 if self.never_fail:
                     raise AirflowSkipException(f"Skipping due to never_fail is set to True. {e}") from e
                 raise
+        from airflow_adf_mi._airflow.task_instance import start_of_try
         from airflow_adf_mi._triggerer.eligibility import may_end_in_triggerer
         from airflow_adf_mi.adf.waiting.deadlines import deadline_of, deferral_timeout
         from airflow_adf_mi.adf.waiting.single_run import Plan
         from airflow_adf_mi.triggers.wait import AdfPipelineRunTrigger, run_arguments
 
         now = time.time()
-        deadline = deadline_of(self.timeout, counts_from=now)
+        # A try that defers again after its trigger failed keeps its deadline. Exception: on Airflow 3.1, `timeout` then counts
+        # again, because Airflow keeps neither the start of the try nor the arguments of a deferral whose trigger failed.
+        deadline = deadline_of(self.timeout, counts_from=start_of_try(context))
+        if now >= deadline.at:
+            raise self._timed_out(address, seen, deadline.reason)
         plan = Plan(check_interval=self.poke_interval, deadline=deadline.at, deadline_reason=deadline.reason)
         self.defer(
             trigger=AdfPipelineRunTrigger(
@@ -147,17 +154,68 @@ class AdfPipelineRunSensor(BaseSensorOperator):
         any error, and so hide that the run failed.
         """
         try:
-            return super().resume_execution(next_method, next_kwargs, context)
+            return self._resumed(next_method, next_kwargs, context)
         except AirflowSkipException as e:
             error = e.__cause__
             if not self.soft_fail or not isinstance(error, AdfError):
                 raise
         except (AirflowException, TaskDeferralError) as e:
-            # Older versions of Airflow know `never_fail` on a worker only.
-            if not self.never_fail:
+            # Older versions of Airflow know `never_fail`, and `soft_fail` at the timeout of a deferral, on a worker only.
+            is_timeout = isinstance(e, AirflowSensorTimeout | TaskDeferralTimeout)
+            if not self.never_fail and not (self.soft_fail and is_timeout):
                 raise
-            raise AirflowSkipException(f"Skipping due to never_fail is set to True. {e}") from e
+            rule = "never_fail" if self.never_fail else "soft_fail"
+            raise AirflowSkipException(f"Skipping due to {rule} is set to True. {e}") from e
         raise error
+
+    @airflow_errors()
+    def _resumed(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """What Airflow makes of the deferral. If the trigger failed, wait again: the run is not affected."""
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except (AirflowSkipException, TaskDeferralError) as e:
+            # With `soft_fail` or `never_fail`, Airflow skips the task for a failed trigger, too.
+            failure = e.__cause__ if isinstance(e, AirflowSkipException) else e
+            if not isinstance(failure, TaskDeferralError):
+                raise
+        return self._wait_again(failure, context)
+
+    def _wait_again(self, failure: TaskDeferralError, context: Context) -> Any:
+        """Wait again after the trigger failed, a few times only. A broken deployment makes triggers fail, not runs."""
+        from airflow_adf_mi._worker.trigger_failures import MOST_TRIGGER_FAILURES, record_trigger_failure
+
+        address, _ = self._address()
+        unaffected = (
+            f"{address} is not affected. A retry of this sensor waits for that run again; if no retry is left, clear the "
+            f"sensor. See {address.studio_url}"
+        )
+        pause = record_trigger_failure(context, unaffected=unaffected)
+        if pause is None:
+            raise AdfError(
+                f"The trigger of this sensor failed {MOST_TRIGGER_FAILURES + 1} times ({failure}). See the trigger's error "
+                f"above, and check that triggerers and workers have the same version of this package. {unaffected}"
+            ) from failure
+        self.log.warning(
+            "The trigger that waited for %s failed. The run is not affected. Will wait again in %.0f s. %s",
+            address,
+            pause,
+            failure,
+        )
+        time.sleep(pause)
+        return self.execute(context)
+
+    def _timed_out(self, address: RunAddress, seen: PipelineRun | None, reason: str) -> AirflowException:
+        """The error of a sensor that has no time left for a deferral. Airflow applies `soft_fail` and `never_fail` elsewhere."""
+        from airflow_adf_mi._airflow.stats import use_in_tasks
+        from airflow_adf_mi.adf.reporting.conclude import measure
+        from airflow_adf_mi.adf.reporting.report import Report, error_of
+        from airflow_adf_mi.adf.waiting.single_run import TimedOut
+
+        use_in_tasks()
+        outcome = TimedOut(run=seen, deadline_reason=reason)
+        measure(outcome, time.time())
+        kind = AirflowSkipException if self.soft_fail or self.never_fail else AirflowSensorTimeout
+        return kind(str(error_of(Report(address=address, outcome=outcome))))
 
     @cached_property
     def hook(self) -> AdfHook:

@@ -36,6 +36,12 @@ def task_try_of(context: Context) -> TaskTry:
     )
 
 
+def start_of_try(context: Context) -> float:
+    """When the try began, in epoch seconds. On Airflow 3.1, this is when the task resumed from its last deferral."""
+    ti: Any = context["ti"]
+    return float(ti.start_date.timestamp())
+
+
 def try_keys_of(context: Context, retries: int, retry_delay: float) -> TryKeys:
     """The start keys of this task's tries, which every try can compute.
 

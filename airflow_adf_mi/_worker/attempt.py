@@ -30,7 +30,7 @@ from airflow_adf_mi._airflow import features
 from airflow_adf_mi._airflow.names import AirflowSkipException, AirflowTaskTimeout
 from airflow_adf_mi._airflow.shared_pool import in_pool, mention_pool
 from airflow_adf_mi._airflow.stats import use_in_tasks
-from airflow_adf_mi._airflow.task_instance import RUN_ID_KEY, task_try_of, try_keys_of, will_be_retried
+from airflow_adf_mi._airflow.task_instance import RUN_ID_KEY, start_of_try, task_try_of, try_keys_of, will_be_retried
 from airflow_adf_mi._openlineage.run_record import RunRecord
 from airflow_adf_mi._triggerer.eligibility import may_end_in_triggerer
 from airflow_adf_mi._worker.owned_run import OwnedRun
@@ -72,12 +72,6 @@ if TYPE_CHECKING:
 
     from airflow_adf_mi._airflow.task import PipelineTask
     from airflow_adf_mi.adf.config.settings import AdfSettings
-
-
-def start_of_try(context: Context) -> float:
-    """When the try began, in epoch seconds. On Airflow 3.1, this is when the task resumed from its last deferral."""
-    ti: Any = context["ti"]
-    return float(ti.start_date.timestamp())
 
 
 class Attempt:

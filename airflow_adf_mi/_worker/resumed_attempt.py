@@ -28,12 +28,12 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_adf_mi._airflow import features
 from airflow_adf_mi._airflow.names import AirflowSkipException
-from airflow_adf_mi._airflow.task_instance import RUN_ID_KEY, is_last_try, task_try_of
+from airflow_adf_mi._airflow.task_instance import RUN_ID_KEY, is_last_try, start_of_try, task_try_of
 from airflow_adf_mi._triggerer.finish import RETURN_VALUE
 from airflow_adf_mi._triggerer.start_key import task_try_key_of
 from airflow_adf_mi._triggerer.stored_start import KEPT_BY_WORKER, StoredStart
 from airflow_adf_mi._triggerer.xcom_journal import INTENT_KEY
-from airflow_adf_mi._worker.attempt import Attempt, start_of_try
+from airflow_adf_mi._worker.attempt import Attempt
 from airflow_adf_mi._worker.task_journal import TaskJournal
 from airflow_adf_mi._worker.trigger_failures import MOST_TRIGGER_FAILURES, record_trigger_failure
 from airflow_adf_mi.adf.api.operations import get_run

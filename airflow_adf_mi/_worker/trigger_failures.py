@@ -26,10 +26,16 @@ FIRST_PAUSE_SECONDS = 5.0
 """Seconds before the first of these continuations. The pause doubles each time, up to a minute."""
 
 
-def record_trigger_failure(context: Context) -> float | None:
+RUN_OF_TASK = "If a run was started, it is not affected. A retry adopts it, unless the task has durable=False."
+"""What a failed trigger means for the run of an operator, for errors."""
+
+
+def record_trigger_failure(context: Context, *, unaffected: str = RUN_OF_TASK) -> float | None:
     """Count a failure of this try's trigger. Returns the seconds to pause before the next trigger; None after too many failures.
 
     Raises `AdfError` if the task's store cannot be read.
+
+    :param unaffected: what the failure means for the run, and what to do next, for that error.
     """
     ti: Any = context["ti"]
     now = {"try_number": ti.try_number, "max_tries": ti.max_tries}
@@ -38,8 +44,7 @@ def record_trigger_failure(context: Context) -> float | None:
         stored: Any = store.get(TRIGGER_FAILURES_KEY, None)
     except Exception as e:
         raise AdfError(
-            f"The trigger of this task failed, and {STORE}, where such failures are counted, could not be read. If a "
-            f"run was started, it is not affected; with durable=True, a retry adopts it. {e}"
+            f"The trigger of this task failed, and {STORE}, where such failures are counted, could not be read. {unaffected} {e}"
         ) from e
     failures = failures_of(stored, now)
     if failures >= MOST_TRIGGER_FAILURES:

@@ -6,7 +6,9 @@ import asyncio
 import json
 import time
 import uuid
-from datetime import UTC, datetime
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -14,21 +16,25 @@ from airflow.sdk import DAG, BaseOperator, BaseSensorOperator
 from airflow.sdk.bases.sensor import PokeReturnValue
 
 from airflow_adf_mi._airflow import features
+from airflow_adf_mi._worker.trigger_failures import MOST_TRIGGER_FAILURES
 from airflow_adf_mi.adf.api import operations
 from airflow_adf_mi.adf.api.client import AdfClient
 from airflow_adf_mi.adf.config.settings import AdfSettings
 from airflow_adf_mi.adf.errors import AdfUnavailableError
+from airflow_adf_mi.adf.waiting.deadlines import TIMEOUT_SLACK_SECONDS
 from airflow_adf_mi.adf.waiting.single_run import REFUSAL_GRACE_SECONDS
 from airflow_adf_mi.emulator import Emulator
-from airflow_adf_mi.exceptions import AdfConfigurationError, AdfNotFoundError, AdfRunFailed
+from airflow_adf_mi.exceptions import AdfConfigurationError, AdfError, AdfNotFoundError, AdfRunFailed
 from airflow_adf_mi.sensors import REFUSED_SINCE_KEY, AdfPipelineRunSensor
 from tests.support.minors import (
     AirflowRescheduleException,
     AirflowSensorTimeout,
     AirflowSkipException,
+    TaskDeferralTimeout,
     TaskDeferred,
     needs,
 )
+from tests.support.tasks import Task
 
 
 class TaskInstance:
@@ -43,6 +49,7 @@ class TaskInstance:
         self.pushed: dict[str, Any] = {}
         self.began = time.time()
         """When the first process of a rescheduled sensor began."""
+        self.start_date = datetime.now(UTC)
 
     def get_first_reschedule_date(self, _context: Any) -> datetime:
         return datetime.fromtimestamp(self.began, UTC)
@@ -304,6 +311,185 @@ def test_status_check_that_fails_before_a_deferral_is_left_to_the_triggerer(
         AdfPipelineRunSensor.execute.__wrapped__(waiting, context(Store()))  # type: ignore[attr-defined]  # as above
     trigger: Any = deferred.value.trigger
     assert trigger.not_ended_before is None
+
+
+FAILED_TRIGGER = ("__fail__", {"error": "Trigger failure"})
+"""How Airflow resumes a task whose trigger cannot be loaded."""
+SKIPS_OR_NOT = [
+    ({}, AdfError),
+    ({"soft_fail": True}, AdfError),
+    ({"never_fail": True}, AirflowSkipException),
+]
+
+
+@pytest.fixture
+def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("airflow_adf_mi._worker.trigger_failures.FIRST_PAUSE_SECONDS", 0.0)
+
+
+def deferred(waiting: AdfPipelineRunSensor, task: Task) -> TaskDeferred:
+    with pytest.raises(TaskDeferred) as e:
+        AdfPipelineRunSensor.execute.__wrapped__(waiting, task.context)  # type: ignore[attr-defined]  # without Airflow's guard
+    return e.value
+
+
+@pytest.mark.usefixtures("no_pause")
+@pytest.mark.parametrize("arguments", [{}, {"soft_fail": True}, {"never_fail": True}], ids=str)
+def test_sensor_waits_again_after_its_trigger_failed(
+    arguments: dict[str, bool], connection: str, settings: AdfSettings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_id, task = start(settings, "Slow"), Task()
+    waiting = sensor(connection, run_id, mode="poke", deferrable=True, timeout=3000, **arguments)
+    first = deferred(waiting, task)
+    for _ in range(MOST_TRIGGER_FAILURES):
+        with pytest.raises(TaskDeferred) as again:
+            waiting.resume_execution(*FAILED_TRIGGER, task.context)
+    assert again.value.method_name == "execute_complete"
+    before, after = (it.trigger.serialize()[1] for it in (first, again.value))
+    assert after | {"not_ended_before": None} == before | {"not_ended_before": None}
+    log = capsys.readouterr().out
+    assert log.count(f"The trigger that waited for Run {run_id} in") == MOST_TRIGGER_FAILURES
+    assert "The run is not affected. Will wait again in 0 s. Trigger failure" in log
+
+
+def test_pauses_after_failed_triggers_grow(
+    connection: str, settings: AdfSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr("airflow_adf_mi._worker.trigger_failures.FIRST_PAUSE_SECONDS", 5.0)
+    waiting, task = sensor(connection, start(settings, "Slow"), deferrable=True), Task()
+    deferred(waiting, task)
+    monkeypatch.setattr("airflow_adf_mi.sensors.time.sleep", pauses.append)
+    for _ in range(3):
+        with pytest.raises(TaskDeferred):
+            waiting.resume_execution(*FAILED_TRIGGER, task.context)
+    assert pauses == [5, 10, 20]
+
+
+@pytest.mark.usefixtures("no_pause")
+@pytest.mark.parametrize("pipeline", ["Load", "Broken"])
+def test_run_that_ended_while_the_trigger_failed_is_not_deferred_again(
+    pipeline: str, connection: str, settings: AdfSettings, emulator: Emulator
+) -> None:
+    run_id, task = start(settings, pipeline), Task()
+    waiting = sensor(connection, run_id, mode="poke", deferrable=True, soft_fail=True)
+    deferred(waiting, task)
+    emulator.clock.advance(60)
+    if pipeline == "Load":
+        assert waiting.resume_execution(*FAILED_TRIGGER, task.context)["status"] == "Succeeded"
+    else:
+        with pytest.raises(AdfRunFailed, match="no such table"):
+            waiting.resume_execution(*FAILED_TRIGGER, task.context)
+
+
+@pytest.mark.usefixtures("no_pause")
+@pytest.mark.parametrize(("arguments", "expected"), SKIPS_OR_NOT, ids=str)
+def test_seventh_failure_of_a_trigger_fails_the_sensor(
+    arguments: dict[str, bool], expected: type[Exception], connection: str, settings: AdfSettings
+) -> None:
+    run_id, task = start(settings, "Slow"), Task()
+    waiting = sensor(connection, run_id, deferrable=True, **arguments)
+    deferred(waiting, task)
+    for _ in range(MOST_TRIGGER_FAILURES):
+        with pytest.raises(TaskDeferred):
+            waiting.resume_execution(*FAILED_TRIGGER, task.context)
+    with pytest.raises(expected) as ended:
+        waiting.resume_execution(*FAILED_TRIGGER, task.context)
+    assert type(ended.value) is expected
+    assert "The trigger of this sensor failed 7 times (Trigger failure)." in str(ended.value)
+    assert f"Run {run_id} in" in str(ended.value)
+    assert "is not affected. A retry of this sensor waits for that run again" in str(ended.value)
+    # A retry begins to count again.
+    task.retry()
+    with pytest.raises(TaskDeferred):
+        waiting.resume_execution(*FAILED_TRIGGER, task.context)
+
+
+@needs("TASK_STATE_STORE")
+@pytest.mark.parametrize(("arguments", "expected"), SKIPS_OR_NOT, ids=str)
+def test_trigger_failure_that_cannot_be_counted_fails_the_sensor(
+    arguments: dict[str, bool], expected: type[Exception], connection: str
+) -> None:
+    waiting = sensor(connection, "r1", deferrable=True, **arguments)
+    with pytest.raises(
+        expected, match=r"could not be read\. Run r1 in .* is not affected.*the API server is down"
+    ) as ended:
+        waiting.resume_execution(*FAILED_TRIGGER, Task(store_works=False).context)
+    assert type(ended.value) is expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ({}, AirflowSensorTimeout),
+        ({"soft_fail": True}, AirflowSkipException),
+        ({"never_fail": True}, AirflowSkipException),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("is_old", [False, True])
+def test_timeout_of_the_deferral_is_a_timeout_of_the_sensor(
+    is_old: bool,
+    arguments: dict[str, bool],
+    expected: type[Exception],
+    connection: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Airflow's own timeout passes if no triggerer has capacity for the trigger."""
+    if is_old:
+        if not arguments:
+            expected = TaskDeferralTimeout
+        # As in Airflow 3.1.0, which has no rules for a sensor there.
+        monkeypatch.setattr(BaseSensorOperator, "resume_execution", BaseOperator.resume_execution)
+    task = Task()
+    waiting = sensor(connection, "r1", deferrable=True, **arguments)
+    with pytest.raises(expected) as ended:
+        waiting.resume_execution("__fail__", {"error": "Trigger timeout"}, task.context)
+    assert type(ended.value) is expected
+    assert task.kept == {}
+
+
+def test_timeout_of_a_deferrable_sensor_counts_from_the_start_of_its_try(
+    connection: str, settings: AdfSettings
+) -> None:
+    waiting = sensor(connection, start(settings, "Slow"), deferrable=True, timeout=3000)
+    task = Task(start_date=datetime.now(UTC) - timedelta(seconds=1000))
+    waits = deferred(waiting, task)
+    trigger: Any = waits.trigger
+    assert trigger.deadline == pytest.approx(task.start_date.timestamp() + 3000)
+    assert waits.timeout is not None
+    assert waits.timeout.total_seconds() == pytest.approx(2000 + TIMEOUT_SLACK_SECONDS, abs=60)
+
+
+@pytest.mark.usefixtures("no_pause")
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ({}, AirflowSensorTimeout),
+        ({"soft_fail": True}, AirflowSkipException),
+        ({"never_fail": True}, AirflowSkipException),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("trigger_failed", [False, True])
+def test_sensor_with_no_time_left_is_not_deferred(
+    trigger_failed: bool,
+    arguments: dict[str, bool],
+    expected: type[Exception],
+    connection: str,
+    settings: AdfSettings,
+) -> None:
+    waiting = sensor(connection, start(settings, "Slow"), deferrable=True, timeout=3000, **arguments)
+    task = Task(start_date=datetime.now(UTC) - timedelta(seconds=3001))
+    without_guard: Any = AdfPipelineRunSensor.execute
+    act: Callable[[], Any] = (
+        partial(waiting.resume_execution, *FAILED_TRIGGER, task.context)
+        if trigger_failed
+        else partial(without_guard.__wrapped__, waiting, task.context)
+    )
+    with pytest.raises(expected, match=r"did not end within its timeout of 3000 s\. It was \w+ at the last") as ended:
+        act()
+    assert type(ended.value) is expected
 
 
 def executed(waiting: AdfPipelineRunSensor, here: Any) -> Any:

@@ -91,7 +91,7 @@ MUTANTS = [
     Mutant("end that the list showed during the last status check lost", "adf/waiting/poller.py", "            return wait.outcome or last\n", "            return last\n", f"{TRIGGER} -k during_the_last_status_check"),
     Mutant("last status checks wait for each other too long", "adf/waiting/poller.py", "asyncio.timeout(LAST_POLLS_SECONDS), self._last_poll_slots,", "self._last_poll_slots,", f"{TRIGGER} -k many_last_status_checks"),
     Mutant("somebody else's cancel treated as ours", "adf/cancelling.py", "over = Cancel.PERHAPS if failures else Cancel.TOO_LATE", "over = Cancel.PERHAPS", "tests/unit/adf/waiting/test_single_run.py tests/unit/adf/reporting/test_report.py"),
-    Mutant("sensor's requests not counted", "sensors.py", "        use_in_tasks()\n", "", STATS),
+    Mutant("sensor's requests not counted", "sensors.py", "        use_in_tasks()\n        address, settings", "        address, settings", STATS),
     Mutant("sensor's waits not counted", "sensors.py", "            measure(outcome, time.time())\n", "", STATS),
     Mutant("error that ended all waits ends later waits", "adf/waiting/failure_tracker.py", "        self.final_error = None\n        is_new", "        is_new", FAILURE_TRACKER),
     Mutant("error that ended all waits ends later waits after a refused list query", "adf/waiting/failure_tracker.py", "        self.final_error = None\n        concerns", "        concerns", FAILURE_TRACKER),

@@ -19,6 +19,7 @@ try:
         AirflowSensorTimeout,
         AirflowSkipException,
         AirflowTaskTimeout,
+        TaskDeferralTimeout,
         TaskDeferred,
     )
 except ImportError:  # Airflow 3.1
@@ -29,6 +30,7 @@ except ImportError:  # Airflow 3.1
         AirflowSensorTimeout,
         AirflowSkipException,
         AirflowTaskTimeout,
+        TaskDeferralTimeout,
         TaskDeferred,
     )
 
@@ -39,6 +41,7 @@ __all__ = [
     "AirflowSensorTimeout",
     "AirflowSkipException",
     "AirflowTaskTimeout",
+    "TaskDeferralTimeout",
     "TaskDeferred",
     "needs",
     "needs_connections_outside_of_tasks",

@@ -23,10 +23,10 @@ class Instance:
     """A task instance, its Dag run and its state store, with the members that operators use."""
 
     dag_id, run_id, task_id, map_index, try_number, max_tries, clear_number = "d", "run1", "t", -1, 1, 1, 0
-    start_date = datetime(2026, 11, 1, tzinfo=UTC)
     id = uuid.UUID(int=1)
 
     def __init__(self) -> None:
+        self.start_date = datetime.now(UTC)
         self.xcoms: dict[str, Any] = {}
         self.kept: dict[str, Any] = {}
         self.get = self.kept.get

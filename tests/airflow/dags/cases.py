@@ -8,7 +8,7 @@ from typing import Any
 from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
 from airflow.sdk import DAG, BaseOperator, Context, Param, task
 
-from airflow_adf_mi._worker.attempt import start_of_try
+from airflow_adf_mi._airflow.task_instance import start_of_try
 from airflow_adf_mi.hooks import AdfHook
 from airflow_adf_mi.operators import AdfRunPipelineOperator
 from airflow_adf_mi.sensors import AdfPipelineRunSensor
@@ -56,7 +56,8 @@ runs("no_wait", wait_for_termination=False)
 # executor's event of the previous poke. On a busy machine, LocalExecutor needs some seconds for that.
 waits("sensor_reschedule", deferrable=False, mode="reschedule", poke_interval=15)
 waits("sensor_identity", deferrable=False, **IDENTITY)
-waits("sensor_timeout", deferrable=True, timeout=SHORT)
+# The timeout of a sensor counts from the start of its try, so the deferral itself is shorter.
+waits("sensor_timeout", deferrable=True, timeout=2 * SHORT)
 
 with case("hook_identity"):
 

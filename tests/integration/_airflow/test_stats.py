@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from airflow_adf_mi.sensors import AdfPipelineRunSensor
 from tests.conftest import ROOT
 from tests.support import explained
 from tests.support.explained_tasks import both, emulator_of, operator, run
+from tests.support.minors import AirflowSensorTimeout
 from tests.support.tasks import Task
 
 
@@ -123,6 +125,19 @@ def test_requests_and_ends_of_a_sensor_are_counted(emulator: Emulator, backends:
     assert it.poke(Task().context)
     assert backends[0].count(metrics.ENDED, outcome="Succeeded") == 2
     assert backends[0].count(metrics.REQUESTS) == before + 1
+
+
+def test_timeout_of_a_sensor_before_its_deferral_is_counted(
+    emulator: Emulator, backends: tuple[Backend, Backend]
+) -> None:
+    with DAG("d"):
+        it: Any = AdfPipelineRunSensor(
+            task_id="watch", run_id="r1", azure_data_factory_conn_id="adf_here", deferrable=True, timeout=60
+        )
+    metrics.send_to(AirflowStats(Backend()))
+    with pytest.raises(AirflowSensorTimeout):
+        type(it).execute.__wrapped__(it, Task(start_date=datetime.now(UTC) - timedelta(seconds=61)).context)
+    assert backends[0].count(metrics.ENDED, outcome="timed_out") == 1
 
 
 def test_cancel_of_a_run_that_has_ended_is_counted(emulator: Emulator, backends: tuple[Backend, Backend]) -> None:

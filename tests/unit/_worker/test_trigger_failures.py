@@ -54,14 +54,16 @@ def test_count_is_read_only_for_the_same_try(stored: Any, failures: int) -> None
 @needs("TASK_STATE_STORE")
 def test_failing_store_raises_an_error_with_a_next_step() -> None:
     task = Task(store_works=False)
-    with pytest.raises(AdfError, match=r"a retry adopts it\. the API server is down"):
+    with pytest.raises(
+        AdfError, match=r"A retry adopts it, unless the task has durable=False\. the API server is down"
+    ):
         record_trigger_failure(task.context)
 
 
 @needs("TASK_STATE_STORE")
 def test_store_that_does_not_take_the_count_does_not_end_the_wait(caplog: pytest.LogCaptureFixture) -> None:
     class ReadOnly(Task):
-        def set(self, key: str, value: Any) -> None:
+        def set(self, key: str, value: Any, **_: Any) -> None:
             raise RuntimeError("the API server is down")
 
     assert record_trigger_failure(ReadOnly().context) == 5
