@@ -123,7 +123,8 @@ class AdfRunPipelineOperator(BaseOperator):
         ``"wait"`` for its end, and then start; ``"adopt"`` it, if its parameters are equal; ``"skip"`` the task, if its
         parameters are equal; or ``"fail"``.
     :param on_succeeded_run: what to do if a run with equal parameters has succeeded ``succeeded_within`` some time, whoever
-        started it. ``"start"`` another run; ``"accept"`` it: the task returns its summary; or ``"skip"`` the task.
+        started it. ``"start"`` another run; ``"accept"`` it: the task returns its summary; or ``"skip"`` the task. After a
+        clear, runs of this task do not count, unless Airflow's setting ``[state_store] clear_on_success`` is on.
     :param succeeded_within: for ``on_succeeded_run``: how long ago the run may have succeeded, as a timedelta or in seconds.
     :param check_parameters: check the parameters against the published pipeline before the start. Text becomes a number, a
         boolean, a list or a mapping, where the pipeline declares one. An undeclared parameter, a missing one, or a value that

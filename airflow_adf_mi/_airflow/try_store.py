@@ -1,7 +1,7 @@
 """Where a task keeps its state: Airflow's task state store, or XComs where Airflow has no such store.
 
-The task state store outlives retries and clears. Airflow deletes XComs of a task when its next try begins, but keeps them while
-the task is deferred. So state in XComs lasts for one try.
+The task state store outlives retries and clears, and is deleted with the Dag run. Airflow deletes XComs of a task when its next
+try begins, but keeps them while the task is deferred. So state in XComs lasts for one try.
 """
 
 from __future__ import annotations
@@ -18,6 +18,31 @@ if TYPE_CHECKING:
 
 STORE = "Airflow's task state store" if features.TASK_STATE_STORE else "the task's XComs"
 """What the store is, for logs and errors."""
+
+
+class TaskStateStore:
+    """Airflow's task state store. What is stored here never expires.
+
+    Airflow's own default is that an entry expires after 30 days. But a clear may come later than that, and must know what was
+    started.
+
+    :param accessor: the store in the task's context.
+    """
+
+    def __init__(self, accessor: Any) -> None:
+        self._accessor = accessor
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return self._accessor.get(key, default)
+
+    def set(self, key: str, value: Any) -> None:
+        # Only an Airflow that has the store has this name.
+        from airflow.sdk import NEVER_EXPIRE  # type: ignore[attr-defined]  # Airflow's stubs lack it
+
+        self._accessor.set(key, value, retention=NEVER_EXPIRE)
+
+    def delete(self, key: str) -> None:
+        self._accessor.delete(key)
 
 
 class XComStore:
@@ -40,6 +65,6 @@ class XComStore:
         XCom.delete(key, **xcom_address(self._ti))
 
 
-def store_of(context: Context) -> Any:
-    """The store of the task instance in `context`, with the methods `get`, `set` and `delete`."""
-    return context["task_state_store"] if features.TASK_STATE_STORE else XComStore(context["ti"])
+def store_of(context: Context) -> TaskStateStore | XComStore:
+    """The store of the task instance in `context`."""
+    return TaskStateStore(context["task_state_store"]) if features.TASK_STATE_STORE else XComStore(context["ti"])

@@ -117,8 +117,8 @@ def test_kill_while_the_intent_is_stored_starts_nothing(operator: Make, emulator
     task, it = Task(), operator("Slow")
     keep = task.set
 
-    def kill_while_sending(key: str, value: Any) -> None:
-        keep(key, value)
+    def kill_while_sending(key: str, value: Any, **how_long: Any) -> None:
+        keep(key, value, **how_long)
         if value["phase"] == Phase.SENDING.value:
             it.on_kill()
 
@@ -138,8 +138,8 @@ def test_kill_during_the_search_for_a_lost_start_keeps_its_intent(operator: Make
     task.retry()
     keep = task.set
 
-    def kill_while_storing(key: str, value: Any) -> None:
-        keep(key, value)
+    def kill_while_storing(key: str, value: Any, **how_long: Any) -> None:
+        keep(key, value, **how_long)
         it.on_kill()
 
     task.set = kill_while_storing  # type: ignore[method-assign]  # of our fake Airflow
@@ -351,7 +351,7 @@ def test_superseded_run_that_must_not_be_cancelled_is_waited_for(operator: Make,
 
 @needs("TASK_STATE_STORE")
 def test_nothing_is_started_if_the_state_store_cannot_be_read(operator: Make, emulator: Emulator) -> None:
-    with pytest.raises(AdfError, match="Nothing was started"):
+    with pytest.raises(AdfError, match="no other run was started now"):
         execute(operator("Load"), Task(store_works=False))
     assert emulator.books.requests == []
 
@@ -360,7 +360,7 @@ def test_nothing_is_started_if_the_state_store_cannot_be_read(operator: Make, em
 def test_nothing_is_started_if_the_state_store_cannot_be_written(operator: Make, emulator: Emulator) -> None:
     task = Task()
 
-    def fail(key: str, value: Any) -> None:
+    def fail(key: str, value: Any, **how_long: Any) -> None:
         raise RuntimeError("the API server is down")
 
     task.set = fail  # type: ignore[method-assign]  # of our fake Airflow
@@ -374,9 +374,9 @@ def test_state_store_that_fails_after_the_start_does_not_end_the_wait(operator: 
     task = Task()
     keep = task.set
 
-    def fail_once_started(key: str, value: Any) -> None:
+    def fail_once_started(key: str, value: Any, **how_long: Any) -> None:
         task.store_works = value["phase"] != Phase.STARTED.value
-        keep(key, value)
+        keep(key, value, **how_long)
 
     task.set = fail_once_started  # type: ignore[method-assign]  # of our fake Airflow
     assert execute(operator("Load"), task)["status"] == "Succeeded"

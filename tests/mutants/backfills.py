@@ -137,6 +137,7 @@ MUTANTS = [
     Mutant("lost rerun superseded without its group", "adf/starting/superseded_run.py", "    if older.rerun_of is not None:\n        criteria", "    if False:\n        criteria", RERUN),
     Mutant("ordinary run proves the ids of reruns", "adf/starting/find_run.py", " and not (of_reruns and run.run_id == run.run_group_id)", "", RERUN),
     Mutant("own run found by its key accepted after a clear", "adf/starting/start_or_adopt.py", "previous_run_ids=(*unknown, *sorted(own_ids))", "previous_run_ids=unknown", "tests/unit/adf/starting/test_earlier_tries.py"),
+    Mutant("own runs forgotten after some clears", "adf/starting/intent.py", "MOST_PREVIOUS_RUNS = 500", "MOST_PREVIOUS_RUNS = 20", f"{PRESENT} -k hundreds_of_runs"),
     Mutant("run of a deleted Dag run continued", "adf/starting/try_keys.py", "found.try_number < before and _is_wanted", "_is_wanted", "tests/unit/adf/starting/test_earlier_tries.py"),
     Mutant("waits not told that their rounds have ended", "adf/starting/pipeline_queue.py", "                ready.set_exception(error)", "                pass", f"{FULL_QUEUE} -k rounds"),
     Mutant("full queue hides a start without proof", "adf/starting/create_run.py", "if verdict is Verdict.QUEUE_FULL and idle.phase is Phase.PREPARED:", "if verdict is Verdict.QUEUE_FULL:", START),

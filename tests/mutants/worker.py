@@ -84,7 +84,7 @@ MUTANTS = [
     Mutant("private name of Airflow imported without a test", "links.py", "from airflow.sdk.execution_time.xcom import XCom", "from airflow.sdk.execution_time.xcom import BaseXCom as XCom", "tests/unit/_airflow/test_features.py -k that_the_package_imports"),
     Mutant("older Airflow not refused", "__init__.py", "< (3, 1)", "< (3, 0)", "tests/unit/_airflow/test_features.py -k older_airflow"),
     Mutant("retry policy made on an Airflow without policies", "retry.py", "if not features.RETRY_POLICIES:", "if False:", "tests/unit/_airflow/test_features.py -k which_airflow"),
-    Mutant("store of an older Airflow expected", "_airflow/try_store.py", "return context[\"task_state_store\"] if features.TASK_STATE_STORE else XComStore(context[\"ti\"])", "return context[\"task_state_store\"]", "tests/unit/_airflow/test_features.py -k store_outlives"),
+    Mutant("store of an older Airflow expected", "_airflow/try_store.py", "return TaskStateStore(context[\"task_state_store\"]) if features.TASK_STATE_STORE else XComStore(context[\"ti\"])", "return TaskStateStore(context[\"task_state_store\"])", "tests/unit/_airflow/test_features.py -k store_outlives"),
     Mutant("rescheduled sensor stores its state in XComs", "sensors.py", "return self.reschedule and features.TASK_STATE_STORE", "return self.reschedule", "tests/integration/test_sensors.py -k without_a_store"),
     Mutant("run of an earlier try left active by a kill before it is found", "_worker/attempt.py", "self._owning(stored or self._possible())", "self._owning(stored)", f"{OPERATOR} -k cannot_be_checked_without"),
     Mutant("event of an earlier try taken for this try's", "_worker/task_journal.py", "return Intent.from_json(self.stored()).task_try.try_number < now.try_number", "return Intent.from_json(self.stored()).task_try.try_number < 0", f"{OPERATOR} -k event_of_the_failed_try"),
@@ -100,5 +100,6 @@ MUTANTS = [
     Mutant("sensor with no time left deferred", "sensors.py", "        if now >= deadline.at:", "        if False:", "tests/integration/test_sensors.py -k no_time_left"),
     Mutant("soft_fail ignored by a sensor with no time left", "sensors.py", "kind = AirflowSkipException if self.soft_fail or self.never_fail else AirflowSensorTimeout", "kind = AirflowSensorTimeout", "tests/integration/test_sensors.py -k no_time_left"),
     Mutant("error of a failed trigger names no run", "_worker/trigger_failures.py", "could not be read. {unaffected} {e}", "could not be read. {e}", "tests/integration/test_sensors.py -k cannot_be_counted"),
+    Mutant("record of a start expires", "_airflow/try_store.py", ", retention=NEVER_EXPIRE", "", "tests/unit/_airflow/test_features.py -k never_expires"),
     Mutant("timeout of a sensor that does not defer not counted", "sensors.py", "        outcome = TimedOut(run=seen, deadline_reason=reason)\n        measure(outcome, time.time())\n", "        outcome = TimedOut(run=seen, deadline_reason=reason)\n", f"{STATS} -k before_its_deferral"),
 ]  # fmt: skip

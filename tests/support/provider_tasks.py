@@ -30,7 +30,9 @@ class Instance:
         self.xcoms: dict[str, Any] = {}
         self.kept: dict[str, Any] = {}
         self.get = self.kept.get
-        self.set = self.kept.__setitem__
+
+    def set(self, key: str, value: Any, **_: Any) -> None:
+        self.kept[key] = value
 
     def delete(self, key: str) -> None:
         self.kept.pop(key, None)

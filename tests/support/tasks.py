@@ -6,7 +6,7 @@ import json
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -30,6 +30,8 @@ class Task:
     store_works: bool = True
     xcoms: dict[str, Any] = field(default_factory=dict)
     kept: dict[str, Any] = field(default_factory=dict)
+    retentions: dict[str, timedelta | None] = field(default_factory=dict)
+    """How long Airflow keeps each entry of the state store. None means Airflow's default, which is 30 days."""
     task_id: str = "it"
     map_index: int = -1
     dag_id: str = "dag"
@@ -67,9 +69,10 @@ class Task:
             raise RuntimeError("the API server is down")
         return json.loads(self.kept[key]) if key in self.kept else default
 
-    def set(self, key: str, value: Any) -> None:
+    def set(self, key: str, value: Any, *, retention: timedelta | None = None) -> None:
         if not self.store_works:
             raise RuntimeError("the API server is down")
+        self.retentions[key] = retention
         self.kept[key] = json.dumps(value)
         assert json.loads(self.kept[key]) == value, "Airflow takes plain JSON only"
 

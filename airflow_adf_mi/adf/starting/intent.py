@@ -40,8 +40,10 @@ from airflow_adf_mi.adf.stored_forms import known_members
 log = logging.getLogger(__name__)
 
 VERSION = 1
-MOST_PREVIOUS_RUNS = 40
-"""At most this many ids of earlier runs are kept. A search only covers a few minutes, so older ids are not needed."""
+MOST_PREVIOUS_RUNS = 500
+"""At most this many ids of earlier runs are kept, the newest ones. Policies about runs that are already there must not take them
+for runs of somebody else, also after hundreds of clears (`present_runs`). 500 ids need 20 KB. Airflow warns about a value of more
+than 64 KB."""
 
 
 class Phase(Enum):

@@ -21,7 +21,7 @@ from tests.support.minors import TaskDeferred
 class Store(dict[str, Any]):
     """Airflow's task state store."""
 
-    def set(self, key: str, value: Any) -> None:
+    def set(self, key: str, value: Any, **_: Any) -> None:
         self[key] = value
 
     def delete(self, key: str) -> None:

@@ -20,7 +20,7 @@ from airflow.sdk.api.datamodels._generated import TIRunContext
 
 import airflow_adf_mi
 from airflow_adf_mi._airflow import features
-from airflow_adf_mi._airflow.try_store import XComStore, store_of
+from airflow_adf_mi._airflow.try_store import TaskStateStore, XComStore, store_of
 from airflow_adf_mi._triggerer.eligibility import may_end_in_triggerer, why_end_on_worker
 from airflow_adf_mi.adf.errors import AdfConfigurationError
 from airflow_adf_mi.hooks import AdfHook
@@ -63,6 +63,7 @@ PRIVATE = [
     ("airflow.sdk", "RetryDecision", SINCE_3_3),
     ("airflow.sdk", "RetryPolicy", SINCE_3_3),
     ("airflow.sdk.definitions.retry_policy", "RetryAction", SINCE_3_3),
+    ("airflow.sdk", "NEVER_EXPIRE", SINCE_3_3),
     # What has no public name.
     ("airflow.sdk.execution_time.comms", "GetTaskStates", ALL),
     ("airflow.sdk.execution_time.comms", "TaskStatesResult", ALL),
@@ -191,7 +192,7 @@ def test_older_airflow_is_refused_in_one_sentence(found: str, refused: bool, mon
 def test_store_outlives_a_try_or_is_made_of_xcoms(monkeypatch: pytest.MonkeyPatch) -> None:
     task = Task()
     monkeypatch.setattr(features, "TASK_STATE_STORE", True)
-    assert store_of(task.context) is task
+    assert isinstance(store_of(task.context), TaskStateStore)
     monkeypatch.setattr(features, "TASK_STATE_STORE", False)
     store = store_of(task.context)
     assert isinstance(store, XComStore)
@@ -200,6 +201,14 @@ def test_store_outlives_a_try_or_is_made_of_xcoms(monkeypatch: pytest.MonkeyPatc
     assert store.get("it", 7) == {"is": "kept"}
     task.retry()
     assert store.get("it", 7) == 7
+
+
+@needs("TASK_STATE_STORE")
+def test_what_a_task_stores_never_expires() -> None:
+    """Airflow compares the retention by identity."""
+    task = Task()
+    store_of(task.context).set("it", 7)
+    assert task.retentions["it"] is airflow.sdk.NEVER_EXPIRE  # type: ignore[attr-defined]  # Airflow's stubs lack it
 
 
 def test_unknown_feature_is_refused() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -404,6 +405,22 @@ def test_clear_after_a_lost_answer_does_not_count_the_run_of_this_task(own_ids: 
     assert isinstance(begun, Started)
     assert (begun.adopted, own in begun.intent.previous_run_ids) == (False, True)
     assert world.service.created == 2
+
+
+@pytest.mark.parametrize("policy", ["skip", "accept"])
+def test_late_clear_of_a_task_with_hundreds_of_runs_still_knows_the_first(policy: str) -> None:
+    world = World()
+    first = world.begin()
+    world.service.end(first.run_id, "Succeeded")
+    last = world.begin(CLEARED)
+    world.service.end(last.run_id, "Failed")
+    between = tuple(f"cleared{number}" for number in range(498))
+    world.journal.kept = replace(last.intent, previous_run_ids=(first.run_id, *between)).to_json()
+    again = replace(CLEARED, try_number=CLEARED.try_number + 1, max_tries=CLEARED.max_tries + 1)
+    begun = world.begin(again, on_succeeded_run=policy, within=86_400.0)
+    assert isinstance(begun, Started)
+    assert not begun.adopted
+    assert begun.intent.previous_run_ids == (first.run_id, *between, last.run_id)
 
 
 @pytest.mark.parametrize("policy", ["fail", "skip", "adopt", "wait"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import uuid
 from dataclasses import asdict, replace
@@ -21,7 +22,7 @@ from airflow_adf_mi.adf.errors import (
     AdfQueueFullError,
     AdfUnavailableError,
 )
-from airflow_adf_mi.adf.starting.intent import Intent, Phase, StartNew, TaskTry, decide
+from airflow_adf_mi.adf.starting.intent import MOST_PREVIOUS_RUNS, Intent, Phase, StartNew, TaskTry, decide
 from airflow_adf_mi.adf.starting.run_list import PATIENCE_SECONDS
 from airflow_adf_mi.adf.starting.start import START_SETTLE_SECONDS, Start
 from airflow_adf_mi.adf.starting.start_key import random_key
@@ -572,6 +573,15 @@ def test_clear_ends_a_run_that_appears_just_before_the_search_ends() -> None:
     begun = world.begin(CLEARED)
     assert world.status(late) == "Cancelled"
     assert world.service.live() == [begun.run_id]
+
+
+def test_own_runs_that_are_kept_fit_into_an_entry_of_airflow() -> None:
+    start = Start(factory=FACTORY, pipeline_name="Load")
+    ids = tuple(str(uuid.UUID(int=number)) for number in range(MOST_PREVIOUS_RUNS))
+    fresh = start.intent().after(replace(start.intent().started("newest"), previous_run_ids=ids))
+    assert fresh.previous_run_ids == (*ids[1:], "newest")
+    # Airflow's default of [state_store] max_value_storage_bytes.
+    assert len(json.dumps(fresh.to_json())) < 65_535
 
 
 def test_run_is_known_to_be_active_from_its_answer_on() -> None:
