@@ -34,14 +34,17 @@ class TaskJournal:
         self._ti: Any = context["ti"]
 
     def stored(self) -> object:
-        """What an earlier try stored; None if there is nothing. Raises `AdfError` if the store cannot be read."""
+        """What an earlier try, or an earlier part of this try, stored; None if there is nothing.
+
+        Raises `AdfError` if the store cannot be read.
+        """
         try:
             return self._store.get(STATE_KEY, None)
         except Exception as e:
             raise AdfError(
-                f"It is not known whether an earlier try of this task started a run, because {STORE} could not be read. "
-                "Nothing was started. The next try reads the store again; if no try is left, clear the task. Or set "
-                f"durable=False to work without the store. {e}"
+                f"It is not known what this task has started, because {STORE} could not be read. A run that was started is not "
+                "affected, and no other run was started now. The next try reads the store again; if no try is left, clear the "
+                f"task. Or set durable=False to work without the store. {e}"
             ) from e
 
     def save(self, intent: Intent) -> None:

@@ -100,15 +100,15 @@ KIND: Mapping[type[Outcome], str] = {Ended: "ended", TimedOut: "timed_out", Gave
 
 
 def raise_if_too_late(deadline: Deadline | None, now: float, superseded: RunAddress) -> None:
-    """Raises `AdfError` if this try has no time left for a run after it has waited for a superseded run.
+    """Raises `AdfError` if this try has no time left for a run after it has waited for a run that had to end first.
 
     :param deadline: the deadline that the task's `execution_timeout` sets, if the task has one.
     :param now: epoch seconds.
     """
     if deadline is not None and now >= deadline.at:
         raise AdfError(
-            f"This try's {deadline.reason} was over before it could start a run, because it waited for {superseded}, which it "
-            "supersedes. Nothing was started. Clear the task when that run has ended, or set a longer execution_timeout. See "
+            f"This try's {deadline.reason} was over before it could start a run, because it waited until {superseded} "
+            "had ended. Nothing was started. Clear the task when that run has ended, or set a longer execution_timeout. See "
             f"{superseded.studio_url}"
         )
 

@@ -170,7 +170,7 @@ def create_run_once(start: Start, intent: Intent, *, timing: Timing) -> Routine[
                 if timing.clock() > until:
                     raise answer
                 # A try may send one start without proof. From now on, an ambiguous start fails.
-                start = replace(start, on_ambiguous="fail")
+                start = start.sent_again()
                 idle = replace(sending, phase=found, sent_at=sending.sent_at if found is Phase.SENDING else None)
                 continue
             if verdict is Verdict.QUEUE_FULL and idle.phase is Phase.PREPARED:
@@ -311,6 +311,8 @@ def _cause(result: SearchResult) -> str:
 
 def _advice(start: Start, intent: Intent) -> str:
     """How to avoid the doubt in future, depending on what is set already."""
+    if start.is_sent_again:
+        return "This try has already sent the start again, as on_ambiguous_start allows. A try does so only once."
     if intent.rerun_of is not None:
         # Its correlation parameter is that of the run which it continues.
         return "To avoid this doubt in future, set on_ambiguous_start='start' if two runs do no harm."

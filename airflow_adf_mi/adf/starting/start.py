@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 from airflow_adf_mi.adf.api.operations import create_run
 from airflow_adf_mi.adf.api.recovery import Recovery
@@ -37,6 +37,8 @@ class Start:
     """Seconds to search for the run of a lost start."""
     on_ambiguous: OnAmbiguousStart = "fail"
     """What to do if the run of a lost start can be neither found nor ruled out."""
+    is_sent_again: bool = False
+    """The author chose another value of `on_ambiguous` than "fail", and this try has used it up (`sent_again`)."""
     start_key: str | None = None
     """The start key; None for a random one."""
     service_uses_key: bool = False
@@ -80,6 +82,10 @@ class Start:
                     f"correlation_parameter {self.correlation_parameter!r} is also in parameters. Its value is the start "
                     "key, so remove it from parameters."
                 )
+
+    def sent_again(self) -> Self:
+        """This start, when the try sends it again. A try does so without proof at most once."""
+        return replace(self, on_ambiguous="fail", is_sent_again=self.is_sent_again or self.on_ambiguous != "fail")
 
     def intent(self, task_try: TaskTry = TaskTry()) -> Intent:
         """A new intent for this start.

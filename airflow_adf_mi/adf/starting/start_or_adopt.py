@@ -184,7 +184,7 @@ def _settle_lost_start(
     if isinstance(found, Started):
         return (yield from _adopt_or_replace(start, found, fresh, same_try=same_try, timing=timing))
     # This try sends the start again without proof at most once.
-    start = replace(start, on_ambiguous="fail")
+    start = start.sent_again()
     # Use the same key again. If the first request still arrives, the service may recognise by the key that both requests are
     # the same start.
     fresh = replace(fresh, start_key=lost.start_key).after(lost)
