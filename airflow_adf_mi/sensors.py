@@ -168,7 +168,6 @@ class AdfPipelineRunSensor(BaseSensorOperator):
             raise AirflowSkipException(f"Skipping due to {rule} is set to True. {e}") from e
         raise error
 
-    @airflow_errors()
     def _resumed(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """What Airflow makes of the deferral. If the trigger failed, wait again: the run is not affected."""
         try:
@@ -180,6 +179,7 @@ class AdfPipelineRunSensor(BaseSensorOperator):
                 raise
         return self._wait_again(failure, context)
 
+    @airflow_errors()
     def _wait_again(self, failure: TaskDeferralError, context: Context) -> Any:
         """Wait again after the trigger failed, a few times only. A broken deployment makes triggers fail, not runs."""
         from airflow_adf_mi._worker.trigger_failures import MOST_TRIGGER_FAILURES, record_trigger_failure

@@ -373,7 +373,6 @@ def test_run_that_ended_while_the_trigger_failed_is_not_deferred_again(
 ) -> None:
     run_id, task = start(settings, pipeline), Task()
     waiting = sensor(connection, run_id, mode="poke", deferrable=True, soft_fail=True)
-    deferred(waiting, task)
     emulator.clock.advance(60)
     if pipeline == "Load":
         assert waiting.resume_execution(*FAILED_TRIGGER, task.context)["status"] == "Succeeded"

@@ -102,4 +102,5 @@ MUTANTS = [
     Mutant("error of a failed trigger names no run", "_worker/trigger_failures.py", "could not be read. {unaffected} {e}", "could not be read. {e}", "tests/integration/test_sensors.py -k cannot_be_counted"),
     Mutant("record of a start expires", "_airflow/try_store.py", ", retention=NEVER_EXPIRE", "", "tests/unit/_airflow/test_features.py -k never_expires"),
     Mutant("timeout of a sensor that does not defer not counted", "sensors.py", "        outcome = TimedOut(run=seen, deadline_reason=reason)\n        measure(outcome, time.time())\n", "        outcome = TimedOut(run=seen, deadline_reason=reason)\n", f"{STATS} -k before_its_deferral"),
+    Mutant("core's errors leave a sensor that waits again", "sensors.py", "    @airflow_errors()\n    def _wait_again(", "    def _wait_again(", "tests/integration/test_sensors.py -k seventh_failure"),
 ]  # fmt: skip
