@@ -33,6 +33,7 @@ from airflow_adf_mi._airflow.stats import use_in_tasks
 from airflow_adf_mi._airflow.task_instance import RUN_ID_KEY, start_of_try, task_try_of, try_keys_of, will_be_retried
 from airflow_adf_mi._openlineage.run_record import RunRecord
 from airflow_adf_mi._triggerer.eligibility import may_end_in_triggerer
+from airflow_adf_mi._worker.deferrals import defer_for_run
 from airflow_adf_mi._worker.owned_run import OwnedRun
 from airflow_adf_mi._worker.queue_wait import QueueWait
 from airflow_adf_mi._worker.results import Results
@@ -42,7 +43,6 @@ from airflow_adf_mi._worker.try_deadlines import TryDeadlines
 from airflow_adf_mi.adf import metrics
 from airflow_adf_mi.adf.config.addresses import RunAddress
 from airflow_adf_mi.adf.errors import AdfAmbiguousStartError, AdfError, AdfQueueFullError, AdfTaskKilled
-from airflow_adf_mi.adf.reporting.activity_log import ActivityLogMode
 from airflow_adf_mi.adf.reporting.conclude import concluding
 from airflow_adf_mi.adf.reporting.outputs import parse_outputs
 from airflow_adf_mi.adf.reporting.report import (
@@ -61,11 +61,9 @@ from airflow_adf_mi.adf.starting.started import Skipped, Started, StillActive
 from airflow_adf_mi.adf.starting.superseded_run import SUPERSEDED_CHECK_INTERVAL_SECONDS
 from airflow_adf_mi.adf.starting.try_keys import TryKeys
 from airflow_adf_mi.adf.timing import REAL_TIME
-from airflow_adf_mi.adf.waiting.deadlines import deferral_timeout
 from airflow_adf_mi.adf.waiting.single_run import Ended, Plan, TimedOut, in_words
 from airflow_adf_mi.hooks import AdfHook
 from airflow_adf_mi.triggers.queue import IS_TURN, REFUSED_AT
-from airflow_adf_mi.triggers.wait import AdfPipelineRunTrigger, run_arguments
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -124,7 +122,7 @@ class Attempt:
     def _start(self) -> Start:
         return self._task.start_of(self._settings)
 
-    def run(self) -> dict[str, Any]:  # noqa: RET503  _defer() does not return
+    def run(self) -> dict[str, Any]:  # noqa: RET503  defer_for_run() does not return
         """Start the run, or adopt the run of an earlier try. Then return, wait, or defer."""
         parse_outputs(self._task.outputs)
         stored = self._stored()
@@ -154,7 +152,9 @@ class Attempt:
             if self._journal is not None:
                 self._journal.save_best_effort(replace(begun.intent, deadline=plan.deadline))
             owned_run.raise_if_killed()
-            self._defer(
+            defer_for_run(
+                self._task,
+                self._settings,
                 address,
                 plan,
                 "execute_complete",
@@ -349,7 +349,9 @@ class Attempt:
         )
         self._task.log.info("%s is %s. A new run starts when it has ended.", address, begun.run.status)
         if self._task.deferrable:
-            self._defer(
+            defer_for_run(
+                self._task,
+                self._settings,
                 address,
                 plan,
                 "execute_after",
@@ -369,35 +371,6 @@ class Attempt:
         else:
             deadline = self._deadlines.kept(intent.deadline)
         return Plan(check_interval=self._task.check_interval, deadline=deadline.at, deadline_reason=deadline.reason)
-
-    def _defer(
-        self,
-        address: RunAddress,
-        plan: Plan,
-        method: str,
-        *,
-        cancel_on_timeout: bool,
-        owns_run: bool = True,
-        adopted: bool = False,
-        activity_log: ActivityLogMode = "off",
-        not_ended_before: float | None = None,
-        end_task_on_success: bool = False,
-        kwargs: dict[str, Any] | None = None,
-    ) -> NoReturn:
-        trigger = AdfPipelineRunTrigger(
-            **run_arguments(self._settings, address, plan),
-            owns_run=owns_run,
-            cancel_on_kill=self._task.cancel_on_kill,
-            cancel_on_timeout=cancel_on_timeout,
-            adopted=adopted,
-            activity_log=activity_log,
-            not_ended_before=not_ended_before,
-            end_task_on_success=end_task_on_success,
-            push_result=self._task.do_xcom_push,
-        )
-        now = time.time()
-        timeout = deferral_timeout(plan.deadline or now, now)
-        self._task.defer(trigger=trigger, method_name=method, kwargs=kwargs, timeout=timeout)
 
     def _own_run(self) -> RunAddress:
         """Return the address of the run that this try has waited for."""

@@ -18,7 +18,7 @@ TRIGGERER_MODE = "tests/integration/triggers/test_start_and_wait.py"
 ELIGIBILITY = "tests/integration/_triggerer/test_eligibility.py"
 
 MUTANTS = [
-    Mutant("operator ended by Airflow's timeout before its own", "_worker/attempt.py", "timeout = deferral_timeout(plan.deadline or now, now)", "timeout=deferral_timeout(now, now)", DEFERRAL),
+    Mutant("operator ended by Airflow's timeout before its own", "_worker/deferrals.py", "timeout = deferral_timeout(plan.deadline or now, now)", "timeout=deferral_timeout(now, now)", DEFERRAL),
     Mutant("operator without its own deadline", "_worker/attempt.py", "check_interval=self._task.check_interval, deadline=deadline.at, deadline_reason", "check_interval=self._task.check_interval, deadline=None, deadline_reason", DEFERRAL),
     Mutant("kill does not replace a refused token", "_worker/owned_run.py", "        return self._credential.forget_token(refused)", "        return False", f"{OWNED_RUN} -k kill_whose"),
     Mutant("watched run cancelled", "triggers/wait.py", "cancel_on_timeout=self.owns_run and self.cancel_on_timeout", "cancel_on_timeout=self.cancel_on_timeout", TRIGGER),
