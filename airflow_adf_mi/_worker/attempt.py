@@ -61,6 +61,7 @@ from airflow_adf_mi.adf.starting.started import Skipped, Started, StillActive
 from airflow_adf_mi.adf.starting.superseded_run import SUPERSEDED_CHECK_INTERVAL_SECONDS
 from airflow_adf_mi.adf.starting.try_keys import TryKeys
 from airflow_adf_mi.adf.timing import REAL_TIME
+from airflow_adf_mi.adf.waiting.deadlines import start_of_wait_on_worker
 from airflow_adf_mi.adf.waiting.single_run import Ended, Plan, TimedOut, in_words
 from airflow_adf_mi.hooks import AdfHook
 from airflow_adf_mi.triggers.queue import IS_TURN, REFUSED_AT
@@ -366,8 +367,14 @@ class Attempt:
     def _plan(self, intent: Intent) -> Plan:
         """Return how to wait. If this same try has already begun to wait, the deadline stays the same."""
         if intent.deadline is None:
-            # Time in our own queue counts like time in the queue of the service.
-            deadline = self._deadlines.of_wait(intent.first_refused_at or time.time())
+            # Time in our own queue, and the search for a lost start, count like time in the queue of the service.
+            counts_from = start_of_wait_on_worker(
+                now=time.time(),
+                try_began=start_of_try(self._context),
+                sent_at=intent.sent_at,
+                refused_at=intent.first_refused_at,
+            )
+            deadline = self._deadlines.of_wait(counts_from)
         else:
             deadline = self._deadlines.kept(intent.deadline)
         return Plan(check_interval=self._task.check_interval, deadline=deadline.at, deadline_reason=deadline.reason)

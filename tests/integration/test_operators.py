@@ -318,6 +318,36 @@ def test_kept_deadline_is_named_by_the_argument_that_set_it(
     assert again.value.trigger.deadline_reason.startswith(reason)
 
 
+def test_timeout_counts_from_the_first_start_of_the_try_also_if_its_answer_was_lost(
+    operator: Make, emulator: Emulator
+) -> None:
+    lost = emulator.add_fault("createRun", effect="after", drop=True)
+    task = Task()
+    trigger = deferred(operator("Slow", deferrable=True, timeout=100), task).trigger
+    assert lost.consumed
+    assert trigger.adopted
+    assert task.intent.sent_at is not None
+    assert trigger.deadline == task.intent.deadline == task.intent.sent_at + 100
+
+
+@needs("TASK_STATE_STORE")
+@pytest.mark.parametrize("phase", [Phase.STARTED, Phase.SENDING])
+def test_timeout_of_an_adopted_run_counts_from_the_adoption(phase: Phase, operator: Make, emulator: Emulator) -> None:
+    """An earlier try sent the start. Its moment and its deadline are not those of this try."""
+    task = Task()
+    it = operator("Slow", deferrable=True, timeout=100)
+    deferred(it, task)
+    known = replace(task.intent, phase=phase, sent_at=time.time() - 500, deadline=time.time() - 400)
+    task.set(STATE_KEY, (known if phase is Phase.STARTED else replace(known, run_id=None)).to_json())
+    task.retry()
+    before = time.time()
+    trigger = deferred(it, task).trigger
+    assert trigger.deadline >= before + 100
+    # From now on, the deadline of this try stays the same.
+    assert deferred(it, task).trigger.deadline == trigger.deadline
+    assert len(runs(emulator)) == 1
+
+
 def test_clear_waits_for_the_superseded_run_on_the_worker(operator: Make, emulator: Emulator) -> None:
     task = Task()
     first = execute(operator("Slow", wait_for_termination=False), task)["run_id"]

@@ -82,7 +82,7 @@ MUTANTS = [
     Mutant("lost rerun sent again from the beginning", "adf/starting/start_or_adopt.py", "    if lost.rerun_of is not None:", "    if False:", RERUN),
     Mutant("full queue counts as a refusal", "adf/starting/create_run.py", "            return Verdict.QUEUE_FULL", "            return Verdict.REFUSED", FULL_QUEUE),
     Mutant("place in the queue lost after another refusal", "adf/starting/create_run.py", "first_refused_at=idle.first_refused_at or sending.sent_at", "first_refused_at=sending.sent_at", FULL_QUEUE),
-    Mutant("time in the queue not counted", "_worker/attempt.py", "self._deadlines.of_wait(intent.first_refused_at or time.time())", "self._deadlines.of_wait(time.time())", FULL_QUEUE),
+    Mutant("time in the queue not counted", "_worker/attempt.py", "refused_at=intent.first_refused_at,", "refused_at=None,", FULL_QUEUE),
     Mutant("limit of a wait for a place counted from its end", "_worker/queue_wait.py", "self._deadlines.of_wait(self._refused_at or time.time())", "self._deadlines.of_wait(time.time())", FULL_QUEUE),
     Mutant("wait for a place never ends", "_worker/queue_wait.py", "        if now >= deadline.at:\n            raise self.error(start) from refusal", "        if False:\n            raise self.error(start) from refusal", f"{FULL_QUEUE} -k deadline_of_a_blocking"),
     Mutant("last start goes first", "adf/starting/turns.py", "key=self._waiting.__getitem__)[", "key=self._waiting.__getitem__, reverse=True)[", TURNS),

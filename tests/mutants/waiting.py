@@ -100,5 +100,8 @@ MUTANTS = [
     Mutant("missed deadline makes a negative timeout", "adf/waiting/deadlines.py", "max(0.0, deadline - now)", "(deadline - now)", "tests/unit/adf/waiting/test_deadlines.py"),
     Mutant("timeout counts from an earlier try's run", "adf/waiting/deadlines.py", "return max(now if try_began", "return min(now if try_began", "tests/unit/adf/waiting/test_deadlines.py"),
     Mutant("kept deadline named by the wrong argument", "adf/waiting/deadlines.py", "if by_execution is not None and by_execution.at <= at:", "if by_execution is not None:", "tests/unit/adf/waiting/test_deadlines.py"),
+    Mutant("timeout counts from the end of a search for a lost start", "adf/waiting/deadlines.py", "for moment in (now, by_this_try, refused_at)", "for moment in (now, refused_at)", "tests/integration/test_operators.py -k answer_was_lost"),
+    Mutant("timeout on a worker counts from an earlier try's start", "adf/waiting/deadlines.py", "sent_at if sent_at is not None and sent_at >= try_began else None", "sent_at", "tests/integration/test_operators.py -k counts_from_the_adoption"),
+    Mutant("deadline of an earlier try kept", "adf/starting/start_or_adopt.py", "deadline=known.deadline if same_try else None,", "deadline=known.deadline,", "tests/integration/test_operators.py -k counts_from_the_adoption"),
     Mutant("list that fails for days ends the poller", "adf/waiting/failure_tracker.py", "4.0 ** min(self._list_failures, 10)", "4.0**self._list_failures", "tests/unit/adf/waiting/test_failure_tracker.py"),
 ]  # fmt: skip

@@ -1,9 +1,9 @@
 """Until when a task waits for its run. Pure.
 
 Two arguments limit a wait. `timeout` counts from the first createRun of this try, accepted or refused. For a run of an earlier
-try, it counts from the moment at which this try adopted the run (in triggerer mode: see `start_of_wait`). `execution_timeout`
-counts from the beginning of the try; if the task waits on a worker, from the call of `execute`. The deadline is the earlier of
-the two ends.
+try, it counts from the moment at which this try adopted the run (`start_of_wait_on_worker`; in triggerer mode: `start_of_wait`).
+`execution_timeout` counts from the beginning of the try; if the task waits on a worker, from the call of `execute`. The deadline
+is the earlier of the two ends.
 
 What can go wrong: when `execution_timeout` passes, Airflow ends the task, and the run would continue. So the deadline
 comes earlier by a margin, in which the run can be cancelled. The place of the wait decides how long the margin is.
@@ -114,6 +114,21 @@ def start_of_wait(
     """
     counted = next((moment for moment in (first_sent_at, run_began) if moment is not None), now)
     return max(now if try_began is None else try_began, counted)
+
+
+def start_of_wait_on_worker(*, now: float, try_began: float, sent_at: float | None, refused_at: float | None) -> float:
+    """Return the moment from which `timeout` counts if a worker starts or adopts the run.
+
+    This moment is the first createRun of this try, even if a full queue refused it, or if its answer was lost. If this try adopts
+    a run that it did not start, this moment is the adoption: `now`.
+
+    :param now: epoch seconds.
+    :param try_began: epoch seconds at which this try began. A start that was sent earlier is a start of an earlier try.
+    :param sent_at: epoch seconds at which the start of the run was sent, if known.
+    :param refused_at: epoch seconds at which a full queue refused a start of this try first; None if it refused none.
+    """
+    by_this_try = sent_at if sent_at is not None and sent_at >= try_began else None
+    return min(moment for moment in (now, by_this_try, refused_at) if moment is not None)
 
 
 def seconds_left(execution_timeout: float | None, *, try_began: float, now: float) -> float | None:

@@ -19,6 +19,7 @@ from airflow_adf_mi.adf.waiting.deadlines import (
     kept_deadline,
     seconds_left,
     start_of_wait,
+    start_of_wait_on_worker,
 )
 
 
@@ -63,6 +64,25 @@ def test_moment_from_which_the_timeout_counts(
     try_began: float | None, first_sent_at: float | None, run_began: float | None, counts_from: float
 ) -> None:
     moment = start_of_wait(now=1200, try_began=try_began, first_sent_at=first_sent_at, run_began=run_began)
+    assert moment == counts_from
+
+
+@pytest.mark.parametrize(
+    ("sent_at", "refused_at", "counts_from"),
+    [
+        (1100.0, None, 1100),  # the start of this try, perhaps found after a search
+        (1000.0, None, 1000),
+        (1100.0, 1050.0, 1050),  # a full queue refused the first createRun of this try
+        (500.0, None, 1200),  # the run of an earlier try is adopted
+        (500.0, 1050.0, 1050),
+        (None, None, 1200),  # a run of somebody else is adopted
+        (1300.0, None, 1200),  # the clock of the machine that sent it is ahead
+    ],
+)
+def test_moment_from_which_the_timeout_counts_on_a_worker(
+    sent_at: float | None, refused_at: float | None, counts_from: float
+) -> None:
+    moment = start_of_wait_on_worker(now=1200, try_began=1000, sent_at=sent_at, refused_at=refused_at)
     assert moment == counts_from
 
 
