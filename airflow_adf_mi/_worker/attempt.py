@@ -33,6 +33,7 @@ from airflow_adf_mi._airflow.stats import use_in_tasks
 from airflow_adf_mi._airflow.task_instance import RUN_ID_KEY, start_of_try, task_try_of, try_keys_of, will_be_retried
 from airflow_adf_mi._openlineage.run_record import RunRecord
 from airflow_adf_mi._triggerer.eligibility import may_end_in_triggerer
+from airflow_adf_mi._worker.awaited_run import AwaitedRun
 from airflow_adf_mi._worker.deferrals import defer_for_run
 from airflow_adf_mi._worker.owned_run import OwnedRun
 from airflow_adf_mi._worker.queue_wait import QueueWait
@@ -53,7 +54,7 @@ from airflow_adf_mi.adf.reporting.report import (
     summary,
 )
 from airflow_adf_mi.adf.routines import run_routine
-from airflow_adf_mi.adf.starting.intent import Intent, Phase, read_intent
+from airflow_adf_mi.adf.starting.intent import Intent, Phase, is_superseded, read_intent
 from airflow_adf_mi.adf.starting.present_runs import reporting_others
 from airflow_adf_mi.adf.starting.start import Start
 from airflow_adf_mi.adf.starting.start_or_adopt import start_or_adopt
@@ -211,7 +212,15 @@ class Attempt:
         If the task failed instead, a retry would start the pipeline again, while the first run may still be active.
         """
         with self._recording_failure():
-            run_id = self._own_run().run_id
+            address = self._awaited_run().address(self._settings)
+            if address is None:
+                raise AdfError(
+                    f"The Azure provider's operator started a run of pipeline {self._task.pipeline_name!r} before the Dag used "
+                    "this package, and the run's id is not in this task's XCom run_id. The run is not affected. Find it in ADF "
+                    "Studio: the log of this task's start has its id. Clear the task when that run has ended. The cleared task "
+                    "starts another run."
+                )
+            run_id = address.run_id
             self._taken_over = self._start.intent(task_try_of(self._context)).started(run_id)
         self._task.log.info("Run %s was started by the Azure provider's operator. Adopting it.", run_id)
         return self.run()
@@ -224,17 +233,19 @@ class Attempt:
                 raise self._queue_wait.error(self._start)
             address = self._own_run()
             late = TimedOut(deadline_reason=self._deadlines.of_wait(start_of_try(self._context)).reason)
-            if not self._task.cancel_on_timeout or self._is_foreign():
+            cancel = self._task.cancel_on_timeout and self._owns(address)
+            if self._task.cancel_on_timeout and not cancel:
+                self._task.log.warning("%s is not cancelled: no record shows that this task started it.", address)
+            if not cancel:
                 return self._results.of(Report(address=address, outcome=late, cancel=LEFT_RUNNING))
             with self._hook.client() as client:
                 routine = concluding(address, late, cancel_on_timeout=True, timing=REAL_TIME)
                 report = run_routine(routine, client, time.sleep)
             return self._results.of(report)
 
-    def _is_foreign(self) -> bool:
-        """Whether somebody else started the run that this try has waited for."""
-        stored = self._stored()
-        return stored is not None and stored.is_foreign
+    def _owns(self, address: RunAddress) -> bool:
+        """Whether it is certain that this task started the run."""
+        return self._awaited_run().is_ours(address)
 
     def retry_trigger(self, failure: Exception) -> dict[str, Any]:
         """After its trigger failed, continue the wait, a few times only. A broken deployment makes triggers fail, not runs."""
@@ -244,12 +255,8 @@ class Attempt:
             may_continue = stored is not None or self._start.present_runs.on_live_run == "wait"
             pause = record_trigger_failure(self._context) if self._journal is not None and may_continue else None
             if pause is None:
-                address = self._own_run()
-                raise AdfError(
-                    f"The trigger that waited for {address} failed ({failure}). The run itself is not affected and may "
-                    "continue; with durable=True, a retry adopts it. See the trigger's error above, and check that triggerers "
-                    f"and workers have the same version of this package. See {address.studio_url}"
-                ) from failure
+                awaited = self._awaited_run()
+                raise awaited.trigger_failed(failure, awaited.address(self._settings)) from failure
             what = f"run {stored.run_id}" if stored is not None and stored.run_id else "its turn to start"
             self._task.log.warning(
                 "The trigger that waited for %s failed. A run is not affected. Will wait again in %.0f s. %s",
@@ -288,8 +295,12 @@ class Attempt:
                 yield owned_run
             except AirflowTaskTimeout:
                 # An execution_timeout is a timeout: cancel_on_timeout decides about the run, not cancel_on_kill.
-                owned_run.on_execution_timeout(cancel=self._task.cancel_on_timeout)
+                owned_run.on_execution_timeout(cancel=self._task.cancel_on_timeout, is_superseded=self._is_superseded)
                 raise
+
+    def _is_superseded(self, known: Intent) -> bool:
+        """Whether this try replaces a start, instead of continuing it."""
+        return is_superseded(known, task_try_of(self._context), self._start.intent().fingerprint)
 
     @cached_property
     def _keys(self) -> TryKeys | None:
@@ -300,11 +311,14 @@ class Attempt:
 
     def _possible(self) -> Intent | None:
         """The start of the previous try, which may have a run. A kill cancels that run, also before the service has shown it."""
-        number = self._context["ti"].try_number
-        if self._keys is None or number <= 1:
+        now = task_try_of(self._context)
+        if self._keys is None or now.try_number <= 1:
             return None
-        sent = replace(self._start.intent(task_try_of(self._context)), phase=Phase.SENDING)
-        return replace(sent, start_key=self._keys.key(number - 1))
+        # A clear raises max_tries. So another max_tries makes the start one from before a clear (`is_superseded`).
+        max_tries = now.max_tries if self._keys.is_retry else -1
+        earlier = replace(now, try_number=now.try_number - 1, max_tries=max_tries)
+        sent = replace(self._start.intent(earlier), phase=Phase.SENDING)
+        return replace(sent, start_key=self._keys.key(earlier.try_number))
 
     def _begin_in_turn(self, owned_run: OwnedRun, stored: Intent | None) -> Started | StillActive | Skipped:
         """Begin, and wait for a place while the queue of the pipeline is full. A deferrable task resumes in `execute_in_turn`."""
@@ -380,18 +394,21 @@ class Attempt:
         return Plan(check_interval=self._task.check_interval, deadline=deadline.at, deadline_reason=deadline.reason)
 
     def _own_run(self) -> RunAddress:
-        """Return the address of the run that this try has waited for."""
-        stored = self._stored()
-        if stored is not None and stored.run_id and stored.task_try.try_number == self._context["ti"].try_number:
-            return stored.address(self._settings)
-        run_id = self._xcom(RUN_ID_KEY)
-        if not isinstance(run_id, str) or not run_id:
-            raise AdfError(
-                f"Airflow ended the wait for a run of pipeline {self._task.pipeline_name!r}. The trigger reported nothing, "
-                "and the run's id is not in this task's XCom run_id. The run is not affected. Find it in ADF Studio: the log of "
-                "this task's start has its id."
-            )
-        return self._settings.run_address(self._start.factory, run_id, self._start.pipeline_name)
+        """Return the address of the run that this try has waited for. Raises `AdfError` if none is known."""
+        awaited = self._awaited_run()
+        address = awaited.address(self._settings)
+        if address is None:
+            raise awaited.timed_out_without_a_run()
+        return address
+
+    def _awaited_run(self) -> AwaitedRun:
+        return AwaitedRun(
+            start=self._start,
+            stored=self._stored(),
+            pushed=self._xcom(RUN_ID_KEY),
+            now=task_try_of(self._context),
+            durable=self._journal is not None,
+        )
 
     def _stored(self) -> Intent | None:
         """Return the intent that an earlier try, or an earlier part of this try, has stored.

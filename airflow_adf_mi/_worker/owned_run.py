@@ -154,11 +154,17 @@ class OwnedRun:
         """Sleep. If `kill` is called during the sleep, it cancels the last known run."""
         self._pause(seconds)
 
-    def on_execution_timeout(self, *, cancel: bool) -> None:
-        """Handle Airflow's execution_timeout: cancel the run, or leave it. After this, `kill` does nothing."""
+    def on_execution_timeout(self, *, cancel: bool, is_superseded: Callable[[Intent], bool]) -> None:
+        """Handle Airflow's execution_timeout: cancel the run, or leave it. After this, `kill` does nothing.
+
+        :param is_superseded: whether this try replaces a start. `cancel_on_kill` decides about the run of such a start.
+        """
+        latest = self._journal.latest
+        if latest is not None and is_superseded(latest):
+            cancel = self._cancel_on_kill
         self._will_be_retried = lambda: False
         self._cancel_on_kill = cancel
-        if cancel and self._journal.latest is not None:
+        if cancel and latest is not None:
             self._canceller.request(KILL_WAIT_SECONDS, why="execution_timeout has passed.")
         self._canceller.close()
 

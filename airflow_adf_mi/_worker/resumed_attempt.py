@@ -185,9 +185,13 @@ class ResumedAttempt(Attempt):
         self._task.log.info("Airflow's timeout has passed, but run %s has time left. Waiting for it again.", run.run_id)
         return self._start_trigger_again()
 
-    def _is_foreign(self) -> bool:
+    def _owns(self, address: RunAddress) -> bool:
         known = self._own_start()
-        return known is not None and known.is_foreign
+        return known is not None and not known.is_foreign
+
+    def _is_superseded(self, known: Intent) -> bool:
+        stored = StoredStart.from_json(self._xcom(INTENT_KEY))
+        return stored is not None and stored.is_before_clear(self._now)
 
     def _is_time_over(self) -> bool:
         """Whether `execution_timeout` has passed. It counts from the beginning of the try."""
@@ -237,10 +241,13 @@ class ResumedAttempt(Attempt):
         with self._recording_failure():
             pause = record_trigger_failure(self._context)
             if pause is None:
+                retry = (
+                    "a retry adopts it" if self._task.durable else "a retry starts another, because of durable=False"
+                )
                 raise AdfError(
-                    f"The trigger of this task failed {MOST_TRIGGER_FAILURES + 1} times ({failure}). If it had started a run, "
-                    "the run is not affected; with durable=True, a retry adopts it. See the trigger's error above, and check "
-                    "whether triggerers and scheduler have the same version of this package."
+                    f"The trigger of this task failed {MOST_TRIGGER_FAILURES + 1} times ({failure}). If it had started a run of "
+                    f"pipeline {self._task.pipeline_name!r}, the run is not affected; {retry}. See the trigger's error above, "
+                    "and check whether triggerers and scheduler have the same version of this package."
                 ) from failure
             self._task.log.warning(
                 "The trigger of this task failed. Starting it again in %.0f s. If a run was started, it is adopted. %s",

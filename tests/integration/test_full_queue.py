@@ -23,7 +23,7 @@ from airflow_adf_mi._worker.task_journal import STATE_KEY
 from airflow_adf_mi.adf.api import shared_client
 from airflow_adf_mi.adf.config.settings import AdfSettings
 from airflow_adf_mi.adf.error_json import error_from_json
-from airflow_adf_mi.adf.errors import AdfConfigurationError, AdfQueueFullError, AdfTaskKilled
+from airflow_adf_mi.adf.errors import AdfConfigurationError, AdfError, AdfQueueFullError, AdfTaskKilled
 from airflow_adf_mi.adf.starting import pipeline_queue, turns
 from airflow_adf_mi.adf.starting.intent import Intent, Phase
 from airflow_adf_mi.adf.starting.pipeline_queue import FactoryQueue
@@ -200,6 +200,18 @@ def test_failed_trigger_of_the_wait_is_started_again_with_the_same_place(operato
     first: Any = deferred(lambda: execute(it, task)).trigger
     again: Any = deferred(lambda: it.resume_execution("__fail__", {"error": "Trigger failure"}, task.context)).trigger
     assert (again.refused_at, again.deadline) == (first.refused_at, pytest.approx(first.deadline, abs=1))
+
+
+@needs("TASK_STATE_STORE")
+def test_error_of_a_trigger_that_keeps_failing_names_the_queue(
+    operator: Make, full: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_adf_mi._worker.trigger_failures.MOST_TRIGGER_FAILURES", 0)
+    task, it = Task(), operator("Slow", deferrable=True)
+    deferred(lambda: execute(it, task))
+    text = "has waited for a place in the full queue of the pipeline. It has started no run of pipeline 'Slow'"
+    with pytest.raises(AdfError, match=text):
+        it.resume_execution("__fail__", {"error": "Trigger failure"}, task.context)
 
 
 @pytest.fixture

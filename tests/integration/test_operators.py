@@ -499,6 +499,42 @@ def test_execution_timeout_of_airflow_during_a_wait_follows_cancel_on_timeout(
     assert len(cancelled(emulator)) == (1 if cancels else 0)
 
 
+@pytest.mark.parametrize("has_store", [True, False])
+@pytest.mark.parametrize("waits", [True, False], ids=["while it waits", "before it waits"])
+@pytest.mark.parametrize("on_kill", [True, False])
+def test_execution_timeout_during_the_wait_for_a_superseded_run_follows_cancel_on_kill(
+    has_store: bool, waits: bool, on_kill: bool, operator: Make, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(features, "TASK_STATE_STORE", has_store and features.TASK_STATE_STORE)
+    emulator.state().script = never_cancelled("Slow")
+    task = Task()
+    it = operator("Slow", cancel_on_timeout=not on_kill, cancel_on_kill=on_kill, wait_for_termination=False)
+    first = execute(it, task)["run_id"]
+    task.clear()
+    attempt = Attempt(it, task.context, is_first_part=True)
+    stored = attempt._stored()
+    with contextlib.suppress(AirflowTaskTimeout), attempt._owning(stored or attempt._possible()) as owned_run:
+        if waits:
+            attempt._begin(owned_run, stored)
+        # Airflow's alarm raises it.
+        raise AirflowTaskTimeout
+    assert set(cancelled(emulator)) == ({first} if on_kill else set())
+
+
+@pytest.mark.parametrize("cancels", [True, False])
+def test_execution_timeout_before_a_retry_has_adopted_its_run_follows_cancel_on_timeout(
+    cancels: bool, operator: Make, emulator: Emulator
+) -> None:
+    task = Task()
+    it = operator("Slow", cancel_on_timeout=cancels, cancel_on_kill=not cancels, wait_for_termination=False)
+    first = execute(it, task)["run_id"]
+    task.retry()
+    attempt = Attempt(it, task.context, is_first_part=True)
+    with contextlib.suppress(AirflowTaskTimeout), attempt._owning(attempt._stored() or attempt._possible()):
+        raise AirflowTaskTimeout
+    assert cancelled(emulator) == ([first] if cancels else [])
+
+
 @pytest.mark.parametrize("cancels", [True, False])
 def test_airflows_timeout_of_a_deferral_follows_cancel_on_timeout(
     cancels: bool, operator: Make, emulator: Emulator
@@ -512,10 +548,76 @@ def test_airflows_timeout_of_a_deferral_follows_cancel_on_timeout(
     assert len(cancelled(emulator)) == (1 if cancels else 0)
 
 
-def test_timeout_without_a_known_run_is_an_error_that_cancels_nothing(operator: Make, emulator: Emulator) -> None:
-    with pytest.raises(AdfError, match="is not in this task's XCom run_id"):
-        operator("Slow").resume_execution("__fail__", {"error": "Trigger timeout"}, Task().context)
+@pytest.mark.parametrize(
+    ("durable", "text"),
+    [
+        (True, "neither its stored intent nor its XCom run_id names a run"),
+        (False, "is not in this task's XCom run_id, and with durable=False there is no other record"),
+    ],
+)
+def test_timeout_without_a_known_run_is_an_error_that_cancels_nothing(
+    durable: bool, text: str, operator: Make, emulator: Emulator
+) -> None:
+    it = operator("Slow", durable=durable)
+    with pytest.raises(AdfError, match=text):
+        it.resume_execution("__fail__", {"error": "Trigger timeout"}, Task().context)
     assert emulator.books.requests == []
+
+
+@needs("TASK_STATE_STORE")
+def test_timeout_of_a_start_whose_run_could_not_be_recorded_names_its_key(operator: Make, emulator: Emulator) -> None:
+    task = Task()
+    it = operator("Slow", deferrable=True)
+    deferred(it, task)
+    # As if neither the store nor the XComs had been available after createRun.
+    task.set(STATE_KEY, replace(task.intent, phase=Phase.SENDING, run_id=None).to_json())
+    task.xcoms.clear()
+    with pytest.raises(AdfError, match=rf"has sent a start .*\(start key {task.intent.start_key}\).*A retry searches"):
+        it.resume_execution("__fail__", {"error": "Trigger timeout"}, task.context)
+    assert cancelled(emulator) == []
+
+
+@needs("TASK_STATE_STORE")
+@pytest.mark.parametrize("error", ["Trigger timeout", "Trigger failure"])
+def test_lost_wait_for_a_superseded_run_names_it_and_says_that_nothing_was_started(
+    error: str, operator: Make, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_adf_mi._worker.trigger_failures.MOST_TRIGGER_FAILURES", 0)
+    emulator.state().script = never_cancelled("Slow")
+    task = Task()
+    it = operator("Slow", deferrable=True, cancel_on_kill=False)
+    first = deferred(it, task).trigger.run_id
+    task.clear()
+    deferred(it, task)
+    text = f"has waited for the end of run {first} of an earlier try. It has started no run of pipeline 'Slow'"
+    with pytest.raises(AdfError, match=text):
+        it.resume_execution("__fail__", {"error": error}, task.context)
+    assert cancelled(emulator) == []
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_error_of_a_failed_trigger_says_what_a_retry_does(
+    durable: bool, operator: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_adf_mi._worker.trigger_failures.MOST_TRIGGER_FAILURES", 0)
+    task = Task()
+    it = operator("Slow", deferrable=True, durable=durable)
+    deferred(it, task)
+    text = "A retry waits for it again" if durable else "Because of durable=False, a retry starts another run"
+    with pytest.raises(AdfError, match=text) as e:
+        it.resume_execution("__fail__", {"error": "Trigger failure"}, task.context)
+    assert "with durable=True" not in str(e.value)
+
+
+@needs("TASK_STATE_STORE")
+def test_store_that_cannot_be_read_at_airflows_timeout_cancels_nothing(operator: Make, emulator: Emulator) -> None:
+    task = Task()
+    it = operator("Slow", deferrable=True)
+    deferred(it, task)
+    task.store_works = False
+    with pytest.raises(AdfError, match="nothing was cancelled"):
+        it.resume_execution("__fail__", {"error": "Trigger timeout"}, task.context)
+    assert cancelled(emulator) == []
 
 
 @needs("TASK_STATE_STORE")

@@ -244,6 +244,54 @@ def test_timeout_never_cancels_a_foreign_run(
     assert emulator.books.of("cancelRun") == []
 
 
+@needs("TASK_STATE_STORE")
+@pytest.mark.parametrize("earlier", [False, True], ids=["nothing stored", "an earlier run stored"])
+def test_airflows_timeout_leaves_a_foreign_run_that_could_not_be_recorded(
+    earlier: bool, operator: Make, outside: Callable[[str], str], emulator: Emulator
+) -> None:
+    task, it = Task(), operator("Slow", on_live_run="adopt", deferrable=True)
+    if earlier:
+        execute(operator("Slow", wait_for_termination=False), task)
+        emulator.clock.advance(3601)
+        task.clear()
+    theirs = outside("Slow")
+    keep = task.set
+
+    def fail(key: str, value: Any) -> None:
+        raise RuntimeError("the API server is down")
+
+    task.set = fail  # type: ignore[method-assign]  # of our fake Airflow
+    trigger: Any = deferred(lambda: execute(it, task)).trigger
+    assert (trigger.run_id, trigger.owns_run) == (theirs, False)
+    task.set = keep  # type: ignore[method-assign]  # as above
+    with pytest.raises(AdfRunTimedOut, match="It was left running"):
+        it.resume_execution("__fail__", {"error": "Trigger timeout"}, task.context)
+    assert emulator.books.of("cancelRun") == []
+
+
+def test_airflows_timeout_cancels_the_run_of_a_task_that_stores_nothing(operator: Make, emulator: Emulator) -> None:
+    task, it = Task(store_works=False), operator("Slow", durable=False, deferrable=True)
+    trigger: Any = deferred(lambda: execute(it, task)).trigger
+    with pytest.raises(AdfRunTimedOut, match="Its cancellation was requested"):
+        it.resume_execution("__fail__", {"error": "Trigger timeout"}, task.context)
+    assert [record.run_id for record in emulator.books.of("cancelRun", status=200)] == [trigger.run_id]
+
+
+@needs("TASK_STATE_STORE")
+def test_airflows_timeout_of_a_wait_for_a_live_run_says_that_nothing_was_started(
+    operator: Make, outside: Callable[[str], str], emulator: Emulator
+) -> None:
+    outside("Slow")
+    task, it = Task(), operator("Slow", on_live_run="wait", deferrable=True)
+    deferred(lambda: execute(it, task))
+    text = (
+        r"the end of a run that was already there \(on_live_run is 'wait'\)\. It has started no run of pipeline 'Slow'"
+    )
+    with pytest.raises(AdfError, match=text):
+        it.resume_execution("__fail__", {"error": "Trigger timeout"}, task.context)
+    assert emulator.books.of("cancelRun") == []
+
+
 def test_failed_foreign_run_fails_the_task(operator: Make, outside: Callable[[str], str], emulator: Emulator) -> None:
     emulator.call(lambda: emulator.state().script)
     outside("Broken")

@@ -42,7 +42,7 @@ MUTANTS = [
     Mutant("earlier run of the task adopted", "adf/starting/find_run.py", "if run.run_id.lower() not in earlier:", "if True:", START_OR_ADOPT),
     Mutant("difference of the clocks ignored", "adf/starting/find_run.py", "intent.sent_at + service_time - timing.clock()", "intent.sent_at", START_OR_ADOPT),
     Mutant("correlation parameter not compared", "adf/starting/find_run.py", "    if criteria.correlation_parameter is not None:", "    if False:", START_OR_ADOPT),
-    Mutant("continued try treated as a cleared one", "adf/starting/intent.py", "if not stored.task_try.is_try_of(now) and (", "if (", START_OR_ADOPT),
+    Mutant("continued try treated as a cleared one", "adf/starting/intent.py", "return not stored.task_try.is_try_of(now) and (", "return (", START_OR_ADOPT),
     Mutant("intent of a newer version not read", "adf/starting/intent.py", "fields = known_members(cls, stored)", "fields = dict(stored)", START_OR_ADOPT),
     Mutant("evidence of another factory used", "adf/starting/intent.py", "older.service_uses_key and older.factory == self.factory", "older.service_uses_key", START_OR_ADOPT),
     Mutant("run that began at another time adopted", "adf/starting/find_run.py", "-START_CLOCK_SLACK_SECONDS <= began.timestamp() - sent_at <= START_WINDOW_SECONDS", "True", START_OR_ADOPT),

@@ -107,8 +107,8 @@ def raise_if_too_late(deadline: Deadline | None, now: float, superseded: RunAddr
     """
     if deadline is not None and now >= deadline.at:
         raise AdfError(
-            f"This try's {deadline.reason} was over before it could start a run, because it waited until {superseded} "
-            "had ended. Nothing was started. Clear the task when that run has ended, or set a longer execution_timeout. See "
+            f"This try's {deadline.reason} was over before it could start a run, because it waited for the end of "
+            f"{superseded}. Nothing was started. Clear the task when that run has ended, or set a longer execution_timeout. See "
             f"{superseded.studio_url}"
         )
 

@@ -214,6 +214,15 @@ def was_cleared(stored: Intent, now: TaskTry) -> bool:
     return before.max_tries != now.max_tries or (before.clear_number != now.clear_number and not stored.try_failed)
 
 
+def is_superseded(stored: Intent, now: TaskTry, wanted_fingerprint: str) -> bool:
+    """Whether the try `now` must replace a start, instead of continuing it.
+
+    :param wanted_fingerprint: the fingerprint of the run that the try `now` wants.
+    """
+    # A try that continues after its trigger has failed was not cleared, and its parameters have not changed.
+    return not stored.task_try.is_try_of(now) and (was_cleared(stored, now) or stored.fingerprint != wanted_fingerprint)
+
+
 def decide(stored: Intent | None, now: TaskTry, wanted_fingerprint: str) -> Decision:
     """Decide what the try `now` does with the intent that an earlier try stored.
 
@@ -221,10 +230,7 @@ def decide(stored: Intent | None, now: TaskTry, wanted_fingerprint: str) -> Deci
     """
     if stored is None:
         return StartNew()
-    # A try that continues after its trigger has failed was not cleared, and its parameters have not changed.
-    if not stored.task_try.is_try_of(now) and (was_cleared(stored, now) or stored.fingerprint != wanted_fingerprint):
-        return StartNew(older=stored)
-    if stored.phase is Phase.PREPARED:
+    if is_superseded(stored, now, wanted_fingerprint) or stored.phase is Phase.PREPARED:
         return StartNew(older=stored)
     return ResolveLostStart(intent=stored) if stored.phase is Phase.SENDING else Adopt(intent=stored)
 

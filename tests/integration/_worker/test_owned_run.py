@@ -235,7 +235,10 @@ def test_killed_worker_whose_task_will_be_retried_leaves_its_run(settings: AdfSe
     ("interrupt", "reason"),
     [
         (OwnedRun.kill, "The task was killed."),
-        (lambda owned: owned.on_execution_timeout(cancel=True), "execution_timeout has passed."),
+        (
+            lambda owned: owned.on_execution_timeout(cancel=True, is_superseded=lambda _: False),
+            "execution_timeout has passed.",
+        ),
     ],
     ids=["killed", "execution_timeout"],
 )

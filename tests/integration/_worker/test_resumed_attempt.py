@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Callable
@@ -51,6 +52,7 @@ from airflow_adf_mi.exceptions import (
 from airflow_adf_mi.operators import AdfRunPipelineOperator
 from airflow_adf_mi.retry import AdfRetryPolicy
 from airflow_adf_mi.triggers.start_and_wait import AdfStartPipelineTrigger
+from tests.support.minors import AirflowTaskTimeout
 from tests.support.tasks import Task, execute
 from tests.support.triggerer import BEGAN
 
@@ -330,6 +332,36 @@ def test_airflows_timeout_cancels_the_run_that_the_trigger_started(
             "__fail__", {"error": "Trigger timeout"}, task.context
         )
     assert [r.run_id for r in emulator.books.of("cancelRun", status=200)] == [run_id]
+
+
+@pytest.mark.parametrize("on_kill", [True, False])
+@pytest.mark.parametrize("is_clear", [True, False])
+def test_execution_timeout_in_the_pause_after_a_failed_trigger_cancels_as_its_run_requires(
+    is_clear: bool, on_kill: bool, operator: Make, settings: AdfSettings, emulator: Emulator
+) -> None:
+    """cancel_on_kill decides about a superseded run, and cancel_on_timeout about another."""
+    task = Task()
+    run_id = started(settings, task, "Slow")
+    if is_clear:
+        xcoms = dict(task.xcoms)
+        task.clear()
+        task.xcoms |= xcoms
+    it = operator(pipeline_name="Slow", cancel_on_kill=on_kill, cancel_on_timeout=not on_kill)
+    attempt = ResumedAttempt(it, task.context)
+    with contextlib.suppress(AirflowTaskTimeout), attempt._owning(attempt._started_in_triggerer()):
+        raise AirflowTaskTimeout
+    cancels = on_kill if is_clear else not on_kill
+    assert [r.run_id for r in emulator.books.of("cancelRun", status=200)] == ([run_id] if cancels else [])
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_error_of_a_trigger_that_keeps_failing_says_what_a_retry_does(
+    durable: bool, operator: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_adf_mi._worker.trigger_failures.MOST_TRIGGER_FAILURES", 0)
+    text = "a retry adopts it" if durable else "a retry starts another, because of durable=False"
+    with pytest.raises(AdfError, match=text):
+        operator(durable=durable).resume_execution("__fail__", {"error": "Trigger failure"}, Task().context)
 
 
 def test_failed_status_check_at_airflows_timeout_cancels_nothing(
