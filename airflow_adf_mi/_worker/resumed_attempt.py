@@ -177,10 +177,11 @@ class ResumedAttempt(Attempt):
         """
         try:
             run = None if self._is_time_over() else self._run_of_this_try()
+            counts_from = None if run is None else self._counts_from(run)
         except AdfError as e:
             self._task.log.warning("The status check of this task's run failed, so the task waits for it again. %s", e)
             return self._start_trigger_again()
-        if run is None or run.started_at is None or time.time() >= self._counts_from(run) + self._task.timeout:
+        if run is None or counts_from is None or time.time() >= counts_from + self._task.timeout:
             return super().on_deferral_timeout()
         self._task.log.info("Airflow's timeout has passed, but run %s has time left. Waiting for it again.", run.run_id)
         return self._start_trigger_again()
@@ -201,11 +202,13 @@ class ResumedAttempt(Attempt):
     def _seconds_left(self) -> float | None:
         return seconds_left(in_seconds(self._task.execution_timeout), try_began=self._began, now=time.time())
 
-    def _counts_from(self, run: PipelineRun) -> float:
-        """Return the moment from which `timeout` counts. It is the same moment here and in the trigger."""
+    def _counts_from(self, run: PipelineRun) -> float | None:
+        """Return the moment from which `timeout` counts: the same moment here and in the trigger. None if it is not known."""
         run_began = None if run.started_at is None else run.started_at.timestamp()
         known = self._own_start()
         first_sent_at = None if known is None else known.first_sent_at
+        if first_sent_at is None and run_began is None:
+            return None
         return start_of_wait(now=time.time(), try_began=self._began, first_sent_at=first_sent_at, run_began=run_began)
 
     @property

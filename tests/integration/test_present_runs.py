@@ -257,7 +257,7 @@ def test_airflows_timeout_leaves_a_foreign_run_that_could_not_be_recorded(
     theirs = outside("Slow")
     keep = task.set
 
-    def fail(key: str, value: Any) -> None:
+    def fail(key: str, value: Any, **_options: Any) -> None:
         raise RuntimeError("the API server is down")
 
     task.set = fail  # type: ignore[method-assign]  # of our fake Airflow

@@ -120,4 +120,5 @@ MUTANTS = [
     Mutant("cleared try starts a run before its upstream tasks", "_triggerer/xcom_journal.py", "                await raise_if_cleared(self._ti)\n            if self._is_stale", "                pass\n            if self._is_stale", f"{TRIGGERER_MODE} -k goes_out_late"),
     Mutant("each start asks for the state of its task", "_triggerer/xcom_journal.py", "if self._began is not None and time.time() - self._began > ASK_AFTER_SECONDS:", "if True:", f"{TRIGGERER_MODE} -k goes_out_late"),
     Mutant("timeout in the triggerer counts from the beginning of the run", "adf/waiting/deadlines.py", "for moment in (first_sent_at, run_began)", "for moment in (run_began, first_sent_at)", "tests/unit/adf/waiting/test_deadlines.py"),
+    Mutant("timeout on a worker counts from the beginning of the run", "_worker/resumed_attempt.py", "first_sent_at = None if known is None else known.first_sent_at", "first_sent_at = None", f"{RESUMED_ATTEMPT} -k since_its_createrun"),
 ]  # fmt: skip

@@ -395,6 +395,19 @@ def test_airflows_timeout_does_not_shorten_the_wait_for_a_run_that_started_late(
         assert timedelta(minutes=55) < ended.value.timeout < timedelta(minutes=65)
 
 
+@pytest.mark.parametrize("sent_before", [60, 5000])
+def test_airflows_timeout_leaves_a_run_the_time_since_its_createrun(
+    sent_before: float, operator: Make, settings: AdfSettings, emulator: Emulator
+) -> None:
+    task = Task(start_date=datetime.now(UTC) - timedelta(hours=2))
+    run_id = started(settings, task, "Slow")
+    task.xcoms[INTENT_KEY]["sent_at"] -= sent_before
+    late = operator(pipeline_name="Slow", timeout=3600)
+    with pytest.raises(TaskDeferred if sent_before < 3600 else AdfRunTimedOut):
+        late.resume_execution("__fail__", {"error": "Trigger timeout"}, task.context)
+    assert [r.run_id for r in emulator.books.of("cancelRun", status=200)] == [run_id] * (sent_before > 3600)
+
+
 def test_retry_without_a_usable_connection_still_counts_as_a_retry(
     operator: Make, settings: AdfSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
