@@ -174,6 +174,18 @@ class Case:
         self._wait_waiting_state()
         self._wait_status_check(self.status_checks())
 
+    def wait_quiet(self, seconds: float) -> None:
+        """Wait until no process has sent a status check for some seconds."""
+        seen, since = self.status_checks(), time.monotonic()
+
+        def is_quiet() -> bool:
+            nonlocal seen, since
+            if self.status_checks() != seen:
+                seen, since = self.status_checks(), time.monotonic()
+            return time.monotonic() - since > seconds
+
+        self.until(is_quiet, f"{seconds:.0f} s without a status check")
+
     def wait_fault(self, number: int = 0) -> Fault:
         """Wait until the fault has affected a request."""
         fault = self.faults[number]

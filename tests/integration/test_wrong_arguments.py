@@ -224,6 +224,8 @@ def test_sensor_refuses_wrong_arguments_before_anything_is_sent(
     argument: str, connection: str, emulator: Emulator
 ) -> None:
     class TaskInstance:
+        start_date = datetime.now(UTC)
+
         def xcom_push(self, key: str, value: Any) -> None:
             """Keep nothing."""
 

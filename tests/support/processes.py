@@ -55,7 +55,7 @@ def _interrupt_again(_number: int, _frame: FrameType | None) -> None:
     """Raise `KeyboardInterrupt`, unless the interrupted code handles an exception.
 
     While an interrupt ends the program, each `finally`, `except` and `__exit__` on its way handles it, and must not be
-    interrupted. If the code handles no exception, the interrupt is lost, and the program goes on.
+    interrupted. If the code handles no exception, the interrupt is lost, and the program continues.
     """
     if sys.exception() is None:
         raise KeyboardInterrupt
@@ -66,12 +66,19 @@ def run_program(main: Callable[[], int]) -> NoReturn:
     raise_on_signals(repeatedly=True)
     try:
         status = main()
-        signal.setitimer(signal.ITIMER_REAL, 0)
     except KeyboardInterrupt:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        interrupt_no_more()
         print("Interrupted; everything was stopped.", flush=True)
         status = INTERRUPTED
+    finally:
+        interrupt_no_more()
     sys.exit(status)
+
+
+def interrupt_no_more() -> None:
+    """Repeat no interrupt, because the program stops what it has started. So it has not swallowed the first one."""
+    if signal.getsignal(signal.SIGALRM) is _interrupt_again:
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 @contextmanager
@@ -202,6 +209,7 @@ class Process:
 
     def stop(self, patience: float = 15) -> None:
         """Ask it to end, then kill what is left of it and its children; at once for a second Ctrl-C."""
+        interrupt_no_more()
         if self.popen is None:
             return
         # A task of Airflow has a process group of its own, and outlives its worker.

@@ -71,6 +71,8 @@ class Service:
     """How many times a run was read by its id."""
     page_size: int = 1000
     """How many runs a page of the run list has."""
+    list_seconds: float = 0.0
+    """How long a query of the run list takes. Its answer is as old as its beginning."""
     activities: dict[str, dict[str, str]] = field(default_factory=dict)
     """By run id: the status of each activity."""
     refuses_recovery: AdfError | None = None
@@ -100,6 +102,8 @@ class Service:
         answer = getattr(
             self, "_get_pipeline" if call.group == "pipelines" and call.method == "get" else f"_{call.method}"
         )(call)
+        if call.method == "query_by_factory":
+            self.now += self.list_seconds
         self.step()
         return answer
 

@@ -22,7 +22,7 @@ from typing import Any, Self
 import httpx
 
 from tests.support.postgres import Postgres
-from tests.support.processes import LOOPBACK, Process, free_port, must_run
+from tests.support.processes import LOOPBACK, Process, free_port, interrupt_no_more, must_run
 
 BIN = Path(sys.executable).parent
 ENDED = frozenset({"success", "failed"})
@@ -137,6 +137,7 @@ class RealAirflow:
 
     def stop(self) -> None:
         """Stop what was started last first; and all of it, even if a second Ctrl-C comes meanwhile."""
+        interrupt_no_more()
         with ExitStack() as ending:
             ending.callback(self._http.close)
             if self._database is not None:

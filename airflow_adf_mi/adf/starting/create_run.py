@@ -169,8 +169,9 @@ def create_run_once(start: Start, intent: Intent, *, timing: Timing) -> Routine[
                     return found
                 if timing.clock() > until:
                     raise answer
-                # A try may send one start without proof. From now on, an ambiguous start fails.
-                start = start.sent_again()
+                if found is Phase.SENDING:
+                    # A try may send one start without proof. From now on, an ambiguous start fails.
+                    start = start.sent_again()
                 idle = replace(sending, phase=found, sent_at=sending.sent_at if found is Phase.SENDING else None)
                 continue
             if verdict is Verdict.QUEUE_FULL and idle.phase is Phase.PREPARED:
@@ -228,10 +229,10 @@ def resolve_lost_start(
         pause = min(
             SEARCH_PAUSE_SECONDS, backoff(searches, getattr(result.error, "retry_after", None), timing.jitter())
         )
-        left = until - timing.clock()
-        is_last = left <= 0
+        # The last search must begin at the end: what it has read is as old as its beginning, and reading may take long.
+        is_last = searched_at >= until
         if is_last and not result.proven and (intent.rerun_of is not None or not intent.service_uses_key):
-            # No recording shows the ids of reruns. So only another rerun shows that they are our keys, too.
+            # The one recording of reruns is old. So only another rerun of this factory shows that their ids are our keys, too.
             uses_key = yield from uses_start_keys(
                 start.factory, start.pipeline_name, of_reruns=intent.rerun_of is not None
             )
@@ -244,8 +245,7 @@ def resolve_lost_start(
             return (yield from _adopted(intent, found, seen_at=searched_at))
         if is_last:
             break
-        # The last search must come at the end, and not a pause before it.
-        yield Pause(min(pause, left))
+        yield Pause(max(0.0, min(pause, until - timing.clock())))
     candidates = (*result.proven, *result.possible)
     if not candidates and result.key_unknown and result.error is None and intent.service_uses_key:
         log.warning("Nothing was started: the factory uses our keys as run ids, and knows no run %s.", intent.start_key)

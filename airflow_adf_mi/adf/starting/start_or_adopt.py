@@ -183,12 +183,12 @@ def _settle_lost_start(
     found = yield from resolve_lost_start(start, lost, lost=None, timing=timing)
     if isinstance(found, Started):
         return (yield from _adopt_or_replace(start, found, fresh, same_try=same_try, timing=timing))
-    # This try sends the start again without proof at most once.
-    start = start.sent_again()
     # Use the same key again. If the first request still arrives, the service may recognise by the key that both requests are
     # the same start.
     fresh = replace(fresh, start_key=lost.start_key).after(lost)
     if found is Phase.SENDING:
+        # This try sends the start again without proof at most once.
+        start = start.sent_again()
         # Without proof, the first request may still have a run. So its record is kept.
         fresh = replace(fresh, phase=found, sent_at=lost.sent_at)
     if lost.rerun_of is not None:

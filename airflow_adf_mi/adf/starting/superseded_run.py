@@ -131,6 +131,7 @@ def _find_superseded_runs(
         )
     until = (older.sent_at or timing.clock()) + start.settle
     while True:
+        searched_at = timing.clock()
         result = yield from _search_with_retries(criteria, older, timing=timing)
         ours = _certainly_ours(result, older)
         if ours:
@@ -143,8 +144,7 @@ def _find_superseded_runs(
                 "again. Or check in ADF Studio that no run of this task is active, and run the task with durable=False. "
                 f"{result.error}"
             ) from result.error
-        left = until - timing.clock()
-        if left <= 0:
+        if searched_at >= until:
             if older.rerun_of is not None or result.proven:
                 # Later runs of the group: ours has another id, or somebody began them in ADF Studio.
                 return result.proven, False
@@ -153,7 +153,7 @@ def _find_superseded_runs(
             possible = () if uses_key else result.possible
             return (possible if len(possible) == 1 else ()), False
         # The run of a recent start may still appear.
-        yield Pause(min(SEARCH_PAUSE_SECONDS, left))
+        yield Pause(max(0.0, min(SEARCH_PAUSE_SECONDS, until - timing.clock())))
 
 
 def _certainly_ours(result: SearchResult, older: Intent) -> tuple[PipelineRun, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import uuid
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from itertools import repeat
 from typing import Any
@@ -439,6 +440,22 @@ def test_start_that_provably_started_nothing_is_sent_again() -> None:
     assert again.run_id in world.service.runs
 
 
+def test_start_that_is_sent_again_with_proof_uses_up_no_start_without_proof() -> None:
+    world = World()
+    first = world.begin(FIRST)
+    world.service.end(first.run_id, "Failed")
+    service = world.service
+
+    def fail_lists() -> str:
+        service.faulty, service.faults = "query_by_factory", repeat(AdfUnavailableError("no list"))
+        return "dropped"
+
+    fates: Iterator[Callable[[], str]] = iter([lambda: "dropped", fail_lists, lambda: "answered"])
+    service.on_create = lambda: next(fates)()
+    begun = world.begin(RETRY, on_ambiguous="start")
+    assert (service.requested, service.created, begun.adopted) == (4, 2, False)
+
+
 def test_author_may_allow_a_second_start() -> None:
     world = World(own_ids=True)
     lost_start(world, "dropped")
@@ -553,23 +570,26 @@ def test_lost_start_that_is_sent_again_does_not_ignore_its_own_run() -> None:
     assert key not in begun.intent.previous_run_ids
 
 
-def with_late_run(seconds: float) -> World:
+def with_late_run(seconds: float, list_seconds: float) -> World:
     """A task whose first try is killed while its createRun is in flight. The run appears so many seconds later."""
     world = World(late_seconds=seconds, on_create=lambda: "late")
     with pytest.raises(ProcessDied):
         world.begin(FIRST)
+    world.service.list_seconds = list_seconds
     world.service.on_create = lambda: "answered"
     return world
 
 
-def test_retry_finds_a_run_that_appears_just_before_the_search_ends() -> None:
-    world = with_late_run(START_SETTLE_SECONDS - 1)
+@pytest.mark.parametrize("list_seconds", [0, 50])
+def test_retry_finds_a_run_that_appears_just_before_the_search_ends(list_seconds: float) -> None:
+    world = with_late_run(START_SETTLE_SECONDS - 1, list_seconds)
     assert world.begin(RETRY).adopted
     assert world.service.created == 1
 
 
-def test_clear_ends_a_run_that_appears_just_before_the_search_ends() -> None:
-    world = with_late_run(START_SETTLE_SECONDS - 1)
+@pytest.mark.parametrize("list_seconds", [0, 50])
+def test_clear_ends_a_run_that_appears_just_before_the_search_ends(list_seconds: float) -> None:
+    world = with_late_run(START_SETTLE_SECONDS - 1, list_seconds)
     (late,) = world.service.live()
     world.service.now += 5
     begun = world.begin(CLEARED)
