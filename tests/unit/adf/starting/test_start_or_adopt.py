@@ -580,14 +580,14 @@ def with_late_run(seconds: float, list_seconds: float) -> World:
     return world
 
 
-@pytest.mark.parametrize("list_seconds", [0, 50])
+@pytest.mark.parametrize("list_seconds", [0, 50, 70])
 def test_retry_finds_a_run_that_appears_just_before_the_search_ends(list_seconds: float) -> None:
     world = with_late_run(START_SETTLE_SECONDS - 1, list_seconds)
     assert world.begin(RETRY).adopted
     assert world.service.created == 1
 
 
-@pytest.mark.parametrize("list_seconds", [0, 50])
+@pytest.mark.parametrize("list_seconds", [0, 50, 70])
 def test_clear_ends_a_run_that_appears_just_before_the_search_ends(list_seconds: float) -> None:
     world = with_late_run(START_SETTLE_SECONDS - 1, list_seconds)
     (late,) = world.service.live()
