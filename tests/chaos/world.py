@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,8 @@ from tests.conftest import activity, factory_of
 from tests.support.stack import RealAirflow
 
 HERE = Path(__file__).parent
+SILENT_SECONDS = 60.0
+"""Airflow calls its scheduler unhealthy after 30 s without a heartbeat. On a busy machine, that may pass by itself."""
 PLAIN_FILE, OWN_FILE = "rows", "row_"
 SETTINGS = {
     "core__parallelism": "40",
@@ -77,6 +80,8 @@ class World:
         self._postgres = postgres
         self._guests = guests
         self._numbers = itertools.count(2)
+        self._ask_health_at = 0.0
+        self._healthy_at = float("inf")
         self.is_over = False
 
     @contextmanager
@@ -158,18 +163,35 @@ class World:
         return name
 
     def keep_scheduler(self) -> None:
-        """Start the scheduler again if it has ended by itself, as a deployment does.
+        """Start the scheduler again if it has ended by itself, or schedules nothing any more, as a deployment does.
 
-        Airflow 3.1.8's scheduler ends with a StaleDataError if a Dag run is deleted, or its Dag edited, at a bad moment.
+        Airflow 3.1.8's scheduler ends with a StaleDataError if a Dag run is deleted, or its Dag edited, at a bad moment. Before
+        its process ends, it waits for the tasks of its workers, perhaps for half an hour.
         """
         scheduler = self.airflow.processes["scheduler"]
         try:
             scheduler.check()
+            if not self._is_silent():
+                return
+            why = f"It has sent no heartbeat for {SILENT_SECONDS:.0f} s."
         except RuntimeError as e:
-            print(f"Airflow's scheduler is started again. {str(e).splitlines()[0]}", flush=True)
-            # Its workers end with it.
-            scheduler.stop()
-            self.airflow.start_process("scheduler", "--skip-serve-logs")
+            why = str(e).splitlines()[0]
+        print(f"Airflow's scheduler is started again. {why}", flush=True)
+        # Its workers end with it.
+        scheduler.kill()
+        self.airflow.start_process("scheduler", "--skip-serve-logs")
+
+    def _is_silent(self) -> bool:
+        """Whether the scheduler has been unhealthy for `SILENT_SECONDS`. Asks Airflow every few seconds."""
+        now = time.monotonic()
+        if now >= self._ask_health_at:
+            self._ask_health_at = now + 5
+            if self.airflow.are_healthy("scheduler"):
+                self._healthy_at = now
+        is_silent = now - self._healthy_at > SILENT_SECONDS
+        if is_silent:
+            self._healthy_at = now
+        return is_silent
 
     def kill_triggerer(self, name: str) -> None:
         """Kill supervisor and runner at once, without any notification."""

@@ -125,7 +125,7 @@ class RealAirflow:
             self.start_process(
                 "triggerer", "--skip-serve-logs", name=f"triggerer-{number + 1}" if number else "triggerer"
             )
-        self.wait_until(lambda: self._are_healthy("metadatabase"), "Airflow's API server to answer", 180)
+        self.wait_until(lambda: self.are_healthy("metadatabase"), "Airflow's API server to answer", 180)
         token = self._http.get("/auth/token").raise_for_status().json()["access_token"]
         self._http.headers["Authorization"] = f"Bearer {token}"
         # The first request to the execution API takes longer than a worker waits for it.
@@ -133,7 +133,7 @@ class RealAirflow:
         # Last, because a Dag with a schedule runs as soon as it is parsed.
         self.start_process("dag-processor")
         everything = ("metadatabase", "scheduler", "triggerer", "dag_processor")
-        self.wait_until(lambda: self._are_healthy(*everything), "Airflow to be healthy", 180)
+        self.wait_until(lambda: self.are_healthy(*everything), "Airflow to be healthy", 180)
 
     def stop(self) -> None:
         """Stop what was started last first; and all of it, even if a second Ctrl-C comes meanwhile."""
@@ -322,7 +322,8 @@ class RealAirflow:
         process.start()
         return process
 
-    def _are_healthy(self, *parts: str) -> bool:
+    def are_healthy(self, *parts: str) -> bool:
+        """Whether Airflow reports each of these parts as healthy: "metadatabase", "scheduler", "triggerer", "dag_processor"."""
         try:
             health = self._http.get("/api/v2/monitor/health", timeout=10)
         except httpx.HTTPError:
