@@ -308,6 +308,7 @@ def test_stored_form_of_a_start_in_triggerer_mode_is_pinned() -> None:
         "is_foreign": False,
         "rerun_of": None,
         "run_group_id": None,
+        "may_have_two_runs": False,
         "failed_retry": 2,
     }
     start = StoredStart.from_json(stored)

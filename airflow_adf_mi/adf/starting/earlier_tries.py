@@ -34,7 +34,7 @@ from airflow_adf_mi.adf.starting.intent import Intent
 from airflow_adf_mi.adf.starting.journal import claims_of_others
 from airflow_adf_mi.adf.starting.run_list import with_patience
 from airflow_adf_mi.adf.starting.start import Start
-from airflow_adf_mi.adf.starting.try_keys import KnownRun, TryKeys, intent_of, last_wanted
+from airflow_adf_mi.adf.starting.try_keys import KnownRun, TryKeys, intent_of, last_wanted, newness
 from airflow_adf_mi.adf.timing import Timing
 
 log = logging.getLogger(__name__)
@@ -49,8 +49,8 @@ class EarlierStart:
 
     intent: Intent | None
     """The start that the present try must continue or end, in the form of a stored intent. None if there is none."""
-    known_ids: frozenset[str]
-    """The ids of all runs that were found by a key of this task."""
+    known_ids: tuple[str, ...]
+    """The ids of all runs that were found by a key of this task, the newest last."""
     unknown_keys: tuple[str, ...]
     """The keys of earlier tries that the service does not know. Their runs may still appear, or may have other ids."""
     last: PipelineRun | None
@@ -96,7 +96,7 @@ def find_earlier_start(
             known = yield from _listed_runs(start, keys, clock_ahead=clock_ahead, timing=timing)
     return EarlierStart(
         intent=intent_of(known, start, keys, clock_ahead=clock_ahead, ended=ended),
-        known_ids=frozenset(found.run.run_id for found in known),
+        known_ids=tuple(dict.fromkeys(found.run.run_id for found in sorted(known, key=newness))),
         unknown_keys=tuple(reversed(unknown)),
         last=last_wanted(known, start, before=now),
         own_key=keys.key(now, generation),

@@ -91,7 +91,7 @@ class Intent:
     service_uses_key: bool = False
     """The service has used a start key as a run's id before. So "no run with this start key" proves that nothing was started."""
     previous_run_ids: tuple[str, ...] = ()
-    """Earlier runs of this task, and the keys of its earlier starts, whose runs may appear late. A search for a lost start
+    """Earlier runs of this task, and the keys of its earlier starts whose runs may still appear. A search for a lost start
     ignores them, and policies about runs that are already there do not take them for runs of somebody else."""
     try_failed: bool = False
     """The try failed by itself. So if `max_tries` is the same in the next try, the next try is a retry."""
@@ -109,6 +109,8 @@ class Intent:
     With `is_foreign`: the run of this task that somebody's run continues. `sent_at` is then set only if the run may be ours."""
     run_group_id: str | None = None
     """The group of that run, which the new run joins."""
+    may_have_two_runs: bool = False
+    """The start was sent again without proof that its first request had started nothing. So a second run may carry the key."""
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -148,14 +150,17 @@ class Intent:
         )
 
     def after(self, older: Intent, *found: str) -> Self:
-        """Return this intent with the run ids and the key of `older`, which this intent replaces, beside its own previous ones.
+        """Return this intent with the run ids of `older`, which this intent replaces, beside its own previous ones. Also with the
+        key of `older`, if a run with that key may still appear.
 
         :param found: the runs that a search found for `older`, if its answer was lost.
         """
         own = [*found, *([older.run_id] if older.run_id and not older.is_foreign else [])]
-        if older.phase is not Phase.PREPARED:
-            # A start without an answer may have a run that appears later. Where the service chooses run ids, that run carries the
-            # key in the correlation parameter only.
+        # The run of a start without an answer may appear later. Where the service chooses run ids, that run carries the key in
+        # the correlation parameter only. A start has one run. If that run is known, another run with the key is a copy by
+        # somebody. If somebody's run was found for a rerun of ours, the run of the rerun may still appear.
+        may_appear = older.run_id is None or older.may_have_two_runs or (older.is_foreign and older.sent_at is not None)
+        if older.phase is not Phase.PREPARED and may_appear:
             own.append(older.start_key)
         known = {run_id.lower(): run_id for run_id in (*self.previous_run_ids, *older.previous_run_ids, *own)}
         # If this intent sends the start of `older` again, the key is that of its own run.

@@ -125,13 +125,15 @@ def ownership(start: Start, intent: Intent, *run_ids: str) -> Callable[[Pipeline
     """A function that says whether this task has started a run: its id or its correlation parameter is an id or a key that this
     task knows.
 
-    A rerun has the correlation parameter of the run that it continues, so somebody else may have begun it.
+    A rerun has the correlation parameter of the run that it continues, so somebody else may have begun it. A run that somebody
+    starts with the parameters of our run has our correlation parameter, too. So if the service uses our keys as run ids, only
+    the id shows that a run is ours.
     """
     own = {known.lower() for known in (*intent.previous_run_ids, intent.start_key, *run_ids)}
 
     def is_own(run: PipelineRun) -> bool:
         is_rerun = run.run_group_id not in (None, run.run_id)
-        value = None if is_rerun else correlation_value(run, start.correlation_parameter)
+        value = None if is_rerun or intent.service_uses_key else correlation_value(run, start.correlation_parameter)
         return run.run_id.lower() in own or (value is not None and value.lower() in own)
 
     return is_own

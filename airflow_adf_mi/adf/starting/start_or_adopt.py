@@ -78,7 +78,7 @@ def start_or_adopt(
     :param ended: ids of runs whose end is proven, with `keys`.
     """
     start, stored, last, own_ids, unknown = yield from _recalled(start, stored, keys, timing=timing, ended=ended)
-    fresh = replace(start.intent(task_try), previous_run_ids=(*unknown, *sorted(own_ids)))
+    fresh = replace(start.intent(task_try), previous_run_ids=(*unknown, *own_ids))
     decision = decide(stored, task_try, fresh.fingerprint)
     match decision:
         case StartNew(older=None):
@@ -134,18 +134,19 @@ def start_or_adopt(
 
 def _recalled(
     start: Start, stored: Intent | None, keys: TryKeys | None, *, timing: Timing, ended: frozenset[str]
-) -> Routine[tuple[Start, Intent | None, PipelineRun | None, frozenset[str], tuple[str, ...]]]:
+) -> Routine[tuple[Start, Intent | None, PipelineRun | None, tuple[str, ...], tuple[str, ...]]]:
     """This try's start with its key, and the earlier start that it must continue or end: stored, or found by its key.
 
     Also, if runs were found by their keys: the last run with the same parameters, if it may be continued, and the ids of all of
-    them. And the keys of earlier tries that the service does not know.
+    them, the newest last. And the keys of earlier tries that the service does not know.
     """
     if keys is None or stored is not None:
-        return start, stored, None, ended, ()
+        return start, stored, None, tuple(sorted(ended)), ()
     found = yield from find_earlier_start(start, keys, timing=timing, ended=ended)
     with_key = replace(start, start_key=found.own_key, service_uses_key=found.service_uses_key)
     last = found.last if start.retry_from_failure == "always" else None
-    return with_key, found.intent, last, found.known_ids | ended, found.unknown_keys
+    forgotten = sorted(ended.difference(found.known_ids))
+    return with_key, found.intent, last, (*forgotten, *found.known_ids), found.unknown_keys
 
 
 def _run_to_continue(
@@ -190,7 +191,7 @@ def _settle_lost_start(
         # This try sends the start again without proof at most once.
         start = start.sent_again()
         # Without proof, the first request may still have a run. So its record is kept.
-        fresh = replace(fresh, phase=found, sent_at=lost.sent_at)
+        fresh = replace(fresh, phase=found, sent_at=lost.sent_at, may_have_two_runs=True)
     if lost.rerun_of is not None:
         failed = yield from failed_run(start, lost.rerun_of, timing=timing)
         if failed is not None:

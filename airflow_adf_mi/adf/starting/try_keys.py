@@ -101,7 +101,7 @@ def intent_of(
     :param ended: ids of runs that have ended, although the service may still show them as active.
     """
     usable = [found for found in known if _is_usable(found, start, keys, clock_ahead=clock_ahead)]
-    newest = max(usable, key=_newness, default=None)
+    newest = max(usable, key=newness, default=None)
     for found in known:
         if found is not newest and not found.run.is_terminal and found.run.run_id not in ended:
             # A clear raises max_tries. So a try with another max_tries looks like a try before a clear (`intent.was_cleared`).
@@ -115,10 +115,10 @@ def last_wanted(known: Sequence[KnownRun], start: Start, *, before: int) -> Pipe
     Runs of the present try, and of later ones, belong to a deleted Dag run with the same name.
     """
     wanted = [found for found in known if found.try_number < before and _is_wanted(found.run, start)]
-    return max(wanted, key=_newness).run if wanted else None
+    return max(wanted, key=newness).run if wanted else None
 
 
-def _newness(found: KnownRun) -> tuple[int, float]:
+def newness(found: KnownRun) -> tuple[int, float]:
     """Sorts the runs of a try: it has several after a deleted Dag run. And a rerun has the correlation parameter of its group."""
     began = found.run.started_at or found.run.last_updated
     return found.try_number, 0.0 if began is None else began.timestamp()

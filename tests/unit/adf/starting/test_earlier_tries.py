@@ -807,3 +807,14 @@ def test_late_run_of_an_earlier_try_is_not_taken_for_somebody_elses(own_ids: boo
     world.service.show_at_the_look(lost)
     begun = world.clear(present_runs=policy, correlation_parameter="key")
     assert (begun.adopted, begun.run_id == lost, world.service.created) == (False, False, 2)
+
+
+def test_runs_of_earlier_tries_are_kept_in_their_order() -> None:
+    """The oldest are forgotten first, if they are too many."""
+    world = World(retries=9, max_tries=9)
+    own = []
+    for _ in range(9):
+        own.append(world.retry().run_id)
+        world.service.end(own[-1], "Failed")
+    known = world.retry().intent.previous_run_ids
+    assert [run_id for run_id in known if run_id in own] == own

@@ -373,13 +373,32 @@ def test_late_run_of_an_earlier_lost_start_is_not_taken_for_somebody_elses(
 
 
 def test_rerun_of_somebody_counts_although_it_has_the_key_of_the_run_that_it_continues() -> None:
-    world = World(own_ids=True, declares=KEYED)
-    first = world.begin(on_live_run="fail", correlation="key").run_id
+    world = World(own_ids=True, declares=KEYED, dies_after_create=True)
+    with pytest.raises(ProcessDied):
+        world.begin(on_live_run="fail", correlation="key")
+    (first,) = world.service.runs
     world.service.end(first, "Cancelled")
     theirs = world.foreign()
     world.service.join_group(theirs, first)
+    world.service.now += 900
     with pytest.raises(AdfError, match=f"Run {theirs} .* is InProgress"):
-        world.begin(RETRY, on_live_run="fail", correlation="key")
+        world.begin(CLEARED, on_live_run="fail", correlation="key")
+
+
+@pytest.mark.parametrize("own_ids", [False, True])
+@pytest.mark.parametrize("ended", ["Failed", "Cancelled"])
+@pytest.mark.parametrize("task_try", [RETRY, CLEARED])
+def test_copy_of_an_earlier_run_by_somebody_counts_although_it_has_its_key(
+    task_try: Any, ended: str, own_ids: bool
+) -> None:
+    """ADF Studio offers the parameters of an earlier run for a new one. The new run has a group of its own."""
+    world = World(own_ids=own_ids, declares=KEYED)
+    first = world.begin(on_live_run="wait", correlation="key").run_id
+    world.service.end(first, ended)
+    theirs = world.foreign(**world.service.runs[first]["parameters"])
+    begun = world.begin(task_try, on_live_run="wait", correlation="key")
+    assert isinstance(begun, StillActive)
+    assert (begun.run.run_id, begun.is_ours, world.service.created) == (theirs, False, 1)
 
 
 def test_own_earlier_run_is_recognised_in_whatever_case_the_list_shows_its_id() -> None:
@@ -407,9 +426,10 @@ def test_clear_after_a_lost_answer_does_not_count_the_run_of_this_task(own_ids: 
     assert world.service.created == 2
 
 
+@pytest.mark.parametrize("own_ids", [False, True])
 @pytest.mark.parametrize("policy", ["skip", "accept"])
-def test_late_clear_of_a_task_with_hundreds_of_runs_still_knows_the_first(policy: str) -> None:
-    world = World()
+def test_late_clear_of_a_task_with_hundreds_of_runs_still_knows_the_first(policy: str, own_ids: bool) -> None:
+    world = World(own_ids=own_ids)
     first = world.begin()
     world.service.end(first.run_id, "Succeeded")
     last = world.begin(CLEARED)

@@ -29,7 +29,16 @@ from airflow_adf_mi.adf.starting.start import START_SETTLE_SECONDS, Start
 from airflow_adf_mi.adf.starting.start_key import random_key
 from airflow_adf_mi.adf.starting.started import Started
 from tests.support.service import ProcessDied
-from tests.support.tries import CLEARED, CLEARED_WHILE_RUNNING, FACTORY, FIRST, RETRY, RETRY_OF_CLEAR, World
+from tests.support.tries import (
+    CLEARED,
+    CLEARED_WHILE_RUNNING,
+    FACTORY,
+    FIRST,
+    RETRY,
+    RETRY_OF_CLEAR,
+    SECOND_RETRY,
+    World,
+)
 
 
 def test_first_try_starts_a_run_under_its_key() -> None:
@@ -545,7 +554,7 @@ def test_own_runs_stay_known_when_a_start_replaces_older_ones() -> None:
     start = Start(factory=FACTORY, pipeline_name="Load")
     older = replace(start.intent().started("newest"), previous_run_ids=("first", "second"))
     fresh = replace(start.intent(), previous_run_ids=("found by its key", "second"))
-    known = ("found by its key", "second", "first", "newest", older.start_key)
+    known = ("found by its key", "second", "first", "newest")
     assert fresh.after(older).previous_run_ids == known
     assert fresh.after(older).after(older) == fresh.after(older)
     assert fresh.after(replace(older, run_id="Second")).previous_run_ids[1:3] == ("Second", "first")
@@ -558,6 +567,31 @@ def test_key_of_an_earlier_start_stays_known_unless_nothing_was_sent_or_it_is_se
     sending = replace(older, phase=Phase.SENDING)
     assert fresh.after(sending).previous_run_ids == (older.start_key,)
     assert replace(fresh, start_key=older.start_key).after(sending).previous_run_ids == ()
+
+
+def test_key_of_a_start_whose_run_is_known_stays_known_only_if_another_run_of_the_start_may_appear() -> None:
+    start = Start(factory=FACTORY, pipeline_name="Load")
+    fresh, older = start.intent(), replace(start.intent(), sent_at=50.0).started("own")
+    assert fresh.after(older).previous_run_ids == ("own",)
+    sent_again = replace(older, may_have_two_runs=True)
+    assert fresh.after(sent_again).previous_run_ids == ("own", older.start_key)
+    watched = replace(older, is_foreign=True)
+    assert fresh.after(watched).previous_run_ids == (older.start_key,)
+    assert fresh.after(replace(watched, sent_at=None)).previous_run_ids == ()
+
+
+def test_start_that_is_sent_again_without_proof_may_have_two_runs() -> None:
+    world = World(own_ids=True, late_seconds=10_000.0, on_create=lambda: "late")
+    with pytest.raises(ProcessDied):
+        world.begin(FIRST, on_ambiguous="start")
+    key = world.journal.kept["start_key"]
+    world.service.on_create = lambda: "answered"
+    retried = world.begin(RETRY, on_ambiguous="start")
+    assert (retried.intent.start_key, retried.intent.may_have_two_runs, world.service.created) == (key, True, 2)
+    world.service.end(retried.run_id, "Failed")
+    replaced = world.begin(SECOND_RETRY)
+    assert replaced.intent.previous_run_ids == (retried.run_id, key)
+    assert not replaced.intent.may_have_two_runs
 
 
 def test_lost_start_that_is_sent_again_does_not_ignore_its_own_run() -> None:
