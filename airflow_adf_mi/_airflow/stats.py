@@ -22,9 +22,9 @@ class AirflowStats:
     def __init__(self, stats: Any) -> None:
         self._stats = stats
 
-    def count(self, name: str, tags: dict[str, str]) -> None:
+    def count(self, name: str, tags: dict[str, str], amount: int = 1) -> None:
         try:
-            self._stats.incr(name, tags=tags)
+            self._stats.incr(name, amount, tags=tags)
         except Exception as e:  # noqa: BLE001  a failed metric must not fail a run
             log.debug("%s could not be counted: %s", name, e)
 

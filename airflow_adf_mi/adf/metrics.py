@@ -13,11 +13,23 @@ ENDED = "adf.ended"
 RUN_DURATION = "adf.run_duration"
 DETECTION_LAG = "adf.detection_lag"
 OVERLAPS = "adf.overlaps"
-NAMES = (STARTS, ADOPTIONS, AMBIGUOUS_STARTS, OVERLAPS, REQUESTS, THROTTLED, ENDED, RUN_DURATION, DETECTION_LAG)
+CONSUMPTION = "adf.consumption"
+NAMES = (
+    STARTS,
+    ADOPTIONS,
+    AMBIGUOUS_STARTS,
+    OVERLAPS,
+    REQUESTS,
+    THROTTLED,
+    ENDED,
+    RUN_DURATION,
+    DETECTION_LAG,
+    CONSUMPTION,
+)
 
 
 class Sink(Protocol):
-    def count(self, name: str, tags: dict[str, str]) -> None: ...
+    def count(self, name: str, tags: dict[str, str], amount: int = 1) -> None: ...
     def time(self, name: str, seconds: float, tags: dict[str, str]) -> None: ...
 
 
@@ -29,10 +41,10 @@ def send_to(sink: Sink) -> None:
     _sinks[:] = [sink]
 
 
-def count(name: str, **tags: str) -> None:
-    """Add one to the counter `name`."""
+def count(name: str, amount: int = 1, **tags: str) -> None:
+    """Add `amount` to the counter `name`. Not every backend stores fractions, so an amount is a whole number."""
     for sink in _sinks:
-        sink.count(name, tags)
+        sink.count(name, tags, amount)
 
 
 def time(name: str, seconds: float, **tags: str) -> None:

@@ -48,7 +48,7 @@ from airflow_adf_mi.adf.error_json import error_to_json
 from airflow_adf_mi.adf.errors import AdfError
 from airflow_adf_mi.adf.reporting.activity_log import ActivityLogMode
 from airflow_adf_mi.adf.reporting.outputs import parse_outputs
-from airflow_adf_mi.adf.reporting.report import summary
+from airflow_adf_mi.adf.reporting.report import summary, summary_of
 from airflow_adf_mi.adf.routines import run_routine_async
 from airflow_adf_mi.adf.starting.create_run import START_PATIENCE_SECONDS
 from airflow_adf_mi.adf.starting.intent import Phase
@@ -280,7 +280,7 @@ class AdfStartPipelineTrigger(BaseTrigger):
         async with linked_later(self.task_instance, address.studio_url):
             report = await waiting.report()
         if not self.outputs and report.is_success:
-            event = await self._ended(summary(address, report.outcome.run, adopted=started.adopted))
+            event = await self._ended(summary_of(report))
             if event is not None:
                 return event
         return await self._handed_over(report.to_json())

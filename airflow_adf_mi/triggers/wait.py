@@ -23,7 +23,7 @@ from airflow_adf_mi.adf.config.settings import AdfSettings
 from airflow_adf_mi.adf.config.validation import required_text
 from airflow_adf_mi.adf.reporting.activity_log import ActivityLog, ActivityLogMode, accompanied
 from airflow_adf_mi.adf.reporting.conclude import concluding
-from airflow_adf_mi.adf.reporting.report import Report, summary
+from airflow_adf_mi.adf.reporting.report import Report, summary_of
 from airflow_adf_mi.adf.routines import run_routine_async
 from airflow_adf_mi.adf.timing import REAL_TIME
 from airflow_adf_mi.adf.waiting.poller import wait_shared
@@ -145,7 +145,7 @@ class AdfPipelineRunTrigger(BaseTrigger):
         report = await self.report()
         # In dag.test() a trigger has no task instance, so there is no task to end.
         if self.end_task_on_success and report.is_success and self.task_instance is not None:
-            result = summary(report.address, report.outcome.run, adopted=report.adopted)
+            result = summary_of(report)
             event = await end_in_triggerer(self.task_instance, result if self.push_result else None)
             if event is not None:
                 return event
@@ -168,6 +168,7 @@ class AdfPipelineRunTrigger(BaseTrigger):
                 outcome,
                 cancel_on_timeout=self.owns_run and self.cancel_on_timeout,
                 timing=REAL_TIME,
+                consumption=activities.consumption,
             )
             return replace(await run_routine_async(routine, client, asyncio.sleep), adopted=self.adopted)
 

@@ -19,6 +19,7 @@ from airflow_adf_mi.adf import metrics
 from airflow_adf_mi.adf.config.addresses import FactoryRef, RunAddress
 from airflow_adf_mi.adf.errors import AdfThrottledError
 from airflow_adf_mi.adf.models import PipelineRun
+from airflow_adf_mi.adf.reporting.consumption import Consumed
 from airflow_adf_mi.adf.reporting.report import Report, summary
 from airflow_adf_mi.adf.starting.intent import TaskTry
 from airflow_adf_mi.adf.starting.start_key import digest_key, is_start_key
@@ -120,7 +121,12 @@ def test_events() -> None:
         "cancel": None,
         "adopted": False,
         "explanation": None,
+        "consumption": None,
     }
+    consumed = Consumed(activity_type="DataMovement", meter="AzureIR", unit="DIUHours", duration=0.0667)
+    assert Report(address=ADDRESS, outcome=Ended(run=RUN), consumption=(consumed,)).to_json()["consumption"] == [
+        {"activity_type": "DataMovement", "meter": "AzureIR", "unit": "DIUHours", "duration": 0.0667}
+    ]
     timed_out = Report(
         address=ADDRESS, outcome=TimedOut(run=RUN, deadline_reason="timeout of 600 s"), cancel="requested", adopted=True
     ).to_json()
@@ -160,6 +166,7 @@ def test_summary() -> None:
         "duration_seconds": None,
         "studio_url": "https://studio/r1",
         "adopted": False,
+        "consumption": None,
     }
 
 
@@ -181,4 +188,5 @@ def test_metrics() -> None:
         "adf.ended",
         "adf.run_duration",
         "adf.detection_lag",
+        "adf.consumption",
     )

@@ -39,7 +39,7 @@ MUTANTS = [
     Mutant("403 without the principal", "adf/api/error_mapping.py", 'claims=principal(token_of(error) or "")', "claims={}", f"{CLIENT} -k missing_role"),
     Mutant("403 names identity and scope twice", "adf/api/error_mapping.py", 'if code == "AuthorizationFailed" and', "if False and", f"{EXPLAINED} -k role_to_start"),
     Mutant("throttled request not counted", "adf/api/responses.py", "if isinstance(error, AdfThrottledError):", "if False:", STATS),
-    Mutant("failing counter ends a run", "_airflow/stats.py", "incr(name, tags=tags)\n        except Exception as e:", "incr(name, tags=tags)\n        except ZeroDivisionError as e:", STATS),
+    Mutant("failing counter ends a run", "_airflow/stats.py", "incr(name, amount, tags=tags)\n        except Exception as e:", "incr(name, amount, tags=tags)\n        except ZeroDivisionError as e:", STATS),
     Mutant("failing timer ends a run", "_airflow/stats.py", "except Exception as e:  # noqa: BLE001  a failed timing must not fail a run", "except ZeroDivisionError as e:", STATS),
     Mutant("triggerer counts with the stats of tasks", "_airflow/names.py", "        from airflow.observability import stats\n", "        from airflow.sdk.observability import stats\n", STATS),
     Mutant("cancel of a run that has ended not counted", "adf/api/responses.py", '            _count(call, "answered")\n            return call', "            return call", STATS),

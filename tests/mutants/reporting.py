@@ -17,8 +17,26 @@ RETRY = "tests/unit/test_retry.py"
 DATASETS = "tests/unit/adf/reporting/test_datasets.py"
 LINEAGE = "tests/integration/_openlineage/test_facets.py"
 HIDDEN = "tests/unit/_openlineage/test_hidden_parameters.py"
+CONSUMPTION = "tests/unit/adf/reporting/test_consumption.py"
+CONSUMED = "tests/integration/adf/reporting/test_consumption.py"
 
 MUTANTS = [
+    Mutant("consumption in a text not read", "adf/reporting/consumption.py", "if isinstance(reference, str):", "if False:", CONSUMPTION),
+    Mutant("consumption without a unit not read", "adf/reporting/consumption.py", "elif entry.keys().isdisjoint((\"meterType\", \"duration\", \"unit\")):", "elif False:", CONSUMPTION),
+    Mutant("meters of two prices added up", "adf/reporting/consumption.py", "return (kind, name, unit), float(amount)", "return (None, name, unit), float(amount)", CONSUMPTION),
+    Mutant("odd text of a consumption raises", "adf/reporting/consumption.py", "except UNREADABLE:", "except ZeroDivisionError:", CONSUMPTION),
+    Mutant("text of a consumption stored as it is", "adf/reporting/consumption.py", "return plain(json.loads(text))", "return json.loads(text)", CONSUMPTION),
+    Mutant("sum of a consumption too large for JSON", "adf/reporting/consumption.py", "not 0 <= amount <= LARGEST_DURATION", "amount < 0", CONSUMPTION),
+    Mutant("meters without end", "adf/reporting/consumption.py", "len(durations) >= MOST_METERS", "False", CONSUMPTION),
+    Mutant("odd consumption left out without a word", "adf/reporting/activity_log.py", "if found.left_out:", "if False:", CONSUMED),
+    Mutant("part of the consumption shown as all of it", "adf/reporting/activity_log.py", "if not self.is_complete or any(", "if any(", ACTIVITIES),
+    Mutant("consumption added up before the activities have ended", "adf/reporting/activity_log.py", "self.is_complete or any(row.status in RunStatus.UNFINISHED for row in self.rows.values()):", "self.is_complete:", ACTIVITIES),
+    Mutant("consumption of a list with unreadable rows", "adf/reporting/activity_log.py", " and not listed.unreadable", "", ACTIVITIES),
+    Mutant("consumption of the query before counts", "adf/reporting/activity_log.py", "        self.is_complete = False\n", "", ACTIVITIES),
+    Mutant("consumption lost in the triggerer", "triggers/wait.py", "                consumption=activities.consumption,\n", "", CONSUMED),
+    Mutant("consumption not counted", "adf/reporting/conclude.py", "measure_consumption(consumption or ())", "pass", CONSUMED),
+    Mutant("event without a consumption not read", "adf/reporting/report.py", '_consumed(payload.get("consumption"))', '_consumed(payload["consumption"])', REPORT),
+    Mutant("consumption that was not read shown as none", "adf/reporting/report.py", "    return None if consumption is None else [one", "    return [] if consumption is None else [one", REPORT),
     Mutant("timeout does not cancel", "adf/reporting/conclude.py", "isinstance(outcome, TimedOut) and cancel_on_timeout", "False", TRIGGER),
     Mutant("message cut twice", "adf/reporting/report.py", "PipelineRun.from_essentials", "PipelineRun.from_wire", "tests/unit/adf/reporting/test_report.py -k cut"),
     Mutant("failed push of an XCom orphans the run", "_worker/results.py", "        except Exception as e:  # noqa: BLE001", "        except ZeroDivisionError as e:  # noqa: BLE001", OPERATOR),

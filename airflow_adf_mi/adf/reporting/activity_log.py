@@ -27,6 +27,7 @@ from airflow_adf_mi.adf.config.addresses import FactoryRef
 from airflow_adf_mi.adf.errors import AdfConfigurationError, AdfError
 from airflow_adf_mi.adf.models import ActivityRun, PipelineRun, RunStatus
 from airflow_adf_mi.adf.redaction import cap
+from airflow_adf_mi.adf.reporting.consumption import Consumed, consumption_of
 from airflow_adf_mi.adf.retrying import is_refusal
 from airflow_adf_mi.adf.routines import Pause, Routine, SendsAsync, run_routine_async
 from airflow_adf_mi.adf.times import moment, read_number, run_window
@@ -102,6 +103,10 @@ class ActivityLog:
     """The last known state of each attempt of an activity, by its id."""
     queried_at: float | None = None
     refused: bool = False
+    is_complete: bool = False
+    """Whether the last query has read all rows of its list."""
+    consumption: tuple[Consumed, ...] | None = None
+    """What the activities consumed. None before the run's end, and if not all activities were read."""
 
     def beside(self, wait: Routine[T]) -> Routine[T]:
         """The routine `wait`, with queries in its pauses, and a query at its end."""
@@ -167,6 +172,7 @@ class ActivityLog:
         changed = self._changed(seen)
         if not self.rows:
             return
+        self._add_up()
         if self.mode == "live":
             self._log_rows(changed)
         if self.mode == "summary":
@@ -174,10 +180,28 @@ class ActivityLog:
                 log.info("%s", _broken(line))
         log.info("Run %s %s: %s", self.run_id, in_words(run.status), total(self.rows.values(), run.duration_seconds))
 
+    def _add_up(self) -> None:
+        """Add up what the activities consumed. A sum of some of them would be a wrong number, so it is not made."""
+        if not self.is_complete or any(row.status in RunStatus.UNFINISHED for row in self.rows.values()):
+            log.info(
+                "What the run consumed is not known, because the list does not show the end of all its activities."
+            )
+            return
+        found = consumption_of(self.rows.values())
+        self.consumption = found.meters
+        if found.left_out:
+            log.info(
+                "What the run consumed is not complete: %d entries of billingReference cannot be read, such as one of activity "
+                "%r.",
+                found.left_out,
+                found.left_out_of,
+            )
+
     def _list_activities(self, *, pages: int, since: float | None) -> Routine[list[ActivityRun]]:
         """The rows that the service lists; none if it does not answer."""
         now = self.timing.clock()
         self.queried_at = now
+        self.is_complete = False
         after, before = run_window(self.run.started_at if self.run else None, now)
         after = after if since is None else moment(since - QUERY_OVERLAP_SECONDS)
         listed = Pages(query_activity_runs(self.factory, self.run_id, after, before))
@@ -198,6 +222,7 @@ class ActivityLog:
                 log.warning("The run's activities could not be listed. %s\n  %s", again, page)
                 return []
             listed.take(page)
+        self.is_complete = listed.next() is None and listed.cut is None and not listed.unreadable
         return listed.rows
 
     def _changed(self, seen: Sequence[ActivityRun]) -> list[ActivityRun]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from airflow_adf_mi.adf import metrics
@@ -13,6 +14,7 @@ from airflow_adf_mi.adf.errors import AdfError
 from airflow_adf_mi.adf.models import PipelineRun, RunStatus
 from airflow_adf_mi.adf.redaction import shown
 from airflow_adf_mi.adf.reporting.activity_log import ActivityLog, ActivityLogMode
+from airflow_adf_mi.adf.reporting.consumption import Consumed
 from airflow_adf_mi.adf.reporting.explain import explaining
 from airflow_adf_mi.adf.reporting.report import ALREADY_OVER, KIND, LEFT_RUNNING, REQUESTED, Report
 from airflow_adf_mi.adf.retrying import backoff
@@ -20,6 +22,8 @@ from airflow_adf_mi.adf.routines import Pause, Routine
 from airflow_adf_mi.adf.timing import Timing
 from airflow_adf_mi.adf.waiting.single_run import Ended, Outcome, Plan, TimedOut, waiting
 
+COUNTED_AS_ONE = 3600
+"""What one unit of a meter adds to the counter of consumption. Units are hours, so the counter is in seconds of a meter."""
 LAST_POLLS = 3
 """Polls of a run that could not be cancelled because it had already ended. One bad answer must not hide its end."""
 
@@ -35,7 +39,11 @@ def reporting(
     """Wait for the run, and report. If the deadline passes first, cancel the run if `cancel_on_timeout` is true."""
     activities = ActivityLog(address.factory, address.run_id, activity_log, timing, plan.deadline)
     outcome = yield from activities.beside(waiting(address.factory, address.run_id, plan, timing=timing))
-    return (yield from concluding(address, outcome, cancel_on_timeout=cancel_on_timeout, timing=timing))
+    return (
+        yield from concluding(
+            address, outcome, cancel_on_timeout=cancel_on_timeout, timing=timing, consumption=activities.consumption
+        )
+    )
 
 
 def concluding(
@@ -44,14 +52,19 @@ def concluding(
     *,
     cancel_on_timeout: bool,
     timing: Timing,
+    consumption: tuple[Consumed, ...] | None = None,
 ) -> Routine[Report]:
-    """Report the outcome of a wait. Cancel an overdue run if `cancel_on_timeout` is true. Explain a run that failed."""
+    """Report the outcome of a wait. Cancel an overdue run if `cancel_on_timeout` is true. Explain a run that failed.
+
+    :param consumption: what the run consumed, if the activity log has read that.
+    """
     measure(outcome, timing.clock())
+    measure_consumption(consumption or ())
     if isinstance(outcome, TimedOut) and cancel_on_timeout:
         report = yield from cancelling_overdue(address, outcome, timing=timing)
     else:
         cancel = LEFT_RUNNING if isinstance(outcome, TimedOut) else None
-        report = Report(address=address, outcome=outcome, cancel=cancel)
+        report = Report(address=address, outcome=outcome, cancel=cancel, consumption=consumption)
     return (yield from explained(report, timing=timing))
 
 
@@ -65,6 +78,13 @@ def measure(outcome: Outcome, now: float) -> None:
         metrics.time(metrics.DETECTION_LAG, now - outcome.run.ended_at.timestamp())
     if isinstance(outcome, Ended) and outcome.run.duration_seconds is not None:
         metrics.time(metrics.RUN_DURATION, outcome.run.duration_seconds, status=outcome.run.status)
+
+
+def measure_consumption(consumption: Iterable[Consumed]) -> None:
+    """Count what a run consumed. An hour of a meter counts as 3600, because a counter has whole numbers only."""
+    for one in consumption:
+        tags = {"activity_type": one.activity_type or "unknown", "meter": one.meter, "unit": one.unit or "unknown"}
+        metrics.count(metrics.CONSUMPTION, round(one.duration * COUNTED_AS_ONE), **tags)
 
 
 def explained(report: Report, *, timing: Timing) -> Routine[Report]:

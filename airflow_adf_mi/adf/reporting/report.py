@@ -4,7 +4,7 @@ Pure.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -22,6 +22,7 @@ from airflow_adf_mi.adf.errors import (
     AdfUnavailableError,
 )
 from airflow_adf_mi.adf.models import PipelineRun, RunStatus
+from airflow_adf_mi.adf.reporting.consumption import Consumed
 from airflow_adf_mi.adf.waiting.deadlines import Deadline
 from airflow_adf_mi.adf.waiting.single_run import Ended, GaveUp, Outcome, TimedOut, is_unreadable
 
@@ -39,6 +40,8 @@ class Report:
     earlier try, the run of a lost start, or this try's own run."""
     explanation: Explanation | None = None
     """Why the run failed or was cancelled."""
+    consumption: tuple[Consumed, ...] | None = None
+    """What the run's activities consumed; None if not all of them were read."""
 
     @property
     def is_success(self) -> bool:
@@ -57,6 +60,7 @@ class Report:
             "cancel": self.cancel,
             "adopted": self.adopted,
             "explanation": None if self.explanation is None else self.explanation.to_json(),
+            "consumption": _plain(self.consumption),
         }
 
     @classmethod
@@ -88,7 +92,16 @@ class Report:
             # Events that were fired before an update of this package do not have these members.
             adopted=payload.get("adopted", False),
             explanation=Explanation.from_json(payload["explanation"]) if payload.get("explanation") else None,
+            consumption=_consumed(payload.get("consumption")),
         )
+
+
+def _plain(consumption: tuple[Consumed, ...] | None) -> list[dict[str, Any]] | None:
+    return None if consumption is None else [one.to_json() for one in consumption]
+
+
+def _consumed(stored: Iterable[Mapping[str, Any]] | None) -> tuple[Consumed, ...] | None:
+    return None if stored is None else tuple(map(Consumed.from_json, stored))
 
 
 REQUESTED = "requested"
@@ -145,7 +158,13 @@ def raise_unless_ended(report: Report, timeout: float) -> None:
     conclude(report)
 
 
-def summary(address: RunAddress, run: PipelineRun | None, *, adopted: bool = False) -> dict[str, Any]:
+def summary(
+    address: RunAddress,
+    run: PipelineRun | None,
+    *,
+    adopted: bool = False,
+    consumption: tuple[Consumed, ...] | None = None,
+) -> dict[str, Any]:
     """What a task returns about a run.
 
     :param run: None if only the start is known.
@@ -162,7 +181,13 @@ def summary(address: RunAddress, run: PipelineRun | None, *, adopted: bool = Fal
         "duration_seconds": run.duration_seconds if run else None,
         "studio_url": address.studio_url,
         "adopted": adopted,
+        "consumption": _plain(consumption),
     }
+
+
+def summary_of(report: Report) -> dict[str, Any]:
+    """What a task returns about a run that succeeded."""
+    return summary(report.address, report.outcome.run, adopted=report.adopted, consumption=report.consumption)
 
 
 def conclude(report: Report) -> dict[str, Any]:
@@ -170,7 +195,7 @@ def conclude(report: Report) -> dict[str, Any]:
     error = error_of(report)
     if error is not None:
         raise error
-    return summary(report.address, report.outcome.run, adopted=report.adopted)
+    return summary_of(report)
 
 
 def error_of(report: Report) -> AdfError | None:

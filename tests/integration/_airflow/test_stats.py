@@ -38,8 +38,9 @@ class Backend:
     def __init__(self) -> None:
         self.seen: list[tuple[str, dict[str, str]]] = []
 
-    def incr(self, stat: str, *, tags: dict[str, str] | None = None, **_: Any) -> None:
-        self.seen.append((stat, tags or {}))
+    def incr(self, stat: str, count: int = 1, *, tags: dict[str, str] | None = None, **_: Any) -> None:
+        assert isinstance(count, int)
+        self.seen += [(stat, tags or {})] * count
 
     def timing(self, stat: str, dt: Any, *, tags: dict[str, str] | None = None) -> None:
         assert dt.total_seconds() >= 0

@@ -48,6 +48,17 @@ RUN: dict[str, Any] = {
 }
 
 
+ROW_OUTPUT = {
+    "rowsCopied": 3,
+    "dataWritten": 5,
+    "rows": [{"id": 1}],
+    "billingReference": {
+        "activityType": "DataMovement",
+        "billableDuration": [{"meterType": "AzureIR", "duration": 0.0667, "unit": "DIUHours"}],
+    },
+}
+
+
 def activity(number: int, name: str, kind: str, status: str = "Succeeded", **more: Any) -> dict[str, Any]:
     return {
         "activityRunId": f"a{number}",
@@ -69,7 +80,7 @@ def activity(number: int, name: str, kind: str, status: str = "Succeeded", **mor
             "details": [],
         },
         "input": {"source": {"type": "SqlSource"}},
-        "output": {"rowsCopied": 3, "dataWritten": 5, "rows": [{"id": 1}]},
+        "output": copy.deepcopy(ROW_OUTPUT),
         **more,
     }
 
@@ -246,6 +257,7 @@ def expected_end(place: Place, how: str, odd: Any, status: str) -> type[Any] | s
 @example(("r1", "value", 3, "error"), "other", "x")
 @example(("r1", "value", 1, "output", "pipelineRunId"), "other", "\ud800")
 @example(("r1", "value", 0, "output", "rowsCopied"), "other", 10**400)
+@example(("r1", "value", 0, "output", "billingReference", "billableDuration", 0), "other", 10**400)
 @example(("r1", "value", 4, "pipelineName"), "other", "<no name>")
 @example(("pipeline", "properties", "activities"), "other", 7)
 @example(("pipeline", "properties", "activities", 0, "typeProperties"), "other", "x")
@@ -289,9 +301,6 @@ def _read_outputs(service: Service, run: PipelineRun, place: Place, *, is_list: 
     assert found.values.keys() | {line.split("'")[1] for line in found.left_out} == OUTPUTS.keys()
     if place[0] != "r1":
         assert found.values == {"rows": 3, "tables": [1, 1], "total": 3, "all": ROW_OUTPUT}
-
-
-ROW_OUTPUT = {"rowsCopied": 3, "dataWritten": 5, "rows": [{"id": 1}]}
 
 
 def _rows(answers: dict[str, Any], run_id: str) -> list[dict[str, Any]]:

@@ -19,6 +19,7 @@ from airflow_adf_mi.adf.reporting.activity_log import (
     MOST_LINES_PER_QUERY,
     QUERY_INTERVAL_SECONDS,
     QUERY_OVERLAP_SECONDS,
+    SUMMARY_PAGES,
     ActivityLog,
     ActivityLogMode,
     Budget,
@@ -72,10 +73,15 @@ def play(
     deadline: float | None = None,
     budget: Budget | None = None,
     status: str = "Succeeded",
+    of: Callable[[ActivityLog], object] = id,
 ) -> tuple[Any, list[tuple[float, Call[Any]]]]:
-    """Two minutes of waiting with a status check every 20 s. Returns the outcome, and the queries of activities."""
+    """Two minutes of waiting with a status check every 20 s. Returns the outcome, and the queries of activities.
+
+    :param of: gets the log before the wait begins.
+    """
     clock = Clock()
     activities = ActivityLog(FACTORY, "r1", mode, Timing(clock=clock), deadline, budget or Budget())
+    of(activities)
     routine = activities.beside(status_checks(times))
     asked: list[tuple[float, Call[Any]]] = []
     pending = iter(answers)
@@ -251,3 +257,68 @@ def test_long_summary_is_cut() -> None:
     lines = by_activity([row(f"A{n}", "Succeeded") for n in range(60)])
     assert len(lines) == 51
     assert lines[-1] == "and 10 more activities"
+
+
+BILLED = {
+    "activityType": "DataMovement",
+    "billableDuration": [{"meterType": "AzureIR", "duration": 0.5, "unit": "Hours"}],
+}
+
+
+def consumed(answers: list[Any], mode: ActivityLogMode = "summary", budget: Budget | None = None) -> list[float] | None:
+    """What the activity log adds up: the amount of each meter."""
+    logs: list[ActivityLog] = []
+    play(answers, mode, budget=budget, of=logs.append)
+    found = logs[0].consumption
+    return None if found is None else [one.duration for one in found]
+
+
+@pytest.mark.parametrize("mode", ["live", "summary"])
+def test_consumption_is_that_of_all_activities(mode: ActivityLogMode) -> None:
+    billed = [row(name, "Succeeded", billingReference=BILLED) for name in ("A", "B")]
+    # In live mode, earlier queries have shown one of them. 0.5 + 0.5 = 1.
+    earlier: list[Any] = [[billed[0]], []] if mode == "live" else []
+    assert consumed([*earlier, [*billed, row("C", "Failed")]], mode) == [1.0]
+    assert consumed([], "off") is None
+
+
+def test_activities_that_report_nothing_consumed_nothing() -> None:
+    assert consumed([[row("Wait", "Succeeded")]]) == []
+
+
+ONE = row("A", "Succeeded", billingReference=BILLED)
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        [[ONE, row("B", "InProgress")]],
+        [Page(items=[ONE], continuation_token=None, unreadable=("odd",))],
+        [Page(items=[ONE], continuation_token="again")] * 2,
+        [Page(items=[ONE], continuation_token=str(number)) for number in range(SUMMARY_PAGES)],
+    ],
+    ids=["active", "unreadable", "without an end", "long"],
+)
+def test_consumption_of_some_of_the_activities_is_not_added_up(
+    answers: list[Any], lines: Callable[[], list[str]]
+) -> None:
+    assert consumed(answers) is None
+    why = "because the list does not show the end of all its activities"
+    assert sum(f"What the run consumed is not known, {why}" in line for line in lines()) == 1
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        [[]],
+        [AdfUnavailableError("503")],
+        [Page(items=[ONE], continuation_token="more"), AdfUnavailableError("503")],
+    ],
+    ids=["empty", "failed", "second page failed"],
+)
+def test_consumption_of_a_list_that_cannot_be_read_is_not_known(answers: list[Any]) -> None:
+    assert consumed(answers) is None
+
+
+def test_consumption_is_not_known_without_a_query() -> None:
+    assert consumed([], budget=Budget(per_minute=0)) is None

@@ -24,6 +24,7 @@ from airflow_adf_mi.adf.errors import (
 )
 from airflow_adf_mi.adf.models import PipelineRun
 from airflow_adf_mi.adf.reporting.conclude import LAST_POLLS, cancelling_overdue, reporting
+from airflow_adf_mi.adf.reporting.consumption import Consumed
 from airflow_adf_mi.adf.reporting.report import LEFT_RUNNING, REQUESTED, Report, conclude, error_of, summary
 from airflow_adf_mi.adf.timing import Timing
 from airflow_adf_mi.adf.waiting.single_run import Ended, GaveUp, Outcome, Plan, TimedOut
@@ -70,7 +71,26 @@ def test_succeeded_run_gives_its_summary() -> None:
         "duration_seconds": 12.0,
         "studio_url": "https://studio/r1",
         "adopted": False,
+        "consumption": None,
     }
+
+
+def test_summary_has_what_the_run_consumed_as_the_event_passes_it_on() -> None:
+    consumed = Consumed(activity_type="DataMovement", meter="AzureIR", unit="DIUHours", duration=0.0667)
+    report = Report(address=ADDRESS, outcome=Ended(run=run("Succeeded")), consumption=(consumed,))
+    passed_on = Report.from_json(json.loads(json.dumps(report.to_json())))
+    assert passed_on == report
+    assert conclude(passed_on)["consumption"] == [
+        {"activity_type": "DataMovement", "meter": "AzureIR", "unit": "DIUHours", "duration": 0.0667}
+    ]
+
+
+@pytest.mark.parametrize("members", [{}, {"consumption": None}])
+def test_consumption_that_was_not_read_is_not_zero(members: dict[str, Any]) -> None:
+    payload = Report(address=ADDRESS, outcome=Ended(run=run("Succeeded")), consumption=()).to_json()
+    assert conclude(Report.from_json(payload))["consumption"] == []
+    del payload["consumption"]
+    assert conclude(Report.from_json({**payload, **members}))["consumption"] is None
 
 
 def test_summary_of_a_run_that_was_only_started_has_its_address() -> None:
@@ -131,7 +151,7 @@ def test_error_of_a_failed_run_explains_why_details_are_missing() -> None:
 
 def test_event_of_an_older_version_is_read() -> None:
     payload = Report(address=ADDRESS, outcome=Ended(run=run("Failed", "boom"))).to_json()
-    del payload["explanation"], payload["adopted"]
+    del payload["explanation"], payload["adopted"], payload["consumption"]
     assert str(error_of(Report.from_json(payload))).endswith("failed after 12 s: boom See https://studio/r1")
 
 

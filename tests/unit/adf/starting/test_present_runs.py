@@ -170,7 +170,7 @@ class Counts:
     def __init__(self) -> None:
         self.counted: list[str] = []
 
-    def count(self, name: str, tags: dict[str, str]) -> None:
+    def count(self, name: str, tags: dict[str, str], amount: int = 1) -> None:
         self.counted.append(name)
 
     def time(self, name: str, seconds: float, tags: dict[str, str]) -> None:
