@@ -18,7 +18,9 @@ from airflow_adf_mi.adf.config.policies import (
     OnLiveRun,
     OnSucceededRun,
     PresentRuns,
+    WarnAfter,
     check_on_ambiguous_start,
+    check_warn_after,
 )
 from airflow_adf_mi.adf.config.validation import (
     check_flag,
@@ -135,6 +137,9 @@ class AdfRunPipelineOperator(BaseOperator):
     :param activity_log: which lines about the run's activities are logged. ``"live"``: a line for each change, from at most
         one query a minute. ``"summary"``: when the run has ended, a line for each activity, from one query. ``"off"``: none. A
         failed query never fails or cancels a run.
+    :param warn_after: seconds after which an active run is late, as a number or a timedelta. They count from the run's start. A
+        late run is reported once in each try: as a warning in the log, in the metrics, and as the XCom ``adf_late_run``. The run
+        continues. ``"usual"``: earlier runs of the pipeline decide, from one list query when the run has started. None: never.
     :param outputs: XCom key to ``"Activity.member"``: outputs of activities that are pushed after the run has succeeded, such
         as ``{"rows": "CopySales.rowsCopied", "id": "Lookup.firstRow.id", "total": "pipelineReturnValue.total"}``. A name
         with dots or brackets is quoted as in Data Factory's expressions, which can be pasted unchanged:
@@ -201,6 +206,7 @@ class AdfRunPipelineOperator(BaseOperator):
         start_settle: float = 120,
         supersede_timeout: float = 600,
         activity_log: ActivityLogMode = "summary",
+        warn_after: timedelta | WarnAfter = None,
         outputs: Mapping[str, str] | str | XComArg | None = None,
         start_from_trigger: bool = False,
         **kwargs: Any,
@@ -235,6 +241,7 @@ class AdfRunPipelineOperator(BaseOperator):
         self.start_settle = check_seconds("start_settle", start_settle)
         self.supersede_timeout = check_seconds("supersede_timeout", supersede_timeout)
         self.activity_log = check_mode(activity_log)
+        self.warn_after = check_warn_after(warn_after, waits=self.wait_for_termination)
         self.outputs: Any = outputs
         self.in_triggerer_mode = check_flag("start_from_trigger", start_from_trigger)
         self.run_id: str | None = None

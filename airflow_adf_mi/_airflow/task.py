@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from airflow.triggers.base import BaseTrigger
 
-    from airflow_adf_mi.adf.config.policies import OnAmbiguousStart, OnLiveRun, OnSucceededRun
+    from airflow_adf_mi.adf.config.policies import OnAmbiguousStart, OnLiveRun, OnSucceededRun, WarnAfter
     from airflow_adf_mi.adf.config.settings import AdfSettings
     from airflow_adf_mi.adf.reporting.activity_log import ActivityLogMode
     from airflow_adf_mi.adf.starting.start import Start
@@ -75,6 +75,7 @@ class PipelineTask(AirflowTask, StartArguments, Protocol):
     durable: bool
     supersede_timeout: float
     activity_log: ActivityLogMode
+    warn_after: WarnAfter
     run_id: str | None
     """The run's id, as soon as a try knows it."""
     is_killed: bool

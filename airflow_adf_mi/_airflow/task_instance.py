@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 
 RUN_ID_KEY = "run_id"
 """XCom of the run's id, pushed as soon as the id is known. It shows the other instances of a mapped task whose run that is."""
+LATE_RUN_KEY = "adf_late_run"
+"""XCom of the warning that the run is late."""
 OVER = frozenset({"failed", "success", "skipped", "removed", "upstream_failed"})
 """States in which a task has ended."""
 STOPPED = OVER | {"restarting"}

@@ -44,6 +44,7 @@ from airflow_adf_mi._worker.try_deadlines import TryDeadlines
 from airflow_adf_mi.adf import metrics
 from airflow_adf_mi.adf.config.addresses import RunAddress
 from airflow_adf_mi.adf.errors import AdfAmbiguousStartError, AdfError, AdfQueueFullError, AdfTaskKilled
+from airflow_adf_mi.adf.models import PipelineRun
 from airflow_adf_mi.adf.reporting.conclude import concluding
 from airflow_adf_mi.adf.reporting.outputs import parse_outputs
 from airflow_adf_mi.adf.reporting.report import (
@@ -61,11 +62,14 @@ from airflow_adf_mi.adf.starting.start_or_adopt import start_or_adopt
 from airflow_adf_mi.adf.starting.started import Skipped, Started, StillActive
 from airflow_adf_mi.adf.starting.superseded_run import SUPERSEDED_CHECK_INTERVAL_SECONDS
 from airflow_adf_mi.adf.starting.try_keys import TryKeys
+from airflow_adf_mi.adf.starting.usual_duration import limit_of
 from airflow_adf_mi.adf.timing import REAL_TIME
 from airflow_adf_mi.adf.waiting.deadlines import start_of_wait_on_worker
+from airflow_adf_mi.adf.waiting.late_run import LateLimit, LateWatch, waits_since
 from airflow_adf_mi.adf.waiting.single_run import Ended, Plan, TimedOut, in_words
 from airflow_adf_mi.hooks import AdfHook
 from airflow_adf_mi.triggers.queue import IS_TURN, REFUSED_AT
+from airflow_adf_mi.triggers.wait import late_arguments
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -148,8 +152,14 @@ class Attempt:
                 return self._results.of(owned_run.explain(report))
             plan = self._plan(begun.intent)
             cancel_on_timeout = self._task.cancel_on_timeout and not begun.is_foreign
+            limit = owned_run.run(limit_of(self._task.warn_after, address.factory, self._start.pipeline_name))
             if not self._task.deferrable:
-                report = owned_run.wait(plan, cancel_on_timeout=cancel_on_timeout, activity_log=self._task.activity_log)
+                report = owned_run.wait(
+                    plan,
+                    cancel_on_timeout=cancel_on_timeout,
+                    activity_log=self._task.activity_log,
+                    late=None if limit is None else self._late_watch(address, limit, begun.run),
+                )
                 return self._results.of(replace(report, adopted=begun.adopted))
             if self._journal is not None:
                 self._journal.save_best_effort(replace(begun.intent, deadline=plan.deadline))
@@ -166,7 +176,17 @@ class Attempt:
                 activity_log=self._task.activity_log,
                 not_ended_before=begun.not_ended_before,
                 end_task_on_success=not self._task.outputs and may_end_in_triggerer(self._task),
+                late=late_arguments(limit, begun.run, time.time()),
             )
+
+    def _late_watch(self, address: RunAddress, limit: LateLimit, seen: PipelineRun | None) -> LateWatch:
+        return LateWatch(
+            address,
+            limit,
+            waits_since=waits_since(seen, time.time()),
+            check_interval=self._task.check_interval,
+            on_late=self._results.warn_of_late_run,
+        )
 
     def after_superseded(self, event: dict[str, Any], waiting_since: float | None = None) -> dict[str, Any]:
         """Start the new run, because the wait in the triggerer for another run is over.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow_adf_mi.adf.config.addresses import RunAddress
@@ -29,11 +31,13 @@ def defer_for_run(
     activity_log: ActivityLogMode = "off",
     not_ended_before: float | None = None,
     end_task_on_success: bool = False,
+    late: Mapping[str, Any] = MappingProxyType({}),
     kwargs: dict[str, Any] | None = None,
 ) -> NoReturn:
     """Defer the task until a run has ended, or until the deadline of `plan`. Airflow's own timeout comes later.
 
     :param method: the method of the operator with which the task resumes. It gets the trigger's event, and `kwargs`.
+    :param late: the arguments of the trigger that decide when the run is late (`late_arguments`).
 
     The other parameters are those of `AdfPipelineRunTrigger`.
     """
@@ -47,6 +51,7 @@ def defer_for_run(
         not_ended_before=not_ended_before,
         end_task_on_success=end_task_on_success,
         push_result=task.do_xcom_push,
+        **late,
     )
     now = time.time()
     timeout = deferral_timeout(plan.deadline or now, now)

@@ -49,6 +49,7 @@ from airflow_adf_mi.adf.starting.intent import Intent, Phase
 from airflow_adf_mi.adf.starting.journal import Journal, NoJournal
 from airflow_adf_mi.adf.starting.started import Skipped, Started, StillActive
 from airflow_adf_mi.adf.timing import REAL_TIME
+from airflow_adf_mi.adf.waiting.late_run import LateWatch
 from airflow_adf_mi.adf.waiting.single_run import Plan
 
 if TYPE_CHECKING:
@@ -119,11 +120,20 @@ class OwnedRun:
         """Run another routine of this try. Raises `AdfTaskKilled` after a call of `kill`."""
         return run_routine(routine, self._client, self._pause)
 
-    def wait(self, plan: Plan, *, cancel_on_timeout: bool, activity_log: ActivityLogMode = "off") -> Report:
+    def wait(
+        self,
+        plan: Plan,
+        *,
+        cancel_on_timeout: bool,
+        activity_log: ActivityLogMode = "off",
+        late: LateWatch | None = None,
+    ) -> Report:
         """Wait for the run that `begin` returned. Raises `AdfTaskKilled` after a call of `kill`."""
         if self._address is None:
             raise ValueError("wait() before begin()")
-        report = self.watch(self._address, plan, cancel_on_timeout=cancel_on_timeout, activity_log=activity_log)
+        report = self.watch(
+            self._address, plan, cancel_on_timeout=cancel_on_timeout, activity_log=activity_log, late=late
+        )
         # Nothing is left to cancel.
         self._canceller.close()
         return report
@@ -135,6 +145,7 @@ class OwnedRun:
         *,
         cancel_on_timeout: bool = False,
         activity_log: ActivityLogMode = "off",
+        late: LateWatch | None = None,
     ) -> Report:
         """Wait for any run. Raises `AdfTaskKilled` after a call of `kill`."""
         routine = reporting(
@@ -143,6 +154,7 @@ class OwnedRun:
             cancel_on_timeout=cancel_on_timeout,
             timing=REAL_TIME,
             activity_log=activity_log,
+            late=late,
         )
         return run_routine(routine, self._client, self._pause)
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from airflow_adf_mi._airflow.task_instance import RUN_ID_KEY
+from airflow_adf_mi._airflow.task_instance import LATE_RUN_KEY, RUN_ID_KEY
 from airflow_adf_mi._openlineage.run_record import RunRecord
 from airflow_adf_mi.adf.config.addresses import RunAddress
 from airflow_adf_mi.adf.errors import AdfError
@@ -16,6 +16,7 @@ from airflow_adf_mi.adf.reporting.report import Report, conclude
 from airflow_adf_mi.adf.routines import run_routine
 from airflow_adf_mi.adf.timing import REAL_TIME
 from airflow_adf_mi.adf.waiting.deadlines import in_seconds, seconds_left
+from airflow_adf_mi.adf.waiting.late_run import LateRun
 from airflow_adf_mi.hooks import READ_RETRIES, AdfHook
 from airflow_adf_mi.links import AdfPipelineRunLink
 
@@ -53,6 +54,12 @@ class Results:
             self._task.log.warning(
                 "Run %s continues, but its id or link could not be pushed as an XCom: %s. See %s", run_id, e, studio_url
             )
+
+    def warn_of_late_run(self, late: LateRun) -> None:
+        """Log, count and push that the run is late. The `LateWatch` that calls this handles errors."""
+        late.announce()
+        ti = self._context["ti"]
+        ti.xcom_push(key=LATE_RUN_KEY, value=late.to_json(ti.try_number))
 
     def of(self, report: Report) -> dict[str, Any]:
         """Return the summary of a run that succeeded, and push its outputs. Raise the error of any other run."""

@@ -34,7 +34,7 @@ from airflow_adf_mi._airflow.connection_cache import settings_of
 from airflow_adf_mi._airflow.empty_window import warn_of_empty_window
 from airflow_adf_mi._airflow.shared_pool import IN_TRIGGERER_MODE, mention_pool
 from airflow_adf_mi._airflow.stats import use_in_triggerer
-from airflow_adf_mi._airflow.task_instance import RUN_ID_KEY
+from airflow_adf_mi._airflow.task_instance import LATE_RUN_KEY, RUN_ID_KEY
 from airflow_adf_mi._airflow.xcoms import read_xcom
 from airflow_adf_mi._openlineage.run_record import is_openlineage_on
 from airflow_adf_mi._triggerer.cancel_on_kill import begin_kill, hold
@@ -54,6 +54,7 @@ from airflow_adf_mi.adf.starting.create_run import START_PATIENCE_SECONDS
 from airflow_adf_mi.adf.starting.intent import Phase
 from airflow_adf_mi.adf.starting.present_runs import reporting_others
 from airflow_adf_mi.adf.starting.started import Started
+from airflow_adf_mi.adf.starting.usual_duration import limit_of
 from airflow_adf_mi.adf.timing import REAL_TIME
 from airflow_adf_mi.adf.waiting.deadlines import (
     TIMEOUT_SLACK_SECONDS,
@@ -64,14 +65,21 @@ from airflow_adf_mi.adf.waiting.deadlines import (
     in_seconds,
     start_of_wait,
 )
+from airflow_adf_mi.adf.waiting.late_run import LateLimit
 from airflow_adf_mi.adf.waiting.single_run import Plan
-from airflow_adf_mi.triggers.wait import AdfPipelineRunTrigger, run_arguments, stored_arguments, was_killed
+from airflow_adf_mi.triggers.wait import (
+    AdfPipelineRunTrigger,
+    late_arguments,
+    run_arguments,
+    stored_arguments,
+    was_killed,
+)
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_adf_mi._airflow.task import PipelineTask
-    from airflow_adf_mi.adf.config.policies import OnAmbiguousStart, OnLiveRun, OnSucceededRun
+    from airflow_adf_mi.adf.config.policies import OnAmbiguousStart, OnLiveRun, OnSucceededRun, WarnAfter
     from airflow_adf_mi.adf.config.settings import AdfSettings
 
 log = logging.getLogger(__name__)
@@ -126,6 +134,7 @@ class AdfStartPipelineTrigger(BaseTrigger):
     start_settle: float
     supersede_timeout: float
     activity_log: ActivityLogMode = "off"
+    warn_after: WarnAfter = None
     timeout_slack: float
     execution_timeout: float | None = None
     push_result: bool = True
@@ -226,7 +235,9 @@ class AdfStartPipelineTrigger(BaseTrigger):
     async def _forget(self) -> None:
         """Delete the results of the run of an earlier try."""
         if self._journal is not None and self._journal.task_try.try_number > 1:
-            await self._journal.forget([RETURN_VALUE, LINK_KEY, *parse_outputs(self.outputs)])
+            # A request for each XCom, so only if this task may have pushed it.
+            late = [] if self.warn_after is None else [LATE_RUN_KEY]
+            await self._journal.forget([RETURN_VALUE, LINK_KEY, *late, *parse_outputs(self.outputs)])
 
     async def _forget_what_was_replaced(self) -> None:
         """Delete the XComs of a run that this try had to replace, if this try has no known run of its own."""
@@ -276,14 +287,23 @@ class AdfStartPipelineTrigger(BaseTrigger):
             adopted=started.adopted,
             activity_log=self.activity_log,
             not_ended_before=started.not_ended_before,
+            **late_arguments(await self._late_limit(adf, started), started.run, time.time()),
         )
         async with linked_later(self.task_instance, address.studio_url):
-            report = await waiting.report()
+            report = await waiting.report(self.task_instance)
         if not self.outputs and report.is_success:
             event = await self._ended(summary(address, report.outcome.run, adopted=started.adopted))
             if event is not None:
                 return event
         return await self._handed_over(report.to_json())
+
+    async def _late_limit(self, adf: AdfSettings, started: Started) -> LateLimit | None:
+        """When the run is late. A restarted triggerer decides this again. None also for a run that has already ended."""
+        if started.run is not None and started.run.is_terminal:
+            return None
+        async with shared_client(adf) as client:
+            routine = limit_of(self.warn_after, started.intent.factory, started.intent.pipeline_name)
+            return await run_routine_async(routine, client, asyncio.sleep)
 
     async def _handed_over(self, payload: Mapping[str, Any]) -> TriggerEvent:
         """Record this try as failed until a worker has ended it. Return the event with which the task continues on a worker."""

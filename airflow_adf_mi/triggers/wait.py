@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
@@ -17,15 +17,18 @@ from airflow_adf_mi._airflow.stats import use_in_triggerer
 from airflow_adf_mi._triggerer.cancel_on_kill import begin_kill
 from airflow_adf_mi._triggerer.cleared import fired_once
 from airflow_adf_mi._triggerer.finish import end_in_triggerer
+from airflow_adf_mi._triggerer.late_run import warning_of_late_run
 from airflow_adf_mi.adf.api.shared_client import shared_client
 from airflow_adf_mi.adf.config.addresses import FactoryRef, RunAddress
 from airflow_adf_mi.adf.config.settings import AdfSettings
 from airflow_adf_mi.adf.config.validation import required_text
+from airflow_adf_mi.adf.models import PipelineRun
 from airflow_adf_mi.adf.reporting.activity_log import ActivityLog, ActivityLogMode, accompanied
 from airflow_adf_mi.adf.reporting.conclude import concluding
 from airflow_adf_mi.adf.reporting.report import Report, summary
 from airflow_adf_mi.adf.routines import run_routine_async
 from airflow_adf_mi.adf.timing import REAL_TIME
+from airflow_adf_mi.adf.waiting.late_run import LateLimit, LateRun, LateWatch, given_limit, waits_since
 from airflow_adf_mi.adf.waiting.poller import wait_shared
 from airflow_adf_mi.adf.waiting.single_run import Plan
 
@@ -48,6 +51,17 @@ def run_arguments(adf: AdfSettings, address: RunAddress, plan: Plan) -> dict[str
         "deadline": plan.deadline,
         "deadline_reason": plan.deadline_reason,
     }
+
+
+def late_arguments(limit: LateLimit | None, seen: PipelineRun | None, now: float) -> dict[str, Any]:
+    """Return the arguments of `AdfPipelineRunTrigger` that decide when the run is late.
+
+    :param seen: the run as the service has shown it, if it has.
+    :param now: epoch seconds.
+    """
+    if limit is None:
+        return {}
+    return {"warn_after": limit.seconds, "warn_reason": limit.reason, "waits_since": waits_since(seen, now)}
 
 
 def stored_arguments(trigger: Any) -> dict[str, Any]:
@@ -91,6 +105,10 @@ class AdfPipelineRunTrigger(BaseTrigger):
         check.
     :param end_task_on_success: if the run succeeded, end the task in the triggerer, without a worker.
     :param push_result: when the task ends in the triggerer, push the summary as the XCom ``return_value``.
+    :param warn_after: seconds after which the run is late. None: no warning.
+    :param warn_reason: where ``warn_after`` comes from, for texts. None: from the author.
+    :param waits_since: epoch seconds from which ``warn_after`` counts while the service shows no start of the run. None: from
+        the start of this trigger.
     """
 
     settings: Mapping[str, Any]
@@ -109,6 +127,9 @@ class AdfPipelineRunTrigger(BaseTrigger):
     not_ended_before: float | None = None
     end_task_on_success: bool = False
     push_result: bool = True
+    warn_after: float | None = None
+    warn_reason: str | None = None
+    waits_since: float | None = None
 
     def __post_init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # BaseTrigger is not annotated
@@ -151,16 +172,24 @@ class AdfPipelineRunTrigger(BaseTrigger):
                 return event
         return TriggerEvent(report.to_json())  # type: ignore[no-untyped-call]  # TriggerEvent is not annotated
 
-    async def report(self) -> Report:
-        """Wait, without firing an event. Raises `AdfConfigurationError` if there is no run id."""
+    async def report(self, ti: Any = None) -> Report:
+        """Wait, without firing an event. Raises `AdfConfigurationError` if there is no run id.
+
+        :param ti: the task instance, if this trigger has none of its own.
+        """
         # No stricter check: a run id of any form that the service uses can be waited for.
         required_text("run_id", self.run_id)
         plan = Plan(check_interval=self.check_interval, deadline=self.deadline, deadline_reason=self.deadline_reason)
         activities = ActivityLog(self._factory, self.run_id, self.activity_log, REAL_TIME, self.deadline)
         async with shared_client(self._adf) as client:
-            async with accompanied(activities, client):
+            async with accompanied(activities, client), warning_of_late_run(ti or self.task_instance) as on_late:
                 outcome = await wait_shared(
-                    self._adf, self._factory, self.run_id, plan, not_ended_before=self.not_ended_before
+                    self._adf,
+                    self._factory,
+                    self.run_id,
+                    plan,
+                    not_ended_before=self.not_ended_before,
+                    late=self._late_watch(on_late),
                 )
             await run_routine_async(activities.at_end(outcome), client, asyncio.sleep)
             routine = concluding(
@@ -170,6 +199,18 @@ class AdfPipelineRunTrigger(BaseTrigger):
                 timing=REAL_TIME,
             )
             return replace(await run_routine_async(routine, client, asyncio.sleep), adopted=self.adopted)
+
+    def _late_watch(self, on_late: Callable[[LateRun], object]) -> LateWatch | None:
+        if self.warn_after is None:
+            return None
+        reason = self.warn_reason
+        return LateWatch(
+            self._address,
+            given_limit(self.warn_after) if reason is None else LateLimit(seconds=self.warn_after, reason=reason),
+            waits_since=time.time() if self.waits_since is None else self.waits_since,
+            check_interval=self.check_interval,
+            on_late=on_late,
+        )
 
     async def on_kill(self) -> None:
         """Cancel an owned run if the task is over because a user has marked the task."""

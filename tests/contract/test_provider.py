@@ -22,7 +22,7 @@ from airflow.sdk import DAG
 
 import airflow_adf_mi
 from airflow_adf_mi import emulator
-from airflow_adf_mi._airflow.task_instance import RUN_ID_KEY
+from airflow_adf_mi._airflow.task_instance import LATE_RUN_KEY, RUN_ID_KEY
 from airflow_adf_mi._triggerer.stored_start import StoredStart
 from airflow_adf_mi._triggerer.xcom_journal import INTENT_KEY
 from airflow_adf_mi._worker.task_journal import STATE_KEY
@@ -207,6 +207,7 @@ def test_stored_form_of_the_start_trigger_is_pinned() -> None:
             "start_settle": 120,
             "supersede_timeout": 600,
             "activity_log": "off",
+            "warn_after": None,
             "timeout_slack": 600,
             "execution_timeout": None,
             "push_result": True,
@@ -280,6 +281,9 @@ def test_stored_form_of_the_wait_trigger_is_pinned() -> None:
             "not_ended_before": None,
             "end_task_on_success": False,
             "push_result": True,
+            "warn_after": None,
+            "warn_reason": None,
+            "waits_since": None,
         },
     )
 
@@ -288,7 +292,7 @@ def test_stored_form_of_a_start_in_triggerer_mode_is_pinned() -> None:
     """No output may have the name of its key, and the key in the task state store is another one."""
     assert INTENT_KEY == "adf_intent"
     assert STATE_KEY == "airflow_adf_mi.intent"
-    assert {INTENT_KEY, RUN_ID_KEY} <= RESERVED_KEYS
+    assert {INTENT_KEY, LATE_RUN_KEY, RUN_ID_KEY} <= RESERVED_KEYS
     stored = {
         "version": 1,
         "start_key": "e922ccfb-ef78-84b0-867c-0f02f0c0923a",
@@ -345,6 +349,14 @@ def test_operator_accepts_the_providers_arguments() -> None:
             {"pipeline_name": "P", "activity_log": "loud"},
             "activity_log is 'loud'; it must be 'live', 'summary' or 'off'",
         ),
+        (
+            {"pipeline_name": "P", "warn_after": "often"},
+            "warn_after is 'often'; it must be a positive number of seconds",
+        ),
+        ({"pipeline_name": "P", "warn_after": True}, "warn_after is True; it must be a positive number of seconds"),
+        ({"pipeline_name": "P", "warn_after": 0}, "warn_after is 0; it must be a positive number of seconds"),
+        ({"pipeline_name": "P", "warn_after": timedelta(days=366)}, "a year"),
+        ({"pipeline_name": "P", "warn_after": 60, "wait_for_termination": False}, "needs wait_for_termination=True"),
         ({"pipeline_name": "P", "correlation_parameter": 7}, "correlation_parameter is 7"),
         ({"pipeline_name": "P", "durable": "False"}, "durable is 'False'; it must be True or False"),
         ({"pipeline_name": "P", "is_recovery": True}, "without reference_pipeline_run_id"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 
 from airflow_adf_mi import exceptions
-from airflow_adf_mi._airflow.task_instance import RUN_ID_KEY
+from airflow_adf_mi._airflow.task_instance import LATE_RUN_KEY, RUN_ID_KEY
 from airflow_adf_mi._triggerer.finish import LINK_KEY, RETURN_VALUE
 from airflow_adf_mi._triggerer.start_key import TaskTryKey
 from airflow_adf_mi._triggerer.xcom_journal import INTENT_KEY
@@ -23,6 +23,7 @@ from airflow_adf_mi.adf.reporting.report import Report, summary
 from airflow_adf_mi.adf.starting.intent import TaskTry
 from airflow_adf_mi.adf.starting.start_key import digest_key, is_start_key
 from airflow_adf_mi.adf.starting.try_keys import TryKeys
+from airflow_adf_mi.adf.waiting.late_run import LateRun, given_limit
 from airflow_adf_mi.adf.waiting.single_run import Ended, GaveUp, TimedOut
 from airflow_adf_mi.operators import AdfRunPipelineOperator
 from airflow_adf_mi.retry import FORBIDDEN_KEY
@@ -59,6 +60,21 @@ STORED_RUN = {
 def test_xcoms() -> None:
     assert (RUN_ID_KEY, INTENT_KEY, RETURN_VALUE) == ("run_id", "adf_intent", "return_value")
     assert LINK_KEY == "_link_AdfPipelineRunLink"
+    assert LATE_RUN_KEY == "adf_late_run"
+
+
+def test_warning_of_a_late_run() -> None:
+    late = LateRun(address=ADDRESS, limit=given_limit(600), seconds=601.5, at=50.0)
+    assert late.to_json(2) == {
+        "run_id": "r1",
+        "pipeline_name": "Load",
+        "try_number": 2,
+        "warned_at": 50.0,
+        "active_seconds": 601.5,
+        "limit_seconds": 600,
+        "limit_reason": "warn_after is 600 s",
+        "studio_url": ADDRESS.studio_url,
+    }
 
 
 def test_keys_in_the_task_state_store() -> None:
@@ -176,6 +192,7 @@ def test_metrics() -> None:
         "adf.adoptions",
         "adf.ambiguous_starts",
         "adf.overlaps",
+        "adf.late_runs",
         "adf.requests",
         "adf.throttled",
         "adf.ended",

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Literal, TypeAlias, get_args
 
-from airflow_adf_mi.adf.config.validation import check_choice
+from airflow_adf_mi.adf.config.validation import check_choice, check_seconds
 from airflow_adf_mi.adf.errors import AdfConfigurationError
 
 RetryFromFailure: TypeAlias = Literal["never", "retry", "always"]
 OnAmbiguousStart: TypeAlias = Literal["fail", "start", "start_if_list_is_fresh"]
 OnLiveRun: TypeAlias = Literal["start", "wait", "adopt", "skip", "fail"]
 OnSucceededRun: TypeAlias = Literal["start", "accept", "skip"]
+WarnAfter: TypeAlias = float | Literal["usual"] | None
+"""After how many seconds a run is late. "usual": earlier runs decide. None: never."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,3 +52,23 @@ def check_on_ambiguous_start(choice: object, correlation_parameter: str | None) 
             "on_ambiguous_start='start_if_list_is_fresh' needs correlation_parameter, because only that parameter shows that a "
             "listed run is not this task's."
         )
+
+
+def check_warn_after(value: object, *, waits: bool) -> WarnAfter:
+    """Return `warn_after` in seconds, "usual" or None.
+
+    :param waits: whether the task waits for its run.
+    """
+    if value is None:
+        return None
+    if not waits:
+        raise AdfConfigurationError(
+            "warn_after needs wait_for_termination=True, because only a wait notices a late run."
+        )
+    if value == "usual":
+        return "usual"
+    if isinstance(value, bool) or not isinstance(value, int | float | timedelta):
+        raise AdfConfigurationError(
+            f"warn_after is {value!r}; it must be a positive number of seconds, a timedelta, 'usual' or None."
+        )
+    return check_seconds("warn_after", value)

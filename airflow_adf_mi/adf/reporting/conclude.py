@@ -18,6 +18,7 @@ from airflow_adf_mi.adf.reporting.report import ALREADY_OVER, KIND, LEFT_RUNNING
 from airflow_adf_mi.adf.retrying import backoff
 from airflow_adf_mi.adf.routines import Pause, Routine
 from airflow_adf_mi.adf.timing import Timing
+from airflow_adf_mi.adf.waiting.late_run import LateWatch
 from airflow_adf_mi.adf.waiting.single_run import Ended, Outcome, Plan, TimedOut, waiting
 
 LAST_POLLS = 3
@@ -31,10 +32,12 @@ def reporting(
     cancel_on_timeout: bool,
     timing: Timing,
     activity_log: ActivityLogMode = "off",
+    late: LateWatch | None = None,
 ) -> Routine[Report]:
     """Wait for the run, and report. If the deadline passes first, cancel the run if `cancel_on_timeout` is true."""
     activities = ActivityLog(address.factory, address.run_id, activity_log, timing, plan.deadline)
-    outcome = yield from activities.beside(waiting(address.factory, address.run_id, plan, timing=timing))
+    wait = waiting(address.factory, address.run_id, plan, timing=timing)
+    outcome = yield from activities.beside(wait if late is None else late.beside(wait, timing=timing))
     return (yield from concluding(address, outcome, cancel_on_timeout=cancel_on_timeout, timing=timing))
 
 

@@ -25,7 +25,7 @@ LARGEST_OUTPUT_BYTES = 48 * 1024
 OUTPUT_PAGES = 10
 RETURN_VALUE = "pipelineReturnValue"
 """Stands in the place of an activity: the value that the pipeline itself returns to its caller, by a Set Variable activity."""
-RESERVED_KEYS = frozenset({"adf_intent", "run_id", "return_value"})
+RESERVED_KEYS = frozenset({"adf_intent", "adf_late_run", "run_id", "return_value"})
 """Keys of XComs that the task itself pushes."""
 LONGEST_INDEX_DIGITS = 9
 """An index of a list may have at most this many digits."""

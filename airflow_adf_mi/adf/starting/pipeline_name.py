@@ -77,6 +77,12 @@ def runs_of_pipeline(
     return () if published is None else (in_both_spellings(pipeline_name, published),)
 
 
+def known_spellings(factory: FactoryRef, pipeline_name: str) -> tuple[str, ...]:
+    """The author's spelling of the name, and the published one if this process knows another. Costs no request."""
+    _, published = _spellings.get((factory, pipeline_name), (0.0, None))
+    return tuple(dict.fromkeys((pipeline_name, published or pipeline_name)))
+
+
 def is_of(run: PipelineRun, pipeline_name: str) -> bool:
     """Whether it is a run of this pipeline, in whatever case the names are written."""
     return run.pipeline_name.lower() == pipeline_name.lower()

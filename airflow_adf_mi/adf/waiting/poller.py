@@ -45,6 +45,7 @@ from airflow_adf_mi.adf.event_loop import PerLoop, start_detached
 from airflow_adf_mi.adf.models import PipelineRun, RunStatus
 from airflow_adf_mi.adf.retrying import is_refusal
 from airflow_adf_mi.adf.times import moment
+from airflow_adf_mi.adf.waiting.late_run import LateWatch
 from airflow_adf_mi.adf.waiting.poll_plan import PollPlan, PollRun, Sleep
 from airflow_adf_mi.adf.waiting.run_list import ListQuery
 from airflow_adf_mi.adf.waiting.single_run import Outcome, Plan, TimedOut, WaitState, log_changes, next_state
@@ -103,6 +104,10 @@ class Poller:
         if self._shared_error is not None:
             wait.update(replace(wait.state, error=self._shared_error), None)
         self._wake.set()
+
+    def times(self) -> tuple[float, float]:
+        """The epoch seconds by our clock, and by the service's clock as its last answer shows it."""
+        return time.time(), self._client.service_time()
 
     def remove(self, wait: Wait) -> None:
         waits = self._waits.get(wait.run_id, set())
@@ -241,12 +246,19 @@ async def shared_poller(settings: AdfSettings, factory: FactoryRef) -> AsyncIter
 
 
 async def wait_shared(
-    settings: AdfSettings, factory: FactoryRef, run_id: str, plan: Plan, *, not_ended_before: float | None = None
+    settings: AdfSettings,
+    factory: FactoryRef,
+    run_id: str,
+    plan: Plan,
+    *,
+    not_ended_before: float | None = None,
+    late: LateWatch | None = None,
 ) -> Outcome:
     """Wait for a run together with all other waits of its factory. Logs changes in the caller's context.
 
     :param not_ended_before: epoch seconds; the run is known not to have ended before this moment. None: nothing is known, so
         the run is polled as soon as possible.
+    :param late: notices that the run is late.
     """
     wait = Wait(run_id=run_id, interval=plan.check_interval)
     async with shared_poller(settings, factory) as poller:
@@ -255,11 +267,19 @@ async def wait_shared(
         try:
             while wait.outcome is None:
                 left = None if plan.deadline is None else max(0.0, plan.deadline - time.time())
-                async with asyncio.timeout(left):
-                    await wait.changed.wait()
+                check_in = None if late is None else late.seconds_left(wait.state.run, *poller.times())
+                is_check_first = check_in is not None and (left is None or check_in < left)
+                try:
+                    async with asyncio.timeout(check_in if is_check_first else left):
+                        await wait.changed.wait()
+                except TimeoutError:
+                    if not is_check_first:
+                        raise
                 wait.changed.clear()
                 log_changes(run_id, before, wait.state)
                 before = wait.state
+                if late is not None and wait.outcome is None:
+                    late.check(wait.state.run, *poller.times())
             return wait.outcome
         except TimeoutError:
             last = wait.outcome or await poller.poll_last(wait, plan)
