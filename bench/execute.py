@@ -32,8 +32,12 @@ names = dict(azure_data_factory_conn_id="adf_ours")
 from airflow_adf_mi.operators import AdfRunPipelineOperator as Operator
 names = dict(azure_data_factory_conn_id="adf_ours", check_parameters=False)
 """,
+    "usual": """
+from airflow_adf_mi.operators import AdfRunPipelineOperator as Operator
+names = dict(azure_data_factory_conn_id="adf_ours", warn_after="usual")
+""",
 }
-"""The provider's operator; ours; and ours without the check of the parameters."""
+"""The provider's operator; ours; ours without the check of the parameters; and ours with a warning of unusually long runs."""
 CODE = """
 import json, logging, resource, sys
 from datetime import UTC, datetime

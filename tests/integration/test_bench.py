@@ -7,7 +7,7 @@ import pytest
 from bench import execute
 
 
-@pytest.mark.parametrize(("who", "requests"), [("provider", 2), ("ours", 2), ("unchecked", 1)])
+@pytest.mark.parametrize(("who", "requests"), [("provider", 2), ("ours", 2), ("unchecked", 1), ("usual", 3)])
 def test_task_process_defers(who: str, requests: int) -> None:
     spent = execute.measure(who, 1)
     assert spent.cpu > 0
