@@ -191,6 +191,7 @@ ACCEPTED_BY_TASKS: dict[str, list[Any]] = {
     "correlation_parameter": [None, "a/../b"],
     "retry_from_failure": [None, ""],
     "succeeded_within": [None],
+    "warn_after": [None, NUMBER],
 }
 
 

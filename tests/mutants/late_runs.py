@@ -10,7 +10,7 @@ MODES = "tests/integration/test_late_runs.py"
 PROVIDER = "tests/contract/test_provider.py"
 
 MUTANTS = [
-    Mutant("late run reported again and again", "adf/waiting/late_run.py", "        self._is_over = True\n", "", f"{MODES} -k on_a_worker_is_reported_once"),
+    Mutant("late run reported again and again", "adf/waiting/late_run.py", "        self._is_over = True\n", "", LATE_RUN),
     Mutant("run reported that has ended in time", "adf/waiting/late_run.py", "            if run is None or not run.is_terminal:", "            if True:", LATE_RUN),
     Mutant("run reported whose end may not be known yet", "adf/waiting/late_run.py", "0.0 if is_seen_now else self._check_interval", "0.0", LATE_RUN),
     Mutant("late run counted from the beginning of the wait only", "adf/waiting/late_run.py", "    if run is not None and run.started_at is not None:\n        return", "    if False:\n        return", LATE_RUN),
