@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from airflow_adf_mi.adf.api.recovery import Recovery
     from airflow_adf_mi.adf.auth.credential import forget_credentials
+    from airflow_adf_mi.alerts import AdfNotifier, FailureText, failure_text
     from airflow_adf_mi.async_hooks import AdfAsyncHook
     from airflow_adf_mi.exceptions import (
         AdfAmbiguousStartError,
@@ -67,6 +68,7 @@ __all__ = [
     "AdfError",
     "AdfHook",
     "AdfNotFoundError",
+    "AdfNotifier",
     "AdfPermissionError",
     "AdfPipelineRunLink",
     "AdfPipelineRunSensor",
@@ -82,8 +84,10 @@ __all__ = [
     "AdfTaskKilled",
     "AdfThrottledError",
     "AdfUnavailableError",
+    "FailureText",
     "Recovery",
     "__version__",
+    "failure_text",
     "forget_credentials",
     "partition_parameters",
     "window_parameters",
@@ -98,6 +102,7 @@ _MODULES = {
     "AdfError": "exceptions",
     "AdfHook": "hooks",
     "AdfNotFoundError": "exceptions",
+    "AdfNotifier": "alerts",
     "AdfPermissionError": "exceptions",
     "AdfPipelineRunLink": "links",
     "AdfPipelineRunSensor": "sensors",
@@ -113,7 +118,9 @@ _MODULES = {
     "AdfTaskKilled": "exceptions",
     "AdfThrottledError": "exceptions",
     "AdfUnavailableError": "exceptions",
+    "FailureText": "alerts",
     "Recovery": "adf.api.recovery",
+    "failure_text": "alerts",
     "forget_credentials": "adf.auth.credential",
     "partition_parameters": "windows",
     "window_parameters": "windows",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import BaseOperator
 
+from airflow_adf_mi._airflow.kept_failure import keeping_failure
 from airflow_adf_mi._airflow.names import TaskDeferralError, TaskDeferralTimeout, conf
 from airflow_adf_mi._openlineage.hidden_parameters import hide_parameters, parameters_of
 from airflow_adf_mi.adf.api.recovery import Recovery
@@ -308,7 +309,8 @@ class AdfRunPipelineOperator(BaseOperator):
             why = self.in_dag.why_on_worker() or "Airflow started it there"
             self.log.info("start_from_trigger=True, but this try runs on a worker: %s.", why)
         warn_of_empty_window(self.log, self, context)
-        return self._new_attempt(context, is_first_part=True).run()
+        with keeping_failure(self, context):
+            return self._new_attempt(context, is_first_part=True).run()
 
     @airflow_errors()
     def execute_after(
@@ -332,6 +334,10 @@ class AdfRunPipelineOperator(BaseOperator):
     @airflow_errors()
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume after the deferral, also if Airflow's own timeout passed or the trigger failed."""
+        with keeping_failure(self, context):
+            return self._resumed(next_method, next_kwargs, context)
+
+    def _resumed(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         from airflow_adf_mi._worker.resumed_attempt import is_event_of_earlier_try
 
         if is_event_of_earlier_try(self, context):

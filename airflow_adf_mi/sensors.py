@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
 
+from airflow_adf_mi._airflow.kept_failure import keeping_failure
 from airflow_adf_mi._airflow.names import (
     AirflowException,
     AirflowSensorTimeout,
@@ -95,9 +96,13 @@ class AdfPipelineRunSensor(BaseSensorOperator):
         self.deferrable = check_flag("deferrable", deferrable)
         self._watching: WaitState | None = None
 
-    @airflow_errors()  # noqa: RET503  defer() does not return
+    @airflow_errors()
     def execute(self, context: Context) -> Any:
         """Wait here, be rescheduled between status checks, or defer. A run that has already ended is not waited for."""
+        with keeping_failure(self, context):
+            return self._wait(context)
+
+    def _wait(self, context: Context) -> Any:  # noqa: RET503  defer() does not return
         address, settings = self._address()
         AdfPipelineRunLink.store(context, address.studio_url)
         asked_at = time.time()
@@ -153,6 +158,11 @@ class AdfPipelineRunSensor(BaseSensorOperator):
         For such a sensor, `soft_fail` skips the task at a timeout only. After a deferral, Airflow would skip the task for
         any error, and so hide that the run failed.
         """
+        with keeping_failure(self, context):
+            return self._resumed_with_rules(next_method, next_kwargs, context)
+
+    def _resumed_with_rules(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """What the rules for `soft_fail` and `never_fail` make of the resumed task."""
         try:
             return self._resumed(next_method, next_kwargs, context)
         except AirflowSkipException as e:
@@ -202,7 +212,7 @@ class AdfPipelineRunSensor(BaseSensorOperator):
             failure,
         )
         time.sleep(pause)
-        return self.execute(context)
+        return self._wait(context)
 
     def _timed_out(self, address: RunAddress, seen: PipelineRun | None, reason: str) -> AirflowException:
         """The error of a sensor that has no time left for a deferral. Airflow applies `soft_fail` and `never_fail` elsewhere."""

@@ -9,6 +9,7 @@ try:
     from airflow.sdk.exceptions import (
         AirflowException,
         AirflowNotFoundException,
+        AirflowRescheduleException,
         AirflowSensorTimeout,
         AirflowSkipException,
         AirflowTaskTimeout,
@@ -20,6 +21,7 @@ except ImportError:  # Airflow 3.1
     from airflow.exceptions import (  # type: ignore[attr-defined,no-redef]  # Airflow 3.3 does not list them there
         AirflowException,
         AirflowNotFoundException,
+        AirflowRescheduleException,
         AirflowSensorTimeout,
         AirflowSkipException,
         AirflowTaskTimeout,
@@ -30,6 +32,7 @@ except ImportError:  # Airflow 3.1
 __all__ = [
     "AirflowException",
     "AirflowNotFoundException",
+    "AirflowRescheduleException",
     "AirflowSensorTimeout",
     "AirflowSkipException",
     "AirflowTaskTimeout",
@@ -37,6 +40,7 @@ __all__ = [
     "TaskDeferralTimeout",
     "conf",
     "listener_manager",
+    "mask_known_secrets",
     "stats_of_tasks",
     "stats_of_triggerers",
 ]
@@ -69,3 +73,10 @@ def listener_manager() -> Any:
     except ImportError:  # Airflow 3.1
         from airflow.listeners import listener  # type: ignore[no-redef]
     return listener.get_listener_manager()
+
+
+def mask_known_secrets(text: str) -> str:
+    """`text` as Airflow's logs show it: without the secrets that Airflow knows, such as passwords of connections."""
+    from airflow.sdk._shared.secrets_masker import redact
+
+    return str(redact(text))

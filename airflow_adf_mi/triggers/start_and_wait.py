@@ -32,6 +32,7 @@ from airflow.triggers.base import BaseTrigger, StartTriggerArgs, TriggerEvent
 from airflow_adf_mi._airflow.arguments import build_start
 from airflow_adf_mi._airflow.connection_cache import settings_of
 from airflow_adf_mi._airflow.empty_window import warn_of_empty_window
+from airflow_adf_mi._airflow.kept_failure import FAILURE_KEY
 from airflow_adf_mi._airflow.shared_pool import IN_TRIGGERER_MODE, mention_pool
 from airflow_adf_mi._airflow.stats import use_in_triggerer
 from airflow_adf_mi._airflow.task_instance import RUN_ID_KEY
@@ -209,8 +210,7 @@ class AdfStartPipelineTrigger(BaseTrigger):
 
     async def _started(self, adf: AdfSettings, journal: TriggerJournal) -> Started:
         started = await self._begin_with(adf, journal).begin()
-        if not started.adopted or started.is_foreign:
-            await self._forget()
+        await self._forget(failure_only=started.adopted and not started.is_foreign)
         started.announce(started.intent.address(adf))
         await self._report_others(adf, started)
         if is_openlineage_on():
@@ -223,10 +223,14 @@ class AdfStartPipelineTrigger(BaseTrigger):
         async with shared_client(adf) as client:
             await run_routine_async(reporting_others(start, started, timing=REAL_TIME), client, asyncio.sleep)
 
-    async def _forget(self) -> None:
-        """Delete the results of the run of an earlier try."""
+    async def _forget(self, *, failure_only: bool = False) -> None:
+        """Delete why an earlier try failed, and the results of its run.
+
+        :param failure_only: this try has adopted that run, so the results of the run stay.
+        """
         if self._journal is not None and self._journal.task_try.try_number > 1:
-            await self._journal.forget([RETURN_VALUE, LINK_KEY, *parse_outputs(self.outputs)])
+            results = [] if failure_only else [RETURN_VALUE, LINK_KEY, *parse_outputs(self.outputs)]
+            await self._journal.forget([*results, FAILURE_KEY])
 
     async def _forget_what_was_replaced(self) -> None:
         """Delete the XComs of a run that this try had to replace, if this try has no known run of its own."""
