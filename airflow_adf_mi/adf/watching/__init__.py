@@ -1,0 +1,1 @@
+"""Watches a factory for runs that have ended, whoever started them."""
